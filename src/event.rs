@@ -1,0 +1,194 @@
+//! The audit [`Event`] and the [`Sink`]s that take it.
+//!
+//! There is exactly one event per registration attempt, whatever became of it. It says which rules ran and what they
+//! did, by stable names; it never holds a member's value, a secret or a token. Text that a client chose (the name of an
+//! unknown member) is cut and, by the sinks here, escaped: an event is one line.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::policy::{Finding, Operation, Review};
+use crate::registration::Digest;
+use crate::rejection::Rejection;
+
+#[cfg(feature = "jsonl")]
+mod chain;
+#[cfg(feature = "jsonl")]
+mod jsonl;
+mod line;
+mod tracing;
+
+pub use self::tracing::TracingSink;
+#[cfg(feature = "jsonl")]
+pub use chain::{BrokenChain, ChainKey, VerifiedChain, verify_chain};
+#[cfg(feature = "jsonl")]
+pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError, Overflow};
+pub use line::to_line;
+
+/// One attempt to register a client or to update one.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// The version of this structure: 1.
+    pub schema: u32,
+    /// When the request came, in milliseconds since 1970-01-01 00:00 UTC.
+    pub time_ms: u64,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Creating a client or updating one.
+    pub operation: Operation,
+    /// The status of the answer; absent if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The `client_id` in the answer, cut to 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Who asked, as the audit layer was told to name them: by default nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requester: Option<String>,
+    /// The rule that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'static str>,
+    /// The member at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'static str>,
+    /// Its element at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
+    /// The `error` that the client was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+    /// The rules that ran, in order.
+    pub rules: Vec<&'static str>,
+    /// What they did, in order.
+    pub findings: Vec<Finding>,
+    /// Digest of the body as it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest_before: Option<Digest>,
+    /// Digest of the body as it was forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest_after: Option<Digest>,
+    /// Which configuration of the rules judged: 16 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The client hung up, or the server dropped the request, before there was an answer.
+    Abandoned,
+    /// The handler registered the client with what it asked for.
+    Accepted,
+    /// The handler answered with an error of its own, or with what the policy forbids.
+    Failed,
+    /// A rate limit turned the request away.
+    Limited,
+    /// A rule refused.
+    Refused,
+    /// The handler registered the client with less or other than it asked for.
+    Rewritten,
+}
+
+impl Outcome {
+    /// The name that is written into events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Abandoned => "abandoned",
+            Self::Accepted => "accepted",
+            Self::Failed => "failed",
+            Self::Limited => "limited",
+            Self::Refused => "refused",
+            Self::Rewritten => "rewritten",
+        }
+    }
+}
+
+impl Event {
+    pub(crate) fn new(time_ms: u64, operation: Operation) -> Self {
+        Self {
+            schema: 1,
+            time_ms,
+            duration_us: 0,
+            outcome: Outcome::Abandoned,
+            operation,
+            status: None,
+            client_id: None,
+            requester: None,
+            rule: None,
+            field: None,
+            index: None,
+            error: None,
+            rules: Vec::new(),
+            findings: Vec::new(),
+            digest_before: None,
+            digest_after: None,
+            policy: None,
+        }
+    }
+
+    pub(crate) fn set_review(&mut self, review: Review) {
+        self.operation = review.operation();
+        self.digest_before = review.digest_before();
+        self.digest_after = review.digest_after();
+        self.policy = review.policy_fingerprint().map(|fingerprint| format!("{fingerprint:016x}"));
+        (self.rules, self.findings) = review.into_parts();
+    }
+
+    pub(crate) fn set_rejection(&mut self, rejection: &Rejection) {
+        self.rule = Some(rejection.rule());
+        self.field = rejection.field();
+        self.index = rejection.index();
+        self.error = Some(rejection.code().as_str());
+    }
+}
+
+/// Takes events. Called on the request's own task: a sink that has to wait hands the event to somebody who can.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an audit sink",
+    note = "implement `tower_dcr::event::Sink`, or use a closure `Fn(&Event)`"
+)]
+pub trait Sink: Send + Sync + 'static {
+    /// Takes one event.
+    fn emit(&self, event: &Event);
+
+    /// Whether the sink can take an event now. While it can't, registrations are refused with 503: say `false` only if
+    /// a registration must not happen without its record.
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+impl<F: Fn(&Event) + Send + Sync + 'static> Sink for F {
+    fn emit(&self, event: &Event) {
+        self(event);
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for Arc<S> {
+    fn emit(&self, event: &Event) {
+        (**self).emit(event);
+    }
+
+    fn is_ready(&self) -> bool {
+        (**self).is_ready()
+    }
+}
+
+/// Both of them.
+impl<A: Sink, B: Sink> Sink for (A, B) {
+    fn emit(&self, event: &Event) {
+        self.0.emit(event);
+        self.1.emit(event);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready() && self.1.is_ready()
+    }
+}

@@ -1,0 +1,124 @@
+//! A keyed hash chain over lines.
+//!
+//! Each line ends with an HMAC-SHA-256 over the line before it and itself. Who can write the file but does not know the
+//! key can't change, insert, reorder or take out a line without a later line giving it away; the end of the file can be
+//! cut off, which is why the last value is worth keeping elsewhere.
+
+use std::fmt;
+use std::io::{self, BufRead};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The key of a chain: at least 16 bytes that whoever can write the file does not know.
+#[derive(Clone)]
+pub struct ChainKey(Hmac<Sha256>);
+
+impl ChainKey {
+    /// Takes the key; `None` if it is shorter than 16 bytes.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Option<Self> {
+        if key.len() < 16 {
+            return None;
+        }
+        Hmac::new_from_slice(key).ok().map(Self)
+    }
+
+    /// The value that the chain starts from.
+    pub(super) fn start(&self) -> String {
+        self.next("", "tower-dcr audit chain 1")
+    }
+
+    /// The value of a line after the line with the value `previous`.
+    pub(super) fn next(&self, previous: &str, line: &str) -> String {
+        let mut mac = self.0.clone();
+        mac.update(previous.as_bytes());
+        mac.update(b"\n");
+        mac.update(line.as_bytes());
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for ChainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChainKey")
+    }
+}
+
+/// What stands between an event's line and its value. The event's closing brace is moved behind the value, so that the
+/// whole line stays one JSON object.
+const SEPARATOR: &str = r#","chain":""#;
+
+/// Puts the value into the line of a JSON object.
+pub(super) fn seal(line: &str, value: &str) -> String {
+    let body = line.strip_suffix('}').unwrap_or(line);
+    format!("{body}{SEPARATOR}{value}\"}}")
+}
+
+/// Takes a sealed line apart again.
+pub(super) fn unseal(line: &str) -> Option<(String, &str)> {
+    let (body, value) = line.strip_suffix("\"}")?.rsplit_once(SEPARATOR)?;
+    Some((format!("{body}}}"), value))
+}
+
+/// A chain that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifiedChain {
+    /// How many lines it has.
+    pub lines: u64,
+    /// The value of the last line: keep it elsewhere, or give it to the verification of the file that follows.
+    pub last: String,
+}
+
+/// A chain that does not hold.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BrokenChain {
+    /// This line, counted from 1, is not what was written after the line before it.
+    Line(u64),
+    /// The file could not be read.
+    Io(io::Error),
+}
+
+impl fmt::Display for BrokenChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line} is the first that breaks the chain"),
+            Self::Io(error) => write!(f, "the file could not be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BrokenChain {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Line(_) => None,
+            Self::Io(error) => Some(error),
+        }
+    }
+}
+
+/// Verifies the lines that [`JsonLines`](super::JsonLines) wrote. `previous` is the last value of the file before this
+/// one, after a rotation; `None` for the first file.
+///
+/// # Errors
+///
+/// [`BrokenChain`] names the first line that does not follow from the one before it.
+pub fn verify_chain(file: impl BufRead, key: &ChainKey, previous: Option<&str>) -> Result<VerifiedChain, BrokenChain> {
+    let mut last = previous.map_or_else(|| key.start(), str::to_owned);
+    let mut lines = 0;
+    for line in file.lines() {
+        lines += 1;
+        let line = match line {
+            Ok(line) => line,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(BrokenChain::Line(lines)),
+            Err(error) => return Err(BrokenChain::Io(error)),
+        };
+        match unseal(&line) {
+            Some((body, value)) if key.next(&last, &body) == value => value.clone_into(&mut last),
+            _ => return Err(BrokenChain::Line(lines)),
+        }
+    }
+    Ok(VerifiedChain { lines, last })
+}

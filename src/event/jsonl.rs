@@ -1,0 +1,383 @@
+//! Events to a file, a line each.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use super::chain::{ChainKey, seal, unseal};
+use super::{Event, Outcome, Sink, to_line};
+
+/// Writes each event as a line of JSON to a file, on a thread of its own.
+///
+/// - The file is appended to. At [`with_max_bytes`](Self::with_max_bytes) it is renamed to `NAME.1`, an older `NAME.1`
+///   to `NAME.2`, and so on; the oldest beyond [`with_max_files`](Self::with_max_files) is deleted.
+/// - Events wait in a bounded queue. What happens when it is full is for [`Overflow`] to say.
+/// - With [`with_chain`](Self::with_chain) each line ends with a keyed hash over the line before and itself, across
+///   rotations and restarts; [`verify_chain`](super::verify_chain) names the first line that was tampered with.
+/// - [`flush`](Self::flush) waits until everything so far is written; dropping the last clone does that too.
+#[derive(Clone)]
+pub struct JsonLines {
+    queue: Arc<Queue>,
+}
+
+/// What to do with an event for which the queue has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Count it ([`JsonLines::lost`]) and go on: registration matters more than its record.
+    #[default]
+    Count,
+    /// Refuse registrations with 503 while there is no room: no registration without its record.
+    Refuse,
+}
+
+/// Configures a [`JsonLines`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct JsonLinesBuilder {
+    path: PathBuf,
+    max_bytes: u64,
+    max_files: usize,
+    queue: usize,
+    overflow: Overflow,
+    chain: Option<ChainKey>,
+}
+
+/// Why a file can't be written to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum JsonLinesError {
+    /// The file, or the thread that writes to it, can't be had.
+    Io(PathBuf, io::Error),
+    /// A chain was asked for, and the last line of the file that is there has no place in one.
+    Unchained(PathBuf),
+}
+
+impl fmt::Display for JsonLinesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "the audit file {}: {error}", path.display()),
+            Self::Unchained(path) => {
+                write!(f, "the audit file {} ends with a line that is not part of a chain", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for JsonLinesError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, error) => Some(error),
+            Self::Unchained(_) => None,
+        }
+    }
+}
+
+struct Queue {
+    sender: Option<Sender<Message>>,
+    writer: Option<JoinHandle<()>>,
+    overflow: Overflow,
+    capacity: u64,
+    state: Arc<State>,
+}
+
+/// What the writer tells.
+#[derive(Default)]
+struct State {
+    waiting: AtomicU64,
+    lost: AtomicU64,
+    /// The last write failed.
+    failing: AtomicBool,
+}
+
+enum Message {
+    Line(String),
+    Flush(Sender<()>),
+}
+
+impl JsonLines {
+    /// Writes to `path`: by default 64 MiB a file, 8 files, a queue of 4096 events, lost events counted, no chain.
+    #[expect(clippy::new_ret_no_self, reason = "opening a file can fail: the builder's `open` says so")]
+    pub fn new(path: impl Into<PathBuf>) -> JsonLinesBuilder {
+        JsonLinesBuilder {
+            path: path.into(),
+            max_bytes: 64 << 20,
+            max_files: 8,
+            queue: 4096,
+            overflow: Overflow::Count,
+            chain: None,
+        }
+    }
+
+    /// How many events were lost: for want of room, or because the disk refused them.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.queue.state.lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all events so far are with the operating system.
+    pub fn flush(&self) {
+        let (done, wait) = channel();
+        if let Some(sender) = &self.queue.sender
+            && sender.send(Message::Flush(done)).is_ok()
+        {
+            // An error means that the writer is gone, and then there is nothing to wait for.
+            let _gone = wait.recv();
+        }
+    }
+}
+
+impl JsonLinesBuilder {
+    /// Starts a new file at this size.
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Keeps this many files, the one being written included; at least one.
+    pub fn with_max_files(mut self, files: usize) -> Self {
+        self.max_files = files.max(1);
+        self
+    }
+
+    /// Lets this many events wait; at least one.
+    pub fn with_queue(mut self, events: usize) -> Self {
+        self.queue = events.max(1);
+        self
+    }
+
+    /// What to do with an event for which the queue has no room.
+    pub fn with_overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Chains the lines under `key`.
+    pub fn with_chain(mut self, key: ChainKey) -> Self {
+        self.chain = Some(key);
+        self
+    }
+
+    /// Opens the file and starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonLinesError`] if the file can't be opened, or ends with a line that can't be followed up.
+    pub fn open(self) -> Result<JsonLines, JsonLinesError> {
+        let (sender, receiver) = channel();
+        let state = Arc::<State>::default();
+        let (overflow, capacity, path) = (self.overflow, self.queue as u64, self.path.clone());
+        let file = LogFile::open(self)?;
+        let told = Arc::clone(&state);
+        let writer = std::thread::Builder::new()
+            .name("tower-dcr-audit".into())
+            .spawn(move || write_all(file, &receiver, &told))
+            .map_err(|error| JsonLinesError::Io(path, error))?;
+        let queue = Queue { sender: Some(sender), writer: Some(writer), overflow, capacity, state };
+        Ok(JsonLines { queue: Arc::new(queue) })
+    }
+}
+
+impl Sink for JsonLines {
+    fn emit(&self, event: &Event) {
+        let state = &self.queue.state;
+        // Under `Refuse` the queue was found to have room before the request went on. Requests that found it at the
+        // same moment may overfill it by their own number; what is turned away for want of room may not.
+        let admitted = self.queue.overflow == Overflow::Refuse && event.outcome != Outcome::Refused;
+        let room = state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (admitted || waiting < self.queue.capacity).then_some(waiting + 1)
+        });
+        let sent = room.is_ok()
+            && self.queue.sender.as_ref().is_some_and(|sender| sender.send(Message::Line(to_line(event))).is_ok());
+        if !sent {
+            state.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let state = &self.queue.state;
+        self.queue.overflow == Overflow::Count
+            || (state.waiting.load(Ordering::Relaxed) < self.queue.capacity && !state.failing.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Ends the writer's loop, once it has written what waits.
+        self.sender = None;
+        if let Some(writer) = self.writer.take() {
+            let _panicked = writer.join();
+        }
+    }
+}
+
+impl fmt::Debug for JsonLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonLines").field("overflow", &self.queue.overflow).field("lost", &self.lost()).finish()
+    }
+}
+
+/// How many bytes go into one write at the most, unless a single line is longer.
+const BATCH_BYTES: usize = 64 << 10;
+
+fn write_all(mut file: LogFile, receiver: &Receiver<Message>, state: &State) {
+    while let Ok(message) = receiver.recv() {
+        let mut next = Some(message);
+        while let Some(message) = next {
+            match message {
+                Message::Line(line) => file.add(&line, state),
+                Message::Flush(done) => {
+                    file.write(state);
+                    // Whoever waited may have gone.
+                    let _gone = done.send(());
+                }
+            }
+            next = receiver.try_recv().ok();
+        }
+        file.write(state);
+    }
+}
+
+/// A file that is appended to and rotated. Belongs to the writer's thread.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    max_bytes: u64,
+    max_files: usize,
+    chain: Option<Chain>,
+    batch: Vec<u8>,
+    lines: u64,
+}
+
+struct Chain {
+    key: ChainKey,
+    /// The value of the last line that is on disk.
+    written: String,
+    /// The value of the last line of the batch.
+    last: String,
+}
+
+impl LogFile {
+    fn open(config: JsonLinesBuilder) -> Result<Self, JsonLinesError> {
+        let failed = |error| JsonLinesError::Io(config.path.clone(), error);
+        let file = OpenOptions::new().create(true).append(true).open(&config.path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let last = if bytes > 0 { last_line(&config.path).map_err(failed)? } else { None };
+        // A chain goes on in a new file after a rotation that was followed by a restart.
+        let last = match last {
+            None => last_line(&numbered(&config.path, 1)).unwrap_or_default(),
+            last => last,
+        };
+        let chain = match (config.chain, last) {
+            (None, _) => None,
+            (Some(key), None) => Some(Chain { written: key.start(), last: key.start(), key }),
+            (Some(key), Some(line)) => match unseal(&line) {
+                Some((_, value)) => Some(Chain { written: value.to_owned(), last: value.to_owned(), key }),
+                None => return Err(JsonLinesError::Unchained(config.path)),
+            },
+        };
+        Ok(Self {
+            path: config.path,
+            file,
+            bytes,
+            max_bytes: config.max_bytes,
+            max_files: config.max_files,
+            chain,
+            batch: Vec::with_capacity(BATCH_BYTES),
+            lines: 0,
+        })
+    }
+
+    fn add(&mut self, line: &str, state: &State) {
+        let pending = self.bytes + self.batch.len() as u64;
+        if pending > 0 && pending + line.len() as u64 > self.max_bytes {
+            self.write(state);
+            // Failing to rotate is no reason to stop writing.
+            if let Err(error) = self.rotate() {
+                tracing::error!(%error, path = %self.path.display(), "the audit file can't be rotated");
+            }
+        }
+        match &mut self.chain {
+            Some(chain) => {
+                chain.last = chain.key.next(&chain.last, line);
+                self.batch.extend_from_slice(seal(line, &chain.last).as_bytes());
+            }
+            None => self.batch.extend_from_slice(line.as_bytes()),
+        }
+        self.batch.push(b'\n');
+        self.lines += 1;
+        if self.batch.len() >= BATCH_BYTES {
+            self.write(state);
+        }
+    }
+
+    /// Writes the batch, all of it or nothing.
+    fn write(&mut self, state: &State) {
+        if self.lines == 0 {
+            return;
+        }
+        match self.file.write_all(&self.batch) {
+            Ok(()) => {
+                self.bytes += self.batch.len() as u64;
+                if let Some(chain) = &mut self.chain {
+                    chain.written.clone_from(&chain.last);
+                }
+                state.failing.store(false, Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::error!(%error, path = %self.path.display(), "audit events are lost");
+                // Takes half a line back, and the chain with it.
+                if let Err(error) = self.file.set_len(self.bytes) {
+                    tracing::error!(%error, path = %self.path.display(), "the audit file ends with half a line");
+                }
+                if let Some(chain) = &mut self.chain {
+                    chain.last.clone_from(&chain.written);
+                }
+                state.failing.store(true, Ordering::Relaxed);
+                state.lost.fetch_add(self.lines, Ordering::Relaxed);
+            }
+        }
+        state.waiting.fetch_sub(self.lines, Ordering::Relaxed);
+        self.batch.clear();
+        self.lines = 0;
+    }
+
+    /// `NAME` becomes `NAME.1`, that one `NAME.2`, and so on up to the number of files that are kept.
+    fn rotate(&mut self) -> io::Result<()> {
+        let oldest = self.max_files - 1;
+        if oldest > 0 {
+            for number in (1..oldest).rev() {
+                rename_if_there(&numbered(&self.path, number), &numbered(&self.path, number + 1))?;
+            }
+            fs::rename(&self.path, numbered(&self.path, 1))?;
+        } else {
+            fs::remove_file(&self.path)?;
+        }
+        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed,
+    }
+}
+
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn last_line(path: &Path) -> io::Result<Option<String>> {
+    BufReader::new(File::open(path)?).lines().last().transpose()
+}

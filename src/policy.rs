@@ -1,0 +1,247 @@
+//! [`Policy`]: a rule is a value with one `review`.
+//!
+//! A rule sees a [`Submission`]: the parsed [`Registration`], whether it is a registration or an
+//! update, and a place to note what it did. It may narrow the registration and it may refuse it. It knows nothing of
+//! HTTP, of time or of other rules, so the same rule serves `POST /register`, `PUT /register/{id}` and documents that
+//! came another way.
+//!
+//! A pair of rules is a rule, an [`Arc`] of a rule is a rule, and so is a closure:
+//!
+//! ```
+//! use tower_dcr::policy::{MetadataAllowlist, Policy, RedirectUriGuard, Review, Submission};
+//! use tower_dcr::rejection::{ErrorCode, Rejection};
+//! use tower_dcr::Registration;
+//!
+//! let named = |submission: &mut Submission<'_>| -> Result<(), Rejection> {
+//!     submission.begin("client-name-required");
+//!     if submission.registration().string("client_name").is_some() {
+//!         return Ok(());
+//!     }
+//!     Err(submission.reject(ErrorCode::InvalidClientMetadata, "is required").with_field("client_name"))
+//! };
+//! let policy = (MetadataAllowlist::mcp(), (RedirectUriGuard::mcp(), named));
+//!
+//! let mut registration = Registration::parse(br#"{"redirect_uris":["http://localhost:3000/cb"]}"#)?;
+//! let mut review = Review::registration();
+//! let refused = policy.review(&mut Submission::new(&mut registration, &mut review)).unwrap_err();
+//! assert_eq!(refused.description(), "client_name is required (client-name-required)");
+//! # Ok::<_, tower_dcr::registration::ParseError>(())
+//! ```
+
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use crate::registration::Registration;
+use crate::rejection::{ErrorCode, Rejection};
+
+mod application_type;
+mod auth_method;
+mod client_name;
+mod config_error;
+mod decorations;
+mod grants;
+mod members;
+mod metadata_allowlist;
+mod native_schemes;
+mod redirect_host_quota;
+mod redirect_pattern;
+mod redirect_uri_guard;
+mod report_only;
+mod review;
+mod scope;
+mod vendor_callbacks;
+
+pub use application_type::ApplicationType;
+pub use auth_method::AuthMethod;
+pub use client_name::ClientName;
+pub use config_error::ConfigError;
+pub use decorations::Decorations;
+pub use grants::Grants;
+pub use members::{Members, Unwanted};
+pub use metadata_allowlist::MetadataAllowlist;
+pub use native_schemes::{NATIVE_SCHEMES, NATIVE_SCHEMES_VERSION};
+pub use redirect_host_quota::RedirectHostQuota;
+pub use redirect_pattern::RedirectPattern;
+pub use redirect_uri_guard::RedirectUriGuard;
+pub use report_only::ReportOnly;
+pub use review::{Disposition, Finding, Operation, Review};
+pub use scope::Scope;
+pub use vendor_callbacks::{VENDOR_CALLBACKS, VENDOR_CALLBACKS_VERSION};
+
+/// A rule over registrations. See the [module docs](self).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a registration rule",
+    label = "expected a type that implements `tower_dcr::policy::Policy`",
+    note = "a closure is a rule if it is `Fn(&mut Submission<'_>) -> Result<(), Rejection>`; annotate its argument and result"
+)]
+pub trait Policy: Send + Sync {
+    /// Narrows or refuses the submission.
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] refuses the whole registration; the handler is not called.
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection>;
+
+    /// Writes what distinguishes this rule from one that is configured otherwise; audit events carry a digest of it.
+    fn describe(&self, out: &mut String) {
+        out.push_str(std::any::type_name::<Self>());
+    }
+}
+
+impl<F> Policy for F
+where
+    F: Fn(&mut Submission<'_>) -> Result<(), Rejection> + Send + Sync,
+{
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        submission.begin("custom");
+        self(submission)
+    }
+}
+
+impl<A: Policy, B: Policy> Policy for (A, B) {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        self.0.review(submission)?;
+        self.1.review(submission)
+    }
+
+    fn describe(&self, out: &mut String) {
+        self.0.describe(out);
+        out.push(';');
+        self.1.describe(out);
+    }
+}
+
+impl<P: Policy + ?Sized> Policy for Arc<P> {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        (**self).review(submission)
+    }
+
+    fn describe(&self, out: &mut String) {
+        (**self).describe(out);
+    }
+}
+
+/// All of them, in order. An empty list accepts everything.
+impl<P: Policy> Policy for Vec<P> {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        self.iter().try_for_each(|policy| policy.review(submission))
+    }
+
+    fn describe(&self, out: &mut String) {
+        self.iter().for_each(|policy| {
+            policy.describe(out);
+            out.push(';');
+        });
+    }
+}
+
+/// A registration on its way through the rules.
+///
+/// Every edit is noted in the [`Review`] under the name that the rule gave to [`begin`](Self::begin).
+#[derive(Debug)]
+pub struct Submission<'a> {
+    registration: &'a mut Registration,
+    review: &'a mut Review,
+}
+
+impl<'a> Submission<'a> {
+    /// Puts `registration` before the rules; `review` says whether it is an update, and collects what they do.
+    pub fn new(registration: &'a mut Registration, review: &'a mut Review) -> Self {
+        Self { registration, review }
+    }
+
+    /// Says which rule is at work from here on, by its stable kebab-case name.
+    pub fn begin(&mut self, rule: &'static str) {
+        self.review.begin(rule);
+    }
+
+    /// The registration as it now stands.
+    #[must_use]
+    pub fn registration(&self) -> &Registration {
+        self.registration
+    }
+
+    /// Whether a client is created or updated.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.review.operation()
+    }
+
+    /// A refusal by the rule at work. `detail` must not repeat what the client sent.
+    #[must_use]
+    pub fn reject(&self, code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Rejection {
+        Rejection::new(code, self.review.rule(), detail)
+    }
+
+    /// Notes something about `field` that changes nothing.
+    pub fn flag(&mut self, field: &'static str) {
+        self.note(field, Disposition::Flagged);
+    }
+
+    /// Removes the member `name`, if it is there.
+    pub fn strip(&mut self, name: &str) {
+        if self.registration.remove(name) {
+            self.note(name.to_owned(), Disposition::Stripped);
+        }
+    }
+
+    /// Keeps the elements of the string array `name` for which `keep` holds.
+    pub fn narrow_strings(&mut self, name: &'static str, keep: impl FnMut(&str) -> bool) {
+        if self.registration.narrow_strings(name, keep) > 0 {
+            self.note(name, Disposition::Narrowed);
+        }
+    }
+
+    /// Keeps the tokens of the space-separated list `name` for which `keep` holds.
+    pub fn narrow_tokens(&mut self, name: &'static str, keep: impl FnMut(&str) -> bool) {
+        if self.registration.narrow_tokens(name, keep) > 0 {
+            self.note(name, Disposition::Narrowed);
+        }
+    }
+
+    /// Gives the member `name` a default, if it is absent.
+    pub fn insert_default(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) {
+        if self.registration.insert_default(name, value) {
+            self.note(name, Disposition::Defaulted);
+        }
+    }
+
+    /// Gives the member `name` a default array, if it is absent.
+    pub fn insert_default_strings<V>(&mut self, name: &'static str, values: impl IntoIterator<Item = V>)
+    where
+        V: Into<Cow<'static, str>>,
+    {
+        if self.registration.insert_default_strings(name, values) {
+            self.note(name, Disposition::Defaulted);
+        }
+    }
+
+    /// Replaces the member `name` by what the operator wants there, which RFC 7591 section 2 allows: "the
+    /// authorization server MAY […] replace any of the client's requested metadata values".
+    pub fn substitute(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) {
+        self.registration.remove(name);
+        self.registration.insert_default(name, value);
+        self.note(name, Disposition::Substituted);
+    }
+
+    /// Gives the member `name` the operator's `value`, whatever was sent.
+    pub fn supply(&mut self, name: &str, value: &serde_json::Value) {
+        self.registration.remove(name);
+        self.registration.insert_default_value(name, value);
+        self.note(name.to_owned(), Disposition::Supplied);
+    }
+
+    fn note(&mut self, field: impl Into<Cow<'static, str>>, disposition: Disposition) {
+        self.review.note(field.into(), disposition);
+    }
+}
+
+/// What most rules are described by: their settings, as `Debug` shows them.
+fn describe_as_debug(rule: &impl fmt::Debug, out: &mut String) {
+    // Writing into a string can't fail.
+    let _infallible = write!(out, "{rule:?}");
+}
+
+#[cfg(test)]
+mod tests;

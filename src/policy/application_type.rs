@@ -1,0 +1,69 @@
+//! Native or web.
+
+use super::{Policy, Submission, describe_as_debug};
+use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Checks `application_type` (OpenID Connect Dynamic Client Registration section 2) and makes it agree with the
+/// redirect URIs.
+///
+/// The default of an absent member is `web`, for which some servers refuse loopback redirects; most native clients in
+/// the field leave it out, and Cursor says `web` beside `cursor://`. So it becomes `native` where a redirect URI leads
+/// to the user's own machine: inferred where all of them do, repaired where the client says `web` and one of them does.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ApplicationType {
+    infer: bool,
+    refuse_unknown: bool,
+}
+
+const FIELD: &str = "application_type";
+
+impl ApplicationType {
+    /// Infers and repairs; an unknown value is stripped.
+    pub fn inferred() -> Self {
+        Self { infer: true, refuse_unknown: false }
+    }
+
+    /// Leaves the member as it is; an unknown value is refused.
+    pub fn as_sent() -> Self {
+        Self { infer: false, refuse_unknown: true }
+    }
+}
+
+impl Policy for ApplicationType {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        submission.begin("application-type");
+        match submission.registration().string(FIELD) {
+            None | Some("native" | "web") => {}
+            Some(_) if self.refuse_unknown => {
+                let detail = "is neither native nor web";
+                return Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(FIELD));
+            }
+            Some(_) => submission.strip(FIELD),
+        }
+        if !self.infer {
+            return Ok(());
+        }
+        let on_device = |uri: &str| {
+            RedirectUri::parse(uri)
+                .is_ok_and(|uri| matches!(uri.class(), RedirectClass::Loopback | RedirectClass::PrivateUse))
+        };
+        let registration = submission.registration();
+        let mut uris = registration.redirect_uris();
+        let (any, all) = uris.next().map_or((false, false), |first| {
+            let first = on_device(first);
+            uris.fold((first, first), |(any, all), uri| (any || on_device(uri), all && on_device(uri)))
+        });
+        match registration.string(FIELD) {
+            Some("web") if any => submission.substitute(FIELD, "native"),
+            None if all => submission.insert_default(FIELD, "native"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_debug(self, out);
+    }
+}

@@ -1,0 +1,113 @@
+//! How the client will authenticate at the token endpoint.
+
+use std::collections::BTreeMap;
+
+use super::{ConfigError, Policy, Submission, describe_as_debug};
+use crate::redirect_uri::RedirectUri;
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Settles `token_endpoint_auth_method` (RFC 7591 section 2) and writes it out.
+///
+/// An absent member means `client_secret_basic`, so a server that wants public clients and leaves the default implicit
+/// mints secrets which the client neither asked for nor uses. Every MCP client that was tried accepts `none` in place
+/// of a shared secret; a client that would prove possession of a key is refused instead of being made weaker.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AuthMethod {
+    mode: Mode,
+    by_redirect_uri: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+enum Mode {
+    /// `none`; what is not `none` is substituted if it is a shared secret, or refused.
+    Public { substitute: bool },
+    /// One of these.
+    Listed(Vec<String>),
+}
+
+const FIELD: &str = "token_endpoint_auth_method";
+const SHARED_SECRET: [&str; 3] = ["client_secret_basic", "client_secret_jwt", "client_secret_post"];
+
+impl AuthMethod {
+    /// `none`: inserted when absent, substituted for the shared-secret methods, anything else refused.
+    pub fn public() -> Self {
+        Self { mode: Mode::Public { substitute: true }, by_redirect_uri: BTreeMap::new() }
+    }
+
+    /// `none`: inserted when absent, anything else refused.
+    pub fn only_none() -> Self {
+        Self { mode: Mode::Public { substitute: false }, by_redirect_uri: BTreeMap::new() }
+    }
+
+    /// One of `methods`, compared literally. An absent member becomes the RFC's default, `client_secret_basic`, if that
+    /// is listed, and the first of `methods` if it is not.
+    pub fn one_of<S: Into<String>>(methods: impl IntoIterator<Item = S>) -> Self {
+        let methods = methods.into_iter().map(Into::into).collect();
+        Self { mode: Mode::Listed(methods), by_redirect_uri: BTreeMap::new() }
+    }
+
+    /// Gives clients that register `redirect_uri` (and none for which there is no such override) this `method`,
+    /// whatever they ask for. A few platforms need a secret and don't say so.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Pattern`] if `redirect_uri` is no redirect URI.
+    pub fn with_method_for(
+        mut self,
+        redirect_uri: impl Into<String>,
+        method: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        let redirect_uri = redirect_uri.into();
+        if let Err(error) = RedirectUri::parse(&redirect_uri) {
+            return Err(ConfigError::Pattern { pattern: redirect_uri, reason: error.to_string() });
+        }
+        self.by_redirect_uri.insert(redirect_uri, method.into());
+        Ok(self)
+    }
+
+    /// The override on which *all* of the client's redirect URIs agree: one listed URI beside another one would lend
+    /// its method to whoever owns the other.
+    fn overridden(&self, submission: &Submission<'_>) -> Option<String> {
+        if self.by_redirect_uri.is_empty() {
+            return None;
+        }
+        let mut methods = submission.registration().redirect_uris().map(|uri| self.by_redirect_uri.get(uri));
+        let first = methods.next()??;
+        methods.all(|method| method == Some(first)).then(|| first.clone())
+    }
+}
+
+impl Policy for AuthMethod {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        submission.begin("token-endpoint-auth-method");
+        if let Some(method) = self.overridden(submission) {
+            if submission.registration().string(FIELD) != Some(&method) {
+                submission.substitute(FIELD, method);
+            }
+            return Ok(());
+        }
+        let refuse = |submission: &Submission<'_>| {
+            Err(submission.reject(ErrorCode::InvalidClientMetadata, "is not offered by this server").with_field(FIELD))
+        };
+        match (&self.mode, submission.registration().string(FIELD)) {
+            (Mode::Public { .. }, Some("none")) => {}
+            (Mode::Public { .. }, None) => submission.insert_default(FIELD, "none"),
+            (Mode::Public { substitute: true }, Some(method)) if SHARED_SECRET.contains(&method) => {
+                submission.substitute(FIELD, "none");
+            }
+            (Mode::Listed(methods), Some(method)) if methods.iter().any(|listed| listed == method) => {}
+            (_, Some(_)) => return refuse(submission),
+            (Mode::Listed(methods), None) => {
+                let basic = methods.iter().find(|method| *method == "client_secret_basic");
+                let Some(default) = basic.or(methods.first()) else { return refuse(submission) };
+                submission.insert_default(FIELD, default.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_debug(self, out);
+    }
+}

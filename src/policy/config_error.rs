@@ -1,0 +1,68 @@
+//! Mistakes in a configuration.
+
+use std::fmt;
+
+/// A configuration that can't be meant. Layers and rules fail with it when they are built, not when they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A list of trusted proxies holds something that is neither an address nor a CIDR block.
+    Cidr {
+        /// What was given.
+        value: String,
+    },
+    /// A scheme that is never allowed.
+    DangerousScheme {
+        /// What was given.
+        scheme: String,
+    },
+    /// A grant type without which the rest makes no sense is missing.
+    Grants {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A member that the server issues, or that has a rule of its own, was to be allowed as an extra one.
+    Member {
+        /// What was given.
+        name: String,
+    },
+    /// A redirect URI pattern that can't be read, or would match more than it says.
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A number that must not be zero.
+    Zero {
+        /// What it configures.
+        what: &'static str,
+    },
+    /// Not a URI scheme in lower case.
+    Scheme {
+        /// What was given.
+        scheme: String,
+    },
+    /// Not a scope token (RFC 6749 section 3.3).
+    Scope {
+        /// What was given.
+        token: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cidr { value } => write!(f, "{value:?} is neither an IP address nor a CIDR block"),
+            Self::DangerousScheme { scheme } => write!(f, "the scheme {scheme:?} is never allowed in a redirect URI"),
+            Self::Grants { reason } => write!(f, "the grant types make no sense: {reason}"),
+            Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
+            Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
+            Self::Zero { what } => write!(f, "{what} must not be zero"),
+            Self::Scheme { scheme } => write!(f, "{scheme:?} is not a URI scheme in lower case"),
+            Self::Scope { token } => write!(f, "{token:?} is not a scope token"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

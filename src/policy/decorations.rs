@@ -1,0 +1,73 @@
+//! The links that a consent page shows.
+
+use super::{Policy, Submission, describe_as_debug};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_executable_scheme, is_public_dns_name};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Takes out `client_uri`, `logo_uri`, `tos_uri` and `policy_uri` (language-tagged ones too) that are not `https` to a
+/// public DNS name, and refuses a registration with one that would run code when a person clicks on it.
+///
+/// A client loses a picture by that, not its registration: development builds send `http://localhost:5173`. A server
+/// that fetches a logo can't be sent into its own network (CVE-2021-26715).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Decorations {
+    refuse: bool,
+}
+
+const FIELDS: [&str; 4] = ["client_uri", "logo_uri", "policy_uri", "tos_uri"];
+
+impl Decorations {
+    /// Strips a link that is not acceptable.
+    pub fn stripped() -> Self {
+        Self { refuse: false }
+    }
+
+    /// Refuses a registration with a link that is not acceptable.
+    pub fn refused() -> Self {
+        Self { refuse: true }
+    }
+}
+
+impl Policy for Decorations {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        submission.begin("decorations");
+        let mut strip: Vec<String> = Vec::new();
+        for (name, value) in submission.registration().iter() {
+            let base = name.split('#').next().unwrap_or_default();
+            let Some(field) = FIELDS.iter().find(|field| **field == base) else { continue };
+            let crate::registration::Value::String(link) = value else { continue };
+            if is_link_to_public_host(link) {
+                continue;
+            }
+            let refuse = |detail| Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field));
+            if runs_code(link) {
+                return refuse("uses a scheme that is never allowed");
+            }
+            if self.refuse {
+                return refuse("is not an https link to a public host");
+            }
+            strip.push(name.to_owned());
+        }
+        for name in &strip {
+            submission.strip(name);
+        }
+        Ok(())
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_debug(self, out);
+    }
+}
+
+fn is_link_to_public_host(link: &str) -> bool {
+    RedirectUri::parse(link).is_ok_and(|link| {
+        link.class() == RedirectClass::Https && link.port().is_none() && link.host().is_some_and(is_public_dns_name)
+    })
+}
+
+/// Reads the scheme as a browser does: control characters and spaces before it or in it don't count.
+fn runs_code(link: &str) -> bool {
+    let scheme: String = link.chars().take_while(|c| *c != ':').filter(|c| !c.is_control() && *c != ' ').collect();
+    is_executable_scheme(&scheme)
+}

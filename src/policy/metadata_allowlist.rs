@@ -1,0 +1,135 @@
+//! The rules about metadata, together.
+
+use super::{
+    ApplicationType, AuthMethod, ClientName, ConfigError, Decorations, Grants, Members, Policy, Scope, Submission,
+    describe_as_debug,
+};
+use crate::rejection::Rejection;
+
+/// Everything in a registration but its redirect URIs: which [`Members`] pass, [`Grants`], [`AuthMethod`], [`Scope`],
+/// [`ApplicationType`], [`Decorations`] and [`ClientName`], in this order, each replaceable.
+///
+/// | | [`mcp`](Self::mcp) | [`strict`](Self::strict) | [`oauth`](Self::oauth) |
+/// | --- | --- | --- | --- |
+/// | unknown members | stripped | refused | stripped |
+/// | known, not wanted | stripped | refused | stripped; OpenID members pass |
+/// | `null`, `""` | stripped | refused | stripped |
+/// | grant and response types | narrowed | others refused | the operator's |
+/// | auth method | `none`, substituted | `none` only | the operator's |
+/// | `application_type` | inferred | as sent | as sent |
+/// | links that are not `https` to a public host | stripped | refused | stripped |
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MetadataAllowlist {
+    members: Members,
+    grants: Grants,
+    auth_method: AuthMethod,
+    scope: Scope,
+    application_type: ApplicationType,
+    decorations: Decorations,
+    client_name: ClientName,
+}
+
+impl MetadataAllowlist {
+    /// For MCP clients, all of which can be public.
+    pub fn mcp() -> Self {
+        Self {
+            members: Members::lenient(),
+            grants: Grants::authorization_code(),
+            auth_method: AuthMethod::public(),
+            scope: Scope::any(),
+            application_type: ApplicationType::inferred(),
+            decorations: Decorations::stripped(),
+            client_name: ClientName::new(),
+        }
+    }
+
+    /// For clients that you know: what is not wanted is refused.
+    pub fn strict() -> Self {
+        Self {
+            members: Members::strict(),
+            grants: Grants::authorization_code().refusing_others(),
+            auth_method: AuthMethod::only_none(),
+            scope: Scope::any().refusing_others(),
+            application_type: ApplicationType::as_sent(),
+            decorations: Decorations::refused(),
+            client_name: ClientName::new(),
+        }
+    }
+
+    /// For a general OAuth or OpenID server: its own grant types and auth methods.
+    pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Self {
+        Self {
+            members: Members::lenient().with_openid_members(),
+            grants,
+            auth_method,
+            application_type: ApplicationType::as_sent(),
+            ..Self::mcp()
+        }
+    }
+
+    /// Replaces the rule about members.
+    pub fn with_members(mut self, members: Members) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// Changes the rule about members.
+    ///
+    /// # Errors
+    ///
+    /// What `change` fails with.
+    pub fn map_members(
+        mut self,
+        change: impl FnOnce(Members) -> Result<Members, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        self.members = change(self.members)?;
+        Ok(self)
+    }
+
+    /// Replaces the rule about grant types and response types.
+    pub fn with_grants(mut self, grants: Grants) -> Self {
+        self.grants = grants;
+        self
+    }
+
+    /// Replaces the rule about the token endpoint's authentication method.
+    pub fn with_auth_method(mut self, auth_method: AuthMethod) -> Self {
+        self.auth_method = auth_method;
+        self
+    }
+
+    /// Replaces the rule about scopes.
+    pub fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Replaces the rule about `application_type`.
+    pub fn with_application_type(mut self, application_type: ApplicationType) -> Self {
+        self.application_type = application_type;
+        self
+    }
+
+    /// Replaces the rule about links.
+    pub fn with_decorations(mut self, decorations: Decorations) -> Self {
+        self.decorations = decorations;
+        self
+    }
+}
+
+impl Policy for MetadataAllowlist {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        self.members.review(submission)?;
+        self.grants.review(submission)?;
+        self.auth_method.review(submission)?;
+        self.scope.review(submission)?;
+        self.application_type.review(submission)?;
+        self.decorations.review(submission)?;
+        self.client_name.review(submission)
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_debug(self, out);
+    }
+}

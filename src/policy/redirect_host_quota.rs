@@ -1,0 +1,83 @@
+//! A budget per redirect host.
+
+use std::sync::Arc;
+
+use super::{Policy, RedirectPattern, Submission, VENDOR_CALLBACKS, describe_as_debug};
+use crate::clock::{Clock, SystemClock};
+use crate::quota::{Limiter, Quota, nonzero};
+use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Limits how often clients that lead to one `https` host are registered, whatever addresses the requests come from.
+///
+/// An attacker with many addresses still needs a place to receive the codes. A registration takes from the budget of
+/// each of its hosts, or of none. Loopback and private-use redirects are not counted: everybody shares those. Hosts of
+/// [`VENDOR_CALLBACKS`] are not counted either, since all users of a hosted client share one.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RedirectHostQuota {
+    shared: Arc<Shared>,
+    exempt: Vec<RedirectPattern>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limiter: Limiter,
+    clock: Arc<dyn Clock>,
+}
+
+impl RedirectHostQuota {
+    /// 60 registrations a minute and 600 at once for each host: a company that rolls a self-hosted client out to
+    /// everybody fits, a script that fills the client table does not for long.
+    pub const DEFAULT: Quota = Quota::per_minute(nonzero(60)).allow_burst(nonzero(600));
+
+    /// Gives each host this quota.
+    pub fn new(quota: Quota) -> Self {
+        Self::with_clock(quota, SystemClock::new())
+    }
+
+    /// The same with the caller's clock.
+    pub fn with_clock(quota: Quota, clock: impl Clock) -> Self {
+        let limiter = Limiter::with_buckets(quota, 4096);
+        Self {
+            shared: Arc::new(Shared { limiter, clock: Arc::new(clock) }),
+            exempt: VENDOR_CALLBACKS.iter().filter_map(|pattern| pattern.parse().ok()).collect(),
+        }
+    }
+
+    /// Replaces the places that are not counted.
+    pub fn with_exempt(mut self, exempt: impl IntoIterator<Item = RedirectPattern>) -> Self {
+        self.exempt = exempt.into_iter().collect();
+        self
+    }
+
+    fn counted_host<'a>(&self, uri: &'a str) -> Option<&'a str> {
+        let uri = RedirectUri::parse(uri).ok()?;
+        let exempt = uri.class() != RedirectClass::Https || self.exempt.iter().any(|pattern| pattern.matches(&uri));
+        uri.host().filter(|_| !exempt)
+    }
+}
+
+impl Policy for RedirectHostQuota {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        submission.begin("redirect-host-quota");
+        let now = self.shared.clock.monotonic();
+        let mut hosts: Vec<&str> =
+            submission.registration().redirect_uris().filter_map(|uri| self.counted_host(uri)).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        for (index, host) in hosts.iter().enumerate() {
+            if let Err(exhausted) = self.shared.limiter.check(host, now) {
+                hosts.iter().take(index).for_each(|host| self.shared.limiter.refund(host));
+                return Err(submission
+                    .reject(ErrorCode::TooManyRequests, "too many registrations lead to one redirect host")
+                    .with_retry_after(exhausted.retry_after()));
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_debug(&(self.shared.limiter.quota(), &self.exempt), out);
+    }
+}

@@ -1,0 +1,268 @@
+//! Patterns over redirect URIs, by their parts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::ConfigError;
+use crate::redirect_uri::{RedirectUri, is_dangerous_scheme};
+
+/// A set of redirect URIs, described part by part. Globs over URI strings are how look-alikes get through
+/// (`https://app.example.com.evil.example`), so there are none here.
+///
+/// Read from text:
+///
+/// | text | matches |
+/// | --- | --- |
+/// | `https://app.example.com/cb` | that string |
+/// | `https://app.example.com/oauth/*` | any path below `/oauth/`, with or without a query |
+/// | `https://*.example.com/cb` | one label in place of `*` |
+/// | `https://app.example.com:8443/cb` | that port; `:*` is any port |
+/// | `com.example.app:/cb` | that string |
+///
+/// A path without `/*` at its end is exact, and then there is no query but the pattern's own.
+///
+/// ```
+/// use tower_dcr::policy::RedirectPattern;
+/// use tower_dcr::redirect_uri::RedirectUri;
+///
+/// let pattern: RedirectPattern = "https://*.example.com/oauth/*".parse()?;
+/// assert!(pattern.matches(&RedirectUri::parse("https://eu.example.com/oauth/cb").unwrap()));
+/// assert!(!pattern.matches(&RedirectUri::parse("https://a.b.example.com/oauth/cb").unwrap()));
+/// assert!(!pattern.matches(&RedirectUri::parse("https://eu.example.com/oauth").unwrap()));
+/// assert!("https://*.com/cb".parse::<RedirectPattern>().is_err());
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RedirectPattern {
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Exact(String),
+    Parts {
+        scheme: String,
+        host: Host,
+        ports: Ports,
+        path: Path,
+    },
+    #[cfg(feature = "regex")]
+    Regex(regex::Regex),
+}
+
+#[derive(Clone, Debug)]
+enum Host {
+    Exact(String),
+    /// One label before this suffix, which begins with a dot.
+    OneLabel(String),
+}
+
+#[derive(Clone, Debug)]
+enum Ports {
+    Any,
+    /// `None` is a URI that writes no port.
+    Listed(Vec<Option<u16>>),
+}
+
+#[derive(Clone, Debug)]
+enum Path {
+    Any,
+    Exact {
+        path: String,
+        query: Option<String>,
+    },
+    /// Ends with a slash.
+    Below(String),
+}
+
+impl RedirectPattern {
+    /// One redirect URI, as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Pattern`] if it is no [`RedirectUri`].
+    pub fn exact(uri: impl Into<String>) -> Result<Self, ConfigError> {
+        let uri = uri.into();
+        match RedirectUri::parse(&uri) {
+            Ok(_) => Ok(Self { kind: Kind::Exact(uri) }),
+            Err(error) => Err(invalid(&uri, error.description())),
+        }
+    }
+
+    /// Every `https` redirect URI at a host, on the default port. `*.example.com` is one label in place of `*`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Pattern`] if `host` is no DNS name in lower case, or a wildcard below a top-level domain.
+    pub fn host(host: &str) -> Result<Self, ConfigError> {
+        let host = read_host(host, host)?;
+        Ok(Self {
+            kind: Kind::Parts { scheme: "https".into(), host, ports: Ports::Listed(vec![None]), path: Path::Any },
+        })
+    }
+
+    /// The same pattern on these ports; the scheme's default port is the one that no URI writes out.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Pattern`] for an exact pattern or a regular expression, which has its port in itself.
+    pub fn with_ports(self, ports: impl IntoIterator<Item = u16>) -> Result<Self, ConfigError> {
+        match self.kind {
+            Kind::Parts { scheme, host, path, .. } => {
+                let default = if scheme == "https" { 443 } else { 80 };
+                let ports = ports.into_iter().map(|port| (port != default).then_some(port)).collect();
+                Ok(Self { kind: Kind::Parts { scheme, host, ports: Ports::Listed(ports), path } })
+            }
+            _ => Err(invalid(&self.to_string(), "has no separate port")),
+        }
+    }
+
+    /// Redirect URIs that a regular expression matches **as a whole**: it is anchored at both ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Pattern`] if the expression is not well formed by itself: `)|(?:` is not, which would otherwise
+    /// slip out of the group that anchors it.
+    #[cfg(feature = "regex")]
+    pub fn regex(expression: &str) -> Result<Self, ConfigError> {
+        let compile =
+            |text: &str| regex::Regex::new(text).map_err(|_| invalid(expression, "is not a regular expression"));
+        compile(expression)?;
+        // A flag such as `(?x)` ends with the group. A comment that it allows does not, and would swallow the anchor:
+        // then the whole is no longer well formed.
+        Ok(Self { kind: Kind::Regex(compile(&format!("\\A(?:{expression})\\z"))?) })
+    }
+
+    /// Whether `uri` is in the set.
+    #[must_use]
+    pub fn matches(&self, uri: &RedirectUri<'_>) -> bool {
+        match &self.kind {
+            Kind::Exact(exact) => exact == uri.as_str(),
+            Kind::Parts { scheme, host, ports, path } => {
+                scheme == uri.scheme()
+                    && uri.host().is_some_and(|name| host.matches(name))
+                    && ports.contains(uri.port())
+                    && path.matches(uri)
+            }
+            #[cfg(feature = "regex")]
+            Kind::Regex(regex) => regex.is_match(uri.as_str()),
+        }
+    }
+}
+
+impl Host {
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == host,
+            Self::OneLabel(suffix) => {
+                host.strip_suffix(suffix.as_str()).is_some_and(|label| !label.is_empty() && !label.contains('.'))
+            }
+        }
+    }
+}
+
+impl Ports {
+    fn contains(&self, port: Option<u16>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(ports) => ports.contains(&port),
+        }
+    }
+}
+
+impl Path {
+    fn matches(&self, uri: &RedirectUri<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact { path, query } => path == uri.path() && query.as_deref() == query_of(uri),
+            Self::Below(prefix) => uri.path().starts_with(prefix),
+        }
+    }
+}
+
+fn query_of<'a>(uri: &RedirectUri<'a>) -> Option<&'a str> {
+    uri.as_str().split_once('?').map(|(_, query)| query)
+}
+
+impl FromStr for RedirectPattern {
+    type Err = ConfigError;
+
+    fn from_str(pattern: &str) -> Result<Self, ConfigError> {
+        let Some((scheme, rest)) = pattern.split_once("://") else { return Self::exact(pattern) };
+        if !pattern.contains('*') {
+            return Self::exact(pattern);
+        }
+        if is_dangerous_scheme(scheme) {
+            return Err(ConfigError::DangerousScheme { scheme: scheme.into() });
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+        let ports = match port {
+            None => Ports::Listed(vec![None]),
+            Some("*") => Ports::Any,
+            Some(port) => Ports::Listed(vec![Some(port.parse().map_err(|_| invalid(pattern, "has no such port"))?)]),
+        };
+        let path = match path.strip_suffix('*') {
+            Some(prefix) if prefix.ends_with('/') && !prefix.contains(['*', '?']) => Path::Below(prefix.into()),
+            Some(_) => {
+                return Err(invalid(pattern, "has a wildcard in its path that does not stand behind its last slash"));
+            }
+            None if path.contains('*') => return Err(invalid(pattern, "has a wildcard inside its path")),
+            None => {
+                let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+                Path::Exact { path: path.into(), query: query.map(str::to_owned) }
+            }
+        };
+        let host = read_host(pattern, host)?;
+        let read = Self { kind: Kind::Parts { scheme: scheme.into(), host, ports, path } };
+        // What the pattern is made of has to hold for an example of what it matches.
+        let example = pattern.replace("*.", "a.").replace(":*", ":8443").replace("/*", "/a");
+        match RedirectUri::parse(&example) {
+            Ok(example) if read.matches(&example) => Ok(read),
+            Ok(_) => Err(invalid(pattern, "can't be matched")),
+            Err(error) => Err(invalid(pattern, error.description())),
+        }
+    }
+}
+
+/// Writes the text that was read; for a regular expression, the anchored form.
+impl fmt::Display for RedirectPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Exact(uri) => f.write_str(uri),
+            Kind::Parts { scheme, host, ports, path } => {
+                match host {
+                    Host::Exact(host) => write!(f, "{scheme}://{host}")?,
+                    Host::OneLabel(suffix) => write!(f, "{scheme}://*{suffix}")?,
+                }
+                match ports {
+                    Ports::Any => f.write_str(":*")?,
+                    Ports::Listed(ports) => ports.iter().flatten().try_for_each(|port| write!(f, ":{port}"))?,
+                }
+                match path {
+                    Path::Any => f.write_str("/*"),
+                    Path::Exact { path, query: None } => f.write_str(path),
+                    Path::Exact { path, query: Some(query) } => write!(f, "{path}?{query}"),
+                    Path::Below(prefix) => write!(f, "{prefix}*"),
+                }
+            }
+            #[cfg(feature = "regex")]
+            Kind::Regex(regex) => f.write_str(regex.as_str()),
+        }
+    }
+}
+
+fn read_host(pattern: &str, host: &str) -> Result<Host, ConfigError> {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let readable = RedirectUri::parse(&format!("http://{name}")).is_ok_and(|uri| uri.host() == Some(name));
+    match () {
+        () if !readable => Err(invalid(pattern, "has a host that is no DNS name in lower case")),
+        () if name == host => Ok(Host::Exact(name.into())),
+        () if name.contains('.') => Ok(Host::OneLabel(format!(".{name}"))),
+        () => Err(invalid(pattern, "has a wildcard below a top-level domain")),
+    }
+}
+
+fn invalid(pattern: &str, reason: &str) -> ConfigError {
+    ConfigError::Pattern { pattern: pattern.into(), reason: reason.into() }
+}

@@ -1,0 +1,38 @@
+//! Trying a rule without enforcing it.
+
+use super::{Policy, Submission};
+use crate::rejection::Rejection;
+
+/// Runs a rule on a copy: what it would do is in the [`Review`](super::Review), marked as not enforced, and the
+/// registration goes on as it was.
+///
+/// Tightening a policy blind breaks sign-ins; run the tighter rule like this first and read the audit events.
+#[derive(Clone, Debug)]
+pub struct ReportOnly<P> {
+    policy: P,
+}
+
+impl<P> ReportOnly<P> {
+    /// Observes `policy`.
+    pub fn new(policy: P) -> Self {
+        Self { policy }
+    }
+}
+
+impl<P: Policy> Policy for ReportOnly<P> {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        let mut copy = submission.registration.clone();
+        let outer = submission.review.observe(true);
+        let verdict = self.policy.review(&mut Submission::new(&mut copy, submission.review));
+        if let Err(rejection) = verdict {
+            submission.review.refused(&rejection);
+        }
+        submission.review.observe(outer);
+        Ok(())
+    }
+
+    fn describe(&self, out: &mut String) {
+        out.push_str("report-only ");
+        self.policy.describe(out);
+    }
+}

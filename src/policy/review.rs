@@ -1,0 +1,203 @@
+//! What the rules did to one submission.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::registration::Digest;
+use crate::rejection::Rejection;
+
+/// The record of one review: every rule that ran, and everything that one of them changed, flagged or refused.
+///
+/// A guard puts it into the response's extensions, from where the audit layer takes it.
+#[derive(Clone, Debug, Default)]
+pub struct Review {
+    operation: Operation,
+    rules: Vec<&'static str>,
+    findings: Vec<Finding>,
+    observing: bool,
+    digests: Option<Digests>,
+    policy: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Digests {
+    before: Digest,
+    after: Digest,
+}
+
+/// Creating a client (RFC 7591) or updating one (RFC 7592 section 2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// `POST` to the registration endpoint.
+    #[default]
+    Create,
+    /// `PUT` to the client configuration endpoint.
+    Update,
+}
+
+/// One thing that a rule did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The rule's stable name.
+    pub rule: &'static str,
+    /// The member's name, cut to [`Finding::FIELD_BYTES`]. For an unknown member the client chose it: escape it.
+    pub field: Cow<'static, str>,
+    /// What was done to the member.
+    pub disposition: Disposition,
+    /// `false` for a rule in report-only mode: this is what it would have done.
+    pub enforced: bool,
+}
+
+/// What a rule did to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Disposition {
+    /// An absent member was given its default.
+    Defaulted,
+    /// Noted only.
+    Flagged,
+    /// Elements or tokens were taken out of it.
+    Narrowed,
+    /// The registration was refused because of it.
+    Refused,
+    /// It was removed.
+    Stripped,
+    /// Its value was replaced by another one that the client can live with.
+    Substituted,
+    /// The operator's own value was put there.
+    Supplied,
+}
+
+impl Finding {
+    /// How much of a member's name is kept.
+    pub const FIELD_BYTES: usize = 64;
+}
+
+impl Review {
+    /// A review of a registration that creates a client.
+    #[must_use]
+    pub fn registration() -> Self {
+        Self::of(Operation::Create)
+    }
+
+    /// A review of an update.
+    #[must_use]
+    pub fn update() -> Self {
+        Self::of(Operation::Update)
+    }
+
+    pub(crate) fn of(operation: Operation) -> Self {
+        Self { operation, rules: Vec::with_capacity(12), ..Self::default() }
+    }
+
+    /// Whether a client is created or updated.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The rules that ran, in order.
+    #[must_use]
+    pub fn rules(&self) -> &[&'static str] {
+        &self.rules
+    }
+
+    /// What they did, in order.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether any rule that is enforced changed the registration.
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        self.findings.iter().any(|finding| finding.enforced && finding.disposition != Disposition::Flagged)
+    }
+
+    /// Digest of the body as it came.
+    #[must_use]
+    pub fn digest_before(&self) -> Option<Digest> {
+        self.digests.map(|digests| digests.before)
+    }
+
+    /// Digest of the body as it was forwarded.
+    #[must_use]
+    pub fn digest_after(&self) -> Option<Digest> {
+        self.digests.map(|digests| digests.after)
+    }
+
+    /// A digest of the rules' configuration.
+    #[must_use]
+    pub fn policy_fingerprint(&self) -> Option<u64> {
+        self.policy
+    }
+
+    pub(super) fn rule(&self) -> &'static str {
+        self.rules.last().copied().unwrap_or("unnamed")
+    }
+
+    pub(super) fn begin(&mut self, rule: &'static str) {
+        if self.rules.last() == Some(&"custom") {
+            // A closure that names itself.
+            self.rules.pop();
+        }
+        self.rules.push(rule);
+    }
+
+    pub(super) fn note(&mut self, field: Cow<'static, str>, disposition: Disposition) {
+        let field = match field {
+            Cow::Owned(name) if name.len() > Finding::FIELD_BYTES => {
+                Cow::Owned(name.get(..name.floor_char_boundary(Finding::FIELD_BYTES)).unwrap_or_default().to_owned())
+            }
+            field => field,
+        };
+        let finding = Finding { rule: self.rule(), field, disposition, enforced: !self.observing };
+        self.findings.push(finding);
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<&'static str>, Vec<Finding>) {
+        (self.rules, self.findings)
+    }
+
+    /// Notes a refusal.
+    pub(crate) fn refused(&mut self, rejection: &Rejection) {
+        self.findings.push(Finding {
+            rule: rejection.rule(),
+            field: Cow::Borrowed(rejection.field().unwrap_or_default()),
+            disposition: Disposition::Refused,
+            enforced: !self.observing,
+        });
+    }
+
+    /// Notes findings as "would have" from here on; gives what was in force before.
+    pub(crate) fn observe(&mut self, observing: bool) -> bool {
+        std::mem::replace(&mut self.observing, observing)
+    }
+
+    pub(crate) fn set_digests(&mut self, before: Digest, after: Digest) {
+        self.digests = Some(Digests { before, after });
+    }
+
+    pub(crate) fn set_policy(&mut self, fingerprint: u64) {
+        self.policy = Some(fingerprint);
+    }
+
+    /// Puts the review of a guard further out before this one.
+    pub(crate) fn after(mut self, mut outer: Self) -> Self {
+        outer.rules.append(&mut self.rules);
+        outer.findings.append(&mut self.findings);
+        if let (Some(outer), Some(inner)) = (&mut outer.digests, self.digests) {
+            outer.after = inner.after;
+        }
+        outer.policy = match (outer.policy, self.policy) {
+            (Some(outer), Some(inner)) => Some(outer.rotate_left(1) ^ inner),
+            (outer, inner) => outer.or(inner),
+        };
+        outer
+    }
+}

@@ -1,0 +1,101 @@
+//! Which scopes a client may register.
+
+use std::collections::BTreeSet;
+
+use super::{ConfigError, Policy, Submission, describe_as_debug};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Checks the grammar of `scope` (RFC 6749 section 3.3), intersects it with a ceiling, and gives a client that asks for
+/// none the operator's default.
+///
+/// Unknown scopes are common in honest registrations (clients copy them from discovery documents), so a scope above the
+/// ceiling is taken out; a client is refused only if nothing is left of what it asked for.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Scope {
+    ceiling: Option<BTreeSet<String>>,
+    default: BTreeSet<String>,
+    strict: bool,
+}
+
+impl Scope {
+    /// Any scopes, none by default.
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// No scope but these.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Scope`] for what is no scope token.
+    pub fn with_ceiling<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        self.ceiling = Some(tokens(scopes)?);
+        Ok(self)
+    }
+
+    /// What a client gets that sends no `scope`. RFC 7591 section 2 lets the server register such a default; without
+    /// one, some servers later refuse at the authorization endpoint what the client never listed (`offline_access`).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Scope`] for what is no scope token.
+    pub fn with_default<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        self.default = tokens(scopes)?;
+        Ok(self)
+    }
+
+    /// Refuses a registration that asks for more than the ceiling or spaces its list carelessly.
+    pub fn refusing_others(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    fn allows(&self, token: &str) -> bool {
+        self.ceiling.as_ref().is_none_or(|ceiling| ceiling.contains(token))
+    }
+}
+
+impl Policy for Scope {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        submission.begin("scope");
+        let refuse = |submission: &Submission<'_>, detail| {
+            Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field("scope"))
+        };
+        let Some(scope) = submission.registration().string("scope") else {
+            if !self.default.is_empty() {
+                submission.insert_default("scope", self.default.iter().cloned().collect::<Vec<_>>().join(" "));
+            }
+            return Ok(());
+        };
+        if !scope.split(' ').all(|token| token.is_empty() || is_token(token)) {
+            return refuse(submission, "is not a list of scope tokens");
+        }
+        let mut pieces = scope.split(' ');
+        if self.strict && !pieces.all(|token| !token.is_empty() && self.allows(token)) {
+            return refuse(submission, "asks for more than this server offers");
+        }
+        submission.narrow_tokens("scope", |token| !token.is_empty() && self.allows(token));
+        if submission.registration().string("scope") == Some("") {
+            return refuse(submission, "asks for nothing that this server offers");
+        }
+        Ok(())
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_debug(self, out);
+    }
+}
+
+/// RFC 6749 section 3.3: `1*( %x21 / %x23-5B / %x5D-7E )`.
+fn is_token(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
+}
+
+fn tokens<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Result<BTreeSet<String>, ConfigError> {
+    scopes
+        .into_iter()
+        .map(Into::into)
+        .map(|token| if is_token(&token) { Ok(token) } else { Err(ConfigError::Scope { token }) })
+        .collect()
+}

@@ -1,0 +1,29 @@
+//! Where hosted clients receive their authorization codes.
+
+/// When [`VENDOR_CALLBACKS`] was last compared with what clients send: `YYYY-MM-DD`.
+pub const VENDOR_CALLBACKS_VERSION: &str = "2026-11-23";
+
+/// Redirect URI patterns of known hosted clients, as [`RedirectPattern`](super::RedirectPattern) reads them.
+///
+/// A server that wants these and no other `https` redirects gives the table to
+/// [`RedirectUriGuard::only_https`](super::RedirectUriGuard::only_https). Every such table goes stale: keep the list in
+/// configuration, and watch for refusals.
+pub const VENDOR_CALLBACKS: [&str; 17] = [
+    "https://antigravity.google/oauth-callback",
+    "https://api.devin.ai/mcp/oauth/callback",
+    "https://app.lobehub.com/oauth/connector/callback",
+    "https://callback.mistral.ai/v1/integrations_auth/oauth2_callback",
+    "https://chatgpt.com/connector/oauth/*",
+    "https://chatgpt.com/connector_platform_oauth_redirect",
+    "https://claude.ai/api/mcp/auth_callback",
+    "https://claude.com/api/mcp/auth_callback",
+    "https://global.consent.azure-apim.net/redirect/*",
+    "https://grok.com/connectors-oauth-exchange-code/",
+    "https://insiders.vscode.dev/redirect",
+    "https://mcp.docker.com/oauth/callback",
+    "https://oauth2.slack.com/external/auth/callback",
+    "https://vscode.dev/redirect",
+    "https://www.cursor.com/agents/mcp/oauth/callback",
+    "https://www.cursor.com/bot/mcp/oauth/callback",
+    "https://www.perplexity.ai/rest/connections/oauth_callback",
+];

@@ -1,0 +1,176 @@
+//! [`Quota`] and [`Limiter`]: the generic cell rate algorithm (GCRA) over a table that never grows.
+//!
+//! GCRA keeps one number per key, the time at which the key's bucket will be full again. A table of such numbers is an
+//! attack surface of its own: one that grows falls to a flood of new keys (one IPv6 /48 has 65536 /64s), and one that
+//! evicts gives an exhausted key its burst back once enough other keys came by. This table does neither. A bucket that
+//! is still in debt is never evicted; where a new key finds no room, it shares one overflow bucket with all the others
+//! that found none.
+//!
+//! ```
+//! use std::num::NonZeroU32;
+//! use std::time::Duration;
+//! use tower_dcr::quota::{Limiter, Quota};
+//!
+//! let limiter = Limiter::new(Quota::per_minute(NonZeroU32::MIN).allow_burst(NonZeroU32::new(2).unwrap()));
+//! let now = Duration::ZERO;
+//! assert!(limiter.check("10.0.0.1", now).is_ok());
+//! assert!(limiter.check("10.0.0.1", now).is_ok());
+//! assert_eq!(limiter.check("10.0.0.1", now).unwrap_err().retry_after(), Duration::from_secs(60));
+//! assert!(limiter.check("10.0.0.2", now).is_ok());
+//! ```
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+mod gcra;
+
+use gcra::Nanos;
+pub use gcra::Quota;
+
+/// A rate limiter with one bucket per key, in fixed memory. See the [module docs](self).
+pub struct Limiter<H = RandomState> {
+    quota: Quota,
+    hasher: H,
+    /// A power of two of them.
+    sets: Box<[Mutex<Set>]>,
+    overflow: Mutex<Nanos>,
+}
+
+/// As many buckets as share one lock and one cache line or two.
+const WAYS: usize = 8;
+
+type Set = [Bucket; WAYS];
+
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    /// The hash of the key, whose low bits also choose the set. Two keys in one bucket would take a collision of 64
+    /// bits under a secret key.
+    tag: u64,
+    /// When the bucket will be full again. In the past: the bucket has no debt, and may be given away.
+    full_at: Nanos,
+}
+
+/// A key's budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    retry_after: Duration,
+}
+
+/// What is left of a key's budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// How many more requests would pass now.
+    pub(crate) requests: u32,
+}
+
+impl Exhausted {
+    /// After how long the next request would pass.
+    #[must_use]
+    pub const fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+}
+
+impl Remaining {
+    /// How many more requests would pass now.
+    #[must_use]
+    pub const fn requests(&self) -> u32 {
+        self.requests
+    }
+}
+
+impl Limiter {
+    /// How many buckets a limiter has unless it is told otherwise: 1 MiB of them.
+    pub const DEFAULT_BUCKETS: usize = 65_536;
+
+    /// A limiter that gives every key this quota.
+    #[must_use]
+    pub fn new(quota: Quota) -> Self {
+        Self::with_buckets(quota, Self::DEFAULT_BUCKETS)
+    }
+
+    /// A limiter with room for this many keys in debt, rounded up to a power of two; 16 bytes and a share of a lock each.
+    #[must_use]
+    pub fn with_buckets(quota: Quota, buckets: usize) -> Self {
+        let sets = buckets.div_ceil(WAYS).next_power_of_two();
+        Self {
+            quota,
+            hasher: RandomState::new(),
+            sets: (0..sets).map(|_| Mutex::default()).collect(),
+            overflow: Mutex::new(0),
+        }
+    }
+}
+
+impl<H: BuildHasher> Limiter<H> {
+    /// The quota of each key.
+    #[must_use]
+    pub const fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Takes one request from the budget of `key` at the time `now`, from any fixed origin.
+    ///
+    /// # Errors
+    ///
+    /// [`Exhausted`] if the budget is spent; then nothing is taken.
+    pub fn check<K: Hash + ?Sized>(&self, key: &K, now: Duration) -> Result<Remaining, Exhausted> {
+        let (now, tag) = (gcra::nanos(now), self.hasher.hash_one(key));
+        let mut set = self.set(tag);
+        if let Some(bucket) = bucket_of(&mut set, tag) {
+            return self.quota.take(&mut bucket.full_at, now);
+        }
+        if let Some(free) = set.iter_mut().find(|bucket| bucket.full_at <= now) {
+            *free = Bucket { tag, full_at: 0 };
+            return self.quota.take(&mut free.full_at, now);
+        }
+        drop(set);
+        self.quota.take(&mut lock(&self.overflow), now)
+    }
+
+    /// Gives one request back to `key`: the request was turned away for another reason, and must not count.
+    pub fn refund<K: Hash + ?Sized>(&self, key: &K) {
+        let tag = self.hasher.hash_one(key);
+        let mut set = self.set(tag);
+        match bucket_of(&mut set, tag) {
+            Some(bucket) => self.quota.give_back(&mut bucket.full_at),
+            None => self.quota.give_back(&mut lock(&self.overflow)),
+        }
+    }
+
+    fn set(&self, tag: u64) -> MutexGuard<'_, Set> {
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+        let index = tag as usize & (self.sets.len() - 1);
+        #[expect(clippy::indexing_slicing, reason = "masked by a power of two minus one, and there is a set at least")]
+        lock(&self.sets[index])
+    }
+}
+
+impl<H> fmt::Debug for Limiter<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("quota", &self.quota).field("buckets", &(self.sets.len() * WAYS)).finish()
+    }
+}
+
+fn bucket_of(set: &mut Set, tag: u64) -> Option<&mut Bucket> {
+    set.iter_mut().find(|bucket| bucket.tag == tag)
+}
+
+/// A panic elsewhere can't leave a number half written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For `NonZeroU32` literals in constants.
+pub(crate) const fn nonzero(count: u32) -> NonZeroU32 {
+    match NonZeroU32::new(count) {
+        Some(count) => count,
+        None => NonZeroU32::MIN,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! [`RedirectUri`]: one strict reading of a redirect URI, and the one comparison.
+//!
+//! Authorization servers compare redirect URIs as strings (RFC 6749 section 3.1.2.3, RFC 9700 section 4.1.3), browsers
+//! follow them as WHATWG URLs, and libraries in between read them as RFC 3986 URIs. Where those readings differ, an
+//! attacker finds room: a backslash, a tab, `http://2130706433/`, `https://good@evil/`. So a string is a
+//! [`RedirectUri`] only if all of them agree on it, which is to say that its WHATWG serialisation is the string itself
+//! (but for an empty path, which that serialisation spells `/`), and it is **never rewritten**: judged and forwarded
+//! are the same bytes.
+//!
+//! ```
+//! use tower_dcr::redirect_uri::{RedirectClass, RedirectUri, RedirectUriError, matches};
+//!
+//! let uri = RedirectUri::parse("http://127.0.0.1:33418/callback")?;
+//! assert_eq!(uri.class(), RedirectClass::Loopback);
+//! assert_eq!(RedirectUri::parse("https://good.example.com\\@evil.test/"), Err(RedirectUriError::Character));
+//!
+//! // RFC 8252 section 7.3: a native app listens on whatever port the system gives it.
+//! assert!(matches("http://127.0.0.1/callback", "http://127.0.0.1:51004/callback"));
+//! assert!(!matches("http://127.0.0.1/callback", "http://localhost:51004/callback"));
+//! # Ok::<_, RedirectUriError>(())
+//! ```
+
+use std::fmt;
+
+mod host;
+mod path;
+mod scheme;
+
+pub(crate) use host::is_public_dns_name;
+pub use scheme::{is_dangerous_scheme, is_executable_scheme};
+
+/// A redirect URI that has one reading only. See the [module docs](self).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectUri<'a> {
+    raw: &'a str,
+    class: RedirectClass,
+    scheme: &'a str,
+    host: Option<&'a str>,
+    port: Option<u16>,
+    path: &'a str,
+}
+
+/// What kind of place a redirect URI leads to (RFC 7591 section 5, RFC 8252 section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RedirectClass {
+    /// `http` to `localhost`, `127.0.0.1` or `[::1]`: an application on the user's own machine.
+    Loopback,
+    /// `http` to any other host.
+    PlainHttp,
+    /// A scheme that a native application claims, such as `com.example.app:/cb` or `cursor://…`.
+    PrivateUse,
+    /// `https` to a host that is written as a DNS name.
+    Https,
+}
+
+/// Why a string is no redirect URI. Each is refused whatever the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedirectUriError {
+    /// A character outside RFC 3986: control, space, backslash, non-ASCII, `"<>^{|}` or a backtick.
+    Character,
+    /// A scheme that runs code, reads files or steers the browser or system: `javascript`, `data`, `file`, `ms-*`, ….
+    DangerousScheme,
+    /// A fragment, an empty one included (RFC 6749 section 3.1.2).
+    Fragment,
+    /// The host is missing, an IP address, or not written in its one canonical form.
+    Host,
+    /// A dot segment, or an escape that hides one, or a malformed or non-UTF-8 escape, or an escaped slash or control.
+    Path,
+    /// The port is empty, zero, out of range, has a leading zero, or repeats the scheme's default.
+    Port,
+    /// Not an absolute URI with a lower-case scheme.
+    Scheme,
+    /// User information before the host: `https://good.example@evil.example/`.
+    UserInfo,
+    /// An asterisk: RFC 9700 section 4.1 rules patterns out.
+    Wildcard,
+}
+
+impl RedirectUriError {
+    /// A fixed sentence that quotes nothing.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Character => "contains a character that is not allowed in a URI",
+            Self::DangerousScheme => "uses a scheme that is never allowed",
+            Self::Fragment => "must not have a fragment",
+            Self::Host => "has a host that is missing, ambiguous or an IP address",
+            Self::Path => "has a dot segment or an ambiguous escape in its path",
+            Self::Port => "has a port that is not in canonical form",
+            Self::Scheme => "is not an absolute URI with a lower-case scheme",
+            Self::UserInfo => "must not have user information",
+            Self::Wildcard => "must not contain a wildcard",
+        }
+    }
+}
+
+impl fmt::Display for RedirectUriError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the redirect URI {}", self.description())
+    }
+}
+
+impl std::error::Error for RedirectUriError {}
+
+impl<'a> RedirectUri<'a> {
+    /// Reads `raw`.
+    ///
+    /// # Errors
+    ///
+    /// [`RedirectUriError`] where `raw` is malformed, or readers of URLs disagree on it, or its scheme is dangerous.
+    pub fn parse(raw: &'a str) -> Result<Self, RedirectUriError> {
+        check_characters(raw)?;
+        let (scheme, rest) = raw.split_once(':').ok_or(RedirectUriError::Scheme)?;
+        match scheme {
+            "https" | "http" => Self::parse_web(raw, scheme, rest),
+            _ if is_dangerous_scheme(scheme) => Err(RedirectUriError::DangerousScheme),
+            _ if !scheme::is_canonical(scheme) => Err(RedirectUriError::Scheme),
+            _ => Self::parse_private_use(raw, scheme, rest),
+        }
+    }
+
+    fn parse_web(raw: &'a str, scheme: &'a str, rest: &'a str) -> Result<Self, RedirectUriError> {
+        let rest = rest.strip_prefix("//").ok_or(RedirectUriError::Host)?;
+        let (authority, path, query) = split_authority(rest);
+        if query.is_some_and(|query| query.contains('\'')) {
+            // A WHATWG serialiser writes %27 there: not the same string any more.
+            return Err(RedirectUriError::Character);
+        }
+        let (host, port) = host::split(authority)?;
+        path::check(path)?;
+        let class = match (scheme, host) {
+            ("http", "localhost" | "127.0.0.1" | "[::1]") => RedirectClass::Loopback,
+            (_, host) if !host::is_canonical_dns_name(host) => return Err(RedirectUriError::Host),
+            ("https", _) => RedirectClass::Https,
+            _ => RedirectClass::PlainHttp,
+        };
+        let default = if scheme == "https" { 443 } else { 80 };
+        if port == Some(default) {
+            // WHATWG drops it, so two spellings would mean one place.
+            return Err(RedirectUriError::Port);
+        }
+        Ok(Self { raw, class, scheme, host: Some(host), port, path })
+    }
+
+    /// RFC 8252 section 7.1 documents `scheme:/path`; applications in the field also send `scheme://host/path`.
+    fn parse_private_use(raw: &'a str, scheme: &'a str, rest: &'a str) -> Result<Self, RedirectUriError> {
+        let Some(hierarchical) = rest.strip_prefix("//") else {
+            let path = rest.split('?').next().unwrap_or_default();
+            if !path.starts_with('/') {
+                return Err(RedirectUriError::Path);
+            }
+            path::check(path)?;
+            return Ok(Self { raw, class: RedirectClass::PrivateUse, scheme, host: None, port: None, path });
+        };
+        let (authority, path, _) = split_authority(hierarchical);
+        let (host, port) = host::split_opaque(authority)?;
+        path::check(path)?;
+        Ok(Self { raw, class: RedirectClass::PrivateUse, scheme, host: Some(host), port, path })
+    }
+
+    /// The string that was read, unchanged.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.raw
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub const fn class(&self) -> RedirectClass {
+        self.class
+    }
+
+    /// The scheme, in lower case, without the colon.
+    #[must_use]
+    pub const fn scheme(&self) -> &'a str {
+        self.scheme
+    }
+
+    /// The host as written, an IPv6 address with its brackets; `None` for `scheme:/path`.
+    #[must_use]
+    pub const fn host(&self) -> Option<&'a str> {
+        self.host
+    }
+
+    /// The port, if one is written.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The path as written, without the query; may be empty.
+    #[must_use]
+    pub const fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// Whether this redirect URI from an authorization request is the `registered` one: the same string, or for
+    /// loopback hosts the same string but for the port.
+    fn is_registered_as(&self, registered: &RedirectUri<'_>) -> bool {
+        self.raw == registered.raw
+            || (self.class == RedirectClass::Loopback
+                && registered.class == RedirectClass::Loopback
+                && self.host == registered.host
+                && self.after_port() == registered.after_port())
+    }
+
+    /// Everything after scheme, host and port, which for a loopback URI is path and query.
+    fn after_port(&self) -> &'a str {
+        let authority = self.raw.find("://").map_or(self.raw, |at| self.raw.get(at + 3..).unwrap_or_default());
+        authority.find(['/', '?']).and_then(|at| authority.get(at..)).unwrap_or_default()
+    }
+}
+
+/// Whether the `redirect_uri` of an authorization request is the `registered` one.
+///
+/// Simple string comparison (RFC 9700 section 4.1.3), with the one exception of RFC 8252 section 7.3: for `http` to
+/// `127.0.0.1`, `[::1]` or `localhost` the port may differ. The three hosts are never equal to one another. A string
+/// that [`RedirectUri::parse`] refuses matches nothing, itself included.
+#[must_use]
+pub fn matches(registered: &str, requested: &str) -> bool {
+    match (RedirectUri::parse(registered), RedirectUri::parse(requested)) {
+        (Ok(registered), Ok(requested)) => requested.is_registered_as(&registered),
+        _ => false,
+    }
+}
+
+/// RFC 3986 section 2 without the asterisk and the number sign, which have their own errors.
+fn check_characters(raw: &str) -> Result<(), RedirectUriError> {
+    for byte in raw.bytes() {
+        match byte {
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b':'
+            | b'/'
+            | b'?'
+            | b'['
+            | b']'
+            | b'@'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'+'
+            | b','
+            | b';'
+            | b'='
+            | b'%' => {}
+            b'#' => return Err(RedirectUriError::Fragment),
+            b'*' => return Err(RedirectUriError::Wildcard),
+            _ => return Err(RedirectUriError::Character),
+        }
+    }
+    Ok(())
+}
+
+/// Splits what follows `//` into authority, path and query.
+fn split_authority(rest: &str) -> (&str, &str, Option<&str>) {
+    let (before_query, query) = match rest.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (rest, None),
+    };
+    let slash = before_query.find('/').unwrap_or(before_query.len());
+    let (authority, path) = before_query.split_at(slash);
+    (authority, path, query)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Canonical JSON: one byte sequence per document.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::{Registration, Slot};
+
+pub(super) fn to_bytes(registration: &Registration) -> Vec<u8> {
+    let mut out = Vec::with_capacity(registration.source.len() + 64);
+    out.push(b'{');
+    for (index, member) in registration.members.iter().enumerate() {
+        separate(&mut out, index);
+        write_string(&mut out, registration.text(&member.name));
+        out.push(b':');
+        write_slot(&mut out, registration, &member.slot);
+    }
+    out.push(b'}');
+    out
+}
+
+fn write_slot(out: &mut Vec<u8>, registration: &Registration, slot: &Slot) {
+    match slot {
+        Slot::Null => out.extend_from_slice(b"null"),
+        Slot::Bool(true) => out.extend_from_slice(b"true"),
+        Slot::Bool(false) => out.extend_from_slice(b"false"),
+        Slot::Number(text) => out.extend_from_slice(registration.text(text).as_bytes()),
+        Slot::String(text) => write_string(out, registration.text(text)),
+        Slot::Strings(range) => {
+            out.push(b'[');
+            for (index, element) in range.clone().enumerate() {
+                separate(out, index);
+                write_string(out, registration.element(element as usize).unwrap_or_default());
+            }
+            out.push(b']');
+        }
+        Slot::Array(text) | Slot::Object(text) => write_raw(out, registration.text(text)),
+    }
+}
+
+/// Writes JSON text that the parser accepted; an object's members are sorted on the way. Recursion is bounded by
+/// `Limits::depth` and by `serde_json`.
+fn write_raw(out: &mut Vec<u8>, json: &str) {
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let members: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+            out.push(b'{');
+            for (index, (name, value)) in members.iter().enumerate() {
+                separate(out, index);
+                write_string(out, name);
+                out.push(b':');
+                write_raw(out, value.get());
+            }
+            out.push(b'}');
+        }
+        Some(b'[') => {
+            let elements: Vec<&RawValue> = serde_json::from_str(json).unwrap_or_default();
+            out.push(b'[');
+            for (index, element) in elements.iter().enumerate() {
+                separate(out, index);
+                write_raw(out, element.get());
+            }
+            out.push(b']');
+        }
+        Some(b'"') => write_string(out, &serde_json::from_str::<String>(json).unwrap_or_default()),
+        _ => out.extend_from_slice(json.as_bytes()),
+    }
+}
+
+fn separate(out: &mut Vec<u8>, index: usize) {
+    if index > 0 {
+        out.push(b',');
+    }
+}
+
+fn write_string(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        // Writing a string into memory can't fail.
+        let _infallible = serde_json::to_writer(out, text);
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
+}

@@ -1,0 +1,56 @@
+//! How large a registration may be.
+
+/// Limits on one registration. The defaults hold every honest registration that is known (the largest is under 1 KiB)
+/// with room to spare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Limits {
+    pub(crate) bytes: usize,
+    pub(crate) depth: usize,
+    pub(crate) members: usize,
+    pub(crate) array: usize,
+    pub(crate) string: usize,
+}
+
+impl Limits {
+    /// The defaults: 16 KiB, depth 8, 100 members, 100 array elements, strings of 16 KiB.
+    pub const fn new() -> Self {
+        Self { bytes: 16 * 1024, depth: 8, members: 100, array: 100, string: 16 * 1024 }
+    }
+
+    /// Bytes in the whole body. Values above 1 GiB count as 1 GiB.
+    pub const fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = if bytes > 1 << 30 { 1 << 30 } else { bytes };
+        self
+    }
+
+    /// Nested objects and arrays, the outermost object included. `serde_json` itself stops at 128.
+    pub const fn with_depth(mut self, depth: usize) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// Members of one object.
+    pub const fn with_members(mut self, members: usize) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// Elements of one array.
+    pub const fn with_array(mut self, array: usize) -> Self {
+        self.array = array;
+        self
+    }
+
+    /// UTF-8 bytes of one unescaped string or member name.
+    pub const fn with_string(mut self, string: usize) -> Self {
+        self.string = string;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}

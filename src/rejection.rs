@@ -1,0 +1,171 @@
+//! [`Rejection`]: why a registration was refused, as data.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+/// The refusal of a registration: which rule, which member, and what the client is told.
+///
+/// A refused request is answered with a response, never with a service error; its `Rejection` is in the response's
+/// extensions. Nothing in it repeats what the client sent, except a member's name in [`field`](Self::field), which is
+/// a name that this crate knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    code: ErrorCode,
+    rule: &'static str,
+    field: Option<&'static str>,
+    index: Option<usize>,
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+/// The `error` member of a refusal and the HTTP status that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// 400 `invalid_client_metadata` (RFC 7591 section 3.2.2).
+    InvalidClientMetadata,
+    /// 400 `invalid_redirect_uri` (RFC 7591 section 3.2.2).
+    InvalidRedirectUri,
+    /// 400 `invalid_software_statement` (RFC 7591 section 3.2.2).
+    InvalidSoftwareStatement,
+    /// 405 `invalid_request`: a method that neither registers nor reads.
+    MethodNotAllowed,
+    /// 413 `invalid_client_metadata`: the body passes the size limit.
+    PayloadTooLarge,
+    /// 408 `invalid_request`: the body did not arrive in time.
+    RequestTimeout,
+    /// 500 `server_error`: the handler answered with what the policy forbids.
+    ServerError,
+    /// 503 `temporarily_unavailable`: something that a decision needs is down.
+    TemporarilyUnavailable,
+    /// 429 `too_many_requests`: a rate limit.
+    TooManyRequests,
+    /// 400 `unapproved_software_statement` (RFC 7591 section 3.2.2).
+    UnapprovedSoftwareStatement,
+    /// 415 `invalid_client_metadata`: not plain `application/json`.
+    UnsupportedMediaType,
+}
+
+impl ErrorCode {
+    /// The value of the `error` member.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidClientMetadata | Self::PayloadTooLarge | Self::UnsupportedMediaType => {
+                "invalid_client_metadata"
+            }
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidSoftwareStatement => "invalid_software_statement",
+            Self::MethodNotAllowed | Self::RequestTimeout => "invalid_request",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::TooManyRequests => "too_many_requests",
+            Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
+        }
+    }
+
+    /// The HTTP status code.
+    #[must_use]
+    pub const fn status(self) -> http::StatusCode {
+        match self {
+            Self::InvalidClientMetadata
+            | Self::InvalidRedirectUri
+            | Self::InvalidSoftwareStatement
+            | Self::UnapprovedSoftwareStatement => http::StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => http::StatusCode::METHOD_NOT_ALLOWED,
+            Self::PayloadTooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => http::StatusCode::REQUEST_TIMEOUT,
+            Self::ServerError => http::StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TemporarilyUnavailable => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests => http::StatusCode::TOO_MANY_REQUESTS,
+            Self::UnsupportedMediaType => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+}
+
+impl Rejection {
+    /// A refusal by `rule` (a stable kebab-case name) for a reason that the client may read: `detail` completes the
+    /// sentence "`field` …" or stands alone. It must not repeat what the client sent.
+    #[must_use]
+    pub fn new(code: ErrorCode, rule: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, rule, field: None, index: None, detail: detail.into(), retry_after: None }
+    }
+
+    /// Names the metadata member at fault.
+    #[must_use]
+    pub fn with_field(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
+    }
+
+    /// Names the element at fault in an array, counted from 0.
+    #[must_use]
+    pub fn with_index(mut self, index: usize) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The error code and HTTP status.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The stable name of the rule that refused.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// The metadata member at fault.
+    #[must_use]
+    pub const fn field(&self) -> Option<&'static str> {
+        self.field
+    }
+
+    /// The array element at fault, counted from 0.
+    #[must_use]
+    pub const fn index(&self) -> Option<usize> {
+        self.index
+    }
+
+    /// When to try again, if waiting helps.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The `Retry-After` header's value: whole seconds, rounded up, at least 1 (RFC 9110 section 10.2.3).
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| u64::try_from(after.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX).max(1))
+    }
+
+    /// The `error_description`: ASCII without quotation mark and backslash (RFC 6749 section 5.2), nothing quoted.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let sentence = match (self.field, self.index) {
+            (Some(field), Some(index)) => format!("{field}[{index}] {} ({})", self.detail, self.rule),
+            (Some(field), None) => format!("{field} {} ({})", self.detail, self.rule),
+            (None, _) => format!("{} ({})", self.detail, self.rule),
+        };
+        // Custom rules are written by users: what they say has to fit the grammar too.
+        sentence.chars().map(|c| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.description())
+    }
+}
+
+impl std::error::Error for Rejection {}
