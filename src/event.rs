@@ -9,8 +9,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::policy::{Finding, Operation, Review};
-use crate::registration::Digest;
+use crate::registration::{Digest, Registration};
 use crate::rejection::Rejection;
+use crate::text;
 
 #[cfg(feature = "jsonl")]
 mod chain;
@@ -74,6 +75,19 @@ pub struct Event {
     /// Which configuration of the rules judged: 16 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+}
+
+/// The `client_id` in a handler's answer, on its way out in the response's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisteredClient(pub(crate) Option<String>);
+
+impl RegisteredClient {
+    const MAX_BYTES: usize = 256;
+
+    /// What `answer` says.
+    pub(crate) fn of(answer: &Registration) -> Self {
+        Self(answer.string("client_id").map(|id| text::cut(id, Self::MAX_BYTES).to_owned()))
+    }
 }
 
 /// What became of an attempt.

@@ -129,10 +129,10 @@ impl<P: Policy> Policy for Vec<P> {
     }
 
     fn describe(&self, out: &mut String) {
-        self.iter().for_each(|policy| {
+        for policy in self {
             policy.describe(out);
             out.push(';');
-        });
+        }
     }
 }
 

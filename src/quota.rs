@@ -107,7 +107,6 @@ impl Limiter {
 
 impl<H: BuildHasher> Limiter<H> {
     /// The quota of each key.
-    #[must_use]
     pub const fn quota(&self) -> Quota {
         self.quota
     }
@@ -131,6 +130,11 @@ impl<H: BuildHasher> Limiter<H> {
         self.quota.take(&mut lock(&self.overflow), now)
     }
 
+    /// The hash of `key` under this limiter's secret; as good as the key itself for telling keys apart.
+    pub(crate) fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     /// Gives one request back to `key`: the request was turned away for another reason, and must not count.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K) {
         let tag = self.hasher.hash_one(key);
@@ -151,7 +155,10 @@ impl<H: BuildHasher> Limiter<H> {
 
 impl<H> fmt::Debug for Limiter<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("quota", &self.quota).field("buckets", &(self.sets.len() * WAYS)).finish()
+        f.debug_struct("Limiter")
+            .field("quota", &self.quota)
+            .field("buckets", &(self.sets.len() * WAYS))
+            .finish_non_exhaustive()
     }
 }
 

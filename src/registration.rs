@@ -251,6 +251,17 @@ impl Registration {
         })
     }
 
+    /// Gives this document every member of `other` that it lacks.
+    pub(crate) fn complete_from(&mut self, other: &Self) {
+        for member in &other.members {
+            let name = other.text(&member.name);
+            if !self.contains(name) {
+                let owned = Text::Owned(name.into());
+                self.insert_absent(owned, |registration| registration.adopt(other, &member.slot));
+            }
+        }
+    }
+
     /// The registration as compact JSON with every object's members sorted by the bytes of their unescaped UTF-8
     /// names, and only those characters escaped that RFC 8259 section 7 demands. Numbers keep the text that was sent.
     ///
@@ -271,6 +282,25 @@ impl Registration {
         let slot = slot(self);
         self.members.insert(position, Member { name, slot });
         true
+    }
+
+    /// A copy of a value of `other` that stands by itself.
+    fn adopt(&mut self, other: &Self, slot: &Slot) -> Slot {
+        let own = |text: &Text| Text::Owned(other.text(text).into());
+        match slot {
+            Slot::Null => Slot::Null,
+            Slot::Bool(value) => Slot::Bool(*value),
+            Slot::Number(text) => Slot::Number(own(text)),
+            Slot::String(text) => Slot::String(own(text)),
+            Slot::Array(text) => Slot::Array(own(text)),
+            Slot::Object(text) => Slot::Object(own(text)),
+            Slot::Strings(range) => {
+                let start = self.elements.len();
+                let elements = other.elements.get(range.start as usize..range.end as usize).unwrap_or_default();
+                self.elements.extend(elements.iter().map(own));
+                Slot::Strings(offset(start)..offset(self.elements.len()))
+            }
+        }
     }
 
     fn put(&mut self, name: &str, slot: Slot) {

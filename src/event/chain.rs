@@ -10,6 +10,8 @@ use std::io::{self, BufRead};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::text;
+
 /// The key of a chain: at least 16 bytes that whoever can write the file does not know.
 #[derive(Clone)]
 pub struct ChainKey(Hmac<Sha256>);
@@ -35,7 +37,7 @@ impl ChainKey {
         mac.update(previous.as_bytes());
         mac.update(b"\n");
         mac.update(line.as_bytes());
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        text::hex(&mac.finalize().into_bytes())
     }
 }
 

@@ -9,13 +9,13 @@ use crate::rejection::{ErrorCode, Rejection};
 /// Narrows `grant_types` and `response_types` to what the server offers, writes their defaults out, and refuses a pair
 /// that contradicts itself (RFC 7591 section 2.1).
 ///
-/// Values are compared literally: "the value MUST be […] the same as the value of the grant_type parameter"
+/// Values are compared literally: "the value MUST be […] the same as the value of the `grant_type` parameter"
 /// (RFC 7591 section 2). A client that asks for more than it gets (VS Code asks for the device flow) still signs in;
 /// one that is left without any grant is refused.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Grants {
-    grants: BTreeSet<String>,
+    types: BTreeSet<String>,
     responses: BTreeSet<String>,
     refuse_others: bool,
 }
@@ -26,7 +26,7 @@ impl Grants {
     /// `authorization_code` and `refresh_token` with `code`: what MCP and OAuth 2.1 public clients use.
     pub fn authorization_code() -> Self {
         Self {
-            grants: [CODE, "refresh_token"].map(str::to_owned).into(),
+            types: [CODE, "refresh_token"].map(str::to_owned).into(),
             responses: ["code".to_owned()].into(),
             refuse_others: false,
         }
@@ -52,7 +52,7 @@ impl Grants {
             () if !responses.iter().all(|response| is_granted(response, |grant| grants.contains(grant))) => {
                 "a response type needs a grant type that is not offered"
             }
-            () => return Ok(Self { grants, responses, refuse_others: false }),
+            () => return Ok(Self { types: grants, responses, refuse_others: false }),
         };
         Err(ConfigError::Grants { reason })
     }
@@ -67,7 +67,7 @@ impl Grants {
         // RFC 7591 section 2: "If omitted, the default behavior is that the client will use only the
         // "authorization_code" Grant Type."
         submission.insert_default_strings("grant_types", [CODE]);
-        self.narrow(submission, "grant_types", |grant| self.grants.contains(grant))?;
+        self.narrow(submission, "grant_types", |grant| self.types.contains(grant))?;
         // `refresh_token` alone leads nowhere: nothing could issue the first token.
         let usable = submission
             .registration()

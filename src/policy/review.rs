@@ -1,11 +1,14 @@
 //! What the rules did to one submission.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::registration::Digest;
 use crate::rejection::Rejection;
+use crate::text;
 
 /// The record of one review: every rule that ran, and everything that one of them changed, flagged or refused.
 ///
@@ -16,14 +19,21 @@ pub struct Review {
     rules: Vec<&'static str>,
     findings: Vec<Finding>,
     observing: bool,
-    digests: Option<Digests>,
+    bodies: Option<Bodies>,
     policy: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Digests {
-    before: Digest,
-    after: Digest,
+/// What came and what was forwarded. Kept as bytes, which costs nothing: most deployments look at few digests.
+#[derive(Clone)]
+struct Bodies {
+    before: Bytes,
+    after: Bytes,
+}
+
+impl fmt::Debug for Bodies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bodies").finish_non_exhaustive()
+    }
 }
 
 /// Creating a client (RFC 7591) or updating one (RFC 7592 section 2.2).
@@ -78,6 +88,13 @@ impl Finding {
     pub const FIELD_BYTES: usize = 64;
 }
 
+impl Operation {
+    /// What a request of this method would do: `PUT` updates, anything else creates.
+    pub(crate) fn of(method: &http::Method) -> Self {
+        if *method == http::Method::PUT { Self::Update } else { Self::Create }
+    }
+}
+
 impl Review {
     /// A review of a registration that creates a client.
     #[must_use]
@@ -119,16 +136,16 @@ impl Review {
         self.findings.iter().any(|finding| finding.enforced && finding.disposition != Disposition::Flagged)
     }
 
-    /// Digest of the body as it came.
+    /// Digest of the body as it came, if it could be read.
     #[must_use]
     pub fn digest_before(&self) -> Option<Digest> {
-        self.digests.map(|digests| digests.before)
+        self.bodies.as_ref().filter(|bodies| !bodies.before.is_empty()).map(|bodies| Digest::of(&bodies.before))
     }
 
-    /// Digest of the body as it was forwarded.
+    /// Digest of the body as it was forwarded, if it was.
     #[must_use]
     pub fn digest_after(&self) -> Option<Digest> {
-        self.digests.map(|digests| digests.after)
+        self.bodies.as_ref().filter(|bodies| !bodies.after.is_empty()).map(|bodies| Digest::of(&bodies.after))
     }
 
     /// A digest of the rules' configuration.
@@ -152,7 +169,7 @@ impl Review {
     pub(super) fn note(&mut self, field: Cow<'static, str>, disposition: Disposition) {
         let field = match field {
             Cow::Owned(name) if name.len() > Finding::FIELD_BYTES => {
-                Cow::Owned(name.get(..name.floor_char_boundary(Finding::FIELD_BYTES)).unwrap_or_default().to_owned())
+                Cow::Owned(text::cut(&name, Finding::FIELD_BYTES).to_owned())
             }
             field => field,
         };
@@ -179,8 +196,8 @@ impl Review {
         std::mem::replace(&mut self.observing, observing)
     }
 
-    pub(crate) fn set_digests(&mut self, before: Digest, after: Digest) {
-        self.digests = Some(Digests { before, after });
+    pub(crate) fn set_bytes(&mut self, before: Bytes, after: Bytes) {
+        self.bodies = Some(Bodies { before, after });
     }
 
     pub(crate) fn set_policy(&mut self, fingerprint: u64) {
@@ -191,8 +208,9 @@ impl Review {
     pub(crate) fn after(mut self, mut outer: Self) -> Self {
         outer.rules.append(&mut self.rules);
         outer.findings.append(&mut self.findings);
-        if let (Some(outer), Some(inner)) = (&mut outer.digests, self.digests) {
-            outer.after = inner.after;
+        match (&mut outer.bodies, self.bodies) {
+            (Some(outer), Some(inner)) => outer.after = inner.after,
+            (outer, inner) => *outer = outer.take().or(inner),
         }
         outer.policy = match (outer.policy, self.policy) {
             (Some(outer), Some(inner)) => Some(outer.rotate_left(1) ^ inner),

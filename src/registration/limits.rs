@@ -5,17 +5,23 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {
-    pub(crate) bytes: usize,
-    pub(crate) depth: usize,
-    pub(crate) members: usize,
-    pub(crate) array: usize,
-    pub(crate) string: usize,
+    pub(super) bytes: usize,
+    pub(super) depth: usize,
+    pub(super) members: usize,
+    pub(super) array: usize,
+    pub(super) string: usize,
 }
 
 impl Limits {
     /// The defaults: 16 KiB, depth 8, 100 members, 100 array elements, strings of 16 KiB.
     pub const fn new() -> Self {
         Self { bytes: 16 * 1024, depth: 8, members: 100, array: 100, string: 16 * 1024 }
+    }
+
+    /// Bytes in the whole body.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Bytes in the whole body. Values above 1 GiB count as 1 GiB.

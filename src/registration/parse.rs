@@ -142,7 +142,7 @@ impl Reader<'_> {
             [b'"', ..] => self.string(raw).map(Slot::String),
             [b'[', ..] => self.array(raw, elements),
             [b'{', ..] => {
-                self.walk(raw, Nested { reader: self, depth: 1 })?;
+                Self::walk(raw, Nested { reader: self, depth: 1 })?;
                 Ok(Slot::Object(self.borrowed(raw)))
             }
             _ => self.check_number(raw).map(|()| Slot::Number(self.borrowed(raw))),
@@ -163,7 +163,7 @@ impl Reader<'_> {
 
     fn array<E: serde::de::Error>(&self, raw: &str, elements: &mut Vec<Text>) -> Result<Slot, E> {
         let start = elements.len();
-        if self.walk(raw, Elements { reader: self, elements })? {
+        if Self::walk(raw, Elements { reader: self, elements })? {
             return Ok(Slot::Strings(offset(start)..offset(elements.len())));
         }
         elements.truncate(start);
@@ -178,7 +178,8 @@ impl Reader<'_> {
         }
     }
 
-    fn walk<'de, E: serde::de::Error, S: DeserializeSeed<'de>>(&self, raw: &'de str, seed: S) -> Result<S::Value, E> {
+    fn walk<'de, E: serde::de::Error, S: DeserializeSeed<'de>>(raw: &'de str, seed: S) -> Result<S::Value, E> {
+        // The kind of what went wrong is in `fault`.
         seed.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(E::custom)
     }
 }

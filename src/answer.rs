@@ -1,0 +1,244 @@
+//! [`AnswerLayer`]: checks what the handler answers to a registration that a guard let through.
+//!
+//! Clients stumble over answers as often as servers stumble over requests. Of 16 released MCP clients, 8 fail if a
+//! public client is given a secret, 9 if a member is `null`, 2 if there is nothing but `client_id` and
+//! `redirect_uris`. So, of every successful answer to a `POST` or `PUT`:
+//!
+//! 1. A client that was registered with the method `none` must not be given a `client_secret`, or another method.
+//!    Taking the secret out would leave the server with a confidential client that can't authenticate, so by default
+//!    the answer becomes a 500 and the audit event says why; [`SecretInAnswer`] has the other choices.
+//! 2. Members that are `null` or `""` are dropped, members of the checked registration that are missing are added
+//!    (RFC 7591 section 3.2.1: the response contains "all registered metadata about this client"),
+//!    `client_secret_expires_at` is added to a secret that lacks it (section 3.2.1 requires it; 0 means never), and a
+//!    200 to a `POST` becomes 201. [`without_normalising`](AnswerLayer::without_normalising) switches this off.
+//!
+//! Every answer gets `Cache-Control: no-store`: it may hold credentials. Errors of the handler's own pass as they are.
+//!
+//! The layer stands directly in front of the handler, inside of the guards; a request that no guard has checked passes
+//! through it unchanged.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{self, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture};
+use crate::event::RegisteredClient;
+use crate::policy::{Operation, Review, Submission};
+use crate::registration::{Limits, Registration};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Checks the handler's answers. See the [module docs](self).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AnswerLayer {
+    config: Arc<Config>,
+}
+
+#[derive(Clone, Debug)]
+struct Config {
+    secret: SecretInAnswer,
+    normalise: bool,
+}
+
+/// What happens when the handler gives a secret, or an authentication method, to a client that was registered with
+/// `none`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretInAnswer {
+    /// The answer passes if it names one of these methods: the operator wants confidential clients.
+    Allow(Vec<String>),
+    /// The client gets a 500. The handler has stored a client that nobody knows: the audit event has its `client_id`.
+    #[default]
+    Refuse,
+    /// The secret is taken out and the method becomes `none`. For handlers that mint a secret which they then don't
+    /// ask for; with any other handler the client can't get a token.
+    Strip,
+}
+
+/// How much of an answer is read.
+const LIMITS: Limits = Limits::new().with_bytes(256 * 1024).with_string(128 * 1024).with_depth(32).with_array(1000);
+
+const RULE: &str = "answer";
+
+impl AnswerLayer {
+    /// Refuses secrets for public clients, and normalises.
+    pub fn new() -> Self {
+        Self { config: Arc::new(Config { secret: SecretInAnswer::Refuse, normalise: true }) }
+    }
+
+    /// What happens to a secret for a public client.
+    pub fn with_secret(mut self, secret: SecretInAnswer) -> Self {
+        Arc::make_mut(&mut self.config).secret = secret;
+        self
+    }
+
+    /// Leaves the handler's answer as it is, but for the secret and the caching headers.
+    pub fn without_normalising(mut self) -> Self {
+        Arc::make_mut(&mut self.config).normalise = false;
+        self
+    }
+}
+
+impl Default for AnswerLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for AnswerLayer {
+    type Service = Answer<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Answer { inner, config: Arc::clone(&self.config) }
+    }
+}
+
+/// The service that [`AnswerLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct Answer<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S, B, R> Service<Request<B>> for Answer<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let config = Arc::clone(&self.config);
+        let operation = Operation::of(request.method());
+        let preflight = request.method() == Method::OPTIONS;
+        let forwarded = RegistrationBody::downcast_ref(request.body()).and_then(RegistrationBody::share);
+        let answer = self.inner.call(request);
+        ResponseFuture::new(async move {
+            let mut response = answer.await?;
+            if !preflight {
+                body::forbid_storing(response.headers_mut());
+            }
+            match forwarded {
+                Some((registration, _)) if response.status().is_success() && is_json(&response) => {
+                    Ok(config.settle(response, &registration, operation).await)
+                }
+                _ => Ok(response.map(ResponseBody::inner)),
+            }
+        })
+    }
+}
+
+impl Config {
+    async fn settle<R: Body>(
+        &self,
+        response: Response<R>,
+        registered: &Registration,
+        operation: Operation,
+    ) -> Response<ResponseBody<R>> {
+        let mut review = Review::of(operation);
+        let (mut parts, body) = response.into_parts();
+        let read = match body::read_answer(body, LIMITS.bytes()).await {
+            ReadAnswer::Complete(bytes) => Registration::parse_with(&bytes, &LIMITS).map(|answer| (answer, bytes)).ok(),
+            ReadAnswer::TooLarge | ReadAnswer::Broken => None,
+        };
+        let Some((mut answer, bytes)) = read else {
+            // Nobody can say what the client would make of it.
+            let rejection = Rejection::new(ErrorCode::ServerError, RULE, "the server's answer could not be read");
+            return refuse(rejection, review, RegisteredClient(None));
+        };
+        let client = RegisteredClient::of(&answer);
+        let mut submission = Submission::new(&mut answer, &mut review);
+        submission.begin(RULE);
+        if let Err(rejection) = self.check_secret(&mut submission, registered) {
+            return refuse(rejection, review, client);
+        }
+        let changed = self.normalise && normalise(&mut answer, registered);
+        let bytes = if changed || review.is_rewritten() { Bytes::from(answer.canonical_bytes()) } else { bytes };
+        if self.normalise && operation == Operation::Create && parts.status == StatusCode::OK {
+            parts.status = StatusCode::CREATED;
+        }
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        parts.headers.remove(header::TRANSFER_ENCODING);
+        parts.extensions.insert(client);
+        Response::from_parts(parts, ResponseBody::own(bytes))
+    }
+
+    fn check_secret(&self, answer: &mut Submission<'_>, registered: &Registration) -> Result<(), Rejection> {
+        const METHOD: &str = "token_endpoint_auth_method";
+        if registered.string(METHOD) != Some("none") {
+            return Ok(());
+        }
+        let document = answer.registration();
+        let method = document.string(METHOD).filter(|method| !method.is_empty() && *method != "none");
+        let secret = document.get("client_secret").is_some_and(|secret| !secret.is_empty());
+        let renamed = method.is_some();
+        if !secret && !renamed {
+            return Ok(());
+        }
+        let allowed = |methods: &[String]| method.is_some_and(|method| methods.iter().any(|listed| listed == method));
+        match &self.secret {
+            SecretInAnswer::Allow(methods) if allowed(methods) => Ok(()),
+            SecretInAnswer::Strip => {
+                answer.strip("client_secret");
+                answer.strip("client_secret_expires_at");
+                if renamed {
+                    answer.substitute(METHOD, "none");
+                }
+                Ok(())
+            }
+            SecretInAnswer::Allow(_) | SecretInAnswer::Refuse => {
+                let detail = "the server gave a public client a secret or another method";
+                Err(answer.reject(ErrorCode::ServerError, detail))
+            }
+        }
+    }
+}
+
+fn refuse<R>(rejection: Rejection, mut review: Review, client: RegisteredClient) -> Response<ResponseBody<R>> {
+    review.refused(&rejection);
+    let mut response = body::refuse(rejection);
+    response.extensions_mut().insert(review);
+    response.extensions_mut().insert(client);
+    response
+}
+
+/// Makes an answer fit for every known client; says whether there was something to do.
+fn normalise(answer: &mut Registration, registered: &Registration) -> bool {
+    let empty = answer.iter().any(|(_, value)| is_dropped(&value));
+    if empty {
+        answer.retain(|_, value| !is_dropped(value));
+    }
+    let incomplete = registered.iter().any(|(name, _)| !answer.contains(name));
+    if incomplete {
+        answer.complete_from(registered);
+    }
+    let expires = answer.contains("client_secret")
+        && answer.insert_default_value("client_secret_expires_at", &serde_json::Value::from(0));
+    empty || incomplete || expires
+}
+
+/// An empty array stays: `response_types` may be one.
+fn is_dropped(value: &crate::registration::Value<'_>) -> bool {
+    matches!(value, crate::registration::Value::Null | crate::registration::Value::String(""))
+}
+
+fn is_json<R>(response: &Response<R>) -> bool {
+    response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_none_or(|value| {
+        value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    })
+}

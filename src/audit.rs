@@ -1,0 +1,286 @@
+//! [`AuditLayer`]: exactly one [`Event`] for every attempt to register a client.
+//!
+//! The layer stands outside of all others, so that what they refuse is an event too. An attempt is any request but
+//! `GET`, `HEAD`, `DELETE` and `OPTIONS`. Its event is emitted when the answer is there; if the client hangs up before
+//! (the server then drops the request), or the handler panics, it is emitted all the same, as abandoned.
+//!
+//! What the layers further in found out travels in the extensions of the response. The `client_id` is read from the
+//! answer, which for this is held in memory up to 256 KiB; a longer one passes unread.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use tower_dcr::audit::AuditLayer;
+//! use tower_dcr::event::Event;
+//!
+//! let seen = Arc::new(Mutex::new(Vec::new()));
+//! let sink = Arc::clone(&seen);
+//! let audit = AuditLayer::new(move |event: &Event| sink.lock().unwrap().push(event.outcome));
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body::Body;
+use sha2::Sha256;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{self, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::client_address::ClientAddress;
+use crate::clock::{Clock, SystemClock};
+use crate::event::{Event, Outcome, RegisteredClient, Sink};
+use crate::policy::{Operation, Review};
+use crate::registration::{Limits, Registration};
+use crate::rejection::{ErrorCode, Rejection};
+use crate::text;
+
+/// Emits one event for every attempt. See the [module docs](self).
+#[derive(Clone)]
+#[must_use]
+pub struct AuditLayer {
+    config: Arc<Config>,
+}
+
+#[derive(Clone)]
+struct Config {
+    sink: Arc<dyn Sink>,
+    clock: Arc<dyn Clock>,
+    requester: Requester,
+}
+
+/// How an event names who asked.
+#[derive(Clone)]
+enum Requester {
+    Nobody,
+    Address(ClientAddress),
+    Hash(ClientAddress, Hmac<Sha256>),
+}
+
+/// How much of an answer is read for its `client_id`.
+const LIMITS: Limits = Limits::new().with_bytes(256 * 1024).with_string(128 * 1024).with_depth(32).with_array(1000);
+
+const RULE: &str = "audit";
+
+impl AuditLayer {
+    /// Emits to `sink`. Events don't say who asked.
+    pub fn new(sink: impl Sink) -> Self {
+        let clock = Arc::new(SystemClock::new());
+        Self { config: Arc::new(Config { sink: Arc::new(sink), clock, requester: Requester::Nobody }) }
+    }
+
+    /// Puts the client's address into the events.
+    pub fn with_requester(mut self, address: ClientAddress) -> Self {
+        Arc::make_mut(&mut self.config).requester = Requester::Address(address);
+        self
+    }
+
+    /// Puts a keyed hash of the client's address into the events: 32 hexadecimal digits of HMAC-SHA-256. Attempts by
+    /// one client can be told from those of others; who it is can be said only by who has the key, by trying addresses.
+    pub fn with_requester_hash(mut self, address: ClientAddress, key: &[u8]) -> Self {
+        // HMAC takes keys of any length.
+        if let Ok(mac) = Hmac::new_from_slice(key) {
+            Arc::make_mut(&mut self.config).requester = Requester::Hash(address, mac);
+        }
+        self
+    }
+
+    /// Replaces the clock.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        Arc::make_mut(&mut self.config).clock = clock;
+        self
+    }
+}
+
+impl<S> Layer<S> for AuditLayer {
+    type Service = Audit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Audit { inner, config: Arc::clone(&self.config) }
+    }
+}
+
+/// The service that [`AuditLayer`] makes.
+#[derive(Clone)]
+pub struct Audit<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S, B, R> Service<Request<B>> for Audit<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS = *request.method() {
+            let answer = self.inner.call(request);
+            return ResponseFuture::new(async move { Ok(answer.await?.map(ResponseBody::inner)) });
+        }
+        let (parts, body) = request.into_parts();
+        let attempt = Attempt::start(Arc::clone(&self.config), &parts);
+        if !self.config.sink.is_ready() {
+            let rejection =
+                Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
+                    .with_retry_after(Duration::from_secs(5));
+            let response = body::refuse(rejection);
+            attempt.finish(&response, None);
+            return ResponseFuture::new(std::future::ready(Ok(response)));
+        }
+        let answer = self.inner.call(Request::from_parts(parts, body));
+        ResponseFuture::new(async move {
+            match answer.await {
+                Ok(response) => Ok(attempt.answered(response).await),
+                Err(error) => {
+                    attempt.failed();
+                    Err(error)
+                }
+            }
+        })
+    }
+}
+
+/// An attempt whose event has not been emitted yet. Dropping it emits it.
+struct Attempt {
+    config: Arc<Config>,
+    event: Option<Event>,
+    started: Duration,
+}
+
+impl Attempt {
+    fn start(config: Arc<Config>, parts: &Parts) -> Self {
+        let time_ms = u64::try_from(config.clock.unix_time().as_millis()).unwrap_or(u64::MAX);
+        let mut event = Event::new(time_ms, Operation::of(&parts.method));
+        event.requester = config.requester.name(parts);
+        let started = config.clock.monotonic();
+        Self { config, event: Some(event), started }
+    }
+
+    async fn answered<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+        if !response.status().is_success() || !is_json(&response) {
+            let response = response.map(ResponseBody::inner);
+            let client = response.extensions().get::<RegisteredClient>().cloned();
+            self.finish(&response, client.and_then(|client| client.0));
+            return response;
+        }
+        if let Some(client) = response.extensions().get::<RegisteredClient>().cloned() {
+            let response = response.map(ResponseBody::inner);
+            self.finish(&response, client.0);
+            return response;
+        }
+        let upper = response.body().size_hint().upper();
+        if upper.is_none_or(|bytes| bytes > LIMITS.bytes() as u64) {
+            let response = response.map(ResponseBody::inner);
+            self.finish(&response, None);
+            return response;
+        }
+        self.read_client_id(response).await
+    }
+
+    /// Reads an answer that is known to end soon enough.
+    async fn read_client_id<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+        let (parts, body) = response.into_parts();
+        let (response, client) = match body::read_answer(body, LIMITS.bytes()).await {
+            ReadAnswer::Complete(bytes) => {
+                let client = Registration::parse_with(&bytes, &LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
+                (Response::from_parts(parts, ResponseBody::own(bytes)), client)
+            }
+            ReadAnswer::TooLarge | ReadAnswer::Broken => {
+                let detail = "the server's answer could not be read";
+                (body::refuse(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
+            }
+        };
+        self.finish(&response, client);
+        response
+    }
+
+    fn finish<R>(mut self, response: &Response<R>, client_id: Option<String>) {
+        let Some(event) = &mut self.event else { return };
+        let extensions = response.extensions();
+        let rewritten = extensions.get::<Review>().is_some_and(Review::is_rewritten);
+        let rejection = extensions.get::<Rejection>();
+        event.status = Some(response.status().as_u16());
+        event.client_id = client_id;
+        if let Some(review) = extensions.get::<Review>() {
+            event.set_review(review.clone());
+        }
+        if let Some(rejection) = rejection {
+            event.set_rejection(rejection);
+        }
+        event.outcome = match rejection.map(Rejection::code) {
+            Some(ErrorCode::TooManyRequests) => Outcome::Limited,
+            Some(ErrorCode::ServerError) => Outcome::Failed,
+            Some(_) => Outcome::Refused,
+            None if !response.status().is_success() => Outcome::Failed,
+            None if rewritten => Outcome::Rewritten,
+            None => Outcome::Accepted,
+        };
+    }
+
+    fn failed(mut self) {
+        if let Some(event) = &mut self.event {
+            event.outcome = Outcome::Failed;
+        }
+    }
+}
+
+/// Emits the event: of an attempt that was finished as it was finished, of any other as abandoned.
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(mut event) = self.event.take() {
+            let duration = self.config.clock.monotonic().saturating_sub(self.started);
+            event.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            self.config.sink.emit(&event);
+        }
+    }
+}
+
+impl Requester {
+    fn name(&self, parts: &Parts) -> Option<String> {
+        match self {
+            Self::Nobody => None,
+            Self::Address(address) => Some(address.resolve(&parts.headers, &parts.extensions)?.to_string()),
+            Self::Hash(address, mac) => {
+                let address = address.resolve(&parts.headers, &parts.extensions)?;
+                let mut mac = mac.clone();
+                mac.update(address.to_string().as_bytes());
+                let hash: [u8; 32] = mac.finalize().into_bytes().into();
+                Some(text::hex(hash.first_chunk::<16>()?))
+            }
+        }
+    }
+}
+
+fn is_json<R>(response: &Response<R>) -> bool {
+    let essence = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
+    response.headers().get(header::CONTENT_TYPE).is_some_and(essence)
+}
+
+impl fmt::Debug for AuditLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for Audit<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audit").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,52 @@
+//! A rejection as an HTTP response.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use serde::Serialize;
+
+use super::ResponseBody;
+use crate::rejection::{ErrorCode, Rejection};
+
+/// RFC 7591 section 3.2.2.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    error_description: &'a str,
+}
+
+/// The response to a refused request: RFC 7591 JSON, not to be stored, with the rejection in its extensions.
+pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
+    let description = rejection.description();
+    let body = ErrorBody { error: rejection.code().as_str(), error_description: &description };
+    // Two strings always have a JSON form.
+    let bytes = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());
+    let length = HeaderValue::from(bytes.len());
+    let mut response = Response::new(ResponseBody::own(bytes));
+    *response.status_mut() = rejection.code().status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    forbid_storing(headers);
+    if let Some(seconds) = rejection.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match rejection.code() {
+        // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field".
+        ErrorCode::MethodNotAllowed => {
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST, PUT, GET, HEAD, DELETE, OPTIONS"));
+        }
+        ErrorCode::UnsupportedMediaType => {
+            headers.insert("accept-post", HeaderValue::from_static("application/json"));
+        }
+        _ => {}
+    }
+    response.extensions_mut().insert(rejection);
+    response
+}
+
+/// RFC 7591 section 3.2.1 shows both fields; credentials must not stay in a cache (OAuth 2.1 section 3.2.3).
+pub(crate) fn forbid_storing(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+}

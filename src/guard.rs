@@ -1,0 +1,391 @@
+//! [`GuardLayer`]: reviews registrations before the handler sees them.
+//!
+//! What happens to a request:
+//!
+//! 1. `GET`, `HEAD`, `DELETE` and `OPTIONS` pass untouched. They register nothing, and a CORS preflight is not ours.
+//! 2. `POST` (RFC 7591) and `PUT` (RFC 7592) are reviewed. So that nothing gets around the review, any other method is
+//!    answered with 405, and a body that is not plain `application/json` with 415.
+//! 3. The body is read under a size limit and a deadline, and parsed strictly, once: guards further in take the parsed
+//!    document over.
+//! 4. The [`Policy`] reviews the [`Registration`], and what it leaves is the body that the inner service reads.
+//!
+//! A refused request is answered in the form of RFC 7591 section 3.2.2; the [`Rejection`] is in the response's
+//! extensions, and so is the [`Review`] of every reviewed request. The inner service is not called. `type Error` stays
+//! that of the inner service.
+//!
+//! The layer belongs on the registration route only, behind (inside of) a CORS layer, so that browsers can read its
+//! refusals. Several of them in one [`tower_layer::Stack`] cost one parse. Behind axum's own `Router::layer`, called
+//! once for each, axum boxes the body in between and each parses anew, with the same result.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_dcr::guard::GuardLayer;
+//! use tower_dcr::policy::RedirectUriGuard;
+//! use tower_dcr::{Rejection, RegistrationBody};
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+//! # runtime.block_on(async {
+//! let register = ServiceBuilder::new()
+//!     .layer(GuardLayer::new(RedirectUriGuard::mcp()))
+//!     .service(service_fn(async |request: Request<RegistrationBody>| {
+//!         let _checked = request.body().registration();
+//!         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+//!     }));
+//! let post = |body: &'static str| {
+//!     let request = Request::post("/register").header("content-type", "application/json");
+//!     request.body(Full::<Bytes>::from(body)).unwrap()
+//! };
+//!
+//! let response = register.clone().oneshot(post(r#"{"redirect_uris":["http://127.0.0.1:8080/cb"]}"#)).await.unwrap();
+//! assert_eq!(response.status(), StatusCode::OK);
+//!
+//! let response = register.oneshot(post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await.unwrap();
+//! assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+//! assert_eq!(response.extensions().get::<Rejection>().unwrap().rule(), "redirect-uris");
+//! # });
+//! ```
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture};
+use crate::policy::{MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Submission};
+use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// A guard with the rules about everything but redirect URIs.
+pub type MetadataAllowlistLayer = GuardLayer<MetadataAllowlist>;
+
+/// A guard with the rules about redirect URIs.
+pub type RedirectUriGuardLayer = GuardLayer<RedirectUriGuard>;
+
+/// Puts a [`Policy`] in front of a registration handler. See the [module docs](self).
+#[must_use]
+pub struct GuardLayer<P> {
+    config: Arc<Config<P>>,
+}
+
+struct Config<P> {
+    policy: Arc<P>,
+    fingerprint: u64,
+    limits: Limits,
+    deadline: Duration,
+    report_only: bool,
+}
+
+impl<P: Policy> GuardLayer<P> {
+    /// Reviews by `policy`, under the default [`Limits`] and a deadline of 10 seconds for slow bodies.
+    pub fn new(policy: P) -> Self {
+        let mut description = String::new();
+        policy.describe(&mut description);
+        let config = Config {
+            policy: Arc::new(policy),
+            fingerprint: Digest::of(description.as_bytes()).prefix(),
+            limits: Limits::new(),
+            deadline: Duration::from_secs(10),
+            report_only: false,
+        };
+        Self { config: Arc::new(config) }
+    }
+}
+
+impl<P> GuardLayer<P> {
+    /// Replaces the limits on a body.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        Arc::make_mut(&mut self.config).limits = limits;
+        self
+    }
+
+    /// How long a body may take from the first time that it makes the guard wait.
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        Arc::make_mut(&mut self.config).deadline = deadline;
+        self
+    }
+
+    /// Reviews, notes what would be done, and lets the request pass as it came: the same headers, the same bytes.
+    pub fn report_only(mut self) -> Self {
+        Arc::make_mut(&mut self.config).report_only = true;
+        self
+    }
+}
+
+impl<S, P> Layer<S> for GuardLayer<P> {
+    type Service = Guard<S, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Guard { inner, config: Arc::clone(&self.config) }
+    }
+}
+
+/// The service that [`GuardLayer`] makes.
+pub struct Guard<S, P> {
+    inner: S,
+    config: Arc<Config<P>>,
+}
+
+impl<S, P, B, R> Service<Request<B>> for Guard<S, P>
+where
+    S: Service<Request<RegistrationBody>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    P: Policy + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    R: Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone has not been polled ready; the service that has is the one to call.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let config = Arc::clone(&self.config);
+        ResponseFuture::new(async move {
+            match config.review(request).await {
+                Passage::Unreviewed(request) => Ok(inner.call(request).await?.map(ResponseBody::inner)),
+                Passage::Reviewed(request, review) => {
+                    let mut response = inner.call(request).await?.map(ResponseBody::inner);
+                    attach(&mut response, review);
+                    Ok(response)
+                }
+                Passage::Refused(rejection, review) => {
+                    let mut response = body::refuse(rejection);
+                    response.extensions_mut().insert(review);
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+/// What a guard lets through.
+enum Passage {
+    Unreviewed(Request<RegistrationBody>),
+    Reviewed(Request<RegistrationBody>, Review),
+    Refused(Rejection, Review),
+}
+
+/// How far a request got on the way to a document.
+enum Intake<B> {
+    Parsed(Parts, Registration, Option<Bytes>),
+    /// No registration, and why; with the request as it came.
+    Unusable(Rejection, Request<B>),
+}
+
+impl<P: Policy> Config<P> {
+    async fn review<B>(&self, request: Request<B>) -> Passage
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let operation = match *request.method() {
+            Method::POST => Operation::Create,
+            Method::PUT => Operation::Update,
+            Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS => {
+                return Passage::Unreviewed(request.map(pass));
+            }
+            _ => {
+                let rejection = Rejection::new(ErrorCode::MethodNotAllowed, "method", "this method does not register");
+                return self.unusable(Review::of(Operation::Create), rejection, request.map(pass));
+            }
+        };
+        let review = Review::of(operation);
+        match self.intake(request).await {
+            Intake::Parsed(parts, registration, source) => self.judge(parts, registration, source, review),
+            Intake::Unusable(rejection, request) => self.unusable(review, rejection, request),
+        }
+    }
+
+    /// Takes the document over from a guard further out, or reads and parses it.
+    async fn intake<B>(&self, request: Request<B>) -> Intake<RegistrationBody>
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let body = match RegistrationBody::downcast(body) {
+            Ok(checked) => match checked.into_registration() {
+                Ok(registration) => return Intake::Parsed(parts, registration, None),
+                // Passed by a guard that only observes: read it like any other.
+                Err(passed) => return self.read(parts, passed).await,
+            },
+            Err(body) => body,
+        };
+        self.read(parts, body).await
+    }
+
+    async fn read<B>(&self, parts: Parts, body: B) -> Intake<RegistrationBody>
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if !body::is_json(&parts.headers) {
+            let detail = "the body must be application/json in UTF-8 without content encoding";
+            let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
+            return Intake::Unusable(rejection, Request::from_parts(parts, pass(body)));
+        }
+        let read = body::read(body, &parts.headers, self.limits.bytes(), self.deadline).await;
+        let rejection = if let Some(error) = read.error {
+            unreadable(error)
+        } else {
+            let bytes = read.bytes();
+            match Registration::parse_with(&bytes, &self.limits) {
+                Ok(registration) => return Intake::Parsed(parts, registration, Some(bytes)),
+                Err(error) => malformed(error.kind(), error.description()),
+            }
+        };
+        let body = RegistrationBody::passed_after(read.chunks, read.rest);
+        Intake::Unusable(rejection, Request::from_parts(parts, body))
+    }
+
+    fn judge(
+        &self,
+        mut parts: Parts,
+        mut registration: Registration,
+        source: Option<Bytes>,
+        mut review: Review,
+    ) -> Passage {
+        review.set_policy(self.fingerprint);
+        if self.report_only {
+            return self.observe(parts, registration, source, review);
+        }
+        let verdict = self.policy.review(&mut Submission::new(&mut registration, &mut review));
+        if let Err(rejection) = verdict {
+            review.refused(&rejection);
+            review.set_bytes(source.unwrap_or_default(), Bytes::new());
+            return Passage::Refused(rejection, review);
+        }
+        let body = RegistrationBody::checked(registration);
+        if let Some((_, bytes)) = body.share() {
+            describe_body(&mut parts.headers, bytes.len());
+            review.set_bytes(source.unwrap_or_default(), bytes);
+        }
+        Passage::Reviewed(Request::from_parts(parts, body), review)
+    }
+
+    /// Reviews a copy, and forwards what came.
+    fn observe(&self, parts: Parts, registration: Registration, source: Option<Bytes>, mut review: Review) -> Passage {
+        let mut copy = registration.clone();
+        review.observe(true);
+        if let Err(rejection) = self.policy.review(&mut Submission::new(&mut copy, &mut review)) {
+            review.refused(&rejection);
+        }
+        review.observe(false);
+        let body = match source {
+            Some(bytes) => RegistrationBody::passed_after([bytes].into(), None::<RegistrationBody>),
+            None => RegistrationBody::checked(registration),
+        };
+        Passage::Reviewed(Request::from_parts(parts, body), review)
+    }
+
+    fn unusable(&self, mut review: Review, rejection: Rejection, request: Request<RegistrationBody>) -> Passage {
+        review.set_policy(self.fingerprint);
+        if !self.report_only {
+            review.refused(&rejection);
+            return Passage::Refused(rejection, review);
+        }
+        review.observe(true);
+        review.refused(&rejection);
+        review.observe(false);
+        Passage::Reviewed(request, review)
+    }
+}
+
+fn pass<B>(body: B) -> RegistrationBody
+where
+    B: Body + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    RegistrationBody::downcast(body).unwrap_or_else(RegistrationBody::passed)
+}
+
+fn unreadable(error: ReadError) -> Rejection {
+    match error {
+        ReadError::Broken => {
+            Rejection::new(ErrorCode::InvalidClientMetadata, "body", "the body could not be read to its end")
+        }
+        ReadError::TooLarge => malformed(ParseErrorKind::TooLarge, "the body is too large"),
+        ReadError::TooSlow => Rejection::new(ErrorCode::RequestTimeout, "body", "the body did not arrive in time"),
+    }
+}
+
+fn malformed(kind: ParseErrorKind, description: &'static str) -> Rejection {
+    match kind {
+        ParseErrorKind::TooLarge => Rejection::new(ErrorCode::PayloadTooLarge, "body", description),
+        _ => Rejection::new(ErrorCode::InvalidClientMetadata, "strict-json", description),
+    }
+}
+
+/// Makes the headers describe the body that the inner service gets, which is not the one that came: its length, and
+/// none of the digests, codings and signatures over the old one.
+fn describe_body(headers: &mut HeaderMap, length: usize) {
+    const STALE: [HeaderName; 3] = [header::TRANSFER_ENCODING, header::TRAILER, header::CONTENT_ENCODING];
+    const STALE_BY_NAME: [&str; 6] =
+        ["content-digest", "content-md5", "digest", "repr-digest", "signature", "signature-input"];
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    for name in STALE {
+        headers.remove(name);
+    }
+    for name in STALE_BY_NAME {
+        headers.remove(name);
+    }
+}
+
+/// Puts the review before those of guards further in.
+fn attach<B>(response: &mut Response<B>, review: Review) {
+    let review = match response.extensions_mut().remove::<Review>() {
+        Some(inner) => inner.after(review),
+        None => review,
+    };
+    response.extensions_mut().insert(review);
+}
+
+impl<P> Clone for GuardLayer<P> {
+    fn clone(&self) -> Self {
+        Self { config: Arc::clone(&self.config) }
+    }
+}
+
+impl<S: Clone, P> Clone for Guard<S, P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), config: Arc::clone(&self.config) }
+    }
+}
+
+impl<P> Clone for Config<P> {
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy), limits: self.limits.clone(), ..*self }
+    }
+}
+
+impl<P> fmt::Debug for GuardLayer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardLayer").field("report_only", &self.config.report_only).finish_non_exhaustive()
+    }
+}
+
+impl<S, P> fmt::Debug for Guard<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("report_only", &self.config.report_only).finish_non_exhaustive()
+    }
+}

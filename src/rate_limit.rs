@@ -1,0 +1,350 @@
+//! [`RateLimitLayer`]: how often clients may be registered.
+//!
+//! A request takes one from each of the layer's budgets or, if one of them is spent, from none: by default from the
+//! budget of the client's address (an IPv4 address, or an IPv6 network of 64 bits) and from one that all share. A
+//! budget by the host of the redirect URIs needs the parsed registration; it is a rule,
+//! [`RedirectHostQuota`](crate::policy::RedirectHostQuota), and what it turns away is given back here.
+//!
+//! `GET`, `HEAD` and `OPTIONS` cost nothing: reads, and the preflights of browsers. A request that is refused by a rule
+//! further in does cost: it took the same work.
+//!
+//! A refused request is answered with 429, `Retry-After` (whole seconds, rounded up, at least 1), the `RateLimit` and
+//! `RateLimit-Policy` fields of draft-ietf-httpapi-ratelimit-headers-10 for the budget that is spent, and an error in
+//! the form of RFC 7591. The body is not read.
+//!
+//! # The defaults
+//!
+//! Of 16 released MCP clients, one retries a 429 at registration; for the others one false refusal is a failed
+//! sign-in. And addresses are shared: a hosted client registers for thousands of users from a few of them. Limits of 10
+//! or 20 an hour and address, as many servers have them, refuse such clients within minutes. So the default per address
+//! is **60 a minute with 300 at once**, far above what has been seen of any honest address, and far below what fills a
+//! table: at most 86,400 a day. The budget of all together is **600 a minute with 3000 at once**.
+//!
+//! # Behind a proxy
+//!
+//! Without [trusted proxies](ClientAddress::with_trusted_proxies) all requests seem to come from the proxy and share
+//! its budget. Where the server does not say at all where a connection comes from (in axum: the router was not served
+//! with `into_make_service_with_connect_info`, or [`RateLimitLayer::with_client_address`] does not look for it), they
+//! share one budget too, and a warning is logged.
+//!
+//! # Memory
+//!
+//! The state is in the layer, is shared by all services that it makes, and never grows; see [`quota`](crate::quota).
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{self, ResponseBody, ResponseFuture};
+use crate::client_address::ClientAddress;
+use crate::clock::{Clock, SystemClock};
+use crate::policy::{Operation, Review};
+use crate::quota::{Exhausted, Limiter, Quota, nonzero};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Limits how often clients may be registered. See the [module docs](self).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RateLimitLayer {
+    config: Arc<Config>,
+}
+
+#[derive(Clone, Debug)]
+struct Config {
+    budgets: Vec<Arc<Budget>>,
+    address: ClientAddress,
+    clock: Arc<dyn Clock>,
+    report_only: bool,
+    warned: Arc<AtomicBool>,
+}
+
+type KeyOf = dyn Fn(&RequestHead<'_>) -> Option<u64> + Send + Sync;
+
+struct Budget {
+    /// As it stands in the `RateLimit` fields.
+    name: &'static str,
+    key: Key,
+    limiter: Limiter,
+}
+
+enum Key {
+    Address,
+    All,
+    Custom(Box<KeyOf>),
+}
+
+/// What a request shows before its body is read.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub uri: &'a Uri,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// What the server attached, such as the address of the connection.
+    pub extensions: &'a Extensions,
+}
+
+impl RateLimitLayer {
+    /// What one address may do: 60 a minute, 300 at once.
+    pub const ADDRESS: Quota = Quota::per_minute(nonzero(60)).allow_burst(nonzero(300));
+
+    /// What all together may do: 600 a minute, 3000 at once.
+    pub const GLOBAL: Quota = Quota::per_minute(nonzero(600)).allow_burst(nonzero(3000));
+
+    /// The default budgets, for reasons that the [module docs](self) give.
+    pub fn new() -> Self {
+        Self::empty().with_address_quota(Self::ADDRESS).with_global_quota(Self::GLOBAL)
+    }
+
+    /// No budgets yet.
+    pub fn empty() -> Self {
+        let config = Config {
+            budgets: Vec::new(),
+            address: ClientAddress::new(),
+            clock: Arc::new(SystemClock::new()),
+            report_only: false,
+            warned: Arc::default(),
+        };
+        Self { config: Arc::new(config) }
+    }
+
+    /// What each address may do.
+    pub fn with_address_quota(self, quota: Quota) -> Self {
+        self.with_budget(Budget { name: "address", key: Key::Address, limiter: Limiter::new(quota) })
+    }
+
+    /// What all together may do.
+    pub fn with_global_quota(self, quota: Quota) -> Self {
+        self.with_budget(Budget { name: "global", key: Key::All, limiter: Limiter::with_buckets(quota, 1) })
+    }
+
+    /// One more budget, for each value of any key that the head of a request has in it. Requests for which `key` gives
+    /// `None` share one. `name` stands in the `RateLimit` fields; letters, digits, hyphens. A budget with the name of
+    /// one that is there replaces it.
+    pub fn add_budget<K: Hash>(
+        self,
+        name: &'static str,
+        quota: Quota,
+        key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        let hasher = RandomState::new();
+        let key = Key::Custom(Box::new(move |head| key(head).map(|key| hasher.hash_one(key))));
+        self.with_budget(Budget { name, key, limiter: Limiter::new(quota) })
+    }
+
+    /// How the address of a client is found.
+    pub fn with_client_address(mut self, address: ClientAddress) -> Self {
+        Arc::make_mut(&mut self.config).address = address;
+        self
+    }
+
+    /// Replaces the clock.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        Arc::make_mut(&mut self.config).clock = clock;
+        self
+    }
+
+    /// Counts and notes what would be refused, and lets everything pass.
+    pub fn report_only(mut self) -> Self {
+        Arc::make_mut(&mut self.config).report_only = true;
+        self
+    }
+
+    fn with_budget(mut self, budget: Budget) -> Self {
+        let budgets = &mut Arc::make_mut(&mut self.config).budgets;
+        budgets.retain(|other| other.name != budget.name);
+        budgets.push(Arc::new(budget));
+        self
+    }
+}
+
+impl Default for RateLimitLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimit { inner, config: Arc::clone(&self.config) }
+    }
+}
+
+/// The service that [`RateLimitLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct RateLimit<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S, B, R> Service<Request<B>> for RateLimit<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let operation = Operation::of(request.method());
+        let charge = match *request.method() {
+            Method::GET | Method::HEAD | Method::OPTIONS => Ok(Charge::default()),
+            _ => self.config.charge(&RequestHead::of(&request)),
+        };
+        let (charge, refusal) = match charge {
+            Ok(charge) => (charge, None),
+            Err(refusal) => (Charge::default(), Some(refusal)),
+        };
+        if let Some(refusal) = &refusal
+            && !self.config.report_only
+        {
+            let response = refusal.response(operation);
+            return ResponseFuture::new(std::future::ready(Ok(response)));
+        }
+        let answer = self.inner.call(request);
+        ResponseFuture::new(async move {
+            let mut response = answer.await?.map(ResponseBody::inner);
+            if response.extensions().get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests) {
+                // A budget further in was spent: all of them or none.
+                charge.give_back();
+            }
+            if let Some(refusal) = refusal {
+                let review = response.extensions_mut().remove::<Review>().unwrap_or_else(|| Review::of(operation));
+                response.extensions_mut().insert(review.after(refusal.observed(operation)));
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// What a request has taken, and from whom.
+#[derive(Default)]
+struct Charge {
+    taken: Vec<(Arc<Budget>, Option<u64>)>,
+}
+
+/// A budget is spent.
+struct Refusal {
+    budget: Arc<Budget>,
+    exhausted: Exhausted,
+}
+
+const RULE: &str = "rate-limit";
+
+impl Config {
+    fn charge(&self, head: &RequestHead<'_>) -> Result<Charge, Refusal> {
+        let now = self.clock.monotonic();
+        let mut charge = Charge { taken: Vec::with_capacity(self.budgets.len()) };
+        for budget in &self.budgets {
+            let key = self.key(budget, head);
+            match budget.limiter.check(&key, now) {
+                Ok(_) => charge.taken.push((Arc::clone(budget), key)),
+                Err(exhausted) => {
+                    charge.give_back();
+                    return Err(Refusal { budget: Arc::clone(budget), exhausted });
+                }
+            }
+        }
+        Ok(charge)
+    }
+
+    fn key(&self, budget: &Budget, head: &RequestHead<'_>) -> Option<u64> {
+        match &budget.key {
+            Key::All => None,
+            Key::Custom(key) => key(head),
+            Key::Address => {
+                let address = self.address.resolve(head.headers, head.extensions);
+                if address.is_none() && !self.warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "the address of connections is not known, so that all clients share one registration budget: \
+                         see ClientAddress::with_peer_address"
+                    );
+                }
+                address.map(|address| budget.limiter.hash(&self.address.network(address)))
+            }
+        }
+    }
+}
+
+impl Charge {
+    fn give_back(&self) {
+        for (budget, key) in &self.taken {
+            budget.limiter.refund(key);
+        }
+    }
+}
+
+impl Refusal {
+    fn rejection(&self) -> Rejection {
+        Rejection::new(ErrorCode::TooManyRequests, RULE, "too many registrations, try again later")
+            .with_retry_after(self.exhausted.retry_after())
+    }
+
+    fn response<R>(&self, operation: Operation) -> Response<ResponseBody<R>> {
+        let rejection = self.rejection();
+        let seconds = rejection.retry_after_seconds().unwrap_or(1);
+        let mut review = Review::of(operation);
+        review.refused(&rejection);
+        let mut response = body::refuse(rejection);
+        let quota = self.budget.limiter.quota();
+        let policy = format!("\"{}\";q={};w={}", self.budget.name, quota.burst(), whole_seconds(quota.window()));
+        let state = format!("\"{}\";r=0;t={seconds}", self.budget.name);
+        for (name, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+            // A budget's name could be anything; without the field the answer is still right.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
+        response.extensions_mut().insert(review);
+        response
+    }
+
+    /// The review of a request that passed all the same.
+    fn observed(&self, operation: Operation) -> Review {
+        let mut review = Review::of(operation);
+        review.observe(true);
+        review.refused(&self.rejection());
+        review.observe(false);
+        review
+    }
+}
+
+impl<'a> RequestHead<'a> {
+    fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("name", &self.name).field("limiter", &self.limiter).finish_non_exhaustive()
+    }
+}
