@@ -236,11 +236,8 @@ impl Members {
             };
         }
         if name == "software_statement" && !value.is_empty() {
-            return Fate::Refuse(
-                submission
-                    .reject(ErrorCode::InvalidSoftwareStatement, "is not accepted by this server")
-                    .with_field("software_statement"),
-            );
+            // Not `invalid_software_statement`: nobody looked whether it is valid.
+            return refuse("is not accepted by this server", field);
         }
         let Some(shape) = self.shape(name) else {
             return if is_known(name) {
@@ -254,7 +251,8 @@ impl Members {
             ("redirect_uris", _) => Fate::Refuse(
                 submission.reject(ErrorCode::InvalidRedirectUri, "must be an array of strings").with_field(field),
             ),
-            (_, Value::Strings(strings)) if strings.len() == 0 => Fate::Strip,
+            // No contacts are no contacts; no grant types at all are not what their absence means.
+            ("contacts", Value::Strings(strings)) if strings.len() == 0 => Fate::Strip,
             (_, value) if value.is_empty() => by(self.empty, "must not be empty", field),
             _ => match fault(shape, value) {
                 Some(detail) => refuse(detail, field),

@@ -1,0 +1,395 @@
+//! Every registration of the corpus, through the whole preset, in front of a handler that accepts everything.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::Value;
+use tower_dcr::client_address::ClientAddress;
+use tower_dcr::clock::{Clock, ManualClock};
+use tower_dcr::event::to_line;
+use tower_dcr::policy::{ConfigError, Scope};
+use tower_dcr::quota::Quota;
+use tower_dcr::redirect_uri::RedirectUri;
+use tower_dcr::{Preset, RateLimitLayer};
+
+use crate::support::{Kept, Naive, Read, behind, send};
+
+struct Row {
+    id: String,
+    row: Value,
+}
+
+fn rows(data: &str) -> Vec<Row> {
+    let rows = data.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    rows.map(|row| Row { id: row["id"].as_str().unwrap().to_owned(), row }).collect()
+}
+
+fn attacks() -> Vec<Row> {
+    rows(include_str!("../data/attacks.jsonl"))
+}
+
+fn clients() -> Vec<Row> {
+    rows(include_str!("../data/clients.jsonl"))
+}
+
+/// Rows whose label this crate does not follow, with the reason.
+const CONTESTED: [(&str, &str); 0] = [];
+
+fn decode(base64: &Value) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap()
+}
+
+impl Row {
+    fn text(&self, field: &str) -> Option<&str> {
+        self.row[field].as_str()
+    }
+
+    fn strings(&self, field: &str) -> Vec<&str> {
+        self.row[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let row = &self.row;
+        if let Some(raw) = row["raw"].as_str() {
+            return raw.into();
+        }
+        if row["raw_b64"].is_string() {
+            return decode(&row["raw_b64"]);
+        }
+        if let Some(parts) = row["raw_gen"]["parts"].as_array() {
+            let repeat = |part: &Value| usize::try_from(part["repeat"].as_u64().unwrap()).unwrap();
+            return parts.iter().flat_map(|part| decode(&part["b64"]).repeat(repeat(part))).collect();
+        }
+        if row["body"].is_null() { Vec::new() } else { serde_json::to_vec(&row["body"]).unwrap() }
+    }
+
+    /// The request; `None` for one that no HTTP library can build.
+    fn request(&self) -> Option<Request<Full<Bytes>>> {
+        let mut request = Request::builder()
+            .method(self.text("method").unwrap_or("POST"))
+            .uri(format!("/register{}", self.text("query").unwrap_or_default()));
+        for (name, value) in headers(&self.row["headers"])? {
+            request = request.header(name, value);
+        }
+        if self.row["headers"].is_null() {
+            request = request.header("content-type", "application/json");
+        }
+        request.body(Full::from(self.body())).ok()
+    }
+}
+
+fn headers(headers: &Value) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let pairs: Vec<(&str, &Value)> = match headers {
+        Value::Object(object) => object.iter().map(|(name, value)| (name.as_str(), value)).collect(),
+        Value::Array(pairs) => pairs.iter().map(|pair| (pair[0].as_str().unwrap(), &pair[1])).collect(),
+        _ => Vec::new(),
+    };
+    let read = |(name, value): (&str, &Value)| {
+        let value = match value.as_str() {
+            Some(text) => text.as_bytes().to_vec(),
+            None => decode(&value["b64"]),
+        };
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    };
+    pairs.into_iter().map(read).collect()
+}
+
+/// What the corpus' README calls the fixture.
+fn fixture(preset: Preset, config: &Value) -> Result<Preset, ConfigError> {
+    let schemes: Vec<String> = match config["private_use_schemes"].as_array() {
+        Some(schemes) => schemes.iter().map(|scheme| scheme.as_str().unwrap().to_owned()).collect(),
+        None => ["cursor", "vscode", "com.example.app"].map(str::to_owned).into(),
+    };
+    let ports = config["https_ports"].as_array().cloned().unwrap_or_else(|| vec![443.into()]);
+    let ports: Vec<u16> = ports.iter().map(|port| port.as_u64().unwrap().try_into().unwrap()).collect();
+    preset
+        .without_rate_limits()
+        .map_redirect_uris(|guard| guard.with_localhost(true).with_https_ports(ports).with_private_use_schemes(schemes))
+}
+
+struct Outcome {
+    answer: Read,
+    forwarded: Option<Bytes>,
+    lines: Vec<String>,
+}
+
+async fn register(preset: Preset, request: Request<Full<Bytes>>) -> Outcome {
+    let (naive, kept) = (Naive::default(), Kept::default());
+    let service = behind(&preset.with_sink(kept.sink()), &naive);
+    let answer = send(&service, request).await;
+    Outcome { answer, forwarded: naive.seen().pop(), lines: kept.lines() }
+}
+
+impl Outcome {
+    fn verdict(&self) -> &'static str {
+        if self.forwarded.is_some() && self.answer.status() == StatusCode::CREATED { "register" } else { "refuse" }
+    }
+
+    /// What holds for everything that reaches the handler under `mcp`, whatever the label.
+    fn check_forwarded(&self, row: &Row) -> Result<(), String> {
+        let Some(forwarded) = &self.forwarded else { return Ok(()) };
+        let ensure = |holds: bool, what: &str| if holds { Ok(()) } else { Err(format!("{what}: {forwarded:?}")) };
+        let document: Value = serde_json::from_slice(forwarded).map_err(|error| error.to_string())?;
+        let object = document.as_object().ok_or("not an object")?;
+        let sorted: BTreeMap<_, _> = object.iter().collect();
+        ensure(serde_json::to_vec(&sorted).unwrap() == *forwarded, "not canonical")?;
+        for (name, value) in object {
+            let base = name.split('#').next().unwrap();
+            ensure(ALLOWED.contains(&base), "a member that is not allowed")?;
+            ensure(!value.is_null() && value != "" && value != &Value::Array(Vec::new()), "an empty value")?;
+        }
+        for member in row.strings("strip") {
+            ensure(!object.contains_key(member), "a member that should have been stripped")?;
+        }
+        let sent: Value = serde_json::from_slice(&row.body()).unwrap_or_default();
+        let mut sent = sent["redirect_uris"].as_array().cloned().unwrap_or_default().into_iter();
+        let uris = document["redirect_uris"].as_array().ok_or("no redirect URIs")?;
+        ensure((1..=10).contains(&uris.len()), "too few or too many redirect URIs")?;
+        for uri in uris {
+            ensure(sent.any(|sent| sent == *uri), "a redirect URI that was not sent, or out of order")?;
+            ensure(RedirectUri::parse(uri.as_str().unwrap()).is_ok(), "a dangerous redirect URI")?;
+        }
+        let grants = row_strings(&document["grant_types"]);
+        ensure(grants.iter().all(|grant| ["authorization_code", "refresh_token"].contains(grant)), "a grant type")?;
+        ensure(grants.contains(&"authorization_code"), "no authorization_code")?;
+        ensure(row_strings(&document["response_types"]) == ["code"], "a response type")?;
+        ensure(document["token_endpoint_auth_method"] == "none", "an auth method")
+    }
+
+    fn check_refusal(&self, row: &Row) -> Result<(), String> {
+        let ensure = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
+        let body = self.answer.json();
+        ensure(self.forwarded.is_none(), "the handler was called")?;
+        ensure(body["error"].is_string() && body["error_description"].is_string(), "not RFC 7591 JSON")?;
+        ensure(self.answer.header("cache-control") == Some("no-store"), "may be stored")?;
+        let said = body["error_description"].as_str().unwrap();
+        ensure(said.bytes().all(|byte| matches!(byte, 0x20 | 0x21 | 0x23..=0x5B | 0x5D..=0x7E)), "not plain ASCII")?;
+        let sent: Value = serde_json::from_slice(&row.body()).unwrap_or_default();
+        let echoed = sent.as_object().into_iter().flatten().find(|(name, value)| {
+            !KNOWN_WORDS.contains(&name.as_str()) && name.len() > 3 && said.contains(name.as_str())
+                || value.as_str().is_some_and(|value| value.len() > 5 && said.contains(value))
+        });
+        ensure(echoed.is_none(), "repeats what the client sent")
+    }
+
+    fn check_lines(&self) -> Result<(), String> {
+        let [line] = self.lines.as_slice() else { return Err(format!("{} events", self.lines.len())) };
+        if line.bytes().all(|byte| (0x20..0x7F).contains(&byte)) && serde_json::from_str::<Value>(line).is_ok() {
+            Ok(())
+        } else {
+            Err(format!("not one line of printable ASCII: {line:?}"))
+        }
+    }
+}
+
+const ALLOWED: [&str; 14] = [
+    "application_type",
+    "client_name",
+    "client_uri",
+    "contacts",
+    "grant_types",
+    "logo_uri",
+    "policy_uri",
+    "redirect_uris",
+    "response_types",
+    "scope",
+    "software_id",
+    "software_version",
+    "token_endpoint_auth_method",
+    "tos_uri",
+];
+
+/// Words of our own that a client may have used for the name of a member.
+const KNOWN_WORDS: [&str; 40] = [
+    "require_pushed_authorization_requests", "tls_client_certificate_bound_access_tokens",
+    "backchannel_logout_uri", "default_acr_values", "default_max_age", "dpop_bound_access_tokens",
+    "id_token_signed_response_alg", "initiate_login_uri", "post_logout_redirect_uris", "request_object_signing_alg",
+    "request_uris", "require_auth_time", "sector_identifier_uri", "subject_type", "token_endpoint_auth_signing_alg",
+    "userinfo_signed_response_alg",
+    "application_type",
+    "client_id",
+    "client_id_issued_at",
+    "client_name",
+    "client_secret",
+    "client_secret_expires_at",
+    "client_uri",
+    "contacts",
+    "grant_types",
+    "jwks",
+    "jwks_uri",
+    "logo_uri",
+    "policy_uri",
+    "redirect_uris",
+    "registration_access_token",
+    "registration_client_uri",
+    "response_types",
+    "scope",
+    "software_id",
+    "software_statement",
+    "software_version",
+    "token_endpoint_auth_method",
+    "tos_uri",
+    "name",
+];
+
+fn row_strings(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The faults of one row under one preset.
+async fn judge(row: &Row, name: &str, preset: Preset) -> Vec<String> {
+    let mut faults = Vec::new();
+    let Some(label) = row.text(name) else { return faults };
+    let Some(request) = row.request() else { return faults };
+    let outcome = register(preset, request).await;
+    let verdict = outcome.verdict();
+    let contested = CONTESTED.iter().any(|(id, _)| *id == row.id);
+    if label != "either" && label != verdict && !contested {
+        faults.push(format!("{name} is {label}, not {verdict}: {}", String::from_utf8_lossy(&outcome.answer.body)));
+    }
+    if name == "mcp" {
+        faults.extend(outcome.check_forwarded(row).err());
+    }
+    if verdict == "refuse" && outcome.answer.status() != StatusCode::CREATED {
+        faults.extend(outcome.check_refusal(row).err());
+        if name == "strict" {
+            faults.extend(wrong_error(row, &outcome.answer));
+        }
+    }
+    faults.extend(outcome.check_lines().err());
+    faults.into_iter().map(|fault| format!("{} under {name}: {fault}", row.id)).collect()
+}
+
+/// The error that the corpus expects under `strict`.
+fn wrong_error(row: &Row, answer: &Read) -> Option<String> {
+    let expected = row.text("error")?;
+    let status = answer.status().as_u16().to_string();
+    let code = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+    let mut accepted = row.strings("alt_errors");
+    accepted.push(expected);
+    let fits = accepted.iter().any(|expected| *expected == status || *expected == code);
+    (!fits).then(|| format!("expected {accepted:?}, got {status} {code}"))
+}
+
+/// What another part of the crate judges, or what needs a socket (see `listener.rs`).
+fn is_for_here(row: &Row) -> bool {
+    row.row["steps"].is_null()
+        && row.row["wire_b64"].is_null()
+        && !matches!(row.text("needs"), Some("identity" | "scopes"))
+        // Methods that don't register are for the handler to answer.
+        && !matches!(row.text("method"), Some("GET" | "OPTIONS"))
+        // Rows that hold a whole HTTP/1.1 request in parts.
+        && row.id != "http-framing-016"
+}
+
+#[tokio::test]
+async fn attacks_come_out_as_labelled() {
+    let mut faults = Vec::new();
+    let mut judged = 0;
+    for row in attacks().iter().filter(|row| is_for_here(row)) {
+        for (name, preset) in [("mcp", Preset::mcp()), ("strict", Preset::strict())] {
+            match fixture(preset, &row.row["config"]) {
+                Ok(preset) => faults.extend(judge(row, name, preset).await),
+                // A scheme that is never allowed can't be configured in the first place.
+                Err(ConfigError::DangerousScheme { .. }) => assert_eq!(row.text(name), Some("refuse")),
+                Err(error) => panic!("{}: {error}", row.id),
+            }
+            judged += 1;
+        }
+    }
+    assert!(faults.is_empty(), "{} faults in {judged}:\n{}", faults.len(), faults.join("\n"));
+    assert!(judged > 2200, "{judged}");
+}
+
+#[tokio::test]
+async fn clients_come_out_as_labelled() {
+    let mut faults = Vec::new();
+    for row in clients().iter().filter(|row| is_for_here(row)) {
+        faults.extend(judge(row, "mcp", Preset::mcp().without_rate_limits()).await);
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Names and links that only the identity rules can judge must still be forwarded safely or refused cleanly.
+#[tokio::test]
+async fn whatever_the_label_nothing_unsafe_is_forwarded() {
+    let mut faults = Vec::new();
+    for row in attacks().iter().chain(&clients()).filter(|row| row.text("needs").is_some()) {
+        let Some(request) = row.request().filter(|request| request.method() == "POST") else { continue };
+        let preset = fixture(Preset::mcp(), &Value::Null).unwrap();
+        let outcome = register(preset, request).await;
+        faults.extend(outcome.check_forwarded(row).err().map(|fault| format!("{}: {fault}", row.id)));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn scopes_are_cut_to_the_ceiling() {
+    for row in clients().iter().filter(|row| row.text("needs") == Some("scopes")) {
+        let scopes = row.text("profile").unwrap().strip_prefix("allowed_scopes=").unwrap();
+        let scope = Scope::any().with_ceiling(scopes.split(' ')).unwrap();
+        let preset = Preset::mcp().map_metadata(|metadata| Ok(metadata.with_scope(scope))).unwrap();
+        let faults = judge(row, "mcp", preset).await;
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn rate_limits_come_out_as_labelled() {
+    let mut faults = Vec::new();
+    let mut judged = 0;
+    for row in attacks().iter().filter(|row| row.row["steps"].is_array()) {
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_000_000)));
+        let start = clock.monotonic();
+        let address = ClientAddress::new().with_trusted_proxies(["10.0.0.0/8", "fd00::/8"]).unwrap();
+        let three = std::num::NonZeroU32::new(3).unwrap();
+        let rate_limit = RateLimitLayer::empty().with_address_quota(Quota::per_minute(three)).with_clock(clock.clone());
+        let preset = fixture(Preset::mcp(), &Value::Null).unwrap();
+        let service = behind(&preset.with_rate_limit(rate_limit).with_client_address(address), &Naive::default());
+        for (index, step) in row.row["steps"].as_array().unwrap().iter().enumerate() {
+            if let Some(at) = step["at_s"].as_f64() {
+                let at = start.as_secs_f64() + at;
+                clock.set(Duration::from_secs_f64(at));
+            }
+            let body = if step["body"].is_null() { &row.row["body"] } else { &step["body"] };
+            let mut request = Request::post("/register").header("x-step", index);
+            for (name, value) in headers(&step["headers"]).unwrap() {
+                request = request.header(name, value);
+            }
+            let mut request = request.body(Full::<Bytes>::from(serde_json::to_vec(body).unwrap())).unwrap();
+            if let Some(peer) = step["peer"].as_str() {
+                request.extensions_mut().insert(peer.parse::<SocketAddr>().unwrap());
+            }
+            let status = send(&service, request).await.status().as_u16();
+            let expected = step["expect_status"].as_u64().map(|status| u16::try_from(status).unwrap());
+            if row.text("mcp") != Some("either") && expected != Some(status) {
+                faults.push(format!("{} step {index}: {expected:?}, got {status}", row.id));
+            }
+        }
+        judged += 1;
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(judged, 44);
+}
+
+/// The log injection rows again, with what an operator can make the events hold besides.
+#[tokio::test]
+async fn no_event_is_more_than_one_line() {
+    for row in attacks().iter().filter(|row| row.row["audit"].is_string()) {
+        let (naive, kept) = (Naive::default(), Kept::default());
+        let preset = fixture(Preset::mcp(), &Value::Null).unwrap().with_sink(kept.sink()).with_requester();
+        let Some(mut request) = row.request() else { continue };
+        request.extensions_mut().insert(SocketAddr::from(([203, 0, 113, 7], 1)));
+        send(&behind(&preset, &naive), request).await;
+        let events = kept.take();
+        assert_eq!(events.len(), 1, "{}", row.id);
+        let line = to_line(&events[0]);
+        assert!(line.bytes().all(|byte| (0x20..0x7F).contains(&byte)), "{}: {line}", row.id);
+    }
+}

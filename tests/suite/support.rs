@@ -1,0 +1,127 @@
+//! What the tests share: a handler that accepts everything, and ways to talk to it.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use serde_json::{Map, Value};
+use tower::{Service, ServiceExt};
+use tower_dcr::event::{Event, to_line};
+
+/// A naive registration handler: stores whatever it gets and answers 201 with all of it plus a `client_id`. Clones
+/// share what they have seen.
+#[derive(Clone, Default)]
+pub struct Naive {
+    seen: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Naive {
+    /// The bodies so far.
+    pub fn seen(&self) -> Vec<Bytes> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub async fn register<B>(self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+    where
+        B: Body<Data: Send, Error: std::fmt::Debug>,
+    {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        self.seen.lock().unwrap().push(body.clone());
+        let mut document: Map<String, Value> = serde_json::from_slice(&body).unwrap_or_default();
+        document.insert("client_id".into(), "client-1".into());
+        Ok(created(&document))
+    }
+}
+
+pub fn created(document: &Map<String, Value>) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(document).unwrap();
+    let response = Response::builder().status(StatusCode::CREATED).header("content-type", "application/json");
+    response.body(body.into()).unwrap()
+}
+
+/// A naive handler as a service behind `layer`.
+pub fn behind<L>(layer: &L, naive: &Naive) -> L::Service
+where
+    L: tower::Layer<NaiveService>,
+{
+    layer.layer(NaiveService(naive.clone()))
+}
+
+#[derive(Clone)]
+pub struct NaiveService(Naive);
+
+impl<B> Service<Request<B>> for NaiveService
+where
+    B: Body<Data: Send, Error: std::fmt::Debug> + Send + 'static,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        Box::pin(self.0.clone().register(request))
+    }
+}
+
+pub fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    let request = Request::post("/register").header("content-type", "application/json");
+    request.body(Full::new(body.into())).unwrap()
+}
+
+/// A response with its body read.
+pub struct Read {
+    pub response: Response<()>,
+    pub body: Bytes,
+}
+
+impl Read {
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+}
+
+pub async fn send<S, B, R>(service: &S, request: Request<B>) -> Read
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: std::fmt::Debug,
+    R: Body<Data: Send, Error: std::fmt::Debug>,
+{
+    let (parts, body) = service.clone().oneshot(request).await.unwrap().into_parts();
+    Read { response: Response::from_parts(parts, ()), body: body.collect().await.unwrap().to_bytes() }
+}
+
+/// A sink that keeps events and their lines.
+#[derive(Clone, Default)]
+pub struct Kept {
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Kept {
+    pub fn sink(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let events = Arc::clone(&self.events);
+        move |event: &Event| events.lock().unwrap().push(event.clone())
+    }
+
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.events.lock().unwrap().iter().map(to_line).collect()
+    }
+}
