@@ -130,10 +130,12 @@ impl Review {
         &self.findings
     }
 
-    /// Whether any rule that is enforced changed the registration.
+    /// Whether an enforced rule gave the client less or other than it asked for. A default that was written out is
+    /// what the client asked for.
     #[must_use]
     pub fn is_rewritten(&self) -> bool {
-        self.findings.iter().any(|finding| finding.enforced && finding.disposition != Disposition::Flagged)
+        let changes = |disposition| !matches!(disposition, Disposition::Defaulted | Disposition::Flagged);
+        self.findings.iter().any(|finding| finding.enforced && changes(finding.disposition))
     }
 
     /// Digest of the body as it came, if it could be read.

@@ -1,0 +1,42 @@
+//! A rule of your own, in ten lines: only clients that name a contact may register.
+//!
+//! ```console
+//! cargo run --example custom_rule
+//! ```
+
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Map, Value};
+use tower_dcr::Rejection;
+use tower_dcr::policy::Submission;
+use tower_dcr::rejection::ErrorCode;
+
+fn contact_required(submission: &mut Submission<'_>) -> Result<(), Rejection> {
+    submission.begin("contact-required");
+    match submission.registration().strings("contacts") {
+        Some(contacts) if contacts.len() > 0 => Ok(()),
+        _ => Err(submission.reject(ErrorCode::InvalidClientMetadata, "must name somebody").with_field("contacts")),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let guard = tower_dcr::mcp()
+        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
+        .add_rule(contact_required);
+    // Your handler: this one gives every client the same name.
+    let register = post(async |Json(mut client): Json<Map<String, Value>>| {
+        client.insert("client_id".into(), "client-1".into());
+        Json(client)
+    });
+    let app = Router::new().route("/register", register.layer(guard));
+
+    let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
+    let listener = tokio::net::TcpListener::bind(addr).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    Ok(())
+}
