@@ -243,7 +243,6 @@ impl Preset {
     /// touched either.
     pub fn report_only(mut self) -> Self {
         self.report_only = true;
-        self.rate_limit = self.rate_limit.report_only();
         self
     }
 }
@@ -258,8 +257,9 @@ impl<S> Layer<S> for Preset {
             Requester::Hash(key) => self.audit.clone().with_requester_hash(self.address.clone(), key),
         };
         let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
-        let guard = if self.report_only { guard.report_only() } else { guard };
         let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone());
+        let (guard, rate_limit) =
+            if self.report_only { (guard.report_only(), rate_limit.report_only()) } else { (guard, rate_limit) };
         audit.layer(rate_limit.layer(guard.layer(self.answer.layer(inner))))
     }
 }

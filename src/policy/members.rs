@@ -218,8 +218,8 @@ impl Members {
     }
 
     fn fate(&self, submission: &Submission<'_>, name: &str, value: &Value<'_>) -> Fate {
-        let refuse =
-            |detail, field| Fate::Refuse(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field));
+        let reject = |detail| submission.reject(ErrorCode::InvalidClientMetadata, detail);
+        let refuse = |detail, field| Fate::Refuse(reject(detail).with_field(field));
         let by = |unwanted, detail, field| match unwanted {
             Unwanted::Refuse => refuse(detail, field),
             Unwanted::Strip => Fate::Strip,
@@ -240,10 +240,11 @@ impl Members {
             return refuse("is not accepted by this server", field);
         }
         let Some(shape) = self.shape(name) else {
-            return if is_known(name) {
-                by(self.unwanted, "is not accepted by this server", field)
-            } else {
-                by(self.unknown, "a member is not known to this server", "")
+            return match self.unknown {
+                _ if is_known(name) => by(self.unwanted, "is not accepted by this server", field),
+                // Its name is the client's own text.
+                Unwanted::Refuse => Fate::Refuse(reject("a member is not known to this server")),
+                Unwanted::Strip => Fate::Strip,
             };
         };
         match (name, value) {

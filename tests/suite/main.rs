@@ -1,4 +1,17 @@
 //! All integration tests, as one binary that is linked once.
 
+mod answer;
+mod audit;
 mod corpus;
+mod examples;
+mod floors;
+mod frameworks;
+mod guard;
+mod inner_servers;
+mod jsonl;
+mod listener;
+mod presets;
+mod properties;
+mod rate_limit;
 mod support;
+mod traits;

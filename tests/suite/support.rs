@@ -14,17 +14,17 @@ use tower_dcr::event::{Event, to_line};
 /// A naive registration handler: stores whatever it gets and answers 201 with all of it plus a `client_id`. Clones
 /// share what they have seen.
 #[derive(Clone, Default)]
-pub struct Naive {
+pub(crate) struct Naive {
     seen: Arc<Mutex<Vec<Bytes>>>,
 }
 
 impl Naive {
     /// The bodies so far.
-    pub fn seen(&self) -> Vec<Bytes> {
+    pub(crate) fn seen(&self) -> Vec<Bytes> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub async fn register<B>(self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+    pub(crate) async fn register<B>(self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
     where
         B: Body<Data: Send, Error: std::fmt::Debug>,
     {
@@ -36,14 +36,14 @@ impl Naive {
     }
 }
 
-pub fn created(document: &Map<String, Value>) -> Response<Full<Bytes>> {
+pub(crate) fn created(document: &Map<String, Value>) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(document).unwrap();
     let response = Response::builder().status(StatusCode::CREATED).header("content-type", "application/json");
     response.body(body.into()).unwrap()
 }
 
 /// A naive handler as a service behind `layer`.
-pub fn behind<L>(layer: &L, naive: &Naive) -> L::Service
+pub(crate) fn behind<L>(layer: &L, naive: &Naive) -> L::Service
 where
     L: tower::Layer<NaiveService>,
 {
@@ -51,7 +51,7 @@ where
 }
 
 #[derive(Clone)]
-pub struct NaiveService(Naive);
+pub(crate) struct NaiveService(Naive);
 
 impl<B> Service<Request<B>> for NaiveService
 where
@@ -70,32 +70,32 @@ where
     }
 }
 
-pub fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(crate) fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     let request = Request::post("/register").header("content-type", "application/json");
     request.body(Full::new(body.into())).unwrap()
 }
 
 /// A response with its body read.
-pub struct Read {
-    pub response: Response<()>,
-    pub body: Bytes,
+pub(crate) struct Read {
+    pub(crate) response: Response<()>,
+    pub(crate) body: Bytes,
 }
 
 impl Read {
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
 }
 
-pub async fn send<S, B, R>(service: &S, request: Request<B>) -> Read
+pub(crate) async fn send<S, B, R>(service: &S, request: Request<B>) -> Read
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     S::Error: std::fmt::Debug,
@@ -107,21 +107,21 @@ where
 
 /// A sink that keeps events and their lines.
 #[derive(Clone, Default)]
-pub struct Kept {
+pub(crate) struct Kept {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Kept {
-    pub fn sink(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+    pub(crate) fn sink(&self) -> impl Fn(&Event) + Send + Sync + 'static {
         let events = Arc::clone(&self.events);
         move |event: &Event| events.lock().unwrap().push(event.clone())
     }
 
-    pub fn take(&self) -> Vec<Event> {
+    pub(crate) fn take(&self) -> Vec<Event> {
         std::mem::take(&mut self.events.lock().unwrap())
     }
 
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.events.lock().unwrap().iter().map(to_line).collect()
     }
 }

@@ -1,0 +1,206 @@
+//! One event per attempt, whatever becomes of it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_dcr::client_address::ClientAddress;
+use tower_dcr::clock::{Clock, ManualClock};
+use tower_dcr::event::{Event, Outcome, Sink, to_line};
+use tower_dcr::policy::{Disposition, Operation};
+use tower_dcr::{AuditLayer, Preset, RateLimitLayer, RegistrationBody};
+
+use crate::support::{Kept, Naive, behind, post, send};
+
+const GOOD: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
+
+fn outcome(kept: &Kept) -> Outcome {
+    let events = kept.take();
+    assert_eq!(events.len(), 1);
+    events[0].outcome
+}
+
+#[tokio::test]
+async fn every_outcome_is_one_event() {
+    let (kept, naive) = (Kept::default(), Naive::default());
+    let one = tower_dcr::quota::Quota::per_hour(std::num::NonZeroU32::new(3).unwrap());
+    let service = behind(&Preset::mcp().with_address_quota(one).with_sink(kept.sink()), &naive);
+    send(&service, post(GOOD)).await;
+    assert_eq!(outcome(&kept), Outcome::Accepted);
+    send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"],"foo":1}"#)).await;
+    assert_eq!(outcome(&kept), Outcome::Rewritten);
+    send(&service, post("{")).await;
+    assert_eq!(outcome(&kept), Outcome::Refused);
+    send(&service, post(GOOD)).await;
+    assert_eq!(outcome(&kept), Outcome::Limited);
+    for method in [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS] {
+        let mut request = post(GOOD);
+        *request.method_mut() = method;
+        send(&service, request).await;
+    }
+    assert!(kept.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_is_an_event() {
+    let kept = Kept::default();
+    let service = Preset::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
+        Err::<Response<Full<Bytes>>, _>(std::io::Error::other("store down"))
+    }));
+    assert!(service.oneshot(post(GOOD)).await.is_err());
+    assert_eq!(outcome(&kept), Outcome::Failed);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_is_an_event() {
+    let kept = Kept::default();
+    let service = Preset::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
+        std::future::pending::<()>().await;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    let attempt = tokio::time::timeout(Duration::from_millis(20), service.clone().oneshot(post(GOOD)));
+    assert!(attempt.await.is_err());
+    assert_eq!(outcome(&kept), Outcome::Abandoned);
+    // Dropped before it was ever polled.
+    drop(service.oneshot(post(GOOD)));
+    assert!(kept.take().is_empty(), "a request that was never handed over is no attempt");
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_an_event() {
+    let kept = Kept::default();
+    let service = Preset::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
+        assert!(std::env::args().count() == 0, "on purpose");
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    assert!(tokio::spawn(service.oneshot(post(GOOD))).await.is_err());
+    assert_eq!(outcome(&kept), Outcome::Abandoned);
+}
+
+#[tokio::test]
+async fn an_event_says_what_happened_and_not_what_was_sent() {
+    let (kept, naive) = (Kept::default(), Naive::default());
+    let key = b"a key that nobody else has";
+    let preset = Preset::mcp().with_sink(kept.sink()).with_requester_hash(key);
+    let canary = "canary-5e0c9d";
+    let body = format!(
+        r#"{{"redirect_uris":["https://app.example.com/cb?token={canary}"],"client_name":"{canary}","client_secret":"{canary}",
+            "registration_access_token":"{canary}","contacts":["{canary}@example.com"],"jwks":{{"keys":[{{"d":"{canary}"}}]}},
+            "grant_types":["authorization_code","password"],"foo":"{canary}"}}"#
+    );
+    let mut request = post(body.clone());
+    request.headers_mut().insert("authorization", format!("Bearer {canary}").parse().unwrap());
+    request.extensions_mut().insert(SocketAddr::from(([203, 0, 113, 9], 1)));
+    send(&behind(&preset, &naive), request).await;
+    let line = kept.lines().pop().unwrap();
+    let event = kept.take().pop().unwrap();
+    assert!(!line.contains(canary) && !line.contains("203.0.113.9") && !line.contains("app.example.com"), "{line}");
+    assert_eq!((event.operation, event.status), (Operation::Create, Some(201)));
+    assert_eq!(event.client_id.as_deref(), Some("client-1"));
+    assert_eq!(event.requester.as_ref().map(String::len), Some(32));
+    assert_eq!(
+        event.digest_before.unwrap().to_string(),
+        tower_dcr::registration::Digest::of(body.as_bytes()).to_string()
+    );
+    assert_eq!(event.digest_after.unwrap(), tower_dcr::registration::Digest::of(&naive.seen()[0]));
+    assert_eq!(event.policy.as_ref().map(String::len), Some(16));
+    assert!(event.rules.contains(&"grant-types") && event.rules.contains(&"redirect-uris"));
+    let disposition = |field: &str| event.findings.iter().find(|finding| finding.field == field).unwrap().disposition;
+    assert_eq!(disposition("grant_types"), Disposition::Narrowed);
+    assert_eq!(disposition("client_secret"), Disposition::Stripped);
+    assert_eq!(disposition("foo"), Disposition::Stripped);
+    assert_eq!(disposition("token_endpoint_auth_method"), Disposition::Defaulted);
+}
+
+#[tokio::test]
+async fn the_names_of_unknown_members_are_cut_and_escaped() {
+    let (kept, naive) = (Kept::default(), Naive::default());
+    let name = format!("\u{202e}\u{1b}[31m\n{}", "ä".repeat(200));
+    let body = serde_json::json!({ "redirect_uris": ["https://app.example.com/cb"], name.as_str(): 1 });
+    send(&behind(&Preset::mcp().with_sink(kept.sink()), &naive), post(body.to_string())).await;
+    let line = kept.lines().pop().unwrap();
+    assert!(line.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{line}");
+    assert!(line.contains(r"\u202e\u001b[31m\n\u00e4"), "{line}");
+    assert!(kept.take()[0].findings.iter().all(|finding| finding.field.len() <= 64));
+}
+
+#[tokio::test]
+async fn the_policy_fingerprint_changes_with_the_policy_only() {
+    let fingerprint = async |preset: Preset| {
+        let (kept, naive) = (Kept::default(), Naive::default());
+        send(&behind(&preset.with_sink(kept.sink()), &naive), post(GOOD)).await;
+        kept.take().pop().unwrap().policy.unwrap()
+    };
+    let ports = |preset: Preset| preset.map_redirect_uris(|guard| Ok(guard.with_https_ports([443, 8443]))).unwrap();
+    assert_eq!(fingerprint(Preset::mcp()).await, fingerprint(Preset::mcp()).await);
+    assert_ne!(fingerprint(Preset::mcp()).await, fingerprint(Preset::strict()).await);
+    assert_ne!(fingerprint(Preset::mcp()).await, fingerprint(ports(Preset::mcp())).await);
+}
+
+#[tokio::test]
+async fn durations_come_from_the_clock() {
+    let (kept, clock) = (Kept::default(), Arc::new(ManualClock::new(Duration::from_secs(1_000))));
+    let moved = Arc::clone(&clock);
+    let audit = AuditLayer::new(kept.sink()).with_clock(clock).with_requester(ClientAddress::new());
+    let service = audit.layer(service_fn(move |_: Request<Full<Bytes>>| {
+        moved.advance(Duration::from_millis(7));
+        std::future::ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
+    }));
+    send(&service, post(GOOD)).await;
+    let event = kept.take().pop().unwrap();
+    assert_eq!((event.time_ms, event.duration_us), (1_000_000, 7_000));
+}
+
+struct Full503;
+
+impl Sink for Full503 {
+    fn emit(&self, _: &Event) {}
+
+    fn is_ready(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn no_registration_without_its_record_if_the_sink_says_so() {
+    let (kept, naive) = (Kept::default(), Naive::default());
+    let service = behind(&Preset::mcp().with_sink((kept.sink(), Full503)), &naive);
+    let answer = send(&service, post(GOOD)).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["error"], "temporarily_unavailable");
+    assert!(answer.header("retry-after").is_some() && naive.seen().is_empty());
+    let event = kept.take().pop().unwrap();
+    assert_eq!((event.outcome, event.rule), (Outcome::Refused, Some("audit")));
+}
+
+#[tokio::test]
+async fn report_only_events_say_what_would_have_been() {
+    let (kept, naive) = (Kept::default(), Naive::default());
+    let one = tower_dcr::quota::Quota::per_hour(std::num::NonZeroU32::MIN);
+    let rate_limit = RateLimitLayer::empty().with_address_quota(one);
+    let service = behind(&Preset::mcp().with_rate_limit(rate_limit).with_sink(kept.sink()).report_only(), &naive);
+    for _ in 0..2 {
+        let answer = send(&service, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+    }
+    let events = kept.take();
+    assert!(events.iter().all(|event| event.outcome == Outcome::Accepted && event.client_id.is_some()));
+    let refused = |event: &Event| -> Vec<&str> {
+        let refusals = event.findings.iter().filter(|finding| finding.disposition == Disposition::Refused);
+        refusals.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
+    };
+    assert_eq!(refused(&events[0]), ["redirect-uris"]);
+    assert_eq!(refused(&events[1]), ["rate-limit", "redirect-uris"]);
+    assert!(to_line(&events[1]).contains(r#""enforced":false"#));
+}
+
+#[test]
+fn a_bad_clock_is_survived() {
+    let clock = ManualClock::new(Duration::MAX);
+    assert_eq!(clock.monotonic(), Duration::from_nanos(u64::MAX));
+}

@@ -1,0 +1,254 @@
+//! The examples, started as a user would start them.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use reqwest::{Client, Response, redirect};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A running example; stops when it is dropped.
+struct Running {
+    child: Child,
+    base: String,
+    client: Client,
+}
+
+impl Running {
+    /// Starts an example that `cargo test` has built, and waits until it listens.
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary(name));
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let base = lines.find_map(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned)).unwrap();
+        // Whoever stops reading would stop the example from printing.
+        std::thread::spawn(move || lines.for_each(drop));
+        let client = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
+        Self { child, base, client }
+    }
+
+    async fn register(&self, body: &Value) -> (u16, Value) {
+        let response = self.client.post(format!("{}/register", self.base)).json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn binary(name: &str) -> PathBuf {
+    // target/debug/deps/suite-… to target/debug/examples/NAME
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.join("examples").join(name)
+}
+
+const ANY_PORT: &str = "127.0.0.1:0";
+
+fn honest() -> Value {
+    json!({ "client_name": "My App", "redirect_uris": ["http://127.0.0.1/cb"], "scope": "", "foo": null,
+            "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": "client_secret_post" })
+}
+
+fn dangerous() -> Value {
+    json!({ "client_name": "Claude", "redirect_uris": ["javascript:alert(document.cookie)"] })
+}
+
+/// Discovery, registration, authorization code with PKCE, token, a call, a refresh.
+#[tokio::test]
+async fn a_client_signs_in_through_the_axum_example() {
+    let server = Running::start("axum", &["--addr", ANY_PORT, "--auto-approve"]);
+    for method in [reqwest::Method::HEAD, reqwest::Method::GET, reqwest::Method::POST] {
+        let response = server.client.request(method.clone(), format!("{}/mcp", server.base)).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 401, "{method}");
+        assert!(response.headers()["www-authenticate"].to_str().unwrap().contains("resource_metadata"));
+    }
+    let resource: Value = server.get("/.well-known/oauth-protected-resource/mcp").await.json().await.unwrap();
+    assert_eq!(resource["authorization_servers"], json!([server.base]));
+    let metadata: Value = server.get("/.well-known/oauth-authorization-server").await.json().await.unwrap();
+    assert_eq!(metadata["registration_endpoint"], format!("{}/register", server.base));
+
+    let (status, client) = server.register(&honest()).await;
+    assert_eq!((status, &client["token_endpoint_auth_method"]), (201, &json!("none")));
+    assert!(client.get("foo").is_none() && client.get("scope").is_none());
+    let client_id = client["client_id"].as_str().unwrap();
+
+    let verifier = "a-verifier-that-is-at-least-forty-three-characters-long";
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
+    let authorize = |redirect_uri: &str, challenge: &str| {
+        let query = [
+            ("response_type", "code"),
+            ("client_id", client_id),
+            ("redirect_uri", redirect_uri),
+            ("state", "s"),
+            ("code_challenge", challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        server.client.get(format!("{}/authorize", server.base)).query(&query).send()
+    };
+    // RFC 8252 section 7.3: the port is whatever the system gave the client.
+    let redirect_uri = "http://127.0.0.1:51004/cb";
+    let response = authorize(redirect_uri, &challenge).await.unwrap();
+    assert_eq!(response.status().as_u16(), 302);
+    let location = url::Url::parse(response.headers()["location"].to_str().unwrap()).unwrap();
+    let parameter =
+        |name: &str| location.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    assert!(location.as_str().starts_with(redirect_uri));
+    assert_eq!((parameter("state"), parameter("iss")), (Some("s".into()), Some(server.base.clone())));
+    for elsewhere in ["http://127.0.0.1:51004/other", "http://localhost/cb", "https://evil.example.net/cb"] {
+        let refused = authorize(elsewhere, &challenge).await.unwrap();
+        assert!(refused.status().as_u16() == 400 && refused.headers().get("location").is_none(), "{elsewhere}");
+    }
+    let without_pkce = authorize(redirect_uri, "").await.unwrap();
+    assert!(without_pkce.headers()["location"].to_str().unwrap().contains("error=invalid_request"));
+
+    let code = parameter("code").unwrap();
+    let token = async |form: Vec<(&str, &str)>| {
+        let response = server.client.post(format!("{}/token", server.base)).form(&form).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let redeem = |verifier| {
+        vec![
+            ("grant_type", "authorization_code"),
+            ("code", &*code),
+            ("client_id", client_id),
+            ("redirect_uri", redirect_uri),
+            ("code_verifier", verifier),
+        ]
+    };
+    let (status, tokens) = token(redeem(verifier)).await;
+    assert_eq!(status, 200, "{tokens}");
+    assert_eq!(token(redeem(verifier)).await.0, 400, "a code works once");
+    let refresh = vec![
+        ("grant_type", "refresh_token"),
+        ("client_id", client_id),
+        ("refresh_token", tokens["refresh_token"].as_str().unwrap()),
+    ];
+    let (status, tokens) = token(refresh).await;
+    assert_eq!(status, 200, "{tokens}");
+    assert_eq!(
+        token(vec![("grant_type", "refresh_token"), ("client_id", "unknown")]).await,
+        (401, json!({ "error": "invalid_client" }))
+    );
+
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "echo", "arguments": { "text": "hello" } } });
+    let request =
+        server.client.post(format!("{}/mcp", server.base)).bearer_auth(tokens["access_token"].as_str().unwrap());
+    let answer: Value = request.json(&call).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["result"]["content"][0]["text"], "hello");
+}
+
+#[tokio::test]
+async fn the_axum_example_asks_for_consent_and_shows_what_is_known() {
+    let server = Running::start("axum", &["--addr", ANY_PORT]);
+    let name = "<script>alert(1)</script>";
+    let body = json!({ "client_name": name, "redirect_uris": ["https://app.example.com/cb"] });
+    let (_, client) = server.register(&body).await;
+    let path = format!(
+        "/authorize?response_type=code&client_id={}&code_challenge=c&code_challenge_method=S256",
+        client["client_id"].as_str().unwrap()
+    );
+    let page = server.get(&path).await.text().await.unwrap();
+    assert!(page.contains("app.example.com") && page.contains("&lt;script&gt;") && !page.contains(name), "{page}");
+    let id = page.split("name=\"id\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let decide = server.client.post(format!("{}/authorize", server.base)).form(&[("id", id)]);
+    let refused = decide.try_clone().unwrap().send().await.unwrap();
+    assert!(refused.headers()["location"].to_str().unwrap().contains("error=access_denied"));
+    assert_eq!(decide.send().await.unwrap().status().as_u16(), 400, "answered once");
+}
+
+#[tokio::test]
+async fn the_flags_of_the_axum_example_do_what_they_say() {
+    let (status, body) = Running::start("axum", &["--addr", ANY_PORT]).register(&dangerous()).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_redirect_uri")));
+    let (status, _) = Running::start("axum", &["--addr", ANY_PORT, "--unprotected"]).register(&dangerous()).await;
+    assert_eq!(status, 201);
+    let (status, _) = Running::start("axum", &["--addr", ANY_PORT, "--preset", "strict"]).register(&honest()).await;
+    assert_eq!(status, 400);
+    let audit = std::env::temp_dir().join(format!("tower-dcr-example-{}.jsonl", std::process::id()));
+    let file = audit.to_str().unwrap();
+    let arguments = [
+        "--addr",
+        ANY_PORT,
+        "--quota",
+        "2",
+        "--private-scheme",
+        "myapp",
+        "--trusted-proxy",
+        "127.0.0.0/8",
+        "--audit",
+        file,
+    ];
+    let server = Running::start("axum", &arguments);
+    let register = async |address: &str| {
+        let body = json!({ "redirect_uris": ["myapp:/cb"] });
+        let request =
+            server.client.post(format!("{}/register", server.base)).header("x-forwarded-for", address).json(&body);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let statuses = [
+        register("192.0.2.1").await,
+        register("192.0.2.1").await,
+        register("192.0.2.1").await,
+        register("192.0.2.2").await,
+    ];
+    assert_eq!(statuses, [201, 201, 429, 201]);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let events = std::fs::read_to_string(&audit).unwrap();
+    std::fs::remove_file(&audit).unwrap();
+    assert_eq!(events.lines().count(), 4);
+    let failed = Command::new(binary("axum")).args(["--private-scheme", "javascript"]).output().unwrap();
+    assert!(!failed.status.success() && String::from_utf8_lossy(&failed.stderr).contains("javascript"));
+}
+
+/// What a test bench of released clients does: many registrations from one address in a short time.
+#[tokio::test]
+async fn the_defaults_of_the_axum_example_carry_a_test_bench() {
+    let server = Running::start("axum", &["--addr", ANY_PORT]);
+    for _ in 0..100 {
+        assert_eq!(server.register(&honest()).await.0, 201);
+    }
+}
+
+#[tokio::test]
+async fn the_hyper_example_is_guarded() {
+    let server = Running::start("hyper", &[ANY_PORT]);
+    assert_eq!(server.register(&dangerous()).await.0, 400);
+    let (status, body) = server.register(&honest()).await;
+    assert_eq!((status, &body["token_endpoint_auth_method"]), (201, &json!("none")));
+    assert_eq!(server.get("/other").await.status().as_u16(), 404);
+}
+
+#[tokio::test]
+async fn the_custom_rule_example_applies_its_rule() {
+    let server = Running::start("custom_rule", &[ANY_PORT]);
+    let (status, body) = server.register(&honest()).await;
+    assert_eq!((status, &body["error_description"]), (400, &json!("contacts must name somebody (contact-required)")));
+    let body = json!({ "redirect_uris": ["https://app.example.com/cb"], "contacts": ["ops@example.com"] });
+    assert_eq!(server.register(&body).await.0, 201);
+}
+
+#[tokio::test]
+async fn the_proxy_example_guards_a_server_that_knows_nothing_of_it() {
+    let upstream = Running::start("axum", &["--addr", ANY_PORT, "--unprotected"]);
+    assert_eq!(upstream.register(&dangerous()).await.0, 201);
+    let proxy = Running::start("proxy", &["--upstream", &upstream.base, "--listen", ANY_PORT]);
+    assert_eq!(proxy.register(&dangerous()).await.0, 400);
+    let (status, body) = proxy.register(&honest()).await;
+    assert_eq!((status, &body["token_endpoint_auth_method"]), (201, &json!("none")));
+    let metadata: Value = proxy.get("/.well-known/oauth-authorization-server").await.json().await.unwrap();
+    assert_eq!(metadata["code_challenge_methods_supported"], json!(["S256"]));
+    assert_eq!(proxy.get("/mcp").await.status().as_u16(), 401);
+}

@@ -1,0 +1,98 @@
+//! Arrows point down: which module may use which.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floor of each module, by its first path segment.
+const FLOORS: [(&str, u8); 16] = [
+    ("clock", 0),
+    ("redirect_uri", 0),
+    ("registration", 0),
+    ("rejection", 0),
+    ("text", 0),
+    ("client_address", 1),
+    ("event", 1),
+    ("policy", 1),
+    ("quota", 1),
+    ("body", 2),
+    ("answer", 2),
+    ("audit", 2),
+    ("guard", 2),
+    ("rate_limit", 2),
+    ("preset", 3),
+    ("lib", 4),
+];
+
+/// What each module of floors 0 and 1 may use of its own floor. On floor 2 everything stands on `body`, and nothing on
+/// its sibling.
+const WITHIN: [(&str, &str); 6] = [
+    ("registration", "text"),
+    ("client_address", "policy"),
+    ("event", "policy"),
+    ("policy", "quota"),
+    ("redirect_uri", "text"),
+    ("rejection", "text"),
+];
+
+fn floor(module: &str) -> u8 {
+    FLOORS.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("{module} is on no floor")).1
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+/// Every `crate::module` outside of comments and tests.
+fn uses(source: &str) -> Vec<String> {
+    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let named = |line: &str| -> Vec<String> {
+        line.split("crate::")
+            .skip(1)
+            .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().into())
+            .collect()
+    };
+    code.flat_map(named).collect()
+}
+
+#[test]
+fn arrows_point_down() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut checked = 0;
+    for path in sources(&root) {
+        let relative = path.strip_prefix(&root).unwrap();
+        if relative.ends_with("tests.rs") {
+            continue;
+        }
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        for used in uses(&fs::read_to_string(&path).unwrap()) {
+            checked += 1;
+            if used == module || module == "lib" {
+                continue;
+            }
+            let (from, to) = (floor(module), floor(&used));
+            let sibling = match from {
+                2 => used == "body",
+                _ => WITHIN.contains(&(module, used.as_str())),
+            };
+            assert!(to < from || (to == from && sibling), "{} uses {used}", relative.display());
+        }
+    }
+    assert!(checked > 60, "{checked}");
+}
+
+#[test]
+fn only_floors_two_and_three_know_tower_or_http_bodies() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for path in sources(&root) {
+        let relative = path.strip_prefix(&root).unwrap();
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        let source = fs::read_to_string(&path).unwrap();
+        let code: String = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let knows = ["tower_layer::", "tower_service::", "http_body::", "http_body_util::"]
+            .iter()
+            .any(|name| code.contains(name));
+        assert!(!knows || floor(module) >= 2, "{}", relative.display());
+        assert!(!code.contains("axum"), "{}", relative.display());
+    }
+}

@@ -1,0 +1,98 @@
+//! What needs a real socket: requests that no HTTP library would build.
+
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::extract::ConnectInfo;
+use axum::routing::post;
+use base64::Engine;
+use http::StatusCode;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tower_dcr::Preset;
+
+async fn register(Json(mut client): Json<Map<String, Value>>) -> (StatusCode, Json<Map<String, Value>>) {
+    client.insert("client_id".into(), "c".into());
+    (StatusCode::CREATED, Json(client))
+}
+
+async fn listen() -> SocketAddr {
+    let guard = Preset::mcp()
+        .without_rate_limits()
+        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+    let app = axum::Router::new().route("/register", post(register).layer(guard));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await.unwrap();
+    });
+    addr
+}
+
+/// The status of the first answer; `None` if the connection is closed without one.
+async fn first_status(addr: SocketAddr, wire: &[u8]) -> Option<u16> {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    // The server may have answered and closed before all of it is written.
+    let _closed = stream.write_all(wire).await;
+    let _closed = stream.shutdown().await;
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    let line = String::from_utf8_lossy(&answer);
+    line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+}
+
+fn decode(base64: &Value) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn requests_on_the_wire_come_out_as_labelled() {
+    let addr = listen().await;
+    let mut judged = 0;
+    for line in include_str!("../data/attacks.jsonl").lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let wire = match (&row["wire_b64"], &row["raw_gen"]["parts"]) {
+            (Value::String(_), _) => decode(&row["wire_b64"]),
+            (_, Value::Array(parts)) if row["id"] == "http-framing-016" => {
+                let repeat = |part: &Value| usize::try_from(part["repeat"].as_u64().unwrap()).unwrap();
+                parts.iter().flat_map(|part| decode(&part["b64"]).repeat(repeat(part))).collect()
+            }
+            _ => continue,
+        };
+        judged += 1;
+        let status = first_status(addr, &wire).await;
+        match row["mcp"].as_str() {
+            Some("register") => assert_eq!(status, Some(201), "{}", row["id"]),
+            Some("refuse") => {
+                let expected = row["error"]
+                    .as_str()
+                    .into_iter()
+                    .chain(row["alt_errors"].as_array().into_iter().flatten().filter_map(Value::as_str));
+                let expected: Vec<&str> = expected.collect();
+                let got = status.map_or_else(|| "connection-closed".to_owned(), |status| status.to_string());
+                assert!(expected.contains(&got.as_str()), "{}: {got}, expected {expected:?}", row["id"]);
+            }
+            _ => assert!(status != Some(500), "{}", row["id"]),
+        }
+    }
+    assert_eq!(judged, 15);
+}
+
+#[tokio::test]
+async fn methods_are_answered_for() {
+    let addr = listen().await;
+    for line in include_str!("../data/attacks.jsonl").lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let Some(method) = row["method"].as_str() else { continue };
+        let body = row["body"].to_string();
+        let wire = format!(
+            "{method} /register HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let status = first_status(addr, wire.as_bytes()).await;
+        if row["mcp"] == "refuse" {
+            assert_eq!(status, Some(405), "{method}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The table of presets, row by row, and what can be changed about them.
+
+use serde_json::{Value, json};
+use tower_dcr::Preset;
+use tower_dcr::policy::{
+    ApplicationType, AuthMethod, ConfigError, Decorations, Grants, Members, MetadataAllowlist, RedirectPattern,
+    RedirectUriGuard, Scope, Unwanted, VENDOR_CALLBACKS,
+};
+
+use crate::support::{Naive, behind, post, send};
+
+/// What the handler is given, or the error.
+async fn judged(preset: &Preset, body: Value) -> Result<Value, String> {
+    let naive = Naive::default();
+    let answer = send(&behind(&preset.clone().without_rate_limits(), &naive), post(body.to_string())).await;
+    match naive.seen().pop() {
+        Some(body) => Ok(serde_json::from_slice(&body).unwrap()),
+        None => Err(answer.json()["error_description"].as_str().unwrap().to_owned()),
+    }
+}
+
+fn oauth() -> Preset {
+    let grants = Grants::new(
+        ["authorization_code", "refresh_token", "client_credentials", "implicit"],
+        ["code", "token id_token"],
+    );
+    Preset::oauth(grants.unwrap(), AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]))
+}
+
+fn with(changes: Value) -> Value {
+    let mut body = json!({ "redirect_uris": ["https://app.example.com/cb"] });
+    body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    body
+}
+
+#[tokio::test]
+async fn unknown_and_unwanted_members() {
+    for changes in
+        [json!({ "foo": 1 }), json!({ "sector_identifier_uri": "https://a.example.com/" }), json!({ "client_id": "x" })]
+    {
+        let body = with(changes.clone());
+        let plain = with(
+            json!({ "grant_types": ["authorization_code"], "response_types": ["code"], "token_endpoint_auth_method": "none" }),
+        );
+        assert_eq!(judged(&Preset::mcp(), body.clone()).await.unwrap(), plain, "{changes}");
+        assert!(judged(&Preset::strict(), body.clone()).await.is_err(), "{changes}");
+        let expected = with(
+            json!({ "grant_types": ["authorization_code"], "response_types": ["code"], "token_endpoint_auth_method": "client_secret_basic" }),
+        );
+        assert_eq!(judged(&oauth(), body).await.unwrap(), expected, "{changes}");
+    }
+    let statement = with(json!({ "software_statement": "eyJ" }));
+    for preset in [Preset::mcp(), Preset::strict(), oauth()] {
+        assert!(judged(&preset, statement.clone()).await.unwrap_err().starts_with("software_statement"));
+    }
+    let jwks =
+        with(json!({ "jwks_uri": "https://app.example.com/jwks", "subject_type": "public", "default_max_age": 3600 }));
+    assert_eq!(judged(&oauth(), jwks.clone()).await.unwrap()["default_max_age"], 3600);
+    assert!(judged(&Preset::mcp(), jwks).await.unwrap().get("jwks_uri").is_none());
+}
+
+#[tokio::test]
+async fn grants_and_response_types_are_correlated_after_their_defaults() {
+    let grants = |body: Value| async move {
+        let document = judged(&oauth(), with(body)).await?;
+        Ok::<_, String>((document["grant_types"].clone(), document["response_types"].clone()))
+    };
+    // The trap: the literal default of response_types contradicts client_credentials alone.
+    assert_eq!(
+        grants(json!({ "grant_types": ["client_credentials"] })).await.unwrap(),
+        (json!(["client_credentials"]), json!([]))
+    );
+    assert_eq!(grants(json!({})).await.unwrap(), (json!(["authorization_code"]), json!(["code"])));
+    assert!(grants(json!({ "response_types": ["id_token token"] })).await.unwrap_err().contains("contradicts"));
+    // The order of a composite does not matter, and its text is forwarded as sent.
+    let implicit = json!({ "grant_types": ["implicit"], "response_types": ["id_token token"] });
+    assert_eq!(grants(implicit).await.unwrap().1, json!(["id_token token"]));
+    assert!(grants(json!({ "grant_types": ["refresh_token"] })).await.is_err());
+    assert!(grants(json!({ "grant_types": ["Authorization_Code"] })).await.is_err());
+    assert!(grants(json!({ "grant_types": ["password"] })).await.is_err());
+    assert!(
+        grants(json!({ "grant_types": ["authorization_code"], "response_types": ["token id_token"] })).await.is_err()
+    );
+    let no_redirect = json!({ "grant_types": ["client_credentials"] });
+    assert!(judged(&oauth(), no_redirect.clone()).await.is_ok());
+    assert!(judged(&Preset::mcp(), no_redirect).await.is_err());
+    assert!(
+        judged(&oauth(), json!({ "grant_types": ["authorization_code"] }))
+            .await
+            .unwrap_err()
+            .contains("redirect_uris is required")
+    );
+}
+
+#[tokio::test]
+async fn auth_methods() {
+    let method = async |preset: &Preset, method: Value| {
+        judged(preset, with(json!({ "token_endpoint_auth_method": method })))
+            .await
+            .map(|body| body["token_endpoint_auth_method"].clone())
+    };
+    for shared in ["client_secret_basic", "client_secret_post", "client_secret_jwt"] {
+        assert_eq!(method(&Preset::mcp(), shared.into()).await.unwrap(), "none");
+        assert!(method(&Preset::strict(), shared.into()).await.is_err());
+    }
+    assert!(method(&Preset::mcp(), "private_key_jwt".into()).await.is_err());
+    assert_eq!(method(&oauth(), "private_key_jwt".into()).await.unwrap(), "private_key_jwt");
+    assert!(method(&oauth(), "client_secret_post".into()).await.is_err());
+    assert!(method(&oauth(), 7.into()).await.is_err());
+}
+
+#[tokio::test]
+async fn one_redirect_uri_can_have_a_method_of_its_own() {
+    let special = "https://www.perplexity.ai/rest/connections/oauth_callback";
+    let rule = AuthMethod::public().with_method_for(special, "client_secret_post").unwrap();
+    let preset = Preset::mcp().map_metadata(|metadata| Ok(metadata.with_auth_method(rule))).unwrap();
+    let method = async |uris: Value, asked: Value| {
+        let body = json!({ "redirect_uris": uris, "token_endpoint_auth_method": asked });
+        judged(&preset, body).await.unwrap()["token_endpoint_auth_method"].clone()
+    };
+    assert_eq!(method(json!([special]), "none".into()).await, "client_secret_post");
+    assert_eq!(method(json!([special]), Value::Null).await, "client_secret_post");
+    assert_eq!(method(json!(["https://app.example.com/cb"]), "client_secret_post".into()).await, "none");
+    // One that is listed does not lend its method to another one.
+    assert_eq!(method(json!([special, "https://app.example.com/cb"]), "none".into()).await, "none");
+    assert!(matches!(AuthMethod::public().with_method_for("javascript:x", "none"), Err(ConfigError::Pattern { .. })));
+}
+
+#[tokio::test]
+async fn scopes() {
+    let preset = |scope: Scope| Preset::mcp().map_metadata(|metadata| Ok(metadata.with_scope(scope))).unwrap();
+    let scope = async |preset: &Preset, scope: Value| {
+        judged(preset, with(json!({ "scope": scope }))).await.map(|body| body["scope"].clone())
+    };
+    let ceiling = preset(Scope::any().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap());
+    assert_eq!(scope(&ceiling, "write admin read".into()).await.unwrap(), "write read");
+    assert!(scope(&ceiling, "admin".into()).await.is_err());
+    assert_eq!(scope(&ceiling, Value::Null).await.unwrap(), "read");
+    assert_eq!(scope(&ceiling, "".into()).await.unwrap(), "read");
+    assert_eq!(scope(&Preset::mcp(), "a  b ".into()).await.unwrap(), "a b");
+    assert!(scope(&Preset::strict(), "a  b".into()).await.is_err());
+    assert!(scope(&Preset::mcp(), "a\"b".into()).await.is_err());
+    assert!(scope(&Preset::mcp(), json!(["a"])).await.is_err());
+    assert_eq!(Scope::any().with_ceiling(["a b"]).unwrap_err(), ConfigError::Scope { token: "a b".into() });
+}
+
+#[tokio::test]
+async fn application_types() {
+    let kind = async |preset: &Preset, uris: Value, kind: Value| {
+        judged(preset, json!({ "redirect_uris": uris, "application_type": kind }))
+            .await
+            .map(|body| body["application_type"].clone())
+    };
+    let mcp = Preset::mcp();
+    assert_eq!(kind(&mcp, json!(["http://localhost/cb", "cursor://a/cb"]), Value::Null).await.unwrap(), "native");
+    assert_eq!(
+        kind(&mcp, json!(["http://localhost/cb", "https://vscode.dev/redirect"]), Value::Null).await.unwrap(),
+        Value::Null
+    );
+    assert_eq!(
+        kind(&mcp, json!(["https://vscode.dev/redirect", "http://localhost/cb"]), "web".into()).await.unwrap(),
+        "native"
+    );
+    assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "web".into()).await.unwrap(), "web");
+    assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "native".into()).await.unwrap(), "native");
+    assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "spa".into()).await.unwrap(), Value::Null);
+    assert!(kind(&Preset::strict(), json!(["https://vscode.dev/redirect"]), "spa".into()).await.is_err());
+    let as_sent = mcp.map_metadata(|metadata| Ok(metadata.with_application_type(ApplicationType::as_sent()))).unwrap();
+    assert_eq!(kind(&as_sent, json!(["http://localhost/cb"]), Value::Null).await.unwrap(), Value::Null);
+}
+
+#[tokio::test]
+async fn redirect_uris_by_class() {
+    // The URI, and whether mcp, strict and oauth let it register by itself.
+    let table = [
+        ("https://app.example.com/cb", [true, true, true]),
+        ("https://app.example.com:8443/cb", [false, false, false]),
+        ("https://app.corp.internal/cb", [false, false, false]),
+        ("http://127.0.0.1:1/cb", [true, true, true]),
+        ("http://[::1]/cb", [true, true, true]),
+        ("http://localhost/cb", [true, false, true]),
+        ("cursor://anysphere/cb", [true, false, false]),
+        ("com.example.app:/cb", [true, false, true]),
+        ("myapp://cb", [false, false, false]),
+        ("http://app.example.com/cb", [false, false, false]),
+    ];
+    for (uri, expected) in table {
+        for (preset, expected) in [Preset::mcp(), Preset::strict(), oauth()].iter().zip(expected) {
+            let verdict = judged(preset, json!({ "redirect_uris": [uri] })).await;
+            assert_eq!(verdict.is_ok(), expected, "{uri}: {verdict:?}");
+        }
+    }
+    // Beside one that is allowed, one that is not is dropped, or refuses all.
+    let mixed = json!({ "redirect_uris": ["grokked://cb", "http://127.0.0.1/cb", "https://app.example.com:8443/cb"] });
+    assert_eq!(judged(&Preset::mcp(), mixed.clone()).await.unwrap()["redirect_uris"], json!(["http://127.0.0.1/cb"]));
+    assert_eq!(
+        judged(&Preset::strict(), mixed.clone()).await.unwrap_err(),
+        "redirect_uris[0] uses a scheme that is not allowed here (redirect-uris)"
+    );
+    assert!(judged(&oauth(), mixed).await.is_err());
+    // One that is dangerous refuses all, everywhere.
+    let poisoned = json!({ "redirect_uris": ["http://127.0.0.1/cb", "http://app.example.com/cb"] });
+    for preset in [Preset::mcp(), Preset::strict(), oauth()] {
+        assert!(judged(&preset, poisoned.clone()).await.unwrap_err().starts_with("redirect_uris[1]"));
+    }
+}
+
+#[tokio::test]
+async fn redirect_uris_can_be_opened_and_closed() {
+    let preset = |change: fn(RedirectUriGuard) -> Result<RedirectUriGuard, ConfigError>| {
+        Preset::mcp().map_redirect_uris(change).unwrap()
+    };
+    let allows = async |preset: &Preset, uri: &str| judged(preset, json!({ "redirect_uris": [uri] })).await.is_ok();
+    let internal = preset(|guard| Ok(guard.add_pattern("https://*.corp.internal:*/oauth/*".parse()?)));
+    assert!(allows(&internal, "https://a.corp.internal:8443/oauth/cb").await);
+    assert!(!allows(&internal, "https://a.b.corp.internal/oauth/cb").await);
+    let vendors = preset(|guard| {
+        let patterns: Result<Vec<RedirectPattern>, _> =
+            VENDOR_CALLBACKS.iter().map(|pattern| pattern.parse()).collect();
+        Ok(guard.only_https(patterns?))
+    });
+    assert!(allows(&vendors, "https://claude.ai/api/mcp/auth_callback").await);
+    assert!(allows(&vendors, "https://chatgpt.com/connector/oauth/abc").await);
+    assert!(
+        !allows(&vendors, "https://claude.ai/other").await && !allows(&vendors, "https://app.example.com/cb").await
+    );
+    assert!(allows(&vendors, "http://localhost/cb").await);
+    let listed = preset(|guard| guard.add_private_use_scheme("com.example.app"));
+    assert!(allows(&listed, "com.example.app:/cb").await && allows(&listed, "org.example.app:/cb").await);
+    assert!(!allows(&listed, "com.example.app.evil:/cb").await && !allows(&listed, "com.example:/cb").await);
+    let closed = preset(|guard| Ok(guard.with_reverse_domain_schemes(false).with_localhost(false)));
+    assert!(!allows(&closed, "org.example.app:/cb").await && !allows(&closed, "http://localhost/cb").await);
+    let small = preset(|guard| guard.with_limits(1, 30));
+    assert!(
+        allows(&small, "http://127.0.0.1/cb").await && !allows(&small, "https://app.example.com/a-long-callback").await
+    );
+    for scheme in ["javascript", "DATA", "ms-word", "file"] {
+        let error = RedirectUriGuard::mcp().add_private_use_scheme(scheme).unwrap_err();
+        assert_eq!(error, ConfigError::DangerousScheme { scheme: scheme.into() });
+    }
+    for scheme in ["https", "http", "My.App", "a b", "", "1a"] {
+        assert!(
+            matches!(RedirectUriGuard::mcp().add_private_use_scheme(scheme), Err(ConfigError::Scheme { .. })),
+            "{scheme}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn members_of_the_operators_own() {
+    let preset = Preset::mcp()
+        .map_metadata(|metadata| {
+            metadata.map_members(|members| {
+                members.add_member("tenant")?.supply_member("origin", json!({ "b": 1, "a": [true] }))
+            })
+        })
+        .unwrap();
+    let document = judged(&preset, with(json!({ "tenant": { "id": 7 }, "origin": "mine", "other": 1 }))).await.unwrap();
+    assert_eq!((&document["tenant"], &document["origin"]), (&json!({ "id": 7 }), &json!({ "a": [true], "b": 1 })));
+    assert!(document.get("other").is_none());
+    for name in ["client_id", "software_statement", "redirect_uris", ""] {
+        assert_eq!(Members::lenient().add_member(name).unwrap_err(), ConfigError::Member { name: name.into() });
+    }
+    let refusing = MetadataAllowlist::mcp().with_members(Members::lenient().with_unknown(Unwanted::Refuse));
+    let preset = Preset::mcp().map_metadata(|_| Ok(refusing)).unwrap();
+    assert_eq!(
+        judged(&preset, with(json!({ "foo": 1 }))).await.unwrap_err(),
+        "a member is not known to this server (known-members)"
+    );
+}
+
+#[tokio::test]
+async fn language_tags() {
+    let tagged = with(
+        json!({ "client_name#fr": "F", "client_name#": "x", "client_name#a b": "x", "redirect_uris#en": "x", "tos_uri#de-CH": "http://x/" }),
+    );
+    let document = judged(&Preset::mcp(), tagged).await.unwrap();
+    let names: Vec<_> = document.as_object().unwrap().keys().filter(|name| name.contains('#')).collect();
+    assert_eq!(names, ["client_name#fr"]);
+    let twice = with(json!({ "client_name#fr": "F", "client_name#FR": "G" }));
+    assert!(judged(&Preset::mcp(), twice).await.unwrap_err().contains("twice"));
+    assert!(judged(&Preset::mcp(), with(json!({ "client_name#fr": "a\u{202e}b" }))).await.is_err());
+    assert!(judged(&Preset::mcp(), with(json!({ "logo_uri#fr": "\tjava\nscript:alert(1)" }))).await.is_err());
+}
+
+#[tokio::test]
+async fn decorations() {
+    let logo = async |preset: &Preset, uri: &str| {
+        judged(preset, with(json!({ "logo_uri": uri }))).await.map(|body| body.get("logo_uri").is_some())
+    };
+    let refusing =
+        Preset::mcp().map_metadata(|metadata| Ok(metadata.with_decorations(Decorations::refused()))).unwrap();
+    for (uri, stays) in
+        [("https://app.example.com/l.png", true), ("http://app.example.com/l.png", false), ("https://10.0.0.1/", false)]
+    {
+        assert_eq!(logo(&Preset::mcp(), uri).await, Ok(stays), "{uri}");
+        assert_eq!(logo(&refusing, uri).await.is_ok(), stays, "{uri}");
+    }
+    assert!(logo(&Preset::mcp(), " JavaScript:alert(1)").await.is_err());
+}
+
+#[test]
+fn contradictory_grants_are_a_configuration_error() {
+    let fails = |grants: &[&str], responses: &[&str]| {
+        matches!(Grants::new(grants.to_vec(), responses.to_vec()), Err(ConfigError::Grants { .. }))
+    };
+    assert!(fails(&[], &["code"]) && fails(&["password"], &[]) && fails(&["authorization_code"], &["token"]));
+    assert!(!fails(&["authorization_code"], &["code"]));
+}

@@ -1,0 +1,143 @@
+//! What holds for every input.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+use tower_dcr::Registration;
+use tower_dcr::policy::{MetadataAllowlist, Policy, RedirectUriGuard, Review, Submission};
+use tower_dcr::redirect_uri::{RedirectUri, matches};
+
+/// JSON without numbers that `serde_json::Value` would write differently.
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(".{0,6}", inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn redirect_uri() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => Just("https://app.example.com/cb".to_owned()),
+        3 => (1u16..).prop_map(|port| format!("http://127.0.0.1:{port}/cb")),
+        2 => "(https|http|cursor|javascript|com\\.example\\.app)://[a-z0-9.%@:#*\\\\-]{0,16}/[ -~]{0,12}",
+        1 => ".{0,24}",
+    ]
+}
+
+/// Bodies that are near enough to registrations to get somewhere.
+fn registration() -> impl Strategy<Value = Value> {
+    let words = prop::collection::vec(
+        prop_oneof![Just("authorization_code"), Just("refresh_token"), Just("code"), Just("implicit"), Just("x")],
+        0..4,
+    );
+    (
+        prop::collection::vec(redirect_uri(), 0..4),
+        prop::option::of(words.clone()),
+        prop::option::of(words),
+        prop::option::of(prop_oneof![Just("none"), Just("client_secret_post"), Just("private_key_jwt")]),
+        prop::collection::btree_map("[a-z_#]{1,12}|client_name|scope|logo_uri|software_id|contacts", json(), 0..4),
+    )
+        .prop_map(|(uris, grants, responses, method, others)| {
+            let mut body: Map<String, Value> = others.into_iter().collect();
+            body.insert("redirect_uris".into(), uris.into());
+            grants.map(|grants| body.insert("grant_types".into(), grants.into()));
+            responses.map(|responses| body.insert("response_types".into(), responses.into()));
+            method.map(|method| body.insert("token_endpoint_auth_method".into(), method.into()));
+            body.into()
+        })
+}
+
+fn narrowed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut registration = Registration::parse(bytes).ok()?;
+    let mut review = Review::registration();
+    let policy = (MetadataAllowlist::mcp(), RedirectUriGuard::mcp());
+    policy.review(&mut Submission::new(&mut registration, &mut review)).ok()?;
+    Some(registration.canonical_bytes())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _verdict = narrowed(&bytes);
+    }
+
+    #[test]
+    fn no_text_panics(text in "[\\[\\]{}:,\"\\\\ua0-9 .eE+-]{0,60}") {
+        let _verdict = narrowed(text.as_bytes());
+    }
+
+    /// Parsing agrees with an independent reader, and canonical bytes are the one form of a document.
+    #[test]
+    fn canonical_bytes_say_the_same_and_are_stable(value in json(), name in ".{0,8}") {
+        let mut object = Map::new();
+        object.insert(name, value);
+        let sent = Value::from(object);
+        if let Ok(registration) = Registration::parse(&serde_json::to_vec_pretty(&sent).unwrap()) {
+            let canonical = registration.canonical_bytes();
+            prop_assert_eq!(&serde_json::from_slice::<Value>(&canonical).unwrap(), &sent);
+            let again = Registration::parse(&canonical).unwrap();
+            prop_assert_eq!(again.canonical_bytes(), canonical);
+            prop_assert_eq!(again.digest(), registration.digest());
+        }
+    }
+
+    /// Narrowing twice is narrowing once; what is forwarded is canonical and only lost or gained what may be.
+    #[test]
+    fn review_is_idempotent(body in registration()) {
+        if let Some(once) = narrowed(&serde_json::to_vec(&body).unwrap()) {
+            let twice = narrowed(&once);
+            prop_assert_eq!(twice.as_ref(), Some(&once));
+            let forwarded: Value = serde_json::from_slice(&once).unwrap();
+            let sent: Vec<&Value> = body["redirect_uris"].as_array().unwrap().iter().collect();
+            for uri in forwarded["redirect_uris"].as_array().unwrap() {
+                prop_assert!(sent.contains(&uri));
+                prop_assert!(RedirectUri::parse(uri.as_str().unwrap()).is_ok());
+            }
+            for (name, value) in forwarded.as_object().unwrap() {
+                let written = matches!(&**name, "grant_types" | "response_types" | "token_endpoint_auth_method" | "application_type");
+                prop_assert!(written || name == "redirect_uris" || name == "scope" || body.get(name) == Some(value), "{}", name);
+            }
+        }
+    }
+
+    /// The differential test against the WHATWG parser: what is a redirect URI here reads back as itself there.
+    #[test]
+    fn accepted_redirect_uris_have_one_reading(raw in redirect_uri()) {
+        if let Ok(uri) = RedirectUri::parse(&raw) {
+            let read = url::Url::parse(&raw).unwrap();
+            let same = read.as_str() == raw || read.as_str() == raw.replacen(uri.host().unwrap_or_default(), &format!("{}/", uri.host().unwrap_or_default()), 1)
+                || (uri.path().is_empty() && read.path() == "/");
+            prop_assert!(same, "{} reads as {}", raw, read);
+            prop_assert_eq!(read.host_str().unwrap_or_default(), uri.host().unwrap_or_default());
+            prop_assert_eq!(read.port(), uri.port());
+            prop_assert_eq!(read.scheme(), uri.scheme());
+            prop_assert!(read.username().is_empty() && read.password().is_none() && read.fragment().is_none());
+            prop_assert!(matches(&raw, &raw));
+        } else {
+            prop_assert!(!matches(&raw, &raw));
+        }
+    }
+
+    /// No string matches a registered one except itself or, for loopback, itself with another port.
+    #[test]
+    fn the_matcher_is_equality_but_for_loopback_ports(registered in redirect_uri(), requested in redirect_uri()) {
+        if matches(&registered, &requested) && registered != requested {
+            let without_port = |text: &str| {
+                let mut url = url::Url::parse(text).unwrap();
+                url.set_port(None).unwrap();
+                url
+            };
+            prop_assert!(registered.starts_with("http://"));
+            prop_assert_eq!(without_port(&registered), without_port(&requested));
+        }
+    }
+}
