@@ -23,7 +23,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Extensions;
@@ -48,6 +48,13 @@ use crate::rejection::Rejection;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Preset {
+    settings: Settings,
+    /// Built from the settings when first asked for: axum may ask again for every request.
+    layers: OnceLock<Layers>,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
     policy: PresetPolicy,
     limits: Limits,
     deadline: Duration,
@@ -56,6 +63,14 @@ pub struct Preset {
     requester: Requester,
     rate_limit: RateLimitLayer,
     audit: AuditLayer,
+    answer: AnswerLayer,
+}
+
+#[derive(Clone, Debug)]
+struct Layers {
+    audit: AuditLayer,
+    rate_limit: RateLimitLayer,
+    guard: GuardLayer<PresetPolicy>,
     answer: AnswerLayer,
 }
 
@@ -94,7 +109,7 @@ impl Preset {
 
     fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
         let host_quota = vec![RedirectHostQuota::new(RedirectHostQuota::DEFAULT)];
-        Self {
+        let settings = Settings {
             policy: PresetPolicy { metadata, redirect_uris, rules: Vec::new(), host_quota },
             limits: Limits::new(),
             deadline: Duration::from_secs(10),
@@ -104,7 +119,14 @@ impl Preset {
             rate_limit: RateLimitLayer::new(),
             audit: AuditLayer::new(TracingSink::new()),
             answer: AnswerLayer::new(),
-        }
+        };
+        Self { settings, layers: OnceLock::new() }
+    }
+
+    fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings;
+        change(&mut settings);
+        Self { settings, layers: OnceLock::new() }
     }
 
     /// Changes the rules about everything but redirect URIs.
@@ -113,11 +135,11 @@ impl Preset {
     ///
     /// What `change` fails with.
     pub fn map_metadata(
-        mut self,
+        self,
         change: impl FnOnce(MetadataAllowlist) -> Result<MetadataAllowlist, ConfigError>,
     ) -> Result<Self, ConfigError> {
-        self.policy.metadata = change(self.policy.metadata)?;
-        Ok(self)
+        let metadata = change(self.settings.policy.metadata.clone())?;
+        Ok(self.change(|settings| settings.policy.metadata = metadata))
     }
 
     /// Changes the rules about redirect URIs.
@@ -126,68 +148,59 @@ impl Preset {
     ///
     /// What `change` fails with.
     pub fn map_redirect_uris(
-        mut self,
+        self,
         change: impl FnOnce(RedirectUriGuard) -> Result<RedirectUriGuard, ConfigError>,
     ) -> Result<Self, ConfigError> {
-        self.policy.redirect_uris = change(self.policy.redirect_uris)?;
-        Ok(self)
+        let redirect_uris = change(self.settings.policy.redirect_uris.clone())?;
+        Ok(self.change(|settings| settings.policy.redirect_uris = redirect_uris))
     }
 
     /// Adds a rule of your own; it runs after the others.
-    pub fn add_rule(mut self, rule: impl Policy + 'static) -> Self {
-        self.policy.rules.push(Arc::new(rule));
-        self
+    pub fn add_rule(self, rule: impl Policy + 'static) -> Self {
+        self.change(|settings| settings.policy.rules.push(Arc::new(rule)))
     }
 
     /// Replaces the limits on a body.
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.change(|settings| settings.limits = limits)
     }
 
     /// How long a slow body may take.
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        self.change(|settings| settings.deadline = deadline)
     }
 
     /// What one client address may do ([`RateLimitLayer::ADDRESS`] by default).
-    pub fn with_address_quota(mut self, quota: Quota) -> Self {
-        self.rate_limit = self.rate_limit.with_address_quota(quota);
-        self
+    pub fn with_address_quota(self, quota: Quota) -> Self {
+        let rate_limit = self.settings.rate_limit.clone().with_address_quota(quota);
+        self.with_rate_limit(rate_limit)
     }
 
     /// What all clients together may do ([`RateLimitLayer::GLOBAL`] by default).
-    pub fn with_global_quota(mut self, quota: Quota) -> Self {
-        self.rate_limit = self.rate_limit.with_global_quota(quota);
-        self
+    pub fn with_global_quota(self, quota: Quota) -> Self {
+        let rate_limit = self.settings.rate_limit.clone().with_global_quota(quota);
+        self.with_rate_limit(rate_limit)
     }
 
     /// What may lead to one redirect host ([`RedirectHostQuota::DEFAULT`] by default).
-    pub fn with_redirect_host_quota(mut self, quota: RedirectHostQuota) -> Self {
-        self.policy.host_quota = vec![quota];
-        self
+    pub fn with_redirect_host_quota(self, quota: RedirectHostQuota) -> Self {
+        self.change(|settings| settings.policy.host_quota = vec![quota])
     }
 
     /// Replaces the rate limits by head of request; [`RateLimitLayer::empty`] is none at all.
-    pub fn with_rate_limit(mut self, rate_limit: RateLimitLayer) -> Self {
-        self.rate_limit = rate_limit;
-        self
+    pub fn with_rate_limit(self, rate_limit: RateLimitLayer) -> Self {
+        self.change(|settings| settings.rate_limit = rate_limit)
     }
 
     /// Limits nothing: not by address, not in all, not by redirect host.
-    pub fn without_rate_limits(mut self) -> Self {
-        self.policy.host_quota.clear();
-        self.with_rate_limit(RateLimitLayer::empty())
+    pub fn without_rate_limits(self) -> Self {
+        self.with_rate_limit(RateLimitLayer::empty()).change(|settings| settings.policy.host_quota.clear())
     }
 
     /// Where the server puts the address of a connection: see [`ClientAddress::with_peer_address`].
-    pub fn with_peer_address(
-        mut self,
-        peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
-    ) -> Self {
-        self.address = self.address.with_peer_address(peer);
-        self
+    pub fn with_peer_address(self, peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static) -> Self {
+        let address = self.settings.address.clone().with_peer_address(peer);
+        self.with_client_address(address)
     }
 
     /// Whose word on a client's address counts: see [`ClientAddress::with_trusted_proxies`].
@@ -196,54 +209,48 @@ impl Preset {
     ///
     /// [`ConfigError::Cidr`] for what is neither an address nor a CIDR block.
     pub fn with_trusted_proxies<P: AsRef<str>>(
-        mut self,
+        self,
         proxies: impl IntoIterator<Item = P>,
     ) -> Result<Self, ConfigError> {
-        self.address = self.address.with_trusted_proxies(proxies)?;
-        Ok(self)
+        let address = self.settings.address.clone().with_trusted_proxies(proxies)?;
+        Ok(self.with_client_address(address))
     }
 
     /// Replaces how the address of a client is found.
-    pub fn with_client_address(mut self, address: ClientAddress) -> Self {
-        self.address = address;
-        self
+    pub fn with_client_address(self, address: ClientAddress) -> Self {
+        self.change(|settings| settings.address = address)
     }
 
     /// Where audit events go: by default to `tracing`, under the target `tower_dcr::audit`.
-    pub fn with_sink(mut self, sink: impl Sink) -> Self {
-        self.audit = AuditLayer::new(sink);
-        self
+    pub fn with_sink(self, sink: impl Sink) -> Self {
+        self.change(|settings| settings.audit = AuditLayer::new(sink))
     }
 
     /// Puts client addresses into audit events.
-    pub fn with_requester(mut self) -> Self {
-        self.requester = Requester::Address;
-        self
+    pub fn with_requester(self) -> Self {
+        self.change(|settings| settings.requester = Requester::Address)
     }
 
     /// Puts keyed hashes of client addresses into audit events: see [`AuditLayer::with_requester_hash`].
-    pub fn with_requester_hash(mut self, key: &[u8]) -> Self {
-        self.requester = Requester::Hash(key.to_owned());
-        self
+    pub fn with_requester_hash(self, key: &[u8]) -> Self {
+        self.change(|settings| settings.requester = Requester::Hash(key.to_owned()))
     }
 
     /// Changes how the handler's answers are checked.
-    pub fn with_answer(mut self, answer: AnswerLayer) -> Self {
-        self.answer = answer;
-        self
+    pub fn with_answer(self, answer: AnswerLayer) -> Self {
+        self.change(|settings| settings.answer = answer)
     }
 
     /// What happens when the handler gives a secret to a public client.
-    pub fn with_secret_in_answer(mut self, secret: SecretInAnswer) -> Self {
-        self.answer = self.answer.with_secret(secret);
-        self
+    pub fn with_secret_in_answer(self, secret: SecretInAnswer) -> Self {
+        let answer = self.settings.answer.clone().with_secret(secret);
+        self.with_answer(answer)
     }
 
     /// Refuses nothing and rewrites nothing: what would be done is in the audit events. The handler's answers are not
     /// touched either.
-    pub fn report_only(mut self) -> Self {
-        self.report_only = true;
-        self
+    pub fn report_only(self) -> Self {
+        self.change(|settings| settings.report_only = true)
     }
 }
 
@@ -251,16 +258,23 @@ impl<S> Layer<S> for Preset {
     type Service = Audit<RateLimit<Guard<Answer<S>, PresetPolicy>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        let layers = self.layers.get_or_init(|| self.settings.layers());
+        layers.audit.layer(layers.rate_limit.layer(layers.guard.layer(layers.answer.layer(inner))))
+    }
+}
+
+impl Settings {
+    fn layers(&self) -> Layers {
         let audit = match &self.requester {
             Requester::Nobody => self.audit.clone(),
             Requester::Address => self.audit.clone().with_requester(self.address.clone()),
             Requester::Hash(key) => self.audit.clone().with_requester_hash(self.address.clone(), key),
         };
-        let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
         let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone());
-        let (guard, rate_limit) =
-            if self.report_only { (guard.report_only(), rate_limit.report_only()) } else { (guard, rate_limit) };
-        audit.layer(rate_limit.layer(guard.layer(self.answer.layer(inner))))
+        let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
+        let (rate_limit, guard) =
+            if self.report_only { (rate_limit.report_only(), guard.report_only()) } else { (rate_limit, guard) };
+        Layers { audit, rate_limit, guard, answer: self.answer.clone() }
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Limiter<H = RandomState> {
 }
 
 /// As many buckets as share one lock and one cache line or two.
-const WAYS: usize = 8;
+const WAYS: usize = 4;
 
 type Set = [Bucket; WAYS];
 
@@ -62,8 +62,9 @@ pub struct Exhausted {
 /// What is left of a key's budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remaining {
-    /// How many more requests would pass now.
-    pub(crate) requests: u32,
+    /// Time that is left of the quota's window.
+    pub(crate) spare: Nanos,
+    pub(crate) interval: Nanos,
 }
 
 impl Exhausted {
@@ -77,8 +78,8 @@ impl Exhausted {
 impl Remaining {
     /// How many more requests would pass now.
     #[must_use]
-    pub const fn requests(&self) -> u32 {
-        self.requests
+    pub fn requests(&self) -> u32 {
+        u32::try_from(self.spare / self.interval).unwrap_or(u32::MAX)
     }
 }
 
@@ -117,17 +118,12 @@ impl<H: BuildHasher> Limiter<H> {
     ///
     /// [`Exhausted`] if the budget is spent; then nothing is taken.
     pub fn check<K: Hash + ?Sized>(&self, key: &K, now: Duration) -> Result<Remaining, Exhausted> {
-        let (now, tag) = (gcra::nanos(now), self.hasher.hash_one(key));
-        let mut set = self.set(tag);
-        if let Some(bucket) = bucket_of(&mut set, tag) {
-            return self.quota.take(&mut bucket.full_at, now);
-        }
-        if let Some(free) = set.iter_mut().find(|bucket| bucket.full_at <= now) {
-            *free = Bucket { tag, full_at: 0 };
-            return self.quota.take(&mut free.full_at, now);
-        }
-        drop(set);
-        self.quota.take(&mut lock(&self.overflow), now)
+        self.check_hashed(self.hash(key), now)
+    }
+
+    /// Gives one request back to `key`: the request was turned away for another reason, and must not count.
+    pub fn refund<K: Hash + ?Sized>(&self, key: &K) {
+        self.refund_hashed(self.hash(key));
     }
 
     /// The hash of `key` under this limiter's secret; as good as the key itself for telling keys apart.
@@ -135,11 +131,29 @@ impl<H: BuildHasher> Limiter<H> {
         self.hasher.hash_one(key)
     }
 
-    /// Gives one request back to `key`: the request was turned away for another reason, and must not count.
-    pub fn refund<K: Hash + ?Sized>(&self, key: &K) {
-        let tag = self.hasher.hash_one(key);
+    pub(crate) fn check_hashed(&self, tag: u64, now: Duration) -> Result<Remaining, Exhausted> {
+        let now = gcra::nanos(now);
         let mut set = self.set(tag);
-        match bucket_of(&mut set, tag) {
+        let mut free = None;
+        for bucket in set.iter_mut() {
+            if bucket.tag == tag {
+                return self.quota.take(&mut bucket.full_at, now);
+            }
+            if bucket.full_at <= now {
+                free = Some(bucket);
+            }
+        }
+        if let Some(free) = free {
+            *free = Bucket { tag, full_at: 0 };
+            return self.quota.take(&mut free.full_at, now);
+        }
+        drop(set);
+        self.quota.take(&mut lock(&self.overflow), now)
+    }
+
+    pub(crate) fn refund_hashed(&self, tag: u64) {
+        let mut set = self.set(tag);
+        match set.iter_mut().find(|bucket| bucket.tag == tag) {
             Some(bucket) => self.quota.give_back(&mut bucket.full_at),
             None => self.quota.give_back(&mut lock(&self.overflow)),
         }
@@ -160,10 +174,6 @@ impl<H> fmt::Debug for Limiter<H> {
             .field("buckets", &(self.sets.len() * WAYS))
             .finish_non_exhaustive()
     }
-}
-
-fn bucket_of(set: &mut Set, tag: u64) -> Option<&mut Bucket> {
-    set.iter_mut().find(|bucket| bucket.tag == tag)
 }
 
 /// A panic elsewhere can't leave a number half written.

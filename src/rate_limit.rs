@@ -239,7 +239,7 @@ where
 /// What a request has taken, and from whom.
 #[derive(Default)]
 struct Charge {
-    taken: Vec<(Arc<Budget>, Option<u64>)>,
+    taken: Vec<(Arc<Budget>, u64)>,
 }
 
 /// A budget is spent.
@@ -250,13 +250,16 @@ struct Refusal {
 
 const RULE: &str = "rate-limit";
 
+/// The bucket of all requests that have no key.
+const SHARED: u64 = 0;
+
 impl Config {
     fn charge(&self, head: &RequestHead<'_>) -> Result<Charge, Refusal> {
         let now = self.clock.monotonic();
         let mut charge = Charge { taken: Vec::with_capacity(self.budgets.len()) };
         for budget in &self.budgets {
             let key = self.key(budget, head);
-            match budget.limiter.check(&key, now) {
+            match budget.limiter.check_hashed(key, now) {
                 Ok(_) => charge.taken.push((Arc::clone(budget), key)),
                 Err(exhausted) => {
                     charge.give_back();
@@ -267,10 +270,11 @@ impl Config {
         Ok(charge)
     }
 
-    fn key(&self, budget: &Budget, head: &RequestHead<'_>) -> Option<u64> {
+    /// The hash of the key of `head`.
+    fn key(&self, budget: &Budget, head: &RequestHead<'_>) -> u64 {
         match &budget.key {
-            Key::All => None,
-            Key::Custom(key) => key(head),
+            Key::All => SHARED,
+            Key::Custom(key) => key(head).unwrap_or(SHARED),
             Key::Address => {
                 let address = self.address.resolve(head.headers, head.extensions);
                 if address.is_none() && !self.warned.swap(true, Ordering::Relaxed) {
@@ -279,7 +283,7 @@ impl Config {
                          see ClientAddress::with_peer_address"
                     );
                 }
-                address.map(|address| budget.limiter.hash(&self.address.network(address)))
+                address.map_or(SHARED, |address| budget.limiter.hash(&self.address.network(address)))
             }
         }
     }
@@ -288,7 +292,7 @@ impl Config {
 impl Charge {
     fn give_back(&self) {
         for (budget, key) in &self.taken {
-            budget.limiter.refund(key);
+            budget.limiter.refund_hashed(*key);
         }
     }
 }

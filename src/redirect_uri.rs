@@ -22,6 +22,8 @@
 
 use std::fmt;
 
+use crate::text;
+
 mod host;
 mod path;
 mod scheme;
@@ -112,7 +114,7 @@ impl<'a> RedirectUri<'a> {
     /// [`RedirectUriError`] where `raw` is malformed, or readers of URLs disagree on it, or its scheme is dangerous.
     pub fn parse(raw: &'a str) -> Result<Self, RedirectUriError> {
         check_characters(raw)?;
-        let (scheme, rest) = raw.split_once(':').ok_or(RedirectUriError::Scheme)?;
+        let (scheme, rest) = text::split_at_byte(raw, b':').ok_or(RedirectUriError::Scheme)?;
         match scheme {
             "https" | "http" => Self::parse_web(raw, scheme, rest),
             _ if is_dangerous_scheme(scheme) => Err(RedirectUriError::DangerousScheme),
@@ -124,7 +126,7 @@ impl<'a> RedirectUri<'a> {
     fn parse_web(raw: &'a str, scheme: &'a str, rest: &'a str) -> Result<Self, RedirectUriError> {
         let rest = rest.strip_prefix("//").ok_or(RedirectUriError::Host)?;
         let (authority, path, query) = split_authority(rest);
-        if query.is_some_and(|query| query.contains('\'')) {
+        if query.is_some_and(|query| query.as_bytes().contains(&b'\'')) {
             // A WHATWG serialiser writes %27 there: not the same string any more.
             return Err(RedirectUriError::Character);
         }
@@ -228,47 +230,34 @@ pub fn matches(registered: &str, requested: &str) -> bool {
 
 /// RFC 3986 section 2 without the asterisk and the number sign, which have their own errors.
 fn check_characters(raw: &str) -> Result<(), RedirectUriError> {
-    for byte in raw.bytes() {
-        match byte {
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b'~'
-            | b':'
-            | b'/'
-            | b'?'
-            | b'['
-            | b']'
-            | b'@'
-            | b'!'
-            | b'$'
-            | b'&'
-            | b'\''
-            | b'('
-            | b')'
-            | b'+'
-            | b','
-            | b';'
-            | b'='
-            | b'%' => {}
-            b'#' => return Err(RedirectUriError::Fragment),
-            b'*' => return Err(RedirectUriError::Wildcard),
-            _ => return Err(RedirectUriError::Character),
-        }
+    let allowed = |byte: u8| ALLOWED.get(usize::from(byte)).copied().unwrap_or(false);
+    match raw.bytes().find(|byte| !allowed(*byte)) {
+        None => Ok(()),
+        Some(b'#') => Err(RedirectUriError::Fragment),
+        Some(b'*') => Err(RedirectUriError::Wildcard),
+        Some(_) => Err(RedirectUriError::Character),
     }
-    Ok(())
 }
+
+static ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut rest: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/?[]@!$&'()+,;=%";
+    while let [byte, tail @ ..] = rest {
+        #[expect(clippy::indexing_slicing, reason = "a byte is less than 256, and this runs when it is compiled")]
+        let slot = &mut allowed[*byte as usize];
+        *slot = true;
+        rest = tail;
+    }
+    allowed
+};
 
 /// Splits what follows `//` into authority, path and query.
 fn split_authority(rest: &str) -> (&str, &str, Option<&str>) {
-    let (before_query, query) = match rest.split_once('?') {
+    let (before_query, query) = match text::split_at_byte(rest, b'?') {
         Some((before, query)) => (before, Some(query)),
         None => (rest, None),
     };
-    let slash = before_query.find('/').unwrap_or(before_query.len());
+    let slash = before_query.bytes().position(|byte| byte == b'/').unwrap_or(before_query.len());
     let (authority, path) = before_query.split_at(slash);
     (authority, path, query)
 }

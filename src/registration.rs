@@ -27,6 +27,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
@@ -52,6 +53,8 @@ pub struct Registration {
 
 #[derive(Clone)]
 struct Member {
+    /// The first eight bytes of the name, big-endian: most comparisons end here.
+    key: u64,
     name: Text,
     slot: Slot,
 }
@@ -141,14 +144,25 @@ impl Registration {
     /// The value of the member called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value<'_>> {
-        let member = self.members.get(self.position(name).ok()?)?;
+        let member = self.members.get(self.find(name)?)?;
         Some(self.value(&member.slot))
+    }
+
+    /// The member called `name` and its language-tagged variants (`name#fr`, RFC 7591 section 2.2).
+    pub fn variants(&self, name: &str) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let members = self.members.get(self.place(name)..).unwrap_or_default();
+        members
+            .iter()
+            .map(|member| (self.text(&member.name), &member.slot))
+            .map_while(move |(full, slot)| full.strip_prefix(name).map(|rest| (full, rest, slot)))
+            .filter(|(_, rest, _)| rest.is_empty() || rest.starts_with('#'))
+            .map(|(full, _, slot)| (full, self.value(slot)))
     }
 
     /// Whether there is a member called `name`, `null` included.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.position(name).is_ok()
+        self.find(name).is_some()
     }
 
     /// The value of the member called `name`, if it is a string.
@@ -176,7 +190,7 @@ impl Registration {
 
     /// Removes the member called `name`; says whether it was there.
     pub fn remove(&mut self, name: &str) -> bool {
-        let Ok(position) = self.position(name) else { return false };
+        let Some(position) = self.find(name) else { return false };
         self.members.remove(position);
         true
     }
@@ -192,7 +206,7 @@ impl Registration {
     ///
     /// A member that is absent or no array of strings stays as it is.
     pub fn narrow_strings(&mut self, name: &str, mut keep: impl FnMut(&str) -> bool) -> usize {
-        let Ok(position) = self.position(name) else { return 0 };
+        let Some(position) = self.find(name) else { return 0 };
         let Some(Slot::Strings(range)) = self.members.get(position).map(|member| member.slot.clone()) else { return 0 };
         let mut kept = range.start;
         for index in range.clone() {
@@ -213,11 +227,26 @@ impl Registration {
     /// A member that is absent or no string stays as it is.
     pub fn narrow_tokens(&mut self, name: &str, mut keep: impl FnMut(&str) -> bool) -> usize {
         let Some(list) = self.string(name) else { return 0 };
-        let kept: Vec<&str> = list.split(' ').filter(|token| keep(token)).collect();
-        let removed = list.split(' ').count() - kept.len();
+        let mut removed = 0;
+        let mut narrowed = String::new();
+        for (index, token) in list.split(' ').enumerate() {
+            if keep(token) {
+                if removed > 0 && !narrowed.is_empty() {
+                    narrowed.push(' ');
+                }
+                if removed > 0 {
+                    narrowed.push_str(token);
+                }
+                continue;
+            }
+            if removed == 0 {
+                // The first to go: all before it stay.
+                narrowed = list.split(' ').take(index).collect::<Vec<_>>().join(" ");
+            }
+            removed += 1;
+        }
         if removed > 0 {
-            let narrowed = kept.join(" ").into_boxed_str();
-            self.put(name, Slot::String(Text::Owned(narrowed)));
+            self.put(name, Slot::String(Text::Owned(narrowed.into())));
         }
         removed
     }
@@ -278,9 +307,12 @@ impl Registration {
     }
 
     fn insert_absent(&mut self, name: Text, slot: impl FnOnce(&mut Self) -> Slot) -> bool {
-        let Err(position) = self.position(self.text(&name)) else { return false };
+        if self.contains(self.text(&name)) {
+            return false;
+        }
+        let position = self.place(self.text(&name));
         let slot = slot(self);
-        self.members.insert(position, Member { name, slot });
+        self.members.insert(position, Member::new(name, slot, &self.source));
         true
     }
 
@@ -304,15 +336,23 @@ impl Registration {
     }
 
     fn put(&mut self, name: &str, slot: Slot) {
-        if let Ok(position) = self.position(name)
+        if let Some(position) = self.find(name)
             && let Some(member) = self.members.get_mut(position)
         {
             member.slot = slot;
         }
     }
 
-    fn position(&self, name: &str) -> Result<usize, usize> {
-        self.members.binary_search_by(|member| self.text(&member.name).cmp(name))
+    /// One after the other: there are few, and their keys differ.
+    fn find(&self, name: &str) -> Option<usize> {
+        let key = key(name);
+        self.members.iter().position(|member| member.key == key && self.text(&member.name) == name)
+    }
+
+    /// Where a member belongs, or is.
+    fn place(&self, name: &str) -> usize {
+        let key = key(name);
+        self.members.partition_point(|member| member.compare(key, name.as_bytes(), &self.source).is_lt())
     }
 
     fn element(&self, index: usize) -> Option<&str> {
@@ -345,6 +385,26 @@ impl fmt::Debug for Registration {
     }
 }
 
+impl Member {
+    fn new(name: Text, slot: Slot, source: &str) -> Self {
+        Self { key: key(name.in_source(source)), name, slot }
+    }
+
+    /// Compares by name with one whose key is known.
+    fn compare(&self, key: u64, name: &[u8], source: &str) -> Ordering {
+        self.key.cmp(&key).then_with(|| self.name.bytes_in(source).cmp(name))
+    }
+}
+
+fn key(name: &str) -> u64 {
+    if let Some(first) = name.as_bytes().first_chunk::<8>() {
+        return u64::from_be_bytes(*first);
+    }
+    let mut first = [0; 8];
+    first.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    u64::from_be_bytes(first)
+}
+
 impl Text {
     fn in_source<'a>(&'a self, source: &'a str) -> &'a str {
         match self {
@@ -352,6 +412,15 @@ impl Text {
             Self::Source(range) => source.get(range.start as usize..range.end as usize).unwrap_or_default(),
             Self::Static(text) => text,
             Self::Owned(text) => text,
+        }
+    }
+
+    /// The same as bytes, which need no look at character boundaries.
+    fn bytes_in<'a>(&'a self, source: &'a str) -> &'a [u8] {
+        match self {
+            Self::Source(range) => source.as_bytes().get(range.start as usize..range.end as usize).unwrap_or_default(),
+            Self::Static(text) => text.as_bytes(),
+            Self::Owned(text) => text.as_bytes(),
         }
     }
 }

@@ -15,3 +15,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
+
+/// Splits at the first `byte`, which is ASCII. On text as short as what is split here, several times faster than a
+/// search for a `char`.
+pub(crate) fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|other| other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// Whether there is a control character. Looks at every byte, in a form that vectorises; C1 controls are two bytes.
+pub(crate) fn has_control(text: &str) -> bool {
+    let ascii = text.bytes().fold(0, |found, byte| found | u8::from(byte < 0x20 || byte == 0x7F)) != 0;
+    ascii || (!text.is_ascii() && text.chars().any(char::is_control))
+}

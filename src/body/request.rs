@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -191,11 +190,5 @@ impl fmt::Display for BodyError {
 impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&*self.0)
-    }
-}
-
-impl From<Infallible> for BodyError {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }

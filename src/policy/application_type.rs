@@ -49,16 +49,13 @@ impl Policy for ApplicationType {
             RedirectUri::parse(uri)
                 .is_ok_and(|uri| matches!(uri.class(), RedirectClass::Loopback | RedirectClass::PrivateUse))
         };
-        let registration = submission.registration();
-        let mut uris = registration.redirect_uris();
-        let (any, all) = uris.next().map_or((false, false), |first| {
-            let first = on_device(first);
-            uris.fold((first, first), |(any, all), uri| (any || on_device(uri), all && on_device(uri)))
-        });
-        match registration.string(FIELD) {
-            Some("web") if any => submission.substitute(FIELD, "native"),
-            None if all => submission.insert_default(FIELD, "native"),
-            _ => {}
+        let uris = || submission.registration().redirect_uris();
+        let declared = submission.registration().string(FIELD);
+        if declared == Some("web") && uris().any(on_device) {
+            submission.substitute(FIELD, "native");
+        } else if declared.is_none() && uris().next().is_some() && uris().all(on_device) {
+            // `all` holds for no URIs at all, and those say nothing.
+            submission.insert_default(FIELD, "native");
         }
         Ok(())
     }

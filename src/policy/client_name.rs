@@ -3,6 +3,7 @@
 use super::{Policy, Submission};
 use crate::registration::Value;
 use crate::rejection::{ErrorCode, Rejection};
+use crate::text;
 
 /// Refuses a `client_name` (language-tagged ones too) that would not be shown as it reads: one with a line separator or
 /// a character that reorders the text around it (`Claude` spelled backwards after U+202E).
@@ -23,8 +24,8 @@ impl ClientName {
 impl Policy for ClientName {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("client-name");
-        let hidden = submission.registration().iter().any(|(name, value)| match value {
-            Value::String(text) if name.split('#').next() == Some("client_name") => text.chars().any(is_unshowable),
+        let hidden = submission.registration().variants("client_name").any(|(_, value)| match value {
+            Value::String(text) => text::has_control(text) || (!text.is_ascii() && text.chars().any(is_unshowable)),
             _ => false,
         });
         if hidden {

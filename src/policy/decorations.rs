@@ -2,6 +2,7 @@
 
 use super::{Policy, Submission, describe_as_debug};
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_executable_scheme, is_public_dns_name};
+use crate::registration::Value;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Takes out `client_uri`, `logo_uri`, `tos_uri` and `policy_uri` (language-tagged ones too) that are not `https` to a
@@ -33,10 +34,12 @@ impl Policy for Decorations {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("decorations");
         let mut strip: Vec<String> = Vec::new();
-        for (name, value) in submission.registration().iter() {
-            let base = name.split('#').next().unwrap_or_default();
-            let Some(field) = FIELDS.iter().find(|field| **field == base) else { continue };
-            let crate::registration::Value::String(link) = value else { continue };
+        let links = FIELDS.iter().flat_map(|field| {
+            let variants = submission.registration().variants(field);
+            variants.map(move |(name, value)| (*field, name, value))
+        });
+        for (field, name, value) in links {
+            let Value::String(link) = value else { continue };
             if is_link_to_public_host(link) {
                 continue;
             }

@@ -93,7 +93,8 @@ impl Grants {
             return Err(refuse(submission, "response_types", "contradicts grant_types"));
         }
         let needs_code = requests(submission, CODE);
-        if needs_code && !responses.any(|response| response.split(' ').any(|part| part == "code")) {
+        if needs_code && !responses.any(|response| response == "code" || response.split(' ').any(|part| part == "code"))
+        {
             return Err(refuse(submission, "response_types", "must include code"));
         }
         Ok(())
@@ -145,6 +146,9 @@ fn requests(submission: &Submission<'_>, grant: &str) -> bool {
 /// RFC 7591 section 2.1 and OpenID Connect Dynamic Client Registration section 2: `code` needs `authorization_code`,
 /// `token` and `id_token` need `implicit`, a composite needs both.
 fn is_granted(response: &str, granted: impl Fn(&str) -> bool) -> bool {
+    if response == "code" {
+        return granted(CODE);
+    }
     response.split(' ').all(|part| match part {
         "code" => granted(CODE),
         "token" | "id_token" => granted("implicit"),
@@ -155,7 +159,7 @@ fn is_granted(response: &str, granted: impl Fn(&str) -> bool) -> bool {
 
 /// RFC 6749 section 3.1.1: "the order of values does not matter".
 fn in_order(response: &str) -> Cow<'_, str> {
-    if !response.contains(' ') {
+    if !response.as_bytes().contains(&b' ') {
         return Cow::Borrowed(response);
     }
     let mut parts: Vec<&str> = response.split(' ').collect();

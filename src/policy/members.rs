@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{ConfigError, Operation, Policy, Submission, describe_as_debug};
 use crate::registration::Value;
 use crate::rejection::{ErrorCode, Rejection};
+use crate::text;
 
 /// Lets known and wanted members through if they have the type that RFC 7591 section 2 gives them; what is left over
 /// is stripped or refused, never forwarded (mass assignment: `"skip_consent": true`).
@@ -137,7 +138,7 @@ fn is_human_readable(name: &str) -> bool {
 
 /// The base of a well-formed language-tagged name: split at the first `#`, the tag in BCP 47's alphabet.
 fn language_tagged(name: &str) -> Option<&str> {
-    let (base, tag) = name.split_once('#')?;
+    let (base, tag) = text::split_at_byte(name, b'#')?;
     let well_formed = tag
         .split('-')
         .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()));
@@ -213,8 +214,10 @@ impl Members {
     }
 
     fn shape(&self, name: &str) -> Option<Shape> {
-        let name = language_tagged(name).unwrap_or(name);
-        wanted(name).or_else(|| wanted_by_openid(name).filter(|_| self.openid))
+        // A tagged name has a base that is wanted.
+        wanted(name)
+            .or_else(|| wanted_by_openid(name).filter(|_| self.openid))
+            .or_else(|| language_tagged(name).map(|_| Shape::String))
     }
 
     fn fate(&self, submission: &Submission<'_>, name: &str, value: &Value<'_>) -> Fate {
@@ -224,24 +227,24 @@ impl Members {
             Unwanted::Refuse => refuse(detail, field),
             Unwanted::Strip => Fate::Strip,
         };
-        let field = known_field(name);
-        if self.extra.contains(name) {
+        let field = || known_field(name);
+        if !self.extra.is_empty() && self.extra.contains(name) {
             return Fate::Keep;
         }
         if is_server_issued(name) {
             return match (submission.operation(), name, value) {
                 (Operation::Update, "client_id" | "client_secret", Value::String(_)) => Fate::Keep,
-                (Operation::Update, "client_id" | "client_secret", _) => refuse("must be a string", field),
-                _ => by(self.unwanted, "is issued by the server only", field),
+                (Operation::Update, "client_id" | "client_secret", _) => refuse("must be a string", field()),
+                _ => by(self.unwanted, "is issued by the server only", field()),
             };
         }
         if name == "software_statement" && !value.is_empty() {
             // Not `invalid_software_statement`: nobody looked whether it is valid.
-            return refuse("is not accepted by this server", field);
+            return refuse("is not accepted by this server", field());
         }
         let Some(shape) = self.shape(name) else {
             return match self.unknown {
-                _ if is_known(name) => by(self.unwanted, "is not accepted by this server", field),
+                _ if is_known(name) => by(self.unwanted, "is not accepted by this server", field()),
                 // Its name is the client's own text.
                 Unwanted::Refuse => Fate::Refuse(reject("a member is not known to this server")),
                 Unwanted::Strip => Fate::Strip,
@@ -250,13 +253,13 @@ impl Members {
         match (name, value) {
             ("redirect_uris", Value::Strings(_)) => Fate::Keep,
             ("redirect_uris", _) => Fate::Refuse(
-                submission.reject(ErrorCode::InvalidRedirectUri, "must be an array of strings").with_field(field),
+                submission.reject(ErrorCode::InvalidRedirectUri, "must be an array of strings").with_field(field()),
             ),
             // No contacts are no contacts; no grant types at all are not what their absence means.
             ("contacts", Value::Strings(strings)) if strings.len() == 0 => Fate::Strip,
-            (_, value) if value.is_empty() => by(self.empty, "must not be empty", field),
+            (_, value) if value.is_empty() => by(self.empty, "must not be empty", field()),
             _ => match fault(shape, value) {
-                Some(detail) => refuse(detail, field),
+                Some(detail) => refuse(detail, field()),
                 None => Fate::Keep,
             },
         }
@@ -267,16 +270,16 @@ impl Policy for Members {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("known-members");
         let mut strip: Vec<String> = Vec::new();
-        let mut tagged: Vec<String> = Vec::new();
+        let mut tagged: Vec<&str> = Vec::new();
         for (name, value) in submission.registration().iter() {
             match self.fate(submission, name, &value) {
-                Fate::Keep if name.contains('#') => tagged.push(name.to_ascii_lowercase()),
+                Fate::Keep if name.as_bytes().contains(&b'#') => tagged.push(name),
                 Fate::Keep => {}
                 Fate::Strip => strip.push(name.to_owned()),
                 Fate::Refuse(rejection) => return Err(rejection),
             }
         }
-        check_tags(submission, tagged)?;
+        check_tags(submission, &tagged)?;
         if submission.operation() == Operation::Update && !submission.registration().contains("client_id") {
             // RFC 7592 section 2.2: the request "MUST include the client_id field".
             return Err(submission.reject(ErrorCode::InvalidClientMetadata, "is required").with_field("client_id"));
@@ -296,9 +299,9 @@ impl Policy for Members {
 }
 
 /// RFC 7591 section 2.2: tags are interpreted "in a case insensitive manner".
-fn check_tags(submission: &Submission<'_>, mut tagged: Vec<String>) -> Result<(), Rejection> {
-    tagged.sort_unstable();
-    let twice = tagged.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+fn check_tags(submission: &Submission<'_>, tagged: &[&str]) -> Result<(), Rejection> {
+    let repeats = |at: usize, name: &str| tagged.iter().take(at).any(|other| other.eq_ignore_ascii_case(name));
+    let twice = tagged.len() <= MAX_LANGUAGE_TAGS && tagged.iter().enumerate().any(|(at, name)| repeats(at, name));
     let detail = match () {
         () if twice => "a language-tagged member appears twice",
         () if tagged.len() > MAX_LANGUAGE_TAGS => "there are too many language-tagged members",
@@ -325,7 +328,7 @@ fn string_fault(text: &str) -> Option<&'static str> {
     if text.len() > MAX_STRING_BYTES {
         return Some("is too long");
     }
-    text.chars().any(char::is_control).then_some("contains a control character")
+    text::has_control(text).then_some("contains a control character")
 }
 
 /// A name that may be shown to the client: only those that are in this crate's own tables.

@@ -68,14 +68,17 @@ impl Policy for Scope {
             }
             return Ok(());
         };
-        if !scope.split(' ').all(|token| token.is_empty() || is_token(token)) {
+        if !scope.bytes().all(|byte| byte == b' ' || is_token_byte(byte)) {
             return refuse(submission, "is not a list of scope tokens");
         }
-        let mut pieces = scope.split(' ');
-        if self.strict && !pieces.all(|token| !token.is_empty() && self.allows(token)) {
+        let spaced = scope.as_bytes().split(|byte| *byte == b' ').any(<[u8]>::is_empty);
+        let above = self.ceiling.as_ref().is_some_and(|ceiling| !scope.split(' ').all(|token| ceiling.contains(token)));
+        if self.strict && (spaced || above) {
             return refuse(submission, "asks for more than this server offers");
         }
-        submission.narrow_tokens("scope", |token| !token.is_empty() && self.allows(token));
+        if spaced || above {
+            submission.narrow_tokens("scope", |token| !token.is_empty() && self.allows(token));
+        }
         if submission.registration().string("scope") == Some("") {
             return refuse(submission, "asks for nothing that this server offers");
         }
@@ -89,7 +92,11 @@ impl Policy for Scope {
 
 /// RFC 6749 section 3.3: `1*( %x21 / %x23-5B / %x5D-7E )`.
 fn is_token(token: &str) -> bool {
-    !token.is_empty() && token.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
+    !token.is_empty() && token.bytes().all(is_token_byte)
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
 }
 
 fn tokens<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Result<BTreeSet<String>, ConfigError> {

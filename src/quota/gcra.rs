@@ -76,8 +76,7 @@ impl Quota {
             return Err(Exhausted { retry_after: Duration::from_nanos(debt - self.capacity()) });
         }
         *full_at = next;
-        let left = (self.capacity() - debt) / self.interval;
-        Ok(Remaining { requests: u32::try_from(left).unwrap_or(u32::MAX) })
+        Ok(Remaining { spare: self.capacity() - debt, interval: self.interval })
     }
 
     pub(super) fn give_back(&self, full_at: &mut Nanos) {
@@ -86,5 +85,5 @@ impl Quota {
 }
 
 pub(super) fn nanos(time: Duration) -> Nanos {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
 }

@@ -28,18 +28,19 @@ pub(super) fn split(authority: &str) -> Result<(&str, Option<u16>), RedirectUriE
 
 /// The same for a private-use scheme, whose host is whatever the application likes, even nothing.
 pub(super) fn split_opaque(authority: &str) -> Result<(&str, Option<u16>), RedirectUriError> {
-    if authority.contains('@') {
+    let bytes = authority.as_bytes();
+    if bytes.contains(&b'@') {
         return Err(RedirectUriError::UserInfo);
     }
-    if authority.contains('%') {
+    if bytes.contains(&b'%') {
         // Some readers decode a host, some do not.
         return Err(RedirectUriError::Host);
     }
-    let (host, port) = match authority.rfind(']') {
+    let (host, port) = match bytes.iter().rposition(|byte| *byte == b']') {
         Some(end) => authority.split_at(end + 1),
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => authority.split_at(bytes.iter().position(|byte| *byte == b':').unwrap_or(authority.len())),
     };
-    if host.contains(['[', ']']) && !is_canonical_ipv6(host) {
+    if host.bytes().any(|byte| matches!(byte, b'[' | b']')) && !is_canonical_ipv6(host) {
         return Err(RedirectUriError::Host);
     }
     let port = match port.strip_prefix(':') {
@@ -69,28 +70,28 @@ fn is_canonical_ipv6(bracketed: &str) -> bool {
 /// Whether `host` is a DNS name, lower case, in the form that the WHATWG host parser gives back unchanged, and not an
 /// IPv4 address in any spelling.
 pub(super) fn is_canonical_dns_name(host: &str) -> bool {
-    if host.is_empty() || host.len() > 253 || !host.split('.').all(is_label) {
+    let mut labels = host.as_bytes().split(|byte| *byte == b'.');
+    if host.is_empty() || host.len() > 253 || !labels.clone().all(is_label) {
         return false;
     }
     // The WHATWG parser reads a name whose last label is a number as an IPv4 address: 2130706433, 127.0x1.
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let hexadecimal = last.strip_prefix("0x");
-    if last.bytes().all(|byte| byte.is_ascii_digit())
-        || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    let last = labels.clone().next_back().unwrap_or_default();
+    let hexadecimal = last.strip_prefix(b"0x");
+    if last.iter().all(u8::is_ascii_digit) || hexadecimal.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     {
         return false;
     }
     // Whether an A-label is valid takes the Unicode tables of the URL crate to say.
-    !host.split('.').any(|label| label.starts_with("xn--"))
+    !labels.any(|label| label.starts_with(b"xn--"))
         || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
 }
 
 /// Letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore that DNS allows.
-fn is_label(label: &str) -> bool {
+fn is_label(label: &[u8]) -> bool {
     (1..=63).contains(&label.len())
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-        && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+        && !label.starts_with(b"-")
+        && !label.ends_with(b"-")
+        && label.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
 
 /// Whether a canonical DNS name can be a public one: two labels at least and no special-use suffix.

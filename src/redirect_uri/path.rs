@@ -5,10 +5,15 @@ use super::RedirectUriError;
 /// Refuses dot segments, and the escapes behind which readers find different paths: browsers collapse `/a/%2e%2e/b`,
 /// proxies decode `%2f`, servlet containers drop `;…`, and string comparison does none of that.
 pub(super) fn check(path: &str) -> Result<(), RedirectUriError> {
-    if path.contains(['[', ']']) || path.split('/').any(is_dot_segment) {
+    let bytes = path.as_bytes();
+    let bracket = bytes.iter().fold(false, |found, byte| found | matches!(byte, b'[' | b']'));
+    let next = bytes.get(1..).unwrap_or_default();
+    let dotted = bytes.iter().zip(next).fold(false, |found, pair| found | matches!(pair, (b'/', b'.')));
+    if bracket || (dotted && path.split('/').any(is_dot_segment)) {
         return Err(RedirectUriError::Path);
     }
-    if !path.contains('%') {
+    let escaped = bytes.contains(&b'%');
+    if !escaped {
         return Ok(());
     }
     let decoded = decode(path).ok_or(RedirectUriError::Path)?;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{Registration, Slot};
+use super::{Registration, Slot, Text};
 
 pub(super) fn to_bytes(registration: &Registration) -> Vec<u8> {
     let mut out = Vec::with_capacity(registration.source.len() + 64);
     out.push(b'{');
     for (index, member) in registration.members.iter().enumerate() {
         separate(&mut out, index);
-        write_string(&mut out, registration.text(&member.name));
+        write_text(&mut out, registration, &member.name);
         out.push(b':');
         write_slot(&mut out, registration, &member.slot);
     }
@@ -25,12 +25,13 @@ fn write_slot(out: &mut Vec<u8>, registration: &Registration, slot: &Slot) {
         Slot::Bool(true) => out.extend_from_slice(b"true"),
         Slot::Bool(false) => out.extend_from_slice(b"false"),
         Slot::Number(text) => out.extend_from_slice(registration.text(text).as_bytes()),
-        Slot::String(text) => write_string(out, registration.text(text)),
+        Slot::String(text) => write_text(out, registration, text),
         Slot::Strings(range) => {
             out.push(b'[');
-            for (index, element) in range.clone().enumerate() {
+            let elements = registration.elements.get(range.start as usize..range.end as usize).unwrap_or_default();
+            for (index, element) in elements.iter().enumerate() {
                 separate(out, index);
-                write_string(out, registration.element(element as usize).unwrap_or_default());
+                write_text(out, registration, element);
             }
             out.push(b']');
         }
@@ -73,13 +74,25 @@ fn separate(out: &mut Vec<u8>, index: usize) {
     }
 }
 
+fn write_text(out: &mut Vec<u8>, registration: &Registration, text: &Text) {
+    match text {
+        // It stood in the source as it is, between quotation marks: nothing in it needs escaping.
+        Text::Source(_) => write_plain(out, text.bytes_in(&registration.source)),
+        Text::Static(_) | Text::Owned(_) => write_string(out, registration.text(text)),
+    }
+}
+
+fn write_plain(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
 fn write_string(out: &mut Vec<u8>, text: &str) {
     if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
         // Writing a string into memory can't fail.
         let _infallible = serde_json::to_writer(out, text);
     } else {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
+        write_plain(out, text.as_bytes());
     }
 }

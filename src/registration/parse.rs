@@ -1,11 +1,12 @@
-//! The strict reader. `serde_json` reads the tokens; what it leaves open is settled here.
+//! The strict reader.
+//!
+//! It makes one pass over the bytes and keeps positions in them, which no `serde` visitor can: what is not escaped is
+//! never copied, and the text of numbers and of nested values stays as sent, whatever features another crate turns on
+//! in `serde_json`. Escaped strings are decoded by `serde_json`, which is also what the tests hold this reader against.
 
-use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
 use super::{Limits, Member, Registration, Slot, Text, offset};
 
@@ -83,317 +84,284 @@ pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, Parse
         return Err(ParseError::new(ParseErrorKind::TooLarge));
     }
     let source = str::from_utf8(bytes).map_err(|_| ParseError::new(ParseErrorKind::NotUtf8))?;
-    if !source.trim_ascii_start().starts_with('{') {
-        // Not a BOM, an array or a bare scalar either: each is told from an object by its first character.
-        let json = serde_json::from_str::<IgnoredAny>(source).is_ok();
-        return Err(ParseError::new(if json { ParseErrorKind::NotAnObject } else { ParseErrorKind::Syntax }));
-    }
-    let reader = Reader { base: source.as_ptr().addr(), limits, fault: Cell::new(ParseErrorKind::Syntax) };
-    let mut elements = Vec::with_capacity(8);
-    let mut deserializer = serde_json::Deserializer::from_str(source);
-    let members = deserializer
-        .deserialize_map(Members { reader: &reader, elements: &mut elements })
-        .and_then(|members| deserializer.end().map(|()| members))
-        .map_err(|_| ParseError::new(reader.fault.get()))?;
-    let mut registration = Registration { source: source.to_owned(), members: Vec::new(), elements };
-    registration.members = sorted(&registration, members)?;
-    Ok(registration)
+    let mut scanner = Scanner { source, at: 0, limits, elements: Vec::with_capacity(8) };
+    let members = scanner.document().map_err(ParseError::new)?;
+    let elements = scanner.elements;
+    Ok(Registration { source: source.to_owned(), members, elements })
 }
 
-/// Sorts the members by name, which brings duplicates together.
-fn sorted(registration: &Registration, mut members: Vec<Member>) -> Result<Vec<Member>, ParseError> {
-    members.sort_unstable_by(|a, b| registration.text(&a.name).cmp(registration.text(&b.name)));
-    let twice = members
-        .windows(2)
-        .any(|pair| matches!(pair, [a, b] if registration.text(&a.name) == registration.text(&b.name)));
-    if twice { Err(ParseError::new(ParseErrorKind::DuplicateMember)) } else { Ok(members) }
+type Scan<T> = Result<T, ParseErrorKind>;
+
+/// A place in the text.
+struct Scanner<'s> {
+    source: &'s str,
+    at: usize,
+    limits: &'s Limits,
+    /// The elements of the string arrays so far.
+    elements: Vec<Text>,
 }
 
-/// What the visitors share. `fault` carries a kind out, past `serde_json`'s own error.
-struct Reader<'l> {
-    base: usize,
-    limits: &'l Limits,
-    fault: Cell<ParseErrorKind>,
-}
-
-impl Reader<'_> {
-    fn fail<E: serde::de::Error>(&self, kind: ParseErrorKind) -> E {
-        self.fault.set(kind);
-        E::custom("refused")
-    }
-
-    /// The text of a slice of the source.
-    fn borrowed(&self, text: &str) -> Text {
-        let start = text.as_ptr().addr() - self.base;
-        Text::Source(offset(start)..offset(start + text.len()))
-    }
-
-    fn check_string<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
-        if text.len() > self.limits.string { Err(self.fail(ParseErrorKind::StringTooLong)) } else { Ok(()) }
-    }
-
-    /// Reads one member's value, whose JSON text `serde_json` has already found to be well formed but for the content
-    /// of its strings.
-    fn slot<E: serde::de::Error>(&self, raw: &str, elements: &mut Vec<Text>) -> Result<Slot, E> {
-        match raw.as_bytes() {
-            b"null" => Ok(Slot::Null),
-            b"true" => Ok(Slot::Bool(true)),
-            b"false" => Ok(Slot::Bool(false)),
-            [b'"', ..] => self.string(raw).map(Slot::String),
-            [b'[', ..] => self.array(raw, elements),
-            [b'{', ..] => {
-                Self::walk(raw, Nested { reader: self, depth: 1 })?;
-                Ok(Slot::Object(self.borrowed(raw)))
-            }
-            _ => self.check_number(raw).map(|()| Slot::Number(self.borrowed(raw))),
+impl Scanner<'_> {
+    /// The whole document: an object, and nothing but white space around it.
+    fn document(&mut self) -> Scan<Vec<Member>> {
+        self.space();
+        if self.peek() != Some(b'{') {
+            let json = serde_json::from_str::<IgnoredAny>(self.source).is_ok();
+            return Err(if json { ParseErrorKind::NotAnObject } else { ParseErrorKind::Syntax });
         }
-    }
-
-    fn string<E: serde::de::Error>(&self, raw: &str) -> Result<Text, E> {
-        if raw.contains('\\') {
-            // The one place where a lone surrogate can hide.
-            let text: String = serde_json::from_str(raw).map_err(E::custom)?;
-            self.check_string(&text)?;
-            return Ok(Text::Owned(text.into()));
-        }
-        let text = raw.get(1..raw.len() - 1).unwrap_or_default();
-        self.check_string(text)?;
-        Ok(self.borrowed(text))
-    }
-
-    fn array<E: serde::de::Error>(&self, raw: &str, elements: &mut Vec<Text>) -> Result<Slot, E> {
-        let start = elements.len();
-        if Self::walk(raw, Elements { reader: self, elements })? {
-            return Ok(Slot::Strings(offset(start)..offset(elements.len())));
-        }
-        elements.truncate(start);
-        Ok(Slot::Array(self.borrowed(raw)))
-    }
-
-    fn check_number<E: serde::de::Error>(&self, digits: &str) -> Result<(), E> {
-        if digits.parse::<f64>().is_ok_and(f64::is_finite) {
+        let mut members = Vec::with_capacity(16);
+        self.object(1, |scanner, name| {
+            let slot = scanner.slot()?;
+            members.push(Member::new(name, slot, scanner.source));
             Ok(())
-        } else {
-            Err(self.fail(ParseErrorKind::NumberOutOfRange))
+        })?;
+        self.space();
+        if self.at < self.source.len() {
+            return Err(ParseErrorKind::Syntax);
         }
-    }
-
-    fn walk<'de, E: serde::de::Error, S: DeserializeSeed<'de>>(raw: &'de str, seed: S) -> Result<S::Value, E> {
-        // The kind of what went wrong is in `fault`.
-        seed.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(E::custom)
-    }
-}
-
-/// Reads the outermost object.
-struct Members<'r, 'l> {
-    reader: &'r Reader<'l>,
-    elements: &'r mut Vec<Text>,
-}
-
-impl<'de> Visitor<'de> for Members<'_, '_> {
-    type Value = Vec<Member>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a client registration")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(12);
-        while let Some(name) = map.next_key_seed(Name { reader: self.reader })? {
-            if members.len() >= self.reader.limits.members {
-                return Err(self.reader.fail(ParseErrorKind::TooManyMembers));
-            }
-            let raw: &'de RawValue = map.next_value()?;
-            let slot = self.reader.slot(raw.get(), self.elements)?;
-            let name = match name {
-                Cow::Borrowed(name) => self.reader.borrowed(name),
-                Cow::Owned(name) => Text::Owned(name.into()),
-            };
-            members.push(Member { name, slot });
-        }
+        self.sort(&mut members)?;
         Ok(members)
     }
-}
 
-/// Reads a member name.
-struct Name<'r, 'l> {
-    reader: &'r Reader<'l>,
-}
-
-impl<'de> DeserializeSeed<'de> for Name<'_, '_> {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name<'_, '_> {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member name")
+    /// Sorts members by name, which brings duplicates together.
+    fn sort(&self, members: &mut [Member]) -> Scan<()> {
+        members.sort_unstable_by(|a, b| a.compare(b.key, b.name.bytes_in(self.source), self.source));
+        let twice = members
+            .windows(2)
+            .any(|pair| matches!(pair, [a, b] if a.compare(b.key, b.name.bytes_in(self.source), self.source).is_eq()));
+        if twice { Err(ParseErrorKind::DuplicateMember) } else { Ok(()) }
     }
 
-    fn visit_borrowed_str<E: serde::de::Error>(self, name: &'de str) -> Result<Self::Value, E> {
-        self.reader.check_string(name)?;
-        Ok(Cow::Borrowed(name))
+    /// The value of a member of the outermost object.
+    fn slot(&mut self) -> Scan<Slot> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => self.string().map(Slot::String),
+            Some(b'[') => self.elements(start),
+            Some(b'{') => self.value(1).map(|()| Slot::Object(self.since(start))),
+            Some(b't') => self.literal("true").map(|()| Slot::Bool(true)),
+            Some(b'f') => self.literal("false").map(|()| Slot::Bool(false)),
+            Some(b'n') => self.literal("null").map(|()| Slot::Null),
+            _ => self.number().map(|()| Slot::Number(self.since(start))),
+        }
     }
 
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        self.reader.check_string(name)?;
-        Ok(Cow::Owned(name.to_owned()))
-    }
-}
-
-/// Reads the elements of a member's array; says whether all of them are strings.
-struct Elements<'r, 'l> {
-    reader: &'r Reader<'l>,
-    elements: &'r mut Vec<Text>,
-}
-
-impl<'de> DeserializeSeed<'de> for Elements<'_, '_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Elements<'_, '_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
-        let nested = Nested { reader: self.reader, depth: 2 };
-        nested.check_depth()?;
+    /// An array that is a member of the outermost object: kept by its elements if all of them are strings.
+    fn elements(&mut self, start: usize) -> Scan<Slot> {
+        let first = self.elements.len();
         let mut only_strings = true;
-        let mut count = 0;
-        while let Some(element) = seq.next_element_seed(nested)? {
-            count += 1;
-            if count > self.reader.limits.array {
-                return Err(self.reader.fail(ParseErrorKind::ArrayTooLong));
+        self.array(2, |scanner| {
+            if scanner.peek() == Some(b'"') {
+                let text = scanner.string()?;
+                scanner.elements.push(text);
+                return Ok(());
             }
-            match element {
-                Some(text) => self.elements.push(text),
-                None => only_strings = false,
-            }
+            only_strings = false;
+            scanner.value(2)
+        })?;
+        if only_strings {
+            return Ok(Slot::Strings(offset(first)..offset(self.elements.len())));
         }
-        Ok(only_strings)
-    }
-}
-
-/// Walks a value at any depth, for what makes readers disagree and for the limits. Gives the text of a string.
-#[derive(Clone, Copy)]
-struct Nested<'r, 'l> {
-    reader: &'r Reader<'l>,
-    /// Objects and arrays around this value.
-    depth: usize,
-}
-
-/// What `serde_json` calls the only member of the map as which it shows a number when another crate in the build
-/// turns on its feature `arbitrary_precision`.
-const NUMBER: &str = "$serde_json::private::Number";
-
-impl Nested<'_, '_> {
-    fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
-        if self.depth > self.reader.limits.depth { Err(self.reader.fail(ParseErrorKind::TooDeep)) } else { Ok(()) }
+        self.elements.truncate(first);
+        Ok(Slot::Array(self.since(start)))
     }
 
-    fn deeper(self) -> Self {
-        Self { depth: self.depth + 1, ..self }
-    }
-
-    /// The rest of such a map: a single string. A client that sends an object of this shape gains nothing by it.
-    fn number<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Text>, A::Error> {
-        let digits: String = map.next_value()?;
-        match map.next_key::<IgnoredAny>()? {
-            None => self.reader.check_number(&digits).map(|()| None),
-            Some(_) => Err(A::Error::custom("reserved member name")),
+    /// Passes over a value with `depth` objects and arrays around it.
+    fn value(&mut self, depth: usize) -> Scan<()> {
+        match self.peek() {
+            Some(b'"') => self.string().map(drop),
+            Some(b'[') => self.array(depth + 1, |scanner| scanner.value(depth + 1)),
+            Some(b'{') => self.nested_object(depth + 1),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            _ => self.number(),
         }
     }
-}
 
-impl<'de> DeserializeSeed<'de> for Nested<'_, '_> {
-    type Value = Option<Text>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Nested<'_, '_> {
-    type Value = Option<Text>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        self.reader.check_string(text)?;
-        Ok(Some(self.reader.borrowed(text)))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        self.reader.check_string(text)?;
-        Ok(Some(Text::Owned(text.into())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let inner = self.deeper();
-        inner.check_depth()?;
-        let mut count = 0;
-        while seq.next_element_seed(inner)?.is_some() {
-            count += 1;
-            if count > self.reader.limits.array {
-                return Err(self.reader.fail(ParseErrorKind::ArrayTooLong));
-            }
-        }
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let inner = self.deeper();
-        let mut names: Vec<Cow<'de, str>> = Vec::new();
-        while let Some(name) = map.next_key_seed(Name { reader: self.reader })? {
-            if names.is_empty() && name == NUMBER {
-                return self.number(map);
-            }
-            inner.check_depth()?;
-            if names.contains(&name) {
-                return Err(self.reader.fail(ParseErrorKind::DuplicateMember));
-            }
-            if names.len() >= self.reader.limits.members {
-                return Err(self.reader.fail(ParseErrorKind::TooManyMembers));
+    fn nested_object(&mut self, depth: usize) -> Scan<()> {
+        let mut names: Vec<Text> = Vec::new();
+        self.object(depth, |scanner, name| {
+            let text = name.in_source(scanner.source);
+            if names.iter().any(|other| other.in_source(scanner.source) == text) {
+                return Err(ParseErrorKind::DuplicateMember);
             }
             names.push(name);
-            map.next_value_seed(inner)?;
-        }
-        // An empty object is a level too.
-        inner.check_depth()?;
-        Ok(None)
+            scanner.value(depth)
+        })
     }
+
+    /// An object, itself the `depth`-th; `member` reads each value.
+    fn object(&mut self, depth: usize, mut member: impl FnMut(&mut Self, Text) -> Scan<()>) -> Scan<()> {
+        self.items(depth, b'}', self.limits.members, ParseErrorKind::TooManyMembers, |scanner| {
+            let name = scanner.string()?;
+            scanner.space();
+            scanner.expect(b':')?;
+            scanner.space();
+            member(scanner, name)
+        })
+    }
+
+    /// An array, itself the `depth`-th; `element` reads each value.
+    fn array(&mut self, depth: usize, element: impl FnMut(&mut Self) -> Scan<()>) -> Scan<()> {
+        self.items(depth, b']', self.limits.array, ParseErrorKind::ArrayTooLong, element)
+    }
+
+    /// What objects and arrays have in common: items with commas between them, up to `close`.
+    fn items(
+        &mut self,
+        depth: usize,
+        close: u8,
+        most: usize,
+        too_many: ParseErrorKind,
+        mut item: impl FnMut(&mut Self) -> Scan<()>,
+    ) -> Scan<()> {
+        if depth > self.limits.depth {
+            return Err(ParseErrorKind::TooDeep);
+        }
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(close) {
+            self.at += 1;
+            return Ok(());
+        }
+        for _ in 0..most {
+            item(self)?;
+            self.space();
+            if self.peek() == Some(close) {
+                self.at += 1;
+                return Ok(());
+            }
+            self.expect(b',')?;
+            self.space();
+        }
+        Err(too_many)
+    }
+
+    /// A string, unescaped.
+    fn string(&mut self) -> Scan<Text> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.at += plain_bytes(self.rest());
+            match self.peek() {
+                Some(b'"') => break,
+                // Whatever is escaped, a quotation mark above all, does not end the string.
+                Some(b'\\') => {
+                    escaped = true;
+                    self.at += 2;
+                }
+                _ => return Err(ParseErrorKind::Syntax),
+            }
+        }
+        let content = start..self.at;
+        self.at += 1;
+        if !escaped && content.len() <= self.limits.string {
+            return Ok(Text::Source(offset(content.start)..offset(content.end)));
+        }
+        let text = if escaped {
+            // Decodes the escapes and refuses those that are none, lone surrogates among them.
+            let quoted = self.source.get(start - 1..self.at).unwrap_or_default();
+            let decoded: String = serde_json::from_str(quoted).map_err(|_| ParseErrorKind::Syntax)?;
+            Text::Owned(decoded.into())
+        } else {
+            Text::Source(offset(content.start)..offset(content.end))
+        };
+        if text.in_source(self.source).len() > self.limits.string {
+            Err(ParseErrorKind::StringTooLong)
+        } else {
+            Ok(text)
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Scan<()> {
+        if !self.rest().starts_with(word.as_bytes()) {
+            return Err(ParseErrorKind::Syntax);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    /// RFC 8259 section 6.
+    fn number(&mut self) -> Scan<()> {
+        let start = self.at;
+        self.skip_one(b"-");
+        if !self.skip_one(b"0") && self.digits() == 0 {
+            return Err(ParseErrorKind::Syntax);
+        }
+        if self.skip_one(b".") && self.digits() == 0 {
+            return Err(ParseErrorKind::Syntax);
+        }
+        if self.skip_one(b"eE") {
+            self.skip_one(b"+-");
+            if self.digits() == 0 {
+                return Err(ParseErrorKind::Syntax);
+            }
+        }
+        let number = self.source.get(start..self.at).unwrap_or_default();
+        if number.parse::<f64>().is_ok_and(f64::is_finite) { Ok(()) } else { Err(ParseErrorKind::NumberOutOfRange) }
+    }
+
+    fn digits(&mut self) -> usize {
+        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
+        count
+    }
+
+    fn skip_one(&mut self, bytes: &[u8]) -> bool {
+        let skips = self.peek().is_some_and(|byte| bytes.contains(&byte));
+        self.at += usize::from(skips);
+        skips
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Scan<()> {
+        if self.peek() != Some(byte) {
+            return Err(ParseErrorKind::Syntax);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.source.as_bytes().get(self.at).copied()
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.source.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn since(&self, start: usize) -> Text {
+        Text::Source(offset(start)..offset(self.at))
+    }
+}
+
+/// How many bytes there are before a quotation mark, a backslash or a control character. Looks at eight at a time.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    /// Has the high bit of every byte set that is zero, and maybe of some above it.
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & HIGHS
+    }
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quotes = zeros(word ^ (ONES * u64::from(b'"')));
+        let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = quotes | backslashes | controls;
+        if found != 0 {
+            // The lowest is the first, and the first is never a false one.
+            return index * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let plain = tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count();
+    words.len() * 8 + plain
 }
