@@ -75,7 +75,7 @@ fn guarded(preset: Preset) -> Router {
     router(post(register).layer(preset))
 }
 
-/// RequestBodyLimit, tower_governor and a JSON Schema that says what the guard's rules say, as far as it can.
+/// `RequestBodyLimit`, `tower_governor` and a JSON Schema that says what the guard's rules say, as far as it can.
 fn assembled() -> Option<Router> {
     let schema = json!({
         "type": "object",

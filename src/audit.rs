@@ -140,8 +140,7 @@ where
             let rejection =
                 Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
                     .with_retry_after(Duration::from_secs(5));
-            let response = body::refuse(rejection);
-            attempt.finish(&response, None);
+            let response = attempt.finish(body::refuse(rejection), None);
             return ResponseFuture::new(std::future::ready(Ok(response)));
         }
         let answer = self.inner.call(Request::from_parts(parts, body));
@@ -173,23 +172,14 @@ impl Attempt {
         Self { config, event: Some(event), started }
     }
 
-    async fn answered<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
-        if !response.status().is_success() || !is_json(&response) {
-            let response = response.map(ResponseBody::inner);
-            let client = response.extensions().get::<RegisteredClient>().cloned();
-            self.finish(&response, client.and_then(|client| client.0));
-            return response;
-        }
-        if let Some(client) = response.extensions().get::<RegisteredClient>().cloned() {
-            let response = response.map(ResponseBody::inner);
-            self.finish(&response, client.0);
-            return response;
+    async fn answered<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
+        let known = response.extensions_mut().remove::<RegisteredClient>();
+        if known.is_some() || !response.status().is_success() || !is_json(&response) {
+            return self.finish(response.map(ResponseBody::inner), known.and_then(|client| client.0));
         }
         let upper = response.body().size_hint().upper();
         if upper.is_none_or(|bytes| bytes > LIMITS.bytes() as u64) {
-            let response = response.map(ResponseBody::inner);
-            self.finish(&response, None);
-            return response;
+            return self.finish(response.map(ResponseBody::inner), None);
         }
         self.read_client_id(response).await
     }
@@ -207,20 +197,20 @@ impl Attempt {
                 (body::refuse(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
             }
         };
-        self.finish(&response, client);
-        response
+        self.finish(response, client)
     }
 
-    fn finish<R>(mut self, response: &Response<R>, client_id: Option<String>) {
-        let Some(event) = &mut self.event else { return };
-        let extensions = response.extensions();
-        let rewritten = extensions.get::<Review>().is_some_and(Review::is_rewritten);
-        let rejection = extensions.get::<Rejection>();
+    /// Takes the review out of the response, which is at its journey's end.
+    fn finish<R>(mut self, mut response: Response<R>, client_id: Option<String>) -> Response<R> {
+        let Some(event) = &mut self.event else { return response };
         event.status = Some(response.status().as_u16());
         event.client_id = client_id;
-        if let Some(review) = extensions.get::<Review>() {
-            event.set_review(review.clone());
+        let review = response.extensions_mut().remove::<Review>();
+        let rewritten = review.as_ref().is_some_and(Review::is_rewritten);
+        if let Some(review) = review {
+            event.set_review(review);
         }
+        let rejection = response.extensions().get::<Rejection>();
         if let Some(rejection) = rejection {
             event.set_rejection(rejection);
         }
@@ -232,6 +222,7 @@ impl Attempt {
             None if rewritten => Outcome::Rewritten,
             None => Outcome::Accepted,
         };
+        response
     }
 
     fn failed(mut self) {

@@ -4,9 +4,11 @@
 //! did, by stable names; it never holds a member's value, a secret or a token. Text that a client chose (the name of an
 //! unknown member) is cut and, by the sinks here, escaped: an event is one line.
 
+use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
 
 use crate::policy::{Finding, Operation, Review};
 use crate::registration::{Digest, Registration};
@@ -68,13 +70,45 @@ pub struct Event {
     pub findings: Vec<Finding>,
     /// Digest of the body as it came.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest_before: Option<Digest>,
+    pub digest_before: Option<BodyDigest>,
     /// Digest of the body as it was forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest_after: Option<Digest>,
-    /// Which configuration of the rules judged: 16 hexadecimal digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
+    pub digest_after: Option<BodyDigest>,
+    /// Which configuration of the rules judged; written as 16 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hexadecimal")]
+    pub policy: Option<u64>,
+}
+
+/// The digest of a body, computed when it is asked for: a sink that filters events need not pay for all of them.
+#[derive(Clone)]
+pub struct BodyDigest(Bytes);
+
+impl BodyDigest {
+    /// SHA-256 of the body.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+}
+
+impl Serialize for BodyDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.digest().serialize(serializer)
+    }
+}
+
+impl fmt::Debug for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.digest().fmt(f)
+    }
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn hexadecimal<S: Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => serializer.collect_str(&format_args!("{number:016x}")),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// The `client_id` in a handler's answer, on its way out in the response's extensions.
@@ -149,9 +183,9 @@ impl Event {
 
     pub(crate) fn set_review(&mut self, review: Review) {
         self.operation = review.operation();
-        self.digest_before = review.digest_before();
-        self.digest_after = review.digest_after();
-        self.policy = review.policy_fingerprint().map(|fingerprint| format!("{fingerprint:016x}"));
+        self.policy = review.policy_fingerprint();
+        let (before, after) = review.bodies();
+        (self.digest_before, self.digest_after) = (before.map(BodyDigest), after.map(BodyDigest));
         (self.rules, self.findings) = review.into_parts();
     }
 

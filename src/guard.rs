@@ -10,7 +10,7 @@
 //! 4. The [`Policy`] reviews the [`Registration`], and what it leaves is the body that the inner service reads.
 //!
 //! A refused request is answered in the form of RFC 7591 section 3.2.2; the [`Rejection`] is in the response's
-//! extensions, and so is the [`Review`] of every reviewed request. The inner service is not called. `type Error` stays
+//! extensions, and so is the [`Review`] of every reviewed request, unless an audit layer takes it out. The inner service is not called. `type Error` stays
 //! that of the inner service.
 //!
 //! The layer belongs on the registration route only, behind (inside of) a CORS layer, so that browsers can read its
@@ -339,15 +339,22 @@ fn malformed(kind: ParseErrorKind, description: &'static str) -> Rejection {
 /// Makes the headers describe the body that the inner service gets, which is not the one that came: its length, and
 /// none of the digests, codings and signatures over the old one.
 fn describe_body(headers: &mut HeaderMap, length: usize) {
-    const STALE: [HeaderName; 3] = [header::TRANSFER_ENCODING, header::TRAILER, header::CONTENT_ENCODING];
-    const STALE_BY_NAME: [&str; 6] =
-        ["content-digest", "content-md5", "digest", "repr-digest", "signature", "signature-input"];
+    const STALE: [HeaderName; 9] = [
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+        header::CONTENT_ENCODING,
+        HeaderName::from_static("content-digest"),
+        HeaderName::from_static("content-md5"),
+        HeaderName::from_static("digest"),
+        HeaderName::from_static("repr-digest"),
+        HeaderName::from_static("signature"),
+        HeaderName::from_static("signature-input"),
+    ];
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    for name in STALE {
-        headers.remove(name);
-    }
-    for name in STALE_BY_NAME {
-        headers.remove(name);
+    if headers.keys().any(|name| STALE.contains(name)) {
+        for name in STALE {
+            headers.remove(name);
+        }
     }
 }
 

@@ -242,6 +242,3 @@ fn describe_as_debug(rule: &impl fmt::Debug, out: &mut String) {
     // Writing into a string can't fail.
     let _infallible = write!(out, "{rule:?}");
 }
-
-#[cfg(test)]
-mod tests;

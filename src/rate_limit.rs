@@ -250,6 +250,9 @@ struct Refusal {
 
 const RULE: &str = "rate-limit";
 
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STATE: HeaderName = HeaderName::from_static("ratelimit");
+
 /// The bucket of all requests that have no key.
 const SHARED: u64 = 0;
 
@@ -312,10 +315,10 @@ impl Refusal {
         let quota = self.budget.limiter.quota();
         let policy = format!("\"{}\";q={};w={}", self.budget.name, quota.burst(), whole_seconds(quota.window()));
         let state = format!("\"{}\";r=0;t={seconds}", self.budget.name);
-        for (name, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+        for (name, value) in [(POLICY, policy), (STATE, state)] {
             // A budget's name could be anything; without the field the answer is still right.
             if let Ok(value) = HeaderValue::try_from(value) {
-                response.headers_mut().insert(HeaderName::from_static(name), value);
+                response.headers_mut().insert(name, value);
             }
         }
         response.extensions_mut().insert(review);

@@ -1,7 +1,7 @@
 //! [`Rejection`]: why a registration was refused, as data.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// The refusal of a registration: which rule, which member, and what the client is told.
@@ -152,13 +152,22 @@ impl Rejection {
     /// The `error_description`: ASCII without quotation mark and backslash (RFC 6749 section 5.2), nothing quoted.
     #[must_use]
     pub fn description(&self) -> String {
-        let sentence = match (self.field, self.index) {
-            (Some(field), Some(index)) => format!("{field}[{index}] {} ({})", self.detail, self.rule),
-            (Some(field), None) => format!("{field} {} ({})", self.detail, self.rule),
-            (None, _) => format!("{} ({})", self.detail, self.rule),
+        let mut sentence = String::with_capacity(96);
+        // Writing into a string can't fail.
+        let _infallible = match (self.field, self.index) {
+            (Some(field), Some(index)) => write!(sentence, "{field}[{index}] "),
+            (Some(field), None) => write!(sentence, "{field} "),
+            (None, _) => Ok(()),
         };
+        for piece in [&*self.detail, " (", self.rule, ")"] {
+            sentence.push_str(piece);
+        }
         // Custom rules are written by users: what they say has to fit the grammar too.
-        sentence.chars().map(|c| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
+        let fits = |byte: u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+        if sentence.bytes().all(fits) {
+            return sentence;
+        }
+        sentence.chars().map(|c| if u8::try_from(c).is_ok_and(fits) { c } else { '?' }).collect()
     }
 }
 

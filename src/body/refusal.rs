@@ -1,7 +1,7 @@
 //! A rejection as an HTTP response.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use serde::Serialize;
 
 use super::ResponseBody;
@@ -24,6 +24,7 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::own(bytes));
     *response.status_mut() = rejection.code().status();
     let headers = response.headers_mut();
+    headers.reserve(10);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, length);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -37,7 +38,7 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
             headers.insert(header::ALLOW, HeaderValue::from_static("POST, PUT, GET, HEAD, DELETE, OPTIONS"));
         }
         ErrorCode::UnsupportedMediaType => {
-            headers.insert("accept-post", HeaderValue::from_static("application/json"));
+            headers.insert(HeaderName::from_static("accept-post"), HeaderValue::from_static("application/json"));
         }
         _ => {}
     }

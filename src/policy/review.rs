@@ -109,7 +109,7 @@ impl Review {
     }
 
     pub(crate) fn of(operation: Operation) -> Self {
-        Self { operation, rules: Vec::with_capacity(12), ..Self::default() }
+        Self { operation, ..Self::default() }
     }
 
     /// Whether a client is created or updated.
@@ -141,13 +141,19 @@ impl Review {
     /// Digest of the body as it came, if it could be read.
     #[must_use]
     pub fn digest_before(&self) -> Option<Digest> {
-        self.bodies.as_ref().filter(|bodies| !bodies.before.is_empty()).map(|bodies| Digest::of(&bodies.before))
+        self.bodies().0.map(|body| Digest::of(&body))
     }
 
     /// Digest of the body as it was forwarded, if it was.
     #[must_use]
     pub fn digest_after(&self) -> Option<Digest> {
-        self.bodies.as_ref().filter(|bodies| !bodies.after.is_empty()).map(|bodies| Digest::of(&bodies.after))
+        self.bodies().1.map(|body| Digest::of(&body))
+    }
+
+    /// The body as it came, and as it was forwarded.
+    pub(crate) fn bodies(&self) -> (Option<Bytes>, Option<Bytes>) {
+        let known = |body: &Bytes| Some(body.clone()).filter(|body| !body.is_empty());
+        self.bodies.as_ref().map_or((None, None), |bodies| (known(&bodies.before), known(&bodies.after)))
     }
 
     /// A digest of the rules' configuration.
@@ -164,6 +170,9 @@ impl Review {
         if self.rules.last() == Some(&"custom") {
             // A closure that names itself.
             self.rules.pop();
+        }
+        if self.rules.capacity() == 0 {
+            self.rules.reserve(12);
         }
         self.rules.push(rule);
     }

@@ -70,7 +70,10 @@ impl Quota {
     ///
     /// A clock that goes backwards makes the bucket look emptier than it is, never fuller.
     pub(super) fn take(&self, full_at: &mut Nanos, now: Nanos) -> Result<Remaining, Exhausted> {
-        let next = (*full_at).max(now).saturating_add(self.interval);
+        let Some(next) = (*full_at).max(now).checked_add(self.interval) else {
+            // The end of time: nothing can be earned any more.
+            return Err(Exhausted { retry_after: Duration::from_nanos(self.interval) });
+        };
         let debt = next - now;
         if debt > self.capacity() {
             return Err(Exhausted { retry_after: Duration::from_nanos(debt - self.capacity()) });

@@ -1,1 +1,72 @@
+use super::*;
 
+fn limiter(rate: u32, burst: u32, buckets: usize) -> Limiter {
+    Limiter::with_buckets(Quota::per_minute(nonzero(rate)).allow_burst(nonzero(burst)), buckets)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_burst_passes_and_then_one_an_interval() {
+    let limiter = limiter(60, 3, 64);
+    let passes = |key: &str, seconds: u32| limiter.check(key, SECOND * seconds).is_ok();
+    assert_eq!([passes("a", 0), passes("a", 0), passes("a", 0), passes("a", 0)], [true, true, true, false]);
+    assert!(passes("b", 0) && passes("a", 1) && !passes("a", 1) && passes("a", 2));
+    // Full again after the window, and no fuller than the burst.
+    assert_eq!([passes("a", 60), passes("a", 60), passes("a", 60), passes("a", 60)], [true, true, true, false]);
+}
+
+#[test]
+fn what_is_left_is_told() {
+    let limiter = limiter(60, 3, 64);
+    let left: Vec<u32> = (0..3).map(|_| limiter.check("a", Duration::ZERO).unwrap().requests()).collect();
+    assert_eq!(left, [2, 1, 0]);
+    let exhausted = limiter.check("a", Duration::from_millis(400)).unwrap_err();
+    assert_eq!(exhausted.retry_after(), Duration::from_millis(600));
+    limiter.refund("a");
+    assert_eq!(limiter.check("a", Duration::from_millis(400)).unwrap().requests(), 0);
+}
+
+#[test]
+fn a_bucket_in_debt_is_never_evicted() {
+    // Each of 20,000 other keys three times: whatever evicts would evict the exhausted one.
+    let limiter = limiter(1, 5, 64);
+    (0..5).for_each(|_| assert!(limiter.check("exhausted", Duration::ZERO).is_ok()));
+    let mut admitted = 0;
+    for key in 0..20_000_u32 {
+        admitted += (0..3).filter(|_| limiter.check(&key, Duration::ZERO).is_ok()).count();
+    }
+    assert!(limiter.check("exhausted", Duration::ZERO).is_err());
+    // At most 63 buckets besides, with three each, and the burst of the one that overflows.
+    assert!(admitted <= 63 * 3 + 5, "{admitted}");
+    // Once the debts are paid, everybody finds room again.
+    assert!(limiter.check("exhausted", SECOND * 60 * 5).is_ok() && limiter.check(&7_u32, SECOND * 60 * 5).is_ok());
+}
+
+#[test]
+fn a_clock_that_goes_backwards_gives_nothing_away() {
+    let limiter = limiter(60, 2, 64);
+    let at = |seconds: u64| limiter.check("a", Duration::from_secs(seconds)).is_ok();
+    assert!(at(1_000) && at(1_000) && !at(1_000));
+    assert!(!at(0) && !at(999) && at(1_001));
+    assert!(limiter.check("b", Duration::MAX).is_err());
+}
+
+/// Exactly the burst, from any number of threads.
+#[test]
+fn threads_share_one_budget() {
+    let limiter = limiter(1, 100, 64);
+    let admitted: usize = std::thread::scope(|scope| {
+        let count = || (0..1_000).filter(|_| limiter.check("a", Duration::ZERO).is_ok()).count();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(admitted, 100);
+}
+
+#[test]
+fn quotas_say_what_they_are() {
+    let quota = Quota::per_hour(nonzero(60)).allow_burst(nonzero(10));
+    assert_eq!((quota.interval(), quota.window(), quota.burst().get()), (SECOND * 60, SECOND * 600, 10));
+    assert_eq!(Quota::per_second(NonZeroU32::MAX).interval(), Duration::from_nanos(1));
+}

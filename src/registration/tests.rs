@@ -1,1 +1,101 @@
+use super::*;
 
+fn kind(body: &[u8]) -> ParseErrorKind {
+    Registration::parse(body).unwrap_err().kind()
+}
+
+#[test]
+fn what_readers_disagree_on_is_refused_for_what_it_is() {
+    for (body, expected) in [
+        (r#"{"a":1,"a":2}"#, ParseErrorKind::DuplicateMember),
+        (r#"{"a":1,"\u0061":2}"#, ParseErrorKind::DuplicateMember),
+        (r#"{"x":[{"a":{"b":1,"b":1}}]}"#, ParseErrorKind::DuplicateMember),
+        (r#"{"x":{"\u0061":1,"a":1}}"#, ParseErrorKind::DuplicateMember),
+        ("[]", ParseErrorKind::NotAnObject),
+        ("null", ParseErrorKind::NotAnObject),
+        ("", ParseErrorKind::Syntax),
+        ("{\"a\":1}x", ParseErrorKind::Syntax),
+        ("\u{feff}{}", ParseErrorKind::Syntax),
+        (r#"{"a":"\ud800"}"#, ParseErrorKind::Syntax),
+        (r#"{"a":"\x"}"#, ParseErrorKind::Syntax),
+        ("{\"a\":\"\u{1}\"}", ParseErrorKind::Syntax),
+        (r#"{"a":01}"#, ParseErrorKind::Syntax),
+        (r#"{"a":1.}"#, ParseErrorKind::Syntax),
+        (r#"{"a":+1}"#, ParseErrorKind::Syntax),
+        (r#"{"a":tru}"#, ParseErrorKind::Syntax),
+        (r#"{"a":1,}"#, ParseErrorKind::Syntax),
+        (r#"{"a":[1,]}"#, ParseErrorKind::Syntax),
+        (r#"{"a":"\"#, ParseErrorKind::Syntax),
+        (r#"{"a":1e400}"#, ParseErrorKind::NumberOutOfRange),
+        (r#"{"a":[-1e400]}"#, ParseErrorKind::NumberOutOfRange),
+    ] {
+        assert_eq!(kind(body.as_bytes()), expected, "{body}");
+    }
+    assert_eq!(kind(b"{\"a\":\"\xff\"}"), ParseErrorKind::NotUtf8);
+}
+
+#[test]
+fn limits_are_exact() {
+    let parse = |body: &str, limits: Limits| Registration::parse_with(body.as_bytes(), &limits).map_err(|e| e.kind());
+    let fails = |body: &str, limits: Limits| parse(body, limits).unwrap_err();
+    assert!(parse("{ }", Limits::new().with_bytes(3)).is_ok());
+    assert_eq!(fails("{  }", Limits::new().with_bytes(3)), ParseErrorKind::TooLarge);
+    assert!(parse(r#"{"a":[[]]}"#, Limits::new().with_depth(3)).is_ok());
+    assert_eq!(fails(r#"{"a":[[{}]]}"#, Limits::new().with_depth(3)), ParseErrorKind::TooDeep);
+    assert!(parse(r#"{"a":1,"b":2}"#, Limits::new().with_members(2)).is_ok());
+    assert_eq!(fails(r#"{"a":1,"b":2,"c":3}"#, Limits::new().with_members(2)), ParseErrorKind::TooManyMembers);
+    assert_eq!(fails(r#"{"x":{"a":1,"b":2}}"#, Limits::new().with_members(1)), ParseErrorKind::TooManyMembers);
+    assert!(parse(r#"{"a":[1,2]}"#, Limits::new().with_array(2)).is_ok());
+    assert_eq!(fails(r#"{"a":[1,2,3]}"#, Limits::new().with_array(2)), ParseErrorKind::ArrayTooLong);
+    assert!(parse(r#"{"a":"\u00e4b"}"#, Limits::new().with_string(3)).is_ok());
+    assert_eq!(fails(r#"{"a":"abcd"}"#, Limits::new().with_string(3)), ParseErrorKind::StringTooLong);
+    assert_eq!(fails(r#"{"abcd":1}"#, Limits::new().with_string(3)), ParseErrorKind::StringTooLong);
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(7000), "]".repeat(7000));
+    assert_eq!(fails(&deep, Limits::new()), ParseErrorKind::TooDeep);
+}
+
+#[test]
+fn canonical_bytes_are_sorted_and_escape_no_more_than_they_must() {
+    let body = r#" { "b" : [ 1.0 , {"z":1, "a\/b":"\u00e4\n"} ], "\u0061" : "x\/y\u0022" , "c": ["\u0041", "b"], "B": -0, "d": null } "#;
+    let registration = Registration::parse(body.as_bytes()).unwrap();
+    let expected = r#"{"B":-0,"a":"x/y\"","b":[1.0,{"a/b":"ä\n","z":1}],"c":["A","b"],"d":null}"#;
+    assert_eq!(String::from_utf8(registration.canonical_bytes()).unwrap(), expected);
+}
+
+#[test]
+fn edits_narrow() {
+    let mut registration =
+        Registration::parse(br#"{"list":["a","b","a"],"scope":"x y z","other":1,"mixed":["a",1]}"#).unwrap();
+    assert_eq!(registration.narrow_strings("list", |element| element == "a"), 1);
+    assert_eq!(registration.strings("list").unwrap().collect::<Vec<_>>(), ["a", "a"]);
+    assert_eq!(registration.narrow_tokens("scope", |token| token != "y"), 1);
+    assert_eq!(registration.string("scope"), Some("x z"));
+    assert_eq!(registration.narrow_tokens("scope", |_| false), 2);
+    assert_eq!(registration.string("scope"), Some(""));
+    assert_eq!(registration.narrow_strings("mixed", |_| false) + registration.narrow_tokens("list", |_| false), 0);
+    assert!(!registration.insert_default("other", "x") && registration.insert_default("new", "x"));
+    assert!(registration.insert_default_strings("nothing", [] as [&str; 0]));
+    assert!(registration.remove("mixed") && !registration.remove("mixed"));
+    registration.retain(|name, _| name != "list");
+    assert_eq!(
+        String::from_utf8(registration.canonical_bytes()).unwrap(),
+        r#"{"new":"x","nothing":[],"other":1,"scope":""}"#
+    );
+}
+
+#[test]
+fn variants_are_the_name_and_its_tags() {
+    let registration = Registration::parse(
+        br#"{"client_name#fr":"F","client_name":"N","client_names":"x","client_nam":"y","client_name#":"E","client_name!":"b"}"#,
+    )
+    .unwrap();
+    let names: Vec<&str> = registration.variants("client_name").map(|(name, _)| name).collect();
+    assert_eq!(names, ["client_name", "client_name#", "client_name#fr"]);
+    assert_eq!(registration.variants("scope").count(), 0);
+}
+
+#[test]
+fn debug_shows_names_only() {
+    let registration = Registration::parse(br#"{"client_secret":"hush"}"#).unwrap();
+    assert_eq!(format!("{registration:?}"), r#"{"client_secret"}"#);
+}

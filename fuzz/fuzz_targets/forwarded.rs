@@ -1,0 +1,27 @@
+//! Whatever forwarding headers hold: no panic, no work without bound, and no word of an untrusted peer.
+#![no_main]
+
+use std::net::SocketAddr;
+
+use http::{Extensions, HeaderMap, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use tower_dcr::client_address::{ClientAddress, ForwardedHeader};
+
+fuzz_target!(|lines: Vec<Vec<u8>>| {
+    let mut headers = HeaderMap::new();
+    for line in lines.iter().take(16) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.append("x-forwarded-for", value.clone());
+            headers.append("forwarded", value);
+        }
+    }
+    for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
+        let address = ClientAddress::new().with_forwarded_header(header);
+        let trusting = address.clone().with_trusted_proxies(["10.0.0.0/8"]).expect("a network");
+        let mut extensions = Extensions::new();
+        extensions.insert(SocketAddr::from(([10, 0, 0, 5], 1)));
+        assert_eq!(address.resolve(&headers, &extensions), Some([10, 0, 0, 5].into()));
+        let client = trusting.resolve(&headers, &extensions).expect("the peer is known");
+        let _network = trusting.network(client);
+    }
+});
