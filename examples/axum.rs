@@ -82,7 +82,9 @@ fn guard(args: &Args) -> Result<Preset, Error> {
             args.private_scheme.iter().try_fold(guard, RedirectUriGuard::add_private_use_scheme)
         })?;
     if let Some(quota) = args.quota {
-        preset = preset.with_address_quota(Quota::per_minute(quota));
+        // All together may do ten times as much, as they may by default.
+        let all = quota.saturating_mul(NonZeroU32::MIN.saturating_add(9));
+        preset = preset.with_address_quota(Quota::per_minute(quota)).with_global_quota(Quota::per_minute(all));
     }
     Ok(match &args.audit {
         Some(file) => preset.with_sink(JsonLines::new(file).open()?),

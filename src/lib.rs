@@ -1,4 +1,68 @@
-//! stub
+//! Tower layers that harden the registration endpoint of an OAuth server.
+//!
+//! OAuth Dynamic Client Registration ([RFC 7591]) lets a stranger become a client with one `POST`, and everything in
+//! that request is the stranger's own word. This crate stands in front of the `/register` handler that you have, and
+//! lets through what honest clients need:
+//!
+//! ```
+//! use axum::{Json, Router, routing::post};
+//! # use serde_json::Value;
+//! # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
+//! let app: Router = Router::new().route("/register", post(register).layer(tower_dcr::mcp()));
+//! ```
+//!
+//! The handler, its storage and its framework stay what they are. It is called with a body that is one JSON object,
+//! canonical, with allowed members only, redirect URIs that have one reading, and every default that matters written
+//! out.
+//!
+//! # What goes wrong, and which layer is for it
+//!
+//! | threat | layer |
+//! | --- | --- |
+//! | `javascript:` and wildcard redirects, look-alike hosts, parser tricks | [`RedirectUriGuardLayer`] |
+//! | members that nobody expected reach storage; grants, secrets and scopes beyond what a client needs | [`MetadataAllowlistLayer`] |
+//! | two readers of one body see two clients (duplicate members, overlong numbers, byte order marks) | every [guard], before its rules |
+//! | floods, from one address or from many | [`RateLimitLayer`], [`RedirectHostQuota`](policy::RedirectHostQuota) |
+//! | a clean registration, then an evil update (RFC 7592) | the same guards, for `PUT` |
+//! | a public client is answered with a secret; answers that break clients | [`AnswerLayer`] |
+//! | nobody knows what was registered, refused or changed | [`AuditLayer`] |
+//!
+//! What is **not** decided here: who may call itself what, who may register at all, and how long a client lives.
+//!
+//! # Presets
+//!
+//! [`mcp()`] is for MCP servers, [`strict()`] for clients that you know, [`oauth()`] for any other server with its own
+//! grant types and authentication methods. Each is the whole stack as one layer, in the one right order (see
+//! [`preset`]), with methods for what people change. The layers can be used alone, too; rules of your own are closures
+//! or types that implement [`Policy`](policy::Policy).
+//!
+//! # Where it goes
+//!
+//! On the registration route only, inside of a CORS layer, so that browsers can read refusals. Tell it where the server
+//! keeps the address of a connection, or all clients share one rate limit (a warning is logged). In axum:
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use axum::extract::ConnectInfo;
+//!
+//! let guard = tower_dcr::mcp()
+//!     .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+//! ```
+//!
+//! Try a policy before it counts: [`report_only`](Preset::report_only) lets everything pass as it came, and says in the
+//! audit events what it would have done.
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `jsonl` | yes | [`JsonLines`](event::JsonLines): audit events to a file, with rotation and a keyed hash chain |
+//! | `regex` | yes | [`RedirectPattern::regex`](policy::RedirectPattern::regex) |
+//!
+//! The crate needs no web framework, no database and no async runtime.
+//!
+//! [RFC 7591]: https://www.rfc-editor.org/rfc/rfc7591
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod answer;
 pub mod audit;
@@ -39,6 +103,20 @@ pub fn strict() -> Preset {
 }
 
 /// Everything for another OAuth or OpenID server, with the grant types and authentication methods that it has.
+///
+/// ```
+/// use tower_dcr::policy::{AuthMethod, Grants};
+///
+/// let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
+/// let guard = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]));
+/// # let _ = guard;
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
 pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Preset {
     Preset::oauth(grants, auth_method)
 }
+
+/// The snippets of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

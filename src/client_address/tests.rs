@@ -12,7 +12,9 @@ fn resolve(header: ForwardedHeader, peer: &str, lines: &[&str]) -> Option<String
         ForwardedHeader::Forwarded => "forwarded",
         ForwardedHeader::XForwardedFor => "x-forwarded-for",
     };
-    lines.iter().for_each(|line| assert!(headers.append(name, line.parse().unwrap()) || headers.len() == 1));
+    for line in lines {
+        headers.append(name, line.parse().unwrap());
+    }
     address.resolve(&headers, &extensions).map(|address| address.to_string())
 }
 

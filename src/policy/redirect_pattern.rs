@@ -107,14 +107,12 @@ impl RedirectPattern {
     ///
     /// [`ConfigError::Pattern`] for an exact pattern or a regular expression, which has its port in itself.
     pub fn with_ports(self, ports: impl IntoIterator<Item = u16>) -> Result<Self, ConfigError> {
-        match self.kind {
-            Kind::Parts { scheme, host, path, .. } => {
-                let default = if scheme == "https" { 443 } else { 80 };
-                let ports = ports.into_iter().map(|port| (port != default).then_some(port)).collect();
-                Ok(Self { kind: Kind::Parts { scheme, host, ports: Ports::Listed(ports), path } })
-            }
-            _ => Err(invalid(&self.to_string(), "has no separate port")),
-        }
+        let Kind::Parts { scheme, host, path, .. } = self.kind else {
+            return Err(invalid(&self.to_string(), "has no separate port"));
+        };
+        let default = if scheme == "https" { 443 } else { 80 };
+        let ports = ports.into_iter().map(|port| (port != default).then_some(port)).collect();
+        Ok(Self { kind: Kind::Parts { scheme, host, ports: Ports::Listed(ports), path } })
     }
 
     /// Redirect URIs that a regular expression matches **as a whole**: it is anchored at both ends.

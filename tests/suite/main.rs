@@ -4,6 +4,7 @@
 mod answer;
 mod audit;
 mod corpus;
+mod digests;
 mod examples;
 mod floors;
 mod frameworks;

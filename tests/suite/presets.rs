@@ -27,6 +27,7 @@ fn oauth() -> Preset {
     Preset::oauth(grants.unwrap(), AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with literals")]
 fn with(changes: Value) -> Value {
     let mut body = json!({ "redirect_uris": ["https://app.example.com/cb"] });
     body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
