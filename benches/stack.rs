@@ -18,9 +18,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::{Case, compare, target};
 use tower::ServiceExt;
-use tower_dcr::Preset;
 use tower_dcr::event::Event;
+use tower_dcr::policy::{MetadataAllowlist, RedirectUriGuard};
 use tower_dcr::quota::Quota;
+use tower_dcr::{AuditLayer, GuardLayer, Preset, RateLimitLayer};
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -62,12 +63,15 @@ fn counting() -> impl Fn(&Event) + Send + Sync + 'static {
     }
 }
 
+fn many() -> Quota {
+    Quota::per_second(NonZeroU32::MAX)
+}
+
 fn preset() -> Preset {
-    let many = Quota::per_second(NonZeroU32::MAX);
     tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
-        .with_address_quota(many)
-        .with_global_quota(many)
+        .with_address_quota(many())
+        .with_global_quota(many())
         .with_sink(counting())
 }
 
@@ -127,7 +131,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
     };
     let (bare, whole, assembled) = (bare(), guarded(preset()), assembled().ok_or("no schema")?);
-    let no_sink = guarded(preset().with_sink(|_: &Event| {}));
+    let guard = router(post(register).layer(GuardLayer::new((MetadataAllowlist::mcp(), RedirectUriGuard::mcp()))));
+    let rate_limit =
+        router(post(register).layer(RateLimitLayer::new().with_address_quota(many()).with_global_quota(many())));
+    let audit = router(post(register).layer(AuditLayer::new(counting())));
     let limited = guarded(preset().with_address_quota(Quota::per_hour(NonZeroU32::MIN)));
     let strict_governor = {
         let config = GovernorConfigBuilder::default().per_second(3600).burst_size(1).finish().ok_or("no quota")?;
@@ -147,13 +154,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Case::new("bare Json<Value> handler", || call(&bare, BODY)),
             Case::new("assembled today", || call(&assembled, BODY)),
             Case::new("preset, counting sink", || call(&whole, BODY)),
-            Case::new("preset, no sink", || call(&no_sink, BODY)),
+            Case::new("guard alone", || call(&guard, BODY)),
+            Case::new("rate limit alone", || call(&rate_limit, BODY)),
+            Case::new("audit alone", || call(&audit, BODY)),
             Case::new("preset refuses a redirect", || call(&whole, EVIL)),
             Case::new("preset limits", || call(&limited, BODY)),
             Case::new("tower_governor limits", || call(&strict_governor, BODY)),
         ],
     );
-    if let [bare, assembled, whole, _, refused, limited, governor] = figures.as_slice() {
+    if let [bare, assembled, whole, _, _, _, refused, limited, governor] = figures.as_slice() {
         target("preset to bare", whole.ratio, 1.5);
         let more = whole.allocations.saturating_sub(bare.allocations);
         target("allocations more than bare", u32::try_from(more).map_or(f64::NAN, f64::from), 30.0);

@@ -26,10 +26,10 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture};
+use crate::body::{self, ANSWER_LIMITS, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::event::RegisteredClient;
 use crate::policy::{Operation, Review, Submission};
-use crate::registration::{Limits, Registration};
+use crate::registration::Registration;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Checks the handler's answers. See the [module docs](self).
@@ -59,9 +59,6 @@ pub enum SecretInAnswer {
     /// ask for; with any other handler the client can't get a token.
     Strip,
 }
-
-/// How much of an answer is read.
-const LIMITS: Limits = Limits::new().with_bytes(256 * 1024).with_string(128 * 1024).with_depth(32).with_array(1000);
 
 const RULE: &str = "answer";
 
@@ -134,7 +131,9 @@ where
                 body::forbid_storing(response.headers_mut());
             }
             match forwarded {
-                Some((registration, _)) if response.status().is_success() && is_json(&response) => {
+                Some((registration, _))
+                    if response.status().is_success() && body::is_json_answer(response.headers()) =>
+                {
                     Ok(config.settle(response, &registration, operation).await)
                 }
                 _ => Ok(response.map(ResponseBody::inner)),
@@ -152,8 +151,10 @@ impl Config {
     ) -> Response<ResponseBody<R>> {
         let mut review = Review::of(operation);
         let (mut parts, body) = response.into_parts();
-        let read = match body::read_answer(body, LIMITS.bytes()).await {
-            ReadAnswer::Complete(bytes) => Registration::parse_with(&bytes, &LIMITS).map(|answer| (answer, bytes)).ok(),
+        let read = match body::read_answer(body).await {
+            ReadAnswer::Complete(bytes) => {
+                Registration::parse_with(&bytes, &ANSWER_LIMITS).map(|answer| (answer, bytes)).ok()
+            }
             ReadAnswer::TooLarge | ReadAnswer::Broken => None,
         };
         let Some((mut answer, bytes)) = read else {
@@ -235,10 +236,4 @@ fn normalise(answer: &mut Registration, registered: &Registration) -> bool {
 /// An empty array stays: `response_types` may be one.
 fn is_dropped(value: &crate::registration::Value<'_>) -> bool {
     matches!(value, crate::registration::Value::Null | crate::registration::Value::String(""))
-}
-
-fn is_json<R>(response: &Response<R>) -> bool {
-    response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_none_or(|value| {
-        value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
-    })
 }

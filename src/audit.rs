@@ -26,18 +26,18 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{Method, Request, Response};
 use http_body::Body;
 use sha2::Sha256;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::body::{self, ANSWER_LIMITS, ReadAnswer, ResponseBody, ResponseFuture};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{Event, Outcome, RegisteredClient, Sink};
 use crate::policy::{Operation, Review};
-use crate::registration::{Limits, Registration};
+use crate::registration::Registration;
 use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
 
@@ -62,9 +62,6 @@ enum Requester {
     Address(ClientAddress),
     Hash(ClientAddress, Hmac<Sha256>),
 }
-
-/// How much of an answer is read for its `client_id`.
-const LIMITS: Limits = Limits::new().with_bytes(256 * 1024).with_string(128 * 1024).with_depth(32).with_array(1000);
 
 const RULE: &str = "audit";
 
@@ -174,11 +171,11 @@ impl Attempt {
 
     async fn answered<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
         let known = response.extensions_mut().remove::<RegisteredClient>();
-        if known.is_some() || !response.status().is_success() || !is_json(&response) {
+        if known.is_some() || !response.status().is_success() || !body::is_json_answer(response.headers()) {
             return self.finish(response.map(ResponseBody::inner), known.and_then(|client| client.0));
         }
         let upper = response.body().size_hint().upper();
-        if upper.is_none_or(|bytes| bytes > LIMITS.bytes() as u64) {
+        if upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.bytes() as u64) {
             return self.finish(response.map(ResponseBody::inner), None);
         }
         self.read_client_id(response).await
@@ -187,9 +184,10 @@ impl Attempt {
     /// Reads an answer that is known to end soon enough.
     async fn read_client_id<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
         let (parts, body) = response.into_parts();
-        let (response, client) = match body::read_answer(body, LIMITS.bytes()).await {
+        let (response, client) = match body::read_answer(body).await {
             ReadAnswer::Complete(bytes) => {
-                let client = Registration::parse_with(&bytes, &LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
+                let client =
+                    Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
                 (Response::from_parts(parts, ResponseBody::own(bytes)), client)
             }
             ReadAnswer::TooLarge | ReadAnswer::Broken => {
@@ -257,11 +255,6 @@ impl Requester {
             }
         }
     }
-}
-
-fn is_json<R>(response: &Response<R>) -> bool {
-    let essence = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
-    response.headers().get(header::CONTENT_TYPE).is_some_and(essence)
 }
 
 impl fmt::Debug for AuditLayer {

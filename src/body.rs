@@ -11,4 +11,4 @@ pub(crate) use read::{ReadError, is_json, read};
 pub(crate) use refusal::{forbid_storing, refuse};
 pub use request::{BodyError, RegistrationBody};
 pub use response::ResponseBody;
-pub(crate) use response::{ReadAnswer, read_answer};
+pub(crate) use response::{ANSWER_LIMITS, ReadAnswer, is_json_answer, read_answer};

@@ -4,8 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+
+use crate::registration::Limits;
 
 pin_project_lite::pin_project! {
     /// The inner service's body, or a layer's own answer.
@@ -63,6 +66,10 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
+/// How much of a handler's answer is read, and how deep.
+pub(crate) const ANSWER_LIMITS: Limits =
+    Limits::new().with_bytes(256 * 1024).with_string(128 * 1024).with_depth(32).with_array(1000);
+
 /// What a handler answered.
 pub(crate) enum ReadAnswer {
     Complete(Bytes),
@@ -70,8 +77,16 @@ pub(crate) enum ReadAnswer {
     Broken,
 }
 
-/// Reads a handler's answer to its end, up to `limit` bytes.
-pub(crate) async fn read_answer<B: Body>(body: B, limit: usize) -> ReadAnswer {
+/// Whether an answer says that it is JSON, or does not say what it is.
+pub(crate) fn is_json_answer(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_none_or(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    })
+}
+
+/// Reads a handler's answer to its end, within [`ANSWER_LIMITS`].
+pub(crate) async fn read_answer<B: Body>(body: B) -> ReadAnswer {
     let mut body = std::pin::pin!(body);
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
@@ -81,17 +96,15 @@ pub(crate) async fn read_answer<B: Body>(body: B, limit: usize) -> ReadAnswer {
             Err(_) => return ReadAnswer::Broken,
         };
         let data = data.copy_to_bytes(data.remaining());
-        if first.len() + all.len() + data.len() > limit {
+        if first.len() + all.len() + data.len() > ANSWER_LIMITS.bytes() {
             return ReadAnswer::TooLarge;
         }
-        match (first.is_empty(), all.is_empty()) {
-            (true, true) => first = data,
-            (false, _) => {
-                all.extend_from_slice(&std::mem::take(&mut first));
-                all.extend_from_slice(&data);
-            }
-            (true, false) => all.extend_from_slice(&data),
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
         }
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&data);
     }
     ReadAnswer::Complete(if all.is_empty() { first } else { all.freeze() })
 }

@@ -61,11 +61,14 @@ impl RedirectHostQuota {
 impl Policy for RedirectHostQuota {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("redirect-host-quota");
-        let now = self.shared.clock.monotonic();
         let mut hosts: Vec<&str> =
             submission.registration().redirect_uris().filter_map(|uri| self.counted_host(uri)).collect();
         hosts.sort_unstable();
         hosts.dedup();
+        if hosts.is_empty() {
+            return Ok(());
+        }
+        let now = self.shared.clock.monotonic();
         for (index, host) in hosts.iter().enumerate() {
             if let Err(exhausted) = self.shared.limiter.check(host, now) {
                 hosts.iter().take(index).for_each(|host| self.shared.limiter.refund(host));

@@ -163,7 +163,8 @@ impl RedirectUriGuard {
             RedirectClass::Https => self.allows_https(uri),
             RedirectClass::Loopback => self.localhost || uri.host() != Some("localhost"),
             RedirectClass::PrivateUse => self.allows_scheme(uri.scheme()),
-            RedirectClass::PlainHttp => false,
+            // No pattern either.
+            RedirectClass::PlainHttp => return false,
         };
         by_class || self.patterns.iter().any(|pattern| pattern.matches(uri))
     }

@@ -12,6 +12,7 @@ mod guard;
 mod inner_servers;
 mod jsonl;
 mod listener;
+mod patterns;
 mod presets;
 mod properties;
 mod rate_limit;
