@@ -92,8 +92,8 @@ impl Grants {
         if responses.clone().any(|response| !is_granted(response, |grant| requests(submission, grant))) {
             return Err(refuse(submission, "response_types", "contradicts grant_types"));
         }
-        let needs_code = requests(submission, CODE);
-        if needs_code && !responses.any(|response| response == "code" || response.split(' ').any(|part| part == "code"))
+        if requests(submission, CODE)
+            && !responses.any(|response| response == "code" || response.split(' ').any(|part| part == "code"))
         {
             return Err(refuse(submission, "response_types", "must include code"));
         }

@@ -148,6 +148,8 @@ fn language_tagged(name: &str) -> Option<&str> {
 /// The verdict on one member.
 enum Fate {
     Keep,
+    /// A language-tagged member.
+    KeepTagged,
     Strip,
     Refuse(Rejection),
 }
@@ -213,57 +215,71 @@ impl Members {
         Ok(self)
     }
 
-    fn shape(&self, name: &str) -> Option<Shape> {
-        // A tagged name has a base that is wanted.
-        wanted(name)
-            .or_else(|| wanted_by_openid(name).filter(|_| self.openid))
-            .or_else(|| language_tagged(name).map(|_| Shape::String))
-    }
-
     fn fate(&self, submission: &Submission<'_>, name: &str, value: &Value<'_>) -> Fate {
-        let reject = |detail| submission.reject(ErrorCode::InvalidClientMetadata, detail);
-        let refuse = |detail, field| Fate::Refuse(reject(detail).with_field(field));
-        let by = |unwanted, detail, field| match unwanted {
-            Unwanted::Refuse => refuse(detail, field),
+        // Most members of most registrations end here.
+        if let Some(shape) = wanted(name) {
+            return self.fate_of_wanted(submission, name, shape, value);
+        }
+        let refuse = |detail| refusal(submission, detail, name);
+        let by = |unwanted, detail| match unwanted {
+            Unwanted::Refuse => refuse(detail),
             Unwanted::Strip => Fate::Strip,
         };
-        let field = || known_field(name);
-        if !self.extra.is_empty() && self.extra.contains(name) {
+        if self.extra.contains(name) {
             return Fate::Keep;
         }
         if is_server_issued(name) {
             return match (submission.operation(), name, value) {
                 (Operation::Update, "client_id" | "client_secret", Value::String(_)) => Fate::Keep,
-                (Operation::Update, "client_id" | "client_secret", _) => refuse("must be a string", field()),
-                _ => by(self.unwanted, "is issued by the server only", field()),
+                (Operation::Update, "client_id" | "client_secret", _) => refuse("must be a string"),
+                _ => by(self.unwanted, "is issued by the server only"),
             };
         }
         if name == "software_statement" && !value.is_empty() {
             // Not `invalid_software_statement`: nobody looked whether it is valid.
-            return refuse("is not accepted by this server", field());
+            return refuse("is not accepted by this server");
         }
-        let Some(shape) = self.shape(name) else {
-            return match self.unknown {
-                _ if is_known(name) => by(self.unwanted, "is not accepted by this server", field()),
-                // Its name is the client's own text.
-                Unwanted::Refuse => Fate::Refuse(reject("a member is not known to this server")),
-                Unwanted::Strip => Fate::Strip,
+        if let Some(shape) = wanted_by_openid(name).filter(|_| self.openid) {
+            return self.fate_of_wanted(submission, name, shape, value);
+        }
+        if language_tagged(name).is_some() {
+            return match self.fate_of_wanted(submission, name, Shape::String, value) {
+                Fate::Keep => Fate::KeepTagged,
+                fate => fate,
             };
-        };
+        }
+        match self.unknown {
+            _ if is_known(name) => by(self.unwanted, "is not accepted by this server"),
+            // Its name is the client's own text.
+            Unwanted::Refuse => Fate::Refuse(
+                submission.reject(ErrorCode::InvalidClientMetadata, "a member is not known to this server"),
+            ),
+            Unwanted::Strip => Fate::Strip,
+        }
+    }
+
+    /// The verdict on the value of a member that is wanted.
+    fn fate_of_wanted(&self, submission: &Submission<'_>, name: &str, shape: Shape, value: &Value<'_>) -> Fate {
         match (name, value) {
             ("redirect_uris", Value::Strings(_)) => Fate::Keep,
             ("redirect_uris", _) => Fate::Refuse(
-                submission.reject(ErrorCode::InvalidRedirectUri, "must be an array of strings").with_field(field()),
+                submission
+                    .reject(ErrorCode::InvalidRedirectUri, "must be an array of strings")
+                    .with_field("redirect_uris"),
             ),
             // No contacts are no contacts; no grant types at all are not what their absence means.
             ("contacts", Value::Strings(strings)) if strings.len() == 0 => Fate::Strip,
-            (_, value) if value.is_empty() => by(self.empty, "must not be empty", field()),
-            _ => match fault(shape, value) {
-                Some(detail) => refuse(detail, field()),
-                None => Fate::Keep,
+            (_, value) if value.is_empty() => match self.empty {
+                Unwanted::Refuse => refusal(submission, "must not be empty", name),
+                Unwanted::Strip => Fate::Strip,
             },
+            _ => fault(shape, value).map_or(Fate::Keep, |detail| refusal(submission, detail, name)),
         }
     }
+}
+
+fn refusal(submission: &Submission<'_>, detail: &'static str, name: &str) -> Fate {
+    Fate::Refuse(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(known_field(name)))
 }
 
 impl Policy for Members {
@@ -273,8 +289,8 @@ impl Policy for Members {
         let mut tagged: Vec<&str> = Vec::new();
         for (name, value) in submission.registration().iter() {
             match self.fate(submission, name, &value) {
-                Fate::Keep if name.as_bytes().contains(&b'#') => tagged.push(name),
                 Fate::Keep => {}
+                Fate::KeepTagged => tagged.push(name),
                 Fate::Strip => strip.push(name.to_owned()),
                 Fate::Refuse(rejection) => return Err(rejection),
             }

@@ -68,10 +68,17 @@ impl Policy for Scope {
             }
             return Ok(());
         };
-        if !scope.bytes().all(|byte| byte == b' ' || is_token_byte(byte)) {
+        // One pass; before the first token as after a space.
+        let (mut well_formed, mut spaced, mut last) = (true, false, b' ');
+        for byte in scope.bytes() {
+            well_formed &= byte == b' ' || is_token_byte(byte);
+            spaced |= byte == b' ' && last == b' ';
+            last = byte;
+        }
+        spaced |= last == b' ';
+        if !well_formed {
             return refuse(submission, "is not a list of scope tokens");
         }
-        let spaced = scope.as_bytes().split(|byte| *byte == b' ').any(<[u8]>::is_empty);
         let above = self.ceiling.as_ref().is_some_and(|ceiling| !scope.split(' ').all(|token| ceiling.contains(token)));
         if self.strict && (spaced || above) {
             return refuse(submission, "asks for more than this server offers");
