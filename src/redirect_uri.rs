@@ -113,25 +113,33 @@ impl<'a> RedirectUri<'a> {
     ///
     /// [`RedirectUriError`] where `raw` is malformed, or readers of URLs disagree on it, or its scheme is dangerous.
     pub fn parse(raw: &'a str) -> Result<Self, RedirectUriError> {
-        check_characters(raw)?;
-        let (scheme, rest) = text::split_at_byte(raw, b':').ok_or(RedirectUriError::Scheme)?;
-        match scheme {
-            "https" | "http" => Self::parse_web(raw, scheme, rest),
-            _ if is_dangerous_scheme(scheme) => Err(RedirectUriError::DangerousScheme),
-            _ if !scheme::is_canonical(scheme) => Err(RedirectUriError::Scheme),
-            _ => Self::parse_private_use(raw, scheme, rest),
+        let survey = Survey::of(raw);
+        survey.check(raw)?;
+        if let Some(rest) = raw.strip_prefix("https:") {
+            return Self::parse_web(raw, "https", rest, survey);
         }
+        if let Some(rest) = raw.strip_prefix("http:") {
+            return Self::parse_web(raw, "http", rest, survey);
+        }
+        let (scheme, rest) = text::split_at_byte(raw, b':').ok_or(RedirectUriError::Scheme)?;
+        if is_dangerous_scheme(scheme) {
+            return Err(RedirectUriError::DangerousScheme);
+        }
+        if !scheme::is_canonical(scheme) {
+            return Err(RedirectUriError::Scheme);
+        }
+        Self::parse_private_use(raw, scheme, rest, survey)
     }
 
-    fn parse_web(raw: &'a str, scheme: &'a str, rest: &'a str) -> Result<Self, RedirectUriError> {
+    fn parse_web(raw: &'a str, scheme: &'static str, rest: &'a str, survey: Survey) -> Result<Self, RedirectUriError> {
         let rest = rest.strip_prefix("//").ok_or(RedirectUriError::Host)?;
         let (authority, path, query) = split_authority(rest);
-        if query.is_some_and(|query| query.as_bytes().contains(&b'\'')) {
+        if survey.has(QUOTE) && query.is_some_and(|query| query.contains('\'')) {
             // A WHATWG serialiser writes %27 there: not the same string any more.
             return Err(RedirectUriError::Character);
         }
-        let (host, port) = host::split(authority)?;
-        path::check(path)?;
+        let (host, port) = host::split(authority, survey)?;
+        path::check(path, survey)?;
         let class = match (scheme, host) {
             ("http", "localhost" | "127.0.0.1" | "[::1]") => RedirectClass::Loopback,
             (_, host) if !host::is_canonical_dns_name(host) => return Err(RedirectUriError::Host),
@@ -147,19 +155,25 @@ impl<'a> RedirectUri<'a> {
     }
 
     /// RFC 8252 section 7.1 documents `scheme:/path`; applications in the field also send `scheme://host/path`.
-    fn parse_private_use(raw: &'a str, scheme: &'a str, rest: &'a str) -> Result<Self, RedirectUriError> {
-        let Some(hierarchical) = rest.strip_prefix("//") else {
-            let path = rest.split('?').next().unwrap_or_default();
-            if !path.starts_with('/') {
-                return Err(RedirectUriError::Path);
+    fn parse_private_use(
+        raw: &'a str,
+        scheme: &'a str,
+        rest: &'a str,
+        survey: Survey,
+    ) -> Result<Self, RedirectUriError> {
+        let (host, port, path) = match rest.strip_prefix("//") {
+            Some(hierarchical) => {
+                let (authority, path, _) = split_authority(hierarchical);
+                let (host, port) = host::split_opaque(authority, survey)?;
+                (Some(host), port, path)
             }
-            path::check(path)?;
-            return Ok(Self { raw, class: RedirectClass::PrivateUse, scheme, host: None, port: None, path });
+            None => (None, None, rest.split('?').next().unwrap_or_default()),
         };
-        let (authority, path, _) = split_authority(hierarchical);
-        let (host, port) = host::split_opaque(authority)?;
-        path::check(path)?;
-        Ok(Self { raw, class: RedirectClass::PrivateUse, scheme, host: Some(host), port, path })
+        if host.is_none() && !path.starts_with('/') {
+            return Err(RedirectUriError::Path);
+        }
+        path::check(path, survey)?;
+        Ok(Self { raw, class: RedirectClass::PrivateUse, scheme, host, port, path })
     }
 
     /// The string that was read, unchanged.
@@ -198,6 +212,11 @@ impl<'a> RedirectUri<'a> {
         self.path
     }
 
+    /// Whether it is `https` to a name that can be a public one.
+    pub(crate) fn leads_to_public_host(&self) -> bool {
+        self.class == RedirectClass::Https && self.host.is_some_and(host::has_public_suffix)
+    }
+
     /// Whether this redirect URI from an authorization request is the `registered` one: the same string, or for
     /// loopback hosts the same string but for the port.
     fn is_registered_as(&self, registered: &RedirectUri<'_>) -> bool {
@@ -228,38 +247,99 @@ pub fn matches(registered: &str, requested: &str) -> bool {
     }
 }
 
-/// RFC 3986 section 2 without the asterisk and the number sign, which have their own errors.
-fn check_characters(raw: &str) -> Result<(), RedirectUriError> {
-    let allowed = |byte: u8| ALLOWED.get(usize::from(byte)).copied().unwrap_or(false);
-    match raw.bytes().find(|byte| !allowed(*byte)) {
-        None => Ok(()),
-        Some(b'#') => Err(RedirectUriError::Fragment),
-        Some(b'*') => Err(RedirectUriError::Wildcard),
-        Some(_) => Err(RedirectUriError::Character),
+/// What one pass over a string finds out, so that most strings need no second one.
+#[derive(Clone, Copy)]
+struct Survey {
+    kinds: u8,
+    /// Somewhere a dot follows a slash.
+    dotted: bool,
+}
+
+/// Not in RFC 3986 section 2, or one of the asterisk and the number sign, which have their own errors.
+const OUTSIDE: u8 = 1;
+const PERCENT: u8 = 2;
+const BRACKET: u8 = 4;
+const AT: u8 = 8;
+const QUOTE: u8 = 16;
+
+/// The kind of each byte.
+static KINDS: [u8; 256] = {
+    const fn kind(byte: u8) -> u8 {
+        match byte {
+            b'%' => PERCENT,
+            b'[' | b']' => BRACKET,
+            b'@' => AT,
+            b'\'' => QUOTE,
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b':'
+            | b'/'
+            | b'?'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'('
+            | b')'
+            | b'+'
+            | b','
+            | b';'
+            | b'=' => 0,
+            _ => OUTSIDE,
+        }
+    }
+    let mut kinds = [OUTSIDE; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        #[expect(clippy::indexing_slicing, reason = "a byte is less than 256, and this runs when it is compiled")]
+        let slot = &mut kinds[byte as usize];
+        *slot = kind(byte);
+        byte += 1;
+    }
+    kinds
+};
+
+impl Survey {
+    fn of(raw: &str) -> Self {
+        let (mut kinds, mut dotted, mut last) = (0, false, 0);
+        for byte in raw.bytes() {
+            kinds |= KINDS.get(usize::from(byte)).copied().unwrap_or(OUTSIDE);
+            dotted |= last == b'/' && byte == b'.';
+            last = byte;
+        }
+        Self { kinds, dotted }
+    }
+
+    const fn has(self, kind: u8) -> bool {
+        self.kinds & kind != 0
+    }
+
+    /// Refuses characters that are not allowed anywhere.
+    fn check(self, raw: &str) -> Result<(), RedirectUriError> {
+        if !self.has(OUTSIDE) {
+            return Ok(());
+        }
+        let outside = |byte: &u8| KINDS.get(usize::from(*byte)).is_none_or(|kind| kind & OUTSIDE != 0);
+        match raw.bytes().find(outside) {
+            Some(b'#') => Err(RedirectUriError::Fragment),
+            Some(b'*') => Err(RedirectUriError::Wildcard),
+            _ => Err(RedirectUriError::Character),
+        }
     }
 }
 
-static ALLOWED: [bool; 256] = {
-    let mut allowed = [false; 256];
-    let mut rest: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/?[]@!$&'()+,;=%";
-    while let [byte, tail @ ..] = rest {
-        #[expect(clippy::indexing_slicing, reason = "a byte is less than 256, and this runs when it is compiled")]
-        let slot = &mut allowed[*byte as usize];
-        *slot = true;
-        rest = tail;
-    }
-    allowed
-};
-
 /// Splits what follows `//` into authority, path and query.
 fn split_authority(rest: &str) -> (&str, &str, Option<&str>) {
-    let (before_query, query) = match text::split_at_byte(rest, b'?') {
-        Some((before, query)) => (before, Some(query)),
-        None => (rest, None),
-    };
-    let slash = before_query.bytes().position(|byte| byte == b'/').unwrap_or(before_query.len());
-    let (authority, path) = before_query.split_at(slash);
-    (authority, path, query)
+    let end = rest.bytes().position(|byte| byte == b'/' || byte == b'?').unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    match text::split_at_byte(rest, b'?') {
+        Some((path, query)) => (authority, path, Some(query)),
+        None => (authority, rest, None),
+    }
 }
 
 #[cfg(test)]

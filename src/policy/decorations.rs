@@ -1,7 +1,7 @@
 //! The links that a consent page shows.
 
 use super::{Policy, Submission, describe_as_debug};
-use crate::redirect_uri::{RedirectClass, RedirectUri, is_executable_scheme, is_public_dns_name};
+use crate::redirect_uri::{RedirectUri, is_executable_scheme};
 use crate::registration::Value;
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -64,9 +64,7 @@ impl Policy for Decorations {
 }
 
 fn is_link_to_public_host(link: &str) -> bool {
-    RedirectUri::parse(link).is_ok_and(|link| {
-        link.class() == RedirectClass::Https && link.port().is_none() && link.host().is_some_and(is_public_dns_name)
-    })
+    RedirectUri::parse(link).is_ok_and(|link| link.leads_to_public_host() && link.port().is_none())
 }
 
 /// Reads the scheme as a browser does: control characters and spaces before it or in it don't count.

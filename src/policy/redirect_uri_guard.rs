@@ -171,9 +171,7 @@ impl RedirectUriGuard {
 
     fn allows_https(&self, uri: &RedirectUri<'_>) -> bool {
         match &self.https {
-            Https::AnyPublicHost => {
-                self.ports.contains(&uri.port().unwrap_or(443)) && uri.host().is_some_and(is_public_dns_name)
-            }
+            Https::AnyPublicHost => self.ports.contains(&uri.port().unwrap_or(443)) && uri.leads_to_public_host(),
             Https::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(uri)),
         }
     }

@@ -1,6 +1,6 @@
 //! Hosts and ports, in the one form that every URL reader gives back unchanged.
 
-use super::RedirectUriError;
+use super::{AT, BRACKET, PERCENT, RedirectUriError, Survey};
 
 /// Top-level names that never lead to a public host: RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476 and the names
 /// that ICANN keeps out of the root for private networks.
@@ -21,26 +21,27 @@ const SPECIAL_USE: [&str; 13] = [
 ];
 
 /// Splits an authority into host and port. There must be no user information: `https://good@evil/` leads to `evil`.
-pub(super) fn split(authority: &str) -> Result<(&str, Option<u16>), RedirectUriError> {
-    let (host, port) = split_opaque(authority)?;
+pub(super) fn split(authority: &str, survey: Survey) -> Result<(&str, Option<u16>), RedirectUriError> {
+    let (host, port) = split_opaque(authority, survey)?;
     if host.is_empty() { Err(RedirectUriError::Host) } else { Ok((host, port)) }
 }
 
 /// The same for a private-use scheme, whose host is whatever the application likes, even nothing.
-pub(super) fn split_opaque(authority: &str) -> Result<(&str, Option<u16>), RedirectUriError> {
-    let bytes = authority.as_bytes();
-    if bytes.contains(&b'@') {
+pub(super) fn split_opaque(authority: &str, survey: Survey) -> Result<(&str, Option<u16>), RedirectUriError> {
+    if survey.has(AT) && authority.contains('@') {
         return Err(RedirectUriError::UserInfo);
     }
-    if bytes.contains(&b'%') {
+    if survey.has(PERCENT) && authority.contains('%') {
         // Some readers decode a host, some do not.
         return Err(RedirectUriError::Host);
     }
-    let (host, port) = match bytes.iter().rposition(|byte| *byte == b']') {
-        Some(end) => authority.split_at(end + 1),
-        None => authority.split_at(bytes.iter().position(|byte| *byte == b':').unwrap_or(authority.len())),
+    let bracket = if survey.has(BRACKET) { authority.rfind(']') } else { None };
+    let end = match bracket {
+        Some(end) => end + 1,
+        None => authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len()),
     };
-    if host.bytes().any(|byte| matches!(byte, b'[' | b']')) && !is_canonical_ipv6(host) {
+    let (host, port) = authority.split_at(end);
+    if survey.has(BRACKET) && host.contains(['[', ']']) && !is_canonical_ipv6(host) {
         return Err(RedirectUriError::Host);
     }
     let port = match port.strip_prefix(':') {
@@ -70,20 +71,27 @@ fn is_canonical_ipv6(bracketed: &str) -> bool {
 /// Whether `host` is a DNS name, lower case, in the form that the WHATWG host parser gives back unchanged, and not an
 /// IPv4 address in any spelling.
 pub(super) fn is_canonical_dns_name(host: &str) -> bool {
-    let mut labels = host.as_bytes().split(|byte| *byte == b'.');
-    if host.is_empty() || host.len() > 253 || !labels.clone().all(is_label) {
+    if host.is_empty() || host.len() > 253 {
         return false;
     }
-    // The WHATWG parser reads a name whose last label is a number as an IPv4 address: 2130706433, 127.0x1.
-    let last = labels.clone().next_back().unwrap_or_default();
-    let hexadecimal = last.strip_prefix(b"0x");
-    if last.iter().all(u8::is_ascii_digit) || hexadecimal.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    {
-        return false;
+    let (mut any_a_label, mut last_is_number) = (false, false);
+    for label in host.as_bytes().split(|byte| *byte == b'.') {
+        if !is_label(label) {
+            return false;
+        }
+        any_a_label |= label.starts_with(b"xn--");
+        last_is_number = is_number(label);
     }
     // Whether an A-label is valid takes the Unicode tables of the URL crate to say.
-    !labels.any(|label| label.starts_with(b"xn--"))
-        || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
+    !last_is_number && (!any_a_label || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host))
+}
+
+/// The WHATWG parser reads a name whose last label is a number as an IPv4 address: 2130706433, 127.0x1.
+fn is_number(label: &[u8]) -> bool {
+    match label.strip_prefix(b"0x") {
+        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
+        None => label.first().is_some_and(u8::is_ascii_digit) && label.iter().all(u8::is_ascii_digit),
+    }
 }
 
 /// Letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore that DNS allows.
@@ -94,8 +102,14 @@ fn is_label(label: &[u8]) -> bool {
         && label.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
 
-/// Whether a canonical DNS name can be a public one: two labels at least and no special-use suffix.
+/// Whether `host` is a canonical DNS name that can be a public one.
 pub(crate) fn is_public_dns_name(host: &str) -> bool {
-    is_canonical_dns_name(host)
-        && host.rsplit_once('.').is_some_and(|(_, top_level)| SPECIAL_USE.binary_search(&top_level).is_err())
+    is_canonical_dns_name(host) && has_public_suffix(host)
+}
+
+/// Whether a canonical DNS name can be a public one: two labels at least and no special-use suffix.
+pub(super) fn has_public_suffix(host: &str) -> bool {
+    let dot = host.bytes().rposition(|byte| byte == b'.');
+    let top_level = dot.and_then(|dot| host.get(dot + 1..));
+    top_level.is_some_and(|top_level| SPECIAL_USE.binary_search(&top_level).is_err())
 }

@@ -1,19 +1,17 @@
 //! Paths on which every reader agrees.
 
-use super::RedirectUriError;
+use super::{BRACKET, PERCENT, RedirectUriError, Survey};
 
 /// Refuses dot segments, and the escapes behind which readers find different paths: browsers collapse `/a/%2e%2e/b`,
 /// proxies decode `%2f`, servlet containers drop `;…`, and string comparison does none of that.
-pub(super) fn check(path: &str) -> Result<(), RedirectUriError> {
-    let bytes = path.as_bytes();
-    let bracket = bytes.iter().fold(false, |found, byte| found | matches!(byte, b'[' | b']'));
-    let next = bytes.get(1..).unwrap_or_default();
-    let dotted = bytes.iter().zip(next).fold(false, |found, pair| found | matches!(pair, (b'/', b'.')));
-    if bracket || (dotted && path.split('/').any(is_dot_segment)) {
+pub(super) fn check(path: &str, survey: Survey) -> Result<(), RedirectUriError> {
+    if survey.has(BRACKET) && path.contains(['[', ']']) {
         return Err(RedirectUriError::Path);
     }
-    let escaped = bytes.contains(&b'%');
-    if !escaped {
+    if survey.dotted && path.split('/').any(is_dot_segment) {
+        return Err(RedirectUriError::Path);
+    }
+    if !survey.has(PERCENT) || !path.contains('%') {
         return Ok(());
     }
     let decoded = decode(path).ok_or(RedirectUriError::Path)?;
