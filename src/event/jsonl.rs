@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::chain::ChainKey;
 use super::{Event, Outcome, Sink, to_line};
@@ -15,7 +16,7 @@ mod log_file;
 
 use log_file::LogFile;
 
-/// Writes each event as a line of JSON to a file, on a thread of its own.
+/// Writes each event as a line of JSON to a file, on a thread of its own, some milliseconds later.
 ///
 /// - The file is appended to. At [`with_max_bytes`](JsonLinesBuilder::with_max_bytes) it is renamed to `NAME.1`, an older `NAME.1`
 ///   to `NAME.2`, and so on; the oldest beyond [`with_max_files`](JsonLinesBuilder::with_max_files) is deleted.
@@ -225,8 +226,15 @@ impl fmt::Debug for JsonLines {
     }
 }
 
+/// How long the writer lets events gather.
+const GATHER: Duration = Duration::from_millis(2);
+
 fn write_all(mut file: LogFile, receiver: &Receiver<Message>, state: &State) {
     while let Ok(message) = receiver.recv() {
+        if let Message::Line(_) = message {
+            // Whoever sends next need not wake this thread again, which costs more than the event itself.
+            std::thread::sleep(GATHER);
+        }
         let mut next = Some(message);
         while let Some(message) = next {
             match message {
