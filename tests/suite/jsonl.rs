@@ -152,6 +152,7 @@ async fn a_chain_is_not_started_in_the_middle_of_a_file() {
 }
 
 /// `/dev/full` takes nothing: every write fails, as on a disk without room.
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_a_full_disk_loses_is_counted_or_refused() {
     let counting = JsonLines::new("/dev/full").open().unwrap();
