@@ -68,14 +68,12 @@ impl Policy for Scope {
             }
             return Ok(());
         };
-        // One pass; before the first token as after a space.
-        let (mut well_formed, mut spaced, mut last) = (true, false, b' ');
-        for byte in scope.bytes() {
-            well_formed &= byte == b' ' || is_token_byte(byte);
-            spaced |= byte == b' ' && last == b' ';
-            last = byte;
-        }
-        spaced |= last == b' ';
+        // Both loops look at every byte, in a form that vectorises.
+        let bytes = scope.as_bytes();
+        let next = bytes.get(1..).unwrap_or_default();
+        let well_formed = bytes.iter().fold(0, |found, byte| found | u8::from(!is_space_or_token_byte(*byte))) == 0;
+        let double = bytes.iter().zip(next).fold(0, |found, pair| found | u8::from(pair == (&b' ', &b' '))) != 0;
+        let spaced = double || bytes.starts_with(b" ") || bytes.ends_with(b" ");
         if !well_formed {
             return refuse(submission, "is not a list of scope tokens");
         }
@@ -97,13 +95,13 @@ impl Policy for Scope {
     }
 }
 
-/// RFC 6749 section 3.3: `1*( %x21 / %x23-5B / %x5D-7E )`.
 fn is_token(token: &str) -> bool {
-    !token.is_empty() && token.bytes().all(is_token_byte)
+    !token.is_empty() && token.bytes().all(|byte| byte != b' ' && is_space_or_token_byte(byte))
 }
 
-fn is_token_byte(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
+/// RFC 6749 section 3.3: `1*( %x21 / %x23-5B / %x5D-7E )`, and the space between tokens.
+fn is_space_or_token_byte(byte: u8) -> bool {
+    (0x20..=0x7E).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
 fn tokens<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Result<BTreeSet<String>, ConfigError> {
