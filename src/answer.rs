@@ -29,7 +29,7 @@ use tower_service::Service;
 use crate::body::{self, ANSWER_LIMITS, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::event::RegisteredClient;
 use crate::policy::{Operation, Review, Submission};
-use crate::registration::Registration;
+use crate::registration::{Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Checks the handler's answers. See the [module docs](self).
@@ -224,16 +224,13 @@ fn normalise(answer: &mut Registration, registered: &Registration) -> bool {
     if empty {
         answer.retain(|_, value| !is_dropped(value));
     }
-    let incomplete = registered.iter().any(|(name, _)| !answer.contains(name));
-    if incomplete {
-        answer.complete_from(registered);
-    }
+    let incomplete = answer.complete_from(registered);
     let expires = answer.contains("client_secret")
         && answer.insert_default_value("client_secret_expires_at", &serde_json::Value::from(0));
     empty || incomplete || expires
 }
 
 /// An empty array stays: `response_types` may be one.
-fn is_dropped(value: &crate::registration::Value<'_>) -> bool {
-    matches!(value, crate::registration::Value::Null | crate::registration::Value::String(""))
+fn is_dropped(value: &Value<'_>) -> bool {
+    matches!(value, Value::Null | Value::String(""))
 }

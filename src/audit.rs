@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use sha2::Sha256;
 use tower_layer::Layer;
@@ -127,7 +127,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if let Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS = *request.method() {
+        if body::registers_nothing(request.method()) {
             let answer = self.inner.call(request);
             return ResponseFuture::new(async move { Ok(answer.await?.map(ResponseBody::inner)) });
         }

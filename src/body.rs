@@ -12,3 +12,9 @@ pub(crate) use refusal::{forbid_storing, refuse};
 pub use request::{BodyError, RegistrationBody};
 pub use response::ResponseBody;
 pub(crate) use response::{ANSWER_LIMITS, ReadAnswer, is_json_answer, read_answer};
+
+/// Methods that neither create nor change a client (`DELETE` ends one): there is nothing to review or to record.
+pub(crate) fn registers_nothing(method: &http::Method) -> bool {
+    use http::Method;
+    matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS)
+}

@@ -186,10 +186,10 @@ enum Passage {
 }
 
 /// How far a request got on the way to a document.
-enum Intake<B> {
+enum Intake {
     Parsed(Parts, Registration, Option<Bytes>),
     /// No registration, and why; with the request as it came.
-    Unusable(Rejection, Request<B>),
+    Unusable(Rejection, Request<RegistrationBody>),
 }
 
 impl<P: Policy> Config<P> {
@@ -198,18 +198,14 @@ impl<P: Policy> Config<P> {
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let operation = match *request.method() {
-            Method::POST => Operation::Create,
-            Method::PUT => Operation::Update,
-            Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS => {
-                return Passage::Unreviewed(request.map(pass));
-            }
-            _ => {
-                let rejection = Rejection::new(ErrorCode::MethodNotAllowed, "method", "this method does not register");
-                return self.unusable(Review::of(Operation::Create), rejection, request.map(pass));
-            }
-        };
-        let review = Review::of(operation);
+        let review = Review::of(Operation::of(request.method()));
+        if body::registers_nothing(request.method()) {
+            return Passage::Unreviewed(request.map(pass));
+        }
+        if !matches!(*request.method(), Method::POST | Method::PUT) {
+            let rejection = Rejection::new(ErrorCode::MethodNotAllowed, "method", "this method does not register");
+            return self.unusable(review, rejection, request.map(pass));
+        }
         match self.intake(request).await {
             Intake::Parsed(parts, registration, source) => self.judge(parts, registration, source, review),
             Intake::Unusable(rejection, request) => self.unusable(review, rejection, request),
@@ -217,24 +213,21 @@ impl<P: Policy> Config<P> {
     }
 
     /// Takes the document over from a guard further out, or reads and parses it.
-    async fn intake<B>(&self, request: Request<B>) -> Intake<RegistrationBody>
+    async fn intake<B>(&self, request: Request<B>) -> Intake
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let body = match RegistrationBody::downcast(body) {
-            Ok(checked) => match checked.into_registration() {
-                Ok(registration) => return Intake::Parsed(parts, registration, None),
-                // Passed by a guard that only observes: read it like any other.
-                Err(passed) => return self.read(parts, passed).await,
-            },
-            Err(body) => body,
-        };
-        self.read(parts, body).await
+        match RegistrationBody::downcast(body).map(RegistrationBody::into_registration) {
+            Ok(Ok(registration)) => Intake::Parsed(parts, registration, None),
+            // Passed by a guard that only observes: read it like any other.
+            Ok(Err(passed)) => self.read(parts, passed).await,
+            Err(body) => self.read(parts, body).await,
+        }
     }
 
-    async fn read<B>(&self, parts: Parts, body: B) -> Intake<RegistrationBody>
+    async fn read<B>(&self, parts: Parts, body: B) -> Intake
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -286,11 +279,11 @@ impl<P: Policy> Config<P> {
     /// Reviews a copy, and forwards what came.
     fn observe(&self, parts: Parts, registration: Registration, source: Option<Bytes>, mut review: Review) -> Passage {
         let mut copy = registration.clone();
-        review.observe(true);
-        if let Err(rejection) = self.policy.review(&mut Submission::new(&mut copy, &mut review)) {
-            review.refused(&rejection);
-        }
-        review.observe(false);
+        review.observe(|review| {
+            if let Err(rejection) = self.policy.review(&mut Submission::new(&mut copy, review)) {
+                review.refused(&rejection);
+            }
+        });
         let body = match source {
             Some(bytes) => RegistrationBody::passed_after([bytes].into(), None::<RegistrationBody>),
             None => RegistrationBody::checked(registration),
@@ -304,9 +297,7 @@ impl<P: Policy> Config<P> {
             review.refused(&rejection);
             return Passage::Refused(rejection, review);
         }
-        review.observe(true);
-        review.refused(&rejection);
-        review.observe(false);
+        review.observe(|review| review.refused(&rejection));
         Passage::Reviewed(request, review)
     }
 }

@@ -328,9 +328,7 @@ impl Refusal {
     /// The review of a request that passed all the same.
     fn observed(&self, operation: Operation) -> Review {
         let mut review = Review::of(operation);
-        review.observe(true);
-        review.refused(&self.rejection());
-        review.observe(false);
+        review.observe(|review| review.refused(&self.rejection()));
         review
     }
 }

@@ -227,26 +227,11 @@ impl Registration {
     /// A member that is absent or no string stays as it is.
     pub fn narrow_tokens(&mut self, name: &str, mut keep: impl FnMut(&str) -> bool) -> usize {
         let Some(list) = self.string(name) else { return 0 };
-        let mut removed = 0;
-        let mut narrowed = String::new();
-        for (index, token) in list.split(' ').enumerate() {
-            if keep(token) {
-                if removed > 0 && !narrowed.is_empty() {
-                    narrowed.push(' ');
-                }
-                if removed > 0 {
-                    narrowed.push_str(token);
-                }
-                continue;
-            }
-            if removed == 0 {
-                // The first to go: all before it stay.
-                narrowed = list.split(' ').take(index).collect::<Vec<_>>().join(" ");
-            }
-            removed += 1;
-        }
+        let kept: Vec<&str> = list.split(' ').filter(|token| keep(token)).collect();
+        let removed = list.split(' ').count() - kept.len();
         if removed > 0 {
-            self.put(name, Slot::String(Text::Owned(narrowed.into())));
+            let narrowed = kept.join(" ").into();
+            self.put(name, Slot::String(Text::Owned(narrowed)));
         }
         removed
     }
@@ -280,15 +265,17 @@ impl Registration {
         })
     }
 
-    /// Gives this document every member of `other` that it lacks.
-    pub(crate) fn complete_from(&mut self, other: &Self) {
+    /// Gives this document every member of `other` that it lacks; says whether it lacked any.
+    pub(crate) fn complete_from(&mut self, other: &Self) -> bool {
+        let mut lacked = false;
         for member in &other.members {
             let name = other.text(&member.name);
             if !self.contains(name) {
                 let owned = Text::Owned(name.into());
-                self.insert_absent(owned, |registration| registration.adopt(other, &member.slot));
+                lacked |= self.insert_absent(owned, |registration| registration.adopt(other, &member.slot));
             }
         }
+        lacked
     }
 
     /// The registration as compact JSON with every object's members sorted by the bytes of their unescaped UTF-8

@@ -22,12 +22,11 @@ impl<P> ReportOnly<P> {
 impl<P: Policy> Policy for ReportOnly<P> {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         let mut copy = submission.registration.clone();
-        let outer = submission.review.observe(true);
-        let verdict = self.policy.review(&mut Submission::new(&mut copy, submission.review));
-        if let Err(rejection) = verdict {
-            submission.review.refused(&rejection);
-        }
-        submission.review.observe(outer);
+        submission.review.observe(|review| {
+            if let Err(rejection) = self.policy.review(&mut Submission::new(&mut copy, review)) {
+                review.refused(&rejection);
+            }
+        });
         Ok(())
     }
 

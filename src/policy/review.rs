@@ -202,9 +202,12 @@ impl Review {
         });
     }
 
-    /// Notes findings as "would have" from here on; gives what was in force before.
-    pub(crate) fn observe(&mut self, observing: bool) -> bool {
-        std::mem::replace(&mut self.observing, observing)
+    /// Notes whatever `look` finds as "would have".
+    pub(crate) fn observe<T>(&mut self, look: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.observing, true);
+        let found = look(self);
+        self.observing = outer;
+        found
     }
 
     pub(crate) fn set_bytes(&mut self, before: Bytes, after: Bytes) {

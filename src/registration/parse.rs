@@ -257,9 +257,6 @@ impl Scanner<'_> {
         }
         let content = start..self.at;
         self.at += 1;
-        if !escaped && content.len() <= self.limits.string {
-            return Ok(Text::Source(offset(content.start)..offset(content.end)));
-        }
         let text = if escaped {
             // Decodes the escapes and refuses those that are none, lone surrogates among them.
             let quoted = self.source.get(start - 1..self.at).unwrap_or_default();
@@ -268,11 +265,8 @@ impl Scanner<'_> {
         } else {
             Text::Source(offset(content.start)..offset(content.end))
         };
-        if text.in_source(self.source).len() > self.limits.string {
-            Err(ParseErrorKind::StringTooLong)
-        } else {
-            Ok(text)
-        }
+        let length = text.bytes_in(self.source).len();
+        if length > self.limits.string { Err(ParseErrorKind::StringTooLong) } else { Ok(text) }
     }
 
     fn literal(&mut self, word: &str) -> Scan<()> {
