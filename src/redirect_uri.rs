@@ -4,8 +4,8 @@
 //! follow them as WHATWG URLs, and libraries in between read them as RFC 3986 URIs. Where those readings differ, an
 //! attacker finds room: a backslash, a tab, `http://2130706433/`, `https://good@evil/`. So a string is a
 //! [`RedirectUri`] only if all of them agree on it, which is to say that its WHATWG serialisation is the string itself
-//! (but for an empty path, which that serialisation spells `/`), and it is **never rewritten**: judged and forwarded
-//! are the same bytes.
+//! (but for an empty path, which that serialisation spells `/`, and a default port, which it drops), and it is **never
+//! rewritten**: judged and forwarded are the same bytes.
 //!
 //! ```
 //! use tower_dcr::redirect_uri::{RedirectClass, RedirectUri, RedirectUriError, matches};
@@ -70,7 +70,7 @@ pub enum RedirectUriError {
     Host,
     /// A dot segment, or an escape that hides one, or a malformed or non-UTF-8 escape, or an escaped slash or control.
     Path,
-    /// The port is empty, zero, out of range, has a leading zero, or repeats the scheme's default.
+    /// The port is empty, zero, out of range, or has a leading zero.
     Port,
     /// Not an absolute URI with a lower-case scheme.
     Scheme,
@@ -133,7 +133,7 @@ impl<'a> RedirectUri<'a> {
 
     fn parse_web(raw: &'a str, scheme: &'static str, rest: &'a str, survey: Survey) -> Result<Self, RedirectUriError> {
         let rest = rest.strip_prefix("//").ok_or(RedirectUriError::Host)?;
-        let (authority, path, query) = split_authority(rest);
+        let (authority, path, query) = split_authority(rest, survey);
         if survey.has(QUOTE) && query.is_some_and(|query| query.contains('\'')) {
             // A WHATWG serialiser writes %27 there: not the same string any more.
             return Err(RedirectUriError::Character);
@@ -146,11 +146,6 @@ impl<'a> RedirectUri<'a> {
             ("https", _) => RedirectClass::Https,
             _ => RedirectClass::PlainHttp,
         };
-        let default = if scheme == "https" { 443 } else { 80 };
-        if port == Some(default) {
-            // WHATWG drops it, so two spellings would mean one place.
-            return Err(RedirectUriError::Port);
-        }
         Ok(Self { raw, class, scheme, host: Some(host), port, path })
     }
 
@@ -163,7 +158,7 @@ impl<'a> RedirectUri<'a> {
     ) -> Result<Self, RedirectUriError> {
         let (host, port, path) = match rest.strip_prefix("//") {
             Some(hierarchical) => {
-                let (authority, path, _) = split_authority(hierarchical);
+                let (authority, path, _) = split_authority(hierarchical, survey);
                 let (host, port) = host::split_opaque(authority, survey)?;
                 (Some(host), port, path)
             }
@@ -206,6 +201,11 @@ impl<'a> RedirectUri<'a> {
         self.port
     }
 
+    /// The port, if it is not the one that the scheme means without saying: 443 of `https`, 80 of `http`.
+    pub(crate) fn unusual_port(&self) -> Option<u16> {
+        self.port.filter(|port| default_port(self.scheme) != Some(*port))
+    }
+
     /// The path as written, without the query; may be empty.
     #[must_use]
     pub const fn path(&self) -> &'a str {
@@ -234,6 +234,15 @@ impl<'a> RedirectUri<'a> {
     }
 }
 
+/// The port that a scheme means without saying.
+pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "https" => Some(443),
+        "http" => Some(80),
+        _ => None,
+    }
+}
+
 /// Whether the `redirect_uri` of an authorization request is the `registered` one.
 ///
 /// Simple string comparison (RFC 9700 section 4.1.3), with the one exception of RFC 8252 section 7.3: for `http` to
@@ -251,8 +260,6 @@ pub fn matches(registered: &str, requested: &str) -> bool {
 #[derive(Clone, Copy)]
 struct Survey {
     kinds: u8,
-    /// Somewhere a dot follows a slash.
-    dotted: bool,
 }
 
 /// Not in RFC 3986 section 2, or one of the asterisk and the number sign, which have their own errors.
@@ -261,37 +268,10 @@ const PERCENT: u8 = 2;
 const BRACKET: u8 = 4;
 const AT: u8 = 8;
 const QUOTE: u8 = 16;
+const QUESTION: u8 = 32;
 
 /// The kind of each byte.
 static KINDS: [u8; 256] = {
-    const fn kind(byte: u8) -> u8 {
-        match byte {
-            b'%' => PERCENT,
-            b'[' | b']' => BRACKET,
-            b'@' => AT,
-            b'\'' => QUOTE,
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b'~'
-            | b':'
-            | b'/'
-            | b'?'
-            | b'!'
-            | b'$'
-            | b'&'
-            | b'('
-            | b')'
-            | b'+'
-            | b','
-            | b';'
-            | b'=' => 0,
-            _ => OUTSIDE,
-        }
-    }
     let mut kinds = [OUTSIDE; 256];
     let mut byte = 0_u8;
     while byte < 128 {
@@ -303,15 +283,39 @@ static KINDS: [u8; 256] = {
     kinds
 };
 
+const fn kind(byte: u8) -> u8 {
+    match byte {
+        b'%' => PERCENT,
+        b'[' | b']' => BRACKET,
+        b'@' => AT,
+        b'\'' => QUOTE,
+        b'?' => QUESTION,
+        b'a'..=b'z'
+        | b'A'..=b'Z'
+        | b'0'..=b'9'
+        | b'-'
+        | b'.'
+        | b'_'
+        | b'~'
+        | b':'
+        | b'/'
+        | b'!'
+        | b'$'
+        | b'&'
+        | b'('
+        | b')'
+        | b'+'
+        | b','
+        | b';'
+        | b'=' => 0,
+        _ => OUTSIDE,
+    }
+}
+
 impl Survey {
     fn of(raw: &str) -> Self {
-        let (mut kinds, mut dotted, mut last) = (0, false, 0);
-        for byte in raw.bytes() {
-            kinds |= KINDS.get(usize::from(byte)).copied().unwrap_or(OUTSIDE);
-            dotted |= last == b'/' && byte == b'.';
-            last = byte;
-        }
-        Self { kinds, dotted }
+        let kind = |byte| KINDS.get(usize::from(byte)).copied().unwrap_or(OUTSIDE);
+        Self { kinds: raw.bytes().fold(0, |kinds, byte| kinds | kind(byte)) }
     }
 
     const fn has(self, kind: u8) -> bool {
@@ -323,8 +327,7 @@ impl Survey {
         if !self.has(OUTSIDE) {
             return Ok(());
         }
-        let outside = |byte: &u8| KINDS.get(usize::from(*byte)).is_none_or(|kind| kind & OUTSIDE != 0);
-        match raw.bytes().find(outside) {
+        match raw.bytes().find(|byte| kind(*byte) == OUTSIDE) {
             Some(b'#') => Err(RedirectUriError::Fragment),
             Some(b'*') => Err(RedirectUriError::Wildcard),
             _ => Err(RedirectUriError::Character),
@@ -333,10 +336,11 @@ impl Survey {
 }
 
 /// Splits what follows `//` into authority, path and query.
-fn split_authority(rest: &str) -> (&str, &str, Option<&str>) {
-    let end = rest.bytes().position(|byte| byte == b'/' || byte == b'?').unwrap_or(rest.len());
+fn split_authority(rest: &str, survey: Survey) -> (&str, &str, Option<&str>) {
+    let end = memchr::memchr2(b'/', b'?', rest.as_bytes()).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    match text::split_at_byte(rest, b'?') {
+    let query = if survey.has(QUESTION) { text::split_at_byte(rest, b'?') } else { None };
+    match query {
         Some((path, query)) => (authority, path, Some(query)),
         None => (authority, rest, None),
     }

@@ -27,61 +27,38 @@
 //! ```
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
 mod canonical;
 mod digest;
+mod field;
 mod limits;
+mod member;
 mod parse;
 
+use member::{Form, Member, Slot, Text};
+
 pub use digest::Digest;
+pub(crate) use field::Field;
 pub use limits::Limits;
+pub(crate) use member::Kind;
 pub use parse::{ParseError, ParseErrorKind};
 
 /// A strictly parsed client registration (RFC 7591 section 2). See the [module docs](self) for what is refused.
 #[derive(Clone)]
 pub struct Registration {
-    /// What the client sent. Texts that need no unescaping point into it.
-    source: String,
+    /// What the client sent, and behind it every string that is not in there as it is: unescaped ones, and what rules
+    /// inserted.
+    text: String,
+    /// How much of the text was sent.
+    sent: usize,
+    /// Whether no string that was sent holds anything but printable ASCII.
+    plain: bool,
     /// Sorted by name, each name once.
     members: Vec<Member>,
     /// The elements of all string arrays, one run per array.
     elements: Vec<Text>,
-}
-
-#[derive(Clone)]
-struct Member {
-    /// The first eight bytes of the name, big-endian: most comparisons end here.
-    key: u64,
-    name: Text,
-    slot: Slot,
-}
-
-/// Where a member's value is kept.
-#[derive(Clone)]
-enum Slot {
-    Null,
-    Bool(bool),
-    /// The JSON text of the number.
-    Number(Text),
-    String(Text),
-    /// A run of [`Registration::elements`].
-    Strings(Range<u32>),
-    /// The JSON text of an array that holds something else than strings.
-    Array(Text),
-    /// The JSON text of an object.
-    Object(Text),
-}
-
-/// Unescaped text, or the JSON text of a value.
-#[derive(Clone)]
-enum Text {
-    /// Byte offsets into [`Registration::source`].
-    Source(Range<u32>),
-    Static(&'static str),
-    Owned(Box<str>),
 }
 
 /// A member's value, borrowed from a [`Registration`].
@@ -111,6 +88,13 @@ pub struct Strings<'a> {
     range: Range<usize>,
 }
 
+/// A member where it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    registration: &'a Registration,
+    member: &'a Member,
+}
+
 impl Registration {
     /// Parses a registration under the default [`Limits`].
     ///
@@ -133,30 +117,25 @@ impl Registration {
     /// The bytes that were parsed, as they came.
     #[must_use]
     pub fn source(&self) -> &str {
-        &self.source
+        self.text.get(..self.sent).unwrap_or_default()
     }
 
     /// The members in canonical order: by the bytes of their unescaped UTF-8 names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.members.iter().map(|member| (self.text(&member.name), self.value(&member.slot)))
+        self.members.iter().map(|member| (self.text(member.name), self.value(member.slot)))
     }
 
     /// The value of the member called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value<'_>> {
-        let member = self.members.get(self.find(name)?)?;
-        Some(self.value(&member.slot))
+        Some(self.value(self.find(name)?.slot))
     }
 
     /// The member called `name` and its language-tagged variants (`name#fr`, RFC 7591 section 2.2).
     pub fn variants(&self, name: &str) -> impl Iterator<Item = (&str, Value<'_>)> {
-        let members = self.members.get(self.place(name)..).unwrap_or_default();
-        members
-            .iter()
-            .map(|member| (self.text(&member.name), &member.slot))
-            .map_while(move |(full, slot)| full.strip_prefix(name).map(|rest| (full, rest, slot)))
-            .filter(|(_, rest, _)| rest.is_empty() || rest.starts_with('#'))
-            .map(|(full, _, slot)| (full, self.value(slot)))
+        let is_variant =
+            move |full: &str| full.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+        self.iter().filter(move |(full, _)| is_variant(full))
     }
 
     /// Whether there is a member called `name`, `null` included.
@@ -168,29 +147,23 @@ impl Registration {
     /// The value of the member called `name`, if it is a string.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<&str> {
-        match self.get(name)? {
-            Value::String(text) => Some(text),
-            _ => None,
-        }
+        self.string_in(self.find(name)?)
     }
 
     /// The elements of the member called `name`, if it is an array of strings.
     #[must_use]
     pub fn strings(&self, name: &str) -> Option<Strings<'_>> {
-        match self.get(name)? {
-            Value::Strings(strings) => Some(strings),
-            _ => None,
-        }
+        self.strings_in(self.find(name)?)
     }
 
     /// The redirect URIs, in the order sent; nothing if `redirect_uris` is absent or not an array of strings.
     pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
-        self.strings("redirect_uris").into_iter().flatten()
+        self.strings_at(Field::REDIRECT_URIS).into_iter().flatten()
     }
 
     /// Removes the member called `name`; says whether it was there.
     pub fn remove(&mut self, name: &str) -> bool {
-        let Some(position) = self.find(name) else { return false };
+        let Some(position) = self.position(name) else { return false };
         self.members.remove(position);
         true
     }
@@ -198,7 +171,7 @@ impl Registration {
     /// Keeps the members for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &Value<'_>) -> bool) {
         let mut members = std::mem::take(&mut self.members);
-        members.retain(|member| keep(self.text(&member.name), &self.value(&member.slot)));
+        members.retain(|member| keep(self.text(member.name), &self.value(member.slot)));
         self.members = members;
     }
 
@@ -206,19 +179,23 @@ impl Registration {
     ///
     /// A member that is absent or no array of strings stays as it is.
     pub fn narrow_strings(&mut self, name: &str, mut keep: impl FnMut(&str) -> bool) -> usize {
-        let Some(position) = self.find(name) else { return 0 };
-        let Some(Slot::Strings(range)) = self.members.get(position).map(|member| member.slot.clone()) else { return 0 };
+        let Some(position) = self.position(name) else { return 0 };
+        let Some(slot) = self.members.get(position).map(|member| member.slot) else { return 0 };
+        if slot.form != Form::Strings {
+            return 0;
+        }
+        let range = slot.place.range();
         let mut kept = range.start;
         for index in range.clone() {
-            if self.element(index as usize).is_some_and(&mut keep) {
-                self.elements.swap(kept as usize, index as usize);
+            if self.element(index).is_some_and(&mut keep) {
+                self.elements.swap(kept, index);
                 kept += 1;
             }
         }
-        if let Some(member) = self.members.get_mut(position) {
-            member.slot = Slot::Strings(range.start..kept);
+        if kept < range.end {
+            self.put(position, Slot::new(Form::Strings, Text::new(range.start, kept)));
         }
-        (range.end - kept) as usize
+        range.end - kept
     }
 
     /// Keeps the space-separated tokens of the string `name` (such as `scope`, RFC 6749 section 3.3) for which `keep`
@@ -226,19 +203,21 @@ impl Registration {
     ///
     /// A member that is absent or no string stays as it is.
     pub fn narrow_tokens(&mut self, name: &str, mut keep: impl FnMut(&str) -> bool) -> usize {
-        let Some(list) = self.string(name) else { return 0 };
+        let Some(position) = self.position(name) else { return 0 };
+        let Some(list) = self.members.get(position).and_then(|member| self.string_in(member)) else { return 0 };
         let kept: Vec<&str> = list.split(' ').filter(|token| keep(token)).collect();
         let removed = list.split(' ').count() - kept.len();
         if removed > 0 {
-            let narrowed = kept.join(" ").into();
-            self.put(name, Slot::String(Text::Owned(narrowed)));
+            let narrowed = kept.join(" ");
+            let text = self.append(&narrowed);
+            self.put(position, Slot::new(Form::String, text));
         }
         removed
     }
 
     /// Gives the member called `name` the string `value` if it is absent; says whether it was.
     pub fn insert_default(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> bool {
-        self.insert_absent(Text::Static(name), |_| Slot::String(Text::from(value.into())))
+        self.insert_absent(name, |registration| Slot::new(Form::String, registration.append(&value.into())))
     }
 
     /// Gives the member called `name` the array `values` if it is absent; says whether it was.
@@ -246,33 +225,37 @@ impl Registration {
     where
         V: Into<Cow<'static, str>>,
     {
-        self.insert_absent(Text::Static(name), |registration| {
+        self.insert_absent(name, |registration| {
             let start = registration.elements.len();
-            registration.elements.extend(values.into_iter().map(|value| Text::from(value.into())));
-            Slot::Strings(offset(start)..offset(registration.elements.len()))
+            for value in values {
+                let text = registration.append(&value.into());
+                registration.elements.push(text);
+            }
+            Slot::new(Form::Strings, Text::new(start, registration.elements.len()))
         })
     }
 
     /// Gives the member called `name` any JSON `value` if it is absent; says whether it was.
     pub fn insert_default_value(&mut self, name: &str, value: &serde_json::Value) -> bool {
-        self.insert_absent(Text::Owned(name.into()), |_| match value {
-            serde_json::Value::Null => Slot::Null,
-            serde_json::Value::Bool(value) => Slot::Bool(*value),
-            serde_json::Value::Number(number) => Slot::Number(Text::Owned(number.to_string().into())),
-            serde_json::Value::String(text) => Slot::String(Text::Owned(text.as_str().into())),
-            serde_json::Value::Array(_) => Slot::Array(Text::Owned(value.to_string().into())),
-            serde_json::Value::Object(_) => Slot::Object(Text::Owned(value.to_string().into())),
-        })
+        let (form, text) = match value {
+            serde_json::Value::Null => (Form::Null, String::new()),
+            serde_json::Value::Bool(false) => (Form::False, String::new()),
+            serde_json::Value::Bool(true) => (Form::True, String::new()),
+            serde_json::Value::Number(number) => (Form::Number, number.to_string()),
+            serde_json::Value::String(text) => (Form::String, text.clone()),
+            serde_json::Value::Array(_) => (Form::Array, value.to_string()),
+            serde_json::Value::Object(_) => (Form::Object, value.to_string()),
+        };
+        self.insert_absent(name, |registration| Slot::new(form, registration.append(&text)))
     }
 
     /// Gives this document every member of `other` that it lacks; says whether it lacked any.
     pub(crate) fn complete_from(&mut self, other: &Self) -> bool {
         let mut lacked = false;
         for member in &other.members {
-            let name = other.text(&member.name);
-            if !self.contains(name) {
-                let owned = Text::Owned(name.into());
-                lacked |= self.insert_absent(owned, |registration| registration.adopt(other, &member.slot));
+            if self.find_like(other, member).is_none() {
+                lacked |=
+                    self.insert_absent(other.text(member.name), |registration| registration.adopt(other, member.slot));
             }
         }
         lacked
@@ -293,75 +276,159 @@ impl Registration {
         Digest::of(&self.canonical_bytes())
     }
 
-    fn insert_absent(&mut self, name: Text, slot: impl FnOnce(&mut Self) -> Slot) -> bool {
-        if self.contains(self.text(&name)) {
+    /// The value of a member that specifications define.
+    pub(crate) fn at(&self, field: Field) -> Option<Value<'_>> {
+        Some(self.value(self.find_field(field)?.slot))
+    }
+
+    /// The same, if it is a string.
+    pub(crate) fn string_at(&self, field: Field) -> Option<&str> {
+        self.string_in(self.find_field(field)?)
+    }
+
+    /// The same, if it is an array of strings.
+    pub(crate) fn strings_at(&self, field: Field) -> Option<Strings<'_>> {
+        self.strings_in(self.find_field(field)?)
+    }
+
+    /// The members in canonical order, with what is known of their names.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.members.iter().map(|member| Entry { registration: self, member })
+    }
+
+    /// Removes the members at these positions in canonical order, which are in order themselves.
+    pub(crate) fn remove_at(&mut self, positions: &[usize]) {
+        let (mut position, mut doomed) = (0, positions.iter().peekable());
+        self.members.retain(|_| {
+            position += 1;
+            doomed.next_if(|doomed| **doomed == position - 1).is_none()
+        });
+    }
+
+    /// Whether no string that was sent holds anything but printable ASCII, so that none needs to be searched for what
+    /// is not. What rules inserted is the operator's own.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    fn insert_absent(&mut self, name: &str, slot: impl FnOnce(&mut Self) -> Slot) -> bool {
+        if self.contains(name) {
             return false;
         }
-        let position = self.place(self.text(&name));
+        let key = member::key(name.as_bytes());
+        let position =
+            self.members.partition_point(|member| member.compare(key, name.as_bytes(), self.text.as_bytes()).is_lt());
+        let text = self.append(name);
         let slot = slot(self);
-        self.members.insert(position, Member::new(name, slot, &self.source));
+        self.members.insert(position, Member::new(text, name.as_bytes(), slot, Text::EMPTY));
         true
     }
 
     /// A copy of a value of `other` that stands by itself.
-    fn adopt(&mut self, other: &Self, slot: &Slot) -> Slot {
-        let own = |text: &Text| Text::Owned(other.text(text).into());
-        match slot {
-            Slot::Null => Slot::Null,
-            Slot::Bool(value) => Slot::Bool(*value),
-            Slot::Number(text) => Slot::Number(own(text)),
-            Slot::String(text) => Slot::String(own(text)),
-            Slot::Array(text) => Slot::Array(own(text)),
-            Slot::Object(text) => Slot::Object(own(text)),
-            Slot::Strings(range) => {
-                let start = self.elements.len();
-                let elements = other.elements.get(range.start as usize..range.end as usize).unwrap_or_default();
-                self.elements.extend(elements.iter().map(own));
-                Slot::Strings(offset(start)..offset(self.elements.len()))
-            }
+    fn adopt(&mut self, other: &Self, slot: Slot) -> Slot {
+        if slot.form != Form::Strings {
+            return Slot::new(slot.form, self.append(other.text(slot.place)));
+        }
+        let start = self.elements.len();
+        for index in slot.place.range() {
+            let text = self.append(other.element(index).unwrap_or_default());
+            self.elements.push(text);
+        }
+        Slot::new(Form::Strings, Text::new(start, self.elements.len()))
+    }
+
+    fn append(&mut self, text: &str) -> Text {
+        let start = self.text.len();
+        self.text.push_str(text);
+        Text::new(start, self.text.len())
+    }
+
+    fn put(&mut self, position: usize, slot: Slot) {
+        if let Some(member) = self.members.get_mut(position) {
+            member.put(slot);
         }
     }
 
-    fn put(&mut self, name: &str, slot: Slot) {
-        if let Some(position) = self.find(name)
-            && let Some(member) = self.members.get_mut(position)
-        {
-            member.slot = slot;
+    fn find(&self, name: &str) -> Option<&Member> {
+        self.members.get(self.position(name)?)
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        let key = member::key(name.as_bytes());
+        self.members.iter().position(|member| member.key == key && self.text(member.name) == name)
+    }
+
+    /// One after the other: there are few.
+    fn find_field(&self, field: Field) -> Option<&Member> {
+        let kind = Kind::known(field);
+        self.members.iter().find(|member| member.kind == kind)
+    }
+
+    /// The member with the name of one of `other`'s.
+    fn find_like(&self, other: &Self, member: &Member) -> Option<&Member> {
+        match member.kind.field() {
+            Some(field) => self.find_field(field),
+            None => self.find(other.text(member.name)),
         }
-    }
-
-    /// One after the other: there are few, and their keys differ.
-    fn find(&self, name: &str) -> Option<usize> {
-        let key = key(name);
-        self.members.iter().position(|member| member.key == key && self.text(&member.name) == name)
-    }
-
-    /// Where a member belongs, or is.
-    fn place(&self, name: &str) -> usize {
-        let key = key(name);
-        self.members.partition_point(|member| member.compare(key, name.as_bytes(), &self.source).is_lt())
     }
 
     fn element(&self, index: usize) -> Option<&str> {
-        self.elements.get(index).map(|text| self.text(text))
+        self.elements.get(index).map(|text| self.text(*text))
     }
 
-    fn text<'a>(&'a self, text: &'a Text) -> &'a str {
-        text.in_source(&self.source)
+    /// Every [`Text`] was made from a slice of this text, of which nothing is ever removed.
+    fn text(&self, text: Text) -> &str {
+        self.text.get(text.range()).unwrap_or_default()
     }
 
-    fn value<'a>(&'a self, slot: &'a Slot) -> Value<'a> {
-        match slot {
-            Slot::Null => Value::Null,
-            Slot::Bool(value) => Value::Bool(*value),
-            Slot::Number(text) => Value::Number(self.text(text)),
-            Slot::String(text) => Value::String(self.text(text)),
-            Slot::Strings(range) => {
-                Value::Strings(Strings { registration: self, range: range.start as usize..range.end as usize })
-            }
-            Slot::Array(text) => Value::Array(self.text(text)),
-            Slot::Object(text) => Value::Object(self.text(text)),
+    fn bytes(&self, text: Text) -> &[u8] {
+        text.of(self.text.as_bytes())
+    }
+
+    fn string_in(&self, member: &Member) -> Option<&str> {
+        (member.slot.form == Form::String).then(|| self.text(member.slot.place))
+    }
+
+    fn strings_in(&self, member: &Member) -> Option<Strings<'_>> {
+        (member.slot.form == Form::Strings).then(|| self.run(member.slot.place))
+    }
+
+    fn run(&self, place: Text) -> Strings<'_> {
+        Strings { registration: self, range: place.range() }
+    }
+
+    fn value(&self, slot: Slot) -> Value<'_> {
+        // Nearly all are one of these two, and a branch is foretold better than a jump through a table.
+        if slot.form == Form::String {
+            return Value::String(self.text(slot.place));
         }
+        if slot.form == Form::Strings {
+            return Value::Strings(self.run(slot.place));
+        }
+        match slot.form {
+            Form::Null => Value::Null,
+            Form::False => Value::Bool(false),
+            Form::True => Value::Bool(true),
+            Form::Number => Value::Number(self.text(slot.place)),
+            Form::String => Value::String(self.text(slot.place)),
+            Form::Strings => Value::Strings(self.run(slot.place)),
+            Form::Array => Value::Array(self.text(slot.place)),
+            Form::Object => Value::Object(self.text(slot.place)),
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn kind(self) -> Kind {
+        self.member.kind
+    }
+
+    pub(crate) fn name(self) -> &'a str {
+        self.registration.text(self.member.name)
+    }
+
+    pub(crate) fn value(self) -> Value<'a> {
+        self.registration.value(self.member.slot)
     }
 }
 
@@ -369,55 +436,6 @@ impl Registration {
 impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter().map(|(name, _)| name)).finish()
-    }
-}
-
-impl Member {
-    fn new(name: Text, slot: Slot, source: &str) -> Self {
-        Self { key: key(name.in_source(source)), name, slot }
-    }
-
-    /// Compares by name with one whose key is known.
-    fn compare(&self, key: u64, name: &[u8], source: &str) -> Ordering {
-        self.key.cmp(&key).then_with(|| self.name.bytes_in(source).cmp(name))
-    }
-}
-
-fn key(name: &str) -> u64 {
-    if let Some(first) = name.as_bytes().first_chunk::<8>() {
-        return u64::from_be_bytes(*first);
-    }
-    let mut first = [0; 8];
-    first.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    u64::from_be_bytes(first)
-}
-
-impl Text {
-    fn in_source<'a>(&'a self, source: &'a str) -> &'a str {
-        match self {
-            // The parser made the range from a slice of this very source, which is never changed.
-            Self::Source(range) => source.get(range.start as usize..range.end as usize).unwrap_or_default(),
-            Self::Static(text) => text,
-            Self::Owned(text) => text,
-        }
-    }
-
-    /// The same as bytes, which need no look at character boundaries.
-    fn bytes_in<'a>(&'a self, source: &'a str) -> &'a [u8] {
-        match self {
-            Self::Source(range) => source.as_bytes().get(range.start as usize..range.end as usize).unwrap_or_default(),
-            Self::Static(text) => text.as_bytes(),
-            Self::Owned(text) => text.as_bytes(),
-        }
-    }
-}
-
-impl From<Cow<'static, str>> for Text {
-    fn from(text: Cow<'static, str>) -> Self {
-        match text {
-            Cow::Borrowed(text) => Self::Static(text),
-            Cow::Owned(text) => Self::Owned(text.into()),
-        }
     }
 }
 
@@ -465,11 +483,6 @@ impl fmt::Debug for Strings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }
-}
-
-/// Offsets are kept in 32 bits: `Limits` allows no body of 4 GiB.
-fn offset(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

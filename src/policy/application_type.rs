@@ -2,6 +2,7 @@
 
 use super::{Policy, Submission, describe_as_debug};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Checks `application_type` (OpenID Connect Dynamic Client Registration section 2) and makes it agree with the
@@ -34,7 +35,7 @@ impl ApplicationType {
 impl Policy for ApplicationType {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("application-type");
-        match submission.registration().string(FIELD) {
+        match submission.registration().string_at(Field::APPLICATION_TYPE) {
             None | Some("native" | "web") => {}
             Some(_) if self.refuse_unknown => {
                 let detail = "is neither native nor web";
@@ -45,12 +46,14 @@ impl Policy for ApplicationType {
         if !self.infer {
             return Ok(());
         }
+        // Most that are not on the device show it in their first letters.
         let on_device = |uri: &str| {
-            RedirectUri::parse(uri)
-                .is_ok_and(|uri| matches!(uri.class(), RedirectClass::Loopback | RedirectClass::PrivateUse))
+            !uri.starts_with("https:")
+                && RedirectUri::parse(uri)
+                    .is_ok_and(|uri| matches!(uri.class(), RedirectClass::Loopback | RedirectClass::PrivateUse))
         };
         let uris = || submission.registration().redirect_uris();
-        let declared = submission.registration().string(FIELD);
+        let declared = submission.registration().string_at(Field::APPLICATION_TYPE);
         if declared == Some("web") && uris().any(on_device) {
             submission.substitute(FIELD, "native");
         } else if declared.is_none() && uris().next().is_some() && uris().all(on_device) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ConfigError, Policy, Submission, describe_as_debug};
 use crate::redirect_uri::RedirectUri;
+use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Settles `token_endpoint_auth_method` (RFC 7591 section 2) and writes it out.
@@ -82,7 +83,7 @@ impl Policy for AuthMethod {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("token-endpoint-auth-method");
         if let Some(method) = self.overridden(submission) {
-            if submission.registration().string(FIELD) != Some(&method) {
+            if submission.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) != Some(&method) {
                 submission.substitute(FIELD, method);
             }
             return Ok(());
@@ -90,7 +91,7 @@ impl Policy for AuthMethod {
         let refuse = |submission: &Submission<'_>| {
             Err(submission.reject(ErrorCode::InvalidClientMetadata, "is not offered by this server").with_field(FIELD))
         };
-        match (&self.mode, submission.registration().string(FIELD)) {
+        match (&self.mode, submission.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD)) {
             (Mode::Public { .. }, Some("none")) => {}
             (Mode::Public { .. }, None) => submission.insert_default(FIELD, "none"),
             (Mode::Public { substitute: true }, Some(method)) if SHARED_SECRET.contains(&method) => {

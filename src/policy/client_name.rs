@@ -1,9 +1,8 @@
 //! Names that can be shown.
 
 use super::{Policy, Submission};
-use crate::registration::Value;
+use crate::registration::{Field, Value};
 use crate::rejection::{ErrorCode, Rejection};
-use crate::text;
 
 /// Refuses a `client_name` (language-tagged ones too) that would not be shown as it reads: one with a line separator or
 /// a character that reorders the text around it (`Claude` spelled backwards after U+202E).
@@ -24,8 +23,13 @@ impl ClientName {
 impl Policy for ClientName {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("client-name");
-        let hidden = submission.registration().variants("client_name").any(|(_, value)| match value {
-            Value::String(text) => text::has_control(text) || (!text.is_ascii() && text.chars().any(is_unshowable)),
+        let document = submission.registration();
+        if document.is_plain() {
+            return Ok(());
+        }
+        let mut names = document.entries().filter(|member| member.kind().base() == Some(Field::CLIENT_NAME));
+        let hidden = names.any(|name| match name.value() {
+            Value::String(text) => text.chars().any(is_unshowable),
             _ => false,
         });
         if hidden {

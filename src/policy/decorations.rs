@@ -2,7 +2,7 @@
 
 use super::{Policy, Submission, describe_as_debug};
 use crate::redirect_uri::{RedirectUri, is_executable_scheme};
-use crate::registration::Value;
+use crate::registration::{Field, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Takes out `client_uri`, `logo_uri`, `tos_uri` and `policy_uri` (language-tagged ones too) that are not `https` to a
@@ -15,8 +15,6 @@ use crate::rejection::{ErrorCode, Rejection};
 pub struct Decorations {
     refuse: bool,
 }
-
-const FIELDS: [&str; 4] = ["client_uri", "logo_uri", "policy_uri", "tos_uri"];
 
 impl Decorations {
     /// Strips a link that is not acceptable.
@@ -33,27 +31,25 @@ impl Decorations {
 impl Policy for Decorations {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("decorations");
-        let mut strip: Vec<String> = Vec::new();
-        let links = FIELDS.iter().flat_map(|field| {
-            let variants = submission.registration().variants(field);
-            variants.map(move |(name, value)| (*field, name, value))
-        });
-        for (field, name, value) in links {
-            let Value::String(link) = value else { continue };
+        let mut strip = Vec::new();
+        for (position, member) in submission.registration().entries().enumerate() {
+            let Some(field) = member.kind().base().filter(|field| is_link(*field)) else { continue };
+            let Value::String(link) = member.value() else { continue };
             if is_link_to_public_host(link) {
                 continue;
             }
-            let refuse = |detail| Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field));
+            let refuse =
+                |detail| Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name()));
             if runs_code(link) {
                 return refuse("uses a scheme that is never allowed");
             }
             if self.refuse {
                 return refuse("is not an https link to a public host");
             }
-            strip.push(name.to_owned());
+            strip.push(position);
         }
-        for name in &strip {
-            submission.strip(name);
+        if !strip.is_empty() {
+            submission.strip_at(&strip);
         }
         Ok(())
     }
@@ -63,8 +59,12 @@ impl Policy for Decorations {
     }
 }
 
+fn is_link(field: Field) -> bool {
+    matches!(field, Field::CLIENT_URI | Field::LOGO_URI | Field::POLICY_URI | Field::TOS_URI)
+}
+
 fn is_link_to_public_host(link: &str) -> bool {
-    RedirectUri::parse(link).is_ok_and(|link| link.leads_to_public_host() && link.port().is_none())
+    RedirectUri::parse(link).is_ok_and(|link| link.leads_to_public_host() && link.unusual_port().is_none())
 }
 
 /// Reads the scheme as a browser does: control characters and spaces before it or in it don't count.

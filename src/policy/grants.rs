@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{ConfigError, Policy, Submission, describe_as_debug};
+use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Narrows `grant_types` and `response_types` to what the server offers, writes their defaults out, and refuses a pair
@@ -15,8 +16,9 @@ use crate::rejection::{ErrorCode, Rejection};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Grants {
-    types: BTreeSet<String>,
-    responses: BTreeSet<String>,
+    /// In order, each once, and so are the responses.
+    types: Vec<String>,
+    responses: Vec<String>,
     refuse_others: bool,
 }
 
@@ -25,11 +27,7 @@ const CODE: &str = "authorization_code";
 impl Grants {
     /// `authorization_code` and `refresh_token` with `code`: what MCP and OAuth 2.1 public clients use.
     pub fn authorization_code() -> Self {
-        Self {
-            types: [CODE, "refresh_token"].map(str::to_owned).into(),
-            responses: ["code".to_owned()].into(),
-            refuse_others: false,
-        }
+        Self { types: vec![CODE.into(), "refresh_token".into()], responses: vec!["code".into()], refuse_others: false }
     }
 
     /// The grant types and response types of the server. Of a composite response type (`code id_token`) the order does
@@ -49,10 +47,13 @@ impl Grants {
         let reason = match () {
             () if grants.is_empty() => "there is none",
             () if grants.contains("password") => "password must not be used",
-            () if !responses.iter().all(|response| is_granted(response, |grant| grants.contains(grant))) => {
+            () if !responses.iter().all(|response| Flows::of(grants.iter().map(String::as_str)).allow(response)) => {
                 "a response type needs a grant type that is not offered"
             }
-            () => return Ok(Self { types: grants, responses, refuse_others: false }),
+            () => {
+                let (types, responses) = (grants.into_iter().collect(), responses.into_iter().collect());
+                return Ok(Self { types, responses, refuse_others: false });
+            }
         };
         Err(ConfigError::Grants { reason })
     }
@@ -63,39 +64,36 @@ impl Grants {
         self
     }
 
-    fn review_grants(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
-        // RFC 7591 section 2: "If omitted, the default behavior is that the client will use only the
-        // "authorization_code" Grant Type."
-        submission.insert_default_strings("grant_types", [CODE]);
-        self.narrow(submission, "grant_types", |grant| self.types.contains(grant))?;
-        // `refresh_token` alone leads nowhere: nothing could issue the first token.
-        let usable = submission
-            .registration()
-            .strings("grant_types")
-            .is_some_and(|mut grants| grants.any(|grant| grant != "refresh_token"));
-        if usable {
-            Ok(())
+    fn review_grants(&self, submission: &mut Submission<'_>) -> Result<Flows, Rejection> {
+        if submission.registration().at(Field::GRANT_TYPES).is_none() {
+            // RFC 7591 section 2: "If omitted, the default behavior is that the client will use only the
+            // "authorization_code" Grant Type."
+            submission.insert_default_strings("grant_types", [CODE]);
+        }
+        self.narrow(submission, Field::GRANT_TYPES, |grant| contains(&self.types, grant))?;
+        let grants = submission.registration().strings_at(Field::GRANT_TYPES);
+        let flows = grants.map(Flows::of).unwrap_or_default();
+        if flows.any {
+            Ok(flows)
         } else {
-            Err(refuse(submission, "grant_types", "leaves no grant type that this server offers"))
+            Err(refuse(submission, Field::GRANT_TYPES, "leaves no grant type that this server offers"))
         }
     }
 
-    fn review_responses(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
-        if !submission.registration().contains("response_types") {
+    fn review_responses(&self, submission: &mut Submission<'_>, flows: Flows) -> Result<(), Rejection> {
+        if submission.registration().at(Field::RESPONSE_TYPES).is_none() {
             // The literal default is ["code"], which contradicts a client that asks for client_credentials alone; the
             // server may provision another (section 3.1).
-            let code = requests(submission, CODE);
-            submission.insert_default_strings("response_types", code.then_some("code"));
+            submission.insert_default_strings("response_types", flows.code.then_some("code"));
         }
-        self.narrow(submission, "response_types", |response| self.responses.contains(&*in_order(response)))?;
-        let Some(mut responses) = submission.registration().strings("response_types") else { return Ok(()) };
-        if responses.clone().any(|response| !is_granted(response, |grant| requests(submission, grant))) {
-            return Err(refuse(submission, "response_types", "contradicts grant_types"));
+        self.narrow(submission, Field::RESPONSE_TYPES, |response| contains(&self.responses, &in_order(response)))?;
+        let Some(mut responses) = submission.registration().strings_at(Field::RESPONSE_TYPES) else { return Ok(()) };
+        if responses.clone().any(|response| !flows.allow(response)) {
+            return Err(refuse(submission, Field::RESPONSE_TYPES, "contradicts grant_types"));
         }
-        if requests(submission, CODE)
-            && !responses.any(|response| response == "code" || response.split(' ').any(|part| part == "code"))
+        if flows.code && !responses.any(|response| response == "code" || response.split(' ').any(|part| part == "code"))
         {
-            return Err(refuse(submission, "response_types", "must include code"));
+            return Err(refuse(submission, Field::RESPONSE_TYPES, "must include code"));
         }
         Ok(())
     }
@@ -103,20 +101,23 @@ impl Grants {
     fn narrow(
         &self,
         submission: &mut Submission<'_>,
-        field: &'static str,
+        field: Field,
         offered: impl Fn(&str) -> bool,
     ) -> Result<(), Rejection> {
-        let Some(values) = submission.registration().strings(field) else {
+        let Some(values) = submission.registration().strings_at(field) else {
             return Err(refuse(submission, field, "must be an array of strings"));
         };
-        let all_offered = values.clone().all(&offered);
+        let (mut all_offered, mut repeats) = (true, false);
+        for (index, value) in values.clone().enumerate() {
+            all_offered &= offered(value);
+            repeats |= values.clone().take(index).any(|earlier| earlier == value);
+        }
         if self.refuse_others && !all_offered {
             return Err(refuse(submission, field, "asks for more than this server offers"));
         }
-        if !all_offered || values.clone().enumerate().any(|(at, value)| values.clone().take(at).any(|one| one == value))
-        {
+        if !all_offered || repeats {
             let mut seen = BTreeSet::new();
-            submission.narrow_strings(field, |value| offered(value) && seen.insert(value.to_owned()));
+            submission.narrow_strings(field.name(), |value| offered(value) && seen.insert(value.to_owned()));
         }
         Ok(())
     }
@@ -125,9 +126,9 @@ impl Grants {
 impl Policy for Grants {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("grant-types");
-        self.review_grants(submission)?;
+        let flows = self.review_grants(submission)?;
         submission.begin("response-types");
-        self.review_responses(submission)
+        self.review_responses(submission, flows)
     }
 
     fn describe(&self, out: &mut String) {
@@ -135,26 +136,43 @@ impl Policy for Grants {
     }
 }
 
-fn refuse(submission: &Submission<'_>, field: &'static str, detail: &'static str) -> Rejection {
-    submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field)
+fn refuse(submission: &Submission<'_>, field: Field, detail: &'static str) -> Rejection {
+    submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name())
 }
 
-fn requests(submission: &Submission<'_>, grant: &str) -> bool {
-    submission.registration().strings("grant_types").is_some_and(|mut grants| grants.any(|asked| asked == grant))
+fn contains(list: &[String], value: &str) -> bool {
+    list.iter().any(|listed| listed == value)
 }
 
-/// RFC 7591 section 2.1 and OpenID Connect Dynamic Client Registration section 2: `code` needs `authorization_code`,
-/// `token` and `id_token` need `implicit`, a composite needs both.
-fn is_granted(response: &str, granted: impl Fn(&str) -> bool) -> bool {
-    if response == "code" {
-        return granted(CODE);
+/// What a list of grant types opens.
+#[derive(Clone, Copy, Default)]
+struct Flows {
+    code: bool,
+    implicit: bool,
+    /// Whether anything leads to a first token: nothing could issue the one that `refresh_token` alone would refresh.
+    any: bool,
+}
+
+impl Flows {
+    fn of<'a>(grants: impl Iterator<Item = &'a str>) -> Self {
+        grants.fold(Self::default(), |flows, grant| Self {
+            code: flows.code || grant == CODE,
+            implicit: flows.implicit || grant == "implicit",
+            any: flows.any || grant != "refresh_token",
+        })
     }
-    response.split(' ').all(|part| match part {
-        "code" => granted(CODE),
-        "token" | "id_token" => granted("implicit"),
-        "none" => true,
-        _ => false,
-    })
+
+    /// RFC 7591 section 2.1 and OpenID Connect Dynamic Client Registration section 2: `code` needs
+    /// `authorization_code`, `token` and `id_token` need `implicit`, a composite needs both.
+    fn allow(self, response: &str) -> bool {
+        let allows = |part| match part {
+            "code" => self.code,
+            "token" | "id_token" => self.implicit,
+            "none" => true,
+            _ => false,
+        };
+        allows(response) || response.split(' ').all(allows)
+    }
 }
 
 /// RFC 6749 section 3.1.1: "the order of values does not matter".

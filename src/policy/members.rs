@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{ConfigError, Operation, Policy, Submission, describe_as_debug};
-use crate::registration::Value;
+use crate::registration::{Entry, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
 
@@ -18,6 +18,7 @@ use crate::text;
 ///    human-readable members. Two tags that differ in case only are one member sent twice, which is refused.
 /// 4. `null`, `""` and `[]` count as absent (RFC 7592 section 2.2) and are stripped, but for `redirect_uris`.
 /// 5. No string that passes holds a control character or more than 2048 bytes.
+/// 6. `jwks` and `jwks_uri` exclude one another (RFC 7591 section 2).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Members {
@@ -54,104 +55,88 @@ const MAX_STRING_BYTES: usize = 2048;
 const MAX_LANGUAGE_TAGS: usize = 32;
 
 /// RFC 7591 section 2, without what is dereferenced and without keys; `application_type` is OpenID Connect's.
-fn wanted(name: &str) -> Option<Shape> {
-    Some(match name {
-        "redirect_uris" | "grant_types" | "response_types" | "contacts" => Shape::Strings,
-        "token_endpoint_auth_method"
-        | "client_name"
-        | "client_uri"
-        | "logo_uri"
-        | "tos_uri"
-        | "policy_uri"
-        | "scope"
-        | "software_id"
-        | "software_version"
-        | "application_type" => Shape::String,
+const fn wanted(field: Field) -> Option<Shape> {
+    Some(match field {
+        Field::REDIRECT_URIS | Field::GRANT_TYPES | Field::RESPONSE_TYPES | Field::CONTACTS => Shape::Strings,
+        Field::TOKEN_ENDPOINT_AUTH_METHOD
+        | Field::CLIENT_NAME
+        | Field::CLIENT_URI
+        | Field::LOGO_URI
+        | Field::TOS_URI
+        | Field::POLICY_URI
+        | Field::SCOPE
+        | Field::SOFTWARE_ID
+        | Field::SOFTWARE_VERSION
+        | Field::APPLICATION_TYPE => Shape::String,
         _ => return None,
     })
 }
+
+/// The same as a table.
+#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "runs when it is compiled")]
+static WANTED: [Option<Shape>; Field::COUNT] = {
+    let mut shapes = [None; Field::COUNT];
+    let mut index = 0;
+    while index < Field::COUNT {
+        shapes[index] = wanted(Field::nth(index as u8));
+        index += 1;
+    }
+    shapes
+};
 
 /// What an OpenID Provider may want besides (OpenID Connect Dynamic Client Registration section 2, and the members
 /// that RFC 8705, RFC 9126 and RFC 9449 registered). `sector_identifier_uri` is not here: a server must fetch it
 /// while it registers the client, and a guard fetches nothing.
-fn wanted_by_openid(name: &str) -> Option<Shape> {
-    Some(match name {
-        "jwks" => Shape::Object,
-        "default_max_age" => Shape::Number,
-        "require_auth_time"
-        | "dpop_bound_access_tokens"
-        | "require_pushed_authorization_requests"
-        | "tls_client_certificate_bound_access_tokens"
-        | "require_signed_request_object" => Shape::Bool,
-        "post_logout_redirect_uris" | "default_acr_values" => Shape::Strings,
-        "jwks_uri"
-        | "initiate_login_uri"
-        | "subject_type"
-        | "id_token_signed_response_alg"
-        | "id_token_encrypted_response_alg"
-        | "id_token_encrypted_response_enc"
-        | "userinfo_signed_response_alg"
-        | "userinfo_encrypted_response_alg"
-        | "userinfo_encrypted_response_enc"
-        | "request_object_signing_alg"
-        | "token_endpoint_auth_signing_alg" => Shape::String,
+fn wanted_by_openid(field: Field) -> Option<Shape> {
+    Some(match field {
+        Field::JWKS => Shape::Object,
+        Field::DEFAULT_MAX_AGE => Shape::Number,
+        Field::REQUIRE_AUTH_TIME
+        | Field::DPOP_BOUND_ACCESS_TOKENS
+        | Field::REQUIRE_PUSHED_AUTHORIZATION_REQUESTS
+        | Field::TLS_CLIENT_CERTIFICATE_BOUND_ACCESS_TOKENS
+        | Field::REQUIRE_SIGNED_REQUEST_OBJECT => Shape::Bool,
+        Field::POST_LOGOUT_REDIRECT_URIS | Field::DEFAULT_ACR_VALUES => Shape::Strings,
+        Field::JWKS_URI
+        | Field::INITIATE_LOGIN_URI
+        | Field::SUBJECT_TYPE
+        | Field::ID_TOKEN_SIGNED_RESPONSE_ALG
+        | Field::ID_TOKEN_ENCRYPTED_RESPONSE_ALG
+        | Field::ID_TOKEN_ENCRYPTED_RESPONSE_ENC
+        | Field::USERINFO_SIGNED_RESPONSE_ALG
+        | Field::USERINFO_ENCRYPTED_RESPONSE_ALG
+        | Field::USERINFO_ENCRYPTED_RESPONSE_ENC
+        | Field::REQUEST_OBJECT_SIGNING_ALG
+        | Field::TOKEN_ENDPOINT_AUTH_SIGNING_ALG => Shape::String,
         _ => return None,
     })
 }
 
-/// Understood, and not for this server: refusing them is no deviation (RFC 7591 section 2).
-fn is_known(name: &str) -> bool {
-    wanted_by_openid(name).is_some()
-        || matches!(
-            name,
-            "sector_identifier_uri"
-                | "request_uris"
-                | "backchannel_logout_uri"
-                | "backchannel_logout_session_required"
-                | "frontchannel_logout_uri"
-                | "frontchannel_logout_session_required"
-                | "tls_client_auth_subject_dn"
-                | "tls_client_auth_san_dns"
-                | "tls_client_auth_san_uri"
-                | "tls_client_auth_san_ip"
-                | "tls_client_auth_san_email"
-                | "software_statement"
-        )
-}
-
 /// RFC 7591 section 3.2.1 and RFC 7592 section 3.
-fn is_server_issued(name: &str) -> bool {
+fn is_server_issued(field: Field) -> bool {
     matches!(
-        name,
-        "client_id"
-            | "client_secret"
-            | "client_id_issued_at"
-            | "client_secret_expires_at"
-            | "registration_access_token"
-            | "registration_client_uri"
+        field,
+        Field::CLIENT_ID
+            | Field::CLIENT_SECRET
+            | Field::CLIENT_ID_ISSUED_AT
+            | Field::CLIENT_SECRET_EXPIRES_AT
+            | Field::REGISTRATION_ACCESS_TOKEN
+            | Field::REGISTRATION_CLIENT_URI
     )
 }
 
-fn is_human_readable(name: &str) -> bool {
-    matches!(name, "client_name" | "client_uri" | "logo_uri" | "tos_uri" | "policy_uri")
+/// Whether what stands behind the `#` of a tagged name is in BCP 47's alphabet.
+fn has_well_formed_tag(name: &str) -> bool {
+    let Some((_, tag)) = text::split_at_byte(name, b'#') else { return false };
+    let is_subtag = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    tag.len() <= 35 && tag.split('-').all(is_subtag)
 }
 
-/// The base of a well-formed language-tagged name: split at the first `#`, the tag in BCP 47's alphabet.
-fn language_tagged(name: &str) -> Option<&str> {
-    let (base, tag) = text::split_at_byte(name, b'#')?;
-    let well_formed = tag
-        .split('-')
-        .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    (is_human_readable(base) && well_formed && tag.len() <= 35).then_some(base)
-}
-
-/// The verdict on one member.
+/// What becomes of a member that is no reason to refuse.
+#[derive(Clone, Copy)]
 enum Fate {
     Keep,
-    /// A language-tagged member.
-    KeepTagged,
     Strip,
-    Refuse(Rejection),
 }
 
 impl Members {
@@ -215,93 +200,118 @@ impl Members {
         Ok(self)
     }
 
-    fn fate(&self, submission: &Submission<'_>, name: &str, value: &Value<'_>) -> Fate {
-        // Most members of most registrations end here.
-        if let Some(shape) = wanted(name) {
-            return self.fate_of_wanted(submission, name, shape, value);
+    fn fate(&self, submission: &Submission<'_>, member: Entry<'_>) -> Result<Fate, Rejection> {
+        if let Some(field) = member.kind().field() {
+            // Most members of most registrations end here.
+            return match WANTED.get(field.index()).copied().flatten() {
+                Some(shape) => self.fate_of_wanted(submission, field, shape, &member.value()),
+                None => self.fate_of_known(submission, field, &member.value()),
+            };
         }
-        let refuse = |detail| refusal(submission, detail, name);
+        if let Some(field) = member.kind().base()
+            && has_well_formed_tag(member.name())
+        {
+            return self.fate_of_wanted(submission, field, Shape::String, &member.value());
+        }
+        if self.extra.contains(member.name()) {
+            return Ok(Fate::Keep);
+        }
+        match self.unknown {
+            // Its name is the client's own text.
+            Unwanted::Refuse => {
+                Err(submission.reject(ErrorCode::InvalidClientMetadata, "a member is not known to this server"))
+            }
+            Unwanted::Strip => Ok(Fate::Strip),
+        }
+    }
+
+    /// The verdict on a member that is understood and that not every server wants.
+    fn fate_of_known(&self, submission: &Submission<'_>, field: Field, value: &Value<'_>) -> Result<Fate, Rejection> {
         let by = |unwanted, detail| match unwanted {
-            Unwanted::Refuse => refuse(detail),
-            Unwanted::Strip => Fate::Strip,
+            Unwanted::Refuse => Err(refusal(submission, detail, field)),
+            Unwanted::Strip => Ok(Fate::Strip),
         };
-        if self.extra.contains(name) {
-            return Fate::Keep;
+        if self.extra.contains(field.name()) {
+            return Ok(Fate::Keep);
         }
-        if is_server_issued(name) {
-            return match (submission.operation(), name, value) {
-                (Operation::Update, "client_id" | "client_secret", Value::String(_)) => Fate::Keep,
-                (Operation::Update, "client_id" | "client_secret", _) => refuse("must be a string"),
+        if is_server_issued(field) {
+            return match (submission.operation(), field, value) {
+                (Operation::Update, Field::CLIENT_ID | Field::CLIENT_SECRET, Value::String(_)) => Ok(Fate::Keep),
+                (Operation::Update, Field::CLIENT_ID | Field::CLIENT_SECRET, _) => {
+                    Err(refusal(submission, "must be a string", field))
+                }
                 _ => by(self.unwanted, "is issued by the server only"),
             };
         }
-        if name == "software_statement" && !value.is_empty() {
+        if field == Field::SOFTWARE_STATEMENT && !value.is_empty() {
             // Not `invalid_software_statement`: nobody looked whether it is valid.
-            return refuse("is not accepted by this server");
+            return Err(refusal(submission, "is not accepted by this server", field));
         }
-        if let Some(shape) = wanted_by_openid(name).filter(|_| self.openid) {
-            return self.fate_of_wanted(submission, name, shape, value);
-        }
-        if language_tagged(name).is_some() {
-            return match self.fate_of_wanted(submission, name, Shape::String, value) {
-                Fate::Keep => Fate::KeepTagged,
-                fate => fate,
-            };
-        }
-        match self.unknown {
-            _ if is_known(name) => by(self.unwanted, "is not accepted by this server"),
-            // Its name is the client's own text.
-            Unwanted::Refuse => Fate::Refuse(
-                submission.reject(ErrorCode::InvalidClientMetadata, "a member is not known to this server"),
-            ),
-            Unwanted::Strip => Fate::Strip,
+        match wanted_by_openid(field).filter(|_| self.openid) {
+            Some(shape) => self.fate_of_wanted(submission, field, shape, value),
+            // Refusing a member that is understood is no deviation (RFC 7591 section 2).
+            None => by(self.unwanted, "is not accepted by this server"),
         }
     }
 
     /// The verdict on the value of a member that is wanted.
-    fn fate_of_wanted(&self, submission: &Submission<'_>, name: &str, shape: Shape, value: &Value<'_>) -> Fate {
-        match (name, value) {
-            ("redirect_uris", Value::Strings(_)) => Fate::Keep,
-            ("redirect_uris", _) => Fate::Refuse(
-                submission
+    fn fate_of_wanted(
+        &self,
+        submission: &Submission<'_>,
+        field: Field,
+        shape: Shape,
+        value: &Value<'_>,
+    ) -> Result<Fate, Rejection> {
+        if field == Field::REDIRECT_URIS {
+            return match value {
+                Value::Strings(_) => Ok(Fate::Keep),
+                _ => Err(submission
                     .reject(ErrorCode::InvalidRedirectUri, "must be an array of strings")
-                    .with_field("redirect_uris"),
-            ),
+                    .with_field(field.name())),
+            };
+        }
+        if value.is_empty() {
             // No contacts are no contacts; no grant types at all are not what their absence means.
-            ("contacts", Value::Strings(strings)) if strings.len() == 0 => Fate::Strip,
-            (_, value) if value.is_empty() => match self.empty {
-                Unwanted::Refuse => refusal(submission, "must not be empty", name),
-                Unwanted::Strip => Fate::Strip,
-            },
-            _ => fault(shape, value).map_or(Fate::Keep, |detail| refusal(submission, detail, name)),
+            let nothing = field == Field::CONTACTS && matches!(value, Value::Strings(_));
+            return match self.empty {
+                Unwanted::Refuse if !nothing => Err(refusal(submission, "must not be empty", field)),
+                Unwanted::Refuse | Unwanted::Strip => Ok(Fate::Strip),
+            };
+        }
+        match fault(shape, value, submission.registration()) {
+            Some(detail) => Err(refusal(submission, detail, field)),
+            None => Ok(Fate::Keep),
         }
     }
 }
 
-fn refusal(submission: &Submission<'_>, detail: &'static str, name: &str) -> Fate {
-    Fate::Refuse(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(known_field(name)))
+fn refusal(submission: &Submission<'_>, detail: &'static str, field: Field) -> Rejection {
+    submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name())
 }
 
 impl Policy for Members {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("known-members");
-        let mut strip: Vec<String> = Vec::new();
-        let mut tagged: Vec<&str> = Vec::new();
-        for (name, value) in submission.registration().iter() {
-            match self.fate(submission, name, &value) {
-                Fate::Keep => {}
-                Fate::KeepTagged => tagged.push(name),
-                Fate::Strip => strip.push(name.to_owned()),
-                Fate::Refuse(rejection) => return Err(rejection),
+        let mut strip = Vec::new();
+        let mut tagged = false;
+        for (position, member) in submission.registration().entries().enumerate() {
+            match self.fate(submission, member)? {
+                Fate::Keep => tagged |= member.kind().is_tagged(),
+                Fate::Strip => strip.push(position),
             }
         }
-        check_tags(submission, &tagged)?;
-        if submission.operation() == Operation::Update && !submission.registration().contains("client_id") {
+        if !strip.is_empty() {
+            submission.strip_at(&strip);
+        }
+        if tagged {
+            check_tags(submission)?;
+        }
+        if self.openid {
+            check_keys(submission)?;
+        }
+        if submission.operation() == Operation::Update && submission.registration().at(Field::CLIENT_ID).is_none() {
             // RFC 7592 section 2.2: the request "MUST include the client_id field".
             return Err(submission.reject(ErrorCode::InvalidClientMetadata, "is required").with_field("client_id"));
-        }
-        for name in &strip {
-            submission.strip(name);
         }
         for (name, value) in &self.supplied {
             submission.supply(name, value);
@@ -315,22 +325,39 @@ impl Policy for Members {
 }
 
 /// RFC 7591 section 2.2: tags are interpreted "in a case insensitive manner".
-fn check_tags(submission: &Submission<'_>, tagged: &[&str]) -> Result<(), Rejection> {
-    let repeats = |at: usize, name: &str| tagged.iter().take(at).any(|other| other.eq_ignore_ascii_case(name));
-    let twice = tagged.len() <= MAX_LANGUAGE_TAGS && tagged.iter().enumerate().any(|(at, name)| repeats(at, name));
+fn check_tags(submission: &Submission<'_>) -> Result<(), Rejection> {
+    let tagged = || submission.registration().entries().filter(|member| member.kind().is_tagged());
+    // The same spelling can't be there twice: only a name with capitals repeats another one.
+    let repeats = |member: Entry<'_>| {
+        let name = member.name();
+        name.bytes().any(|byte| byte.is_ascii_uppercase())
+            && tagged()
+                .filter(|other| other.kind() == member.kind())
+                .any(|other| other.name().eq_ignore_ascii_case(name) && other.name() != name)
+    };
     let detail = match () {
-        () if twice => "a language-tagged member appears twice",
-        () if tagged.len() > MAX_LANGUAGE_TAGS => "there are too many language-tagged members",
+        () if tagged().nth(MAX_LANGUAGE_TAGS).is_some() => "there are too many language-tagged members",
+        () if tagged().any(repeats) => "a language-tagged member appears twice",
         () => return Ok(()),
     };
     Err(submission.reject(ErrorCode::InvalidClientMetadata, detail))
 }
 
+/// RFC 7591 section 2: "The `jwks_uri` and `jwks` parameters MUST NOT both be present in the same request or response."
+fn check_keys(submission: &Submission<'_>) -> Result<(), Rejection> {
+    let has = |field| submission.registration().at(field).is_some();
+    if has(Field::JWKS) && has(Field::JWKS_URI) {
+        let detail = "must not be there beside jwks_uri";
+        return Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field("jwks"));
+    }
+    Ok(())
+}
+
 /// What is wrong with a value of a known member.
-fn fault(shape: Shape, value: &Value<'_>) -> Option<&'static str> {
+fn fault(shape: Shape, value: &Value<'_>, document: &Registration) -> Option<&'static str> {
     match (shape, value) {
-        (Shape::String, Value::String(text)) => string_fault(text),
-        (Shape::Strings, Value::Strings(strings)) => strings.clone().find_map(string_fault),
+        (Shape::String, Value::String(text)) => string_fault(text, document),
+        (Shape::Strings, Value::Strings(strings)) => strings.clone().find_map(|text| string_fault(text, document)),
         (Shape::Bool, Value::Bool(_)) | (Shape::Number, Value::Number(_)) | (Shape::Object, Value::Object(_)) => None,
         (Shape::String, _) => Some("must be a string"),
         (Shape::Strings, _) => Some("must be an array of strings"),
@@ -340,64 +367,15 @@ fn fault(shape: Shape, value: &Value<'_>) -> Option<&'static str> {
     }
 }
 
-fn string_fault(text: &str) -> Option<&'static str> {
+fn string_fault(text: &str, document: &Registration) -> Option<&'static str> {
     if text.len() > MAX_STRING_BYTES {
         return Some("is too long");
     }
-    text::has_control(text).then_some("contains a control character")
-}
-
-/// A name that may be shown to the client: only those that are in this crate's own tables.
-fn known_field(name: &str) -> &'static str {
-    const NAMES: [&str; 39] = [
-        "application_type",
-        "backchannel_logout_uri",
-        "client_id",
-        "client_id_issued_at",
-        "client_name",
-        "client_secret",
-        "client_secret_expires_at",
-        "client_uri",
-        "contacts",
-        "default_acr_values",
-        "default_max_age",
-        "dpop_bound_access_tokens",
-        "grant_types",
-        "id_token_signed_response_alg",
-        "initiate_login_uri",
-        "jwks",
-        "jwks_uri",
-        "logo_uri",
-        "policy_uri",
-        "post_logout_redirect_uris",
-        "redirect_uris",
-        "registration_access_token",
-        "registration_client_uri",
-        "request_object_signing_alg",
-        "request_uris",
-        "require_auth_time",
-        "require_pushed_authorization_requests",
-        "response_types",
-        "scope",
-        "sector_identifier_uri",
-        "software_id",
-        "software_statement",
-        "software_version",
-        "subject_type",
-        "tls_client_certificate_bound_access_tokens",
-        "token_endpoint_auth_method",
-        "token_endpoint_auth_signing_alg",
-        "tos_uri",
-        "userinfo_signed_response_alg",
-    ];
-    let base = language_tagged(name).unwrap_or(name);
-    NAMES.binary_search(&base).ok().and_then(|index| NAMES.get(index).copied()).unwrap_or("a member")
+    (!document.is_plain() && text::has_control(text)).then_some("contains a control character")
 }
 
 fn extra_name(name: String) -> Result<String, ConfigError> {
-    if is_server_issued(&name) || name == "software_statement" || wanted(&name).is_some() || name.is_empty() {
-        Err(ConfigError::Member { name })
-    } else {
-        Ok(name)
-    }
+    let taken = Field::of(name.as_bytes())
+        .is_some_and(|field| is_server_issued(field) || field == Field::SOFTWARE_STATEMENT || wanted(field).is_some());
+    if taken || name.is_empty() { Err(ConfigError::Member { name }) } else { Ok(name) }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::ConfigError;
-use crate::redirect_uri::{RedirectUri, is_dangerous_scheme};
+use crate::redirect_uri::{RedirectUri, default_port, is_dangerous_scheme};
 
 /// A set of redirect URIs, described part by part. Globs over URI strings are how look-alikes get through
 /// (`https://app.example.com.evil.example`), so there are none here.
@@ -60,7 +60,7 @@ enum Host {
 #[derive(Clone, Debug)]
 enum Ports {
     Any,
-    /// `None` is a URI that writes no port.
+    /// `None` is the scheme's default, written out or not.
     Listed(Vec<Option<u16>>),
 }
 
@@ -101,7 +101,7 @@ impl RedirectPattern {
         })
     }
 
-    /// The same pattern on these ports; the scheme's default port is the one that no URI writes out.
+    /// The same pattern on these ports.
     ///
     /// # Errors
     ///
@@ -110,8 +110,7 @@ impl RedirectPattern {
         let Kind::Parts { scheme, host, path, .. } = self.kind else {
             return Err(invalid(&self.to_string(), "has no separate port"));
         };
-        let default = if scheme == "https" { 443 } else { 80 };
-        let ports = ports.into_iter().map(|port| (port != default).then_some(port)).collect();
+        let ports = ports.into_iter().map(|port| Some(port).filter(|_| default_port(&scheme) != Some(port))).collect();
         Ok(Self { kind: Kind::Parts { scheme, host, ports: Ports::Listed(ports), path } })
     }
 
@@ -139,7 +138,7 @@ impl RedirectPattern {
             Kind::Parts { scheme, host, ports, path } => {
                 scheme == uri.scheme()
                     && uri.host().is_some_and(|name| host.matches(name))
-                    && ports.contains(uri.port())
+                    && ports.contains(uri.unusual_port())
                     && path.matches(uri)
             }
             #[cfg(feature = "regex")]
@@ -198,7 +197,10 @@ impl FromStr for RedirectPattern {
         let ports = match port {
             None => Ports::Listed(vec![None]),
             Some("*") => Ports::Any,
-            Some(port) => Ports::Listed(vec![Some(port.parse().map_err(|_| invalid(pattern, "has no such port"))?)]),
+            Some(port) => {
+                let port: u16 = port.parse().map_err(|_| invalid(pattern, "has no such port"))?;
+                Ports::Listed(vec![Some(port).filter(|port| default_port(scheme) != Some(*port))])
+            }
         };
         let path = match path.strip_suffix('*') {
             Some(prefix) if prefix.ends_with('/') && !prefix.contains(['*', '?']) => Path::Below(prefix.into()),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::native_schemes::NATIVE_SCHEMES;
 use super::{ConfigError, Policy, RedirectPattern, Submission, describe_as_debug};
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
+use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Judges every entry of `redirect_uris` and forwards those that pass byte for byte.
@@ -221,7 +222,7 @@ impl Policy for RedirectUriGuard {
             submission.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD)
         };
         let registration = submission.registration();
-        let Some(uris) = registration.strings(FIELD) else {
+        let Some(uris) = registration.strings_at(Field::REDIRECT_URIS) else {
             if registration.contains(FIELD) {
                 return Err(refuse(submission, "must be an array of strings"));
             }
@@ -268,7 +269,7 @@ impl Policy for RedirectUriGuard {
 fn needs_redirect(submission: &Submission<'_>) -> bool {
     submission
         .registration()
-        .strings("grant_types")
+        .strings_at(Field::GRANT_TYPES)
         .is_none_or(|mut grants| grants.any(|grant| matches!(grant, "authorization_code" | "implicit")))
 }
 

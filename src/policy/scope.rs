@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{ConfigError, Policy, Submission, describe_as_debug};
+use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Checks the grammar of `scope` (RFC 6749 section 3.3), intersects it with a ceiling, and gives a client that asks for
@@ -62,16 +63,18 @@ impl Policy for Scope {
         let refuse = |submission: &Submission<'_>, detail| {
             Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field("scope"))
         };
-        let Some(scope) = submission.registration().string("scope") else {
+        let Some(scope) = submission.registration().string_at(Field::SCOPE) else {
             if !self.default.is_empty() {
                 submission.insert_default("scope", self.default.iter().cloned().collect::<Vec<_>>().join(" "));
             }
             return Ok(());
         };
-        // Both loops look at every byte, in a form that vectorises.
+        // Both loops look at every byte, in a form that vectorises. A plain document has no backslash, and so none of
+        // the two characters that a JSON string needs one for.
         let bytes = scope.as_bytes();
         let next = bytes.get(1..).unwrap_or_default();
-        let well_formed = bytes.iter().fold(0, |found, byte| found | u8::from(!is_space_or_token_byte(*byte))) == 0;
+        let well_formed = submission.registration().is_plain()
+            || bytes.iter().fold(0, |found, byte| found | u8::from(!is_space_or_token_byte(*byte))) == 0;
         let double = bytes.iter().zip(next).fold(0, |found, pair| found | u8::from(pair == (&b' ', &b' '))) != 0;
         let spaced = double || bytes.starts_with(b" ") || bytes.ends_with(b" ");
         if !well_formed {
@@ -81,10 +84,12 @@ impl Policy for Scope {
         if self.strict && (spaced || above) {
             return refuse(submission, "asks for more than this server offers");
         }
+        let mut scope_is_empty = scope.is_empty();
         if spaced || above {
             submission.narrow_tokens("scope", |token| !token.is_empty() && self.allows(token));
+            scope_is_empty = submission.registration().string_at(Field::SCOPE) == Some("");
         }
-        if submission.registration().string("scope") == Some("") {
+        if scope_is_empty {
             return refuse(submission, "asks for nothing that this server offers");
         }
         Ok(())

@@ -2,24 +2,6 @@
 
 use super::{AT, BRACKET, PERCENT, RedirectUriError, Survey};
 
-/// Top-level names that never lead to a public host: RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476 and the names
-/// that ICANN keeps out of the root for private networks.
-const SPECIAL_USE: [&str; 13] = [
-    "alt",
-    "arpa",
-    "corp",
-    "example",
-    "home",
-    "internal",
-    "invalid",
-    "lan",
-    "local",
-    "localdomain",
-    "localhost",
-    "onion",
-    "test",
-];
-
 /// Splits an authority into host and port. There must be no user information: `https://good@evil/` leads to `evil`.
 pub(super) fn split(authority: &str, survey: Survey) -> Result<(&str, Option<u16>), RedirectUriError> {
     let (host, port) = split_opaque(authority, survey)?;
@@ -38,7 +20,7 @@ pub(super) fn split_opaque(authority: &str, survey: Survey) -> Result<(&str, Opt
     let bracket = if survey.has(BRACKET) { authority.rfind(']') } else { None };
     let end = match bracket {
         Some(end) => end + 1,
-        None => authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len()),
+        None => memchr::memchr(b':', authority.as_bytes()).unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(end);
     if survey.has(BRACKET) && host.contains(['[', ']']) && !is_canonical_ipv6(host) {
@@ -71,19 +53,60 @@ fn is_canonical_ipv6(bracketed: &str) -> bool {
 /// Whether `host` is a DNS name, lower case, in the form that the WHATWG host parser gives back unchanged, and not an
 /// IPv4 address in any spelling.
 pub(super) fn is_canonical_dns_name(host: &str) -> bool {
-    if host.is_empty() || host.len() > 253 {
+    let bytes = host.as_bytes();
+    let in_length = host.len() <= 63 || host.len() <= 253 && bytes.split(|byte| *byte == b'.').all(|l| l.len() <= 63);
+    if !in_length || !has_canonical_labels(bytes) || is_number(last_label(host).as_bytes()) {
         return false;
     }
-    let (mut any_a_label, mut last_is_number) = (false, false);
-    for label in host.as_bytes().split(|byte| *byte == b'.') {
-        if !is_label(label) {
-            return false;
-        }
-        any_a_label |= label.starts_with(b"xn--");
-        last_is_number = is_number(label);
-    }
     // Whether an A-label is valid takes the Unicode tables of the URL crate to say.
-    !last_is_number && (!any_a_label || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host))
+    !bytes.windows(2).any(|pair| pair == b"--")
+        || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
+}
+
+/// Whether there is nothing but labels of letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore
+/// that DNS allows. Each byte is a step from state to state, and no branch.
+fn has_canonical_labels(host: &[u8]) -> bool {
+    let step = |state: u8, byte: &u8| {
+        let class = CLASSES.get(usize::from(*byte)).copied().unwrap_or(3);
+        STEPS.get(usize::from(state << 2 | class)).copied().unwrap_or(FAILED)
+    };
+    host.iter().fold(BEFORE, step) == INSIDE
+}
+
+/// Before the first byte of a label; behind a letter, digit or underscore; behind a hyphen; not a name.
+const BEFORE: u8 = 0;
+const INSIDE: u8 = 1;
+const HYPHEN: u8 = 2;
+const FAILED: u8 = 3;
+
+/// From each state by a letter, digit or underscore; by a hyphen; by a dot; by anything else.
+static STEPS: [u8; 16] = [
+    INSIDE, FAILED, FAILED, FAILED, //
+    INSIDE, HYPHEN, BEFORE, FAILED, //
+    INSIDE, HYPHEN, FAILED, FAILED, //
+    FAILED, FAILED, FAILED, FAILED,
+];
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [3; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        #[expect(clippy::indexing_slicing, reason = "a byte is less than 256, and this runs when it is compiled")]
+        let class = &mut classes[byte as usize];
+        *class = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => 0,
+            b'-' => 1,
+            b'.' => 2,
+            _ => 3,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+fn last_label(host: &str) -> &str {
+    let dot = memchr::memrchr(b'.', host.as_bytes());
+    dot.and_then(|dot| host.get(dot + 1..)).unwrap_or(host)
 }
 
 /// The WHATWG parser reads a name whose last label is a number as an IPv4 address: 2130706433, 127.0x1.
@@ -94,14 +117,6 @@ fn is_number(label: &[u8]) -> bool {
     }
 }
 
-/// Letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore that DNS allows.
-fn is_label(label: &[u8]) -> bool {
-    (1..=63).contains(&label.len())
-        && !label.starts_with(b"-")
-        && !label.ends_with(b"-")
-        && label.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-}
-
 /// Whether `host` is a canonical DNS name that can be a public one.
 pub(crate) fn is_public_dns_name(host: &str) -> bool {
     is_canonical_dns_name(host) && has_public_suffix(host)
@@ -109,7 +124,27 @@ pub(crate) fn is_public_dns_name(host: &str) -> bool {
 
 /// Whether a canonical DNS name can be a public one: two labels at least and no special-use suffix.
 pub(super) fn has_public_suffix(host: &str) -> bool {
-    let dot = host.bytes().rposition(|byte| byte == b'.');
-    let top_level = dot.and_then(|dot| host.get(dot + 1..));
-    top_level.is_some_and(|top_level| SPECIAL_USE.binary_search(&top_level).is_err())
+    let top_level = last_label(host);
+    top_level.len() < host.len() && !is_special_use(top_level)
+}
+
+/// Top-level names that never lead to a public host: RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476 and the names
+/// that ICANN keeps out of the root for private networks.
+fn is_special_use(top_level: &str) -> bool {
+    matches!(
+        top_level,
+        "alt"
+            | "arpa"
+            | "corp"
+            | "example"
+            | "home"
+            | "internal"
+            | "invalid"
+            | "lan"
+            | "local"
+            | "localdomain"
+            | "localhost"
+            | "onion"
+            | "test"
+    )
 }

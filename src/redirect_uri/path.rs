@@ -1,7 +1,6 @@
 //! Paths on which every reader agrees.
 
 use super::{BRACKET, PERCENT, RedirectUriError, Survey};
-use crate::text;
 
 /// Refuses dot segments, and the escapes behind which readers find different paths: browsers collapse `/a/%2e%2e/b`,
 /// proxies decode `%2f`, servlet containers drop `;…`, and string comparison does none of that.
@@ -9,18 +8,19 @@ pub(super) fn check(path: &str, survey: Survey) -> Result<(), RedirectUriError> 
     if survey.has(BRACKET) && path.contains(['[', ']']) {
         return Err(RedirectUriError::Path);
     }
-    if survey.dotted && path.split('/').any(is_dot_segment) {
+    if has_dotted_segment(path) && path.split('/').any(is_dot_segment) {
         return Err(RedirectUriError::Path);
     }
-    if !survey.has(PERCENT) || !path.contains('%') {
-        return Ok(());
-    }
-    let decoded = decode(path).ok_or(RedirectUriError::Path)?;
-    let hidden = |c: char| c.is_control() || c.is_whitespace();
-    if text::has_control(&decoded) || decoded.contains(' ') || (!decoded.is_ascii() && decoded.chars().any(hidden)) {
+    if survey.has(PERCENT) && !has_plain_escapes(path.as_bytes()) {
         return Err(RedirectUriError::Path);
     }
     Ok(())
+}
+
+/// Whether a segment begins with a dot. Most don't, and then they need not be looked at one by one.
+fn has_dotted_segment(path: &str) -> bool {
+    let next = path.as_bytes().get(1..).unwrap_or_default();
+    path.bytes().zip(next).any(|pair| matches!(pair, (b'/', b'.')))
 }
 
 /// `.` and `..`, with or without parameters.
@@ -28,37 +28,54 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.split(';').next(), Some("." | ".."))
 }
 
-/// Decodes the escapes of `path`; `None` where one is malformed, ambiguous, or not UTF-8 in the end.
-fn decode(path: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
+/// Whether every escape is well formed and stands for a character that has no meaning in a path.
+fn has_plain_escapes(path: &[u8]) -> bool {
+    let (mut rest, mut ascii) = (path, true);
     while let [byte, tail @ ..] = rest {
         rest = tail;
         if *byte != b'%' {
-            decoded.push(*byte);
             continue;
         }
-        let [high, low, tail @ ..] = rest else { return None };
+        let [high, low, tail @ ..] = rest else { return false };
+        let (Some(high), Some(low)) = (hexadecimal(*high), hexadecimal(*low)) else { return false };
         rest = tail;
-        let byte = hexadecimal(*high)? << 4 | hexadecimal(*low)?;
-        // A second decoder would find in %252e what the first finds in %2e.
-        let ambiguous = match byte {
-            b'%' => matches!(rest, [b'2', b'e' | b'E' | b'f' | b'F', ..] | [b'5', b'c' | b'C', ..]),
-            _ => matches!(byte, b'.' | b'/' | b'\\'),
-        };
-        if ambiguous {
-            return None;
+        match high << 4 | low {
+            0..=b' ' | b'.' | b'/' | b'\\' | 0x7F => return false,
+            // A second decoder would find in %252e what the first finds in %2e.
+            b'%' if matches!(rest, [b'2', b'e' | b'E' | b'f' | b'F', ..] | [b'5', b'c' | b'C', ..]) => return false,
+            0x80.. => ascii = false,
+            _ => {}
         }
-        decoded.push(byte);
     }
-    String::from_utf8(decoded).ok()
+    ascii || is_visible(&decode(path))
+}
+
+/// Whether decoded bytes are UTF-8 without controls and white space.
+fn is_visible(decoded: &[u8]) -> bool {
+    str::from_utf8(decoded).is_ok_and(|text| !text.chars().any(|c| c.is_control() || c.is_whitespace()))
+}
+
+/// Decodes escapes that are well formed.
+fn decode(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        let escaped = match rest {
+            [high, low, tail @ ..] if *byte == b'%' => hexadecimal(*high).zip(hexadecimal(*low)).zip(Some(tail)),
+            _ => None,
+        };
+        match escaped {
+            Some(((high, low), tail)) => {
+                decoded.push(high << 4 | low);
+                rest = tail;
+            }
+            None => decoded.push(*byte),
+        }
+    }
+    decoded
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    u8::try_from(char::from(digit).to_digit(16)?).ok()
 }

@@ -4,38 +4,43 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{Registration, Slot, Text};
+use super::Registration;
+use super::member::{Form, Slot, Text};
 
 pub(super) fn to_bytes(registration: &Registration) -> Vec<u8> {
-    let mut out = Vec::with_capacity(registration.source.len() + 64);
+    let mut out = Vec::with_capacity(registration.text.len() + 64);
     out.push(b'{');
     for (index, member) in registration.members.iter().enumerate() {
         separate(&mut out, index);
-        write_text(&mut out, registration, &member.name);
+        if !member.canonical.is_empty() {
+            out.extend_from_slice(registration.bytes(member.canonical));
+            continue;
+        }
+        write_text(&mut out, registration, member.name);
         out.push(b':');
-        write_slot(&mut out, registration, &member.slot);
+        write_slot(&mut out, registration, member.slot);
     }
     out.push(b'}');
     out
 }
 
-fn write_slot(out: &mut Vec<u8>, registration: &Registration, slot: &Slot) {
-    match slot {
-        Slot::Null => out.extend_from_slice(b"null"),
-        Slot::Bool(true) => out.extend_from_slice(b"true"),
-        Slot::Bool(false) => out.extend_from_slice(b"false"),
-        Slot::Number(text) => out.extend_from_slice(registration.text(text).as_bytes()),
-        Slot::String(text) => write_text(out, registration, text),
-        Slot::Strings(range) => {
+fn write_slot(out: &mut Vec<u8>, registration: &Registration, slot: Slot) {
+    match slot.form {
+        Form::Null => out.extend_from_slice(b"null"),
+        Form::False => out.extend_from_slice(b"false"),
+        Form::True => out.extend_from_slice(b"true"),
+        Form::Number => out.extend_from_slice(registration.bytes(slot.place)),
+        Form::String => write_text(out, registration, slot.place),
+        Form::Strings => {
             out.push(b'[');
-            let elements = registration.elements.get(range.start as usize..range.end as usize).unwrap_or_default();
+            let elements = registration.elements.get(slot.place.range()).unwrap_or_default();
             for (index, element) in elements.iter().enumerate() {
                 separate(out, index);
-                write_text(out, registration, element);
+                write_text(out, registration, *element);
             }
             out.push(b']');
         }
-        Slot::Array(text) | Slot::Object(text) => write_raw(out, registration.text(text)),
+        Form::Array | Form::Object => write_raw(out, registration.text(slot.place)),
     }
 }
 
@@ -74,11 +79,12 @@ fn separate(out: &mut Vec<u8>, index: usize) {
     }
 }
 
-fn write_text(out: &mut Vec<u8>, registration: &Registration, text: &Text) {
-    match text {
+fn write_text(out: &mut Vec<u8>, registration: &Registration, text: Text) {
+    if text.end() <= registration.sent {
         // It stood in the source as it is, between quotation marks: nothing in it needs escaping.
-        Text::Source(_) => write_plain(out, text.bytes_in(&registration.source)),
-        Text::Static(_) | Text::Owned(_) => write_string(out, registration.text(text)),
+        write_plain(out, registration.bytes(text));
+    } else {
+        write_string(out, registration.text(text));
     }
 }
 

@@ -1,14 +1,15 @@
 //! The strict reader.
 //!
 //! It makes one pass over the bytes and keeps positions in them, which no `serde` visitor can: what is not escaped is
-//! never copied, and the text of numbers and of nested values stays as sent, whatever features another crate turns on
-//! in `serde_json`. Escaped strings are decoded by `serde_json`, which is also what the tests hold this reader against.
+//! never copied by itself, and the text of numbers and of nested values stays as sent, whatever features another crate
+//! turns on in `serde_json`. The tests and the fuzzer hold this reader against `serde_json`.
 
 use std::fmt;
 
 use serde::de::IgnoredAny;
 
-use super::{Limits, Member, Registration, Slot, Text, offset};
+use super::member::{self, Form, Member, Slot, Text};
+use super::{Limits, Registration};
 
 /// Bytes that are no strict registration. Displays as a fixed sentence that quotes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +80,20 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
+/// Room behind what was sent for what rules insert, so that most registrations need no second buffer.
+const ROOM: usize = 128;
+
 pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, ParseError> {
     if bytes.len() > limits.bytes {
         return Err(ParseError::new(ParseErrorKind::TooLarge));
     }
     let source = str::from_utf8(bytes).map_err(|_| ParseError::new(ParseErrorKind::NotUtf8))?;
-    let mut scanner = Scanner { source, at: 0, limits, elements: Vec::with_capacity(8) };
+    let mut scanner = Scanner::new(source, limits);
     let members = scanner.document().map_err(ParseError::new)?;
-    let elements = scanner.elements;
-    Ok(Registration { source: source.to_owned(), members, elements })
+    let mut text = String::with_capacity(source.len() + scanner.decoded.len() + ROOM);
+    text.push_str(source);
+    text.push_str(&scanner.decoded);
+    Ok(Registration { text, sent: source.len(), plain: is_plain(source), members, elements: scanner.elements })
 }
 
 type Scan<T> = Result<T, ParseErrorKind>;
@@ -97,11 +103,29 @@ struct Scanner<'s> {
     source: &'s str,
     at: usize,
     limits: &'s Limits,
+    /// Strings that had escapes, one after the other. Offsets count from the end of the source.
+    decoded: String,
     /// The elements of the string arrays so far.
     elements: Vec<Text>,
+    /// The names of the nested objects that are open, with the first bytes of each.
+    names: Vec<(u64, Text)>,
+    /// Since this was last cleared there was white space or an escape: what was read is not in canonical form.
+    loose: bool,
 }
 
-impl Scanner<'_> {
+impl<'s> Scanner<'s> {
+    fn new(source: &'s str, limits: &'s Limits) -> Self {
+        Self {
+            source,
+            at: 0,
+            limits,
+            decoded: String::new(),
+            elements: Vec::with_capacity(4 + source.len() / 64),
+            names: Vec::new(),
+            loose: false,
+        }
+    }
+
     /// The whole document: an object, and nothing but white space around it.
     fn document(&mut self) -> Scan<Vec<Member>> {
         self.space();
@@ -109,11 +133,9 @@ impl Scanner<'_> {
             let json = serde_json::from_str::<IgnoredAny>(self.source).is_ok();
             return Err(if json { ParseErrorKind::NotAnObject } else { ParseErrorKind::Syntax });
         }
-        let mut members = Vec::with_capacity(16);
-        self.object(1, |scanner, name| {
-            let slot = scanner.slot()?;
-            members.push(Member::new(name, slot, scanner.source));
-            Ok(())
+        let mut members = Vec::with_capacity(8 + self.source.len() / 48);
+        self.items(1, b'}', self.limits.members, ParseErrorKind::TooManyMembers, |scanner| {
+            scanner.member(&mut members)
         })?;
         self.space();
         if self.at < self.source.len() {
@@ -125,25 +147,48 @@ impl Scanner<'_> {
 
     /// Sorts members by name, which brings duplicates together.
     fn sort(&self, members: &mut [Member]) -> Scan<()> {
-        members.sort_unstable_by(|a, b| a.compare(b.key, b.name.bytes_in(self.source), self.source));
-        let twice = members
-            .windows(2)
-            .any(|pair| matches!(pair, [a, b] if a.compare(b.key, b.name.bytes_in(self.source), self.source).is_eq()));
+        members.sort_unstable_by(|a, b| a.key.cmp(&b.key).then_with(|| self.bytes(a.name).cmp(self.bytes(b.name))));
+        let same = |a: &Member, b: &Member| a.key == b.key && self.bytes(a.name) == self.bytes(b.name);
+        let twice = members.windows(2).any(|pair| matches!(pair, [a, b] if same(a, b)));
         if twice { Err(ParseErrorKind::DuplicateMember) } else { Ok(()) }
+    }
+
+    /// A member of the outermost object.
+    fn member(&mut self, members: &mut Vec<Member>) -> Scan<()> {
+        self.loose = false;
+        let start = self.at;
+        let name = self.name()?;
+        let slot = self.slot()?;
+        // Objects have members to be sorted, and other arrays may hold objects.
+        let in_form = !self.loose && !matches!(slot.form, Form::Array | Form::Object);
+        let canonical = if in_form { self.since(start) } else { Text::EMPTY };
+        members.push(Member::new(name, self.bytes(name), slot, canonical));
+        Ok(())
+    }
+
+    /// A member's name, and what stands between it and the value.
+    fn name(&mut self) -> Scan<Text> {
+        let name = self.string()?;
+        self.space();
+        self.expect(b':')?;
+        self.space();
+        Ok(name)
     }
 
     /// The value of a member of the outermost object.
     fn slot(&mut self) -> Scan<Slot> {
         let start = self.at;
-        match self.peek() {
-            Some(b'"') => self.string().map(Slot::String),
-            Some(b'[') => self.elements(start),
-            Some(b'{') => self.value(1).map(|()| Slot::Object(self.since(start))),
-            Some(b't') => self.literal("true").map(|()| Slot::Bool(true)),
-            Some(b'f') => self.literal("false").map(|()| Slot::Bool(false)),
-            Some(b'n') => self.literal("null").map(|()| Slot::Null),
-            _ => self.number().map(|()| Slot::Number(self.since(start))),
-        }
+        let form = match self.peek() {
+            Some(b'"') => return Ok(Slot::new(Form::String, self.string()?)),
+            Some(b'[') => return self.elements(start),
+            Some(b't') => return self.literal("true").map(|()| Slot::literal(Form::True)),
+            Some(b'f') => return self.literal("false").map(|()| Slot::literal(Form::False)),
+            Some(b'n') => return self.literal("null").map(|()| Slot::literal(Form::Null)),
+            Some(b'{') => Form::Object,
+            _ => Form::Number,
+        };
+        self.value(1)?;
+        Ok(Slot::new(form, self.since(start)))
     }
 
     /// An array that is a member of the outermost object: kept by its elements if all of them are strings.
@@ -160,16 +205,21 @@ impl Scanner<'_> {
             scanner.value(2)
         })?;
         if only_strings {
-            return Ok(Slot::Strings(offset(first)..offset(self.elements.len())));
+            return Ok(Slot::new(Form::Strings, Text::new(first, self.elements.len())));
         }
         self.elements.truncate(first);
-        Ok(Slot::Array(self.since(start)))
+        Ok(Slot::new(Form::Array, self.since(start)))
     }
 
     /// Passes over a value with `depth` objects and arrays around it.
     fn value(&mut self, depth: usize) -> Scan<()> {
         match self.peek() {
-            Some(b'"') => self.string().map(drop),
+            Some(b'"') => {
+                let decoded = self.decoded.len();
+                self.string()?;
+                self.decoded.truncate(decoded);
+                Ok(())
+            }
             Some(b'[') => self.array(depth + 1, |scanner| scanner.value(depth + 1)),
             Some(b'{') => self.nested_object(depth + 1),
             Some(b't') => self.literal("true"),
@@ -180,26 +230,31 @@ impl Scanner<'_> {
     }
 
     fn nested_object(&mut self, depth: usize) -> Scan<()> {
-        let mut names: Vec<Text> = Vec::new();
-        self.object(depth, |scanner, name| {
-            let text = name.in_source(scanner.source);
-            if names.iter().any(|other| other.in_source(scanner.source) == text) {
-                return Err(ParseErrorKind::DuplicateMember);
-            }
-            names.push(name);
+        let (decoded, first) = (self.decoded.len(), self.names.len());
+        self.items(depth, b'}', self.limits.members, ParseErrorKind::TooManyMembers, |scanner| {
+            let name = scanner.name()?;
+            let key = member::key(scanner.bytes(name));
+            scanner.names.push((key, name));
             scanner.value(depth)
-        })
+        })?;
+        let mut names = std::mem::take(&mut self.names);
+        let twice = self.any_twice(names.get_mut(first..).unwrap_or_default());
+        names.truncate(first);
+        self.names = names;
+        if twice {
+            return Err(ParseErrorKind::DuplicateMember);
+        }
+        self.decoded.truncate(decoded);
+        Ok(())
     }
 
-    /// An object, itself the `depth`-th; `member` reads each value.
-    fn object(&mut self, depth: usize, mut member: impl FnMut(&mut Self, Text) -> Scan<()>) -> Scan<()> {
-        self.items(depth, b'}', self.limits.members, ParseErrorKind::TooManyMembers, |scanner| {
-            let name = scanner.string()?;
-            scanner.space();
-            scanner.expect(b':')?;
-            scanner.space();
-            member(scanner, name)
-        })
+    /// Whether two names are the same. Sorting brings those together: one by one against all others would let a body
+    /// of small members take its length squared.
+    fn any_twice(&self, names: &mut [(u64, Text)]) -> bool {
+        let compare =
+            |a: &(u64, Text), b: &(u64, Text)| a.0.cmp(&b.0).then_with(|| self.bytes(a.1).cmp(self.bytes(b.1)));
+        names.sort_unstable_by(compare);
+        names.windows(2).any(|pair| matches!(pair, [a, b] if compare(a, b).is_eq()))
     }
 
     /// An array, itself the `depth`-th; `element` reads each value.
@@ -221,15 +276,13 @@ impl Scanner<'_> {
         }
         self.at += 1;
         self.space();
-        if self.peek() == Some(close) {
-            self.at += 1;
+        if self.skip(close) {
             return Ok(());
         }
         for _ in 0..most {
             item(self)?;
             self.space();
-            if self.peek() == Some(close) {
-                self.at += 1;
+            if self.skip(close) {
                 return Ok(());
             }
             self.expect(b',')?;
@@ -238,35 +291,77 @@ impl Scanner<'_> {
         Err(too_many)
     }
 
-    /// A string, unescaped.
+    /// A string, unescaped. Inlined but for escapes, so that what is found stays in registers.
+    #[inline]
     fn string(&mut self) -> Scan<Text> {
-        self.expect(b'"')?;
-        let start = self.at;
-        let mut escaped = false;
-        loop {
-            self.at += plain_bytes(self.rest());
-            match self.peek() {
-                Some(b'"') => break,
-                // Whatever is escaped, a quotation mark above all, does not end the string.
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 2;
-                }
-                _ => return Err(ParseErrorKind::Syntax),
-            }
-        }
-        let content = start..self.at;
-        self.at += 1;
-        let text = if escaped {
-            // Decodes the escapes and refuses those that are none, lone surrogates among them.
-            let quoted = self.source.get(start - 1..self.at).unwrap_or_default();
-            let decoded: String = serde_json::from_str(quoted).map_err(|_| ParseErrorKind::Syntax)?;
-            Text::Owned(decoded.into())
+        let [b'"', rest @ ..] = self.rest() else { return Err(ParseErrorKind::Syntax) };
+        let length = plain_bytes(rest);
+        let start = self.at + 1;
+        self.at = start + length;
+        let text = if rest.get(length) == Some(&b'"') {
+            self.at += 1;
+            Text::new(start, start + length)
         } else {
-            Text::Source(offset(content.start)..offset(content.end))
+            self.escaped_string(start)?
         };
-        let length = text.bytes_in(self.source).len();
-        if length > self.limits.string { Err(ParseErrorKind::StringTooLong) } else { Ok(text) }
+        if text.len() > self.limits.string { Err(ParseErrorKind::StringTooLong) } else { Ok(text) }
+    }
+
+    /// The string that began at `start`, from its first escape on.
+    #[cold]
+    fn escaped_string(&mut self, start: usize) -> Scan<Text> {
+        self.loose = true;
+        let from = self.source.len() + self.decoded.len();
+        self.decoded.push_str(self.source.get(start..self.at).unwrap_or_default());
+        while !self.skip(b'"') {
+            self.expect(b'\\')?;
+            let c = self.escape()?;
+            self.decoded.push(c);
+            let plain = plain_bytes(self.rest());
+            self.decoded.push_str(self.source.get(self.at..self.at + plain).unwrap_or_default());
+            self.at += plain;
+        }
+        Ok(Text::new(from, self.source.len() + self.decoded.len()))
+    }
+
+    /// What stands behind a backslash (RFC 8259 section 7).
+    fn escape(&mut self) -> Scan<char> {
+        let c = self.peek().ok_or(ParseErrorKind::Syntax)?;
+        self.at += 1;
+        Ok(match c {
+            b'"' | b'\\' | b'/' => char::from(c),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => return self.unicode_escape(),
+            _ => return Err(ParseErrorKind::Syntax),
+        })
+    }
+
+    /// One UTF-16 code unit, or the two of a pair. A lone surrogate is no character (RFC 7493 section 2.1).
+    fn unicode_escape(&mut self) -> Scan<char> {
+        let first = self.code_unit()?;
+        let code = if matches!(first, 0xD800..0xDC00) {
+            self.expect(b'\\')?;
+            self.expect(b'u')?;
+            let second = self.code_unit()?;
+            if !matches!(second, 0xDC00..0xE000) {
+                return Err(ParseErrorKind::Syntax);
+            }
+            0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)
+        } else {
+            first
+        };
+        char::from_u32(code).ok_or(ParseErrorKind::Syntax)
+    }
+
+    fn code_unit(&mut self) -> Scan<u32> {
+        let digits = self.rest().first_chunk::<4>().ok_or(ParseErrorKind::Syntax)?;
+        let unit = digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?));
+        self.at += 4;
+        unit.ok_or(ParseErrorKind::Syntax)
     }
 
     fn literal(&mut self, word: &str) -> Scan<()> {
@@ -280,15 +375,15 @@ impl Scanner<'_> {
     /// RFC 8259 section 6.
     fn number(&mut self) -> Scan<()> {
         let start = self.at;
-        self.skip_one(b"-");
-        if !self.skip_one(b"0") && self.digits() == 0 {
+        self.skip(b'-');
+        if !self.skip(b'0') && self.digits() == 0 {
             return Err(ParseErrorKind::Syntax);
         }
-        if self.skip_one(b".") && self.digits() == 0 {
+        if self.skip(b'.') && self.digits() == 0 {
             return Err(ParseErrorKind::Syntax);
         }
-        if self.skip_one(b"eE") {
-            self.skip_one(b"+-");
+        if self.skip(b'e') || self.skip(b'E') {
+            let _sign = self.skip(b'+') || self.skip(b'-');
             if self.digits() == 0 {
                 return Err(ParseErrorKind::Syntax);
             }
@@ -303,40 +398,44 @@ impl Scanner<'_> {
         count
     }
 
-    fn skip_one(&mut self, bytes: &[u8]) -> bool {
-        let skips = self.peek().is_some_and(|byte| bytes.contains(&byte));
-        self.at += usize::from(skips);
-        skips
-    }
-
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
+            self.loose = true;
         }
     }
 
     fn expect(&mut self, byte: u8) -> Scan<()> {
-        if self.peek() != Some(byte) {
-            return Err(ParseErrorKind::Syntax);
-        }
-        self.at += 1;
-        Ok(())
+        if self.skip(byte) { Ok(()) } else { Err(ParseErrorKind::Syntax) }
+    }
+
+    fn skip(&mut self, byte: u8) -> bool {
+        let skips = self.peek() == Some(byte);
+        self.at += usize::from(skips);
+        skips
     }
 
     fn peek(&self) -> Option<u8> {
         self.source.as_bytes().get(self.at).copied()
     }
 
-    fn rest(&self) -> &[u8] {
+    fn rest(&self) -> &'s [u8] {
         self.source.as_bytes().get(self.at..).unwrap_or_default()
     }
 
     fn since(&self, start: usize) -> Text {
-        Text::Source(offset(start)..offset(self.at))
+        Text::new(start, self.at)
+    }
+
+    /// The bytes of a string that was read.
+    fn bytes(&self, text: Text) -> &[u8] {
+        text.of_two(self.source.as_bytes(), self.decoded.as_bytes())
     }
 }
 
-/// How many bytes there are before a quotation mark, a backslash or a control character. Looks at eight at a time.
+/// How many bytes there are before a quotation mark, a backslash or a control character. Looks at eight at a time:
+/// most strings are so short that a call of `memchr` would cost more than it finds out.
+#[inline]
 fn plain_bytes(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -358,4 +457,9 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     }
     let plain = tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count();
     words.len() * 8 + plain
+}
+
+/// Whether no string holds anything but printable ASCII. Raw controls are no JSON, and an escape needs a backslash.
+fn is_plain(source: &str) -> bool {
+    source.bytes().fold(0, |found, byte| found | u8::from(byte >= 0x7F) | u8::from(byte == b'\\')) == 0
 }

@@ -99,3 +99,60 @@ fn debug_shows_names_only() {
     let registration = Registration::parse(br#"{"client_secret":"hush"}"#).unwrap();
     assert_eq!(format!("{registration:?}"), r#"{"client_secret"}"#);
 }
+
+#[test]
+fn escapes_are_decoded_as_serde_json_decodes_them() {
+    for escaped in [
+        r#"\"\\/\b\f\n\r\t"#,
+        r"\u0041\u00e4\u20AC",
+        r"\ud83d\ude00\uDBFF\uDFFF",
+        r"a\u0000b",
+        r"\u003",
+        r"\u00g0",
+        r"\u+041",
+        r"\ud83d",
+        r"\ud83dx",
+        r"\ud83d\n",
+        r"\ud83d\u0041",
+        r"\ude00\ud83d",
+        r"\a",
+        r"\",
+    ] {
+        let body = format!(r#"{{"x":"{escaped}","y":["<{escaped}>"],"{escaped}":1}}"#);
+        let ours = Registration::parse(body.as_bytes());
+        match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&body) {
+            Ok(theirs) => {
+                let ours = ours.unwrap_or_else(|error| panic!("{body}: {error}"));
+                assert_eq!(ours.string("x"), theirs["x"].as_str(), "{body}");
+                assert_eq!(ours.strings("y").unwrap().next(), theirs["y"][0].as_str(), "{body}");
+                assert!(theirs.keys().all(|name| ours.contains(name)), "{body}");
+            }
+            Err(_) => assert_eq!(ours.unwrap_err().kind(), ParseErrorKind::Syntax, "{body}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_not_in_canonical_form_is_written_anew_and_what_is_is_copied() {
+    for (body, expected) in [
+        (r#"{"b":"x","a":["y","z"],"c":1.50,"d":null}"#, r#"{"a":["y","z"],"b":"x","c":1.50,"d":null}"#),
+        (
+            r#"{"b" :"x","a":["y" ,"z"],"c":{"z":1,"a":[{"y":1,"b":2}]}}"#,
+            r#"{"a":["y","z"],"b":"x","c":{"a":[{"b":2,"y":1}],"z":1}}"#,
+        ),
+        (r#"{"\u0062":"x","a":["\u0079"],"c":[1,{"b":1,"a":2}]}"#, r#"{"a":["y"],"b":"x","c":[1,{"a":2,"b":1}]}"#),
+    ] {
+        let registration = Registration::parse(body.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(registration.canonical_bytes()).unwrap(), expected);
+    }
+}
+
+/// A body of small nested members must not take its length squared; that it is found is shown here, how fast is for
+/// the benchmarks.
+#[test]
+fn duplicates_among_many_nested_members_are_found() {
+    let members: Vec<String> = (0..99).map(|index| format!(r#""m{index}":0"#)).collect();
+    let body = |last: &str| format!(r#"{{"x":{{{},{last}}}}}"#, members.join(","));
+    assert!(Registration::parse(body(r#""other":0"#).as_bytes()).is_ok());
+    assert_eq!(kind(body(r#""m\u0037":0"#).as_bytes()), ParseErrorKind::DuplicateMember);
+}

@@ -14,6 +14,8 @@ fn patterns_match_part_by_part() {
         ("https://app.example.com/cb", "https://app.example.com/cb?x=1", false),
         ("https://app.example.com/cb", "https://app.example.com/cb/", false),
         ("https://app.example.com/cb", "https://app.example.com:8443/cb", false),
+        ("https://app.example.com/cb/*", "https://app.example.com:443/cb/x", true),
+        ("https://app.example.com:443/cb/*", "https://app.example.com/cb/x", true),
         ("https://app.example.com/*", "https://app.example.com/any/path?x=1", true),
         ("https://app.example.com/*", "https://app.example.com", false),
         ("https://app.example.com/oauth/*", "https://app.example.com/oauthx", false),

@@ -62,6 +62,18 @@ fn narrowed(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(registration.canonical_bytes())
 }
 
+/// With the two things spelled out that a WHATWG serialiser spells otherwise: an empty path and a default port.
+fn as_whatwg_writes(raw: &str, uri: &RedirectUri<'_>) -> String {
+    let (before, after) = raw.split_at(raw.find('?').unwrap_or(raw.len()));
+    let slash = if uri.path().is_empty() && matches!(uri.scheme(), "http" | "https") { "/" } else { "" };
+    let written = format!("{before}{slash}{after}");
+    match (uri.scheme(), uri.port()) {
+        ("https", Some(443)) => written.replacen(":443/", "/", 1),
+        ("http", Some(80)) => written.replacen(":80/", "/", 1),
+        _ => written,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -114,11 +126,8 @@ proptest! {
     fn accepted_redirect_uris_have_one_reading(raw in redirect_uri()) {
         if let Ok(uri) = RedirectUri::parse(&raw) {
             let read = url::Url::parse(&raw).unwrap();
-            let same = read.as_str() == raw || read.as_str() == raw.replacen(uri.host().unwrap_or_default(), &format!("{}/", uri.host().unwrap_or_default()), 1)
-                || (uri.path().is_empty() && read.path() == "/");
-            prop_assert!(same, "{} reads as {}", raw, read);
+            prop_assert_eq!(read.as_str(), as_whatwg_writes(&raw, &uri));
             prop_assert_eq!(read.host_str().unwrap_or_default(), uri.host().unwrap_or_default());
-            prop_assert_eq!(read.port(), uri.port());
             prop_assert_eq!(read.scheme(), uri.scheme());
             prop_assert!(read.username().is_empty() && read.password().is_none() && read.fragment().is_none());
             prop_assert!(matches(&raw, &raw));
