@@ -26,7 +26,9 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, ANSWER_LIMITS, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture};
+use crate::body::{
+    self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
+};
 use crate::event::RegisteredClient;
 use crate::policy::{Operation, Review, Submission};
 use crate::registration::{Registration, Value};
@@ -105,7 +107,6 @@ pub struct Answer<S> {
 impl<S, B, R> Service<Request<B>> for Answer<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
     S::Error: Send + 'static,
     B: 'static,
     R: Body + Send + 'static,
@@ -113,32 +114,58 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Self::Response, Self::Error>;
+    type Future = AnswerFuture<S::Future, Expectation, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let config = Arc::clone(&self.config);
-        let operation = Operation::of(request.method());
-        let preflight = request.method() == Method::OPTIONS;
-        let forwarded = RegistrationBody::downcast_ref(request.body()).and_then(RegistrationBody::share);
-        let answer = self.inner.call(request);
-        ResponseFuture::new(async move {
-            let mut response = answer.await?;
-            if !preflight {
-                body::forbid_storing(response.headers_mut());
+        let expectation = Expectation {
+            operation: Operation::of(request.method()),
+            preflight: request.method() == Method::OPTIONS,
+            registered: RegistrationBody::downcast_ref(request.body())
+                .and_then(RegistrationBody::share)
+                .map(|registration| (registration, Arc::clone(&self.config))),
+        };
+        AnswerFuture::new(self.inner.call(request), expectation)
+    }
+}
+
+/// What is asked of the answer to one request.
+#[derive(Debug)]
+pub struct Expectation {
+    operation: Operation,
+    preflight: bool,
+    /// What the handler was given to register.
+    registered: Option<(Arc<Registration>, Arc<Config>)>,
+}
+
+impl<B, E> Finish<B, E> for Expectation
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    E: Send + 'static,
+{
+    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(error) => return Finished::Now(Err(error)),
+        };
+        if !self.preflight {
+            body::forbid_storing(response.headers_mut());
+        }
+        match self.registered {
+            Some((registered, config))
+                if response.status().is_success() && body::is_json_answer(response.headers()) =>
+            {
+                let operation = self.operation;
+                Finished::Later(ResponseFuture::new(async move {
+                    Ok(config.settle(response, &registered, operation).await)
+                }))
             }
-            match forwarded {
-                Some((registration, _))
-                    if response.status().is_success() && body::is_json_answer(response.headers()) =>
-                {
-                    Ok(config.settle(response, &registration, operation).await)
-                }
-                _ => Ok(response.map(ResponseBody::inner)),
-            }
-        })
+            _ => Finished::Now(Ok(response.map(ResponseBody::inner))),
+        }
     }
 }
 

@@ -25,14 +25,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use http::request::Parts;
-use http::{Request, Response};
+use http::{Extensions, HeaderMap, Method, Request, Response};
 use http_body::Body;
 use sha2::Sha256;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, ANSWER_LIMITS, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::body::{self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{Event, Outcome, RegisteredClient, Sink};
@@ -113,14 +112,13 @@ pub struct Audit<S> {
 impl<S, B, R> Service<Request<B>> for Audit<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
     S::Error: Send + 'static,
     R: Body + Send + 'static,
     R::Data: Send,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Self::Response, Self::Error>;
+    type Future = AnswerFuture<S::Future, Attempt, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -128,132 +126,175 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if body::registers_nothing(request.method()) {
-            let answer = self.inner.call(request);
-            return ResponseFuture::new(async move { Ok(answer.await?.map(ResponseBody::inner)) });
+            return AnswerFuture::new(self.inner.call(request), Attempt::none());
         }
-        let (parts, body) = request.into_parts();
-        let attempt = Attempt::start(Arc::clone(&self.config), &parts);
+        let attempt = Attempt::start(Arc::clone(&self.config), request.method(), request.headers(), request.extensions());
         if !self.config.sink.is_ready() {
             let rejection =
                 Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
                     .with_retry_after(Duration::from_secs(5));
-            let response = attempt.finish(body::refuse(rejection), None);
-            return ResponseFuture::new(std::future::ready(Ok(response)));
+            return AnswerFuture::answered(attempt.finish(body::refuse(rejection), None));
         }
-        let answer = self.inner.call(Request::from_parts(parts, body));
-        ResponseFuture::new(async move {
-            match answer.await {
-                Ok(response) => Ok(attempt.answered(response).await),
-                Err(error) => {
-                    attempt.failed();
-                    Err(error)
-                }
-            }
-        })
+        AnswerFuture::new(self.inner.call(request), attempt)
     }
 }
 
-/// An attempt whose event has not been emitted yet. Dropping it emits it.
-struct Attempt {
+/// An attempt whose event has not been emitted yet. Dropping it emits it, as abandoned.
+#[derive(Debug)]
+pub struct Attempt {
+    start: Option<Start>,
+}
+
+/// What is known of an attempt before it is answered.
+struct Start {
     config: Arc<Config>,
-    event: Option<Event>,
-    started: Duration,
+    operation: Operation,
+    time_ms: u64,
+    requester: Option<String>,
+    monotonic: Duration,
 }
 
 impl Attempt {
-    fn start(config: Arc<Config>, parts: &Parts) -> Self {
-        let time_ms = u64::try_from(config.clock.unix_time().as_millis()).unwrap_or(u64::MAX);
-        let mut event = Event::new(time_ms, Operation::of(&parts.method));
-        event.requester = config.requester.name(parts);
-        let started = config.clock.monotonic();
-        Self { config, event: Some(event), started }
+    /// A request that registers nothing, and is no event.
+    fn none() -> Self {
+        Self { start: None }
     }
 
-    async fn answered<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
-        let known = response.extensions_mut().remove::<RegisteredClient>();
-        if known.is_some() || !response.status().is_success() || !body::is_json_answer(response.headers()) {
-            return self.finish(response.map(ResponseBody::inner), known.and_then(|client| client.0));
-        }
-        let upper = response.body().size_hint().upper();
-        if upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.bytes() as u64) {
-            return self.finish(response.map(ResponseBody::inner), None);
-        }
-        self.read_client_id(response).await
-    }
-
-    /// Reads an answer that is known to end soon enough.
-    async fn read_client_id<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
-        let (parts, body) = response.into_parts();
-        let (response, client) = match body::read_answer(body).await {
-            ReadAnswer::Complete(bytes) => {
-                let client =
-                    Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
-                (Response::from_parts(parts, ResponseBody::own(bytes)), client)
-            }
-            ReadAnswer::TooLarge | ReadAnswer::Broken => {
-                let detail = "the server's answer could not be read";
-                (body::refuse(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
-            }
+    fn start(config: Arc<Config>, method: &Method, headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let start = Start {
+            operation: Operation::of(method),
+            time_ms: u64::try_from(config.clock.unix_time().as_millis()).unwrap_or(u64::MAX),
+            requester: config.requester.name(headers, extensions),
+            monotonic: config.clock.monotonic(),
+            config,
         };
-        self.finish(response, client)
+        Self { start: Some(start) }
     }
 
-    /// Takes the review out of the response, which is at its journey's end.
+    /// Takes the review out of the response, which is at its journey's end, and emits the event.
     fn finish<R>(mut self, mut response: Response<R>, client_id: Option<String>) -> Response<R> {
-        let Some(event) = &mut self.event else { return response };
-        event.status = Some(response.status().as_u16());
-        event.client_id = client_id;
+        let Some(start) = self.start.take() else { return response };
         let review = response.extensions_mut().remove::<Review>();
-        let rewritten = review.as_ref().is_some_and(Review::is_rewritten);
-        if let Some(review) = review {
-            event.set_review(review);
-        }
         let rejection = response.extensions().get::<Rejection>();
-        if let Some(rejection) = rejection {
-            event.set_rejection(rejection);
-        }
-        event.outcome = match rejection.map(Rejection::code) {
+        let outcome = match rejection.map(Rejection::code) {
             Some(ErrorCode::TooManyRequests) => Outcome::Limited,
             Some(ErrorCode::ServerError) => Outcome::Failed,
             Some(_) => Outcome::Refused,
             None if !response.status().is_success() => Outcome::Failed,
-            None if rewritten => Outcome::Rewritten,
+            None if review.as_ref().is_some_and(Review::is_rewritten) => Outcome::Rewritten,
             None => Outcome::Accepted,
         };
-        response
-    }
-
-    fn failed(mut self) {
-        if let Some(event) = &mut self.event {
-            event.outcome = Outcome::Failed;
+        let mut event = start.event(outcome);
+        event.status = Some(response.status().as_u16());
+        event.client_id = client_id;
+        let review = review.or_else(|| {
+            // Refused before there was a review.
+            let mut review = Review::of(start.operation);
+            review.refused(rejection?);
+            Some(review)
+        });
+        if let Some(review) = review {
+            event.set_review(review);
         }
+        if let Some(rejection) = rejection {
+            event.set_rejection(rejection);
+        }
+        start.emit(event);
+        response
     }
 }
 
-/// Emits the event: of an attempt that was finished as it was finished, of any other as abandoned.
+impl<B, E> Finish<B, E> for Attempt
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    E: Send + 'static,
+{
+    fn finish(mut self, answer: Result<Response<B>, E>) -> Finished<B, E> {
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(start) = self.start.take() {
+                    let event = start.event(Outcome::Failed);
+                    start.emit(event);
+                }
+                return Finished::Now(Err(error));
+            }
+        };
+        let known = response.extensions_mut().remove::<RegisteredClient>();
+        let upper = response.body().size_hint().upper();
+        if self.start.is_none()
+            || known.is_some()
+            || !response.status().is_success()
+            || !body::is_json_answer(response.headers())
+            || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.bytes() as u64)
+        {
+            let client_id = known.and_then(|client| client.0);
+            return Finished::Now(Ok(self.finish(response.map(ResponseBody::inner), client_id)));
+        }
+        Finished::Later(ResponseFuture::new(async move { Ok(read_client_id(self, response).await) }))
+    }
+}
+
+/// Reads an answer that is known to end soon enough.
+async fn read_client_id<B: Body>(attempt: Attempt, response: Response<B>) -> Response<ResponseBody<B>> {
+    let (parts, body) = response.into_parts();
+    let (response, client) = match body::read_answer(body).await {
+        ReadAnswer::Complete(bytes) => {
+            let client =
+                Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
+            (Response::from_parts(parts, ResponseBody::own(bytes)), client)
+        }
+        ReadAnswer::TooLarge | ReadAnswer::Broken => {
+            let detail = "the server's answer could not be read";
+            (body::refuse(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
+        }
+    };
+    attempt.finish(response, client)
+}
+
+impl Start {
+    fn event(&self, outcome: Outcome) -> Event {
+        let duration = self.config.clock.monotonic().saturating_sub(self.monotonic);
+        let mut event = Event::new(self.time_ms, self.operation, outcome);
+        event.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        event
+    }
+
+    fn emit(self, mut event: Event) {
+        event.requester = self.requester;
+        self.config.sink.emit(&event);
+    }
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let Some(mut event) = self.event.take() {
-            let duration = self.config.clock.monotonic().saturating_sub(self.started);
-            event.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-            self.config.sink.emit(&event);
+        if let Some(start) = self.start.take() {
+            let event = start.event(Outcome::Abandoned);
+            start.emit(event);
         }
     }
 }
 
 impl Requester {
-    fn name(&self, parts: &Parts) -> Option<String> {
+    fn name(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<String> {
         match self {
             Self::Nobody => None,
-            Self::Address(address) => Some(address.resolve(&parts.headers, &parts.extensions)?.to_string()),
+            Self::Address(address) => Some(address.resolve(headers, extensions)?.to_string()),
             Self::Hash(address, mac) => {
-                let address = address.resolve(&parts.headers, &parts.extensions)?;
+                let address = address.resolve(headers, extensions)?;
                 let mut mac = mac.clone();
                 mac.update(address.to_string().as_bytes());
                 let hash: [u8; 32] = mac.finalize().into_bytes().into();
                 Some(text::hex(hash.first_chunk::<16>()?))
             }
         }
+    }
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("operation", &self.operation).finish_non_exhaustive()
     }
 }
 

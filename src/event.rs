@@ -159,12 +159,12 @@ impl Outcome {
 }
 
 impl Event {
-    pub(crate) fn new(time_ms: u64, operation: Operation) -> Self {
+    pub(crate) fn new(time_ms: u64, operation: Operation, outcome: Outcome) -> Self {
         Self {
             schema: 1,
             time_ms,
             duration_us: 0,
-            outcome: Outcome::Abandoned,
+            outcome,
             operation,
             status: None,
             client_id: None,

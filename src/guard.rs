@@ -268,11 +268,9 @@ impl<P: Policy> Config<P> {
             review.set_bytes(source.unwrap_or_default(), Bytes::new());
             return Passage::Refused(rejection, review);
         }
-        let body = RegistrationBody::checked(registration);
-        if let Some((_, bytes)) = body.share() {
-            describe_body(&mut parts.headers, bytes.len());
-            review.set_bytes(source.unwrap_or_default(), bytes);
-        }
+        let (body, bytes) = RegistrationBody::checked(registration);
+        describe_body(&mut parts.headers, bytes.len());
+        review.set_bytes(source.unwrap_or_default(), bytes);
         Passage::Reviewed(Request::from_parts(parts, body), review)
     }
 
@@ -286,7 +284,7 @@ impl<P: Policy> Config<P> {
         });
         let body = match source {
             Some(bytes) => RegistrationBody::passed_after([bytes].into(), None::<RegistrationBody>),
-            None => RegistrationBody::checked(registration),
+            None => RegistrationBody::checked(registration).0,
         };
         Passage::Reviewed(Request::from_parts(parts, body), review)
     }
@@ -351,11 +349,10 @@ fn describe_body(headers: &mut HeaderMap, length: usize) {
 
 /// Puts the review before those of guards further in.
 fn attach<B>(response: &mut Response<B>, review: Review) {
-    let review = match response.extensions_mut().remove::<Review>() {
-        Some(inner) => inner.after(review),
-        None => review,
-    };
-    response.extensions_mut().insert(review);
+    match response.extensions_mut().get_mut::<Review>() {
+        Some(inner) => *inner = std::mem::take(inner).after(review),
+        None => drop(response.extensions_mut().insert(review)),
+    }
 }
 
 impl<P> Clone for GuardLayer<P> {

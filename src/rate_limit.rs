@@ -42,7 +42,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Resp
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, ResponseBody, ResponseFuture};
+use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, SystemClock};
 use crate::policy::{Operation, Review};
@@ -72,6 +72,8 @@ struct Budget {
     name: &'static str,
     key: Key,
     limiter: Limiter,
+    /// The `RateLimit-Policy` field; nothing if the name does not fit into one.
+    policy: Option<HeaderValue>,
 }
 
 enum Key {
@@ -120,12 +122,12 @@ impl RateLimitLayer {
 
     /// What each address may do.
     pub fn with_address_quota(self, quota: Quota) -> Self {
-        self.with_budget(Budget { name: "address", key: Key::Address, limiter: Limiter::new(quota) })
+        self.with_budget(Budget::new("address", Key::Address, Limiter::new(quota)))
     }
 
     /// What all together may do.
     pub fn with_global_quota(self, quota: Quota) -> Self {
-        self.with_budget(Budget { name: "global", key: Key::All, limiter: Limiter::with_buckets(quota, 1) })
+        self.with_budget(Budget::new("global", Key::All, Limiter::with_buckets(quota, 1)))
     }
 
     /// One more budget, for each value of any key that the head of a request has in it. Requests for which `key` gives
@@ -139,7 +141,7 @@ impl RateLimitLayer {
     ) -> Self {
         let hasher = RandomState::new();
         let key = Key::Custom(Box::new(move |head| key(head).map(|key| hasher.hash_one(key))));
-        self.with_budget(Budget { name, key, limiter: Limiter::new(quota) })
+        self.with_budget(Budget::new(name, key, Limiter::new(quota)))
     }
 
     /// How the address of a client is found.
@@ -192,13 +194,10 @@ pub struct RateLimit<S> {
 impl<S, B, R> Service<Request<B>> for RateLimit<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    R: Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Self::Response, Self::Error>;
+    type Future = AnswerFuture<S::Future, Charge, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -206,43 +205,55 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let operation = Operation::of(request.method());
-        let charge = match *request.method() {
-            Method::GET | Method::HEAD | Method::OPTIONS => Ok(Charge::default()),
+        let charged = match *request.method() {
+            Method::GET | Method::HEAD | Method::OPTIONS => Ok(Vec::new()),
             _ => self.config.charge(&RequestHead::of(&request)),
         };
-        let (charge, refusal) = match charge {
-            Ok(charge) => (charge, None),
-            Err(refusal) => (Charge::default(), Some(refusal)),
+        let charge = match charged {
+            Ok(taken) => Charge { taken, observed: None },
+            Err(refusal) if self.config.report_only => Charge { taken: Vec::new(), observed: Some((refusal, operation)) },
+            Err(refusal) => return AnswerFuture::answered(refusal.response()),
         };
-        if let Some(refusal) = &refusal
-            && !self.config.report_only
-        {
-            let response = refusal.response(operation);
-            return ResponseFuture::new(std::future::ready(Ok(response)));
-        }
-        let answer = self.inner.call(request);
-        ResponseFuture::new(async move {
-            let mut response = answer.await?.map(ResponseBody::inner);
-            if response.extensions().get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests) {
-                // A budget further in was spent: all of them or none.
-                charge.give_back();
-            }
-            if let Some(refusal) = refusal {
-                let review = response.extensions_mut().remove::<Review>().unwrap_or_else(|| Review::of(operation));
-                response.extensions_mut().insert(review.after(refusal.observed(operation)));
-            }
-            Ok(response)
-        })
+        AnswerFuture::new(self.inner.call(request), charge)
     }
 }
 
-/// What a request has taken, and from whom.
-#[derive(Default)]
-struct Charge {
-    taken: Vec<(Arc<Budget>, u64)>,
+/// What a request has taken, and from which budgets; or what it would have been refused for.
+#[derive(Debug)]
+pub struct Charge {
+    taken: Vec<Taken>,
+    observed: Option<(Refusal, Operation)>,
+}
+
+/// A budget, and the hash of the key.
+type Taken = (Arc<Budget>, u64);
+
+impl<B, E> Finish<B, E> for Charge {
+    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
+        Finished::Now(answer.map(|response| {
+            let mut response = response.map(ResponseBody::inner);
+            let extensions = response.extensions_mut();
+            if extensions.get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests) {
+                // A budget further in was spent: all of them or none.
+                give_back(&self.taken);
+            }
+            if let Some((refusal, operation)) = self.observed {
+                let review = extensions.remove::<Review>().unwrap_or_else(|| Review::of(operation));
+                extensions.insert(review.after(refusal.observed(operation)));
+            }
+            response
+        }))
+    }
+}
+
+fn give_back(taken: &[Taken]) {
+    for (budget, key) in taken {
+        budget.limiter.refund_hashed(*key);
+    }
 }
 
 /// A budget is spent.
+#[derive(Debug)]
 struct Refusal {
     budget: Arc<Budget>,
     exhausted: Exhausted,
@@ -257,20 +268,20 @@ const STATE: HeaderName = HeaderName::from_static("ratelimit");
 const SHARED: u64 = 0;
 
 impl Config {
-    fn charge(&self, head: &RequestHead<'_>) -> Result<Charge, Refusal> {
+    fn charge(&self, head: &RequestHead<'_>) -> Result<Vec<Taken>, Refusal> {
         let now = self.clock.monotonic();
-        let mut charge = Charge { taken: Vec::with_capacity(self.budgets.len()) };
+        let mut taken = Vec::new();
         for budget in &self.budgets {
             let key = self.key(budget, head);
             match budget.limiter.check_hashed(key, now) {
-                Ok(_) => charge.taken.push((Arc::clone(budget), key)),
+                Ok(_) => taken.push((Arc::clone(budget), key)),
                 Err(exhausted) => {
-                    charge.give_back();
+                    give_back(&taken);
                     return Err(Refusal { budget: Arc::clone(budget), exhausted });
                 }
             }
         }
-        Ok(charge)
+        Ok(taken)
     }
 
     /// The hash of the key of `head`.
@@ -292,11 +303,11 @@ impl Config {
     }
 }
 
-impl Charge {
-    fn give_back(&self) {
-        for (budget, key) in &self.taken {
-            budget.limiter.refund_hashed(*key);
-        }
+impl Budget {
+    fn new(name: &'static str, key: Key, limiter: Limiter) -> Self {
+        let quota = limiter.quota();
+        let policy = format!("\"{name}\";q={};w={}", quota.burst(), whole_seconds(quota.window()));
+        Self { name, key, limiter, policy: HeaderValue::try_from(policy).ok() }
     }
 }
 
@@ -306,22 +317,17 @@ impl Refusal {
             .with_retry_after(self.exhausted.retry_after())
     }
 
-    fn response<R>(&self, operation: Operation) -> Response<ResponseBody<R>> {
+    fn response<R>(&self) -> Response<ResponseBody<R>> {
         let rejection = self.rejection();
         let seconds = rejection.retry_after_seconds().unwrap_or(1);
-        let mut review = Review::of(operation);
-        review.refused(&rejection);
         let mut response = body::refuse(rejection);
-        let quota = self.budget.limiter.quota();
-        let policy = format!("\"{}\";q={};w={}", self.budget.name, quota.burst(), whole_seconds(quota.window()));
-        let state = format!("\"{}\";r=0;t={seconds}", self.budget.name);
-        for (name, value) in [(POLICY, policy), (STATE, state)] {
-            // A budget's name could be anything; without the field the answer is still right.
-            if let Ok(value) = HeaderValue::try_from(value) {
-                response.headers_mut().insert(name, value);
-            }
+        // A budget's name could be anything; without the fields the answer is still right.
+        if let Some(policy) = &self.budget.policy
+            && let Ok(state) = HeaderValue::try_from(format!("\"{}\";r=0;t={seconds}", self.budget.name))
+        {
+            response.headers_mut().insert(POLICY, policy.clone());
+            response.headers_mut().insert(STATE, state);
         }
-        response.extensions_mut().insert(review);
         response
     }
 

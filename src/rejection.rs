@@ -1,7 +1,7 @@
 //! [`Rejection`]: why a registration was refused, as data.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::time::Duration;
 
 /// The refusal of a registration: which rule, which member, and what the client is told.
@@ -153,22 +153,33 @@ impl Rejection {
     #[must_use]
     pub fn description(&self) -> String {
         let mut sentence = String::with_capacity(96);
-        // Writing into a string can't fail.
-        let _infallible = match (self.field, self.index) {
-            (Some(field), Some(index)) => write!(sentence, "{field}[{index}] "),
-            (Some(field), None) => write!(sentence, "{field} "),
-            (None, _) => Ok(()),
-        };
-        for piece in [&*self.detail, " (", self.rule, ")"] {
-            sentence.push_str(piece);
-        }
-        // Custom rules are written by users: what they say has to fit the grammar too.
-        let fits = |byte: u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
-        if sentence.bytes().all(fits) {
-            return sentence;
-        }
-        sentence.chars().map(|c| if u8::try_from(c).is_ok_and(fits) { c } else { '?' }).collect()
+        self.describe(&mut sentence);
+        sentence
     }
+
+    /// Writes the description at the end of `out`.
+    pub(crate) fn describe(&self, out: &mut String) {
+        // Custom rules are written by users: what they say has to fit the grammar too.
+        let mut push = |piece: &str| {
+            let misfits = piece.bytes().fold(0, |found, byte| found | u8::from(!fits_description(byte)));
+            if misfits == 0 {
+                out.push_str(piece);
+            } else {
+                out.extend(piece.chars().map(|c| if u8::try_from(c).is_ok_and(fits_description) { c } else { '?' }));
+            }
+        };
+        match (self.field, self.index) {
+            (Some(field), Some(index)) => [field, "[", &index.to_string(), "] "].into_iter().for_each(&mut push),
+            (Some(field), None) => [field, " "].into_iter().for_each(&mut push),
+            (None, _) => {}
+        }
+        [&*self.detail, " (", self.rule, ")"].into_iter().for_each(push);
+    }
+}
+
+/// RFC 6749 section 5.2: "%x20-21 / %x23-5B / %x5D-7E".
+const fn fits_description(byte: u8) -> bool {
+    matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')
 }
 
 impl fmt::Display for Rejection {

@@ -2,29 +2,18 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use serde::Serialize;
 
 use super::ResponseBody;
 use crate::rejection::{ErrorCode, Rejection};
 
-/// RFC 7591 section 3.2.2.
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: &'a str,
-    error_description: &'a str,
-}
-
 /// The response to a refused request: RFC 7591 JSON, not to be stored, with the rejection in its extensions.
 pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
-    let description = rejection.description();
-    let body = ErrorBody { error: rejection.code().as_str(), error_description: &description };
-    // Two strings always have a JSON form.
-    let bytes = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());
+    let bytes = Bytes::from(error_body(&rejection));
     let length = HeaderValue::from(bytes.len());
     let mut response = Response::new(ResponseBody::own(bytes));
     *response.status_mut() = rejection.code().status();
     let headers = response.headers_mut();
-    headers.reserve(10);
+    headers.reserve(if rejection.retry_after().is_some() { 8 } else { 6 });
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, length);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -44,6 +33,18 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
     }
     response.extensions_mut().insert(rejection);
     response
+}
+
+/// RFC 7591 section 3.2.2. Neither string has a character in it for which JSON has an escape: error codes are words of
+/// ours, and a description is without quotation mark, backslash and control (RFC 6749 section 5.2).
+fn error_body(rejection: &Rejection) -> String {
+    let mut body = String::with_capacity(192);
+    for piece in ["{\"error\":\"", rejection.code().as_str(), "\",\"error_description\":\""] {
+        body.push_str(piece);
+    }
+    rejection.describe(&mut body);
+    body.push_str("\"}");
+    body
 }
 
 /// RFC 7591 section 3.2.1 shows both fields; credentials must not stay in a cache (OAuth 2.1 section 3.2.3).

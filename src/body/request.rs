@@ -53,9 +53,11 @@ impl RegistrationBody {
         }
     }
 
-    pub(crate) fn checked(registration: Registration) -> Self {
-        let bytes = registration.canonical_bytes().into();
-        Self { content: Content::Checked { registration: Arc::new(registration), bytes } }
+    /// The body, and the bytes that it will give out.
+    pub(crate) fn checked(registration: Registration) -> (Self, Bytes) {
+        let bytes = Bytes::from(registration.canonical_bytes());
+        let content = Content::Checked { registration: Arc::new(registration), bytes: bytes.clone() };
+        (Self { content }, bytes)
     }
 
     /// A body that passes as it comes.
@@ -105,10 +107,10 @@ impl RegistrationBody {
         }
     }
 
-    /// The registration and its bytes, shared.
-    pub(crate) fn share(&self) -> Option<(Arc<Registration>, Bytes)> {
+    /// The registration, shared.
+    pub(crate) fn share(&self) -> Option<Arc<Registration>> {
         match &self.content {
-            Content::Checked { registration, bytes } => Some((Arc::clone(registration), bytes.clone())),
+            Content::Checked { registration, .. } => Some(Arc::clone(registration)),
             _ => None,
         }
     }

@@ -52,7 +52,8 @@ impl RedirectHostQuota {
     }
 
     fn counted_host<'a>(&self, uri: &'a str) -> Option<&'a str> {
-        let uri = RedirectUri::parse(uri).ok()?;
+        // Most redirect URIs show in their first letters that they are not counted.
+        let uri = uri.starts_with("https:").then(|| RedirectUri::parse(uri).ok())??;
         let exempt = uri.class() != RedirectClass::Https || self.exempt.iter().any(|pattern| pattern.matches(&uri));
         uri.host().filter(|_| !exempt)
     }
