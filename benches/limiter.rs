@@ -13,7 +13,7 @@ use governor::clock::DefaultClock;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota as GovernorQuota, RateLimiter};
 use support::{Case, compare, target};
-use tower_dcr::clock::{Clock, SystemClock};
+use tower_dcr::clock::{Clock, CoarseClock};
 use tower_dcr::quota::{Limiter, Quota};
 
 type Governor = RateLimiter<Ipv6Addr, DefaultKeyedStateStore<Ipv6Addr>, DefaultClock>;
@@ -25,12 +25,12 @@ fn address(index: u64) -> Ipv6Addr {
     Ipv6Addr::from((0x2001_0db8_u128 << 96) | (u128::from(index) << 64))
 }
 
-fn ours(limiter: &Limiter, clock: &SystemClock, key: Ipv6Addr) -> bool {
+fn ours(limiter: &Limiter, clock: &CoarseClock, key: Ipv6Addr) -> bool {
     limiter.check(&key, clock.monotonic()).is_ok()
 }
 
 fn main() {
-    let clock = SystemClock::new();
+    let clock = CoarseClock::new();
     let limiter = Limiter::new(Quota::per_second(RATE));
     let governor: Governor = RateLimiter::keyed(GovernorQuota::per_second(RATE));
     let hot = compare(
@@ -65,7 +65,7 @@ fn main() {
     }
 }
 
-fn memory(clock: &SystemClock) {
+fn memory(clock: &CoarseClock) {
     println!("\n## memory under 10 million keys, each three times\n");
     let before = resident();
     let limiter = Limiter::new(Quota::per_hour(NonZeroU32::MIN));
@@ -91,7 +91,7 @@ fn resident() -> i64 {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-fn threads(clock: &SystemClock, keys: u64) {
+fn threads(clock: &CoarseClock, keys: u64) {
     println!("\n## checks a second over {keys} keys\n\n| | 1 thread | 2 threads |\n| --- | ---: | ---: |");
     let limiter = Limiter::new(Quota::per_second(RATE));
     let governor: Governor = RateLimiter::keyed(GovernorQuota::per_second(RATE));

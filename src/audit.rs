@@ -128,7 +128,8 @@ where
         if body::registers_nothing(request.method()) {
             return AnswerFuture::new(self.inner.call(request), Attempt::none());
         }
-        let attempt = Attempt::start(Arc::clone(&self.config), request.method(), request.headers(), request.extensions());
+        let attempt =
+            Attempt::start(Arc::clone(&self.config), request.method(), request.headers(), request.extensions());
         if !self.config.sink.is_ready() {
             let rejection =
                 Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
@@ -241,8 +242,7 @@ async fn read_client_id<B: Body>(attempt: Attempt, response: Response<B>) -> Res
     let (parts, body) = response.into_parts();
     let (response, client) = match body::read_answer(body).await {
         ReadAnswer::Complete(bytes) => {
-            let client =
-                Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
+            let client = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
             (Response::from_parts(parts, ResponseBody::own(bytes)), client)
         }
         ReadAnswer::TooLarge | ReadAnswer::Broken => {

@@ -6,8 +6,8 @@ mod refusal;
 mod request;
 mod response;
 
-pub(crate) use future::{Finish, Finished};
 pub use future::{AnswerFuture, ResponseFuture};
+pub(crate) use future::{Finish, Finished};
 pub(crate) use read::{ReadError, is_json, read};
 pub(crate) use refusal::{forbid_storing, refuse};
 pub use request::{BodyError, RegistrationBody};

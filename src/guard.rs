@@ -328,23 +328,29 @@ fn malformed(kind: ParseErrorKind, description: &'static str) -> Rejection {
 /// Makes the headers describe the body that the inner service gets, which is not the one that came: its length, and
 /// none of the digests, codings and signatures over the old one.
 fn describe_body(headers: &mut HeaderMap, length: usize) {
-    const STALE: [HeaderName; 9] = [
-        header::TRANSFER_ENCODING,
-        header::TRAILER,
-        header::CONTENT_ENCODING,
-        HeaderName::from_static("content-digest"),
-        HeaderName::from_static("content-md5"),
-        HeaderName::from_static("digest"),
-        HeaderName::from_static("repr-digest"),
-        HeaderName::from_static("signature"),
-        HeaderName::from_static("signature-input"),
-    ];
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if headers.keys().any(|name| STALE.contains(name)) {
-        for name in STALE {
-            headers.remove(name);
-        }
+    if !headers.keys().any(describes_old_body) {
+        return;
     }
+    let stale: Vec<HeaderName> = headers.keys().filter(|name| describes_old_body(name)).cloned().collect();
+    for name in stale {
+        headers.remove(name);
+    }
+}
+
+fn describes_old_body(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "content-digest"
+            | "content-encoding"
+            | "content-md5"
+            | "digest"
+            | "repr-digest"
+            | "signature"
+            | "signature-input"
+            | "trailer"
+            | "transfer-encoding"
+    )
 }
 
 /// Puts the review before those of guards further in.

@@ -35,22 +35,42 @@ pub struct Limiter<H = RandomState> {
     quota: Quota,
     hasher: H,
     /// A power of two of them.
-    sets: Box<[Mutex<Set>]>,
+    sets: Box<[Set]>,
     overflow: Mutex<Nanos>,
 }
 
-/// As many buckets as share one lock and one cache line or two.
+/// As many buckets as share one lock and one cache line.
 const WAYS: usize = 4;
 
-type Set = [Bucket; WAYS];
+/// Aligned to a cache line: under a flood of new keys, fetching one is what a check costs.
+#[repr(align(64))]
+struct Set(Mutex<Buckets>);
 
-#[derive(Clone, Copy, Default)]
-struct Bucket {
-    /// The hash of the key, whose low bits also choose the set. Two keys in one bucket would take a collision of 64
-    /// bits under a secret key.
-    tag: u64,
-    /// When the bucket will be full again. In the past: the bucket has no debt, and may be given away.
-    full_at: Nanos,
+/// Of an untouched bucket the tag is zero, and so is the time: it has no debt.
+#[derive(Default)]
+struct Buckets {
+    /// The upper half of the keys' hashes; the lower half chooses the set. Two keys share a bucket if some 46 bits
+    /// collide under a secret key, which nobody can look for.
+    tags: [u32; WAYS],
+    /// When each bucket will be full again. In the past: the bucket has no debt, and may be given away.
+    full_at: [Nanos; WAYS],
+}
+
+impl Buckets {
+    /// The time of the bucket with this tag.
+    fn find(&mut self, tag: u32) -> Option<&mut Nanos> {
+        let way = self.tags.iter().position(|other| *other == tag)?;
+        self.full_at.get_mut(way)
+    }
+
+    /// The time of a bucket without debt, which has this tag from now on.
+    fn give_away(&mut self, tag: u32, now: Nanos) -> Option<&mut Nanos> {
+        let way = self.full_at.iter().position(|full_at| *full_at <= now)?;
+        *self.tags.get_mut(way)? = tag;
+        let full_at = self.full_at.get_mut(way)?;
+        *full_at = 0;
+        Some(full_at)
+    }
 }
 
 /// A key's budget is spent.
@@ -93,14 +113,14 @@ impl Limiter {
         Self::with_buckets(quota, Self::DEFAULT_BUCKETS)
     }
 
-    /// A limiter with room for this many keys in debt, rounded up to a power of two; 16 bytes and a share of a lock each.
+    /// A limiter with room for this many keys in debt, rounded up to a power of two; 16 bytes each.
     #[must_use]
     pub fn with_buckets(quota: Quota, buckets: usize) -> Self {
         let sets = buckets.div_ceil(WAYS).next_power_of_two();
         Self {
             quota,
             hasher: RandomState::new(),
-            sets: (0..sets).map(|_| Mutex::default()).collect(),
+            sets: (0..sets).map(|_| Set(Mutex::default())).collect(),
             overflow: Mutex::new(0),
         }
     }
@@ -131,40 +151,38 @@ impl<H: BuildHasher> Limiter<H> {
         self.hasher.hash_one(key)
     }
 
-    pub(crate) fn check_hashed(&self, tag: u64, now: Duration) -> Result<Remaining, Exhausted> {
-        let now = gcra::nanos(now);
-        let mut set = self.set(tag);
-        let mut free = None;
-        for bucket in set.iter_mut() {
-            if bucket.tag == tag {
-                return self.quota.take(&mut bucket.full_at, now);
-            }
-            if bucket.full_at <= now {
-                free = Some(bucket);
-            }
+    pub(crate) fn check_hashed(&self, hash: u64, now: Duration) -> Result<Remaining, Exhausted> {
+        let (now, tag) = (gcra::nanos(now), tag(hash));
+        let mut buckets = self.buckets(hash);
+        if let Some(full_at) = buckets.find(tag) {
+            return self.quota.take(full_at, now);
         }
-        if let Some(free) = free {
-            *free = Bucket { tag, full_at: 0 };
-            return self.quota.take(&mut free.full_at, now);
+        if let Some(full_at) = buckets.give_away(tag, now) {
+            return self.quota.take(full_at, now);
         }
-        drop(set);
+        drop(buckets);
         self.quota.take(&mut lock(&self.overflow), now)
     }
 
-    pub(crate) fn refund_hashed(&self, tag: u64) {
-        let mut set = self.set(tag);
-        match set.iter_mut().find(|bucket| bucket.tag == tag) {
-            Some(bucket) => self.quota.give_back(&mut bucket.full_at),
+    pub(crate) fn refund_hashed(&self, hash: u64) {
+        let mut buckets = self.buckets(hash);
+        match buckets.find(tag(hash)) {
+            Some(full_at) => self.quota.give_back(full_at),
             None => self.quota.give_back(&mut lock(&self.overflow)),
         }
     }
 
-    fn set(&self, tag: u64) -> MutexGuard<'_, Set> {
+    fn buckets(&self, hash: u64) -> MutexGuard<'_, Buckets> {
         #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-        let index = tag as usize & (self.sets.len() - 1);
+        let index = hash as usize & (self.sets.len() - 1);
         #[expect(clippy::indexing_slicing, reason = "masked by a power of two minus one, and there is a set at least")]
-        lock(&self.sets[index])
+        lock(&self.sets[index].0)
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is what is wanted")]
+const fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 impl<H> fmt::Debug for Limiter<H> {

@@ -44,7 +44,7 @@ use tower_service::Service;
 
 use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody};
 use crate::client_address::ClientAddress;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, CoarseClock};
 use crate::policy::{Operation, Review};
 use crate::quota::{Exhausted, Limiter, Quota, nonzero};
 use crate::rejection::{ErrorCode, Rejection};
@@ -113,7 +113,7 @@ impl RateLimitLayer {
         let config = Config {
             budgets: Vec::new(),
             address: ClientAddress::new(),
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(CoarseClock::new()),
             report_only: false,
             warned: Arc::default(),
         };
@@ -211,7 +211,9 @@ where
         };
         let charge = match charged {
             Ok(taken) => Charge { taken, observed: None },
-            Err(refusal) if self.config.report_only => Charge { taken: Vec::new(), observed: Some((refusal, operation)) },
+            Err(refusal) if self.config.report_only => {
+                Charge { taken: Vec::new(), observed: Some((refusal, operation)) }
+            }
             Err(refusal) => return AnswerFuture::answered(refusal.response()),
         };
         AnswerFuture::new(self.inner.call(request), charge)
@@ -322,9 +324,8 @@ impl Refusal {
         let seconds = rejection.retry_after_seconds().unwrap_or(1);
         let mut response = body::refuse(rejection);
         // A budget's name could be anything; without the fields the answer is still right.
-        if let Some(policy) = &self.budget.policy
-            && let Ok(state) = HeaderValue::try_from(format!("\"{}\";r=0;t={seconds}", self.budget.name))
-        {
+        let state = ["\"", self.budget.name, "\";r=0;t=", &seconds.to_string()].concat();
+        if let (Some(policy), Ok(state)) = (&self.budget.policy, HeaderValue::try_from(state)) {
             response.headers_mut().insert(POLICY, policy.clone());
             response.headers_mut().insert(STATE, state);
         }

@@ -96,7 +96,9 @@ where
         }
         match state.project() {
             StateProjection::Finishing { finishing } => Pin::new(finishing).poll(cx),
-            StateProjection::Answered { answer } => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
+            StateProjection::Answered { answer } => {
+                answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
+            }
             StateProjection::Waiting { .. } => Poll::Pending,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Policy, RedirectPattern, Submission, VENDOR_CALLBACKS, describe_as_debug};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, CoarseClock};
 use crate::quota::{Limiter, Quota, nonzero};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::rejection::{ErrorCode, Rejection};
@@ -33,7 +33,7 @@ impl RedirectHostQuota {
 
     /// Gives each host this quota.
     pub fn new(quota: Quota) -> Self {
-        Self::with_clock(quota, SystemClock::new())
+        Self::with_clock(quota, CoarseClock::new())
     }
 
     /// The same with the caller's clock.
