@@ -180,7 +180,6 @@ impl<H: BuildHasher> Limiter<H> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is what is wanted")]
 const fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
