@@ -25,7 +25,7 @@ fn address(index: u64) -> Ipv6Addr {
     Ipv6Addr::from((0x2001_0db8_u128 << 96) | (u128::from(index) << 64))
 }
 
-fn ours(limiter: &Limiter, clock: &CoarseClock, key: Ipv6Addr) -> bool {
+fn ours(limiter: &Limiter, clock: CoarseClock, key: Ipv6Addr) -> bool {
     limiter.check(&key, clock.monotonic()).is_ok()
 }
 
@@ -37,7 +37,7 @@ fn main() {
         "one hot key, clock included",
         vec![
             Case::new("governor", || governor.check_key(&address(7)).is_ok()),
-            Case::new("this crate", || ours(&limiter, &clock, address(7))),
+            Case::new("this crate", || ours(&limiter, clock, address(7))),
         ],
     );
     if let [_, ours] = hot.as_slice() {
@@ -52,20 +52,20 @@ fn main() {
         "a flood of new IPv6 keys, clock included",
         vec![
             Case::new("governor", || governor.check_key(&address(theirs.fetch_add(1, Ordering::Relaxed))).is_ok()),
-            Case::new("this crate", || ours(&limiter, &clock, address(mine.fetch_add(1, Ordering::Relaxed)))),
+            Case::new("this crate", || ours(&limiter, clock, address(mine.fetch_add(1, Ordering::Relaxed)))),
         ],
     );
     if let [_, ours] = flood.as_slice() {
         target("new keys to governor", ours.ratio, 0.25);
     }
     drop(governor);
-    memory(&clock);
+    memory(clock);
     for keys in [1, 100_000] {
-        threads(&clock, keys);
+        threads(clock, keys);
     }
 }
 
-fn memory(clock: &CoarseClock) {
+fn memory(clock: CoarseClock) {
     println!("\n## memory under 10 million keys, each three times\n");
     let before = resident();
     let limiter = Limiter::new(Quota::per_hour(NonZeroU32::MIN));
@@ -91,7 +91,7 @@ fn resident() -> i64 {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-fn threads(clock: &CoarseClock, keys: u64) {
+fn threads(clock: CoarseClock, keys: u64) {
     println!("\n## checks a second over {keys} keys\n\n| | 1 thread | 2 threads |\n| --- | ---: | ---: |");
     let limiter = Limiter::new(Quota::per_second(RATE));
     let governor: Governor = RateLimiter::keyed(GovernorQuota::per_second(RATE));

@@ -11,6 +11,9 @@ use crate::rejection::{ErrorCode, Rejection};
 /// The default of an absent member is `web`, for which some servers refuse loopback redirects; most native clients in
 /// the field leave it out, and Cursor says `web` beside `cursor://`. So it becomes `native` where a redirect URI leads
 /// to the user's own machine: inferred where all of them do, repaired where the client says `web` and one of them does.
+///
+/// A `web` client that uses the implicit flow is refused if one of its redirect URIs is not `https`: those "MUST only
+/// register URLs using the `https` scheme". Without that flow there is no such rule.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ApplicationType {
@@ -43,9 +46,19 @@ impl Policy for ApplicationType {
             }
             Some(_) => submission.strip(FIELD),
         }
-        if !self.infer {
-            return Ok(());
+        if self.infer {
+            Self::infer(submission);
         }
+        Self::check_implicit(submission)
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_debug(self, out);
+    }
+}
+
+impl ApplicationType {
+    fn infer(submission: &mut Submission<'_>) {
         // Most that are not on the device show it in their first letters.
         let on_device = |uri: &str| {
             !uri.starts_with("https:")
@@ -60,10 +73,22 @@ impl Policy for ApplicationType {
             // `all` holds for no URIs at all, and those say nothing.
             submission.insert_default(FIELD, "native");
         }
-        Ok(())
     }
 
-    fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+    fn check_implicit(submission: &Submission<'_>) -> Result<(), Rejection> {
+        let document = submission.registration();
+        let implicit =
+            document.strings_at(Field::GRANT_TYPES).is_some_and(|mut grants| grants.any(|grant| grant == "implicit"));
+        // What leaves the member out is `web`.
+        if !implicit || document.string_at(Field::APPLICATION_TYPE) == Some("native") {
+            return Ok(());
+        }
+        match document.redirect_uris().position(|uri| !uri.starts_with("https:")) {
+            Some(index) => Err(submission
+                .reject(ErrorCode::InvalidRedirectUri, "must be https for a web client of the implicit flow")
+                .with_field("redirect_uris")
+                .with_index(index)),
+            None => Ok(()),
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The rules about metadata, together.
 
 use super::{
-    ApplicationType, AuthMethod, ClientName, ConfigError, Decorations, Grants, Members, Policy, Scope, Submission,
-    describe_as_debug,
+    ApplicationType, AuthMethod, ClientName, ConfigError, Decorations, DereferencedUris, Grants, Members, Policy,
+    Scope, Submission, describe_as_debug,
 };
 use crate::rejection::Rejection;
 
 /// Everything in a registration but its redirect URIs: which [`Members`] pass, [`Grants`], [`AuthMethod`], [`Scope`],
-/// [`ApplicationType`], [`Decorations`] and [`ClientName`], in this order, each replaceable.
+/// [`ApplicationType`], [`Decorations`], [`DereferencedUris`] and [`ClientName`], in this order; all but the last two
+/// can be replaced.
 ///
 /// | | [`mcp`](Self::mcp) | [`strict`](Self::strict) | [`oauth`](Self::oauth) |
 /// | --- | --- | --- | --- |
@@ -17,7 +18,8 @@ use crate::rejection::Rejection;
 /// | grant and response types | narrowed | others refused | the operator's |
 /// | auth method | `none`, substituted | `none` only | the operator's |
 /// | `application_type` | inferred | as sent | as sent |
-/// | links that are not `https` to a public host | stripped | refused | stripped |
+/// | decorations that are not `https` to a public host | stripped | refused | stripped |
+/// | URIs that the server or a browser follows, likewise | stripped | refused | must be `https` to a public host |
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct MetadataAllowlist {
@@ -27,6 +29,7 @@ pub struct MetadataAllowlist {
     scope: Scope,
     application_type: ApplicationType,
     decorations: Decorations,
+    dereferenced_uris: DereferencedUris,
     client_name: ClientName,
 }
 
@@ -40,6 +43,7 @@ impl MetadataAllowlist {
             scope: Scope::any(),
             application_type: ApplicationType::inferred(),
             decorations: Decorations::stripped(),
+            dereferenced_uris: DereferencedUris::new(),
             client_name: ClientName::new(),
         }
     }
@@ -53,6 +57,7 @@ impl MetadataAllowlist {
             scope: Scope::any().refusing_others(),
             application_type: ApplicationType::as_sent(),
             decorations: Decorations::refused(),
+            dereferenced_uris: DereferencedUris::new(),
             client_name: ClientName::new(),
         }
     }
@@ -126,6 +131,7 @@ impl Policy for MetadataAllowlist {
         self.scope.review(submission)?;
         self.application_type.review(submission)?;
         self.decorations.review(submission)?;
+        self.dereferenced_uris.review(submission)?;
         self.client_name.review(submission)
     }
 

@@ -331,6 +331,38 @@ async fn attacks_come_out_as_labelled() {
     assert!(judged > 2200, "{judged}");
 }
 
+/// RFC 7592: an update must not do what a registration could not.
+#[tokio::test]
+async fn an_update_with_an_attack_is_judged_like_a_registration_with_it() {
+    let mut judged = 0;
+    for row in attacks().iter().filter(|row| is_for_here(row) && row.text("method").is_none()) {
+        // Attacks on the members that a client must send with an update, or on the bytes of a document.
+        let Some(mut body) = row.row["body"].as_object().cloned() else { continue };
+        if !row.row["headers"].is_null() || body.contains_key("client_id") || body.contains_key("client_secret") {
+            continue;
+        }
+        let preset = |preset| fixture(preset, &row.row["config"]);
+        let (Ok(mcp), Ok(strict)) = (preset(Preset::mcp()), preset(Preset::strict())) else { continue };
+        body.insert("client_id".into(), "client-1".into());
+        for (name, preset) in [("mcp", mcp), ("strict", strict)] {
+            let request = Request::put("/register/client-1").header("content-type", "application/json");
+            let request = request.body(Full::<Bytes>::from(serde_json::to_vec(&body).unwrap())).unwrap();
+            let outcome = register(preset, request).await;
+            match row.text(name) {
+                Some("refuse") => assert_eq!(outcome.forwarded, None, "{} under {name}", row.id),
+                Some("register") => assert!(outcome.forwarded.is_some(), "{} under {name}", row.id),
+                _ => {}
+            }
+            if let Some(forwarded) = &outcome.forwarded {
+                let document: Value = serde_json::from_slice(forwarded).unwrap();
+                assert_eq!(document["client_id"], "client-1");
+            }
+            judged += 1;
+        }
+    }
+    assert!(judged > 1500, "{judged}");
+}
+
 #[tokio::test]
 async fn clients_come_out_as_labelled() {
     let mut faults = Vec::new();

@@ -61,6 +61,62 @@ async fn unknown_and_unwanted_members() {
 }
 
 #[tokio::test]
+async fn members_that_are_followed_lead_to_public_places() {
+    for (changes, fault) in [
+        (json!({ "jwks_uri": "https://app.example.com/jwks" }), None),
+        (json!({ "jwks_uri": "http://app.example.com/jwks" }), Some("jwks_uri is not")),
+        (json!({ "jwks_uri": "https://169.254.169.254/latest" }), Some("jwks_uri is not")),
+        (json!({ "jwks_uri": "https://metadata.internal/" }), Some("jwks_uri is not")),
+        (json!({ "jwks_uri": "https://2130706433/" }), Some("jwks_uri is not")),
+        (json!({ "initiate_login_uri": "http://app.example.com/login" }), Some("initiate_login_uri is not")),
+        (json!({ "post_logout_redirect_uris": ["https://app.example.com/out", "http://127.0.0.1:1/out"] }), None),
+        (
+            json!({ "post_logout_redirect_uris": ["https://app.example.com/out", "javascript:alert(1)"] }),
+            Some("post_logout_redirect_uris[1] is not"),
+        ),
+        (
+            json!({ "post_logout_redirect_uris": ["http://app.example.com/out"] }),
+            Some("post_logout_redirect_uris[0] is not"),
+        ),
+        (
+            json!({ "jwks": { "keys": [] }, "jwks_uri": "https://app.example.com/jwks" }),
+            Some("jwks must not be there beside jwks_uri"),
+        ),
+        (json!({ "jwks": { "keys": [] } }), None),
+    ] {
+        let judged = judged(&oauth(), with(changes.clone())).await;
+        match fault {
+            None => assert!(judged.is_ok(), "{changes}: {judged:?}"),
+            Some(fault) => {
+                assert!(judged.as_ref().is_err_and(|error| error.starts_with(fault)), "{changes}: {judged:?}")
+            }
+        }
+    }
+}
+
+/// OpenID Connect Dynamic Client Registration section 2: the rule is for the implicit flow, and for `web` only.
+#[tokio::test]
+async fn web_clients_of_the_implicit_flow_redirect_to_https() {
+    for (grants, kind, uri, passes) in [
+        (json!(["implicit"]), Some("web"), "https://app.example.com/cb", true),
+        (json!(["implicit"]), Some("web"), "http://localhost:1/cb", false),
+        (json!(["implicit"]), None, "http://127.0.0.1:1/cb", false),
+        (json!(["implicit"]), None, "com.example.app:/cb", false),
+        (json!(["implicit"]), Some("native"), "http://127.0.0.1:1/cb", true),
+        (json!(["authorization_code"]), Some("web"), "http://localhost:1/cb", true),
+        (json!(["authorization_code"]), None, "http://localhost:1/cb", true),
+    ] {
+        let responses = if grants[0] == "implicit" { json!(["token id_token"]) } else { json!(["code"]) };
+        let mut body = json!({ "redirect_uris": [uri], "grant_types": grants, "response_types": responses });
+        if let Some(kind) = kind {
+            body["application_type"] = kind.into();
+        }
+        let judged = judged(&oauth(), body.clone()).await;
+        assert_eq!(judged.is_ok(), passes, "{body}: {judged:?}");
+    }
+}
+
+#[tokio::test]
 async fn grants_and_response_types_are_correlated_after_their_defaults() {
     let grants = |body: Value| async move {
         let document = judged(&oauth(), with(body)).await?;

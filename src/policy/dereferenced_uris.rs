@@ -1,0 +1,63 @@
+//! The URIs that a server, or a browser on its word, will follow.
+
+use super::{Policy, Submission};
+use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::registration::Field;
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Refuses a registration whose `jwks_uri` or `initiate_login_uri` is not `https` to a public DNS name, or one of whose
+/// `post_logout_redirect_uris` could not be a redirect URI (OpenID Connect Dynamic Client Registration section 2 and
+/// RP-Initiated Logout section 3.1).
+///
+/// A server that fetches keys can be sent into its own network by them, and a person who logs out to `javascript:`. To
+/// drop such a member would leave a client that means something else, so it is refused. They are there only where
+/// [`Members`](super::Members) lets OpenID's members through.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct DereferencedUris {}
+
+const FETCHED: [Field; 2] = [Field::INITIATE_LOGIN_URI, Field::JWKS_URI];
+
+impl DereferencedUris {
+    /// The rule has nothing to configure.
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl Policy for DereferencedUris {
+    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        submission.begin("dereferenced-uris");
+        let document = submission.registration();
+        let refuse =
+            |field: Field, detail| submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name());
+        for field in FETCHED {
+            if document.string_at(field).is_some_and(|uri| !is_public(uri)) {
+                return Err(refuse(field, "is not an https link to a public host"));
+            }
+        }
+        let logout = document.strings_at(Field::POST_LOGOUT_REDIRECT_URIS);
+        if let Some(index) = logout.and_then(|mut uris| uris.position(|uri| !can_be_redirected_to(uri))) {
+            let detail = "is not a place that a browser can be sent to";
+            return Err(refuse(Field::POST_LOGOUT_REDIRECT_URIS, detail).with_index(index));
+        }
+        Ok(())
+    }
+
+    fn describe(&self, out: &mut String) {
+        out.push_str("DereferencedUris");
+    }
+}
+
+fn is_public(uri: &str) -> bool {
+    RedirectUri::parse(uri).is_ok_and(|uri| uri.leads_to_public_host())
+}
+
+fn can_be_redirected_to(uri: &str) -> bool {
+    RedirectUri::parse(uri).is_ok_and(|uri| match uri.class() {
+        RedirectClass::Https => uri.leads_to_public_host(),
+        RedirectClass::Loopback | RedirectClass::PrivateUse => true,
+        RedirectClass::PlainHttp => false,
+    })
+}
