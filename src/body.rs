@@ -1,6 +1,7 @@
 //! The bodies between the layers, and how a request becomes one.
 
 mod future;
+mod gathered;
 mod read;
 mod refusal;
 mod request;

@@ -241,13 +241,12 @@ impl<P: Policy> Config<P> {
         let rejection = if let Some(error) = read.error {
             unreadable(error)
         } else {
-            let bytes = read.bytes();
-            match Registration::parse_with(&bytes, &self.limits) {
-                Ok(registration) => return Intake::Parsed(parts, registration, Some(bytes)),
+            match Registration::parse_with(&read.bytes, &self.limits) {
+                Ok(registration) => return Intake::Parsed(parts, registration, Some(read.bytes)),
                 Err(error) => malformed(error.kind(), error.description()),
             }
         };
-        let body = RegistrationBody::passed_after(read.chunks, read.rest);
+        let body = RegistrationBody::passed_after(read.bytes, read.rest);
         Intake::Unusable(rejection, Request::from_parts(parts, body))
     }
 
@@ -283,7 +282,7 @@ impl<P: Policy> Config<P> {
             }
         });
         let body = match source {
-            Some(bytes) => RegistrationBody::passed_after([bytes].into(), None::<RegistrationBody>),
+            Some(bytes) => RegistrationBody::passed_after(bytes, None::<RegistrationBody>),
             None => RegistrationBody::checked(registration).0,
         };
         Passage::Reviewed(Request::from_parts(parts, body), review)

@@ -1,20 +1,21 @@
 //! Reading a request body under a size limit and a deadline.
 
-use std::collections::VecDeque;
 use std::error::Error;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures_timer::Delay;
 use http::{HeaderMap, HeaderValue, header};
-use http_body::{Body, Frame};
+use http_body::Body;
+
+use super::gathered::Gathered;
 
 /// A body that was read to its end or not.
 pub(crate) struct Read<B> {
     /// The data so far.
-    pub(crate) chunks: VecDeque<Bytes>,
+    pub(crate) bytes: Bytes,
     /// What is left, if reading stopped early.
     pub(crate) rest: Option<Pin<Box<B>>>,
     /// Why it stopped.
@@ -31,19 +32,14 @@ pub(crate) enum ReadError {
     TooSlow,
 }
 
-impl<B> Read<B> {
-    /// All of the data in one piece; no copy if it came in one.
-    pub(crate) fn bytes(&self) -> Bytes {
-        if let (Some(only), 1) = (self.chunks.front(), self.chunks.len()) {
-            return only.clone();
-        }
-        let mut all = BytesMut::with_capacity(self.chunks.iter().map(Bytes::len).sum());
-        self.chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
-        all.freeze()
-    }
-}
+/// How often a body may make us wait before a timer is set. Over HTTP/1, hyper hands out a body that it has long
+/// received only when it was asked once in vain, and setting a timer wakes a thread.
+const PATIENCE: u32 = 4;
 
-/// Reads `body` to its end, at most `limit` bytes of data, within `deadline` of the first time it makes us wait.
+/// How many frames without data are put up with: HTTP/2 allows any number of them, at no cost to who sends them.
+const EMPTY_FRAMES: u32 = 256;
+
+/// Reads `body` to its end, at most `limit` bytes of data, within `deadline` of the time when it made us wait.
 ///
 /// The limit holds for what arrives, since `Content-Length` need not be there; where it is there and announces more,
 /// nothing is read.
@@ -52,40 +48,45 @@ where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut read = Read { chunks: VecDeque::new(), rest: None, error: None };
     let mut body = Box::pin(body);
     if content_length(headers).is_some_and(|length| length > limit as u64) {
-        read.error = Some(ReadError::TooLarge);
-        read.rest = Some(body);
-        return read;
+        return Read { bytes: Bytes::new(), rest: Some(body), error: Some(ReadError::TooLarge) };
     }
+    let mut gathered = Gathered::default();
     let mut timer: Option<Delay> = None;
-    let mut size = 0;
-    read.error = std::future::poll_fn(|cx| {
+    let (mut patience, mut empty_frames) = (PATIENCE, EMPTY_FRAMES);
+    let error = std::future::poll_fn(|cx| {
         loop {
-            match body.as_mut().poll_frame(cx) {
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(ReadError::Broken)),
-                Poll::Ready(Some(Ok(frame))) => {
-                    // Trailers are dropped: nothing here looks at them.
-                    let Ok(mut data) = Frame::into_data(frame) else { continue };
-                    size += data.remaining();
-                    read.chunks.push_back(data.copy_to_bytes(data.remaining()));
-                    if size > limit {
-                        return Poll::Ready(Some(ReadError::TooLarge));
-                    }
+            let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
+                if patience > 0 {
+                    patience -= 1;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Poll::Pending => {
-                    // Most bodies are there at once and never need a timer.
-                    let timer = timer.get_or_insert_with(|| Delay::new(deadline));
-                    return pin!(timer).poll(cx).map(|()| Some(ReadError::TooSlow));
+                let timer = timer.get_or_insert_with(|| Delay::new(deadline));
+                return pin!(timer).poll(cx).map(|()| Some(ReadError::TooSlow));
+            };
+            let frame = match frame {
+                None => return Poll::Ready(None),
+                Some(Err(_)) => return Poll::Ready(Some(ReadError::Broken)),
+                Some(Ok(frame)) => frame,
+            };
+            // Trailers are dropped: nothing here looks at them.
+            let data = frame.into_data().map(|mut data| data.copy_to_bytes(data.remaining())).unwrap_or_default();
+            if data.is_empty() {
+                empty_frames -= 1;
+                if empty_frames == 0 {
+                    return Poll::Ready(Some(ReadError::Broken));
                 }
+            }
+            gathered.push(data);
+            if gathered.len() > limit {
+                return Poll::Ready(Some(ReadError::TooLarge));
             }
         }
     })
     .await;
-    read.rest = read.error.map(|_| body);
-    read
+    Read { bytes: gathered.into_bytes(), rest: error.map(|_| body), error }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -1,7 +1,6 @@
 //! The request body between the layers: the checked registration itself.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -34,7 +33,7 @@ enum Content {
 
 /// What was read of a body already, and what was not.
 struct Passed {
-    read: VecDeque<Bytes>,
+    read: Bytes,
     /// Locked for nothing: only to be `Sync`, as some frameworks want their bodies, around bodies that are not.
     rest: Mutex<Option<UnsyncBoxBody<Bytes, BodyError>>>,
 }
@@ -66,11 +65,11 @@ impl RegistrationBody {
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        Self::passed_after(VecDeque::new(), Some(body))
+        Self::passed_after(Bytes::new(), Some(body))
     }
 
     /// The same, with what was read of it already.
-    pub(crate) fn passed_after<B>(read: VecDeque<Bytes>, rest: Option<B>) -> Self
+    pub(crate) fn passed_after<B>(read: Bytes, rest: Option<B>) -> Self
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -152,8 +151,8 @@ impl Body for RegistrationBody {
 
 impl Passed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(bytes) = self.read.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        if !self.read.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read)))));
         }
         match self.rest.get_mut().unwrap_or_else(PoisonError::into_inner) {
             Some(rest) => Pin::new(rest).poll_frame(cx),
@@ -162,7 +161,7 @@ impl Passed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let read: u64 = self.read.iter().map(|bytes| bytes.len() as u64).sum();
+        let read = self.read.len() as u64;
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hint = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         if let Some(upper) = hint.upper() {

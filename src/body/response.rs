@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use super::gathered::Gathered;
 use crate::registration::Limits;
 
 pin_project_lite::pin_project! {
@@ -88,23 +89,17 @@ pub(crate) fn is_json_answer(headers: &HeaderMap) -> bool {
 /// Reads a handler's answer to its end, within [`ANSWER_LIMITS`].
 pub(crate) async fn read_answer<B: Body>(body: B) -> ReadAnswer {
     let mut body = std::pin::pin!(body);
-    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    let mut gathered = Gathered::default();
     while let Some(frame) = body.frame().await {
         let mut data = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => data,
             Ok(Err(_trailers)) => continue,
             Err(_) => return ReadAnswer::Broken,
         };
-        let data = data.copy_to_bytes(data.remaining());
-        if first.len() + all.len() + data.len() > ANSWER_LIMITS.bytes() {
+        gathered.push(data.copy_to_bytes(data.remaining()));
+        if gathered.len() > ANSWER_LIMITS.bytes() {
             return ReadAnswer::TooLarge;
         }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        all.extend_from_slice(&std::mem::take(&mut first));
-        all.extend_from_slice(&data);
     }
-    ReadAnswer::Complete(if all.is_empty() { first } else { all.freeze() })
+    ReadAnswer::Complete(gathered.into_bytes())
 }

@@ -252,6 +252,16 @@ async fn a_body_that_never_ends_is_given_up_on() {
     drop(sender);
 }
 
+/// HTTP/2 lets a client send frames without data for ever.
+#[tokio::test]
+async fn a_body_of_empty_frames_is_given_up_on() {
+    let naive = Naive::default();
+    let frames = Chunks(std::iter::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::new()))));
+    let answer = send(&behind(&metadata(), &naive), post("").map(|_| StreamBody::new(frames))).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    assert!(naive.seen().is_empty());
+}
+
 #[tokio::test]
 async fn a_body_in_pieces_is_one_document() {
     let naive = Naive::default();

@@ -88,7 +88,7 @@ async fn members_that_are_followed_lead_to_public_places() {
         match fault {
             None => assert!(judged.is_ok(), "{changes}: {judged:?}"),
             Some(fault) => {
-                assert!(judged.as_ref().is_err_and(|error| error.starts_with(fault)), "{changes}: {judged:?}")
+                assert!(judged.as_ref().is_err_and(|error| error.starts_with(fault)), "{changes}: {judged:?}");
             }
         }
     }
