@@ -12,7 +12,9 @@
 //!    `client_secret_expires_at` is added to a secret that lacks it (section 3.2.1 requires it; 0 means never), and a
 //!    200 to a `POST` becomes 201. [`without_normalising`](AnswerLayer::without_normalising) switches this off.
 //!
-//! Every answer gets `Cache-Control: no-store`: it may hold credentials. Errors of the handler's own pass as they are.
+//! Every answer gets `Cache-Control: no-store`: it may hold credentials. Errors of the handler's own pass as they are,
+//! and so does an answer without content (204) or of another media type. JSON that can't be read, since it is too long,
+//! malformed or compressed, becomes a 500: compression belongs outside of this layer.
 //!
 //! The layer stands directly in front of the handler, inside of the guards; a request that no guard has checked passes
 //! through it unchanged.
@@ -156,9 +158,7 @@ where
             body::forbid_storing(response.headers_mut());
         }
         match self.registered {
-            Some((registered, config))
-                if response.status().is_success() && body::is_json_answer(response.headers()) =>
-            {
+            Some((registered, config)) if body::has_document(&response) => {
                 let operation = self.operation;
                 Finished::Later(ResponseFuture::new(async move {
                     Ok(config.settle(response, &registered, operation).await)

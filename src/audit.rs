@@ -226,8 +226,7 @@ where
         let upper = response.body().size_hint().upper();
         if self.start.is_none()
             || known.is_some()
-            || !response.status().is_success()
-            || !body::is_json_answer(response.headers())
+            || !body::has_document(&response)
             || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.bytes() as u64)
         {
             let client_id = known.and_then(|client| client.0);

@@ -87,6 +87,15 @@ pub struct Remaining {
     pub(crate) interval: Nanos,
 }
 
+/// The bucket from which a request was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// The key's own, by the hash of the key.
+    Own(u64),
+    /// The one that all share who found no room.
+    Overflow,
+}
+
 impl Exhausted {
     /// After how long the next request would pass.
     #[must_use]
@@ -138,12 +147,13 @@ impl<H: BuildHasher> Limiter<H> {
     ///
     /// [`Exhausted`] if the budget is spent; then nothing is taken.
     pub fn check<K: Hash + ?Sized>(&self, key: &K, now: Duration) -> Result<Remaining, Exhausted> {
-        self.check_hashed(self.hash(key), now)
+        self.check_hashed(self.hash(key), now).map(|(_, remaining)| remaining)
     }
 
-    /// Gives one request back to `key`: the request was turned away for another reason, and must not count.
+    /// Gives one request back to `key`: the request was turned away for another reason, and must not count. Nothing is
+    /// given to a key without a bucket of its own, and nothing has to be if its debt was paid in the meantime.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K) {
-        self.refund_hashed(self.hash(key));
+        self.refund_at(Place::Own(self.hash(key)));
     }
 
     /// The hash of `key` under this limiter's secret; as good as the key itself for telling keys apart.
@@ -151,24 +161,29 @@ impl<H: BuildHasher> Limiter<H> {
         self.hasher.hash_one(key)
     }
 
-    pub(crate) fn check_hashed(&self, hash: u64, now: Duration) -> Result<Remaining, Exhausted> {
+    pub(crate) fn check_hashed(&self, hash: u64, now: Duration) -> Result<(Place, Remaining), Exhausted> {
         let (now, tag) = (gcra::nanos(now), tag(hash));
         let mut buckets = self.buckets(hash);
-        if let Some(full_at) = buckets.find(tag) {
-            return self.quota.take(full_at, now);
+        let mut own = buckets.find(tag);
+        if own.is_none() {
+            own = buckets.give_away(tag, now);
         }
-        if let Some(full_at) = buckets.give_away(tag, now) {
-            return self.quota.take(full_at, now);
+        if let Some(full_at) = own {
+            return self.quota.take(full_at, now).map(|remaining| (Place::Own(hash), remaining));
         }
         drop(buckets);
-        self.quota.take(&mut lock(&self.overflow), now)
+        self.quota.take(&mut lock(&self.overflow), now).map(|remaining| (Place::Overflow, remaining))
     }
 
-    pub(crate) fn refund_hashed(&self, hash: u64) {
-        let mut buckets = self.buckets(hash);
-        match buckets.find(tag(hash)) {
-            Some(full_at) => self.quota.give_back(full_at),
-            None => self.quota.give_back(&mut lock(&self.overflow)),
+    pub(crate) fn refund_at(&self, place: Place) {
+        match place {
+            Place::Overflow => self.quota.give_back(&mut lock(&self.overflow)),
+            // A bucket that is somebody else's by now had no debt left.
+            Place::Own(hash) => {
+                if let Some(full_at) = self.buckets(hash).find(tag(hash)) {
+                    self.quota.give_back(full_at);
+                }
+            }
         }
     }
 

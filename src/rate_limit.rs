@@ -46,7 +46,7 @@ use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, CoarseClock};
 use crate::policy::{Operation, Review};
-use crate::quota::{Exhausted, Limiter, Quota, nonzero};
+use crate::quota::{Exhausted, Limiter, Place, Quota, nonzero};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Limits how often clients may be registered. See the [module docs](self).
@@ -227,8 +227,8 @@ pub struct Charge {
     observed: Option<(Refusal, Operation)>,
 }
 
-/// A budget, and the hash of the key.
-type Taken = (Arc<Budget>, u64);
+/// A budget, and from which of its buckets.
+type Taken = (Arc<Budget>, Place);
 
 impl<B, E> Finish<B, E> for Charge {
     fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
@@ -249,8 +249,8 @@ impl<B, E> Finish<B, E> for Charge {
 }
 
 fn give_back(taken: &[Taken]) {
-    for (budget, key) in taken {
-        budget.limiter.refund_hashed(*key);
+    for (budget, place) in taken {
+        budget.limiter.refund_at(*place);
     }
 }
 
@@ -276,7 +276,7 @@ impl Config {
         for budget in &self.budgets {
             let key = self.key(budget, head);
             match budget.limiter.check_hashed(key, now) {
-                Ok(_) => taken.push((Arc::clone(budget), key)),
+                Ok((place, _)) => taken.push((Arc::clone(budget), place)),
                 Err(exhausted) => {
                     give_back(&taken);
                     return Err(Refusal { budget: Arc::clone(budget), exhausted });

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
@@ -78,12 +78,15 @@ pub(crate) enum ReadAnswer {
     Broken,
 }
 
-/// Whether an answer says that it is JSON, or does not say what it is.
-pub(crate) fn is_json_answer(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_none_or(|value| {
+/// Whether an answer can describe a client: a success with content that is JSON, or does not say what it is.
+pub(crate) fn has_document<B>(response: &Response<B>) -> bool {
+    let says_json = |value: &HeaderValue| {
         let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
-    })
+    };
+    response.status().is_success()
+        && response.status() != StatusCode::NO_CONTENT
+        && response.headers().get(header::CONTENT_TYPE).is_none_or(says_json)
 }
 
 /// Reads a handler's answer to its end, within [`ANSWER_LIMITS`].

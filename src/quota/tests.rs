@@ -27,6 +27,21 @@ fn what_is_left_is_told() {
     assert_eq!(limiter.check("a", Duration::from_millis(400)).unwrap().requests(), 0);
 }
 
+/// A refund that comes late must not fill the bucket that others share.
+#[test]
+fn a_refund_goes_where_it_was_taken_or_nowhere() {
+    let limiter = limiter(60, 1, 4);
+    let at = |key: u32, millis: u64| limiter.check_hashed(u64::from(key) << 32, Duration::from_millis(millis));
+    let (late, _) = at(1, 0).unwrap();
+    // Its debt is paid, and its bucket and all others are taken; what comes now shares.
+    (11..15).for_each(|key| assert!(matches!(at(key, 5_000).unwrap().0, Place::Own(_))));
+    assert!(matches!(at(20, 5_000).unwrap().0, Place::Overflow));
+    limiter.refund_at(late);
+    assert!(at(21, 5_000).is_err());
+    limiter.refund_at(Place::Overflow);
+    assert!(at(21, 5_000).is_ok() && at(22, 5_000).is_err());
+}
+
 #[test]
 fn a_bucket_in_debt_is_never_evicted() {
     // Each of 20,000 other keys three times: whatever evicts would evict the exhausted one.

@@ -80,6 +80,9 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
+/// Up to this many bytes the length says how many members to expect; what is longer has long strings.
+const TYPICAL: usize = 4096;
+
 /// Room behind what was sent for what rules insert, so that most registrations need no second buffer.
 const ROOM: usize = 128;
 
@@ -120,7 +123,7 @@ impl<'s> Scanner<'s> {
             at: 0,
             limits,
             decoded: String::new(),
-            elements: Vec::with_capacity(4 + source.len() / 64),
+            elements: Vec::with_capacity(4 + source.len().min(TYPICAL) / 64),
             names: Vec::new(),
             loose: false,
         }
@@ -133,7 +136,7 @@ impl<'s> Scanner<'s> {
             let json = serde_json::from_str::<IgnoredAny>(self.source).is_ok();
             return Err(if json { ParseErrorKind::NotAnObject } else { ParseErrorKind::Syntax });
         }
-        let mut members = Vec::with_capacity(8 + self.source.len() / 48);
+        let mut members = Vec::with_capacity(8 + self.source.len().min(TYPICAL) / 48);
         self.items(1, b'}', self.limits.members, ParseErrorKind::TooManyMembers, |scanner| {
             scanner.member(&mut members)
         })?;

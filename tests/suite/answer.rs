@@ -121,6 +121,14 @@ async fn an_answer_that_can_not_be_read_fails_closed() {
     }
 }
 
+/// Some servers answer an update with 204.
+#[tokio::test]
+async fn an_answer_without_content_passes() {
+    let (read, kept) = answered(Preset::mcp(), 204, "application/json", "").await;
+    assert_eq!(read.status(), StatusCode::NO_CONTENT);
+    assert_eq!(kept.take()[0].outcome, Outcome::Accepted);
+}
+
 #[tokio::test]
 async fn errors_of_the_handler_pass_and_are_not_stored() {
     let (read, kept) = answered(Preset::mcp(), 409, "application/json", r#"{"error":"taken","x":null}"#).await;
