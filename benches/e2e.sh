@@ -2,7 +2,8 @@
 # Throughput over loopback HTTP: the axum example with and without the guard, in turns. Needs wrk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --quiet --release --example axum
+# As the other benchmarks are built.
+cargo build --quiet --profile bench --example axum
 script=$(mktemp)
 cat >"$script" <<'LUA'
 wrk.method = "POST"

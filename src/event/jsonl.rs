@@ -20,6 +20,7 @@ use log_file::LogFile;
 ///
 /// - The file is appended to. At [`with_max_bytes`](JsonLinesBuilder::with_max_bytes) it is renamed to `NAME.1`, an older `NAME.1`
 ///   to `NAME.2`, and so on; the oldest beyond [`with_max_files`](JsonLinesBuilder::with_max_files) is deleted.
+///   What is no regular file (a pipe, a device) is written to and never renamed.
 /// - Events wait in a bounded queue. What happens when it is full is for [`Overflow`] to say.
 /// - With [`with_chain`](JsonLinesBuilder::with_chain) each line ends with a keyed hash over the line before and itself, across
 ///   rotations and restarts; [`verify_chain`](super::verify_chain) names the first line that was tampered with.

@@ -151,6 +151,25 @@ async fn a_chain_is_not_started_in_the_middle_of_a_file() {
     assert!(error.to_string().contains("no/such/folder"), "{error}");
 }
 
+/// Renaming `/dev/null`, which takes any number of bytes, would leave everybody else without it.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_regular_file_is_never_renamed() {
+    use std::os::unix::fs::FileTypeExt;
+    let folder = Folder::new();
+    let pipe = folder.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Opened for both, so that neither end waits for the other.
+    let reader = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let sink = JsonLines::new(&pipe).with_max_bytes(100).open().unwrap();
+    register(&sink, 3).await;
+    assert_eq!(sink.lost(), 0);
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    assert!(!folder.file("pipe.1").exists());
+    let mut lines = std::io::BufRead::lines(BufReader::new(reader));
+    assert!((0..3).all(|_| lines.next().unwrap().unwrap().contains("\"outcome\"")));
+}
+
 /// `/dev/full` takes nothing: every write fails, as on a disk without room.
 #[cfg(target_os = "linux")]
 #[tokio::test]

@@ -35,13 +35,16 @@ impl LogFile {
     pub(super) fn open(config: JsonLinesBuilder) -> Result<Self, JsonLinesError> {
         let failed = |error| JsonLinesError::Io(config.path.clone(), error);
         let file = OpenOptions::new().create(true).append(true).open(&config.path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
-        let last = if bytes > 0 { last_line(&config.path).map_err(failed)? } else { None };
+        let metadata = file.metadata().map_err(failed)?;
+        let bytes = metadata.len();
+        let last = if metadata.is_file() && bytes > 0 { last_line(&config.path).map_err(failed)? } else { None };
         // A chain goes on in a new file after a rotation that was followed by a restart.
         let last = match last {
-            None => last_line(&numbered(&config.path, 1)).unwrap_or_default(),
+            None if metadata.is_file() => last_line(&numbered(&config.path, 1)).unwrap_or_default(),
             last => last,
         };
+        // A device or a pipe has no size. To rename one would take it away from everybody else: /dev/null is one.
+        let max_bytes = if metadata.is_file() { config.max_bytes } else { u64::MAX };
         let chain = match (config.chain, last) {
             (None, _) => None,
             (Some(key), None) => Some(Chain { written: key.start(), last: key.start(), key }),
@@ -54,7 +57,7 @@ impl LogFile {
             path: config.path,
             file,
             bytes,
-            max_bytes: config.max_bytes,
+            max_bytes,
             max_files: config.max_files,
             chain,
             batch: Vec::with_capacity(BATCH_BYTES),
