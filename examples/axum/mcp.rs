@@ -26,7 +26,10 @@ pub(crate) async fn endpoint(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("Bearer").then_some(token)
+    });
     if !token.is_some_and(|token| server.accepts(token)) {
         let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", issuer(&headers));
         let challenge = format!("Bearer resource_metadata=\"{metadata}\", scope=\"mcp\"");
@@ -64,7 +67,9 @@ fn answer(body: &[u8]) -> Response {
             },
         }] }),
         Some("tools/call") if parameter("/params/name") == "echo" => {
-            json!({ "content": [{ "type": "text", "text": parameter("/params/arguments/text") }] })
+            let text = parameter("/params/arguments/text");
+            let said = text.as_str().unwrap_or("there is no text to say");
+            json!({ "content": [{ "type": "text", "text": said }], "isError": !text.is_string() })
         }
         _ => {
             let error = json!({ "code": -32601, "message": "method not found" });

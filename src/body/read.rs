@@ -106,6 +106,10 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn is_json_type(value: &HeaderValue) -> bool {
+    // What nearly every client sends.
+    if value == "application/json" {
+        return true;
+    }
     let Ok(value) = value.to_str() else { return false };
     let mut parts = value.split(';').map(|part| part.trim_matches([' ', '\t']));
     if !parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
