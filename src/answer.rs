@@ -37,6 +37,36 @@ use crate::registration::{Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Checks the handler's answers. See the [module docs](self).
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response, StatusCode};
+/// # use http_body_util::{BodyExt, Full};
+/// # use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// # let post = |body: &'static str| {
+/// #     let request = Request::post("/register").header("content-type", "application/json");
+/// #     request.body(Full::<Bytes>::from(body)).unwrap()
+/// # };
+/// use tower_dcr::policy::MetadataAllowlist;
+/// use tower_dcr::{AnswerLayer, GuardLayer, RegistrationBody};
+///
+/// // A handler that answers with nothing but an identifier.
+/// let handler = service_fn(async |_: Request<RegistrationBody>| {
+///     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(r#"{"client_id":"c","client_uri":null}"#)))
+/// });
+/// let register = ServiceBuilder::new()
+///     .layer(GuardLayer::new(MetadataAllowlist::mcp()))
+///     .layer(AnswerLayer::new())
+///     .service(handler);
+///
+/// let answer = register.oneshot(post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await.unwrap();
+/// assert_eq!(answer.status(), StatusCode::CREATED);
+/// let body = answer.into_body().collect().await.unwrap().to_bytes();
+/// assert!(body.starts_with(br#"{"application_type":"native","client_id":"c","grant_types":["authorization_code"]"#));
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AnswerLayer {
@@ -51,6 +81,13 @@ struct Config {
 
 /// What happens when the handler gives a secret, or an authentication method, to a client that was registered with
 /// `none`.
+///
+/// ```
+/// use tower_dcr::SecretInAnswer;
+///
+/// let guard = tower_dcr::mcp().with_secret_in_answer(SecretInAnswer::Allow(vec!["client_secret_basic".into()]));
+/// # let _ = guard;
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretInAnswer {
@@ -100,6 +137,17 @@ impl<S> Layer<S> for AnswerLayer {
 }
 
 /// The service that [`AnswerLayer`] makes.
+///
+/// ```
+/// use tower_dcr::AnswerLayer;
+/// use tower_dcr::answer::Answer;
+/// use tower_layer::Layer;
+///
+/// fn checked<S>(handler: S) -> Answer<S> {
+///     AnswerLayer::new().layer(handler)
+/// }
+/// # let _ = checked(());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Answer<S> {
     inner: S,

@@ -41,6 +41,16 @@ use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
 
 /// Emits one event for every attempt. See the [module docs](self).
+///
+/// ```
+/// use tower_dcr::AuditLayer;
+/// use tower_dcr::client_address::ClientAddress;
+/// use tower_dcr::event::TracingSink;
+///
+/// let audit = AuditLayer::new(TracingSink::new())
+///     .with_requester_hash(ClientAddress::new(), b"a key that stays secret");
+/// # let _ = audit;
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct AuditLayer {
@@ -103,6 +113,18 @@ impl<S> Layer<S> for AuditLayer {
 }
 
 /// The service that [`AuditLayer`] makes.
+///
+/// ```
+/// use tower_dcr::AuditLayer;
+/// use tower_dcr::audit::Audit;
+/// use tower_dcr::event::TracingSink;
+/// use tower_layer::Layer;
+///
+/// fn audited<S>(inner: S) -> Audit<S> {
+///     AuditLayer::new(TracingSink::new()).layer(inner)
+/// }
+/// # let _ = audited(());
+/// ```
 #[derive(Clone)]
 pub struct Audit<S> {
     inner: S,

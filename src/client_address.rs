@@ -29,6 +29,16 @@ use crate::policy::ConfigError;
 /// assert_eq!(address.resolve(&headers, &extensions), Some([198, 51, 100, 9].into()));
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
 /// ```
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use axum::extract::ConnectInfo;
+/// use tower_dcr::client_address::ClientAddress;
+///
+/// let address = ClientAddress::new()
+///     .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+/// # let _ = address;
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct ClientAddress {
@@ -42,6 +52,22 @@ type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
 
 /// The header in which trusted proxies name the client. One of them: a proxy that sets the one passes the other on as
 /// the client wrote it.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use http::{Extensions, HeaderMap};
+/// use tower_dcr::client_address::{ClientAddress, ForwardedHeader};
+///
+/// let address = ClientAddress::new()
+///     .with_trusted_proxies(["10.0.0.5"])?
+///     .with_forwarded_header(ForwardedHeader::Forwarded);
+/// let mut extensions = Extensions::new();
+/// extensions.insert(SocketAddr::from(([10, 0, 0, 5], 443)));
+/// let mut headers = HeaderMap::new();
+/// headers.insert("forwarded", "for=\"[2001:db8::7]:4711\";proto=https".parse().unwrap());
+/// assert_eq!(address.resolve(&headers, &extensions), Some("2001:db8::7".parse().unwrap()));
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedHeader {
@@ -53,6 +79,14 @@ pub enum ForwardedHeader {
 }
 
 /// Who shares a budget: an IPv4 address, or an IPv6 network, since one subscriber has a whole network of those.
+///
+/// ```
+/// use tower_dcr::client_address::ClientAddress;
+///
+/// let network = |address: &str| ClientAddress::new().network(address.parse().unwrap());
+/// assert_eq!(network("2001:db8::1"), network("2001:db8::ffff"));
+/// assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 

@@ -5,6 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A source of time. [`SystemClock`] outside tests.
+///
+/// ```
+/// use tower_dcr::clock::{Clock, SystemClock};
+///
+/// let clock = SystemClock::new();
+/// let (earlier, later) = (clock.monotonic(), clock.monotonic());
+/// assert!(earlier <= later);
+/// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Time since an origin that stays fixed for this clock. Never goes backwards in a good clock; a bad one is
     /// survived.
@@ -15,6 +23,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The operating system's clocks.
+///
+/// ```
+/// use tower_dcr::clock::{Clock, SystemClock};
+///
+/// assert!(SystemClock::new().unix_time().as_secs() > 1_700_000_000);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: Instant,
@@ -52,6 +66,13 @@ fn unix_time() -> Duration {
 
 /// The operating system's coarse monotonic clock, where it has one: some milliseconds behind, at a fraction of the cost.
 /// What the rate limits use, whose intervals are seconds.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dcr::clock::{Clock, CoarseClock};
+///
+/// assert!(CoarseClock::new().monotonic() < Duration::from_secs(60));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CoarseClock {
     origin: coarsetime::Instant,
@@ -82,6 +103,15 @@ impl Clock for CoarseClock {
 }
 
 /// A clock that a test moves by hand, forwards and backwards. Starts at the time given, on both scales.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dcr::clock::{Clock, ManualClock};
+///
+/// let clock = ManualClock::new(Duration::from_secs(10));
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(clock.monotonic(), Duration::from_secs(15));
+/// ```
 #[derive(Debug, Default)]
 pub struct ManualClock {
     nanos: AtomicU64,

@@ -30,6 +30,16 @@ pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError, Overflow};
 pub use line::to_line;
 
 /// One attempt to register a client or to update one.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use tower_dcr::event::Event;
+///
+/// let refused_by = Arc::new(Mutex::new(Vec::new()));
+/// let sink = Arc::clone(&refused_by);
+/// let guard = tower_dcr::mcp().with_sink(move |event: &Event| sink.lock().unwrap().extend(event.rule));
+/// # let _ = guard;
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Event {
@@ -80,6 +90,17 @@ pub struct Event {
 }
 
 /// The digest of a body, computed when it is asked for: a sink that filters events need not pay for all of them.
+///
+/// ```
+/// use tower_dcr::event::Event;
+///
+/// let guard = tower_dcr::mcp().with_sink(|event: &Event| {
+///     if let Some(forwarded) = &event.digest_after {
+///         println!("registered {}", forwarded.digest());
+///     }
+/// });
+/// # let _ = guard;
+/// ```
 #[derive(Clone)]
 pub struct BodyDigest(Bytes);
 
@@ -125,6 +146,12 @@ impl RegisteredClient {
 }
 
 /// What became of an attempt.
+///
+/// ```
+/// use tower_dcr::event::Outcome;
+///
+/// assert_eq!(Outcome::Rewritten.as_str(), "rewritten");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -198,6 +225,24 @@ impl Event {
 }
 
 /// Takes events. Called on the request's own task: a sink that has to wait hands the event to somebody who can.
+///
+/// ```
+/// use std::sync::mpsc::{SyncSender, sync_channel};
+/// use tower_dcr::event::{Event, Sink};
+///
+/// /// Hands events to a thread that has the time; those for which there is no room are dropped.
+/// struct Channel(SyncSender<Event>);
+///
+/// impl Sink for Channel {
+///     fn emit(&self, event: &Event) {
+///         let _full = self.0.try_send(event.clone());
+///     }
+/// }
+///
+/// let (sender, receiver) = sync_channel(1024);
+/// let guard = tower_dcr::mcp().with_sink(Channel(sender));
+/// # let _ = (guard, receiver);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an audit sink",
     note = "implement `tower_dcr::event::Sink`, or use a closure `Fn(&Event)`"

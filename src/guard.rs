@@ -67,12 +67,40 @@ use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// A guard with the rules about everything but redirect URIs.
+///
+/// ```
+/// use tower_dcr::policy::MetadataAllowlist;
+/// use tower_dcr::{GuardLayer, MetadataAllowlistLayer};
+///
+/// let layer: MetadataAllowlistLayer = GuardLayer::new(MetadataAllowlist::mcp());
+/// # let _ = layer;
+/// ```
 pub type MetadataAllowlistLayer = GuardLayer<MetadataAllowlist>;
 
 /// A guard with the rules about redirect URIs.
+///
+/// ```
+/// use tower_dcr::policy::RedirectUriGuard;
+/// use tower_dcr::{GuardLayer, RedirectUriGuardLayer};
+///
+/// let layer: RedirectUriGuardLayer = GuardLayer::new(RedirectUriGuard::strict());
+/// # let _ = layer;
+/// ```
 pub type RedirectUriGuardLayer = GuardLayer<RedirectUriGuard>;
 
 /// Puts a [`Policy`] in front of a registration handler. See the [module docs](self).
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dcr::GuardLayer;
+/// use tower_dcr::policy::{MetadataAllowlist, RedirectUriGuard};
+/// use tower_dcr::registration::Limits;
+///
+/// let layer = GuardLayer::new((MetadataAllowlist::mcp(), RedirectUriGuard::mcp()))
+///     .with_limits(Limits::new().with_bytes(8 * 1024))
+///     .with_deadline(Duration::from_secs(3));
+/// # let _ = layer;
+/// ```
 #[must_use]
 pub struct GuardLayer<P> {
     config: Arc<Config<P>>,
@@ -131,6 +159,18 @@ impl<S, P> Layer<S> for GuardLayer<P> {
 }
 
 /// The service that [`GuardLayer`] makes.
+///
+/// ```
+/// use tower_dcr::GuardLayer;
+/// use tower_dcr::guard::Guard;
+/// use tower_dcr::policy::RedirectUriGuard;
+/// use tower_layer::Layer;
+///
+/// fn guarded<S>(inner: S) -> Guard<S, RedirectUriGuard> {
+///     GuardLayer::new(RedirectUriGuard::mcp()).layer(inner)
+/// }
+/// # let _ = guarded(());
+/// ```
 pub struct Guard<S, P> {
     inner: S,
     config: Arc<Config<P>>,

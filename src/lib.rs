@@ -93,11 +93,25 @@ use policy::{AuthMethod, Grants};
 
 /// Everything that an MCP server's `/register` needs, as one layer. MCP clients are public clients that use the
 /// authorization code flow; what they send beyond that is taken out, what is dangerous is refused.
+///
+/// ```
+/// use axum::{Json, Router, routing::post};
+/// # async fn register(Json(client): Json<serde_json::Value>) -> Json<serde_json::Value> { Json(client) }
+///
+/// let app: Router = Router::new().route("/register", post(register).layer(tower_dcr::mcp()));
+/// # let _ = app;
+/// ```
 pub fn mcp() -> Preset {
     Preset::mcp()
 }
 
 /// Everything for a registration endpoint whose clients are known: what is not wanted is refused.
+///
+/// ```
+/// let guard = tower_dcr::strict().map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?;
+/// # let _ = guard;
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
 pub fn strict() -> Preset {
     Preset::strict()
 }

@@ -73,6 +73,26 @@ pub use scope::Scope;
 pub use vendor_callbacks::{VENDOR_CALLBACKS, VENDOR_CALLBACKS_VERSION};
 
 /// A rule over registrations. See the [module docs](self).
+///
+/// ```
+/// use tower_dcr::policy::{Policy, Submission};
+/// use tower_dcr::rejection::{ErrorCode, Rejection};
+///
+/// struct FewRedirects(usize);
+///
+/// impl Policy for FewRedirects {
+///     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+///         submission.begin("few-redirects");
+///         if submission.registration().redirect_uris().count() <= self.0 {
+///             return Ok(());
+///         }
+///         Err(submission.reject(ErrorCode::InvalidRedirectUri, "has too many entries").with_field("redirect_uris"))
+///     }
+/// }
+///
+/// let guard = tower_dcr::mcp().add_rule(FewRedirects(3));
+/// # let _ = guard;
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a registration rule",
     label = "expected a type that implements `tower_dcr::policy::Policy`",
@@ -142,6 +162,19 @@ impl<P: Policy> Policy for Vec<P> {
 /// A registration on its way through the rules.
 ///
 /// Every edit is noted in the [`Review`] under the name that the rule gave to [`begin`](Self::begin).
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::policy::{Review, Submission};
+///
+/// let mut registration = Registration::parse(br#"{"scope":"read admin"}"#)?;
+/// let mut review = Review::registration();
+/// let mut submission = Submission::new(&mut registration, &mut review);
+/// submission.begin("no-admin");
+/// submission.narrow_tokens("scope", |token| token != "admin");
+/// assert_eq!(review.findings()[0].rule, "no-admin");
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Debug)]
 pub struct Submission<'a> {
     registration: &'a mut Registration,

@@ -45,6 +45,18 @@ use crate::rejection::Rejection;
 /// All layers as one. See the [module docs](self) for their order.
 ///
 /// The state of the rate limits belongs to the value: clones of it, and all routes that it is put on, share one.
+///
+/// ```
+/// use tower_dcr::event::Event;
+/// use tower_dcr::{RateLimitLayer, SecretInAnswer};
+///
+/// let guard = tower_dcr::strict()
+///     .with_rate_limit(RateLimitLayer::new())
+///     .with_secret_in_answer(SecretInAnswer::Strip)
+///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
+///     .report_only();
+/// # let _ = guard;
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Preset {
@@ -75,6 +87,17 @@ struct Layers {
 }
 
 /// The rules of a [`Preset`], in their order.
+///
+/// ```
+/// use tower_dcr::Preset;
+/// use tower_layer::Layer;
+///
+/// // The guard in the middle of the service that a preset makes has this policy.
+/// fn guarded<S>(inner: S) -> <Preset as Layer<S>>::Service {
+///     tower_dcr::mcp().layer(inner)
+/// }
+/// # let _ = guarded(());
+/// ```
 #[derive(Clone)]
 pub struct PresetPolicy {
     metadata: MetadataAllowlist,

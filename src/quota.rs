@@ -31,6 +31,17 @@ use gcra::Nanos;
 pub use gcra::Quota;
 
 /// A rate limiter with one bucket per key, in fixed memory. See the [module docs](self).
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+/// use tower_dcr::quota::{Limiter, Quota};
+///
+/// let limiter = Limiter::with_buckets(Quota::per_second(NonZeroU32::MIN), 1024);
+/// assert!(limiter.check(&7, Duration::ZERO).is_ok() && limiter.check(&7, Duration::ZERO).is_err());
+/// limiter.refund(&7);
+/// assert!(limiter.check(&7, Duration::ZERO).is_ok());
+/// ```
 pub struct Limiter<H = RandomState> {
     quota: Quota,
     hasher: H,
@@ -74,12 +85,32 @@ impl Buckets {
 }
 
 /// A key's budget is spent.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+/// use tower_dcr::quota::{Limiter, Quota};
+///
+/// let limiter = Limiter::new(Quota::per_hour(NonZeroU32::MIN));
+/// limiter.check("key", Duration::ZERO).unwrap();
+/// let exhausted = limiter.check("key", Duration::from_secs(600)).unwrap_err();
+/// assert_eq!(exhausted.retry_after(), Duration::from_secs(3000));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
     retry_after: Duration,
 }
 
 /// What is left of a key's budget.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+/// use tower_dcr::quota::{Limiter, Quota};
+///
+/// let limiter = Limiter::new(Quota::per_minute(NonZeroU32::new(3).unwrap()));
+/// assert_eq!(limiter.check("key", Duration::ZERO).unwrap().requests(), 2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remaining {
     /// Time that is left of the quota's window.

@@ -50,6 +50,36 @@ use crate::quota::{Exhausted, Limiter, Place, Quota, nonzero};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Limits how often clients may be registered. See the [module docs](self).
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response, StatusCode};
+/// # use http_body_util::{BodyExt, Full};
+/// # use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// # let post = |body: &'static str| {
+/// #     let request = Request::post("/register").header("content-type", "application/json");
+/// #     request.body(Full::<Bytes>::from(body)).unwrap()
+/// # };
+/// use std::num::NonZeroU32;
+/// use tower_dcr::RateLimitLayer;
+/// use tower_dcr::quota::Quota;
+///
+/// let one_a_minute = Quota::per_minute(NonZeroU32::MIN);
+/// let register = ServiceBuilder::new()
+///     .layer(RateLimitLayer::empty().with_global_quota(one_a_minute))
+///     .service(service_fn(async |_: Request<Full<Bytes>>| {
+///         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+///     }));
+///
+/// assert_eq!(register.clone().oneshot(post("{}")).await.unwrap().status(), StatusCode::OK);
+/// let limited = register.oneshot(post("{}")).await.unwrap();
+/// assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
+/// assert_eq!(limited.headers()["retry-after"], "60");
+/// # let _ = limited.into_body().collect().await;
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RateLimitLayer {
@@ -83,6 +113,21 @@ enum Key {
 }
 
 /// What a request shows before its body is read.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use tower_dcr::RateLimitLayer;
+/// use tower_dcr::quota::Quota;
+/// use tower_dcr::rate_limit::RequestHead;
+///
+/// // One budget for each tenant, which a layer further out has put into a header.
+/// let limits = RateLimitLayer::new().add_budget(
+///     "tenant",
+///     Quota::per_hour(NonZeroU32::new(500).unwrap()),
+///     |head: &RequestHead<'_>| head.headers.get("x-tenant").cloned(),
+/// );
+/// # let _ = limits;
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
@@ -185,6 +230,17 @@ impl<S> Layer<S> for RateLimitLayer {
 }
 
 /// The service that [`RateLimitLayer`] makes.
+///
+/// ```
+/// use tower_dcr::RateLimitLayer;
+/// use tower_dcr::rate_limit::RateLimit;
+/// use tower_layer::Layer;
+///
+/// fn limited<S>(inner: S) -> RateLimit<S> {
+///     RateLimitLayer::new().layer(inner)
+/// }
+/// # let _ = limited(());
+/// ```
 #[derive(Clone, Debug)]
 pub struct RateLimit<S> {
     inner: S,

@@ -32,6 +32,14 @@ pub(crate) use host::is_public_dns_name;
 pub use scheme::{is_dangerous_scheme, is_executable_scheme};
 
 /// A redirect URI that has one reading only. See the [module docs](self).
+///
+/// ```
+/// use tower_dcr::redirect_uri::RedirectUri;
+///
+/// let uri = RedirectUri::parse("https://app.example.com:8443/cb?x=1")?;
+/// assert_eq!((uri.host(), uri.port(), uri.path()), (Some("app.example.com"), Some(8443), "/cb"));
+/// # Ok::<_, tower_dcr::redirect_uri::RedirectUriError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedirectUri<'a> {
     raw: &'a str,
@@ -43,6 +51,13 @@ pub struct RedirectUri<'a> {
 }
 
 /// What kind of place a redirect URI leads to (RFC 7591 section 5, RFC 8252 section 7).
+///
+/// ```
+/// use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
+///
+/// assert_eq!(RedirectUri::parse("com.example.app:/cb")?.class(), RedirectClass::PrivateUse);
+/// # Ok::<_, tower_dcr::redirect_uri::RedirectUriError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RedirectClass {
@@ -57,6 +72,13 @@ pub enum RedirectClass {
 }
 
 /// Why a string is no redirect URI. Each is refused whatever the configuration says.
+///
+/// ```
+/// use tower_dcr::redirect_uri::{RedirectUri, RedirectUriError};
+///
+/// assert_eq!(RedirectUri::parse("https://app.example.com/cb#"), Err(RedirectUriError::Fragment));
+/// assert_eq!(RedirectUri::parse("https://good@evil.test/"), Err(RedirectUriError::UserInfo));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedirectUriError {
@@ -248,6 +270,14 @@ pub(crate) fn default_port(scheme: &str) -> Option<u16> {
 /// Simple string comparison (RFC 9700 section 4.1.3), with the one exception of RFC 8252 section 7.3: for `http` to
 /// `127.0.0.1`, `[::1]` or `localhost` the port may differ. The three hosts are never equal to one another. A string
 /// that [`RedirectUri::parse`] refuses matches nothing, itself included.
+///
+/// ```
+/// use tower_dcr::redirect_uri::matches;
+///
+/// assert!(matches("https://app.example.com/cb", "https://app.example.com/cb"));
+/// assert!(!matches("https://app.example.com/cb", "https://app.example.com/cb/"));
+/// assert!(matches("http://[::1]:1234/cb", "http://[::1]:5678/cb"));
+/// ```
 #[must_use]
 pub fn matches(registered: &str, requested: &str) -> bool {
     match (RedirectUri::parse(registered), RedirectUri::parse(requested)) {

@@ -46,6 +46,17 @@ pub(crate) use member::Kind;
 pub use parse::{ParseError, ParseErrorKind};
 
 /// A strictly parsed client registration (RFC 7591 section 2). See the [module docs](self) for what is refused.
+///
+/// ```
+/// use tower_dcr::Registration;
+///
+/// let mut registration = Registration::parse(br#"{"scope":"read admin","client_name":"App","client_name#fr":"Appli"}"#)?;
+/// assert_eq!(registration.string("client_name"), Some("App"));
+/// assert_eq!(registration.variants("client_name").count(), 2);
+/// assert_eq!(registration.narrow_tokens("scope", |token| token != "admin"), 1);
+/// assert_eq!(registration.string("scope"), Some("read"));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone)]
 pub struct Registration {
     /// What the client sent, and behind it every string that is not in there as it is: unescaped ones, and what rules
@@ -62,6 +73,16 @@ pub struct Registration {
 }
 
 /// A member's value, borrowed from a [`Registration`].
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::registration::Value;
+///
+/// let registration = Registration::parse(br#"{"default_max_age":3600,"contacts":[]}"#)?;
+/// assert!(matches!(registration.get("default_max_age"), Some(Value::Number("3600"))));
+/// assert!(registration.get("contacts").is_some_and(|value| value.is_empty()));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Value<'a> {
@@ -82,6 +103,16 @@ pub enum Value<'a> {
 }
 
 /// The elements of an array of strings, in the order sent.
+///
+/// ```
+/// use tower_dcr::Registration;
+///
+/// let registration = Registration::parse(br#"{"grant_types":["authorization_code","refresh_token"]}"#)?;
+/// let grants = registration.strings("grant_types").unwrap();
+/// assert_eq!(grants.len(), 2);
+/// assert!(grants.eq(["authorization_code", "refresh_token"]));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone)]
 pub struct Strings<'a> {
     registration: &'a Registration,

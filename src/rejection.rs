@@ -9,6 +9,15 @@ use std::time::Duration;
 /// A refused request is answered with a response, never with a service error; its `Rejection` is in the response's
 /// extensions. Nothing in it repeats what the client sent, except a member's name in [`field`](Self::field), which is
 /// a name that this crate knows.
+///
+/// ```
+/// use tower_dcr::rejection::{ErrorCode, Rejection};
+///
+/// let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, "contact-required", "must name somebody")
+///     .with_field("contacts")
+///     .with_index(0);
+/// assert_eq!(rejection.description(), "contacts[0] must name somebody (contact-required)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     code: ErrorCode,
@@ -20,6 +29,13 @@ pub struct Rejection {
 }
 
 /// The `error` member of a refusal and the HTTP status that goes with it.
+///
+/// ```
+/// use tower_dcr::rejection::ErrorCode;
+///
+/// assert_eq!(ErrorCode::InvalidRedirectUri.as_str(), "invalid_redirect_uri");
+/// assert_eq!(ErrorCode::TooManyRequests.status(), http::StatusCode::TOO_MANY_REQUESTS);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {

@@ -21,6 +21,34 @@ use crate::registration::Registration;
 /// make such a body with anything else in it.
 ///
 /// The body of a request that is no registration (`GET`, `DELETE`, …), or that was only observed, passes as it came.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response, StatusCode};
+/// # use http_body_util::{BodyExt, Full};
+/// # use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// # let post = |body: &'static str| {
+/// #     let request = Request::post("/register").header("content-type", "application/json");
+/// #     request.body(Full::<Bytes>::from(body)).unwrap()
+/// # };
+/// use tower_dcr::policy::RedirectUriGuard;
+/// use tower_dcr::{GuardLayer, RegistrationBody};
+///
+/// let register = ServiceBuilder::new().layer(GuardLayer::new(RedirectUriGuard::mcp())).service(service_fn(
+///     async |request: Request<RegistrationBody>| {
+///         let uris = request.body().registration().map_or(0, |checked| checked.redirect_uris().count());
+///         assert_eq!(uris, 1);
+///         let bytes = request.into_body().collect().await?.to_bytes();
+///         assert_eq!(&bytes[..], br#"{"redirect_uris":["http://localhost/cb"]}"#);
+///         Ok::<_, tower_dcr::body::BodyError>(Response::new(Full::<Bytes>::default()))
+///     },
+/// ));
+/// let answer = register.oneshot(post(r#"{ "redirect_uris": ["http://localhost/cb"] }"#)).await.unwrap();
+/// assert_eq!(answer.status(), StatusCode::OK);
+/// # });
+/// ```
 pub struct RegistrationBody {
     content: Content,
 }

@@ -13,6 +13,13 @@ use sha2::Sha256;
 use crate::text;
 
 /// The key of a chain: at least 16 bytes that whoever can write the file does not know.
+///
+/// ```
+/// use tower_dcr::event::ChainKey;
+///
+/// assert!(ChainKey::new(b"too short").is_none());
+/// assert!(ChainKey::new(b"sixteen bytes or more").is_some());
+/// ```
 #[derive(Clone)]
 pub struct ChainKey(Hmac<Sha256>);
 
@@ -64,6 +71,17 @@ pub(super) fn unseal(line: &str) -> Option<(String, &str)> {
 }
 
 /// A chain that holds.
+///
+/// ```
+/// use tower_dcr::event::{ChainKey, verify_chain};
+///
+/// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
+/// let empty = verify_chain(&b""[..], &key, None)?;
+/// assert_eq!(empty.lines, 0);
+/// // The file that follows goes on from here.
+/// assert!(verify_chain(&b""[..], &key, Some(&empty.last)).is_ok());
+/// # Ok::<_, tower_dcr::event::BrokenChain>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedChain {
@@ -74,6 +92,14 @@ pub struct VerifiedChain {
 }
 
 /// A chain that does not hold.
+///
+/// ```
+/// use tower_dcr::event::{BrokenChain, ChainKey, verify_chain};
+///
+/// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
+/// let forged = br#"{"outcome":"accepted","chain":"00"}"#;
+/// assert!(matches!(verify_chain(&forged[..], &key, None), Err(BrokenChain::Line(1))));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BrokenChain {
@@ -107,6 +133,22 @@ impl std::error::Error for BrokenChain {
 /// # Errors
 ///
 /// [`BrokenChain`] names the first line that does not follow from the one before it.
+///
+/// ```
+/// use tower_dcr::event::{ChainKey, JsonLines, verify_chain};
+///
+/// let path = std::env::temp_dir().join(format!("tower-dcr-example-verify-{}", std::process::id()));
+/// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
+/// let file = JsonLines::new(&path).with_chain(key.clone()).open()?;
+/// # let guard = tower_dcr::mcp().with_sink(file.clone());
+/// # drop(guard);
+/// file.flush();
+///
+/// let written = std::io::BufReader::new(std::fs::File::open(&path)?);
+/// assert_eq!(verify_chain(written, &key, None)?.lines, 0);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify_chain(file: impl BufRead, key: &ChainKey, previous: Option<&str>) -> Result<VerifiedChain, BrokenChain> {
     let mut last = previous.map_or_else(|| key.start(), str::to_owned);
     let mut lines = 0;

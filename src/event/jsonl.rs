@@ -25,12 +25,30 @@ use log_file::LogFile;
 /// - With [`with_chain`](JsonLinesBuilder::with_chain) each line ends with a keyed hash over the line before and itself, across
 ///   rotations and restarts; [`verify_chain`](super::verify_chain) names the first line that was tampered with.
 /// - [`flush`](Self::flush) waits until everything so far is written; dropping the last clone does that too.
+///
+/// ```
+/// use tower_dcr::event::{JsonLines, Overflow};
+///
+/// let path = std::env::temp_dir().join(format!("tower-dcr-example-{}", std::process::id()));
+/// let file = JsonLines::new(&path).with_max_bytes(1 << 20).with_overflow(Overflow::Refuse).open()?;
+/// let guard = tower_dcr::mcp().with_sink(file.clone());
+/// assert_eq!(file.lost(), 0);
+/// # drop((guard, file));
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct JsonLines {
     queue: Arc<Queue>,
 }
 
 /// What to do with an event for which the queue has no room.
+///
+/// ```
+/// use tower_dcr::event::Overflow;
+///
+/// assert_eq!(Overflow::default(), Overflow::Count);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -42,6 +60,17 @@ pub enum Overflow {
 }
 
 /// Configures a [`JsonLines`].
+///
+/// ```
+/// use tower_dcr::event::{ChainKey, JsonLines};
+///
+/// let builder = JsonLines::new("registrations.jsonl")
+///     .with_max_bytes(16 << 20)
+///     .with_max_files(30)
+///     .with_queue(1024)
+///     .with_chain(ChainKey::new(b"sixteen bytes or more").unwrap());
+/// # let _ = builder;
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct JsonLinesBuilder {
@@ -54,6 +83,13 @@ pub struct JsonLinesBuilder {
 }
 
 /// Why a file can't be written to.
+///
+/// ```
+/// use tower_dcr::event::{JsonLines, JsonLinesError};
+///
+/// let error = JsonLines::new("/no/such/folder/audit.jsonl").open().unwrap_err();
+/// assert!(matches!(error, JsonLinesError::Io(..)));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JsonLinesError {

@@ -9,6 +9,13 @@ use super::Event;
 
 /// The event as one line of compact JSON in printable ASCII: a terminal, a log viewer or a grep can be steered by what
 /// is not (line separators, escape sequences, bidirectional overrides).
+///
+/// ```
+/// use tower_dcr::event::{Event, to_line};
+///
+/// let guard = tower_dcr::mcp().with_sink(|event: &Event| println!("{}", to_line(event)));
+/// # let _ = guard;
+/// ```
 #[must_use]
 pub fn to_line(event: &Event) -> String {
     let mut line = Vec::with_capacity(512);

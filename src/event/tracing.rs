@@ -7,6 +7,13 @@ use super::{Event, Outcome, Sink, to_line};
 ///
 /// The fields `outcome`, `rule` and `status` are for filtering; `event` is the whole of it, as
 /// [`to_line`] writes it.
+///
+/// ```
+/// use tower_dcr::event::TracingSink;
+///
+/// let guard = tower_dcr::mcp().with_sink(TracingSink::new());
+/// # let _ = guard;
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TracingSink {}

@@ -14,6 +14,22 @@ use crate::rejection::{ErrorCode, Rejection};
 ///
 /// A `web` client that uses the implicit flow is refused if one of its redirect URIs is not `https`: those "MUST only
 /// register URLs using the `https` scheme". Without that flow there is no such rule.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::ApplicationType;
+///
+/// let body = r#"{"application_type":"web","redirect_uris":["http://127.0.0.1:8080/cb"]}"#;
+/// assert!(judge(&ApplicationType::inferred(), body)?.contains(r#""application_type":"native""#));
+/// assert!(judge(&ApplicationType::as_sent(), r#"{"application_type":"tv"}"#).is_err());
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ApplicationType {

@@ -12,6 +12,23 @@ use crate::rejection::{ErrorCode, Rejection};
 /// An absent member means `client_secret_basic`, so a server that wants public clients and leaves the default implicit
 /// mints secrets which the client neither asked for nor uses. Every MCP client that was tried accepts `none` in place
 /// of a shared secret; a client that would prove possession of a key is refused instead of being made weaker.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::AuthMethod;
+///
+/// let secret = r#"{"token_endpoint_auth_method":"client_secret_post"}"#;
+/// assert_eq!(judge(&AuthMethod::public(), secret)?, r#"{"token_endpoint_auth_method":"none"}"#);
+/// assert!(judge(&AuthMethod::only_none(), secret).is_err());
+/// assert_eq!(judge(&AuthMethod::one_of(["client_secret_post"]), secret)?, secret);
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuthMethod {

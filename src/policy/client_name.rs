@@ -8,6 +8,20 @@ use crate::rejection::{ErrorCode, Rejection};
 /// a character that reorders the text around it (`Claude` spelled backwards after U+202E).
 ///
 /// Who may call itself what is not decided here.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::ClientName;
+///
+/// assert!(judge(&ClientName::new(), r#"{"client_name":"Café"}"#).is_ok());
+/// assert!(judge(&ClientName::new(), r#"{"client_name":"\u202eedualC"}"#).is_err());
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use]

@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// A configuration that can't be meant. Layers and rules fail with it when they are built, not when they run.
+///
+/// ```
+/// use tower_dcr::policy::RedirectUriGuard;
+///
+/// let error = RedirectUriGuard::mcp().add_private_use_scheme("javascript").unwrap_err();
+/// assert_eq!(error.to_string(), r#"the scheme "javascript" is never allowed in a redirect URI"#);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -10,6 +10,23 @@ use crate::rejection::{ErrorCode, Rejection};
 ///
 /// A client loses a picture by that, not its registration: development builds send `http://localhost:5173`. A server
 /// that fetches a logo can't be sent into its own network (CVE-2021-26715).
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::Decorations;
+///
+/// let development = r#"{"client_uri":"http://localhost:5173"}"#;
+/// assert_eq!(judge(&Decorations::stripped(), development)?, "{}");
+/// assert!(judge(&Decorations::refused(), development).is_err());
+/// assert!(judge(&Decorations::stripped(), r#"{"logo_uri":"javascript:alert(1)"}"#).is_err());
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Decorations {

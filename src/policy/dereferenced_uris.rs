@@ -12,6 +12,20 @@ use crate::rejection::{ErrorCode, Rejection};
 /// A server that fetches keys can be sent into its own network by them, and a person who logs out to `javascript:`. To
 /// drop such a member would leave a client that means something else, so it is refused. They are there only where
 /// [`Members`](super::Members) lets OpenID's members through.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::DereferencedUris;
+///
+/// assert!(judge(&DereferencedUris::new(), r#"{"jwks_uri":"https://app.example.com/jwks"}"#).is_ok());
+/// assert!(judge(&DereferencedUris::new(), r#"{"jwks_uri":"https://169.254.169.254/latest"}"#).is_err());
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use]

@@ -13,6 +13,23 @@ use crate::rejection::{ErrorCode, Rejection};
 /// Values are compared literally: "the value MUST be […] the same as the value of the `grant_type` parameter"
 /// (RFC 7591 section 2). A client that asks for more than it gets (VS Code asks for the device flow) still signs in;
 /// one that is left without any grant is refused.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::Grants;
+///
+/// let body = r#"{"grant_types":["authorization_code","urn:ietf:params:oauth:grant-type:device_code"]}"#;
+/// let narrowed = judge(&Grants::authorization_code(), body)?;
+/// assert_eq!(narrowed, r#"{"grant_types":["authorization_code"],"response_types":["code"]}"#);
+/// assert!(judge(&Grants::authorization_code().refusing_others(), body).is_err());
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Grants {

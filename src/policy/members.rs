@@ -19,6 +19,24 @@ use crate::text;
 /// 4. `null`, `""` and `[]` count as absent (RFC 7592 section 2.2) and are stripped, but for `redirect_uris`.
 /// 5. No string that passes holds a control character or more than 2048 bytes.
 /// 6. `jwks` and `jwks_uri` exclude one another (RFC 7591 section 2).
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::Members;
+///
+/// let body = r#"{"client_name":"App","skip_consent":true,"tenant":"a"}"#;
+/// assert_eq!(judge(&Members::lenient(), body)?, r#"{"client_name":"App"}"#);
+/// assert!(judge(&Members::strict(), body).is_err());
+/// let members = Members::lenient().add_member("tenant").unwrap();
+/// assert_eq!(judge(&members, body)?, r#"{"client_name":"App","tenant":"a"}"#);
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Members {
@@ -31,6 +49,20 @@ pub struct Members {
 }
 
 /// What happens to a member that is not to pass.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::{Members, Unwanted};
+///
+/// let members = Members::lenient().with_unknown(Unwanted::Refuse);
+/// assert!(judge(&members, r#"{"skip_consent":true}"#).is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unwanted {

@@ -20,6 +20,22 @@ use crate::rejection::Rejection;
 /// | `application_type` | inferred | as sent | as sent |
 /// | decorations that are not `https` to a public host | stripped | refused | stripped |
 /// | URIs that the server or a browser follows, likewise | stripped | refused | must be `https` to a public host |
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::{MetadataAllowlist, Scope};
+///
+/// let metadata = MetadataAllowlist::mcp().with_scope(Scope::any().with_ceiling(["read", "write"]).unwrap());
+/// let forwarded = judge(&metadata, r#"{"redirect_uris":["http://localhost/cb"],"scope":"read admin","client_id":"x"}"#)?;
+/// assert!(forwarded.contains(r#""scope":"read""#) && !forwarded.contains("client_id"));
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct MetadataAllowlist {

@@ -13,6 +13,25 @@ use crate::rejection::{ErrorCode, Rejection};
 /// An attacker with many addresses still needs a place to receive the codes. A registration takes from the budget of
 /// each of its hosts, or of none. Loopback and private-use redirects are not counted: everybody shares those. Hosts of
 /// [`VENDOR_CALLBACKS`] are not counted either, since all users of a hosted client share one.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use std::num::NonZeroU32;
+/// use tower_dcr::policy::RedirectHostQuota;
+/// use tower_dcr::quota::Quota;
+///
+/// let quota = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN));
+/// let body = |uri: &str| format!(r#"{{"redirect_uris":["{uri}"]}}"#);
+/// assert!(judge(&quota, &body("https://app.example.com/a")).is_ok());
+/// assert!(judge(&quota, &body("https://app.example.com/b")).is_err());
+/// assert!(judge(&quota, &body("http://localhost/cb")).is_ok());
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RedirectHostQuota {

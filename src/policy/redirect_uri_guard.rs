@@ -23,6 +23,24 @@ use crate::rejection::{ErrorCode, Rejection};
 /// nobody sends it by accident. One that is well formed and merely not allowed here is dropped while another one
 /// remains (Cursor and VS Code send such lists), or refuses the registration after
 /// [`refusing_unlisted`](Self::refusing_unlisted); OpenID Connect Dynamic Client Registration section 3.2 wants that.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::RedirectUriGuard;
+///
+/// let body = r#"{"redirect_uris":["myapp://cb","https://app.example.com/cb"]}"#;
+/// assert_eq!(judge(&RedirectUriGuard::mcp(), body)?, r#"{"redirect_uris":["https://app.example.com/cb"]}"#);
+/// assert!(judge(&RedirectUriGuard::strict(), body).is_err());
+/// let guard = RedirectUriGuard::strict().add_private_use_scheme("myapp").unwrap();
+/// assert_eq!(judge(&guard, body)?, body);
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RedirectUriGuard {

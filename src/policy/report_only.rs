@@ -7,6 +7,21 @@ use crate::rejection::Rejection;
 /// registration goes on as it was.
 ///
 /// Tightening a policy blind breaks sign-ins; run the tighter rule like this first and read the audit events.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::{RedirectUriGuard, ReportOnly};
+///
+/// let body = r#"{"redirect_uris":["javascript:alert(1)"]}"#;
+/// assert_eq!(judge(&ReportOnly::new(RedirectUriGuard::strict()), body)?, body);
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReportOnly<P> {
     policy: P,

@@ -13,6 +13,18 @@ use crate::text;
 /// The record of one review: every rule that ran, and everything that one of them changed, flagged or refused.
 ///
 /// A guard puts it into the response's extensions, from where the audit layer takes it.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::policy::{MetadataAllowlist, Policy, Review, Submission};
+///
+/// let mut registration = Registration::parse(br#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)?;
+/// let mut review = Review::registration();
+/// MetadataAllowlist::mcp().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
+/// assert!(review.is_rewritten());
+/// assert_eq!(review.rules().first(), Some(&"known-members"));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Review {
     operation: Operation,
@@ -37,6 +49,13 @@ impl fmt::Debug for Bodies {
 }
 
 /// Creating a client (RFC 7591) or updating one (RFC 7592 section 2.2).
+///
+/// ```
+/// use tower_dcr::policy::{Operation, Review};
+///
+/// assert_eq!(Review::registration().operation(), Operation::Create);
+/// assert_eq!(Review::update().operation(), Operation::Update);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -49,6 +68,18 @@ pub enum Operation {
 }
 
 /// One thing that a rule did.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::policy::{MetadataAllowlist, Policy, Review, Submission};
+///
+/// let mut registration = Registration::parse(br#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)?;
+/// let mut review = Review::registration();
+/// MetadataAllowlist::mcp().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
+/// let finding = &review.findings()[0];
+/// assert_eq!((finding.rule, &*finding.field, finding.enforced), ("known-members", "foo", true));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
@@ -63,6 +94,18 @@ pub struct Finding {
 }
 
 /// What a rule did to a member.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::policy::{Disposition, MetadataAllowlist, Policy, Review, Submission};
+///
+/// let mut registration = Registration::parse(br#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)?;
+/// let mut review = Review::registration();
+/// MetadataAllowlist::mcp().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
+/// assert_eq!(review.findings()[0].disposition, Disposition::Stripped);
+/// assert_eq!(review.findings()[1].disposition, Disposition::Defaulted);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

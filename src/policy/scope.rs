@@ -11,6 +11,23 @@ use crate::rejection::{ErrorCode, Rejection};
 ///
 /// Unknown scopes are common in honest registrations (clients copy them from discovery documents), so a scope above the
 /// ceiling is taken out; a client is refused only if nothing is left of what it asked for.
+///
+/// ```
+/// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
+/// # fn judge(rule: &impl Policy, body: &str) -> Result<String, String> {
+/// #     let mut registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let mut review = Review::registration();
+/// #     rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())?;
+/// #     Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::policy::Scope;
+///
+/// let scope = Scope::any().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap();
+/// assert_eq!(judge(&scope, r#"{"scope":"write admin"}"#)?, r#"{"scope":"write"}"#);
+/// assert_eq!(judge(&scope, "{}")?, r#"{"scope":"read"}"#);
+/// assert!(judge(&scope, r#"{"scope":"admin"}"#).is_err());
+/// # Ok::<_, String>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Scope {

@@ -9,6 +9,15 @@ use super::{Exhausted, Remaining};
 pub(super) type Nanos = u64;
 
 /// How many requests in how long, and how many at once.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+/// use tower_dcr::quota::Quota;
+///
+/// let quota = Quota::per_minute(NonZeroU32::new(30).unwrap()).allow_burst(NonZeroU32::new(5).unwrap());
+/// assert_eq!((quota.interval(), quota.window()), (Duration::from_secs(2), Duration::from_secs(10)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Quota {

@@ -84,6 +84,13 @@ const HANDLED_ELSEWHERE: [&str; 75] = [
 ];
 
 /// Whether a redirect to `scheme` is dangerous whatever the configuration says. Compares without case.
+///
+/// ```
+/// use tower_dcr::redirect_uri::is_dangerous_scheme;
+///
+/// assert!(is_dangerous_scheme("JavaScript") && is_dangerous_scheme("ms-msdt"));
+/// assert!(!is_dangerous_scheme("com.example.app"));
+/// ```
 #[must_use]
 pub fn is_dangerous_scheme(scheme: &str) -> bool {
     // Office, ms-settings, ms-msdt and their kin (the Follina class).
@@ -93,6 +100,12 @@ pub fn is_dangerous_scheme(scheme: &str) -> bool {
 }
 
 /// Whether following a link with `scheme` runs code. Compares without case.
+///
+/// ```
+/// use tower_dcr::redirect_uri::is_executable_scheme;
+///
+/// assert!(is_executable_scheme("data") && !is_executable_scheme("file"));
+/// ```
 #[must_use]
 pub fn is_executable_scheme(scheme: &str) -> bool {
     EXECUTABLE.iter().any(|known| known.eq_ignore_ascii_case(scheme))

@@ -7,6 +7,15 @@ use sha2::{Digest as _, Sha256};
 use crate::text;
 
 /// SHA-256 of some bytes. Displays as 64 lower-case hexadecimal digits.
+///
+/// ```
+/// use tower_dcr::Registration;
+///
+/// let (one, other) = (Registration::parse(br#"{"a":1,"b":2}"#)?, Registration::parse(br#"{ "b":2, "a":1 }"#)?);
+/// assert_eq!(one.digest(), other.digest());
+/// assert_eq!(one.digest().to_string().len(), 64);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 

@@ -2,6 +2,15 @@
 
 /// Limits on one registration. The defaults hold every honest registration that is known (the largest is under 1 KiB)
 /// with room to spare.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::registration::{Limits, ParseErrorKind};
+///
+/// let limits = Limits::new().with_bytes(4096).with_members(2);
+/// let refused = Registration::parse_with(br#"{"a":1,"b":2,"c":3}"#, &limits).unwrap_err();
+/// assert_eq!(refused.kind(), ParseErrorKind::TooManyMembers);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {

@@ -12,12 +12,27 @@ use super::member::{self, Form, Member, Slot, Text};
 use super::{Limits, Registration};
 
 /// Bytes that are no strict registration. Displays as a fixed sentence that quotes nothing.
+///
+/// ```
+/// use tower_dcr::Registration;
+///
+/// let error = Registration::parse(b"[]").unwrap_err();
+/// assert_eq!(error.to_string(), "the document is not a JSON object");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseError {
     kind: ParseErrorKind,
 }
 
 /// What is wrong with the bytes of a registration.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::registration::ParseErrorKind;
+///
+/// let error = Registration::parse(br#"{"scope":"a","scope":"b"}"#).unwrap_err();
+/// assert_eq!(error.kind(), ParseErrorKind::DuplicateMember);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseErrorKind {
