@@ -59,8 +59,8 @@ pub(super) fn is_canonical_dns_name(host: &str) -> bool {
         return false;
     }
     // Whether an A-label is valid takes the Unicode tables of the URL crate to say.
-    !bytes.windows(2).any(|pair| pair == b"--")
-        || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
+    let may_be_a_label = memchr::memchr(b'-', bytes).is_some() && bytes.windows(2).any(|pair| pair == b"--");
+    !may_be_a_label || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
 }
 
 /// Whether there is nothing but labels of letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore

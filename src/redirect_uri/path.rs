@@ -8,19 +8,13 @@ pub(super) fn check(path: &str, survey: Survey) -> Result<(), RedirectUriError> 
     if survey.has(BRACKET) && path.contains(['[', ']']) {
         return Err(RedirectUriError::Path);
     }
-    if has_dotted_segment(path) && path.split('/').any(is_dot_segment) {
+    if memchr::memchr(b'.', path.as_bytes()).is_some() && path.split('/').any(is_dot_segment) {
         return Err(RedirectUriError::Path);
     }
     if survey.has(PERCENT) && !has_plain_escapes(path.as_bytes()) {
         return Err(RedirectUriError::Path);
     }
     Ok(())
-}
-
-/// Whether a segment begins with a dot. Most don't, and then they need not be looked at one by one.
-fn has_dotted_segment(path: &str) -> bool {
-    let next = path.as_bytes().get(1..).unwrap_or_default();
-    path.bytes().zip(next).any(|pair| matches!(pair, (b'/', b'.')))
 }
 
 /// `.` and `..`, with or without parameters.
