@@ -33,10 +33,12 @@ use std::ops::Range;
 mod canonical;
 mod digest;
 mod field;
+mod index;
 mod limits;
 mod member;
 mod parse;
 
+use index::Index;
 use member::{Form, Member, Slot, Text};
 
 pub use digest::Digest;
@@ -68,6 +70,7 @@ pub struct Registration {
     plain: bool,
     /// Sorted by name, each name once.
     members: Vec<Member>,
+    index: Index,
     /// The elements of all string arrays, one run per array.
     elements: Vec<Text>,
 }
@@ -196,6 +199,7 @@ impl Registration {
     pub fn remove(&mut self, name: &str) -> bool {
         let Some(position) = self.position(name) else { return false };
         self.members.remove(position);
+        self.index = Index::of(&self.members);
         true
     }
 
@@ -204,6 +208,7 @@ impl Registration {
         let mut members = std::mem::take(&mut self.members);
         members.retain(|member| keep(self.text(member.name), &self.value(member.slot)));
         self.members = members;
+        self.index = Index::of(&self.members);
     }
 
     /// Keeps the elements of the string array `name` for which `keep` holds, in order; gives the number removed.
@@ -334,6 +339,13 @@ impl Registration {
             position += 1;
             doomed.next_if(|doomed| **doomed == position - 1).is_none()
         });
+        self.index = Index::of(&self.members);
+    }
+
+    /// Whether every string that was sent is printable ASCII and has at most `bytes` bytes. `false` where it takes a look
+    /// at each to say.
+    pub(crate) fn is_plain_within(&self, bytes: usize) -> bool {
+        self.plain && self.sent <= bytes
     }
 
     /// Whether no string that was sent holds anything but printable ASCII, so that none needs to be searched for what
@@ -352,6 +364,7 @@ impl Registration {
         let text = self.append(name);
         let slot = slot(self);
         self.members.insert(position, Member::new(text, name.as_bytes(), slot, Text::EMPTY));
+        self.index = Index::of(&self.members);
         true
     }
 
@@ -389,10 +402,8 @@ impl Registration {
         self.members.iter().position(|member| member.key == key && self.text(member.name) == name)
     }
 
-    /// One after the other: there are few.
     fn find_field(&self, field: Field) -> Option<&Member> {
-        let kind = Kind::known(field);
-        self.members.iter().find(|member| member.kind == kind)
+        self.index.find(&self.members, field)
     }
 
     /// The member with the name of one of `other`'s.
@@ -460,6 +471,16 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn value(self) -> Value<'a> {
         self.registration.value(self.member.slot)
+    }
+
+    /// Whether the value is a string, and not an empty one.
+    pub(crate) fn is_text(self) -> bool {
+        self.member.slot.form == Form::String && !self.member.slot.place.is_empty()
+    }
+
+    /// Whether the value is an array of strings, and not an empty one.
+    pub(crate) fn is_list(self) -> bool {
+        self.member.slot.form == Form::Strings && !self.member.slot.place.is_empty()
     }
 }
 

@@ -103,6 +103,15 @@ impl Grants {
             // server may provision another (section 3.1).
             submission.insert_default_strings("response_types", flows.code.then_some("code"));
         }
+        let mut responses = submission.registration().strings_at(Field::RESPONSE_TYPES).into_iter().flatten();
+        if responses.next() == Some("code")
+            && responses.next().is_none()
+            && flows.code
+            && contains(&self.responses, "code")
+        {
+            // What nearly every client asks for.
+            return Ok(());
+        }
         self.narrow(submission, Field::RESPONSE_TYPES, |response| contains(&self.responses, &in_order(response)))?;
         let Some(mut responses) = submission.registration().strings_at(Field::RESPONSE_TYPES) else { return Ok(()) };
         if responses.clone().any(|response| !flows.allow(response)) {
@@ -126,8 +135,8 @@ impl Grants {
         };
         let (mut all_offered, mut repeats) = (true, false);
         for (index, value) in values.clone().enumerate() {
-            all_offered &= offered(value);
-            repeats |= values.clone().take(index).any(|earlier| earlier == value);
+            all_offered = all_offered && offered(value);
+            repeats = repeats || values.clone().take(index).any(|earlier| earlier == value);
         }
         if self.refuse_others && !all_offered {
             return Err(refuse(submission, field, "asks for more than this server offers"));

@@ -83,6 +83,18 @@ enum Shape {
     Strings,
 }
 
+impl Shape {
+    /// Whether a value has this shape and no string in it can be at fault. `false` where it takes a closer look to say.
+    fn fits_at_a_glance(self, member: Entry<'_>, document: &Registration) -> bool {
+        let fits = match self {
+            Self::String => member.is_text(),
+            Self::Strings => member.is_list(),
+            Self::Bool | Self::Number | Self::Object => false,
+        };
+        fits && document.is_plain_within(MAX_STRING_BYTES)
+    }
+}
+
 const MAX_STRING_BYTES: usize = 2048;
 const MAX_LANGUAGE_TAGS: usize = 32;
 
@@ -234,8 +246,9 @@ impl Members {
 
     fn fate(&self, submission: &Submission<'_>, member: Entry<'_>) -> Result<Fate, Rejection> {
         if let Some(field) = member.kind().field() {
-            // Most members of most registrations end here.
             return match WANTED.get(field.index()).copied().flatten() {
+                // Most members of most registrations end here.
+                Some(shape) if shape.fits_at_a_glance(member, submission.registration()) => Ok(Fate::Keep),
                 Some(shape) => self.fate_of_wanted(submission, field, shape, &member.value()),
                 None => self.fate_of_known(submission, field, &member.value()),
             };

@@ -68,7 +68,7 @@ pub(super) fn is_canonical_dns_name(host: &str) -> bool {
 fn has_canonical_labels(host: &[u8]) -> bool {
     let step = |state: u8, byte: &u8| {
         let class = CLASSES.get(usize::from(*byte)).copied().unwrap_or(3);
-        STEPS.get(usize::from(state << 2 | class)).copied().unwrap_or(FAILED)
+        STEPS.get(usize::from((state << 2 | class) & 15)).copied().unwrap_or(FAILED)
     };
     host.iter().fold(BEFORE, step) == INSIDE
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::de::IgnoredAny;
 
+use super::index::Index;
 use super::member::{self, Form, Member, Slot, Text};
 use super::{Limits, Registration};
 
@@ -111,7 +112,8 @@ pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, Parse
     let mut text = String::with_capacity(source.len() + scanner.decoded.len() + ROOM);
     text.push_str(source);
     text.push_str(&scanner.decoded);
-    Ok(Registration { text, sent: source.len(), plain: is_plain(source), members, elements: scanner.elements })
+    let (sent, plain, index) = (source.len(), is_plain(source), Index::of(&members));
+    Ok(Registration { text, sent, plain, members, index, elements: scanner.elements })
 }
 
 type Scan<T> = Result<T, ParseErrorKind>;

@@ -156,3 +156,25 @@ fn duplicates_among_many_nested_members_are_found() {
     assert!(Registration::parse(body(r#""other":0"#).as_bytes()).is_ok());
     assert_eq!(kind(body(r#""m\u0037":0"#).as_bytes()), ParseErrorKind::DuplicateMember);
 }
+
+/// The index of known members counts to 254.
+#[test]
+fn known_members_are_found_wherever_they_are() {
+    for unknown in [0, 252, 253, 254, 255, 300] {
+        let mut body = (0..unknown).fold("{".to_owned(), |body, index| format!("{body}\"a{index:03}\":1,"));
+        body.push_str(r#""grant_types":["x"],"scope":"y"}"#);
+        let mut registration = Registration::parse_with(body.as_bytes(), &Limits::new().with_members(1000)).unwrap();
+        let found = |registration: &Registration| {
+            let grants = registration.strings_at(Field::GRANT_TYPES).map(|mut grants| grants.next() == Some("x"));
+            (grants, registration.string_at(Field::SCOPE) == Some("y"), registration.at(Field::JWKS).is_none())
+        };
+        assert_eq!(found(&registration), (Some(true), true, true), "{unknown}");
+        registration.insert_default("contacts", "z");
+        assert_eq!(found(&registration), (Some(true), true, true), "{unknown}");
+        assert_eq!(registration.string_at(Field::CONTACTS), Some("z"), "{unknown}");
+        registration.remove("grant_types");
+        assert_eq!(found(&registration), (None, true, true), "{unknown}");
+        registration.retain(|name, _| !name.starts_with('a'));
+        assert_eq!(found(&registration), (None, true, true), "{unknown}");
+    }
+}
