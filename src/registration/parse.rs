@@ -302,11 +302,13 @@ impl<'s> Scanner<'s> {
         for _ in 0..most {
             item(self)?;
             self.space();
-            if self.skip(close) {
-                return Ok(());
+            let next = self.peek();
+            self.at += 1;
+            match next {
+                Some(b',') => self.space(),
+                Some(byte) if byte == close => return Ok(()),
+                _ => return Err(ParseErrorKind::Syntax),
             }
-            self.expect(b',')?;
-            self.space();
         }
         Err(too_many)
     }
@@ -418,7 +420,16 @@ impl<'s> Scanner<'s> {
         count
     }
 
+    /// Most documents have no white space between their parts.
+    #[inline]
     fn space(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.skip_space();
+        }
+    }
+
+    #[cold]
+    fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
             self.loose = true;
