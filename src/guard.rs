@@ -228,8 +228,8 @@ enum Passage {
 /// How far a request got on the way to a document.
 enum Intake {
     Parsed(Parts, Registration, Option<Bytes>),
-    /// No registration, and why; with the request as it came.
-    Unusable(Rejection, Request<RegistrationBody>),
+    /// No registration, and why; the bytes, if all of them were read, and the request as it came.
+    Unusable(Rejection, Option<Bytes>, Request<RegistrationBody>),
 }
 
 impl<P: Policy> Config<P> {
@@ -244,11 +244,11 @@ impl<P: Policy> Config<P> {
         }
         if !matches!(*request.method(), Method::POST | Method::PUT) {
             let rejection = Rejection::new(ErrorCode::MethodNotAllowed, "method", "this method does not register");
-            return self.unusable(review, rejection, request.map(pass));
+            return self.unusable(review, rejection, None, request.map(pass));
         }
         match self.intake(request).await {
             Intake::Parsed(parts, registration, source) => self.judge(parts, registration, source, review),
-            Intake::Unusable(rejection, request) => self.unusable(review, rejection, request),
+            Intake::Unusable(rejection, source, request) => self.unusable(review, rejection, source, request),
         }
     }
 
@@ -275,19 +275,18 @@ impl<P: Policy> Config<P> {
         if !body::is_json(&parts.headers) {
             let detail = "the body must be application/json in UTF-8 without content encoding";
             let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
-            return Intake::Unusable(rejection, Request::from_parts(parts, pass(body)));
+            return Intake::Unusable(rejection, None, Request::from_parts(parts, pass(body)));
         }
         let read = body::read(body, &parts.headers, self.limits.bytes(), self.deadline).await;
-        let rejection = if let Some(error) = read.error {
-            unreadable(error)
-        } else {
-            match Registration::parse_with(&read.bytes, &self.limits) {
+        let (rejection, source) = match read.error {
+            Some(error) => (unreadable(error), None),
+            None => match Registration::parse_with(&read.bytes, &self.limits) {
                 Ok(registration) => return Intake::Parsed(parts, registration, Some(read.bytes)),
-                Err(error) => malformed(error.kind(), error.description()),
-            }
+                Err(error) => (malformed(error.kind(), error.description()), Some(read.bytes.clone())),
+            },
         };
         let body = RegistrationBody::passed_after(read.bytes, read.rest);
-        Intake::Unusable(rejection, Request::from_parts(parts, body))
+        Intake::Unusable(rejection, source, Request::from_parts(parts, body))
     }
 
     fn judge(
@@ -322,18 +321,30 @@ impl<P: Policy> Config<P> {
             }
         });
         let body = match source {
-            Some(bytes) => RegistrationBody::passed_after(bytes, None::<RegistrationBody>),
+            Some(bytes) => {
+                review.set_bytes(bytes.clone(), bytes.clone());
+                RegistrationBody::passed_after(bytes, None::<RegistrationBody>)
+            }
             None => RegistrationBody::checked(registration).0,
         };
         Passage::Reviewed(Request::from_parts(parts, body), review)
     }
 
-    fn unusable(&self, mut review: Review, rejection: Rejection, request: Request<RegistrationBody>) -> Passage {
+    fn unusable(
+        &self,
+        mut review: Review,
+        rejection: Rejection,
+        source: Option<Bytes>,
+        request: Request<RegistrationBody>,
+    ) -> Passage {
         review.set_policy(self.fingerprint);
+        let source = source.unwrap_or_default();
         if !self.report_only {
+            review.set_bytes(source, Bytes::new());
             review.refused(&rejection);
             return Passage::Refused(rejection, review);
         }
+        review.set_bytes(source.clone(), source);
         review.observe(|review| review.refused(&rejection));
         Passage::Reviewed(request, review)
     }

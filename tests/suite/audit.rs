@@ -117,6 +117,27 @@ async fn an_event_says_what_happened_and_not_what_was_sent() {
     assert_eq!(disposition("token_endpoint_auth_method"), Disposition::Defaulted);
 }
 
+/// What was refused, and what only was looked at, can be told apart and found again by its digest.
+#[tokio::test]
+async fn digests_are_of_what_came_and_of_what_went_on() {
+    use tower_dcr::registration::Digest;
+    let evil = r#"{"redirect_uris":["javascript:alert(1)"]}"#;
+    for (preset, body, goes_on) in [
+        (Preset::mcp(), evil, false),
+        (Preset::mcp(), r#"{"scope":"a","scope":"b"}"#, false),
+        (Preset::mcp(), "[", false),
+        (Preset::mcp().report_only(), evil, true),
+        (Preset::mcp().report_only(), "[", true),
+    ] {
+        let kept = Kept::default();
+        send(&behind(&preset.with_sink(kept.sink()), &Naive::default()), post(body)).await;
+        let event = kept.take().pop().unwrap();
+        let digest = Digest::of(body.as_bytes());
+        assert_eq!(event.digest_before.map(|before| before.digest()), Some(digest), "{body}");
+        assert_eq!(event.digest_after.map(|after| after.digest()), goes_on.then_some(digest), "{body}");
+    }
+}
+
 #[tokio::test]
 async fn the_names_of_unknown_members_are_cut_and_escaped() {
     let (kept, naive) = (Kept::default(), Naive::default());
