@@ -93,13 +93,31 @@ proptest! {
         let mut object = Map::new();
         object.insert(name, value);
         let sent = Value::from(object);
-        if let Ok(registration) = Registration::parse(&serde_json::to_vec_pretty(&sent).unwrap()) {
+        for bytes in [serde_json::to_vec(&sent).unwrap(), serde_json::to_vec_pretty(&sent).unwrap()] {
+            let registration = Registration::parse(&bytes).unwrap();
             let canonical = registration.canonical_bytes();
             prop_assert_eq!(&serde_json::from_slice::<Value>(&canonical).unwrap(), &sent);
             let again = Registration::parse(&canonical).unwrap();
             prop_assert_eq!(again.canonical_bytes(), canonical);
             prop_assert_eq!(again.digest(), registration.digest());
         }
+    }
+
+    /// However a string is escaped, in whole or in part, it is the same string.
+    #[test]
+    fn escaped_strings_are_the_strings_they_stand_for(text in ".{0,20}", escaped in prop::collection::vec(any::<bool>(), 20)) {
+        let mut body = "{\"x\":\"".to_owned();
+        for (index, c) in text.chars().enumerate() {
+            if escaped.get(index).copied().unwrap_or(true) || c.is_control() || matches!(c, '"' | '\\') {
+                body.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+            } else {
+                body.push(c);
+            }
+        }
+        body.push_str("\"}");
+        let registration = Registration::parse(body.as_bytes()).unwrap();
+        prop_assert_eq!(registration.string("x"), Some(text.as_str()));
+        prop_assert_eq!(registration.canonical_bytes(), serde_json::to_vec(&serde_json::json!({ "x": text })).unwrap());
     }
 
     /// Narrowing twice is narrowing once; what is forwarded is canonical and only lost or gained what may be.
