@@ -62,6 +62,7 @@
 //! The crate needs no web framework, no database and no async runtime.
 //!
 //! [RFC 7591]: https://www.rfc-editor.org/rfc/rfc7591
+#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod answer;
