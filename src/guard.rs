@@ -200,22 +200,35 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let config = Arc::clone(&self.config);
+        let (parts, body) = request.into_parts();
         ResponseFuture::new(async move {
-            match config.review(request).await {
-                Passage::Unreviewed(request) => Ok(inner.call(request).await?.map(ResponseBody::inner)),
-                Passage::Reviewed(request, review) => {
-                    let mut response = inner.call(request).await?.map(ResponseBody::inner);
-                    attach(&mut response, review);
-                    Ok(response)
-                }
+            let intake = config.take_in(&parts, body).await;
+            let (answer, review) = match config.review(parts, intake) {
+                Passage::Unreviewed(request) => (inner.call(request), None),
+                Passage::Reviewed(request, review) => (inner.call(request), Some(review)),
                 Passage::Refused(rejection, review) => {
                     let mut response = body::refuse(rejection);
                     response.extensions_mut().insert(review);
-                    Ok(response)
+                    return Ok(response);
                 }
+            };
+            let mut response = answer.await?.map(ResponseBody::inner);
+            if let Some(review) = review {
+                attach(&mut response, review);
             }
+            Ok(response)
         })
     }
+}
+
+/// How far a body got on the way to a document.
+enum Intake {
+    /// It registers nothing, and was not looked at.
+    Passed(RegistrationBody),
+    /// With the bytes, if this guard has read them.
+    Parsed(Registration, Option<Bytes>),
+    /// No registration, and why; the bytes, if all of them were read, and the body as it came.
+    Unusable(Rejection, Option<Bytes>, RegistrationBody),
 }
 
 /// What a guard lets through.
@@ -225,68 +238,63 @@ enum Passage {
     Refused(Rejection, Review),
 }
 
-/// How far a request got on the way to a document.
-enum Intake {
-    Parsed(Parts, Registration, Option<Bytes>),
-    /// No registration, and why; the bytes, if all of them were read, and the request as it came.
-    Unusable(Rejection, Option<Bytes>, Request<RegistrationBody>),
-}
-
 impl<P: Policy> Config<P> {
-    async fn review<B>(&self, request: Request<B>) -> Passage
+    /// Takes the document over from a guard further out, or reads and parses it. All that is awaited before the inner
+    /// service is called, and by reference, so that the future stays small.
+    async fn take_in<B>(&self, parts: &Parts, body: B) -> Intake
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let review = Review::of(Operation::of(request.method()));
-        if body::registers_nothing(request.method()) {
-            return Passage::Unreviewed(request.map(pass));
+        if body::registers_nothing(&parts.method) {
+            return Intake::Passed(pass(body));
         }
-        if !matches!(*request.method(), Method::POST | Method::PUT) {
+        if !matches!(parts.method, Method::POST | Method::PUT) {
             let rejection = Rejection::new(ErrorCode::MethodNotAllowed, "method", "this method does not register");
-            return self.unusable(review, rejection, None, request.map(pass));
+            return Intake::Unusable(rejection, None, pass(body));
         }
-        match self.intake(request).await {
-            Intake::Parsed(parts, registration, source) => self.judge(parts, registration, source, review),
-            Intake::Unusable(rejection, source, request) => self.unusable(review, rejection, source, request),
-        }
-    }
-
-    /// Takes the document over from a guard further out, or reads and parses it.
-    async fn intake<B>(&self, request: Request<B>) -> Intake
-    where
-        B: Body + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let (parts, body) = request.into_parts();
         match RegistrationBody::downcast(body).map(RegistrationBody::into_registration) {
-            Ok(Ok(registration)) => Intake::Parsed(parts, registration, None),
+            Ok(Ok(registration)) => Intake::Parsed(registration, None),
             // Passed by a guard that only observes: read it like any other.
-            Ok(Err(passed)) => self.read(parts, passed).await,
-            Err(body) => self.read(parts, body).await,
+            Ok(Err(passed)) => self.read(&parts.headers, passed).await,
+            Err(body) => self.read(&parts.headers, body).await,
         }
     }
 
-    async fn read<B>(&self, parts: Parts, body: B) -> Intake
+    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Intake
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        if !body::is_json(&parts.headers) {
+        if !body::is_json(headers) {
             let detail = "the body must be application/json in UTF-8 without content encoding";
             let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
-            return Intake::Unusable(rejection, None, Request::from_parts(parts, pass(body)));
+            return Intake::Unusable(rejection, None, pass(body));
         }
-        let read = body::read(body, &parts.headers, self.limits.bytes(), self.deadline).await;
+        let read = body::read(body, headers, self.limits.bytes(), self.deadline).await;
         let (rejection, source) = match read.error {
             Some(error) => (unreadable(error), None),
             None => match Registration::parse_with(&read.bytes, &self.limits) {
-                Ok(registration) => return Intake::Parsed(parts, registration, Some(read.bytes)),
+                Ok(registration) => return Intake::Parsed(registration, Some(read.bytes)),
                 Err(error) => (malformed(error.kind(), error.description()), Some(read.bytes.clone())),
             },
         };
-        let body = RegistrationBody::passed_after(read.bytes, read.rest);
-        Intake::Unusable(rejection, source, Request::from_parts(parts, body))
+        Intake::Unusable(rejection, source, RegistrationBody::passed_after(read.bytes, read.rest))
+    }
+
+    fn review(&self, parts: Parts, intake: Intake) -> Passage {
+        let mut review = Review::of(Operation::of(&parts.method));
+        review.set_policy(self.fingerprint);
+        match intake {
+            Intake::Passed(body) => Passage::Unreviewed(Request::from_parts(parts, body)),
+            Intake::Parsed(registration, source) if self.report_only => {
+                self.observe(parts, registration, source, review)
+            }
+            Intake::Parsed(registration, source) => self.judge(parts, registration, source, review),
+            Intake::Unusable(rejection, source, body) => {
+                self.unusable(review, rejection, source, Request::from_parts(parts, body))
+            }
+        }
     }
 
     fn judge(
@@ -296,10 +304,6 @@ impl<P: Policy> Config<P> {
         source: Option<Bytes>,
         mut review: Review,
     ) -> Passage {
-        review.set_policy(self.fingerprint);
-        if self.report_only {
-            return self.observe(parts, registration, source, review);
-        }
         let verdict = self.policy.review(&mut Submission::new(&mut registration, &mut review));
         if let Err(rejection) = verdict {
             review.refused(&rejection);
@@ -337,7 +341,6 @@ impl<P: Policy> Config<P> {
         source: Option<Bytes>,
         request: Request<RegistrationBody>,
     ) -> Passage {
-        review.set_policy(self.fingerprint);
         let source = source.unwrap_or_default();
         if !self.report_only {
             review.set_bytes(source, Bytes::new());
