@@ -33,7 +33,7 @@ use crate::body::{
 };
 use crate::event::RegisteredClient;
 use crate::policy::{Operation, Review, Submission};
-use crate::registration::{Registration, Value};
+use crate::registration::{Entry, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Checks the handler's answers. See the [module docs](self).
@@ -255,13 +255,13 @@ impl Config {
     }
 
     fn check_secret(&self, answer: &mut Submission<'_>, registered: &Registration) -> Result<(), Rejection> {
-        const METHOD: &str = "token_endpoint_auth_method";
-        if registered.string(METHOD) != Some("none") {
+        const METHOD: Field = Field::TOKEN_ENDPOINT_AUTH_METHOD;
+        if registered.string_at(METHOD) != Some("none") {
             return Ok(());
         }
         let document = answer.registration();
-        let method = document.string(METHOD).filter(|method| !method.is_empty() && *method != "none");
-        let secret = document.get("client_secret").is_some_and(|secret| !secret.is_empty());
+        let method = document.string_at(METHOD).filter(|method| !method.is_empty() && *method != "none");
+        let secret = document.at(Field::CLIENT_SECRET).is_some_and(|secret| !secret.is_empty());
         let renamed = method.is_some();
         if !secret && !renamed {
             return Ok(());
@@ -273,7 +273,7 @@ impl Config {
                 answer.strip("client_secret");
                 answer.strip("client_secret_expires_at");
                 if renamed {
-                    answer.substitute(METHOD, "none");
+                    answer.substitute(METHOD.name(), "none");
                 }
                 Ok(())
             }
@@ -295,17 +295,13 @@ fn refuse<R>(rejection: Rejection, mut review: Review, client: RegisteredClient)
 
 /// Makes an answer fit for every known client; says whether there was something to do.
 fn normalise(answer: &mut Registration, registered: &Registration) -> bool {
-    let empty = answer.iter().any(|(_, value)| is_dropped(&value));
+    // An empty array stays: `response_types` may be one.
+    let empty = answer.entries().any(Entry::is_blank);
     if empty {
-        answer.retain(|_, value| !is_dropped(value));
+        answer.retain(|_, value| !matches!(value, Value::Null | Value::String("")));
     }
     let incomplete = answer.complete_from(registered);
-    let expires = answer.contains("client_secret")
+    let expires = answer.at(Field::CLIENT_SECRET).is_some()
         && answer.insert_default_value("client_secret_expires_at", &serde_json::Value::from(0));
     empty || incomplete || expires
-}
-
-/// An empty array stays: `response_types` may be one.
-fn is_dropped(value: &Value<'_>) -> bool {
-    matches!(value, Value::Null | Value::String(""))
 }

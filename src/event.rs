@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 use crate::policy::{Finding, Operation, Review};
-use crate::registration::{Digest, Registration};
+use crate::registration::{Digest, Field, Registration};
 use crate::rejection::Rejection;
 use crate::text;
 
@@ -141,7 +141,7 @@ impl RegisteredClient {
 
     /// What `answer` says.
     pub(crate) fn of(answer: &Registration) -> Self {
-        Self(answer.string("client_id").map(|id| text::cut(id, Self::MAX_BYTES).to_owned()))
+        Self(answer.string_at(Field::CLIENT_ID).map(|id| text::cut(id, Self::MAX_BYTES).to_owned()))
     }
 }
 

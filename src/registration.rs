@@ -473,6 +473,11 @@ impl<'a> Entry<'a> {
         self.registration.value(self.member.slot)
     }
 
+    /// Whether the value is `null` or an empty string.
+    pub(crate) fn is_blank(self) -> bool {
+        self.member.slot.form == Form::Null || self.member.slot.form == Form::String && !self.is_text()
+    }
+
     /// Whether the value is a string, and not an empty one.
     pub(crate) fn is_text(self) -> bool {
         self.member.slot.form == Form::String && !self.member.slot.place.is_empty()
