@@ -34,7 +34,6 @@ use std::sync::Arc;
 
 use crate::registration::Registration;
 use crate::rejection::{ErrorCode, Rejection};
-use crate::text;
 
 mod application_type;
 mod auth_method;
@@ -224,15 +223,12 @@ impl<'a> Submission<'a> {
 
     /// Removes the members at these positions in canonical order, which are in order themselves.
     pub(crate) fn strip_at(&mut self, positions: &[usize]) {
-        let mut doomed = positions.iter().peekable();
-        for (position, member) in self.registration.entries().enumerate() {
-            if doomed.next_if(|doomed| **doomed == position).is_some() {
-                let field = match member.kind().field() {
-                    Some(field) => field.name().into(),
-                    None => text::cut(member.name(), Finding::FIELD_BYTES).to_owned().into(),
-                };
-                self.review.note(field, Disposition::Stripped);
-            }
+        for member in positions.iter().filter_map(|position| self.registration.entry(*position)) {
+            let field = match member.kind().field() {
+                Some(field) => field.name().into(),
+                None => member.name().to_owned().into(),
+            };
+            self.review.note(field, Disposition::Stripped);
         }
         self.registration.remove_at(positions);
     }

@@ -261,28 +261,24 @@ impl Registration {
     where
         V: Into<Cow<'static, str>>,
     {
-        self.insert_absent(name, |registration| {
-            let start = registration.elements.len();
-            for value in values {
-                let text = registration.append(&value.into());
-                registration.elements.push(text);
-            }
-            Slot::new(Form::Strings, Text::new(start, registration.elements.len()))
-        })
+        self.insert_absent(name, |registration| registration.append_all(values.into_iter().map(Into::into)))
     }
 
     /// Gives the member called `name` any JSON `value` if it is absent; says whether it was.
     pub fn insert_default_value(&mut self, name: &str, value: &serde_json::Value) -> bool {
-        let (form, text) = match value {
-            serde_json::Value::Null => (Form::Null, String::new()),
-            serde_json::Value::Bool(false) => (Form::False, String::new()),
-            serde_json::Value::Bool(true) => (Form::True, String::new()),
-            serde_json::Value::Number(number) => (Form::Number, number.to_string()),
-            serde_json::Value::String(text) => (Form::String, text.clone()),
-            serde_json::Value::Array(_) => (Form::Array, value.to_string()),
-            serde_json::Value::Object(_) => (Form::Object, value.to_string()),
+        let form = match value {
+            serde_json::Value::Null => Form::Null,
+            serde_json::Value::Bool(false) => Form::False,
+            serde_json::Value::Bool(true) => Form::True,
+            serde_json::Value::Number(_) => Form::Number,
+            serde_json::Value::String(_) => Form::String,
+            serde_json::Value::Array(_) => Form::Array,
+            serde_json::Value::Object(_) => Form::Object,
         };
-        self.insert_absent(name, |registration| Slot::new(form, registration.append(&text)))
+        self.insert_absent(name, |registration| match value {
+            serde_json::Value::String(text) => Slot::new(form, registration.append(text)),
+            json => Slot::new(form, registration.append(&json.to_string())),
+        })
     }
 
     /// Gives this document every member of `other` that it lacks; says whether it lacked any.
@@ -332,6 +328,11 @@ impl Registration {
         self.members.iter().map(|member| Entry { registration: self, member })
     }
 
+    /// The member at this position in canonical order.
+    pub(crate) fn entry(&self, position: usize) -> Option<Entry<'_>> {
+        self.members.get(position).map(|member| Entry { registration: self, member })
+    }
+
     /// Removes the members at these positions in canonical order, which are in order themselves.
     pub(crate) fn remove_at(&mut self, positions: &[usize]) {
         let (mut position, mut doomed) = (0, positions.iter().peekable());
@@ -373,18 +374,23 @@ impl Registration {
         if slot.form != Form::Strings {
             return Slot::new(slot.form, self.append(other.text(slot.place)));
         }
-        let start = self.elements.len();
-        for index in slot.place.range() {
-            let text = self.append(other.element(index).unwrap_or_default());
-            self.elements.push(text);
-        }
-        Slot::new(Form::Strings, Text::new(start, self.elements.len()))
+        self.append_all(other.run(slot.place))
     }
 
     fn append(&mut self, text: &str) -> Text {
         let start = self.text.len();
         self.text.push_str(text);
         Text::new(start, self.text.len())
+    }
+
+    /// The value that an array of these strings is.
+    fn append_all<T: AsRef<str>>(&mut self, strings: impl Iterator<Item = T>) -> Slot {
+        let start = self.elements.len();
+        for string in strings {
+            let text = self.append(string.as_ref());
+            self.elements.push(text);
+        }
+        Slot::new(Form::Strings, Text::new(start, self.elements.len()))
     }
 
     fn put(&mut self, position: usize, slot: Slot) {
@@ -440,13 +446,6 @@ impl Registration {
     }
 
     fn value(&self, slot: Slot) -> Value<'_> {
-        // Nearly all are one of these two, and a branch is foretold better than a jump through a table.
-        if slot.form == Form::String {
-            return Value::String(self.text(slot.place));
-        }
-        if slot.form == Form::Strings {
-            return Value::Strings(self.run(slot.place));
-        }
         match slot.form {
             Form::Null => Value::Null,
             Form::False => Value::Bool(false),

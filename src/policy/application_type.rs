@@ -93,10 +93,12 @@ impl ApplicationType {
 
     fn check_implicit(submission: &Submission<'_>) -> Result<(), Rejection> {
         let document = submission.registration();
-        let implicit =
-            document.strings_at(Field::GRANT_TYPES).is_some_and(|mut grants| grants.any(|grant| grant == "implicit"));
         // What leaves the member out is `web`.
-        if !implicit || document.string_at(Field::APPLICATION_TYPE) == Some("native") {
+        if document.string_at(Field::APPLICATION_TYPE) == Some("native") {
+            return Ok(());
+        }
+        let mut grants = document.strings_at(Field::GRANT_TYPES).into_iter().flatten();
+        if !grants.any(|grant| grant == "implicit") {
             return Ok(());
         }
         match document.redirect_uris().position(|uri| !uri.starts_with("https:")) {

@@ -26,10 +26,7 @@ pub(super) fn to_bytes(registration: &Registration) -> Vec<u8> {
 
 fn write_slot(out: &mut Vec<u8>, registration: &Registration, slot: Slot) {
     match slot.form {
-        Form::Null => out.extend_from_slice(b"null"),
-        Form::False => out.extend_from_slice(b"false"),
-        Form::True => out.extend_from_slice(b"true"),
-        Form::Number => out.extend_from_slice(registration.bytes(slot.place)),
+        Form::Null | Form::False | Form::True | Form::Number => out.extend_from_slice(registration.bytes(slot.place)),
         Form::String => write_text(out, registration, slot.place),
         Form::Strings => {
             out.push(b'[');

@@ -25,25 +25,22 @@ pub(crate) struct Kind(u8);
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     pub(super) form: Form,
-    /// Empty for `null`, `true` and `false`.
     pub(super) place: Text,
 }
 
-/// How a value is kept.
+/// How a value is kept: as its JSON text, unless said otherwise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Null,
     False,
     True,
-    /// As the JSON text of the number.
     Number,
     /// Unescaped.
     String,
     /// As a run of the registration's elements, which are unescaped.
     Strings,
-    /// As the JSON text of an array that holds something else than strings.
+    /// An array that holds something else than strings.
     Array,
-    /// As the JSON text of an object.
     Object,
 }
 
@@ -73,10 +70,6 @@ impl Member {
 impl Slot {
     pub(super) const fn new(form: Form, place: Text) -> Self {
         Self { form, place }
-    }
-
-    pub(super) const fn literal(form: Form) -> Self {
-        Self { form, place: Text::EMPTY }
     }
 }
 

@@ -4,6 +4,7 @@
 //! never copied by itself, and the text of numbers and of nested values stays as sent, whatever features another crate
 //! turns on in `serde_json`. The tests and the fuzzer hold this reader against `serde_json`.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::IgnoredAny;
@@ -167,9 +168,9 @@ impl<'s> Scanner<'s> {
 
     /// Sorts members by name, which brings duplicates together.
     fn sort(&self, members: &mut [Member]) -> Scan<()> {
-        members.sort_unstable_by(|a, b| a.key.cmp(&b.key).then_with(|| self.bytes(a.name).cmp(self.bytes(b.name))));
-        let same = |a: &Member, b: &Member| a.key == b.key && self.bytes(a.name) == self.bytes(b.name);
-        let twice = members.windows(2).any(|pair| matches!(pair, [a, b] if same(a, b)));
+        let compare = |a: &Member, b: &Member| self.compare((a.key, a.name), (b.key, b.name));
+        members.sort_unstable_by(compare);
+        let twice = members.windows(2).any(|pair| matches!(pair, [a, b] if compare(a, b).is_eq()));
         if twice { Err(ParseErrorKind::DuplicateMember) } else { Ok(()) }
     }
 
@@ -201,10 +202,10 @@ impl<'s> Scanner<'s> {
         let form = match self.peek() {
             Some(b'"') => return Ok(Slot::new(Form::String, self.string()?)),
             Some(b'[') => return self.elements(start),
-            Some(b't') => return self.literal("true").map(|()| Slot::literal(Form::True)),
-            Some(b'f') => return self.literal("false").map(|()| Slot::literal(Form::False)),
-            Some(b'n') => return self.literal("null").map(|()| Slot::literal(Form::Null)),
             Some(b'{') => Form::Object,
+            Some(b't') => Form::True,
+            Some(b'f') => Form::False,
+            Some(b'n') => Form::Null,
             _ => Form::Number,
         };
         self.value(1)?;
@@ -271,10 +272,13 @@ impl<'s> Scanner<'s> {
     /// Whether two names are the same. Sorting brings those together: one by one against all others would let a body
     /// of small members take its length squared.
     fn any_twice(&self, names: &mut [(u64, Text)]) -> bool {
-        let compare =
-            |a: &(u64, Text), b: &(u64, Text)| a.0.cmp(&b.0).then_with(|| self.bytes(a.1).cmp(self.bytes(b.1)));
-        names.sort_unstable_by(compare);
-        names.windows(2).any(|pair| matches!(pair, [a, b] if compare(a, b).is_eq()))
+        names.sort_unstable_by(|a, b| self.compare(*a, *b));
+        names.windows(2).any(|pair| matches!(pair, [a, b] if self.compare(*a, *b).is_eq()))
+    }
+
+    /// The order of two names, of which the keys are known.
+    fn compare(&self, a: (u64, Text), b: (u64, Text)) -> Ordering {
+        a.0.cmp(&b.0).then_with(|| self.bytes(a.1).cmp(self.bytes(b.1)))
     }
 
     /// An array, itself the `depth`-th; `element` reads each value.
