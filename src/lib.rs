@@ -72,6 +72,7 @@ pub mod client_address;
 pub mod clock;
 pub mod event;
 pub mod guard;
+pub mod ledger;
 pub mod policy;
 pub mod preset;
 pub mod quota;

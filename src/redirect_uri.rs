@@ -249,6 +249,14 @@ impl<'a> RedirectUri<'a> {
                 && self.after_port() == registered.after_port())
     }
 
+    /// The string without the port in it, if there is one.
+    pub(crate) fn without_port(&self) -> String {
+        match (self.port, self.host) {
+            (Some(_), Some(host)) => format!("{}://{host}{}", self.scheme, self.after_port()),
+            _ => self.raw.to_owned(),
+        }
+    }
+
     /// Everything after scheme, host and port, which for a loopback URI is path and query.
     fn after_port(&self) -> &'a str {
         let authority = self.raw.find("://").map_or(self.raw, |at| self.raw.get(at + 3..).unwrap_or_default());

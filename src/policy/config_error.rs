@@ -45,6 +45,18 @@ pub enum ConfigError {
         /// What it configures.
         what: &'static str,
     },
+    /// Not a network of a size that records keep.
+    Source {
+        /// What was given.
+        value: String,
+    },
+    /// A lifetime under which honest clients would break.
+    Lifetime {
+        /// What it configures.
+        what: &'static str,
+        /// The shortest that is accepted.
+        least: std::time::Duration,
+    },
     /// Not a URI scheme in lower case.
     Scheme {
         /// What was given.
@@ -66,6 +78,10 @@ impl fmt::Display for ConfigError {
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
+            Self::Source { value } => {
+                write!(f, "{value:?} is neither an IPv4 network of 24 or 32 bits nor an IPv6 network of 48 or 64 bits")
+            }
+            Self::Lifetime { what, least } => write!(f, "{what} must be at least {} s", least.as_secs()),
             Self::Scheme { scheme } => write!(f, "{scheme:?} is not a URI scheme in lower case"),
             Self::Scope { token } => write!(f, "{token:?} is not a scope token"),
         }

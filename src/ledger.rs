@@ -1,0 +1,156 @@
+//! [`Ledger`]: where registered clients are written down, whatever the server behind keeps of them.
+//!
+//! A ledger is a store and nothing more: rows, unique keys, conditional updates. What becomes of a client is decided by
+//! the [`Registrar`](crate::registrar::Registrar). Several nodes may use one ledger at once, so nothing here relies on a
+//! lock in one process:
+//!
+//! 1. [`insert`](Ledger::insert) lets one of several equal registrations in, and counts against the quota, as one step.
+//! 2. [`replace`](Ledger::replace) changes a record only if nobody else has changed it since it was read.
+//! 3. [`block`](Ledger::block) is a note that outlives the records that it was written about.
+//!
+//! [`MemoryLedger`] is for tests and for one node that may forget. `SqliteLedger` (feature `sqlite`) keeps a file,
+//! `PostgresLedger` (feature `postgres`) uses the pool that you have. A store of your own is held to the same promises
+//! by the suite in `ledger::conformance` (feature `test-util`).
+
+use std::error::Error;
+use std::fmt;
+
+mod block;
+mod client;
+#[cfg(feature = "test-util")]
+pub mod conformance;
+mod erased;
+mod filter;
+mod fingerprint;
+mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use block::Block;
+pub use client::{Actor, Answer, Client, ClientKey, Deprovisioning, Origin, State, Status, UnknownName};
+pub(crate) use erased::ErasedLedger;
+pub use filter::{Filter, Group, Grouping, Work};
+pub use fingerprint::{Fingerprint, Fingerprints, Source};
+pub use memory::MemoryLedger;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresLedger;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::{Dialect, SqlLedger};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;
+
+/// A store of [`Client`]s and [`Block`]s. See the [module docs](self).
+///
+/// Times are milliseconds since 1970-01-01 00:00 UTC. What a method returns is in the store for good: a ledger that
+/// answers before its data would survive a crash breaks the promise that no client is lost.
+pub trait Ledger: Send + Sync + 'static {
+    /// Writes a new record down, unless its `repeat_key` or its `client_id` is another's, or `max_live` clients are
+    /// live already. Key and version of the record are the store's to give.
+    fn insert(
+        &self,
+        client: &Client,
+        max_live: Option<u64>,
+    ) -> impl Future<Output = Result<Insertion, LedgerError>> + Send;
+
+    /// Replaces the record with that key, if it still has that version; the version then grows by one.
+    fn replace(&self, client: &Client) -> impl Future<Output = Result<Replacement, LedgerError>> + Send;
+
+    /// Removes the record, if it still has that version. Says whether it did.
+    fn remove(&self, client: &Client) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// The record with that key.
+    fn get(&self, key: ClientKey) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send;
+
+    /// The record of that client.
+    fn find(&self, client_id: &str) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send;
+
+    /// The record that owns that `repeat_key`.
+    fn find_repeat(&self, repeat_key: &str) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send;
+
+    /// The newest records that pass the filter, older than the one named, at most `limit`.
+    fn page(
+        &self,
+        filter: &Filter,
+        before: Option<ClientKey>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Client>, LedgerError>> + Send;
+
+    /// The records that some work is due on, the longest due first, at most `limit`.
+    fn due(&self, work: Work, limit: u32) -> impl Future<Output = Result<Vec<Client>, LedgerError>> + Send;
+
+    /// How many records have each status; those that none has may be left out.
+    fn counts(&self) -> impl Future<Output = Result<Vec<(Status, u64)>, LedgerError>> + Send;
+
+    /// How many records were made in each `step` of milliseconds since `since`, as (start, number), in order; empty
+    /// steps are left out. A step starts at a multiple of `step`.
+    fn timeline(&self, since: i64, step: i64) -> impl Future<Output = Result<Vec<(i64, u64)>, LedgerError>> + Send;
+
+    /// Live clients that have something in common, the largest groups first, at most `limit`.
+    fn groups(&self, by: Grouping, limit: u32) -> impl Future<Output = Result<Vec<Group>, LedgerError>> + Send;
+
+    /// Notes a block; one on the same fingerprint stays as it is. Says whether it is new.
+    fn block(&self, block: &Block) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// Takes a block back. Says whether there was one.
+    fn unblock(&self, fingerprint: &Fingerprint) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// A block on any of these.
+    fn find_block(
+        &self,
+        fingerprints: &[Fingerprint],
+    ) -> impl Future<Output = Result<Option<Block>, LedgerError>> + Send;
+
+    /// The newest blocks, older than the time given, at most `limit`.
+    fn blocks(&self, before: Option<i64>, limit: u32) -> impl Future<Output = Result<Vec<Block>, LedgerError>> + Send;
+}
+
+/// What came of [`Ledger::insert`].
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "a ledger makes it, and there is nothing else to say")]
+pub enum Insertion {
+    /// The record, with its key and version.
+    Inserted(Client),
+    /// The record that has the same `repeat_key` or `client_id`.
+    Exists(Client),
+    /// As many clients are live as may be.
+    Full,
+}
+
+/// What came of [`Ledger::replace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a ledger makes it, and there is nothing else to say")]
+pub enum Replacement {
+    /// The record is now as it was given.
+    Replaced,
+    /// Somebody else has changed or removed it since it was read.
+    Outdated,
+    /// Another record has that `client_id` or `repeat_key`.
+    Taken,
+}
+
+/// A ledger could not be asked.
+#[derive(Debug)]
+pub struct LedgerError(Box<dyn Error + Send + Sync>);
+
+impl LedgerError {
+    /// For what a store reports.
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the ledger of clients can't be used: {}", self.0)
+    }
+}
+
+impl Error for LedgerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}

@@ -1,0 +1,365 @@
+//! What a registration can be recognised by.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
+use super::Client;
+use crate::policy::ConfigError;
+use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::registration::{Digest, Field, Registration};
+
+/// One thing that a registration can be recognised by, and that can be blocked.
+///
+/// ```
+/// use tower_dcr::ledger::Fingerprint;
+///
+/// // However it is written, and whatever stands behind it in parentheses.
+/// assert_eq!(Fingerprint::name("Evil  App (laptop)"), Fingerprint::name("evil app"));
+/// assert!(Fingerprint::source("192.0.2.0/24").is_ok());
+/// assert!(Fingerprint::source("192.0.2.0/23").is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fingerprint {
+    /// One client, by its `client_id`.
+    ClientId(String),
+    /// The whole registration: its canonical digest in hexadecimal.
+    Digest(String),
+    /// The name and the shape of the redirect URIs: see [`Fingerprints::family`].
+    Family(String),
+    /// The name in its normal form: see [`Fingerprint::name`].
+    Name(String),
+    /// The redirect URIs without the ports of loopback ones, in any order: see [`Fingerprints::redirect_set`].
+    RedirectSet(String),
+    /// The `software_id`.
+    SoftwareId(String),
+    /// The network that it came from: see [`Fingerprint::source`].
+    Source(String),
+}
+
+impl Fingerprint {
+    /// A name, however it is written: without a trailing parenthetical (clients put host names and versions there),
+    /// compatibility forms, case, white space and invisible characters.
+    #[must_use]
+    pub fn name(client_name: &str) -> Self {
+        Self::Name(normal_name(client_name))
+    }
+
+    /// A network, as an address or in CIDR notation: of IPv4 an address or 24 bits, of IPv6 64 or 48 bits.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Source`] for anything else: records keep these two networks of an address, and no other.
+    pub fn source(network: &str) -> Result<Self, ConfigError> {
+        let error = || ConfigError::Source { value: network.to_owned() };
+        let parsed = network.parse::<IpNet>().or_else(|_| network.parse::<IpAddr>().map(IpNet::from));
+        let parsed = parsed.map_err(|_| error())?;
+        let bits: &[u8] = if parsed.addr().is_ipv4() { &[24, 32] } else { &[48, 64] };
+        if bits.contains(&parsed.prefix_len()) { Ok(Self::Source(parsed.trunc().to_string())) } else { Err(error()) }
+    }
+
+    /// Reads what [`kind`](Self::kind) and [`value`](Self::value) gave.
+    #[must_use]
+    pub fn from_parts(kind: &str, value: impl Into<String>) -> Option<Self> {
+        let value = value.into();
+        Some(match kind {
+            "client_id" => Self::ClientId(value),
+            "digest" => Self::Digest(value),
+            "family" => Self::Family(value),
+            "name" => Self::Name(value),
+            "redirect_set" => Self::RedirectSet(value),
+            "software_id" => Self::SoftwareId(value),
+            "source" => Self::Source(value),
+            _ => return None,
+        })
+    }
+
+    /// What kind of thing it is.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::ClientId(_) => "client_id",
+            Self::Digest(_) => "digest",
+            Self::Family(_) => "family",
+            Self::Name(_) => "name",
+            Self::RedirectSet(_) => "redirect_set",
+            Self::SoftwareId(_) => "software_id",
+            Self::Source(_) => "source",
+        }
+    }
+
+    /// The thing itself.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        match self {
+            Self::ClientId(value)
+            | Self::Digest(value)
+            | Self::Family(value)
+            | Self::Name(value)
+            | Self::RedirectSet(value)
+            | Self::SoftwareId(value)
+            | Self::Source(value) => value,
+        }
+    }
+
+    /// Whether it is one of `client`'s.
+    #[must_use]
+    pub fn is_of(&self, client: &Client) -> bool {
+        let prints = &client.fingerprints;
+        match self {
+            Self::ClientId(value) => client.client_id.as_ref() == Some(value),
+            Self::Digest(value) => prints.digest == *value,
+            Self::Family(value) => prints.family == *value,
+            Self::Name(value) => prints.name == *value,
+            Self::RedirectSet(value) => prints.redirect_set == *value,
+            Self::SoftwareId(value) => prints.software_id.as_ref() == Some(value),
+            Self::Source(value) => {
+                prints.source.as_ref().is_some_and(|source| source.narrow == *value || source.wide == *value)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind(), self.value())
+    }
+}
+
+/// Everything that a registration can be recognised by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fingerprints {
+    /// SHA-256 of the canonical registration, in hexadecimal. Where the operator said that the server does not look at
+    /// the ports of loopback redirect URIs, without those.
+    pub digest: String,
+    /// Half a SHA-256 of the normal name and of schemes, hosts and paths of the redirect URIs, in hexadecimal: what
+    /// installations of one application have in common.
+    pub family: String,
+    /// The name in its normal form; empty without one.
+    pub name: String,
+    /// Half a SHA-256 of the redirect URIs, sorted, without the ports of loopback ones, in hexadecimal.
+    pub redirect_set: String,
+    /// The hosts that codes are sent to, or the schemes of those that have none (`scheme:`); all loopback ones are
+    /// `loopback`. Sorted, each once.
+    pub redirect_hosts: Vec<String>,
+    /// The `client_name` as it was given.
+    pub client_name: Option<String>,
+    /// The `software_id`.
+    pub software_id: Option<String>,
+    /// Where it came from.
+    pub source: Option<Source>,
+}
+
+/// Two networks that an address belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Source {
+    /// An IPv4 address, or 64 bits of IPv6: a subscriber.
+    pub narrow: String,
+    /// 24 bits of IPv4, or 48 bits of IPv6: a site.
+    pub wide: String,
+}
+
+impl Source {
+    /// The networks of `address`.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let (narrow, wide) = if address.is_ipv4() { (32, 24) } else { (64, 48) };
+        let network = |bits| IpNet::new(address, bits).map(|network| network.trunc().to_string()).unwrap_or_default();
+        Self { narrow: network(narrow), wide: network(wide) }
+    }
+
+    /// What was stored.
+    #[must_use]
+    pub fn stored(narrow: impl Into<String>, wide: impl Into<String>) -> Self {
+        Self { narrow: narrow.into(), wide: wide.into() }
+    }
+}
+
+impl Fingerprints {
+    /// What `registration` can be recognised by. With `any_loopback_port` two that differ in the ports of loopback
+    /// redirect URIs only have the same digest.
+    #[must_use]
+    pub fn of(registration: &Registration, any_loopback_port: bool) -> Self {
+        let redirects: Vec<Redirect> = registration.redirect_uris().map(Redirect::of).collect();
+        let client_name = registration.string_at(Field::CLIENT_NAME);
+        let name = client_name.map(normal_name).unwrap_or_default();
+        let digest = if any_loopback_port && redirects.iter().any(|redirect| redirect.is_loopback) {
+            // The other members as they are, and the redirect URIs in their order without the ports.
+            let mut rest = registration.clone();
+            rest.remove("redirect_uris");
+            let mut bytes = rest.canonical_bytes();
+            redirects.iter().for_each(|redirect| push_line(&mut bytes, &redirect.portless));
+            Digest::of(&bytes)
+        } else {
+            registration.digest()
+        };
+        Self {
+            digest: digest.to_string(),
+            family: set_digest(Some(name.as_str()), redirects.iter().map(|redirect| redirect.shape.as_str())),
+            redirect_set: set_digest(None, redirects.iter().map(|redirect| redirect.portless.as_str())),
+            redirect_hosts: redirects
+                .into_iter()
+                .map(|redirect| redirect.host)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            name,
+            client_name: client_name.map(str::to_owned),
+            software_id: registration.string_at(Field::SOFTWARE_ID).map(str::to_owned),
+            source: None,
+        }
+    }
+
+    /// With the address that it came from.
+    #[must_use]
+    pub fn with_source(mut self, address: Option<IpAddr>) -> Self {
+        self.source = address.map(Source::of);
+        self
+    }
+
+    /// Each of them that can be blocked.
+    #[must_use]
+    pub fn all(&self) -> Vec<Fingerprint> {
+        let mut all = vec![
+            Fingerprint::Digest(self.digest.clone()),
+            Fingerprint::Family(self.family.clone()),
+            Fingerprint::RedirectSet(self.redirect_set.clone()),
+        ];
+        all.extend(Some(&self.name).filter(|name| !name.is_empty()).cloned().map(Fingerprint::Name));
+        all.extend(self.software_id.clone().map(Fingerprint::SoftwareId));
+        if let Some(source) = &self.source {
+            all.extend([&source.narrow, &source.wide].map(|network| Fingerprint::Source(network.clone())));
+        }
+        all
+    }
+}
+
+/// What of a redirect URI is compared.
+struct Redirect {
+    is_loopback: bool,
+    /// As it stands, but without the port if it is a loopback one.
+    portless: String,
+    /// Scheme, host and path.
+    shape: String,
+    host: String,
+}
+
+impl Redirect {
+    fn of(uri: &str) -> Self {
+        let Ok(parsed) = RedirectUri::parse(uri) else {
+            return Self { is_loopback: false, portless: uri.into(), shape: uri.into(), host: String::new() };
+        };
+        let is_loopback = parsed.class() == RedirectClass::Loopback;
+        let portless = if is_loopback { parsed.without_port() } else { uri.to_owned() };
+        let host = match parsed.host() {
+            Some(_) if is_loopback => "loopback".to_owned(),
+            Some(host) => host.to_ascii_lowercase(),
+            None => format!("{}:", parsed.scheme()),
+        };
+        let shape = format!("{} {} {}", parsed.scheme(), parsed.host().unwrap_or_default(), parsed.path());
+        Self { is_loopback, portless, shape, host }
+    }
+}
+
+/// Half a SHA-256 of `first` and of the others in order, each once.
+fn set_digest<'a>(first: Option<&str>, others: impl Iterator<Item = &'a str>) -> String {
+    let mut bytes = Vec::with_capacity(256);
+    if let Some(first) = first {
+        push_line(&mut bytes, first);
+    }
+    others.collect::<BTreeSet<_>>().into_iter().for_each(|line| push_line(&mut bytes, line));
+    crate::text::cut(&Digest::of(&bytes).to_string(), 32).to_owned()
+}
+
+/// Neither a normal name nor a redirect URI has a line feed in it.
+fn push_line(bytes: &mut Vec<u8>, line: &str) {
+    bytes.push(b'\n');
+    bytes.extend_from_slice(line.as_bytes());
+}
+
+/// See [`Fingerprint::name`].
+fn normal_name(name: &str) -> String {
+    let visible = |c: &char| c.general_category_group() != GeneralCategoryGroup::Other;
+    let spaced = |c: char| if c.is_whitespace() { ' ' } else { c };
+    let folded: String = name.nfkc().map(spaced).filter(visible).flat_map(char::to_lowercase).collect();
+    let words: Vec<&str> = folded.split(' ').filter(|word| !word.is_empty()).collect();
+    without_parenthetical(&words.join(" ")).to_owned()
+}
+
+/// Without a trailing "(…)", unless it is all there is.
+fn without_parenthetical(name: &str) -> &str {
+    let stripped = name.strip_suffix(')').and_then(|rest| rest.rsplit_once('(')).map(|(head, _)| head.trim_end());
+    stripped.filter(|head| !head.is_empty()).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(json: &str, any_loopback_port: bool) -> Fingerprints {
+        Fingerprints::of(&Registration::parse(json.as_bytes()).unwrap(), any_loopback_port)
+    }
+
+    #[test]
+    fn names_are_compared_as_people_read_them() {
+        let rows = [
+            ("case", "Claude Code", "claude code"),
+            ("white space", "  Claude \t Code ", "claude code"),
+            ("a host in parentheses", "Claude Code (filesystem)", "claude code"),
+            ("an invisible character", "Cla\u{200B}ude Code", "claude code"),
+            ("full width", "Ｃlaude Code", "claude code"),
+            ("nothing but a parenthetical", "(test)", "(test)"),
+            ("two parentheticals: one goes", "App (a) (b)", "app (a)"),
+        ];
+        for (reason, name, normal) in rows {
+            assert_eq!(normal_name(name), normal, "{reason}");
+        }
+        assert_ne!(normal_name("Claude"), normal_name("Clause"));
+    }
+
+    #[test]
+    fn ports_of_loopback_uris_are_looked_at_as_configured() {
+        let one = r#"{"client_name":"A","redirect_uris":["http://127.0.0.1:1234/cb"]}"#;
+        let other = r#"{"client_name":"A","redirect_uris":["http://127.0.0.1:5678/cb"]}"#;
+        assert_ne!(of(one, false).digest, of(other, false).digest);
+        assert_eq!(of(one, true).digest, of(other, true).digest);
+        assert_eq!(of(one, false).family, of(other, false).family);
+        assert_eq!(of(one, false).redirect_set, of(other, false).redirect_set);
+        assert_eq!(of(one, false).redirect_hosts, ["loopback"]);
+        let elsewhere = r#"{"client_name":"A","redirect_uris":["http://localhost:1234/cb"]}"#;
+        assert_ne!(of(one, true).digest, of(elsewhere, true).digest, "never equal to each other");
+        assert_ne!(of(one, true).family, of(elsewhere, true).family);
+    }
+
+    #[test]
+    fn the_loopback_digest_depends_on_everything_else() {
+        let one = of(r#"{"client_name":"A","redirect_uris":["http://[::1]:80/cb?x=:80"]}"#, true);
+        for other in [
+            r#"{"client_name":"B","redirect_uris":["http://[::1]:80/cb?x=:80"]}"#,
+            r#"{"client_name":"A","redirect_uris":["http://[::1]:80/cb?x=:81"]}"#,
+            r#"{"client_name":"A","redirect_uris":["http://[::1]:80/cb?x=:80","http://[::1]:80/cb?x=:80"]}"#,
+        ] {
+            assert_ne!(one.digest, of(other, true).digest, "{other}");
+        }
+        assert_eq!(one.digest, of(r#"{"redirect_uris":["http://[::1]/cb?x=:80"],"client_name":"A"}"#, true).digest);
+    }
+
+    #[test]
+    fn families_ignore_order_and_queries() {
+        let one = of(r#"{"client_name":"A (x)","redirect_uris":["https://a.com/cb?s=1","com.a:/cb"]}"#, false);
+        let other = of(r#"{"client_name":"a","redirect_uris":["com.a:/cb","https://a.com/cb?s=2"]}"#, false);
+        assert_eq!(one.family, other.family);
+        assert_ne!(one.redirect_set, other.redirect_set);
+        assert_eq!(one.redirect_hosts, ["a.com", "com.a:"]);
+    }
+}

@@ -1,0 +1,309 @@
+//! A ledger that forgets when the process ends.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{
+    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError, Replacement,
+    Status, Work,
+};
+
+/// A [`Ledger`] in memory, of bounded size, for tests and for one node that may forget its clients. Clones are the
+/// same ledger.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use tower_dcr::ledger::MemoryLedger;
+///
+/// let ledger = MemoryLedger::new(NonZeroUsize::new(10_000).unwrap());
+/// # let _ = ledger;
+/// ```
+#[derive(Clone)]
+pub struct MemoryLedger {
+    max_records: usize,
+    state: Arc<Mutex<State>>,
+}
+
+/// Besides the records, where they are found. Work is queued by when it is due, so that none of it needs a scan.
+#[derive(Default)]
+struct State {
+    last: i64,
+    clients: BTreeMap<i64, Client>,
+    by_client_id: HashMap<String, i64>,
+    by_repeat_key: HashMap<String, i64>,
+    /// For each kind of work: when, and on which record.
+    queues: [BTreeSet<(i64, i64)>; 5],
+    /// What may be forgotten: when it ended, and which record.
+    forgettable: BTreeSet<(i64, i64)>,
+    live: u64,
+    blocks: HashMap<Fingerprint, Block>,
+}
+
+/// Every kind of work, at the end of time, so that anything that will ever be due is.
+const WORK: [Work; 5] = [
+    Work::Expire(i64::MAX),
+    Work::Reconcile(i64::MAX),
+    Work::Deprovision(i64::MAX),
+    Work::Purge(i64::MAX),
+    Work::Evict(i64::MAX),
+];
+
+impl MemoryLedger {
+    /// A ledger of at most `max_records` records. Those that failed, expired or deleted themselves make room, the first
+    /// that ended first; what somebody else revoked is never forgotten. If nothing may go, it says that it is full, as
+    /// at a quota.
+    #[must_use]
+    pub fn new(max_records: std::num::NonZeroUsize) -> Self {
+        Self { max_records: max_records.get(), state: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryLedger {
+    /// Of 100,000 records.
+    fn default() -> Self {
+        Self { max_records: 100_000, state: Arc::default() }
+    }
+}
+
+impl State {
+    fn holder(&self, client: &Client) -> Option<&Client> {
+        let by_repeat = client.repeat_key.as_ref().and_then(|key| self.by_repeat_key.get(key));
+        let by_id = || client.client_id.as_ref().and_then(|id| self.by_client_id.get(id));
+        self.clients.get(by_repeat.or_else(by_id)?)
+    }
+
+    /// Whether another record has what only one may have.
+    fn is_taken(&self, client: &Client) -> bool {
+        let other = |holder: Option<&i64>| holder.is_some_and(|key| *key != client.key.0);
+        other(client.repeat_key.as_ref().and_then(|key| self.by_repeat_key.get(key)))
+            || other(client.client_id.as_ref().and_then(|id| self.by_client_id.get(id)))
+    }
+
+    fn put(&mut self, client: Client) {
+        let key = client.key.0;
+        if let Some(id) = &client.client_id {
+            self.by_client_id.insert(id.clone(), key);
+        }
+        if let Some(repeat_key) = &client.repeat_key {
+            self.by_repeat_key.insert(repeat_key.clone(), key);
+        }
+        for (queue, work) in self.queues.iter_mut().zip(WORK) {
+            queue.extend(work.due_since(&client).map(|since| (since, key)));
+        }
+        self.forgettable.extend(forgettable_since(&client).map(|since| (since, key)));
+        self.live += u64::from(client.status.is_live());
+        self.clients.insert(key, client);
+    }
+
+    fn take(&mut self, key: i64) -> Option<Client> {
+        let client = self.clients.remove(&key)?;
+        if let Some(id) = &client.client_id {
+            self.by_client_id.remove(id);
+        }
+        if let Some(repeat_key) = &client.repeat_key {
+            self.by_repeat_key.remove(repeat_key);
+        }
+        for (queue, work) in self.queues.iter_mut().zip(WORK) {
+            if let Some(since) = work.due_since(&client) {
+                queue.remove(&(since, key));
+            }
+        }
+        if let Some(since) = forgettable_since(&client) {
+            self.forgettable.remove(&(since, key));
+        }
+        self.live -= u64::from(client.status.is_live());
+        Some(client)
+    }
+
+    /// Drops what ended first, until there is room for one more.
+    fn make_room(&mut self, max_records: usize) {
+        while self.clients.len() >= max_records
+            && let Some((_, first)) = self.forgettable.first().copied()
+        {
+            self.take(first);
+        }
+    }
+
+    fn queue(&self, work: Work) -> &BTreeSet<(i64, i64)> {
+        let [expire, reconcile, deprovision, purge, evict] = &self.queues;
+        match work {
+            Work::Expire(_) => expire,
+            Work::Reconcile(_) => reconcile,
+            Work::Deprovision(_) => deprovision,
+            Work::Purge(_) => purge,
+            Work::Evict(_) => evict,
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Client> {
+        self.clients.values().filter(|client| client.status.is_live())
+    }
+}
+
+/// Since when the record may be forgotten. A server that was not told may still know a client that was revoked: without
+/// its record, the gate would take it for one that was registered elsewhere.
+fn forgettable_since(client: &Client) -> Option<i64> {
+    let may_go = match client.status {
+        Status::Expired | Status::Failed => true,
+        Status::Revoked => client.ended_by == Some(Actor::Client),
+        Status::Registering | Status::Pending | Status::Active => false,
+    };
+    client.ended_at.filter(|_| may_go)
+}
+
+impl Ledger for MemoryLedger {
+    async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
+        let mut state = self.state();
+        if let Some(holder) = state.holder(client) {
+            return Ok(Insertion::Exists(holder.clone()));
+        }
+        state.make_room(self.max_records);
+        if state.clients.len() >= self.max_records
+            || (client.status.is_live() && max_live.is_some_and(|max| state.live >= max))
+        {
+            return Ok(Insertion::Full);
+        }
+        state.last += 1;
+        let inserted = Client { key: ClientKey(state.last), version: 1, ..client.clone() };
+        state.put(inserted.clone());
+        Ok(Insertion::Inserted(inserted))
+    }
+
+    async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
+        let mut state = self.state();
+        if state.clients.get(&client.key.0).is_none_or(|known| known.version != client.version) {
+            return Ok(Replacement::Outdated);
+        }
+        if state.is_taken(client) {
+            return Ok(Replacement::Taken);
+        }
+        state.take(client.key.0);
+        state.put(Client { version: client.version + 1, ..client.clone() });
+        Ok(Replacement::Replaced)
+    }
+
+    async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
+        let mut state = self.state();
+        let current = state.clients.get(&client.key.0).is_some_and(|known| known.version == client.version);
+        Ok(current && state.take(client.key.0).is_some())
+    }
+
+    async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
+        Ok(self.state().clients.get(&key.0).cloned())
+    }
+
+    async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
+        let state = self.state();
+        Ok(state.by_client_id.get(client_id).and_then(|key| state.clients.get(key)).cloned())
+    }
+
+    async fn find_repeat(&self, repeat_key: &str) -> Result<Option<Client>, LedgerError> {
+        let state = self.state();
+        Ok(state.by_repeat_key.get(repeat_key).and_then(|key| state.clients.get(key)).cloned())
+    }
+
+    async fn page(&self, filter: &Filter, before: Option<ClientKey>, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let state = self.state();
+        let older = state.clients.range(..before.map_or(i64::MAX, |key| key.0));
+        let passing = older.rev().map(|(_, client)| client).filter(|client| filter.matches(client));
+        Ok(passing.take(limit as usize).cloned().collect())
+    }
+
+    async fn due(&self, work: Work, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let state = self.state();
+        let queued = state.queue(work).iter().filter_map(|(_, key)| state.clients.get(key));
+        let due = queued.take_while(|client| work.due_since(client).is_some());
+        Ok(due.take(limit as usize).cloned().collect())
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
+        let mut counts = BTreeMap::new();
+        self.state().clients.values().for_each(|client| *counts.entry(client.status).or_default() += 1);
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn timeline(&self, since: i64, step: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
+        let mut steps = BTreeMap::new();
+        for client in self.state().clients.values().filter(|client| client.created_at >= since) {
+            *steps.entry(client.created_at.div_euclid(step.max(1)) * step.max(1)).or_default() += 1;
+        }
+        Ok(steps.into_iter().collect())
+    }
+
+    async fn groups(&self, by: Grouping, limit: u32) -> Result<Vec<Group>, LedgerError> {
+        let mut found: HashMap<String, (Option<String>, u64, BTreeSet<String>)> = HashMap::new();
+        let mut add = |key: &str, client: &Client, value: Option<String>| {
+            let name = &client.fingerprints.client_name;
+            let (example, clients, values) = found.entry(key.to_owned()).or_default();
+            if example.is_none() || name.as_ref().is_some_and(|name| Some(name) < example.as_ref()) {
+                example.clone_from(name);
+            }
+            *clients += 1;
+            values.extend(value);
+        };
+        let state = self.state();
+        for client in state.live() {
+            let prints = &client.fingerprints;
+            match by {
+                Grouping::Duplicates => add(&prints.digest, client, None),
+                Grouping::Families => add(&prints.family, client, None),
+                Grouping::NamesAcrossHosts if !prints.name.is_empty() => {
+                    add(&prints.name, client, Some(prints.redirect_hosts.join(" ")));
+                }
+                Grouping::NamesAcrossHosts => {}
+                Grouping::HostsAcrossNames => {
+                    let hosts = prints.redirect_hosts.iter().filter(|host| *host != "loopback");
+                    hosts.for_each(|host| add(host, client, Some(prints.name.clone())));
+                }
+            }
+        }
+        let by_value = matches!(by, Grouping::NamesAcrossHosts | Grouping::HostsAcrossNames);
+        let mut groups: Vec<Group> = found
+            .into_iter()
+            .filter(|(_, (_, clients, values))| if by_value { values.len() > 1 } else { *clients > 1 })
+            .map(|(key, (name, clients, values))| {
+                Group::new(key, name, clients, values.into_iter().take(Group::MAX_VALUES).collect())
+            })
+            .collect();
+        groups.sort_by(|one, other| other.clients.cmp(&one.clients).then_with(|| one.key.cmp(&other.key)));
+        groups.truncate(limit as usize);
+        Ok(groups)
+    }
+
+    async fn block(&self, block: &Block) -> Result<bool, LedgerError> {
+        let mut state = self.state();
+        let is_new = !state.blocks.contains_key(&block.fingerprint);
+        state.blocks.entry(block.fingerprint.clone()).or_insert_with(|| block.clone());
+        Ok(is_new)
+    }
+
+    async fn unblock(&self, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
+        Ok(self.state().blocks.remove(fingerprint).is_some())
+    }
+
+    async fn find_block(&self, fingerprints: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
+        let state = self.state();
+        Ok(fingerprints.iter().find_map(|fingerprint| state.blocks.get(fingerprint)).cloned())
+    }
+
+    async fn blocks(&self, before: Option<i64>, limit: u32) -> Result<Vec<Block>, LedgerError> {
+        let mut blocks: Vec<Block> = self.state().blocks.values().cloned().collect();
+        blocks.retain(|block| before.is_none_or(|time| block.created_at < time));
+        blocks.sort_by(|one, other| {
+            other.created_at.cmp(&one.created_at).then_with(|| one.fingerprint.cmp(&other.fingerprint))
+        });
+        blocks.truncate(limit as usize);
+        Ok(blocks)
+    }
+}
+
+impl fmt::Debug for MemoryLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLedger").field("max_records", &self.max_records).finish_non_exhaustive()
+    }
+}

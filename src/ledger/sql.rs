@@ -1,0 +1,594 @@
+//! A ledger in SQL: one text for both databases.
+
+use std::fmt;
+
+use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
+use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, QueryBuilder, Row, SqlSafeStr, Type};
+
+use super::{
+    Answer, Block, Client, ClientKey, Deprovisioning, Filter, Fingerprint, Fingerprints, Group, Grouping, Insertion,
+    Ledger, LedgerError, Replacement, Source, Status, Work,
+};
+
+/// What the databases differ in.
+pub trait Dialect: Database<Connection: Migrate> {
+    /// Begins a transaction that writes.
+    const BEGIN: &'static str;
+    /// The versions of the schema, in order.
+    const MIGRATIONS: &'static [&'static str];
+}
+
+/// A ledger in a database that `sqlx` knows: see [`SqliteLedger`](super::SqliteLedger) and
+/// [`PostgresLedger`](super::PostgresLedger). Clones share one pool.
+pub struct SqlLedger<DB: Database> {
+    pool: Pool<DB>,
+}
+
+/// The columns that a record is written to, in the order in which [`push_values`] binds them.
+const COLUMNS: [&str; 31] = [
+    "version",
+    "status",
+    "origin",
+    "client_id",
+    "registration",
+    "answer_status",
+    "answer_body",
+    "repeat_key",
+    "digest",
+    "family",
+    "name",
+    "redirect_set",
+    "redirect_hosts",
+    "client_name",
+    "software_id",
+    "source",
+    "source_wide",
+    "admitted_by",
+    "created_at",
+    "proven_at",
+    "alive_since",
+    "expires_at",
+    "not_after",
+    "reviewed_at",
+    "reviewed_by",
+    "ended_at",
+    "ended_by",
+    "reason",
+    "deprovision_at",
+    "deprovision_attempts",
+    "deprovision_error",
+];
+
+impl<DB> SqlLedger<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
+{
+    /// Brings the tables up to date. Versions are kept in a table of ours: the pool is the user's, and so is
+    /// `_sqlx_migrations`.
+    pub(super) async fn migrated(pool: Pool<DB>) -> Result<Self, LedgerError> {
+        let ledger = Self { pool };
+        // SQLite has no lock for migrations: of two processes that begin with an empty file, one fails and then sees
+        // that everything is there.
+        match ledger.migrate().await {
+            Ok(()) => Ok(ledger),
+            Err(_) => ledger.migrate().await.map(|()| ledger),
+        }
+    }
+
+    async fn migrate(&self) -> Result<(), LedgerError> {
+        let migrations = (1..).zip(DB::MIGRATIONS).map(|(version, sql)| {
+            Migration::new(version, "tower-dcr".into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+        });
+        let mut migrator = Migrator::with_migrations(migrations.collect());
+        migrator.dangerous_set_table_name("tower_dcr_migrations");
+        let mut connection = self.pool.acquire().await?;
+        migrator.run_direct(None, &mut *connection, false).await.map_err(LedgerError::new)
+    }
+
+    async fn one(&self, mut query: QueryBuilder<DB>) -> Result<Option<Client>, LedgerError> {
+        query.build().fetch_optional(&self.pool).await?.as_ref().map(read_client).transpose()
+    }
+
+    async fn many(&self, mut query: QueryBuilder<DB>) -> Result<Vec<Client>, LedgerError> {
+        query.build().fetch_all(&self.pool).await?.iter().map(read_client).collect()
+    }
+
+    async fn find_by(&self, column: &str, value: &str) -> Result<Option<Client>, LedgerError> {
+        let mut query = select();
+        query.push(column).push(" = ").push_bind(value.to_owned());
+        self.one(query).await
+    }
+
+    /// The record that keeps `client` from being inserted.
+    async fn holder(&self, client: &Client) -> Result<Option<Client>, LedgerError> {
+        if let Some(key) = &client.repeat_key
+            && let Some(holder) = self.find_by("repeat_key", key).await?
+        {
+            return Ok(Some(holder));
+        }
+        match &client.client_id {
+            Some(id) => self.find_by("client_id", id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// One attempt; `None` if the record that was in the way is gone again.
+    async fn try_insert(&self, client: &Client, max_live: Option<u64>) -> Result<Option<Insertion>, LedgerError> {
+        let mut transaction = self.pool.begin_with(DB::BEGIN).await?;
+        if client.status.is_live() {
+            let max = max_live.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
+            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients + 1 WHERE clients < ");
+            count.push_bind(max).push(" RETURNING clients");
+            if count.build().fetch_optional(&mut *transaction).await?.is_none() {
+                transaction.rollback().await?;
+                return Ok(Some(self.holder(client).await?.map_or(Insertion::Full, Insertion::Exists)));
+            }
+        }
+        let mut insert = QueryBuilder::new("INSERT INTO tower_dcr_clients (");
+        insert.push(COLUMNS.join(", ")).push(") VALUES (");
+        let mut values = insert.separated(", ");
+        values.push_bind(1_i64);
+        push_values(client, |value| match value {
+            Value::Number(number) => _ = values.push_bind(number),
+            Value::Text(text) => _ = values.push_bind(text),
+        });
+        insert.push(") ON CONFLICT DO NOTHING RETURNING id");
+        let Some(row) = insert.build().fetch_optional(&mut *transaction).await? else {
+            transaction.rollback().await?;
+            return Ok(self.holder(client).await?.map(Insertion::Exists));
+        };
+        let key: i64 = row.try_get("id")?;
+        insert_hosts(&mut *transaction, key, client).await?;
+        transaction.commit().await?;
+        Ok(Some(Insertion::Inserted(Client { key: ClientKey(key), version: 1, ..client.clone() })))
+    }
+
+    /// Status and redirect hosts of the record, if it still has that version.
+    async fn current(&self, client: &Client) -> Result<Option<(Status, String)>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT status, redirect_hosts FROM tower_dcr_clients WHERE id = ");
+        query.push_bind(client.key.0).push(" AND version = ").push_bind(client.version);
+        let Some(row) = query.build().fetch_optional(&self.pool).await? else { return Ok(None) };
+        let status = row.try_get::<String, _>("status")?.parse().map_err(LedgerError::new)?;
+        Ok(Some((status, row.try_get("redirect_hosts")?)))
+    }
+
+    /// The values in which the clients of a group differ.
+    async fn values_of(&self, by: Grouping, key: &str) -> Result<Vec<String>, LedgerError> {
+        let mut query = match by {
+            Grouping::NamesAcrossHosts => {
+                QueryBuilder::new("SELECT DISTINCT redirect_hosts AS value FROM tower_dcr_clients AS c WHERE c.name = ")
+            }
+            Grouping::HostsAcrossNames => QueryBuilder::new(
+                "SELECT DISTINCT c.name AS value FROM tower_dcr_redirect_hosts AS h \
+                 JOIN tower_dcr_clients AS c ON c.id = h.client WHERE h.host = ",
+            ),
+            Grouping::Duplicates | Grouping::Families => return Ok(Vec::new()),
+        };
+        query.push_bind(key.to_owned()).push(" AND ").push(LIVE).push(" ORDER BY value LIMIT ");
+        query.push_bind(i64::try_from(Group::MAX_VALUES).unwrap_or(i64::MAX));
+        let rows = query.build().fetch_all(&self.pool).await?;
+        rows.iter().map(|row| row.try_get("value").map_err(LedgerError::from)).collect()
+    }
+}
+
+impl<DB> Ledger for SqlLedger<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
+{
+    async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
+        for _ in 0..16 {
+            if let Some(insertion) = self.try_insert(client, max_live).await? {
+                return Ok(insertion);
+            }
+        }
+        Err(LedgerError::new("a record that is in the way comes and goes"))
+    }
+
+    async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
+        // Read outside of the transaction, which is sound: a record that still has this version has this status.
+        let Some((status, hosts)) = self.current(client).await? else { return Ok(Replacement::Outdated) };
+        let gain = i64::from(client.status.is_live()) - i64::from(status.is_live());
+        let mut transaction = self.pool.begin_with(DB::BEGIN).await?;
+        if gain != 0 {
+            // Before the record, as on insertion: who locks in one order does not deadlock.
+            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients + ");
+            count.push_bind(gain).build().execute(&mut *transaction).await?;
+        }
+        let mut update = QueryBuilder::new("UPDATE tower_dcr_clients SET version = ");
+        update.push_bind(client.version + 1);
+        let mut columns = COLUMNS.iter().skip(1);
+        push_values(client, |value| {
+            update.push(", ").push(columns.next().copied().unwrap_or_default()).push(" = ");
+            match value {
+                Value::Number(number) => _ = update.push_bind(number),
+                Value::Text(text) => _ = update.push_bind(text),
+            }
+        });
+        update.push(" WHERE id = ").push_bind(client.key.0).push(" AND version = ").push_bind(client.version);
+        match update.push(" RETURNING id").build().fetch_optional(&mut *transaction).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return transaction.rollback().await.map(|()| Replacement::Outdated).map_err(LedgerError::from),
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                return transaction.rollback().await.map(|()| Replacement::Taken).map_err(LedgerError::from);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if hosts != client.fingerprints.redirect_hosts.join(" ") {
+            let mut delete = QueryBuilder::new("DELETE FROM tower_dcr_redirect_hosts WHERE client = ");
+            delete.push_bind(client.key.0).build().execute(&mut *transaction).await?;
+            insert_hosts(&mut *transaction, client.key.0, client).await?;
+        }
+        transaction.commit().await?;
+        Ok(Replacement::Replaced)
+    }
+
+    async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
+        let Some((status, _)) = self.current(client).await? else { return Ok(false) };
+        let mut transaction = self.pool.begin_with(DB::BEGIN).await?;
+        if status.is_live() {
+            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients - 1");
+            count.build().execute(&mut *transaction).await?;
+        }
+        let mut delete = QueryBuilder::new("DELETE FROM tower_dcr_clients WHERE id = ");
+        delete.push_bind(client.key.0).push(" AND version = ").push_bind(client.version).push(" RETURNING id");
+        let removed = delete.build().fetch_optional(&mut *transaction).await?.is_some();
+        if removed {
+            transaction.commit().await?
+        } else {
+            transaction.rollback().await?
+        }
+        Ok(removed)
+    }
+
+    async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
+        let mut query = select();
+        query.push("id = ").push_bind(key.0);
+        self.one(query).await
+    }
+
+    async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
+        self.find_by("client_id", client_id).await
+    }
+
+    async fn find_repeat(&self, repeat_key: &str) -> Result<Option<Client>, LedgerError> {
+        self.find_by("repeat_key", repeat_key).await
+    }
+
+    async fn page(&self, filter: &Filter, before: Option<ClientKey>, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let mut query = select();
+        query.push("id < ").push_bind(before.map_or(i64::MAX, |key| key.0));
+        push_filter(&mut query, filter);
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+        self.many(query).await
+    }
+
+    async fn due(&self, work: Work, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let (column, condition, time) = match work {
+            Work::Expire(time) => ("expires_at", LIVE, time),
+            Work::Reconcile(time) => ("created_at", "status = 'registering'", time),
+            Work::Deprovision(time) => ("deprovision_at", "deprovision_at IS NOT NULL", time),
+            Work::Purge(time) => {
+                let condition = "ended_at IS NOT NULL AND deprovision_at IS NULL AND registration <> ''";
+                ("ended_at", condition, time)
+            }
+            Work::Evict(time) => {
+                let condition = "status IN ('pending', 'active') AND proven_at IS NULL AND reviewed_at IS NULL \
+                     AND origin = 'registered'";
+                ("created_at", condition, time)
+            }
+        };
+        let mut query = select();
+        query.push(condition).push(" AND ").push(column).push(" <= ").push_bind(time);
+        query.push(" ORDER BY ").push(column).push(" LIMIT ").push_bind(i64::from(limit));
+        self.many(query).await
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT status, COUNT(*) AS clients FROM tower_dcr_clients GROUP BY status");
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let read = |row: &DB::Row| {
+            let status = row.try_get::<String, _>("status")?.parse().map_err(LedgerError::new)?;
+            Ok((status, row.try_get::<i64, _>("clients")?.unsigned_abs()))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn timeline(&self, since: i64, step: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
+        let step = step.max(1);
+        let mut query = QueryBuilder::new("SELECT created_at / ");
+        query.push_bind(step).push(" AS step, COUNT(*) AS clients FROM tower_dcr_clients WHERE created_at >= ");
+        query.push_bind(since).push(" GROUP BY 1 ORDER BY 1");
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let read = |row: &DB::Row| {
+            Ok((row.try_get::<i64, _>("step")? * step, row.try_get::<i64, _>("clients")?.unsigned_abs()))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn groups(&self, by: Grouping, limit: u32) -> Result<Vec<Group>, LedgerError> {
+        let (key, from, having) = match by {
+            Grouping::Duplicates => ("c.digest", "tower_dcr_clients AS c", "COUNT(*) > 1"),
+            Grouping::Families => ("c.family", "tower_dcr_clients AS c", "COUNT(*) > 1"),
+            Grouping::NamesAcrossHosts => {
+                ("c.name", "tower_dcr_clients AS c", "c.name <> '' AND COUNT(DISTINCT c.redirect_hosts) > 1")
+            }
+            Grouping::HostsAcrossNames => (
+                "h.host",
+                "tower_dcr_redirect_hosts AS h JOIN tower_dcr_clients AS c ON c.id = h.client",
+                "h.host <> 'loopback' AND COUNT(DISTINCT c.name) > 1",
+            ),
+        };
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(key).push(" AS key, MIN(c.client_name) AS client_name, COUNT(*) AS clients FROM ").push(from);
+        query.push(" WHERE ").push(LIVE).push(" GROUP BY ").push(key).push(" HAVING ").push(having);
+        query.push(" ORDER BY clients DESC, key LIMIT ").push_bind(i64::from(limit));
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let mut groups = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let key: String = row.try_get("key")?;
+            let values = self.values_of(by, &key).await?;
+            let clients = row.try_get::<i64, _>("clients")?.unsigned_abs();
+            groups.push(Group::new(key, row.try_get("client_name")?, clients, values));
+        }
+        Ok(groups)
+    }
+
+    async fn block(&self, block: &Block) -> Result<bool, LedgerError> {
+        let mut query =
+            QueryBuilder::new("INSERT INTO tower_dcr_blocks (kind, value, created_at, actor, reason) VALUES (");
+        let mut values = query.separated(", ");
+        values.push_bind(block.fingerprint.kind().to_owned()).push_bind(block.fingerprint.value().to_owned());
+        values.push_bind(block.created_at).push_bind(block.actor.to_string()).push_bind(block.reason.clone());
+        query.push(") ON CONFLICT DO NOTHING RETURNING created_at");
+        Ok(query.build().fetch_optional(&self.pool).await?.is_some())
+    }
+
+    async fn unblock(&self, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
+        let mut query = QueryBuilder::new("DELETE FROM tower_dcr_blocks WHERE ");
+        push_fingerprint_key(&mut query, fingerprint);
+        Ok(query.push(" RETURNING created_at").build().fetch_optional(&self.pool).await?.is_some())
+    }
+
+    async fn find_block(&self, fingerprints: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT * FROM tower_dcr_blocks WHERE ");
+        for (index, fingerprint) in fingerprints.iter().enumerate() {
+            query.push(if index == 0 { "(" } else { " OR (" });
+            push_fingerprint_key(&mut query, fingerprint);
+            query.push(")");
+        }
+        if fingerprints.is_empty() {
+            return Ok(None);
+        }
+        query.push(" LIMIT 1").build().fetch_optional(&self.pool).await?.as_ref().map(read_block).transpose()
+    }
+
+    async fn blocks(&self, before: Option<i64>, limit: u32) -> Result<Vec<Block>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT * FROM tower_dcr_blocks WHERE created_at < ");
+        query.push_bind(before.unwrap_or(i64::MAX)).push(" ORDER BY created_at DESC, kind, value LIMIT ");
+        let rows = query.push_bind(i64::from(limit)).build().fetch_all(&self.pool).await?;
+        rows.iter().map(read_block).collect()
+    }
+}
+
+/// As in the indices.
+const LIVE: &str = "status IN ('registering', 'pending', 'active')";
+
+fn select<DB: Database>() -> QueryBuilder<DB> {
+    QueryBuilder::new("SELECT * FROM tower_dcr_clients WHERE ")
+}
+
+enum Value {
+    Number(Option<i64>),
+    Text(Option<String>),
+}
+
+/// Hands the values of every column but the version to `push`, in the order of [`COLUMNS`].
+fn push_values(client: &Client, mut push: impl FnMut(Value)) {
+    let prints = &client.fingerprints;
+    let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
+    text(Some(client.status.as_str()));
+    text(Some(client.origin.as_str()));
+    text(client.client_id.as_deref());
+    text(Some(&client.registration));
+    push(Value::Number(client.answer.as_ref().map(|answer| i64::from(answer.status))));
+    let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
+    text(client.answer.as_ref().map(|answer| &*answer.body));
+    text(client.repeat_key.as_deref());
+    text(Some(&prints.digest));
+    text(Some(&prints.family));
+    text(Some(&prints.name));
+    text(Some(&prints.redirect_set));
+    text(Some(&prints.redirect_hosts.join(" ")));
+    text(prints.client_name.as_deref());
+    text(prints.software_id.as_deref());
+    text(prints.source.as_ref().map(|source| &*source.narrow));
+    text(prints.source.as_ref().map(|source| &*source.wide));
+    text(client.admitted_by.as_deref());
+    let times = [Some(client.created_at), client.proven_at, Some(client.alive_since()), client.expires_at];
+    times.into_iter().chain([client.not_after, client.reviewed_at]).for_each(|time| push(Value::Number(time)));
+    push(Value::Text(client.reviewed_by.clone()));
+    push(Value::Number(client.ended_at));
+    push(Value::Text(client.ended_by.as_ref().map(ToString::to_string)));
+    push(Value::Text(client.reason.clone()));
+    push(Value::Number(client.deprovisioning.due_at));
+    push(Value::Number(Some(i64::from(client.deprovisioning.attempts))));
+    push(Value::Text(client.deprovisioning.error.clone()));
+}
+
+async fn insert_hosts<DB>(connection: &mut DB::Connection, key: i64, client: &Client) -> Result<(), LedgerError>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    for host in &client.fingerprints.redirect_hosts {
+        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_redirect_hosts (host, client) VALUES (");
+        query.push_bind(host.clone()).push(", ").push_bind(key).push(")");
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn push_fingerprint_key<DB>(query: &mut QueryBuilder<DB>, fingerprint: &Fingerprint)
+where
+    DB: Database,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    query.push("kind = ").push_bind(fingerprint.kind().to_owned());
+    query.push(" AND value = ").push_bind(fingerprint.value().to_owned());
+}
+
+fn push_filter<DB>(query: &mut QueryBuilder<DB>, filter: &Filter)
+where
+    DB: Database,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    if !filter.statuses.is_empty() {
+        query.push(" AND status IN (");
+        let mut names = query.separated(", ");
+        for status in &filter.statuses {
+            names.push_bind(status.as_str().to_owned());
+        }
+        query.push(")");
+    }
+    match &filter.fingerprint {
+        None => {}
+        Some(Fingerprint::Source(network)) => {
+            query.push(" AND (source = ").push_bind(network.clone());
+            query.push(" OR source_wide = ").push_bind(network.clone()).push(")");
+        }
+        // Every other kind is the name of its column.
+        Some(fingerprint) => {
+            query.push(" AND ").push(fingerprint.kind()).push(" = ").push_bind(fingerprint.value().to_owned());
+        }
+    }
+    if let Some(origin) = filter.origin {
+        query.push(" AND origin = ").push_bind(origin.as_str().to_owned());
+    }
+    if let Some(owner) = &filter.admitted_by {
+        query.push(" AND admitted_by = ").push_bind(owner.clone());
+    }
+    let flags = [
+        (filter.never_proven, " AND proven_at IS NULL"),
+        (filter.never_reviewed, " AND reviewed_at IS NULL"),
+        (filter.failing_deprovisioning, " AND deprovision_at IS NOT NULL AND deprovision_error IS NOT NULL"),
+    ];
+    for (_, condition) in flags.into_iter().filter(|(set, _)| *set) {
+        query.push(condition);
+    }
+    if let Some(time) = filter.idle_since {
+        query.push(" AND alive_since < ").push_bind(time);
+    }
+    if let Some(time) = filter.expires_before {
+        query.push(" AND expires_at < ").push_bind(time);
+    }
+}
+
+fn read_client<R>(row: &R) -> Result<Client, LedgerError>
+where
+    R: Row,
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'q> i64: Decode<'q, R::Database> + Type<R::Database>,
+    for<'q> String: Decode<'q, R::Database> + Type<R::Database>,
+{
+    let text = |column: &str| row.try_get::<String, _>(column);
+    let optional = |column: &str| row.try_get::<Option<String>, _>(column);
+    let number = |column: &str| row.try_get::<i64, _>(column);
+    let time = |column: &str| row.try_get::<Option<i64>, _>(column);
+    let answer = match (time("answer_status")?, optional("answer_body")?) {
+        (Some(status), Some(body)) => Some(Answer { status: u16::try_from(status).map_err(LedgerError::new)?, body }),
+        _ => None,
+    };
+    let hosts = text("redirect_hosts")?;
+    let source = optional("source")?.zip(optional("source_wide")?);
+    Ok(Client {
+        key: ClientKey(number("id")?),
+        version: number("version")?,
+        status: text("status")?.parse().map_err(LedgerError::new)?,
+        origin: text("origin")?.parse().map_err(LedgerError::new)?,
+        client_id: optional("client_id")?,
+        registration: text("registration")?,
+        answer,
+        repeat_key: optional("repeat_key")?,
+        fingerprints: Fingerprints {
+            digest: text("digest")?,
+            family: text("family")?,
+            name: text("name")?,
+            redirect_set: text("redirect_set")?,
+            redirect_hosts: hosts.split(' ').filter(|host| !host.is_empty()).map(str::to_owned).collect(),
+            client_name: optional("client_name")?,
+            software_id: optional("software_id")?,
+            source: source.map(|(narrow, wide)| Source::stored(narrow, wide)),
+        },
+        admitted_by: optional("admitted_by")?,
+        created_at: number("created_at")?,
+        proven_at: time("proven_at")?,
+        expires_at: time("expires_at")?,
+        not_after: time("not_after")?,
+        reviewed_at: time("reviewed_at")?,
+        reviewed_by: optional("reviewed_by")?,
+        ended_at: time("ended_at")?,
+        ended_by: optional("ended_by")?.map(|actor| actor.parse()).transpose().map_err(LedgerError::new)?,
+        reason: optional("reason")?,
+        deprovisioning: Deprovisioning {
+            due_at: time("deprovision_at")?,
+            attempts: u32::try_from(number("deprovision_attempts")?).unwrap_or(u32::MAX),
+            error: optional("deprovision_error")?,
+        },
+    })
+}
+
+fn read_block<R>(row: &R) -> Result<Block, LedgerError>
+where
+    R: Row,
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'q> i64: Decode<'q, R::Database> + Type<R::Database>,
+    for<'q> String: Decode<'q, R::Database> + Type<R::Database>,
+{
+    let kind: String = row.try_get("kind")?;
+    let fingerprint = Fingerprint::from_parts(&kind, row.try_get::<String, _>("value")?)
+        .ok_or_else(|| LedgerError::new(format!("a block of the unknown kind {kind:?}")))?;
+    Ok(Block {
+        fingerprint,
+        created_at: row.try_get("created_at")?,
+        actor: row.try_get::<String, _>("actor")?.parse().map_err(LedgerError::new)?,
+        reason: row.try_get("reason")?,
+    })
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::new(error)
+    }
+}
+
+impl<DB: Database> Clone for SqlLedger<DB> {
+    fn clone(&self) -> Self {
+        Self { pool: self.pool.clone() }
+    }
+}
+
+impl<DB: Database> fmt::Debug for SqlLedger<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlLedger").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,44 @@
+//! The ledgers, each held to the conformance suite, against real databases.
+
+use tower_dcr::ledger::{MemoryLedger, PostgresLedger, SqliteLedger, conformance};
+
+use crate::databases::{Postgres, TempDir};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_conforms() {
+    conformance::run(async || MemoryLedger::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_conforms() {
+    let dir = TempDir::new("sqlite");
+    let mut number = 0;
+    let files = std::iter::repeat_with(|| {
+        number += 1;
+        dir.path().join(format!("{number}.db"))
+    });
+    let files = std::sync::Mutex::new(files);
+    conformance::run(async || {
+        let path = files.lock().unwrap().next().unwrap();
+        SqliteLedger::open(path).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_conforms() {
+    let server = Postgres::start();
+    conformance::run(async || PostgresLedger::new(server.fresh_database().await).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn sqlite_remembers() {
+    let dir = TempDir::new("remembers");
+    let path = dir.path().join("clients.db");
+    let (one, other) = tokio::join!(SqliteLedger::open(&path), SqliteLedger::open(&path));
+    conformance::blocks(&one.unwrap()).await;
+    conformance::keeps_every_member(&other.unwrap()).await;
+    let again = SqliteLedger::open(&path).await.unwrap();
+    use tower_dcr::ledger::{Filter, Ledger};
+    assert_eq!(again.page(&Filter::default(), None, 10).await.unwrap().len(), 2);
+}
