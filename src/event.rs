@@ -1,6 +1,7 @@
 //! The audit [`Event`] and the [`Sink`]s that take it.
 //!
-//! There is exactly one event per registration attempt, whatever became of it. It says which rules ran and what they
+//! There is exactly one [`Event`] per registration attempt, whatever became of it, and one [`LifecycleEvent`] for what
+//! happens to a client later. An event says which rules ran and what they
 //! did, by stable names; it never holds a member's value, a secret or a token. Text that a client chose (the name of an
 //! unknown member) is cut and, by the sinks here, escaped: an event is one line.
 
@@ -19,6 +20,7 @@ use crate::text;
 mod chain;
 #[cfg(feature = "jsonl")]
 mod jsonl;
+mod lifecycle;
 mod line;
 mod tracing;
 
@@ -27,6 +29,7 @@ pub use self::tracing::TracingSink;
 pub use chain::{BrokenChain, ChainKey, VerifiedChain, verify_chain};
 #[cfg(feature = "jsonl")]
 pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError, Overflow};
+pub use lifecycle::{Action, LifecycleEvent};
 pub use line::to_line;
 
 /// One attempt to register a client or to update one.
@@ -251,6 +254,12 @@ pub trait Sink: Send + Sync + 'static {
     /// Takes one event.
     fn emit(&self, event: &Event);
 
+    /// Takes what happened to a client later. By default it goes to `tracing`, so that nothing is lost by a sink that
+    /// does not know of it.
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        tracing::log_lifecycle(event);
+    }
+
     /// Whether the sink can take an event now. While it can't, registrations are refused with 503: say `false` only if
     /// a registration must not happen without its record.
     fn is_ready(&self) -> bool {
@@ -269,6 +278,10 @@ impl<S: Sink + ?Sized> Sink for Arc<S> {
         (**self).emit(event);
     }
 
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        (**self).emit_lifecycle(event);
+    }
+
     fn is_ready(&self) -> bool {
         (**self).is_ready()
     }
@@ -279,6 +292,11 @@ impl<A: Sink, B: Sink> Sink for (A, B) {
     fn emit(&self, event: &Event) {
         self.0.emit(event);
         self.1.emit(event);
+    }
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        self.0.emit_lifecycle(event);
+        self.1.emit_lifecycle(event);
     }
 
     fn is_ready(&self) -> bool {

@@ -78,6 +78,7 @@ pub mod preset;
 pub mod quota;
 pub mod rate_limit;
 pub mod redirect_uri;
+pub mod registrar;
 pub mod registration;
 pub mod rejection;
 mod text;

@@ -45,6 +45,8 @@ pub enum ErrorCode {
     InvalidRedirectUri,
     /// 400 `invalid_software_statement` (RFC 7591 section 3.2.2).
     InvalidSoftwareStatement,
+    /// 401 `invalid_token`: the registration access token is worth nothing (RFC 7592 section 2.1, RFC 6750 section 3.1).
+    InvalidToken,
     /// 405 `invalid_request`: a method that neither registers nor reads.
     MethodNotAllowed,
     /// 413 `invalid_client_metadata`: the body passes the size limit.
@@ -73,6 +75,7 @@ impl ErrorCode {
             }
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidSoftwareStatement => "invalid_software_statement",
+            Self::InvalidToken => "invalid_token",
             Self::MethodNotAllowed | Self::RequestTimeout => "invalid_request",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -89,6 +92,7 @@ impl ErrorCode {
             | Self::InvalidRedirectUri
             | Self::InvalidSoftwareStatement
             | Self::UnapprovedSoftwareStatement => http::StatusCode::BAD_REQUEST,
+            Self::InvalidToken => http::StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => http::StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => http::StatusCode::REQUEST_TIMEOUT,

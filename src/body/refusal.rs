@@ -26,6 +26,10 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
         ErrorCode::MethodNotAllowed => {
             headers.insert(header::ALLOW, HeaderValue::from_static("POST, PUT, GET, HEAD, DELETE, OPTIONS"));
         }
+        // RFC 6750 section 3: "the resource server MUST include the HTTP "WWW-Authenticate" response header field".
+        ErrorCode::InvalidToken => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+        }
         ErrorCode::UnsupportedMediaType => {
             headers.insert(HeaderName::from_static("accept-post"), HeaderValue::from_static("application/json"));
         }

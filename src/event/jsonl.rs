@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::chain::ChainKey;
-use super::{Event, Outcome, Sink, to_line};
+use super::{Action, Event, LifecycleEvent, Outcome, Sink, to_line};
 
 mod log_file;
 
@@ -226,24 +226,36 @@ impl JsonLinesBuilder {
 
 impl Sink for JsonLines {
     fn emit(&self, event: &Event) {
-        let state = &self.queue.state;
         // Under `Refuse` the queue was found to have room before the request went on. Requests that found it at the
         // same moment may overfill it by their own number; what is turned away for want of room may not.
-        let admitted = self.queue.overflow == Overflow::Refuse && event.outcome != Outcome::Refused;
-        let room = state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-            (admitted || waiting < self.queue.capacity).then_some(waiting + 1)
-        });
-        let sent = room.is_ok()
-            && self.queue.sender.as_ref().is_some_and(|sender| sender.send(Message::Line(to_line(event))).is_ok());
-        if !sent {
-            state.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.queue.send(event.outcome != Outcome::Refused, || to_line(event));
+    }
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        // Acts of the operator are few; what any stranger can bring about may not overfill the queue.
+        let by_strangers = matches!(event.action, Action::LedgerFull | Action::Refused | Action::UnregisteredClient);
+        self.queue.send(!by_strangers, || to_line(event));
     }
 
     fn is_ready(&self) -> bool {
         let state = &self.queue.state;
         self.queue.overflow == Overflow::Count
             || (state.waiting.load(Ordering::Relaxed) < self.queue.capacity && !state.failing.load(Ordering::Relaxed))
+    }
+}
+
+impl Queue {
+    /// Hands a line to the writer, or counts it as lost. Under `Refuse` what `must` be written is, room or not.
+    fn send(&self, must: bool, line: impl FnOnce() -> String) {
+        let admitted = must && self.overflow == Overflow::Refuse;
+        let room = self.state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (admitted || waiting < self.capacity).then_some(waiting + 1)
+        });
+        let sent =
+            room.is_ok() && self.sender.as_ref().is_some_and(|sender| sender.send(Message::Line(line())).is_ok());
+        if !sent {
+            self.state.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

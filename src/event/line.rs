@@ -5,10 +5,9 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
-use super::Event;
-
-/// The event as one line of compact JSON in printable ASCII: a terminal, a log viewer or a grep can be steered by what
-/// is not (line separators, escape sequences, bidirectional overrides).
+/// An [`Event`](super::Event) or a [`LifecycleEvent`](super::LifecycleEvent) as one line of compact JSON in printable
+/// ASCII: a terminal, a log viewer or a grep can be steered by what is not (line separators, escape sequences,
+/// bidirectional overrides).
 ///
 /// ```
 /// use tower_dcr::event::{Event, to_line};
@@ -17,7 +16,7 @@ use super::Event;
 /// # let _ = guard;
 /// ```
 #[must_use]
-pub fn to_line(event: &Event) -> String {
+pub fn to_line(event: &impl Serialize) -> String {
     let mut line = Vec::with_capacity(512);
     // Writing into memory can't fail, and every part of an event has a JSON form.
     let _infallible = event.serialize(&mut Serializer::with_formatter(&mut line, PrintableAscii));

@@ -1,9 +1,9 @@
 //! Events to `tracing`.
 
-use super::{Event, Outcome, Sink, to_line};
+use super::{Event, LifecycleEvent, Outcome, Sink, to_line};
 
 /// Writes each event as one `tracing` event with the target `tower_dcr::audit`: `INFO` for what was registered, `WARN`
-/// for what was not.
+/// for what was not, `INFO` for what happens to clients later.
 ///
 /// The fields `outcome`, `rule` and `status` are for filtering; `event` is the whole of it, as
 /// [`to_line`] writes it.
@@ -26,9 +26,17 @@ impl TracingSink {
     }
 }
 
+const TARGET: &str = "tower_dcr::audit";
+
+pub(super) fn log_lifecycle(event: &LifecycleEvent) {
+    if tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+        let action = event.action.as_str();
+        tracing::info!(target: TARGET, action, event = %to_line(event), "client lifecycle");
+    }
+}
+
 impl Sink for TracingSink {
     fn emit(&self, event: &Event) {
-        const TARGET: &str = "tower_dcr::audit";
         let registered = matches!(event.outcome, Outcome::Accepted | Outcome::Rewritten);
         let enabled = if registered {
             tracing::enabled!(target: TARGET, tracing::Level::INFO)

@@ -1,0 +1,280 @@
+//! [`Registrar`]: decides what becomes of registered clients, and writes it into a [`Ledger`].
+//!
+//! One registrar stands behind the layers: [`LifecycleLayer`](crate::LifecycleLayer) on the registration route,
+//! [`GateLayer`](crate::GateLayer) in front of the endpoints that clients use, [`Review`](crate::review::Review) for the
+//! operator, and [`maintain`](Registrar::maintain) for what comes due with time. All of its state is in the ledger, so any
+//! number of nodes may have one.
+//!
+//! # The life of a client
+//!
+//! | state | how it comes about | what ends it |
+//! | --- | --- | --- |
+//! | registering | written down before the server is asked | the server's answer; after a minute it counts as failed |
+//! | pending | registered, if [approval](Lifetimes::with_approval) is wanted | approval, or the limit for it: expired |
+//! | active | registered, or approved | 7 days without a first token, 90 days without another: expired |
+//! | stale | active, and half of that time has passed | a token: active again |
+//! | expired, revoked | a limit; somebody | nothing: who wants to sign in registers again and gets another `client_id` |
+//!
+//! # What each limit protects
+//!
+//! *Never used*, 7 days: clients register each time they start, and most registrations never lead to a sign-in. Twenty-four
+//! hours, as some servers have it, hit people who came back from a weekend; less than an hour is refused when the registrar
+//! is built. *Idle*, 90 days from the last token: a fixed lifetime kills busy clients, one that slides does not; less than
+//! 30 days is refused, since refresh tokens live as long. *Half-life*: a busy client's time is written down once in half an
+//! idle limit, so the true limit lies between the idle limit and one and a half of it, counted from the last token.
+//! [`StillInUse`] is asked before a client expires: one whose refresh token is alive never goes.
+//!
+//! *The quota* is not a wall. A server that refuses everybody once a table is full can be locked by anybody who fills it.
+//! At the quota, clients that never got a token, that nobody approved and that are older than a grace period make room,
+//! the oldest first; only if there are none is a registration answered with 503 and `Retry-After`.
+//!
+//! # What a client sees
+//!
+//! At the token endpoint `401 invalid_client`, on which the clients in the field forget their `client_id`, register again
+//! and let the user sign in. At the authorization endpoint there is no such signal (RFC 6749 section 4.1.2.1 forbids to
+//! redirect), so the user sees a page that says what to do.
+
+use std::error::Error;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::event::{Action, LifecycleEvent, Sink, TracingSink};
+use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status};
+
+mod admission;
+mod changes;
+mod drift;
+mod lifetimes;
+mod maintenance;
+mod revocation;
+mod server;
+mod standing;
+
+pub(crate) use admission::{Admission, Completion, Intent, Refusal, Requester, ServerAnswer};
+pub(crate) use changes::ChangeIntent;
+pub use drift::{Checked, Drift, Verdict};
+pub use lifetimes::Lifetimes;
+pub use maintenance::Maintained;
+pub use revocation::{Revocation, RevokeError, Revoked};
+pub use server::{Deprovision, StillInUse};
+use server::{ErasedDeprovision, ErasedStillInUse};
+
+/// Decides what becomes of registered clients. See the [module docs](self). Clones are one registrar.
+///
+/// ```
+/// use std::num::NonZeroU64;
+/// use std::time::Duration;
+/// use tower_dcr::ledger::MemoryLedger;
+/// use tower_dcr::registrar::{Lifetimes, Registrar};
+///
+/// let lifetimes = Lifetimes::new().with_idle(Duration::from_secs(180 * 24 * 3600))?;
+/// let registrar = Registrar::new(MemoryLedger::default())
+///     .with_lifetimes(lifetimes)
+///     .with_max_clients(NonZeroU64::new(50_000).unwrap())
+///     .with_deprovision(async |client_id: String| {
+///         println!("drop the tokens of {client_id}, and the client");
+///         Ok(())
+///     });
+/// # let _ = registrar;
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Registrar {
+    config: Arc<Config>,
+}
+
+#[derive(Clone)]
+struct Config {
+    ledger: Arc<dyn ErasedLedger>,
+    clock: Arc<dyn Clock>,
+    sink: Arc<dyn Sink>,
+    lifetimes: Lifetimes,
+    max_clients: Option<NonZeroU64>,
+    grace: Duration,
+    repeats: bool,
+    any_loopback_port: bool,
+    retention: Duration,
+    deprovision: Option<Arc<dyn ErasedDeprovision>>,
+    still_in_use: Option<Arc<dyn ErasedStillInUse>>,
+    /// Registrations whose client hung up in this process: the next one need not wait for them.
+    abandoned: Arc<Mutex<Vec<ClientKey>>>,
+}
+
+/// After this long without an answer, a registration counts as failed.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Registrar {
+    /// Keeps its books in `ledger`, with the default [`Lifetimes`], no quota, and repeats recognised.
+    pub fn new(ledger: impl Ledger) -> Self {
+        let config = Config {
+            ledger: Arc::new(ledger),
+            clock: Arc::new(SystemClock::new()),
+            sink: Arc::new(TracingSink::new()),
+            lifetimes: Lifetimes::new(),
+            max_clients: None,
+            grace: Duration::from_secs(3600),
+            repeats: true,
+            any_loopback_port: false,
+            retention: Duration::from_secs(30 * 24 * 3600),
+            deprovision: None,
+            still_in_use: None,
+            abandoned: Arc::default(),
+        };
+        Self { config: Arc::new(config) }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
+    /// How long clients live.
+    pub fn with_lifetimes(self, lifetimes: Lifetimes) -> Self {
+        self.change(|config| config.lifetimes = lifetimes)
+    }
+
+    /// How many clients may be live at once: see the [module docs](self#what-each-limit-protects).
+    pub fn with_max_clients(self, clients: NonZeroU64) -> Self {
+        self.change(|config| config.max_clients = Some(clients))
+    }
+
+    /// How old a client that never got a token must be before it makes room for others; an hour by default.
+    pub fn with_grace(self, grace: Duration) -> Self {
+        self.change(|config| config.grace = grace)
+    }
+
+    /// Calls the handler for every registration, also for one that is equal to an earlier one. OpenID Connect wants
+    /// that: "The Client Identifier … MUST NOT be currently valid for any other registered Client" (OpenID Connect
+    /// Dynamic Client Registration 1.0 section 3.2).
+    pub fn without_repeats(self) -> Self {
+        self.change(|config| config.repeats = false)
+    }
+
+    /// The server matches loopback redirect URIs whatever their port is (RFC 8252 section 7.3), so that registrations
+    /// which differ in those ports only are equal. Applications that listen on a new port each time they start then get
+    /// one client instead of one for each start. If the server compares the port after all, their sign-ins fail.
+    pub fn with_any_loopback_port(self) -> Self {
+        self.change(|config| config.any_loopback_port = true)
+    }
+
+    /// How long the record of a client that has ended is kept whole; 30 days by default. After that what it was is
+    /// removed: the record too, if the server is known to have forgotten the client or never had it.
+    pub fn with_retention(self, retention: Duration) -> Self {
+        self.change(|config| config.retention = retention)
+    }
+
+    /// Tells the server that a client has expired or was revoked, so that it drops its tokens and the client (RFC 7592
+    /// section 2.3). Without it, the server's tokens live on as long as the server lets them; the gate turns the client
+    /// away all the same.
+    pub fn with_deprovision(self, deprovision: impl Deprovision) -> Self {
+        self.change(|config| config.deprovision = Some(Arc::new(deprovision)))
+    }
+
+    /// Asks the server before a client expires.
+    pub fn with_still_in_use(self, still_in_use: impl StillInUse) -> Self {
+        self.change(|config| config.still_in_use = Some(Arc::new(still_in_use)))
+    }
+
+    /// Where lifecycle events go: by default to `tracing`.
+    pub fn with_sink(self, sink: impl Sink) -> Self {
+        self.change(|config| config.sink = Arc::new(sink))
+    }
+
+    /// Replaces the clock. Nodes that share a ledger should agree on the time to within a minute.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.change(|config| config.clock = clock)
+    }
+
+    /// The lifetimes in force.
+    #[must_use]
+    pub fn lifetimes(&self) -> &Lifetimes {
+        &self.config.lifetimes
+    }
+
+    pub(crate) fn ledger(&self) -> &dyn ErasedLedger {
+        &*self.config.ledger
+    }
+
+    /// Milliseconds since 1970-01-01 00:00 UTC.
+    pub(crate) fn now(&self) -> i64 {
+        milliseconds(self.config.clock.unix_time())
+    }
+
+    pub(crate) fn event(&self, action: Action) -> LifecycleEvent {
+        LifecycleEvent::new(self.now(), action)
+    }
+
+    pub(crate) fn emit(&self, event: &LifecycleEvent) {
+        #[cfg(feature = "metrics")]
+        metrics::counter!("tower_dcr_lifecycle_events_total", "action" => event.action.as_str()).increment(1);
+        self.config.sink.emit_lifecycle(event);
+    }
+
+    /// Changes a record, again and again until nobody else has changed it in between. `change` says what it becomes, or
+    /// that there is nothing to do.
+    pub(crate) async fn update(
+        &self,
+        mut client: Client,
+        mut change: impl FnMut(&Client) -> Option<Client>,
+    ) -> Result<Option<Client>, LedgerError> {
+        loop {
+            let Some(next) = change(&client) else { return Ok(None) };
+            match self.ledger().replace(&next).await? {
+                Replacement::Replaced => return Ok(Some(Client { version: next.version + 1, ..next })),
+                Replacement::Taken => return Err(LedgerError::new("another record has that client_id")),
+                Replacement::Outdated => match self.ledger().get(client.key).await? {
+                    Some(now) => client = now,
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    /// What `client` is once it has ended.
+    fn ended(&self, client: &Client, status: Status, by: Actor, reason: &str) -> Client {
+        let mut ended = client.clone();
+        let now = self.now();
+        ended.end(status, now, by, reason);
+        if ended.client_id.is_some() && self.config.deprovision.is_some() {
+            ended.deprovisioning = Deprovisioning::due(now);
+        }
+        ended
+    }
+
+    fn abandon(&self, key: ClientKey) {
+        self.config.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+    }
+
+    fn take_abandoned(&self) -> Vec<ClientKey> {
+        std::mem::take(&mut *self.config.abandoned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registrar")
+            .field("lifetimes", &self.config.lifetimes)
+            .field("max_clients", &self.config.max_clients)
+            .field("repeats", &self.config.repeats)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,418 @@
+//! A new registration: from before the server is asked until its answer is written down.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_timer::Delay;
+
+use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
+use crate::event::Action;
+use crate::ledger::{
+    Actor, Answer, Block, Client, Deprovisioning, Filter, Fingerprint, Fingerprints, Insertion, LedgerError, Origin,
+    Replacement, State, Status, Work,
+};
+use crate::registration::{Field, Registration, Value};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// The rule that refuses at the ledger's word.
+pub(crate) const RULE: &str = "lifecycle";
+
+/// How long one who registers what another one is just registering waits for that answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The first pause between two looks; each is longer than the one before.
+const PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// More steps than any number of nodes can make one registration take; a ledger that breaks its promises could.
+const MAX_STEPS: u32 = 256;
+
+/// How many clients are looked at when one has to make room.
+const EVICTION_BATCH: u32 = 16;
+
+/// Who registers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Requester {
+    pub(crate) address: Option<IpAddr>,
+    /// The owner of the initial access token.
+    pub(crate) admitted_by: Option<String>,
+}
+
+/// What is to happen to a registration.
+pub(crate) enum Admission {
+    /// The handler is to be asked.
+    Ask(Box<Intent>),
+    /// The same was registered before, and this was the answer.
+    Repeat(Box<Client>),
+}
+
+/// A registration does not go on.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Rejected(Rejection),
+    /// Nobody can say.
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// What the server answered.
+pub(crate) struct ServerAnswer<'a> {
+    pub(crate) status: u16,
+    pub(crate) document: &'a Registration,
+    pub(crate) body: &'a str,
+}
+
+/// What became of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// It is in the ledger, and may go out.
+    Recorded,
+    /// Somebody has revoked what was being registered, or what the server gave out.
+    Revoked,
+}
+
+impl Registrar {
+    pub(crate) async fn admit(&self, registration: &Registration, requester: Requester) -> Result<Admission, Refusal> {
+        self.settle_abandoned().await?;
+        let fingerprints = Fingerprints::of(registration, self.config.any_loopback_port).with_source(requester.address);
+        let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
+        let mut draft = Client::draft(json, fingerprints, self.now());
+        draft.admitted_by = requester.admitted_by;
+        draft.repeat_key = self.repeat_key(registration, &draft);
+        let mut waited = Duration::ZERO;
+        let mut pause = PAUSE;
+        for _ in 0..MAX_STEPS {
+            match self.try_admit(&draft).await? {
+                Step::Done(admission) => return Ok(admission),
+                Step::Again => {}
+                // The answer to an equal registration can't be repeated: each one gets its own.
+                Step::Alone => draft.repeat_key = None,
+                Step::Wait if waited >= PATIENCE => return Err(busy(Duration::from_secs(1))),
+                Step::Wait => {
+                    Delay::new(pause).await;
+                    waited += pause;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        Err(busy(Duration::from_secs(1)))
+    }
+
+    /// The key under which repeats of this registration are found: of public clients only, since whoever registers the
+    /// same again would be handed the secret of another (RFC 7591 section 5).
+    fn repeat_key(&self, registration: &Registration, draft: &Client) -> Option<String> {
+        let public = registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none");
+        (self.config.repeats && public).then(|| draft.fingerprints.digest.clone())
+    }
+
+    async fn try_admit(&self, draft: &Client) -> Result<Step, Refusal> {
+        if let Some(key) = &draft.repeat_key
+            && let Some(known) = self.ledger().find_repeat(key).await?
+        {
+            return self.repeat(draft, known).await;
+        }
+        // Before there is a record, so that a flood of what is blocked neither fills nor empties the ledger.
+        self.refuse_blocked(&draft.fingerprints).await?;
+        match self.ledger().insert(draft, self.config.max_clients.map(u64::from)).await? {
+            Insertion::Inserted(client) => {
+                let intent = Intent { registrar: self.clone(), client: Some(client) };
+                // Once more: whoever blocks writes the block first and then ends the records that are there. Either
+                // this sees the block, or they see this record.
+                if let Err(refusal) = self.refuse_blocked(&draft.fingerprints).await {
+                    intent.fail("blocked").await?;
+                    return Err(refusal);
+                }
+                Ok(Step::Done(Admission::Ask(Box::new(intent))))
+            }
+            Insertion::Exists(_) => Ok(Step::Again),
+            Insertion::Full => self.make_room().await.map(|()| Step::Again),
+        }
+    }
+
+    /// An equal registration is known.
+    async fn repeat(&self, draft: &Client, known: Client) -> Result<Step, Refusal> {
+        let now = self.now();
+        match known.state(now) {
+            State::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
+                Ok(Step::Wait)
+            }
+            State::Registering => {
+                self.abandon_registration(known).await?;
+                Ok(Step::Again)
+            }
+            State::Pending | State::Active | State::Stale if known.answer.is_none() => Ok(Step::Alone),
+            State::Pending | State::Active | State::Stale => {
+                self.refuse_blocked(&draft.fingerprints).await?;
+                let known = self.give_time_to_sign_in(known).await?;
+                Ok(known.map_or(Step::Again, |known| Step::Done(Admission::Repeat(Box::new(known)))))
+            }
+            State::Expired if known.status.is_live() => {
+                self.expire(known).await?;
+                Ok(Step::Again)
+            }
+            // It has no repeat key any more; somebody was faster.
+            State::Expired | State::Revoked | State::Failed => Ok(Step::Again),
+        }
+    }
+
+    /// Whoever registers again is about to sign in: there must be time for that. Not for approval, or a client that
+    /// asks again and again would never be late. `None` if the client has ended meanwhile.
+    async fn give_time_to_sign_in(&self, known: Client) -> Result<Option<Client>, LedgerError> {
+        let (now, first) = (self.now(), self.config.lifetimes.never_used_ms());
+        let is_short = |client: &Client| {
+            client.status == Status::Active && client.expires_at.is_some_and(|at| at.saturating_sub(now) < first / 2)
+        };
+        if !is_short(&known) {
+            return Ok(Some(known));
+        }
+        let key = known.key;
+        let changed = self
+            .update(known, |client| {
+                is_short(client).then(|| Client {
+                    expires_at: bounded(now.saturating_add(first), client.not_after),
+                    ..client.clone()
+                })
+            })
+            .await?;
+        let now_known = if changed.is_some() { changed } else { self.ledger().get(key).await? };
+        Ok(now_known.filter(|client| client.answer.is_some()))
+    }
+
+    pub(super) async fn refuse_blocked(&self, fingerprints: &Fingerprints) -> Result<(), Refusal> {
+        match self.ledger().find_block(&fingerprints.all()).await? {
+            None => Ok(()),
+            Some(_) => {
+                let detail = "this registration was revoked by the operator of this server";
+                Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)))
+            }
+        }
+    }
+
+    /// Ends the oldest client that never got a token, or says that nothing may go.
+    async fn make_room(&self) -> Result<(), Refusal> {
+        let before = self.now().saturating_sub(milliseconds(self.config.grace));
+        for client in self.ledger().due(Work::Evict(before), EVICTION_BATCH).await? {
+            let id = client.client_id.clone();
+            let evicted = self.ended(&client, Status::Expired, Actor::System, "made room for another client");
+            if self.ledger().replace(&evicted).await? == Replacement::Replaced {
+                self.emit(&self.event(Action::Evicted).of_client(id.as_deref()).by(Actor::System));
+                return Ok(());
+            }
+            // Somebody else was faster, and there may be room now.
+        }
+        // Others may have made room for themselves in between: look once more before giving up.
+        let nothing = self.ledger().due(Work::Evict(before), 1).await?.is_empty();
+        if nothing {
+            self.emit(&self.event(Action::LedgerFull));
+            return Err(busy(Duration::from_secs(300)));
+        }
+        Ok(())
+    }
+
+    /// Registrations whose client hung up need not be waited for.
+    async fn settle_abandoned(&self) -> Result<(), LedgerError> {
+        for key in self.take_abandoned() {
+            if let Some(client) = self.ledger().get(key).await? {
+                self.abandon_registration(client).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody knows whether the server registered it.
+    pub(super) async fn abandon_registration(&self, client: Client) -> Result<bool, LedgerError> {
+        let reason = "the server's answer was not seen: the client hung up, or the process ended";
+        let abandoned = self
+            .update(client, |client| {
+                (client.status == Status::Registering)
+                    .then(|| self.ended(client, Status::Failed, Actor::System, reason))
+            })
+            .await?;
+        if let Some(client) = &abandoned {
+            self.emit(&self.event(Action::Abandoned).about(format!("record:{}", client.key.0)).because(reason));
+        }
+        Ok(abandoned.is_some())
+    }
+}
+
+enum Step {
+    Done(Admission),
+    Again,
+    Wait,
+    Alone,
+}
+
+fn busy(after: Duration) -> Refusal {
+    let detail = "no client can be registered now; try again later";
+    Refusal::Rejected(Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(after))
+}
+
+/// A time that is not after `limit`.
+pub(super) fn bounded(time: i64, limit: Option<i64>) -> Option<i64> {
+    Some(limit.map_or(time, |limit| time.min(limit)))
+}
+
+/// A registration that was written down before the server was asked. If it is dropped, the client hung up.
+pub(crate) struct Intent {
+    registrar: Registrar,
+    client: Option<Client>,
+}
+
+impl Intent {
+    /// The server did not register it.
+    pub(crate) async fn fail(mut self, reason: &str) -> Result<(), LedgerError> {
+        let Some(client) = self.client.take() else { return Ok(()) };
+        let registrar = &self.registrar;
+        let ended = |client: &Client| {
+            (client.status == Status::Registering)
+                .then(|| registrar.ended(client, Status::Failed, Actor::System, reason))
+        };
+        registrar.update(client, ended).await.map(drop)
+    }
+
+    /// The server has answered: what it said is written down before anybody hears of it.
+    pub(crate) async fn complete(mut self, answer: &ServerAnswer<'_>) -> Result<Completion, LedgerError> {
+        let Some(id) = answer.document.string_at(Field::CLIENT_ID).filter(|id| !id.is_empty()) else {
+            return self.fail("the server's answer has no client_id").await.map(|()| Completion::Recorded);
+        };
+        let Some(mut client) = self.client.take() else { return Ok(Completion::Recorded) };
+        let registrar = &self.registrar;
+        loop {
+            match client.status {
+                Status::Registering => {}
+                // Too slow for those who waited; the answer counts all the same.
+                Status::Failed => client.repeat_key = None,
+                _ => return registrar.end_unseen(client, id).await.map(|()| Completion::Revoked),
+            }
+            let done = registrar.registered(&client, id, answer);
+            match registrar.ledger().replace(&done).await? {
+                Replacement::Replaced => return Ok(Completion::Recorded),
+                Replacement::Taken => return registrar.adopt(done).await,
+                Replacement::Outdated => match registrar.ledger().get(client.key).await? {
+                    Some(now) => client = now,
+                    None => return Err(LedgerError::new("the record of a registration is gone")),
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            self.registrar.abandon(client.key);
+        }
+    }
+}
+
+impl Registrar {
+    /// What a record becomes by the server's answer.
+    fn registered(&self, client: &Client, id: &str, answer: &ServerAnswer<'_>) -> Client {
+        let now = self.now();
+        let mut done = client.clone();
+        done.status = if self.config.lifetimes.needs_approval() { Status::Pending } else { Status::Active };
+        done.client_id = Some(id.to_owned());
+        done.not_after = secret_expiry(answer.document);
+        done.expires_at = bounded(now.saturating_add(self.config.lifetimes.first_ms()), done.not_after);
+        (done.ended_at, done.ended_by, done.reason) = (None, None, None);
+        done.deprovisioning = Deprovisioning::default();
+        if client.repeat_key.is_some() && is_repeatable(answer.document) {
+            done.answer = Some(Answer { status: answer.status, body: answer.body.to_owned() });
+        } else {
+            done.repeat_key = None;
+        }
+        done
+    }
+
+    /// The server answered with a `client_id` that the ledger knows: it recognises repeats by itself. The record that
+    /// is there goes on, with what was registered now.
+    async fn adopt(&self, done: Client) -> Result<Completion, LedgerError> {
+        let id = done.client_id.clone().unwrap_or_default();
+        // Its repeat key is wanted for the other one.
+        if let Some(mine) = self.ledger().get(done.key).await? {
+            self.ledger().remove(&mine).await?;
+        }
+        let Some(known) = self.ledger().find(&id).await? else {
+            return match self.ledger().insert(&done, None).await? {
+                Insertion::Inserted(_) => Ok(Completion::Recorded),
+                _ => Err(LedgerError::new("a client came and went while it was registered")),
+            };
+        };
+        let merge = |known: &Client| {
+            known.status.is_live().then(|| Client {
+                key: known.key,
+                version: known.version,
+                status: known.status,
+                origin: Origin::Registered,
+                created_at: known.created_at,
+                proven_at: known.proven_at,
+                expires_at: bounded(known.expires_at.max(done.expires_at).unwrap_or_default(), done.not_after),
+                reviewed_at: known.reviewed_at,
+                reviewed_by: known.reviewed_by.clone(),
+                admitted_by: known.admitted_by.clone().or_else(|| done.admitted_by.clone()),
+                ..done.clone()
+            })
+        };
+        // A server that hands out what was revoked does not bring it back.
+        Ok(if self.update(known, merge).await?.is_some() { Completion::Recorded } else { Completion::Revoked })
+    }
+
+    /// Revoked between the server's being asked and its answer: the client that it made is to go again.
+    async fn end_unseen(&self, client: Client, id: &str) -> Result<(), LedgerError> {
+        let due = self.config.deprovision.as_ref().map(|_| Deprovisioning::due(self.now()));
+        self.update(client, |client| {
+            client.client_id.is_none().then(|| Client {
+                client_id: Some(id.to_owned()),
+                deprovisioning: due.clone().unwrap_or_default(),
+                ..client.clone()
+            })
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Live records with any of these, for whoever is about to end them.
+    pub(super) async fn live_with(&self, fingerprint: &Fingerprint, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let filter = Filter { fingerprint: Some(fingerprint.clone()), ..Filter::live() };
+        self.ledger().page(&filter, None, limit).await
+    }
+
+    /// Writes a block down. Says whether it is new.
+    pub(super) async fn write_block(
+        &self,
+        fingerprint: Fingerprint,
+        actor: Actor,
+        reason: &str,
+    ) -> Result<bool, LedgerError> {
+        let block = Block::new(fingerprint, self.now(), actor, reason);
+        let is_new = self.ledger().block(&block).await?;
+        if is_new {
+            let event = self.event(Action::Blocked).about(block.fingerprint.to_string());
+            self.emit(&event.by(&block.actor).because(reason));
+        }
+        Ok(is_new)
+    }
+}
+
+/// Whether the next one who registers the same may have this answer.
+fn is_repeatable(answer: &Registration) -> bool {
+    let absent = |field| answer.at(field).is_none_or(|value| value.is_empty());
+    absent(Field::CLIENT_SECRET)
+        && absent(Field::REGISTRATION_ACCESS_TOKEN)
+        && matches!(answer.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD), None | Some("none" | ""))
+}
+
+/// When the secret in an answer expires, in milliseconds; 0 means never (RFC 7591 section 3.2.1).
+pub(super) fn secret_expiry(answer: &Registration) -> Option<i64> {
+    answer.at(Field::CLIENT_SECRET).filter(|secret| !secret.is_empty())?;
+    match answer.at(Field::CLIENT_SECRET_EXPIRES_AT)? {
+        Value::Number(seconds) => {
+            seconds.parse::<i64>().ok().filter(|seconds| *seconds > 0).map(|seconds| seconds.saturating_mul(1000))
+        }
+        _ => None,
+    }
+}

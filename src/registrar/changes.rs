@@ -1,0 +1,89 @@
+//! What a client does to its own registration (RFC 7592).
+
+use super::admission::{RULE, bounded, secret_expiry};
+use super::{Refusal, Registrar, Requester, ServerAnswer};
+use crate::event::Action;
+use crate::ledger::{Actor, Client, Fingerprints, LedgerError, Status};
+use crate::registration::Registration;
+use crate::rejection::{ErrorCode, Rejection};
+
+/// An update that the server is about to be asked for.
+pub(crate) struct ChangeIntent {
+    client: Client,
+    next: Fingerprints,
+    registration: String,
+}
+
+impl Registrar {
+    /// Whether a client may read or change its registration. `None` if the ledger does not know it.
+    ///
+    /// RFC 7592 section 5: the registration access token dies with the client. Section 2.1: what does not exist any more
+    /// is answered with 401.
+    pub(crate) async fn may_manage(&self, client_id: &str) -> Result<Option<Client>, Refusal> {
+        let Some(client) = self.look_up(client_id).await? else { return Ok(None) };
+        if client.status.is_live() {
+            return Ok(Some(client));
+        }
+        let detail = "the client of this registration access token is not registered any more";
+        Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)))
+    }
+
+    pub(crate) async fn admit_change(
+        &self,
+        client_id: &str,
+        registration: &Registration,
+        requester: &Requester,
+    ) -> Result<Option<ChangeIntent>, Refusal> {
+        // A clean registration and then an update to what was revoked is the classic way around.
+        let next = Fingerprints::of(registration, self.config.any_loopback_port).with_source(requester.address);
+        self.refuse_blocked(&next).await?;
+        let Some(client) = self.may_manage(client_id).await? else { return Ok(None) };
+        let registration = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
+        Ok(Some(ChangeIntent { client, next, registration }))
+    }
+
+    /// The server has made the change.
+    pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Refusal> {
+        let ChangeIntent { client, next, registration } = intent;
+        let id = client.client_id.clone();
+        let not_after = answer.map_or(client.not_after, |answer| secret_expiry(answer.document));
+        let change = |client: &Client| {
+            client.status.is_live().then(|| {
+                let mut fingerprints = next.clone();
+                // Where it was registered from; the update may come from anywhere.
+                fingerprints.source = client.fingerprints.source.clone();
+                let mut changed =
+                    Client { registration: registration.clone(), fingerprints, not_after, ..client.clone() };
+                changed.expires_at = client.expires_at.and_then(|at| bounded(at, not_after));
+                // What is registered now is not what others registered and were answered.
+                (changed.repeat_key, changed.answer) = (None, None);
+                changed
+            })
+        };
+        if self.update(client, change).await?.is_none() {
+            let detail = "the client of this registration access token is not registered any more";
+            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)));
+        }
+        self.emit(&self.event(Action::Updated).of_client(id.as_deref()).by(Actor::Client));
+        // As for a new registration: either this sees the block, or who blocks sees the change.
+        self.refuse_blocked(&next).await
+    }
+
+    /// The server has deleted the client, at its own wish.
+    pub(crate) async fn deleted(&self, client_id: &str) -> Result<(), LedgerError> {
+        let Some(client) = self.ledger().find(client_id).await? else { return Ok(()) };
+        let reason = "deleted by the client";
+        let end = |client: &Client| {
+            client.status.is_live().then(|| {
+                let mut ended = client.clone();
+                ended.end(Status::Revoked, self.now(), Actor::Client, reason);
+                ended
+            })
+        };
+        if self.update(client, end).await?.is_some() {
+            let event = self.event(Action::Revoked).of_client(Some(client_id));
+            self.emit(&event.by(Actor::Client).because(reason));
+        }
+        Ok(())
+    }
+}

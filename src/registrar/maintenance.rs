@@ -1,0 +1,204 @@
+//! What comes due with time.
+
+use std::time::Duration;
+
+use futures_timer::Delay;
+
+use super::{REGISTRATION_TIMEOUT, Registrar, describe, milliseconds};
+use crate::event::Action;
+use crate::ledger::{Actor, Client, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work};
+
+/// What one round of maintenance did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Maintained {
+    /// Clients whose lifetime had ended.
+    pub expired: u64,
+    /// Clients whose lifetime had ended, and that the server says are in use.
+    pub kept: u64,
+    /// Registrations of which nobody knows whether the server made them.
+    pub abandoned: u64,
+    /// Clients of which the server was told that they are no more.
+    pub deprovisioned: u64,
+    /// Clients of which it could not be told.
+    pub deprovisioning_failed: u64,
+    /// Old records that were emptied or removed.
+    pub purged: u64,
+}
+
+const BATCH: u32 = 100;
+
+/// While a node tells the server, the others leave the client alone for this long.
+const DEPROVISION_LEASE: Duration = Duration::from_secs(300);
+/// The pause after the first failure; it doubles with each.
+const RETRY: Duration = Duration::from_secs(30);
+const LONGEST_RETRY: Duration = Duration::from_secs(6 * 3600);
+
+impl Registrar {
+    /// Does what is due, once: expires clients, settles registrations that were never answered, tells the server what it
+    /// could not be told before, and purges. For a timer outside, such as cron; [`maintain`](Self::maintain) is one
+    /// inside. It may run on any number of nodes at once.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be used, or [`StillInUse`](super::StillInUse) does not know; what was done until then stays
+    /// done.
+    pub async fn maintain_once(&self) -> Result<Maintained, LedgerError> {
+        let mut done = Maintained::default();
+        self.expire_due(&mut done).await?;
+        self.reconcile(&mut done).await?;
+        self.deprovision_due(&mut done).await?;
+        self.purge(&mut done).await?;
+        Ok(done)
+    }
+
+    /// Does what is due now and then every `pause`, forever: spawn it. Errors are logged, and it goes on.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # let _guard = runtime.enter();
+    /// use std::time::Duration;
+    /// use tower_dcr::ledger::MemoryLedger;
+    /// use tower_dcr::registrar::Registrar;
+    ///
+    /// let registrar = Registrar::new(MemoryLedger::default());
+    /// tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
+    /// ```
+    pub async fn maintain(self, pause: Duration) {
+        loop {
+            match self.maintain_once().await {
+                Ok(done) if done == Maintained::default() => {}
+                Ok(done) => tracing::info!(target: "tower_dcr::lifecycle", ?done, "maintained the ledger of clients"),
+                Err(error) => {
+                    let error = describe(&error);
+                    tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be maintained");
+                }
+            }
+            Delay::new(pause).await;
+        }
+    }
+
+    async fn expire_due(&self, done: &mut Maintained) -> Result<(), LedgerError> {
+        loop {
+            let batch = self.ledger().due(Work::Expire(self.now()), BATCH).await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for client in batch {
+                match self.expire(client).await?.status {
+                    Status::Expired => done.expired += 1,
+                    _ => done.kept += 1,
+                }
+            }
+        }
+    }
+
+    async fn reconcile(&self, done: &mut Maintained) -> Result<(), LedgerError> {
+        self.settle(done).await?;
+        let before = self.now().saturating_sub(milliseconds(REGISTRATION_TIMEOUT));
+        loop {
+            let batch = self.ledger().due(Work::Reconcile(before), BATCH).await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for client in batch {
+                done.abandoned += u64::from(self.abandon_registration(client).await?);
+            }
+        }
+    }
+
+    /// Those that hung up in this process need not wait for their time.
+    async fn settle(&self, done: &mut Maintained) -> Result<(), LedgerError> {
+        for key in self.take_abandoned() {
+            if let Some(client) = self.ledger().get(key).await? {
+                done.abandoned += u64::from(self.abandon_registration(client).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn deprovision_due(&self, done: &mut Maintained) -> Result<(), LedgerError> {
+        if self.config.deprovision.is_none() {
+            return Ok(());
+        }
+        let now = self.now();
+        loop {
+            // What fails is due later than `now`.
+            let batch = self.ledger().due(Work::Deprovision(now), BATCH).await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for client in batch {
+                match self.deprovision(client).await? {
+                    true => done.deprovisioned += 1,
+                    false => done.deprovisioning_failed += 1,
+                }
+            }
+        }
+    }
+
+    /// Tells the server, if this node is the one to do it. Says whether there is nothing left to do here.
+    pub(super) async fn deprovision(&self, client: Client) -> Result<bool, LedgerError> {
+        let (Some(server), Some(id)) = (&self.config.deprovision, client.client_id.clone()) else { return Ok(true) };
+        let attempts = client.deprovisioning.attempts.saturating_add(1);
+        let lease = self.now().saturating_add(milliseconds(DEPROVISION_LEASE));
+        let claimed = Client {
+            deprovisioning: Deprovisioning { due_at: Some(lease), attempts, ..client.deprovisioning.clone() },
+            ..client
+        };
+        if self.ledger().replace(&claimed).await? != Replacement::Replaced {
+            return Ok(true);
+        }
+        let claimed = Client { version: claimed.version + 1, ..claimed };
+        let outcome = server.deprovision(&id).await;
+        let next = match &outcome {
+            Ok(()) => Deprovisioning { attempts, ..Deprovisioning::default() },
+            Err(error) => {
+                let pause = RETRY.saturating_mul(1 << (attempts - 1).min(16)).min(LONGEST_RETRY);
+                let due_at = self.now().saturating_add(milliseconds(pause));
+                Deprovisioning { due_at: Some(due_at), attempts, error: Some(describe(&**error)) }
+            }
+        };
+        let event = match &next.error {
+            None => self.event(Action::Deprovisioned),
+            Some(error) => self.event(Action::DeprovisioningFailed).because(error),
+        };
+        self.update(claimed, |client| {
+            (client.deprovisioning.attempts == attempts)
+                .then(|| Client { deprovisioning: next.clone(), ..client.clone() })
+        })
+        .await?;
+        self.emit(&event.of_client(Some(&id)).by(Actor::System));
+        Ok(outcome.is_ok())
+    }
+
+    async fn purge(&self, done: &mut Maintained) -> Result<(), LedgerError> {
+        let before = self.now().saturating_sub(milliseconds(self.config.retention));
+        loop {
+            let batch = self.ledger().due(Work::Purge(before), BATCH).await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for client in batch {
+                done.purged += u64::from(self.purge_one(&client).await?);
+            }
+        }
+    }
+
+    /// Forgets what a client was. Where the server may still know it, its `client_id` stays, and that it has ended: the
+    /// gate would take it for one that was registered elsewhere.
+    async fn purge_one(&self, client: &Client) -> Result<bool, LedgerError> {
+        let told = client.deprovisioning.attempts > 0 || client.ended_by == Some(Actor::Client);
+        if client.client_id.is_none() || told {
+            return self.ledger().remove(client).await;
+        }
+        let emptied = Client {
+            registration: String::new(),
+            answer: None,
+            fingerprints: Fingerprints::default(),
+            admitted_by: None,
+            ..client.clone()
+        };
+        Ok(self.ledger().replace(&emptied).await? == Replacement::Replaced)
+    }
+}

@@ -1,0 +1,180 @@
+//! Ending clients for good.
+
+use std::fmt;
+
+use super::Registrar;
+use crate::event::Action;
+use crate::ledger::{Actor, Client, Fingerprint, LedgerError, Status};
+
+/// Which clients are to be ended, by whom and why.
+///
+/// Revoking is sticky: what was revoked can't be registered again, repeated, renewed or updated to, under any
+/// `client_id`. Clients in the field register again the moment they are refused, so ending a `client_id` alone ends
+/// nothing. By `client_id`, all that is registered with the very same metadata is blocked, which for a public
+/// application means every installation of it; [`allowing_registration`](Self::allowing_registration) is for a client
+/// whose tokens were stolen and that is to start anew.
+///
+/// ```
+/// use tower_dcr::ledger::{Actor, Fingerprint};
+/// use tower_dcr::registrar::Revocation;
+///
+/// let alice = Actor::Operator("alice".into());
+/// let all_of_them = Revocation::new(Fingerprint::name("Claude Coode"), alice.clone(), "imitates a known name");
+/// let only_this = Revocation::client("s6BhdRkqt3", alice, "token leaked").allowing_registration();
+/// # let _ = (all_of_them, only_this);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Revocation {
+    target: Fingerprint,
+    actor: Actor,
+    reason: String,
+    sticky: bool,
+}
+
+/// What a revocation did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// How many clients were ended.
+    pub clients: u64,
+    /// Of how many the server could not be told yet; it will be tried again.
+    pub not_deprovisioned: u64,
+}
+
+/// Why nothing was revoked, or not all of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// The ledger can't be used.
+    Ledger(LedgerError),
+    /// The owner of an initial access token may only end what that token admitted, one client at a time.
+    NotAdmitted,
+    /// There is no such client.
+    UnknownClient,
+}
+
+const BATCH: u32 = 100;
+
+impl Revocation {
+    /// Ends every live client that `target` is a fingerprint of, and blocks it.
+    pub fn new(target: Fingerprint, actor: Actor, reason: impl Into<String>) -> Self {
+        Self { target, actor, reason: reason.into(), sticky: true }
+    }
+
+    /// Ends one client, and blocks what it registered.
+    pub fn client(client_id: impl Into<String>, actor: Actor, reason: impl Into<String>) -> Self {
+        Self::new(Fingerprint::ClientId(client_id.into()), actor, reason)
+    }
+
+    /// Ends what is there, and lets the same be registered again.
+    pub fn allowing_registration(mut self) -> Self {
+        self.sticky = false;
+        self
+    }
+}
+
+impl Registrar {
+    /// Ends clients. When it returns, none of them gets a token any more through a gate that asks the ledger, and none
+    /// that is blocked is registered; gates that remember answers follow within
+    /// [their limit](crate::GateLayer::with_cache).
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError`]; after an error of the ledger some clients may be ended already, and it can be repeated.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<Revoked, RevokeError> {
+        let Revocation { target, actor, reason, sticky } = revocation;
+        let Fingerprint::ClientId(id) = &target else {
+            if matches!(actor, Actor::TokenOwner(_)) {
+                return Err(RevokeError::NotAdmitted);
+            }
+            if sticky {
+                self.write_block(target.clone(), actor.clone(), &reason).await?;
+            }
+            return self.end_all(&target, &actor, &reason).await;
+        };
+        let client = self.ledger().find(id).await?.ok_or(RevokeError::UnknownClient)?;
+        if let Actor::TokenOwner(owner) = &actor {
+            if client.admitted_by.as_ref() != Some(owner) {
+                return Err(RevokeError::NotAdmitted);
+            }
+        } else if sticky && !client.fingerprints.digest.is_empty() {
+            let digest = Fingerprint::Digest(client.fingerprints.digest.clone());
+            self.write_block(digest, actor.clone(), &reason).await?;
+        }
+        let mut revoked = Revoked::default();
+        self.end_one(client, &actor, &reason, &mut revoked).await?;
+        Ok(revoked)
+    }
+
+    /// Lets be registered again what was blocked. What was ended stays ended.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be used.
+    pub async fn unblock(&self, fingerprint: &Fingerprint, actor: &Actor) -> Result<bool, LedgerError> {
+        let removed = self.ledger().unblock(fingerprint).await?;
+        if removed {
+            self.emit(&self.event(Action::Unblocked).about(fingerprint.to_string()).by(actor));
+        }
+        Ok(removed)
+    }
+
+    async fn end_all(&self, target: &Fingerprint, actor: &Actor, reason: &str) -> Result<Revoked, RevokeError> {
+        let mut revoked = Revoked::default();
+        loop {
+            let batch = self.live_with(target, BATCH).await?;
+            if batch.is_empty() {
+                return Ok(revoked);
+            }
+            for client in batch {
+                self.end_one(client, actor, reason, &mut revoked).await?;
+            }
+        }
+    }
+
+    async fn end_one(
+        &self,
+        client: Client,
+        actor: &Actor,
+        reason: &str,
+        revoked: &mut Revoked,
+    ) -> Result<(), LedgerError> {
+        let end = |client: &Client| {
+            // What has expired can be revoked all the same: the record then says so.
+            (client.status != Status::Revoked).then(|| self.ended(client, Status::Revoked, actor.clone(), reason))
+        };
+        let Some(ended) = self.update(client, end).await? else { return Ok(()) };
+        revoked.clients += 1;
+        self.emit(&self.event(Action::Revoked).of_client(ended.client_id.as_deref()).by(actor).because(reason));
+        if ended.deprovisioning.due_at.is_some() && !self.deprovision(ended).await? {
+            revoked.not_deprovisioned += 1;
+        }
+        Ok(())
+    }
+}
+
+impl From<LedgerError> for RevokeError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl fmt::Display for RevokeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ledger(error) => error.fmt(f),
+            Self::NotAdmitted => f.write_str("the client was not admitted by this owner of an initial access token"),
+            Self::UnknownClient => f.write_str("there is no such client in the ledger"),
+        }
+    }
+}
+
+impl std::error::Error for RevokeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Ledger(error) => Some(error),
+            Self::NotAdmitted | Self::UnknownClient => None,
+        }
+    }
+}

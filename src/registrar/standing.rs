@@ -1,0 +1,111 @@
+//! Whether a client may do what it is about to do, and proof that it is in use.
+
+use super::Registrar;
+use super::admission::bounded;
+use crate::event::Action;
+use crate::ledger::{Actor, Client, Fingerprints, Insertion, LedgerError, Origin, State, Status};
+
+impl Registrar {
+    /// The record of a client, in which a lifetime that has ended is written down: one read, as long as nothing has.
+    pub(crate) async fn look_up(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
+        let Some(client) = self.ledger().find(client_id).await? else { return Ok(None) };
+        if client.status.is_live() && client.state(self.now()) == State::Expired {
+            return self.expire(client).await.map(Some);
+        }
+        Ok(Some(client))
+    }
+
+    /// Writes down that the lifetime of `client` has ended, unless the server says that it is in use. Returns what it
+    /// is now.
+    pub(super) async fn expire(&self, client: Client) -> Result<Client, LedgerError> {
+        let now = self.now();
+        if self.is_still_in_use(&client).await? {
+            let more = self.config.lifetimes.idle_ms() / 2;
+            let extend = |client: &Client| {
+                (client.state(now) == State::Expired && client.status.is_live()).then(|| Client {
+                    expires_at: bounded(now.saturating_add(more), client.not_after),
+                    ..client.clone()
+                })
+            };
+            let extended = self.update(client.clone(), extend).await?;
+            return Ok(extended.unwrap_or(self.ledger().get(client.key).await?.unwrap_or(client)));
+        }
+        let reason = match (client.status, client.proven_at) {
+            (Status::Pending, _) => "not approved in time",
+            (_, None) => "never used",
+            (_, Some(_)) => "not used for long",
+        };
+        let key = client.key;
+        let fallback = client.clone();
+        let end = |client: &Client| {
+            (client.status.is_live() && client.state(now) == State::Expired)
+                .then(|| self.ended(client, Status::Expired, Actor::System, reason))
+        };
+        match self.update(client, end).await? {
+            Some(expired) => {
+                let event = self.event(Action::Expired).of_client(expired.client_id.as_deref());
+                self.emit(&event.by(Actor::System).because(reason));
+                Ok(expired)
+            }
+            // Somebody else has changed it: its time may have been prolonged.
+            None => Ok(self.ledger().get(key).await?.unwrap_or(fallback)),
+        }
+    }
+
+    /// Asks the server. A secret that has expired is not in use, whatever the server says.
+    async fn is_still_in_use(&self, client: &Client) -> Result<bool, LedgerError> {
+        let (Some(server), Some(id)) = (&self.config.still_in_use, &client.client_id) else { return Ok(false) };
+        if client.status != Status::Active || client.not_after.is_some_and(|at| at <= self.now()) {
+            return Ok(false);
+        }
+        server.still_in_use(id).await.map_err(LedgerError::new)
+    }
+
+    /// Whether a token that was just given to `client` is worth writing down.
+    pub(crate) fn is_news(&self, client: &Client) -> bool {
+        let half = self.config.lifetimes.idle_ms() / 2;
+        client.proven_at.is_none_or(|at| self.now().saturating_sub(at) >= half)
+    }
+
+    /// The server gave a token to `client`: its lifetime begins anew. Returns what it is now; that it was ended in the
+    /// meantime stays.
+    pub(crate) async fn prove(&self, client: Client) -> Result<Client, LedgerError> {
+        let now = self.now();
+        // Written once in half an idle limit, and so that a client is never idle for less than the limit.
+        let idle = self.config.lifetimes.idle_ms();
+        let lifetime = idle.saturating_add(idle / 2);
+        let (key, fallback) = (client.key, client.clone());
+        let slide = |client: &Client| {
+            (client.status == Status::Active && self.is_news(client)).then(|| Client {
+                proven_at: Some(now),
+                expires_at: match client.origin {
+                    Origin::Registered => bounded(now.saturating_add(lifetime), client.not_after),
+                    Origin::Elsewhere => client.expires_at,
+                },
+                ..client.clone()
+            })
+        };
+        match self.update(client, slide).await? {
+            Some(client) => Ok(client),
+            None => Ok(self.ledger().get(key).await?.unwrap_or(fallback)),
+        }
+    }
+
+    /// The server gave a token to a client that the ledger does not know: it was registered before, or by another way.
+    pub(crate) async fn note_elsewhere(&self, client_id: &str) -> Result<Client, LedgerError> {
+        let now = self.now();
+        let mut client = Client::draft("{}", Fingerprints::default(), now);
+        client.status = Status::Active;
+        client.origin = Origin::Elsewhere;
+        client.client_id = Some(client_id.to_owned());
+        client.proven_at = Some(now);
+        match self.ledger().insert(&client, None).await? {
+            Insertion::Inserted(client) => {
+                self.emit(&self.event(Action::UnregisteredClient).of_client(Some(client_id)));
+                Ok(client)
+            }
+            Insertion::Exists(client) => Ok(client),
+            Insertion::Full => Ok(client),
+        }
+    }
+}
