@@ -34,7 +34,7 @@ use tower_service::Service;
 use crate::body::{self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, SystemClock};
-use crate::event::{Event, Outcome, RegisteredClient, Sink};
+use crate::event::{Event, Outcome, RegisteredClient, Repeated, Sink};
 use crate::policy::{Operation, Review};
 use crate::registration::Registration;
 use crate::rejection::{ErrorCode, Rejection};
@@ -204,6 +204,7 @@ impl Attempt {
             Some(ErrorCode::ServerError) => Outcome::Failed,
             Some(_) => Outcome::Refused,
             None if !response.status().is_success() => Outcome::Failed,
+            None if response.extensions().get::<Repeated>().is_some() => Outcome::Repeated,
             None if review.as_ref().is_some_and(Review::is_rewritten) => Outcome::Rewritten,
             None => Outcome::Accepted,
         };

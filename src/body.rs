@@ -12,8 +12,8 @@ pub(crate) use future::{Finish, Finished};
 pub(crate) use read::{ReadError, is_json, read};
 pub(crate) use refusal::{forbid_storing, refuse};
 pub use request::{BodyError, RegistrationBody};
-pub use response::ResponseBody;
 pub(crate) use response::{ANSWER_LIMITS, ReadAnswer, has_document, read_answer};
+pub use response::{ReplayBody, ResponseBody};
 
 /// Methods that neither create nor change a client (`DELETE` ends one): there is nothing to review or to record.
 pub(crate) fn registers_nothing(method: &http::Method) -> bool {

@@ -148,6 +148,10 @@ impl RegisteredClient {
     }
 }
 
+/// The answer to an equal registration was given out again; on its way out in the response's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repeated;
+
 /// What became of an attempt.
 ///
 /// ```
@@ -169,6 +173,8 @@ pub enum Outcome {
     Limited,
     /// A rule refused.
     Refused,
+    /// The same was registered before: the client got the earlier answer, and the handler was not asked.
+    Repeated,
     /// The handler registered the client with less or other than it asked for.
     Rewritten,
 }
@@ -183,6 +189,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Limited => "limited",
             Self::Refused => "refused",
+            Self::Repeated => "repeated",
             Self::Rewritten => "rewritten",
         }
     }

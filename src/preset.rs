@@ -1,11 +1,13 @@
 //! The whole stack in the one right order: [`mcp()`](crate::mcp), [`strict()`](crate::strict) and
 //! [`oauth()`](crate::oauth).
 //!
-//! audit → rate limit → metadata allowlist → redirect URI guard → your rules → redirect host quota → answer → handler
+//! audit → rate limit → metadata allowlist → redirect URI guard → your rules → redirect host quota → lifecycle → answer →
+//! handler
 //!
 //! The audit is outermost, so that every attempt is an event. The rate limit looks at the head of a request only and
-//! comes before any work. Rules that rewrite stand outside of rules that judge. The answer is checked nearest to the
-//! handler that gave it.
+//! comes before any work. Rules that rewrite stand outside of rules that judge. The ledger, if there is
+//! [one](Preset::with_registrar), keeps what goes in and out here. The answer is checked nearest to the handler that gave
+//! it.
 //!
 //! ```
 //! use std::num::NonZeroU32;
@@ -34,11 +36,13 @@ use crate::audit::{Audit, AuditLayer};
 use crate::client_address::ClientAddress;
 use crate::event::{Sink, TracingSink};
 use crate::guard::{Guard, GuardLayer};
+use crate::lifecycle::{Lifecycle, LifecycleLayer};
 use crate::policy::{
     AuthMethod, ConfigError, Grants, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUriGuard, Submission,
 };
 use crate::quota::Quota;
 use crate::rate_limit::{RateLimit, RateLimitLayer};
+use crate::registrar::Registrar;
 use crate::registration::Limits;
 use crate::rejection::Rejection;
 
@@ -75,6 +79,7 @@ struct Settings {
     requester: Requester,
     rate_limit: RateLimitLayer,
     audit: AuditLayer,
+    lifecycle: LifecycleLayer,
     answer: AnswerLayer,
 }
 
@@ -83,6 +88,7 @@ struct Layers {
     audit: AuditLayer,
     rate_limit: RateLimitLayer,
     guard: GuardLayer<PresetPolicy>,
+    lifecycle: LifecycleLayer,
     answer: AnswerLayer,
 }
 
@@ -141,6 +147,7 @@ impl Preset {
             requester: Requester::Nobody,
             rate_limit: RateLimitLayer::new(),
             audit: AuditLayer::new(TracingSink::new()),
+            lifecycle: LifecycleLayer::off(),
             answer: AnswerLayer::new(),
         };
         Self { settings, layers: OnceLock::new() }
@@ -259,6 +266,17 @@ impl Preset {
         self.change(|settings| settings.requester = Requester::Hash(key.to_owned()))
     }
 
+    /// Keeps a ledger of what is registered: see [`LifecycleLayer`]. What only observes ([`report_only`](Self::report_only))
+    /// keeps nothing.
+    pub fn with_registrar(self, registrar: Registrar) -> Self {
+        self.with_lifecycle(LifecycleLayer::new(registrar))
+    }
+
+    /// The same, with a layer that you have configured. How the address of a client is found is taken from here.
+    pub fn with_lifecycle(self, lifecycle: LifecycleLayer) -> Self {
+        self.change(|settings| settings.lifecycle = lifecycle)
+    }
+
     /// Changes how the handler's answers are checked.
     pub fn with_answer(self, answer: AnswerLayer) -> Self {
         self.change(|settings| settings.answer = answer)
@@ -278,11 +296,12 @@ impl Preset {
 }
 
 impl<S> Layer<S> for Preset {
-    type Service = Audit<RateLimit<Guard<Answer<S>, PresetPolicy>>>;
+    type Service = Audit<RateLimit<Guard<Lifecycle<Answer<S>>, PresetPolicy>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let layers = self.layers.get_or_init(|| self.settings.layers());
-        layers.audit.layer(layers.rate_limit.layer(layers.guard.layer(layers.answer.layer(inner))))
+        let recorded = layers.lifecycle.layer(layers.answer.layer(inner));
+        layers.audit.layer(layers.rate_limit.layer(layers.guard.layer(recorded)))
     }
 }
 
@@ -297,7 +316,8 @@ impl Settings {
         let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
         let (rate_limit, guard) =
             if self.report_only { (rate_limit.report_only(), guard.report_only()) } else { (rate_limit, guard) };
-        Layers { audit, rate_limit, guard, answer: self.answer.clone() }
+        let lifecycle = self.lifecycle.clone().with_client_address(self.address.clone());
+        Layers { audit, rate_limit, guard, lifecycle, answer: self.answer.clone() }
     }
 }
 

@@ -5,7 +5,8 @@
 //! budget by the host of the redirect URIs needs the parsed registration; it is a rule,
 //! [`RedirectHostQuota`](crate::policy::RedirectHostQuota), and what it turns away is given back here.
 //!
-//! `GET`, `HEAD` and `OPTIONS` cost nothing: reads, and the preflights of browsers. A request that is refused by a rule
+//! `GET`, `HEAD` and `OPTIONS` cost nothing: reads, and the preflights of browsers. What a
+//! [`LifecycleLayer`](crate::LifecycleLayer) recognises as a repeat is given back, too. A request that is refused by a rule
 //! further in does cost: it took the same work.
 //!
 //! A refused request is answered with 429, `Retry-After` (whole seconds, rounded up, at least 1), the `RateLimit` and
@@ -45,6 +46,7 @@ use tower_service::Service;
 use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, CoarseClock};
+use crate::event::Repeated;
 use crate::policy::{Operation, Review};
 use crate::quota::{Exhausted, Limiter, Place, Quota, nonzero};
 use crate::rejection::{ErrorCode, Rejection};
@@ -291,8 +293,10 @@ impl<B, E> Finish<B, E> for Charge {
         Finished::Now(answer.map(|response| {
             let mut response = response.map(ResponseBody::inner);
             let extensions = response.extensions_mut();
-            if extensions.get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests) {
-                // A budget further in was spent: all of them or none.
+            // A budget further in was spent: all of them or none.
+            let spent = extensions.get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests);
+            // Nothing was registered: the ledger knew it. Clients that register each time they start are to be let.
+            if spent || extensions.get::<Repeated>().is_some() {
                 give_back(&self.taken);
             }
             if let Some((refusal, operation)) = self.observed {

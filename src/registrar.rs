@@ -37,6 +37,7 @@
 use std::error::Error;
 use std::fmt;
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -102,6 +103,8 @@ struct Config {
     still_in_use: Option<Arc<dyn ErasedStillInUse>>,
     /// Registrations whose client hung up in this process: the next one need not wait for them.
     abandoned: Arc<Mutex<Vec<ClientKey>>>,
+    /// Grows whenever a client is ended or approved in this process: what gates remember from before does not count.
+    epoch: Arc<AtomicU64>,
 }
 
 /// After this long without an answer, a registration counts as failed.
@@ -123,6 +126,7 @@ impl Registrar {
             deprovision: None,
             still_in_use: None,
             abandoned: Arc::default(),
+            epoch: Arc::default(),
         };
         Self { config: Arc::new(config) }
     }
@@ -243,6 +247,14 @@ impl Registrar {
             ended.deprovisioning = Deprovisioning::due(now);
         }
         ended
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.config.epoch.load(Ordering::SeqCst)
+    }
+
+    fn begin_epoch(&self) {
+        self.config.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
     fn abandon(&self, key: ClientKey) {

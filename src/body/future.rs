@@ -70,6 +70,11 @@ impl<F, T, B, E> AnswerFuture<F, T, B, E> {
         Self { state: State::Waiting { inner, layer: Some(layer) } }
     }
 
+    /// An answer that is being made, inner service and all.
+    pub(crate) fn finishing(finishing: ResponseFuture<Response<ResponseBody<B>>, E>) -> Self {
+        Self { state: State::Finishing { finishing } }
+    }
+
     /// The layer's own answer, without the inner service.
     pub(crate) fn answered(answer: Response<ResponseBody<B>>) -> Self {
         Self { state: State::Answered { answer: Some(answer) } }

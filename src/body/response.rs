@@ -1,4 +1,4 @@
-//! The response body of every layer here.
+//! The response body of every layer here, and the request body behind a gate.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -28,6 +28,9 @@ pin_project_lite::pin_project! {
         Own { bytes: Option<Bytes> },
     }
 }
+
+/// The body of a request behind a [gate](crate::gate): as it came, or the bytes that were read of it.
+pub type ReplayBody<B> = ResponseBody<B>;
 
 impl<B> ResponseBody<B> {
     pub(crate) fn inner(body: B) -> Self {

@@ -37,7 +37,7 @@ pub(super) fn log_lifecycle(event: &LifecycleEvent) {
 
 impl Sink for TracingSink {
     fn emit(&self, event: &Event) {
-        let registered = matches!(event.outcome, Outcome::Accepted | Outcome::Rewritten);
+        let registered = matches!(event.outcome, Outcome::Accepted | Outcome::Repeated | Outcome::Rewritten);
         let enabled = if registered {
             tracing::enabled!(target: TARGET, tracing::Level::INFO)
         } else {

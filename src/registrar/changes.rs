@@ -64,6 +64,7 @@ impl Registrar {
             let detail = "the client of this registration access token is not registered any more";
             return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)));
         }
+        self.begin_epoch();
         self.emit(&self.event(Action::Updated).of_client(id.as_deref()).by(Actor::Client));
         // As for a new registration: either this sees the block, or who blocks sees the change.
         self.refuse_blocked(&next).await
@@ -81,6 +82,7 @@ impl Registrar {
             })
         };
         if self.update(client, end).await?.is_some() {
+            self.begin_epoch();
             let event = self.event(Action::Revoked).of_client(Some(client_id));
             self.emit(&event.by(Actor::Client).because(reason));
         }

@@ -6,7 +6,7 @@ use futures_timer::Delay;
 
 use super::{REGISTRATION_TIMEOUT, Registrar, describe, milliseconds};
 use crate::event::Action;
-use crate::ledger::{Actor, Client, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work};
+use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work};
 
 /// What one round of maintenance did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,6 +170,29 @@ impl Registrar {
         .await?;
         self.emit(&event.of_client(Some(&id)).by(Actor::System));
         Ok(outcome.is_ok())
+    }
+
+    /// The server was told, and has given a token to the client since: tell it once more.
+    pub(crate) async fn deprovision_again(&self, key: ClientKey) {
+        if self.config.deprovision.is_none() {
+            return;
+        }
+        let again: Result<(), LedgerError> = async {
+            let Some(client) = self.ledger().get(key).await? else { return Ok(()) };
+            let due = |client: &Client| {
+                (!client.status.is_live() && client.deprovisioning.due_at.is_none())
+                    .then(|| Client { deprovisioning: Deprovisioning::due(self.now()), ..client.clone() })
+            };
+            match self.update(client, due).await? {
+                Some(client) => self.deprovision(client).await.map(drop),
+                None => Ok(()),
+            }
+        }
+        .await;
+        if let Err(error) = again {
+            let error = describe(&error);
+            tracing::error!(target: "tower_dcr::lifecycle", %error, "the server could not be told of a client's end");
+        }
     }
 
     async fn purge(&self, done: &mut Maintained) -> Result<(), LedgerError> {

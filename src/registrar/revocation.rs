@@ -145,6 +145,7 @@ impl Registrar {
             (client.status != Status::Revoked).then(|| self.ended(client, Status::Revoked, actor.clone(), reason))
         };
         let Some(ended) = self.update(client, end).await? else { return Ok(()) };
+        self.begin_epoch();
         revoked.clients += 1;
         self.emit(&self.event(Action::Revoked).of_client(ended.client_id.as_deref()).by(actor).because(reason));
         if ended.deprovisioning.due_at.is_some() && !self.deprovision(ended).await? {

@@ -1,0 +1,492 @@
+//! [`LifecycleLayer`]: writes every registration into a ledger, and recognises repeats.
+//!
+//! The layer stands on the registration route, inside of the guards and outside of the [`AnswerLayer`](crate::AnswerLayer)
+//! (what that one takes out of an answer is not to be kept). What it does:
+//!
+//! 1. `POST`: what is about to be forwarded is written down **before** the handler is called, so that a client which hangs
+//!    up, a crash or a failing handler leaves a record that says so. If an equal registration of a public client is in the
+//!    ledger, its answer is given out again and the handler is not called; if an equal one is just being made, by whatever
+//!    node, that answer is waited for. What was revoked is refused.
+//! 2. The handler's answer is read (200 or 201, with or without an echo of the metadata) and written down **before** it
+//!    goes out: nobody holds a `client_id` that the ledger does not know. An answer that holds a secret or a registration
+//!    access token is never given out twice, and what is secret in it is not kept.
+//! 3. `PUT`, `GET` and `DELETE` (RFC 7592) of a client that has expired or was revoked are answered with 401, as
+//!    section 2.1 has it. A `PUT` that the handler accepts changes the record; a `DELETE` ends it.
+//! 4. If the ledger can't be used, a registration is answered with 503 and `Retry-After`;
+//!    [`danger_register_without_ledger`](LifecycleLayer::danger_register_without_ledger) changes that.
+//!
+//! A registration that no guard has checked is answered with 500: there would be nothing to write down that the handler
+//! is sure to read as well. What a guard only observes (report-only) passes unrecorded.
+//!
+//! ```
+//! # use bytes::Bytes;
+//! # use http::{Request, Response, StatusCode};
+//! # use http_body_util::{BodyExt, Full};
+//! # use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+//! # runtime.block_on(async {
+//! # let post = |body: &'static str| {
+//! #     let request = Request::post("/register").header("content-type", "application/json");
+//! #     request.body(Full::<Bytes>::from(body)).unwrap()
+//! # };
+//! use std::convert::Infallible;
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! use tower_dcr::ledger::{Actor, MemoryLedger};
+//! use tower_dcr::policy::MetadataAllowlist;
+//! use tower_dcr::registrar::{Registrar, Revocation};
+//! use tower_dcr::{GuardLayer, LifecycleLayer, RegistrationBody};
+//!
+//! // A handler that makes a new client each time it is called.
+//! static MADE: AtomicU32 = AtomicU32::new(0);
+//! let handler = service_fn(async |_: Request<RegistrationBody>| {
+//!     let id = MADE.fetch_add(1, Ordering::Relaxed);
+//!     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(format!(r#"{{"client_id":"client-{id}"}}"#))))
+//! });
+//! let registrar = Registrar::new(MemoryLedger::default());
+//! let register = ServiceBuilder::new()
+//!     .layer(GuardLayer::new(MetadataAllowlist::mcp()))
+//!     .layer(LifecycleLayer::new(registrar.clone()))
+//!     .service(handler);
+//!
+//! let body = r#"{"client_name":"App","redirect_uris":["http://localhost/cb"]}"#;
+//! for _ in 0..2 {
+//!     let answer = register.clone().oneshot(post(body)).await.unwrap();
+//!     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), r#"{"client_id":"client-0"}"#);
+//! }
+//!
+//! let alice = Actor::Operator("alice".into());
+//! registrar.revoke(Revocation::client("client-0", alice, "imitates another application")).await.unwrap();
+//! let refused = register.oneshot(post(body)).await.unwrap();
+//! assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+//! # });
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{
+    self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
+};
+use crate::client_address::ClientAddress;
+use crate::event::{RegisteredClient, Repeated};
+use crate::ledger::{Answer, LedgerError};
+use crate::registrar::{Admission, ChangeIntent, Completion, Intent, Refusal, Registrar, Requester, ServerAnswer};
+use crate::registration::{Field, Registration};
+use crate::rejection::{ErrorCode, Rejection};
+
+/// Keeps the ledger of a registration endpoint. See the [module docs](self).
+///
+/// ```
+/// use tower_dcr::LifecycleLayer;
+/// use tower_dcr::client_address::ClientAddress;
+/// use tower_dcr::ledger::MemoryLedger;
+/// use tower_dcr::registrar::Registrar;
+///
+/// let layer = LifecycleLayer::new(Registrar::new(MemoryLedger::default())).with_client_address(ClientAddress::new());
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LifecycleLayer {
+    /// Nothing is kept without.
+    config: Option<Arc<Config>>,
+}
+
+#[derive(Clone)]
+struct Config {
+    registrar: Registrar,
+    address: ClientAddress,
+    admitted_by: Arc<dyn Fn(&Extensions) -> Option<String> + Send + Sync>,
+    managed: Arc<dyn Fn(&Uri) -> Option<String> + Send + Sync>,
+    register_without_ledger: bool,
+}
+
+const RULE: &str = "lifecycle";
+
+/// When to come back if the ledger is down.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+impl LifecycleLayer {
+    /// Writes into the ledger of `registrar`.
+    pub fn new(registrar: Registrar) -> Self {
+        let config = Config {
+            registrar,
+            address: ClientAddress::new(),
+            admitted_by: Arc::new(|_| None),
+            managed: Arc::new(managed_client),
+            register_without_ledger: false,
+        };
+        Self { config: Some(Arc::new(config)) }
+    }
+
+    /// Keeps nothing: what the presets have until they are given a registrar.
+    pub(crate) fn off() -> Self {
+        Self { config: None }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        self.config.as_mut().map(Arc::make_mut).map(change);
+        self
+    }
+
+    /// How the address of a client is found; records keep its networks, so that they can be blocked.
+    pub fn with_client_address(self, address: ClientAddress) -> Self {
+        self.change(|config| config.address = address)
+    }
+
+    /// Who has let a client in: the owner of the initial access token, as whoever has checked that token put it into the
+    /// request's extensions. The owner may then revoke what was admitted.
+    pub fn with_admitted_by(self, owner: impl Fn(&Extensions) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.change(|config| config.admitted_by = Arc::new(owner))
+    }
+
+    /// Which client the URL of an RFC 7592 request is about. By default its query parameter `client_id`, or else the
+    /// last segment of its path.
+    pub fn with_managed_client(self, client: impl Fn(&Uri) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.change(|config| config.managed = Arc::new(client))
+    }
+
+    /// Registers clients while the ledger can't be used. Whoever manages to slow the ledger down can then register what
+    /// was revoked, and nobody finds it: such clients appear at the token endpoint as registered elsewhere, if at all.
+    pub fn danger_register_without_ledger(self) -> Self {
+        self.change(|config| config.register_without_ledger = true)
+    }
+}
+
+impl<S> Layer<S> for LifecycleLayer {
+    type Service = Lifecycle<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Lifecycle { inner, config: self.config.clone() }
+    }
+}
+
+/// The service that [`LifecycleLayer`] makes.
+///
+/// ```
+/// use tower_dcr::LifecycleLayer;
+/// use tower_dcr::ledger::MemoryLedger;
+/// use tower_dcr::lifecycle::Lifecycle;
+/// use tower_dcr::registrar::Registrar;
+/// use tower_layer::Layer;
+///
+/// fn recorded<S>(handler: S) -> Lifecycle<S> {
+///     LifecycleLayer::new(Registrar::new(MemoryLedger::default())).layer(handler)
+/// }
+/// # let _ = recorded(());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lifecycle<S> {
+    inner: S,
+    config: Option<Arc<Config>>,
+}
+
+impl<S, B, R> Service<Request<B>> for Lifecycle<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = AnswerFuture<S::Future, Unrecorded, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unrecorded) };
+        // The clone has not been polled ready; the service that has is the one to call.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let recorded = match *request.method() {
+            Method::POST => ResponseFuture::new(config.register(inner, request)),
+            Method::PUT => ResponseFuture::new(config.change(inner, request)),
+            Method::DELETE => ResponseFuture::new(config.delete(inner, request)),
+            Method::GET | Method::HEAD => ResponseFuture::new(config.read(inner, request)),
+            // The service that was polled ready is in there, and nothing is awaited before it.
+            _ => ResponseFuture::new(forward(inner, request)),
+        };
+        AnswerFuture::finishing(recorded)
+    }
+}
+
+/// An answer that passes as it is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Unrecorded;
+
+impl<B, E> Finish<B, E> for Unrecorded {
+    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
+        Finished::Now(answer.map(|response| response.map(ResponseBody::inner)))
+    }
+}
+
+type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
+
+async fn forward<S, B, R>(mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    Ok(inner.call(request).await?.map(ResponseBody::inner))
+}
+
+/// What a guard has made of the body.
+enum Checked {
+    Registration(Arc<Registration>),
+    /// A guard that only observes let it pass.
+    Passed,
+    /// There is no guard.
+    No,
+}
+
+impl Checked {
+    fn of<B: 'static>(request: &Request<B>) -> Self {
+        match RegistrationBody::downcast_ref(request.body()) {
+            None => Self::No,
+            Some(body) => body.share().map_or(Self::Passed, Self::Registration),
+        }
+    }
+}
+
+impl Config {
+    async fn register<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
+        R: Body,
+    {
+        let registration = match Checked::of(&request) {
+            Checked::Registration(registration) => registration,
+            Checked::Passed => return forward(inner, request).await,
+            Checked::No => return Ok(unguarded()),
+        };
+        let requester = self.requester(request.headers(), request.extensions());
+        let intent = match self.registrar.admit(&registration, requester).await {
+            Ok(Admission::Ask(intent)) => intent,
+            Ok(Admission::Repeat(client)) => return Ok(repeat(client.client_id, client.answer)),
+            Err(refusal) => return self.refuse_or(refusal, || forward(inner, request)).await,
+        };
+        drop(registration);
+        match inner.call(request).await {
+            Ok(response) => Ok(self.record(*intent, response).await),
+            Err(error) => {
+                self.settle(intent.fail("the handler failed").await);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the handler's answer down, and lets it out.
+    async fn record<R: Body>(&self, intent: Intent, response: Response<R>) -> Response<ResponseBody<R>> {
+        if !response.status().is_success() {
+            let reason = format!("the server answered {}", response.status().as_u16());
+            self.settle(intent.fail(&reason).await);
+            return response.map(ResponseBody::inner);
+        }
+        let status = response.status();
+        let (response, document) = read(response).await;
+        let Some((document, bytes)) = document else {
+            self.settle(intent.fail("the server's answer could not be read").await);
+            return if status == StatusCode::NO_CONTENT { response } else { unreadable() };
+        };
+        let body = str::from_utf8(&bytes).unwrap_or_default();
+        let answer = ServerAnswer { status: status.as_u16(), document: &document, body };
+        match intent.complete(&answer).await {
+            Ok(Completion::Recorded) => response,
+            Ok(Completion::Revoked) => body::refuse(revoked()),
+            Err(error) => {
+                let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
+                tracing::error!(target: "tower_dcr::lifecycle", %error, ?client_id, "a client could not be recorded");
+                if self.register_without_ledger { response } else { body::refuse(unavailable()) }
+            }
+        }
+    }
+
+    async fn change<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
+        R: Body,
+    {
+        let registration = match Checked::of(&request) {
+            Checked::Registration(registration) => registration,
+            Checked::Passed => return forward(inner, request).await,
+            Checked::No => return Ok(unguarded()),
+        };
+        // RFC 7592 section 2.2: the request "MUST include the client_id field".
+        let named = registration.string_at(Field::CLIENT_ID).map(str::to_owned);
+        let Some(id) = named.or_else(|| (self.managed)(request.uri())) else { return forward(inner, request).await };
+        let requester = self.requester(request.headers(), request.extensions());
+        let intent = match self.registrar.admit_change(&id, &registration, &requester).await {
+            Ok(intent) => intent,
+            Err(refusal) => return self.refuse_or(refusal, || forward(inner, request)).await,
+        };
+        drop(registration);
+        let response = inner.call(request).await?;
+        Ok(match intent {
+            Some(intent) if response.status().is_success() => self.record_change(intent, response).await,
+            _ => response.map(ResponseBody::inner),
+        })
+    }
+
+    async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
+        let status = response.status().as_u16();
+        let (response, document) = read(response).await;
+        let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
+            status,
+            document,
+            body: str::from_utf8(bytes).unwrap_or_default(),
+        });
+        match self.registrar.changed(intent, answer.as_ref()).await {
+            Ok(()) => response,
+            Err(Refusal::Rejected(rejection)) => body::refuse(rejection),
+            Err(Refusal::Ledger(error)) => {
+                log(&error);
+                if self.register_without_ledger { response } else { body::refuse(unavailable()) }
+            }
+        }
+    }
+
+    async fn read<S, B, R>(self: Arc<Self>, inner: S, request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        match self.may_manage((self.managed)(request.uri())).await {
+            Ok(()) => forward(inner, request).await,
+            Err(refusal) => self.refuse_or(refusal, || forward(inner, request)).await,
+        }
+    }
+
+    async fn delete<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        let id = (self.managed)(request.uri());
+        if let Err(refusal) = self.may_manage(id.clone()).await {
+            return self.refuse_or(refusal, || forward(inner, request)).await;
+        }
+        let response = inner.call(request).await?.map(ResponseBody::inner);
+        let Some(id) = id.filter(|_| response.status().is_success()) else { return Ok(response) };
+        Ok(match self.registrar.deleted(&id).await {
+            Ok(()) => response,
+            Err(error) => {
+                // The server has deleted it; the record expires by itself.
+                log(&error);
+                response
+            }
+        })
+    }
+
+    async fn may_manage(&self, id: Option<String>) -> Result<(), Refusal> {
+        match id {
+            Some(id) => self.registrar.may_manage(&id).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions) -> Requester {
+        Requester { address: self.address.resolve(headers, extensions), admitted_by: (self.admitted_by)(extensions) }
+    }
+
+    /// Refuses, or goes on without the ledger where that was asked for.
+    async fn refuse_or<R, E, A>(&self, refusal: Refusal, go_on: impl FnOnce() -> A) -> Answered<R, E>
+    where
+        A: Future<Output = Answered<R, E>>,
+    {
+        match refusal {
+            Refusal::Rejected(rejection) => Ok(body::refuse(rejection)),
+            Refusal::Ledger(error) => {
+                log(&error);
+                if self.register_without_ledger { go_on().await } else { Ok(body::refuse(unavailable())) }
+            }
+        }
+    }
+
+    /// A record that could not be settled is settled later, by its age.
+    #[expect(clippy::unused_self, reason = "reads as what it is")]
+    fn settle(&self, settled: Result<(), LedgerError>) {
+        if let Err(error) = settled {
+            log(&error);
+        }
+    }
+}
+
+/// Takes the answer's body out and puts its bytes back; the document, if it is one.
+async fn read<R: Body>(response: Response<R>) -> (Response<ResponseBody<R>>, Option<(Registration, Bytes)>) {
+    let (mut parts, body) = response.into_parts();
+    let ReadAnswer::Complete(bytes) = body::read_answer(body).await else {
+        return (Response::from_parts(parts, ResponseBody::own(Bytes::new())), None);
+    };
+    let document = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().map(|document| (document, bytes.clone()));
+    if let Some((document, _)) = &document {
+        parts.extensions.get_or_insert_with(|| RegisteredClient::of(document));
+    }
+    (Response::from_parts(parts, ResponseBody::own(bytes)), document)
+}
+
+/// The earlier answer, once more.
+fn repeat<R>(client_id: Option<String>, answer: Option<Answer>) -> Response<ResponseBody<R>> {
+    let Some(answer) = answer else { return body::refuse(unavailable()) };
+    let bytes = Bytes::from(answer.body);
+    let length = HeaderValue::from(bytes.len());
+    let mut response = Response::new(ResponseBody::own(bytes));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    body::forbid_storing(response.headers_mut());
+    response.extensions_mut().insert(RegisteredClient(client_id));
+    response.extensions_mut().insert(Repeated);
+    response
+}
+
+fn unguarded<R>() -> Response<ResponseBody<R>> {
+    tracing::error!(target: "tower_dcr::lifecycle", "LifecycleLayer needs a GuardLayer outside of it");
+    body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
+}
+
+fn unreadable<R>() -> Response<ResponseBody<R>> {
+    body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "the server's answer could not be read"))
+}
+
+fn unavailable() -> Rejection {
+    let detail = "clients can't be registered now; try again later";
+    Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
+}
+
+fn revoked() -> Rejection {
+    let detail = "this registration was revoked by the operator of this server";
+    Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)
+}
+
+fn log(error: &LedgerError) {
+    tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
+}
+
+/// `/register?client_id=X` (OpenID Connect Dynamic Client Registration 1.0 section 4.1) or `/register/X`.
+fn managed_client(uri: &Uri) -> Option<String> {
+    let query = uri.query().unwrap_or_default();
+    let named = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id");
+    named.map(|(_, id)| id.into_owned()).or_else(|| {
+        let segment = uri.path().rsplit('/').next().filter(|segment| !segment.is_empty())?;
+        Some(percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
+    })
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("registrar", &self.registrar).finish_non_exhaustive()
+    }
+}
