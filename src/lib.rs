@@ -83,6 +83,7 @@ pub mod redirect_uri;
 pub mod registrar;
 pub mod registration;
 pub mod rejection;
+pub mod review;
 mod text;
 
 pub use answer::{AnswerLayer, SecretInAnswer};

@@ -253,7 +253,7 @@ impl Registrar {
         self.config.epoch.load(Ordering::SeqCst)
     }
 
-    fn begin_epoch(&self) {
+    pub(crate) fn begin_epoch(&self) {
         self.config.epoch.fetch_add(1, Ordering::SeqCst);
     }
 

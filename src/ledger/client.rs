@@ -211,6 +211,11 @@ impl Client {
         self.proven_at.unwrap_or(self.created_at)
     }
 
+    /// A time up to which it may live: not longer than its secret.
+    pub(crate) fn at_most(&self, time: i64) -> i64 {
+        self.not_after.map_or(time, |limit| time.min(limit))
+    }
+
     fn is_past_half_life(&self, now: i64) -> bool {
         self.expires_at.is_some_and(|end| {
             let since = self.alive_since();

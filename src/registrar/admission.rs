@@ -172,10 +172,8 @@ impl Registrar {
         let key = known.key;
         let changed = self
             .update(known, |client| {
-                is_short(client).then(|| Client {
-                    expires_at: bounded(now.saturating_add(first), client.not_after),
-                    ..client.clone()
-                })
+                is_short(client)
+                    .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(first))), ..client.clone() })
             })
             .await?;
         let now_known = if changed.is_some() { changed } else { self.ledger().get(key).await? };
@@ -251,11 +249,6 @@ fn busy(after: Duration) -> Refusal {
     Refusal::Rejected(Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(after))
 }
 
-/// A time that is not after `limit`.
-pub(super) fn bounded(time: i64, limit: Option<i64>) -> Option<i64> {
-    Some(limit.map_or(time, |limit| time.min(limit)))
-}
-
 /// A registration that was written down before the server was asked. If it is dropped, the client hung up.
 pub(crate) struct Intent {
     registrar: Registrar,
@@ -317,7 +310,7 @@ impl Registrar {
         done.status = if self.config.lifetimes.needs_approval() { Status::Pending } else { Status::Active };
         done.client_id = Some(id.to_owned());
         done.not_after = secret_expiry(answer.document);
-        done.expires_at = bounded(now.saturating_add(self.config.lifetimes.first_ms()), done.not_after);
+        done.expires_at = Some(done.at_most(now.saturating_add(self.config.lifetimes.first_ms())));
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
         if client.repeat_key.is_some() && is_repeatable(answer.document) {
@@ -350,7 +343,7 @@ impl Registrar {
                 origin: Origin::Registered,
                 created_at: known.created_at,
                 proven_at: known.proven_at,
-                expires_at: bounded(known.expires_at.max(done.expires_at).unwrap_or_default(), done.not_after),
+                expires_at: known.expires_at.max(done.expires_at).map(|at| done.at_most(at)),
                 reviewed_at: known.reviewed_at,
                 reviewed_by: known.reviewed_by.clone(),
                 admitted_by: known.admitted_by.clone().or_else(|| done.admitted_by.clone()),

@@ -1,6 +1,6 @@
 //! What a client does to its own registration (RFC 7592).
 
-use super::admission::{RULE, bounded, secret_expiry};
+use super::admission::{RULE, secret_expiry};
 use super::{Refusal, Registrar, Requester, ServerAnswer};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, Fingerprints, LedgerError, Status};
@@ -35,10 +35,13 @@ impl Registrar {
         requester: &Requester,
     ) -> Result<Option<ChangeIntent>, Refusal> {
         // A clean registration and then an update to what was revoked is the classic way around.
-        let next = Fingerprints::of(registration, self.config.any_loopback_port).with_source(requester.address);
+        let mut metadata = registration.clone();
+        // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
+        ["client_id", "client_secret"].into_iter().for_each(|name| _ = metadata.remove(name));
+        let next = Fingerprints::of(&metadata, self.config.any_loopback_port).with_source(requester.address);
         self.refuse_blocked(&next).await?;
         let Some(client) = self.may_manage(client_id).await? else { return Ok(None) };
-        let registration = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
+        let registration = String::from_utf8(metadata.canonical_bytes()).unwrap_or_default();
         Ok(Some(ChangeIntent { client, next, registration }))
     }
 
@@ -54,7 +57,7 @@ impl Registrar {
                 fingerprints.source = client.fingerprints.source.clone();
                 let mut changed =
                     Client { registration: registration.clone(), fingerprints, not_after, ..client.clone() };
-                changed.expires_at = client.expires_at.and_then(|at| bounded(at, not_after));
+                changed.expires_at = client.expires_at.map(|at| changed.at_most(at));
                 // What is registered now is not what others registered and were answered.
                 (changed.repeat_key, changed.answer) = (None, None);
                 changed

@@ -72,11 +72,11 @@ impl Lifetimes {
     }
 
     /// In milliseconds.
-    pub(super) fn never_used_ms(&self) -> i64 {
+    pub(crate) fn never_used_ms(&self) -> i64 {
         milliseconds(self.never_used)
     }
 
-    pub(super) fn idle_ms(&self) -> i64 {
+    pub(crate) fn idle_ms(&self) -> i64 {
         milliseconds(self.idle)
     }
 

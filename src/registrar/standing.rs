@@ -1,7 +1,6 @@
 //! Whether a client may do what it is about to do, and proof that it is in use.
 
 use super::Registrar;
-use super::admission::bounded;
 use crate::event::Action;
 use crate::ledger::{Actor, Client, Fingerprints, Insertion, LedgerError, Origin, State, Status};
 
@@ -22,10 +21,8 @@ impl Registrar {
         if self.is_still_in_use(&client).await? {
             let more = self.config.lifetimes.idle_ms() / 2;
             let extend = |client: &Client| {
-                (client.state(now) == State::Expired && client.status.is_live()).then(|| Client {
-                    expires_at: bounded(now.saturating_add(more), client.not_after),
-                    ..client.clone()
-                })
+                (client.state(now) == State::Expired && client.status.is_live())
+                    .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(more))), ..client.clone() })
             };
             let extended = self.update(client.clone(), extend).await?;
             return Ok(extended.unwrap_or(self.ledger().get(client.key).await?.unwrap_or(client)));
@@ -79,7 +76,7 @@ impl Registrar {
             (client.status == Status::Active && self.is_news(client)).then(|| Client {
                 proven_at: Some(now),
                 expires_at: match client.origin {
-                    Origin::Registered => bounded(now.saturating_add(lifetime), client.not_after),
+                    Origin::Registered => Some(client.at_most(now.saturating_add(lifetime))),
                     Origin::Elsewhere => client.expires_at,
                 },
                 ..client.clone()

@@ -2,4 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod databases;
+mod gate;
+mod layer;
 mod ledger;
+mod upkeep;
+mod world;

@@ -1,0 +1,246 @@
+//! The gate in front of every endpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_dcr::GateLayer;
+use tower_dcr::event::Action;
+use tower_dcr::ledger::{Actor, Fingerprint, Ledger, MemoryLedger, Origin, Status};
+use tower_dcr::registrar::{Registrar, Revocation};
+
+use crate::world::{DAY, World, metadata, serde_urlencoded, token};
+
+fn operator() -> Actor {
+    Actor::Operator("alice".into())
+}
+
+fn post(path: &str, form: &[(&str, &str)]) -> Request<Body> {
+    let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    request.body(Body::from(serde_urlencoded(form))).unwrap()
+}
+
+#[tokio::test]
+async fn each_endpoint_refuses_in_its_own_way() {
+    let world = World::new(MemoryLedger::default());
+    let id = world.client("App").await;
+    world.registrar.revoke(Revocation::client(&id, operator(), "x")).await.unwrap();
+    for path in ["/token", "/par", "/introspect", "/device"] {
+        let answer = world.send(post(path, &[("client_id", &id)])).await;
+        assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"), "{path}");
+        assert_eq!(answer.headers["cache-control"], "no-store", "{path}");
+        assert!(!answer.headers.contains_key("www-authenticate"), "{path}: nobody used Authorization");
+        let mut basic = post(path, &[]);
+        let credentials = format!("Basic {}", BASE64_STANDARD.encode(format!("{id}:")));
+        basic.headers_mut().insert(header::AUTHORIZATION, credentials.parse().unwrap());
+        let answer = world.send(basic).await;
+        assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"), "{path}");
+        assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Basic"), "{path}");
+    }
+    assert_eq!(world.send(post("/revoke", &[("client_id", &id), ("token", "t")])).await.status, 200);
+    let page = world.authorize(&id, "http://127.0.0.1:3118/callback").await;
+    assert_eq!(page.status, 400);
+    assert!(!page.headers.contains_key("location"));
+    assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+    assert!(page.headers.contains_key("content-security-policy"));
+    let json = Request::get(format!("/authorize?client_id={id}")).header(header::ACCEPT, "application/json");
+    let answer = world.send(json.body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_client"));
+    assert!(!world.events.of(Action::Refused).is_empty());
+}
+
+#[tokio::test]
+async fn nothing_of_the_request_is_repeated() {
+    let world = World::new(MemoryLedger::default());
+    let id = world.client("App").await;
+    let page = world.authorize(&id, "https://evil.example.com/<script>alert(1)</script>").await;
+    assert_eq!(page.status, 400);
+    assert!(!page.text.contains("evil") && !page.text.contains("script"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn redirect_uris_are_checked_again() {
+    let world = World::new(MemoryLedger::default());
+    let one = world.client("App").await;
+    let two =
+        json!({ "client_name": "Two", "redirect_uris": ["http://127.0.0.1:1/a", "https://app.example.com/cb?x=1"] });
+    let two = world.register(&two).await.client_id();
+    let rows = [
+        (&one, Some("http://127.0.0.1:3118/callback"), 200),
+        (&one, Some("http://127.0.0.1:50000/callback"), 200),
+        (&one, Some("http://127.0.0.1/callback"), 200),
+        (&one, Some("http://localhost:3118/callback"), 400),
+        (&one, Some("http://127.0.0.1:3118/callback/"), 400),
+        (&one, Some("http://127.0.0.1:99999/callback"), 400),
+        (&one, Some("https://127.0.0.1:3118/callback"), 400),
+        (&one, Some("javascript:alert(1)"), 400),
+        (&one, None, 200),
+        (&two, Some("https://app.example.com/cb?x=1"), 200),
+        (&two, Some("https://app.example.com/cb?x=2"), 400),
+        (&two, Some("https://app.example.com/cb"), 400),
+        (&two, None, 400),
+    ];
+    for (id, redirect_uri, status) in rows {
+        let mut query = vec![("client_id", id.as_str()), ("response_type", "code")];
+        query.extend(redirect_uri.map(|uri| ("redirect_uri", uri)));
+        let authorize = Request::get(format!("/authorize?{}", serde_urlencoded(&query))).body(Body::empty()).unwrap();
+        assert_eq!(world.send(authorize).await.status, status, "{redirect_uri:?}");
+        assert_eq!(world.send(post("/par", &query)).await.status, status, "{redirect_uri:?}, pushed");
+    }
+    let pushed = format!("/authorize?client_id={two}&request_uri=urn:example:1");
+    assert_eq!(world.send(Request::get(pushed).body(Body::empty()).unwrap()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_prolongs_and_a_failure_does_not() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let (used, unused) = (world.client("Used").await, world.client("Unused").await);
+    world.clock.advance(6 * DAY);
+    assert_eq!(world.token(&used).await.status, 200);
+    // The server does not know it any more: no token, no proof.
+    world.server.clients.lock().unwrap().remove(&unused);
+    assert_eq!(world.token(&unused).await.status, 401);
+    assert_eq!(ledger.find(&unused).await.unwrap().unwrap().proven_at, None);
+    for _ in 0..20 {
+        world.clock.advance(40 * DAY);
+        assert_eq!(world.token(&used).await.status, 200);
+    }
+    assert_eq!(world.token(&unused).await.status, 401);
+    assert_eq!(ledger.find(&unused).await.unwrap().unwrap().status, Status::Expired);
+    // Idle for less than the limit, whenever it was last written down.
+    world.clock.advance(90 * DAY - Duration::from_secs(1));
+    assert_eq!(world.token(&used).await.status, 200);
+    world.clock.advance(136 * DAY);
+    assert_eq!(world.token(&used).await.status, 401);
+    assert_eq!(world.server.deprovisioned.lock().unwrap().len(), 0, "told by the maintenance");
+    world.registrar.maintain_once().await.unwrap();
+    assert_eq!(world.server.deprovisioned.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_client_with_a_live_refresh_token_never_goes() {
+    let world = World::new(MemoryLedger::default());
+    let id = world.client("App").await;
+    assert_eq!(world.token(&id).await.status, 200);
+    world.server.in_use.lock().unwrap().insert(id.clone());
+    for _ in 0..10 {
+        world.clock.advance(200 * DAY);
+        let maintained = world.registrar.maintain_once().await.unwrap();
+        assert_eq!((maintained.expired, maintained.kept), (0, 1));
+    }
+    assert_eq!(world.token(&id).await.status, 200);
+    world.server.in_use.lock().unwrap().clear();
+    world.clock.advance(200 * DAY);
+    assert_eq!(world.registrar.maintain_once().await.unwrap().expired, 1);
+}
+
+#[tokio::test]
+async fn unknown_clients_pass_and_are_noted_once_they_got_a_token() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    world.server.clients.lock().unwrap().insert("old".into(), json!({}));
+    assert_eq!(world.authorize("old", "https://anywhere.example.com/").await.status, 200);
+    assert_eq!(ledger.find("old").await.unwrap(), None, "anybody can send anything here");
+    assert_eq!(world.token("nobody").await.status, 401);
+    assert_eq!(ledger.find("nobody").await.unwrap(), None);
+    assert_eq!(world.token("old").await.status, 200);
+    let old = ledger.find("old").await.unwrap().unwrap();
+    assert_eq!((old.origin, old.status, old.expires_at), (Origin::Elsewhere, Status::Active, None));
+    assert_eq!(world.authorize("old", "https://anywhere.example.com/").await.status, 200);
+    world.clock.advance(1000 * DAY);
+    assert_eq!(world.token("old").await.status, 200, "what we did not register does not expire");
+    world.registrar.revoke(Revocation::client("old", operator(), "x")).await.unwrap();
+    assert_eq!(world.token("old").await.status, 401);
+}
+
+/// Counts how often it is asked.
+async fn gated(
+    layer: GateLayer,
+) -> (
+    impl Service<Request<Body>, Response = http::Response<impl Sized>, Error = std::convert::Infallible> + Clone,
+    Arc<AtomicU32>,
+) {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&asked);
+    let service = ServiceBuilder::new().layer(layer).service(service_fn(move |_: Request<_>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok(axum::response::Response::new(Body::empty())) }
+    }));
+    (service, asked)
+}
+
+#[tokio::test]
+async fn unknown_clients_can_be_refused() {
+    let (token_route, asked) =
+        gated(GateLayer::token(Registrar::new(MemoryLedger::default())).refusing_unknown()).await;
+    let unknown = token_route.clone().oneshot(token("nobody")).await.unwrap();
+    assert_eq!(unknown.status(), 401);
+    let unidentified = token_route.oneshot(post("/token", &[("grant_type", "x")])).await.unwrap();
+    assert_eq!(unidentified.status(), 401);
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_revocation_elsewhere_is_seen_in_time() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let id = world.client("App").await;
+    let age = Duration::from_millis(300);
+    let (gate, asked) = gated(GateLayer::token(world.registrar.clone()).with_cache(age, 100)).await;
+    assert_eq!(gate.clone().oneshot(token(&id)).await.unwrap().status(), 200);
+    // Another node, with its own registrar: this one is not told.
+    let elsewhere = Registrar::new(ledger);
+    elsewhere.revoke(Revocation::client(&id, operator(), "x")).await.unwrap();
+    let since = tokio::time::Instant::now();
+    while gate.clone().oneshot(token(&id)).await.unwrap().status() == 200 {
+        assert!(since.elapsed() < Duration::from_secs(5), "never seen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(asked.load(Ordering::SeqCst) >= 1);
+    // Without a cache, at once.
+    let (gate, _) = gated(GateLayer::token(world.registrar.clone()).with_cache(Duration::ZERO, 100)).await;
+    assert_eq!(gate.oneshot(token(&id)).await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn a_token_that_crosses_a_revocation_is_not_handed_out() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let id = world.client("App").await;
+    let registrar = world.registrar.clone();
+    let revoked = id.clone();
+    let service = ServiceBuilder::new().layer(GateLayer::token(world.registrar.clone())).service(service_fn(
+        move |_: Request<_>| {
+            let (registrar, id) = (registrar.clone(), revoked.clone());
+            async move {
+                registrar.revoke(Revocation::client(id, operator(), "x")).await.unwrap();
+                Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::from("the token")))
+            }
+        },
+    ));
+    let answer = service.oneshot(token(&id)).await.unwrap();
+    assert_eq!(answer.status(), 401);
+    // The server was told again, of the token that it gave out after it was told.
+    assert_eq!(world.server.deprovisioned.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn blocked_and_unblocked() {
+    let world = World::new(MemoryLedger::default());
+    let id = world.client("App").await;
+    let name = Fingerprint::name("app");
+    world.registrar.revoke(Revocation::new(name.clone(), operator(), "x")).await.unwrap();
+    assert_eq!(world.register(&metadata("APP")).await.status, 400);
+    assert!(world.registrar.unblock(&name, &operator()).await.unwrap());
+    let again = world.client("App").await;
+    assert_ne!(again, id);
+    assert_eq!(world.token(&id).await.status, 401, "what was ended stays ended");
+    assert_eq!(world.token(&again).await.status, 200);
+}

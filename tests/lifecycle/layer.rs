@@ -1,0 +1,432 @@
+//! The ledger on the registration route.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use serde_json::{Value, json};
+use tower_dcr::event::Action;
+use tower_dcr::ledger::{
+    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError,
+    MemoryLedger, Replacement, State, Status, Work,
+};
+use tower_dcr::registrar::{Lifetimes, Registrar, Revocation};
+use tower_dcr::{GuardLayer, LifecycleLayer};
+
+use crate::world::{DAY, HOUR, Owner, START, World, metadata, register};
+
+async fn records(ledger: &impl Ledger) -> Vec<Client> {
+    ledger.page(&Filter::default(), None, 1000).await.unwrap()
+}
+
+fn now() -> i64 {
+    i64::try_from(START.as_millis()).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_forwarded_and_answered_is_recorded() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let body = json!({ "client_name": "App (laptop)", "redirect_uris": ["http://127.0.0.1:1/cb"], "unknown": 1 });
+    let answer = world.register(&body).await;
+    assert_eq!(answer.status, 201);
+    let [client] = &records(&ledger).await[..] else { panic!("one record") };
+    assert_eq!(client.client_id, Some(answer.client_id()));
+    assert_eq!(client.status, Status::Active);
+    assert!(!client.registration.contains("unknown"), "what was forwarded, not what came: {}", client.registration);
+    assert!(client.registration.contains(r#""token_endpoint_auth_method":"none""#));
+    assert_eq!(client.created_at, now());
+    assert_eq!(client.expires_at, Some(now() + 7 * 24 * 3600 * 1000));
+    assert_eq!(client.fingerprints.name, "app");
+}
+
+#[tokio::test]
+async fn a_repeat_gets_the_earlier_answer() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let first = world.register(&metadata("App")).await;
+    // In another order, with a member that is stripped: the same once it is checked.
+    let again: Value = json!({ "redirect_uris": ["http://127.0.0.1:3118/callback"], "x": 1, "client_name": "App" });
+    let second = world.register(&again).await;
+    assert_eq!((second.status, &second.text), (201, &first.text));
+    assert_eq!(second.headers["cache-control"], "no-store");
+    assert_eq!(world.calls(), 1);
+    assert_ne!(world.client("Other").await, first.client_id());
+    assert_eq!(records(&ledger).await.len(), 2);
+}
+
+#[tokio::test]
+async fn repeats_can_be_switched_off() {
+    let world = World::with(MemoryLedger::default(), Registrar::without_repeats);
+    assert_ne!(world.client("App").await, world.client("App").await);
+}
+
+#[tokio::test]
+async fn loopback_ports_count_unless_told_otherwise() {
+    let with_port =
+        |port: u16| json!({ "client_name": "App", "redirect_uris": [format!("http://127.0.0.1:{port}/cb")] });
+    let exact = World::new(MemoryLedger::default());
+    assert_ne!(exact.register(&with_port(1)).await.client_id(), exact.register(&with_port(2)).await.client_id());
+    let free = World::with(MemoryLedger::default(), Registrar::with_any_loopback_port);
+    let first = free.register(&with_port(1)).await.client_id();
+    assert_eq!(free.register(&with_port(2)).await.client_id(), first);
+    // The gate compares with what was registered first, and lets any port pass.
+    assert_eq!(free.authorize(&first, "http://127.0.0.1:777/cb").await.status, 200);
+}
+
+#[tokio::test]
+async fn secrets_are_never_repeated_nor_kept() {
+    for extra in [
+        json!({ "client_secret": "hush-hush", "client_secret_expires_at": 0, "token_endpoint_auth_method": "client_secret_basic" }),
+        json!({ "registration_access_token": "hush-hush", "registration_client_uri": "https://as.example.com/register/x" }),
+    ] {
+        let ledger = MemoryLedger::default();
+        let world = World::new(ledger.clone());
+        for number in 0..3 {
+            let mut answer =
+                json!({ "client_id": format!("id-{number}"), "redirect_uris": ["http://127.0.0.1:3118/callback"] });
+            answer.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            *world.server.answer.lock().unwrap() = Some((201, answer));
+            let answer = world.register(&metadata("App")).await;
+            assert_eq!((answer.status, answer.client_id()), (201, format!("id-{number}")));
+        }
+        assert_eq!(world.calls(), 3);
+        let everything = format!("{:?}", records(&ledger).await);
+        assert!(!everything.contains("hush"), "{everything}");
+    }
+}
+
+#[tokio::test]
+async fn an_expiring_secret_ends_its_client() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let expires = (START + 2 * DAY).as_secs();
+    let answer = json!({ "client_id": "c", "client_secret": "s", "client_secret_expires_at": expires,
+        "token_endpoint_auth_method": "client_secret_basic" });
+    *world.server.answer.lock().unwrap() = Some((201, answer));
+    world.register(&metadata("App")).await;
+    world.server.clients.lock().unwrap().insert("c".into(), Value::Null);
+    world.clock.advance(DAY);
+    assert_eq!(world.token("c").await.status, 200);
+    let client = ledger.find("c").await.unwrap().unwrap();
+    assert_eq!(client.expires_at, Some(i64::try_from(expires).unwrap() * 1000), "used, and no later than its secret");
+    world.server.in_use.lock().unwrap().insert("c".into());
+    world.clock.advance(DAY);
+    assert_eq!(world.token("c").await.status, 401);
+}
+
+#[tokio::test]
+async fn handlers_of_every_kind_are_recorded() {
+    let rows = [
+        ("200 with an echo", 200, json!({ "client_id": "c", "client_name": "App" })),
+        ("201 with nothing else", 201, json!({ "client_id": "c" })),
+    ];
+    for (reason, status, answer) in rows {
+        let ledger = MemoryLedger::default();
+        let world = World::new(ledger.clone());
+        *world.server.answer.lock().unwrap() = Some((status, answer));
+        assert_eq!(world.register(&metadata("App")).await.status, 201, "{reason}");
+        assert_eq!(ledger.find("c").await.unwrap().unwrap().status, Status::Active, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_leaves_a_record_that_says_so() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    *world.server.answer.lock().unwrap() = Some((500, json!({ "error": "server_error" })));
+    assert_eq!(world.register(&metadata("App")).await.status, 500);
+    *world.server.answer.lock().unwrap() = Some((201, json!({ "client_name": "no id" })));
+    world.register(&metadata("App")).await;
+    let reasons: Vec<_> = records(&ledger).await.into_iter().map(|client| (client.status, client.reason)).collect();
+    assert_eq!(reasons.len(), 2);
+    assert!(reasons.iter().all(|(status, _)| *status == Status::Failed), "{reasons:?}");
+    assert_eq!(reasons[1].1.as_deref(), Some("the server answered 500"));
+    assert_eq!(reasons[0].1.as_deref(), Some("the server's answer has no client_id"));
+    *world.server.answer.lock().unwrap() = None;
+    world.client("App").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_leaves_a_record_that_says_so() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    world.server.delay_ms.store(60_000, Ordering::SeqCst);
+    let body = metadata("App");
+    let hung_up = tokio::time::timeout(Duration::from_secs(1), world.register(&body)).await;
+    assert!(hung_up.is_err());
+    assert_eq!(records(&ledger).await[0].status, Status::Registering);
+    // The next one does not wait for an answer that will not come.
+    world.server.delay_ms.store(0, Ordering::SeqCst);
+    assert_eq!(world.register(&metadata("App")).await.status, 201);
+    let statuses: Vec<_> = records(&ledger).await.into_iter().map(|client| client.status).collect();
+    assert_eq!(statuses, [Status::Active, Status::Failed]);
+    assert_eq!(world.events.of(Action::Abandoned).len(), 1);
+}
+
+#[tokio::test]
+async fn many_at_once_get_one_client() {
+    let ledger = MemoryLedger::default();
+    let world = Arc::new(World::new(ledger.clone()));
+    world.server.delay_ms.store(50, Ordering::SeqCst);
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.client("App").await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), "client-0");
+    }
+    assert_eq!((world.calls(), records(&ledger).await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_recognises_repeats_itself_is_no_trouble() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger.clone(), Registrar::without_repeats);
+    *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "always-this" })));
+    for _ in 0..3 {
+        assert_eq!(world.client("App").await, "always-this");
+    }
+    assert_eq!(records(&ledger).await.len(), 1);
+    let alice = Actor::Operator("alice".into());
+    let revocation = Revocation::client("always-this", alice, "x").allowing_registration();
+    world.registrar.revoke(revocation).await.unwrap();
+    assert_eq!(world.register(&metadata("Other")).await.status, 400, "what was revoked is not handed out again");
+    assert_eq!(ledger.find("always-this").await.unwrap().unwrap().status, Status::Revoked);
+}
+
+#[tokio::test]
+async fn approval_keeps_one_client_id() {
+    let ledger = MemoryLedger::default();
+    let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
+    let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval));
+    let id = world.client("App").await;
+    assert_eq!(world.token(&id).await.status, 401);
+    assert_eq!(world.client("App").await, id, "however often it asks");
+    let page = world.authorize(&id, "http://127.0.0.1:3118/callback").await;
+    assert!(page.status == 400 && page.text.contains("waiting for the approval"), "{page:?}");
+    let review = tower_dcr::review::Review::new(world.registrar.clone());
+    review.approve(&id, "alice", "known to us").await.unwrap();
+    assert_eq!(world.client("App").await, id);
+    assert_eq!(world.token(&id).await.status, 200);
+    let other = world.client("Other").await;
+    world.clock.advance(2 * DAY);
+    assert_eq!(world.token(&other).await.status, 401);
+    assert_eq!(ledger.find(&other).await.unwrap().unwrap().reason.as_deref(), Some("not approved in time"));
+    assert_ne!(world.client("Other").await, other, "it starts anew");
+}
+
+#[tokio::test]
+async fn revoked_is_revoked() {
+    type Target = fn(&Client) -> Fingerprint;
+    let targets: [(&str, Target); 7] = [
+        ("client", |client| Fingerprint::ClientId(client.client_id.clone().unwrap())),
+        ("digest", |client| Fingerprint::Digest(client.fingerprints.digest.clone())),
+        ("family", |client| Fingerprint::Family(client.fingerprints.family.clone())),
+        ("name", |_| Fingerprint::name("APP  (somewhere)")),
+        ("redirect set", |client| Fingerprint::RedirectSet(client.fingerprints.redirect_set.clone())),
+        ("software", |_| Fingerprint::SoftwareId("soft".into())),
+        ("source", |_| Fingerprint::source("127.0.0.0/24").unwrap()),
+    ];
+    for (reason, target) in targets {
+        let ledger = MemoryLedger::default();
+        let world = World::new(ledger.clone());
+        let body =
+            json!({ "client_name": "App", "redirect_uris": ["http://127.0.0.1:3118/callback"], "software_id": "soft" });
+        let from_here = || {
+            let mut request = register(&body);
+            request.extensions_mut().insert(std::net::SocketAddr::from(([127, 0, 0, 9], 1)));
+            request
+        };
+        let id = world.send(from_here()).await.client_id();
+        assert_eq!(world.token(&id).await.status, 200, "{reason}");
+        let target = target(&ledger.find(&id).await.unwrap().unwrap());
+        let revocation = Revocation::new(target, Actor::Operator("alice".into()), "imitates");
+        let revoked = world.registrar.revoke(revocation).await.unwrap();
+        assert_eq!(revoked.clients, 1, "{reason}");
+        assert_eq!(world.token(&id).await.status, 401, "{reason}: at once on this node");
+        assert_eq!(world.server.deprovisioned.lock().unwrap().as_slice(), [id.clone()], "{reason}");
+        let refused = world.send(from_here()).await;
+        assert_eq!((refused.status, refused.error().as_str()), (400, "invalid_client_metadata"), "{reason}");
+        assert_eq!(world.calls(), 1, "{reason}");
+        // Nor by a clean registration that is updated to it.
+        let clean = json!({ "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
+        let other = world.register(&clean).await.client_id();
+        let mut update = body.clone();
+        update["client_id"] = other.clone().into();
+        let put = Request::put(format!("/register/{other}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(std::net::SocketAddr::from(([127, 0, 0, 9], 1)))
+            .body(Body::from(update.to_string()))
+            .unwrap();
+        assert_eq!(world.send(put).await.status, 400, "{reason}");
+        let events = world.events.of(Action::Revoked);
+        assert_eq!((events.len(), events[0].actor.as_deref()), (1, Some("operator:alice")), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_manages_itself_until_it_is_no_more() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let id = world.client("App").await;
+    let manage = |method: &str, body: &str| {
+        let request = Request::builder().method(method).uri(format!("/register/{id}"));
+        request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_owned())).unwrap()
+    };
+    assert_eq!(world.send(manage("GET", "")).await.status, 200);
+    let update = json!({ "client_id": id, "client_name": "Renamed", "redirect_uris": ["http://127.0.0.1:3118/other"] });
+    assert_eq!(world.send(manage("PUT", &update.to_string())).await.status, 200);
+    let client = ledger.find(&id).await.unwrap().unwrap();
+    assert_eq!((client.fingerprints.name.as_str(), client.repeat_key.as_deref()), ("renamed", None));
+    assert_eq!(world.authorize(&id, "http://127.0.0.1:3118/callback").await.status, 400, "not registered any more");
+    assert_eq!(world.authorize(&id, "http://127.0.0.1:3118/other").await.status, 200);
+
+    assert_eq!(world.send(manage("DELETE", "")).await.status, 204);
+    let client = ledger.find(&id).await.unwrap().unwrap();
+    assert_eq!((client.status, client.ended_by), (Status::Revoked, Some(Actor::Client)));
+    for (method, body) in [("GET", String::new()), ("PUT", update.to_string()), ("DELETE", String::new())] {
+        let answer = world.send(manage(method, &body)).await;
+        assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_token"), "{method}");
+        assert!(answer.headers.contains_key("www-authenticate"), "{method}");
+    }
+    assert_eq!(world.token(&id).await.status, 401);
+    assert_ne!(world.client("App").await, id, "it may come back as somebody new");
+}
+
+#[tokio::test]
+async fn the_owner_of_a_token_ends_what_it_admitted() {
+    let world = World::new(MemoryLedger::default());
+    let mut request = register(&metadata("App"));
+    request.extensions_mut().insert(Owner("team-a".into()));
+    let id = world.send(request).await.client_id();
+    let other = world.client("Other").await;
+    let by = |owner: &str, id: &str| {
+        world.registrar.revoke(Revocation::client(id, Actor::TokenOwner(owner.into()), "not ours any more"))
+    };
+    assert!(by("team-b", &id).await.is_err());
+    assert!(by("team-a", &other).await.is_err());
+    assert_eq!(by("team-a", &id).await.unwrap().clients, 1);
+    assert_eq!(world.events.of(Action::Revoked)[0].actor.as_deref(), Some("token-owner:team-a"));
+    let all = Revocation::new(Fingerprint::name("Other"), Actor::TokenOwner("team-a".into()), "x");
+    assert!(world.registrar.revoke(all).await.is_err(), "one at a time");
+}
+
+#[tokio::test]
+async fn without_a_guard_nothing_is_registered() {
+    use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    let registrar = Registrar::new(MemoryLedger::default());
+    let mut bare = ServiceBuilder::new().layer(LifecycleLayer::new(registrar.clone())).service(service_fn(
+        async |_: Request<Body>| -> Result<axum::response::Response, std::convert::Infallible> { panic!("reached") },
+    ));
+    let answer = bare.ready().await.unwrap().call(register(&metadata("App"))).await.unwrap();
+    assert_eq!(answer.status(), 500);
+    // Behind one that only observes, everything passes.
+    let observing = ServiceBuilder::new()
+        .layer(GuardLayer::new(tower_dcr::policy::MetadataAllowlist::mcp()).report_only())
+        .layer(LifecycleLayer::new(registrar))
+        .service(service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
+            Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::empty()))
+        }));
+    assert_eq!(observing.oneshot(register(&metadata("App"))).await.unwrap().status(), 200);
+}
+
+/// A ledger that is down.
+struct Down;
+
+fn down<T>() -> Result<T, LedgerError> {
+    Err(LedgerError::new("connection refused"))
+}
+
+impl Ledger for Down {
+    async fn insert(&self, _: &Client, _: Option<u64>) -> Result<Insertion, LedgerError> {
+        down()
+    }
+    async fn replace(&self, _: &Client) -> Result<Replacement, LedgerError> {
+        down()
+    }
+    async fn remove(&self, _: &Client) -> Result<bool, LedgerError> {
+        down()
+    }
+    async fn get(&self, _: ClientKey) -> Result<Option<Client>, LedgerError> {
+        down()
+    }
+    async fn find(&self, _: &str) -> Result<Option<Client>, LedgerError> {
+        down()
+    }
+    async fn find_repeat(&self, _: &str) -> Result<Option<Client>, LedgerError> {
+        down()
+    }
+    async fn page(&self, _: &Filter, _: Option<ClientKey>, _: u32) -> Result<Vec<Client>, LedgerError> {
+        down()
+    }
+    async fn due(&self, _: Work, _: u32) -> Result<Vec<Client>, LedgerError> {
+        down()
+    }
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
+        down()
+    }
+    async fn timeline(&self, _: i64, _: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
+        down()
+    }
+    async fn groups(&self, _: Grouping, _: u32) -> Result<Vec<Group>, LedgerError> {
+        down()
+    }
+    async fn block(&self, _: &Block) -> Result<bool, LedgerError> {
+        down()
+    }
+    async fn unblock(&self, _: &Fingerprint) -> Result<bool, LedgerError> {
+        down()
+    }
+    async fn find_block(&self, _: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
+        down()
+    }
+    async fn blocks(&self, _: Option<i64>, _: u32) -> Result<Vec<Block>, LedgerError> {
+        down()
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_down_fails_closed() {
+    let world = World::new(Down);
+    let answer = world.register(&metadata("App")).await;
+    assert_eq!((answer.status, answer.error().as_str()), (503, "temporarily_unavailable"));
+    assert_eq!(answer.headers["retry-after"], "5");
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(world.calls(), 0);
+    let token = world.token("c").await;
+    assert_eq!((token.status, token.error().as_str()), (503, "temporarily_unavailable"), "not invalid_client");
+    let page = world.authorize("c", "x").await;
+    assert_eq!(page.status, 503);
+    assert_eq!(page.headers["retry-after"], "5");
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_down_can_be_done_without() {
+    use tower::{ServiceBuilder, ServiceExt, service_fn};
+    let layer = LifecycleLayer::new(Registrar::new(Down)).danger_register_without_ledger();
+    let handler = service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
+        Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::from(r#"{"client_id":"c"}"#)))
+    });
+    let guard = GuardLayer::new(tower_dcr::policy::MetadataAllowlist::mcp());
+    let register_route = ServiceBuilder::new().layer(guard).layer(layer).service(handler);
+    let answer = register_route.oneshot(register(&metadata("App"))).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_returning_client_has_the_time_to_sign_in() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let id = world.client("App").await;
+    world.clock.advance(7 * DAY - HOUR);
+    assert_eq!(world.client("App").await, id);
+    world.clock.advance(2 * HOUR);
+    assert_eq!(world.token(&id).await.status, 200);
+    let client = ledger.find(&id).await.unwrap().unwrap();
+    assert_eq!(client.state(now() + 8 * 24 * 3600 * 1000), State::Active);
+}

@@ -1,0 +1,228 @@
+//! Expiry, quota, deprovisioning, purging, drift, review: what the registrar does by itself and for the operator.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use tower_dcr::event::Action;
+use tower_dcr::ledger::{Filter, Fingerprint, Grouping, Ledger, MemoryLedger, State, Status};
+use tower_dcr::policy::{MetadataAllowlist, RedirectUriGuard};
+use tower_dcr::registrar::{Lifetimes, Verdict};
+use tower_dcr::review::{Queue, Review, ReviewError};
+
+use crate::world::{DAY, HOUR, World, metadata};
+
+#[test]
+fn lifetimes_that_break_clients_are_refused() {
+    assert!(Lifetimes::new().with_never_used(HOUR - Duration::from_nanos(1)).is_err());
+    assert!(Lifetimes::new().with_never_used(HOUR).is_ok());
+    let error = Lifetimes::new().with_idle(29 * DAY).unwrap_err();
+    assert_eq!(error.to_string(), "the lifetime of a client that is idle must be at least 2592000 s");
+    assert!(Lifetimes::new().with_approval(Duration::ZERO).is_err());
+}
+
+#[tokio::test]
+async fn a_full_ledger_makes_room_and_never_for_nothing() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger.clone(), |registrar| registrar.with_max_clients(NonZeroU64::new(3).unwrap()));
+    let used = world.client("Used").await;
+    assert_eq!(world.token(&used).await.status, 200);
+    let approved = world.client("Approved").await;
+    let review = Review::new(world.registrar.clone());
+    review.approve(&approved, "alice", "ours").await.unwrap();
+    let fresh = world.client("Fresh").await;
+    // Within the grace period nothing may go.
+    let refused = world.register(&metadata("More")).await;
+    assert_eq!((refused.status, refused.error().as_str()), (503, "temporarily_unavailable"));
+    assert_eq!(refused.headers["retry-after"], "300");
+    assert_eq!(world.events.of(Action::LedgerFull).len(), 1);
+    assert_eq!(world.client("Fresh").await, fresh, "repeats need no room");
+    world.clock.advance(2 * HOUR);
+    let more = world.client("More").await;
+    assert_eq!(ledger.find(&fresh).await.unwrap().unwrap().status, Status::Expired);
+    assert_eq!(world.events.of(Action::Evicted)[0].client_id.as_ref(), Some(&fresh));
+    for id in [&used, &approved, &more] {
+        assert_eq!(world.token(id).await.status, 200);
+    }
+    world.clock.advance(2 * HOUR);
+    assert_eq!(world.register(&metadata("Yet more")).await.status, 503, "all of them proved to be in use");
+}
+
+#[tokio::test]
+async fn the_quota_holds_when_many_come_at_once() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger.clone(), |registrar| registrar.with_max_clients(NonZeroU64::new(20).unwrap()));
+    let world = Arc::new(world);
+    world.server.delay_ms.store(5, Ordering::SeqCst);
+    let tasks: Vec<_> = (0..100)
+        .map(|number| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.register(&metadata(&format!("App {number}"))).await.status })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for task in tasks {
+        statuses.push(task.await.unwrap());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 20);
+    assert!(statuses.iter().all(|status| matches!(status, 201 | 503)));
+    assert_eq!(ledger.page(&Filter::live(), None, 1000).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn maintenance_expires_settles_tells_and_purges() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let (used, unused) = (world.client("Used").await, world.client("Unused").await);
+    assert_eq!(world.token(&used).await.status, 200);
+    *world.server.answer.lock().unwrap() = Some((500, json!({})));
+    world.register(&metadata("Failing")).await;
+    *world.server.answer.lock().unwrap() = None;
+    world.server.deprovisioning_fails.store(true, Ordering::SeqCst);
+    world.clock.advance(8 * DAY);
+    let done = world.registrar.maintain_once().await.unwrap();
+    assert_eq!((done.expired, done.deprovisioned, done.deprovisioning_failed), (1, 0, 1));
+    let failed = ledger.find(&unused).await.unwrap().unwrap();
+    assert_eq!(failed.deprovisioning.error.as_deref(), Some("the server is busy"));
+    assert_eq!(world.events.of(Action::DeprovisioningFailed).len(), 1);
+    let review = Review::new(world.registrar.clone());
+    assert_eq!(review.list(Queue::FailingDeprovisioning, None, 10).await.unwrap().clients.len(), 1);
+    // Not again before its time, then at growing intervals, then it works.
+    assert_eq!(world.registrar.maintain_once().await.unwrap().deprovisioning_failed, 0);
+    world.clock.advance(Duration::from_secs(31));
+    assert_eq!(world.registrar.maintain_once().await.unwrap().deprovisioning_failed, 1);
+    world.clock.advance(Duration::from_secs(31));
+    assert_eq!(world.registrar.maintain_once().await.unwrap().deprovisioning_failed, 0);
+    world.server.deprovisioning_fails.store(false, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(31));
+    assert_eq!(world.registrar.maintain_once().await.unwrap().deprovisioned, 1);
+    assert_eq!(world.server.deprovisioned.lock().unwrap().as_slice(), [unused.clone()]);
+    world.clock.advance(31 * DAY);
+    let done = world.registrar.maintain_once().await.unwrap();
+    assert_eq!(done.purged, 2, "the expired one, of which the server was told, and the failed one");
+    assert_eq!(ledger.page(&Filter::default(), None, 10).await.unwrap().len(), 1);
+    assert_eq!(world.registrar.maintain_once().await.unwrap(), tower_dcr::registrar::Maintained::default());
+}
+
+#[tokio::test]
+async fn what_the_server_was_not_told_of_stays_known() {
+    let ledger = MemoryLedger::default();
+    let registrar = tower_dcr::registrar::Registrar::new(ledger.clone());
+    let clock = Arc::new(tower_dcr::clock::ManualClock::new(crate::world::START));
+    let world = World::around(Arc::default(), clock.clone(), ledger.clone(), |_| registrar.with_clock(clock.clone()));
+    let id = world.client("App").await;
+    clock.advance(8 * DAY);
+    assert_eq!(world.registrar.maintain_once().await.unwrap().expired, 1);
+    clock.advance(31 * DAY);
+    assert_eq!(world.registrar.maintain_once().await.unwrap().purged, 1);
+    let left = ledger.find(&id).await.unwrap().unwrap();
+    assert!(left.registration.is_empty() && left.fingerprints.client_name.is_none());
+    assert_eq!(world.token(&id).await.status, 401, "the server would still give it a token");
+}
+
+#[tokio::test]
+async fn an_abandoned_registration_is_settled_by_its_age() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    // As after a crash: the record is there, and nobody works on it.
+    let crashed = World::around(world.server.clone(), world.clock.clone(), ledger.clone(), |registrar| registrar);
+    crashed.server.delay_ms.store(10_000, Ordering::SeqCst);
+    let hung_up = tokio::time::timeout(Duration::from_millis(50), crashed.register(&metadata("App"))).await;
+    assert!(hung_up.is_err());
+    crashed.server.delay_ms.store(0, Ordering::SeqCst);
+    drop(crashed);
+    assert_eq!(world.registrar.maintain_once().await.unwrap().abandoned, 0, "it may still be answered");
+    world.clock.advance(Duration::from_secs(61));
+    assert_eq!(world.registrar.maintain_once().await.unwrap().abandoned, 1);
+    world.client("App").await;
+}
+
+#[tokio::test]
+async fn drift_says_what_todays_rules_would_do() {
+    let world = World::new(MemoryLedger::default());
+    for index in 0..450 {
+        world.client(&format!("App {index}")).await;
+    }
+    let named = json!({ "client_name": "Local", "redirect_uris": ["http://localhost:1/cb"] });
+    let named = world.register(&named).await.client_id();
+    let same = (MetadataAllowlist::mcp(), RedirectUriGuard::mcp());
+    let drift = world.registrar.drift(&same, |_| {}).await.unwrap();
+    assert_eq!((drift.checked, drift.passing), (451, 451), "rules leave alone what they made");
+    let today = (MetadataAllowlist::mcp(), RedirectUriGuard::strict());
+    let mut refused = Vec::new();
+    let mut progress = Vec::new();
+    let drift = world
+        .registrar
+        .drift(&today, |checked| {
+            progress.push((checked.so_far.checked, checked.total));
+            if let Verdict::Refused { rule, .. } = &checked.verdict {
+                refused.push((checked.client.client_id.clone().unwrap(), *rule));
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!((drift.refused, drift.passing), (1, 450));
+    assert_eq!(refused, [(named, "redirect-uris")]);
+    assert_eq!((progress.len(), progress[0], progress[450]), (451, (1, 451), (451, 451)));
+}
+
+#[tokio::test]
+async fn the_review_shows_what_deserves_a_look() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let review = Review::new(world.registrar.clone());
+    let used = world.client("Used").await;
+    world.token(&used).await;
+    let unused = world.client("Unused").await;
+    world.register(&json!({ "client_name": "Used (2)", "redirect_uris": ["https://evil.example.com/cb"] })).await;
+    let count = async |queue| review.list(queue, None, 100).await.unwrap().clients.len();
+    assert_eq!(count(Queue::All).await, 3);
+    assert_eq!(count(Queue::NeverReviewed).await, 3);
+    assert_eq!(count(Queue::NeverUsed).await, 0, "give it a day");
+    assert_eq!(count(Queue::ExpiringSoon).await, 0);
+    world.clock.advance(2 * DAY);
+    assert_eq!(count(Queue::NeverUsed).await, 2);
+    assert_eq!(count(Queue::ExpiringSoon).await, 2);
+    let names = review.groups(Grouping::NamesAcrossHosts, 10).await.unwrap();
+    assert_eq!((names.len(), names[0].key.as_str()), (1, "used"));
+    review.approve(&used, "alice", "known").await.unwrap();
+    assert_eq!(count(Queue::NeverReviewed).await, 2);
+    let extended = review.extend(&unused, 30 * DAY, "alice", "they are on holiday").await.unwrap();
+    assert_eq!(extended.reviewed_by.as_deref(), Some("alice"));
+    world.clock.advance(29 * DAY);
+    assert_eq!(world.token(&unused).await.status, 200);
+    world.clock.advance(100 * DAY);
+    assert_eq!(ledger.find(&used).await.unwrap().unwrap().state(review.now()), State::Stale);
+    assert!(count(Queue::Stale).await >= 2);
+    review.revoke(Fingerprint::ClientId(used.clone()), "bob", "left us").await.unwrap();
+    assert_eq!(count(Queue::Revoked).await, 1);
+    assert!(matches!(review.approve(&used, "alice", "").await, Err(ReviewError::Ended)));
+    assert!(matches!(review.approve("nobody", "alice", "").await, Err(ReviewError::UnknownClient)));
+    assert!(review.revoke(Fingerprint::ClientId("nobody".into()), "alice", "").await.is_err());
+    let summary = review.summary(365).await.unwrap();
+    assert_eq!(summary.registered_by_day.iter().map(|(_, clients)| clients).sum::<u64>(), 3);
+    let events = world.events.of(Action::Extended);
+    assert_eq!(events[0].reason.as_deref(), Some("they are on holiday"));
+    assert_eq!(world.events.of(Action::Approved).len(), 1);
+}
+
+#[tokio::test]
+async fn pages_have_cursors() {
+    let world = World::new(MemoryLedger::default());
+    for index in 0..5 {
+        world.client(&format!("App {index}")).await;
+    }
+    let review = Review::new(world.registrar.clone());
+    let (mut cursor, mut sizes) = (None, Vec::new());
+    loop {
+        let page = review.list(Queue::All, cursor, 2).await.unwrap();
+        sizes.push(page.clients.len());
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [2, 2, 1]);
+}
