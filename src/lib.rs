@@ -84,6 +84,8 @@ pub mod registrar;
 pub mod registration;
 pub mod rejection;
 pub mod review;
+#[cfg(feature = "review")]
+pub mod review_service;
 mod text;
 
 pub use answer::{AnswerLayer, SecretInAnswer};

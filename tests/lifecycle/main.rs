@@ -5,5 +5,6 @@ mod databases;
 mod gate;
 mod layer;
 mod ledger;
+mod page;
 mod upkeep;
 mod world;

@@ -1,0 +1,261 @@
+//! The review page and its JSON API, by HTTP and in a real browser.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, header};
+use axum::response::Html;
+use axum::routing::get;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use tower_dcr::ledger::{Ledger, MemoryLedger, Status};
+use tower_dcr::review::Review;
+use tower_dcr::review_service::{Access, ReviewService};
+
+use crate::databases::TempDir;
+use crate::world::{Answer, World, metadata};
+
+const PASSWORD: &str = "correct horse";
+
+/// The page behind HTTP Basic, beside the world's routes.
+fn app(world: &World) -> Router {
+    let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("alice:{PASSWORD}")));
+    let service = ReviewService::new(Review::new(world.registrar.clone()), "/admin/clients", move |request: &_| {
+        let request: &http::request::Parts = request;
+        match request.headers.get(header::AUTHORIZATION) {
+            None => Access::Challenge("Basic realm=\"clients\""),
+            Some(given) if *given == *expected => Access::Operator("alice".into()),
+            Some(_) => Access::Deny,
+        }
+    });
+    world.app.clone().nest_service("/admin/clients", service)
+}
+
+fn signed_in(method: &str, path: &str) -> http::request::Builder {
+    let credentials = format!("Basic {}", BASE64_STANDARD.encode(format!("alice:{PASSWORD}")));
+    Request::builder().method(method).uri(format!("/admin/clients{path}")).header(header::AUTHORIZATION, credentials)
+}
+
+async fn send(app: &Router, request: Request<Body>) -> Answer {
+    Answer::of(app.clone().oneshot(request).await.unwrap()).await
+}
+
+async fn read(app: &Router, path: &str) -> Answer {
+    send(app, signed_in("GET", path).body(Body::empty()).unwrap()).await
+}
+
+async fn act(app: &Router, act: &Value) -> Answer {
+    let request = signed_in("POST", "/api/act").header(header::CONTENT_TYPE, "application/json");
+    send(app, request.body(Body::from(act.to_string())).unwrap()).await
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_the_check() {
+    let world = World::new(MemoryLedger::default());
+    let app = app(&world);
+    for path in ["", "/", "/style.css", "/api/summary", "/api/clients"] {
+        let request = Request::get(format!("/admin/clients{path}")).body(Body::empty()).unwrap();
+        let answer = send(&app, request).await;
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.headers.contains_key("www-authenticate"), "{path}");
+        let wrong = Request::get(format!("/admin/clients{path}")).header(header::AUTHORIZATION, "Basic eDp5");
+        assert_eq!(send(&app, wrong.body(Body::empty()).unwrap()).await.status, 403, "{path}");
+        let answer = read(&app, path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("script-src"), "{path}");
+        assert_eq!(answer.headers["cache-control"], "no-store", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_api_reads_and_acts() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let app = app(&world);
+    let ids = [world.client("One").await, world.client("Two").await, world.client("Two (b)").await];
+    let page = read(&app, "/api/clients?limit=2").await.json();
+    assert_eq!(page["clients"].as_array().unwrap().len(), 2);
+    let next = page["next"].as_i64().unwrap();
+    let page = read(&app, &format!("/api/clients?limit=2&cursor={next}")).await.json();
+    assert_eq!(page["clients"][0]["client_id"], ids[0]);
+    assert_eq!(page["next"], Value::Null);
+    let one = read(&app, &format!("/api/clients/{}", ids[0])).await.json();
+    assert_eq!(one["registration"]["client_name"], "One");
+    assert_eq!(read(&app, "/api/groups?by=families").await.json()[0]["clients"], 2);
+    assert_eq!(read(&app, "/api/summary").await.json()["statuses"], json!([["active", 3]]));
+
+    let done = act(&app, &json!({ "act": "extend", "client_id": ids[0], "days": 30, "reason": "asked" })).await;
+    assert_eq!((done.status, done.json()["done"].as_str()), (200, Some("Extended by 30 days.")));
+    let done = act(&app, &json!({ "act": "revoke_family", "client_id": ids[1], "reason": "spam" })).await;
+    assert_eq!(done.json()["done"], "Revoked: 2.");
+    assert_eq!(ledger.find(&ids[2]).await.unwrap().unwrap().status, Status::Revoked);
+    let blocks = read(&app, "/api/blocks").await.json();
+    assert_eq!((blocks[0]["kind"].as_str(), blocks[0]["actor"].as_str()), (Some("family"), Some("operator:alice")));
+    let unblock = json!({ "act": "unblock", "kind": "family", "value": blocks[0]["value"] });
+    assert_eq!(act(&app, &unblock).await.json()["done"], "Unblocked.");
+
+    let rows = [
+        (404, json!({ "act": "approve", "client_id": "nobody" })),
+        (409, json!({ "act": "approve", "client_id": ids[1] })),
+        (400, json!({ "act": "approve" })),
+        (400, json!({ "act": "dance" })),
+        (400, json!({ "act": "extend", "client_id": ids[0], "days": -1 })),
+        (400, json!({ "act": "revoke_all", "kind": "nonsense", "value": "x" })),
+        (400, json!([])),
+    ];
+    for (status, request) in rows {
+        let answer = act(&app, &request).await;
+        assert_eq!(answer.status, status, "{request}");
+        assert!(!answer.error().is_empty(), "{request}");
+    }
+    for path in
+        ["/api/clients?queue=x", "/api/clients?cursor=x", "/api/clients?limit=x", "/api/groups?by=x", "?queue=x"]
+    {
+        assert_eq!(read(&app, path).await.status, 400, "{path}");
+    }
+    assert_eq!(read(&app, "/api/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn requests_across_origins_are_refused() {
+    let world = World::new(MemoryLedger::default());
+    let app = app(&world);
+    let id = world.client("App").await;
+    for (name, value) in
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://evil.example")]
+    {
+        let request = signed_in("POST", "/act")
+            .header("host", "as.example.com")
+            .header(name, value)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let form = format!("act=revoke&client_id={id}&reason=x");
+        assert_eq!(send(&app, request.body(Body::from(form)).unwrap()).await.status, 403, "{name}: {value}");
+    }
+    assert_eq!(world.token(&id).await.status, 200);
+}
+
+/// Debian's Chromium, driven by its driver.
+struct Browser {
+    driver: Child,
+    client: Client,
+    _profile: TempDir,
+}
+
+impl Browser {
+    async fn open() -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let port = |line: String| line.split("on port ").nth(1)?.trim_end_matches('.').parse::<u16>().ok();
+        let port = lines.find_map(|line| port(line).filter(|port| *port != 0)).unwrap();
+        // A driver whose output nobody takes stops.
+        std::thread::spawn(move || lines.for_each(drop));
+        let profile = TempDir::new("chromium");
+        let arguments = [
+            "--headless".to_owned(),
+            "--no-sandbox".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--disable-component-update".to_owned(),
+            "--disable-sync".to_owned(),
+            "--no-first-run".to_owned(),
+            "--window-size=1400,1400".to_owned(),
+            format!("--user-data-dir={}", profile.path().display()),
+        ];
+        let capabilities = json!({ "goog:chromeOptions": { "args": arguments } });
+        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .unwrap();
+        Self { driver, client, _profile: profile }
+    }
+
+    async fn text(&self, css: &str) -> String {
+        self.client.find(Locator::Css(css)).await.unwrap().text().await.unwrap()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _gone = Command::new("kill").arg(self.driver.id().to_string()).status();
+        let _status = self.driver.wait();
+    }
+}
+
+async fn serve(app: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_uses_the_page_in_a_browser() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let hostile = "<img src=x onerror=document.title='owned'><b>Cla\u{200B}ude</b>";
+    let hostile =
+        world.register(&json!({ "client_name": hostile, "redirect_uris": ["https://xn--80ak6aa92e.com/cb"] })).await;
+    assert_eq!(hostile.status, 201, "{hostile:?}");
+    let id = world.client("App").await;
+    world.register(&metadata("App (b)")).await;
+    let address = serve(app(&world)).await;
+    let browser = Browser::open().await;
+    let page = format!("http://alice:{}@{address}/admin/clients", PASSWORD.replace(' ', "%20"));
+    browser.client.goto(&page).await.unwrap();
+
+    assert_eq!(browser.client.title().await.unwrap(), "Registered clients", "no script has run");
+    let rows = browser.text("#clients tbody").await;
+    assert!(rows.contains("<img src=x onerror=document.title='owned'><b>Cla⟨U+200B⟩ude</b>"), "{rows}");
+    assert!(rows.contains("xn--80ak6aa92e.com (аррӏе.com)"), "{rows}");
+    assert!(browser.client.find(Locator::Css("#clients img, #clients b")).await.is_err(), "nothing of it is markup");
+    let bars = browser.client.find_all(Locator::Css("#timeline rect")).await.unwrap();
+    assert_eq!(bars.len(), 1, "all of them today");
+    let color = browser.client.find(Locator::Css("#mix rect")).await.unwrap().css_value("fill").await.unwrap();
+    assert_eq!(color, "rgb(46, 125, 50)", "the style sheet is let in by the policy");
+    let picture = browser.client.screenshot().await.unwrap();
+    if let Some(path) = std::env::var_os("SCREENSHOT") {
+        std::fs::write(path, picture).unwrap();
+    }
+
+    // A reason is wanted; then the client is gone, and the page says so.
+    let row = format!("//tr[.//input[@value='{id}']]");
+    let reason = format!("{row}//input[@name='reason']");
+    browser.client.find(Locator::XPath(&reason)).await.unwrap().send_keys("imitates").await.unwrap();
+    let revoke = format!("{row}//button[@value='revoke']");
+    browser.client.find(Locator::XPath(&revoke)).await.unwrap().click().await.unwrap();
+    browser.client.wait().at_most(Duration::from_secs(10)).for_element(Locator::Css(".notice")).await.unwrap();
+    assert_eq!(browser.text(".notice").await, "Revoked: 1.");
+    let client = ledger.find(&id).await.unwrap().unwrap();
+    assert_eq!((client.status, client.reason.as_deref()), (Status::Revoked, Some("imitates")));
+    assert!(browser.text("#blocks").await.contains("imitates"));
+    browser.client.find(Locator::XPath("//a[text()='Revoked']")).await.unwrap().click().await.unwrap();
+    assert!(browser.text("#clients tbody").await.contains(&id));
+
+    // A page of another origin, with the operator's credentials in the browser.
+    let other = ledger.find(&hostile.client_id()).await.unwrap().unwrap().client_id.unwrap();
+    let form = format!(
+        "<form method=post action='http://{address}/admin/clients/act'><input name=act value=revoke>\
+         <input name=client_id value='{other}'><input name=reason value=x><button>Win a prize</button></form>"
+    );
+    let evil = serve(Router::new().route("/", get(move || async { Html(form) }))).await;
+    browser.client.goto(&format!("http://{evil}/")).await.unwrap();
+    browser.client.find(Locator::Css("button")).await.unwrap().click().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(ledger.find(&other).await.unwrap().unwrap().status, Status::Active);
+    browser.client.clone().close().await.unwrap();
+}
