@@ -209,7 +209,7 @@ fn app(server: Arc<Server>, registrar: Registrar) -> Router {
 #[derive(Clone)]
 pub(crate) struct Owner(pub(crate) String);
 
-async fn create(State(server): State<Arc<Server>>, body: Bytes) -> Response<Body> {
+pub(crate) async fn create(State(server): State<Arc<Server>>, body: Bytes) -> Response<Body> {
     let number = server.calls.fetch_add(1, Ordering::SeqCst);
     let delay = server.delay_ms.load(Ordering::SeqCst);
     if delay > 0 {
@@ -240,7 +240,10 @@ async fn forget(State(server): State<Arc<Server>>, Path(id): Path<String>) -> St
     StatusCode::NO_CONTENT
 }
 
-async fn give_token(State(server): State<Arc<Server>>, Form(form): Form<HashMap<String, String>>) -> Response<Body> {
+pub(crate) async fn give_token(
+    State(server): State<Arc<Server>>,
+    Form(form): Form<HashMap<String, String>>,
+) -> Response<Body> {
     let known = form.get("client_id").is_some_and(|id| server.clients.lock().unwrap().contains_key(id));
     if known {
         axum::Json(json!({ "access_token": "a", "token_type": "Bearer" })).into_response()
