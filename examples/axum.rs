@@ -1,25 +1,38 @@
-//! A small OAuth authorization server with an MCP endpoint, and the guard on its `/register`.
+//! A small OAuth authorization server with an MCP endpoint; the guard on its `/register`, a ledger of its clients, the gate
+//! in front of `/authorize` and `/token`, and the review page.
 //!
 //! ```console
 //! cargo run --example axum
-//! cargo run --example axum -- --unprotected     # the same without the guard, to see the difference
+//! cargo run --example axum -- --ledger sqlite:clients.db    # remembers its clients
+//! cargo run --example axum -- --unprotected                 # nothing of all that, to see the difference
 //! ```
 //!
 //! Everything but this file is the server that you already have: `/register` stores whatever it is sent. The guard is
-//! built in [`guard`] and put on that one route in [`router`].
+//! built in [`guard`], the ledger in [`registrar`], and both are put on their routes in [`router`].
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::header;
+use axum::http::request::Parts;
 use axum::routing::{any, get, post};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::{Parser, ValueEnum};
-use tower_dcr::Preset;
-use tower_dcr::event::{JsonLines, TracingSink};
+use subtle::ConstantTimeEq;
+use tower_dcr::event::{JsonLines, Sink, TracingSink};
+use tower_dcr::ledger::{Filter, MemoryLedger, SqliteLedger};
 use tower_dcr::policy::{AuthMethod, Grants, RedirectUriGuard};
 use tower_dcr::quota::Quota;
+use tower_dcr::registrar::Registrar;
+use tower_dcr::review::Review;
+use tower_dcr::review_service::{Access, ReviewService};
+use tower_dcr::{GateLayer, Preset};
 use tower_http::cors::{Any, CorsLayer};
 
 #[path = "axum/authorization.rs"]
@@ -41,7 +54,7 @@ struct Args {
     /// Don't ask for consent.
     #[arg(long)]
     auto_approve: bool,
-    /// Leave the guard out.
+    /// Leave the guard, the ledger and the gate out.
     #[arg(long)]
     unprotected: bool,
     /// Which rules to apply.
@@ -50,6 +63,9 @@ struct Args {
     /// Write audit events to this file, a line of JSON each.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+    /// Where to keep the ledger of clients: `sqlite:PATH`. In memory without.
+    #[arg(long, value_name = "sqlite:PATH")]
+    ledger: Option<String>,
     /// Registrations per minute and address.
     #[arg(long, value_name = "N")]
     quota: Option<NonZeroU32>,
@@ -68,14 +84,24 @@ enum Rules {
     Strict,
 }
 
+/// Where audit events go.
+fn sink(args: &Args) -> Result<Arc<dyn Sink>, Error> {
+    Ok(match &args.audit {
+        Some(file) => Arc::new(JsonLines::new(file).open()?),
+        None => Arc::new(TracingSink::new()),
+    })
+}
+
 /// The guard, as the flags want it.
-fn guard(args: &Args) -> Result<Preset, Error> {
+fn guard(args: &Args, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
     let preset = match args.preset {
         Rules::Mcp => tower_dcr::mcp(),
         Rules::Strict => tower_dcr::strict(),
         Rules::Oauth => tower_dcr::oauth(Grants::authorization_code(), AuthMethod::one_of(["none"])),
     };
     let mut preset = preset
+        .with_registrar(registrar)
+        .with_sink(sink)
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
         .with_trusted_proxies(&args.trusted_proxy)?
         .map_redirect_uris(|guard| {
@@ -86,41 +112,111 @@ fn guard(args: &Args) -> Result<Preset, Error> {
         let all = quota.saturating_mul(NonZeroU32::MIN.saturating_add(9));
         preset = preset.with_address_quota(Quota::per_minute(quota)).with_global_quota(Quota::per_minute(all));
     }
-    Ok(match &args.audit {
-        Some(file) => preset.with_sink(JsonLines::new(file).open()?),
-        None => preset.with_sink(TracingSink::new()),
+    Ok(preset)
+}
+
+/// The ledger, and what the server is told and asked about its clients.
+async fn registrar(args: &Args, server: &Server, sink: Arc<dyn Sink>) -> Result<Registrar, Error> {
+    let registrar = match args.ledger.as_deref().map(|ledger| ledger.strip_prefix("sqlite:").ok_or(ledger)) {
+        None => Registrar::new(MemoryLedger::default()),
+        Some(Ok(path)) => Registrar::new(SqliteLedger::open(path).await?),
+        Some(Err(other)) => return Err(format!("--ledger {other}: only sqlite:PATH is known here").into()),
+    };
+    let (told, asked) = (server.clone(), server.clone());
+    Ok(registrar
+        .with_sink(sink)
+        // This server compares redirect URIs with `tower_dcr::redirect_uri::matches`.
+        .with_any_loopback_port()
+        .with_deprovision(move |client_id: String| {
+            told.forget(&client_id);
+            async { Ok(()) }
+        })
+        .with_still_in_use(move |client_id: String| {
+            let in_use = asked.has_refresh_token(&client_id);
+            async move { Ok(in_use) }
+        }))
+}
+
+/// This server keeps its clients in memory. What it forgot when it was stopped, it reads back.
+async fn restore(server: &Server, review: &Review) -> Result<(), Error> {
+    let mut cursor = None;
+    loop {
+        let page = review.find(&Filter::live(), cursor, 500).await?;
+        for client in &page.clients {
+            if let Some(client_id) = &client.client_id {
+                server.restore(client_id, &client.registration);
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The review page, for who knows the token.
+fn review_page(review: Review, token: &str) -> ReviewService {
+    let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("admin:{token}")));
+    ReviewService::new(review, "/admin/clients", move |request: &Parts| {
+        let given = request.headers.get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
+        if bool::from(given.ct_eq(expected.as_bytes())) {
+            Access::Operator("admin".to_owned())
+        } else {
+            Access::Challenge("Basic realm=\"clients\"")
+        }
     })
 }
 
-fn router(server: Server, guard: Option<Preset>) -> Router {
+fn router(server: Server, protection: Option<(Preset, Registrar)>, review_token: &str) -> Router {
     let register = post(authorization::register);
-    let register = match guard {
-        Some(guard) => register.layer(guard),
-        None => register,
+    let token = post(authorization::token);
+    let authorize = get(authorization::authorize).post(authorization::decide);
+    let (register, token, authorize, review) = match protection {
+        Some((guard, registrar)) => (
+            register.layer(guard),
+            token.layer(GateLayer::token(registrar.clone())),
+            authorize.layer(GateLayer::authorization(registrar.clone())),
+            Some(review_page(Review::new(registrar), review_token)),
+        ),
+        None => (register, token, authorize, None),
     };
     // Outside of the guard, so that pages in a browser can read its refusals.
     let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
-    Router::new()
+    let router = Router::new()
         .route("/.well-known/oauth-authorization-server", get(authorization::metadata))
         .route("/.well-known/oauth-protected-resource", get(mcp::metadata))
         .route("/.well-known/oauth-protected-resource/mcp", get(mcp::metadata))
         .route("/register", register)
-        .route("/token", post(authorization::token))
+        .route("/token", token)
         .route("/mcp", any(mcp::endpoint))
         .layer(cors)
         // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
-        .route("/authorize", get(authorization::authorize).post(authorization::decide))
-        .with_state(server)
+        .route("/authorize", authorize);
+    match review {
+        Some(review) => router.nest_service("/admin/clients", review),
+        None => router,
+    }
+    .with_state(server)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let args = Args::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let guard = if args.unprotected { None } else { Some(guard(&args)?) };
+    let server = Server::new(args.auto_approve);
+    let protection = if args.unprotected {
+        None
+    } else {
+        let sink = sink(&args)?;
+        let registrar = registrar(&args, &server, Arc::clone(&sink)).await?;
+        restore(&server, &Review::new(registrar.clone())).await?;
+        tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
+        Some((guard(&args, registrar.clone(), sink)?, registrar))
+    };
+    let review_token = authorization::random();
     let listener = tokio::net::TcpListener::bind(args.addr).await?;
-    say_hello(&format!("http://{}", listener.local_addr()?));
-    let app = router(Server::new(args.auto_approve), guard);
+    say_hello(&listener.local_addr()?.to_string(), protection.is_some().then_some(&*review_token));
+    let app = router(server, protection, &review_token);
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async {
             // An error here means that there is no such signal to wait for.
@@ -130,8 +226,12 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-fn say_hello(base: &str) {
+fn say_hello(address: &str, review_token: Option<&str>) {
+    let base = format!("http://{address}");
     println!("listening on {base}");
+    if let Some(token) = review_token {
+        println!("review of its clients: http://admin:{token}@{address}/admin/clients");
+    }
     println!();
     println!("An honest client registers:");
     println!("  curl -i {base}/register -H 'content-type: application/json' \\");

@@ -173,7 +173,7 @@ impl Registrar {
 
     /// Tells the server that a client has expired or was revoked, so that it drops its tokens and the client (RFC 7592
     /// section 2.3). Without it, the server's tokens live on as long as the server lets them; the gate turns the client
-    /// away all the same.
+    /// away all the same. Every node that [maintains](Self::maintain) the ledger should have it, or none.
     pub fn with_deprovision(self, deprovision: impl Deprovision) -> Self {
         self.change(|config| config.deprovision = Some(Arc::new(deprovision)))
     }
@@ -243,7 +243,8 @@ impl Registrar {
         let mut ended = client.clone();
         let now = self.now();
         ended.end(status, now, by, reason);
-        if ended.client_id.is_some() && self.config.deprovision.is_some() {
+        if ended.client_id.is_some() {
+            // Whoever maintains the ledger tells the server; this registrar may be a tool that can't.
             ended.deprovisioning = Deprovisioning::due(now);
         }
         ended

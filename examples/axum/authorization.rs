@@ -60,6 +60,28 @@ impl Server {
         self.stores().access.contains_key(access_token)
     }
 
+    /// Drops the client, its codes and its tokens (RFC 7592 section 2.3).
+    pub(crate) fn forget(&self, client_id: &str) {
+        let mut stores = self.stores();
+        stores.clients.remove(client_id);
+        stores.pending.retain(|_, authorization| authorization.client_id != client_id);
+        stores.codes.retain(|_, authorization| authorization.client_id != client_id);
+        stores.access.retain(|_, owner| owner != client_id);
+        stores.refresh.retain(|_, owner| owner != client_id);
+    }
+
+    pub(crate) fn has_refresh_token(&self, client_id: &str) -> bool {
+        self.stores().refresh.values().any(|owner| owner == client_id)
+    }
+
+    /// Takes a client back as it was registered.
+    pub(crate) fn restore(&self, client_id: &str, registration: &str) {
+        if let Ok(mut client) = serde_json::from_str::<Map<String, Value>>(registration) {
+            client.insert("client_id".into(), client_id.into());
+            self.stores().clients.insert(client_id.to_owned(), client);
+        }
+    }
+
     fn stores(&self) -> MutexGuard<'_, Stores> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,6 +267,6 @@ fn page(status: StatusCode, text: &str) -> Response {
 }
 
 /// 256 bits that nobody can guess.
-fn random() -> String {
+pub(crate) fn random() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }

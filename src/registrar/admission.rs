@@ -356,11 +356,11 @@ impl Registrar {
 
     /// Revoked between the server's being asked and its answer: the client that it made is to go again.
     async fn end_unseen(&self, client: Client, id: &str) -> Result<(), LedgerError> {
-        let due = self.config.deprovision.as_ref().map(|_| Deprovisioning::due(self.now()));
+        let due = Deprovisioning::due(self.now());
         self.update(client, |client| {
             client.client_id.is_none().then(|| Client {
                 client_id: Some(id.to_owned()),
-                deprovisioning: due.clone().unwrap_or_default(),
+                deprovisioning: due.clone(),
                 ..client.clone()
             })
         })

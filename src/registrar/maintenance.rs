@@ -118,9 +118,6 @@ impl Registrar {
     }
 
     async fn deprovision_due(&self, done: &mut Maintained) -> Result<(), LedgerError> {
-        if self.config.deprovision.is_none() {
-            return Ok(());
-        }
         let now = self.now();
         loop {
             // What fails is due later than `now`.
@@ -129,9 +126,13 @@ impl Registrar {
                 return Ok(());
             }
             for client in batch {
-                match self.deprovision(client).await? {
-                    true => done.deprovisioned += 1,
-                    false => done.deprovisioning_failed += 1,
+                match self.config.deprovision {
+                    // There is nobody to tell.
+                    None => drop(
+                        self.ledger().replace(&Client { deprovisioning: Deprovisioning::default(), ..client }).await?,
+                    ),
+                    Some(_) if self.deprovision(client).await? => done.deprovisioned += 1,
+                    Some(_) => done.deprovisioning_failed += 1,
                 }
             }
         }

@@ -192,23 +192,29 @@ async fn the_flags_of_the_axum_example_do_what_they_say() {
         file,
     ];
     let server = Running::start("axum", &arguments);
-    let register = async |address: &str| {
-        let body = json!({ "redirect_uris": ["myapp:/cb"] });
+    let register = async |address: &str, name: &str| {
+        let body = json!({ "client_name": name, "redirect_uris": ["myapp:/cb"] });
         let request =
             server.client.post(format!("{}/register", server.base)).header("x-forwarded-for", address).json(&body);
         request.send().await.unwrap().status().as_u16()
     };
     let statuses = [
-        register("192.0.2.1").await,
-        register("192.0.2.1").await,
-        register("192.0.2.1").await,
-        register("192.0.2.2").await,
+        register("192.0.2.1", "a").await,
+        register("192.0.2.1", "b").await,
+        register("192.0.2.1", "c").await,
+        register("192.0.2.2", "d").await,
+        // What is registered already costs nothing.
+        register("192.0.2.2", "d").await,
+        register("192.0.2.2", "d").await,
+        register("192.0.2.2", "e").await,
+        register("192.0.2.2", "f").await,
     ];
-    assert_eq!(statuses, [201, 201, 429, 201]);
+    assert_eq!(statuses, [201, 201, 429, 201, 201, 201, 201, 429]);
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     let events = std::fs::read_to_string(&audit).unwrap();
     std::fs::remove_file(&audit).unwrap();
-    assert_eq!(events.lines().count(), 4);
+    assert_eq!(events.lines().count(), 8);
+    assert_eq!(events.matches("\"repeated\"").count(), 2);
     let failed = Command::new(binary("axum")).args(["--private-scheme", "javascript"]).output().unwrap();
     assert!(!failed.status.success() && String::from_utf8_lossy(&failed.stderr).contains("javascript"));
 }
@@ -220,6 +226,55 @@ async fn the_defaults_of_the_axum_example_carry_a_test_bench() {
     for _ in 0..100 {
         assert_eq!(server.register(&honest()).await.0, 201);
     }
+}
+
+/// The ledger outlives the server; what is revoked from the terminal stays out.
+#[tokio::test]
+async fn the_axum_example_remembers_and_the_review_example_revokes() {
+    let dir = std::env::temp_dir().join(format!("tower-dcr-ledger-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let ledger = format!("sqlite:{}", dir.join("clients.db").display());
+    let arguments = ["--addr", ANY_PORT, "--auto-approve", "--ledger", &ledger];
+    let register = async |server: &Running, port: u16| {
+        let uri = format!("http://127.0.0.1:{port}/cb");
+        server.register(&json!({ "client_name": "My App", "redirect_uris": [uri] })).await
+    };
+    let authorize = async |server: &Running, id: &str| {
+        let path = format!("/authorize?response_type=code&client_id={id}&code_challenge=c&code_challenge_method=S256");
+        server.get(&path).await.status().as_u16()
+    };
+    let server = Running::start("axum", &arguments);
+    let (_, client) = register(&server, 1).await;
+    let id = client["client_id"].as_str().unwrap().to_owned();
+    assert_eq!(register(&server, 2).await.1["client_id"], client["client_id"], "whatever the port");
+    drop(server);
+
+    let server = Running::start("axum", &arguments);
+    assert_eq!(register(&server, 3).await.1["client_id"], client["client_id"], "also after a restart");
+    assert_eq!(authorize(&server, &id).await, 302);
+    let review = |arguments: &[&str]| {
+        let output = Command::new(binary("review")).args(["--ledger", &ledger]).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert!(review(&["list"]).1.contains(&id));
+    assert!(review(&["list", "never-reviewed"]).1.contains("\"My App\""));
+    assert_eq!(review(&["approve", &id]), (true, "approved\n".into()));
+    assert_eq!(review(&["list", "never-reviewed"]).1, "");
+    assert!(!review(&["list", "nonsense"]).0 && !review(&["revoke", "nonsense", "x", "--reason", "y"]).0);
+    assert_eq!(review(&["revoke", "--reason", "imitates us", "name", "MY APP (2)"]), (true, "revoked 1\n".into()));
+    assert!(review(&["blocks"]).1.contains("name:my app"));
+    assert_eq!(register(&server, 4).await.0, 400);
+    // Another process: the gate sees it within the age of its cache, 5 seconds.
+    let since = std::time::Instant::now();
+    while authorize(&server, &id).await != 400 {
+        assert!(since.elapsed().as_secs() < 20);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.get("/admin/clients").await.status().as_u16(), 401);
+    drop(server);
+    std::fs::remove_dir_all(&dir).unwrap();
+    let failed = Command::new(binary("axum")).args(["--ledger", "mysql:x"]).output().unwrap();
+    assert!(!failed.status.success() && String::from_utf8_lossy(&failed.stderr).contains("mysql:x"));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module, by its first path segment.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 22] = [
     ("clock", 0),
     ("redirect_uri", 0),
     ("registration", 0),
@@ -12,24 +12,37 @@ const FLOORS: [(&str, u8); 16] = [
     ("text", 0),
     ("client_address", 1),
     ("event", 1),
+    ("ledger", 1),
     ("policy", 1),
     ("quota", 1),
+    ("registrar", 1),
+    ("review", 1),
     ("body", 2),
     ("answer", 2),
     ("audit", 2),
+    ("gate", 2),
     ("guard", 2),
+    ("lifecycle", 2),
     ("rate_limit", 2),
+    ("review_service", 2),
     ("preset", 3),
     ("lib", 4),
 ];
 
 /// What each module of floors 0 and 1 may use of its own floor. On floor 2 everything stands on `body`, and nothing on
 /// its sibling.
-const WITHIN: [(&str, &str); 6] = [
+const WITHIN: [(&str, &str); 13] = [
     ("registration", "text"),
     ("client_address", "policy"),
     ("event", "policy"),
+    ("ledger", "policy"),
     ("policy", "quota"),
+    ("registrar", "event"),
+    ("registrar", "ledger"),
+    ("registrar", "policy"),
+    ("review", "event"),
+    ("review", "ledger"),
+    ("review", "registrar"),
     ("redirect_uri", "text"),
     ("rejection", "text"),
 ];
