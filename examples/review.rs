@@ -63,7 +63,7 @@ enum Command {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Ends clients by a fingerprint (client_id, name, family, digest, redirect_set, software_id, source), and blocks it.
+    /// Ends clients by a fingerprint (`client_id`, name, family, digest, `redirect_set`, `software_id`, source), and blocks it.
     Revoke {
         kind: String,
         value: String,

@@ -104,10 +104,13 @@ pub struct LifecycleLayer {
 struct Config {
     registrar: Registrar,
     address: ClientAddress,
-    admitted_by: Arc<dyn Fn(&Extensions) -> Option<String> + Send + Sync>,
-    managed: Arc<dyn Fn(&Uri) -> Option<String> + Send + Sync>,
+    admitted_by: Arc<OwnerOf>,
+    managed: Arc<ManagedBy>,
     register_without_ledger: bool,
 }
+
+type OwnerOf = dyn Fn(&Extensions) -> Option<String> + Send + Sync;
+type ManagedBy = dyn Fn(&Uri) -> Option<String> + Send + Sync;
 
 const RULE: &str = "lifecycle";
 

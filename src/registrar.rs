@@ -194,7 +194,6 @@ impl Registrar {
     }
 
     /// The lifetimes in force.
-    #[must_use]
     pub fn lifetimes(&self) -> &Lifetimes {
         &self.config.lifetimes
     }

@@ -172,7 +172,6 @@ impl Review {
     }
 
     /// Whose ledger it is.
-    #[must_use]
     pub fn registrar(&self) -> &Registrar {
         &self.registrar
     }
@@ -312,7 +311,7 @@ impl Review {
         let changed = self.registrar.update(client, change).await?.ok_or(ReviewError::Ended)?;
         self.registrar.begin_epoch();
         let event = self.registrar.event(action).of_client(Some(client_id));
-        self.registrar.emit(&event.by(Actor::Operator(operator.to_owned())).because(reason));
+        self.registrar.emit(&event.by(&Actor::Operator(operator.to_owned())).because(reason));
         Ok(changed)
     }
 }

@@ -189,7 +189,7 @@ where
         let config = Arc::clone(&self.config);
         ResponseFuture::new(async move {
             let (parts, body) = request.into_parts();
-            let mut response = config.answer(&parts, body).await.unwrap_or_else(|problem| problem.response());
+            let mut response = config.answer(&parts, body).await.unwrap_or_else(Problem::response);
             protect(response.headers_mut());
             Ok(response)
         })

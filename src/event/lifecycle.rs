@@ -127,7 +127,7 @@ impl LifecycleEvent {
         self
     }
 
-    pub(crate) fn by(mut self, actor: impl ToString) -> Self {
+    pub(crate) fn by(mut self, actor: &impl ToString) -> Self {
         self.actor = Some(actor.to_string());
         self
     }

@@ -198,7 +198,9 @@ impl Fingerprints {
             let mut rest = registration.clone();
             rest.remove("redirect_uris");
             let mut bytes = rest.canonical_bytes();
-            redirects.iter().for_each(|redirect| push_line(&mut bytes, &redirect.portless));
+            for redirect in &redirects {
+                push_line(&mut bytes, &redirect.portless);
+            }
             Digest::of(&bytes)
         } else {
             registration.digest()

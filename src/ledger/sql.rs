@@ -249,9 +249,9 @@ where
         delete.push_bind(client.key.0).push(" AND version = ").push_bind(client.version).push(" RETURNING id");
         let removed = delete.build().fetch_optional(&mut *transaction).await?.is_some();
         if removed {
-            transaction.commit().await?
+            transaction.commit().await?;
         } else {
-            transaction.rollback().await?
+            transaction.rollback().await?;
         }
         Ok(removed)
     }

@@ -181,13 +181,11 @@ impl Registrar {
     }
 
     pub(super) async fn refuse_blocked(&self, fingerprints: &Fingerprints) -> Result<(), Refusal> {
-        match self.ledger().find_block(&fingerprints.all()).await? {
-            None => Ok(()),
-            Some(_) => {
-                let detail = "this registration was revoked by the operator of this server";
-                Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)))
-            }
+        if self.ledger().find_block(&fingerprints.all()).await?.is_none() {
+            return Ok(());
         }
+        let detail = "this registration was revoked by the operator of this server";
+        Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)))
     }
 
     /// Ends the oldest client that never got a token, or says that nothing may go.
@@ -197,7 +195,7 @@ impl Registrar {
             let id = client.client_id.clone();
             let evicted = self.ended(&client, Status::Expired, Actor::System, "made room for another client");
             if self.ledger().replace(&evicted).await? == Replacement::Replaced {
-                self.emit(&self.event(Action::Evicted).of_client(id.as_deref()).by(Actor::System));
+                self.emit(&self.event(Action::Evicted).of_client(id.as_deref()).by(&Actor::System));
                 return Ok(());
             }
             // Somebody else was faster, and there may be room now.

@@ -37,7 +37,7 @@ impl Registrar {
         // A clean registration and then an update to what was revoked is the classic way around.
         let mut metadata = registration.clone();
         // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
-        ["client_id", "client_secret"].into_iter().for_each(|name| _ = metadata.remove(name));
+        metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
         let next = Fingerprints::of(&metadata, self.config.any_loopback_port).with_source(requester.address);
         self.refuse_blocked(&next).await?;
         let Some(client) = self.may_manage(client_id).await? else { return Ok(None) };
@@ -54,7 +54,7 @@ impl Registrar {
             client.status.is_live().then(|| {
                 let mut fingerprints = next.clone();
                 // Where it was registered from; the update may come from anywhere.
-                fingerprints.source = client.fingerprints.source.clone();
+                fingerprints.source.clone_from(&client.fingerprints.source);
                 let mut changed =
                     Client { registration: registration.clone(), fingerprints, not_after, ..client.clone() };
                 changed.expires_at = client.expires_at.map(|at| changed.at_most(at));
@@ -68,7 +68,7 @@ impl Registrar {
             return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)));
         }
         self.begin_epoch();
-        self.emit(&self.event(Action::Updated).of_client(id.as_deref()).by(Actor::Client));
+        self.emit(&self.event(Action::Updated).of_client(id.as_deref()).by(&Actor::Client));
         // As for a new registration: either this sees the block, or who blocks sees the change.
         self.refuse_blocked(&next).await
     }
@@ -87,7 +87,7 @@ impl Registrar {
         if self.update(client, end).await?.is_some() {
             self.begin_epoch();
             let event = self.event(Action::Revoked).of_client(Some(client_id));
-            self.emit(&event.by(Actor::Client).because(reason));
+            self.emit(&event.by(&Actor::Client).because(reason));
         }
         Ok(())
     }

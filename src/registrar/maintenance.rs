@@ -169,7 +169,7 @@ impl Registrar {
                 .then(|| Client { deprovisioning: next.clone(), ..client.clone() })
         })
         .await?;
-        self.emit(&event.of_client(Some(&id)).by(Actor::System));
+        self.emit(&event.of_client(Some(&id)).by(&Actor::System));
         Ok(outcome.is_ok())
     }
 

@@ -41,7 +41,7 @@ impl Registrar {
         match self.update(client, end).await? {
             Some(expired) => {
                 let event = self.event(Action::Expired).of_client(expired.client_id.as_deref());
-                self.emit(&event.by(Actor::System).because(reason));
+                self.emit(&event.by(&Actor::System).because(reason));
                 Ok(expired)
             }
             // Somebody else has changed it: its time may have been prolonged.

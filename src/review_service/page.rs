@@ -156,7 +156,7 @@ impl Config {
             clients: list.clients.iter().map(|client| ClientRow::of(client, now)).collect(),
             next: list.next.map(|key| key.0),
             groups,
-            blocks: blocks.into_iter().map(|block| BlockRow::of(block, now)).collect(),
+            blocks: blocks.iter().map(|block| BlockRow::of(block, now)).collect(),
         };
         let html = page.render().map_err(|error| {
             tracing::error!(target: "tower_dcr::lifecycle", %error, "the review page can't be made");
@@ -253,7 +253,7 @@ impl ClientRow {
 }
 
 impl BlockRow {
-    fn of(block: Block, now: i64) -> Self {
+    fn of(block: &Block, now: i64) -> Self {
         Self {
             kind: block.fingerprint.kind(),
             value: shown::text(block.fingerprint.value()),

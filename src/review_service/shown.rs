@@ -1,5 +1,7 @@
 //! How what clients say of themselves is shown to people.
 
+use std::fmt::Write;
+
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// With every character made visible that is not, or that changes how others are shown: controls, formats (bidirectional
@@ -15,7 +17,8 @@ pub(super) fn text(raw: &str) -> String {
             _ => c.general_category() == GeneralCategory::EnclosingMark || is_blank(c),
         };
         if misleads {
-            shown.push_str(&format!("\u{27E8}U+{:04X}\u{27E9}", u32::from(c)));
+            // Writing into memory can't fail.
+            let _infallible = write!(shown, "\u{27E8}U+{:04X}\u{27E9}", u32::from(c));
         } else {
             shown.push(c);
         }

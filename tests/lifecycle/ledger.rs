@@ -1,6 +1,6 @@
 //! The ledgers, each held to the conformance suite, against real databases.
 
-use tower_dcr::ledger::{MemoryLedger, PostgresLedger, SqliteLedger, conformance};
+use tower_dcr::ledger::{Filter, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, conformance};
 
 use crate::databases::{Postgres, TempDir};
 
@@ -39,6 +39,5 @@ async fn sqlite_remembers() {
     conformance::blocks(&one.unwrap()).await;
     conformance::keeps_every_member(&other.unwrap()).await;
     let again = SqliteLedger::open(&path).await.unwrap();
-    use tower_dcr::ledger::{Filter, Ledger};
     assert_eq!(again.page(&Filter::default(), None, 10).await.unwrap().len(), 2);
 }

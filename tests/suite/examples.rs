@@ -265,7 +265,7 @@ async fn the_axum_example_remembers_and_the_review_example_revokes() {
     assert!(review(&["blocks"]).1.contains("name:my app"));
     assert_eq!(register(&server, 4).await.0, 400);
     // Another process: the gate sees it within the age of its cache, 5 seconds.
-    let since = std::time::Instant::now();
+    let since = tokio::time::Instant::now();
     while authorize(&server, &id).await != 400 {
         assert!(since.elapsed().as_secs() < 20);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

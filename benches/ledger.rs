@@ -1,0 +1,239 @@
+//! What the ledger costs, with a thousand clients in it and with a million.
+
+#[path = "../tests/lifecycle/databases.rs"]
+mod databases;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request, Response, Uri};
+use axum::routing::get;
+use databases::{Postgres, TempDir};
+use http_body_util::BodyExt;
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use support::{Case, compare, target};
+use tokio::runtime::Runtime;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_dcr::body::ResponseBody;
+use tower_dcr::event::{Event, LifecycleEvent, Sink};
+use tower_dcr::ledger::{Client, Fingerprints, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, Status};
+use tower_dcr::policy::MetadataAllowlist;
+use tower_dcr::registrar::Registrar;
+use tower_dcr::{GateLayer, GuardLayer, LifecycleLayer, Registration, RegistrationBody};
+
+const FEW: u64 = 1_000;
+const MANY: u64 = 1_000_000;
+
+struct Silent;
+
+impl Sink for Silent {
+    fn emit(&self, _: &Event) {}
+    fn emit_lifecycle(&self, _: &LifecycleEvent) {}
+}
+
+type Register = BoxCloneSyncService<Request<Body>, Response<ResponseBody<ResponseBody<Body>>>, Infallible>;
+type Token = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
+
+/// A node with a ledger of some size.
+struct Node {
+    register: Register,
+    token: Token,
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl Node {
+    fn new(ledger: impl Ledger) -> Self {
+        let registrar = Registrar::new(ledger).with_sink(Silent);
+        let handler = service_fn(async |_: Request<RegistrationBody>| {
+            let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+            Ok(Response::new(Body::from(format!(r#"{{"client_id":"new-{id}"}}"#))))
+        });
+        let register = ServiceBuilder::new()
+            .layer(GuardLayer::new(MetadataAllowlist::mcp()))
+            .layer(LifecycleLayer::new(registrar.clone()))
+            .service(handler);
+        // Not a successful answer, which would be a proof and a write for each client that is asked for first.
+        let refusing = service_fn(async |_: Request<_>| {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = http::StatusCode::BAD_REQUEST;
+            Ok(response)
+        });
+        let gate = GateLayer::token(registrar).with_cache(Duration::ZERO, 1);
+        let token = ServiceBuilder::new().layer(gate).service(refusing);
+        Self { register: BoxCloneSyncService::new(register), token: BoxCloneSyncService::new(token) }
+    }
+
+    async fn register(&self, body: String) {
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        let answer = self.register.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        assert!(answer.status().is_success(), "{}", answer.status());
+        let _body = answer.into_body().collect().await;
+    }
+
+    async fn register_new(&self) {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.register(metadata(&format!("new {number}"))).await;
+    }
+
+    async fn token(&self, number: u64) {
+        let answer = self.token.clone().oneshot(token(&format!("client-{number}"))).await;
+        let answer = answer.unwrap_or_else(|never| match never {});
+        assert_eq!(answer.status(), 400, "the handler was reached");
+    }
+}
+
+fn metadata(name: &str) -> String {
+    format!(r#"{{"client_name":"{name}","redirect_uris":["http://127.0.0.1:33418/callback"]}}"#)
+}
+
+fn token(client_id: &str) -> Request<Body> {
+    let mut request = Request::new(Body::from(format!("grant_type=authorization_code&code=x&client_id={client_id}")));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("/token");
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    request.headers_mut().insert("content-type", form);
+    request
+}
+
+/// A client as there are many.
+fn client(number: u64) -> Client {
+    let json = metadata(&format!("App {number}"));
+    let prints = Registration::parse(json.as_bytes()).map(|registration| Fingerprints::of(&registration, false));
+    let mut client = Client::draft(json, prints.unwrap_or_default(), 1_700_000_000_000);
+    client.status = Status::Active;
+    client.client_id = Some(format!("client-{number}"));
+    client.expires_at = Some(i64::MAX);
+    client
+}
+
+async fn memory(clients: u64) -> MemoryLedger {
+    let ledger = NonZeroUsize::new(4_000_000).map(MemoryLedger::new).unwrap_or_default();
+    for number in 0..clients {
+        let _inserted = ledger.insert(&client(number), None).await;
+    }
+    ledger
+}
+
+/// Rows as [`client`] makes them, made in the database.
+fn fill(numbers: &str) -> String {
+    format!(
+        "INSERT INTO tower_dcr_clients (version, status, origin, client_id, registration, repeat_key, digest, family, \
+         name, redirect_set, redirect_hosts, client_name, created_at, alive_since, expires_at, deprovision_attempts) \
+         SELECT 1, 'active', 'registered', 'client-' || n, '{{\"client_name\":\"App ' || n || '\"}}', 'digest-' || n, \
+         'digest-' || n, 'family-' || n, 'app ' || n, 'set-' || n, 'loopback', 'App ' || n, 1700000000000 + n, \
+         1700000000000 + n, 9000000000000000000, 0 FROM {numbers}"
+    )
+}
+
+const HOSTS: &str = "INSERT INTO tower_dcr_redirect_hosts (host, client) SELECT 'loopback', id FROM tower_dcr_clients";
+const COUNT: &str = "UPDATE tower_dcr_live SET clients = (SELECT COUNT(*) FROM tower_dcr_clients)";
+
+async fn sqlite(dir: &TempDir, clients: u64) -> SqliteLedger {
+    let path = dir.path().join(format!("{clients}.db"));
+    let ledger = SqliteLedger::open(&path).await.expect("opened");
+    let pool = SqlitePool::connect(&format!("sqlite:{}", path.display())).await.expect("opened");
+    let numbers = format!(
+        "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {clients}) SELECT n FROM \
+         numbers) AS numbers"
+    );
+    for sql in [fill(&numbers), HOSTS.to_owned(), COUNT.to_owned(), "ANALYZE".to_owned()] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&pool).await.expect("filled");
+    }
+    pool.close().await;
+    ledger
+}
+
+async fn postgres(pool: PgPool, clients: u64) -> PostgresLedger {
+    let ledger = PostgresLedger::new(pool.clone()).await.expect("opened");
+    let numbers = format!("generate_series(1, {clients}) AS n");
+    for sql in [fill(&numbers), HOSTS.to_owned(), COUNT.to_owned(), "VACUUM ANALYZE".to_owned()] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&pool).await.expect("filled");
+    }
+    ledger
+}
+
+/// The two sizes side by side.
+fn sizes(runtime: &Runtime, name: &str, few: &Node, many: &Node) {
+    let mut worst: f64 = 0.0;
+    let body = metadata("Repeated");
+    for node in [few, many] {
+        runtime.block_on(node.register(body.clone()));
+    }
+    let figures = compare(
+        &format!("{name}: a repeat"),
+        vec![
+            Case::new("1 thousand clients", || runtime.block_on(few.register(body.clone()))),
+            Case::new("1 million clients", || runtime.block_on(many.register(body.clone()))),
+        ],
+    );
+    worst = figures.iter().fold(worst, |worst, figure| worst.max(figure.ratio));
+    let figures = compare(
+        &format!("{name}: a new registration"),
+        vec![
+            Case::new("1 thousand clients", || runtime.block_on(few.register_new())),
+            Case::new("1 million clients", || runtime.block_on(many.register_new())),
+        ],
+    );
+    worst = figures.iter().fold(worst, |worst, figure| worst.max(figure.ratio));
+    let (one, other) = (AtomicU64::new(1), AtomicU64::new(1));
+    // Another client each time, all over the ledger.
+    let next = |number: &AtomicU64, clients: u64| number.fetch_add(7919, Ordering::Relaxed) % (clients - 1) + 1;
+    let figures = compare(
+        &format!("{name}: the gate, nothing remembered"),
+        vec![
+            Case::new("1 thousand clients", || runtime.block_on(few.token(next(&one, FEW)))),
+            Case::new("1 million clients", || runtime.block_on(many.token(next(&other, MANY)))),
+        ],
+    );
+    worst = figures.iter().fold(worst, |worst, figure| worst.max(figure.ratio));
+    target(&format!("{name}: 1 million clients / 1 thousand, the worst"), worst, 1.5);
+}
+
+/// The gate with a warm cache around a handler, beside the handler alone.
+fn warm(runtime: &Runtime) {
+    let ledger = MemoryLedger::default();
+    let registrar = Registrar::new(ledger.clone()).with_sink(Silent);
+    runtime.block_on(async { ledger.insert(&client(1), None).await.expect("inserted") });
+    let bare = axum::Router::new().route("/authorize", get(|| async { "consent" })).with_state(());
+    let gated = get(|| async { "consent" }).layer(GateLayer::authorization(registrar));
+    let gated = axum::Router::new().route("/authorize", gated).with_state(());
+    let uri = "/authorize?response_type=code&client_id=client-1&redirect_uri=http%3A%2F%2F127.0.0.1%3A33418%2Fcallback";
+    let ask = |router: &axum::Router| {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static(uri);
+        let answer = runtime.block_on(router.clone().oneshot(request)).unwrap_or_else(|never| match never {});
+        assert_eq!(answer.status(), 200);
+    };
+    let figures = compare(
+        "The gate, remembered",
+        vec![Case::new("bare handler", || ask(&bare)), Case::new("gated", || ask(&gated))],
+    );
+    if let [bare, gated] = &figures[..] {
+        target("the gate adds, in microseconds", (gated.nanos - bare.nanos) / 1000.0, 2.0);
+    }
+}
+
+fn main() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    warm(&runtime);
+    let (few, many) = runtime.block_on(async { (memory(FEW).await, memory(MANY).await) });
+    sizes(&runtime, "memory", &Node::new(few), &Node::new(many));
+    let dir = TempDir::new("bench");
+    let (few, many) = runtime.block_on(async { (sqlite(&dir, FEW).await, sqlite(&dir, MANY).await) });
+    sizes(&runtime, "SQLite", &Node::new(few), &Node::new(many));
+    let server = Postgres::start();
+    let (few, many) = runtime.block_on(async {
+        (postgres(server.fresh_database().await, FEW).await, postgres(server.fresh_database().await, MANY).await)
+    });
+    sizes(&runtime, "PostgreSQL", &Node::new(few), &Node::new(many));
+}
