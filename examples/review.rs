@@ -82,15 +82,6 @@ enum By {
     HostsAcrossNames,
 }
 
-/// Names become what records hold of them; the rest is taken as it is.
-fn fingerprint(kind: &str, value: &str) -> Result<Fingerprint, Error> {
-    match kind {
-        "name" => Ok(Fingerprint::name(value)),
-        "source" => Ok(Fingerprint::source(value)?),
-        _ => Fingerprint::from_parts(kind, value).ok_or_else(|| format!("{kind:?} is no kind of fingerprint").into()),
-    }
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let args = Args::parse();
@@ -118,12 +109,12 @@ async fn main() -> Result<(), Error> {
             println!("extended by {days} days");
         }
         Command::Revoke { kind, value, reason } => {
-            let revoked = review.revoke(fingerprint(&kind, &value)?, operator, &reason).await?;
+            let revoked = review.revoke(Fingerprint::parse(&kind, &value)?, operator, &reason).await?;
             println!("revoked {}", revoked.clients);
         }
         Command::Unblock { kind, value } => {
             let actor = Actor::Operator(operator.to_owned());
-            let done = review.registrar().unblock(&fingerprint(&kind, &value)?, &actor).await?;
+            let done = review.registrar().unblock(&Fingerprint::parse(&kind, &value)?, &actor).await?;
             println!("{}", if done { "unblocked" } else { "it was not blocked" });
         }
     }

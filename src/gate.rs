@@ -21,6 +21,10 @@
 //! 5. Clients that the ledger does not know pass, and are noted once they got a token: they were registered before, or by
 //!    another way. [`refusing_unknown`](GateLayer::refusing_unknown) is for when there are none of those any more.
 //!
+//! 6. If the server turns a client away that the ledger knows (401 at the token endpoint, any client error at the
+//!    authorization endpoint), the next one who registers the same gets a new client: a server that lost its store would
+//!    otherwise be handed its lost clients for ever.
+//!
 //! That costs one read of the ledger at most, and none for a client whose record was read within the last
 //! [5 seconds](GateLayer::with_cache): for so long a revocation on another node may go unseen. One on this node is seen
 //! at once.
@@ -60,7 +64,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -241,6 +245,9 @@ where
                 Err(fault) => return Ok(form.challenging(seen.by_basic).refuse(fault)),
             };
             let response = inner.call(request).await?.map(ResponseBody::inner);
+            if config.endpoint.says_unknown(response.status()) {
+                config.stop_repeating(client.as_deref()).await;
+            }
             if config.endpoint != Endpoint::Token || !response.status().is_success() {
                 return Ok(response);
             }
@@ -275,7 +282,7 @@ impl Config {
             return Ok(None);
         }
         if seen.client_ids.is_empty() {
-            return if self.refuse_unknown { Err(Fault::Unidentified) } else { Ok(None) };
+            return self.unidentified().map(|()| None);
         }
         let known = match self.look_up(seen).await {
             Ok(known) => known,
@@ -317,6 +324,29 @@ impl Config {
             State::Pending => Err(Fault::Pending),
             State::Revoked => Err(Fault::Revoked),
             State::Expired | State::Failed | State::Registering => Err(Fault::Expired),
+        }
+    }
+
+    fn unidentified(&self) -> Result<(), Fault> {
+        if self.refuse_unknown {
+            return Err(Fault::Unidentified);
+        }
+        // At the other endpoints such a request gets nothing, or is a step of the server's own, like a decision to consent.
+        if self.endpoint == Endpoint::Token {
+            let event = self.registrar.event(Action::UnregisteredClient).about(self.endpoint.as_str());
+            self.registrar.emit(&event.because(Fault::Unidentified.as_str()));
+        }
+        Ok(())
+    }
+
+    /// The server does not seem to know the client any more: its store was lost, perhaps. Whoever registers the same
+    /// again must not be handed this one again, or would never get in. It is not ended: anybody can make a request that
+    /// the server refuses.
+    async fn stop_repeating(&self, known: Option<&Known>) {
+        if let Some(known) = known.filter(|known| known.client.repeat_key.is_some())
+            && let Err(error) = self.registrar.stop_repeating(known.client.clone()).await
+        {
+            log(&error);
         }
     }
 
@@ -384,6 +414,16 @@ fn check_redirect(known: &Known, seen: &Seen) -> Result<(), Fault> {
 }
 
 impl Endpoint {
+    /// Whether an answer of the server to a client that is registered can mean that it does not know it. At the
+    /// authorization endpoint any other error is sent to the client by a redirect.
+    fn says_unknown(self, status: StatusCode) -> bool {
+        match self {
+            Self::Authorization => status.is_client_error(),
+            Self::Token => status == StatusCode::UNAUTHORIZED,
+            _ => false,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Authorization => "authorization",

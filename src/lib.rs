@@ -26,8 +26,10 @@
 //! | a clean registration, then an evil update (RFC 7592) | the same guards, for `PUT` |
 //! | a public client is answered with a secret; answers that break clients | [`AnswerLayer`] |
 //! | nobody knows what was registered, refused or changed | [`AuditLayer`] |
+//! | the same client over and over; clients that nobody uses, reviewed or can get rid of | [`LifecycleLayer`] |
+//! | a client that has expired or was revoked goes on at `/authorize` and `/token` | [`GateLayer`] |
 //!
-//! What is **not** decided here: who may call itself what, who may register at all, and how long a client lives.
+//! What is **not** decided here: who may call itself what, and who may register at all.
 //!
 //! # Presets
 //!
@@ -52,14 +54,46 @@
 //! Try a policy before it counts: [`report_only`](Preset::report_only) lets everything pass as it came, and says in the
 //! audit events what it would have done.
 //!
+//! # The life of a client
+//!
+//! A [`Registrar`](registrar::Registrar) keeps a [`Ledger`](ledger::Ledger) of every registration. Repeats get the client
+//! that is there; clients that nobody uses expire; what an operator revokes stays out, whatever the server does. The
+//! [docs of the registrar](registrar) say which limits there are and what each protects.
+//!
+//! ```
+//! use axum::{Json, Router, routing::{get, post}};
+//! use tower_dcr::GateLayer;
+//! use tower_dcr::ledger::MemoryLedger;
+//! use tower_dcr::registrar::Registrar;
+//! # use serde_json::Value;
+//! # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
+//! # async fn authorize() {}
+//! # async fn token() {}
+//!
+//! let registrar = Registrar::new(MemoryLedger::default()).with_deprovision(async |client_id: String| {
+//!     // Drop the client's tokens, and the client.
+//!     Ok(())
+//! });
+//! let app: Router = Router::new()
+//!     .route("/register", post(register).layer(tower_dcr::mcp().with_registrar(registrar.clone())))
+//!     .route("/authorize", get(authorize).layer(GateLayer::authorization(registrar.clone())))
+//!     .route("/token", post(token).layer(GateLayer::token(registrar.clone())));
+//! // tokio::spawn(registrar.maintain(Duration::from_secs(60)));
+//! ```
+//!
 //! # Features
 //!
 //! | feature | default | what |
 //! | --- | --- | --- |
 //! | `jsonl` | yes | [`JsonLines`](event::JsonLines): audit events to a file, with rotation and a keyed hash chain |
 //! | `regex` | yes | [`RedirectPattern::regex`](policy::RedirectPattern::regex) |
+//! | `sqlite` | | `SqliteLedger`: the ledger in a file; needs tokio and Rust 1.94 |
+//! | `postgres` | | `PostgresLedger`: the ledger over the pool that you have; needs tokio and Rust 1.94 |
+//! | `review` | | `ReviewService`: the review as a page and a JSON API |
+//! | `metrics` | | `tower_dcr_lifecycle_events_total`, by `action`, through the `metrics` facade |
+//! | `test-util` | | the conformance suite for ledgers of your own |
 //!
-//! The crate needs no web framework, no database and no async runtime.
+//! The crate needs no web framework, and without those features no database and no async runtime.
 //!
 //! [RFC 7591]: https://www.rfc-editor.org/rfc/rfc7591
 #![forbid(unsafe_code)]

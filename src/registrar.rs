@@ -28,11 +28,34 @@
 //! At the quota, clients that never got a token, that nobody approved and that are older than a grace period make room,
 //! the oldest first; only if there are none is a registration answered with 503 and `Retry-After`.
 //!
+//! *Repeats*: an equal registration of a public client gets the earlier answer. Equal means the canonical digest of what
+//! the guards let through; public means the method `none`, and no secret and no registration access token in the answer.
+//! It does not prolong a life that waits for approval, and it is not for OpenID Connect
+//! ([`without_repeats`](Registrar::without_repeats)).
+//!
+//! # Who may end a client
+//!
+//! The operator, through [`Review`](crate::review::Review); the client itself, by `DELETE` (RFC 7592); the owner of the
+//! initial access token with which it was registered ([`Actor::TokenOwner`]). Each is in the record, with the reason, and
+//! an audit event. What an operator revokes is blocked as well, since clients register again the moment they are refused:
+//! see [`Revocation`]. The server is told by [`Deprovision`], until it succeeds.
+//!
 //! # What a client sees
 //!
 //! At the token endpoint `401 invalid_client`, on which the clients in the field forget their `client_id`, register again
-//! and let the user sign in. At the authorization endpoint there is no such signal (RFC 6749 section 4.1.2.1 forbids to
-//! redirect), so the user sees a page that says what to do.
+//! and let the user sign in: a client that expired is back after one sign-in, with another `client_id`. If it was revoked,
+//! its registration is refused with `400 invalid_client_metadata`. At the authorization endpoint there is no such signal
+//! (RFC 6749 section 4.1.2.1 forbids to redirect), so the user sees a page that says what to do: remove the connection and
+//! add it again. Of the released clients one asks there first and takes the 400 for the signal. While the ledger is down,
+//! everything is `503 temporarily_unavailable`, and never `invalid_client`: clients would throw away what is still good.
+//!
+//! # What can go wrong in between
+//!
+//! A registration is written down before the server is asked, and the server's answer before it goes out. So a crash leaves
+//! either no record, or one that says that nobody knows (it counts as failed after a minute), or the client: nobody holds a
+//! `client_id` that the ledger does not know. The server may then keep a client that nobody knows of. An update (RFC 7592)
+//! is written down after the server made it; after a crash in between the ledger has the older redirect URIs, and the gate
+//! refuses newer ones until the client updates again. A `DELETE` that the ledger misses leaves a record that expires.
 
 use std::error::Error;
 use std::fmt;
@@ -261,8 +284,11 @@ impl Registrar {
         self.config.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(key);
     }
 
-    fn take_abandoned(&self) -> Vec<ClientKey> {
-        std::mem::take(&mut *self.config.abandoned.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take_abandoned(&self, at_most: usize) -> Vec<ClientKey> {
+        let mut abandoned = self.config.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = abandoned.len().saturating_sub(at_most);
+        // The newest first: those are the ones that somebody may be waiting for.
+        abandoned.split_off(kept)
     }
 }
 

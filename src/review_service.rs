@@ -255,6 +255,7 @@ impl From<RevokeError> for Problem {
             RevokeError::Ledger(error) => error.into(),
             RevokeError::UnknownClient => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             RevokeError::NotAdmitted => Self::new(StatusCode::FORBIDDEN, error.to_string()),
+            RevokeError::NothingNamed => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
         }
     }
 }
@@ -358,8 +359,7 @@ impl Config {
         let reason = parameters.get("reason").map_or("", String::as_str);
         let fingerprint = || {
             let (kind, value) = (get("kind")?, get("value")?);
-            Fingerprint::from_parts(kind, value)
-                .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "there is no such kind of fingerprint"))
+            Fingerprint::parse(kind, value).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
         };
         let revoked = match get("act")? {
             "approve" => {

@@ -45,7 +45,7 @@ pub enum Fingerprint {
 }
 
 impl Fingerprint {
-    /// A name, however it is written: without a trailing parenthetical (clients put host names and versions there),
+    /// A name, however it is written: without trailing parentheticals (clients put host names and versions there),
     /// compatibility forms, case, white space and invisible characters.
     #[must_use]
     pub fn name(client_name: &str) -> Self {
@@ -63,6 +63,20 @@ impl Fingerprint {
         let parsed = parsed.map_err(|_| error())?;
         let bits: &[u8] = if parsed.addr().is_ipv4() { &[24, 32] } else { &[48, 64] };
         if bits.contains(&parsed.prefix_len()) { Ok(Self::Source(parsed.trunc().to_string())) } else { Err(error()) }
+    }
+
+    /// Reads a fingerprint as people write it: a name however it is written, a network as [`source`](Self::source) takes
+    /// it, anything else as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Source`] for other networks, [`ConfigError::Fingerprint`] for a kind that there is not.
+    pub fn parse(kind: &str, value: &str) -> Result<Self, ConfigError> {
+        match kind {
+            "name" => Ok(Self::name(value)),
+            "source" => Self::source(value),
+            _ => Self::from_parts(kind, value).ok_or_else(|| ConfigError::Fingerprint { kind: kind.to_owned() }),
+        }
     }
 
     /// Reads what [`kind`](Self::kind) and [`value`](Self::value) gave.
@@ -294,14 +308,19 @@ fn normal_name(name: &str) -> String {
     let visible = |c: &char| c.general_category_group() != GeneralCategoryGroup::Other;
     let spaced = |c: char| if c.is_whitespace() { ' ' } else { c };
     let folded: String = name.nfkc().map(spaced).filter(visible).flat_map(char::to_lowercase).collect();
+    let folded: String = folded.nfkc().collect();
     let words: Vec<&str> = folded.split(' ').filter(|word| !word.is_empty()).collect();
-    without_parenthetical(&words.join(" ")).to_owned()
+    without_parentheticals(&words.join(" ")).to_owned()
 }
 
-/// Without a trailing "(…)", unless it is all there is.
-fn without_parenthetical(name: &str) -> &str {
-    let stripped = name.strip_suffix(')').and_then(|rest| rest.rsplit_once('(')).map(|(head, _)| head.trim_end());
-    stripped.filter(|head| !head.is_empty()).unwrap_or(name)
+/// Without any trailing "(…)", unless it is all there is.
+fn without_parentheticals(mut name: &str) -> &str {
+    while let Some((head, _)) = name.strip_suffix(')').and_then(|rest| rest.rsplit_once('('))
+        && !head.trim_end().is_empty()
+    {
+        name = head.trim_end();
+    }
+    name
 }
 
 #[cfg(test)]
@@ -321,10 +340,11 @@ mod tests {
             ("an invisible character", "Cla\u{200B}ude Code", "claude code"),
             ("full width", "Ｃlaude Code", "claude code"),
             ("nothing but a parenthetical", "(test)", "(test)"),
-            ("two parentheticals: one goes", "App (a) (b)", "app (a)"),
+            ("two parentheticals", "App (a) (b)", "app"),
         ];
         for (reason, name, normal) in rows {
             assert_eq!(normal_name(name), normal, "{reason}");
+            assert_eq!(normal_name(normal), normal, "{reason}: normal stays as it is");
         }
         assert_ne!(normal_name("Claude"), normal_name("Clause"));
     }

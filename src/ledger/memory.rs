@@ -29,9 +29,9 @@ pub struct MemoryLedger {
 #[derive(Default)]
 struct State {
     last: i64,
-    clients: BTreeMap<i64, Client>,
-    by_client_id: HashMap<String, i64>,
-    by_repeat_key: HashMap<String, i64>,
+    clients: BTreeMap<i64, Arc<Client>>,
+    by_client_id: HashMap<String, Arc<Client>>,
+    by_repeat_key: HashMap<String, Arc<Client>>,
     /// For each kind of work: when, and on which record.
     queues: [BTreeSet<(i64, i64)>; 5],
     /// What may be forgotten: when it ended, and which record.
@@ -71,26 +71,26 @@ impl Default for MemoryLedger {
 }
 
 impl State {
-    fn holder(&self, client: &Client) -> Option<&Client> {
+    fn holder(&self, client: &Client) -> Option<&Arc<Client>> {
         let by_repeat = client.repeat_key.as_ref().and_then(|key| self.by_repeat_key.get(key));
-        let by_id = || client.client_id.as_ref().and_then(|id| self.by_client_id.get(id));
-        self.clients.get(by_repeat.or_else(by_id)?)
+        by_repeat.or_else(|| self.by_client_id.get(client.client_id.as_ref()?))
     }
 
     /// Whether another record has what only one may have.
     fn is_taken(&self, client: &Client) -> bool {
-        let other = |holder: Option<&i64>| holder.is_some_and(|key| *key != client.key.0);
+        let other = |holder: Option<&Arc<Client>>| holder.is_some_and(|known| known.key != client.key);
         other(client.repeat_key.as_ref().and_then(|key| self.by_repeat_key.get(key)))
             || other(client.client_id.as_ref().and_then(|id| self.by_client_id.get(id)))
     }
 
     fn put(&mut self, client: Client) {
         let key = client.key.0;
+        let client = Arc::new(client);
         if let Some(id) = &client.client_id {
-            self.by_client_id.insert(id.clone(), key);
+            self.by_client_id.insert(id.clone(), Arc::clone(&client));
         }
         if let Some(repeat_key) = &client.repeat_key {
-            self.by_repeat_key.insert(repeat_key.clone(), key);
+            self.by_repeat_key.insert(repeat_key.clone(), Arc::clone(&client));
         }
         for (queue, work) in self.queues.iter_mut().zip(WORK) {
             queue.extend(work.due_since(&client).map(|since| (since, key)));
@@ -100,7 +100,7 @@ impl State {
         self.clients.insert(key, client);
     }
 
-    fn take(&mut self, key: i64) -> Option<Client> {
+    fn take(&mut self, key: i64) -> Option<Arc<Client>> {
         let client = self.clients.remove(&key)?;
         if let Some(id) = &client.client_id {
             self.by_client_id.remove(id);
@@ -141,7 +141,7 @@ impl State {
     }
 
     fn live(&self) -> impl Iterator<Item = &Client> {
-        self.clients.values().filter(|client| client.status.is_live())
+        self.clients.values().map(|client| &**client).filter(|client| client.status.is_live())
     }
 }
 
@@ -160,7 +160,7 @@ impl Ledger for MemoryLedger {
     async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
         let mut state = self.state();
         if let Some(holder) = state.holder(client) {
-            return Ok(Insertion::Exists(holder.clone()));
+            return Ok(Insertion::Exists(Client::clone(holder)));
         }
         state.make_room(self.max_records);
         if state.clients.len() >= self.max_records
@@ -194,31 +194,33 @@ impl Ledger for MemoryLedger {
     }
 
     async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
-        Ok(self.state().clients.get(&key.0).cloned())
+        let found = self.state().clients.get(&key.0).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
     }
 
     async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
-        let state = self.state();
-        Ok(state.by_client_id.get(client_id).and_then(|key| state.clients.get(key)).cloned())
+        // Copied outside of the lock.
+        let found = self.state().by_client_id.get(client_id).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
     }
 
     async fn find_repeat(&self, repeat_key: &str) -> Result<Option<Client>, LedgerError> {
-        let state = self.state();
-        Ok(state.by_repeat_key.get(repeat_key).and_then(|key| state.clients.get(key)).cloned())
+        let found = self.state().by_repeat_key.get(repeat_key).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
     }
 
     async fn page(&self, filter: &Filter, before: Option<ClientKey>, limit: u32) -> Result<Vec<Client>, LedgerError> {
         let state = self.state();
         let older = state.clients.range(..before.map_or(i64::MAX, |key| key.0));
         let passing = older.rev().map(|(_, client)| client).filter(|client| filter.matches(client));
-        Ok(passing.take(limit as usize).cloned().collect())
+        Ok(passing.take(limit as usize).map(|client| Client::clone(client)).collect())
     }
 
     async fn due(&self, work: Work, limit: u32) -> Result<Vec<Client>, LedgerError> {
         let state = self.state();
         let queued = state.queue(work).iter().filter_map(|(_, key)| state.clients.get(key));
         let due = queued.take_while(|client| work.due_since(client).is_some());
-        Ok(due.take(limit as usize).cloned().collect())
+        Ok(due.take(limit as usize).map(|client| Client::clone(client)).collect())
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {

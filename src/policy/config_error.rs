@@ -45,6 +45,11 @@ pub enum ConfigError {
         /// What it configures.
         what: &'static str,
     },
+    /// Not a kind of fingerprint.
+    Fingerprint {
+        /// What was given.
+        kind: String,
+    },
     /// Not a network of a size that records keep.
     Source {
         /// What was given.
@@ -78,6 +83,7 @@ impl fmt::Display for ConfigError {
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
+            Self::Fingerprint { kind } => write!(f, "{kind:?} is no kind of fingerprint"),
             Self::Source { value } => {
                 write!(f, "{value:?} is neither an IPv4 network of 24 or 32 bits nor an IPv6 network of 48 or 64 bits")
             }

@@ -26,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// More steps than any number of nodes can make one registration take; a ledger that breaks its promises could.
 const MAX_STEPS: u32 = 256;
 
+const SETTLED_AT_ONCE: usize = 8;
+
 /// How many clients are looked at when one has to make room.
 const EVICTION_BATCH: u32 = 16;
 
@@ -209,9 +211,10 @@ impl Registrar {
         Ok(())
     }
 
-    /// Registrations whose client hung up need not be waited for.
+    /// Registrations whose client hung up need not be waited for. A few at a time: whoever registers next pays for it, and
+    /// anybody can hang up often.
     async fn settle_abandoned(&self) -> Result<(), LedgerError> {
-        for key in self.take_abandoned() {
+        for key in self.take_abandoned(SETTLED_AT_ONCE) {
             if let Some(client) = self.ledger().get(key).await? {
                 self.abandon_registration(client).await?;
             }
@@ -256,13 +259,15 @@ pub(crate) struct Intent {
 impl Intent {
     /// The server did not register it.
     pub(crate) async fn fail(mut self, reason: &str) -> Result<(), LedgerError> {
-        let Some(client) = self.client.take() else { return Ok(()) };
+        let Some(client) = self.client.clone() else { return Ok(()) };
         let registrar = &self.registrar;
         let ended = |client: &Client| {
             (client.status == Status::Registering)
                 .then(|| registrar.ended(client, Status::Failed, Actor::System, reason))
         };
-        registrar.update(client, ended).await.map(drop)
+        registrar.update(client, ended).await?;
+        self.client = None;
+        Ok(())
     }
 
     /// The server has answered: what it said is written down before anybody hears of it.
@@ -270,25 +275,11 @@ impl Intent {
         let Some(id) = answer.document.string_at(Field::CLIENT_ID).filter(|id| !id.is_empty()) else {
             return self.fail("the server's answer has no client_id").await.map(|()| Completion::Recorded);
         };
-        let Some(mut client) = self.client.take() else { return Ok(Completion::Recorded) };
-        let registrar = &self.registrar;
-        loop {
-            match client.status {
-                Status::Registering => {}
-                // Too slow for those who waited; the answer counts all the same.
-                Status::Failed => client.repeat_key = None,
-                _ => return registrar.end_unseen(client, id).await.map(|()| Completion::Revoked),
-            }
-            let done = registrar.registered(&client, id, answer);
-            match registrar.ledger().replace(&done).await? {
-                Replacement::Replaced => return Ok(Completion::Recorded),
-                Replacement::Taken => return registrar.adopt(done).await,
-                Replacement::Outdated => match registrar.ledger().get(client.key).await? {
-                    Some(now) => client = now,
-                    None => return Err(LedgerError::new("the record of a registration is gone")),
-                },
-            }
-        }
+        let Some(client) = self.client.clone() else { return Ok(Completion::Recorded) };
+        let completion = self.registrar.complete(client, id, answer).await?;
+        // Until here the client may have hung up, or the ledger have failed: what was begun is then settled as such.
+        self.client = None;
+        Ok(completion)
     }
 }
 
@@ -301,6 +292,31 @@ impl Drop for Intent {
 }
 
 impl Registrar {
+    async fn complete(
+        &self,
+        mut client: Client,
+        id: &str,
+        answer: &ServerAnswer<'_>,
+    ) -> Result<Completion, LedgerError> {
+        loop {
+            match client.status {
+                Status::Registering => {}
+                // Too slow for those who waited; the answer counts all the same.
+                Status::Failed => client.repeat_key = None,
+                _ => return self.end_unseen(client, id).await.map(|()| Completion::Revoked),
+            }
+            let done = self.registered(&client, id, answer);
+            match self.ledger().replace(&done).await? {
+                Replacement::Replaced => return Ok(Completion::Recorded),
+                Replacement::Taken => return self.adopt(done).await,
+                Replacement::Outdated => match self.ledger().get(client.key).await? {
+                    Some(now) => client = now,
+                    None => return Err(LedgerError::new("the record of a registration is gone")),
+                },
+            }
+        }
+    }
+
     /// What a record becomes by the server's answer.
     fn registered(&self, client: &Client, id: &str, answer: &ServerAnswer<'_>) -> Client {
         let now = self.now();

@@ -109,7 +109,7 @@ impl Registrar {
 
     /// Those that hung up in this process need not wait for their time.
     async fn settle(&self, done: &mut Maintained) -> Result<(), LedgerError> {
-        for key in self.take_abandoned() {
+        for key in self.take_abandoned(usize::MAX) {
             if let Some(client) = self.ledger().get(key).await? {
                 done.abandoned += u64::from(self.abandon_registration(client).await?);
             }

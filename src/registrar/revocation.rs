@@ -50,6 +50,8 @@ pub enum RevokeError {
     Ledger(LedgerError),
     /// The owner of an initial access token may only end what that token admitted, one client at a time.
     NotAdmitted,
+    /// The fingerprint is empty: it would be everything that has no name, say.
+    NothingNamed,
     /// There is no such client.
     UnknownClient,
 }
@@ -84,6 +86,9 @@ impl Registrar {
     /// [`RevokeError`]; after an error of the ledger some clients may be ended already, and it can be repeated.
     pub async fn revoke(&self, revocation: Revocation) -> Result<Revoked, RevokeError> {
         let Revocation { target, actor, reason, sticky } = revocation;
+        if target.value().is_empty() {
+            return Err(RevokeError::NothingNamed);
+        }
         let Fingerprint::ClientId(id) = &target else {
             if matches!(actor, Actor::TokenOwner(_)) {
                 return Err(RevokeError::NotAdmitted);
@@ -166,6 +171,7 @@ impl fmt::Display for RevokeError {
         match self {
             Self::Ledger(error) => error.fmt(f),
             Self::NotAdmitted => f.write_str("the client was not admitted by this owner of an initial access token"),
+            Self::NothingNamed => f.write_str("an empty fingerprint names nothing"),
             Self::UnknownClient => f.write_str("there is no such client in the ledger"),
         }
     }
@@ -175,7 +181,7 @@ impl std::error::Error for RevokeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            Self::NotAdmitted | Self::UnknownClient => None,
+            Self::NotAdmitted | Self::NothingNamed | Self::UnknownClient => None,
         }
     }
 }

@@ -41,7 +41,7 @@ pub trait Deprovision: Send + Sync + 'static {
 /// # let _ = registrar;
 /// ```
 pub trait StillInUse: Send + Sync + 'static {
-    /// Asks the server. An error keeps the client.
+    /// Asks the server. As long as it can't say, the client is neither ended nor let in (503).
     fn still_in_use(&self, client_id: &str) -> impl Future<Output = Result<bool, BoxError>> + Send;
 }
 

@@ -88,6 +88,17 @@ impl Registrar {
         }
     }
 
+    /// The next one who registers the same gets another client.
+    pub(crate) async fn stop_repeating(&self, client: Client) -> Result<(), LedgerError> {
+        let stop = |client: &Client| {
+            client.repeat_key.is_some().then(|| Client { repeat_key: None, answer: None, ..client.clone() })
+        };
+        if self.update(client, stop).await?.is_some() {
+            self.begin_epoch();
+        }
+        Ok(())
+    }
+
     /// The server gave a token to a client that the ledger does not know: it was registered before, or by another way.
     pub(crate) async fn note_elsewhere(&self, client_id: &str) -> Result<Client, LedgerError> {
         let now = self.now();

@@ -230,6 +230,24 @@ async fn a_token_that_crosses_a_revocation_is_not_handed_out() {
     assert_eq!(world.server.deprovisioned.lock().unwrap().len(), 2);
 }
 
+/// A server that lost its store gets its clients back: each registers again, and is not handed what is lost.
+#[tokio::test]
+async fn a_client_that_the_server_forgot_gets_a_new_one() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let id = world.client("App").await;
+    assert_eq!(world.token(&id).await.status, 200);
+    world.server.clients.lock().unwrap().clear();
+    assert_eq!(world.client("App").await, id, "nobody has noticed yet");
+    assert_eq!(world.token(&id).await.status, 401, "the server's own answer");
+    let again = world.client("App").await;
+    assert_ne!(again, id);
+    assert_eq!(world.token(&again).await.status, 200);
+    assert_eq!(world.client("App").await, again);
+    // Somebody who makes the server refuse can't end a client.
+    assert!(ledger.find(&id).await.unwrap().unwrap().status.is_live());
+}
+
 #[tokio::test]
 async fn blocked_and_unblocked() {
     let world = World::new(MemoryLedger::default());
