@@ -1,6 +1,7 @@
 //! What the ledger costs, with a thousand clients in it and with a million.
 
 #[path = "../tests/lifecycle/databases.rs"]
+#[expect(clippy::unwrap_used, reason = "without a database there is nothing to measure")]
 mod databases;
 #[path = "support/mod.rs"]
 mod support;
@@ -222,18 +223,29 @@ fn warm(runtime: &Runtime) {
     }
 }
 
+/// All of them, or those that are named: `cargo bench --bench ledger -- SQLite`.
 fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    warm(&runtime);
-    let (few, many) = runtime.block_on(async { (memory(FEW).await, memory(MANY).await) });
-    sizes(&runtime, "memory", &Node::new(few), &Node::new(many));
-    let dir = TempDir::new("bench");
-    let (few, many) = runtime.block_on(async { (sqlite(&dir, FEW).await, sqlite(&dir, MANY).await) });
-    sizes(&runtime, "SQLite", &Node::new(few), &Node::new(many));
-    let server = Postgres::start();
-    let (few, many) = runtime.block_on(async {
-        (postgres(server.fresh_database().await, FEW).await, postgres(server.fresh_database().await, MANY).await)
-    });
-    sizes(&runtime, "PostgreSQL", &Node::new(few), &Node::new(many));
+    let named: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| wanted == name);
+    if wanted("gate") {
+        warm(&runtime);
+    }
+    if wanted("memory") {
+        let (few, many) = runtime.block_on(async { (memory(FEW).await, memory(MANY).await) });
+        sizes(&runtime, "memory", &Node::new(few), &Node::new(many));
+    }
+    if wanted("SQLite") {
+        let dir = TempDir::new("bench");
+        let (few, many) = runtime.block_on(async { (sqlite(&dir, FEW).await, sqlite(&dir, MANY).await) });
+        sizes(&runtime, "SQLite", &Node::new(few), &Node::new(many));
+    }
+    if wanted("PostgreSQL") {
+        let server = Postgres::start();
+        let (few, many) = runtime.block_on(async {
+            (postgres(server.fresh_database().await, FEW).await, postgres(server.fresh_database().await, MANY).await)
+        });
+        sizes(&runtime, "PostgreSQL", &Node::new(few), &Node::new(many));
+    }
 }

@@ -48,7 +48,6 @@ impl SqliteLedger {
             .foreign_keys(true)
             // 32 MiB: the inner pages of every index of a million clients.
             .pragma("cache_size", "-32768")
-            .pragma("mmap_size", "268435456")
             .busy_timeout(Duration::from_secs(10));
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(LedgerError::new)?;
         Self::new(pool).await
