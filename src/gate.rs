@@ -64,7 +64,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -235,6 +235,10 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let config = Arc::clone(&self.config);
         ResponseFuture::new(async move {
+            if request.method() == Method::OPTIONS {
+                // A preflight of a browser (Fetch standard section 3.2.2): it comes from no client yet.
+                return Ok(inner.call(request.map(ReplayBody::inner)).await?.map(ResponseBody::inner));
+            }
             let form = Form::of(config.endpoint, request.headers());
             let (request, seen) = match parameters::read(request).await {
                 Ok(read) => read,

@@ -124,7 +124,7 @@ impl LifecycleLayer {
             registrar,
             address: ClientAddress::new(),
             admitted_by: Arc::new(|_| None),
-            managed: Arc::new(managed_client),
+            managed: Arc::new(client_in_path),
             register_without_ledger: false,
         };
         Self { config: Some(Arc::new(config)) }
@@ -151,8 +151,9 @@ impl LifecycleLayer {
         self.change(|config| config.admitted_by = Arc::new(owner))
     }
 
-    /// Which client the URL of an RFC 7592 request is about. By default its query parameter `client_id`, or else the
-    /// last segment of its path.
+    /// Which client the URL of an RFC 7592 request is about, as the handler reads it: [`client_in_path`] by default,
+    /// [`client_in_query`] is the other way that there is. It must be the handler's way and no other: whoever may manage one
+    /// client could otherwise name another one here.
     pub fn with_managed_client(self, client: impl Fn(&Uri) -> Option<String> + Send + Sync + 'static) -> Self {
         self.change(|config| config.managed = Arc::new(client))
     }
@@ -329,11 +330,9 @@ impl Config {
             Checked::Passed => return forward(inner, request).await,
             Checked::No => return Ok(unguarded()),
         };
-        // RFC 7592 section 2.2: the request "MUST include the client_id field".
-        let named = registration.string_at(Field::CLIENT_ID).map(str::to_owned);
-        let Some(id) = named.or_else(|| (self.managed)(request.uri())) else { return forward(inner, request).await };
         let requester = self.requester(request.headers(), request.extensions());
-        let intent = match self.registrar.admit_change(&id, &registration, &requester).await {
+        let managed = (self.managed)(request.uri()).unwrap_or_default();
+        let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
             Ok(intent) => intent,
             Err(refusal) => return self.refuse_or(refusal, || forward(inner, request)).await,
         };
@@ -478,14 +477,34 @@ fn log(error: &LedgerError) {
     tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
 }
 
-/// `/register?client_id=X` (OpenID Connect Dynamic Client Registration 1.0 section 4.1) or `/register/X`.
-fn managed_client(uri: &Uri) -> Option<String> {
+/// The client that `/register/CLIENT_ID` is about: the last segment of the path.
+///
+/// ```
+/// use tower_dcr::lifecycle::client_in_path;
+///
+/// assert_eq!(client_in_path(&"/register/a%20b?client_id=c".parse().unwrap()).as_deref(), Some("a b"));
+/// ```
+#[must_use]
+pub fn client_in_path(uri: &Uri) -> Option<String> {
+    let segment = uri.path().rsplit('/').next().filter(|segment| !segment.is_empty())?;
+    Some(percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
+}
+
+/// The client that `/register?client_id=CLIENT_ID` is about (OpenID Connect Dynamic Client Registration 1.0 section 4.1);
+/// none if it is named more than once.
+///
+/// ```
+/// use tower_dcr::lifecycle::client_in_query;
+///
+/// assert_eq!(client_in_query(&"/register/b?client_id=a+b".parse().unwrap()).as_deref(), Some("a b"));
+/// assert_eq!(client_in_query(&"/register?client_id=a&client_id=b".parse().unwrap()), None);
+/// ```
+#[must_use]
+pub fn client_in_query(uri: &Uri) -> Option<String> {
     let query = uri.query().unwrap_or_default();
-    let named = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id");
-    named.map(|(_, id)| id.into_owned()).or_else(|| {
-        let segment = uri.path().rsplit('/').next().filter(|segment| !segment.is_empty())?;
-        Some(percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
-    })
+    let mut named = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "client_id");
+    let (_, id) = named.next()?;
+    named.next().is_none().then(|| id.into_owned())
 }
 
 impl fmt::Debug for Config {

@@ -24,7 +24,7 @@ struct Entry {
 
 impl Cache {
     pub(super) fn new(max_age: Duration, clients: usize) -> Self {
-        Self { max_age, entries: Arc::new(quick_cache::sync::Cache::new(clients)), clock: CoarseClock::new() }
+        Self { max_age, entries: Arc::new(quick_cache::sync::Cache::new(clients.max(1))), clock: CoarseClock::new() }
     }
 
     pub(super) fn get(&self, client_id: &str, epoch: u64) -> Option<Arc<Known>> {

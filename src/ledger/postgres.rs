@@ -20,7 +20,7 @@ pub type PostgresLedger = SqlLedger<Postgres>;
 
 impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN";
-    const MIGRATIONS: &'static [&'static str] = &[include_str!("migrations/postgres_1.sql")];
+    const KEY: &'static str = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY";
 }
 
 impl PostgresLedger {

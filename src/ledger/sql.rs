@@ -3,7 +3,10 @@
 use std::fmt;
 
 use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
-use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, QueryBuilder, Row, SqlSafeStr, Type};
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, QueryBuilder, Row, SqlSafeStr,
+    Type,
+};
 
 use super::{
     Answer, Block, Client, ClientKey, Deprovisioning, Filter, Fingerprint, Fingerprints, Group, Grouping, Insertion,
@@ -14,8 +17,8 @@ use super::{
 pub trait Dialect: Database<Connection: Migrate> {
     /// Begins a transaction that writes.
     const BEGIN: &'static str;
-    /// The versions of the schema, in order.
-    const MIGRATIONS: &'static [&'static str];
+    /// The type of a key that the database counts up, never giving a number twice.
+    const KEY: &'static str;
 }
 
 /// A ledger in a database that `sqlx` knows: see [`SqliteLedger`](super::SqliteLedger) and
@@ -23,6 +26,10 @@ pub trait Dialect: Database<Connection: Migrate> {
 pub struct SqlLedger<DB: Database> {
     pool: Pool<DB>,
 }
+
+/// The versions of the schema, in order. `{KEY}` stands for [`Dialect::KEY`]; the rest means the same everywhere (SQLite
+/// takes `BIGINT` for its only integer).
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
 /// The columns that a record is written to, in the order in which [`push_values`] binds them.
 const COLUMNS: [&str; 31] = [
@@ -84,8 +91,9 @@ where
     }
 
     async fn migrate(&self) -> Result<(), LedgerError> {
-        let migrations = (1..).zip(DB::MIGRATIONS).map(|(version, sql)| {
-            Migration::new(version, "tower-dcr".into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+        let migrations = (1..).zip(MIGRATIONS).map(|(version, sql)| {
+            let sql = AssertSqlSafe(sql.replace("{KEY}", DB::KEY)).into_sql_str();
+            Migration::new(version, "tower-dcr".into(), MigrationType::Simple, sql, false)
         });
         let mut migrator = Migrator::with_migrations(migrations.collect());
         migrator.dangerous_set_table_name("tower_dcr_migrations");

@@ -29,7 +29,7 @@ pub type SqliteLedger = SqlLedger<Sqlite>;
 impl Dialect for Sqlite {
     /// A transaction that began with a read could not be promoted while another one writes.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
-    const MIGRATIONS: &'static [&'static str] = &[include_str!("migrations/sqlite_1.sql")];
+    const KEY: &'static str = "INTEGER PRIMARY KEY AUTOINCREMENT";
 }
 
 impl SqliteLedger {

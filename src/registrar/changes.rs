@@ -4,7 +4,7 @@ use super::admission::{RULE, secret_expiry};
 use super::{Refusal, Registrar, Requester, ServerAnswer};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, Fingerprints, LedgerError, Status};
-use crate::registration::Registration;
+use crate::registration::{Field, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// An update that the server is about to be asked for.
@@ -28,9 +28,10 @@ impl Registrar {
         Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)))
     }
 
+    /// `managed` is the client that the URL is about, as far as it can be told.
     pub(crate) async fn admit_change(
         &self,
-        client_id: &str,
+        managed: &str,
         registration: &Registration,
         requester: &Requester,
     ) -> Result<Option<ChangeIntent>, Refusal> {
@@ -40,7 +41,17 @@ impl Registrar {
         metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
         let next = Fingerprints::of(&metadata, self.config.any_loopback_port).with_source(requester.address);
         self.refuse_blocked(&next).await?;
-        let Some(client) = self.may_manage(client_id).await? else { return Ok(None) };
+        let Some(client) = self.may_manage(managed).await? else {
+            // It was registered elsewhere, or the URL does not say. Whom the body names is not changed for that: the
+            // handler has not checked that the registration access token is theirs.
+            return Ok(None);
+        };
+        // RFC 7592 section 2.2: the client_id in the request "MUST be the same as its currently issued client identifier".
+        if registration.string_at(Field::CLIENT_ID).is_some_and(|named| named != managed) {
+            let detail = "must be the client that this URL is about";
+            let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
+            return Err(Refusal::Rejected(rejection));
+        }
         let registration = String::from_utf8(metadata.canonical_bytes()).unwrap_or_default();
         Ok(Some(ChangeIntent { client, next, registration }))
     }

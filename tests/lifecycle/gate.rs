@@ -177,6 +177,14 @@ fn gated(
 }
 
 #[tokio::test]
+async fn preflights_pass() {
+    let (token_route, asked) = gated(GateLayer::token(Registrar::new(MemoryLedger::default())).refusing_unknown());
+    let preflight = Request::options("/token").header("origin", "https://app.example.com").body(Body::empty()).unwrap();
+    assert_eq!(token_route.oneshot(preflight).await.unwrap().status(), 200);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn unknown_clients_can_be_refused() {
     let (token_route, asked) = gated(GateLayer::token(Registrar::new(MemoryLedger::default())).refusing_unknown());
     let unknown = token_route.clone().oneshot(token("nobody")).await.unwrap();

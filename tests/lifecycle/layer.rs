@@ -298,6 +298,26 @@ async fn a_client_manages_itself_until_it_is_no_more() {
     assert_ne!(world.client("App").await, id, "it may come back as somebody new");
 }
 
+/// Whoever may manage one client does nothing to the record of another.
+#[tokio::test]
+async fn a_client_manages_no_other() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let (mine, other) = (world.client("Mine").await, world.client("Other").await);
+    let update = json!({ "client_id": other, "client_name": "Mine", "redirect_uris": ["https://evil.example.com/cb"] });
+    let manage = |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+        request.body(Body::from(update.to_string())).unwrap()
+    };
+    let before = ledger.find(&other).await.unwrap();
+    let refused = world.send(manage("PUT", &format!("/register/{mine}"))).await;
+    assert_eq!((refused.status, refused.error().as_str()), (400, "invalid_client_metadata"));
+    // A client that the ledger does not know, by a handler that does not look at the body.
+    assert_eq!(world.send(manage("PUT", "/register/from-before")).await.status, 200);
+    assert_eq!(world.send(manage("DELETE", &format!("/register/from-before?client_id={other}"))).await.status, 204);
+    assert_eq!(ledger.find(&other).await.unwrap(), before);
+}
+
 #[tokio::test]
 async fn the_owner_of_a_token_ends_what_it_admitted() {
     let world = World::new(MemoryLedger::default());

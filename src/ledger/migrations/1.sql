@@ -1,6 +1,6 @@
 -- Times are milliseconds since 1970-01-01 00:00 UTC.
 CREATE TABLE tower_dcr_clients (
-    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id {KEY},
     version BIGINT NOT NULL,
     status TEXT NOT NULL,
     origin TEXT NOT NULL,
