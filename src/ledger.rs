@@ -47,6 +47,23 @@ pub use sqlite::SqliteLedger;
 ///
 /// Times are milliseconds since 1970-01-01 00:00 UTC. What a method returns is in the store for good: a ledger that
 /// answers before its data would survive a crash breaks the promise that no client is lost.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::{Client, Fingerprints, Insertion, Ledger, MemoryLedger, Replacement};
+///
+/// let ledger = MemoryLedger::default();
+/// let Insertion::Inserted(mut client) = ledger.insert(&Client::draft("{}", Fingerprints::default(), 0), None).await? else {
+///     unreachable!("there is nothing in the way");
+/// };
+/// client.client_id = Some("s6BhdRkqt3".into());
+/// assert_eq!(ledger.replace(&client).await?, Replacement::Replaced);
+/// assert_eq!(ledger.replace(&client).await?, Replacement::Outdated);
+/// assert!(ledger.find("s6BhdRkqt3").await?.is_some());
+/// # Ok::<_, tower_dcr::ledger::LedgerError>(())
+/// # }).unwrap();
+/// ```
 pub trait Ledger: Send + Sync + 'static {
     /// Writes a new record down, unless its `repeat_key` or its `client_id` is another's, or `max_live` clients are
     /// live already. Key and version of the record are the store's to give.
@@ -109,6 +126,17 @@ pub trait Ledger: Send + Sync + 'static {
 }
 
 /// What came of [`Ledger::insert`].
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::{Client, Fingerprints, Insertion, Ledger, MemoryLedger};
+///
+/// let draft = Client::draft("{}", Fingerprints::default(), 0);
+/// assert_eq!(MemoryLedger::default().insert(&draft, Some(0)).await?, Insertion::Full);
+/// # Ok::<_, tower_dcr::ledger::LedgerError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a ledger makes it, and there is nothing else to say")]
 pub enum Insertion {
@@ -121,6 +149,17 @@ pub enum Insertion {
 }
 
 /// What came of [`Ledger::replace`].
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::{Client, Fingerprints, Ledger, MemoryLedger, Replacement};
+///
+/// let nobody = Client::draft("{}", Fingerprints::default(), 0);
+/// assert_eq!(MemoryLedger::default().replace(&nobody).await?, Replacement::Outdated);
+/// # Ok::<_, tower_dcr::ledger::LedgerError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a ledger makes it, and there is nothing else to say")]
 pub enum Replacement {
@@ -133,6 +172,13 @@ pub enum Replacement {
 }
 
 /// A ledger could not be asked.
+///
+/// ```
+/// use tower_dcr::ledger::LedgerError;
+///
+/// let error = LedgerError::new("connection refused");
+/// assert_eq!(error.to_string(), "the ledger of clients can't be used: connection refused");
+/// ```
 #[derive(Debug)]
 pub struct LedgerError(Box<dyn Error + Send + Sync>);
 

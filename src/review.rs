@@ -42,6 +42,19 @@ use crate::ledger::{
 use crate::registrar::{Registrar, Revocation, RevokeError, Revoked};
 
 /// The review of a ledger. See the [module docs](self).
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::MemoryLedger;
+/// use tower_dcr::registrar::Registrar;
+/// use tower_dcr::review::{Review, ReviewError};
+///
+/// let review = Review::new(Registrar::new(MemoryLedger::default()));
+/// let error = review.approve("nobody", "alice", "known to us").await.unwrap_err();
+/// assert!(matches!(error, ReviewError::UnknownClient));
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Review {
     registrar: Registrar,
@@ -91,6 +104,19 @@ pub struct Page {
 }
 
 /// The ledger in numbers.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::MemoryLedger;
+/// use tower_dcr::registrar::Registrar;
+/// use tower_dcr::review::Review;
+///
+/// let summary = Review::new(Registrar::new(MemoryLedger::default())).summary(30).await?;
+/// assert!(summary.statuses.is_empty() && summary.registered_by_day.is_empty());
+/// # Ok::<_, tower_dcr::ledger::LedgerError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Summary {

@@ -4,6 +4,13 @@ use super::{Actor, Fingerprint};
 
 /// What nobody may register again. It is about a registration and not about a record, so that it outlives the records,
 /// and since who was revoked may register again the moment after: the clients in the field do.
+///
+/// ```
+/// use tower_dcr::ledger::{Actor, Block, Fingerprint};
+///
+/// let block = Block::new(Fingerprint::name("Evil App"), 1_767_225_600_000, Actor::Operator("alice".into()), "imitates us");
+/// assert_eq!(block.fingerprint.to_string(), "name:evil app");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Block {

@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::Fingerprints;
 
 /// The number that a ledger gives a record; later records have larger ones.
+///
+/// ```
+/// use tower_dcr::ledger::ClientKey;
+///
+/// assert!(ClientKey(1) < ClientKey(2));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "a number")]
 pub struct ClientKey(pub i64);
@@ -15,6 +21,18 @@ pub struct ClientKey(pub i64);
 /// One registration, from the moment before the server was asked. Times are milliseconds since 1970-01-01 00:00 UTC.
 ///
 /// There is no secret in it: of an answer that holds one, only the `client_id` is kept.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::ledger::{Client, Fingerprints, State, Status};
+///
+/// let registration = Registration::parse(br#"{"client_name":"App","redirect_uris":["http://localhost/cb"]}"#)?;
+/// let mut client = Client::draft(registration.source(), Fingerprints::of(&registration, false), 0);
+/// assert_eq!(client.state(0), State::Registering);
+/// (client.status, client.expires_at) = (Status::Active, Some(1000));
+/// assert_eq!([client.state(500), client.state(501), client.state(1000)], [State::Active, State::Stale, State::Expired]);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Client {
@@ -61,6 +79,13 @@ pub struct Client {
 }
 
 /// An answer of the server to a registration.
+///
+/// ```
+/// use tower_dcr::ledger::Answer;
+///
+/// let answer = Answer { status: 201, body: r#"{"client_id":"s6BhdRkqt3"}"#.into() };
+/// # let _ = answer;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "a status and a body are all there is")]
 pub struct Answer {
@@ -71,6 +96,13 @@ pub struct Answer {
 }
 
 /// Whether the server has yet to be told that a client is no more.
+///
+/// ```
+/// use tower_dcr::ledger::Deprovisioning;
+///
+/// assert_eq!(Deprovisioning::due(1_767_225_600_000).attempts, 0);
+/// assert_eq!(Deprovisioning::default().due_at, None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Deprovisioning {
@@ -109,6 +141,12 @@ pub enum Status {
 }
 
 /// What a client may do now: its [`Status`] in the light of the time.
+///
+/// ```
+/// use tower_dcr::ledger::State;
+///
+/// assert_eq!(State::Stale.as_str(), "stale");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -130,6 +168,12 @@ pub enum State {
 }
 
 /// How a client came into the ledger.
+///
+/// ```
+/// use tower_dcr::ledger::Origin;
+///
+/// assert_eq!("elsewhere".parse(), Ok(Origin::Elsewhere));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -357,6 +401,12 @@ impl<'de> Deserialize<'de> for Actor {
 }
 
 /// A ledger holds a word that this version of the crate does not know.
+///
+/// ```
+/// use tower_dcr::ledger::Status;
+///
+/// assert_eq!("dancing".parse::<Status>().unwrap_err().to_string(), r#""dancing" means nothing here"#);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownName(String);
 

@@ -67,6 +67,14 @@ impl Filter {
 }
 
 /// Work that comes due with time, each with the time that it is measured by.
+///
+/// ```
+/// use tower_dcr::ledger::{Client, Fingerprints, Work};
+///
+/// let client = Client::draft("{}", Fingerprints::default(), 1000);
+/// assert_eq!(Work::Reconcile(61_000).due_since(&client), Some(1000));
+/// assert_eq!(Work::Reconcile(999).due_since(&client), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Work {
@@ -112,6 +120,16 @@ impl Client {
 }
 
 /// What clients can have in common that deserves a look.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::{Grouping, Ledger, MemoryLedger};
+///
+/// assert!(MemoryLedger::default().groups(Grouping::Duplicates, 10).await?.is_empty());
+/// # Ok::<_, tower_dcr::ledger::LedgerError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -127,6 +145,13 @@ pub enum Grouping {
 }
 
 /// Live clients with something in common.
+///
+/// ```
+/// use tower_dcr::ledger::Group;
+///
+/// let group = Group::new("evil.example.com", Some("Claude".into()), 2, vec!["claude".into(), "cursor".into()]);
+/// assert!(group.values.len() <= Group::MAX_VALUES);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Group {

@@ -148,6 +148,17 @@ impl fmt::Display for Fingerprint {
 }
 
 /// Everything that a registration can be recognised by.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::ledger::Fingerprints;
+///
+/// let of = |json: &str| Fingerprints::of(&Registration::parse(json.as_bytes()).unwrap(), false);
+/// let one = of(r#"{"client_name":"App (laptop)","redirect_uris":["http://127.0.0.1:1234/cb"]}"#);
+/// let other = of(r#"{"client_name":"App (desktop)","redirect_uris":["http://127.0.0.1:5678/cb"]}"#);
+/// assert_ne!(one.digest, other.digest);
+/// assert_eq!(one.family, other.family);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Fingerprints {
@@ -173,6 +184,13 @@ pub struct Fingerprints {
 }
 
 /// Two networks that an address belongs to.
+///
+/// ```
+/// use tower_dcr::ledger::Source;
+///
+/// let source = Source::of([192, 0, 2, 7].into());
+/// assert_eq!((source.narrow.as_str(), source.wide.as_str()), ("192.0.2.7/32", "192.0.2.0/24"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Source {

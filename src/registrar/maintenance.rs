@@ -9,6 +9,17 @@ use crate::event::Action;
 use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work};
 
 /// What one round of maintenance did.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::MemoryLedger;
+/// use tower_dcr::registrar::{Maintained, Registrar};
+///
+/// assert_eq!(Registrar::new(MemoryLedger::default()).maintain_once().await?, Maintained::default());
+/// # Ok::<_, tower_dcr::ledger::LedgerError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Maintained {

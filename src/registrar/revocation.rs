@@ -33,6 +33,19 @@ pub struct Revocation {
 }
 
 /// What a revocation did.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::{Actor, Fingerprint, MemoryLedger};
+/// use tower_dcr::registrar::{Registrar, Revocation};
+///
+/// let revocation = Revocation::new(Fingerprint::source("192.0.2.0/24")?, Actor::Operator("alice".into()), "a flood");
+/// let revoked = Registrar::new(MemoryLedger::default()).revoke(revocation).await?;
+/// assert_eq!(revoked.clients, 0);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Revoked {
@@ -43,6 +56,18 @@ pub struct Revoked {
 }
 
 /// Why nothing was revoked, or not all of it.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::ledger::{Actor, MemoryLedger};
+/// use tower_dcr::registrar::{Registrar, Revocation, RevokeError};
+///
+/// let nobody = Revocation::client("nobody", Actor::Operator("alice".into()), "gone");
+/// let error = Registrar::new(MemoryLedger::default()).revoke(nobody).await.unwrap_err();
+/// assert!(matches!(error, RevokeError::UnknownClient));
+/// # });
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RevokeError {
