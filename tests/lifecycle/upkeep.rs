@@ -226,3 +226,26 @@ async fn pages_have_cursors() {
     }
     assert_eq!(sizes, [2, 2, 1]);
 }
+
+#[test]
+fn events_are_counted() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let one = NonZeroU64::new(1).unwrap();
+            let world = World::with(MemoryLedger::default(), |registrar| registrar.with_max_clients(one));
+            world.client("One").await;
+            assert_eq!(world.register(&metadata("Two")).await.status, 503);
+            assert_eq!(world.register(&metadata("Three")).await.status, 503);
+        });
+    });
+    let counted: Vec<_> = snapshots.snapshot().into_vec();
+    let full = counted.iter().find(|(key, ..)| {
+        key.key().name() == "tower_dcr_lifecycle_events_total"
+            && key.key().labels().any(|label| (label.key(), label.value()) == ("action", "ledger_full"))
+    });
+    assert_eq!(full.map(|(.., value)| value), Some(&DebugValue::Counter(2)), "{counted:?}");
+}
