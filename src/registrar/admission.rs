@@ -8,8 +8,8 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::event::Action;
 use crate::ledger::{
-    Actor, Answer, Block, Client, Deprovisioning, Filter, Fingerprint, Fingerprints, Insertion, LedgerError, Origin,
-    Replacement, State, Status, Work,
+    Actor, Answer, Block, Client, ClientKey, Deprovisioning, Filter, Fingerprint, Fingerprints, Insertion, LedgerError,
+    Origin, Replacement, State, Status, Work,
 };
 use crate::registration::{Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
@@ -91,13 +91,15 @@ impl Registrar {
             match self.try_admit(&draft).await? {
                 Step::Done(admission) => return Ok(admission),
                 Step::Again => {}
-                // The answer to an equal registration can't be repeated: each one gets its own.
-                Step::Alone => draft.repeat_key = None,
-                Step::Wait if waited >= PATIENCE => return Err(busy(Duration::from_secs(1))),
-                Step::Wait => {
+                Step::Wait(_) if waited >= PATIENCE => return Err(busy(Duration::from_secs(1))),
+                Step::Wait(key) => {
                     Delay::new(pause).await;
                     waited += pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                    if self.is_for_one_only(key).await? {
+                        // Each one gets its own, and they need not queue for it.
+                        draft.repeat_key = None;
+                    }
                 }
             }
         }
@@ -109,6 +111,13 @@ impl Registrar {
     fn repeat_key(&self, registration: &Registration, draft: &Client) -> Option<String> {
         let public = registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none");
         (self.config.repeats && public).then(|| draft.fingerprints.digest.clone())
+    }
+
+    /// Whether that registration has been answered in a way that can't be repeated.
+    async fn is_for_one_only(&self, key: ClientKey) -> Result<bool, LedgerError> {
+        let answered = self.ledger().get(key).await?;
+        Ok(answered
+            .is_some_and(|client| client.status.is_live() && client.client_id.is_some() && client.answer.is_none()))
     }
 
     async fn try_admit(&self, draft: &Client) -> Result<Step, Refusal> {
@@ -140,13 +149,12 @@ impl Registrar {
         let now = self.now();
         match known.state(now) {
             State::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
-                Ok(Step::Wait)
+                Ok(Step::Wait(known.key))
             }
             State::Registering => {
                 self.abandon_registration(known).await?;
                 Ok(Step::Again)
             }
-            State::Pending | State::Active | State::Stale if known.answer.is_none() => Ok(Step::Alone),
             State::Pending | State::Active | State::Stale => {
                 self.refuse_blocked(&draft.fingerprints).await?;
                 let known = self.give_time_to_sign_in(known).await?;
@@ -241,8 +249,8 @@ impl Registrar {
 enum Step {
     Done(Admission),
     Again,
-    Wait,
-    Alone,
+    /// For the answer to an equal registration.
+    Wait(ClientKey),
 }
 
 fn busy(after: Duration) -> Refusal {

@@ -183,6 +183,27 @@ async fn many_at_once_get_one_client() {
     assert_eq!((world.calls(), records(&ledger).await.len()), (1, 1));
 }
 
+/// Where each gets its own, nobody queues for it.
+#[tokio::test]
+async fn many_at_once_get_one_each_where_answers_hold_a_token() {
+    let ledger = MemoryLedger::default();
+    let world = Arc::new(World::new(ledger.clone()));
+    world.server.delay_ms.store(200, Ordering::SeqCst);
+    world.server.management.store(true, Ordering::SeqCst);
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.client("App").await })
+        })
+        .collect();
+    let mut ids = std::collections::BTreeSet::new();
+    for task in tasks {
+        ids.insert(task.await.unwrap());
+    }
+    assert_eq!((ids.len(), world.calls()), (100, 100));
+    assert!(world.server.most_at_once.load(Ordering::SeqCst) > 10);
+}
+
 #[tokio::test]
 async fn a_server_that_recognises_repeats_itself_is_no_trouble() {
     let ledger = MemoryLedger::default();

@@ -36,6 +36,11 @@ pub(crate) struct Server {
     pub(crate) in_use: Mutex<HashSet<String>>,
     /// Answers this instead of registering.
     pub(crate) answer: Mutex<Option<(u16, Value)>>,
+    /// Gives out registration access tokens (RFC 7592).
+    pub(crate) management: AtomicBool,
+    /// How many registrations it works on, and how many it ever did at once.
+    pub(crate) at_once: AtomicU32,
+    pub(crate) most_at_once: AtomicU32,
     /// Waits so many milliseconds before it answers.
     pub(crate) delay_ms: AtomicU32,
 }
@@ -211,16 +216,22 @@ pub(crate) struct Owner(pub(crate) String);
 
 pub(crate) async fn create(State(server): State<Arc<Server>>, body: Bytes) -> Response<Body> {
     let number = server.calls.fetch_add(1, Ordering::SeqCst);
+    let at_once = server.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+    server.most_at_once.fetch_max(at_once, Ordering::SeqCst);
     let delay = server.delay_ms.load(Ordering::SeqCst);
     if delay > 0 {
         tokio::time::sleep(Duration::from_millis(delay.into())).await;
     }
+    server.at_once.fetch_sub(1, Ordering::SeqCst);
     if let Some((status, answer)) = server.answer.lock().unwrap().clone() {
         return (StatusCode::from_u16(status).unwrap(), axum::Json(answer)).into_response();
     }
     let mut client: Value = serde_json::from_slice(&body).unwrap();
     let id = format!("client-{number}");
     client["client_id"] = id.clone().into();
+    if server.management.load(Ordering::SeqCst) {
+        client["registration_access_token"] = "hush-hush".into();
+    }
     server.clients.lock().unwrap().insert(id, client.clone());
     (StatusCode::CREATED, axum::Json(client)).into_response()
 }
