@@ -22,7 +22,7 @@
 //!    another way. [`refusing_unknown`](GateLayer::refusing_unknown) is for when there are none of those any more.
 //!
 //! 6. If the server turns a client away that the ledger knows (401 at the token endpoint, any client error at the
-//!    authorization endpoint), the next one who registers the same gets a new client: a server that lost its store would
+//!    authorization endpoint but a rate limit), the next one who registers the same gets a new client: a server that lost its store would
 //!    otherwise be handed its lost clients for ever.
 //!
 //! That costs one read of the ledger at most, and none for a client whose record was read within the last
@@ -74,7 +74,7 @@ use crate::event::Action;
 use crate::ledger::{Client, LedgerError, Origin, State};
 use crate::redirect_uri;
 use crate::registrar::Registrar;
-use crate::registration::Registration;
+use crate::registration::{Limits, Registration};
 
 mod cache;
 mod parameters;
@@ -268,13 +268,14 @@ where
 #[derive(Debug)]
 struct Known {
     client: Client,
-    redirect_uris: Vec<String>,
+    /// Nothing if the record can't be read.
+    redirect_uris: Option<Vec<String>>,
 }
 
 impl Known {
     fn new(client: Client) -> Self {
-        let registration = Registration::parse(client.registration.as_bytes()).ok();
-        let redirect_uris = registration.iter().flat_map(Registration::redirect_uris).map(str::to_owned).collect();
+        let registration = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS);
+        let redirect_uris = registration.ok().map(|document| document.redirect_uris().map(str::to_owned).collect());
         Self { client, redirect_uris }
     }
 }
@@ -295,31 +296,35 @@ impl Config {
                 return if self.pass_without_ledger { Ok(None) } else { Err(Fault::Unavailable) };
             }
         };
-        let Some(known) = known else { return self.unknown(seen).map(|()| None) };
-        self.judge(&known.client).map_err(|fault| self.noted(&known.client, fault))?;
-        if matches!(self.endpoint, Endpoint::Authorization | Endpoint::PushedAuthorization) {
-            check_redirect(&known, seen).map_err(|fault| self.noted(&known.client, fault))?;
+        // A name in `Authorization: Basic` may have two readings, and the server takes one of them: each must be fine.
+        for known in &known {
+            self.judge(&known.client).map_err(|fault| self.noted(&known.client, fault))?;
+            if matches!(self.endpoint, Endpoint::Authorization | Endpoint::PushedAuthorization) {
+                check_redirect(known, seen).map_err(|fault| self.noted(&known.client, fault))?;
+            }
         }
-        Ok(Some(known))
+        match known.into_iter().next() {
+            Some(known) => Ok(Some(known)),
+            None => self.unknown(seen).map(|()| None),
+        }
     }
 
-    /// The record of the client. A name in `Authorization: Basic` may have two readings; the first that is known counts.
-    async fn look_up(&self, seen: &Seen) -> Result<Option<Arc<Known>>, LedgerError> {
+    /// The records of the client: one, unless its name has two readings.
+    async fn look_up(&self, seen: &Seen) -> Result<Vec<Arc<Known>>, LedgerError> {
         let now = self.registrar.now();
+        let mut found = Vec::with_capacity(1);
         for id in &seen.client_ids {
             let epoch = self.registrar.epoch();
-            if let Some(known) = self.cache.get(id, epoch)
-                && known.client.state(now) != State::Expired
-            {
-                return Ok(Some(known));
-            }
-            if let Some(client) = self.registrar.look_up(id).await? {
+            let remembered = self.cache.get(id, epoch).filter(|known| known.client.state(now) != State::Expired);
+            if let Some(known) = remembered {
+                found.push(known);
+            } else if let Some(client) = self.registrar.look_up(id).await? {
                 let known = Arc::new(Known::new(client));
                 self.cache.put(id, epoch, Arc::clone(&known));
-                return Ok(Some(known));
+                found.push(known);
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     fn judge(&self, client: &Client) -> Result<(), Fault> {
@@ -403,18 +408,16 @@ impl Config {
 /// Compares the redirect URI with those that are registered. A request object that was signed or pushed has it inside,
 /// and was or will be looked at where it came in.
 fn check_redirect(known: &Known, seen: &Seen) -> Result<(), Fault> {
-    if known.client.origin == Origin::Elsewhere || seen.is_elsewhere || known.redirect_uris.is_empty() {
+    if known.client.origin == Origin::Elsewhere || seen.is_elsewhere {
         return Ok(());
     }
-    match &seen.redirect_uri {
-        Some(requested) => {
-            let registered = known.redirect_uris.iter().any(|uri| redirect_uri::matches(uri, requested));
-            if registered { Ok(()) } else { Err(Fault::Redirect) }
-        }
+    let registered = known.redirect_uris.as_deref().ok_or(Fault::Redirect)?;
+    let is_fine = match &seen.redirect_uri {
+        Some(requested) => registered.is_empty() || registered.iter().any(|uri| redirect_uri::matches(uri, requested)),
         // OAuth 2.1 section 2.3.2: required where more than one is registered.
-        None if known.redirect_uris.len() > 1 => Err(Fault::Redirect),
-        None => Ok(()),
-    }
+        None => registered.len() <= 1,
+    };
+    if is_fine { Ok(()) } else { Err(Fault::Redirect) }
 }
 
 impl Endpoint {
@@ -422,7 +425,7 @@ impl Endpoint {
     /// authorization endpoint any other error is sent to the client by a redirect.
     fn says_unknown(self, status: StatusCode) -> bool {
         match self {
-            Self::Authorization => status.is_client_error(),
+            Self::Authorization => matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422),
             Self::Token => status == StatusCode::UNAUTHORIZED,
             _ => false,
         }

@@ -71,8 +71,7 @@ impl<B: Body> Body for ResponseBody<B> {
 }
 
 /// How much of a handler's answer is read, and how deep.
-pub(crate) const ANSWER_LIMITS: Limits =
-    Limits::new().with_bytes(256 * 1024).with_string(128 * 1024).with_depth(32).with_array(1000);
+pub(crate) const ANSWER_LIMITS: Limits = Limits::GENEROUS;
 
 /// What a handler answered.
 pub(crate) enum ReadAnswer {

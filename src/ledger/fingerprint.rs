@@ -13,6 +13,7 @@ use super::Client;
 use crate::policy::ConfigError;
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::registration::{Digest, Field, Registration};
+use crate::text;
 
 /// One thing that a registration can be recognised by, and that can be blocked.
 ///
@@ -38,7 +39,7 @@ pub enum Fingerprint {
     Name(String),
     /// The redirect URIs without the ports of loopback ones, in any order: see [`Fingerprints::redirect_set`].
     RedirectSet(String),
-    /// The `software_id`.
+    /// The `software_id`: see [`Fingerprint::software_id`].
     SoftwareId(String),
     /// The network that it came from: see [`Fingerprint::source`].
     Source(String),
@@ -46,10 +47,16 @@ pub enum Fingerprint {
 
 impl Fingerprint {
     /// A name, however it is written: without trailing parentheticals (clients put host names and versions there),
-    /// compatibility forms, case, white space and invisible characters.
+    /// compatibility forms, case, white space and invisible characters. Its first 256 bytes count.
     #[must_use]
     pub fn name(client_name: &str) -> Self {
         Self::Name(normal_name(client_name))
+    }
+
+    /// A `software_id`; its first 256 bytes count.
+    #[must_use]
+    pub fn software_id(software_id: &str) -> Self {
+        Self::SoftwareId(text::cut(software_id, MAX_KEY).to_owned())
     }
 
     /// A network, as an address or in CIDR notation: of IPv4 an address or 24 bits, of IPv6 64 or 48 bits.
@@ -74,6 +81,7 @@ impl Fingerprint {
     pub fn parse(kind: &str, value: &str) -> Result<Self, ConfigError> {
         match kind {
             "name" => Ok(Self::name(value)),
+            "software_id" => Ok(Self::software_id(value)),
             "source" => Self::source(value),
             _ => Self::from_parts(kind, value).ok_or_else(|| ConfigError::Fingerprint { kind: kind.to_owned() }),
         }
@@ -177,7 +185,7 @@ pub struct Fingerprints {
     pub redirect_hosts: Vec<String>,
     /// The `client_name` as it was given.
     pub client_name: Option<String>,
-    /// The `software_id`.
+    /// The first 256 bytes of the `software_id`.
     pub software_id: Option<String>,
     /// Where it came from.
     pub source: Option<Source>,
@@ -249,7 +257,7 @@ impl Fingerprints {
                 .collect(),
             name,
             client_name: client_name.map(str::to_owned),
-            software_id: registration.string_at(Field::SOFTWARE_ID).map(str::to_owned),
+            software_id: registration.string_at(Field::SOFTWARE_ID).map(|id| text::cut(id, MAX_KEY).to_owned()),
             source: None,
         }
     }
@@ -312,7 +320,7 @@ fn set_digest<'a>(first: Option<&str>, others: impl Iterator<Item = &'a str>) ->
         push_line(&mut bytes, first);
     }
     others.collect::<BTreeSet<_>>().into_iter().for_each(|line| push_line(&mut bytes, line));
-    crate::text::cut(&Digest::of(&bytes).to_string(), 32).to_owned()
+    text::cut(&Digest::of(&bytes).to_string(), 32).to_owned()
 }
 
 /// Neither a normal name nor a redirect URI has a line feed in it.
@@ -321,6 +329,9 @@ fn push_line(bytes: &mut Vec<u8>, line: &str) {
     bytes.extend_from_slice(line.as_bytes());
 }
 
+/// How many bytes of a name or a `software_id` are compared: databases have a limit for what they can find.
+const MAX_KEY: usize = 256;
+
 /// See [`Fingerprint::name`].
 fn normal_name(name: &str) -> String {
     let visible = |c: &char| c.general_category_group() != GeneralCategoryGroup::Other;
@@ -328,7 +339,7 @@ fn normal_name(name: &str) -> String {
     let folded: String = name.nfkc().map(spaced).filter(visible).flat_map(char::to_lowercase).collect();
     let folded: String = folded.nfkc().collect();
     let words: Vec<&str> = folded.split(' ').filter(|word| !word.is_empty()).collect();
-    without_parentheticals(&words.join(" ")).to_owned()
+    without_parentheticals(text::cut(&words.join(" "), MAX_KEY).trim_end()).to_owned()
 }
 
 /// Without any trailing "(…)", unless it is all there is.

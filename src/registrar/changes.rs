@@ -86,7 +86,7 @@ impl Registrar {
 
     /// The server has deleted the client, at its own wish.
     pub(crate) async fn deleted(&self, client_id: &str) -> Result<(), LedgerError> {
-        let Some(client) = self.ledger().find(client_id).await? else { return Ok(()) };
+        let Some(client) = self.look_up(client_id).await? else { return Ok(()) };
         let reason = "deleted by the client";
         let end = |client: &Client| {
             client.status.is_live().then(|| {

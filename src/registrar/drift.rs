@@ -3,7 +3,7 @@
 use super::Registrar;
 use crate::ledger::{Client, ClientKey, Filter, LedgerError, Origin, Status};
 use crate::policy::{Finding, Policy, Review, Submission};
-use crate::registration::Registration;
+use crate::registration::{Limits, Registration};
 
 /// How many stored registrations would fare in which way if they came today.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +118,9 @@ impl Registrar {
 }
 
 fn judge(policy: &impl Policy, client: &Client) -> Verdict {
-    let Ok(mut registration) = Registration::parse(client.registration.as_bytes()) else { return Verdict::Unreadable };
+    let Ok(mut registration) = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS) else {
+        return Verdict::Unreadable;
+    };
     let mut review = Review::registration();
     if let Err(rejection) = policy.review(&mut Submission::new(&mut registration, &mut review)) {
         return Verdict::Refused { rule: rejection.rule(), description: rejection.description() };

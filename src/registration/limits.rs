@@ -22,6 +22,10 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// For documents that were let through, or made by the server: what was accepted once can be read later.
+    pub(crate) const GENEROUS: Self =
+        Self::new().with_bytes(256 * 1024).with_string(128 * 1024).with_depth(32).with_array(1000);
+
     /// The defaults: 16 KiB, depth 8, 100 members, 100 array elements, strings of 16 KiB.
     pub const fn new() -> Self {
         Self { bytes: 16 * 1024, depth: 8, members: 100, array: 100, string: 16 * 1024 }

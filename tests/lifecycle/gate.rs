@@ -176,6 +176,25 @@ fn gated(
     (service, asked)
 }
 
+/// "a+b" is "a b" to one server and "a+b" to another.
+#[tokio::test]
+async fn a_name_with_two_readings_is_refused_for_either() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    for id in ["a b", "a+b"] {
+        *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": id })));
+        assert_eq!(world.register(&metadata(id)).await.client_id(), id);
+    }
+    let revocation = Revocation::client("a+b", operator(), "x").allowing_registration();
+    world.registrar.revoke(revocation).await.unwrap();
+    let mut basic = post("/token", &[("grant_type", "x")]);
+    let credentials = format!("Basic {}", BASE64_STANDARD.encode("a+b:"));
+    basic.headers_mut().insert(header::AUTHORIZATION, credentials.parse().unwrap());
+    let answer = world.send(basic).await;
+    assert_eq!(answer.error(), "invalid_client");
+    assert_eq!(world.events.of(Action::Refused).len(), 1, "by the gate, and not by the server");
+}
+
 #[tokio::test]
 async fn preflights_pass() {
     let (token_route, asked) = gated(GateLayer::token(Registrar::new(MemoryLedger::default())).refusing_unknown());

@@ -105,6 +105,24 @@ async fn round(nodes: Arc<[Arc<Node>; 2]>, ledger: PostgresLedger, number: usize
     }
 }
 
+/// Nothing that a stranger sends is a fault of the database.
+#[tokio::test]
+async fn postgres_takes_what_comes() {
+    let database = Postgres::start();
+    let ledger = PostgresLedger::new(database.fresh_database().await).await.unwrap();
+    let world = World::new(ledger);
+    assert_eq!(world.token("a\0b").await.status, 401, "the server's own answer");
+    assert_eq!(world.authorize("\0", "x").await.status, 200, "it is not registered here");
+    // Long, and not to be compressed.
+    let noise: String = (0..6000).map(|_| char::from(rand::rng().random_range(b'a'..=b'z'))).collect();
+    let body = json!({ "client_name": noise, "software_id": noise, "redirect_uris": ["http://localhost/cb"] });
+    let answer = world.register(&body).await;
+    assert!(matches!(answer.status, 201 | 400), "{answer:?}");
+    let long = json!({ "client_name": &noise[..2000], "redirect_uris": [format!("https://a.example.com/{}", &noise[..1900])] });
+    assert_eq!(world.register(&long).await.status, 201);
+    assert_eq!(world.token(&noise).await.status, 401);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_revoked_never_comes_back() {
     let rounds: usize = std::env::var("RACE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
