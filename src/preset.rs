@@ -75,6 +75,8 @@ struct Settings {
     limits: Limits,
     deadline: Duration,
     report_only: bool,
+    /// May serve an OpenID provider.
+    openid: bool,
     address: ClientAddress,
     requester: Requester,
     rate_limit: RateLimitLayer,
@@ -133,7 +135,8 @@ impl Preset {
 
     /// For other OAuth and OpenID servers: see [`crate::oauth`].
     pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Self {
-        Self::new(MetadataAllowlist::oauth(grants, auth_method), RedirectUriGuard::oauth())
+        let preset = Self::new(MetadataAllowlist::oauth(grants, auth_method), RedirectUriGuard::oauth());
+        preset.change(|settings| settings.openid = true)
     }
 
     fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
@@ -143,6 +146,7 @@ impl Preset {
             limits: Limits::new(),
             deadline: Duration::from_secs(10),
             report_only: false,
+            openid: false,
             address: ClientAddress::new(),
             requester: Requester::Nobody,
             rate_limit: RateLimitLayer::new(),
@@ -267,12 +271,15 @@ impl Preset {
     }
 
     /// Keeps a ledger of what is registered: see [`LifecycleLayer`]. What only observes ([`report_only`](Self::report_only))
-    /// keeps nothing.
+    /// keeps nothing. In the `oauth` preset, which is for OpenID providers too, each registration gets a client of its own
+    /// ([`Registrar::without_repeats`]).
     pub fn with_registrar(self, registrar: Registrar) -> Self {
+        let registrar = if self.settings.openid { registrar.without_repeats() } else { registrar };
         self.with_lifecycle(LifecycleLayer::new(registrar))
     }
 
-    /// The same, with a layer that you have configured. How the address of a client is found is taken from here.
+    /// The same, with a layer that you have configured, and repeats as your registrar has them. How the address of a client
+    /// is found is taken from here.
     pub fn with_lifecycle(self, lifecycle: LifecycleLayer) -> Self {
         self.change(|settings| settings.lifecycle = lifecycle)
     }

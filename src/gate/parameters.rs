@@ -8,7 +8,6 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
 use http_body::Body;
 use url::form_urlencoded;
@@ -42,57 +41,41 @@ where
     let (parts, body) = request.into_parts();
     let mut parameters = Parameters::default();
     parameters.add_form(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let body = match Media::of(&parts)? {
-        Media::None => ReplayBody::inner(body),
-        media => {
-            let read = body::read(body, &parts.headers, MAX_BODY, DEADLINE).await;
-            match read.error {
-                None => {}
-                Some(ReadError::TooLarge) => return Err(Fault::TooLarge),
-                Some(_) => return Err(Fault::Ambiguous("the body could not be read to its end")),
-            }
-            match media {
-                Media::Json => parameters.add_json(&read.bytes)?,
-                _ => parameters.add_form(&read.bytes)?,
-            }
-            ReplayBody::own(read.bytes)
+    let body = if matches!(parts.method, Method::GET | Method::HEAD) {
+        ReplayBody::inner(body)
+    } else {
+        let is_json = names_json(&parts.headers)?;
+        let read = body::read(body, &parts.headers, MAX_BODY, DEADLINE).await;
+        match read.error {
+            None => {}
+            Some(ReadError::TooLarge) => return Err(Fault::TooLarge),
+            Some(_) => return Err(Fault::Ambiguous("the body could not be read to its end")),
         }
+        if is_json || read.bytes.trim_ascii_start().starts_with(b"{") {
+            parameters.add_json(&read.bytes)?;
+        } else {
+            parameters.add_form(&read.bytes)?;
+        }
+        ReplayBody::own(read.bytes)
     };
     let seen = parameters.seen(&parts.headers)?;
     Ok((Request::from_parts(parts, body), seen))
 }
 
-/// What the body is. Only forms are standard (RFC 6749 section 3.2); servers that read JSON as well exist, and would be
-/// the way around.
-enum Media {
-    Form,
-    Json,
-    None,
-}
-
-impl Media {
-    fn of(parts: &Parts) -> Result<Self, Fault> {
-        if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            return Ok(Self::None);
-        }
-        let essence = |value: &http::HeaderValue| {
-            let text = value.to_str().unwrap_or_default();
-            text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-        };
-        let mut types = parts.headers.get_all(header::CONTENT_TYPE).iter();
-        let media = match (types.next().map(essence), types.next()) {
-            (None, _) => return Ok(Self::None),
-            (Some(_), Some(_)) => return Err(Fault::Ambiguous("there are several content types")),
-            (Some(essence), None) => match essence.as_str() {
-                "application/x-www-form-urlencoded" => Self::Form,
-                "application/json" => Self::Json,
-                _ => return Ok(Self::None),
-            },
-        };
-        // What a decoder further in would make of it is not known here.
-        let encoded = parts.headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity");
-        if encoded { Err(Fault::Ambiguous("the body is compressed")) } else { Ok(media) }
+/// Whether the body says that it is JSON. Only forms are standard (RFC 6749 section 3.2), but servers that read JSON as
+/// well exist, and would be the way around. What says that it is something else, or nothing, is read as a form too:
+/// frameworks differ in what they take for one.
+fn names_json(headers: &HeaderMap) -> Result<bool, Fault> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (named, another) = (types.next(), types.next());
+    if another.is_some() {
+        return Err(Fault::Ambiguous("there are several content types"));
     }
+    // What a decoder further in would make of it is not known here.
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        return Err(Fault::Ambiguous("the body is compressed"));
+    }
+    Ok(named.is_some_and(|value| value.as_bytes().to_ascii_lowercase().windows(4).any(|word| word == b"json")))
 }
 
 /// The parameters that matter here, from wherever they come.

@@ -63,6 +63,22 @@ async fn repeats_can_be_switched_off() {
     assert_ne!(world.client("App").await, world.client("App").await);
 }
 
+/// OpenID Connect Dynamic Client Registration section 3.2 wants a client_id for each.
+#[tokio::test]
+async fn the_oauth_preset_gives_each_its_own() {
+    use axum::routing::post;
+    use tower::ServiceExt;
+    use tower_dcr::policy::{AuthMethod, Grants};
+    let world = World::new(MemoryLedger::default());
+    let preset = tower_dcr::oauth(Grants::authorization_code(), AuthMethod::one_of(["none"]));
+    let route = post(crate::world::create).layer(preset.with_registrar(world.registrar.clone()));
+    let app = axum::Router::new().route("/register", route).with_state(Arc::clone(&world.server));
+    for number in 0..2 {
+        let answer = app.clone().oneshot(register(&metadata("App"))).await.unwrap();
+        assert_eq!(crate::world::Answer::of(answer).await.client_id(), format!("client-{number}"));
+    }
+}
+
 #[tokio::test]
 async fn loopback_ports_count_unless_told_otherwise() {
     let with_port =

@@ -57,7 +57,31 @@ fn the_client_is_read_from_wherever_it_may_be() {
         ("another scheme", form().header("authorization", "Bearer x"), "client_id=c".into(), &["c"]),
         ("nowhere", form(), "grant_type=x".into(), &[]),
         ("empty is omitted", Request::get("/authorize?client_id=&client_id=c"), String::new(), &["c"]),
-        ("another media type", Request::post("/token").header("content-type", "text/plain"), "client_id=c".into(), &[]),
+        (
+            "what axum takes for a form",
+            Request::post("/token").header("content-type", "application/x-www-form-urlencodedX"),
+            "client_id=c".into(),
+            &["c"],
+        ),
+        (
+            "a kind of JSON",
+            Request::post("/token").header("content-type", "application/vnd.x+json"),
+            r#" {"client_id":"c"}"#.into(),
+            &["c"],
+        ),
+        (
+            "JSON that is called otherwise",
+            Request::post("/token").header("content-type", "text/plain"),
+            r#" {"client_id":"c"}"#.into(),
+            &["c"],
+        ),
+        ("no media type", Request::post("/token"), "client_id=c".into(), &["c"]),
+        (
+            "another media type",
+            Request::post("/token").header("content-type", "text/plain"),
+            "client_id=c".into(),
+            &["c"],
+        ),
     ];
     for (reason, request, body, wanted) in rows {
         let seen = seen(request, &body).unwrap_or_else(|fault| panic!("{reason}: {fault:?}"));
