@@ -59,6 +59,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,6 +122,7 @@ struct Config {
     grace: Duration,
     repeats: bool,
     any_loopback_port: bool,
+    sources: bool,
     retention: Duration,
     deprovision: Option<Arc<dyn ErasedDeprovision>>,
     still_in_use: Option<Arc<dyn ErasedStillInUse>>,
@@ -145,6 +147,7 @@ impl Registrar {
             grace: Duration::from_secs(3600),
             repeats: true,
             any_loopback_port: false,
+            sources: true,
             retention: Duration::from_secs(30 * 24 * 3600),
             deprovision: None,
             still_in_use: None,
@@ -188,6 +191,11 @@ impl Registrar {
         self.change(|config| config.any_loopback_port = true)
     }
 
+    /// Keeps no network of who registers. Nothing can then be blocked by [source](crate::ledger::Fingerprint::source).
+    pub fn without_sources(self) -> Self {
+        self.change(|config| config.sources = false)
+    }
+
     /// How long the record of a client that has ended is kept whole; 30 days by default. After that what it was is
     /// removed: the record too, if the server is known to have forgotten the client or never had it.
     pub fn with_retention(self, retention: Duration) -> Self {
@@ -228,6 +236,11 @@ impl Registrar {
     /// Milliseconds since 1970-01-01 00:00 UTC.
     pub(crate) fn now(&self) -> i64 {
         milliseconds(self.config.clock.unix_time())
+    }
+
+    /// The address that is written down.
+    fn source_of(&self, requester: &Requester) -> Option<IpAddr> {
+        requester.address.filter(|_| self.config.sources)
     }
 
     pub(crate) fn event(&self, action: Action) -> LifecycleEvent {

@@ -80,7 +80,8 @@ pub(crate) enum Completion {
 impl Registrar {
     pub(crate) async fn admit(&self, registration: &Registration, requester: Requester) -> Result<Admission, Refusal> {
         self.settle_abandoned().await?;
-        let fingerprints = Fingerprints::of(registration, self.config.any_loopback_port).with_source(requester.address);
+        let fingerprints =
+            Fingerprints::of(registration, self.config.any_loopback_port).with_source(self.source_of(&requester));
         let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
         let mut draft = Client::draft(json, fingerprints, self.now());
         draft.admitted_by = requester.admitted_by;

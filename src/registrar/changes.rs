@@ -39,7 +39,7 @@ impl Registrar {
         let mut metadata = registration.clone();
         // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
         metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
-        let next = Fingerprints::of(&metadata, self.config.any_loopback_port).with_source(requester.address);
+        let next = Fingerprints::of(&metadata, self.config.any_loopback_port).with_source(self.source_of(requester));
         self.refuse_blocked(&next).await?;
         let Some(client) = self.may_manage(managed).await? else {
             // It was registered elsewhere, or the URL does not say. Whom the body names is not changed for that: the

@@ -307,6 +307,19 @@ async fn revoked_is_revoked() {
 }
 
 #[tokio::test]
+async fn sources_are_kept_unless_told_otherwise() {
+    for kept in [true, false] {
+        let ledger = MemoryLedger::default();
+        let world = World::with(ledger.clone(), |registrar| if kept { registrar } else { registrar.without_sources() });
+        let mut request = register(&metadata("App"));
+        request.extensions_mut().insert(std::net::SocketAddr::from(([203, 0, 113, 9], 1)));
+        world.send(request).await;
+        let source = records(&ledger).await.remove(0).fingerprints.source;
+        assert_eq!(source.map(|source| source.narrow).as_deref(), kept.then_some("203.0.113.9/32"));
+    }
+}
+
+#[tokio::test]
 async fn a_client_manages_itself_until_it_is_no_more() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());

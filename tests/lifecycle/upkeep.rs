@@ -227,6 +227,33 @@ async fn pages_have_cursors() {
     assert_eq!(sizes, [2, 2, 1]);
 }
 
+/// What an operator did stands in the same chained file as what clients did.
+#[tokio::test]
+async fn acts_are_lines_of_the_audit_file() {
+    use tower_dcr::event::{ChainKey, JsonLines, verify_chain};
+    let dir = crate::databases::TempDir::new("audit");
+    let path = dir.path().join("audit.jsonl");
+    let key = || ChainKey::new(b"sixteen bytes or more").unwrap();
+    let sink = JsonLines::new(&path).with_chain(key()).open().unwrap();
+    let world = World::with(MemoryLedger::default(), |registrar| registrar.with_sink(sink));
+    let id = world.client("App").await;
+    let review = Review::new(world.registrar.clone());
+    review.approve(&id, "alice", "known \u{202E}to us").await.unwrap();
+    review.revoke(Fingerprint::name("App"), "bob", "not any more").await.unwrap();
+    drop((review, world));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.is_ascii(), "{text}");
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["approved", "blocked", "revoked", "deprovisioned"]);
+    assert_eq!(
+        (lines[0]["actor"].as_str(), lines[2]["reason"].as_str()),
+        (Some("operator:alice"), Some("not any more"))
+    );
+    let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+    verify_chain(file, &key(), None).unwrap();
+}
+
 #[test]
 fn events_are_counted() {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
