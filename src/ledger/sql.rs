@@ -292,7 +292,8 @@ where
             Work::Reconcile(time) => ("created_at", "status = 'registering'", time),
             Work::Deprovision(time) => ("deprovision_at", "deprovision_at IS NOT NULL", time),
             Work::Purge(time) => {
-                let condition = "ended_at IS NOT NULL AND deprovision_at IS NULL AND registration <> ''";
+                let condition =
+                    "status IN ('expired', 'revoked', 'failed') AND deprovision_at IS NULL AND registration <> ''";
                 ("ended_at", condition, time)
             }
             Work::Evict(time) => {

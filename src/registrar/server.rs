@@ -24,6 +24,28 @@ type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send 
 ///     }
 /// }
 /// ```
+///
+/// A closure that captures something gives its future a copy:
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use tower_dcr::ledger::MemoryLedger;
+/// use tower_dcr::registrar::Registrar;
+///
+/// let tokens: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+/// let registrar = Registrar::new(MemoryLedger::default()).with_deprovision(move |client_id: String| {
+///     let tokens = Arc::clone(&tokens);
+///     async move {
+///         tokens.lock().map_err(|_| "the store is broken")?.retain(|(owner, _)| *owner != client_id);
+///         Ok(())
+///     }
+/// });
+/// # let _ = registrar;
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't tell the server that a client is no more",
+    note = "implement `tower_dcr::registrar::Deprovision`, or use a closure from a `String` to a future"
+)]
 pub trait Deprovision: Send + Sync + 'static {
     /// Invalidates all grants, access tokens and refresh tokens of the client, and the client (RFC 7592 section 2.3).
     fn deprovision(&self, client_id: &str) -> impl Future<Output = Result<(), BoxError>> + Send;
@@ -40,6 +62,10 @@ pub trait Deprovision: Send + Sync + 'static {
 ///     .with_still_in_use(async |client_id: String| Ok(client_id == "the one that never goes"));
 /// # let _ = registrar;
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't say whether a client is still in use",
+    note = "implement `tower_dcr::registrar::StillInUse`, or use a closure from a `String` to a future"
+)]
 pub trait StillInUse: Send + Sync + 'static {
     /// Asks the server. As long as it can't say, the client is neither ended nor let in (503).
     fn still_in_use(&self, client_id: &str) -> impl Future<Output = Result<bool, BoxError>> + Send;

@@ -6,6 +6,7 @@ mod databases;
 mod gate;
 mod layer;
 mod ledger;
+mod model;
 mod page;
 mod races;
 mod upkeep;

@@ -50,7 +50,7 @@ CREATE INDEX tower_dcr_clients_expire ON tower_dcr_clients (expires_at) WHERE ex
 CREATE INDEX tower_dcr_clients_reconcile ON tower_dcr_clients (created_at) WHERE status = 'registering';
 CREATE INDEX tower_dcr_clients_deprovision ON tower_dcr_clients (deprovision_at) WHERE deprovision_at IS NOT NULL;
 CREATE INDEX tower_dcr_clients_purge ON tower_dcr_clients (ended_at)
-    WHERE ended_at IS NOT NULL AND deprovision_at IS NULL AND registration <> '';
+    WHERE status IN ('expired', 'revoked', 'failed') AND deprovision_at IS NULL AND registration <> '';
 CREATE INDEX tower_dcr_clients_evict ON tower_dcr_clients (created_at)
     WHERE status IN ('pending', 'active') AND proven_at IS NULL AND reviewed_at IS NULL AND origin = 'registered';
 
