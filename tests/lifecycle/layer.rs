@@ -63,7 +63,7 @@ async fn repeats_can_be_switched_off() {
     assert_ne!(world.client("App").await, world.client("App").await);
 }
 
-/// OpenID Connect Dynamic Client Registration section 3.2 wants a client_id for each.
+/// OpenID Connect Dynamic Client Registration section 3.2 wants a `client_id` for each.
 #[tokio::test]
 async fn the_oauth_preset_gives_each_its_own() {
     use axum::routing::post;

@@ -58,7 +58,7 @@ fn the_client_is_read_from_wherever_it_may_be() {
         ("nowhere", form(), "grant_type=x".into(), &[]),
         ("empty is omitted", Request::get("/authorize?client_id=&client_id=c"), String::new(), &["c"]),
         (
-            "what axum takes for a form",
+            "what some frameworks take for a form",
             Request::post("/token").header("content-type", "application/x-www-form-urlencodedX"),
             "client_id=c".into(),
             &["c"],
