@@ -292,7 +292,7 @@ impl Config {
         let known = match self.look_up(seen).await {
             Ok(known) => known,
             Err(error) => {
-                log(&error);
+                error.log();
                 return if self.pass_without_ledger { Ok(None) } else { Err(Fault::Unavailable) };
             }
         };
@@ -355,7 +355,7 @@ impl Config {
         if let Some(known) = known.filter(|known| known.client.repeat_key.is_some())
             && let Err(error) = self.registrar.stop_repeating(known.client.clone()).await
         {
-            log(&error);
+            error.log();
         }
     }
 
@@ -398,7 +398,7 @@ impl Config {
             }
             Err(error) => {
                 // It has the token, and was known a moment ago. The next token is the next chance to note it.
-                log(&error);
+                error.log();
                 Ok(())
             }
         }
@@ -441,10 +441,6 @@ impl Endpoint {
             Self::Token => "token",
         }
     }
-}
-
-fn log(error: &LedgerError) {
-    tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
 }
 
 impl fmt::Debug for Config {

@@ -177,7 +177,8 @@ pub enum Replacement {
 /// use tower_dcr::ledger::LedgerError;
 ///
 /// let error = LedgerError::new("connection refused");
-/// assert_eq!(error.to_string(), "the ledger of clients can't be used: connection refused");
+/// assert_eq!(error.to_string(), "the ledger of clients can't be used");
+/// assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "connection refused");
 /// ```
 #[derive(Debug)]
 pub struct LedgerError(Box<dyn Error + Send + Sync>);
@@ -187,11 +188,17 @@ impl LedgerError {
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(source.into())
     }
+
+    /// For the operator; who asked is told less.
+    pub(crate) fn log(&self) {
+        let error = crate::text::causes(self);
+        tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
+    }
 }
 
 impl fmt::Display for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the ledger of clients can't be used: {}", self.0)
+        f.write_str("the ledger of clients can't be used")
     }
 }
 

@@ -287,7 +287,7 @@ impl Config {
         match inner.call(request).await {
             Ok(response) => Ok(self.record(*intent, response).await),
             Err(error) => {
-                self.settle(intent.fail("the handler failed").await);
+                settle(intent.fail("the handler failed").await);
                 Err(error)
             }
         }
@@ -297,13 +297,13 @@ impl Config {
     async fn record<R: Body>(&self, intent: Intent, response: Response<R>) -> Response<ResponseBody<R>> {
         if !response.status().is_success() {
             let reason = format!("the server answered {}", response.status().as_u16());
-            self.settle(intent.fail(&reason).await);
+            settle(intent.fail(&reason).await);
             return response.map(ResponseBody::inner);
         }
         let status = response.status();
         let (response, document) = read(response).await;
         let Some((document, bytes)) = document else {
-            self.settle(intent.fail("the server's answer could not be read").await);
+            settle(intent.fail("the server's answer could not be read").await);
             return if status == StatusCode::NO_CONTENT { response } else { unreadable() };
         };
         let body = str::from_utf8(&bytes).unwrap_or_default();
@@ -313,7 +313,8 @@ impl Config {
             Ok(Completion::Revoked) => body::refuse(revoked()),
             Err(error) => {
                 let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
-                tracing::error!(target: "tower_dcr::lifecycle", %error, ?client_id, "a client could not be recorded");
+                error.log();
+                tracing::error!(target: "tower_dcr::lifecycle", ?client_id, "a client could not be recorded");
                 if self.register_without_ledger { response } else { body::refuse(unavailable()) }
             }
         }
@@ -356,7 +357,7 @@ impl Config {
             Ok(()) => response,
             Err(Refusal::Rejected(rejection)) => body::refuse(rejection),
             Err(Refusal::Ledger(error)) => {
-                log(&error);
+                error.log();
                 if self.register_without_ledger { response } else { body::refuse(unavailable()) }
             }
         }
@@ -386,7 +387,7 @@ impl Config {
             Ok(()) => response,
             Err(error) => {
                 // The server has deleted it; the record expires by itself.
-                log(&error);
+                error.log();
                 response
             }
         })
@@ -411,18 +412,17 @@ impl Config {
         match refusal {
             Refusal::Rejected(rejection) => Ok(body::refuse(rejection)),
             Refusal::Ledger(error) => {
-                log(&error);
+                error.log();
                 if self.register_without_ledger { go_on().await } else { Ok(body::refuse(unavailable())) }
             }
         }
     }
+}
 
-    /// A record that could not be settled is settled later, by its age.
-    #[expect(clippy::unused_self, reason = "reads as what it is")]
-    fn settle(&self, settled: Result<(), LedgerError>) {
-        if let Err(error) = settled {
-            log(&error);
-        }
+/// A record that could not be settled is settled later, by its age.
+fn settle(settled: Result<(), LedgerError>) {
+    if let Err(error) = settled {
+        error.log();
     }
 }
 
@@ -471,10 +471,6 @@ fn unavailable() -> Rejection {
 fn revoked() -> Rejection {
     let detail = "this registration was revoked by the operator of this server";
     Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)
-}
-
-fn log(error: &LedgerError) {
-    tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
 }
 
 /// The client that `/register/CLIENT_ID` is about: the last segment of the path.

@@ -57,7 +57,6 @@
 //! is written down after the server made it; after a crash in between the ledger has the older redirect URIs, and the gate
 //! refuses newer ones until the client updates again. A `DELETE` that the ledger misses leaves a record that expires.
 
-use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -307,17 +306,6 @@ impl Registrar {
 
 pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn describe(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 impl fmt::Debug for Registrar {

@@ -234,7 +234,7 @@ impl Problem {
 
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
-        tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
+        error.log();
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the ledger of clients can't be used")
     }
 }

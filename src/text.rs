@@ -1,5 +1,7 @@
 //! Small helpers over text.
 
+use std::error::Error;
+
 /// The longest prefix of `text` that is at most `bytes` long and ends between two characters.
 pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
@@ -26,4 +28,16 @@ pub(crate) fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
 pub(crate) fn has_control(text: &str) -> bool {
     let ascii = text.bytes().fold(0, |found, byte| found | u8::from(byte < 0x20 || byte == 0x7F)) != 0;
     ascii || (!text.is_ascii() && text.chars().any(char::is_control))
+}
+
+/// An error and what it comes from, in one line.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

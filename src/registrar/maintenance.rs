@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
-use super::{REGISTRATION_TIMEOUT, Registrar, describe, milliseconds};
+use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work};
+use crate::text;
 
 /// What one round of maintenance did.
 ///
@@ -81,7 +82,7 @@ impl Registrar {
                 Ok(done) if done == Maintained::default() => {}
                 Ok(done) => tracing::info!(target: "tower_dcr::lifecycle", ?done, "maintained the ledger of clients"),
                 Err(error) => {
-                    let error = describe(&error);
+                    let error = text::causes(&error);
                     tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be maintained");
                 }
             }
@@ -168,7 +169,7 @@ impl Registrar {
             Err(error) => {
                 let pause = RETRY.saturating_mul(1 << (attempts - 1).min(16)).min(LONGEST_RETRY);
                 let due_at = self.now().saturating_add(milliseconds(pause));
-                Deprovisioning { due_at: Some(due_at), attempts, error: Some(describe(&**error)) }
+                Deprovisioning { due_at: Some(due_at), attempts, error: Some(text::causes(&**error)) }
             }
         };
         let event = match &next.error {
@@ -202,7 +203,7 @@ impl Registrar {
         }
         .await;
         if let Err(error) = again {
-            let error = describe(&error);
+            let error = text::causes(&error);
             tracing::error!(target: "tower_dcr::lifecycle", %error, "the server could not be told of a client's end");
         }
     }
