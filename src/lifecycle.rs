@@ -78,7 +78,9 @@ use crate::body::{
 use crate::client_address::ClientAddress;
 use crate::event::{RegisteredClient, Repeated};
 use crate::ledger::{Answer, LedgerError};
-use crate::registrar::{Admission, ChangeIntent, Completion, Intent, Refusal, Registrar, Requester, ServerAnswer};
+use crate::registrar::{
+    self, Admission, ChangeIntent, Completion, Intent, Refusal, Registrar, Requester, ServerAnswer,
+};
 use crate::registration::{Field, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -283,6 +285,7 @@ impl Config {
             Ok(Admission::Repeat(client)) => return Ok(repeat(client.client_id, client.answer)),
             Err(refusal) => return self.refuse_or(refusal, || forward(inner, request)).await,
         };
+        // Whoever takes the document over further in need not copy it.
         drop(registration);
         match inner.call(request).await {
             Ok(response) => Ok(self.record(*intent, response).await),
@@ -301,16 +304,23 @@ impl Config {
             return response.map(ResponseBody::inner);
         }
         let status = response.status();
-        let (response, document) = read(response).await;
-        let Some((document, bytes)) = document else {
-            settle(intent.fail("the server's answer could not be read").await);
-            return if status == StatusCode::NO_CONTENT { response } else { unreadable() };
+        let (response, document) = match read(response).await {
+            Some((response, Some(document))) => (response, document),
+            Some((response, None)) if status == StatusCode::NO_CONTENT => {
+                settle(intent.fail("the server answered nothing").await);
+                return response;
+            }
+            Some((_, None)) | None => {
+                settle(intent.fail("the server's answer could not be read").await);
+                return unreadable();
+            }
         };
+        let (document, bytes) = document;
         let body = str::from_utf8(&bytes).unwrap_or_default();
         let answer = ServerAnswer { status: status.as_u16(), document: &document, body };
         match intent.complete(&answer).await {
             Ok(Completion::Recorded) => response,
-            Ok(Completion::Revoked) => body::refuse(revoked()),
+            Ok(Completion::Revoked) => body::refuse(registrar::blocked()),
             Err(error) => {
                 let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
                 error.log();
@@ -347,7 +357,8 @@ impl Config {
 
     async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
         let status = response.status().as_u16();
-        let (response, document) = read(response).await;
+        // What the server has changed is written down even if nobody can read what it says.
+        let (response, document) = read(response).await.unwrap_or_else(|| (unreadable(), None));
         let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
             status,
             document,
@@ -426,17 +437,16 @@ fn settle(settled: Result<(), LedgerError>) {
     }
 }
 
-/// Takes the answer's body out and puts its bytes back; the document, if it is one.
-async fn read<R: Body>(response: Response<R>) -> (Response<ResponseBody<R>>, Option<(Registration, Bytes)>) {
+/// Takes the answer's body out and puts its bytes back; with the document, if it is one. Nothing if it is too long or
+/// broken off.
+async fn read<R: Body>(response: Response<R>) -> Option<(Response<ResponseBody<R>>, Option<(Registration, Bytes)>)> {
     let (mut parts, body) = response.into_parts();
-    let ReadAnswer::Complete(bytes) = body::read_answer(body).await else {
-        return (Response::from_parts(parts, ResponseBody::own(Bytes::new())), None);
-    };
+    let ReadAnswer::Complete(bytes) = body::read_answer(body).await else { return None };
     let document = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().map(|document| (document, bytes.clone()));
     if let Some((document, _)) = &document {
         parts.extensions.get_or_insert_with(|| RegisteredClient::of(document));
     }
-    (Response::from_parts(parts, ResponseBody::own(bytes)), document)
+    Some((Response::from_parts(parts, ResponseBody::own(bytes)), document))
 }
 
 /// The earlier answer, once more.
@@ -466,11 +476,6 @@ fn unreadable<R>() -> Response<ResponseBody<R>> {
 fn unavailable() -> Rejection {
     let detail = "clients can't be registered now; try again later";
     Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
-}
-
-fn revoked() -> Rejection {
-    let detail = "this registration was revoked by the operator of this server";
-    Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)
 }
 
 /// The client that `/register/CLIENT_ID` is about: the last segment of the path.

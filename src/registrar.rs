@@ -77,7 +77,7 @@ mod revocation;
 mod server;
 mod standing;
 
-pub(crate) use admission::{Admission, Completion, Intent, Refusal, Requester, ServerAnswer};
+pub(crate) use admission::{Admission, Completion, Intent, Refusal, Requester, ServerAnswer, blocked};
 pub(crate) use changes::ChangeIntent;
 pub use drift::{Checked, Drift, Verdict};
 pub use lifetimes::Lifetimes;

@@ -195,8 +195,7 @@ impl Registrar {
         if self.ledger().find_block(&fingerprints.all()).await?.is_none() {
             return Ok(());
         }
-        let detail = "this registration was revoked by the operator of this server";
-        Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)))
+        Err(Refusal::Rejected(blocked()))
     }
 
     /// Ends the oldest client that never got a token, or says that nothing may go.
@@ -252,6 +251,12 @@ enum Step {
     Again,
     /// For the answer to an equal registration.
     Wait(ClientKey),
+}
+
+/// What was revoked comes back.
+pub(crate) fn blocked() -> Rejection {
+    let detail = "this registration was revoked by the operator of this server";
+    Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)
 }
 
 fn busy(after: Duration) -> Refusal {

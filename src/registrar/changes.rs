@@ -1,7 +1,7 @@
 //! What a client does to its own registration (RFC 7592).
 
 use super::admission::{RULE, secret_expiry};
-use super::{Refusal, Registrar, Requester, ServerAnswer};
+use super::{Refusal, Registrar, Requester, Revoked, ServerAnswer};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, Fingerprints, LedgerError, Status};
 use crate::registration::{Field, Registration};
@@ -74,14 +74,18 @@ impl Registrar {
                 changed
             })
         };
-        if self.update(client, change).await?.is_none() {
+        let Some(changed) = self.update(client, change).await? else {
             let detail = "the client of this registration access token is not registered any more";
             return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)));
-        }
+        };
         self.begin_epoch();
         self.emit(&self.event(Action::Updated).of_client(id.as_deref()).by(&Actor::Client));
-        // As for a new registration: either this sees the block, or who blocks sees the change.
-        self.refuse_blocked(&next).await
+        // As for a new registration: either this sees the block, or who blocks sees the change. The server has made it.
+        let standing = self.refuse_blocked(&next).await;
+        if let Err(Refusal::Rejected(_)) = &standing {
+            self.end_one(changed, &Actor::System, "changed into what is blocked", &mut Revoked::default()).await?;
+        }
+        standing
     }
 
     /// The server has deleted the client, at its own wish.

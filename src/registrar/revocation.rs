@@ -163,7 +163,7 @@ impl Registrar {
         }
     }
 
-    async fn end_one(
+    pub(super) async fn end_one(
         &self,
         client: Client,
         actor: &Actor,
