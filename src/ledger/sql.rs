@@ -13,7 +13,7 @@ use super::{
     Ledger, LedgerError, Replacement, Source, Status, Work,
 };
 
-/// What the databases differ in.
+/// What the databases differ in. There is one for each that has a ledger here.
 pub trait Dialect: Database<Connection: Migrate> {
     /// Begins a transaction that writes.
     const BEGIN: &'static str;

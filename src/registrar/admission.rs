@@ -17,8 +17,9 @@ use crate::rejection::{ErrorCode, Rejection};
 /// The rule that refuses at the ledger's word.
 pub(crate) const RULE: &str = "lifecycle";
 
-/// How long one who registers what another one is just registering waits for that answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one who registers what another one is just registering waits for that answer. After that it goes on by itself:
+/// the other may have crashed, and hardly any client tries a registration twice.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The first pause between two looks; each is longer than the one before.
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -92,7 +93,12 @@ impl Registrar {
             match self.try_admit(&draft).await? {
                 Step::Done(admission) => return Ok(admission),
                 Step::Again => {}
-                Step::Wait(_) if waited >= PATIENCE => return Err(busy(Duration::from_secs(1))),
+                Step::Wait(key) if waited >= PATIENCE => {
+                    if let Some(slow) = self.ledger().get(key).await? {
+                        self.abandon_registration(slow).await?;
+                    }
+                    waited = Duration::ZERO;
+                }
                 Step::Wait(key) => {
                     Delay::new(pause).await;
                     waited += pause;

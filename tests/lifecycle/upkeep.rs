@@ -139,6 +139,23 @@ async fn an_abandoned_registration_is_settled_by_its_age() {
     world.client("App").await;
 }
 
+/// A server that was restarted in the middle of a registration.
+#[tokio::test]
+async fn what_a_crash_left_behind_keeps_nobody_out() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let crashed = World::around(world.server.clone(), world.clock.clone(), ledger.clone(), |registrar| registrar);
+    crashed.server.delay_ms.store(10_000, Ordering::SeqCst);
+    let hung_up = tokio::time::timeout(Duration::from_millis(50), crashed.register(&metadata("App"))).await;
+    assert!(hung_up.is_err());
+    crashed.server.delay_ms.store(0, Ordering::SeqCst);
+    drop(crashed);
+    let id = world.client("App").await;
+    assert_eq!(world.client("App").await, id);
+    let statuses: Vec<_> = ledger.page(&Filter::default(), None, 10).await.unwrap();
+    assert_eq!(statuses.iter().map(|client| client.status).collect::<Vec<_>>(), [Status::Active, Status::Failed]);
+}
+
 #[tokio::test]
 async fn drift_says_what_todays_rules_would_do() {
     let world = World::new(MemoryLedger::default());
