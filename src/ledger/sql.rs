@@ -331,21 +331,24 @@ where
     }
 
     async fn groups(&self, by: Grouping, limit: u32) -> Result<Vec<Group>, LedgerError> {
-        let (key, from, having) = match by {
-            Grouping::Duplicates => ("c.digest", "tower_dcr_clients AS c", "COUNT(*) > 1"),
-            Grouping::Families => ("c.family", "tower_dcr_clients AS c", "COUNT(*) > 1"),
+        const CLIENTS: &str = "tower_dcr_clients AS c";
+        let (key, from, condition, having) = match by {
+            Grouping::Duplicates => ("c.digest", CLIENTS, "", "COUNT(*) > 1"),
+            Grouping::Families => ("c.family", CLIENTS, "", "COUNT(*) > 1"),
             Grouping::NamesAcrossHosts => {
-                ("c.name", "tower_dcr_clients AS c", "c.name <> '' AND COUNT(DISTINCT c.redirect_hosts) > 1")
+                ("c.name", CLIENTS, " AND c.name <> ''", "COUNT(DISTINCT c.redirect_hosts) > 1")
             }
             Grouping::HostsAcrossNames => (
                 "h.host",
                 "tower_dcr_redirect_hosts AS h JOIN tower_dcr_clients AS c ON c.id = h.client",
-                "h.host <> 'loopback' AND COUNT(DISTINCT c.name) > 1",
+                " AND h.host <> 'loopback'",
+                "COUNT(DISTINCT c.name) > 1",
             ),
         };
         let mut query = QueryBuilder::new("SELECT ");
         query.push(key).push(" AS key, MIN(c.client_name) AS client_name, COUNT(*) AS clients FROM ").push(from);
-        query.push(" WHERE ").push(LIVE).push(" GROUP BY ").push(key).push(" HAVING ").push(having);
+        query.push(" WHERE ").push(LIVE).push(condition);
+        query.push(" GROUP BY ").push(key).push(" HAVING ").push(having);
         query.push(" ORDER BY clients DESC, key LIMIT ").push_bind(i64::from(limit));
         let rows = query.build().fetch_all(&self.pool).await?;
         let mut groups = Vec::with_capacity(rows.len());
