@@ -218,8 +218,14 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let recorded = match *request.method() {
-            Method::POST => ResponseFuture::new(config.register(inner, request)),
-            Method::PUT => ResponseFuture::new(config.change(inner, request)),
+            Method::POST | Method::PUT => match Checked::of(&request) {
+                Checked::Registration(registration) if request.method() == Method::POST => {
+                    ResponseFuture::new(config.register(inner, request, registration))
+                }
+                Checked::Registration(registration) => ResponseFuture::new(config.change(inner, request, registration)),
+                Checked::Passed => ResponseFuture::new(forward(inner, request)),
+                Checked::No => return AnswerFuture::answered(unguarded()),
+            },
             Method::DELETE => ResponseFuture::new(config.delete(inner, request)),
             Method::GET | Method::HEAD => ResponseFuture::new(config.read(inner, request)),
             // The service that was polled ready is in there, and nothing is awaited before it.
@@ -268,17 +274,16 @@ impl Checked {
 }
 
 impl Config {
-    async fn register<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    async fn register<S, B, R>(
+        self: Arc<Self>,
+        mut inner: S,
+        request: Request<B>,
+        registration: Arc<Registration>,
+    ) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
-        B: 'static,
         R: Body,
     {
-        let registration = match Checked::of(&request) {
-            Checked::Registration(registration) => registration,
-            Checked::Passed => return forward(inner, request).await,
-            Checked::No => return Ok(unguarded()),
-        };
         let requester = self.requester(request.headers(), request.extensions());
         let intent = match self.registrar.admit(&registration, requester).await {
             Ok(Admission::Ask(intent)) => intent,
@@ -330,17 +335,16 @@ impl Config {
         }
     }
 
-    async fn change<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    async fn change<S, B, R>(
+        self: Arc<Self>,
+        mut inner: S,
+        request: Request<B>,
+        registration: Arc<Registration>,
+    ) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
-        B: 'static,
         R: Body,
     {
-        let registration = match Checked::of(&request) {
-            Checked::Registration(registration) => registration,
-            Checked::Passed => return forward(inner, request).await,
-            Checked::No => return Ok(unguarded()),
-        };
         let requester = self.requester(request.headers(), request.extensions());
         let managed = (self.managed)(request.uri()).unwrap_or_default();
         let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
