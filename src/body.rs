@@ -9,7 +9,7 @@ mod response;
 
 pub use future::{AnswerFuture, ResponseFuture};
 pub(crate) use future::{Finish, Finished};
-pub(crate) use read::{ReadError, is_json, read};
+pub(crate) use read::{ReadError, is_encoded, is_json, read};
 pub(crate) use refusal::{forbid_storing, refuse};
 pub use request::{BodyError, RegistrationBody};
 pub(crate) use response::{ANSWER_LIMITS, ReadAnswer, has_document, read_answer};

@@ -60,7 +60,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -268,15 +268,21 @@ where
 #[derive(Debug)]
 struct Known {
     client: Client,
-    /// Nothing if the record can't be read.
-    redirect_uris: Option<Vec<String>>,
+    /// Read when first asked for, which the token endpoint never does. Nothing if the record can't be read.
+    redirect_uris: OnceLock<Option<Vec<String>>>,
 }
 
 impl Known {
     fn new(client: Client) -> Self {
-        let registration = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS);
-        let redirect_uris = registration.ok().map(|document| document.redirect_uris().map(str::to_owned).collect());
-        Self { client, redirect_uris }
+        Self { client, redirect_uris: OnceLock::new() }
+    }
+
+    fn redirect_uris(&self) -> Option<&[String]> {
+        let read = || {
+            let document = Registration::parse_with(self.client.registration.as_bytes(), &Limits::GENEROUS).ok()?;
+            Some(document.redirect_uris().map(str::to_owned).collect())
+        };
+        self.redirect_uris.get_or_init(read).as_deref()
     }
 }
 
@@ -411,7 +417,7 @@ fn check_redirect(known: &Known, seen: &Seen) -> Result<(), Fault> {
     if known.client.origin == Origin::Elsewhere || seen.is_elsewhere {
         return Ok(());
     }
-    let registered = known.redirect_uris.as_deref().ok_or(Fault::Redirect)?;
+    let registered = known.redirect_uris().ok_or(Fault::Redirect)?;
     let is_fine = match &seen.redirect_uri {
         Some(requested) => registered.is_empty() || registered.iter().any(|uri| redirect_uri::matches(uri, requested)),
         // OAuth 2.1 section 2.3.2: required where more than one is registered.

@@ -101,8 +101,12 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(only), None) = (types.next(), types.next()) else { return false };
-    let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity");
-    !encoded && is_json_type(only)
+    !is_encoded(headers) && is_json_type(only)
+}
+
+/// Whether the body would have to be decoded first.
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity")
 }
 
 fn is_json_type(value: &HeaderValue) -> bool {

@@ -72,7 +72,7 @@ fn names_json(headers: &HeaderMap) -> Result<bool, Fault> {
         return Err(Fault::Ambiguous("there are several content types"));
     }
     // What a decoder further in would make of it is not known here.
-    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+    if body::is_encoded(headers) {
         return Err(Fault::Ambiguous("the body is compressed"));
     }
     Ok(named.is_some_and(|value| value.as_bytes().to_ascii_lowercase().windows(4).any(|word| word == b"json")))
@@ -89,9 +89,6 @@ struct Parameters {
 
 impl Parameters {
     fn add_form(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
         form_urlencoded::parse(bytes).try_for_each(|(name, value)| self.add(&name, value))
     }
 
