@@ -79,7 +79,7 @@ use crate::client_address::ClientAddress;
 use crate::event::{RegisteredClient, Repeated};
 use crate::ledger::{Answer, LedgerError};
 use crate::registrar::{
-    self, Admission, ChangeIntent, Completion, Intent, Refusal, Registrar, Requester, ServerAnswer,
+    self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
 };
 use crate::registration::{Field, Registration};
 use crate::rejection::{ErrorCode, Rejection};
@@ -113,8 +113,6 @@ struct Config {
 
 type OwnerOf = dyn Fn(&Extensions) -> Option<String> + Send + Sync;
 type ManagedBy = dyn Fn(&Uri) -> Option<String> + Send + Sync;
-
-const RULE: &str = "lifecycle";
 
 /// When to come back if the ledger is down.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

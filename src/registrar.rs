@@ -77,7 +77,7 @@ mod revocation;
 mod server;
 mod standing;
 
-pub(crate) use admission::{Admission, Completion, Intent, Refusal, Requester, ServerAnswer, blocked};
+pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked};
 pub(crate) use changes::ChangeIntent;
 pub use drift::{Checked, Drift, Verdict};
 pub use lifetimes::Lifetimes;
@@ -129,6 +129,29 @@ struct Config {
     abandoned: Arc<Mutex<Vec<ClientKey>>>,
     /// Grows whenever a client is ended or approved in this process: what gates remember from before does not count.
     epoch: Arc<AtomicU64>,
+}
+
+/// What a record is after [`Registrar::update`].
+pub(crate) enum Updated {
+    /// As was wanted.
+    Changed(Client),
+    /// There was nothing to do, as it stands or last stood.
+    Left(Client),
+}
+
+impl Updated {
+    pub(crate) fn changed(self) -> Option<Client> {
+        match self {
+            Self::Changed(client) => Some(client),
+            Self::Left(_) => None,
+        }
+    }
+
+    fn into_client(self) -> Client {
+        match self {
+            Self::Changed(client) | Self::Left(client) => client,
+        }
+    }
 }
 
 /// After this long without an answer, a registration counts as failed.
@@ -258,15 +281,15 @@ impl Registrar {
         &self,
         mut client: Client,
         mut change: impl FnMut(&Client) -> Option<Client>,
-    ) -> Result<Option<Client>, LedgerError> {
+    ) -> Result<Updated, LedgerError> {
         loop {
-            let Some(next) = change(&client) else { return Ok(None) };
+            let Some(next) = change(&client) else { return Ok(Updated::Left(client)) };
             match self.ledger().replace(&next).await? {
-                Replacement::Replaced => return Ok(Some(Client { version: next.version + 1, ..next })),
+                Replacement::Replaced => return Ok(Updated::Changed(Client { version: next.version + 1, ..next })),
                 Replacement::Taken => return Err(LedgerError::new("another record has that client_id")),
                 Replacement::Outdated => match self.ledger().get(client.key).await? {
                     Some(now) => client = now,
-                    None => return Ok(None),
+                    None => return Ok(Updated::Left(client)),
                 },
             }
         }

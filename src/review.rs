@@ -39,7 +39,7 @@ use crate::event::Action;
 use crate::ledger::{
     Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, LedgerError, Origin, State, Status,
 };
-use crate::registrar::{Registrar, Revocation, RevokeError, Revoked};
+use crate::registrar::{Registrar, Revocation, RevokeError, Revoked, milliseconds};
 
 /// The review of a ledger. See the [module docs](self).
 ///
@@ -139,7 +139,7 @@ pub enum ReviewError {
     UnknownClient,
 }
 
-const DAY: i64 = 24 * 3600 * 1000;
+pub(crate) const DAY: i64 = 24 * 3600 * 1000;
 
 impl Queue {
     /// All of them.
@@ -301,7 +301,7 @@ impl Review {
         operator: &str,
         reason: &str,
     ) -> Result<Client, ReviewError> {
-        let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let time = milliseconds(time);
         let extend = |now: i64, client: &Client| {
             let mut extended = reviewed(client, now, operator);
             let end = client.at_most(now.saturating_add(time));
@@ -334,7 +334,7 @@ impl Review {
             let alive = matches!(client.state(now), State::Pending | State::Active | State::Stale);
             alive.then(|| change(now, client))
         };
-        let changed = self.registrar.update(client, change).await?.ok_or(ReviewError::Ended)?;
+        let changed = self.registrar.update(client, change).await?.changed().ok_or(ReviewError::Ended)?;
         self.registrar.begin_epoch();
         let event = self.registrar.event(action).of_client(Some(client_id));
         self.registrar.emit(&event.by(&Actor::Operator(operator.to_owned())).because(reason));

@@ -230,6 +230,12 @@ impl Fingerprints {
     /// redirect URIs only have the same digest.
     #[must_use]
     pub fn of(registration: &Registration, any_loopback_port: bool) -> Self {
+        let canonical = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
+        Self::of_canonical(registration, &canonical, any_loopback_port)
+    }
+
+    /// The same, for who has the canonical JSON at hand.
+    pub(crate) fn of_canonical(registration: &Registration, canonical: &str, any_loopback_port: bool) -> Self {
         let redirects: Vec<Redirect> = registration.redirect_uris().map(Redirect::of).collect();
         let client_name = registration.string_at(Field::CLIENT_NAME);
         let name = client_name.map(normal_name).unwrap_or_default();
@@ -243,7 +249,7 @@ impl Fingerprints {
             }
             Digest::of(&bytes)
         } else {
-            registration.digest()
+            Digest::of(canonical.as_bytes())
         };
         Self {
             digest: digest.to_string(),

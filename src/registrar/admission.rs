@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
-use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
+use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
 use crate::event::Action;
 use crate::ledger::{
-    Actor, Answer, Block, Client, ClientKey, Deprovisioning, Filter, Fingerprint, Fingerprints, Insertion, LedgerError,
-    Origin, Replacement, State, Status, Work,
+    Actor, Answer, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, State,
+    Status, Work,
 };
 use crate::registration::{Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
@@ -27,6 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// More steps than any number of nodes can make one registration take; a ledger that breaks its promises could.
 const MAX_STEPS: u32 = 256;
 
+/// How many abandoned registrations the next one settles: whoever registers pays for it, and anybody can hang up often.
 const SETTLED_AT_ONCE: usize = 8;
 
 /// How many clients are looked at when one has to make room.
@@ -80,10 +81,8 @@ pub(crate) enum Completion {
 
 impl Registrar {
     pub(crate) async fn admit(&self, registration: &Registration, requester: Requester) -> Result<Admission, Refusal> {
-        self.settle_abandoned().await?;
-        let fingerprints =
-            Fingerprints::of(registration, self.config.any_loopback_port).with_source(self.source_of(&requester));
-        let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
+        self.settle_abandoned(SETTLED_AT_ONCE).await?;
+        let (json, fingerprints) = self.describe(registration, &requester);
         let mut draft = Client::draft(json, fingerprints, self.now());
         draft.admitted_by = requester.admitted_by;
         draft.repeat_key = self.repeat_key(registration, &draft);
@@ -111,6 +110,13 @@ impl Registrar {
             }
         }
         Err(busy(Duration::from_secs(1)))
+    }
+
+    /// The registration as it is written down, and what it can be recognised by.
+    pub(super) fn describe(&self, registration: &Registration, requester: &Requester) -> (String, Fingerprints) {
+        let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
+        let fingerprints = Fingerprints::of_canonical(registration, &json, self.config.any_loopback_port);
+        (json, fingerprints.with_source(self.source_of(requester)))
     }
 
     /// The key under which repeats of this registration are found: of public clients only, since whoever registers the
@@ -186,15 +192,12 @@ impl Registrar {
         if !is_short(&known) {
             return Ok(Some(known));
         }
-        let key = known.key;
-        let changed = self
-            .update(known, |client| {
-                is_short(client)
-                    .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(first))), ..client.clone() })
-            })
-            .await?;
-        let now_known = if changed.is_some() { changed } else { self.ledger().get(key).await? };
-        Ok(now_known.filter(|client| client.answer.is_some()))
+        let prolong = |client: &Client| {
+            is_short(client)
+                .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(first))), ..client.clone() })
+        };
+        let known = self.update(known, prolong).await?.into_client();
+        Ok(Some(known).filter(|client| client.answer.is_some()))
     }
 
     pub(super) async fn refuse_blocked(&self, fingerprints: &Fingerprints) -> Result<(), Refusal> {
@@ -225,30 +228,33 @@ impl Registrar {
         Ok(())
     }
 
-    /// Registrations whose client hung up need not be waited for. A few at a time: whoever registers next pays for it, and
-    /// anybody can hang up often.
-    async fn settle_abandoned(&self) -> Result<(), LedgerError> {
-        for key in self.take_abandoned(SETTLED_AT_ONCE) {
+    /// Registrations whose client hung up in this process need not be waited for. Says how many were settled.
+    pub(super) async fn settle_abandoned(&self, at_most: usize) -> Result<u64, LedgerError> {
+        let mut settled = 0;
+        for key in self.take_abandoned(at_most) {
             if let Some(client) = self.ledger().get(key).await? {
-                self.abandon_registration(client).await?;
+                settled += u64::from(self.abandon_registration(client).await?);
             }
         }
-        Ok(())
+        Ok(settled)
     }
 
     /// Nobody knows whether the server registered it.
     pub(super) async fn abandon_registration(&self, client: Client) -> Result<bool, LedgerError> {
         let reason = "the server's answer was not seen: the client hung up, or the process ended";
-        let abandoned = self
-            .update(client, |client| {
-                (client.status == Status::Registering)
-                    .then(|| self.ended(client, Status::Failed, Actor::System, reason))
-            })
-            .await?;
+        let abandoned = self.fail_registration(client, reason).await?;
         if let Some(client) = &abandoned {
             self.emit(&self.event(Action::Abandoned).about(format!("record:{}", client.key.0)).because(reason));
         }
         Ok(abandoned.is_some())
+    }
+
+    /// Ends what was begun, unless it has come to an end.
+    async fn fail_registration(&self, client: Client, reason: &str) -> Result<Option<Client>, LedgerError> {
+        let fail = |client: &Client| {
+            (client.status == Status::Registering).then(|| self.ended(client, Status::Failed, Actor::System, reason))
+        };
+        Ok(self.update(client, fail).await?.changed())
     }
 }
 
@@ -280,12 +286,7 @@ impl Intent {
     /// The server did not register it.
     pub(crate) async fn fail(mut self, reason: &str) -> Result<(), LedgerError> {
         let Some(client) = self.client.clone() else { return Ok(()) };
-        let registrar = &self.registrar;
-        let ended = |client: &Client| {
-            (client.status == Status::Registering)
-                .then(|| registrar.ended(client, Status::Failed, Actor::System, reason))
-        };
-        registrar.update(client, ended).await?;
+        self.registrar.fail_registration(client, reason).await?;
         self.client = None;
         Ok(())
     }
@@ -385,7 +386,10 @@ impl Registrar {
             })
         };
         // A server that hands out what was revoked does not bring it back.
-        Ok(if self.update(known, merge).await?.is_some() { Completion::Recorded } else { Completion::Revoked })
+        Ok(match self.update(known, merge).await? {
+            Updated::Changed(_) => Completion::Recorded,
+            Updated::Left(_) => Completion::Revoked,
+        })
     }
 
     /// Revoked between the server's being asked and its answer: the client that it made is to go again.
@@ -400,28 +404,6 @@ impl Registrar {
         })
         .await
         .map(drop)
-    }
-
-    /// Live records with any of these, for whoever is about to end them.
-    pub(super) async fn live_with(&self, fingerprint: &Fingerprint, limit: u32) -> Result<Vec<Client>, LedgerError> {
-        let filter = Filter { fingerprint: Some(fingerprint.clone()), ..Filter::live() };
-        self.ledger().page(&filter, None, limit).await
-    }
-
-    /// Writes a block down. Says whether it is new.
-    pub(super) async fn write_block(
-        &self,
-        fingerprint: Fingerprint,
-        actor: Actor,
-        reason: &str,
-    ) -> Result<bool, LedgerError> {
-        let block = Block::new(fingerprint, self.now(), actor, reason);
-        let is_new = self.ledger().block(&block).await?;
-        if is_new {
-            let event = self.event(Action::Blocked).about(block.fingerprint.to_string());
-            self.emit(&event.by(&block.actor).because(reason));
-        }
-        Ok(is_new)
     }
 }
 

@@ -24,8 +24,7 @@ impl Registrar {
         if client.status.is_live() {
             return Ok(Some(client));
         }
-        let detail = "the client of this registration access token is not registered any more";
-        Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)))
+        Err(gone())
     }
 
     /// `managed` is the client that the URL is about, as far as it can be told.
@@ -39,7 +38,7 @@ impl Registrar {
         let mut metadata = registration.clone();
         // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
         metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
-        let next = Fingerprints::of(&metadata, self.config.any_loopback_port).with_source(self.source_of(requester));
+        let (json, next) = self.describe(&metadata, requester);
         self.refuse_blocked(&next).await?;
         let Some(client) = self.may_manage(managed).await? else {
             // It was registered elsewhere, or the URL does not say. Whom the body names is not changed for that: the
@@ -52,8 +51,7 @@ impl Registrar {
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
             return Err(Refusal::Rejected(rejection));
         }
-        let registration = String::from_utf8(metadata.canonical_bytes()).unwrap_or_default();
-        Ok(Some(ChangeIntent { client, next, registration }))
+        Ok(Some(ChangeIntent { client, next, registration: json }))
     }
 
     /// The server has made the change.
@@ -74,10 +72,7 @@ impl Registrar {
                 changed
             })
         };
-        let Some(changed) = self.update(client, change).await? else {
-            let detail = "the client of this registration access token is not registered any more";
-            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail)));
-        };
+        let Some(changed) = self.update(client, change).await?.changed() else { return Err(gone()) };
         self.begin_epoch();
         self.emit(&self.event(Action::Updated).of_client(id.as_deref()).by(&Actor::Client));
         // As for a new registration: either this sees the block, or who blocks sees the change. The server has made it.
@@ -94,16 +89,23 @@ impl Registrar {
         let reason = "deleted by the client";
         let end = |client: &Client| {
             client.status.is_live().then(|| {
+                // Not by `ended`: there is nothing that the server has to be told.
                 let mut ended = client.clone();
                 ended.end(Status::Revoked, self.now(), Actor::Client, reason);
                 ended
             })
         };
-        if self.update(client, end).await?.is_some() {
+        if self.update(client, end).await?.changed().is_some() {
             self.begin_epoch();
             let event = self.event(Action::Revoked).of_client(Some(client_id));
             self.emit(&event.by(&Actor::Client).because(reason));
         }
         Ok(())
     }
+}
+
+/// RFC 7592 section 2.1: "If the client does not exist on this server, the server MUST respond with HTTP 401".
+fn gone() -> Refusal {
+    let detail = "the client of this registration access token is not registered any more";
+    Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail))
 }

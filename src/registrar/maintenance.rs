@@ -90,12 +90,14 @@ impl Registrar {
         }
     }
 
+    /// The next records that `work` is due on; nothing if there are none.
+    async fn batch(&self, work: Work) -> Result<Option<Vec<Client>>, LedgerError> {
+        let batch = self.ledger().due(work, BATCH).await?;
+        Ok(Some(batch).filter(|batch| !batch.is_empty()))
+    }
+
     async fn expire_due(&self, done: &mut Maintained) -> Result<(), LedgerError> {
-        loop {
-            let batch = self.ledger().due(Work::Expire(self.now()), BATCH).await?;
-            if batch.is_empty() {
-                return Ok(());
-            }
+        while let Some(batch) = self.batch(Work::Expire(self.now())).await? {
             for client in batch {
                 match self.expire(client).await?.status {
                     Status::Expired => done.expired += 1,
@@ -103,26 +105,14 @@ impl Registrar {
                 }
             }
         }
+        Ok(())
     }
 
     async fn reconcile(&self, done: &mut Maintained) -> Result<(), LedgerError> {
-        self.settle(done).await?;
+        done.abandoned += self.settle_abandoned(usize::MAX).await?;
         let before = self.now().saturating_sub(milliseconds(REGISTRATION_TIMEOUT));
-        loop {
-            let batch = self.ledger().due(Work::Reconcile(before), BATCH).await?;
-            if batch.is_empty() {
-                return Ok(());
-            }
+        while let Some(batch) = self.batch(Work::Reconcile(before)).await? {
             for client in batch {
-                done.abandoned += u64::from(self.abandon_registration(client).await?);
-            }
-        }
-    }
-
-    /// Those that hung up in this process need not wait for their time.
-    async fn settle(&self, done: &mut Maintained) -> Result<(), LedgerError> {
-        for key in self.take_abandoned(usize::MAX) {
-            if let Some(client) = self.ledger().get(key).await? {
                 done.abandoned += u64::from(self.abandon_registration(client).await?);
             }
         }
@@ -130,13 +120,9 @@ impl Registrar {
     }
 
     async fn deprovision_due(&self, done: &mut Maintained) -> Result<(), LedgerError> {
+        // What fails is due later than this.
         let now = self.now();
-        loop {
-            // What fails is due later than `now`.
-            let batch = self.ledger().due(Work::Deprovision(now), BATCH).await?;
-            if batch.is_empty() {
-                return Ok(());
-            }
+        while let Some(batch) = self.batch(Work::Deprovision(now)).await? {
             for client in batch {
                 match self.config.deprovision {
                     // There is nobody to tell.
@@ -148,6 +134,7 @@ impl Registrar {
                 }
             }
         }
+        Ok(())
     }
 
     /// Tells the server, if this node is the one to do it. Says whether there is nothing left to do here.
@@ -196,7 +183,7 @@ impl Registrar {
                 (!client.status.is_live() && client.deprovisioning.due_at.is_none())
                     .then(|| Client { deprovisioning: Deprovisioning::due(self.now()), ..client.clone() })
             };
-            match self.update(client, due).await? {
+            match self.update(client, due).await?.changed() {
                 Some(client) => self.deprovision(client).await.map(drop),
                 None => Ok(()),
             }
@@ -210,15 +197,12 @@ impl Registrar {
 
     async fn purge(&self, done: &mut Maintained) -> Result<(), LedgerError> {
         let before = self.now().saturating_sub(milliseconds(self.config.retention));
-        loop {
-            let batch = self.ledger().due(Work::Purge(before), BATCH).await?;
-            if batch.is_empty() {
-                return Ok(());
-            }
+        while let Some(batch) = self.batch(Work::Purge(before)).await? {
             for client in batch {
                 done.purged += u64::from(self.purge_one(&client).await?);
             }
         }
+        Ok(())
     }
 
     /// Forgets what a client was. Where the server may still know it, its `client_id` stays, and that it has ended: the

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Registrar;
 use crate::event::Action;
-use crate::ledger::{Actor, Client, Fingerprint, LedgerError, Status};
+use crate::ledger::{Actor, Block, Client, Filter, Fingerprint, LedgerError, Status};
 
 /// Which clients are to be ended, by whom and why.
 ///
@@ -119,7 +119,7 @@ impl Registrar {
                 return Err(RevokeError::NotAdmitted);
             }
             if sticky {
-                self.write_block(target.clone(), actor.clone(), &reason).await?;
+                self.block(target.clone(), actor.clone(), &reason).await?;
             }
             return self.end_all(&target, &actor, &reason).await;
         };
@@ -130,7 +130,7 @@ impl Registrar {
             }
         } else if sticky && !client.fingerprints.digest.is_empty() {
             let digest = Fingerprint::Digest(client.fingerprints.digest.clone());
-            self.write_block(digest, actor.clone(), &reason).await?;
+            self.block(digest, actor.clone(), &reason).await?;
         }
         let mut revoked = Revoked::default();
         self.end_one(client, &actor, &reason, &mut revoked).await?;
@@ -150,10 +150,20 @@ impl Registrar {
         Ok(removed)
     }
 
+    async fn block(&self, fingerprint: Fingerprint, actor: Actor, reason: &str) -> Result<(), LedgerError> {
+        let block = Block::new(fingerprint, self.now(), actor, reason);
+        if self.ledger().block(&block).await? {
+            let event = self.event(Action::Blocked).about(block.fingerprint.to_string());
+            self.emit(&event.by(&block.actor).because(reason));
+        }
+        Ok(())
+    }
+
     async fn end_all(&self, target: &Fingerprint, actor: &Actor, reason: &str) -> Result<Revoked, RevokeError> {
+        let live = Filter { fingerprint: Some(target.clone()), ..Filter::live() };
         let mut revoked = Revoked::default();
         loop {
-            let batch = self.live_with(target, BATCH).await?;
+            let batch = self.ledger().page(&live, None, BATCH).await?;
             if batch.is_empty() {
                 return Ok(revoked);
             }
@@ -174,7 +184,7 @@ impl Registrar {
             // What has expired can be revoked all the same: the record then says so.
             (client.status != Status::Revoked).then(|| self.ended(client, Status::Revoked, actor.clone(), reason))
         };
-        let Some(ended) = self.update(client, end).await? else { return Ok(()) };
+        let Some(ended) = self.update(client, end).await?.changed() else { return Ok(()) };
         self.begin_epoch();
         revoked.clients += 1;
         self.emit(&self.event(Action::Revoked).of_client(ended.client_id.as_deref()).by(actor).because(reason));

@@ -1,6 +1,6 @@
 //! Whether a client may do what it is about to do, and proof that it is in use.
 
-use super::Registrar;
+use super::{Registrar, Updated};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, Fingerprints, Insertion, LedgerError, Origin, State, Status};
 
@@ -28,29 +28,24 @@ impl Registrar {
                 (client.state(now) == State::Expired && client.status.is_live())
                     .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(more))), ..client.clone() })
             };
-            let extended = self.update(client.clone(), extend).await?;
-            return Ok(extended.unwrap_or(self.ledger().get(client.key).await?.unwrap_or(client)));
+            return Ok(self.update(client, extend).await?.into_client());
         }
         let reason = match (client.status, client.proven_at) {
             (Status::Pending, _) => "not approved in time",
             (_, None) => "never used",
             (_, Some(_)) => "not used for long",
         };
-        let key = client.key;
-        let fallback = client.clone();
         let end = |client: &Client| {
             (client.status.is_live() && client.state(now) == State::Expired)
                 .then(|| self.ended(client, Status::Expired, Actor::System, reason))
         };
-        match self.update(client, end).await? {
-            Some(expired) => {
-                let event = self.event(Action::Expired).of_client(expired.client_id.as_deref());
-                self.emit(&event.by(&Actor::System).because(reason));
-                Ok(expired)
-            }
-            // Somebody else has changed it: its time may have been prolonged.
-            None => Ok(self.ledger().get(key).await?.unwrap_or(fallback)),
+        let updated = self.update(client, end).await?;
+        if let Updated::Changed(expired) = &updated {
+            let event = self.event(Action::Expired).of_client(expired.client_id.as_deref());
+            self.emit(&event.by(&Actor::System).because(reason));
         }
+        // If somebody else has changed it, its time may have been prolonged.
+        Ok(updated.into_client())
     }
 
     /// Asks the server. A secret that has expired is not in use, whatever the server says.
@@ -75,7 +70,6 @@ impl Registrar {
         // Written once in half an idle limit, and so that a client is never idle for less than the limit.
         let idle = self.config.lifetimes.idle_ms();
         let lifetime = idle.saturating_add(idle / 2);
-        let (key, fallback) = (client.key, client.clone());
         let slide = |client: &Client| {
             (client.status == Status::Active && self.is_news(client)).then(|| Client {
                 proven_at: Some(now),
@@ -86,10 +80,7 @@ impl Registrar {
                 ..client.clone()
             })
         };
-        match self.update(client, slide).await? {
-            Some(client) => Ok(client),
-            None => Ok(self.ledger().get(key).await?.unwrap_or(fallback)),
-        }
+        Ok(self.update(client, slide).await?.into_client())
     }
 
     /// The next one who registers the same gets another client.
@@ -97,7 +88,7 @@ impl Registrar {
         let stop = |client: &Client| {
             client.repeat_key.is_some().then(|| Client { repeat_key: None, answer: None, ..client.clone() })
         };
-        if self.update(client, stop).await?.is_some() {
+        if self.update(client, stop).await?.changed().is_some() {
             self.begin_epoch();
         }
         Ok(())

@@ -5,11 +5,10 @@ use http::{Response, StatusCode};
 
 use super::{Config, Done, PER_PAGE, PageBody, Parameters, Problem, answer, read_cursor, read_queue, shown};
 use crate::ledger::{Block, Client, Grouping, State, Status};
-use crate::review::{Queue, Summary};
+use crate::review::{DAY, Queue, Summary};
 
 /// How many days the picture shows.
 const DAYS: u16 = 30;
-const DAY: i64 = 24 * 3600 * 1000;
 const BAR: i64 = 10;
 const MAX_GROUPS: u32 = 10;
 
