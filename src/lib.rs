@@ -109,6 +109,7 @@ pub mod gate;
 pub mod guard;
 pub mod ledger;
 pub mod lifecycle;
+pub mod name;
 pub mod policy;
 pub mod preset;
 pub mod quota;

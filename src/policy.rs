@@ -42,6 +42,10 @@ mod config_error;
 mod decorations;
 mod dereferenced_uris;
 mod grants;
+mod identities;
+mod identity;
+mod identity_guard;
+mod known_identities;
 mod members;
 mod metadata_allowlist;
 mod native_schemes;
@@ -60,6 +64,10 @@ pub use config_error::ConfigError;
 pub use decorations::Decorations;
 pub use dereferenced_uris::DereferencedUris;
 pub use grants::Grants;
+pub use identities::{Identities, ReservedIdentity};
+pub use identity::{Claim, Identity, Standing};
+pub use identity_guard::{IdentityGuard, OnClaim};
+pub use known_identities::IDENTITIES_VERSION;
 pub use members::{Members, Unwanted};
 pub use metadata_allowlist::MetadataAllowlist;
 pub use native_schemes::{NATIVE_SCHEMES, NATIVE_SCHEMES_VERSION};
@@ -201,6 +209,11 @@ impl<'a> Submission<'a> {
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.review.operation()
+    }
+
+    /// Notes who the client claims to be.
+    pub(crate) fn identify(&mut self, identity: Identity) {
+        self.review.identify(identity);
     }
 
     /// A refusal by the rule at work. `detail` must not repeat what the client sent.

@@ -1,8 +1,8 @@
 //! The whole stack in the one right order: [`mcp()`](crate::mcp), [`strict()`](crate::strict) and
 //! [`oauth()`](crate::oauth).
 //!
-//! audit → rate limit → metadata allowlist → redirect URI guard → your rules → redirect host quota → lifecycle → answer →
-//! handler
+//! audit → rate limit → metadata allowlist → redirect URI guard → identity guard → your rules → redirect host quota →
+//! lifecycle → answer → handler
 //!
 //! The audit is outermost, so that every attempt is an event. The rate limit looks at the head of a request only and
 //! comes before any work. Rules that rewrite stand outside of rules that judge. The ledger, if there is
@@ -38,7 +38,8 @@ use crate::event::{Sink, TracingSink};
 use crate::guard::{Guard, GuardLayer};
 use crate::lifecycle::{Lifecycle, LifecycleLayer};
 use crate::policy::{
-    AuthMethod, ConfigError, Grants, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUriGuard, Submission,
+    AuthMethod, ConfigError, Grants, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUriGuard,
+    Submission,
 };
 use crate::quota::Quota;
 use crate::rate_limit::{RateLimit, RateLimitLayer};
@@ -110,6 +111,7 @@ struct Layers {
 pub struct PresetPolicy {
     metadata: MetadataAllowlist,
     redirect_uris: RedirectUriGuard,
+    identity: IdentityGuard,
     rules: Vec<Arc<dyn Policy>>,
     host_quota: Vec<RedirectHostQuota>,
 }
@@ -142,7 +144,13 @@ impl Preset {
     fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
         let host_quota = vec![RedirectHostQuota::new(RedirectHostQuota::DEFAULT)];
         let settings = Settings {
-            policy: PresetPolicy { metadata, redirect_uris, rules: Vec::new(), host_quota },
+            policy: PresetPolicy {
+                metadata,
+                redirect_uris,
+                identity: IdentityGuard::new(),
+                rules: Vec::new(),
+                host_quota,
+            },
             limits: Limits::new(),
             deadline: Duration::from_secs(10),
             report_only: false,
@@ -187,6 +195,19 @@ impl Preset {
     ) -> Result<Self, ConfigError> {
         let redirect_uris = change(self.settings.policy.redirect_uris.clone())?;
         Ok(self.change(|settings| settings.policy.redirect_uris = redirect_uris))
+    }
+
+    /// Changes how claimed names are compared with proof.
+    ///
+    /// # Errors
+    ///
+    /// What `change` fails with.
+    pub fn map_identity(
+        self,
+        change: impl FnOnce(IdentityGuard) -> Result<IdentityGuard, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let identity = change(self.settings.policy.identity.clone())?;
+        Ok(self.change(|settings| settings.policy.identity = identity))
     }
 
     /// Adds a rule of your own; it runs after the others.
@@ -332,6 +353,7 @@ impl Policy for PresetPolicy {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         self.metadata.review(submission)?;
         self.redirect_uris.review(submission)?;
+        self.identity.review(submission)?;
         self.rules.review(submission)?;
         self.host_quota.review(submission)
     }
@@ -339,6 +361,7 @@ impl Policy for PresetPolicy {
     fn describe(&self, out: &mut String) {
         self.metadata.describe(out);
         self.redirect_uris.describe(out);
+        self.identity.describe(out);
         self.rules.describe(out);
         self.host_quota.describe(out);
     }
@@ -349,6 +372,7 @@ impl fmt::Debug for PresetPolicy {
         f.debug_struct("PresetPolicy")
             .field("metadata", &self.metadata)
             .field("redirect_uris", &self.redirect_uris)
+            .field("identity", &self.identity)
             .field("rules", &self.rules.len())
             .field("host_quota", &self.host_quota)
             .finish()

@@ -1,13 +1,25 @@
 //! Names that can be shown.
 
-use super::{Policy, Submission};
+use unicode_security::MixedScript;
+
+use super::{ConfigError, Policy, Submission, describe_as_debug};
+use crate::name::{self, Fault, Forms};
 use crate::registration::{Field, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
-/// Refuses a `client_name` (language-tagged ones too) that would not be shown as it reads: one with a line separator or
-/// a character that reorders the text around it (`Claude` spelled backwards after U+202E).
+/// Refuses a `client_name` (language-tagged ones too) that would not be shown as it reads, or not where it belongs.
 ///
-/// Who may call itself what is not decided here.
+/// 1. No character that is not seen, or changes how others are: controls, line separators, what reorders text (`Claude`
+///    spelled backwards after U+202E), zero-width characters, tags, fillers. Joiners pass where RFC 5892 appendix A lets
+///    them and between emoji, variation selectors behind what has variants.
+/// 2. Something to see, and no more than four combining marks on one letter (UTS #39 section 5.4).
+/// 3. At most 100 characters ([`with_max_chars`](Self::with_max_chars)): a long name pushes the rest of a consent page out
+///    of sight.
+/// 4. None of the [words](Self::with_reserved_words) that the operator keeps for itself; by default there are none.
+///
+/// A word that mixes scripts as no language does (UTS #39 section 5.1), and characters that Unicode has not assigned or
+/// leaves to private use, are flagged. Names are never rewritten: "used as is" (RFC 7591 section 2.2). Who may call itself
+/// what is for the [`IdentityGuard`](super::IdentityGuard).
 ///
 /// ```
 /// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
@@ -21,45 +33,124 @@ use crate::rejection::{ErrorCode, Rejection};
 ///
 /// assert!(judge(&ClientName::new(), r#"{"client_name":"Café"}"#).is_ok());
 /// assert!(judge(&ClientName::new(), r#"{"client_name":"\u202eedualC"}"#).is_err());
+/// let reserved = ClientName::new().with_reserved_words(["official", "verified"]).unwrap();
+/// assert!(judge(&reserved, r#"{"client_name":"Official MCP Client"}"#).is_err());
 /// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
+#[derive(Clone, Debug)]
 #[must_use]
-pub struct ClientName {}
+pub struct ClientName {
+    max_chars: usize,
+    reserved: Vec<Reserved>,
+}
+
+#[derive(Clone)]
+struct Reserved {
+    word: String,
+    forms: Forms,
+}
+
+const FIELD: &str = "client_name";
 
 impl ClientName {
-    /// The rule has nothing to configure.
+    /// At most 100 characters, and no reserved words.
     pub fn new() -> Self {
-        Self {}
+        Self { max_chars: 100, reserved: Vec::new() }
+    }
+
+    /// How many characters (Unicode scalar values) a name may have.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Zero`] for none.
+    pub fn with_max_chars(mut self, max_chars: usize) -> Result<Self, ConfigError> {
+        if max_chars == 0 {
+            return Err(ConfigError::Zero { what: "the length of a name" });
+        }
+        self.max_chars = max_chars;
+        Ok(self)
+    }
+
+    /// Words that lend a trust which nobody has earned by registering (`official`, `verified`), or that are the operator's
+    /// own. What looks like one of them counts, and the rest of the name does not.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Name`] for what is not one word.
+    pub fn with_reserved_words<S: Into<String>>(
+        mut self,
+        words: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ConfigError> {
+        for word in words {
+            let word = word.into();
+            let [forms] =
+                <[Forms; 1]>::try_from(name::words(&word)).map_err(|_| ConfigError::Name { name: word.clone() })?;
+            if forms.iter().next().is_none() {
+                return Err(ConfigError::Name { name: word });
+            }
+            self.reserved.push(Reserved { word, forms });
+        }
+        Ok(self)
+    }
+
+    /// What is wrong with a name.
+    fn fault(&self, name: &str) -> Option<&'static str> {
+        if name.len() > self.max_chars && name.chars().nth(self.max_chars).is_some() {
+            return Some("is too long");
+        }
+        match name::fault(name) {
+            Some(Fault::Hidden) => return Some("contains a character that is not shown, or changes how others are"),
+            Some(Fault::Marks) => return Some("has too many combining marks on one letter"),
+            Some(Fault::Blank) => return Some("has nothing in it that is shown"),
+            None => {}
+        }
+        if self.reserved.is_empty() {
+            return None;
+        }
+        let words = name::words(name);
+        let is_reserved = |reserved: &Reserved| {
+            words.iter().any(|word| word.iter().any(|form| reserved.forms.iter().any(|own| own == form)))
+        };
+        self.reserved.iter().any(is_reserved).then_some("contains a word that is reserved")
+    }
+}
+
+/// What nobody has to refuse, and somebody may want to know.
+fn is_odd(name: &str) -> bool {
+    !name.is_ascii() && (name.chars().any(name::is_odd) || name.split_whitespace().any(|word| !word.is_single_script()))
+}
+
+impl Default for ClientName {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Policy for ClientName {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("client-name");
-        let document = submission.registration();
-        if document.is_plain() {
-            return Ok(());
+        let mut odd = false;
+        for member in submission.registration().entries() {
+            let (Some(Field::CLIENT_NAME), Value::String(name)) = (member.kind().base(), member.value()) else {
+                continue;
+            };
+            if let Some(detail) = self.fault(name) {
+                return Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(FIELD));
+            }
+            odd |= is_odd(name);
         }
-        let mut names = document.entries().filter(|member| member.kind().base() == Some(Field::CLIENT_NAME));
-        let hidden = names.any(|name| match name.value() {
-            Value::String(text) => text.chars().any(is_unshowable),
-            _ => false,
-        });
-        if hidden {
-            let detail = "contains a character that changes how text is shown";
-            return Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field("client_name"));
+        if odd {
+            submission.flag(FIELD);
         }
         Ok(())
     }
 
     fn describe(&self, out: &mut String) {
-        out.push_str("ClientName");
+        describe_as_debug(self, out);
     }
 }
 
-/// Controls, the line and paragraph separators, and Unicode's `Bidi_Control` characters (UAX #9).
-fn is_unshowable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+impl std::fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.word.fmt(f)
+    }
 }

@@ -28,8 +28,18 @@ pub enum ConfigError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// Not a public DNS name in lower case.
+    Host {
+        /// What was given.
+        host: String,
+    },
     /// A member that the server issues, or that has a rule of its own, was to be allowed as an extra one.
     Member {
+        /// What was given.
+        name: String,
+    },
+    /// A name in which there is nothing that could be compared.
+    Name {
         /// What was given.
         name: String,
     },
@@ -80,7 +90,9 @@ impl fmt::Display for ConfigError {
             Self::Cidr { value } => write!(f, "{value:?} is neither an IP address nor a CIDR block"),
             Self::DangerousScheme { scheme } => write!(f, "the scheme {scheme:?} is never allowed in a redirect URI"),
             Self::Grants { reason } => write!(f, "the grant types make no sense: {reason}"),
+            Self::Host { host } => write!(f, "{host:?} is not a public DNS name in lower case"),
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
+            Self::Name { name } => write!(f, "the name {name:?} has no letter or digit in it"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
             Self::Fingerprint { kind } => write!(f, "{kind:?} is no kind of fingerprint"),

@@ -132,6 +132,12 @@ impl MetadataAllowlist {
         self
     }
 
+    /// Replaces the rule about names.
+    pub fn with_client_name(mut self, client_name: ClientName) -> Self {
+        self.client_name = client_name;
+        self
+    }
+
     /// Replaces the rule about links.
     pub fn with_decorations(mut self, decorations: Decorations) -> Self {
         self.decorations = decorations;

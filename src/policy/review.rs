@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::Identity;
 use crate::registration::Digest;
 use crate::rejection::Rejection;
 use crate::text;
@@ -33,6 +34,7 @@ pub struct Review {
     observing: bool,
     bodies: Option<Bodies>,
     policy: Option<u64>,
+    identity: Option<Identity>,
 }
 
 /// What came and what was forwarded. Kept as bytes, which costs nothing: most deployments look at few digests.
@@ -205,6 +207,16 @@ impl Review {
         self.policy
     }
 
+    /// Who the client claims to be, if a rule looked into that.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    pub(super) fn identify(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+    }
+
     pub(super) fn rule(&self) -> &'static str {
         self.rules.last().copied().unwrap_or("unnamed")
     }
@@ -269,6 +281,7 @@ impl Review {
             (Some(outer), Some(inner)) => outer.after = inner.after,
             (outer, inner) => *outer = outer.take().or(inner),
         }
+        outer.identity = self.identity.or(outer.identity);
         outer.policy = match (outer.policy, self.policy) {
             (Some(outer), Some(inner)) => Some(outer.rotate_left(1) ^ inner),
             (outer, inner) => outer.or(inner),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tower_dcr::client_address::ClientAddress;
 use tower_dcr::clock::{Clock, ManualClock};
 use tower_dcr::event::to_line;
-use tower_dcr::policy::{ConfigError, Scope};
+use tower_dcr::policy::{ConfigError, Identities, ReservedIdentity, Scope};
 use tower_dcr::quota::Quota;
 use tower_dcr::redirect_uri::RedirectUri;
 use tower_dcr::{Preset, RateLimitLayer};
@@ -110,7 +110,26 @@ fn fixture(preset: Preset, config: &Value) -> Result<Preset, ConfigError> {
     let ports: Vec<u16> = ports.iter().map(|port| port.as_u64().unwrap().try_into().unwrap()).collect();
     preset
         .without_rate_limits()
+        .map_identity(|guard| Ok(guard.with_identities(reserved()?)))?
         .map_redirect_uris(|guard| guard.with_localhost(true).with_https_ports(ports).with_private_use_schemes(schemes))
+}
+
+/// The names that the corpus' README calls reserved.
+fn reserved() -> Result<Identities, ConfigError> {
+    let row = |name, hosts: &[&str], scheme: Option<&str>| {
+        let patterns = hosts.iter().map(|host| format!("https://{host}/*"));
+        let mut identity = ReservedIdentity::new(name)?.with_https(patterns)?;
+        if let Some(scheme) = scheme {
+            identity = identity.with_scheme(scheme)?;
+        }
+        Ok::<_, ConfigError>(identity)
+    };
+    Ok(Identities::new("corpus")
+        .add(row("Claude", &["claude.ai", "claude.com", "anthropic.com"], None)?)
+        .add(row("ChatGPT", &["chatgpt.com", "openai.com"], None)?)
+        .add(row("Cursor", &["cursor.com"], Some("cursor"))?)
+        .add(row("Visual Studio Code", &["vscode.dev"], Some("vscode"))?)
+        .add(row("GitHub Copilot", &["github.com"], None)?))
 }
 
 struct Outcome {
@@ -254,7 +273,7 @@ fn wrong_error(row: &Row, answer: &Read) -> Option<String> {
 fn is_for_here(row: &Row) -> bool {
     row.row["steps"].is_null()
         && row.row["wire_b64"].is_null()
-        && !matches!(row.text("needs"), Some("identity" | "scopes"))
+        && row.text("needs") != Some("scopes")
         // Methods that don't register are for the handler to answer.
         && !matches!(row.text("method"), Some("GET" | "OPTIONS"))
         // Rows that hold a whole HTTP/1.1 request in parts.

@@ -1,0 +1,224 @@
+//! Characters that don't show what they do.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use icu_properties::props::{
+    BidiControl, BinaryProperty, CanonicalCombiningClass, DefaultIgnorableCodePoint, Emoji, EnumeratedProperty,
+    ExtendedPictographic, GeneralCategory, JoiningType, NoncharacterCodePoint, VariationSelector, WhiteSpace,
+};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// What is wrong with a name, as something to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// There is nothing to see.
+    Blank,
+    /// A character that is not seen, or changes how others are.
+    Hidden,
+    /// More combining marks on one letter than any language has: they cover the lines above and below.
+    Marks,
+}
+
+/// UTS #39 section 5.4: "Forbid sequences of more than 4 nonspacing marks".
+const MAX_MARKS: usize = 4;
+
+/// The first fault of `name`.
+pub(crate) fn fault(name: &str) -> Option<Fault> {
+    let mut marks = 0;
+    let mut blank = true;
+    let mut before: Option<char> = None;
+    for (at, c) in name.char_indices() {
+        if is_hidden(c, name.get(..at).unwrap_or_default(), name.get(at + c.len_utf8()..).unwrap_or_default()) {
+            return Some(Fault::Hidden);
+        }
+        let is_mark = matches!(category(c), GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark);
+        marks = if is_mark { marks + 1 } else { 0 };
+        if marks > MAX_MARKS {
+            return Some(Fault::Marks);
+        }
+        blank &= is_blank(c) || is_mark && before.is_none_or(is_blank);
+        before = Some(c);
+    }
+    blank.then_some(Fault::Blank)
+}
+
+/// Whether `c` is one that a reader may see as a box or not at all: not assigned, or assigned by somebody in private.
+/// A browser with a newer Unicode may well show it, so it is no reason to refuse.
+pub(crate) fn is_odd(c: char) -> bool {
+    matches!(category(c), GeneralCategory::Unassigned | GeneralCategory::PrivateUse)
+}
+
+/// The name with every character that does not show what it is spelled out, as `⟨U+202E⟩`. For pages and logs; the name
+/// itself is never rewritten (RFC 7591 section 2.2).
+///
+/// ```
+/// use tower_dcr::name::visible;
+///
+/// assert_eq!(visible("Café"), "Café");
+/// assert_eq!(visible("\u{202E}edualC"), "⟨U+202E⟩edualC");
+/// ```
+#[must_use]
+pub fn visible(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return name.into();
+    }
+    let mut shown = String::with_capacity(name.len());
+    for (at, c) in name.char_indices() {
+        let hidden =
+            is_hidden(c, name.get(..at).unwrap_or_default(), name.get(at + c.len_utf8()..).unwrap_or_default());
+        if hidden || is_odd(c) || c == BRAILLE_BLANK {
+            // Writing into a string can't fail.
+            let _infallible = write!(shown, "\u{27E8}U+{:04X}\u{27E9}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
+}
+
+/// Counts as a symbol and shows nothing.
+const BRAILLE_BLANK: char = '\u{2800}';
+
+fn is_blank(c: char) -> bool {
+    c == BRAILLE_BLANK || CodePointSetData::new::<WhiteSpace>().contains(c)
+}
+
+fn category(c: char) -> GeneralCategory {
+    CodePointMapData::<GeneralCategory>::new().get(c)
+}
+
+fn has<P: BinaryProperty>(c: char) -> bool {
+    CodePointSetData::new::<P>().contains(c)
+}
+
+fn of<P: EnumeratedProperty>(c: char) -> P {
+    CodePointMapData::<P>::new().get(c)
+}
+
+/// Controls, line and paragraph separators, what steers the order of text (UAX #9), what no font shows
+/// (`Default_Ignorable_Code_Point`: zero-width characters, tags, fillers), but for joiners and variation selectors where
+/// scripts and emoji need them; and annotation characters and noncharacters.
+fn is_hidden(c: char, before: &str, after: &str) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    match category(c) {
+        GeneralCategory::Control | GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator => true,
+        _ if has::<BidiControl>(c) || has::<NoncharacterCodePoint>(c) || is_annotation(c) => true,
+        _ if !has::<DefaultIgnorableCodePoint>(c) => false,
+        _ => !joins(c, before, after) && !selects(c, before),
+    }
+}
+
+/// Brackets that hide a second text inside of the first.
+const fn is_annotation(c: char) -> bool {
+    matches!(c, '\u{FFF9}'..='\u{FFFB}')
+}
+
+const ZWNJ: char = '\u{200C}';
+const ZWJ: char = '\u{200D}';
+
+/// Whether a joiner stands where it makes a difference that is seen: RFC 5892 appendices A.1 and A.2, and between emoji.
+fn joins(c: char, before: &str, after: &str) -> bool {
+    let virama = || {
+        before
+            .chars()
+            .next_back()
+            .is_some_and(|last| of::<CanonicalCombiningClass>(last) == CanonicalCombiningClass::Virama)
+    };
+    match c {
+        ZWNJ => virama() || connects(before, after),
+        ZWJ => virama() || is_pictographic(before) && after.chars().next().is_some_and(has::<ExtendedPictographic>),
+        _ => false,
+    }
+}
+
+/// A letter that joins to the left, and behind it one that joins to the right; transparent ones between don't count.
+fn connects(before: &str, after: &str) -> bool {
+    let joining = |c: &char| of::<JoiningType>(*c);
+    let transparent = |c: &char| joining(c) == JoiningType::Transparent;
+    let left = before.chars().rev().find(|c| !transparent(c));
+    let right = after.chars().find(|c| !transparent(c));
+    let joins_left = |c: char| matches!(joining(&c), JoiningType::LeftJoining | JoiningType::DualJoining);
+    let joins_right = |c: char| matches!(joining(&c), JoiningType::RightJoining | JoiningType::DualJoining);
+    left.is_some_and(joins_left) && right.is_some_and(joins_right)
+}
+
+/// Whether the last character that counts is an emoji that can be part of a sequence (UTS #51).
+fn is_pictographic(text: &str) -> bool {
+    let modifies = |c: &char| matches!(c, '\u{FE0F}' | '\u{1F3FB}'..='\u{1F3FF}');
+    text.chars().rev().find(|c| !modifies(c)).is_some_and(has::<ExtendedPictographic>)
+}
+
+/// Whether a variation selector follows what has variants. Behind a Latin letter it changes nothing, and a row of them
+/// carries whole texts that nobody sees.
+fn selects(c: char, before: &str) -> bool {
+    if !has::<VariationSelector>(c) {
+        return false;
+    }
+    let Some(base) = before.chars().next_back().filter(|base| !has::<VariationSelector>(*base)) else { return false };
+    match c {
+        '\u{FE0E}' | '\u{FE0F}' => has::<Emoji>(base),
+        _ => {
+            use GeneralCategory::{MathSymbol, OtherLetter, OtherSymbol};
+            !base.is_ascii() && matches!(category(base), MathSymbol | OtherLetter | OtherSymbol)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_seen_is_found() {
+        let hidden = [
+            ("a\u{8}b", "backspace"),
+            ("a\u{85}b", "next line"),
+            ("a\u{2028}b", "line separator"),
+            ("\u{202E}edualC", "override"),
+            ("a\u{61C}b", "Arabic letter mark"),
+            ("Cl\u{200B}aude", "zero width space"),
+            ("Cl\u{200C}aude", "a non-joiner between Latin letters"),
+            ("Cl\u{200D}aude", "a joiner between Latin letters"),
+            ("Cl\u{AD}aude", "soft hyphen"),
+            ("Cl\u{34F}aude", "combining grapheme joiner"),
+            ("Cl\u{180E}aude", "Mongolian vowel separator"),
+            ("Cl\u{E0061}ude", "tag"),
+            ("\u{3164}", "Hangul filler"),
+            ("Cl\u{FFA0}aude", "half-width Hangul filler"),
+            ("Cl\u{FFF9}aude", "annotation"),
+            ("Cl\u{FE00}aude", "a variation selector behind a Latin letter"),
+            ("\u{2603}\u{FE0F}\u{E0100}", "two variation selectors"),
+            ("\u{FFFF}", "noncharacter"),
+        ];
+        for (name, reason) in hidden {
+            assert_eq!(fault(name), Some(Fault::Hidden), "{reason}");
+        }
+        assert_eq!(fault(" \u{A0}\u{2800}"), Some(Fault::Blank));
+        assert_eq!(fault(""), Some(Fault::Blank));
+        assert_eq!(fault("Z\u{351}\u{36B}\u{343}\u{36A}\u{302}algo"), Some(Fault::Marks));
+    }
+
+    #[test]
+    fn what_scripts_and_emoji_need_is_left_alone() {
+        let shown = [
+            ("می\u{200C}خواهم", "Persian non-joiner"),
+            ("क्\u{200D}ष", "Devanagari joiner behind a virama"),
+            ("ශ්\u{200D}රී", "Sinhala"),
+            ("\u{1F468}\u{200D}\u{1F469}\u{200D}\u{1F467}", "family"),
+            ("\u{1F3F3}\u{FE0F}\u{200D}\u{1F308}", "rainbow flag"),
+            ("\u{1F469}\u{1F3FD}\u{200D}\u{1F4BB}", "with a skin tone"),
+            ("1\u{FE0F}\u{20E3} First", "keycap"),
+            ("葛\u{E0100}飾", "ideographic variant"),
+            ("\u{6DD} Quran", "a format character that is seen"),
+            ("Re\u{301}sume\u{301}", "decomposed accents"),
+            ("\u{E000}", "private use: odd, and no more"),
+        ];
+        for (name, reason) in shown {
+            assert_eq!(fault(name), None, "{reason}");
+        }
+        assert_eq!(visible("\u{E000}\u{1F3F3}\u{FE0F}"), "⟨U+E000⟩\u{1F3F3}\u{FE0F}");
+    }
+}

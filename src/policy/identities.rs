@@ -1,0 +1,478 @@
+//! Reserved identities, and who claims one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use quick_cache::sync::Cache;
+
+use super::identity::{Claim, Identity, Standing};
+use super::known_identities::{IDENTITIES_VERSION, KNOWN, Known};
+use super::{ConfigError, RedirectPattern};
+use crate::name::{self, Forms};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
+use crate::registration::{Field, Registration, Value};
+
+/// A name that not everybody may use, and what proves that somebody may.
+///
+/// ```
+/// use tower_dcr::policy::{Identities, ReservedIdentity};
+///
+/// let acme = ReservedIdentity::new("Acme")?
+///     .also_called(["Acme Cloud", "Acme Assistant"])?
+///     .with_https(["https://app.acme.com/oauth/*"])?
+///     .with_scheme("com.acme.app")?
+///     .with_link_host("acme.com")?;
+/// let identities = Identities::known().add(acme);
+/// # let _ = identities;
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ReservedIdentity {
+    name: String,
+    also: Vec<String>,
+    https: Vec<RedirectPattern>,
+    schemes: BTreeSet<String>,
+    links: BTreeSet<String>,
+    mixes: bool,
+}
+
+/// A table of reserved identities. [`known`](Self::known) has the products whose clients register with every MCP server;
+/// any such table goes stale, so it can be added to and replaced, and has a version.
+///
+/// ```
+/// use tower_dcr::policy::{IDENTITIES_VERSION, Identities, ReservedIdentity};
+///
+/// assert_eq!(Identities::known().version(), IDENTITIES_VERSION);
+/// let own = Identities::new("2026-11-24").add(ReservedIdentity::new("Acme")?.with_https(["https://app.acme.com/cb"])?);
+/// assert_eq!(own.names().collect::<Vec<_>>(), ["Acme"]);
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Identities {
+    table: Arc<Table>,
+}
+
+struct Table {
+    version: String,
+    identities: Vec<ReservedIdentity>,
+    /// By each form of each name, whose it is.
+    forms: HashMap<String, Vec<usize>>,
+    /// The number of words in the longest name.
+    longest: usize,
+    /// What names were found to claim: the same few come again and again, and comparing one takes many forms of it.
+    seen: Cache<String, Arc<[(usize, Claim)]>>,
+}
+
+/// How many names are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Words of a name beyond these are not looked at.
+const MAX_WORDS: usize = 64;
+
+impl ReservedIdentity {
+    /// Reserves `name`, and whatever can be mistaken for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Name`] if there is no letter or digit in it.
+    pub fn new(name: impl Into<String>) -> Result<Self, ConfigError> {
+        let name = comparable(name.into())?;
+        Ok(Self {
+            name,
+            also: Vec::new(),
+            https: Vec::new(),
+            schemes: BTreeSet::new(),
+            links: BTreeSet::new(),
+            mixes: false,
+        })
+    }
+
+    /// Other names of the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Name`] as for [`new`](Self::new).
+    pub fn also_called<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        for name in names {
+            self.also.push(comparable(name.into())?);
+        }
+        Ok(self)
+    }
+
+    /// The `https` redirect URIs that prove it, as [`RedirectPattern`] reads them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Pattern`] for what is no such pattern, or not one of `https`.
+    pub fn with_https<S: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        for pattern in patterns {
+            let pattern = pattern.as_ref();
+            if !pattern.starts_with("https://") {
+                return Err(ConfigError::Pattern {
+                    pattern: pattern.into(),
+                    reason: "does not begin with https://".into(),
+                });
+            }
+            self.https.push(pattern.parse()?);
+        }
+        Ok(self)
+    }
+
+    /// A private-use scheme that proves it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::DangerousScheme`] for `javascript` and its kin, [`ConfigError::Scheme`] for what is no scheme.
+    pub fn with_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
+        let scheme = scheme.into();
+        if is_dangerous_scheme(&scheme) {
+            return Err(ConfigError::DangerousScheme { scheme });
+        }
+        match RedirectUri::parse(&format!("{scheme}:/cb")) {
+            Ok(uri) if uri.class() == RedirectClass::PrivateUse => _ = self.schemes.insert(scheme),
+            _ => return Err(ConfigError::Scheme { scheme }),
+        }
+        Ok(self)
+    }
+
+    /// A host of its own: links to it or below it (`client_uri`, `logo_uri`, …) claim the identity, and a redirect to
+    /// another host of the same registrable domain neither proves nor disproves it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Host`] for what is no public DNS name in lower case.
+    pub fn with_link_host(mut self, host: impl Into<String>) -> Result<Self, ConfigError> {
+        let host = host.into();
+        if !is_public_dns_name(&host) {
+            return Err(ConfigError::Host { host });
+        }
+        self.links.insert(host);
+        Ok(self)
+    }
+
+    /// Its clients send `https` and loopback redirects in one registration, as editors do that run in a browser and on a
+    /// desktop. Such a list is then unverified. Without this it counts as contradicted: beside a vendor's redirect URI,
+    /// whose name is to be borrowed, stands the one that the code will really go to.
+    pub fn mixing_redirects(mut self) -> Self {
+        self.mixes = true;
+        self
+    }
+
+    fn known(row: &Known) -> Result<Self, ConfigError> {
+        let mut identity = Self::new(row.name)?.also_called(row.also.iter().copied())?.with_https(row.https)?;
+        for scheme in row.schemes {
+            identity = identity.with_scheme(*scheme)?;
+        }
+        for host in row.links {
+            identity = identity.with_link_host(*host)?;
+        }
+        Ok(if row.mixes { identity.mixing_redirects() } else { identity })
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.also).map(String::as_str)
+    }
+
+    fn owns_link(&self, host: &str) -> bool {
+        self.links
+            .iter()
+            .any(|own| host.strip_suffix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    }
+
+    /// Whether a host is in a domain of which it has another host.
+    fn is_related(&self, host: &str) -> bool {
+        psl::domain_str(host).is_some_and(|domain| self.links.iter().any(|own| psl::domain_str(own) == Some(domain)))
+    }
+}
+
+fn comparable(name: String) -> Result<String, ConfigError> {
+    if name::whole(&name).iter().next().is_some() { Ok(name) } else { Err(ConfigError::Name { name }) }
+}
+
+/// What one redirect URI says about a claim.
+enum Evidence {
+    For(String),
+    /// On a host of the same registrable domain.
+    Near,
+    Neither,
+    Against,
+}
+
+impl Identities {
+    /// An empty table; `version` is the operator's own, and goes into the fingerprint of the policy.
+    pub fn new(version: impl Into<String>) -> Self {
+        Self::of(version.into(), Vec::new())
+    }
+
+    /// The products whose clients register with every MCP server, as of [`IDENTITIES_VERSION`].
+    pub fn known() -> Self {
+        static TABLE: LazyLock<Identities> = LazyLock::new(|| {
+            // A unit test shows that each row can be read.
+            let rows = KNOWN.iter().filter_map(|row| ReservedIdentity::known(row).ok());
+            Identities::of(IDENTITIES_VERSION.to_owned(), rows.collect())
+        });
+        TABLE.clone()
+    }
+
+    /// Adds an identity; one of the same name is replaced.
+    pub fn add(self, identity: ReservedIdentity) -> Self {
+        let mut identities = self.table.identities.clone();
+        identities.retain(|other| other.name != identity.name);
+        identities.push(identity);
+        Self::of(self.table.version.clone(), identities)
+    }
+
+    /// Takes an identity out.
+    pub fn remove(self, name: &str) -> Self {
+        let mut identities = self.table.identities.clone();
+        identities.retain(|other| other.name != name);
+        Self::of(self.table.version.clone(), identities)
+    }
+
+    fn of(version: String, identities: Vec<ReservedIdentity>) -> Self {
+        let mut forms: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut longest = 0;
+        for (index, identity) in identities.iter().enumerate() {
+            for name in identity.names() {
+                longest = longest.max(name::words(name).len());
+                for form in name::whole(name).iter() {
+                    let owners = forms.entry(form.to_owned()).or_default();
+                    if !owners.contains(&index) {
+                        owners.push(index);
+                    }
+                }
+            }
+        }
+        Self { table: Arc::new(Table { version, identities, forms, longest, seen: Cache::new(REMEMBERED) }) }
+    }
+
+    /// Which table it is.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.table.version
+    }
+
+    /// The names of the identities, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.table.identities.iter().map(|identity| identity.name.as_str())
+    }
+
+    /// Who a registration claims to be, and what its redirect URIs say to that.
+    #[must_use]
+    pub fn identify(&self, registration: &Registration) -> Identity {
+        let uris: Vec<&str> = registration.redirect_uris().collect();
+        let claims = self.claims(registration);
+        let judge = |(index, claim): &(usize, Claim)| self.table.judge(*index, Some(*claim), &uris);
+        let verdicts: Vec<Identity> = claims.iter().map(judge).collect();
+        let first = |wanted: &dyn Fn(&Identity) -> bool| verdicts.iter().find(|verdict| wanted(verdict)).cloned();
+        // A name, or a link that is shown, must not be another's. Who merely has another's name among their words is who
+        // the redirect URIs say.
+        first(&|verdict| verdict.standing() == Standing::Contradicted && verdict.claim() != Some(Claim::Mention))
+            .or_else(|| first(&|verdict| verdict.standing() == Standing::Verified))
+            .or_else(|| first(&|verdict| verdict.standing() == Standing::Contradicted))
+            .or_else(|| first(&|_| true))
+            .or_else(|| self.table.owner(&uris))
+            .unwrap_or_default()
+    }
+
+    /// The identities that are claimed, the strongest claims first.
+    fn claims(&self, registration: &Registration) -> BTreeSet<(usize, Claim)> {
+        let mut claims = BTreeSet::new();
+        for member in registration.entries() {
+            let Value::String(text) = member.value() else { continue };
+            match member.kind().base() {
+                Some(Field::CLIENT_NAME) => claims.extend(self.table.claims_of_name(text).iter().copied()),
+                Some(Field::CLIENT_URI | Field::LOGO_URI | Field::TOS_URI | Field::POLICY_URI) => {
+                    claims.extend(self.table.owners_of_link(text).map(|index| (index, Claim::Link)));
+                }
+                _ => {}
+            }
+        }
+        let mut strongest = BTreeSet::new();
+        let mut last = None;
+        for (index, claim) in claims {
+            if last != Some(index) {
+                strongest.insert((index, claim));
+            }
+            last = Some(index);
+        }
+        strongest
+    }
+}
+
+impl Table {
+    fn claims_of_name(&self, name: &str) -> Arc<[(usize, Claim)]> {
+        if let Some(known) = self.seen.get(name) {
+            return known;
+        }
+        let claims: Arc<[_]> = self.find_claims(name).into();
+        self.seen.insert(name.to_owned(), Arc::clone(&claims));
+        claims
+    }
+
+    fn find_claims(&self, name: &str) -> Vec<(usize, Claim)> {
+        let mut claims = BTreeSet::new();
+        claims.extend(self.owners(&name::whole(name)).map(|index| (index, Claim::Name)));
+        let words = name::words(name);
+        let words = words.get(..MAX_WORDS).unwrap_or(&words);
+        for start in 0..words.len() {
+            let mut phrase = Forms::default();
+            for word in words.iter().skip(start).take(self.longest) {
+                phrase.join(word);
+                claims.extend(self.owners(&phrase).map(|index| (index, Claim::Mention)));
+            }
+        }
+        claims.into_iter().collect()
+    }
+
+    fn owners(&self, forms: &Forms) -> impl Iterator<Item = usize> {
+        let found: BTreeSet<usize> = forms.iter().filter_map(|form| self.forms.get(form)).flatten().copied().collect();
+        found.into_iter()
+    }
+
+    /// Read as a browser reads it: it is one that will follow it.
+    fn owners_of_link(&self, link: &str) -> impl Iterator<Item = usize> {
+        let url = url::Url::parse(link).ok();
+        let host = url.as_ref().and_then(url::Url::host_str).map(|host| host.trim_end_matches('.').to_owned());
+        let owns = move |identity: &ReservedIdentity| host.as_ref().is_some_and(|host| identity.owns_link(host));
+        self.identities.iter().enumerate().filter(move |(_, identity)| owns(identity)).map(|(index, _)| index)
+    }
+
+    fn judge(&self, index: usize, claim: Option<Claim>, uris: &[&str]) -> Identity {
+        let Some(identity) = self.identities.get(index) else { return Identity::default() };
+        let mut proof = BTreeSet::new();
+        let (mut proven, mut near, mut neither, mut against) = (0, 0, 0, 0);
+        for uri in uris {
+            match self.evidence(identity, uri) {
+                Evidence::For(place) => {
+                    proven += 1;
+                    proof.insert(place);
+                }
+                Evidence::Near => near += 1,
+                Evidence::Neither => neither += 1,
+                Evidence::Against => against += 1,
+            }
+        }
+        let borrowed = neither > 0 && !identity.mixes && (near > 0 || proof.iter().any(|place| !place.ends_with(':')));
+        let standing = match () {
+            () if against > 0 || borrowed => Standing::Contradicted,
+            () if proven > 0 && near == 0 && neither == 0 => Standing::Verified,
+            () => Standing::Unverified,
+        };
+        let proof = if standing == Standing::Verified { proof.into_iter().collect() } else { Vec::new() };
+        Identity::new(standing, &identity.name, claim, proof)
+    }
+
+    fn evidence(&self, identity: &ReservedIdentity, uri: &str) -> Evidence {
+        let Ok(uri) = RedirectUri::parse(uri) else { return Evidence::Against };
+        let host = uri.host().unwrap_or_default();
+        match uri.class() {
+            RedirectClass::Https if identity.https.iter().any(|own| own.matches(&uri)) => {
+                Evidence::For(host.to_owned())
+            }
+            RedirectClass::Https if identity.is_related(host) => Evidence::Near,
+            RedirectClass::Loopback => Evidence::Neither,
+            RedirectClass::PrivateUse if identity.schemes.contains(uri.scheme()) => {
+                Evidence::For(format!("{}:", uri.scheme()))
+            }
+            RedirectClass::PrivateUse if !self.is_owned_scheme(uri.scheme()) => Evidence::Neither,
+            RedirectClass::Https | RedirectClass::PlainHttp | RedirectClass::PrivateUse => Evidence::Against,
+        }
+    }
+
+    fn is_owned_scheme(&self, scheme: &str) -> bool {
+        self.identities.iter().any(|identity| identity.schemes.contains(scheme))
+    }
+
+    /// Whose all of these `https` redirect URIs are, of a client that claims nothing.
+    fn owner(&self, uris: &[&str]) -> Option<Identity> {
+        let first = RedirectUri::parse(uris.first()?).ok().filter(|uri| uri.class() == RedirectClass::Https)?;
+        let owns = |identity: &ReservedIdentity| identity.https.iter().any(|own| own.matches(&first));
+        let index = self.identities.iter().position(owns)?;
+        let verdict = self.judge(index, None, uris);
+        let hosts_only = verdict.proof().iter().all(|place| !place.ends_with(':'));
+        Some(verdict).filter(|verdict| verdict.standing() == Standing::Verified && hosts_only)
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Table { version, identities, .. } = &*self.table;
+        f.debug_struct("Identities").field("version", version).field("identities", identities).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_row_is_in_the_table() {
+        let rows: Vec<ReservedIdentity> = KNOWN.iter().map(|row| ReservedIdentity::known(row).unwrap()).collect();
+        assert_eq!(Identities::known().names().count(), rows.len());
+        let distinct: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(distinct.len(), rows.len(), "each name once");
+    }
+
+    fn identify(json: &str) -> Identity {
+        Identities::known().identify(&Registration::parse(json.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn every_redirect_uri_has_to_prove_the_claim() {
+        use Standing::{Contradicted, Unclaimed, Unverified, Verified};
+        let rows = [
+            ("Claude", &["https://claude.ai/cb"][..], Verified, "its own host"),
+            ("Claude", &["https://claude.ai/cb", "https://claude.com/cb"], Verified, "its own hosts"),
+            ("Claude", &["https://claude.ai/cb", "https://evil.example.com/cb"], Contradicted, "one of the list"),
+            ("Claude", &["https://claude.ai.evil.com/cb"], Contradicted, "prefix of a host"),
+            ("Claude", &["https://evilclaude.ai/cb"], Contradicted, "suffix of a host"),
+            ("Claude", &["https://evil.com/claude.ai/cb"], Contradicted, "in a path"),
+            ("Claude", &["https://user-content.claude.ai/cb"], Unverified, "a host of the same domain"),
+            ("Claude", &["https://claude.ai:8443/cb"], Unverified, "another port of the host"),
+            ("Claude", &["http://localhost:9999/cb"], Unverified, "any program on the computer"),
+            ("Claude", &["http://localhost:9999/cb", "https://claude.ai/cb"], Contradicted, "borrowed proof"),
+            ("Claude", &["com.example.app:/cb"], Unverified, "a scheme that is nobody's"),
+            ("Claude", &["claude://cb"], Verified, "its own scheme"),
+            ("Cursor", &["vscode://x/cb"], Contradicted, "another's scheme"),
+            ("Cursor", &["cursor://x/cb", "http://localhost:8787/cb", "grokbot://cb"], Unverified, "what Cursor sends"),
+            (
+                "Visual Studio Code",
+                &["https://vscode.dev/redirect", "http://127.0.0.1/"],
+                Unverified,
+                "an editor's list",
+            ),
+            ("Claude", &[], Unverified, "no redirect at all"),
+            ("Notes", &["https://app.example.com/cb"], Unclaimed, "nobody in particular"),
+            ("Notes", &["https://claude.ai/cb"], Verified, "whatever its name, the code goes to Claude"),
+            ("Notes", &["https://claude.ai/cb", "https://evil.com/cb"], Unclaimed, "no badge by one of the list"),
+            ("Notes", &["vscode://publisher.notes/cb"], Unclaimed, "an extension is not the editor"),
+            ("Claude Monet Gallery", &["https://monet.example.com/cb"], Contradicted, "a mention"),
+            ("MCPJam Claude readiness probe", &["https://claude.ai/cb"], Verified, "a mention, and proof"),
+        ];
+        for (name, uris, standing, reason) in rows {
+            let verdict = identify(&serde_json::json!({"client_name": name, "redirect_uris": uris}).to_string());
+            assert_eq!(verdict.standing(), standing, "{name} {uris:?}: {reason}");
+        }
+    }
+
+    #[test]
+    fn tags_and_links_are_claims_too() {
+        let tagged =
+            r#"{"client_name":"Notes","client_name#ja":"Claude","redirect_uris":["https://app.example.com/cb"]}"#;
+        assert_eq!(identify(tagged).claim(), Some(Claim::Name));
+        for link in
+            ["https://claude.ai", "https://CLAUDE.ai./x", "https://cdn.claude.ai/favicon.ico", "https:\\\\claude.ai"]
+        {
+            let json = serde_json::json!({"client_name": "Notes", "logo_uri": link, "redirect_uris": ["https://app.example.com/cb"]});
+            assert_eq!(identify(&json.to_string()).claim(), Some(Claim::Link), "{link}");
+        }
+        for link in ["https://notclaude.ai", "https://claude.ai.example.com", "nonsense"] {
+            let json = serde_json::json!({"logo_uri": link, "redirect_uris": ["https://app.example.com/cb"]});
+            assert_eq!(identify(&json.to_string()), Identity::default(), "{link}");
+        }
+    }
+}
