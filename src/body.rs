@@ -2,6 +2,7 @@
 
 mod future;
 mod gathered;
+mod managed;
 mod read;
 mod refusal;
 mod request;
@@ -9,6 +10,7 @@ mod response;
 
 pub use future::{AnswerFuture, ResponseFuture};
 pub(crate) use future::{Finish, Finished};
+pub use managed::{client_in_path, client_in_query};
 pub(crate) use read::{ReadError, is_encoded, is_json, read};
 pub(crate) use refusal::{forbid_storing, refuse};
 pub use request::{BodyError, RegistrationBody};

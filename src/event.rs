@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-use crate::policy::{Finding, Operation, Review};
+use crate::policy::{Finding, Identity, Operation, Review, Standing};
 use crate::registration::{Digest, Field, Registration};
 use crate::rejection::Rejection;
 use crate::text;
@@ -77,6 +77,15 @@ pub struct Event {
     /// The `error` that the client was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
+    /// Who the client claims to be, and what its redirect URIs say to that; absent if it claims nobody in particular.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// The owner of the initial access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorized_by: Option<String>,
+    /// The issuer of the software statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement_issuer: Option<String>,
     /// The rules that ran, in order.
     pub rules: Vec<&'static str>,
     /// What they did, in order.
@@ -210,6 +219,9 @@ impl Event {
             field: None,
             index: None,
             error: None,
+            identity: None,
+            authorized_by: None,
+            statement_issuer: None,
             rules: Vec::new(),
             findings: Vec::new(),
             digest_before: None,
@@ -223,6 +235,10 @@ impl Event {
         self.policy = review.policy_fingerprint();
         let (before, after) = review.bodies();
         (self.digest_before, self.digest_after) = (before.map(BodyDigest), after.map(BodyDigest));
+        let identity = review.identity().filter(|identity| identity.standing() != Standing::Unclaimed);
+        self.identity = identity.cloned();
+        self.authorized_by = review.caller().owner().map(str::to_owned);
+        self.statement_issuer = review.facts().statement.as_ref().map(|statement| statement.issuer.clone());
         (self.rules, self.findings) = review.into_parts();
     }
 

@@ -56,13 +56,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture};
-use crate::policy::{MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Submission};
+use crate::policy::{
+    Caller, Facts, Identity, MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Standing, Submission,
+};
 use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -226,7 +228,7 @@ enum Intake {
     /// It registers nothing, and was not looked at.
     Passed(RegistrationBody),
     /// With the bytes, if this guard has read them.
-    Parsed(Registration, Option<Bytes>),
+    Parsed(Registration, Facts, Option<Bytes>),
     /// No registration, and why; the bytes, if all of them were read, and the body as it came.
     Unusable(Rejection, Option<Bytes>, RegistrationBody),
 }
@@ -254,7 +256,7 @@ impl<P: Policy> Config<P> {
             return Intake::Unusable(rejection, None, pass(body));
         }
         match RegistrationBody::downcast(body).map(RegistrationBody::into_registration) {
-            Ok(Ok(registration)) => Intake::Parsed(registration, None),
+            Ok(Ok((registration, facts))) => Intake::Parsed(registration, facts, None),
             // Passed by a guard that only observes: read it like any other.
             Ok(Err(passed)) => self.read(&parts.headers, passed).await,
             Err(body) => self.read(&parts.headers, body).await,
@@ -275,7 +277,7 @@ impl<P: Policy> Config<P> {
         let (rejection, source) = match read.error {
             Some(error) => (unreadable(error), None),
             None => match Registration::parse_with(&read.bytes, &self.limits) {
-                Ok(registration) => return Intake::Parsed(registration, Some(read.bytes)),
+                Ok(registration) => return Intake::Parsed(registration, Facts::default(), Some(read.bytes)),
                 Err(error) => (malformed(error.kind(), error.description()), Some(read.bytes.clone())),
             },
         };
@@ -283,14 +285,17 @@ impl<P: Policy> Config<P> {
     }
 
     fn review(&self, parts: Parts, intake: Intake) -> Passage {
-        let mut review = Review::of(Operation::of(&parts.method));
+        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
+        let mut review = Review::of(Operation::of(&parts.method)).by(caller);
         review.set_policy(self.fingerprint);
         match intake {
             Intake::Passed(body) => Passage::Unreviewed(Request::from_parts(parts, body)),
-            Intake::Parsed(registration, source) if self.report_only => {
-                self.observe(parts, registration, source, review)
+            Intake::Parsed(registration, facts, source) if self.report_only => {
+                self.observe(parts, registration, source, review.with_facts(facts))
             }
-            Intake::Parsed(registration, source) => self.judge(parts, registration, source, review),
+            Intake::Parsed(registration, facts, source) => {
+                self.judge(parts, registration, source, review.with_facts(facts))
+            }
             Intake::Unusable(rejection, source, body) => {
                 self.unusable(review, rejection, source, Request::from_parts(parts, body))
             }
@@ -310,7 +315,8 @@ impl<P: Policy> Config<P> {
             review.set_bytes(source.unwrap_or_default(), Bytes::new());
             return Passage::Refused(rejection, review);
         }
-        let (body, bytes) = RegistrationBody::checked(registration);
+        tell_handler(&mut parts.extensions, review.identity());
+        let (body, bytes) = RegistrationBody::checked(registration, review.facts().clone());
         describe_body(&mut parts.headers, bytes.len());
         review.set_bytes(source.unwrap_or_default(), bytes);
         Passage::Reviewed(Request::from_parts(parts, body), review)
@@ -329,7 +335,7 @@ impl<P: Policy> Config<P> {
                 review.set_bytes(bytes.clone(), bytes.clone());
                 RegistrationBody::passed_after(bytes, None::<RegistrationBody>)
             }
-            None => RegistrationBody::checked(registration).0,
+            None => RegistrationBody::checked(registration, review.facts().clone()).0,
         };
         Passage::Reviewed(Request::from_parts(parts, body), review)
     }
@@ -388,6 +394,15 @@ fn describe_body(headers: &mut HeaderMap, length: usize) {
     let stale: Vec<HeaderName> = headers.keys().filter(|name| describes_old_body(name)).cloned().collect();
     for name in stale {
         headers.remove(name);
+    }
+}
+
+/// The verdict on who the client claims to be, for its consent page. What was in the extensions before is nobody's word.
+fn tell_handler(extensions: &mut Extensions, identity: Option<&Identity>) {
+    match identity {
+        Some(identity) if identity.standing() == Standing::Unclaimed => _ = extensions.remove::<Identity>(),
+        Some(identity) => _ = extensions.insert(identity.clone()),
+        None => {}
     }
 }
 

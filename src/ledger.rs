@@ -121,6 +121,12 @@ pub trait Ledger: Send + Sync + 'static {
         fingerprints: &[Fingerprint],
     ) -> impl Future<Output = Result<Option<Block>, LedgerError>> + Send;
 
+    /// Counts one more use of an initial access token, unless there were `limit` of them already. Says whether it did.
+    fn count_use(&self, token: &str, limit: u64) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// Takes one use back.
+    fn return_use(&self, token: &str) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
     /// The newest blocks, older than the time given, at most `limit`.
     fn blocks(&self, before: Option<i64>, limit: u32) -> impl Future<Output = Result<Vec<Block>, LedgerError>> + Send;
 }

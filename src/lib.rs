@@ -107,6 +107,10 @@ pub mod clock;
 pub mod event;
 pub mod gate;
 pub mod guard;
+pub mod initial_access;
+pub mod initial_access_token;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub mod ledger;
 pub mod lifecycle;
 pub mod name;
@@ -128,6 +132,7 @@ pub use audit::AuditLayer;
 pub use body::RegistrationBody;
 pub use gate::GateLayer;
 pub use guard::{GuardLayer, MetadataAllowlistLayer, RedirectUriGuardLayer};
+pub use initial_access_token::InitialAccessTokenLayer;
 pub use lifecycle::LifecycleLayer;
 pub use preset::Preset;
 pub use rate_limit::RateLimitLayer;

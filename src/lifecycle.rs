@@ -75,9 +75,11 @@ use tower_service::Service;
 use crate::body::{
     self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
 };
+pub use crate::body::{client_in_path, client_in_query};
 use crate::client_address::ClientAddress;
 use crate::event::{RegisteredClient, Repeated};
 use crate::ledger::{Answer, LedgerError};
+use crate::policy::{Caller, Identity, Standing};
 use crate::registrar::{
     self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
 };
@@ -106,12 +108,10 @@ pub struct LifecycleLayer {
 struct Config {
     registrar: Registrar,
     address: ClientAddress,
-    admitted_by: Arc<OwnerOf>,
     managed: Arc<ManagedBy>,
     register_without_ledger: bool,
 }
 
-type OwnerOf = dyn Fn(&Extensions) -> Option<String> + Send + Sync;
 type ManagedBy = dyn Fn(&Uri) -> Option<String> + Send + Sync;
 
 /// When to come back if the ledger is down.
@@ -123,7 +123,6 @@ impl LifecycleLayer {
         let config = Config {
             registrar,
             address: ClientAddress::new(),
-            admitted_by: Arc::new(|_| None),
             managed: Arc::new(client_in_path),
             register_without_ledger: false,
         };
@@ -135,6 +134,11 @@ impl LifecycleLayer {
         Self { config: None }
     }
 
+    /// Where the books are kept.
+    pub(crate) fn registrar(&self) -> Option<&Registrar> {
+        self.config.as_ref().map(|config| &config.registrar)
+    }
+
     fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
         self.config.as_mut().map(Arc::make_mut).map(change);
         self
@@ -143,12 +147,6 @@ impl LifecycleLayer {
     /// How the address of a client is found; records keep its networks, so that they can be blocked.
     pub fn with_client_address(self, address: ClientAddress) -> Self {
         self.change(|config| config.address = address)
-    }
-
-    /// Who has let a client in: the owner of the initial access token, as whoever has checked that token put it into the
-    /// request's extensions. The owner may then revoke what was admitted.
-    pub fn with_admitted_by(self, owner: impl Fn(&Extensions) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.change(|config| config.admitted_by = Arc::new(owner))
     }
 
     /// Which client the URL of an RFC 7592 request is about, as the handler reads it: [`client_in_path`] by default,
@@ -217,10 +215,12 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         let recorded = match *request.method() {
             Method::POST | Method::PUT => match Checked::of(&request) {
-                Checked::Registration(registration) if request.method() == Method::POST => {
-                    ResponseFuture::new(config.register(inner, request, registration))
+                Checked::Registration(registration, identity) if request.method() == Method::POST => {
+                    ResponseFuture::new(config.register(inner, request, registration, identity))
                 }
-                Checked::Registration(registration) => ResponseFuture::new(config.change(inner, request, registration)),
+                Checked::Registration(registration, identity) => {
+                    ResponseFuture::new(config.change(inner, request, registration, identity))
+                }
                 Checked::Passed => ResponseFuture::new(forward(inner, request)),
                 Checked::No => return AnswerFuture::answered(unguarded()),
             },
@@ -255,7 +255,7 @@ where
 
 /// What a guard has made of the body.
 enum Checked {
-    Registration(Arc<Registration>),
+    Registration(Arc<Registration>, Option<Identity>),
     /// A guard that only observes let it pass.
     Passed,
     /// There is no guard.
@@ -266,7 +266,11 @@ impl Checked {
     fn of<B: 'static>(request: &Request<B>) -> Self {
         match RegistrationBody::downcast_ref(request.body()) {
             None => Self::No,
-            Some(body) => body.share().map_or(Self::Passed, Self::Registration),
+            Some(body) => body.share().map_or(Self::Passed, |registration| {
+                let claims = |identity: &&Identity| identity.standing() != Standing::Unclaimed;
+                let identity = body.facts().and_then(|facts| facts.identity.as_ref()).filter(claims);
+                Self::Registration(registration, identity.cloned())
+            }),
         }
     }
 }
@@ -277,12 +281,13 @@ impl Config {
         mut inner: S,
         request: Request<B>,
         registration: Arc<Registration>,
+        identity: Option<Identity>,
     ) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let requester = self.requester(request.headers(), request.extensions());
+        let requester = self.requester(request.headers(), request.extensions(), identity);
         let intent = match self.registrar.admit(&registration, requester).await {
             Ok(Admission::Ask(intent)) => intent,
             Ok(Admission::Repeat(client)) => return Ok(repeat(client.client_id, client.answer)),
@@ -338,12 +343,13 @@ impl Config {
         mut inner: S,
         request: Request<B>,
         registration: Arc<Registration>,
+        identity: Option<Identity>,
     ) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let requester = self.requester(request.headers(), request.extensions());
+        let requester = self.requester(request.headers(), request.extensions(), identity);
         let managed = (self.managed)(request.uri()).unwrap_or_default();
         let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
             Ok(intent) => intent,
@@ -413,8 +419,12 @@ impl Config {
         }
     }
 
-    fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions) -> Requester {
-        Requester { address: self.address.resolve(headers, extensions), admitted_by: (self.admitted_by)(extensions) }
+    fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions, identity: Option<Identity>) -> Requester {
+        Requester {
+            address: self.address.resolve(headers, extensions),
+            caller: extensions.get::<Caller>().cloned().unwrap_or_default(),
+            identity,
+        }
     }
 
     /// Refuses, or goes on without the ledger where that was asked for.
@@ -478,36 +488,6 @@ fn unreadable<R>() -> Response<ResponseBody<R>> {
 fn unavailable() -> Rejection {
     let detail = "clients can't be registered now; try again later";
     Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
-}
-
-/// The client that `/register/CLIENT_ID` is about: the last segment of the path.
-///
-/// ```
-/// use tower_dcr::lifecycle::client_in_path;
-///
-/// assert_eq!(client_in_path(&"/register/a%20b?client_id=c".parse().unwrap()).as_deref(), Some("a b"));
-/// ```
-#[must_use]
-pub fn client_in_path(uri: &Uri) -> Option<String> {
-    let segment = uri.path().rsplit('/').next().filter(|segment| !segment.is_empty())?;
-    Some(percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
-}
-
-/// The client that `/register?client_id=CLIENT_ID` is about (OpenID Connect Dynamic Client Registration 1.0 section 4.1);
-/// none if it is named more than once.
-///
-/// ```
-/// use tower_dcr::lifecycle::client_in_query;
-///
-/// assert_eq!(client_in_query(&"/register/b?client_id=a+b".parse().unwrap()).as_deref(), Some("a b"));
-/// assert_eq!(client_in_query(&"/register?client_id=a&client_id=b".parse().unwrap()), None);
-/// ```
-#[must_use]
-pub fn client_in_query(uri: &Uri) -> Option<String> {
-    let query = uri.query().unwrap_or_default();
-    let mut named = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "client_id");
-    let (_, id) = named.next()?;
-    named.next().is_none().then(|| id.into_owned())
 }
 
 impl fmt::Debug for Config {

@@ -37,7 +37,10 @@ use crate::rejection::{ErrorCode, Rejection};
 
 mod application_type;
 mod auth_method;
+mod caller;
+mod cases;
 mod client_name;
+mod condition;
 mod config_error;
 mod decorations;
 mod dereferenced_uris;
@@ -59,7 +62,10 @@ mod vendor_callbacks;
 
 pub use application_type::ApplicationType;
 pub use auth_method::AuthMethod;
+pub use caller::Caller;
+pub use cases::Cases;
 pub use client_name::ClientName;
+pub use condition::Condition;
 pub use config_error::ConfigError;
 pub use decorations::Decorations;
 pub use dereferenced_uris::DereferencedUris;
@@ -75,6 +81,7 @@ pub use redirect_host_quota::RedirectHostQuota;
 pub use redirect_pattern::RedirectPattern;
 pub use redirect_uri_guard::RedirectUriGuard;
 pub use report_only::ReportOnly;
+pub(crate) use review::Facts;
 pub use review::{Disposition, Finding, Operation, Review};
 pub use scope::Scope;
 pub use vendor_callbacks::{VENDOR_CALLBACKS, VENDOR_CALLBACKS_VERSION};
@@ -209,6 +216,23 @@ impl<'a> Submission<'a> {
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.review.operation()
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        self.review.caller()
+    }
+
+    /// The issuer of the software statement whose claims are in the registration, if there was one.
+    #[must_use]
+    pub fn statement_issuer(&self) -> Option<&str> {
+        self.review.facts().statement.as_ref().map(|statement| statement.issuer.as_str())
+    }
+
+    /// Notes that the rules of `condition` judge.
+    pub(crate) fn choose(&mut self, condition: &Condition) {
+        self.review.choose(condition);
     }
 
     /// Notes who the client claims to be.

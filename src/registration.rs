@@ -41,7 +41,7 @@ mod parse;
 use index::Index;
 use member::{Form, Member, Slot, Text};
 
-pub use digest::Digest;
+pub use digest::{Digest, ParseDigestError};
 pub(crate) use field::Field;
 pub use limits::Limits;
 pub(crate) use member::Kind;

@@ -39,13 +39,18 @@ pub struct Rejection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
+    /// 403 `access_denied`: a browser's page that may not do this.
+    AccessDenied,
+    /// 403 `insufficient_scope`: a valid token that is not for this (RFC 6750 section 3.1).
+    InsufficientScope,
     /// 400 `invalid_client_metadata` (RFC 7591 section 3.2.2).
     InvalidClientMetadata,
     /// 400 `invalid_redirect_uri` (RFC 7591 section 3.2.2).
     InvalidRedirectUri,
     /// 400 `invalid_software_statement` (RFC 7591 section 3.2.2).
     InvalidSoftwareStatement,
-    /// 401 `invalid_token`: the registration access token is worth nothing (RFC 7592 section 2.1, RFC 6750 section 3.1).
+    /// 401 `invalid_token`: the initial access token or the registration access token is worth nothing (RFC 7591 section 3,
+    /// RFC 7592 section 2.1, RFC 6750 section 3.1).
     InvalidToken,
     /// 405 `invalid_request`: a method that neither registers nor reads.
     MethodNotAllowed,
@@ -57,6 +62,9 @@ pub enum ErrorCode {
     ServerError,
     /// 503 `temporarily_unavailable`: something that a decision needs is down.
     TemporarilyUnavailable,
+    /// 401 `invalid_token`: there is no token, and there has to be one. The challenge says nothing of an error (RFC 6750
+    /// section 3.1).
+    TokenRequired,
     /// 429 `too_many_requests`: a rate limit.
     TooManyRequests,
     /// 400 `unapproved_software_statement` (RFC 7591 section 3.2.2).
@@ -70,12 +78,14 @@ impl ErrorCode {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AccessDenied => "access_denied",
+            Self::InsufficientScope => "insufficient_scope",
             Self::InvalidClientMetadata | Self::PayloadTooLarge | Self::UnsupportedMediaType => {
                 "invalid_client_metadata"
             }
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidSoftwareStatement => "invalid_software_statement",
-            Self::InvalidToken => "invalid_token",
+            Self::InvalidToken | Self::TokenRequired => "invalid_token",
             Self::MethodNotAllowed | Self::RequestTimeout => "invalid_request",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -92,7 +102,8 @@ impl ErrorCode {
             | Self::InvalidRedirectUri
             | Self::InvalidSoftwareStatement
             | Self::UnapprovedSoftwareStatement => http::StatusCode::BAD_REQUEST,
-            Self::InvalidToken => http::StatusCode::UNAUTHORIZED,
+            Self::AccessDenied | Self::InsufficientScope => http::StatusCode::FORBIDDEN,
+            Self::InvalidToken | Self::TokenRequired => http::StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => http::StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => http::StatusCode::REQUEST_TIMEOUT,

@@ -30,6 +30,13 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
         ErrorCode::InvalidToken => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
         }
+        ErrorCode::InsufficientScope => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""));
+        }
+        // Section 3.1: if there is no token, the server "SHOULD NOT include an error code".
+        ErrorCode::TokenRequired => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"client registration\""));
+        }
         ErrorCode::UnsupportedMediaType => {
             headers.insert(HeaderName::from_static("accept-post"), HeaderValue::from_static("application/json"));
         }

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
+use crate::policy::Facts;
 use crate::registration::Registration;
 
 /// The body of a request behind a guard.
@@ -54,7 +55,7 @@ pub struct RegistrationBody {
 }
 
 enum Content {
-    Checked { registration: Arc<Registration>, bytes: Bytes },
+    Checked { registration: Arc<Registration>, bytes: Bytes, facts: Facts },
     Passed(Passed),
     Done,
 }
@@ -81,9 +82,9 @@ impl RegistrationBody {
     }
 
     /// The body, and the bytes that it will give out.
-    pub(crate) fn checked(registration: Registration) -> (Self, Bytes) {
+    pub(crate) fn checked(registration: Registration, facts: Facts) -> (Self, Bytes) {
         let bytes = Bytes::from(registration.canonical_bytes());
-        let content = Content::Checked { registration: Arc::new(registration), bytes: bytes.clone() };
+        let content = Content::Checked { registration: Arc::new(registration), bytes: bytes.clone(), facts };
         (Self { content }, bytes)
     }
 
@@ -127,10 +128,18 @@ impl RegistrationBody {
     }
 
     /// Takes the registration out, without a copy unless somebody further out still looks at it.
-    pub(crate) fn into_registration(self) -> Result<Registration, Self> {
+    pub(crate) fn into_registration(self) -> Result<(Registration, Facts), Self> {
         match self.content {
-            Content::Checked { registration, .. } => Ok(Arc::unwrap_or_clone(registration)),
+            Content::Checked { registration, facts, .. } => Ok((Arc::unwrap_or_clone(registration), facts)),
             content => Err(Self { content }),
+        }
+    }
+
+    /// What the guards found out besides.
+    pub(crate) fn facts(&self) -> Option<&Facts> {
+        match &self.content {
+            Content::Checked { facts, .. } => Some(facts),
+            _ => None,
         }
     }
 

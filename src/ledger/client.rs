@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Fingerprints;
+use crate::policy::Identity;
 
 /// The number that a ledger gives a record; later records have larger ones.
 ///
@@ -56,6 +57,10 @@ pub struct Client {
     pub fingerprints: Fingerprints,
     /// Who was let in: the owner of the initial access token.
     pub admitted_by: Option<String>,
+    /// The rules that this token named: they judge updates, too.
+    pub rules: Option<String>,
+    /// Who it claims to be, if that is somebody in particular, and what its redirect URIs say to that.
+    pub identity: Option<Identity>,
     /// When it was registered.
     pub created_at: i64,
     /// When it last got a token, at the granularity of half an idle limit.
@@ -221,6 +226,8 @@ impl Client {
             repeat_key: None,
             fingerprints,
             admitted_by: None,
+            rules: None,
+            identity: None,
             created_at,
             proven_at: None,
             expires_at: None,

@@ -17,6 +17,7 @@ use super::{
     Actor, Answer, Block, Client, ClientKey, Deprovisioning, Filter, Fingerprint, Fingerprints, Grouping, Insertion,
     Ledger, Origin, Replacement, Status, Work,
 };
+use crate::policy::{Identities, Identity};
 use crate::registration::Registration;
 
 /// Runs every check, each on an empty ledger that `open` gives. They panic with what is wrong.
@@ -36,6 +37,7 @@ pub async fn run<L: Ledger>(open: impl AsyncFn() -> L) {
     counts_and_draws(&open().await).await;
     groups(&open().await).await;
     blocks(&open().await).await;
+    counts_uses(&open().await).await;
 }
 
 /// A record as the registrar makes it.
@@ -66,6 +68,8 @@ pub async fn keeps_every_member(ledger: &impl Ledger) {
         answer: Some(Answer { status: 201, body: "{\"client_id\":\"x\"}".into() }),
         repeat_key: Some("repeat".into()),
         admitted_by: Some("owner".into()),
+        rules: Some("partner".into()),
+        identity: Some(claude()),
         proven_at: Some(2),
         expires_at: Some(i64::MAX),
         not_after: Some(4),
@@ -381,6 +385,26 @@ pub async fn blocks(ledger: &impl Ledger) {
 }
 
 /// Polls all of them at once, in whatever runtime there is.
+/// A token with a limited number of uses admits that many, at once too, and one that was returned again.
+pub async fn counts_uses(ledger: &impl Ledger) {
+    let admitted = together((0..24).map(|_| ledger.count_use("one", 5))).await;
+    assert_eq!(admitted.into_iter().filter(|counted| *counted.as_ref().unwrap()).count(), 5);
+    assert!(ledger.count_use("other", 1).await.unwrap());
+    assert!(!ledger.count_use("other", 1).await.unwrap());
+    assert!(!ledger.count_use("never", 0).await.unwrap());
+    ledger.return_use("one").await.unwrap();
+    ledger.return_use("nobody's").await.unwrap();
+    assert!(ledger.count_use("one", 5).await.unwrap());
+    assert!(!ledger.count_use("one", 5).await.unwrap());
+    assert!(ledger.count_use("one", 6).await.unwrap(), "the limit is the caller's");
+}
+
+/// A verdict with everything in it.
+fn claude() -> Identity {
+    let json = br#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#;
+    Identities::known().identify(&Registration::parse(json).unwrap())
+}
+
 async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|cx| {

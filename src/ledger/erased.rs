@@ -26,6 +26,8 @@ pub(crate) trait ErasedLedger: Send + Sync {
     fn unblock<'a>(&'a self, fingerprint: &'a Fingerprint) -> Answering<'a, bool>;
     fn find_block<'a>(&'a self, fingerprints: &'a [Fingerprint]) -> Answering<'a, Option<Block>>;
     fn blocks(&self, before: Option<i64>, limit: u32) -> Answering<'_, Vec<Block>>;
+    fn count_use<'a>(&'a self, token: &'a str, limit: u64) -> Answering<'a, bool>;
+    fn return_use<'a>(&'a self, token: &'a str) -> Answering<'a, ()>;
 }
 
 impl<L: Ledger> ErasedLedger for L {
@@ -87,5 +89,13 @@ impl<L: Ledger> ErasedLedger for L {
 
     fn blocks(&self, before: Option<i64>, limit: u32) -> Answering<'_, Vec<Block>> {
         Box::pin(Ledger::blocks(self, before, limit))
+    }
+
+    fn count_use<'a>(&'a self, token: &'a str, limit: u64) -> Answering<'a, bool> {
+        Box::pin(Ledger::count_use(self, token, limit))
+    }
+
+    fn return_use<'a>(&'a self, token: &'a str) -> Answering<'a, ()> {
+        Box::pin(Ledger::return_use(self, token))
     }
 }

@@ -38,6 +38,7 @@ struct State {
     forgettable: BTreeSet<(i64, i64)>,
     live: u64,
     blocks: HashMap<Fingerprint, Block>,
+    token_uses: HashMap<String, u64>,
 }
 
 /// Every kind of work, at the end of time, so that anything that will ever be due is.
@@ -301,6 +302,23 @@ impl Ledger for MemoryLedger {
         });
         blocks.truncate(limit as usize);
         Ok(blocks)
+    }
+
+    async fn count_use(&self, token: &str, limit: u64) -> Result<bool, LedgerError> {
+        let mut state = self.state();
+        let uses = state.token_uses.get(token).copied().unwrap_or_default();
+        if uses >= limit {
+            return Ok(false);
+        }
+        state.token_uses.insert(token.to_owned(), uses + 1);
+        Ok(true)
+    }
+
+    async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
+        if let Some(uses) = self.state().token_uses.get_mut(token) {
+            *uses = uses.saturating_sub(1);
+        }
+        Ok(())
     }
 }
 

@@ -29,10 +29,10 @@ pub struct SqlLedger<DB: Database> {
 
 /// The versions of the schema, in order. `{KEY}` stands for [`Dialect::KEY`]; the rest means the same everywhere (SQLite
 /// takes `BIGINT` for its only integer).
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// The columns that a record is written to, in the order in which [`push_values`] binds them.
-const COLUMNS: [&str; 31] = [
+const COLUMNS: [&str; 33] = [
     "version",
     "status",
     "origin",
@@ -64,6 +64,8 @@ const COLUMNS: [&str; 31] = [
     "deprovision_at",
     "deprovision_attempts",
     "deprovision_error",
+    "identity",
+    "rules",
 ];
 
 impl<DB> SqlLedger<DB>
@@ -396,6 +398,24 @@ where
         let rows = query.push_bind(i64::from(limit)).build().fetch_all(&self.pool).await?;
         rows.iter().map(read_block).collect()
     }
+
+    async fn count_use(&self, token: &str, limit: u64) -> Result<bool, LedgerError> {
+        if limit == 0 {
+            return Ok(false);
+        }
+        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_token_uses (token, uses) VALUES (");
+        query.push_bind(token.to_owned()).push(", 1) ON CONFLICT (token) DO UPDATE SET ");
+        query.push("uses = tower_dcr_token_uses.uses + 1 WHERE tower_dcr_token_uses.uses < ");
+        query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX)).push(" RETURNING uses");
+        Ok(query.build().fetch_optional(&self.pool).await?.is_some())
+    }
+
+    async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
+        let mut query =
+            QueryBuilder::new("UPDATE tower_dcr_token_uses SET uses = uses - 1 WHERE uses > 0 AND token = ");
+        query.push_bind(token.to_owned()).build().execute(&self.pool).await?;
+        Ok(())
+    }
 }
 
 /// As in the indices.
@@ -441,6 +461,9 @@ fn push_values(client: &Client, mut push: impl FnMut(Value)) {
     push(Value::Number(client.deprovisioning.due_at));
     push(Value::Number(Some(i64::from(client.deprovisioning.attempts))));
     push(Value::Text(client.deprovisioning.error.clone()));
+    // There is a JSON form of every verdict.
+    push(Value::Text(client.identity.as_ref().and_then(|identity| serde_json::to_string(identity).ok())));
+    push(Value::Text(client.rules.clone()));
 }
 
 async fn insert_hosts<DB>(connection: &mut DB::Connection, key: i64, client: &Client) -> Result<(), LedgerError>
@@ -552,6 +575,11 @@ where
             source: source.map(|(narrow, wide)| Source::stored(narrow, wide)),
         },
         admitted_by: optional("admitted_by")?,
+        rules: optional("rules")?,
+        identity: optional("identity")?
+            .map(|json| serde_json::from_str(&json))
+            .transpose()
+            .map_err(LedgerError::new)?,
         created_at: number("created_at")?,
         proven_at: time("proven_at")?,
         expires_at: time("expires_at")?,

@@ -43,6 +43,11 @@ pub enum ConfigError {
         /// What was given.
         name: String,
     },
+    /// Not an origin as browsers write it.
+    Origin {
+        /// What was given.
+        origin: String,
+    },
     /// A redirect URI pattern that can't be read, or would match more than it says.
     Pattern {
         /// What was given.
@@ -64,6 +69,13 @@ pub enum ConfigError {
     Source {
         /// What was given.
         value: String,
+    },
+    /// An initial access token that can't be one. The error does not hold the token.
+    InitialAccessToken {
+        /// Whose it was to be.
+        owner: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// A lifetime under which honest clients would break.
     Lifetime {
@@ -93,12 +105,14 @@ impl fmt::Display for ConfigError {
             Self::Host { host } => write!(f, "{host:?} is not a public DNS name in lower case"),
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
             Self::Name { name } => write!(f, "the name {name:?} has no letter or digit in it"),
+            Self::Origin { origin } => write!(f, "{origin:?} is no origin as browsers write it"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
             Self::Fingerprint { kind } => write!(f, "{kind:?} is no kind of fingerprint"),
             Self::Source { value } => {
                 write!(f, "{value:?} is neither an IPv4 network of 24 or 32 bits nor an IPv6 network of 48 or 64 bits")
             }
+            Self::InitialAccessToken { owner, reason } => write!(f, "the initial access token of {owner:?} {reason}"),
             Self::Lifetime { what, least } => write!(f, "{what} must be at least {} s", least.as_secs()),
             Self::Scheme { scheme } => write!(f, "{scheme:?} is not a URI scheme in lower case"),
             Self::Scope { token } => write!(f, "{token:?} is not a scope token"),

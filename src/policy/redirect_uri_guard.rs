@@ -50,6 +50,8 @@ pub struct RedirectUriGuard {
     schemes: BTreeSet<String>,
     reverse_domain: bool,
     patterns: Vec<RedirectPattern>,
+    /// Those that are allowed at all.
+    classes: Vec<RedirectClass>,
     refuse_unlisted: bool,
     max_count: usize,
     max_bytes: usize,
@@ -75,6 +77,7 @@ impl RedirectUriGuard {
             schemes: NATIVE_SCHEMES.map(str::to_owned).into(),
             reverse_domain: true,
             patterns: Vec::new(),
+            classes: vec![RedirectClass::Https, RedirectClass::Loopback, RedirectClass::PrivateUse],
             refuse_unlisted: false,
             max_count: 10,
             max_bytes: 2048,
@@ -94,6 +97,12 @@ impl RedirectUriGuard {
     /// Allows these `https` places and no other.
     pub fn only_https(mut self, patterns: impl IntoIterator<Item = RedirectPattern>) -> Self {
         self.https = Https::Only(patterns.into_iter().collect());
+        self
+    }
+
+    /// Allows no redirect URIs but those of these classes, whatever the other settings say.
+    pub fn only_classes(mut self, classes: impl IntoIterator<Item = RedirectClass>) -> Self {
+        self.classes = classes.into_iter().collect();
         self
     }
 
@@ -178,6 +187,9 @@ impl RedirectUriGuard {
     }
 
     fn allows(&self, uri: &RedirectUri<'_>) -> bool {
+        if !self.classes.contains(&uri.class()) {
+            return false;
+        }
         let by_class = match uri.class() {
             RedirectClass::Https => self.allows_https(uri),
             RedirectClass::Loopback => self.localhost || uri.host() != Some("localhost"),
@@ -218,6 +230,7 @@ impl RedirectUriGuard {
                 Judgement::Refuse("uses http to a host that is not this machine")
             }
             Ok(uri) => Judgement::Unlisted(match uri.class() {
+                class if !self.classes.contains(&class) => "is of a kind that is not allowed here",
                 RedirectClass::PrivateUse => "uses a scheme that is not allowed here",
                 RedirectClass::Loopback => "uses a loopback host that is not allowed here",
                 _ => "leads to a host or port that is not allowed here",

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::Identity;
+use super::{Caller, Condition, Identity};
 use crate::registration::Digest;
 use crate::rejection::Rejection;
 use crate::text;
@@ -34,7 +35,27 @@ pub struct Review {
     observing: bool,
     bodies: Option<Bodies>,
     policy: Option<u64>,
-    identity: Option<Identity>,
+    facts: Facts,
+    caller: Caller,
+    /// The rules that the caller's credential names have judged.
+    pinned_rules_applied: bool,
+}
+
+/// What the rules found out besides, for the layers further in and the handler. It travels with the document, in the body
+/// of the request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) identity: Option<Identity>,
+    /// The software statement whose claims are in the document.
+    pub(crate) statement: Option<Arc<Statement>>,
+}
+
+/// A software statement that was verified.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) issuer: String,
+    /// As it was sent.
+    pub(crate) raw: String,
 }
 
 /// What came and what was forwarded. Kept as bytes, which costs nothing: most deployments look at few digests.
@@ -157,6 +178,43 @@ impl Review {
         Self { operation, ..Self::default() }
     }
 
+    /// Says who asks.
+    #[must_use]
+    pub fn by(mut self, caller: Caller) -> Self {
+        self.caller = caller;
+        self
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether the rules that the caller's credential names have judged; also if it names none.
+    pub(crate) fn is_pinned_as_named(&self) -> bool {
+        self.caller.rules().is_none() || self.pinned_rules_applied
+    }
+
+    pub(super) fn choose(&mut self, condition: &Condition) {
+        self.pinned_rules_applied |= self.caller.rules().is_some_and(|rules| condition.names(rules));
+    }
+
+    /// Goes on from what a guard further out has found out.
+    pub(crate) fn with_facts(mut self, facts: Facts) -> Self {
+        self.facts = facts;
+        self
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    #[cfg(feature = "software-statement")]
+    pub(super) fn state(&mut self, statement: Statement) {
+        self.facts.statement = Some(Arc::new(statement));
+    }
+
     /// Whether a client is created or updated.
     #[must_use]
     pub fn operation(&self) -> Operation {
@@ -210,11 +268,11 @@ impl Review {
     /// Who the client claims to be, if a rule looked into that.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.facts.identity.as_ref()
     }
 
     pub(super) fn identify(&mut self, identity: Identity) {
-        self.identity = Some(identity);
+        self.facts.identity = Some(identity);
     }
 
     pub(super) fn rule(&self) -> &'static str {
@@ -281,7 +339,8 @@ impl Review {
             (Some(outer), Some(inner)) => outer.after = inner.after,
             (outer, inner) => *outer = outer.take().or(inner),
         }
-        outer.identity = self.identity.or(outer.identity);
+        outer.facts.identity = self.facts.identity.or(outer.facts.identity);
+        outer.facts.statement = self.facts.statement.or(outer.facts.statement);
         outer.policy = match (outer.policy, self.policy) {
             (Some(outer), Some(inner)) => Some(outer.rotate_left(1) ^ inner),
             (outer, inner) => outer.or(inner),

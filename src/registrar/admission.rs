@@ -11,7 +11,8 @@ use crate::ledger::{
     Actor, Answer, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, State,
     Status, Work,
 };
-use crate::registration::{Field, Registration, Value};
+use crate::policy::{Caller, Identity};
+use crate::registration::{Digest, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// The rule that refuses at the ledger's word.
@@ -37,8 +38,10 @@ const EVICTION_BATCH: u32 = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requester {
     pub(crate) address: Option<IpAddr>,
-    /// The owner of the initial access token.
-    pub(crate) admitted_by: Option<String>,
+    /// What it has shown.
+    pub(crate) caller: Caller,
+    /// Who the client claims to be.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// What is to happen to a registration.
@@ -84,7 +87,9 @@ impl Registrar {
         self.settle_abandoned(SETTLED_AT_ONCE).await?;
         let (json, fingerprints) = self.describe(registration, &requester);
         let mut draft = Client::draft(json, fingerprints, self.now());
-        draft.admitted_by = requester.admitted_by;
+        draft.admitted_by = requester.caller.owner().map(str::to_owned);
+        draft.rules = requester.caller.rules().map(str::to_owned);
+        draft.identity = requester.identity;
         draft.repeat_key = self.repeat_key(registration, &draft);
         let mut waited = Duration::ZERO;
         let mut pause = PAUSE;
@@ -123,7 +128,17 @@ impl Registrar {
     /// same again would be handed the secret of another (RFC 7591 section 5).
     fn repeat_key(&self, registration: &Registration, draft: &Client) -> Option<String> {
         let public = registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none");
-        (self.config.repeats && public).then(|| draft.fingerprints.digest.clone())
+        (self.config.repeats && public).then(|| {
+            let digest = &draft.fingerprints.digest;
+            match &draft.admitted_by {
+                None => digest.clone(),
+                // What one owner's token admits is not shared with others, nor what other rules let through.
+                Some(owner) => {
+                    let rules = draft.rules.as_deref().unwrap_or_default();
+                    Digest::of(format!("{digest}\n{}\n{owner}{rules}", owner.len()).as_bytes()).to_string()
+                }
+            }
+        })
     }
 
     /// Whether that registration has been answered in a way that can't be repeated.

@@ -4,6 +4,7 @@ use super::admission::{RULE, secret_expiry};
 use super::{Refusal, Registrar, Requester, Revoked, ServerAnswer};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, Fingerprints, LedgerError, Status};
+use crate::policy::{Caller, Identity};
 use crate::registration::{Field, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -12,6 +13,7 @@ pub(crate) struct ChangeIntent {
     client: Client,
     next: Fingerprints,
     registration: String,
+    identity: Option<Identity>,
 }
 
 impl Registrar {
@@ -25,6 +27,15 @@ impl Registrar {
             return Ok(Some(client));
         }
         Err(gone())
+    }
+
+    /// Who a client was admitted as. `None` if the ledger does not know it, or nobody vouched for it.
+    pub(crate) async fn admitted_as(&self, client_id: &str) -> Result<Option<Caller>, LedgerError> {
+        let Some(client) = self.look_up(client_id).await? else { return Ok(None) };
+        Ok(client.admitted_by.map(|owner| match client.rules {
+            Some(rules) => Caller::authorized(owner).with_rules(rules),
+            None => Caller::authorized(owner),
+        }))
     }
 
     /// `managed` is the client that the URL is about, as far as it can be told.
@@ -51,12 +62,12 @@ impl Registrar {
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
             return Err(Refusal::Rejected(rejection));
         }
-        Ok(Some(ChangeIntent { client, next, registration: json }))
+        Ok(Some(ChangeIntent { client, next, registration: json, identity: requester.identity.clone() }))
     }
 
     /// The server has made the change.
     pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Refusal> {
-        let ChangeIntent { client, next, registration } = intent;
+        let ChangeIntent { client, next, registration, identity } = intent;
         let id = client.client_id.clone();
         let not_after = answer.map_or(client.not_after, |answer| secret_expiry(answer.document));
         let change = |client: &Client| {
@@ -64,8 +75,13 @@ impl Registrar {
                 let mut fingerprints = next.clone();
                 // Where it was registered from; the update may come from anywhere.
                 fingerprints.source.clone_from(&client.fingerprints.source);
-                let mut changed =
-                    Client { registration: registration.clone(), fingerprints, not_after, ..client.clone() };
+                let mut changed = Client {
+                    registration: registration.clone(),
+                    identity: identity.clone(),
+                    fingerprints,
+                    not_after,
+                    ..client.clone()
+                };
                 changed.expires_at = client.expires_at.map(|at| changed.at_most(at));
                 // What is registered now is not what others registered and were answered.
                 (changed.repeat_key, changed.answer) = (None, None);

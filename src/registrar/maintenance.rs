@@ -217,6 +217,8 @@ impl Registrar {
             answer: None,
             fingerprints: Fingerprints::default(),
             admitted_by: None,
+            rules: None,
+            identity: None,
             ..client.clone()
         };
         Ok(self.ledger().replace(&emptied).await? == Replacement::Replaced)

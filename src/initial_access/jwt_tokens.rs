@@ -1,0 +1,132 @@
+//! Signed tokens.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{InitialAccess, InitialAccessTokens, TokenError};
+use crate::clock::{Clock, SystemClock};
+use crate::jwt::{Claims, Issuer, Trust};
+use crate::policy::ConfigError;
+use crate::registration::Digest;
+
+/// Initial access tokens that are JWTs (RFC 7519) of trusted issuers: one who can sign can let others register, without a
+/// list of tokens here.
+///
+/// A token counts if an issuer of the list has signed it with a pinned algorithm, `exp` is there and not over, and `aud` is
+/// the audience. Its owner is `sub`, or else the issuer.
+///
+/// Use an audience or a scope that the issuer's other tokens don't have: otherwise every access token lets its holder
+/// register clients.
+///
+/// ```
+/// use tower_dcr::initial_access::JwtTokens;
+/// use tower_dcr::jwt::Issuer;
+/// # let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+///
+/// let portal = Issuer::new("https://portal.example.com", keys, ["ES256"])?;
+/// let tokens = JwtTokens::new([portal], "https://auth.example.com/register")?
+///     .with_scope("register_client")
+///     .with_rules_claim("registration_rules")
+///     .single_use();
+/// # let _ = tokens;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct JwtTokens {
+    trust: Trust,
+    scope: Option<String>,
+    rules_claim: Option<String>,
+    single_use: bool,
+    clock: Arc<dyn Clock>,
+}
+
+impl JwtTokens {
+    /// Tokens of these issuers for this audience.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Zero`] for no issuer or an empty audience.
+    pub fn new(issuers: impl IntoIterator<Item = Issuer>, audience: impl Into<String>) -> Result<Self, ConfigError> {
+        let (issuers, audience): (Vec<Issuer>, String) = (issuers.into_iter().collect(), audience.into());
+        if issuers.is_empty() {
+            return Err(ConfigError::Zero { what: "the number of issuers of initial access tokens" });
+        }
+        if audience.is_empty() {
+            return Err(ConfigError::Zero { what: "the length of the audience of initial access tokens" });
+        }
+        Ok(Self {
+            trust: Trust { issuers, audiences: vec![audience], max_age: None },
+            scope: None,
+            rules_claim: None,
+            single_use: false,
+            clock: Arc::new(SystemClock::new()),
+        })
+    }
+
+    /// Wants this among the words of the `scope` claim (RFC 9068 section 2.2.3).
+    pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Takes the name of the rules that judge from this claim, if it is there: see
+    /// [`InitialAccess::with_rules`].
+    pub fn with_rules_claim(mut self, claim: impl Into<String>) -> Self {
+        self.rules_claim = Some(claim.into());
+        self
+    }
+
+    /// Each token admits one client. It then has to have a `jti`, which is counted in the ledger.
+    pub fn single_use(mut self) -> Self {
+        self.single_use = true;
+        self
+    }
+
+    /// How long after its `iat` a token counts, whatever its `exp` says.
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.trust.max_age = Some(age);
+        self
+    }
+
+    /// Replaces the clock.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn access(&self, claims: &Claims) -> Result<InitialAccess, TokenError> {
+        let document = &claims.document;
+        let scopes = document.string("scope").unwrap_or_default();
+        if self.scope.as_ref().is_some_and(|wanted| !scopes.split(' ').any(|scope| scope == wanted)) {
+            return Err(TokenError::Insufficient);
+        }
+        let mut access = InitialAccess::of(document.string("sub").unwrap_or(&claims.issuer));
+        if let Some(claim) = self.rules_claim.as_deref().filter(|claim| document.contains(claim)) {
+            access = access.with_rules(document.string(claim).ok_or(TokenError::Invalid)?);
+        }
+        if self.single_use {
+            let id = document.string("jti").ok_or(TokenError::Invalid)?;
+            // Of a fixed length, and nobody can write one issuer's as another's.
+            let digest = Digest::of(format!("{}\n{id}", claims.issuer).as_bytes());
+            access = access.single_use().with_token_id(format!("jti:{digest}"));
+        }
+        Ok(access)
+    }
+}
+
+impl InitialAccessTokens for JwtTokens {
+    async fn verify(&self, token: &str) -> Result<InitialAccess, TokenError> {
+        match self.trust.verify(token, self.clock.unix_time()) {
+            Ok(claims) => self.access(&claims),
+            Err(_) => Err(TokenError::Invalid),
+        }
+    }
+}
+
+impl fmt::Debug for JwtTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtTokens").field("trust", &self.trust).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,414 @@
+//! [`InitialAccessTokenLayer`]: who may register at all (RFC 7591 section 3.1).
+//!
+//! | `POST` with | required | optional |
+//! | --- | --- | --- |
+//! | no `Authorization` | 401, a challenge without error code (RFC 6750 section 3.1) | passes as anonymous |
+//! | a valid bearer token | passes | passes |
+//! | a token that is not valid, or used up, or anything else under `Authorization` | 401 `invalid_token` | the same |
+//! | a valid token that is not for this | 403 `insufficient_scope` | the same |
+//! | any, while tokens can't be verified or counted | 503 | the same |
+//!
+//! A wrong token is never taken for none: whoever sends one believes to be somebody, and anonymous rules would do
+//! something else than was meant. Tokens are taken from the header only, never from the query or the body.
+//!
+//! What a token admits is judged by the rules that it names ([`InitialAccess::with_rules`]), at `POST` and at every later
+//! `PUT`: then the [registrar](InitialAccessTokenLayer::with_registrar) knows which. A `PUT` itself is authenticated by the
+//! registration access token (RFC 7592 section 2.2), which is the server's to check; so are `GET` and `DELETE`.
+//!
+//! The use of a token that admits a limited number of clients is counted before anything is read, and given back if no
+//! client came of it. If the client hangs up, it is not.
+//!
+//! The layer stands outside of the guards, and inside of the rate limit, so that nobody tries many tokens.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_dcr::InitialAccessTokenLayer;
+//! use tower_dcr::initial_access::{InitialAccess, StaticTokens};
+//! use tower_dcr::policy::Caller;
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+//! # runtime.block_on(async {
+//! let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal"))?;
+//! let register = ServiceBuilder::new()
+//!     .layer(InitialAccessTokenLayer::new(tokens))
+//!     .service(service_fn(async |request: Request<Full<Bytes>>| {
+//!         assert_eq!(request.extensions().get::<Caller>().unwrap().owner(), Some("partner-portal"));
+//!         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+//!     }));
+//!
+//! let anonymous = Request::post("/register").body(Full::default()).unwrap();
+//! let answer = register.clone().oneshot(anonymous).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(answer.headers()["www-authenticate"], "Bearer realm=\"client registration\"");
+//!
+//! let partner = Request::post("/register").header("authorization", "Bearer Vq3s8nR1xW7tB0yKd5Lc");
+//! let answer = register.oneshot(partner.body(Full::default()).unwrap()).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::OK);
+//! # Ok::<_, tower_dcr::policy::ConfigError>(())
+//! # }).unwrap();
+//! ```
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody, ResponseFuture, client_in_path};
+use crate::event::Repeated;
+use crate::initial_access::{ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token};
+use crate::policy::{Caller, ConfigError};
+use crate::registrar::Registrar;
+use crate::rejection::{ErrorCode, Rejection};
+use crate::text;
+
+/// Wants an initial access token, or takes one. See the [module docs](self).
+///
+/// ```
+/// use tower_dcr::InitialAccessTokenLayer;
+/// use tower_dcr::initial_access::{InitialAccess, StaticTokens};
+///
+/// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal").with_rules("partner"))?;
+/// let layer = InitialAccessTokenLayer::new(tokens).optional();
+/// # let _ = layer;
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct InitialAccessTokenLayer {
+    /// Everybody passes without.
+    config: Option<Arc<Config>>,
+}
+
+#[derive(Clone)]
+struct Config {
+    tokens: Arc<dyn ErasedTokens>,
+    required: bool,
+    origins: Option<BTreeSet<String>>,
+    registrar: Option<Registrar>,
+    managed: Arc<ManagedBy>,
+}
+
+type ManagedBy = dyn Fn(&Uri) -> Option<String> + Send + Sync;
+
+const RULE: &str = "initial-access-token";
+const ORIGIN_RULE: &str = "origin";
+
+/// No token is longer; most are under 2 KiB.
+const MAX_TOKEN_BYTES: usize = 4096;
+/// When to come back if tokens can't be verified or counted.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+impl InitialAccessTokenLayer {
+    /// Wants a token that `tokens` knows of everybody who registers.
+    pub fn new(tokens: impl InitialAccessTokens) -> Self {
+        let config = Config {
+            tokens: Arc::new(tokens),
+            required: true,
+            origins: None,
+            registrar: None,
+            managed: Arc::new(client_in_path),
+        };
+        Self { config: Some(Arc::new(config)) }
+    }
+
+    /// Asks nobody: what the presets have until they are given tokens.
+    pub(crate) fn off() -> Self {
+        Self { config: None }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        self.config.as_mut().map(Arc::make_mut).map(change);
+        self
+    }
+
+    /// Lets those pass who send no token, as anonymous. RFC 7591 section 3: a server "SHOULD allow registration requests
+    /// with no authorization".
+    pub fn optional(self) -> Self {
+        self.change(|config| config.required = false)
+    }
+
+    /// Counts uses in the ledger of `registrar`, and asks it which rules a client was admitted under. In a preset, that of
+    /// [`Preset::with_registrar`](crate::Preset::with_registrar) is taken.
+    pub fn with_registrar(self, registrar: Registrar) -> Self {
+        self.change(|config| config.registrar = Some(registrar))
+    }
+
+    /// The same, unless there is one.
+    pub(crate) fn or_registrar(self, registrar: Option<&Registrar>) -> Self {
+        self.change(|config| config.registrar = config.registrar.take().or_else(|| registrar.cloned()))
+    }
+
+    /// Which client the URL of an RFC 7592 request is about: see
+    /// [`LifecycleLayer::with_managed_client`](crate::LifecycleLayer::with_managed_client), which must be the same.
+    pub fn with_managed_client(self, client: impl Fn(&Uri) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.change(|config| config.managed = Arc::new(client))
+    }
+
+    /// Refuses requests of browsers from pages of any other origin (403). What is no browser sends no `Origin`, and passes.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Origin`] for what is no origin as browsers write it: scheme, host and, if it is not the default, port.
+    pub fn with_allowed_origins<S: Into<String>>(
+        self,
+        origins: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ConfigError> {
+        let mut allowed = BTreeSet::new();
+        for origin in origins {
+            let origin = origin.into();
+            let written = url::Url::parse(&origin).ok().map(|url| url.origin()).filter(url::Origin::is_tuple);
+            if written.is_none_or(|written| written.ascii_serialization() != origin) {
+                return Err(ConfigError::Origin { origin });
+            }
+            allowed.insert(origin);
+        }
+        Ok(self.change(|config| config.origins = Some(allowed)))
+    }
+}
+
+impl<S> Layer<S> for InitialAccessTokenLayer {
+    type Service = InitialAccessToken<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        InitialAccessToken { inner, config: self.config.clone() }
+    }
+}
+
+/// The service that [`InitialAccessTokenLayer`] makes.
+///
+/// ```
+/// use tower_dcr::InitialAccessTokenLayer;
+/// use tower_dcr::initial_access::StaticTokens;
+/// use tower_dcr::initial_access_token::InitialAccessToken;
+/// use tower_layer::Layer;
+///
+/// fn for_partners<S>(inner: S) -> InitialAccessToken<S> {
+///     InitialAccessTokenLayer::new(StaticTokens::new()).layer(inner)
+/// }
+/// # let _ = for_partners(());
+/// ```
+#[derive(Clone, Debug)]
+pub struct InitialAccessToken<S> {
+    inner: S,
+    config: Option<Arc<Config>>,
+}
+
+impl<S, B, R> Service<Request<B>> for InitialAccessToken<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = AnswerFuture<S::Future, Unasked, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unasked) };
+        if let Err(rejection) = config.check_origin(request.method(), request.headers()) {
+            return AnswerFuture::answered(body::refuse(rejection));
+        }
+        let asks = match *request.method() {
+            Method::POST => true,
+            Method::PUT => config.registrar.is_some(),
+            _ => false,
+        };
+        if !asks {
+            return AnswerFuture::new(self.inner.call(request), Unasked);
+        }
+        // The clone has not been polled ready; the service that has is the one to call.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        AnswerFuture::finishing(match *request.method() {
+            Method::POST => ResponseFuture::new(config.register(inner, request)),
+            _ => ResponseFuture::new(config.change_client(inner, request)),
+        })
+    }
+}
+
+/// An answer that passes as it is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Unasked;
+
+impl<B, E> Finish<B, E> for Unasked {
+    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
+        Finished::Now(answer.map(|response| response.map(ResponseBody::inner)))
+    }
+}
+
+type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
+
+/// What is under `Authorization`.
+enum Credentials<'a> {
+    None,
+    Bearer(&'a str),
+    /// Not what RFC 6750 section 2.1 describes, or more than one.
+    Unusable,
+}
+
+impl Credentials<'_> {
+    fn of(headers: &HeaderMap) -> Credentials<'_> {
+        let mut all = headers.get_all(header::AUTHORIZATION).iter();
+        match (all.next(), all.next()) {
+            (None, _) => Credentials::None,
+            (Some(one), None) => bearer(one).map_or(Credentials::Unusable, Credentials::Bearer),
+            (Some(_), Some(_)) => Credentials::Unusable,
+        }
+    }
+}
+
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_start_matches(' ');
+    // RFC 9110 section 11.1: schemes are case-insensitive.
+    let fits = scheme.eq_ignore_ascii_case("bearer") && token.len() <= MAX_TOKEN_BYTES && is_b64token(token);
+    fits.then_some(token)
+}
+
+impl Config {
+    fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Rejection> {
+        let Some(allowed) = self.origins.as_ref().filter(|_| *method != Method::OPTIONS) else { return Ok(()) };
+        let is_allowed = |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| allowed.contains(origin));
+        if headers.get_all(header::ORIGIN).iter().all(is_allowed) {
+            return Ok(());
+        }
+        Err(Rejection::new(ErrorCode::AccessDenied, ORIGIN_RULE, "pages of this origin may not register clients here"))
+    }
+
+    /// What the token is worth; nothing if there is none and none is needed.
+    async fn authorize(&self, headers: &HeaderMap) -> Result<Option<InitialAccess>, Rejection> {
+        let token = match Credentials::of(headers) {
+            Credentials::None if self.required => {
+                let detail = "an initial access token is needed to register a client here";
+                return Err(Rejection::new(ErrorCode::TokenRequired, RULE, detail));
+            }
+            Credentials::None => return Ok(None),
+            Credentials::Bearer(token) => token,
+            Credentials::Unusable => return Err(invalid("the credentials are not one bearer token")),
+        };
+        match self.tokens.verify(token).await {
+            Ok(access) => Ok(Some(access)),
+            Err(TokenError::Invalid) => Err(invalid("the initial access token is not valid")),
+            Err(TokenError::Insufficient) => {
+                let detail = "the initial access token is not for registering clients";
+                Err(Rejection::new(ErrorCode::InsufficientScope, RULE, detail))
+            }
+            Err(error @ TokenError::Unavailable(_)) => {
+                let error = text::causes(&error);
+                tracing::error!(target: "tower_dcr::initial_access", %error, "initial access tokens can't be verified");
+                Err(unavailable())
+            }
+        }
+    }
+
+    /// Counts one more use. Returns what to give back if nothing comes of it.
+    async fn count(&self, access: &InitialAccess) -> Result<Option<String>, Rejection> {
+        let Some(limit) = access.max_uses() else { return Ok(None) };
+        let Some(registrar) = self.registrar.as_ref().filter(|_| !access.token_id().is_empty()) else {
+            tracing::error!(
+                target: "tower_dcr::initial_access",
+                owner = access.owner(),
+                "a token with a limited number of uses needs a registrar, and an id, to be counted"
+            );
+            let detail = "this server can't count how often the initial access token is used";
+            return Err(Rejection::new(ErrorCode::ServerError, RULE, detail));
+        };
+        match registrar.ledger().count_use(access.token_id(), limit.get()).await {
+            Ok(true) => Ok(Some(access.token_id().to_owned())),
+            Ok(false) => Err(invalid("the initial access token is used up")),
+            Err(error) => {
+                error.log();
+                Err(unavailable())
+            }
+        }
+    }
+
+    async fn give_back(&self, counted: Option<String>) {
+        if let (Some(token), Some(registrar)) = (counted, &self.registrar)
+            && let Err(error) = registrar.ledger().return_use(&token).await
+        {
+            // One use less than was promised: the operator can issue another token.
+            error.log();
+        }
+    }
+
+    async fn register<S, B, R>(self: Arc<Self>, mut inner: S, mut request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        let access = match self.authorize(request.headers()).await {
+            Ok(access) => access,
+            Err(rejection) => return Ok(body::refuse(rejection)),
+        };
+        let mut counted = None;
+        if let Some(access) = access {
+            counted = match self.count(&access).await {
+                Ok(counted) => counted,
+                Err(rejection) => return Ok(body::refuse(rejection)),
+            };
+            request.extensions_mut().insert(access.caller());
+        }
+        let answer = inner.call(request).await;
+        let registered = answer
+            .as_ref()
+            .is_ok_and(|response| response.status().is_success() && response.extensions().get::<Repeated>().is_none());
+        if !registered {
+            self.give_back(counted).await;
+        }
+        answer.map(|response| response.map(ResponseBody::inner))
+    }
+
+    /// An update is judged by the rules that the client was admitted under.
+    async fn change_client<S, B, R>(self: Arc<Self>, mut inner: S, mut request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        let managed = (self.managed)(request.uri());
+        if let (Some(registrar), Some(id)) = (&self.registrar, managed) {
+            match registrar.admitted_as(&id).await {
+                Ok(Some(caller)) => _ = request.extensions_mut().insert::<Caller>(caller),
+                Ok(None) => _ = request.extensions_mut().remove::<Caller>(),
+                Err(error) => {
+                    error.log();
+                    return Ok(body::refuse(unavailable()));
+                }
+            }
+        }
+        Ok(inner.call(request).await?.map(ResponseBody::inner))
+    }
+}
+
+fn invalid(detail: &'static str) -> Rejection {
+    Rejection::new(ErrorCode::InvalidToken, RULE, detail)
+}
+
+fn unavailable() -> Rejection {
+    let detail = "initial access tokens can't be verified now; try again later";
+    Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("required", &self.required)
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! Which registrations a set of rules is for.
+
+use super::Submission;
+use crate::redirect_uri::{RedirectClass, RedirectUri};
+
+/// A question about a registration, by which [`Cases`](super::Cases) and the presets choose the rules that judge it: who
+/// asks, and where the codes go.
+///
+/// ```
+/// use tower_dcr::policy::Condition;
+/// use tower_dcr::redirect_uri::RedirectClass;
+///
+/// let native = Condition::redirects([RedirectClass::Loopback, RedirectClass::PrivateUse]);
+/// let condition = Condition::anonymous().and(native).or(Condition::rules("partner"));
+/// # let _ = condition;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Condition {
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Anonymous,
+    Token,
+    Rules(String),
+    Statement,
+    Issuer(String),
+    Redirects(Vec<RedirectClass>),
+    Not(Box<Condition>),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+}
+
+impl Condition {
+    const fn of(kind: Kind) -> Self {
+        Self { kind }
+    }
+
+    /// Neither an initial access token nor a software statement.
+    pub fn anonymous() -> Self {
+        Self::of(Kind::Anonymous)
+    }
+
+    /// An initial access token, whichever.
+    pub fn token() -> Self {
+        Self::of(Kind::Token)
+    }
+
+    /// An initial access token that names these rules.
+    pub fn rules(name: impl Into<String>) -> Self {
+        Self::of(Kind::Rules(name.into()))
+    }
+
+    /// A verified software statement, whoever issued it.
+    pub fn statement() -> Self {
+        Self::of(Kind::Statement)
+    }
+
+    /// A verified software statement of this issuer.
+    pub fn statement_by(issuer: impl Into<String>) -> Self {
+        Self::of(Kind::Issuer(issuer.into()))
+    }
+
+    /// Redirect URIs of these classes and no other; at least one.
+    pub fn redirects(classes: impl IntoIterator<Item = RedirectClass>) -> Self {
+        Self::of(Kind::Redirects(classes.into_iter().collect()))
+    }
+
+    /// Not this.
+    #[expect(clippy::should_implement_trait, reason = "conditions are read from left to right")]
+    pub fn not(self) -> Self {
+        Self::of(Kind::Not(Box::new(self)))
+    }
+
+    /// Both.
+    pub fn and(self, other: Self) -> Self {
+        Self::of(Kind::All(vec![self, other]))
+    }
+
+    /// Either, or both.
+    pub fn or(self, other: Self) -> Self {
+        Self::of(Kind::Any(vec![self, other]))
+    }
+
+    /// Whether it holds for `submission`, as it now stands.
+    #[must_use]
+    pub fn holds(&self, submission: &Submission<'_>) -> bool {
+        let (caller, issuer) = (submission.caller(), submission.statement_issuer());
+        match &self.kind {
+            Kind::Anonymous => caller.is_anonymous() && issuer.is_none(),
+            Kind::Token => !caller.is_anonymous(),
+            Kind::Rules(name) => caller.rules() == Some(name),
+            Kind::Statement => issuer.is_some(),
+            Kind::Issuer(name) => issuer == Some(name),
+            Kind::Redirects(classes) => {
+                let class = |uri| RedirectUri::parse(uri).map(|uri| uri.class());
+                let mut uris = submission.registration().redirect_uris().peekable();
+                uris.peek().is_some() && uris.all(|uri| class(uri).is_ok_and(|class| classes.contains(&class)))
+            }
+            Kind::Not(other) => !other.holds(submission),
+            Kind::All(all) => all.iter().all(|one| one.holds(submission)),
+            Kind::Any(any) => any.iter().any(|one| one.holds(submission)),
+        }
+    }
+
+    /// Whether it is about these rules.
+    pub(crate) fn names(&self, rules: &str) -> bool {
+        match &self.kind {
+            Kind::Rules(name) => name == rules,
+            Kind::All(all) | Kind::Any(all) => all.iter().any(|one| one.names(rules)),
+            _ => false,
+        }
+    }
+}
