@@ -32,7 +32,7 @@ use crate::body::{
     self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
 };
 use crate::event::RegisteredClient;
-use crate::policy::{Operation, Review, Submission};
+use crate::policy::{Operation, Review, Statement, Submission};
 use crate::registration::{Entry, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -175,8 +175,8 @@ where
             operation: Operation::of(request.method()),
             preflight: request.method() == Method::OPTIONS,
             registered: RegistrationBody::downcast_ref(request.body())
-                .and_then(RegistrationBody::share)
-                .map(|registration| (registration, Arc::clone(&self.config))),
+                .and_then(|body| Some((body.share()?, body.facts()?.statement.clone())))
+                .map(|(document, statement)| Registered { document, statement, config: Arc::clone(&self.config) }),
         };
         AnswerFuture::new(self.inner.call(request), expectation)
     }
@@ -188,7 +188,15 @@ pub struct Expectation {
     operation: Operation,
     preflight: bool,
     /// What the handler was given to register.
-    registered: Option<(Arc<Registration>, Arc<Config>)>,
+    registered: Option<Registered>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    document: Arc<Registration>,
+    /// Where some of it is from.
+    statement: Option<Arc<Statement>>,
+    config: Arc<Config>,
 }
 
 impl<B, E> Finish<B, E> for Expectation
@@ -206,24 +214,18 @@ where
             body::forbid_storing(response.headers_mut());
         }
         match self.registered {
-            Some((registered, config)) if body::has_document(&response) => {
+            Some(registered) if body::has_document(&response) => {
                 let operation = self.operation;
-                Finished::Later(ResponseFuture::new(async move {
-                    Ok(config.settle(response, &registered, operation).await)
-                }))
+                Finished::Later(ResponseFuture::new(async move { Ok(registered.settle(response, operation).await) }))
             }
             _ => Finished::Now(Ok(response.map(ResponseBody::inner))),
         }
     }
 }
 
-impl Config {
-    async fn settle<R: Body>(
-        &self,
-        response: Response<R>,
-        registered: &Registration,
-        operation: Operation,
-    ) -> Response<ResponseBody<R>> {
+impl Registered {
+    async fn settle<R: Body>(&self, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
+        let (config, registered) = (&self.config, &*self.document);
         let mut review = Review::of(operation);
         let (mut parts, body) = response.into_parts();
         let read = match body::read_answer(body).await {
@@ -240,12 +242,13 @@ impl Config {
         let client = RegisteredClient::of(&answer);
         let mut submission = Submission::new(&mut answer, &mut review);
         submission.begin(RULE);
-        if let Err(rejection) = self.check_secret(&mut submission, registered) {
+        if let Err(rejection) = config.check_secret(&mut submission, registered) {
             return refuse(rejection, review, client);
         }
-        let changed = self.normalise && normalise(&mut answer, registered);
+        let changed = config.normalise && normalise(&mut answer, registered);
+        let changed = self.return_statement(&mut answer) || changed;
         let bytes = if changed || review.is_rewritten() { Bytes::from(answer.canonical_bytes()) } else { bytes };
-        if self.normalise && operation == Operation::Create && parts.status == StatusCode::OK {
+        if config.normalise && operation == Operation::Create && parts.status == StatusCode::OK {
             parts.status = StatusCode::CREATED;
         }
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
@@ -254,6 +257,16 @@ impl Config {
         Response::from_parts(parts, ResponseBody::own(bytes))
     }
 
+    /// RFC 7591 section 3.2.1: a software statement that was part of the request "MUST be returned unmodified in the
+    /// response". The handler did not get it.
+    fn return_statement(&self, answer: &mut Registration) -> bool {
+        let Some(statement) = &self.statement else { return false };
+        answer.remove("software_statement");
+        answer.insert_default("software_statement", statement.raw.clone())
+    }
+}
+
+impl Config {
     fn check_secret(&self, answer: &mut Submission<'_>, registered: &Registration) -> Result<(), Rejection> {
         const METHOD: Field = Field::TOKEN_ENDPOINT_AUTH_METHOD;
         if registered.string_at(METHOD) != Some("none") {

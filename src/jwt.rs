@@ -157,6 +157,15 @@ pub(crate) struct Claims {
     pub(crate) document: Registration,
 }
 
+#[cfg(feature = "software-statement")]
+impl Claims {
+    /// When the token expires, with what clocks may be off.
+    pub(crate) fn end(&self) -> Duration {
+        let end = seconds(&self.document, "exp").flatten().unwrap_or_default() + LEEWAY;
+        Duration::try_from_secs_f64(end).unwrap_or(Duration::MAX)
+    }
+}
+
 /// Why a token does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {

@@ -32,6 +32,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+#[cfg(feature = "software-statement")]
+use crate::registration::Field;
 use crate::registration::Registration;
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -48,16 +50,20 @@ mod grants;
 mod identities;
 mod identity;
 mod identity_guard;
+mod jwks;
 mod known_identities;
 mod members;
 mod metadata_allowlist;
 mod native_schemes;
+mod public_link;
 mod redirect_host_quota;
 mod redirect_pattern;
 mod redirect_uri_guard;
 mod report_only;
 mod review;
 mod scope;
+#[cfg(feature = "software-statement")]
+mod software_statement;
 mod vendor_callbacks;
 
 pub use application_type::ApplicationType;
@@ -73,6 +79,7 @@ pub use grants::Grants;
 pub use identities::{Identities, ReservedIdentity};
 pub use identity::{Claim, Identity, Standing};
 pub use identity_guard::{IdentityGuard, OnClaim};
+pub use jwks::Jwks;
 pub use known_identities::IDENTITIES_VERSION;
 pub use members::{Members, Unwanted};
 pub use metadata_allowlist::MetadataAllowlist;
@@ -81,9 +88,11 @@ pub use redirect_host_quota::RedirectHostQuota;
 pub use redirect_pattern::RedirectPattern;
 pub use redirect_uri_guard::RedirectUriGuard;
 pub use report_only::ReportOnly;
-pub(crate) use review::Facts;
 pub use review::{Disposition, Finding, Operation, Review};
+pub(crate) use review::{Facts, Statement};
 pub use scope::Scope;
+#[cfg(feature = "software-statement")]
+pub use software_statement::SoftwareStatements;
 pub use vendor_callbacks::{VENDOR_CALLBACKS, VENDOR_CALLBACKS_VERSION};
 
 /// A rule over registrations. See the [module docs](self).
@@ -230,9 +239,49 @@ impl<'a> Submission<'a> {
         self.review.facts().statement.as_ref().map(|statement| statement.issuer.as_str())
     }
 
+    /// Whether the rules that the caller's credential names have judged; also if it names none.
+    pub(crate) fn is_pinned_as_named(&self) -> bool {
+        self.review.is_pinned_as_named()
+    }
+
     /// Notes that the rules of `condition` judge.
     pub(crate) fn choose(&mut self, condition: &Condition) {
         self.review.choose(condition);
+    }
+
+    /// Puts a claim of a verified statement, which stands at `position`, in place of what was sent under its name.
+    #[cfg(feature = "software-statement")]
+    fn assert_from(&mut self, claims: &Registration, position: usize) {
+        let Some(claim) = claims.entry(position) else { return };
+        let (name, base) = (claim.name().to_owned(), claim.kind().base());
+        let rivals: Vec<String> = match base {
+            Some(Field::JWKS) => vec!["jwks_uri".to_owned()],
+            Some(Field::JWKS_URI) => vec!["jwks".to_owned()],
+            // What is said of the name in French must not contradict what was signed.
+            Some(field) if field.is_human_readable() && !claim.kind().is_tagged() => {
+                let tagged = self.registration.variants(field.name()).map(|(name, _)| name.to_owned());
+                tagged.filter(|tagged| *tagged != name && !claims.contains(tagged)).collect()
+            }
+            _ => Vec::new(),
+        };
+        for rival in rivals {
+            self.strip(&rival);
+        }
+        if self.registration.replace_from(claims, position) {
+            self.note(name, Disposition::Asserted);
+        }
+    }
+
+    /// Takes a member out that is for the rules, and not part of what is registered.
+    #[cfg(feature = "software-statement")]
+    fn discard(&mut self, name: &str) {
+        self.registration.remove(name);
+    }
+
+    /// Notes whose statement the claims are from.
+    #[cfg(feature = "software-statement")]
+    fn state(&mut self, statement: Statement) {
+        self.review.state(statement);
     }
 
     /// Notes who the client claims to be.

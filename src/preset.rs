@@ -1,7 +1,7 @@
 //! The whole stack in the one right order: [`mcp()`](crate::mcp), [`strict()`](crate::strict) and
 //! [`oauth()`](crate::oauth).
 //!
-//! audit → rate limit → metadata allowlist → redirect URI guard → identity guard → your rules → redirect host quota →
+//! audit → rate limit → initial access token → metadata allowlist → redirect URI guard → identity guard → your rules → redirect host quota →
 //! lifecycle → answer → handler
 //!
 //! The audit is outermost, so that every attempt is an event. The rate limit looks at the head of a request only and
@@ -25,7 +25,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::Extensions;
@@ -36,16 +36,20 @@ use crate::audit::{Audit, AuditLayer};
 use crate::client_address::ClientAddress;
 use crate::event::{Sink, TracingSink};
 use crate::guard::{Guard, GuardLayer};
+use crate::initial_access_token::{InitialAccessToken, InitialAccessTokenLayer};
 use crate::lifecycle::{Lifecycle, LifecycleLayer};
 use crate::policy::{
-    AuthMethod, ConfigError, Grants, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUriGuard,
-    Submission,
+    AuthMethod, Condition, ConfigError, Grants, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota,
+    RedirectUriGuard,
 };
 use crate::quota::Quota;
 use crate::rate_limit::{RateLimit, RateLimitLayer};
 use crate::registrar::Registrar;
 use crate::registration::Limits;
-use crate::rejection::Rejection;
+
+mod rules;
+
+pub use rules::{PresetPolicy, PresetRules};
 
 /// All layers as one. See the [module docs](self) for their order.
 ///
@@ -81,6 +85,7 @@ struct Settings {
     address: ClientAddress,
     requester: Requester,
     rate_limit: RateLimitLayer,
+    initial_access_token: InitialAccessTokenLayer,
     audit: AuditLayer,
     lifecycle: LifecycleLayer,
     answer: AnswerLayer,
@@ -90,30 +95,10 @@ struct Settings {
 struct Layers {
     audit: AuditLayer,
     rate_limit: RateLimitLayer,
+    initial_access_token: InitialAccessTokenLayer,
     guard: GuardLayer<PresetPolicy>,
     lifecycle: LifecycleLayer,
     answer: AnswerLayer,
-}
-
-/// The rules of a [`Preset`], in their order.
-///
-/// ```
-/// use tower_dcr::Preset;
-/// use tower_layer::Layer;
-///
-/// // The guard in the middle of the service that a preset makes has this policy.
-/// fn guarded<S>(inner: S) -> <Preset as Layer<S>>::Service {
-///     tower_dcr::mcp().layer(inner)
-/// }
-/// # let _ = guarded(());
-/// ```
-#[derive(Clone)]
-pub struct PresetPolicy {
-    metadata: MetadataAllowlist,
-    redirect_uris: RedirectUriGuard,
-    identity: IdentityGuard,
-    rules: Vec<Arc<dyn Policy>>,
-    host_quota: Vec<RedirectHostQuota>,
 }
 
 /// How audit events name who asked.
@@ -142,15 +127,8 @@ impl Preset {
     }
 
     fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
-        let host_quota = vec![RedirectHostQuota::new(RedirectHostQuota::DEFAULT)];
         let settings = Settings {
-            policy: PresetPolicy {
-                metadata,
-                redirect_uris,
-                identity: IdentityGuard::new(),
-                rules: Vec::new(),
-                host_quota,
-            },
+            policy: PresetPolicy::new(PresetRules::new(metadata, redirect_uris)),
             limits: Limits::new(),
             deadline: Duration::from_secs(10),
             report_only: false,
@@ -158,6 +136,7 @@ impl Preset {
             address: ClientAddress::new(),
             requester: Requester::Nobody,
             rate_limit: RateLimitLayer::new(),
+            initial_access_token: InitialAccessTokenLayer::off(),
             audit: AuditLayer::new(TracingSink::new()),
             lifecycle: LifecycleLayer::off(),
             answer: AnswerLayer::new(),
@@ -171,6 +150,66 @@ impl Preset {
         Self { settings, layers: OnceLock::new() }
     }
 
+    fn change_rules(self, change: impl FnOnce(PresetRules) -> PresetRules) -> Self {
+        let rules = change(self.settings.policy.otherwise.clone());
+        self.change(|settings| settings.policy.otherwise = rules)
+    }
+
+    fn map_rules(
+        self,
+        change: impl FnOnce(PresetRules) -> Result<PresetRules, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let rules = change(self.settings.policy.otherwise.clone())?;
+        Ok(self.change(|settings| settings.policy.otherwise = rules))
+    }
+
+    /// Gives callers for whom `condition` holds rules of their own: those that the preset has by now, changed by `change`.
+    /// What is changed later in the preset is for everybody else. The first condition that holds counts.
+    ///
+    /// ```
+    /// use tower_dcr::InitialAccessTokenLayer;
+    /// use tower_dcr::initial_access::{InitialAccess, StaticTokens};
+    /// use tower_dcr::policy::{Condition, RedirectPattern};
+    /// use tower_dcr::redirect_uri::RedirectClass;
+    ///
+    /// // Anonymous callers may register applications on their own machine; a token may register these hosts.
+    /// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal"))?;
+    /// let guard = tower_dcr::mcp()
+    ///     .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
+    ///     .for_callers(Condition::token(), |rules| {
+    ///         let hosts = [RedirectPattern::host("app.example.com")?, RedirectPattern::host("*.example.org")?];
+    ///         rules.map_redirect_uris(|guard| Ok(guard.only_https(hosts)))
+    ///     })?
+    ///     .map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback])))?;
+    /// # let _ = guard;
+    /// # Ok::<_, tower_dcr::policy::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `change` fails with.
+    pub fn for_callers(
+        self,
+        condition: Condition,
+        change: impl FnOnce(PresetRules) -> Result<PresetRules, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let rules = change(self.settings.policy.otherwise.clone())?;
+        Ok(self.change(|settings| settings.policy.cases.push((condition, rules))))
+    }
+
+    /// Wants initial access tokens, or takes them: see [`InitialAccessTokenLayer`]. It counts and asks the ledger of
+    /// [`with_registrar`](Self::with_registrar), unless it has one of its own. What only observes
+    /// ([`report_only`](Self::report_only)) asks for none.
+    pub fn with_initial_access_tokens(self, layer: InitialAccessTokenLayer) -> Self {
+        self.change(|settings| settings.initial_access_token = layer)
+    }
+
+    /// Verifies software statements, before everything else is judged. Without, they are refused.
+    #[cfg(feature = "software-statement")]
+    pub fn with_software_statements(self, statements: crate::policy::SoftwareStatements) -> Self {
+        self.change(|settings| settings.policy.statements = Some(statements))
+    }
+
     /// Changes the rules about everything but redirect URIs.
     ///
     /// # Errors
@@ -180,8 +219,7 @@ impl Preset {
         self,
         change: impl FnOnce(MetadataAllowlist) -> Result<MetadataAllowlist, ConfigError>,
     ) -> Result<Self, ConfigError> {
-        let metadata = change(self.settings.policy.metadata.clone())?;
-        Ok(self.change(|settings| settings.policy.metadata = metadata))
+        self.map_rules(|rules| rules.map_metadata(change))
     }
 
     /// Changes the rules about redirect URIs.
@@ -193,8 +231,7 @@ impl Preset {
         self,
         change: impl FnOnce(RedirectUriGuard) -> Result<RedirectUriGuard, ConfigError>,
     ) -> Result<Self, ConfigError> {
-        let redirect_uris = change(self.settings.policy.redirect_uris.clone())?;
-        Ok(self.change(|settings| settings.policy.redirect_uris = redirect_uris))
+        self.map_rules(|rules| rules.map_redirect_uris(change))
     }
 
     /// Changes how claimed names are compared with proof.
@@ -206,13 +243,12 @@ impl Preset {
         self,
         change: impl FnOnce(IdentityGuard) -> Result<IdentityGuard, ConfigError>,
     ) -> Result<Self, ConfigError> {
-        let identity = change(self.settings.policy.identity.clone())?;
-        Ok(self.change(|settings| settings.policy.identity = identity))
+        self.map_rules(|rules| rules.map_identity(change))
     }
 
     /// Adds a rule of your own; it runs after the others.
     pub fn add_rule(self, rule: impl Policy + 'static) -> Self {
-        self.change(|settings| settings.policy.rules.push(Arc::new(rule)))
+        self.change_rules(|rules| rules.add_rule(rule))
     }
 
     /// Replaces the limits on a body.
@@ -239,7 +275,7 @@ impl Preset {
 
     /// What may lead to one redirect host ([`RedirectHostQuota::DEFAULT`] by default).
     pub fn with_redirect_host_quota(self, quota: RedirectHostQuota) -> Self {
-        self.change(|settings| settings.policy.host_quota = vec![quota])
+        self.change_rules(|rules| rules.with_redirect_host_quota(quota))
     }
 
     /// Replaces the rate limits by head of request; [`RateLimitLayer::empty`] is none at all.
@@ -249,7 +285,7 @@ impl Preset {
 
     /// Limits nothing: not by address, not in all, not by redirect host.
     pub fn without_rate_limits(self) -> Self {
-        self.with_rate_limit(RateLimitLayer::empty()).change(|settings| settings.policy.host_quota.clear())
+        self.with_rate_limit(RateLimitLayer::empty()).change_rules(PresetRules::without_redirect_host_quota)
     }
 
     /// Where the server puts the address of a connection: see [`ClientAddress::with_peer_address`].
@@ -324,12 +360,13 @@ impl Preset {
 }
 
 impl<S> Layer<S> for Preset {
-    type Service = Audit<RateLimit<Guard<Lifecycle<Answer<S>>, PresetPolicy>>>;
+    type Service = Audit<RateLimit<InitialAccessToken<Guard<Lifecycle<Answer<S>>, PresetPolicy>>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let layers = self.layers.get_or_init(|| self.settings.layers());
         let recorded = layers.lifecycle.layer(layers.answer.layer(inner));
-        layers.audit.layer(layers.rate_limit.layer(layers.guard.layer(recorded)))
+        let authorized = layers.initial_access_token.layer(layers.guard.layer(recorded));
+        layers.audit.layer(layers.rate_limit.layer(authorized))
     }
 }
 
@@ -342,40 +379,14 @@ impl Settings {
         };
         let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone());
         let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
-        let (rate_limit, guard) =
-            if self.report_only { (rate_limit.report_only(), guard.report_only()) } else { (rate_limit, guard) };
+        let initial_access_token = self.initial_access_token.clone().or_registrar(self.lifecycle.registrar());
+        let (rate_limit, initial_access_token, guard) = if self.report_only {
+            (rate_limit.report_only(), InitialAccessTokenLayer::off(), guard.report_only())
+        } else {
+            (rate_limit, initial_access_token, guard)
+        };
         let lifecycle = self.lifecycle.clone().with_client_address(self.address.clone());
-        Layers { audit, rate_limit, guard, lifecycle, answer: self.answer.clone() }
-    }
-}
-
-impl Policy for PresetPolicy {
-    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
-        self.metadata.review(submission)?;
-        self.redirect_uris.review(submission)?;
-        self.identity.review(submission)?;
-        self.rules.review(submission)?;
-        self.host_quota.review(submission)
-    }
-
-    fn describe(&self, out: &mut String) {
-        self.metadata.describe(out);
-        self.redirect_uris.describe(out);
-        self.identity.describe(out);
-        self.rules.describe(out);
-        self.host_quota.describe(out);
-    }
-}
-
-impl fmt::Debug for PresetPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PresetPolicy")
-            .field("metadata", &self.metadata)
-            .field("redirect_uris", &self.redirect_uris)
-            .field("identity", &self.identity)
-            .field("rules", &self.rules.len())
-            .field("host_quota", &self.host_quota)
-            .finish()
+        Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer: self.answer.clone() }
     }
 }
 

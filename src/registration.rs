@@ -281,6 +281,26 @@ impl Registration {
         })
     }
 
+    /// Puts the member of `other` that stands at `position` in place of the one with its name; says whether that changes
+    /// anything.
+    #[cfg(feature = "software-statement")]
+    pub(crate) fn replace_from(&mut self, other: &Self, position: usize) -> bool {
+        let Some(member) = other.members.get(position) else { return false };
+        let name = other.text(member.name);
+        let bytes = |document: &Self| {
+            let mut only = document.clone();
+            only.retain(|other, _| other == name);
+            only.canonical_bytes()
+        };
+        if self.contains(name) && bytes(self) == bytes(other) {
+            return false;
+        }
+        self.remove(name);
+        // It may hold what the strings that were sent do not.
+        self.plain &= other.plain;
+        self.insert_absent(name, |registration| registration.adopt(other, member.slot))
+    }
+
     /// Gives this document every member of `other` that it lacks; says whether it lacked any.
     pub(crate) fn complete_from(&mut self, other: &Self) -> bool {
         let mut lacked = false;

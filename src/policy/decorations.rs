@@ -1,8 +1,8 @@
 //! The links that a consent page shows.
 
-use super::{Policy, Submission, describe_as_debug};
-use crate::redirect_uri::{RedirectUri, is_executable_scheme};
-use crate::registration::{Field, Value};
+use super::{Policy, Submission, describe_as_debug, public_link};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_executable_scheme};
+use crate::registration::{Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Takes out `client_uri`, `logo_uri`, `tos_uri` and `policy_uri` (language-tagged ones too) that are not `https` to a
@@ -31,17 +31,26 @@ use crate::rejection::{ErrorCode, Rejection};
 #[must_use]
 pub struct Decorations {
     refuse: bool,
+    same_site: bool,
 }
 
 impl Decorations {
     /// Strips a link that is not acceptable.
     pub fn stripped() -> Self {
-        Self { refuse: false }
+        Self { refuse: false, same_site: false }
     }
 
     /// Refuses a registration with a link that is not acceptable.
     pub fn refused() -> Self {
-        Self { refuse: true }
+        Self { refuse: true, same_site: false }
+    }
+
+    /// Accepts only links to the site that codes are sent to, or, if they are sent to a person's own machine, to that of
+    /// `client_uri`. A site is a registrable domain (the Public Suffix List): RFC 7591 section 5 wants the same host, which
+    /// few honest clients have. Of the clients that are known it takes the logo from some.
+    pub fn same_site(mut self) -> Self {
+        self.same_site = true;
+        self
     }
 }
 
@@ -49,10 +58,11 @@ impl Policy for Decorations {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("decorations");
         let mut strip = Vec::new();
+        let sites = if self.same_site { sites(submission.registration()) } else { Vec::new() };
         for (position, member) in submission.registration().entries().enumerate() {
             let Some(field) = member.kind().base().filter(|field| is_link(*field)) else { continue };
             let Value::String(link) = member.value() else { continue };
-            if is_link_to_public_host(link) {
+            if acceptable_host(link).is_some_and(|host| !self.same_site || is_at_one_of(&sites, field, host)) {
                 continue;
             }
             let refuse =
@@ -61,7 +71,7 @@ impl Policy for Decorations {
                 return refuse("uses a scheme that is never allowed");
             }
             if self.refuse {
-                return refuse("is not an https link to a public host");
+                return refuse("is not an https link to a public host of this client");
             }
             strip.push(position);
         }
@@ -80,8 +90,24 @@ fn is_link(field: Field) -> bool {
     matches!(field, Field::CLIENT_URI | Field::LOGO_URI | Field::POLICY_URI | Field::TOS_URI)
 }
 
-fn is_link_to_public_host(link: &str) -> bool {
-    RedirectUri::parse(link).is_ok_and(|link| link.leads_to_public_host() && link.unusual_port().is_none())
+fn acceptable_host(link: &str) -> Option<&str> {
+    public_link::read(link).filter(|link| link.unusual_port().is_none())?.host()
+}
+
+/// The hosts that codes are sent to; of an application without any, that of its page.
+fn sites(document: &Registration) -> Vec<&str> {
+    let https = |uri| RedirectUri::parse(uri).ok().filter(|uri| uri.class() == RedirectClass::Https)?.host();
+    let hosts: Vec<&str> = document.redirect_uris().filter_map(https).collect();
+    if hosts.is_empty() {
+        document.string_at(Field::CLIENT_URI).and_then(acceptable_host).into_iter().collect()
+    } else {
+        hosts
+    }
+}
+
+fn is_at_one_of(sites: &[&str], field: Field, host: &str) -> bool {
+    // Without any other site to compare it with, that is what the page's own host is.
+    (sites.is_empty() && field == Field::CLIENT_URI) || sites.iter().any(|site| public_link::are_same_site(site, host))
 }
 
 /// Reads the scheme as a browser does: control characters and spaces before it or in it don't count.

@@ -18,7 +18,6 @@ use crate::text;
 ///    human-readable members. Two tags that differ in case only are one member sent twice, which is refused.
 /// 4. `null`, `""` and `[]` count as absent (RFC 7592 section 2.2) and are stripped, but for `redirect_uris`.
 /// 5. No string that passes holds a control character or more than 2048 bytes.
-/// 6. `jwks` and `jwks_uri` exclude one another (RFC 7591 section 2).
 ///
 /// ```
 /// # use tower_dcr::{Registration, policy::{Policy, Review, Submission}};
@@ -157,7 +156,7 @@ fn wanted_by_openid(field: Field) -> Option<Shape> {
 }
 
 /// RFC 7591 section 3.2.1 and RFC 7592 section 3.
-fn is_server_issued(field: Field) -> bool {
+pub(super) fn is_server_issued(field: Field) -> bool {
     matches!(
         field,
         Field::CLIENT_ID
@@ -351,9 +350,6 @@ impl Policy for Members {
         if tagged {
             check_tags(submission)?;
         }
-        if self.openid {
-            check_keys(submission)?;
-        }
         if submission.operation() == Operation::Update && submission.registration().at(Field::CLIENT_ID).is_none() {
             // RFC 7592 section 2.2: the request "MUST include the client_id field".
             return Err(submission.reject(ErrorCode::InvalidClientMetadata, "is required").with_field("client_id"));
@@ -386,16 +382,6 @@ fn check_tags(submission: &Submission<'_>) -> Result<(), Rejection> {
         () => return Ok(()),
     };
     Err(submission.reject(ErrorCode::InvalidClientMetadata, detail))
-}
-
-/// RFC 7591 section 2: "The `jwks_uri` and `jwks` parameters MUST NOT both be present in the same request or response."
-fn check_keys(submission: &Submission<'_>) -> Result<(), Rejection> {
-    let has = |field| submission.registration().at(field).is_some();
-    if has(Field::JWKS) && has(Field::JWKS_URI) {
-        let detail = "must not be there beside jwks_uri";
-        return Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field("jwks"));
-    }
-    Ok(())
 }
 
 /// What is wrong with a value of a known member.

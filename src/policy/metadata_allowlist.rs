@@ -1,14 +1,14 @@
 //! The rules about metadata, together.
 
 use super::{
-    ApplicationType, AuthMethod, ClientName, ConfigError, Decorations, DereferencedUris, Grants, Members, Policy,
+    ApplicationType, AuthMethod, ClientName, ConfigError, Decorations, DereferencedUris, Grants, Jwks, Members, Policy,
     Scope, Submission, describe_as_debug,
 };
 use crate::rejection::Rejection;
 
 /// Everything in a registration but its redirect URIs: which [`Members`] pass, [`Grants`], [`AuthMethod`], [`Scope`],
-/// [`ApplicationType`], [`Decorations`], [`DereferencedUris`] and [`ClientName`], in this order; all but the last two
-/// can be replaced.
+/// [`ApplicationType`], [`Decorations`], [`DereferencedUris`], [`Jwks`] and [`ClientName`], in this order; all but
+/// [`DereferencedUris`] can be replaced.
 ///
 /// | | [`mcp`](Self::mcp) | [`strict`](Self::strict) | [`oauth`](Self::oauth) |
 /// | --- | --- | --- | --- |
@@ -46,6 +46,7 @@ pub struct MetadataAllowlist {
     application_type: ApplicationType,
     decorations: Decorations,
     dereferenced_uris: DereferencedUris,
+    jwks: Jwks,
     client_name: ClientName,
 }
 
@@ -60,6 +61,7 @@ impl MetadataAllowlist {
             application_type: ApplicationType::inferred(),
             decorations: Decorations::stripped(),
             dereferenced_uris: DereferencedUris::new(),
+            jwks: Jwks::new(),
             client_name: ClientName::new(),
         }
     }
@@ -74,6 +76,7 @@ impl MetadataAllowlist {
             application_type: ApplicationType::as_sent(),
             decorations: Decorations::refused(),
             dereferenced_uris: DereferencedUris::new(),
+            jwks: Jwks::new(),
             client_name: ClientName::new(),
         }
     }
@@ -132,6 +135,12 @@ impl MetadataAllowlist {
         self
     }
 
+    /// Replaces the rule about keys by value.
+    pub fn with_jwks(mut self, jwks: Jwks) -> Self {
+        self.jwks = jwks;
+        self
+    }
+
     /// Replaces the rule about names.
     pub fn with_client_name(mut self, client_name: ClientName) -> Self {
         self.client_name = client_name;
@@ -154,6 +163,7 @@ impl Policy for MetadataAllowlist {
         self.application_type.review(submission)?;
         self.decorations.review(submission)?;
         self.dereferenced_uris.review(submission)?;
+        self.jwks.review(submission)?;
         self.client_name.review(submission)
     }
 

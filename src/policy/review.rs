@@ -133,6 +133,8 @@ pub struct Finding {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Disposition {
+    /// A claim of a verified software statement was put there.
+    Asserted,
     /// An absent member was given its default.
     Defaulted,
     /// Noted only.

@@ -427,6 +427,8 @@ fn is_repeatable(answer: &Registration) -> bool {
     let absent = |field| answer.at(field).is_none_or(|value| value.is_empty());
     absent(Field::CLIENT_SECRET)
         && absent(Field::REGISTRATION_ACCESS_TOKEN)
+        // It is returned as it was sent, and the next one may have another.
+        && absent(Field::SOFTWARE_STATEMENT)
         && matches!(answer.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD), None | Some("none" | ""))
 }
 

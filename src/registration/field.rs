@@ -63,6 +63,7 @@ const NAMES: [&str; 52] = [
 
 impl Field {
     pub(crate) const APPLICATION_TYPE: Self = Self::named("application_type");
+    pub(crate) const BACKCHANNEL_LOGOUT_URI: Self = Self::named("backchannel_logout_uri");
     pub(crate) const CLIENT_ID: Self = Self::named("client_id");
     pub(crate) const CLIENT_ID_ISSUED_AT: Self = Self::named("client_id_issued_at");
     pub(crate) const CLIENT_NAME: Self = Self::named("client_name");
@@ -73,6 +74,7 @@ impl Field {
     pub(crate) const DEFAULT_ACR_VALUES: Self = Self::named("default_acr_values");
     pub(crate) const DEFAULT_MAX_AGE: Self = Self::named("default_max_age");
     pub(crate) const DPOP_BOUND_ACCESS_TOKENS: Self = Self::named("dpop_bound_access_tokens");
+    pub(crate) const FRONTCHANNEL_LOGOUT_URI: Self = Self::named("frontchannel_logout_uri");
     pub(crate) const GRANT_TYPES: Self = Self::named("grant_types");
     pub(crate) const ID_TOKEN_ENCRYPTED_RESPONSE_ALG: Self = Self::named("id_token_encrypted_response_alg");
     pub(crate) const ID_TOKEN_ENCRYPTED_RESPONSE_ENC: Self = Self::named("id_token_encrypted_response_enc");
@@ -87,11 +89,13 @@ impl Field {
     pub(crate) const REGISTRATION_ACCESS_TOKEN: Self = Self::named("registration_access_token");
     pub(crate) const REGISTRATION_CLIENT_URI: Self = Self::named("registration_client_uri");
     pub(crate) const REQUEST_OBJECT_SIGNING_ALG: Self = Self::named("request_object_signing_alg");
+    pub(crate) const REQUEST_URIS: Self = Self::named("request_uris");
     pub(crate) const REQUIRE_AUTH_TIME: Self = Self::named("require_auth_time");
     pub(crate) const REQUIRE_PUSHED_AUTHORIZATION_REQUESTS: Self = Self::named("require_pushed_authorization_requests");
     pub(crate) const REQUIRE_SIGNED_REQUEST_OBJECT: Self = Self::named("require_signed_request_object");
     pub(crate) const RESPONSE_TYPES: Self = Self::named("response_types");
     pub(crate) const SCOPE: Self = Self::named("scope");
+    pub(crate) const SECTOR_IDENTIFIER_URI: Self = Self::named("sector_identifier_uri");
     pub(crate) const SOFTWARE_ID: Self = Self::named("software_id");
     pub(crate) const SOFTWARE_STATEMENT: Self = Self::named("software_statement");
     pub(crate) const SOFTWARE_VERSION: Self = Self::named("software_version");
