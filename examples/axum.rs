@@ -213,6 +213,10 @@ async fn main() -> Result<(), Error> {
         tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
         Some((guard(&args, registrar.clone(), sink)?, registrar))
     };
+    let server = match &protection {
+        Some((_, registrar)) => server.with_registrar(registrar.clone()),
+        None => server,
+    };
     let review_token = authorization::random();
     let listener = tokio::net::TcpListener::bind(args.addr).await?;
     say_hello(&listener.local_addr()?.to_string(), protection.is_some().then_some(&*review_token));

@@ -65,7 +65,7 @@ use tower_service::Service;
 use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody, ResponseFuture, client_in_path};
 use crate::event::Repeated;
 use crate::initial_access::{ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token};
-use crate::policy::{Caller, ConfigError};
+use crate::policy::{Caller, ConfigError, Operation, Review};
 use crate::registrar::Registrar;
 use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
@@ -92,6 +92,7 @@ pub struct InitialAccessTokenLayer {
 struct Config {
     tokens: Arc<dyn ErasedTokens>,
     required: bool,
+    report_only: bool,
     origins: Option<BTreeSet<String>>,
     registrar: Option<Registrar>,
     managed: Arc<ManagedBy>,
@@ -113,6 +114,7 @@ impl InitialAccessTokenLayer {
         let config = Config {
             tokens: Arc::new(tokens),
             required: true,
+            report_only: false,
             origins: None,
             registrar: None,
             managed: Arc::new(client_in_path),
@@ -134,6 +136,12 @@ impl InitialAccessTokenLayer {
     /// with no authorization".
     pub fn optional(self) -> Self {
         self.change(|config| config.required = false)
+    }
+
+    /// Refuses nobody and counts nothing: a token that is not valid, or not there, is in the audit event as what would have
+    /// refused, and the request passes as anonymous.
+    pub fn report_only(self) -> Self {
+        self.change(|config| config.report_only = true)
     }
 
     /// Counts uses in the ledger of `registrar`, and asks it which rules a client was admitted under. In a preset, that of
@@ -221,23 +229,25 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unasked) };
-        if let Err(rejection) = config.check_origin(request.method(), request.headers()) {
-            return AnswerFuture::answered(body::refuse(rejection));
+        let allowed = config.check_origin(request.method(), request.headers());
+        if let (Err(rejection), false) = (&allowed, config.report_only) {
+            return AnswerFuture::answered(body::refuse(rejection.clone()));
         }
         let asks = match *request.method() {
             Method::POST => true,
             Method::PUT => config.registrar.is_some(),
             _ => false,
         };
-        if !asks {
+        if !asks && allowed.is_ok() {
             return AnswerFuture::new(self.inner.call(request), Unasked);
         }
         // The clone has not been polled ready; the service that has is the one to call.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
-        AnswerFuture::finishing(match *request.method() {
-            Method::POST => ResponseFuture::new(config.register(inner, request)),
-            _ => ResponseFuture::new(config.change_client(inner, request)),
+        AnswerFuture::finishing(match allowed {
+            Err(rejection) => ResponseFuture::new(observe(inner, request, rejection)),
+            Ok(()) if *request.method() == Method::POST => ResponseFuture::new(config.register(inner, request)),
+            Ok(()) => ResponseFuture::new(config.change_client(inner, request)),
         })
     }
 }
@@ -355,14 +365,17 @@ impl Config {
     {
         let access = match self.authorize(request.headers()).await {
             Ok(access) => access,
+            Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
             Err(rejection) => return Ok(body::refuse(rejection)),
         };
         let mut counted = None;
         if let Some(access) = access {
-            counted = match self.count(&access).await {
-                Ok(counted) => counted,
-                Err(rejection) => return Ok(body::refuse(rejection)),
-            };
+            if !self.report_only {
+                counted = match self.count(&access).await {
+                    Ok(counted) => counted,
+                    Err(rejection) => return Ok(body::refuse(rejection)),
+                };
+            }
             request.extensions_mut().insert(access.caller());
         }
         let answer = inner.call(request).await;
@@ -393,6 +406,20 @@ impl Config {
         }
         Ok(inner.call(request).await?.map(ResponseBody::inner))
     }
+}
+
+/// Lets the request pass, and says what would have refused it.
+async fn observe<S, B, R>(mut inner: S, request: Request<B>, rejection: Rejection) -> Answered<R, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    let operation = Operation::of(request.method());
+    let mut response = inner.call(request).await?.map(ResponseBody::inner);
+    let mut observed = Review::of(operation);
+    observed.observe(|review| review.refused(&rejection));
+    let review = response.extensions_mut().remove::<Review>().unwrap_or_else(|| Review::of(operation));
+    response.extensions_mut().insert(review.after(observed));
+    Ok(response)
 }
 
 fn invalid(detail: &'static str) -> Rejection {

@@ -41,7 +41,7 @@ pub struct Issuer {
 struct Key {
     id: Option<String>,
     algorithm: Option<KeyAlgorithm>,
-    key: DecodingKey,
+    public: DecodingKey,
 }
 
 /// An [`Issuer`] that can't be meant.
@@ -110,7 +110,7 @@ impl Issuer {
             return false;
         };
         let is_meant = |key: &&Key| key.is_for(*algorithm) && (header.key_id.is_none() || key.id == header.key_id);
-        let verifies = |key: &Key| crypto::verify(signature, message.as_bytes(), &key.key, *algorithm) == Ok(true);
+        let verifies = |key: &Key| crypto::verify(signature, message.as_bytes(), &key.public, *algorithm) == Ok(true);
         self.keys.iter().filter(is_meant).any(verifies)
     }
 }
@@ -119,13 +119,13 @@ impl Key {
     /// A public key that is there to verify signatures.
     fn of(jwk: &Jwk) -> Option<Self> {
         let to_sign = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
-        let key = DecodingKey::from_jwk(jwk).ok().filter(|key| to_sign && key.family() != AlgorithmFamily::Hmac)?;
-        Some(Self { id: jwk.common.key_id.clone(), algorithm: jwk.common.key_algorithm, key })
+        let public = DecodingKey::from_jwk(jwk).ok().filter(|key| to_sign && key.family() != AlgorithmFamily::Hmac)?;
+        Some(Self { id: jwk.common.key_id.clone(), algorithm: jwk.common.key_algorithm, public })
     }
 
     fn is_for(&self, algorithm: Algorithm) -> bool {
         let named = self.algorithm.map(|named| named.to_string());
-        self.key.family() == algorithm.family() && named.is_none_or(|named| named == format!("{algorithm:?}"))
+        self.public.family() == algorithm.family() && named.is_none_or(|named| named == format!("{algorithm:?}"))
     }
 }
 

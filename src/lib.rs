@@ -104,6 +104,7 @@ pub mod audit;
 pub mod body;
 pub mod client_address;
 pub mod clock;
+pub mod consent;
 pub mod event;
 pub mod gate;
 pub mod guard;

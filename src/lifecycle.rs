@@ -268,7 +268,7 @@ impl Checked {
             None => Self::No,
             Some(body) => body.share().map_or(Self::Passed, |registration| {
                 let claims = |identity: &&Identity| identity.standing() != Standing::Unclaimed;
-                let identity = body.facts().and_then(|facts| facts.identity.as_ref()).filter(claims);
+                let identity = body.facts().and_then(|facts| facts.identity.as_deref()).filter(claims);
                 Self::Registration(registration, identity.cloned())
             }),
         }

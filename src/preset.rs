@@ -1,8 +1,8 @@
 //! The whole stack in the one right order: [`mcp()`](crate::mcp), [`strict()`](crate::strict) and
 //! [`oauth()`](crate::oauth).
 //!
-//! audit → rate limit → initial access token → metadata allowlist → redirect URI guard → identity guard → your rules → redirect host quota →
-//! lifecycle → answer → handler
+//! audit → rate limit → initial access token → metadata allowlist → redirect URI guard → identity guard → your rules →
+//! redirect host quota → lifecycle → answer → handler
 //!
 //! The audit is outermost, so that every attempt is an event. The rate limit looks at the head of a request only and
 //! comes before any work. Rules that rewrite stand outside of rules that judge. The ledger, if there is
@@ -198,8 +198,7 @@ impl Preset {
     }
 
     /// Wants initial access tokens, or takes them: see [`InitialAccessTokenLayer`]. It counts and asks the ledger of
-    /// [`with_registrar`](Self::with_registrar), unless it has one of its own. What only observes
-    /// ([`report_only`](Self::report_only)) asks for none.
+    /// [`with_registrar`](Self::with_registrar), unless it has one of its own.
     pub fn with_initial_access_tokens(self, layer: InitialAccessTokenLayer) -> Self {
         self.change(|settings| settings.initial_access_token = layer)
     }
@@ -381,7 +380,7 @@ impl Settings {
         let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
         let initial_access_token = self.initial_access_token.clone().or_registrar(self.lifecycle.registrar());
         let (rate_limit, initial_access_token, guard) = if self.report_only {
-            (rate_limit.report_only(), InitialAccessTokenLayer::off(), guard.report_only())
+            (rate_limit.report_only(), initial_access_token.report_only(), guard.report_only())
         } else {
             (rate_limit, initial_access_token, guard)
         };

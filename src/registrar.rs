@@ -65,6 +65,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::consent::ConsentFacts;
 use crate::event::{Action, LifecycleEvent, Sink, TracingSink};
 use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status};
 
@@ -244,6 +245,21 @@ impl Registrar {
     /// Replaces the clock. Nodes that share a ledger should agree on the time to within a minute.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         self.change(|config| config.clock = clock)
+    }
+
+    /// What a consent page should show of a client that asks to be answered at `redirect_uri`; nothing if the ledger does not
+    /// know it.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the ledger can't be asked.
+    pub async fn consent_facts(
+        &self,
+        client_id: &str,
+        redirect_uri: &str,
+    ) -> Result<Option<ConsentFacts>, LedgerError> {
+        let client = self.look_up(client_id).await?;
+        Ok(client.map(|client| ConsentFacts::of_client(&client, redirect_uri)))
     }
 
     /// The lifetimes in force.

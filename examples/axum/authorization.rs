@@ -14,7 +14,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use tower_dcr::Registration;
+use tower_dcr::consent::ConsentFacts;
+use tower_dcr::policy::Identities;
 use tower_dcr::redirect_uri::matches;
+use tower_dcr::registrar::Registrar;
 use url::Url;
 
 use crate::consent;
@@ -23,6 +27,8 @@ use crate::consent;
 #[derive(Clone)]
 pub(crate) struct Server {
     auto_approve: bool,
+    /// What was written down of the clients, if anything was.
+    registrar: Option<Registrar>,
     state: Arc<Mutex<Stores>>,
 }
 
@@ -41,7 +47,6 @@ struct Stores {
 #[derive(Clone)]
 pub(crate) struct Authorization {
     pub(crate) client_id: String,
-    pub(crate) client_name: String,
     pub(crate) redirect_uri: String,
     issuer: String,
     state: Option<String>,
@@ -53,7 +58,31 @@ const CODE_LIFETIME: Duration = Duration::from_secs(60);
 
 impl Server {
     pub(crate) fn new(auto_approve: bool) -> Self {
-        Self { auto_approve, state: Arc::default() }
+        Self { auto_approve, registrar: None, state: Arc::default() }
+    }
+
+    /// Shows on its consent page what `registrar` knows.
+    pub(crate) fn with_registrar(self, registrar: Registrar) -> Self {
+        Self { registrar: Some(registrar), ..self }
+    }
+
+    /// What there is to be shown of a client.
+    async fn facts(&self, client_id: &str, redirect_uri: &str) -> ConsentFacts {
+        if let Some(registrar) = &self.registrar {
+            // What can't be read is shown as what nobody knows.
+            return registrar
+                .consent_facts(client_id, redirect_uri)
+                .await
+                .ok()
+                .flatten()
+                .unwrap_or_else(ConsentFacts::unknown);
+        }
+        // Without the guard: whatever was sent.
+        let json = self.stores().clients.get(client_id).map(|client| json!(client).to_string()).unwrap_or_default();
+        match Registration::parse(json.as_bytes()) {
+            Ok(client) => ConsentFacts::new(&client, redirect_uri, &Identities::new("none")),
+            Err(_) => ConsentFacts::unknown(),
+        }
     }
 
     pub(crate) fn accepts(&self, access_token: &str) -> bool {
@@ -152,7 +181,6 @@ pub(crate) async fn authorize(
     };
     let authorization = Authorization {
         client_id: request.client_id,
-        client_name: client.get("client_name").and_then(Value::as_str).unwrap_or("An application").to_owned(),
         redirect_uri,
         issuer: issuer(&headers),
         state: request.state,
@@ -170,7 +198,8 @@ pub(crate) async fn authorize(
         return approve(&server, authorization);
     }
     let id = random();
-    let html = consent::page(&authorization, &id);
+    let facts = server.facts(&authorization.client_id, &authorization.redirect_uri).await;
+    let html = consent::page(&facts, &id);
     server.stores().pending.insert(id, authorization);
     ([(header::X_FRAME_OPTIONS, "DENY"), (header::CACHE_CONTROL, "no-store")], Html(html)).into_response()
 }

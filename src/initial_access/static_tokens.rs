@@ -70,13 +70,11 @@ impl StaticTokens {
     ///
     /// [`ConfigError::InitialAccessToken`] for anything else than such digits, and for one that is there already.
     pub fn add_sha256(self, digest: &str, access: InitialAccess) -> Result<Self, ConfigError> {
-        match digest.parse() {
-            Ok(digest) => self.push(digest, access),
-            Err(_) => {
-                let owner = access.owner().to_owned();
-                Err(ConfigError::InitialAccessToken { owner, reason: "is no SHA-256 in hexadecimal" })
-            }
+        if let Ok(digest) = digest.parse() {
+            return self.push(digest, access);
         }
+        let owner = access.owner().to_owned();
+        Err(ConfigError::InitialAccessToken { owner, reason: "is no SHA-256 in hexadecimal" })
     }
 
     fn push(mut self, digest: Digest, access: InitialAccess) -> Result<Self, ConfigError> {

@@ -6,10 +6,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use super::Client;
+use crate::name;
 use crate::policy::ConfigError;
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::registration::{Digest, Field, Registration};
@@ -50,7 +49,7 @@ impl Fingerprint {
     /// compatibility forms, case, white space and invisible characters. Its first 256 bytes count.
     #[must_use]
     pub fn name(client_name: &str) -> Self {
-        Self::Name(normal_name(client_name))
+        Self::Name(name::normal(client_name))
     }
 
     /// A `software_id`; its first 256 bytes count.
@@ -238,7 +237,7 @@ impl Fingerprints {
     pub(crate) fn of_canonical(registration: &Registration, canonical: &str, any_loopback_port: bool) -> Self {
         let redirects: Vec<Redirect> = registration.redirect_uris().map(Redirect::of).collect();
         let client_name = registration.string_at(Field::CLIENT_NAME);
-        let name = client_name.map(normal_name).unwrap_or_default();
+        let name = client_name.map(name::normal).unwrap_or_default();
         let digest = if any_loopback_port && redirects.iter().any(|redirect| redirect.is_loopback) {
             // The other members as they are, and the redirect URIs in their order without the ports.
             let mut rest = registration.clone();
@@ -338,50 +337,12 @@ fn push_line(bytes: &mut Vec<u8>, line: &str) {
 /// How many bytes of a name or a `software_id` are compared: databases have a limit for what they can find.
 const MAX_KEY: usize = 256;
 
-/// See [`Fingerprint::name`].
-fn normal_name(name: &str) -> String {
-    let visible = |c: &char| c.general_category_group() != GeneralCategoryGroup::Other;
-    let spaced = |c: char| if c.is_whitespace() { ' ' } else { c };
-    let folded: String = name.nfkc().map(spaced).filter(visible).flat_map(char::to_lowercase).collect();
-    let folded: String = folded.nfkc().collect();
-    let words: Vec<&str> = folded.split(' ').filter(|word| !word.is_empty()).collect();
-    without_parentheticals(text::cut(&words.join(" "), MAX_KEY).trim_end()).to_owned()
-}
-
-/// Without any trailing "(…)", unless it is all there is.
-fn without_parentheticals(mut name: &str) -> &str {
-    while let Some((head, _)) = name.strip_suffix(')').and_then(|rest| rest.rsplit_once('('))
-        && !head.trim_end().is_empty()
-    {
-        name = head.trim_end();
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(json: &str, any_loopback_port: bool) -> Fingerprints {
         Fingerprints::of(&Registration::parse(json.as_bytes()).unwrap(), any_loopback_port)
-    }
-
-    #[test]
-    fn names_are_compared_as_people_read_them() {
-        let rows = [
-            ("case", "Claude Code", "claude code"),
-            ("white space", "  Claude \t Code ", "claude code"),
-            ("a host in parentheses", "Claude Code (filesystem)", "claude code"),
-            ("an invisible character", "Cla\u{200B}ude Code", "claude code"),
-            ("full width", "Ｃlaude Code", "claude code"),
-            ("nothing but a parenthetical", "(test)", "(test)"),
-            ("two parentheticals", "App (a) (b)", "app"),
-        ];
-        for (reason, name, normal) in rows {
-            assert_eq!(normal_name(name), normal, "{reason}");
-            assert_eq!(normal_name(normal), normal, "{reason}: normal stays as it is");
-        }
-        assert_ne!(normal_name("Claude"), normal_name("Clause"));
     }
 
     #[test]

@@ -64,18 +64,16 @@ impl Policy for Cases {
             submission.choose(condition);
             return policy.review(submission);
         }
-        match &self.otherwise {
-            Some(policy) => policy.review(submission),
-            None => {
-                let detail = "registrations like this one are not accepted from this caller";
-                Err(submission.reject(ErrorCode::InvalidClientMetadata, detail))
-            }
+        if let Some(policy) = &self.otherwise {
+            return policy.review(submission);
         }
+        let detail = "registrations like this one are not accepted from this caller";
+        Err(submission.reject(ErrorCode::InvalidClientMetadata, detail))
     }
 
     fn describe(&self, out: &mut String) {
         for (condition, policy) in &self.cases {
-            super::describe_as_debug(condition, out);
+            condition.describe(out);
             out.push(':');
             policy.describe(out);
             out.push(';');

@@ -1,6 +1,6 @@
 //! Which registrations a set of rules is for.
 
-use super::Submission;
+use super::{Submission, describe_as_debug};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 
 /// A question about a registration, by which [`Cases`](super::Cases) and the presets choose the rules that judge it: who
@@ -103,6 +103,11 @@ impl Condition {
             Kind::All(all) => all.iter().all(|one| one.holds(submission)),
             Kind::Any(any) => any.iter().any(|one| one.holds(submission)),
         }
+    }
+
+    /// Writes what distinguishes it from other conditions.
+    pub(crate) fn describe(&self, out: &mut String) {
+        describe_as_debug(&self.kind, out);
     }
 
     /// Whether it is about these rules.

@@ -23,7 +23,7 @@ use crate::registration::{Field, Registration, Value};
 ///     .with_https(["https://app.acme.com/oauth/*"])?
 ///     .with_scheme("com.acme.app")?
 ///     .with_link_host("acme.com")?;
-/// let identities = Identities::known().add(acme);
+/// let identities = Identities::known().reserve(acme);
 /// # let _ = identities;
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
 /// ```
@@ -45,7 +45,7 @@ pub struct ReservedIdentity {
 /// use tower_dcr::policy::{IDENTITIES_VERSION, Identities, ReservedIdentity};
 ///
 /// assert_eq!(Identities::known().version(), IDENTITIES_VERSION);
-/// let own = Identities::new("2026-11-24").add(ReservedIdentity::new("Acme")?.with_https(["https://app.acme.com/cb"])?);
+/// let own = Identities::new("2026-11-24").reserve(ReservedIdentity::new("Acme")?.with_https(["https://app.acme.com/cb"])?);
 /// assert_eq!(own.names().collect::<Vec<_>>(), ["Acme"]);
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
 /// ```
@@ -217,16 +217,16 @@ impl Identities {
         TABLE.clone()
     }
 
-    /// Adds an identity; one of the same name is replaced.
-    pub fn add(self, identity: ReservedIdentity) -> Self {
+    /// Reserves an identity; one of the same name is replaced.
+    pub fn reserve(self, identity: ReservedIdentity) -> Self {
         let mut identities = self.table.identities.clone();
         identities.retain(|other| other.name != identity.name);
         identities.push(identity);
         Self::of(self.table.version.clone(), identities)
     }
 
-    /// Takes an identity out.
-    pub fn remove(self, name: &str) -> Self {
+    /// Lets everybody use the names of an identity.
+    pub fn release(self, name: &str) -> Self {
         let mut identities = self.table.identities.clone();
         identities.retain(|other| other.name != name);
         Self::of(self.table.version.clone(), identities)

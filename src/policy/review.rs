@@ -45,7 +45,7 @@ pub struct Review {
 /// of the request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    pub(crate) identity: Option<Identity>,
+    pub(crate) identity: Option<Arc<Identity>>,
     /// The software statement whose claims are in the document.
     pub(crate) statement: Option<Arc<Statement>>,
 }
@@ -270,11 +270,11 @@ impl Review {
     /// Who the client claims to be, if a rule looked into that.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.facts.identity.as_ref()
+        self.facts.identity.as_deref()
     }
 
     pub(super) fn identify(&mut self, identity: Identity) {
-        self.facts.identity = Some(identity);
+        self.facts.identity = Some(Arc::new(identity));
     }
 
     pub(super) fn rule(&self) -> &'static str {
@@ -340,6 +340,9 @@ impl Review {
         match (&mut outer.bodies, self.bodies) {
             (Some(outer), Some(inner)) => outer.after = inner.after,
             (outer, inner) => *outer = outer.take().or(inner),
+        }
+        if outer.caller.is_anonymous() {
+            outer.caller = self.caller;
         }
         outer.facts.identity = self.facts.identity.or(outer.facts.identity);
         outer.facts.statement = self.facts.statement.or(outer.facts.statement);

@@ -184,7 +184,8 @@ impl Policy for PresetPolicy {
             statements.describe(out);
         }
         for (condition, rules) in &self.cases {
-            out.push_str(&format!("{condition:?}:"));
+            condition.describe(out);
+            out.push(':');
             rules.describe(out);
         }
         self.otherwise.describe(out);

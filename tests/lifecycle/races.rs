@@ -133,10 +133,11 @@ async fn postgres_takes_what_comes() {
     assert_eq!(world.authorize("\0", "x").await.status, 200, "it is not registered here");
     // Long, and not to be compressed.
     let noise: String = (0..6000).map(|_| char::from(rand::rng().random_range(b'a'..=b'z'))).collect();
-    let body = json!({ "client_name": noise, "software_id": noise, "redirect_uris": ["http://localhost/cb"] });
+    let body = json!({ "client_name": &noise[..100], "software_id": noise, "redirect_uris": ["http://localhost/cb"] });
     let answer = world.register(&body).await;
     assert!(matches!(answer.status, 201 | 400), "{answer:?}");
-    let long = json!({ "client_name": &noise[..2000], "redirect_uris": [format!("https://a.example.com/{}", &noise[..1900])] });
+    let long =
+        json!({ "client_name": &noise[..100], "redirect_uris": [format!("https://a.example.com/{}", &noise[..1900])] });
     assert_eq!(world.register(&long).await.status, 201);
     assert_eq!(world.token(&noise).await.status, 401);
 }

@@ -14,11 +14,11 @@ use axum::routing::{get, post, put};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tower_dcr::GateLayer;
 use tower_dcr::clock::ManualClock;
 use tower_dcr::event::{Action, Event, LifecycleEvent, Sink};
 use tower_dcr::ledger::Ledger;
 use tower_dcr::registrar::Registrar;
-use tower_dcr::{GateLayer, LifecycleLayer};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -192,10 +192,7 @@ fn app(server: Arc<Server>, registrar: Registrar) -> Router {
     let preset = tower_dcr::mcp()
         .without_rate_limits()
         .with_sink(|_: &Event| {})
-        .with_lifecycle(
-            LifecycleLayer::new(registrar.clone())
-                .with_admitted_by(|extensions| extensions.get::<Owner>().map(|owner| owner.0.clone())),
-        )
+        .with_registrar(registrar.clone())
         .with_secret_in_answer(tower_dcr::SecretInAnswer::Allow(vec!["client_secret_basic".into()]));
     let managed = put(replace).get(show).delete(forget);
     Router::new()
@@ -209,10 +206,6 @@ fn app(server: Arc<Server>, registrar: Registrar) -> Router {
         .route("/device", post(|| async { "{}" }).layer(GateLayer::device_authorization(registrar)))
         .with_state(server)
 }
-
-/// The owner of an initial access token, as a layer further out would say.
-#[derive(Clone)]
-pub(crate) struct Owner(pub(crate) String);
 
 pub(crate) async fn create(State(server): State<Arc<Server>>, body: Bytes) -> Response<Body> {
     let number = server.calls.fetch_add(1, Ordering::SeqCst);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tower_dcr::client_address::ClientAddress;
 use tower_dcr::clock::{Clock, ManualClock};
 use tower_dcr::event::to_line;
-use tower_dcr::policy::{ConfigError, Identities, ReservedIdentity, Scope};
+use tower_dcr::policy::{ClientName, ConfigError, Identities, ReservedIdentity, Scope};
 use tower_dcr::quota::Quota;
 use tower_dcr::redirect_uri::RedirectUri;
 use tower_dcr::{Preset, RateLimitLayer};
@@ -125,11 +125,11 @@ fn reserved() -> Result<Identities, ConfigError> {
         Ok::<_, ConfigError>(identity)
     };
     Ok(Identities::new("corpus")
-        .add(row("Claude", &["claude.ai", "claude.com", "anthropic.com"], None)?)
-        .add(row("ChatGPT", &["chatgpt.com", "openai.com"], None)?)
-        .add(row("Cursor", &["cursor.com"], Some("cursor"))?)
-        .add(row("Visual Studio Code", &["vscode.dev"], Some("vscode"))?)
-        .add(row("GitHub Copilot", &["github.com"], None)?))
+        .reserve(row("Claude", &["claude.ai", "claude.com", "anthropic.com"], None)?)
+        .reserve(row("ChatGPT", &["chatgpt.com", "openai.com"], None)?)
+        .reserve(row("Cursor", &["cursor.com"], Some("cursor"))?)
+        .reserve(row("Visual Studio Code", &["vscode.dev"], Some("vscode"))?)
+        .reserve(row("GitHub Copilot", &["github.com"], None)?))
 }
 
 struct Outcome {
@@ -331,11 +331,27 @@ async fn an_update_with_an_attack_is_judged_like_a_registration_with_it() {
     assert!(judged > 1500, "{judged}");
 }
 
+/// The preset with what the row's profile asks for.
+fn profile(row: &Row) -> Result<Preset, ConfigError> {
+    let preset = Preset::mcp();
+    match row.text("profile").map(|profile| profile.split_once('=').unwrap_or((profile, ""))) {
+        Some(("reserved-words", _)) => {
+            let names = ClientName::new().with_reserved_words(["official", "verified"])?;
+            preset.map_metadata(|metadata| Ok(metadata.with_client_name(names)))
+        }
+        Some(("operator_brand", brand)) => {
+            let brand = ReservedIdentity::new(brand)?.with_https([format!("https://{brand}.com/*")])?;
+            preset.map_identity(|guard| guard.map_identities(|identities| Ok(identities.reserve(brand))))
+        }
+        _ => Ok(preset),
+    }
+}
+
 #[tokio::test]
 async fn clients_come_out_as_labelled() {
     let mut faults = Vec::new();
     for row in clients().iter().filter(|row| is_for_here(row)) {
-        faults.extend(judge(row, "mcp", Preset::mcp().without_rate_limits()).await);
+        faults.extend(judge(row, "mcp", profile(row).unwrap().without_rate_limits()).await);
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

@@ -4,14 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module, by its first path segment.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 27] = [
     ("clock", 0),
+    ("jwt", 0),
+    ("name", 0),
     ("redirect_uri", 0),
     ("registration", 0),
     ("rejection", 0),
     ("text", 0),
     ("client_address", 1),
+    ("consent", 1),
     ("event", 1),
+    ("initial_access", 1),
     ("ledger", 1),
     ("policy", 1),
     ("quota", 1),
@@ -22,6 +26,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("audit", 2),
     ("gate", 2),
     ("guard", 2),
+    ("initial_access_token", 2),
     ("lifecycle", 2),
     ("rate_limit", 2),
     ("review_service", 2),
@@ -31,7 +36,13 @@ const FLOORS: [(&str, u8); 22] = [
 
 /// What each module of floors 0 and 1 may use of its own floor. On floor 2 everything stands on `body`, and nothing on
 /// its sibling.
-const WITHIN: [(&str, &str); 13] = [
+const WITHIN: [(&str, &str); 19] = [
+    ("consent", "ledger"),
+    ("consent", "policy"),
+    ("name", "text"),
+    ("registrar", "consent"),
+    ("initial_access", "policy"),
+    ("jwt", "registration"),
     ("registration", "text"),
     ("client_address", "policy"),
     ("event", "policy"),

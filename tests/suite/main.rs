@@ -16,5 +16,6 @@ mod patterns;
 mod presets;
 mod properties;
 mod rate_limit;
+mod running;
 mod support;
 mod traits;
