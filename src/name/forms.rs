@@ -14,14 +14,13 @@ use unicode_security::skeleton;
 pub(crate) struct Forms([String; Forms::COUNT]);
 
 impl Forms {
-    const COUNT: usize = 9;
+    const COUNT: usize = 10;
 
     fn of(text: &str) -> Self {
         let lower = text.to_lowercase();
         let compatible: String = text.nfkc().collect();
         let compatible_lower = compatible.to_lowercase();
         let unleeted: String = compatible_lower.chars().map(unleet).collect();
-        let merged = letters(skeleton(&unleeted)).replace("cl", "d").replace("vv", "w").replace("ii", "u");
         Self([
             letters(skeleton(&lower)),
             letters(skeleton(text)),
@@ -30,7 +29,8 @@ impl Forms {
             letters(skeleton(&compatible)),
             letters(skeleton(&compatible.to_uppercase())),
             letters(skeleton(&unleeted)),
-            merged,
+            merge(&letters(skeleton(&unleeted))),
+            merge(&letters(skeleton(&compatible))),
             cured(text),
         ])
     }
@@ -123,6 +123,11 @@ const fn unleet(c: char) -> char {
     }
 }
 
+/// One letter for what looks like it at a glance: two that touch, or one upside down.
+fn merge(form: &str) -> String {
+    form.replace("cl", "d").replace("vv", "w").replace("ii", "u").replace('n', "u")
+}
+
 /// A second table of characters that look alike, which knows many that Unicode's does not. Used character by character:
 /// what it would do to the order of a whole text is not wanted here.
 fn cured(text: &str) -> String {
@@ -160,6 +165,8 @@ mod tests {
                     "Clauɖe",
                     "Cl@ude",
                     "Claucle",
+                    "CIaucIe",
+                    "Clande",
                     "Claude™",
                     "🤖 Claude",
                 ][..],

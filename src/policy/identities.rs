@@ -273,7 +273,7 @@ impl Identities {
         first(&|verdict| verdict.standing() == Standing::Contradicted && verdict.claim() != Some(Claim::Mention))
             .or_else(|| first(&|verdict| verdict.standing() == Standing::Verified))
             .or_else(|| first(&|verdict| verdict.standing() == Standing::Contradicted))
-            .or_else(|| first(&|_| true))
+            .or_else(|| verdicts.iter().min_by_key(|verdict| verdict.claim()).cloned())
             .or_else(|| self.table.owner(&uris))
             .unwrap_or_default()
     }

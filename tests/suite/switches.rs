@@ -1,0 +1,194 @@
+//! Each switch of the configuration does one thing.
+
+use std::num::NonZeroU32;
+
+use serde_json::{Value, json};
+use tower_dcr::policy::{
+    AuthMethod, ClientName, ConfigError, Decorations, Grants, OnClaim, RedirectPattern, Scope, Unwanted,
+};
+use tower_dcr::quota::Quota;
+use tower_dcr::registration::Limits;
+use tower_dcr::{Preset, RateLimitLayer};
+
+use crate::support::{Naive, behind, post, send};
+
+/// What a switch is called, what turning it does, and what is refused before and registered after.
+type Switch = (&'static str, fn(Preset) -> Result<Preset, ConfigError>, fn() -> Value);
+
+/// As strict as it gets.
+fn closed() -> Preset {
+    Preset::strict()
+        .without_rate_limits()
+        .map_identity(|guard| Ok(guard.with_contradicted_mention(OnClaim::Refuse).with_unverified(OnClaim::Refuse)))
+        .and_then(|preset| {
+            preset.map_metadata(|metadata| {
+                Ok(metadata.with_scope(Scope::any().with_ceiling(["read"])?.refusing_others()))
+            })
+        })
+        .unwrap()
+}
+
+fn with(member: &str, value: impl Into<Value>) -> Value {
+    let mut body = json!({ "client_name": "App", "redirect_uris": ["https://app.example.com/cb"] });
+    body[member] = value.into();
+    body
+}
+
+fn redirecting(uri: &str) -> Value {
+    with("redirect_uris", vec![uri])
+}
+
+fn named(name: &str, uri: &str) -> Value {
+    json!({ "client_name": name, "redirect_uris": [uri] })
+}
+
+const SWITCHES: [Switch; 17] = [
+    (
+        "https ports",
+        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_https_ports([443, 8443]))),
+        || redirecting("https://app.example.com:8443/cb"),
+    ),
+    (
+        "localhost",
+        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_localhost(true))),
+        || redirecting("http://localhost/cb"),
+    ),
+    (
+        "a private-use scheme",
+        |preset| preset.map_redirect_uris(|guard| guard.add_private_use_scheme("myapp")),
+        || redirecting("myapp://cb"),
+    ),
+    (
+        "reverse domain names",
+        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_reverse_domain_schemes(true))),
+        || redirecting("com.example.app:/cb"),
+    ),
+    (
+        "a pattern",
+        |preset| {
+            preset.map_redirect_uris(|guard| Ok(guard.add_pattern(RedirectPattern::exact("https://app.corp/cb")?)))
+        },
+        || redirecting("https://app.corp/cb"),
+    ),
+    (
+        "the number of redirect URIs",
+        |preset| preset.map_redirect_uris(|guard| guard.with_limits(20, 2048)),
+        || with("redirect_uris", (0..12).map(|n| format!("https://app.example.com/{n}")).collect::<Vec<_>>()),
+    ),
+    (
+        "unknown members",
+        |preset| preset.map_metadata(|m| m.map_members(|members| Ok(members.with_unknown(Unwanted::Strip)))),
+        || with("skip_consent", true),
+    ),
+    (
+        "unwanted members",
+        |preset| preset.map_metadata(|m| m.map_members(|members| Ok(members.with_unwanted(Unwanted::Strip)))),
+        || with("jwks_uri", "https://app.example.com/jwks"),
+    ),
+    (
+        "grant types",
+        |preset| {
+            let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
+            preset.map_metadata(|metadata| Ok(metadata.with_grants(grants.refusing_others())))
+        },
+        || with("grant_types", vec!["authorization_code", "client_credentials"]),
+    ),
+    (
+        "auth methods",
+        |preset| {
+            let methods = AuthMethod::one_of(["none", "private_key_jwt"]);
+            preset.map_metadata(|metadata| Ok(metadata.with_auth_method(methods)))
+        },
+        || with("token_endpoint_auth_method", "private_key_jwt"),
+    ),
+    (
+        "decorations",
+        |preset| preset.map_metadata(|metadata| Ok(metadata.with_decorations(Decorations::stripped()))),
+        || with("logo_uri", "http://localhost:5173/logo.png"),
+    ),
+    (
+        "the length of names",
+        |preset| {
+            let names = ClientName::new().with_max_chars(200)?;
+            preset.map_metadata(|metadata| Ok(metadata.with_client_name(names)))
+        },
+        || with("client_name", "A".repeat(150)),
+    ),
+    (
+        "scopes",
+        |preset| {
+            let scope = Scope::any().with_ceiling(["read", "admin"])?.refusing_others();
+            preset.map_metadata(|metadata| Ok(metadata.with_scope(scope)))
+        },
+        || with("scope", "read admin"),
+    ),
+    (
+        "contradicted names",
+        |preset| preset.map_identity(|guard| Ok(guard.with_contradicted_name(OnClaim::Mark))),
+        || named("Claude", "https://app.example.com/cb"),
+    ),
+    (
+        "contradicted links",
+        |preset| preset.map_identity(|guard| Ok(guard.with_contradicted_link(OnClaim::Mark))),
+        || with("client_uri", "https://claude.ai"),
+    ),
+    (
+        "contradicted mentions",
+        |preset| preset.map_identity(|guard| Ok(guard.with_contradicted_mention(OnClaim::Mark))),
+        || named("Claude Helper", "https://app.example.com/cb"),
+    ),
+    (
+        "unverified claims",
+        |preset| preset.map_identity(|guard| Ok(guard.with_unverified(OnClaim::Mark))),
+        || named("Claude Code", "http://127.0.0.1/cb"),
+    ),
+];
+
+async fn is_registered(preset: &Preset, body: &Value) -> bool {
+    send(&behind(preset, &Naive::default()), post(body.to_string())).await.status() == 201
+}
+
+#[tokio::test]
+async fn loosening_one_loosens_no_other() {
+    assert!(is_registered(&closed(), &redirecting("https://app.example.com/cb")).await);
+    let loosened: Vec<Preset> = SWITCHES.iter().map(|(_, loosen, _)| loosen(closed()).unwrap()).collect();
+    for (name, _, probe) in &SWITCHES {
+        assert!(!is_registered(&closed(), &probe()).await, "{name} is closed");
+    }
+    for (turned, preset) in SWITCHES.iter().zip(&loosened) {
+        for (name, _, probe) in &SWITCHES {
+            let registered = is_registered(preset, &probe()).await;
+            assert_eq!(registered, *name == turned.0, "with {} loosened: {name}", turned.0);
+        }
+    }
+}
+
+/// Two at once open both, and nothing besides.
+#[tokio::test]
+async fn loosening_two_loosens_two() {
+    for (index, (one, loosen_one, _)) in SWITCHES.iter().enumerate() {
+        for (other, loosen_other, _) in &SWITCHES[index + 1..] {
+            // Two that set the same part of the policy: the later one counts, and it closes nothing it did not open.
+            let preset = loosen_other(loosen_one(closed()).unwrap()).unwrap();
+            for (name, _, probe) in &SWITCHES {
+                let registered = is_registered(&preset, &probe()).await;
+                assert_eq!(registered, name == one || name == other, "with {one} and {other} loosened: {name}");
+            }
+        }
+    }
+}
+
+/// Nor does turning the limits off, or making bodies larger.
+#[tokio::test]
+async fn limits_loosen_no_rule() {
+    let one = Quota::per_minute(NonZeroU32::MIN);
+    let generous = [
+        closed().with_limits(Limits::new().with_bytes(1 << 20).with_members(1000)),
+        closed().with_rate_limit(RateLimitLayer::empty().with_global_quota(one)),
+    ];
+    for preset in generous {
+        for (name, _, probe) in &SWITCHES {
+            assert!(!is_registered(&preset, &probe()).await, "{name}");
+        }
+    }
+}
