@@ -9,8 +9,9 @@ use crate::redirect_uri::RedirectUri;
 pub(super) fn read(link: &str) -> Option<RedirectUri<'_>> {
     let uri = RedirectUri::parse(link).ok()?;
     let host = uri.host().filter(|_| uri.leads_to_public_host())?;
-    // Not `https://co.uk/`: nobody has that.
-    (psl::domain_str(host).is_some() && !leads_inside(host)).then_some(uri)
+    // Not `https://co.uk/`, which nobody has, and nothing under a top level that there is not: `kubernetes.default.svc`.
+    let domain = psl::domain(host.as_bytes()).filter(|domain| domain.suffix().is_known())?;
+    (!domain.as_bytes().is_empty() && !leads_inside(host)).then_some(uri)
 }
 
 /// Whether two hosts belong to one owner: they share a registrable domain (the Public Suffix List).
@@ -61,6 +62,7 @@ mod tests {
             "https://co.uk/",
             "https://github.io/",
             "https://intranet/",
+            "https://kubernetes.default.svc/",
             "https://app.example.com./",
             "https://user@app.example.com/",
             "https://127.0.0.1/",
