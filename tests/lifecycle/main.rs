@@ -1,6 +1,7 @@
 //! Tests of what needs every feature: ledgers in real databases, the gate, the review page in a real browser.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
+mod access;
 mod browser;
 mod consent;
 mod crash;

@@ -14,11 +14,11 @@ use axum::routing::{get, post, put};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use tower_dcr::GateLayer;
 use tower_dcr::clock::ManualClock;
 use tower_dcr::event::{Action, Event, LifecycleEvent, Sink};
 use tower_dcr::ledger::Ledger;
 use tower_dcr::registrar::Registrar;
+use tower_dcr::{GateLayer, Preset};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -107,8 +107,14 @@ impl World {
                 async move { Ok(server.in_use.lock().unwrap().contains(&id)) }
             });
         let registrar = change(registrar);
-        let app = app(Arc::clone(&server), registrar.clone());
+        let app = app(Arc::clone(&server), registrar.clone(), preset());
         Self { clock, server, events, registrar, app }
+    }
+
+    /// With another guard in front of the same server.
+    pub(crate) fn guarded_by(mut self, change: impl FnOnce(Preset) -> Preset) -> Self {
+        self.app = app(Arc::clone(&self.server), self.registrar.clone(), change(preset()));
+        self
     }
 
     pub(crate) fn calls(&self) -> u32 {
@@ -188,12 +194,15 @@ impl Answer {
 }
 
 /// A naive server, with the layers around it.
-fn app(server: Arc<Server>, registrar: Registrar) -> Router {
-    let preset = tower_dcr::mcp()
+fn preset() -> Preset {
+    tower_dcr::mcp()
         .without_rate_limits()
         .with_sink(|_: &Event| {})
-        .with_registrar(registrar.clone())
-        .with_secret_in_answer(tower_dcr::SecretInAnswer::Allow(vec!["client_secret_basic".into()]));
+        .with_secret_in_answer(tower_dcr::SecretInAnswer::Allow(vec!["client_secret_basic".into()]))
+}
+
+fn app(server: Arc<Server>, registrar: Registrar, preset: Preset) -> Router {
+    let preset = preset.with_registrar(registrar.clone());
     let managed = put(replace).get(show).delete(forget);
     Router::new()
         .route("/register", post(create).layer(preset.clone()))

@@ -1,6 +1,7 @@
 //! All integration tests, as one binary that is linked once.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
+mod access;
 mod answer;
 mod audit;
 mod corpus;

@@ -1,0 +1,200 @@
+//! Initial access tokens with a ledger: what they admit is counted, and judged by their rules for good.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use serde_json::{Value, json};
+use tower_dcr::clock::ManualClock;
+use tower_dcr::consent::Destination;
+use tower_dcr::initial_access::{InitialAccess, StaticTokens};
+use tower_dcr::ledger::{Actor, Fingerprint, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, Status};
+use tower_dcr::policy::{Condition, RedirectPattern, Standing};
+use tower_dcr::redirect_uri::RedirectClass;
+use tower_dcr::registrar::Revocation;
+use tower_dcr::{InitialAccessTokenLayer, Preset};
+
+use crate::databases::{Postgres, TempDir};
+use crate::down::Down;
+use crate::world::{Answer, START, World, metadata, register};
+
+const PARTNER: &str = "Vq3s8nR1xW7tB0yKd5Lc";
+const ONCE: &str = "once-Kd5LcVq3s8nR1xW7tB0y";
+const FIVE: &str = "five-R1xW7tB0yKd5LcVq3s8n";
+const OTHER: &str = "other-8nR1xW7tB0yKd5LcVq3s";
+
+/// Anonymous callers may register applications on their own machine; partners, their hosts.
+fn guard(preset: Preset) -> Preset {
+    let five = NonZeroU64::new(5).unwrap();
+    let tokens = StaticTokens::new()
+        .add(PARTNER, InitialAccess::of("partner").with_rules("partner"))
+        .and_then(|tokens| tokens.add(ONCE, InitialAccess::of("once").single_use()))
+        .and_then(|tokens| tokens.add(FIVE, InitialAccess::of("five").with_max_uses(five)))
+        .and_then(|tokens| tokens.add(OTHER, InitialAccess::of("other")))
+        .unwrap();
+    preset
+        .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
+        .for_callers(Condition::rules("partner"), |rules| {
+            let hosts = [RedirectPattern::host("*.partner.example.com")?];
+            rules.map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Https]).only_https(hosts)))
+        })
+        .and_then(|preset| preset.map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback]))))
+        .unwrap()
+}
+
+fn with_token(body: &Value, token: &str) -> Request<Body> {
+    let mut request = register(body);
+    request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+fn to(uri: &str) -> Value {
+    json!({ "client_name": "Portal", "redirect_uris": [uri] })
+}
+
+async fn update(world: &World, id: &str, body: &Value) -> Answer {
+    let mut body = body.clone();
+    body["client_id"] = id.into();
+    let request = Request::put(format!("/register/{id}")).header(header::CONTENT_TYPE, "application/json");
+    // Some other client's registration access token: to check it is for the server.
+    let request = request.header(header::AUTHORIZATION, "Bearer hush-hush");
+    world.send(request.body(Body::from(body.to_string())).unwrap()).await
+}
+
+#[tokio::test]
+async fn the_rules_of_a_token_judge_updates_too() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone()).guarded_by(guard);
+    let (partners, own) = (to("https://a.partner.example.com/cb"), to("http://127.0.0.1/cb"));
+    assert_eq!(world.register(&partners).await.status, 400, "anonymous");
+    assert_eq!(world.send(with_token(&partners, OTHER)).await.status, 400, "a token without those rules");
+    assert_eq!(world.send(with_token(&own, PARTNER)).await.status, 400, "and a partner may only that");
+    let partner = world.send(with_token(&partners, PARTNER)).await.client_id();
+    let anonymous = world.register(&own).await.client_id();
+
+    let record = ledger.find(&partner).await.unwrap().unwrap();
+    assert_eq!((record.admitted_by.as_deref(), record.rules.as_deref()), (Some("partner"), Some("partner")));
+    assert_eq!(update(&world, &partner, &to("https://b.partner.example.com/cb")).await.status, 200);
+    assert_eq!(update(&world, &partner, &own).await.status, 400, "not what anonymous callers may");
+    assert_eq!(update(&world, &partner, &to("https://evil.example.net/cb")).await.status, 400);
+    assert_eq!(update(&world, &anonymous, &partners).await.status, 400, "a clean registration, then an update");
+    assert_eq!(update(&world, &anonymous, &to("http://127.0.0.1/other")).await.status, 200);
+    assert_eq!(update(&world, "nobody", &partners).await.status, 400, "whom nobody admitted is anonymous");
+    // What the token admitted stays admitted by it.
+    let record = ledger.find(&partner).await.unwrap().unwrap();
+    assert_eq!((record.status, record.rules.as_deref()), (Status::Active, Some("partner")));
+    assert!(record.registration.contains("b.partner.example.com"));
+}
+
+#[tokio::test]
+async fn a_use_is_given_back_if_no_client_comes_of_it() {
+    let world = World::new(MemoryLedger::default()).guarded_by(guard);
+    let refused = world.send(with_token(&to("javascript:alert(1)"), ONCE)).await;
+    assert_eq!(refused.status, 400);
+    *world.server.answer.lock().unwrap() = Some((500, json!({ "error": "server_error" })));
+    assert_eq!(world.send(with_token(&metadata("App"), ONCE)).await.status, 500);
+    *world.server.answer.lock().unwrap() = None;
+    assert_eq!(world.send(with_token(&metadata("App"), ONCE)).await.status, 201);
+    let used_up = world.send(with_token(&metadata("App 2"), ONCE)).await;
+    assert_eq!((used_up.status, used_up.error().as_str()), (401, "invalid_token"));
+    // A repeat makes no client, and costs nothing.
+    for _ in 0..8 {
+        assert_eq!(world.send(with_token(&metadata("App"), FIVE)).await.status, 201);
+    }
+    for number in 0..4 {
+        assert_eq!(world.send(with_token(&metadata(&format!("Another {number}")), FIVE)).await.status, 201);
+    }
+    assert_eq!(world.send(with_token(&metadata("One too many"), FIVE)).await.status, 401);
+}
+
+#[tokio::test]
+async fn clients_of_different_owners_are_different_clients() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone()).guarded_by(guard);
+    let body = metadata("App");
+    let anonymous = world.register(&body).await.client_id();
+    let fives = world.send(with_token(&body, FIVE)).await.client_id();
+    let others = world.send(with_token(&body, OTHER)).await.client_id();
+    assert!(anonymous != fives && fives != others && anonymous != others);
+    assert_eq!(world.send(with_token(&body, OTHER)).await.client_id(), others, "a repeat of one's own");
+    let by = Revocation::client(&others, Actor::TokenOwner("other".into()), "not ours any more");
+    world.registrar.revoke(by).await.unwrap();
+    assert_eq!(ledger.find(&others).await.unwrap().unwrap().status, Status::Revoked);
+    assert_eq!(ledger.find(&anonymous).await.unwrap().unwrap().status, Status::Active);
+    let not_theirs = Revocation::client(&anonymous, Actor::TokenOwner("other".into()), "x");
+    assert!(world.registrar.revoke(not_theirs).await.is_err());
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_down_counts_nothing_and_admits_nobody() {
+    let world = World::new(Down).guarded_by(guard);
+    assert_eq!(world.send(with_token(&metadata("App"), ONCE)).await.status, 503);
+    assert_eq!(update(&world, "client-1", &metadata("App")).await.status, 503, "nobody knows by which rules");
+    assert_eq!(world.calls(), 0);
+}
+
+/// Two nodes, one token, everybody at once.
+async fn admits_five(one: impl Ledger, other: impl Ledger) {
+    let (server, clock) = (Arc::default(), Arc::new(ManualClock::new(START)));
+    let first = World::around(Arc::clone(&server), Arc::clone(&clock), one, |registrar| registrar).guarded_by(guard);
+    let second = World::around(server, clock, other, |registrar| registrar).guarded_by(guard);
+    first.server.delay_ms.store(5, Ordering::SeqCst);
+    let nodes = [Arc::new(first), Arc::new(second)];
+    let mut running = tokio::task::JoinSet::new();
+    for number in 0..40 {
+        let node = Arc::clone(&nodes[number % 2]);
+        running.spawn(async move { node.send(with_token(&metadata(&format!("App {number}")), FIVE)).await.status });
+    }
+    let statuses = running.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 5, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 35, "{statuses:?}");
+    assert_eq!(nodes[0].calls(), 5, "the handler was asked no more often");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_for_five_admits_five_on_two_nodes() {
+    let memory = MemoryLedger::default();
+    admits_five(memory.clone(), memory).await;
+    let directory = TempDir::new("uses");
+    let path = directory.path().join("ledger.db");
+    let sqlite = SqliteLedger::open(&path).await.unwrap();
+    admits_five(sqlite.clone(), sqlite).await;
+    let database = Postgres::start();
+    let pool = database.fresh_database().await;
+    let ledger = PostgresLedger::new(pool).await.unwrap();
+    admits_five(ledger.clone(), ledger).await;
+}
+
+#[tokio::test]
+async fn records_say_who_was_claimed_and_pages_can_ask() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let body = json!({ "client_name": "Claude Code (work)", "redirect_uris": ["http://127.0.0.1/cb"] });
+    let id = world.register(&body).await.client_id();
+    let record = ledger.find(&id).await.unwrap().unwrap();
+    let identity = record.identity.unwrap();
+    assert_eq!((identity.standing(), identity.claimed()), (Standing::Unverified, Some("Claude")));
+    let nobody = world.client("Notes").await;
+    assert_eq!(ledger.find(&nobody).await.unwrap().unwrap().identity, None);
+
+    let facts = world.registrar.consent_facts(&id, "http://127.0.0.1:9/cb").await.unwrap().unwrap();
+    assert_eq!(facts.client_name(), Some("Claude Code (work)"));
+    assert_eq!((facts.owner(), facts.destination()), (None, &Destination::Loopback));
+    assert_eq!(facts.first_seen(), Some(std::time::SystemTime::UNIX_EPOCH + START));
+    assert_eq!(facts.last_used(), None);
+    assert_eq!(world.token(&id).await.status, 200);
+    let facts = world.registrar.consent_facts(&id, "http://127.0.0.1:9/cb").await.unwrap().unwrap();
+    assert!(facts.last_used().is_some());
+    assert!(world.registrar.consent_facts("nobody", "x").await.unwrap().is_none());
+
+    // An update changes who it claims to be, and may not claim what it can't prove.
+    let verified = json!({ "client_name": "Claude", "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"] });
+    assert_eq!(update(&world, &id, &verified).await.status, 200);
+    let record = ledger.find(&id).await.unwrap().unwrap();
+    assert_eq!(record.identity.unwrap().owner(), Some("Claude"));
+    let imitation = json!({ "client_name": "Claude", "redirect_uris": ["https://claude.example.net/cb"] });
+    assert_eq!(update(&world, &id, &imitation).await.status, 400);
+    assert!(record.fingerprints.all().contains(&Fingerprint::name("Claude")));
+}

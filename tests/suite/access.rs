@@ -1,0 +1,312 @@
+//! Who may register at all.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tower_dcr::clock::ManualClock;
+use tower_dcr::initial_access::{InitialAccess, InitialAccessTokens, JwtTokens, StaticTokens, TokenError};
+use tower_dcr::policy::{
+    Caller, Cases, Condition, ConfigError, Policy, RedirectPattern, RedirectUriGuard, Review, Submission,
+};
+use tower_dcr::redirect_uri::RedirectClass;
+use tower_dcr::{InitialAccessTokenLayer, Preset, Registration};
+
+use crate::signer::Signer;
+use crate::support::{Kept, Naive, Read, behind, post, send};
+
+const PARTNER: &str = "Vq3s8nR1xW7tB0yKd5Lc";
+
+fn tokens() -> StaticTokens {
+    StaticTokens::new().add(PARTNER, InitialAccess::of("partner-portal")).unwrap()
+}
+
+fn preset(layer: InitialAccessTokenLayer) -> Preset {
+    Preset::mcp().without_rate_limits().with_initial_access_tokens(layer)
+}
+
+fn request(authorization: &[&str]) -> Request<Full<Bytes>> {
+    let mut request = post(r#"{"redirect_uris":["http://localhost/cb"]}"#);
+    for value in authorization {
+        request.headers_mut().append("authorization", value.parse().unwrap());
+    }
+    request
+}
+
+async fn register(preset: &Preset, authorization: &[&str]) -> (Read, usize) {
+    let naive = Naive::default();
+    let answer = send(&behind(preset, &naive), request(authorization)).await;
+    (answer, naive.seen().len())
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_never_none() {
+    let bearer = format!("Bearer {PARTNER}");
+    let longer = format!("{bearer}x");
+    let huge = format!("Bearer {}", "x".repeat(5000));
+    const NO_TOKEN: &str = "Bearer realm=\"client registration\"";
+    const WRONG_TOKEN: &str = "Bearer error=\"invalid_token\"";
+    let rows: [(&[&str], Result<(), &str>, Result<(), &str>, &str); 15] = [
+        (&[], Err(NO_TOKEN), Ok(()), "none"),
+        (&[&bearer], Ok(()), Ok(()), "the right one"),
+        (&["bearer Vq3s8nR1xW7tB0yKd5Lc"], Ok(()), Ok(()), "the scheme in other letters"),
+        (&["BEARER   Vq3s8nR1xW7tB0yKd5Lc"], Ok(()), Ok(()), "more spaces"),
+        (&["Bearer Vq3s8nR1xW7tB0yKd5Ld"], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "one letter off"),
+        (&[&longer], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "longer"),
+        (&["Bearer Vq3s8nR1"], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "shorter"),
+        (&["Bearer "], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "empty"),
+        (&["Bearer"], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "the scheme alone"),
+        (&[""], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "nothing at all"),
+        (&["Vq3s8nR1xW7tB0yKd5Lc"], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "no scheme"),
+        (&["Basic Vq3s8nR1xW7tB0yKd5Lc"], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "another scheme"),
+        (&[&bearer, &bearer], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "twice"),
+        (&["Bearer Vq3s8nR1xW7tB0yKd5Lc, Bearer x"], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "a list"),
+        (&[&huge], Err(WRONG_TOKEN), Err(WRONG_TOKEN), "as long as it gets"),
+    ];
+    for (authorization, required, optional, reason) in rows {
+        for (layer, expected) in [
+            (InitialAccessTokenLayer::new(tokens()), required),
+            (InitialAccessTokenLayer::new(tokens()).optional(), optional),
+        ] {
+            let (answer, calls) = register(&preset(layer), authorization).await;
+            match expected {
+                Ok(()) => assert_eq!((answer.status(), calls), (StatusCode::CREATED, 1), "{reason}"),
+                Err(challenge) => {
+                    assert_eq!((answer.status(), calls), (StatusCode::UNAUTHORIZED, 0), "{reason}");
+                    assert_eq!(answer.header("www-authenticate"), Some(challenge), "{reason}");
+                    assert_eq!(answer.header("cache-control"), Some("no-store"));
+                    assert!(answer.json()["error_description"].is_string());
+                }
+            }
+        }
+    }
+}
+
+/// RFC 6750 section 2.3 and 2.2: tokens elsewhere end up in logs, and are not looked at.
+#[tokio::test]
+async fn tokens_count_in_the_header_only() {
+    let preset = preset(InitialAccessTokenLayer::new(tokens()));
+    let body = json!({ "redirect_uris": ["http://localhost/cb"], "access_token": PARTNER }).to_string();
+    let request = Request::post(format!("/register?access_token={PARTNER}")).header("content-type", "application/json");
+    let answer = send(&behind(&preset, &Naive::default()), request.body(Full::<Bytes>::from(body)).unwrap()).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn events_name_the_owner_and_never_the_token() {
+    let kept = Kept::default();
+    let preset = preset(InitialAccessTokenLayer::new(tokens())).with_sink(kept.sink());
+    register(&preset, &[&format!("Bearer {PARTNER}")]).await;
+    register(&preset, &["Bearer Vq3s8nR1xW7tB0yKd5Ld"]).await;
+    let lines = kept.lines();
+    assert!(lines[0].contains(r#""authorized_by":"partner-portal""#), "{}", lines[0]);
+    assert!(lines[1].contains(r#""rule":"initial-access-token""#) && lines[1].contains(r#""error":"invalid_token""#));
+    assert!(lines.iter().all(|line| !line.contains("Vq3s8nR1")));
+    assert!(!format!("{:?} {preset:?}", tokens()).contains("Vq3s8nR1"));
+}
+
+#[tokio::test]
+async fn tokens_expire() {
+    let clock = Arc::new(ManualClock::new(Duration::from_secs(1000)));
+    let access = InitialAccess::of("partner").with_expiry(SystemTime::UNIX_EPOCH + Duration::from_secs(2000));
+    let tokens = StaticTokens::new().add(PARTNER, access).unwrap().with_clock(clock.clone());
+    assert!(tokens.verify(PARTNER).await.is_ok());
+    clock.set(Duration::from_secs(2000));
+    assert!(matches!(tokens.verify(PARTNER).await, Err(TokenError::Invalid)));
+}
+
+#[test]
+fn weak_or_doubled_tokens_are_refused_when_they_are_listed() {
+    let refused = |token: &str| StaticTokens::new().add(token, InitialAccess::of("owner")).unwrap_err().to_string();
+    for token in ["", "short", "fifteen-bytes-x", "a token with spaces", "tökens-of-other-scripts"] {
+        let error = refused(token);
+        assert!(error.contains("\"owner\"") && (token.is_empty() || !error.contains(token)), "{error}");
+    }
+    assert!(tokens().add(PARTNER, InitialAccess::of("other")).is_err());
+    let digest = tower_dcr::registration::Digest::of(PARTNER.as_bytes()).to_string();
+    assert!(tokens().add_sha256(&digest, InitialAccess::of("other")).is_err());
+    assert!(tokens().add_sha256("abc", InitialAccess::of("other")).is_err());
+    assert!(matches!(
+        InitialAccessTokenLayer::new(tokens()).with_allowed_origins(["https://app.example.com/"]),
+        Err(ConfigError::Origin { .. })
+    ));
+}
+
+/// A verifier that can't tell.
+struct Down;
+
+impl InitialAccessTokens for Down {
+    async fn verify(&self, token: &str) -> Result<InitialAccess, TokenError> {
+        Err(if token == "down" { TokenError::Unavailable("timeout".into()) } else { TokenError::Insufficient })
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_verified_is_not_let_in() {
+    for layer in [InitialAccessTokenLayer::new(Down), InitialAccessTokenLayer::new(Down).optional()] {
+        let (answer, calls) = register(&preset(layer.clone()), &["Bearer down"]).await;
+        assert_eq!(
+            (answer.status(), calls, answer.header("retry-after")),
+            (StatusCode::SERVICE_UNAVAILABLE, 0, Some("5"))
+        );
+        let (answer, calls) = register(&preset(layer), &["Bearer other"]).await;
+        assert_eq!((answer.status(), calls), (StatusCode::FORBIDDEN, 0));
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
+    }
+    // Uses that nobody counts.
+    let once = StaticTokens::new().add(PARTNER, InitialAccess::of("partner").single_use()).unwrap();
+    let (answer, calls) = register(&preset(InitialAccessTokenLayer::new(once)), &[&format!("Bearer {PARTNER}")]).await;
+    assert_eq!((answer.status(), calls), (StatusCode::INTERNAL_SERVER_ERROR, 0));
+}
+
+#[tokio::test]
+async fn signed_tokens_are_verified() {
+    let signer = Signer::new("https://portal.example.com");
+    let other = Signer::new("https://portal.example.com");
+    let tokens = || {
+        JwtTokens::new([signer.issuer()], "https://auth.example.com/register")
+            .unwrap()
+            .with_scope("register_client")
+            .with_rules_claim("rules")
+            .with_clock(Arc::new(ManualClock::new(Duration::from_secs(1_800_000_000))))
+    };
+    let good = json!({ "aud": "https://auth.example.com/register", "scope": "openid register_client", "sub": "alice" });
+    let with = |member: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[member] = value;
+        claims
+    };
+    assert_eq!(tokens().verify(&signer.sign(&good)).await.unwrap().owner(), "alice");
+    let nobody = tokens().verify(&signer.sign(&with("sub", json!(null)))).await.unwrap();
+    assert_eq!(nobody.owner(), "https://portal.example.com");
+    for (token, reason) in [
+        (other.sign(&good), "somebody else's key"),
+        (signer.sign(&with("aud", json!("https://other.example.com"))), "for somebody else"),
+        (signer.sign(&with("aud", json!(null))), "for nobody"),
+        (signer.sign(&with("exp", json!(1_000))), "expired"),
+        (signer.sign(&with("rules", json!(["a"]))), "rules that are no name"),
+        (signer.sign_text(r#"{"alg":"none"}"#, &good.to_string()), "unsigned"),
+    ] {
+        assert!(matches!(tokens().verify(&token).await, Err(TokenError::Invalid)), "{reason}");
+    }
+    let other_scope = signer.sign(&with("scope", json!("openid register_clients")));
+    assert!(matches!(tokens().verify(&other_scope).await, Err(TokenError::Insufficient)));
+    let without_id = tokens().single_use().verify(&signer.sign(&good)).await;
+    assert!(matches!(without_id, Err(TokenError::Invalid)), "nothing to count by");
+    let once = tokens().single_use().verify(&signer.sign(&with("jti", json!("1")))).await.unwrap();
+    assert_eq!(once.max_uses().map(std::num::NonZeroU64::get), Some(1));
+    let (answer, _) =
+        register(&preset(InitialAccessTokenLayer::new(tokens())), &[&format!("Bearer {}", signer.sign(&good))]).await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn browsers_of_other_origins_are_turned_away() {
+    let layer =
+        InitialAccessTokenLayer::new(tokens()).optional().with_allowed_origins(["https://app.example.com"]).unwrap();
+    let preset = preset(layer);
+    let from = async |origins: &[&str], method: &str| {
+        let mut request = request(&[]);
+        *request.method_mut() = method.parse().unwrap();
+        for origin in origins {
+            request.headers_mut().append("origin", origin.parse().unwrap());
+        }
+        send(&behind(&preset, &Naive::default()), request).await
+    };
+    assert_eq!(from(&[], "POST").await.status(), StatusCode::CREATED, "no browser");
+    assert_eq!(from(&["https://app.example.com"], "POST").await.status(), StatusCode::CREATED);
+    for origin in [
+        "https://evil.example.net",
+        "null",
+        "https://app.example.com.evil.net",
+        "http://app.example.com",
+        "https://APP.example.com",
+    ] {
+        let refused = from(&[origin], "POST").await;
+        assert_eq!(
+            (refused.status(), &refused.json()["error"]),
+            (StatusCode::FORBIDDEN, &json!("access_denied")),
+            "{origin}"
+        );
+        assert_eq!(from(&[origin], "OPTIONS").await.status(), StatusCode::CREATED, "a preflight is for the CORS layer");
+    }
+    assert_eq!(
+        from(&["https://app.example.com", "https://evil.example.net"], "POST").await.status(),
+        StatusCode::FORBIDDEN
+    );
+}
+
+#[tokio::test]
+async fn who_only_observes_refuses_nobody() {
+    let kept = Kept::default();
+    let preset = preset(InitialAccessTokenLayer::new(tokens())).report_only().with_sink(kept.sink());
+    let (answer, calls) = register(&preset, &["Bearer Vq3s8nR1xW7tB0yKd5Ld"]).await;
+    assert_eq!((answer.status(), calls), (StatusCode::CREATED, 1));
+    let event = kept.take().pop().unwrap();
+    let finding = event.findings.iter().find(|finding| finding.rule == "initial-access-token").unwrap();
+    assert!(!finding.enforced);
+    assert_eq!(event.authorized_by, None);
+    let (_, _) = register(&preset, &[&format!("Bearer {PARTNER}")]).await;
+    assert_eq!(kept.take().pop().unwrap().authorized_by.as_deref(), Some("partner-portal"));
+}
+
+fn judge(rule: &impl Policy, caller: Caller, uri: &str) -> Result<(), String> {
+    let mut registration = Registration::parse(json!({ "redirect_uris": [uri] }).to_string().as_bytes()).unwrap();
+    let mut review = Review::registration().by(caller);
+    rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())
+}
+
+#[test]
+fn conditions_choose_the_rules() {
+    let loopback = || RedirectUriGuard::mcp().only_classes([RedirectClass::Loopback]);
+    let host = |host: &str| RedirectUriGuard::mcp().only_https([RedirectPattern::host(host).unwrap()]);
+    let native = [RedirectClass::Loopback, RedirectClass::PrivateUse];
+    let cases = Cases::new()
+        .when(Condition::rules("partner"), host("partner.example.com"))
+        .when(Condition::token().and(Condition::redirects(native).not()), host("app.example.com"))
+        .when(Condition::anonymous().or(Condition::token()), loopback());
+    let partner = || Caller::authorized("p").with_rules("partner");
+    let token = || Caller::authorized("t");
+    let rows = [
+        (partner(), "https://partner.example.com/cb", true),
+        (partner(), "https://app.example.com/cb", false),
+        (token(), "https://app.example.com/cb", true),
+        (token(), "https://partner.example.com/cb", false),
+        (token(), "http://127.0.0.1/cb", true),
+        (token(), "com.example.app:/cb", false),
+        (Caller::anonymous(), "http://127.0.0.1/cb", true),
+        (Caller::anonymous(), "https://app.example.com/cb", false),
+    ];
+    for (caller, uri, accepted) in rows {
+        assert_eq!(judge(&cases, caller.clone(), uri).is_ok(), accepted, "{caller:?} {uri}");
+    }
+    assert!(judge(&Cases::new(), Caller::anonymous(), "http://127.0.0.1/cb").is_err(), "no case, no registration");
+    assert!(judge(&Cases::new().otherwise(loopback()), Caller::anonymous(), "http://127.0.0.1/cb").is_ok());
+    let described = |cases: &Cases| {
+        let mut out = String::new();
+        cases.describe(&mut out);
+        out
+    };
+    assert_ne!(described(&cases), described(&Cases::new().when(Condition::rules("other"), loopback())));
+}
+
+/// A token that was to be judged by rules which nobody configured is judged by none.
+#[tokio::test]
+async fn rules_that_are_not_there_let_nothing_in() {
+    let access = InitialAccess::of("partner").with_rules("partner");
+    let tokens = StaticTokens::new().add(PARTNER, access).unwrap();
+    let preset = preset(InitialAccessTokenLayer::new(tokens));
+    let bearer = format!("Bearer {PARTNER}");
+    let (answer, calls) = register(&preset, &[&bearer]).await;
+    assert_eq!((answer.status(), calls), (StatusCode::INTERNAL_SERVER_ERROR, 0));
+    let other = preset.clone().for_callers(Condition::rules("other"), Ok).unwrap();
+    assert_eq!(register(&other, &[&bearer]).await.0.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let there = other.for_callers(Condition::rules("partner"), Ok).unwrap();
+    assert_eq!(register(&there, &[&bearer]).await.0.status(), StatusCode::CREATED);
+    // In a rule of the user's own as well.
+    let own = preset.add_rule(Cases::new().when(Condition::rules("partner"), RedirectUriGuard::mcp()));
+    assert_eq!(register(&own, &[&bearer]).await.0.status(), StatusCode::CREATED);
+}
