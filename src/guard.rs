@@ -63,7 +63,8 @@ use tower_service::Service;
 
 use crate::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::policy::{
-    Caller, Facts, Identity, MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Standing, Submission,
+    Caller, Facts, Identity, IdentityGuard, MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Standing,
+    Submission,
 };
 use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
 use crate::rejection::{ErrorCode, Rejection};
@@ -89,6 +90,17 @@ pub type MetadataAllowlistLayer = GuardLayer<MetadataAllowlist>;
 /// # let _ = layer;
 /// ```
 pub type RedirectUriGuardLayer = GuardLayer<RedirectUriGuard>;
+
+/// A guard with the rule about who a client claims to be.
+///
+/// ```
+/// use tower_dcr::policy::IdentityGuard;
+/// use tower_dcr::{GuardLayer, IdentityGuardLayer};
+///
+/// let layer: IdentityGuardLayer = GuardLayer::new(IdentityGuard::new());
+/// # let _ = layer;
+/// ```
+pub type IdentityGuardLayer = GuardLayer<IdentityGuard>;
 
 /// Puts a [`Policy`] in front of a registration handler. See the [module docs](self).
 ///

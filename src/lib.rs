@@ -22,6 +22,10 @@
 //! | `javascript:` and wildcard redirects, look-alike hosts, parser tricks | [`RedirectUriGuardLayer`] |
 //! | members that nobody expected reach storage; grants, secrets and scopes beyond what a client needs | [`MetadataAllowlistLayer`] |
 //! | two readers of one body see two clients (duplicate members, overlong numbers, byte order marks) | every [guard], before its rules |
+//! | a client with another's name, or one that looks like it; links to another's site | [`IdentityGuardLayer`] |
+//! | names with invisible or reordering characters; links into the server's own network; private keys | [`MetadataAllowlistLayer`] |
+//! | a statement that overrides what was checked (RFC 7591 section 2.3) | every preset refuses it; `SoftwareStatements` verifies |
+//! | anybody at all may register | [`InitialAccessTokenLayer`], [`Condition`](policy::Condition) |
 //! | floods, from one address or from many | [`RateLimitLayer`], [`RedirectHostQuota`](policy::RedirectHostQuota) |
 //! | a clean registration, then an evil update (RFC 7592) | the same guards, for `PUT` |
 //! | a public client is answered with a secret; answers that break clients | [`AnswerLayer`] |
@@ -29,7 +33,34 @@
 //! | the same client over and over; clients that nobody uses, reviewed or can get rid of | [`LifecycleLayer`] |
 //! | a client that has expired or was revoked goes on at `/authorize` and `/token` | [`GateLayer`] |
 //!
-//! What is **not** decided here: who may call itself what, and who may register at all.
+//! # Who is who
+//!
+//! Everything in a registration is self-asserted, and the consent page shows it to a person. The
+//! [identity guard](policy::IdentityGuard) compares the name with where the codes go: over a foreign host a reserved name is
+//! refused, over a loopback address it passes as unverified (command-line clients look like that), and where every redirect
+//! URI is the owner's own it is verified. The verdict, an [`Identity`](policy::Identity), is in the request's extensions for
+//! the handler; [`ConsentFacts`](consent::ConsentFacts) is what a consent page should show.
+//!
+//! Who may register at all is up to [initial access tokens](initial_access_token), and what each class of caller may
+//! register to [`Preset::for_callers`]:
+//!
+//! ```
+//! use tower_dcr::InitialAccessTokenLayer;
+//! use tower_dcr::initial_access::{InitialAccess, StaticTokens};
+//! use tower_dcr::policy::{Condition, RedirectPattern};
+//! use tower_dcr::redirect_uri::RedirectClass;
+//!
+//! let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("portal").with_rules("partner"))?;
+//! let guard = tower_dcr::mcp()
+//!     .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
+//!     .for_callers(Condition::rules("partner"), |rules| {
+//!         rules.map_redirect_uris(|guard| Ok(guard.only_https([RedirectPattern::host("*.partner.example.com")?])))
+//!     })?
+//!     // Everybody else: applications on their own machine.
+//!     .map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback])))?;
+//! # let _ = guard;
+//! # Ok::<_, tower_dcr::policy::ConfigError>(())
+//! ```
 //!
 //! # Presets
 //!
@@ -90,6 +121,8 @@
 //! | `sqlite` | | `SqliteLedger`: the ledger in a file; needs tokio and Rust 1.94 |
 //! | `postgres` | | `PostgresLedger`: the ledger over the pool that you have; needs tokio and Rust 1.94 |
 //! | `review` | | `ReviewService`: the review as a page and a JSON API |
+//! | `jwt` | | `JwtTokens`: initial access tokens that an issuer signs; needs a C compiler for `aws-lc-rs` |
+//! | `software-statement` | | `SoftwareStatements`: verified software statements; with `jwt` |
 //! | `metrics` | | `tower_dcr_lifecycle_events_total`, by `action`, through the `metrics` facade |
 //! | `test-util` | | the conformance suite for ledgers of your own |
 //!
@@ -132,7 +165,7 @@ pub use answer::{AnswerLayer, SecretInAnswer};
 pub use audit::AuditLayer;
 pub use body::RegistrationBody;
 pub use gate::GateLayer;
-pub use guard::{GuardLayer, MetadataAllowlistLayer, RedirectUriGuardLayer};
+pub use guard::{GuardLayer, IdentityGuardLayer, MetadataAllowlistLayer, RedirectUriGuardLayer};
 pub use initial_access_token::InitialAccessTokenLayer;
 pub use lifecycle::LifecycleLayer;
 pub use preset::Preset;

@@ -471,6 +471,8 @@ fn client_json(client: &Client, now: i64) -> Value {
         "software_id": prints.software_id,
         "source": prints.source.as_ref().map(|source| &source.narrow),
         "admitted_by": client.admitted_by,
+        "rules": client.rules,
+        "identity": client.identity,
         "created_at": client.created_at,
         "proven_at": client.proven_at,
         "expires_at": client.expires_at,

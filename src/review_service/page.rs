@@ -66,6 +66,8 @@ struct Tab {
 
 struct ClientRow {
     name: String,
+    /// Who it claims to be, and what speaks for it.
+    identity: String,
     client_id: String,
     raw_client_id: String,
     state: &'static str,
@@ -234,6 +236,7 @@ impl ClientRow {
         let raw_client_id = client.client_id.clone().unwrap_or_default();
         Self {
             name: shown::text(client.fingerprints.client_name.as_deref().unwrap_or("(no name)")),
+            identity: client.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
             client_id: shown::text(&raw_client_id),
             is_actionable: matches!(state, State::Pending | State::Active | State::Stale) && !raw_client_id.is_empty(),
             raw_client_id,

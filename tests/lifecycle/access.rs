@@ -176,6 +176,7 @@ async fn records_say_who_was_claimed_and_pages_can_ask() {
     let record = ledger.find(&id).await.unwrap().unwrap();
     let identity = record.identity.unwrap();
     assert_eq!((identity.standing(), identity.claimed()), (Standing::Unverified, Some("Claude")));
+    assert_eq!(identity.to_string(), "unverified: Claude");
     let nobody = world.client("Notes").await;
     assert_eq!(ledger.find(&nobody).await.unwrap().unwrap().identity, None);
 
