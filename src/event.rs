@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-use crate::policy::{Finding, Identity, Operation, Review, Standing};
+use crate::policy::{Finding, Identity, Operation, Review};
 use crate::registration::{Digest, Field, Registration};
 use crate::rejection::Rejection;
 use crate::text;
@@ -235,8 +235,7 @@ impl Event {
         self.policy = review.policy_fingerprint();
         let (before, after) = review.bodies();
         (self.digest_before, self.digest_after) = (before.map(BodyDigest), after.map(BodyDigest));
-        let identity = review.identity().filter(|identity| identity.standing() != Standing::Unclaimed);
-        self.identity = identity.cloned();
+        self.identity = review.identity().cloned();
         self.authorized_by = review.caller().owner().map(str::to_owned);
         self.statement_issuer = review.facts().statement.as_ref().map(|statement| statement.issuer.clone());
         (self.rules, self.findings) = review.into_parts();

@@ -63,8 +63,7 @@ use tower_service::Service;
 
 use crate::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::policy::{
-    Caller, Facts, Identity, IdentityGuard, MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Standing,
-    Submission,
+    Caller, Facts, Identity, IdentityGuard, MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Submission,
 };
 use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
 use crate::rejection::{ErrorCode, Rejection};
@@ -327,7 +326,7 @@ impl<P: Policy> Config<P> {
             review.set_bytes(source.unwrap_or_default(), Bytes::new());
             return Passage::Refused(rejection, review);
         }
-        tell_handler(&mut parts.extensions, review.identity());
+        tell_handler(&mut parts.extensions, review.facts());
         let (body, bytes) = RegistrationBody::checked(registration, review.facts().clone());
         describe_body(&mut parts.headers, bytes.len());
         review.set_bytes(source.unwrap_or_default(), bytes);
@@ -410,10 +409,10 @@ fn describe_body(headers: &mut HeaderMap, length: usize) {
 }
 
 /// The verdict on who the client claims to be, for its consent page. What was in the extensions before is nobody's word.
-fn tell_handler(extensions: &mut Extensions, identity: Option<&Identity>) {
-    match identity {
-        Some(identity) if identity.standing() == Standing::Unclaimed => _ = extensions.remove::<Identity>(),
-        Some(identity) => _ = extensions.insert(identity.clone()),
+fn tell_handler(extensions: &mut Extensions, facts: &Facts) {
+    match &facts.identity {
+        Some(identity) => _ = extensions.insert(Identity::clone(identity)),
+        None if facts.identified => _ = extensions.remove::<Identity>(),
         None => {}
     }
 }

@@ -79,7 +79,7 @@ pub use crate::body::{client_in_path, client_in_query};
 use crate::client_address::ClientAddress;
 use crate::event::{RegisteredClient, Repeated};
 use crate::ledger::{Answer, LedgerError};
-use crate::policy::{Caller, Identity, Standing};
+use crate::policy::{Caller, Identity};
 use crate::registrar::{
     self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
 };
@@ -267,8 +267,7 @@ impl Checked {
         match RegistrationBody::downcast_ref(request.body()) {
             None => Self::No,
             Some(body) => body.share().map_or(Self::Passed, |registration| {
-                let claims = |identity: &&Identity| identity.standing() != Standing::Unclaimed;
-                let identity = body.facts().and_then(|facts| facts.identity.as_deref()).filter(claims);
+                let identity = body.facts().and_then(|facts| facts.identity.as_deref());
                 Self::Registration(registration, identity.cloned())
             }),
         }

@@ -25,6 +25,14 @@ const MAX_MARKS: usize = 4;
 
 /// The first fault of `name`.
 pub(crate) fn fault(name: &str) -> Option<Fault> {
+    if name.is_ascii() {
+        // Nearly every name.
+        return match () {
+            () if name.bytes().any(|byte| byte.is_ascii_control()) => Some(Fault::Hidden),
+            () if name.bytes().all(|byte| byte == b' ') => Some(Fault::Blank),
+            () => None,
+        };
+    }
     let mut marks = 0;
     let mut blank = true;
     let mut before: Option<char> = None;

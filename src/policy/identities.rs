@@ -60,6 +60,8 @@ struct Table {
     identities: Vec<ReservedIdentity>,
     /// By each form of each name, whose it is.
     forms: HashMap<String, Vec<usize>>,
+    /// By each host of their own, whose it is.
+    links: HashMap<String, Vec<usize>>,
     /// The number of words in the longest name.
     longest: usize,
     /// What names were found to claim: the same few come again and again, and comparing one takes many forms of it.
@@ -176,12 +178,6 @@ impl ReservedIdentity {
         std::iter::once(&self.name).chain(&self.also).map(String::as_str)
     }
 
-    fn owns_link(&self, host: &str) -> bool {
-        self.links
-            .iter()
-            .any(|own| host.strip_suffix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
-    }
-
     /// Whether a host is in a domain of which it has another host.
     fn is_related(&self, host: &str) -> bool {
         psl::domain_str(host).is_some_and(|domain| self.links.iter().any(|own| psl::domain_str(own) == Some(domain)))
@@ -234,8 +230,12 @@ impl Identities {
 
     fn of(version: String, identities: Vec<ReservedIdentity>) -> Self {
         let mut forms: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut links: HashMap<String, Vec<usize>> = HashMap::new();
         let mut longest = 0;
         for (index, identity) in identities.iter().enumerate() {
+            for host in &identity.links {
+                links.entry(host.clone()).or_default().push(index);
+            }
             for name in identity.names() {
                 longest = longest.max(name::words(name).len());
                 for form in name::whole(name).iter() {
@@ -246,7 +246,7 @@ impl Identities {
                 }
             }
         }
-        Self { table: Arc::new(Table { version, identities, forms, longest, seen: Cache::new(REMEMBERED) }) }
+        Self { table: Arc::new(Table { version, identities, forms, links, longest, seen: Cache::new(REMEMBERED) }) }
     }
 
     /// Which table it is.
@@ -263,8 +263,11 @@ impl Identities {
     /// Who a registration claims to be, and what its redirect URIs say to that.
     #[must_use]
     pub fn identify(&self, registration: &Registration) -> Identity {
-        let uris: Vec<&str> = registration.redirect_uris().collect();
         let claims = self.claims(registration);
+        if claims.is_empty() {
+            return self.table.owner(registration).unwrap_or_default();
+        }
+        let uris: Vec<&str> = registration.redirect_uris().collect();
         let judge = |(index, claim): &(usize, Claim)| self.table.judge(*index, Some(*claim), &uris);
         let verdicts: Vec<Identity> = claims.iter().map(judge).collect();
         let first = |wanted: &dyn Fn(&Identity) -> bool| verdicts.iter().find(|verdict| wanted(verdict)).cloned();
@@ -274,7 +277,6 @@ impl Identities {
             .or_else(|| first(&|verdict| verdict.standing() == Standing::Verified))
             .or_else(|| first(&|verdict| verdict.standing() == Standing::Contradicted))
             .or_else(|| verdicts.iter().min_by_key(|verdict| verdict.claim()).cloned())
-            .or_else(|| self.table.owner(&uris))
             .unwrap_or_default()
     }
 
@@ -333,12 +335,22 @@ impl Table {
         found.into_iter()
     }
 
-    /// Read as a browser reads it: it is one that will follow it.
     fn owners_of_link(&self, link: &str) -> impl Iterator<Item = usize> {
-        let url = url::Url::parse(link).ok();
-        let host = url.as_ref().and_then(url::Url::host_str).map(|host| host.trim_end_matches('.').to_owned());
-        let owns = move |identity: &ReservedIdentity| host.as_ref().is_some_and(|host| identity.owns_link(host));
-        self.identities.iter().enumerate().filter(move |(_, identity)| owns(identity)).map(|(index, _)| index)
+        let owners = if let Ok(uri) = RedirectUri::parse(link) {
+            uri.host().and_then(|host| self.owners_of_host(host))
+        } else {
+            // As a browser reads it, which will follow what nobody else would.
+            let url = url::Url::parse(link).ok();
+            let host = url.as_ref().and_then(url::Url::host_str);
+            host.and_then(|host| self.owners_of_host(host.trim_end_matches('.')))
+        };
+        owners.into_iter().flatten().copied()
+    }
+
+    /// Whose host it is, or is below.
+    fn owners_of_host(&self, host: &str) -> Option<&Vec<usize>> {
+        let parents = host.match_indices('.').filter_map(|(dot, _)| host.get(dot + 1..));
+        std::iter::once(host).chain(parents).find_map(|host| self.links.get(host))
     }
 
     fn judge(&self, index: usize, claim: Option<Claim>, uris: &[&str]) -> Identity {
@@ -388,11 +400,13 @@ impl Table {
     }
 
     /// Whose all of these `https` redirect URIs are, of a client that claims nothing.
-    fn owner(&self, uris: &[&str]) -> Option<Identity> {
-        let first = RedirectUri::parse(uris.first()?).ok().filter(|uri| uri.class() == RedirectClass::Https)?;
+    fn owner(&self, registration: &Registration) -> Option<Identity> {
+        let first = registration.redirect_uris().next().filter(|uri| uri.starts_with("https:"))?;
+        let first = RedirectUri::parse(first).ok()?;
         let owns = |identity: &ReservedIdentity| identity.https.iter().any(|own| own.matches(&first));
         let index = self.identities.iter().position(owns)?;
-        let verdict = self.judge(index, None, uris);
+        let uris: Vec<&str> = registration.redirect_uris().collect();
+        let verdict = self.judge(index, None, &uris);
         let hosts_only = verdict.proof().iter().all(|place| !place.ends_with(':'));
         Some(verdict).filter(|verdict| verdict.standing() == Standing::Verified && hosts_only)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Caller, Condition, Identity};
+use super::{Caller, Condition, Identity, Standing};
 use crate::registration::Digest;
 use crate::rejection::Rejection;
 use crate::text;
@@ -46,6 +46,8 @@ pub struct Review {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) identity: Option<Arc<Identity>>,
+    /// Whether a rule has looked who the client claims to be: without an identity, nobody in particular.
+    pub(crate) identified: bool,
     /// The software statement whose claims are in the document.
     pub(crate) statement: Option<Arc<Statement>>,
 }
@@ -267,14 +269,15 @@ impl Review {
         self.policy
     }
 
-    /// Who the client claims to be, if a rule looked into that.
+    /// Who the client claims to be, if that is somebody in particular and a rule looked into it.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.facts.identity.as_deref()
     }
 
     pub(super) fn identify(&mut self, identity: Identity) {
-        self.facts.identity = Some(Arc::new(identity));
+        self.facts.identified = true;
+        self.facts.identity = (identity.standing() != Standing::Unclaimed).then(|| Arc::new(identity));
     }
 
     pub(super) fn rule(&self) -> &'static str {
@@ -287,7 +290,7 @@ impl Review {
             self.rules.pop();
         }
         if self.rules.capacity() == 0 {
-            self.rules.reserve(12);
+            self.rules.reserve(16);
         }
         self.rules.push(rule);
     }
@@ -344,7 +347,9 @@ impl Review {
         if outer.caller.is_anonymous() {
             outer.caller = self.caller;
         }
-        outer.facts.identity = self.facts.identity.or(outer.facts.identity);
+        if self.facts.identified {
+            outer.facts.identity = self.facts.identity;
+        }
         outer.facts.statement = self.facts.statement.or(outer.facts.statement);
         outer.policy = match (outer.policy, self.policy) {
             (Some(outer), Some(inner)) => Some(outer.rotate_left(1) ^ inner),

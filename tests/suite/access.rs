@@ -42,14 +42,18 @@ async fn register(preset: &Preset, authorization: &[&str]) -> (Read, usize) {
     (answer, naive.seen().len())
 }
 
+/// What is sent, what comes of it where a token is required and where it is optional, and why.
+type Row<'a> = (&'a [&'a str], Result<(), &'a str>, Result<(), &'a str>, &'a str);
+
+const NO_TOKEN: &str = "Bearer realm=\"client registration\"";
+const WRONG_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 #[tokio::test]
 async fn a_wrong_token_is_never_none() {
     let bearer = format!("Bearer {PARTNER}");
     let longer = format!("{bearer}x");
     let huge = format!("Bearer {}", "x".repeat(5000));
-    const NO_TOKEN: &str = "Bearer realm=\"client registration\"";
-    const WRONG_TOKEN: &str = "Bearer error=\"invalid_token\"";
-    let rows: [(&[&str], Result<(), &str>, Result<(), &str>, &str); 15] = [
+    let rows: [Row<'_>; 15] = [
         (&[], Err(NO_TOKEN), Ok(()), "none"),
         (&[&bearer], Ok(()), Ok(()), "the right one"),
         (&["bearer Vq3s8nR1xW7tB0yKd5Lc"], Ok(()), Ok(()), "the scheme in other letters"),
