@@ -227,7 +227,7 @@ where
             };
             let mut response = answer.await?.map(ResponseBody::inner);
             if let Some(review) = review {
-                attach(&mut response, review);
+                body::attach(&mut response, review);
             }
             Ok(response)
         })
@@ -430,14 +430,6 @@ fn describes_old_body(name: &HeaderName) -> bool {
             | "trailer"
             | "transfer-encoding"
     )
-}
-
-/// Puts the review before those of guards further in.
-fn attach<B>(response: &mut Response<B>, review: Review) {
-    match response.extensions_mut().get_mut::<Review>() {
-        Some(inner) => *inner = std::mem::take(inner).after(review),
-        None => drop(response.extensions_mut().insert(review)),
-    }
 }
 
 impl<P> Clone for GuardLayer<P> {

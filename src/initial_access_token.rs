@@ -62,7 +62,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody, ResponseFuture, client_in_path};
+use crate::body::{self, AnswerFuture, ResponseBody, ResponseFuture, Unchanged, client_in_path};
 use crate::event::Repeated;
 use crate::initial_access::{ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token};
 use crate::policy::{Caller, ConfigError, Operation, Review};
@@ -221,14 +221,14 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = AnswerFuture<S::Future, Unasked, R, S::Error>;
+    type Future = AnswerFuture<S::Future, Unchanged, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unasked) };
+        let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unchanged) };
         let allowed = config.check_origin(request.method(), request.headers());
         if let (Err(rejection), false) = (&allowed, config.report_only) {
             return AnswerFuture::answered(body::refuse(rejection.clone()));
@@ -239,7 +239,7 @@ where
             _ => false,
         };
         if !asks && allowed.is_ok() {
-            return AnswerFuture::new(self.inner.call(request), Unasked);
+            return AnswerFuture::new(self.inner.call(request), Unchanged);
         }
         // The clone has not been polled ready; the service that has is the one to call.
         let clone = self.inner.clone();
@@ -249,17 +249,6 @@ where
             Ok(()) if *request.method() == Method::POST => ResponseFuture::new(config.register(inner, request)),
             Ok(()) => ResponseFuture::new(config.change_client(inner, request)),
         })
-    }
-}
-
-/// An answer that passes as it is.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Unasked;
-
-impl<B, E> Finish<B, E> for Unasked {
-    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
-        Finished::Now(answer.map(|response| response.map(ResponseBody::inner)))
     }
 }
 
@@ -415,10 +404,7 @@ where
 {
     let operation = Operation::of(request.method());
     let mut response = inner.call(request).await?.map(ResponseBody::inner);
-    let mut observed = Review::of(operation);
-    observed.observe(|review| review.refused(&rejection));
-    let review = response.extensions_mut().remove::<Review>().unwrap_or_else(|| Review::of(operation));
-    response.extensions_mut().insert(review.after(observed));
+    body::attach(&mut response, Review::would_have_refused(operation, &rejection));
     Ok(response)
 }
 

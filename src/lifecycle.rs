@@ -73,7 +73,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::{
-    self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
+    self, ANSWER_LIMITS, AnswerFuture, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
 };
 pub use crate::body::{client_in_path, client_in_query};
 use crate::client_address::ClientAddress;
@@ -202,14 +202,14 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = AnswerFuture<S::Future, Unrecorded, R, S::Error>;
+    type Future = AnswerFuture<S::Future, Unchanged, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unrecorded) };
+        let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unchanged) };
         // The clone has not been polled ready; the service that has is the one to call.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
@@ -230,17 +230,6 @@ where
             _ => ResponseFuture::new(forward(inner, request)),
         };
         AnswerFuture::finishing(recorded)
-    }
-}
-
-/// An answer that passes as it is.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Unrecorded;
-
-impl<B, E> Finish<B, E> for Unrecorded {
-    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
-        Finished::Now(answer.map(|response| response.map(ResponseBody::inner)))
     }
 }
 

@@ -14,8 +14,8 @@ mod normal;
 
 pub use characters::visible;
 pub(crate) use characters::{Fault, fault, is_odd};
+pub(crate) use forms::Readings;
 pub use forms::is_confusable;
-pub(crate) use forms::{Forms, whole, words};
 pub(crate) use normal::normal;
 
 /// The name without any trailing "(…)", unless it is all there is. Clients put there which of a person's servers they

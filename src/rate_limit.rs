@@ -292,7 +292,7 @@ impl<B, E> Finish<B, E> for Charge {
     fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
         Finished::Now(answer.map(|response| {
             let mut response = response.map(ResponseBody::inner);
-            let extensions = response.extensions_mut();
+            let extensions = response.extensions();
             // A budget further in was spent: all of them or none.
             let spent = extensions.get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests);
             // Nothing was registered: the ledger knew it. Clients that register each time they start are to be let.
@@ -300,8 +300,7 @@ impl<B, E> Finish<B, E> for Charge {
                 give_back(&self.taken);
             }
             if let Some((refusal, operation)) = self.observed {
-                let review = extensions.remove::<Review>().unwrap_or_else(|| Review::of(operation));
-                extensions.insert(review.after(refusal.observed(operation)));
+                body::attach(&mut response, Review::would_have_refused(operation, &refusal.rejection()));
             }
             response
         }))
@@ -390,13 +389,6 @@ impl Refusal {
             response.headers_mut().insert(STATE, state);
         }
         response
-    }
-
-    /// The review of a request that passed all the same.
-    fn observed(&self, operation: Operation) -> Review {
-        let mut review = Review::of(operation);
-        review.observe(|review| review.refused(&self.rejection()));
-        review
     }
 }
 

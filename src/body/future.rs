@@ -46,6 +46,17 @@ pub(crate) enum Finished<B, E> {
     Later(ResponseFuture<Response<ResponseBody<B>>, E>),
 }
 
+/// An answer that passes as it is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Unchanged;
+
+impl<B, E> Finish<B, E> for Unchanged {
+    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
+        Finished::Now(answer.map(|response| response.map(ResponseBody::inner)))
+    }
+}
+
 pin_project_lite::pin_project! {
     /// Waits for the answer of the inner service, and has a layer finish it.
     #[must_use = "futures do nothing unless polled"]

@@ -9,57 +9,101 @@ use decancer::Translation;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::skeleton;
 
-/// The forms of one text, always in the same order, so that those of words can be put together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Forms([String; Forms::COUNT]);
+use super::without_parentheticals;
+use crate::text;
 
-impl Forms {
-    const COUNT: usize = 10;
+/// A name in every reading, taken apart into words.
+#[derive(Clone, Debug)]
+pub(crate) struct Readings {
+    readings: Vec<Reading>,
+    /// The words before a parenthetical at the end.
+    named: usize,
+}
 
-    fn of(text: &str) -> Self {
-        let lower = text.to_lowercase();
-        let compatible: String = text.nfkc().collect();
-        let compatible_lower = compatible.to_lowercase();
-        let unleeted: String = compatible_lower.chars().map(unleet).collect();
-        Self([
-            letters(skeleton(&lower)),
-            letters(skeleton(text)),
-            letters(skeleton(&text.to_uppercase())),
-            letters(skeleton(&compatible_lower)),
-            letters(skeleton(&compatible)),
-            letters(skeleton(&compatible.to_uppercase())),
-            letters(skeleton(&unleeted)),
-            merge(&letters(skeleton(&unleeted))),
-            merge(&letters(skeleton(&compatible))),
-            cured(text),
-        ])
-    }
+/// One way of reading a name.
+#[derive(Clone, Debug, Default)]
+struct Reading {
+    /// Lower-case letters and digits, without what separates the words.
+    letters: String,
+    /// Where each word ends.
+    ends: Vec<usize>,
+}
 
-    /// Each form once; none of them is empty.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        let distinct: BTreeSet<&str> = self.0.iter().map(String::as_str).filter(|form| !form.is_empty()).collect();
-        distinct.into_iter()
-    }
+/// What a word is read as: letters that look the same become the same.
+type Read = fn(&str) -> String;
 
-    /// Puts the forms of the next word behind these.
-    pub(crate) fn join(&mut self, next: &Self) {
-        for (form, next) in self.0.iter_mut().zip(&next.0) {
-            form.push_str(next);
+/// Unicode's skeletons of three cases: capital I, small l and the digit 1 are the same only among capitals.
+const AS_WRITTEN: [Read; 3] = [
+    |word| letters(skeleton(&word.to_lowercase())),
+    |word| letters(skeleton(word)),
+    |word| letters(skeleton(&word.to_uppercase())),
+];
+
+/// Digits and signs that are drawn for letters, and the table of somebody else.
+const AS_DRAWN: [Read; 2] = [|word| letters(skeleton(&unleeted(word))), cured];
+
+/// No name that passes is longer; of others the beginning is compared.
+const MAX_BYTES: usize = 1024;
+
+impl Readings {
+    pub(crate) fn of(name: &str) -> Self {
+        let name = text::cut(name, MAX_BYTES);
+        let words = words(name);
+        let named = self::words(without_parentheticals(name)).len();
+        let read = |read: &Read| Reading::of(words.iter().map(|word| read(word)));
+        let mut readings: Vec<Reading> = AS_WRITTEN.iter().chain(&AS_DRAWN).map(read).collect();
+        if !name.is_ascii() {
+            // Before compatibility forms are replaced, and after: each loses what the other finds.
+            let compatible: Vec<String> = words.iter().map(|word| word.nfkc().collect()).collect();
+            readings.extend(AS_WRITTEN.iter().map(|read| Reading::of(compatible.iter().map(|word| read(word)))));
         }
+        Self { readings, named }
+    }
+
+    /// What the name reads as a whole, without a parenthetical at its end; nothing if there are no letters in it.
+    pub(crate) fn whole(&self) -> impl Iterator<Item = String> {
+        let whole = self.readings.iter().map(|reading| reading.phrase(0, self.named)).filter(|form| !form.is_empty());
+        let forms: BTreeSet<String> = whole.flat_map(|form| [form.to_owned(), merge(form)]).collect();
+        forms.into_iter()
+    }
+
+    /// What each run of at most `longest` words reads as.
+    pub(crate) fn phrases(&self, longest: usize) -> impl Iterator<Item = &str> {
+        self.readings.iter().flat_map(move |reading| {
+            let words = reading.ends.len();
+            let runs = move |start: usize| (start + 1..=words.min(start + longest)).map(move |end| (start, end));
+            (0..words).flat_map(runs).map(|(start, end)| reading.phrase(start, end)).filter(|phrase| !phrase.is_empty())
+        })
+    }
+
+    pub(crate) fn count_words(&self) -> usize {
+        self.readings.first().map_or(0, |reading| reading.ends.len())
     }
 }
 
-/// The forms of a name as a whole, without what stands in parentheses at its end.
-pub(crate) fn whole(name: &str) -> Forms {
-    Forms::of(super::without_parentheticals(name))
+impl Reading {
+    fn of(words: impl Iterator<Item = String>) -> Self {
+        let mut reading = Self::default();
+        for word in words {
+            reading.letters.push_str(&word);
+            reading.ends.push(reading.letters.len());
+        }
+        reading
+    }
+
+    /// The words from `start` to before `end`, in one.
+    fn phrase(&self, start: usize, end: usize) -> &str {
+        let end_of = |words: usize| words.checked_sub(1).and_then(|last| self.ends.get(last)).copied();
+        self.letters.get(end_of(start).unwrap_or_default()..end_of(end).unwrap_or_default()).unwrap_or_default()
+    }
 }
 
-/// The forms of each word of a name: what white space, punctuation or a capital letter sets apart. Marks that are drawn
-/// for letters (`C|aude`, `Cl@ude`) are none.
-pub(crate) fn words(name: &str) -> Vec<Forms> {
+/// What white space, punctuation or a capital letter sets apart. Marks that are drawn for letters (`C|aude`, `Cl@ude`) do
+/// not.
+fn words(name: &str) -> Vec<&str> {
     let separates =
         |c: char| c.is_whitespace() || "-_.,:;/\\&()[]{}<>\"'`´*~#=«»‹›„“”‚‘’–—·•，。、（）【】「」『』".contains(c);
-    name.split(separates).flat_map(humps).filter(|word| !word.is_empty()).map(Forms::of).collect()
+    name.split(separates).flat_map(humps).filter(|word| !word.is_empty()).collect()
 }
 
 /// `ClaudeCode` are two words, `ChatGPTPlus` are three.
@@ -97,13 +141,18 @@ fn humps(word: &str) -> Vec<&str> {
 /// ```
 #[must_use]
 pub fn is_confusable(one: &str, other: &str) -> bool {
-    let (one, other) = (whole(one), whole(other));
-    one.iter().any(|form| other.iter().any(|other| other == form))
+    let other: BTreeSet<String> = Readings::of(other).whole().collect();
+    Readings::of(one).whole().any(|form| other.contains(&form))
 }
 
 /// Letters and digits without their marks, in lower case.
 fn letters(skeleton: impl Iterator<Item = char>) -> String {
     skeleton.filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// With letters for the digits and signs that are written for them.
+fn unleeted(word: &str) -> String {
+    word.nfkc().collect::<String>().to_lowercase().chars().map(unleet).collect()
 }
 
 /// The letter that a digit or sign is written for.
@@ -179,7 +228,7 @@ mod tests {
             ("VS Code", &["V5 Code"]),
         ] {
             for imitation in imitations {
-                assert!(is_confusable(name, imitation), "{imitation} for {name}: {:?}", whole(imitation));
+                assert!(is_confusable(name, imitation), "{imitation} for {name}: {:?}", Readings::of(imitation));
             }
         }
         for (name, other) in
@@ -191,12 +240,13 @@ mod tests {
 
     #[test]
     fn words_are_what_people_see_as_such() {
-        let split =
-            |name| words(name).iter().map(|word| word.0.first().cloned().unwrap_or_default()).collect::<Vec<_>>();
-        assert_eq!(split("Claude by Anthropic"), ["claude", "by", "anthropic"].map(|w| letters(skeleton(w))));
-        assert_eq!(split("ClaudeCode"), ["claude", "code"]);
-        assert_eq!(split("ChatGPTPlus"), ["chat", "gpt", "plus"]);
-        assert_eq!(split("Jean-Claude's"), ["jean", "claude", "s"]);
-        assert_eq!(split("  "), [""; 0]);
+        assert_eq!(words("Claude by Anthropic"), ["Claude", "by", "Anthropic"]);
+        assert_eq!(words("ClaudeCode"), ["Claude", "Code"]);
+        assert_eq!(words("ChatGPTPlus"), ["Chat", "GPT", "Plus"]);
+        assert_eq!(words("Jean-Claude's (C|aude)"), ["Jean", "Claude", "s", "C|aude"]);
+        assert_eq!(words("  "), [""; 0]);
+        let readings = Readings::of("C l a u d e (x)");
+        assert!(readings.whole().any(|form| form == "claude"));
+        assert!(readings.phrases(2).any(|phrase| phrase == "ex") && !readings.phrases(2).any(|phrase| phrase == "cla"));
     }
 }

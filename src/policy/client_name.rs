@@ -1,9 +1,11 @@
 //! Names that can be shown.
 
+use std::collections::BTreeSet;
+
 use unicode_security::MixedScript;
 
 use super::{ConfigError, Policy, Submission, describe_as_debug};
-use crate::name::{self, Fault, Forms};
+use crate::name::{self, Fault, Readings};
 use crate::registration::{Field, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -46,7 +48,7 @@ pub struct ClientName {
 #[derive(Clone)]
 struct Reserved {
     word: String,
-    forms: Forms,
+    forms: BTreeSet<String>,
 }
 
 const FIELD: &str = "client_name";
@@ -82,9 +84,9 @@ impl ClientName {
     ) -> Result<Self, ConfigError> {
         for word in words {
             let word = word.into();
-            let [forms] =
-                <[Forms; 1]>::try_from(name::words(&word)).map_err(|_| ConfigError::Name { name: word.clone() })?;
-            if forms.iter().next().is_none() {
+            let readings = Readings::of(&word);
+            let forms: BTreeSet<String> = readings.whole().collect();
+            if readings.count_words() != 1 || forms.is_empty() {
                 return Err(ConfigError::Name { name: word });
             }
             self.reserved.push(Reserved { word, forms });
@@ -106,10 +108,8 @@ impl ClientName {
         if self.reserved.is_empty() {
             return None;
         }
-        let words = name::words(name);
-        let is_reserved = |reserved: &Reserved| {
-            words.iter().any(|word| word.iter().any(|form| reserved.forms.iter().any(|own| own == form)))
-        };
+        let readings = Readings::of(name);
+        let is_reserved = |reserved: &Reserved| readings.phrases(1).any(|word| reserved.forms.contains(word));
         self.reserved.iter().any(is_reserved).then_some("contains a word that is reserved")
     }
 }

@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use super::identity::{Claim, Identity, Standing};
 use super::known_identities::{IDENTITIES_VERSION, KNOWN, Known};
 use super::{ConfigError, RedirectPattern};
-use crate::name::{self, Forms};
+use crate::name::Readings;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
 use crate::registration::{Field, Registration, Value};
 
@@ -71,8 +71,8 @@ struct Table {
 /// How many names are remembered.
 const REMEMBERED: usize = 4096;
 
-/// Words of a name beyond these are not looked at.
-const MAX_WORDS: usize = 64;
+/// Longer names are not remembered.
+const MAX_REMEMBERED_BYTES: usize = 512;
 
 impl ReservedIdentity {
     /// Reserves `name`, and whatever can be mistaken for it.
@@ -185,7 +185,7 @@ impl ReservedIdentity {
 }
 
 fn comparable(name: String) -> Result<String, ConfigError> {
-    if name::whole(&name).iter().next().is_some() { Ok(name) } else { Err(ConfigError::Name { name }) }
+    if Readings::of(&name).whole().next().is_some() { Ok(name) } else { Err(ConfigError::Name { name }) }
 }
 
 /// What one redirect URI says about a claim.
@@ -237,9 +237,10 @@ impl Identities {
                 links.entry(host.clone()).or_default().push(index);
             }
             for name in identity.names() {
-                longest = longest.max(name::words(name).len());
-                for form in name::whole(name).iter() {
-                    let owners = forms.entry(form.to_owned()).or_default();
+                let readings = Readings::of(name);
+                longest = longest.max(readings.count_words());
+                for form in readings.whole() {
+                    let owners = forms.entry(form).or_default();
                     if !owners.contains(&index) {
                         owners.push(index);
                     }
@@ -311,28 +312,23 @@ impl Table {
             return known;
         }
         let claims: Arc<[_]> = self.find_claims(name).into();
-        self.seen.insert(name.to_owned(), Arc::clone(&claims));
+        if name.len() <= MAX_REMEMBERED_BYTES {
+            self.seen.insert(name.to_owned(), Arc::clone(&claims));
+        }
         claims
     }
 
     fn find_claims(&self, name: &str) -> Vec<(usize, Claim)> {
+        let readings = Readings::of(name);
+        let owners = |form: &str| self.forms.get(form).into_iter().flatten().copied();
         let mut claims = BTreeSet::new();
-        claims.extend(self.owners(&name::whole(name)).map(|index| (index, Claim::Name)));
-        let words = name::words(name);
-        let words = words.get(..MAX_WORDS).unwrap_or(&words);
-        for start in 0..words.len() {
-            let mut phrase = Forms::default();
-            for word in words.iter().skip(start).take(self.longest) {
-                phrase.join(word);
-                claims.extend(self.owners(&phrase).map(|index| (index, Claim::Mention)));
-            }
+        for form in readings.whole() {
+            claims.extend(owners(&form).map(|index| (index, Claim::Name)));
+        }
+        for phrase in readings.phrases(self.longest) {
+            claims.extend(owners(phrase).map(|index| (index, Claim::Mention)));
         }
         claims.into_iter().collect()
-    }
-
-    fn owners(&self, forms: &Forms) -> impl Iterator<Item = usize> {
-        let found: BTreeSet<usize> = forms.iter().filter_map(|form| self.forms.get(form)).flatten().copied().collect();
-        found.into_iter()
     }
 
     fn owners_of_link(&self, link: &str) -> impl Iterator<Item = usize> {

@@ -320,6 +320,13 @@ impl Review {
         });
     }
 
+    /// The review of a request that passes although `rejection` would have refused it.
+    pub(crate) fn would_have_refused(operation: Operation, rejection: &Rejection) -> Self {
+        let mut review = Self::of(operation);
+        review.observe(|review| review.refused(rejection));
+        review
+    }
+
     /// Notes whatever `look` finds as "would have".
     pub(crate) fn observe<T>(&mut self, look: impl FnOnce(&mut Self) -> T) -> T {
         let outer = std::mem::replace(&mut self.observing, true);
