@@ -29,8 +29,11 @@ struct Reading {
     ends: Vec<usize>,
 }
 
-/// What a word is read as: letters that look the same become the same.
+/// What words are read as: letters that look the same become the same. Between words is a [`SEPARATOR`], which stays.
 type Read = fn(&str) -> String;
+
+/// White space, which stands in no word, and a control, which nothing is taken for.
+const SEPARATOR: char = '\n';
 
 /// Unicode's skeletons of three cases: capital I, small l and the digit 1 are the same only among capitals.
 const AS_WRITTEN: [Read; 3] = [
@@ -50,12 +53,13 @@ impl Readings {
         let name = text::cut(name, MAX_BYTES);
         let words = words(name);
         let named = self::words(without_parentheticals(name)).len();
-        let read = |read: &Read| Reading::of(words.iter().map(|word| read(word)));
-        let mut readings: Vec<Reading> = AS_WRITTEN.iter().chain(&AS_DRAWN).map(read).collect();
-        if !name.is_ascii() {
+        let text = words.join("\n");
+        let reading = |text: &str, read: &Read| Reading::of(&read(text));
+        let mut readings: Vec<Reading> = AS_WRITTEN.iter().chain(&AS_DRAWN).map(|read| reading(&text, read)).collect();
+        if !text.is_ascii() {
             // Before compatibility forms are replaced, and after: each loses what the other finds.
-            let compatible: Vec<String> = words.iter().map(|word| word.nfkc().collect()).collect();
-            readings.extend(AS_WRITTEN.iter().map(|read| Reading::of(compatible.iter().map(|word| read(word)))));
+            let compatible: String = text.nfkc().collect();
+            readings.extend(AS_WRITTEN.iter().map(|read| reading(&compatible, read)));
         }
         Self { readings, named }
     }
@@ -82,10 +86,10 @@ impl Readings {
 }
 
 impl Reading {
-    fn of(words: impl Iterator<Item = String>) -> Self {
+    fn of(words: &str) -> Self {
         let mut reading = Self::default();
-        for word in words {
-            reading.letters.push_str(&word);
+        for word in words.split(SEPARATOR) {
+            reading.letters.push_str(word);
             reading.ends.push(reading.letters.len());
         }
         reading
@@ -145,9 +149,10 @@ pub fn is_confusable(one: &str, other: &str) -> bool {
     Readings::of(one).whole().any(|form| other.contains(&form))
 }
 
-/// Letters and digits without their marks, in lower case.
+/// Letters and digits without their marks, in lower case, and what separates words.
 fn letters(skeleton: impl Iterator<Item = char>) -> String {
-    skeleton.filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).filter(|c| c.is_alphanumeric()).collect()
+    let kept = |c: &char| c.is_alphanumeric() || *c == SEPARATOR;
+    skeleton.filter(kept).flat_map(char::to_lowercase).filter(kept).collect()
 }
 
 /// With letters for the digits and signs that are written for them.
@@ -183,6 +188,7 @@ fn cured(text: &str) -> String {
     let mut cured = String::with_capacity(text.len());
     for c in text.chars() {
         match decancer::cure_char(c, decancer::Options::default()) {
+            _ if c == SEPARATOR => cured.push(c),
             Translation::Character(c) => cured.push(c),
             Translation::String(text) => cured.push_str(&text),
             Translation::None => {}
