@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Fingerprints;
-use crate::policy::Identity;
+use crate::policy::{Caller, Identity};
 
 /// The number that a ledger gives a record; later records have larger ones.
 ///
@@ -260,6 +260,15 @@ impl Client {
     #[must_use]
     pub fn alive_since(&self) -> i64 {
         self.proven_at.unwrap_or(self.created_at)
+    }
+
+    /// Who it was admitted as.
+    pub(crate) fn caller(&self) -> Caller {
+        match (&self.admitted_by, &self.rules) {
+            (None, _) => Caller::anonymous(),
+            (Some(owner), None) => Caller::authorized(owner.as_str()),
+            (Some(owner), Some(rules)) => Caller::authorized(owner.as_str()).with_rules(rules.as_str()),
+        }
     }
 
     /// A time up to which it may live: not longer than its secret.

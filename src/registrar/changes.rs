@@ -32,10 +32,7 @@ impl Registrar {
     /// Who a client was admitted as. `None` if the ledger does not know it, or nobody vouched for it.
     pub(crate) async fn admitted_as(&self, client_id: &str) -> Result<Option<Caller>, LedgerError> {
         let Some(client) = self.look_up(client_id).await? else { return Ok(None) };
-        Ok(client.admitted_by.map(|owner| match client.rules {
-            Some(rules) => Caller::authorized(owner).with_rules(rules),
-            None => Caller::authorized(owner),
-        }))
+        Ok(Some(client.caller()).filter(|caller| !caller.is_anonymous()))
     }
 
     /// `managed` is the client that the URL is about, as far as it can be told.

@@ -121,7 +121,8 @@ fn judge(policy: &impl Policy, client: &Client) -> Verdict {
     let Ok(mut registration) = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS) else {
         return Verdict::Unreadable;
     };
-    let mut review = Review::registration();
+    // Whom a token let in is judged by the rules that it named.
+    let mut review = Review::registration().by(client.caller());
     if let Err(rejection) = policy.review(&mut Submission::new(&mut registration, &mut review)) {
         return Verdict::Refused { rule: rejection.rule(), description: rejection.description() };
     }

@@ -11,7 +11,7 @@ use tower_dcr::clock::ManualClock;
 use tower_dcr::consent::Destination;
 use tower_dcr::initial_access::{InitialAccess, StaticTokens};
 use tower_dcr::ledger::{Actor, Fingerprint, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, Status};
-use tower_dcr::policy::{Condition, RedirectPattern, Standing};
+use tower_dcr::policy::{Cases, Condition, RedirectPattern, RedirectUriGuard, Standing};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::registrar::Revocation;
 use tower_dcr::{InitialAccessTokenLayer, Preset};
@@ -82,6 +82,14 @@ async fn the_rules_of_a_token_judge_updates_too() {
     assert_eq!(update(&world, &anonymous, &partners).await.status, 400, "a clean registration, then an update");
     assert_eq!(update(&world, &anonymous, &to("http://127.0.0.1/other")).await.status, 200);
     assert_eq!(update(&world, "nobody", &partners).await.status, 400, "whom nobody admitted is anonymous");
+    // Looked at again, each is judged by its own rules.
+    let loopback = || RedirectUriGuard::mcp().only_classes([RedirectClass::Loopback]);
+    let hosts = [RedirectPattern::host("*.partner.example.com").unwrap()];
+    let rules = Cases::new()
+        .when(Condition::rules("partner"), RedirectUriGuard::mcp().only_https(hosts))
+        .when(Condition::anonymous(), loopback());
+    assert_eq!(world.registrar.drift(&rules, |_| {}).await.unwrap().passing, 2);
+    assert_eq!(world.registrar.drift(&loopback(), |_| {}).await.unwrap().refused, 1);
     // What the token admitted stays admitted by it.
     let record = ledger.find(&partner).await.unwrap().unwrap();
     assert_eq!((record.status, record.rules.as_deref()), (Status::Active, Some("partner")));
