@@ -34,6 +34,8 @@ pub struct ReservedIdentity {
     also: Vec<String>,
     https: Vec<RedirectPattern>,
     schemes: BTreeSet<String>,
+    /// Schemes of its own that lead to what others have made for it.
+    relayed: BTreeSet<String>,
     links: BTreeSet<String>,
     mixes: bool,
 }
@@ -87,6 +89,7 @@ impl ReservedIdentity {
             also: Vec::new(),
             https: Vec::new(),
             schemes: BTreeSet::new(),
+            relayed: BTreeSet::new(),
             links: BTreeSet::new(),
             mixes: false,
         })
@@ -129,14 +132,18 @@ impl ReservedIdentity {
     ///
     /// [`ConfigError::DangerousScheme`] for `javascript` and its kin, [`ConfigError::Scheme`] for what is no scheme.
     pub fn with_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        let scheme = scheme.into();
-        if is_dangerous_scheme(&scheme) {
-            return Err(ConfigError::DangerousScheme { scheme });
-        }
-        match RedirectUri::parse(&format!("{scheme}:/cb")) {
-            Ok(uri) if uri.class() == RedirectClass::PrivateUse => _ = self.schemes.insert(scheme),
-            _ => return Err(ConfigError::Scheme { scheme }),
-        }
+        self.schemes.insert(private_use_scheme(scheme.into())?);
+        Ok(self)
+    }
+
+    /// A private-use scheme of its own whose links it hands on to extensions that others have made, as editors do: it
+    /// proves nothing for it, and everything against anybody else.
+    ///
+    /// # Errors
+    ///
+    /// As for [`with_scheme`](Self::with_scheme).
+    pub fn with_relayed_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
+        self.relayed.insert(private_use_scheme(scheme.into())?);
         Ok(self)
     }
 
@@ -168,6 +175,9 @@ impl ReservedIdentity {
         for scheme in row.schemes {
             identity = identity.with_scheme(*scheme)?;
         }
+        for scheme in row.relayed {
+            identity = identity.with_relayed_scheme(*scheme)?;
+        }
         for host in row.links {
             identity = identity.with_link_host(*host)?;
         }
@@ -181,6 +191,16 @@ impl ReservedIdentity {
     /// Whether a host is in a domain of which it has another host.
     fn is_related(&self, host: &str) -> bool {
         psl::domain_str(host).is_some_and(|domain| self.links.iter().any(|own| psl::domain_str(own) == Some(domain)))
+    }
+}
+
+fn private_use_scheme(scheme: String) -> Result<String, ConfigError> {
+    if is_dangerous_scheme(&scheme) {
+        return Err(ConfigError::DangerousScheme { scheme });
+    }
+    match RedirectUri::parse(&format!("{scheme}:/cb")) {
+        Ok(uri) if uri.class() == RedirectClass::PrivateUse => Ok(scheme),
+        _ => Err(ConfigError::Scheme { scheme }),
     }
 }
 
@@ -364,10 +384,13 @@ impl Table {
                 Evidence::Against => against += 1,
             }
         }
-        let borrowed = neither > 0 && !identity.mixes && (near > 0 || proof.iter().any(|place| !place.ends_with(':')));
+        let is_host = |place: &String| !place.ends_with(':');
+        let borrowed = neither > 0 && !identity.mixes && (near > 0 || proof.iter().any(is_host));
+        // A name among other words is little, and so is a scheme: any application can take it.
+        let counts = claim != Some(Claim::Mention) || proof.iter().all(is_host);
         let standing = match () {
             () if against > 0 || borrowed => Standing::Contradicted,
-            () if proven > 0 && near == 0 && neither == 0 => Standing::Verified,
+            () if proven > 0 && near == 0 && neither == 0 && counts => Standing::Verified,
             () => Standing::Unverified,
         };
         let proof = if standing == Standing::Verified { proof.into_iter().collect() } else { Vec::new() };
@@ -386,13 +409,15 @@ impl Table {
             RedirectClass::PrivateUse if identity.schemes.contains(uri.scheme()) => {
                 Evidence::For(format!("{}:", uri.scheme()))
             }
+            RedirectClass::PrivateUse if identity.relayed.contains(uri.scheme()) => Evidence::Neither,
             RedirectClass::PrivateUse if !self.is_owned_scheme(uri.scheme()) => Evidence::Neither,
             RedirectClass::Https | RedirectClass::PlainHttp | RedirectClass::PrivateUse => Evidence::Against,
         }
     }
 
     fn is_owned_scheme(&self, scheme: &str) -> bool {
-        self.identities.iter().any(|identity| identity.schemes.contains(scheme))
+        let owns = |identity: &ReservedIdentity| identity.schemes.contains(scheme) || identity.relayed.contains(scheme);
+        self.identities.iter().any(owns)
     }
 
     /// Whose all of these `https` redirect URIs are, of a client that claims nothing.
@@ -449,6 +474,8 @@ mod tests {
             ("Claude", &["claude://cb"], Verified, "its own scheme"),
             ("Cursor", &["vscode://x/cb"], Contradicted, "another's scheme"),
             ("Cursor", &["cursor://x/cb", "http://localhost:8787/cb", "grokbot://cb"], Unverified, "what Cursor sends"),
+            ("Visual Studio Code", &["vscode://publisher.extension/cb"], Unverified, "an extension is not the editor"),
+            ("Notes for Cursor", &["cursor://x/cb"], Unverified, "a mention, and a scheme"),
             (
                 "Visual Studio Code",
                 &["https://vscode.dev/redirect", "http://127.0.0.1/"],
