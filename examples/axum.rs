@@ -26,13 +26,14 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{Parser, ValueEnum};
 use subtle::ConstantTimeEq;
 use tower_dcr::event::{JsonLines, Sink, TracingSink};
+use tower_dcr::initial_access::{InitialAccess, StaticTokens};
 use tower_dcr::ledger::{Filter, MemoryLedger, SqliteLedger};
 use tower_dcr::policy::{AuthMethod, Grants, RedirectUriGuard};
 use tower_dcr::quota::Quota;
 use tower_dcr::registrar::Registrar;
 use tower_dcr::review::Review;
 use tower_dcr::review_service::{Access, ReviewService};
-use tower_dcr::{GateLayer, Preset};
+use tower_dcr::{GateLayer, InitialAccessTokenLayer, Preset};
 use tower_http::cors::{Any, CorsLayer};
 
 #[path = "axum/authorization.rs"]
@@ -72,6 +73,9 @@ struct Args {
     /// Allow redirects to this private-use scheme as well.
     #[arg(long, value_name = "NAME")]
     private_scheme: Vec<String>,
+    /// Let nobody register without this initial access token (16 characters at least).
+    #[arg(long, value_name = "TOKEN")]
+    initial_access_token: Vec<String>,
     /// Believe X-Forwarded-For from this address or network.
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<String>,
@@ -107,6 +111,13 @@ fn guard(args: &Args, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Prese
         .map_redirect_uris(|guard| {
             args.private_scheme.iter().try_fold(guard, RedirectUriGuard::add_private_use_scheme)
         })?;
+    if !args.initial_access_token.is_empty() {
+        let tokens =
+            (1..).zip(&args.initial_access_token).try_fold(StaticTokens::new(), |tokens, (number, token)| {
+                tokens.add(token, InitialAccess::of(format!("token {number}")))
+            })?;
+        preset = preset.with_initial_access_tokens(InitialAccessTokenLayer::new(tokens));
+    }
     if let Some(quota) = args.quota {
         // All together may do ten times as much, as they may by default.
         let all = quota.saturating_mul(NonZeroU32::MIN.saturating_add(9));

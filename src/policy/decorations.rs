@@ -45,9 +45,10 @@ impl Decorations {
         Self { refuse: true, same_site: false }
     }
 
-    /// Accepts only links to the site that codes are sent to, or, if they are sent to a person's own machine, to that of
-    /// `client_uri`. A site is a registrable domain (the Public Suffix List): RFC 7591 section 5 wants the same host, which
-    /// few honest clients have. Of the clients that are known it takes the logo from some.
+    /// Accepts only links to the site of a redirect URI or of `client_uri`. A site is a registrable domain (the Public Suffix
+    /// List): RFC 7591 section 5 wants the same host, which few honest clients have. Of the clients that are known it takes
+    /// the logo from some. A client that lies about its page can lie about its logo with it; whose site may be claimed is
+    /// for the [`IdentityGuard`](super::IdentityGuard).
     pub fn same_site(mut self) -> Self {
         self.same_site = true;
         self
@@ -59,10 +60,11 @@ impl Policy for Decorations {
         submission.begin("decorations");
         let mut strip = Vec::new();
         let sites = if self.same_site { sites(submission.registration()) } else { Vec::new() };
+        let is_at = |host: &str| sites.iter().any(|site| public_link::are_same_site(site, host));
         for (position, member) in submission.registration().entries().enumerate() {
             let Some(field) = member.kind().base().filter(|field| is_link(*field)) else { continue };
             let Value::String(link) = member.value() else { continue };
-            if acceptable_host(link).is_some_and(|host| !self.same_site || is_at_one_of(&sites, field, host)) {
+            if acceptable_host(link).is_some_and(|host| !self.same_site || is_at(host)) {
                 continue;
             }
             let refuse =
@@ -94,20 +96,11 @@ fn acceptable_host(link: &str) -> Option<&str> {
     public_link::read(link).filter(|link| link.unusual_port().is_none())?.host()
 }
 
-/// The hosts that codes are sent to; of an application without any, that of its page.
+/// The hosts that codes are sent to, and that of the client's page.
 fn sites(document: &Registration) -> Vec<&str> {
     let https = |uri| RedirectUri::parse(uri).ok().filter(|uri| uri.class() == RedirectClass::Https)?.host();
-    let hosts: Vec<&str> = document.redirect_uris().filter_map(https).collect();
-    if hosts.is_empty() {
-        document.string_at(Field::CLIENT_URI).and_then(acceptable_host).into_iter().collect()
-    } else {
-        hosts
-    }
-}
-
-fn is_at_one_of(sites: &[&str], field: Field, host: &str) -> bool {
-    // Without any other site to compare it with, that is what the page's own host is.
-    (sites.is_empty() && field == Field::CLIENT_URI) || sites.iter().any(|site| public_link::are_same_site(site, host))
+    let page = document.string_at(Field::CLIENT_URI).and_then(acceptable_host);
+    document.redirect_uris().filter_map(https).chain(page).collect()
 }
 
 /// Reads the scheme as a browser does: control characters and spaces before it or in it don't count.

@@ -10,8 +10,8 @@ pub(super) fn read(link: &str) -> Option<RedirectUri<'_>> {
     let uri = RedirectUri::parse(link).ok()?;
     let host = uri.host().filter(|_| uri.leads_to_public_host())?;
     // Not `https://co.uk/`, which nobody has, and nothing under a top level that there is not: `kubernetes.default.svc`.
-    let domain = psl::domain(host.as_bytes()).filter(|domain| domain.suffix().is_known())?;
-    (!domain.as_bytes().is_empty() && !leads_inside(host)).then_some(uri)
+    let has_owner = psl::domain(host.as_bytes()).is_some_and(|domain| domain.suffix().is_known());
+    (has_owner && !leads_inside(host)).then_some(uri)
 }
 
 /// Whether two hosts belong to one owner: they share a registrable domain (the Public Suffix List).

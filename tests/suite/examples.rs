@@ -167,6 +167,13 @@ async fn the_flags_of_the_axum_example_do_what_they_say() {
     std::fs::remove_file(&audit).unwrap();
     assert_eq!(events.lines().count(), 8);
     assert_eq!(events.matches("\"repeated\"").count(), 2);
+    let token = "Vq3s8nR1xW7tB0yKd5Lc";
+    let server = Running::start("axum", &["--addr", ANY_PORT, "--initial-access-token", token]);
+    assert_eq!(server.register(&honest()).await.0, 401);
+    let request = server.client.post(format!("{}/register", server.base)).bearer_auth(token).json(&honest());
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 201);
+    let failed = Command::new(binary("axum")).args(["--initial-access-token", "short"]).output().unwrap();
+    assert!(!failed.status.success() && String::from_utf8_lossy(&failed.stderr).contains("less than 16 bytes"));
     let failed = Command::new(binary("axum")).args(["--private-scheme", "javascript"]).output().unwrap();
     assert!(!failed.status.success() && String::from_utf8_lossy(&failed.stderr).contains("javascript"));
 }

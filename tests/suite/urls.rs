@@ -249,6 +249,13 @@ fn links_can_be_held_to_the_clients_own_site() {
         "policy_uri": "https://evil.example.net/",
     });
     assert_eq!(names(&left(native)), ["client_uri", "logo_uri", "redirect_uris"]);
+    let two_domains = json!({
+        "redirect_uris": ["https://app.example.io/cb"],
+        "client_uri": "https://example.com",
+        "logo_uri": "https://cdn.example.com/logo.png",
+        "tos_uri": "https://example.net/tos",
+    });
+    assert_eq!(names(&left(two_domains)), ["client_uri", "logo_uri", "redirect_uris"]);
     let pages = json!({ "redirect_uris": ["https://a.github.io/cb"], "logo_uri": "https://b.github.io/logo.png" });
     assert_eq!(names(&left(pages)), ["redirect_uris"]);
     assert!(
