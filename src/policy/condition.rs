@@ -53,7 +53,8 @@ impl Condition {
         Self::of(Kind::Rules(name.into()))
     }
 
-    /// A verified software statement, whoever issued it.
+    /// A verified software statement, whoever issued it. An update has to bring it again (RFC 7592 section 2.2 has clients
+    /// send all that they were answered).
     pub fn statement() -> Self {
         Self::of(Kind::Statement)
     }

@@ -22,7 +22,8 @@ use crate::registration::{Field, Registration, Value};
 ///     .also_called(["Acme Cloud", "Acme Assistant"])?
 ///     .with_https(["https://app.acme.com/oauth/*"])?
 ///     .with_scheme("com.acme.app")?
-///     .with_link_host("acme.com")?;
+///     .with_link_host("acme.com")?
+///     .with_domain("acme.com")?;
 /// let identities = Identities::known().reserve(acme);
 /// # let _ = identities;
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
@@ -37,6 +38,7 @@ pub struct ReservedIdentity {
     /// Schemes of its own that lead to what others have made for it.
     relayed: BTreeSet<String>,
     links: BTreeSet<String>,
+    domains: BTreeSet<String>,
     mixes: bool,
 }
 
@@ -91,6 +93,7 @@ impl ReservedIdentity {
             schemes: BTreeSet::new(),
             relayed: BTreeSet::new(),
             links: BTreeSet::new(),
+            domains: BTreeSet::new(),
             mixes: false,
         })
     }
@@ -147,18 +150,25 @@ impl ReservedIdentity {
         Ok(self)
     }
 
-    /// A host of its own: links to it or below it (`client_uri`, `logo_uri`, …) claim the identity, and a redirect to
-    /// another host of the same registrable domain neither proves nor disproves it.
+    /// A host that is about nothing else: links to it or below it (`client_uri`, `logo_uri`, …) claim the identity. Not one
+    /// that has a marketplace or pages of others on it, to which they may link.
     ///
     /// # Errors
     ///
     /// [`ConfigError::Host`] for what is no public DNS name in lower case.
     pub fn with_link_host(mut self, host: impl Into<String>) -> Result<Self, ConfigError> {
-        let host = host.into();
-        if !is_public_dns_name(&host) {
-            return Err(ConfigError::Host { host });
-        }
-        self.links.insert(host);
+        self.links.insert(public_host(host.into())?);
+        Ok(self)
+    }
+
+    /// A domain of its own: redirects to a host below it that is not listed neither prove nor disprove the identity. Tables
+    /// go stale, and a refusal is a failed sign-in.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Host`] as for [`with_link_host`](Self::with_link_host).
+    pub fn with_domain(mut self, domain: impl Into<String>) -> Result<Self, ConfigError> {
+        self.domains.insert(public_host(domain.into())?);
         Ok(self)
     }
 
@@ -178,6 +188,9 @@ impl ReservedIdentity {
         for scheme in row.relayed {
             identity = identity.with_relayed_scheme(*scheme)?;
         }
+        for domain in row.domains {
+            identity = identity.with_domain(*domain)?;
+        }
         for host in row.links {
             identity = identity.with_link_host(*host)?;
         }
@@ -188,10 +201,16 @@ impl ReservedIdentity {
         std::iter::once(&self.name).chain(&self.also).map(String::as_str)
     }
 
-    /// Whether a host is in a domain of which it has another host.
+    /// Whether a host is in a domain of its own.
     fn is_related(&self, host: &str) -> bool {
-        psl::domain_str(host).is_some_and(|domain| self.links.iter().any(|own| psl::domain_str(own) == Some(domain)))
+        let is_below =
+            |own: &String| host.strip_suffix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        self.domains.iter().any(is_below)
     }
+}
+
+fn public_host(host: String) -> Result<String, ConfigError> {
+    if is_public_dns_name(&host) { Ok(host) } else { Err(ConfigError::Host { host }) }
 }
 
 fn private_use_scheme(scheme: String) -> Result<String, ConfigError> {
@@ -211,7 +230,7 @@ fn comparable(name: String) -> Result<String, ConfigError> {
 /// What one redirect URI says about a claim.
 enum Evidence {
     For(String),
-    /// On a host of the same registrable domain.
+    /// On another host of its own domain.
     Near,
     Neither,
     Against,
@@ -466,7 +485,7 @@ mod tests {
             ("Claude", &["https://claude.ai.evil.com/cb"], Contradicted, "prefix of a host"),
             ("Claude", &["https://evilclaude.ai/cb"], Contradicted, "suffix of a host"),
             ("Claude", &["https://evil.com/claude.ai/cb"], Contradicted, "in a path"),
-            ("Claude", &["https://user-content.claude.ai/cb"], Unverified, "a host of the same domain"),
+            ("Claude", &["https://user-content.claude.ai/cb"], Unverified, "another host of its domain"),
             ("Claude", &["https://claude.ai:8443/cb"], Unverified, "another port of the host"),
             ("Claude", &["http://localhost:9999/cb"], Unverified, "any program on the computer"),
             ("Claude", &["http://localhost:9999/cb", "https://claude.ai/cb"], Contradicted, "borrowed proof"),

@@ -16,13 +16,15 @@ pub(super) struct Known {
     /// Those that lead to extensions.
     pub(super) relayed: &'static [&'static str],
     pub(super) links: &'static [&'static str],
+    pub(super) domains: &'static [&'static str],
     /// Whether its clients send `https` and loopback redirects in one registration.
     pub(super) mixes: bool,
 }
 
 /// Names that are words of everyday language, or of people, are here only with more words around them; software that people
-/// run on hosts of their own is not here at all.
-pub(super) const KNOWN: [Known; 20] = [
+/// run on hosts of their own is not here at all. Hosts with a marketplace or everybody's projects on them (`github.com`,
+/// `hub.docker.com`, `apps.microsoft.com`) are no claim.
+pub(super) const KNOWN: [Known; 19] = [
     Known {
         name: "Claude",
         also: &[
@@ -43,6 +45,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &["claude"],
         relayed: &[],
         links: &["claude.ai", "claude.com", "anthropic.com"],
+        domains: &["claude.ai", "claude.com", "anthropic.com"],
         mixes: false,
     },
     Known {
@@ -57,6 +60,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &[],
         relayed: &[],
         links: &["chatgpt.com", "openai.com"],
+        domains: &["chatgpt.com", "openai.com"],
         mixes: false,
     },
     Known {
@@ -67,6 +71,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &["cursor", "grokbot"],
         relayed: &[],
         links: &["cursor.com"],
+        domains: &["cursor.com", "cursor.sh"],
         mixes: true,
     },
     Known {
@@ -76,6 +81,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &[],
         relayed: &["vscode", "vscode-insiders"],
         links: &["code.visualstudio.com", "vscode.dev"],
+        domains: &["vscode.dev"],
         mixes: true,
     },
     Known {
@@ -84,21 +90,23 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://github.com/*", "https://api.githubcopilot.com/*"],
         schemes: &[],
         relayed: &["vscode", "vscode-insiders"],
-        // Everybody's project is on github.com.
-        links: &["githubcopilot.com"],
+        links: &[],
+        domains: &["githubcopilot.com"],
         mixes: true,
     },
     Known {
         name: "Microsoft Copilot",
         also: &["Microsoft", "Microsoft Copilot Studio", "Copilot Studio", "Microsoft 365 Copilot", "M365 Copilot"],
         https: &[
-            "https://global.consent.azure-apim.net/redirect/*",
+            "https://*.consent.azure-apim.net/redirect/*",
+            "https://token.botframework.com/*",
             "https://teams.microsoft.com/*",
             "https://copilot.microsoft.com/*",
         ],
         schemes: &[],
         relayed: &[],
-        links: &["microsoft.com"],
+        links: &["copilot.microsoft.com", "copilotstudio.microsoft.com"],
+        domains: &["microsoft.com"],
         mixes: false,
     },
     Known {
@@ -107,7 +115,8 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://gemini.google.com/*"],
         schemes: &[],
         relayed: &[],
-        links: &["gemini.google.com", "geminicli.com"],
+        links: &["gemini.google.com"],
+        domains: &["gemini.google.com"],
         mixes: true,
     },
     Known {
@@ -117,6 +126,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &["antigravity"],
         relayed: &[],
         links: &["antigravity.google"],
+        domains: &["antigravity.google"],
         mixes: true,
     },
     Known {
@@ -126,6 +136,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &["grokbot"],
         relayed: &[],
         links: &["grok.com", "x.ai"],
+        domains: &["grok.com", "x.ai"],
         mixes: false,
     },
     Known {
@@ -135,6 +146,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &[],
         relayed: &[],
         links: &["mistral.ai"],
+        domains: &["mistral.ai"],
         mixes: false,
     },
     Known {
@@ -144,6 +156,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &[],
         relayed: &[],
         links: &["perplexity.ai"],
+        domains: &["perplexity.ai"],
         mixes: false,
     },
     Known {
@@ -153,6 +166,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &[],
         relayed: &[],
         links: &["devin.ai"],
+        domains: &["devin.ai"],
         mixes: false,
     },
     Known {
@@ -162,6 +176,7 @@ pub(super) const KNOWN: [Known; 20] = [
         schemes: &["windsurf"],
         relayed: &[],
         links: &["windsurf.com", "codeium.com"],
+        domains: &["windsurf.com", "codeium.com"],
         mixes: true,
     },
     Known {
@@ -170,7 +185,8 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://account.jetbrains.com/*", "https://www.jetbrains.com/*"],
         schemes: &["jetbrains"],
         relayed: &[],
-        links: &["jetbrains.com"],
+        links: &[],
+        domains: &["jetbrains.com"],
         mixes: true,
     },
     Known {
@@ -179,7 +195,8 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://oauth2.slack.com/*", "https://slack.com/*"],
         schemes: &["slack"],
         relayed: &[],
-        links: &["slack.com", "slack-edge.com"],
+        links: &[],
+        domains: &["slack.com"],
         mixes: false,
     },
     Known {
@@ -188,17 +205,9 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://mcp.docker.com/*"],
         schemes: &[],
         relayed: &[],
-        links: &["docker.com"],
+        links: &[],
+        domains: &["docker.com"],
         mixes: true,
-    },
-    Known {
-        name: "LobeHub",
-        also: &[],
-        https: &["https://app.lobehub.com/*"],
-        schemes: &[],
-        relayed: &[],
-        links: &["lobehub.com"],
-        mixes: false,
     },
     Known {
         name: "Raycast",
@@ -206,7 +215,8 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://raycast.com/*", "https://www.raycast.com/*"],
         schemes: &["com.raycast", "raycast"],
         relayed: &[],
-        links: &["raycast.com"],
+        links: &[],
+        domains: &["raycast.com"],
         mixes: true,
     },
     Known {
@@ -215,7 +225,8 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://app.warp.dev/*"],
         schemes: &["warp"],
         relayed: &[],
-        links: &["warp.dev"],
+        links: &[],
+        domains: &["warp.dev"],
         mixes: true,
     },
     Known {
@@ -224,7 +235,8 @@ pub(super) const KNOWN: [Known; 20] = [
         https: &["https://oauth.pstmn.io/*"],
         schemes: &["postman"],
         relayed: &[],
-        links: &["postman.com"],
+        links: &[],
+        domains: &["postman.com", "pstmn.io"],
         mixes: true,
     },
 ];

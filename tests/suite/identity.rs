@@ -237,6 +237,27 @@ async fn honest_names_pass() {
     }
 }
 
+/// Where honest clients have their page: markets and projects on the hosts of those who are reserved.
+#[test]
+fn pages_on_other_peoples_hosts_claim_nobody() {
+    for page in [
+        "https://github.com/acme/tool",
+        "https://hub.docker.com/r/acme/tool",
+        "https://apps.microsoft.com/detail/9nblggh4nns1",
+        "https://marketplace.visualstudio.com/items?itemName=acme.tool",
+        "https://plugins.jetbrains.com/plugin/1",
+        "https://www.raycast.com/acme/tool",
+        "https://www.postman.com/acme",
+        "https://slack.com/apps/A1",
+        "https://x.com/acme",
+        "https://gemini.com/",
+    ] {
+        let json = json!({ "client_uri": page, "redirect_uris": ["https://app.example.net/cb"] }).to_string();
+        let identity = Identities::known().identify(&Registration::parse(json.as_bytes()).unwrap());
+        assert_eq!(identity, Identity::default(), "{page}");
+    }
+}
+
 /// The verdict is derived from the checked document, and reaches handler and event; what was there before is dropped.
 #[tokio::test]
 async fn the_verdict_reaches_the_handler_and_nobody_else_can_give_it() {
