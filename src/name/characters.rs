@@ -127,51 +127,60 @@ const fn is_annotation(c: char) -> bool {
 const ZWNJ: char = '\u{200C}';
 const ZWJ: char = '\u{200D}';
 
+/// Whether `c` is seen wherever it stands: what a joiner or a variation selector needs beside it.
+fn is_seen(c: char) -> bool {
+    !is_odd(c) && c != BRAILLE_BLANK && !has::<DefaultIgnorableCodePoint>(c) && !has::<BidiControl>(c)
+}
+
 /// Whether a joiner stands where it makes a difference that is seen: RFC 5892 appendices A.1 and A.2, and between emoji.
 fn joins(c: char, before: &str, after: &str) -> bool {
-    let virama = || {
-        before
-            .chars()
-            .next_back()
-            .is_some_and(|last| of::<CanonicalCombiningClass>(last) == CanonicalCombiningClass::Virama)
-    };
+    let is_virama = |c: char| of::<CanonicalCombiningClass>(c) == CanonicalCombiningClass::Virama;
+    let virama = || before.chars().next_back().is_some_and(is_virama);
     match c {
         ZWNJ => virama() || connects(before, after),
-        ZWJ => virama() || is_pictographic(before) && after.chars().next().is_some_and(has::<ExtendedPictographic>),
+        ZWJ => virama() || is_pictographic(before) && after.chars().next().is_some_and(is_emoji),
         _ => false,
     }
 }
 
-/// A letter that joins to the left, and behind it one that joins to the right; transparent ones between don't count.
+/// A letter that joins to the left, and behind it one that joins to the right; marks between don't count.
 fn connects(before: &str, after: &str) -> bool {
-    let joining = |c: &char| of::<JoiningType>(*c);
-    let transparent = |c: &char| joining(c) == JoiningType::Transparent;
+    let joining = |c: char| of::<JoiningType>(c);
+    let transparent = |c: &char| joining(*c) == JoiningType::Transparent && is_seen(*c);
     let left = before.chars().rev().find(|c| !transparent(c));
     let right = after.chars().find(|c| !transparent(c));
-    let joins_left = |c: char| matches!(joining(&c), JoiningType::LeftJoining | JoiningType::DualJoining);
-    let joins_right = |c: char| matches!(joining(&c), JoiningType::RightJoining | JoiningType::DualJoining);
+    let joins_left = |c: char| matches!(joining(c), JoiningType::LeftJoining | JoiningType::DualJoining);
+    let joins_right = |c: char| matches!(joining(c), JoiningType::RightJoining | JoiningType::DualJoining);
     left.is_some_and(joins_left) && right.is_some_and(joins_right)
 }
 
-/// Whether the last character that counts is an emoji that can be part of a sequence (UTS #51).
+/// An emoji that can be part of a sequence (UTS #51).
+fn is_emoji(c: char) -> bool {
+    has::<ExtendedPictographic>(c) && is_seen(c)
+}
+
+/// Whether the last character is such an emoji, with a skin tone or as a picture.
 fn is_pictographic(text: &str) -> bool {
-    let modifies = |c: &char| matches!(c, '\u{FE0F}' | '\u{1F3FB}'..='\u{1F3FF}');
-    text.chars().rev().find(|c| !modifies(c)).is_some_and(has::<ExtendedPictographic>)
+    let is_modifier = |c: char| matches!(c, '\u{FE0F}' | '\u{1F3FB}'..='\u{1F3FF}');
+    let mut last = text.chars().rev();
+    match last.next() {
+        Some(c) if is_modifier(c) => last.next().is_some_and(is_emoji),
+        Some(c) => is_emoji(c),
+        None => false,
+    }
 }
 
 /// Whether a variation selector follows what has variants. Behind a Latin letter it changes nothing, and a row of them
 /// carries whole texts that nobody sees.
 fn selects(c: char, before: &str) -> bool {
+    use GeneralCategory::{MathSymbol, OtherLetter, OtherSymbol};
     if !has::<VariationSelector>(c) {
         return false;
     }
-    let Some(base) = before.chars().next_back().filter(|base| !has::<VariationSelector>(*base)) else { return false };
+    let Some(base) = before.chars().next_back().filter(|base| is_seen(*base)) else { return false };
     match c {
         '\u{FE0E}' | '\u{FE0F}' => has::<Emoji>(base),
-        _ => {
-            use GeneralCategory::{MathSymbol, OtherLetter, OtherSymbol};
-            !base.is_ascii() && matches!(category(base), MathSymbol | OtherLetter | OtherSymbol)
-        }
+        _ => !base.is_ascii() && matches!(category(base), MathSymbol | OtherLetter | OtherSymbol),
     }
 }
 
@@ -200,9 +209,16 @@ mod tests {
             ("Cl\u{FE00}aude", "a variation selector behind a Latin letter"),
             ("\u{2603}\u{FE0F}\u{E0100}", "two variation selectors"),
             ("\u{FFFF}", "noncharacter"),
+            ("\u{1F468}\u{200D}\u{1FC67}", "a joiner before an emoji that there is not"),
+            ("\u{1F468}\u{FE0F}\u{FE0F}\u{200D}\u{1F469}", "a joiner behind two variation selectors"),
+            ("ب\u{200B}\u{200C}ب", "a non-joiner behind what is not seen"),
+            ("\u{3164}\u{FE00}", "a variant of a filler"),
+            ("\u{2800}\u{FE00}", "a variant of a blank"),
         ];
         for (name, reason) in hidden {
             assert_eq!(fault(name), Some(Fault::Hidden), "{reason}");
+            let shown = visible(name);
+            assert_eq!(visible(&shown), shown, "{reason}: shown as it is shown");
         }
         assert_eq!(fault(" \u{A0}\u{2800}"), Some(Fault::Blank));
         assert_eq!(fault(""), Some(Fault::Blank));
