@@ -128,7 +128,7 @@ impl Default for ClientName {
 impl Policy for ClientName {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("client-name");
-        let mut odd = false;
+        let (mut odd, plain) = (false, submission.registration().is_plain());
         for member in submission.registration().entries() {
             let (Some(Field::CLIENT_NAME), Value::String(name)) = (member.kind().base(), member.value()) else {
                 continue;
@@ -136,7 +136,7 @@ impl Policy for ClientName {
             if let Some(detail) = self.fault(name) {
                 return Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(FIELD));
             }
-            odd |= is_odd(name);
+            odd |= !plain && is_odd(name);
         }
         if odd {
             submission.flag(FIELD);

@@ -227,6 +227,14 @@ fn comparable(name: String) -> Result<String, ConfigError> {
     if Readings::of(&name).whole().next().is_some() { Ok(name) } else { Err(ConfigError::Name { name }) }
 }
 
+/// The host of a link on which no two readers can differ: nothing but letters, digits, dots and hyphens up to a slash.
+fn plain_host(link: &str) -> Option<&str> {
+    let rest = link.strip_prefix("https://")?;
+    let host = rest.split('/').next().filter(|host| !host.ends_with('.'))?;
+    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    (!host.is_empty() && host.bytes().all(is_plain)).then_some(host)
+}
+
 /// What one redirect URI says about a claim.
 enum Evidence {
     For(String),
@@ -371,14 +379,15 @@ impl Table {
     }
 
     fn owners_of_link(&self, link: &str) -> impl Iterator<Item = usize> {
-        let owners = if let Ok(uri) = RedirectUri::parse(link) {
-            uri.host().and_then(|host| self.owners_of_host(host))
-        } else {
-            // As a browser reads it, which will follow what nobody else would.
-            let url = url::Url::parse(link).ok();
-            let host = url.as_ref().and_then(url::Url::host_str);
-            host.and_then(|host| self.owners_of_host(host.trim_end_matches('.')))
-        };
+        let owners = plain_host(link).map_or_else(
+            || {
+                // As a browser reads it, which will follow what nobody else would.
+                let url = url::Url::parse(link).ok();
+                let host = url.as_ref().and_then(url::Url::host_str);
+                host.and_then(|host| self.owners_of_host(host.trim_end_matches('.')))
+            },
+            |host| self.owners_of_host(host),
+        );
         owners.into_iter().flatten().copied()
     }
 
