@@ -11,6 +11,7 @@ mod review;
 
 pub use future::{AnswerFuture, ResponseFuture, Unchanged};
 pub(crate) use future::{Finish, Finished};
+pub(crate) use managed::ManagedBy;
 pub use managed::{client_in_path, client_in_query};
 pub(crate) use read::{ReadError, is_encoded, is_json, read};
 pub(crate) use refusal::{forbid_storing, refuse};

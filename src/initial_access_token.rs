@@ -62,7 +62,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, AnswerFuture, ResponseBody, ResponseFuture, Unchanged, client_in_path};
+use crate::body::{self, AnswerFuture, ManagedBy, ResponseBody, ResponseFuture, Unchanged, client_in_path};
 use crate::event::Repeated;
 use crate::initial_access::{ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token};
 use crate::policy::{Caller, ConfigError, Operation, Review};
@@ -95,10 +95,9 @@ struct Config {
     report_only: bool,
     origins: Option<BTreeSet<String>>,
     registrar: Option<Registrar>,
-    managed: Arc<ManagedBy>,
+    /// By the path, unless said otherwise.
+    managed: Option<Arc<ManagedBy>>,
 }
-
-type ManagedBy = dyn Fn(&Uri) -> Option<String> + Send + Sync;
 
 const RULE: &str = "initial-access-token";
 const ORIGIN_RULE: &str = "origin";
@@ -117,7 +116,7 @@ impl InitialAccessTokenLayer {
             report_only: false,
             origins: None,
             registrar: None,
-            managed: Arc::new(client_in_path),
+            managed: None,
         };
         Self { config: Some(Arc::new(config)) }
     }
@@ -150,15 +149,20 @@ impl InitialAccessTokenLayer {
         self.change(|config| config.registrar = Some(registrar))
     }
 
-    /// The same, unless there is one.
-    pub(crate) fn or_registrar(self, registrar: Option<&Registrar>) -> Self {
-        self.change(|config| config.registrar = config.registrar.take().or_else(|| registrar.cloned()))
+    /// Takes those that the layer next to the handler has, unless there are some.
+    pub(crate) fn or_books(self, books: Option<(Registrar, Arc<ManagedBy>)>) -> Self {
+        self.change(|config| {
+            if let (None, Some((registrar, managed))) = (&config.registrar, books) {
+                config.registrar = Some(registrar);
+                config.managed.get_or_insert(managed);
+            }
+        })
     }
 
     /// Which client the URL of an RFC 7592 request is about: see
     /// [`LifecycleLayer::with_managed_client`](crate::LifecycleLayer::with_managed_client), which must be the same.
     pub fn with_managed_client(self, client: impl Fn(&Uri) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.change(|config| config.managed = Arc::new(client))
+        self.change(|config| config.managed = Some(Arc::new(client)))
     }
 
     /// Refuses requests of browsers from pages of any other origin (403). What is no browser sends no `Origin`, and passes.
@@ -382,7 +386,8 @@ impl Config {
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        let managed = (self.managed)(request.uri());
+        let managed =
+            self.managed.as_ref().map_or_else(|| client_in_path(request.uri()), |managed| managed(request.uri()));
         if let (Some(registrar), Some(id)) = (&self.registrar, managed) {
             match registrar.admitted_as(&id).await {
                 Ok(Some(caller)) => _ = request.extensions_mut().insert::<Caller>(caller),

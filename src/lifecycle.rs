@@ -73,7 +73,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::{
-    self, ANSWER_LIMITS, AnswerFuture, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
+    self, ANSWER_LIMITS, AnswerFuture, ManagedBy, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
 };
 pub use crate::body::{client_in_path, client_in_query};
 use crate::client_address::ClientAddress;
@@ -112,8 +112,6 @@ struct Config {
     register_without_ledger: bool,
 }
 
-type ManagedBy = dyn Fn(&Uri) -> Option<String> + Send + Sync;
-
 /// When to come back if the ledger is down.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -134,9 +132,9 @@ impl LifecycleLayer {
         Self { config: None }
     }
 
-    /// Where the books are kept.
-    pub(crate) fn registrar(&self) -> Option<&Registrar> {
-        self.config.as_ref().map(|config| &config.registrar)
+    /// Where the books are kept, and how URLs say of whom.
+    pub(crate) fn books(&self) -> Option<(Registrar, Arc<ManagedBy>)> {
+        self.config.as_ref().map(|config| (config.registrar.clone(), Arc::clone(&config.managed)))
     }
 
     fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {

@@ -155,6 +155,16 @@ impl Preset {
         self.change(|settings| settings.policy.otherwise = rules)
     }
 
+    /// For every caller.
+    fn change_all_rules(self, change: impl Fn(PresetRules) -> PresetRules) -> Self {
+        self.change(|settings| {
+            let policy = &mut settings.policy;
+            for rules in policy.cases.iter_mut().map(|(_, rules)| rules).chain([&mut policy.otherwise]) {
+                *rules = change(rules.clone());
+            }
+        })
+    }
+
     fn map_rules(
         self,
         change: impl FnOnce(PresetRules) -> Result<PresetRules, ConfigError>,
@@ -164,7 +174,7 @@ impl Preset {
     }
 
     /// Gives callers for whom `condition` holds rules of their own: those that the preset has by now, changed by `change`.
-    /// What is changed later in the preset is for everybody else. The first condition that holds counts.
+    /// What is changed later in the preset is for everybody else, but for limits. The first condition that holds counts.
     ///
     /// ```
     /// use tower_dcr::InitialAccessTokenLayer;
@@ -198,7 +208,8 @@ impl Preset {
     }
 
     /// Wants initial access tokens, or takes them: see [`InitialAccessTokenLayer`]. It counts and asks the ledger of
-    /// [`with_registrar`](Self::with_registrar), unless it has one of its own.
+    /// [`with_registrar`](Self::with_registrar) (and reads URLs as [`with_lifecycle`](Self::with_lifecycle) does), unless it
+    /// has one of its own.
     pub fn with_initial_access_tokens(self, layer: InitialAccessTokenLayer) -> Self {
         self.change(|settings| settings.initial_access_token = layer)
     }
@@ -272,9 +283,9 @@ impl Preset {
         self.with_rate_limit(rate_limit)
     }
 
-    /// What may lead to one redirect host ([`RedirectHostQuota::DEFAULT`] by default).
+    /// What may lead to one redirect host ([`RedirectHostQuota::DEFAULT`] by default), whoever asks.
     pub fn with_redirect_host_quota(self, quota: RedirectHostQuota) -> Self {
-        self.change_rules(|rules| rules.with_redirect_host_quota(quota))
+        self.change_all_rules(move |rules| rules.with_redirect_host_quota(quota.clone()))
     }
 
     /// Replaces the rate limits by head of request; [`RateLimitLayer::empty`] is none at all.
@@ -284,7 +295,7 @@ impl Preset {
 
     /// Limits nothing: not by address, not in all, not by redirect host.
     pub fn without_rate_limits(self) -> Self {
-        self.with_rate_limit(RateLimitLayer::empty()).change_rules(PresetRules::without_redirect_host_quota)
+        self.with_rate_limit(RateLimitLayer::empty()).change_all_rules(PresetRules::without_redirect_host_quota)
     }
 
     /// Where the server puts the address of a connection: see [`ClientAddress::with_peer_address`].
@@ -378,7 +389,7 @@ impl Settings {
         };
         let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone());
         let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
-        let initial_access_token = self.initial_access_token.clone().or_registrar(self.lifecycle.registrar());
+        let initial_access_token = self.initial_access_token.clone().or_books(self.lifecycle.books());
         let (rate_limit, initial_access_token, guard) = if self.report_only {
             (rate_limit.report_only(), initial_access_token.report_only(), guard.report_only())
         } else {

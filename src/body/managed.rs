@@ -2,6 +2,9 @@
 
 use http::Uri;
 
+/// How a URL says which client it is about.
+pub(crate) type ManagedBy = dyn Fn(&Uri) -> Option<String> + Send + Sync;
+
 /// The client that `/register/CLIENT_ID` is about: the last segment of the path.
 ///
 /// ```

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::{Request, Response, header};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 use tower_dcr::clock::ManualClock;
 use tower_dcr::consent::Destination;
+use tower_dcr::event::Event;
 use tower_dcr::initial_access::{InitialAccess, StaticTokens};
 use tower_dcr::ledger::{Actor, Fingerprint, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, Status};
+use tower_dcr::lifecycle::client_in_query;
 use tower_dcr::policy::{Cases, Condition, RedirectPattern, RedirectUriGuard, Standing};
 use tower_dcr::redirect_uri::RedirectClass;
-use tower_dcr::registrar::Revocation;
-use tower_dcr::{InitialAccessTokenLayer, Preset};
+use tower_dcr::registrar::{Registrar, Revocation};
+use tower_dcr::{InitialAccessTokenLayer, LifecycleLayer, Preset};
 
 use crate::databases::{Postgres, TempDir};
 use crate::down::Down;
@@ -94,6 +98,30 @@ async fn the_rules_of_a_token_judge_updates_too() {
     let record = ledger.find(&partner).await.unwrap().unwrap();
     assert_eq!((record.status, record.rules.as_deref()), (Status::Active, Some("partner")));
     assert!(record.registration.contains("b.partner.example.com"));
+}
+
+/// OpenID Connect Dynamic Client Registration section 4.1 has the client in the query.
+#[tokio::test]
+async fn urls_are_read_in_one_way() {
+    let registrar = Registrar::new(MemoryLedger::default());
+    let lifecycle = LifecycleLayer::new(registrar.clone()).with_managed_client(client_in_query);
+    let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {})).with_lifecycle(lifecycle);
+    let handler = tower::service_fn(async |request: Request<tower_dcr::RegistrationBody>| {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let mut client: Value = serde_json::from_slice(&body).unwrap();
+        client["client_id"] = "c-1".into();
+        let answer = Response::builder().status(201).header(header::CONTENT_TYPE, "application/json");
+        Ok::<_, std::convert::Infallible>(answer.body(Body::from(client.to_string())).unwrap())
+    });
+    let service = tower::Layer::layer(&preset, handler);
+    let partners = to("https://a.partner.example.com/cb");
+    let registered = service.clone().oneshot(with_token(&partners, PARTNER)).await.unwrap();
+    assert_eq!(registered.status(), 201);
+    let mut body = to("https://b.partner.example.com/cb");
+    body["client_id"] = "c-1".into();
+    let request = Request::put("/register?client_id=c-1").header(header::CONTENT_TYPE, "application/json");
+    let changed = service.oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+    assert_eq!(changed.status(), 201, "by the rules of its token");
 }
 
 #[tokio::test]

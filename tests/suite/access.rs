@@ -1,5 +1,6 @@
 //! Who may register at all.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +11,10 @@ use serde_json::{Value, json};
 use tower_dcr::clock::ManualClock;
 use tower_dcr::initial_access::{InitialAccess, InitialAccessTokens, JwtTokens, StaticTokens, TokenError};
 use tower_dcr::policy::{
-    Caller, Cases, Condition, ConfigError, Policy, RedirectPattern, RedirectUriGuard, Review, Submission,
+    Caller, Cases, Condition, ConfigError, Policy, RedirectHostQuota, RedirectPattern, RedirectUriGuard, Review,
+    Submission,
 };
+use tower_dcr::quota::Quota;
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::{InitialAccessTokenLayer, Preset, Registration};
 
@@ -313,4 +316,26 @@ async fn rules_that_are_not_there_let_nothing_in() {
     // In a rule of the user's own as well.
     let own = preset.add_rule(Cases::new().when(Condition::rules("partner"), RedirectUriGuard::mcp()));
     assert_eq!(register(&own, &[&bearer]).await.0.status(), StatusCode::CREATED);
+}
+
+/// Limits are for everybody, whenever they are changed.
+#[tokio::test]
+async fn limits_are_lifted_for_every_caller() {
+    let layer = InitialAccessTokenLayer::new(tokens());
+    let preset = Preset::mcp().with_initial_access_tokens(layer).for_callers(Condition::token(), Ok).unwrap();
+    let one = Quota::per_minute(NonZeroU32::MIN);
+    let bearer = format!("Bearer {PARTNER}");
+    let statuses = async |preset: Preset| {
+        let service = behind(&preset, &Naive::default());
+        let mut statuses = Vec::new();
+        for path in ["a", "b"] {
+            let mut request = post(json!({ "redirect_uris": [format!("https://app.example.com/{path}")] }).to_string());
+            request.headers_mut().insert("authorization", bearer.parse().unwrap());
+            statuses.push(send(&service, request).await.status().as_u16());
+        }
+        statuses
+    };
+    let limited = preset.clone().with_redirect_host_quota(RedirectHostQuota::new(one));
+    assert_eq!(statuses(limited.clone()).await, [201, 429]);
+    assert_eq!(statuses(limited.without_rate_limits()).await, [201, 201]);
 }
