@@ -233,10 +233,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unchanged) };
-        let allowed = config.check_origin(request.method(), request.headers());
-        if let (Err(rejection), false) = (&allowed, config.report_only) {
-            return AnswerFuture::answered(body::refuse(rejection.clone()));
-        }
+        let allowed = match config.check_origin(request.method(), request.headers()) {
+            Err(rejection) if !config.report_only => return AnswerFuture::answered(body::refuse(rejection)),
+            allowed => allowed,
+        };
         let asks = match *request.method() {
             Method::POST => true,
             Method::PUT => config.registrar.is_some(),

@@ -55,6 +55,7 @@ mod known_identities;
 mod members;
 mod metadata_allowlist;
 mod native_schemes;
+mod private_use_scheme;
 mod public_link;
 mod redirect_host_quota;
 mod redirect_pattern;

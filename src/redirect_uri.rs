@@ -28,7 +28,7 @@ mod host;
 mod path;
 mod scheme;
 
-pub(crate) use host::is_public_dns_name;
+pub(crate) use host::{is_public_dns_name, is_within_domain};
 pub use scheme::{is_dangerous_scheme, is_executable_scheme};
 
 /// A redirect URI that has one reading only. See the [module docs](self).

@@ -8,7 +8,6 @@ use super::{InitialAccess, InitialAccessTokens, TokenError};
 use crate::clock::{Clock, SystemClock};
 use crate::jwt::{Claims, Issuer, Trust};
 use crate::policy::ConfigError;
-use crate::registration::Digest;
 
 /// Initial access tokens that are JWTs (RFC 7519) of trusted issuers: one who can sign can let others register, without a
 /// list of tokens here.
@@ -107,10 +106,8 @@ impl JwtTokens {
             access = access.with_rules(document.string(claim).ok_or(TokenError::Invalid)?);
         }
         if self.single_use {
-            let id = document.string("jti").ok_or(TokenError::Invalid)?;
-            // Of a fixed length, and nobody can write one issuer's as another's.
-            let digest = Digest::of(format!("{}\n{id}", claims.issuer).as_bytes());
-            access = access.single_use().with_token_id(format!("jti:{digest}"));
+            let id = claims.token_id().ok_or(TokenError::Invalid)?;
+            access = access.single_use().with_token_id(format!("jti:{id}"));
         }
         Ok(access)
     }

@@ -384,7 +384,6 @@ pub async fn blocks(ledger: &impl Ledger) {
     assert_eq!(ledger.find_block(&[name]).await.unwrap(), None);
 }
 
-/// Polls all of them at once, in whatever runtime there is.
 /// A token with a limited number of uses admits that many, at once too, and one that was returned again.
 pub async fn counts_uses(ledger: &impl Ledger) {
     let admitted = together((0..24).map(|_| ledger.count_use("one", 5))).await;
@@ -405,6 +404,7 @@ fn claude() -> Identity {
     Identities::known().identify(&Registration::parse(json).unwrap())
 }
 
+/// Polls all of them at once, in whatever runtime there is.
 async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|cx| {

@@ -37,7 +37,7 @@ pub(crate) fn fault(name: &str) -> Option<Fault> {
     let mut blank = true;
     let mut before: Option<char> = None;
     for (at, c) in name.char_indices() {
-        if is_hidden(c, name.get(..at).unwrap_or_default(), name.get(at + c.len_utf8()..).unwrap_or_default()) {
+        if is_hidden_at(name, at, c) {
             return Some(Fault::Hidden);
         }
         let is_mark = matches!(category(c), GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark);
@@ -73,9 +73,7 @@ pub fn visible(name: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(name.len());
     for (at, c) in name.char_indices() {
-        let hidden =
-            is_hidden(c, name.get(..at).unwrap_or_default(), name.get(at + c.len_utf8()..).unwrap_or_default());
-        if hidden || is_odd(c) || c == BRAILLE_BLANK {
+        if is_hidden_at(name, at, c) || is_odd(c) || c == BRAILLE_BLANK {
             // Writing into a string can't fail.
             let _infallible = write!(shown, "\u{27E8}U+{:04X}\u{27E9}", u32::from(c));
         } else {
@@ -89,7 +87,7 @@ pub fn visible(name: &str) -> Cow<'_, str> {
 const BRAILLE_BLANK: char = '\u{2800}';
 
 fn is_blank(c: char) -> bool {
-    c == BRAILLE_BLANK || CodePointSetData::new::<WhiteSpace>().contains(c)
+    c == BRAILLE_BLANK || has::<WhiteSpace>(c)
 }
 
 fn category(c: char) -> GeneralCategory {
@@ -102,6 +100,11 @@ fn has<P: BinaryProperty>(c: char) -> bool {
 
 fn of<P: EnumeratedProperty>(c: char) -> P {
     CodePointMapData::<P>::new().get(c)
+}
+
+/// Whether `c`, which stands in `name` at a byte, is hidden there.
+fn is_hidden_at(name: &str, at: usize, c: char) -> bool {
+    is_hidden(c, name.get(..at).unwrap_or_default(), name.get(at + c.len_utf8()..).unwrap_or_default())
 }
 
 /// Controls, line and paragraph separators, what steers the order of text (UAX #9), what no font shows

@@ -8,9 +8,10 @@ use quick_cache::sync::Cache;
 
 use super::identity::{Claim, Identity, Standing};
 use super::known_identities::{IDENTITIES_VERSION, KNOWN, Known};
+use super::private_use_scheme::private_use_scheme;
 use super::{ConfigError, RedirectPattern};
 use crate::name::Readings;
-use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name, is_within_domain};
 use crate::registration::{Field, Registration, Value};
 
 /// A name that not everybody may use, and what proves that somebody may.
@@ -203,24 +204,12 @@ impl ReservedIdentity {
 
     /// Whether a host is in a domain of its own.
     fn is_related(&self, host: &str) -> bool {
-        let is_below =
-            |own: &String| host.strip_suffix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        self.domains.iter().any(is_below)
+        self.domains.iter().any(|own| is_within_domain(host, own))
     }
 }
 
 fn public_host(host: String) -> Result<String, ConfigError> {
     if is_public_dns_name(&host) { Ok(host) } else { Err(ConfigError::Host { host }) }
-}
-
-fn private_use_scheme(scheme: String) -> Result<String, ConfigError> {
-    if is_dangerous_scheme(&scheme) {
-        return Err(ConfigError::DangerousScheme { scheme });
-    }
-    match RedirectUri::parse(&format!("{scheme}:/cb")) {
-        Ok(uri) if uri.class() == RedirectClass::PrivateUse => Ok(scheme),
-        _ => Err(ConfigError::Scheme { scheme }),
-    }
 }
 
 fn comparable(name: String) -> Result<String, ConfigError> {

@@ -1,6 +1,6 @@
 //! Links that lead to somebody's public web site.
 
-use crate::redirect_uri::RedirectUri;
+use crate::redirect_uri::{RedirectUri, is_within_domain};
 
 /// A link that has one reading only, and leads over `https` to a public DNS name that somebody can own.
 ///
@@ -40,7 +40,7 @@ const INSIDE: [&str; 14] = [
 ];
 
 fn leads_inside(host: &str) -> bool {
-    INSIDE.iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    INSIDE.iter().any(|domain| is_within_domain(host, domain))
 }
 
 #[cfg(test)]

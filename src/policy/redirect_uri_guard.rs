@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::native_schemes::NATIVE_SCHEMES;
+use super::private_use_scheme::private_use_scheme;
 use super::{ConfigError, Policy, RedirectPattern, Submission, describe_as_debug};
-use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name};
 use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -140,17 +141,8 @@ impl RedirectUriGuard {
     ///
     /// [`ConfigError::DangerousScheme`] for `javascript` and its kin, [`ConfigError::Scheme`] for what is no scheme.
     pub fn add_private_use_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        let scheme = scheme.into();
-        if is_dangerous_scheme(&scheme) {
-            return Err(ConfigError::DangerousScheme { scheme });
-        }
-        match RedirectUri::parse(&format!("{scheme}:/cb")) {
-            Ok(uri) if uri.class() == RedirectClass::PrivateUse => {
-                self.schemes.insert(scheme);
-                Ok(self)
-            }
-            _ => Err(ConfigError::Scheme { scheme }),
-        }
+        self.schemes.insert(private_use_scheme(scheme.into())?);
+        Ok(self)
     }
 
     /// Whether unlisted private-use schemes in reverse domain name notation are allowed.

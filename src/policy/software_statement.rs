@@ -97,8 +97,8 @@ impl SoftwareStatements {
     }
 
     /// Takes each statement once. It then has to have a `jti`, which this process remembers until the statement expires;
-    /// updates may repeat it. RFC 7591
-    /// section 2.3 has one statement for all instances of an application: this is for issuers that sign one for each.
+    /// updates may repeat it. RFC 7591 section 2.3 has one statement for all instances of an application: this is for
+    /// issuers that sign one for each.
     pub fn single_use(mut self) -> Self {
         self.used = Some(Arc::default());
         self
@@ -140,15 +140,14 @@ impl SoftwareStatements {
     fn use_up(&self, submission: &Submission<'_>, claims: &Claims, now: Duration) -> Result<(), Rejection> {
         let Some(used) = &self.used else { return Ok(()) };
         let refuse = |code, detail| submission.reject(code, detail).with_field(FIELD);
-        let Some(id) = claims.document.string("jti") else {
+        let Some(id) = claims.token_id() else {
             return Err(refuse(ErrorCode::InvalidSoftwareStatement, "has no jti"));
         };
-        let digest = Digest::of(format!("{}\n{id}", claims.issuer).as_bytes());
         let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.len() >= MAX_USED {
             used.retain(|_, end| *end > now);
         }
-        match used.get(&digest) {
+        match used.get(&id) {
             Some(end) if *end > now => {
                 return Err(refuse(ErrorCode::InvalidSoftwareStatement, "was used before"));
             }
@@ -158,7 +157,7 @@ impl SoftwareStatements {
             }
             _ => {}
         }
-        used.insert(digest, claims.end());
+        used.insert(id, claims.end());
         Ok(())
     }
 

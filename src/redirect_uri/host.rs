@@ -122,6 +122,11 @@ pub(crate) fn is_public_dns_name(host: &str) -> bool {
     is_canonical_dns_name(host) && has_public_suffix(host)
 }
 
+/// Whether `host` is `domain` or a name below it.
+pub(crate) fn is_within_domain(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 /// Whether a canonical DNS name can be a public one: two labels at least and no special-use suffix.
 pub(super) fn has_public_suffix(host: &str) -> bool {
     let top_level = last_label(host);
