@@ -49,8 +49,16 @@ impl SqliteLedger {
             // 32 MiB: the inner pages of every index of a million clients.
             .pragma("cache_size", "-32768")
             .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(LedgerError::new)?;
-        Self::new(pool).await
+        let connect = || SqlitePoolOptions::new().max_connections(4).connect_with(options.clone());
+        let mut pool = connect().await;
+        // SQLite does not wait for the busy timeout while another process turns on write-ahead logging.
+        for _attempt in 0..32 {
+            if pool.is_ok() {
+                break;
+            }
+            pool = connect().await;
+        }
+        Self::new(pool.map_err(LedgerError::new)?).await
     }
 
     /// Uses a pool that you have, and brings the tables (`tower_dcr_…`) up to date. Its connections should use
