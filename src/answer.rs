@@ -25,6 +25,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
+use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -70,12 +71,17 @@ use crate::rejection::{ErrorCode, Rejection};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AnswerLayer {
-    config: Arc<Config>,
+    config: Arc<Settings>,
 }
 
-#[derive(Clone, Debug)]
-struct Config {
+/// As a policy file has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Answer"))]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// What happens when the handler gives a secret to a client that was registered with `none`.
     secret: SecretInAnswer,
+    /// Whether what is missing in an answer is completed, and what breaks clients is taken out.
     normalise: bool,
 }
 
@@ -88,13 +94,16 @@ struct Config {
 /// let guard = tower_dcr::mcp().with_secret_in_answer(SecretInAnswer::Allow(vec!["client_secret_basic".into()]));
 /// # let _ = guard;
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SecretInAnswer {
     /// The answer passes if it names one of these methods: the operator wants confidential clients.
     Allow(Vec<String>),
     /// The client gets a 500. The handler has stored a client that nobody knows: the audit event has its `client_id`.
     #[default]
+    #[serde(rename = "reject", alias = "refuse")]
     Refuse,
     /// The secret is taken out and the method becomes `none`. For handlers that mint a secret which they then don't
     /// ask for; with any other handler the client can't get a token.
@@ -106,7 +115,7 @@ const RULE: &str = "answer";
 impl AnswerLayer {
     /// Refuses secrets for public clients, and normalises.
     pub fn new() -> Self {
-        Self { config: Arc::new(Config { secret: SecretInAnswer::Refuse, normalise: true }) }
+        Self { config: Arc::default() }
     }
 
     /// What happens to a secret for a public client.
@@ -119,6 +128,22 @@ impl AnswerLayer {
     pub fn without_normalising(mut self) -> Self {
         Arc::make_mut(&mut self.config).normalise = false;
         self
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { secret: SecretInAnswer::Refuse, normalise: true }
+    }
+}
+
+impl AnswerLayer {
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.config
+    }
+
+    pub(crate) fn of(settings: Settings) -> Self {
+        Self { config: Arc::new(settings) }
     }
 }
 
@@ -151,7 +176,7 @@ impl<S> Layer<S> for AnswerLayer {
 #[derive(Clone, Debug)]
 pub struct Answer<S> {
     inner: S,
-    config: Arc<Config>,
+    config: Arc<Settings>,
 }
 
 impl<S, B, R> Service<Request<B>> for Answer<S>
@@ -196,7 +221,7 @@ struct Registered {
     document: Arc<Registration>,
     /// Where some of it is from.
     statement: Option<Arc<Statement>>,
-    config: Arc<Config>,
+    config: Arc<Settings>,
 }
 
 impl<B, E> Finish<B, E> for Expectation
@@ -266,7 +291,7 @@ impl Registered {
     }
 }
 
-impl Config {
+impl Settings {
     fn check_secret(&self, answer: &mut Submission<'_>, registered: &Registration) -> Result<(), Rejection> {
         const METHOD: Field = Field::TOKEN_ENDPOINT_AUTH_METHOD;
         if registered.string_at(METHOD) != Some("none") {

@@ -19,6 +19,7 @@
 //! let audit = AuditLayer::new(move |event: &Event| sink.lock().unwrap().push(event.outcome));
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -62,6 +63,10 @@ struct Config {
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
     requester: Requester,
+    /// Whether events hold the registration, and with which members besides those of specifications.
+    document: Option<Arc<BTreeSet<String>>>,
+    /// Which configuration is in force, for attempts that no rule has seen.
+    policy: Option<u64>,
 }
 
 /// How an event names who asked.
@@ -78,7 +83,8 @@ impl AuditLayer {
     /// Emits to `sink`. Events don't say who asked.
     pub fn new(sink: impl Sink) -> Self {
         let clock = Arc::new(SystemClock::new());
-        Self { config: Arc::new(Config { sink: Arc::new(sink), clock, requester: Requester::Nobody }) }
+        let config = Config { sink: Arc::new(sink), clock, requester: Requester::Nobody, document: None, policy: None };
+        Self { config: Arc::new(config) }
     }
 
     /// Puts the client's address into the events.
@@ -94,6 +100,30 @@ impl AuditLayer {
         if let Ok(mac) = Hmac::new_from_slice(key) {
             Arc::make_mut(&mut self.config).requester = Requester::Hash(address, mac);
         }
+        self
+    }
+
+    /// Puts the registration as it came into the events, redacted, so that another policy can be tried on them
+    /// (`dcr replay`).
+    ///
+    /// An event then says what a person's software told the server about itself: names, links, redirect URIs, whose paths and
+    /// ports can tell one person from another. Values of members that this crate does not know, contacts, keys, software
+    /// statements and whatever is a secret are replaced by `"[redacted]"`; text in the other members is the client's own, and
+    /// could be anything. Keep such a log as short and as close as any other that holds personal data.
+    pub fn with_document(mut self) -> Self {
+        Arc::make_mut(&mut self.config).document = Some(Arc::default());
+        self
+    }
+
+    /// Shows the values of these members, too, which are the server's own.
+    pub(crate) fn showing(mut self, members: BTreeSet<String>) -> Self {
+        Arc::make_mut(&mut self.config).document = Some(Arc::new(members));
+        self
+    }
+
+    /// Which configuration is in force.
+    pub(crate) fn with_policy(mut self, fingerprint: u64) -> Self {
+        Arc::make_mut(&mut self.config).policy = Some(fingerprint);
         self
     }
 
@@ -218,7 +248,7 @@ impl Attempt {
             Some(review)
         });
         if let Some(review) = review {
-            event.set_review(review);
+            event.set_review(review, start.config.document.as_ref());
         }
         if let Some(rejection) = rejection {
             event.set_rejection(rejection);
@@ -280,6 +310,7 @@ impl Start {
         let duration = self.config.clock.monotonic().saturating_sub(self.monotonic);
         let mut event = Event::new(self.time_ms, self.operation, outcome);
         event.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        event.policy = self.config.policy;
         event
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, HeaderName, header};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::ConfigError;
 
@@ -43,10 +44,28 @@ use crate::policy::ConfigError;
 #[must_use]
 pub struct ClientAddress {
     peer: Arc<PeerOf>,
-    trusted: Vec<IpNet>,
+    settings: Settings,
+}
+
+/// What a policy file says of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientAddress"))]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// The proxies whose word counts, as addresses or CIDR blocks.
+    #[serde(rename = "trusted_proxies")]
+    trusted: Vec<Network>,
+    /// Which header the trusted proxies set.
+    #[serde(rename = "forwarded_header")]
     forwarded: ForwardedHeader,
+    /// How many bits of an IPv6 address make a client's network.
     ipv6_prefix: u8,
 }
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct Network(IpNet);
 
 type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
 
@@ -68,7 +87,9 @@ type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
 /// assert_eq!(address.resolve(&headers, &extensions), Some("2001:db8::7".parse().unwrap()));
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ForwardedHeader {
     /// `Forwarded` (RFC 7239).
@@ -97,12 +118,7 @@ impl ClientAddress {
     /// The address of the connection, which the server put into the request's extensions as a [`SocketAddr`]; no
     /// trusted proxies; IPv6 networks of 64 bits.
     pub fn new() -> Self {
-        Self {
-            peer: Arc::new(|extensions| extensions.get::<SocketAddr>().copied()),
-            trusted: Vec::new(),
-            forwarded: ForwardedHeader::default(),
-            ipv6_prefix: 64,
-        }
+        Self { peer: Arc::new(|extensions| extensions.get::<SocketAddr>().copied()), settings: Settings::default() }
     }
 
     /// Where the server puts the address of the connection. For axum:
@@ -120,23 +136,33 @@ impl ClientAddress {
     /// # Errors
     ///
     /// [`ConfigError::Cidr`] for what is neither.
-    pub fn with_trusted_proxies<S: AsRef<str>>(
+    pub fn with_trusted_proxies<P: AsRef<str>>(
         mut self,
-        proxies: impl IntoIterator<Item = S>,
+        proxies: impl IntoIterator<Item = P>,
     ) -> Result<Self, ConfigError> {
-        self.trusted = proxies.into_iter().map(|proxy| read_network(proxy.as_ref())).collect::<Result<_, _>>()?;
+        let read = |proxy: P| read_network(proxy.as_ref()).map(Network);
+        self.settings.trusted = proxies.into_iter().map(read).collect::<Result<_, _>>()?;
         Ok(self)
     }
 
     /// Which header the trusted proxies set.
     pub fn with_forwarded_header(mut self, header: ForwardedHeader) -> Self {
-        self.forwarded = header;
+        self.settings.forwarded = header;
         self
     }
 
     /// How many bits of an IPv6 address make a client's network; more than 128 count as 128.
     pub fn with_ipv6_prefix(mut self, bits: u8) -> Self {
-        self.ipv6_prefix = bits.min(128);
+        self.settings.ipv6_prefix = bits.min(128);
+        self
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -150,14 +176,14 @@ impl ClientAddress {
         if !self.trusts(client) {
             return Some(client);
         }
-        let name = match self.forwarded {
+        let name = match self.settings.forwarded {
             ForwardedHeader::Forwarded => header::FORWARDED,
             ForwardedHeader::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
         };
         // Several lines are one list (RFC 9110 section 5.3); the last line is the one that was added last.
         let mut lines: Vec<&[u8]> = headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
         lines.reverse();
-        for entry in lines.into_iter().flat_map(|line| self.forwarded.entries(line)).take(MAX_HOPS) {
+        for entry in lines.into_iter().flat_map(|line| self.settings.forwarded.entries(line)).take(MAX_HOPS) {
             let Some(address) = entry else { return Some(client) };
             client = address;
             if !self.trusts(client) {
@@ -172,7 +198,7 @@ impl ClientAddress {
     pub fn network(&self, address: IpAddr) -> ClientNetwork {
         ClientNetwork(match address.to_canonical() {
             IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.ipv6_prefix)).unwrap_or(0);
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.settings.ipv6_prefix.min(128))).unwrap_or(0);
                 IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
             }
             address @ IpAddr::V4(_) => address,
@@ -180,7 +206,7 @@ impl ClientAddress {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(&address))
+        self.settings.trusted.iter().any(|network| network.0.contains(&address))
     }
 }
 
@@ -194,6 +220,26 @@ impl ForwardedHeader {
     }
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self { trusted: Vec::new(), forwarded: ForwardedHeader::default(), ipv6_prefix: 64 }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        read_network(&text).map(Self)
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.0.to_string()
+    }
+}
+
 impl Default for ClientAddress {
     fn default() -> Self {
         Self::new()
@@ -202,11 +248,7 @@ impl Default for ClientAddress {
 
 impl fmt::Debug for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientAddress")
-            .field("trusted", &self.trusted)
-            .field("forwarded", &self.forwarded)
-            .field("ipv6_prefix", &self.ipv6_prefix)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientAddress").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,8 @@
 //! did, by stable names; it never holds a member's value, a secret or a token. Text that a client chose (the name of an
 //! unknown member) is cut and, by the sinks here, escaped: an event is one line.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::text;
 
 #[cfg(feature = "jsonl")]
 mod chain;
+mod document;
 #[cfg(feature = "jsonl")]
 mod jsonl;
 mod lifecycle;
@@ -27,6 +30,7 @@ mod tracing;
 pub use self::tracing::TracingSink;
 #[cfg(feature = "jsonl")]
 pub use chain::{BrokenChain, ChainKey, VerifiedChain, verify_chain};
+pub use document::RedactedDocument;
 #[cfg(feature = "jsonl")]
 pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError, Overflow};
 pub use lifecycle::{Action, LifecycleEvent};
@@ -70,7 +74,7 @@ pub struct Event {
     pub rule: Option<&'static str>,
     /// The member at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<&'static str>,
+    pub field: Option<Cow<'static, str>>,
     /// Its element at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
@@ -83,6 +87,9 @@ pub struct Event {
     /// The owner of the initial access token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorized_by: Option<String>,
+    /// The rules that this token named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules_for: Option<String>,
     /// The issuer of the software statement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement_issuer: Option<String>,
@@ -99,6 +106,10 @@ pub struct Event {
     /// Which configuration of the rules judged; written as 16 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hexadecimal")]
     pub policy: Option<u64>,
+    /// The registration as it came, redacted; absent unless that was asked for
+    /// ([`AuditLayer::with_document`](crate::AuditLayer::with_document)), or if there was none that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<RedactedDocument>,
 }
 
 /// The digest of a body, computed when it is asked for: a sink that filters events need not pay for all of them.
@@ -221,19 +232,25 @@ impl Event {
             error: None,
             identity: None,
             authorized_by: None,
+            rules_for: None,
             statement_issuer: None,
             rules: Vec::new(),
             findings: Vec::new(),
             digest_before: None,
             digest_after: None,
             policy: None,
+            document: None,
         }
     }
 
-    pub(crate) fn set_review(&mut self, review: Review) {
+    /// Takes over what the rules found out; with the registration, if it is wanted, and those members of the
+    /// server's own in it.
+    pub(crate) fn set_review(&mut self, review: Review, document: Option<&Arc<BTreeSet<String>>>) {
         self.operation = review.operation();
-        self.policy = review.policy_fingerprint();
+        self.policy = review.policy_fingerprint().or(self.policy);
         let (before, after) = review.bodies();
+        self.document = document.zip(before.as_ref()).and_then(|(own, body)| RedactedDocument::of(body, own));
+        self.rules_for = review.caller().rules().map(str::to_owned);
         (self.digest_before, self.digest_after) = (before.map(BodyDigest), after.map(BodyDigest));
         self.identity = review.identity().cloned();
         self.authorized_by = review.caller().owner().map(str::to_owned);
@@ -243,7 +260,7 @@ impl Event {
 
     pub(crate) fn set_rejection(&mut self, rejection: &Rejection) {
         self.rule = Some(rejection.rule());
-        self.field = rejection.field();
+        self.field = rejection.owned_field();
         self.index = rejection.index();
         self.error = Some(rejection.code().as_str());
     }

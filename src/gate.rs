@@ -73,7 +73,7 @@ use crate::body::{ReplayBody, ResponseBody, ResponseFuture};
 use crate::event::Action;
 use crate::ledger::{Client, LedgerError, Origin, State};
 use crate::redirect_uri;
-use crate::registrar::Registrar;
+use crate::registrar::{Registrar, Unknown};
 use crate::registration::{Limits, Registration};
 
 mod cache;
@@ -299,7 +299,9 @@ impl Config {
             Ok(known) => known,
             Err(error) => {
                 error.log();
-                return if self.pass_without_ledger { Ok(None) } else { Err(Fault::Unavailable) };
+                let gate = &self.registrar.settings().gate;
+                let passes = gate.danger_pass_without_ledger.unwrap_or(self.pass_without_ledger);
+                return if passes { Ok(None) } else { Err(Fault::Unavailable) };
             }
         };
         // A name in `Authorization: Basic` may have two readings, and the server takes one of them: each must be fine.
@@ -321,7 +323,9 @@ impl Config {
         let mut found = Vec::with_capacity(1);
         for id in &seen.client_ids {
             let epoch = self.registrar.epoch();
-            let remembered = self.cache.get(id, epoch).filter(|known| known.client.state(now) != State::Expired);
+            let max_age = self.registrar.settings().gate.max_age.map(|age| age.0);
+            let remembered =
+                self.cache.get(id, epoch, max_age).filter(|known| known.client.state(now) != State::Expired);
             if let Some(known) = remembered {
                 found.push(known);
             } else if let Some(client) = self.registrar.look_up(id).await? {
@@ -342,8 +346,13 @@ impl Config {
         }
     }
 
+    /// A policy file has the last word.
+    fn refuses_unknown(&self) -> bool {
+        self.registrar.settings().gate.unknown.map_or(self.refuse_unknown, |unknown| unknown == Unknown::Reject)
+    }
+
     fn unidentified(&self) -> Result<(), Fault> {
-        if self.refuse_unknown {
+        if self.refuses_unknown() {
             return Err(Fault::Unidentified);
         }
         // At the other endpoints such a request gets nothing, or is a step of the server's own, like a decision to consent.
@@ -367,9 +376,10 @@ impl Config {
 
     fn unknown(&self, seen: &Seen) -> Result<(), Fault> {
         let id = seen.client_ids.first().map(String::as_str);
-        let action = if self.refuse_unknown { Action::Refused } else { Action::UnregisteredClient };
+        let refuses = self.refuses_unknown();
+        let action = if refuses { Action::Refused } else { Action::UnregisteredClient };
         self.registrar.emit(&self.registrar.event(action).of_client(id).about(self.endpoint.as_str()));
-        if self.refuse_unknown { Err(Fault::Unknown) } else { Ok(()) }
+        if refuses { Err(Fault::Unknown) } else { Ok(()) }
     }
 
     fn noted(&self, client: &Client, fault: Fault) -> Fault {
@@ -388,7 +398,7 @@ impl Config {
                 self.registrar.prove(known.client.clone()).await.map(Some)
             }
             // Somebody on this node has changed a client since: this one?
-            Some(_) if self.cache.get(id, epoch).is_none() => self.registrar.look_up(id).await,
+            Some(_) if self.cache.get(id, epoch, None).is_none() => self.registrar.look_up(id).await,
             Some(_) => Ok(None),
         };
         match proven {

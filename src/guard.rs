@@ -156,6 +156,12 @@ impl<P> GuardLayer<P> {
         self
     }
 
+    /// Has events and records say that this is the configuration which judges.
+    pub(crate) fn with_fingerprint(mut self, fingerprint: u64) -> Self {
+        Arc::make_mut(&mut self.config).fingerprint = fingerprint;
+        self
+    }
+
     /// Reviews, notes what would be done, and lets the request pass as it came: the same headers, the same bytes.
     pub fn report_only(mut self) -> Self {
         Arc::make_mut(&mut self.config).report_only = true;
@@ -298,16 +304,20 @@ impl<P: Policy> Config<P> {
     fn review(&self, parts: Parts, intake: Intake) -> Passage {
         let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
         let mut review = Review::of(Operation::of(&parts.method)).by(caller);
-        review.set_policy(self.fingerprint);
         match intake {
             Intake::Passed(body) => Passage::Unreviewed(Request::from_parts(parts, body)),
             Intake::Parsed(registration, facts, source) if self.report_only => {
-                self.observe(parts, registration, source, review.with_facts(facts))
+                let mut review = review.with_facts(facts);
+                review.set_policy(self.fingerprint);
+                self.observe(parts, registration, source, review)
             }
             Intake::Parsed(registration, facts, source) => {
-                self.judge(parts, registration, source, review.with_facts(facts))
+                let mut review = review.with_facts(facts);
+                review.set_policy(self.fingerprint);
+                self.judge(parts, registration, source, review)
             }
             Intake::Unusable(rejection, source, body) => {
+                review.set_policy(self.fingerprint);
                 self.unusable(review, rejection, source, Request::from_parts(parts, body))
             }
         }

@@ -142,6 +142,16 @@ pub trait InitialAccessTokens: Send + Sync + 'static {
     fn verify(&self, token: &str) -> impl Future<Output = Result<InitialAccess, TokenError>> + Send;
 }
 
+/// The first of them, or the second for what the first does not know.
+impl<A: InitialAccessTokens, B: InitialAccessTokens> InitialAccessTokens for (A, B) {
+    async fn verify(&self, token: &str) -> Result<InitialAccess, TokenError> {
+        match self.0.verify(token).await {
+            Err(TokenError::Invalid) => self.1.verify(token).await,
+            found => found,
+        }
+    }
+}
+
 /// Why a token admits nobody.
 ///
 /// ```

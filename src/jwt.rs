@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,6 +13,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::{self, aws_lc};
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use serde::{Deserialize, Serialize};
 
 use crate::registration::{Digest, Limits, Registration, Value};
 
@@ -30,11 +32,28 @@ use crate::registration::{Digest, Limits, Registration, Value};
 /// assert!(Issuer::new("https://directory.example.com", keys, ["HS256"]).is_err());
 /// # Ok::<_, IssuerError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Issuer {
     name: String,
     keys: Vec<Key>,
     algorithms: Vec<Algorithm>,
+    /// The JWK Set as it was given.
+    jwks: Arc<serde_json::Value>,
+}
+
+/// An issuer as it is written.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Issuer"))]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// The `iss` claim of its tokens.
+    name: String,
+    /// Its public keys: a JWK Set (RFC 7517 section 5).
+    jwks: serde_json::Value,
+    /// The algorithms that it is known to use (RFC 7518 section 3.1).
+    algorithms: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -96,7 +115,8 @@ impl Issuer {
         }
         // If somebody else in this process has chosen another one, that is theirs to choose.
         let _chosen = aws_lc::DEFAULT_PROVIDER.install_default();
-        Ok(Self { name: issuer, keys, algorithms: accepted })
+        let jwks = serde_json::from_str(jwk_set).map_err(|_| error("its keys are no JWK Set".into()))?;
+        Ok(Self { name: issuer, keys, algorithms: accepted, jwks: Arc::new(jwks) })
     }
 
     /// The `iss` claim of its tokens.
@@ -127,6 +147,22 @@ impl Key {
     }
 }
 
+impl TryFrom<Written> for Issuer {
+    type Error = IssuerError;
+
+    fn try_from(written: Written) -> Result<Self, IssuerError> {
+        let Written { name, jwks, algorithms } = written;
+        Self::new(name, &jwks.to_string(), algorithms.iter().map(String::as_str))
+    }
+}
+
+impl From<Issuer> for Written {
+    fn from(issuer: Issuer) -> Self {
+        let algorithms = issuer.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
+        Self { name: issuer.name, jwks: Arc::unwrap_or_clone(issuer.jwks), algorithms }
+    }
+}
+
 impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<&Option<String>> = self.keys.iter().map(|key| &key.id).collect();
@@ -134,7 +170,7 @@ impl fmt::Debug for Issuer {
             .field("name", &self.name)
             .field("keys", &keys)
             .field("algorithms", &self.algorithms)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -148,6 +148,7 @@ pub mod jwt;
 pub mod ledger;
 pub mod lifecycle;
 pub mod name;
+mod period;
 pub mod policy;
 pub mod preset;
 pub mod quota;
@@ -156,6 +157,7 @@ pub mod redirect_uri;
 pub mod registrar;
 pub mod registration;
 pub mod rejection;
+pub mod reload;
 pub mod review;
 #[cfg(feature = "review")]
 pub mod review_service;

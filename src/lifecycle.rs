@@ -79,7 +79,7 @@ pub use crate::body::{client_in_path, client_in_query};
 use crate::client_address::ClientAddress;
 use crate::event::{RegisteredClient, Repeated};
 use crate::ledger::{Answer, LedgerError};
-use crate::policy::{Caller, Identity};
+use crate::policy::{Caller, Facts};
 use crate::registrar::{
     self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
 };
@@ -135,6 +135,10 @@ impl LifecycleLayer {
     /// Where the books are kept, and how URLs say of whom.
     pub(crate) fn books(&self) -> Option<(Registrar, Arc<ManagedBy>)> {
         self.config.as_ref().map(|config| (config.registrar.clone(), Arc::clone(&config.managed)))
+    }
+
+    pub(crate) fn map_registrar(self, map: impl FnOnce(Registrar) -> Registrar) -> Self {
+        self.change(|config| config.registrar = map(config.registrar.clone()))
     }
 
     fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -213,11 +217,11 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         let recorded = match *request.method() {
             Method::POST | Method::PUT => match Checked::of(&request) {
-                Checked::Registration(registration, identity) if request.method() == Method::POST => {
-                    ResponseFuture::new(config.register(inner, request, registration, identity))
+                Checked::Registration(registration, facts) if request.method() == Method::POST => {
+                    ResponseFuture::new(config.register(inner, request, registration, facts))
                 }
-                Checked::Registration(registration, identity) => {
-                    ResponseFuture::new(config.change(inner, request, registration, identity))
+                Checked::Registration(registration, facts) => {
+                    ResponseFuture::new(config.change(inner, request, registration, facts))
                 }
                 Checked::Passed => ResponseFuture::new(forward(inner, request)),
                 Checked::No => return AnswerFuture::answered(unguarded()),
@@ -242,7 +246,7 @@ where
 
 /// What a guard has made of the body.
 enum Checked {
-    Registration(Arc<Registration>, Option<Identity>),
+    Registration(Arc<Registration>, Facts),
     /// A guard that only observes let it pass.
     Passed,
     /// There is no guard.
@@ -254,8 +258,7 @@ impl Checked {
         match RegistrationBody::downcast_ref(request.body()) {
             None => Self::No,
             Some(body) => body.share().map_or(Self::Passed, |registration| {
-                let identity = body.facts().and_then(|facts| facts.identity.as_deref());
-                Self::Registration(registration, identity.cloned())
+                Self::Registration(registration, body.facts().cloned().unwrap_or_default())
             }),
         }
     }
@@ -267,13 +270,13 @@ impl Config {
         mut inner: S,
         request: Request<B>,
         registration: Arc<Registration>,
-        identity: Option<Identity>,
+        facts: Facts,
     ) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let requester = self.requester(request.headers(), request.extensions(), identity);
+        let requester = self.requester(request.headers(), request.extensions(), facts);
         let intent = match self.registrar.admit(&registration, requester).await {
             Ok(Admission::Ask(intent)) => intent,
             Ok(Admission::Repeat(client)) => return Ok(repeat(client.client_id, client.answer)),
@@ -319,7 +322,7 @@ impl Config {
                 let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
                 error.log();
                 tracing::error!(target: "tower_dcr::lifecycle", ?client_id, "a client could not be recorded");
-                if self.register_without_ledger { response } else { body::refuse(unavailable()) }
+                if self.registers_without_ledger() { response } else { body::refuse(unavailable()) }
             }
         }
     }
@@ -329,13 +332,13 @@ impl Config {
         mut inner: S,
         request: Request<B>,
         registration: Arc<Registration>,
-        identity: Option<Identity>,
+        facts: Facts,
     ) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let requester = self.requester(request.headers(), request.extensions(), identity);
+        let requester = self.requester(request.headers(), request.extensions(), facts);
         let managed = (self.managed)(request.uri()).unwrap_or_default();
         let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
             Ok(intent) => intent,
@@ -363,7 +366,7 @@ impl Config {
             Err(Refusal::Rejected(rejection)) => body::refuse(rejection),
             Err(Refusal::Ledger(error)) => {
                 error.log();
-                if self.register_without_ledger { response } else { body::refuse(unavailable()) }
+                if self.registers_without_ledger() { response } else { body::refuse(unavailable()) }
             }
         }
     }
@@ -398,6 +401,11 @@ impl Config {
         })
     }
 
+    /// A policy file has the last word.
+    fn registers_without_ledger(&self) -> bool {
+        self.registrar.settings().danger_register_without_ledger.unwrap_or(self.register_without_ledger)
+    }
+
     async fn may_manage(&self, id: Option<String>) -> Result<(), Refusal> {
         match id {
             Some(id) => self.registrar.may_manage(&id).await.map(drop),
@@ -405,11 +413,12 @@ impl Config {
         }
     }
 
-    fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions, identity: Option<Identity>) -> Requester {
+    fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions, facts: Facts) -> Requester {
         Requester {
             address: self.address.resolve(headers, extensions),
             caller: extensions.get::<Caller>().cloned().unwrap_or_default(),
-            identity,
+            identity: facts.identity.map(Arc::unwrap_or_clone),
+            policy: facts.policy,
         }
     }
 
@@ -422,7 +431,7 @@ impl Config {
             Refusal::Rejected(rejection) => Ok(body::refuse(rejection)),
             Refusal::Ledger(error) => {
                 error.log();
-                if self.register_without_ledger { go_on().await } else { Ok(body::refuse(unavailable())) }
+                if self.registers_without_ledger() { go_on().await } else { Ok(body::refuse(unavailable())) }
             }
         }
     }

@@ -29,8 +29,10 @@
 //! ```
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+
+use serde::Serialize;
 
 #[cfg(feature = "software-statement")]
 use crate::registration::Field;
@@ -46,6 +48,7 @@ mod condition;
 mod config_error;
 mod decorations;
 mod dereferenced_uris;
+mod excess;
 mod grants;
 mod identities;
 mod identity;
@@ -54,6 +57,7 @@ mod jwks;
 mod known_identities;
 mod members;
 mod metadata_allowlist;
+mod metadata_operators;
 mod native_schemes;
 mod private_use_scheme;
 mod public_link;
@@ -76,6 +80,7 @@ pub use condition::Condition;
 pub use config_error::ConfigError;
 pub use decorations::Decorations;
 pub use dereferenced_uris::DereferencedUris;
+use excess::Excess;
 pub use grants::Grants;
 pub use identities::{Identities, ReservedIdentity};
 pub use identity::{Claim, Identity, Standing};
@@ -84,6 +89,7 @@ pub use jwks::Jwks;
 pub use known_identities::IDENTITIES_VERSION;
 pub use members::{Members, Unwanted};
 pub use metadata_allowlist::MetadataAllowlist;
+pub use metadata_operators::{MemberOperators, MetadataOperators, Negotiation};
 pub use native_schemes::{NATIVE_SCHEMES, NATIVE_SCHEMES_VERSION};
 pub use redirect_host_quota::RedirectHostQuota;
 pub use redirect_pattern::RedirectPattern;
@@ -361,9 +367,13 @@ impl<'a> Submission<'a> {
 
     /// Gives the member `name` the operator's `value`, whatever was sent.
     pub fn supply(&mut self, name: &str, value: &serde_json::Value) {
+        self.replace(name, value, Disposition::Supplied);
+    }
+
+    fn replace(&mut self, name: &str, value: &serde_json::Value, disposition: Disposition) {
         self.registration.remove(name);
         self.registration.insert_default_value(name, value);
-        self.note(name.to_owned(), Disposition::Supplied);
+        self.note(name.to_owned(), disposition);
     }
 
     fn note(&mut self, field: impl Into<Cow<'static, str>>, disposition: Disposition) {
@@ -371,8 +381,15 @@ impl<'a> Submission<'a> {
     }
 }
 
-/// What most rules are described by: their settings, as `Debug` shows them.
-fn describe_as_debug(rule: &impl fmt::Debug, out: &mut String) {
-    // Writing into a string can't fail.
-    let _infallible = write!(out, "{rule:?}");
+/// What most rules are described by: their settings, as a policy file has them.
+fn describe_as_json(rule: &impl Serialize, out: &mut String) {
+    out.push_str(&serde_json::to_string(rule).unwrap_or_default());
+}
+
+/// For literals.
+const fn nonzero(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
+    }
 }

@@ -23,19 +23,19 @@
 //! # Ok::<_, tower_dcr::policy::ConfigError>(())
 //! ```
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::Extensions;
+use serde::{Serialize, Serializer};
 use tower_layer::Layer;
 
 use crate::answer::{Answer, AnswerLayer, SecretInAnswer};
 use crate::audit::{Audit, AuditLayer};
 use crate::client_address::ClientAddress;
-use crate::event::{Sink, TracingSink};
-use crate::guard::{Guard, GuardLayer};
+use crate::event::Sink;
+use crate::guard::Guard;
 use crate::initial_access_token::{InitialAccessToken, InitialAccessTokenLayer};
 use crate::lifecycle::{Lifecycle, LifecycleLayer};
 use crate::policy::{
@@ -47,8 +47,19 @@ use crate::rate_limit::{RateLimit, RateLimitLayer};
 use crate::registrar::Registrar;
 use crate::registration::Limits;
 
+mod books;
+mod document;
+#[cfg(feature = "policy-file")]
+mod file;
 mod rules;
+mod settings;
+mod tokens;
 
+use document::{Base, Document};
+use settings::{Layers, Requester, Settings};
+
+#[cfg(feature = "policy-file")]
+pub use file::PolicyFileError;
 pub use rules::{PresetPolicy, PresetRules};
 
 /// All layers as one. See the [module docs](self) for their order.
@@ -74,73 +85,24 @@ pub struct Preset {
     layers: OnceLock<Layers>,
 }
 
-#[derive(Clone, Debug)]
-struct Settings {
-    policy: PresetPolicy,
-    limits: Limits,
-    deadline: Duration,
-    report_only: bool,
-    /// May serve an OpenID provider.
-    openid: bool,
-    address: ClientAddress,
-    requester: Requester,
-    rate_limit: RateLimitLayer,
-    initial_access_token: InitialAccessTokenLayer,
-    audit: AuditLayer,
-    lifecycle: LifecycleLayer,
-    answer: AnswerLayer,
-}
-
-#[derive(Clone, Debug)]
-struct Layers {
-    audit: AuditLayer,
-    rate_limit: RateLimitLayer,
-    initial_access_token: InitialAccessTokenLayer,
-    guard: GuardLayer<PresetPolicy>,
-    lifecycle: LifecycleLayer,
-    answer: AnswerLayer,
-}
-
-/// How audit events name who asked.
-#[derive(Clone)]
-enum Requester {
-    Nobody,
-    Address,
-    Hash(Vec<u8>),
-}
-
 impl Preset {
     /// For MCP servers: see [`crate::mcp`].
     pub fn mcp() -> Self {
-        Self::new(MetadataAllowlist::mcp(), RedirectUriGuard::mcp())
+        Self::new(Base::Mcp, MetadataAllowlist::mcp(), RedirectUriGuard::mcp())
     }
 
     /// For clients that you know: see [`crate::strict`].
     pub fn strict() -> Self {
-        Self::new(MetadataAllowlist::strict(), RedirectUriGuard::strict())
+        Self::new(Base::Strict, MetadataAllowlist::strict(), RedirectUriGuard::strict())
     }
 
     /// For other OAuth and OpenID servers: see [`crate::oauth`].
     pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Self {
-        let preset = Self::new(MetadataAllowlist::oauth(grants, auth_method), RedirectUriGuard::oauth());
-        preset.change(|settings| settings.openid = true)
+        Self::new(Base::Oauth, MetadataAllowlist::oauth(grants, auth_method), RedirectUriGuard::oauth())
     }
 
-    fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
-        let settings = Settings {
-            policy: PresetPolicy::new(PresetRules::new(metadata, redirect_uris)),
-            limits: Limits::new(),
-            deadline: Duration::from_secs(10),
-            report_only: false,
-            openid: false,
-            address: ClientAddress::new(),
-            requester: Requester::Nobody,
-            rate_limit: RateLimitLayer::new(),
-            initial_access_token: InitialAccessTokenLayer::off(),
-            audit: AuditLayer::new(TracingSink::new()),
-            lifecycle: LifecycleLayer::off(),
-            answer: AnswerLayer::new(),
-        };
+    fn new(base: Base, metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
+        let settings = Settings::new(base, PresetPolicy::new(PresetRules::new(metadata, redirect_uris)));
         Self { settings, layers: OnceLock::new() }
     }
 
@@ -211,7 +173,7 @@ impl Preset {
     /// [`with_registrar`](Self::with_registrar) (and reads URLs as [`with_lifecycle`](Self::with_lifecycle) does), unless it
     /// has one of its own.
     pub fn with_initial_access_tokens(self, layer: InitialAccessTokenLayer) -> Self {
-        self.change(|settings| settings.initial_access_token = layer)
+        self.change(|settings| (settings.initial_access_token, settings.tokens) = (layer, None))
     }
 
     /// Verifies software statements, before everything else is judged. Without, they are refused.
@@ -327,6 +289,11 @@ impl Preset {
         self.change(|settings| settings.audit = AuditLayer::new(sink))
     }
 
+    /// Puts the registration, redacted, into audit events: see [`AuditLayer::with_document`].
+    pub fn with_document(self) -> Self {
+        self.change(|settings| settings.record_document = true)
+    }
+
     /// Puts client addresses into audit events.
     pub fn with_requester(self) -> Self {
         self.change(|settings| settings.requester = Requester::Address)
@@ -334,21 +301,22 @@ impl Preset {
 
     /// Puts keyed hashes of client addresses into audit events: see [`AuditLayer::with_requester_hash`].
     pub fn with_requester_hash(self, key: &[u8]) -> Self {
-        self.change(|settings| settings.requester = Requester::Hash(key.to_owned()))
+        self.change(|settings| settings.requester = Requester::Hash(key.to_owned(), None))
     }
 
     /// Keeps a ledger of what is registered: see [`LifecycleLayer`]. What only observes ([`report_only`](Self::report_only))
     /// keeps nothing. In the `oauth` preset, which is for OpenID providers too, each registration gets a client of its own
     /// ([`Registrar::without_repeats`]).
     pub fn with_registrar(self, registrar: Registrar) -> Self {
-        let registrar = if self.settings.openid { registrar.without_repeats() } else { registrar };
+        let without_repeats = self.settings.base == Base::Oauth;
         self.with_lifecycle(LifecycleLayer::new(registrar))
+            .change(|settings| settings.books.without_repeats = without_repeats)
     }
 
     /// The same, with a layer that you have configured, and repeats as your registrar has them. How the address of a client
     /// is found is taken from here.
     pub fn with_lifecycle(self, lifecycle: LifecycleLayer) -> Self {
-        self.change(|settings| settings.lifecycle = lifecycle)
+        self.change(|settings| settings.books = settings.books.clone().with_layer(lifecycle))
     }
 
     /// Changes how the handler's answers are checked.
@@ -369,6 +337,49 @@ impl Preset {
     }
 }
 
+impl Preset {
+    /// The digest of the effective policy that audit events and the ledger's records have, as 16 hexadecimal digits: of
+    /// everything that a policy file can say, and of rules in code.
+    ///
+    /// ```
+    /// assert_eq!(tower_dcr::mcp().fingerprint(), tower_dcr::mcp().fingerprint());
+    /// assert_ne!(tower_dcr::mcp().fingerprint(), tower_dcr::mcp().report_only().fingerprint());
+    /// ```
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("{:016x}", self.settings.fingerprint())
+    }
+
+    /// The rules, for documents that came another way than through the layers. They know no rate limit by address; the one
+    /// by redirect host counts.
+    pub fn policy(&self) -> &PresetPolicy {
+        &self.settings.policy
+    }
+
+    /// This one, with everything that a policy file can say as in `other`.
+    pub(crate) fn with_policy_of(&self, other: &Self) -> Result<Self, ConfigError> {
+        let mut settings = self.settings.clone();
+        settings.adopt(other.document(), other.settings.requester.key())?;
+        Ok(Self { settings, layers: OnceLock::new() })
+    }
+
+    /// Makes the layers now, and not when the first request comes.
+    pub(crate) fn settle(&self) {
+        self.layers.get_or_init(|| self.settings.layers());
+    }
+
+    fn document(&self) -> Document {
+        self.settings.document()
+    }
+}
+
+/// The whole effective policy, as a policy file has it. Secrets are not in it, nor what only code can say.
+impl Serialize for Preset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.document().serialize(serializer)
+    }
+}
+
 impl<S> Layer<S> for Preset {
     type Service = Audit<RateLimit<InitialAccessToken<Guard<Lifecycle<Answer<S>>, PresetPolicy>>>>;
 
@@ -377,35 +388,5 @@ impl<S> Layer<S> for Preset {
         let recorded = layers.lifecycle.layer(layers.answer.layer(inner));
         let authorized = layers.initial_access_token.layer(layers.guard.layer(recorded));
         layers.audit.layer(layers.rate_limit.layer(authorized))
-    }
-}
-
-impl Settings {
-    fn layers(&self) -> Layers {
-        let audit = match &self.requester {
-            Requester::Nobody => self.audit.clone(),
-            Requester::Address => self.audit.clone().with_requester(self.address.clone()),
-            Requester::Hash(key) => self.audit.clone().with_requester_hash(self.address.clone(), key),
-        };
-        let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone());
-        let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
-        let initial_access_token = self.initial_access_token.clone().or_books(self.lifecycle.books());
-        let (rate_limit, initial_access_token, guard) = if self.report_only {
-            (rate_limit.report_only(), initial_access_token.report_only(), guard.report_only())
-        } else {
-            (rate_limit, initial_access_token, guard)
-        };
-        let lifecycle = self.lifecycle.clone().with_client_address(self.address.clone());
-        Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer: self.answer.clone() }
-    }
-}
-
-impl fmt::Debug for Requester {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nobody => "Nobody",
-            Self::Address => "Address",
-            Self::Hash(_) => "Hash",
-        })
     }
 }

@@ -6,6 +6,9 @@
 //! is still in debt is never evicted; where a new key finds no room, it shares one overflow bucket with all the others
 //! that found none.
 //!
+//! The table outlives its quota: [`Limiter::with_quota`] is another quota over the same keys, so that nobody gets their
+//! budget back by a change of configuration.
+//!
 //! ```
 //! use std::num::NonZeroU32;
 //! use std::time::Duration;
@@ -22,13 +25,13 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 mod gcra;
 
 use gcra::Nanos;
-pub use gcra::Quota;
+pub use gcra::{ParseQuotaError, Quota};
 
 /// A rate limiter with one bucket per key, in fixed memory. See the [module docs](self).
 ///
@@ -44,6 +47,10 @@ pub use gcra::Quota;
 /// ```
 pub struct Limiter<H = RandomState> {
     quota: Quota,
+    table: Arc<Table<H>>,
+}
+
+struct Table<H> {
     hasher: H,
     /// A power of two of them.
     sets: Box<[Set]>,
@@ -157,12 +164,12 @@ impl Limiter {
     #[must_use]
     pub fn with_buckets(quota: Quota, buckets: usize) -> Self {
         let sets = buckets.div_ceil(WAYS).next_power_of_two();
-        Self {
-            quota,
+        let table = Table {
             hasher: RandomState::new(),
             sets: (0..sets).map(|_| Set(Mutex::default())).collect(),
             overflow: Mutex::new(0),
-        }
+        };
+        Self { quota, table: Arc::new(table) }
     }
 }
 
@@ -170,6 +177,13 @@ impl<H: BuildHasher> Limiter<H> {
     /// The quota of each key.
     pub const fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// Another quota over the same buckets. What a key owes stays as it is, in time: whoever had to wait a minute for the
+    /// next request still has to, unless the new quota lets them owe more.
+    #[must_use]
+    pub fn with_quota(&self, quota: Quota) -> Self {
+        Self { quota, table: Arc::clone(&self.table) }
     }
 
     /// Takes one request from the budget of `key` at the time `now`, from any fixed origin.
@@ -189,7 +203,7 @@ impl<H: BuildHasher> Limiter<H> {
 
     /// The hash of `key` under this limiter's secret; as good as the key itself for telling keys apart.
     pub(crate) fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
-        self.hasher.hash_one(key)
+        self.table.hasher.hash_one(key)
     }
 
     pub(crate) fn check_hashed(&self, hash: u64, now: Duration) -> Result<(Place, Remaining), Exhausted> {
@@ -203,12 +217,12 @@ impl<H: BuildHasher> Limiter<H> {
             return self.quota.take(full_at, now).map(|remaining| (Place::Own(hash), remaining));
         }
         drop(buckets);
-        self.quota.take(&mut lock(&self.overflow), now).map(|remaining| (Place::Overflow, remaining))
+        self.quota.take(&mut lock(&self.table.overflow), now).map(|remaining| (Place::Overflow, remaining))
     }
 
     pub(crate) fn refund_at(&self, place: Place) {
         match place {
-            Place::Overflow => self.quota.give_back(&mut lock(&self.overflow)),
+            Place::Overflow => self.quota.give_back(&mut lock(&self.table.overflow)),
             // A bucket that is somebody else's by now had no debt left.
             Place::Own(hash) => {
                 if let Some(full_at) = self.buckets(hash).find(tag(hash)) {
@@ -220,9 +234,9 @@ impl<H: BuildHasher> Limiter<H> {
 
     fn buckets(&self, hash: u64) -> MutexGuard<'_, Buckets> {
         #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-        let index = hash as usize & (self.sets.len() - 1);
+        let index = hash as usize & (self.table.sets.len() - 1);
         #[expect(clippy::indexing_slicing, reason = "masked by a power of two minus one, and there is a set at least")]
-        lock(&self.sets[index].0)
+        lock(&self.table.sets[index].0)
     }
 }
 
@@ -234,7 +248,7 @@ impl<H> fmt::Debug for Limiter<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter")
             .field("quota", &self.quota)
-            .field("buckets", &(self.sets.len() * WAYS))
+            .field("buckets", &(self.table.sets.len() * WAYS))
             .finish_non_exhaustive()
     }
 }

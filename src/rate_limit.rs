@@ -169,12 +169,12 @@ impl RateLimitLayer {
 
     /// What each address may do.
     pub fn with_address_quota(self, quota: Quota) -> Self {
-        self.with_budget(Budget::new("address", Key::Address, Limiter::new(quota)))
+        self.with_budget(Budget::new(ADDRESS, Key::Address, Limiter::new(quota)))
     }
 
     /// What all together may do.
     pub fn with_global_quota(self, quota: Quota) -> Self {
-        self.with_budget(Budget::new("global", Key::All, Limiter::with_buckets(quota, 1)))
+        self.with_budget(Budget::new(GLOBAL, Key::All, Limiter::with_buckets(quota, 1)))
     }
 
     /// One more budget, for each value of any key that the head of a request has in it. Requests for which `key` gives
@@ -206,6 +206,41 @@ impl RateLimitLayer {
     /// Counts and notes what would be refused, and lets everything pass.
     pub fn report_only(mut self) -> Self {
         Arc::make_mut(&mut self.config).report_only = true;
+        self
+    }
+
+    /// The quota of the budget called `name`.
+    fn quota_of(&self, name: &str) -> Option<Quota> {
+        self.config.budgets.iter().find(|budget| budget.name == name).map(|budget| budget.limiter.quota())
+    }
+
+    /// What each address may do, and what all together.
+    pub(crate) fn quotas(&self) -> (Option<Quota>, Option<Quota>) {
+        (self.quota_of(ADDRESS), self.quota_of(GLOBAL))
+    }
+
+    /// The same budgets with these quotas, over the buckets that there are: nobody gets their budget back by that.
+    pub(crate) fn with_quotas(self, address: Option<Quota>, global: Option<Quota>) -> Self {
+        let over = |limits: Self, name: &'static str, quota: Option<Quota>, key: Key, buckets: usize| {
+            let old = limits.config.budgets.iter().find(|budget| budget.name == name);
+            match (quota, old) {
+                (None, _) => limits.without_budget(name),
+                (Some(quota), Some(old)) if old.limiter.quota() == quota => limits,
+                (Some(quota), Some(old)) => {
+                    let limiter = old.limiter.with_quota(quota);
+                    limits.with_budget(Budget::new(name, key, limiter))
+                }
+                (Some(quota), None) => {
+                    limits.with_budget(Budget::new(name, key, Limiter::with_buckets(quota, buckets)))
+                }
+            }
+        };
+        let limits = over(self, ADDRESS, address, Key::Address, Limiter::DEFAULT_BUCKETS);
+        over(limits, GLOBAL, global, Key::All, 1)
+    }
+
+    fn without_budget(mut self, name: &str) -> Self {
+        Arc::make_mut(&mut self.config).budgets.retain(|other| other.name != name);
         self
     }
 
@@ -321,6 +356,9 @@ struct Refusal {
 }
 
 const RULE: &str = "rate-limit";
+
+const ADDRESS: &str = "address";
+const GLOBAL: &str = "global";
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");

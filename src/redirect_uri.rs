@@ -22,6 +22,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::text;
 
 mod host;
@@ -58,7 +60,9 @@ pub struct RedirectUri<'a> {
 /// assert_eq!(RedirectUri::parse("com.example.app:/cb")?.class(), RedirectClass::PrivateUse);
 /// # Ok::<_, tower_dcr::redirect_uri::RedirectUriError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RedirectClass {
     /// `http` to `localhost`, `127.0.0.1` or `[::1]`: an application on the user's own machine.

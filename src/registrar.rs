@@ -64,6 +64,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
+
 use crate::clock::{Clock, SystemClock};
 use crate::consent::ConsentFacts;
 use crate::event::{Action, LifecycleEvent, Sink, TracingSink};
@@ -76,6 +78,7 @@ mod lifetimes;
 mod maintenance;
 mod revocation;
 mod server;
+mod settings;
 mod standing;
 
 pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked};
@@ -86,6 +89,8 @@ pub use maintenance::Maintained;
 pub use revocation::{Revocation, RevokeError, Revoked};
 pub use server::{Deprovision, StillInUse};
 use server::{ErasedDeprovision, ErasedStillInUse};
+use settings::Settings;
+pub(crate) use settings::{GateSettings, LifecycleSettings, Unknown};
 
 /// Decides what becomes of registered clients. See the [module docs](self). Clones are one registrar.
 ///
@@ -117,13 +122,10 @@ struct Config {
     ledger: Arc<dyn ErasedLedger>,
     clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
-    lifetimes: Lifetimes,
-    max_clients: Option<NonZeroU64>,
-    grace: Duration,
-    repeats: bool,
-    any_loopback_port: bool,
-    sources: bool,
-    retention: Duration,
+    /// As built.
+    settings: Settings,
+    /// In force: what a policy file says is put over what was built, for all clones at once.
+    in_force: Arc<ArcSwap<Settings>>,
     deprovision: Option<Arc<dyn ErasedDeprovision>>,
     still_in_use: Option<Arc<dyn ErasedStillInUse>>,
     /// Registrations whose client hung up in this process: the next one need not wait for them.
@@ -165,13 +167,8 @@ impl Registrar {
             ledger: Arc::new(ledger),
             clock: Arc::new(SystemClock::new()),
             sink: Arc::new(TracingSink::new()),
-            lifetimes: Lifetimes::new(),
-            max_clients: None,
-            grace: Duration::from_secs(3600),
-            repeats: true,
-            any_loopback_port: false,
-            sources: true,
-            retention: Duration::from_secs(30 * 24 * 3600),
+            settings: Settings::new(),
+            in_force: Arc::new(ArcSwap::from_pointee(Settings::new())),
             deprovision: None,
             still_in_use: None,
             abandoned: Arc::default(),
@@ -185,44 +182,60 @@ impl Registrar {
         self
     }
 
+    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+        self.change(|config| {
+            change(&mut config.settings);
+            config.in_force = Arc::new(ArcSwap::from_pointee(config.settings.clone()));
+        })
+    }
+
+    /// Puts what a policy file says over what was built, for all clones.
+    pub(crate) fn reconfigure(&self, lifecycle: &LifecycleSettings, gate: &GateSettings) {
+        self.config.in_force.store(Arc::new(self.config.settings.under(lifecycle, gate)));
+    }
+
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.config.in_force.load()
+    }
+
     /// How long clients live.
     pub fn with_lifetimes(self, lifetimes: Lifetimes) -> Self {
-        self.change(|config| config.lifetimes = lifetimes)
+        self.set(|settings| settings.lifetimes = lifetimes)
     }
 
     /// How many clients may be live at once: see the [module docs](self#what-each-limit-protects).
     pub fn with_max_clients(self, clients: NonZeroU64) -> Self {
-        self.change(|config| config.max_clients = Some(clients))
+        self.set(|settings| settings.max_clients = Some(clients))
     }
 
     /// How old a client that never got a token must be before it makes room for others; an hour by default.
     pub fn with_grace(self, grace: Duration) -> Self {
-        self.change(|config| config.grace = grace)
+        self.set(|settings| settings.grace = grace)
     }
 
     /// Calls the handler for every registration, also for one that is equal to an earlier one. OpenID Connect wants
     /// that: "The Client Identifier … MUST NOT be currently valid for any other registered Client" (OpenID Connect
     /// Dynamic Client Registration 1.0 section 3.2).
     pub fn without_repeats(self) -> Self {
-        self.change(|config| config.repeats = false)
+        self.set(|settings| settings.repeats = false)
     }
 
     /// The server matches loopback redirect URIs whatever their port is (RFC 8252 section 7.3), so that registrations
     /// which differ in those ports only are equal. Applications that listen on a new port each time they start then get
     /// one client instead of one for each start. If the server compares the port after all, their sign-ins fail.
     pub fn with_any_loopback_port(self) -> Self {
-        self.change(|config| config.any_loopback_port = true)
+        self.set(|settings| settings.any_loopback_port = true)
     }
 
     /// Keeps no network of who registers. Nothing can then be blocked by [source](crate::ledger::Fingerprint::source).
     pub fn without_sources(self) -> Self {
-        self.change(|config| config.sources = false)
+        self.set(|settings| settings.sources = false)
     }
 
     /// How long the record of a client that has ended is kept whole; 30 days by default. After that what it was is
     /// removed: the record too, if the server is known to have forgotten the client or never had it.
     pub fn with_retention(self, retention: Duration) -> Self {
-        self.change(|config| config.retention = retention)
+        self.set(|settings| settings.retention = retention)
     }
 
     /// Tells the server that a client has expired or was revoked, so that it drops its tokens and the client (RFC 7592
@@ -263,8 +276,8 @@ impl Registrar {
     }
 
     /// The lifetimes in force.
-    pub fn lifetimes(&self) -> &Lifetimes {
-        &self.config.lifetimes
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.settings().lifetimes.clone()
     }
 
     pub(crate) fn ledger(&self) -> &dyn ErasedLedger {
@@ -278,7 +291,7 @@ impl Registrar {
 
     /// The address that is written down.
     fn source_of(&self, requester: &Requester) -> Option<IpAddr> {
-        requester.address.filter(|_| self.config.sources)
+        requester.address.filter(|_| self.settings().sources)
     }
 
     pub(crate) fn event(&self, action: Action) -> LifecycleEvent {
@@ -349,10 +362,6 @@ pub(crate) fn milliseconds(duration: Duration) -> i64 {
 
 impl fmt::Debug for Registrar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registrar")
-            .field("lifetimes", &self.config.lifetimes)
-            .field("max_clients", &self.config.max_clients)
-            .field("repeats", &self.config.repeats)
-            .finish_non_exhaustive()
+        f.debug_struct("Registrar").field("settings", &**self.settings()).finish_non_exhaustive()
     }
 }

@@ -266,6 +266,11 @@ impl Registration {
 
     /// Gives the member called `name` any JSON `value` if it is absent; says whether it was.
     pub fn insert_default_value(&mut self, name: &str, value: &serde_json::Value) -> bool {
+        if let serde_json::Value::Array(elements) = value
+            && let Some(strings) = elements.iter().map(serde_json::Value::as_str).collect::<Option<Vec<&str>>>()
+        {
+            return self.insert_absent(name, |registration| registration.append_all(strings.into_iter()));
+        }
         let form = match value {
             serde_json::Value::Null => Form::Null,
             serde_json::Value::Bool(false) => Form::False,

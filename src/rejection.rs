@@ -8,7 +8,7 @@ use std::time::Duration;
 ///
 /// A refused request is answered with a response, never with a service error; its `Rejection` is in the response's
 /// extensions. Nothing in it repeats what the client sent, except a member's name in [`field`](Self::field), which is
-/// a name that this crate knows.
+/// a name that this crate or the operator knows.
 ///
 /// ```
 /// use tower_dcr::rejection::{ErrorCode, Rejection};
@@ -22,7 +22,7 @@ use std::time::Duration;
 pub struct Rejection {
     code: ErrorCode,
     rule: &'static str,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     index: Option<usize>,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
@@ -125,8 +125,8 @@ impl Rejection {
 
     /// Names the metadata member at fault.
     #[must_use]
-    pub fn with_field(mut self, field: &'static str) -> Self {
-        self.field = Some(field);
+    pub fn with_field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.field = Some(field.into());
         self
     }
 
@@ -158,8 +158,13 @@ impl Rejection {
 
     /// The metadata member at fault.
     #[must_use]
-    pub const fn field(&self) -> Option<&'static str> {
-        self.field
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn owned_field(&self) -> Option<Cow<'static, str>> {
+        self.field.clone()
     }
 
     /// The array element at fault, counted from 0.
@@ -199,7 +204,7 @@ impl Rejection {
                 out.extend(piece.chars().map(|c| if u8::try_from(c).is_ok_and(fits_description) { c } else { '?' }));
             }
         };
-        match (self.field, self.index) {
+        match (self.field.as_deref(), self.index) {
             (Some(field), Some(index)) => [field, "[", &index.to_string(), "] "].into_iter().for_each(&mut push),
             (Some(field), None) => [field, " "].into_iter().for_each(&mut push),
             (None, _) => {}

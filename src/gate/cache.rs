@@ -27,10 +27,11 @@ impl Cache {
         Self { max_age, entries: Arc::new(quick_cache::sync::Cache::new(clients.max(1))), clock: CoarseClock::new() }
     }
 
-    pub(super) fn get(&self, client_id: &str, epoch: u64) -> Option<Arc<Known>> {
+    /// A policy file may say another `max_age`.
+    pub(super) fn get(&self, client_id: &str, epoch: u64, max_age: Option<Duration>) -> Option<Arc<Known>> {
         let entry = self.entries.get(client_id)?;
         let age = self.clock.monotonic().saturating_sub(entry.read_at);
-        (entry.epoch == epoch && age < self.max_age).then_some(entry.known)
+        (entry.epoch == epoch && age < max_age.unwrap_or(self.max_age)).then_some(entry.known)
     }
 
     /// Keeps what was read when the epoch was `epoch`. Clients in the field have short names; a longer one is not kept.

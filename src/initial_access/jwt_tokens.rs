@@ -4,9 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{InitialAccess, InitialAccessTokens, TokenError};
 use crate::clock::{Clock, SystemClock};
 use crate::jwt::{Claims, Issuer, Trust};
+use crate::period::Period;
 use crate::policy::ConfigError;
 
 /// Initial access tokens that are JWTs (RFC 7519) of trusted issuers: one who can sign can let others register, without a
@@ -31,7 +34,9 @@ use crate::policy::ConfigError;
 /// # let _ = tokens;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]
+#[serde(try_from = "Written", into = "Written")]
 #[must_use]
 pub struct JwtTokens {
     trust: Trust,
@@ -39,6 +44,29 @@ pub struct JwtTokens {
     rules_claim: Option<String>,
     single_use: bool,
     clock: Arc<dyn Clock>,
+}
+
+/// Signed tokens as they are written.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "JwtTokens"))]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// Who signs them.
+    issuers: Vec<Issuer>,
+    /// What has to be among the values of `aud`.
+    audience: String,
+    /// What has to be among the words of `scope`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// The claim with the name of the rules that judge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rules_claim: Option<String>,
+    /// Whether each token admits one client.
+    #[serde(default)]
+    single_use: bool,
+    /// How long after its `iat` a token counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_age: Option<Period>,
 }
 
 impl JwtTokens {
@@ -119,6 +147,25 @@ impl InitialAccessTokens for JwtTokens {
             Ok(claims) => self.access(&claims),
             Err(_) => Err(TokenError::Invalid),
         }
+    }
+}
+
+impl TryFrom<Written> for JwtTokens {
+    type Error = ConfigError;
+
+    fn try_from(written: Written) -> Result<Self, ConfigError> {
+        let Written { issuers, audience, scope, rules_claim, single_use, max_age } = written;
+        let mut tokens = Self { scope, rules_claim, single_use, ..Self::new(issuers, audience)? };
+        tokens.trust.max_age = max_age.map(|age| age.0);
+        Ok(tokens)
+    }
+}
+
+impl From<JwtTokens> for Written {
+    fn from(tokens: JwtTokens) -> Self {
+        let JwtTokens { trust, scope, rules_claim, single_use, .. } = tokens;
+        let audience = trust.audiences.into_iter().next().unwrap_or_default();
+        Self { issuers: trust.issuers, audience, scope, rules_claim, single_use, max_age: trust.max_age.map(Period) }
     }
 }
 

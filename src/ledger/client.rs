@@ -61,6 +61,9 @@ pub struct Client {
     pub rules: Option<String>,
     /// Who it claims to be, if that is somebody in particular, and what its redirect URIs say to that.
     pub identity: Option<Identity>,
+    /// Which configuration of the rules let it in, or its last update: the fingerprint that audit events have, as 16
+    /// hexadecimal digits.
+    pub policy: Option<String>,
     /// When it was registered.
     pub created_at: i64,
     /// When it last got a token, at the granularity of half an idle limit.
@@ -228,6 +231,7 @@ impl Client {
             admitted_by: None,
             rules: None,
             identity: None,
+            policy: None,
             created_at,
             proven_at: None,
             expires_at: None,

@@ -70,6 +70,7 @@ pub async fn keeps_every_member(ledger: &impl Ledger) {
         admitted_by: Some("owner".into()),
         rules: Some("partner".into()),
         identity: Some(claude()),
+        policy: Some("00c0ffee00c0ffee".into()),
         proven_at: Some(2),
         expires_at: Some(i64::MAX),
         not_after: Some(4),

@@ -29,10 +29,11 @@ pub struct SqlLedger<DB: Database> {
 
 /// The versions of the schema, in order. `{KEY}` stands for [`Dialect::KEY`]; the rest means the same everywhere (SQLite
 /// takes `BIGINT` for its only integer).
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
 
 /// The columns that a record is written to, in the order in which [`push_values`] binds them.
-const COLUMNS: [&str; 33] = [
+const COLUMNS: [&str; 34] = [
     "version",
     "status",
     "origin",
@@ -66,6 +67,7 @@ const COLUMNS: [&str; 33] = [
     "deprovision_error",
     "identity",
     "rules",
+    "policy",
 ];
 
 impl<DB> SqlLedger<DB>
@@ -466,6 +468,7 @@ fn push_values(client: &Client, mut push: impl FnMut(Value)) {
     // There is a JSON form of every verdict.
     push(Value::Text(client.identity.as_ref().and_then(|identity| serde_json::to_string(identity).ok())));
     push(Value::Text(client.rules.clone()));
+    push(Value::Text(client.policy.clone()));
 }
 
 async fn insert_hosts<DB>(connection: &mut DB::Connection, key: i64, client: &Client) -> Result<(), LedgerError>
@@ -578,6 +581,7 @@ where
         },
         admitted_by: optional("admitted_by")?,
         rules: optional("rules")?,
+        policy: optional("policy")?,
         identity: optional("identity")?
             .map(|json| serde_json::from_str(&json))
             .transpose()

@@ -1,6 +1,8 @@
 //! Native or web.
 
-use super::{Policy, Submission, describe_as_debug};
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, Submission, Unwanted, describe_as_json};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
@@ -30,11 +32,15 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert!(judge(&ApplicationType::as_sent(), r#"{"application_type":"tv"}"#).is_err());
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct ApplicationType {
+    /// Whether an absent value is inferred from the redirect URIs, and one that contradicts them repaired.
     infer: bool,
-    refuse_unknown: bool,
+    /// What happens to a value other than `native` and `web`.
+    unknown: Unwanted,
 }
 
 const FIELD: &str = "application_type";
@@ -42,12 +48,18 @@ const FIELD: &str = "application_type";
 impl ApplicationType {
     /// Infers and repairs; an unknown value is stripped.
     pub fn inferred() -> Self {
-        Self { infer: true, refuse_unknown: false }
+        Self { infer: true, unknown: Unwanted::Strip }
     }
 
     /// Leaves the member as it is; an unknown value is refused.
     pub fn as_sent() -> Self {
-        Self { infer: false, refuse_unknown: true }
+        Self { infer: false, unknown: Unwanted::Refuse }
+    }
+}
+
+impl Default for ApplicationType {
+    fn default() -> Self {
+        Self::inferred()
     }
 }
 
@@ -56,7 +68,7 @@ impl Policy for ApplicationType {
         submission.begin("application-type");
         match submission.registration().string_at(Field::APPLICATION_TYPE) {
             None | Some("native" | "web") => {}
-            Some(_) if self.refuse_unknown => {
+            Some(_) if self.unknown == Unwanted::Refuse => {
                 let detail = "is neither native nor web";
                 return Err(submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(FIELD));
             }
@@ -69,7 +81,7 @@ impl Policy for ApplicationType {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }
 

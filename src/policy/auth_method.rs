@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfigError, Policy, Submission, describe_as_debug};
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, Policy, Submission, describe_as_json};
 use crate::redirect_uri::RedirectUri;
 use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
@@ -29,40 +31,64 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert_eq!(judge(&AuthMethod::one_of(["client_secret_post"]), secret)?, secret);
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, try_from = "Unchecked")]
 #[must_use]
 pub struct AuthMethod {
-    mode: Mode,
+    /// The methods that the server offers, compared literally.
+    one_of: Vec<String>,
+    /// What happens to a client that asks for a shared secret which is not offered.
+    otherwise: Otherwise,
+    /// The method of clients whose redirect URIs are all listed here, whatever they ask for.
     by_redirect_uri: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug)]
-enum Mode {
-    /// `none`; what is not `none` is substituted if it is a shared secret, or refused.
-    Public { substitute: bool },
-    /// One of these.
-    Listed(Vec<String>),
+/// As it is read.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+struct Unchecked {
+    /// The methods that the server offers, compared literally.
+    one_of: Vec<String>,
+    /// What happens to a client that asks for a shared secret which is not offered. Methods that prove possession of a key
+    /// are refused either way: nobody is made weaker.
+    otherwise: Otherwise,
+    /// The method of clients whose redirect URIs are all listed here, whatever they ask for.
+    by_redirect_uri: BTreeMap<String, String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+enum Otherwise {
+    /// The registration is refused.
+    #[serde(rename = "reject", alias = "refuse")]
+    Refuse,
+    /// It gets `none`.
+    Substitute,
+}
+
+const NONE: &str = "none";
 const FIELD: &str = "token_endpoint_auth_method";
 const SHARED_SECRET: [&str; 3] = ["client_secret_basic", "client_secret_jwt", "client_secret_post"];
 
 impl AuthMethod {
     /// `none`: inserted when absent, substituted for the shared-secret methods, anything else refused.
     pub fn public() -> Self {
-        Self { mode: Mode::Public { substitute: true }, by_redirect_uri: BTreeMap::new() }
+        Self { otherwise: Otherwise::Substitute, ..Self::only_none() }
     }
 
     /// `none`: inserted when absent, anything else refused.
     pub fn only_none() -> Self {
-        Self { mode: Mode::Public { substitute: false }, by_redirect_uri: BTreeMap::new() }
+        Self::one_of([NONE])
     }
 
     /// One of `methods`, compared literally. An absent member becomes the RFC's default, `client_secret_basic`, if that
     /// is listed, and the first of `methods` if it is not.
     pub fn one_of<S: Into<String>>(methods: impl IntoIterator<Item = S>) -> Self {
-        let methods = methods.into_iter().map(Into::into).collect();
-        Self { mode: Mode::Listed(methods), by_redirect_uri: BTreeMap::new() }
+        let one_of = methods.into_iter().map(Into::into).collect();
+        Self { one_of, otherwise: Otherwise::Refuse, by_redirect_uri: BTreeMap::new() }
     }
 
     /// Gives clients that register `redirect_uri` (and none for which there is no such override) this `method`,
@@ -96,6 +122,34 @@ impl AuthMethod {
     }
 }
 
+impl Default for AuthMethod {
+    fn default() -> Self {
+        Self::public()
+    }
+}
+
+impl Default for Unchecked {
+    fn default() -> Self {
+        let AuthMethod { one_of, otherwise, by_redirect_uri } = AuthMethod::default();
+        Self { one_of, otherwise, by_redirect_uri }
+    }
+}
+
+impl TryFrom<Unchecked> for AuthMethod {
+    type Error = ConfigError;
+
+    fn try_from(read: Unchecked) -> Result<Self, ConfigError> {
+        if read.one_of.is_empty() {
+            return Err(ConfigError::Zero { what: "the number of authentication methods" });
+        }
+        if read.otherwise == Otherwise::Substitute && !read.one_of.iter().any(|method| method == NONE) {
+            return Err(ConfigError::Substitute);
+        }
+        let method = Self { otherwise: read.otherwise, ..Self::one_of(read.one_of) };
+        read.by_redirect_uri.into_iter().try_fold(method, |method, (uri, by)| method.with_method_for(uri, by))
+    }
+}
+
 impl Policy for AuthMethod {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin("token-endpoint-auth-method");
@@ -108,24 +162,26 @@ impl Policy for AuthMethod {
         let refuse = |submission: &Submission<'_>| {
             Err(submission.reject(ErrorCode::InvalidClientMetadata, "is not offered by this server").with_field(FIELD))
         };
-        match (&self.mode, submission.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD)) {
-            (Mode::Public { .. }, Some("none")) => {}
-            (Mode::Public { .. }, None) => submission.insert_default(FIELD, "none"),
-            (Mode::Public { substitute: true }, Some(method)) if SHARED_SECRET.contains(&method) => {
-                submission.substitute(FIELD, "none");
+        match submission.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) {
+            Some(method) if self.one_of.iter().any(|listed| listed == method) => {}
+            Some(method) if self.otherwise == Otherwise::Substitute && SHARED_SECRET.contains(&method) => {
+                submission.substitute(FIELD, NONE);
             }
-            (Mode::Listed(methods), Some(method)) if methods.iter().any(|listed| listed == method) => {}
-            (_, Some(_)) => return refuse(submission),
-            (Mode::Listed(methods), None) => {
-                let basic = methods.iter().find(|method| *method == "client_secret_basic");
-                let Some(default) = basic.or(methods.first()) else { return refuse(submission) };
-                submission.insert_default(FIELD, default.clone());
+            Some(_) => return refuse(submission),
+            None => {
+                let basic = self.one_of.iter().find(|method| *method == "client_secret_basic");
+                let Some(default) = basic.or(self.one_of.first()) else { return refuse(submission) };
+                if default == NONE {
+                    submission.insert_default(FIELD, NONE);
+                } else {
+                    submission.insert_default(FIELD, default.clone());
+                }
             }
         }
         Ok(())
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }

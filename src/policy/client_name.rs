@@ -1,10 +1,12 @@
 //! Names that can be shown.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 
+use serde::{Deserialize, Serialize};
 use unicode_security::MixedScript;
 
-use super::{ConfigError, Policy, Submission, describe_as_debug};
+use super::{ConfigError, Policy, Submission, describe_as_json, nonzero};
 use crate::name::{self, Fault, Readings};
 use crate::registration::{Field, Value};
 use crate::rejection::{ErrorCode, Rejection};
@@ -38,14 +40,21 @@ use crate::rejection::{ErrorCode, Rejection};
 /// let reserved = ClientName::new().with_reserved_words(["official", "verified"]).unwrap();
 /// assert!(judge(&reserved, r#"{"client_name":"Official MCP Client"}"#).is_err());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct ClientName {
-    max_chars: usize,
+    /// How many characters a name may have.
+    max_chars: NonZeroUsize,
+    /// Words that no name may hold, or anything that looks like them.
+    #[serde(rename = "reserved_words")]
     reserved: Vec<Reserved>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
 struct Reserved {
     word: String,
     forms: BTreeSet<String>,
@@ -56,7 +65,7 @@ const FIELD: &str = "client_name";
 impl ClientName {
     /// At most 100 characters, and no reserved words.
     pub fn new() -> Self {
-        Self { max_chars: 100, reserved: Vec::new() }
+        Self { max_chars: nonzero(100), reserved: Vec::new() }
     }
 
     /// How many characters (Unicode scalar values) a name may have.
@@ -65,10 +74,7 @@ impl ClientName {
     ///
     /// [`ConfigError::Zero`] for none.
     pub fn with_max_chars(mut self, max_chars: usize) -> Result<Self, ConfigError> {
-        if max_chars == 0 {
-            return Err(ConfigError::Zero { what: "the length of a name" });
-        }
-        self.max_chars = max_chars;
+        self.max_chars = NonZeroUsize::new(max_chars).ok_or(ConfigError::Zero { what: "the length of a name" })?;
         Ok(self)
     }
 
@@ -83,20 +89,15 @@ impl ClientName {
         words: impl IntoIterator<Item = S>,
     ) -> Result<Self, ConfigError> {
         for word in words {
-            let word = word.into();
-            let readings = Readings::of(&word);
-            let forms: BTreeSet<String> = readings.whole().collect();
-            if readings.count_words() != 1 || forms.is_empty() {
-                return Err(ConfigError::Name { name: word });
-            }
-            self.reserved.push(Reserved { word, forms });
+            self.reserved.push(word.into().try_into()?);
         }
         Ok(self)
     }
 
     /// What is wrong with a name.
     fn fault(&self, name: &str) -> Option<&'static str> {
-        if name.len() > self.max_chars && name.chars().nth(self.max_chars).is_some() {
+        let max_chars = self.max_chars.get();
+        if name.len() > max_chars && name.chars().nth(max_chars).is_some() {
             return Some("is too long");
         }
         match name::fault(name) {
@@ -117,6 +118,25 @@ impl ClientName {
 /// What nobody has to refuse, and somebody may want to know.
 fn is_odd(name: &str) -> bool {
     !name.is_ascii() && (name.chars().any(name::is_odd) || name.split_whitespace().any(|word| !word.is_single_script()))
+}
+
+impl TryFrom<String> for Reserved {
+    type Error = ConfigError;
+
+    fn try_from(word: String) -> Result<Self, ConfigError> {
+        let readings = Readings::of(&word);
+        let forms: BTreeSet<String> = readings.whole().collect();
+        if readings.count_words() != 1 || forms.is_empty() {
+            return Err(ConfigError::Name { name: word });
+        }
+        Ok(Self { word, forms })
+    }
+}
+
+impl From<Reserved> for String {
+    fn from(reserved: Reserved) -> Self {
+        reserved.word
+    }
 }
 
 impl Default for ClientName {
@@ -145,7 +165,7 @@ impl Policy for ClientName {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which registrations a set of rules is for.
 
-use super::{Submission, describe_as_debug};
+use serde::{Deserialize, Serialize};
+
+use super::{Submission, describe_as_json};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 
 /// A question about a registration, by which [`Cases`](super::Cases) and the presets choose the rules that judge it: who
@@ -14,22 +16,37 @@ use crate::redirect_uri::{RedirectClass, RedirectUri};
 /// let condition = Condition::anonymous().and(native).or(Condition::rules("partner"));
 /// # let _ = condition;
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
 #[must_use]
 pub struct Condition {
     kind: Kind,
 }
 
-#[derive(Clone, Debug)]
+/// Who asks, and where the codes go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Condition"))]
+#[serde(rename_all = "snake_case")]
 enum Kind {
+    /// Neither an initial access token nor a software statement.
     Anonymous,
+    /// An initial access token, whichever.
     Token,
+    /// An initial access token that names these rules.
     Rules(String),
+    /// A verified software statement, whoever issued it.
     Statement,
+    /// A verified software statement of this issuer.
+    #[serde(rename = "statement_by")]
     Issuer(String),
+    /// Redirect URIs of these classes and no other; at least one.
     Redirects(Vec<RedirectClass>),
+    /// Not this.
     Not(Box<Condition>),
+    /// All of these.
     All(Vec<Condition>),
+    /// Any of these.
     Any(Vec<Condition>),
 }
 
@@ -108,7 +125,7 @@ impl Condition {
 
     /// Writes what distinguishes it from other conditions.
     pub(crate) fn describe(&self, out: &mut String) {
-        describe_as_debug(&self.kind, out);
+        describe_as_json(self, out);
     }
 
     /// Whether it is about these rules.

@@ -43,6 +43,18 @@ pub enum ConfigError {
         /// What was given.
         name: String,
     },
+    /// A name that the table of known identities does not have.
+    UnknownIdentity {
+        /// What was given.
+        name: String,
+    },
+    /// Operators on a member that can't be meant (OpenID Federation 1.0 section 6.1.3).
+    Operators {
+        /// The member.
+        member: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// Not an origin as browsers write it.
     Origin {
         /// What was given.
@@ -84,6 +96,10 @@ pub enum ConfigError {
         /// The shortest that is accepted.
         least: std::time::Duration,
     },
+    /// Shared secrets are to be substituted by `none`, and `none` is not offered.
+    Substitute,
+    /// Audit events are to hold a keyed hash, and there is no key.
+    RequesterKey,
     /// Not a URI scheme in lower case.
     Scheme {
         /// What was given.
@@ -105,6 +121,8 @@ impl fmt::Display for ConfigError {
             Self::Host { host } => write!(f, "{host:?} is not a public DNS name in lower case"),
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
             Self::Name { name } => write!(f, "the name {name:?} has no letter or digit in it"),
+            Self::UnknownIdentity { name } => write!(f, "{name:?} is not in the table of known identities"),
+            Self::Operators { member, reason } => write!(f, "the operators on the member {member:?}: {reason}"),
             Self::Origin { origin } => write!(f, "{origin:?} is no origin as browsers write it"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
@@ -114,7 +132,11 @@ impl fmt::Display for ConfigError {
             }
             Self::InitialAccessToken { owner, reason } => write!(f, "the initial access token of {owner:?} {reason}"),
             Self::Lifetime { what, least } => write!(f, "{what} must be at least {} s", least.as_secs()),
+            Self::RequesterKey => {
+                f.write_str("the requester can't be hashed without a key: requester_key_file names its file")
+            }
             Self::Scheme { scheme } => write!(f, "{scheme:?} is not a URI scheme in lower case"),
+            Self::Substitute => f.write_str("shared secrets can't be substituted by none if none is not offered"),
             Self::Scope { token } => write!(f, "{token:?} is not a scope token"),
         }
     }

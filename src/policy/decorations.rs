@@ -1,6 +1,8 @@
 //! The links that a consent page shows.
 
-use super::{Policy, Submission, describe_as_debug, public_link};
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, Submission, Unwanted, describe_as_json, public_link};
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_executable_scheme};
 use crate::registration::{Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
@@ -27,22 +29,26 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert!(judge(&Decorations::stripped(), r#"{"logo_uri":"javascript:alert(1)"}"#).is_err());
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct Decorations {
-    refuse: bool,
+    /// What happens to a link that is not `https` to a public host.
+    otherwise: Unwanted,
+    /// Whether links must lead to the site of a redirect URI or of `client_uri`.
     same_site: bool,
 }
 
 impl Decorations {
     /// Strips a link that is not acceptable.
     pub fn stripped() -> Self {
-        Self { refuse: false, same_site: false }
+        Self { otherwise: Unwanted::Strip, same_site: false }
     }
 
     /// Refuses a registration with a link that is not acceptable.
     pub fn refused() -> Self {
-        Self { refuse: true, same_site: false }
+        Self { otherwise: Unwanted::Refuse, same_site: false }
     }
 
     /// Accepts only links to the site of a redirect URI or of `client_uri`. A site is a registrable domain (the Public Suffix
@@ -52,6 +58,12 @@ impl Decorations {
     pub fn same_site(mut self) -> Self {
         self.same_site = true;
         self
+    }
+}
+
+impl Default for Decorations {
+    fn default() -> Self {
+        Self::stripped()
     }
 }
 
@@ -72,7 +84,7 @@ impl Policy for Decorations {
             if runs_code(link) {
                 return refuse("uses a scheme that is never allowed");
             }
-            if self.refuse {
+            if self.otherwise == Unwanted::Refuse {
                 return refuse("is not an https link to a public host of this client");
             }
             strip.push(position);
@@ -84,7 +96,7 @@ impl Policy for Decorations {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }
 

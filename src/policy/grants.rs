@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{ConfigError, Policy, Submission, describe_as_debug};
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, Excess, Policy, Submission, describe_as_json};
 use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -30,13 +32,33 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert!(judge(&Grants::authorization_code().refusing_others(), body).is_err());
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, try_from = "Unchecked")]
 #[must_use]
 pub struct Grants {
-    /// In order, each once, and so are the responses.
+    // In order, each once, and so are the responses.
+    /// The grant types that the server offers.
+    #[serde(rename = "grant_types")]
     types: Vec<String>,
+    /// The response types that the server offers.
+    #[serde(rename = "response_types")]
     responses: Vec<String>,
-    refuse_others: bool,
+    /// What happens to a registration that asks for more.
+    otherwise: Excess,
+}
+
+/// As it is read.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+struct Unchecked {
+    /// The grant types that the server offers.
+    grant_types: Vec<String>,
+    /// The response types that the server offers. Of a composite one (`code id_token`) the order does not matter.
+    response_types: Vec<String>,
+    /// What happens to a registration that asks for more.
+    otherwise: Excess,
 }
 
 const CODE: &str = "authorization_code";
@@ -44,7 +66,11 @@ const CODE: &str = "authorization_code";
 impl Grants {
     /// `authorization_code` and `refresh_token` with `code`: what MCP and OAuth 2.1 public clients use.
     pub fn authorization_code() -> Self {
-        Self { types: vec![CODE.into(), "refresh_token".into()], responses: vec!["code".into()], refuse_others: false }
+        Self {
+            types: vec![CODE.into(), "refresh_token".into()],
+            responses: vec!["code".into()],
+            otherwise: Excess::Narrow,
+        }
     }
 
     /// The grant types and response types of the server. Of a composite response type (`code id_token`) the order does
@@ -69,7 +95,7 @@ impl Grants {
             }
             () => {
                 let (types, responses) = (grants.into_iter().collect(), responses.into_iter().collect());
-                return Ok(Self { types, responses, refuse_others: false });
+                return Ok(Self { types, responses, otherwise: Excess::Narrow });
             }
         };
         Err(ConfigError::Grants { reason })
@@ -77,7 +103,7 @@ impl Grants {
 
     /// Refuses a registration that asks for more than the server offers, instead of narrowing it.
     pub fn refusing_others(mut self) -> Self {
-        self.refuse_others = true;
+        self.otherwise = Excess::Refuse;
         self
     }
 
@@ -138,7 +164,7 @@ impl Grants {
             all_offered = all_offered && offered(value);
             repeats = repeats || values.clone().take(index).any(|earlier| earlier == value);
         }
-        if self.refuse_others && !all_offered {
+        if self.otherwise == Excess::Refuse && !all_offered {
             return Err(refuse(submission, field, "asks for more than this server offers"));
         }
         if !all_offered || repeats {
@@ -146,6 +172,27 @@ impl Grants {
             submission.narrow_strings(field.name(), |value| offered(value) && seen.insert(value.to_owned()));
         }
         Ok(())
+    }
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self::authorization_code()
+    }
+}
+
+impl Default for Unchecked {
+    fn default() -> Self {
+        let Grants { types, responses, otherwise } = Grants::default();
+        Self { grant_types: types, response_types: responses, otherwise }
+    }
+}
+
+impl TryFrom<Unchecked> for Grants {
+    type Error = ConfigError;
+
+    fn try_from(read: Unchecked) -> Result<Self, ConfigError> {
+        Ok(Self { otherwise: read.otherwise, ..Self::new(read.grant_types, read.response_types)? })
     }
 }
 
@@ -158,7 +205,7 @@ impl Policy for Grants {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }
 

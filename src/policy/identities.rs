@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
 
 use super::identity::{Claim, Identity, Standing};
 use super::known_identities::{IDENTITIES_VERSION, KNOWN, Known};
-use super::private_use_scheme::private_use_scheme;
+use super::private_use_scheme::PrivateUseScheme;
 use super::{ConfigError, RedirectPattern};
 use crate::name::Readings;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name, is_within_domain};
@@ -29,19 +30,54 @@ use crate::registration::{Field, Registration, Value};
 /// # let _ = identities;
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct ReservedIdentity {
-    name: String,
-    also: Vec<String>,
-    https: Vec<RedirectPattern>,
-    schemes: BTreeSet<String>,
-    /// Schemes of its own that lead to what others have made for it.
-    relayed: BTreeSet<String>,
-    links: BTreeSet<String>,
-    domains: BTreeSet<String>,
+    /// The name that not everybody may use.
+    name: Comparable,
+    /// Other names of the same.
+    #[serde(default, rename = "also_called")]
+    also: Vec<Comparable>,
+    /// The `https` redirect URIs that prove it.
+    #[serde(default)]
+    https: Vec<HttpsPattern>,
+    /// The private-use schemes that prove it.
+    #[serde(default)]
+    schemes: BTreeSet<PrivateUseScheme>,
+    /// Schemes of its own that lead to what others have made for it: they prove nothing for it, and everything against
+    /// anybody else.
+    #[serde(default, rename = "relayed_schemes")]
+    relayed: BTreeSet<PrivateUseScheme>,
+    /// Hosts that are about nothing else: links to them claim the identity.
+    #[serde(default, rename = "link_hosts")]
+    links: BTreeSet<PublicHost>,
+    /// Domains of its own, where a host that is not listed neither proves nor disproves it.
+    #[serde(default)]
+    domains: BTreeSet<PublicHost>,
+    /// Whether its clients send `https` and loopback redirects in one registration.
+    #[serde(default, rename = "mixing_redirects")]
     mixes: bool,
 }
+
+/// A name with a letter or a digit in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct Comparable(String);
+
+/// A public DNS name in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct PublicHost(String);
+
+/// A redirect URI pattern of `https`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct HttpsPattern(RedirectPattern);
 
 /// A table of reserved identities. [`known`](Self::known) has the products whose clients register with every MCP server;
 /// any such table goes stale, so it can be added to and replaced, and has a version.
@@ -54,13 +90,33 @@ pub struct ReservedIdentity {
 /// assert_eq!(own.names().collect::<Vec<_>>(), ["Acme"]);
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Changes"))]
+#[serde(try_from = "Changes", into = "Changes")]
 #[must_use]
 pub struct Identities {
     table: Arc<Table>,
 }
 
+/// A table as it is written: by what makes it differ from the known one, or from an empty one.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Identities"))]
+#[serde(default, deny_unknown_fields)]
+struct Changes {
+    /// Whether the products are in the table whose clients register everywhere.
+    known: bool,
+    /// Which table it is; that of the known products has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// Identities that are added, or replace one of the same name.
+    reserve: Vec<ReservedIdentity>,
+    /// Names of known products that everybody may use.
+    release: BTreeSet<String>,
+}
+
 struct Table {
+    /// Began as the known one.
+    known: bool,
     version: String,
     identities: Vec<ReservedIdentity>,
     /// By each form of each name, whose it is.
@@ -86,7 +142,7 @@ impl ReservedIdentity {
     ///
     /// [`ConfigError::Name`] if there is no letter or digit in it.
     pub fn new(name: impl Into<String>) -> Result<Self, ConfigError> {
-        let name = comparable(name.into())?;
+        let name = name.into().try_into()?;
         Ok(Self {
             name,
             also: Vec::new(),
@@ -106,7 +162,7 @@ impl ReservedIdentity {
     /// [`ConfigError::Name`] as for [`new`](Self::new).
     pub fn also_called<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
         for name in names {
-            self.also.push(comparable(name.into())?);
+            self.also.push(name.into().try_into()?);
         }
         Ok(self)
     }
@@ -118,14 +174,7 @@ impl ReservedIdentity {
     /// [`ConfigError::Pattern`] for what is no such pattern, or not one of `https`.
     pub fn with_https<S: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
         for pattern in patterns {
-            let pattern = pattern.as_ref();
-            if !pattern.starts_with("https://") {
-                return Err(ConfigError::Pattern {
-                    pattern: pattern.into(),
-                    reason: "does not begin with https://".into(),
-                });
-            }
-            self.https.push(pattern.parse()?);
+            self.https.push(pattern.as_ref().to_owned().try_into()?);
         }
         Ok(self)
     }
@@ -136,7 +185,7 @@ impl ReservedIdentity {
     ///
     /// [`ConfigError::DangerousScheme`] for `javascript` and its kin, [`ConfigError::Scheme`] for what is no scheme.
     pub fn with_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        self.schemes.insert(private_use_scheme(scheme.into())?);
+        self.schemes.insert(scheme.into().try_into()?);
         Ok(self)
     }
 
@@ -147,7 +196,7 @@ impl ReservedIdentity {
     ///
     /// As for [`with_scheme`](Self::with_scheme).
     pub fn with_relayed_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        self.relayed.insert(private_use_scheme(scheme.into())?);
+        self.relayed.insert(scheme.into().try_into()?);
         Ok(self)
     }
 
@@ -158,7 +207,7 @@ impl ReservedIdentity {
     ///
     /// [`ConfigError::Host`] for what is no public DNS name in lower case.
     pub fn with_link_host(mut self, host: impl Into<String>) -> Result<Self, ConfigError> {
-        self.links.insert(public_host(host.into())?);
+        self.links.insert(host.into().try_into()?);
         Ok(self)
     }
 
@@ -169,7 +218,7 @@ impl ReservedIdentity {
     ///
     /// [`ConfigError::Host`] as for [`with_link_host`](Self::with_link_host).
     pub fn with_domain(mut self, domain: impl Into<String>) -> Result<Self, ConfigError> {
-        self.domains.insert(public_host(domain.into())?);
+        self.domains.insert(domain.into().try_into()?);
         Ok(self)
     }
 
@@ -199,21 +248,103 @@ impl ReservedIdentity {
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.name).chain(&self.also).map(String::as_str)
+        std::iter::once(&self.name).chain(&self.also).map(|name| name.0.as_str())
     }
 
     /// Whether a host is in a domain of its own.
     fn is_related(&self, host: &str) -> bool {
-        self.domains.iter().any(|own| is_within_domain(host, own))
+        self.domains.iter().any(|own| is_within_domain(host, &own.0))
     }
 }
 
-fn public_host(host: String) -> Result<String, ConfigError> {
-    if is_public_dns_name(&host) { Ok(host) } else { Err(ConfigError::Host { host }) }
+impl TryFrom<String> for PublicHost {
+    type Error = ConfigError;
+
+    fn try_from(host: String) -> Result<Self, ConfigError> {
+        if is_public_dns_name(&host) { Ok(Self(host)) } else { Err(ConfigError::Host { host }) }
+    }
 }
 
-fn comparable(name: String) -> Result<String, ConfigError> {
-    if Readings::of(&name).whole().next().is_some() { Ok(name) } else { Err(ConfigError::Name { name }) }
+impl From<PublicHost> for String {
+    fn from(host: PublicHost) -> Self {
+        host.0
+    }
+}
+
+impl TryFrom<String> for Comparable {
+    type Error = ConfigError;
+
+    fn try_from(name: String) -> Result<Self, ConfigError> {
+        if Readings::of(&name).whole().next().is_some() { Ok(Self(name)) } else { Err(ConfigError::Name { name }) }
+    }
+}
+
+impl From<Comparable> for String {
+    fn from(name: Comparable) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for HttpsPattern {
+    type Error = ConfigError;
+
+    fn try_from(pattern: String) -> Result<Self, ConfigError> {
+        if !pattern.starts_with("https://") {
+            return Err(ConfigError::Pattern { pattern, reason: "does not begin with https://".into() });
+        }
+        pattern.parse().map(Self)
+    }
+}
+
+impl From<HttpsPattern> for String {
+    fn from(pattern: HttpsPattern) -> Self {
+        pattern.0.to_string()
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { known: true, version: None, reserve: Vec::new(), release: BTreeSet::new() }
+    }
+}
+
+impl TryFrom<Changes> for Identities {
+    type Error = ConfigError;
+
+    fn try_from(changes: Changes) -> Result<Self, ConfigError> {
+        let known = Self::known();
+        if let Some(name) = changes.release.iter().find(|name| !known.names().any(|known| known == *name)) {
+            return Err(ConfigError::UnknownIdentity { name: name.clone() });
+        }
+        let mut table = if changes.known { Self::known() } else { Self::new("") };
+        for name in &changes.release {
+            table = table.release(name);
+        }
+        for identity in changes.reserve {
+            table = table.reserve(identity);
+        }
+        let Some(version) = changes.version else { return Ok(table) };
+        Ok(Self::of(changes.known, version, table.table.identities.clone()))
+    }
+}
+
+impl From<Identities> for Changes {
+    fn from(identities: Identities) -> Self {
+        let Table { known, version, identities, .. } = &*identities.table;
+        let same = |one: &ReservedIdentity, other: &ReservedIdentity| {
+            serde_json::to_string(one).ok() == serde_json::to_string(other).ok()
+        };
+        let from = if *known { Identities::known() } else { Identities::new("") };
+        let began = &from.table.identities;
+        let reserve = identities.iter().filter(|identity| !began.iter().any(|other| same(identity, other)));
+        let release = began.iter().filter(|known| !identities.iter().any(|identity| identity.name == known.name));
+        Self {
+            known: *known,
+            version: Some(version.clone()).filter(|version| *version != from.table.version),
+            reserve: reserve.cloned().collect(),
+            release: release.map(|identity| identity.name.0.clone()).collect(),
+        }
+    }
 }
 
 /// The host of a link on which no two readers can differ: nothing but letters, digits, dots and hyphens up to a slash.
@@ -236,7 +367,7 @@ enum Evidence {
 impl Identities {
     /// An empty table; `version` is the operator's own, and goes into the fingerprint of the policy.
     pub fn new(version: impl Into<String>) -> Self {
-        Self::of(version.into(), Vec::new())
+        Self::of(false, version.into(), Vec::new())
     }
 
     /// The products whose clients register with every MCP server, as of [`IDENTITIES_VERSION`].
@@ -244,7 +375,7 @@ impl Identities {
         static TABLE: LazyLock<Identities> = LazyLock::new(|| {
             // A unit test shows that each row can be read.
             let rows = KNOWN.iter().filter_map(|row| ReservedIdentity::known(row).ok());
-            Identities::of(IDENTITIES_VERSION.to_owned(), rows.collect())
+            Identities::of(true, IDENTITIES_VERSION.to_owned(), rows.collect())
         });
         TABLE.clone()
     }
@@ -254,23 +385,23 @@ impl Identities {
         let mut identities = self.table.identities.clone();
         identities.retain(|other| other.name != identity.name);
         identities.push(identity);
-        Self::of(self.table.version.clone(), identities)
+        Self::of(self.table.known, self.table.version.clone(), identities)
     }
 
     /// Lets everybody use the names of an identity.
     pub fn release(self, name: &str) -> Self {
         let mut identities = self.table.identities.clone();
-        identities.retain(|other| other.name != name);
-        Self::of(self.table.version.clone(), identities)
+        identities.retain(|other| other.name.0 != name);
+        Self::of(self.table.known, self.table.version.clone(), identities)
     }
 
-    fn of(version: String, identities: Vec<ReservedIdentity>) -> Self {
+    fn of(known: bool, version: String, identities: Vec<ReservedIdentity>) -> Self {
         let mut forms: HashMap<String, Vec<usize>> = HashMap::new();
         let mut links: HashMap<String, Vec<usize>> = HashMap::new();
         let mut longest = 0;
         for (index, identity) in identities.iter().enumerate() {
             for host in &identity.links {
-                links.entry(host.clone()).or_default().push(index);
+                links.entry(host.0.clone()).or_default().push(index);
             }
             for name in identity.names() {
                 let readings = Readings::of(name);
@@ -283,7 +414,9 @@ impl Identities {
                 }
             }
         }
-        Self { table: Arc::new(Table { version, identities, forms, links, longest, seen: Cache::new(REMEMBERED) }) }
+        Self {
+            table: Arc::new(Table { known, version, identities, forms, links, longest, seen: Cache::new(REMEMBERED) }),
+        }
     }
 
     /// Which table it is.
@@ -294,7 +427,7 @@ impl Identities {
 
     /// The names of the identities, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.table.identities.iter().map(|identity| identity.name.as_str())
+        self.table.identities.iter().map(|identity| identity.name.0.as_str())
     }
 
     /// Who a registration claims to be, and what its redirect URIs say to that.
@@ -411,14 +544,14 @@ impl Table {
             () => Standing::Unverified,
         };
         let proof = if standing == Standing::Verified { proof.into_iter().collect() } else { Vec::new() };
-        Identity::new(standing, &identity.name, claim, proof)
+        Identity::new(standing, &identity.name.0, claim, proof)
     }
 
     fn evidence(&self, identity: &ReservedIdentity, uri: &str) -> Evidence {
         let Ok(uri) = RedirectUri::parse(uri) else { return Evidence::Against };
         let host = uri.host().unwrap_or_default();
         match uri.class() {
-            RedirectClass::Https if identity.https.iter().any(|own| own.matches(&uri)) => {
+            RedirectClass::Https if identity.https.iter().any(|own| own.0.matches(&uri)) => {
                 Evidence::For(host.to_owned())
             }
             RedirectClass::Https if identity.is_related(host) => Evidence::Near,
@@ -441,7 +574,7 @@ impl Table {
     fn owner(&self, registration: &Registration) -> Option<Identity> {
         let first = registration.redirect_uris().next().filter(|uri| uri.starts_with("https:"))?;
         let first = RedirectUri::parse(first).ok()?;
-        let owns = |identity: &ReservedIdentity| identity.https.iter().any(|own| own.matches(&first));
+        let owns = |identity: &ReservedIdentity| identity.https.iter().any(|own| own.0.matches(&first));
         let index = self.identities.iter().position(owns)?;
         let uris: Vec<&str> = registration.redirect_uris().collect();
         let verdict = self.judge(index, None, &uris);
@@ -465,7 +598,7 @@ mod tests {
     fn every_known_row_is_in_the_table() {
         let rows: Vec<ReservedIdentity> = KNOWN.iter().map(|row| ReservedIdentity::known(row).unwrap()).collect();
         assert_eq!(Identities::known().names().count(), rows.len());
-        let distinct: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let distinct: BTreeSet<&str> = rows.iter().map(|row| row.name.0.as_str()).collect();
         assert_eq!(distinct.len(), rows.len(), "each name once");
     }
 

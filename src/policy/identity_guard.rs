@@ -1,8 +1,10 @@
 //! Claimed names against proof.
 
+use serde::{Deserialize, Serialize};
+
 use super::identities::Identities;
 use super::identity::{Claim, Standing};
-use super::{Policy, Submission, describe_as_debug};
+use super::{Policy, Submission, describe_as_json};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Compares who a client claims to be with where its codes go.
@@ -38,13 +40,20 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert!(judge(&guard, r#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#).is_ok());
 /// assert!(judge(&guard, r#"{"client_name":"Claude Code","redirect_uris":["http://localhost:3118/callback"]}"#).is_ok());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct IdentityGuard {
+    /// The names that not everybody may use.
     identities: Identities,
+    /// What happens to a reserved name that the redirect URIs contradict.
     contradicted_name: OnClaim,
+    /// What happens to a link to a reserved host that the redirect URIs contradict.
     contradicted_link: OnClaim,
+    /// What happens to a name with a reserved one among its words, if the redirect URIs lead elsewhere.
     contradicted_mention: OnClaim,
+    /// What happens to a claim that nothing proves and nothing contradicts.
     unverified: OnClaim,
 }
 
@@ -56,12 +65,15 @@ pub struct IdentityGuard {
 /// let guard = IdentityGuard::new().with_unverified(OnClaim::Refuse);
 /// # let _ = guard;
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnClaim {
     /// It passes; the verdict says what is wrong.
     Mark,
     /// It is refused.
+    #[serde(rename = "reject", alias = "refuse")]
     Refuse,
 }
 
@@ -161,6 +173,6 @@ impl Policy for IdentityGuard {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }

@@ -1,8 +1,11 @@
 //! Keys by value.
 
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::{ConfigError, Policy, Submission, describe_as_debug, public_link};
+use super::{ConfigError, Policy, Submission, describe_as_json, nonzero, public_link};
 use crate::registration::{Field, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -31,11 +34,15 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert!(judge(&Jwks::new(), r#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx","d":"nWGxne"}]}}"#).is_err());
 /// assert!(judge(&Jwks::new(), r#"{"jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}}"#).is_err());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct Jwks {
-    max_keys: usize,
-    max_bytes: usize,
+    /// How many keys a set may have.
+    max_keys: NonZeroUsize,
+    /// How many bytes of JSON.
+    max_bytes: NonZeroUsize,
 }
 
 /// What only the owner of a key may know: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1, and `priv` of the algorithm key pairs
@@ -45,7 +52,7 @@ const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"]
 impl Jwks {
     /// At most 10 keys and 16 KiB.
     pub fn new() -> Self {
-        Self { max_keys: 10, max_bytes: 16 * 1024 }
+        Self { max_keys: nonzero(10), max_bytes: nonzero(16 * 1024) }
     }
 
     /// How many keys a set may have, and how many bytes as JSON.
@@ -54,21 +61,19 @@ impl Jwks {
     ///
     /// [`ConfigError::Zero`] if either is zero.
     pub fn with_limits(mut self, keys: usize, bytes: usize) -> Result<Self, ConfigError> {
-        if keys == 0 || bytes == 0 {
-            return Err(ConfigError::Zero { what: "a limit on keys" });
-        }
-        (self.max_keys, self.max_bytes) = (keys, bytes);
+        let limit = |number| NonZeroUsize::new(number).ok_or(ConfigError::Zero { what: "a limit on keys" });
+        (self.max_keys, self.max_bytes) = (limit(keys)?, limit(bytes)?);
         Ok(self)
     }
 
     fn fault(&self, json: &str) -> Option<&'static str> {
-        if json.len() > self.max_bytes {
+        if json.len() > self.max_bytes.get() {
             return Some("is too long");
         }
         let set: Option<Map<String, Json>> = serde_json::from_str(json).ok();
         let keys = set.as_ref().and_then(|set| set.get("keys")).and_then(Json::as_array);
         let Some(keys) = keys else { return Some("is no JWK Set") };
-        if keys.len() > self.max_keys {
+        if keys.len() > self.max_keys.get() {
             return Some("has too many keys");
         }
         keys.iter().find_map(key_fault)
@@ -113,6 +118,6 @@ impl Policy for Jwks {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }

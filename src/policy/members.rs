@@ -1,8 +1,11 @@
 //! Which members a registration may have, and of which type.
 
-use std::collections::BTreeSet;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ConfigError, Operation, Policy, Submission, describe_as_debug};
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, MetadataOperators, Operation, Policy, Submission, describe_as_json};
 use crate::registration::{Entry, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
@@ -36,16 +39,34 @@ use crate::text;
 /// assert_eq!(judge(&members, body)?, r#"{"client_name":"App","tenant":"a"}"#);
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct Members {
-    extra: BTreeSet<String>,
-    supplied: Vec<(String, serde_json::Value)>,
+    /// Members of the server's own that pass as they are.
+    #[serde(rename = "allow")]
+    extra: BTreeSet<Extra>,
+    /// Members of the server's own that every registration gets, with their values.
+    #[serde(rename = "supply")]
+    supplied: BTreeMap<Extra, serde_json::Value>,
+    /// Whether the members pass that an OpenID Provider may want.
     openid: bool,
+    /// What happens to members that this crate does not know.
     unknown: Unwanted,
+    /// What happens to members that this crate knows and that are not for this server.
     unwanted: Unwanted,
+    /// What happens to single members that would be unknown or unwanted.
+    dispositions: BTreeMap<Extra, Unwanted>,
+    /// What happens to `null`, `""` and `[]`.
     empty: Unwanted,
 }
+
+/// The name of a member of the server's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Extra(String);
 
 /// What happens to a member that is not to pass.
 ///
@@ -62,11 +83,14 @@ pub struct Members {
 /// let members = Members::lenient().with_unknown(Unwanted::Refuse);
 /// assert!(judge(&members, r#"{"skip_consent":true}"#).is_err());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unwanted {
     /// The registration is refused. For members that are unknown this deviates from RFC 7591 section 2: "The
     /// authorization server MUST ignore any client metadata sent by the client that it does not understand".
+    #[serde(rename = "reject", alias = "refuse")]
     Refuse,
     /// The member is removed.
     Strip,
@@ -187,10 +211,11 @@ impl Members {
     pub fn lenient() -> Self {
         Self {
             extra: BTreeSet::new(),
-            supplied: Vec::new(),
+            supplied: BTreeMap::new(),
             openid: false,
             unknown: Unwanted::Strip,
             unwanted: Unwanted::Strip,
+            dispositions: BTreeMap::new(),
             empty: Unwanted::Strip,
         }
     }
@@ -225,7 +250,18 @@ impl Members {
     ///
     /// [`ConfigError::Member`] for a name that only the server issues, `software_statement`, or one that passes anyway.
     pub fn add_member(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
-        self.extra.insert(extra_name(name.into())?);
+        self.extra.insert(name.into().try_into()?);
+        Ok(self)
+    }
+
+    /// What happens to one member that would be unknown or unwanted, whatever happens to the others. A client that would
+    /// work without `jwks_uri` and one that would not can be told apart like that.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Member`] as for [`add_member`](Self::add_member).
+    pub fn with_disposition(mut self, name: impl Into<String>, unwanted: Unwanted) -> Result<Self, ConfigError> {
+        self.dispositions.insert(name.into().try_into()?, unwanted);
         Ok(self)
     }
 
@@ -239,17 +275,31 @@ impl Members {
         name: impl Into<String>,
         value: impl Into<serde_json::Value>,
     ) -> Result<Self, ConfigError> {
-        self.supplied.push((extra_name(name.into())?, value.into()));
+        self.supplied.insert(name.into().try_into()?, value.into());
         Ok(self)
     }
 
-    fn fate(&self, submission: &Submission<'_>, member: Entry<'_>) -> Result<Fate, Rejection> {
+    /// The members of the server's own that pass.
+    pub(super) fn own(&self) -> impl Iterator<Item = &str> {
+        self.extra.iter().map(|name| name.0.as_str())
+    }
+
+    fn disposition(&self, name: &str, others: Unwanted) -> Unwanted {
+        if self.dispositions.is_empty() { others } else { self.dispositions.get(name).copied().unwrap_or(others) }
+    }
+
+    fn fate(
+        &self,
+        submission: &Submission<'_>,
+        member: Entry<'_>,
+        ruled: &MetadataOperators,
+    ) -> Result<Fate, Rejection> {
         if let Some(field) = member.kind().field() {
             return match WANTED.get(field.index()).copied().flatten() {
                 // Most members of most registrations end here.
                 Some(shape) if shape.fits_at_a_glance(member, submission.registration()) => Ok(Fate::Keep),
                 Some(shape) => self.fate_of_wanted(submission, field, shape, &member.value()),
-                None => self.fate_of_known(submission, field, &member.value()),
+                None => self.fate_of_known(submission, field, &member.value(), ruled),
             };
         }
         if let Some(field) = member.kind().base()
@@ -257,10 +307,10 @@ impl Members {
         {
             return self.fate_of_wanted(submission, field, Shape::String, &member.value());
         }
-        if self.extra.contains(member.name()) {
+        if self.extra.contains(member.name()) || ruled.names(member.name()) {
             return Ok(Fate::Keep);
         }
-        match self.unknown {
+        match self.disposition(member.name(), self.unknown) {
             // Its name is the client's own text.
             Unwanted::Refuse => {
                 Err(submission.reject(ErrorCode::InvalidClientMetadata, "a member is not known to this server"))
@@ -270,12 +320,18 @@ impl Members {
     }
 
     /// The verdict on a member that is understood and that not every server wants.
-    fn fate_of_known(&self, submission: &Submission<'_>, field: Field, value: &Value<'_>) -> Result<Fate, Rejection> {
+    fn fate_of_known(
+        &self,
+        submission: &Submission<'_>,
+        field: Field,
+        value: &Value<'_>,
+        ruled: &MetadataOperators,
+    ) -> Result<Fate, Rejection> {
         let by = |unwanted, detail| match unwanted {
             Unwanted::Refuse => Err(refusal(submission, detail, field)),
             Unwanted::Strip => Ok(Fate::Strip),
         };
-        if self.extra.contains(field.name()) {
+        if self.extra.contains(field.name()) || ruled.names(field.name()) {
             return Ok(Fate::Keep);
         }
         if is_server_issued(field) {
@@ -284,7 +340,7 @@ impl Members {
                 (Operation::Update, Field::CLIENT_ID | Field::CLIENT_SECRET, _) => {
                     Err(refusal(submission, "must be a string", field))
                 }
-                _ => by(self.unwanted, "is issued by the server only"),
+                _ => by(self.disposition(field.name(), self.unwanted), "is issued by the server only"),
             };
         }
         if field == Field::SOFTWARE_STATEMENT && !value.is_empty() {
@@ -294,7 +350,7 @@ impl Members {
         match wanted_by_openid(field).filter(|_| self.openid) {
             Some(shape) => self.fate_of_wanted(submission, field, shape, value),
             // Refusing a member that is understood is no deviation (RFC 7591 section 2).
-            None => by(self.unwanted, "is not accepted by this server"),
+            None => by(self.disposition(field.name(), self.unwanted), "is not accepted by this server"),
         }
     }
 
@@ -329,17 +385,38 @@ impl Members {
     }
 }
 
+impl Default for Members {
+    fn default() -> Self {
+        Self::lenient()
+    }
+}
+
 fn refusal(submission: &Submission<'_>, detail: &'static str, field: Field) -> Rejection {
     submission.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name())
 }
 
 impl Policy for Members {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
+        self.review_with(submission, &MetadataOperators::new())
+    }
+
+    fn describe(&self, out: &mut String) {
+        describe_as_json(self, out);
+    }
+}
+
+impl Members {
+    /// Lets those members through as well that are `ruled`.
+    pub(super) fn review_with(
+        &self,
+        submission: &mut Submission<'_>,
+        ruled: &MetadataOperators,
+    ) -> Result<(), Rejection> {
         submission.begin("known-members");
         let mut strip = Vec::new();
         let mut tagged = false;
         for (position, member) in submission.registration().entries().enumerate() {
-            match self.fate(submission, member)? {
+            match self.fate(submission, member, ruled)? {
                 Fate::Keep => tagged |= member.kind().is_tagged(),
                 Fate::Strip => strip.push(position),
             }
@@ -355,13 +432,9 @@ impl Policy for Members {
             return Err(submission.reject(ErrorCode::InvalidClientMetadata, "is required").with_field("client_id"));
         }
         for (name, value) in &self.supplied {
-            submission.supply(name, value);
+            submission.supply(&name.0, value);
         }
         Ok(())
-    }
-
-    fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
     }
 }
 
@@ -405,8 +478,25 @@ fn string_fault(text: &str, document: &Registration) -> Option<&'static str> {
     (!document.is_plain() && text::has_control(text)).then_some("contains a control character")
 }
 
-fn extra_name(name: String) -> Result<String, ConfigError> {
-    let taken = Field::of(name.as_bytes())
-        .is_some_and(|field| is_server_issued(field) || field == Field::SOFTWARE_STATEMENT || wanted(field).is_some());
-    if taken || name.is_empty() { Err(ConfigError::Member { name }) } else { Ok(name) }
+impl TryFrom<String> for Extra {
+    type Error = ConfigError;
+
+    fn try_from(name: String) -> Result<Self, ConfigError> {
+        let taken = Field::of(name.as_bytes()).is_some_and(|field| {
+            is_server_issued(field) || field == Field::SOFTWARE_STATEMENT || wanted(field).is_some()
+        });
+        if taken || name.is_empty() { Err(ConfigError::Member { name }) } else { Ok(Self(name)) }
+    }
+}
+
+impl From<Extra> for String {
+    fn from(name: Extra) -> Self {
+        name.0
+    }
+}
+
+impl Borrow<str> for Extra {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }

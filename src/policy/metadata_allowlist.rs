@@ -1,13 +1,17 @@
 //! The rules about metadata, together.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
 use super::{
-    ApplicationType, AuthMethod, ClientName, ConfigError, Decorations, DereferencedUris, Grants, Jwks, Members, Policy,
-    Scope, Submission, describe_as_debug,
+    ApplicationType, AuthMethod, ClientName, ConfigError, Decorations, DereferencedUris, Grants, Jwks, Members,
+    MetadataOperators, Policy, Scope, Submission, describe_as_json,
 };
 use crate::rejection::Rejection;
 
-/// Everything in a registration but its redirect URIs: which [`Members`] pass, [`Grants`], [`AuthMethod`], [`Scope`],
-/// [`ApplicationType`], [`Decorations`], [`DereferencedUris`], [`Jwks`] and [`ClientName`], in this order; all but
+/// Everything in a registration but its redirect URIs: which [`Members`] pass, [`MetadataOperators`] on single ones,
+/// [`Grants`], [`AuthMethod`], [`Scope`], [`ApplicationType`], [`Decorations`], [`DereferencedUris`], [`Jwks`] and [`ClientName`], in this order; all but
 /// [`DereferencedUris`] can be replaced.
 ///
 /// | | [`mcp`](Self::mcp) | [`strict`](Self::strict) | [`oauth`](Self::oauth) |
@@ -36,17 +40,32 @@ use crate::rejection::Rejection;
 /// assert!(forwarded.contains(r#""scope":"read""#) && !forwarded.contains("client_id"));
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct MetadataAllowlist {
+    /// Which members pass.
     members: Members,
+    /// What single members must be, by name, in the operators of OpenID Federation 1.0 section 6.1.3.
+    #[serde(rename = "policy")]
+    operators: MetadataOperators,
+    /// Grant types and response types.
     grants: Grants,
+    /// `token_endpoint_auth_method`.
+    #[serde(rename = "token_endpoint_auth_method")]
     auth_method: AuthMethod,
+    /// `scope`.
     scope: Scope,
+    /// `application_type`.
     application_type: ApplicationType,
+    /// The links that a consent page shows.
     decorations: Decorations,
+    #[serde(skip)]
     dereferenced_uris: DereferencedUris,
+    /// Keys by value.
     jwks: Jwks,
+    /// `client_name`.
     client_name: ClientName,
 }
 
@@ -55,6 +74,7 @@ impl MetadataAllowlist {
     pub fn mcp() -> Self {
         Self {
             members: Members::lenient(),
+            operators: MetadataOperators::new(),
             grants: Grants::authorization_code(),
             auth_method: AuthMethod::public(),
             scope: Scope::any(),
@@ -70,6 +90,7 @@ impl MetadataAllowlist {
     pub fn strict() -> Self {
         Self {
             members: Members::strict(),
+            operators: MetadataOperators::new(),
             grants: Grants::authorization_code().refusing_others(),
             auth_method: AuthMethod::only_none(),
             scope: Scope::any().refusing_others(),
@@ -92,6 +113,11 @@ impl MetadataAllowlist {
         }
     }
 
+    /// The members of the server's own that pass.
+    pub(crate) fn own_members(&self) -> BTreeSet<String> {
+        self.members.own().chain(self.operators.members()).map(str::to_owned).collect()
+    }
+
     /// Replaces the rule about members.
     pub fn with_members(mut self, members: Members) -> Self {
         self.members = members;
@@ -109,6 +135,12 @@ impl MetadataAllowlist {
     ) -> Result<Self, ConfigError> {
         self.members = change(self.members)?;
         Ok(self)
+    }
+
+    /// Replaces what single members must be.
+    pub fn with_operators(mut self, operators: MetadataOperators) -> Self {
+        self.operators = operators;
+        self
     }
 
     /// Replaces the rule about grant types and response types.
@@ -154,9 +186,16 @@ impl MetadataAllowlist {
     }
 }
 
+impl Default for MetadataAllowlist {
+    fn default() -> Self {
+        Self::mcp()
+    }
+}
+
 impl Policy for MetadataAllowlist {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
-        self.members.review(submission)?;
+        self.members.review_with(submission, &self.operators)?;
+        self.operators.review(submission)?;
         self.grants.review(submission)?;
         self.auth_method.review(submission)?;
         self.scope.review(submission)?;
@@ -168,6 +207,6 @@ impl Policy for MetadataAllowlist {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }

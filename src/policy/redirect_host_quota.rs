@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Policy, RedirectPattern, Submission, VENDOR_CALLBACKS, describe_as_debug};
+use super::{Policy, RedirectPattern, Submission, VENDOR_CALLBACKS, describe_as_json};
 use crate::clock::{Clock, CoarseClock};
 use crate::quota::{Limiter, Quota, nonzero};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
@@ -70,6 +70,22 @@ impl RedirectHostQuota {
         self
     }
 
+    /// What each host may have.
+    pub fn quota(&self) -> Quota {
+        self.shared.limiter.quota()
+    }
+
+    pub(crate) fn exempt(&self) -> &[RedirectPattern] {
+        &self.exempt
+    }
+
+    /// The same limits over the buckets and by the clock of `other`.
+    pub(crate) fn over(mut self, other: &Self) -> Self {
+        let limiter = other.shared.limiter.with_quota(self.quota());
+        self.shared = Arc::new(Shared { limiter, clock: Arc::clone(&other.shared.clock) });
+        self
+    }
+
     fn counted_host<'a>(&self, uri: &'a str) -> Option<&'a str> {
         // Most redirect URIs show in their first letters that they are not counted.
         let uri = uri.starts_with("https:").then(|| RedirectUri::parse(uri).ok())??;
@@ -101,6 +117,6 @@ impl Policy for RedirectHostQuota {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(&(self.shared.limiter.quota(), &self.exempt), out);
+        describe_as_json(&(self.quota(), &self.exempt), out);
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::ConfigError;
 use crate::redirect_uri::{RedirectUri, default_port, is_dangerous_scheme};
 
@@ -14,10 +16,12 @@ use crate::redirect_uri::{RedirectUri, default_port, is_dangerous_scheme};
 /// | text | matches |
 /// | --- | --- |
 /// | `https://app.example.com/cb` | that string |
-/// | `https://app.example.com/oauth/*` | any path below `/oauth/`, with or without a query |
+/// | `https://app.example.com/oauth/*` | any path below `/oauth/`, with or without a query; `/*` is any path, or none |
 /// | `https://*.example.com/cb` | one label in place of `*` |
 /// | `https://app.example.com:8443/cb` | that port; `:*` is any port |
+/// | `https://app.example.com:443,8443/cb` | these ports |
 /// | `com.example.app:/cb` | that string |
+/// | `regex:https://[a-z]+\.example\.com/cb` | what the regular expression matches as a whole (feature `regex`) |
 ///
 /// A path without `/*` at its end is exact, and then there is no query but the pattern's own.
 ///
@@ -32,7 +36,9 @@ use crate::redirect_uri::{RedirectUri, default_port, is_dangerous_scheme};
 /// assert!("https://*.com/cb".parse::<RedirectPattern>().is_err());
 /// # Ok::<_, tower_dcr::policy::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
 pub struct RedirectPattern {
     kind: Kind,
 }
@@ -47,7 +53,11 @@ enum Kind {
         path: Path,
     },
     #[cfg(feature = "regex")]
-    Regex(regex::Regex),
+    Regex {
+        /// As it was given.
+        expression: String,
+        anchored: regex::Regex,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +137,13 @@ impl RedirectPattern {
         compile(expression)?;
         // A flag such as `(?x)` ends with the group. A comment that it allows does not, and would swallow the anchor:
         // then the whole is no longer well formed.
-        Ok(Self { kind: Kind::Regex(compile(&format!("\\A(?:{expression})\\z"))?) })
+        let anchored = compile(&format!("\\A(?:{expression})\\z"))?;
+        Ok(Self { kind: Kind::Regex { expression: expression.to_owned(), anchored } })
+    }
+
+    fn matches_but_for_port(&self, uri: &RedirectUri<'_>) -> bool {
+        let Kind::Parts { scheme, host, path, .. } = &self.kind else { return false };
+        scheme == uri.scheme() && uri.host().is_some_and(|name| host.matches(name)) && path.matches(uri)
     }
 
     /// Whether `uri` is in the set.
@@ -135,17 +151,15 @@ impl RedirectPattern {
     pub fn matches(&self, uri: &RedirectUri<'_>) -> bool {
         match &self.kind {
             Kind::Exact(exact) => exact == uri.as_str(),
-            Kind::Parts { scheme, host, ports, path } => {
-                scheme == uri.scheme()
-                    && uri.host().is_some_and(|name| host.matches(name))
-                    && ports.contains(uri.unusual_port())
-                    && path.matches(uri)
-            }
+            Kind::Parts { ports, .. } => ports.contains(uri.unusual_port()) && self.matches_but_for_port(uri),
             #[cfg(feature = "regex")]
-            Kind::Regex(regex) => regex.is_match(uri.as_str()),
+            Kind::Regex { anchored, .. } => anchored.is_match(uri.as_str()),
         }
     }
 }
+
+/// What a pattern begins with that is a regular expression.
+const REGEX: &str = "regex:";
 
 impl Host {
     fn matches(&self, host: &str) -> bool {
@@ -185,24 +199,37 @@ impl FromStr for RedirectPattern {
     type Err = ConfigError;
 
     fn from_str(pattern: &str) -> Result<Self, ConfigError> {
+        if let Some(expression) = pattern.strip_prefix(REGEX) {
+            #[cfg(feature = "regex")]
+            return Self::regex(expression);
+            #[cfg(not(feature = "regex"))]
+            return Err(invalid(expression, "is a regular expression, which needs the feature `regex`"));
+        }
         let Some((scheme, rest)) = pattern.split_once("://") else { return Self::exact(pattern) };
-        if !pattern.contains('*') {
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if !pattern.contains('*') && !authority.contains(',') {
             return Self::exact(pattern);
         }
         if is_dangerous_scheme(scheme) {
             return Err(ConfigError::DangerousScheme { scheme: scheme.into() });
         }
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
         let ports = match port {
             None => Ports::Listed(vec![None]),
             Some("*") => Ports::Any,
-            Some(port) => {
-                let port: u16 = port.parse().map_err(|_| invalid(pattern, "has no such port"))?;
-                Ports::Listed(vec![Some(port).filter(|port| default_port(scheme) != Some(*port))])
+            Some(ports) => {
+                let read = |text: &str| match text.parse::<u16>() {
+                    Ok(port) if port > 0 && text == port.to_string() => {
+                        Ok(Some(port).filter(|port| default_port(scheme) != Some(*port)))
+                    }
+                    _ => Err(invalid(pattern, "has no such port")),
+                };
+                Ports::Listed(ports.split(',').map(read).collect::<Result<_, _>>()?)
             }
         };
         let path = match path.strip_suffix('*') {
+            // No path at all is that of the root.
+            Some("/") => Path::Any,
             Some(prefix) if prefix.ends_with('/') && !prefix.contains(['*', '?']) => Path::Below(prefix.into()),
             Some(_) => {
                 return Err(invalid(pattern, "has a wildcard in its path that does not stand behind its last slash"));
@@ -216,16 +243,32 @@ impl FromStr for RedirectPattern {
         let host = read_host(pattern, host)?;
         let read = Self { kind: Kind::Parts { scheme: scheme.into(), host, ports, path } };
         // What the pattern is made of has to hold for an example of what it matches.
-        let example = pattern.replace("*.", "a.").replace(":*", ":8443").replace("/*", "/a");
+        let example =
+            port.map_or_else(|| pattern.to_owned(), |ports| pattern.replacen(&format!(":{ports}"), ":8443", 1));
+        let example = example.replace("*.", "a.").replace("/*", "/a");
         match RedirectUri::parse(&example) {
-            Ok(example) if read.matches(&example) => Ok(read),
+            Ok(example) if read.matches_but_for_port(&example) => Ok(read),
             Ok(_) => Err(invalid(pattern, "can't be matched")),
             Err(error) => Err(invalid(pattern, error.description())),
         }
     }
 }
 
-/// Writes the text that was read; for a regular expression, the anchored form.
+impl TryFrom<String> for RedirectPattern {
+    type Error = ConfigError;
+
+    fn try_from(pattern: String) -> Result<Self, ConfigError> {
+        pattern.parse()
+    }
+}
+
+impl From<RedirectPattern> for String {
+    fn from(pattern: RedirectPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+/// Writes a text that the same pattern is read from.
 impl fmt::Display for RedirectPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -237,7 +280,12 @@ impl fmt::Display for RedirectPattern {
                 }
                 match ports {
                     Ports::Any => f.write_str(":*")?,
-                    Ports::Listed(ports) => ports.iter().flatten().try_for_each(|port| write!(f, ":{port}"))?,
+                    Ports::Listed(ports) if matches!(ports.as_slice(), [None]) => {}
+                    Ports::Listed(ports) => {
+                        let numbers = ports.iter().filter_map(|port| port.or(default_port(scheme)));
+                        let numbers: Vec<String> = numbers.map(|port| port.to_string()).collect();
+                        write!(f, ":{}", numbers.join(","))?;
+                    }
                 }
                 match path {
                     Path::Any => f.write_str("/*"),
@@ -247,7 +295,7 @@ impl fmt::Display for RedirectPattern {
                 }
             }
             #[cfg(feature = "regex")]
-            Kind::Regex(regex) => f.write_str(regex.as_str()),
+            Kind::Regex { expression, .. } => write!(f, "{REGEX}{expression}"),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Which redirect URIs a client may register.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
 
 use super::native_schemes::NATIVE_SCHEMES;
-use super::private_use_scheme::private_use_scheme;
-use super::{ConfigError, Policy, RedirectPattern, Submission, describe_as_debug};
+use super::private_use_scheme::PrivateUseScheme;
+use super::{ConfigError, Excess, Policy, RedirectPattern, Submission, describe_as_json, nonzero};
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name};
 use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
@@ -42,26 +45,35 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert_eq!(judge(&guard, body)?, body);
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct RedirectUriGuard {
-    https: Https,
+    /// The `https` places that are allowed; without, any public host on an allowed port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_https: Option<Vec<RedirectPattern>>,
+    /// The ports on which `https` is allowed.
+    #[serde(rename = "https_ports")]
     ports: BTreeSet<u16>,
+    /// Whether the name `localhost` is allowed beside `127.0.0.1` and `[::1]`.
     localhost: bool,
-    schemes: BTreeSet<String>,
+    /// The private-use schemes that are allowed.
+    #[serde(rename = "private_use_schemes")]
+    schemes: BTreeSet<PrivateUseScheme>,
+    /// Whether unlisted private-use schemes in reverse domain name notation are allowed.
+    #[serde(rename = "reverse_domain_schemes")]
     reverse_domain: bool,
+    /// What is allowed besides, whatever the other settings say.
     patterns: Vec<RedirectPattern>,
-    /// Those that are allowed at all.
+    /// The classes of redirect URIs that are allowed at all.
     classes: Vec<RedirectClass>,
-    refuse_unlisted: bool,
-    max_count: usize,
-    max_bytes: usize,
-}
-
-#[derive(Clone, Debug)]
-enum Https {
-    AnyPublicHost,
-    Only(Vec<RedirectPattern>),
+    /// What happens to a list in which one is well formed and not allowed here.
+    otherwise: Excess,
+    /// How many redirect URIs a client may have.
+    max_count: NonZeroUsize,
+    /// How many bytes each.
+    max_bytes: NonZeroUsize,
 }
 
 const FIELD: &str = "redirect_uris";
@@ -72,32 +84,32 @@ impl RedirectUriGuard {
     /// names; an entry that is not allowed is dropped.
     pub fn mcp() -> Self {
         Self {
-            https: Https::AnyPublicHost,
+            only_https: None,
             ports: [443].into(),
             localhost: true,
-            schemes: NATIVE_SCHEMES.map(str::to_owned).into(),
+            schemes: NATIVE_SCHEMES.into_iter().filter_map(|scheme| scheme.to_owned().try_into().ok()).collect(),
             reverse_domain: true,
             patterns: Vec::new(),
             classes: vec![RedirectClass::Https, RedirectClass::Loopback, RedirectClass::PrivateUse],
-            refuse_unlisted: false,
-            max_count: 10,
-            max_bytes: 2048,
+            otherwise: Excess::Narrow,
+            max_count: nonzero(10),
+            max_bytes: nonzero(2048),
         }
     }
 
     /// Any public `https` host, the two loopback addresses, no private-use scheme that isn't listed; all or nothing.
     pub fn strict() -> Self {
-        Self { localhost: false, schemes: BTreeSet::new(), reverse_domain: false, refuse_unlisted: true, ..Self::mcp() }
+        Self { localhost: false, reverse_domain: false, ..Self::oauth() }
     }
 
     /// Any public `https` host, all three loopback hosts, reverse domain names; all or nothing.
     pub fn oauth() -> Self {
-        Self { schemes: BTreeSet::new(), refuse_unlisted: true, ..Self::mcp() }
+        Self { schemes: BTreeSet::new(), otherwise: Excess::Refuse, ..Self::mcp() }
     }
 
     /// Allows these `https` places and no other.
     pub fn only_https(mut self, patterns: impl IntoIterator<Item = RedirectPattern>) -> Self {
-        self.https = Https::Only(patterns.into_iter().collect());
+        self.only_https = Some(patterns.into_iter().collect());
         self
     }
 
@@ -141,7 +153,7 @@ impl RedirectUriGuard {
     ///
     /// [`ConfigError::DangerousScheme`] for `javascript` and its kin, [`ConfigError::Scheme`] for what is no scheme.
     pub fn add_private_use_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        self.schemes.insert(private_use_scheme(scheme.into())?);
+        self.schemes.insert(scheme.into().try_into()?);
         Ok(self)
     }
 
@@ -160,7 +172,7 @@ impl RedirectUriGuard {
 
     /// Refuses a registration with an entry that is not allowed, instead of dropping the entry.
     pub fn refusing_unlisted(mut self) -> Self {
-        self.refuse_unlisted = true;
+        self.otherwise = Excess::Refuse;
         self
     }
 
@@ -170,11 +182,8 @@ impl RedirectUriGuard {
     ///
     /// [`ConfigError::Zero`] if either is zero.
     pub fn with_limits(mut self, count: usize, bytes: usize) -> Result<Self, ConfigError> {
-        if count == 0 || bytes == 0 {
-            return Err(ConfigError::Zero { what: "a limit on redirect URIs" });
-        }
-        self.max_count = count;
-        self.max_bytes = bytes;
+        let limit = |number| NonZeroUsize::new(number).ok_or(ConfigError::Zero { what: "a limit on redirect URIs" });
+        (self.max_count, self.max_bytes) = (limit(count)?, limit(bytes)?);
         Ok(self)
     }
 
@@ -193,9 +202,9 @@ impl RedirectUriGuard {
     }
 
     fn allows_https(&self, uri: &RedirectUri<'_>) -> bool {
-        match &self.https {
-            Https::AnyPublicHost => self.ports.contains(&uri.port().unwrap_or(443)) && uri.leads_to_public_host(),
-            Https::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(uri)),
+        match &self.only_https {
+            None => self.ports.contains(&uri.port().unwrap_or(443)) && uri.leads_to_public_host(),
+            Some(patterns) => patterns.iter().any(|pattern| pattern.matches(uri)),
         }
     }
 
@@ -203,14 +212,13 @@ impl RedirectUriGuard {
         self.schemes.contains(scheme)
             || (self.reverse_domain
                 && is_reverse_domain_name(scheme)
-                && !self
-                    .schemes
-                    .iter()
-                    .any(|listed| is_domain_within(scheme, listed) || is_domain_within(listed, scheme)))
+                && !self.schemes.iter().any(|listed| {
+                    is_domain_within(scheme, listed.as_str()) || is_domain_within(listed.as_str(), scheme)
+                }))
     }
 
     fn judge(&self, raw: &str) -> Judgement {
-        if raw.len() > self.max_bytes {
+        if raw.len() > self.max_bytes.get() {
             return Judgement::Refuse("is too long");
         }
         match RedirectUri::parse(raw) {
@@ -238,6 +246,12 @@ enum Judgement {
     Refuse(&'static str),
 }
 
+impl Default for RedirectUriGuard {
+    fn default() -> Self {
+        Self::mcp()
+    }
+}
+
 impl Policy for RedirectUriGuard {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         submission.begin(RULE);
@@ -255,7 +269,7 @@ impl Policy for RedirectUriGuard {
         if uris.len() == 0 && needs_redirect(submission) {
             return Err(refuse(submission, "must not be empty"));
         }
-        if uris.len() > self.max_count {
+        if uris.len() > self.max_count.get() {
             return Err(refuse(submission, "has too many entries"));
         }
         let mut allowed = 0;
@@ -263,7 +277,7 @@ impl Policy for RedirectUriGuard {
         for (index, raw) in uris.clone().enumerate() {
             match self.judge(raw) {
                 Judgement::Allow => allowed += 1,
-                Judgement::Unlisted(detail) if self.refuse_unlisted => {
+                Judgement::Unlisted(detail) if self.otherwise == Excess::Refuse => {
                     return Err(refuse(submission, detail).with_index(index));
                 }
                 Judgement::Unlisted(detail) => unlisted = unlisted.or(Some((index, detail))),
@@ -284,7 +298,7 @@ impl Policy for RedirectUriGuard {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }
 

@@ -34,9 +34,10 @@ pub struct Review {
     findings: Vec<Finding>,
     observing: bool,
     bodies: Option<Bodies>,
-    policy: Option<u64>,
     facts: Facts,
     caller: Caller,
+    /// A guard further out has handed its facts on.
+    took_over: bool,
     /// The rules that the caller's credential names have judged.
     pinned_rules_applied: bool,
 }
@@ -50,6 +51,8 @@ pub(crate) struct Facts {
     pub(crate) identified: bool,
     /// The software statement whose claims are in the document.
     pub(crate) statement: Option<Arc<Statement>>,
+    /// Which configuration of the rules has looked at it.
+    pub(crate) policy: Option<u64>,
 }
 
 /// A software statement that was verified.
@@ -206,6 +209,7 @@ impl Review {
 
     /// Goes on from what a guard further out has found out.
     pub(crate) fn with_facts(mut self, facts: Facts) -> Self {
+        self.took_over = facts.policy.is_some();
         self.facts = facts;
         self
     }
@@ -266,7 +270,7 @@ impl Review {
     /// A digest of the rules' configuration.
     #[must_use]
     pub fn policy_fingerprint(&self) -> Option<u64> {
-        self.policy
+        self.facts.policy
     }
 
     /// Who the client claims to be, if that is somebody in particular and a rule looked into it.
@@ -314,7 +318,7 @@ impl Review {
     pub(crate) fn refused(&mut self, rejection: &Rejection) {
         self.findings.push(Finding {
             rule: rejection.rule(),
-            field: Cow::Borrowed(rejection.field().unwrap_or_default()),
+            field: rejection.owned_field().unwrap_or_default(),
             disposition: Disposition::Refused,
             enforced: !self.observing,
         });
@@ -340,7 +344,7 @@ impl Review {
     }
 
     pub(crate) fn set_policy(&mut self, fingerprint: u64) {
-        self.policy = Some(fingerprint);
+        self.facts.policy = merged(self.facts.policy, Some(fingerprint));
     }
 
     /// Puts the review of a guard further out before this one.
@@ -358,10 +362,18 @@ impl Review {
             outer.facts.identity = self.facts.identity;
         }
         outer.facts.statement = self.facts.statement.or(outer.facts.statement);
-        outer.policy = match (outer.policy, self.policy) {
-            (Some(outer), Some(inner)) => Some(outer.rotate_left(1) ^ inner),
-            (outer, inner) => outer.or(inner),
-        };
+        // What a guard further in has reviewed has the fingerprint of those further out in it, if it took the document
+        // over from them.
+        outer.facts.policy =
+            if self.took_over { self.facts.policy } else { merged(outer.facts.policy, self.facts.policy) };
         outer
+    }
+}
+
+/// The fingerprint of two configurations, one behind the other.
+fn merged(outer: Option<u64>, inner: Option<u64>) -> Option<u64> {
+    match (outer, inner) {
+        (Some(outer), Some(inner)) => Some(outer.rotate_left(1) ^ inner),
+        (outer, inner) => outer.or(inner),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{ConfigError, Policy, Submission, describe_as_debug};
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, Excess, Policy, Submission, describe_as_json};
 use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -28,13 +30,25 @@ use crate::rejection::{ErrorCode, Rejection};
 /// assert!(judge(&scope, r#"{"scope":"admin"}"#).is_err());
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct Scope {
-    ceiling: Option<BTreeSet<String>>,
-    default: BTreeSet<String>,
-    strict: bool,
+    /// The scopes that a client may have; without, any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling: Option<BTreeSet<Token>>,
+    /// What a client gets that sends no `scope`.
+    default: BTreeSet<Token>,
+    /// What happens to a registration that asks for more.
+    otherwise: Excess,
 }
+
+/// A scope token (RFC 6749 section 3.3).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct Token(String);
 
 impl Scope {
     /// Any scopes, none by default.
@@ -65,12 +79,12 @@ impl Scope {
 
     /// Refuses a registration that asks for more than the ceiling or spaces its list carelessly.
     pub fn refusing_others(mut self) -> Self {
-        self.strict = true;
+        self.otherwise = Excess::Refuse;
         self
     }
 
     fn allows(&self, token: &str) -> bool {
-        self.ceiling.as_ref().is_none_or(|ceiling| ceiling.contains(token))
+        self.ceiling.as_ref().is_none_or(|ceiling| ceiling.iter().any(|allowed| allowed.0 == token))
     }
 }
 
@@ -82,7 +96,8 @@ impl Policy for Scope {
         };
         let Some(scope) = submission.registration().string_at(Field::SCOPE) else {
             if !self.default.is_empty() {
-                submission.insert_default("scope", self.default.iter().cloned().collect::<Vec<_>>().join(" "));
+                let tokens: Vec<&str> = self.default.iter().map(|token| token.0.as_str()).collect();
+                submission.insert_default("scope", tokens.join(" "));
             }
             return Ok(());
         };
@@ -97,8 +112,8 @@ impl Policy for Scope {
         if !well_formed {
             return refuse(submission, "is not a list of scope tokens");
         }
-        let above = self.ceiling.as_ref().is_some_and(|ceiling| !scope.split(' ').all(|token| ceiling.contains(token)));
-        if self.strict && (spaced || above) {
+        let above = self.ceiling.is_some() && !scope.split(' ').all(|token| self.allows(token));
+        if self.otherwise == Excess::Refuse && (spaced || above) {
             return refuse(submission, "asks for more than this server offers");
         }
         let mut scope_is_empty = scope.is_empty();
@@ -113,7 +128,7 @@ impl Policy for Scope {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
     }
 }
 
@@ -126,10 +141,20 @@ fn is_space_or_token_byte(byte: u8) -> bool {
     (0x20..=0x7E).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
-fn tokens<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Result<BTreeSet<String>, ConfigError> {
-    scopes
-        .into_iter()
-        .map(Into::into)
-        .map(|token| if is_token(&token) { Ok(token) } else { Err(ConfigError::Scope { token }) })
-        .collect()
+fn tokens<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Result<BTreeSet<Token>, ConfigError> {
+    scopes.into_iter().map(|token| Token::try_from(token.into())).collect()
+}
+
+impl TryFrom<String> for Token {
+    type Error = ConfigError;
+
+    fn try_from(token: String) -> Result<Self, ConfigError> {
+        if is_token(&token) { Ok(Self(token)) } else { Err(ConfigError::Scope { token }) }
+    }
+}
+
+impl From<Token> for String {
+    fn from(token: Token) -> Self {
+        token.0
+    }
 }

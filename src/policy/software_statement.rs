@@ -5,11 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::members::is_server_issued;
 use super::review::Statement;
-use super::{ConfigError, Operation, Policy, Submission, describe_as_debug};
+use super::{ConfigError, Operation, Policy, Submission, describe_as_json};
 use crate::clock::{Clock, SystemClock};
 use crate::jwt::{Claims, Fault, Issuer, Trust};
+use crate::period::Period;
 use crate::registration::{Digest, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -40,7 +43,9 @@ use crate::rejection::{ErrorCode, Rejection};
 /// # let _ = guard;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]
+#[serde(try_from = "Written", into = "Written")]
 #[must_use]
 pub struct SoftwareStatements {
     trust: Trust,
@@ -49,6 +54,30 @@ pub struct SoftwareStatements {
     /// Those that were used, until they expire, by a digest of issuer and `jti`. Clones share it.
     used: Option<Arc<Mutex<HashMap<Digest, Duration>>>>,
     clock: Arc<dyn Clock>,
+}
+
+/// The rule as it is written.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "SoftwareStatements"))]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// Who signs them.
+    issuers: Vec<Issuer>,
+    /// What has to be among the values of `aud`, any of these; without, it is not looked at.
+    #[serde(default)]
+    audiences: Vec<String>,
+    /// How long after its `iat` a statement counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_age: Option<Period>,
+    /// Whether nobody registers without.
+    #[serde(default)]
+    required: bool,
+    /// Claims besides client metadata that are taken over.
+    #[serde(default)]
+    claims: Vec<String>,
+    /// Whether each statement admits one client.
+    #[serde(default)]
+    single_use: bool,
 }
 
 const RULE: &str = "software-statement";
@@ -120,6 +149,15 @@ impl SoftwareStatements {
     /// Replaces the clock.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// The same with the memory and the clock of `other`, as far as there are both.
+    pub(crate) fn remembering(mut self, other: &Self) -> Self {
+        if let (Some(used), Some(before)) = (&mut self.used, &other.used) {
+            *used = Arc::clone(before);
+        }
+        self.clock = Arc::clone(&other.clock);
         self
     }
 
@@ -211,7 +249,26 @@ impl Policy for SoftwareStatements {
     }
 
     fn describe(&self, out: &mut String) {
-        describe_as_debug(self, out);
+        describe_as_json(self, out);
+    }
+}
+
+impl TryFrom<Written> for SoftwareStatements {
+    type Error = ConfigError;
+
+    fn try_from(written: Written) -> Result<Self, ConfigError> {
+        let Written { issuers, audiences, max_age, required, claims, single_use } = written;
+        let mut statements = Self { required, claims, ..Self::new(issuers)? };
+        (statements.trust.audiences, statements.trust.max_age) = (audiences, max_age.map(|age| age.0));
+        Ok(if single_use { statements.single_use() } else { statements })
+    }
+}
+
+impl From<SoftwareStatements> for Written {
+    fn from(statements: SoftwareStatements) -> Self {
+        let SoftwareStatements { trust, required, claims, used, .. } = statements;
+        let Trust { issuers, audiences, max_age } = trust;
+        Self { issuers, audiences, max_age: max_age.map(Period), required, claims, single_use: used.is_some() }
     }
 }
 

@@ -30,11 +30,11 @@ use crate::rejection::{ErrorCode, Rejection};
 #[derive(Clone)]
 #[must_use]
 pub struct PresetRules {
-    metadata: MetadataAllowlist,
-    redirect_uris: RedirectUriGuard,
-    identity: IdentityGuard,
-    rules: Vec<Arc<dyn Policy>>,
-    host_quota: Vec<RedirectHostQuota>,
+    pub(super) metadata: MetadataAllowlist,
+    pub(super) redirect_uris: RedirectUriGuard,
+    pub(super) identity: IdentityGuard,
+    pub(super) rules: Vec<Arc<dyn Policy>>,
+    pub(super) host_quota: Vec<RedirectHostQuota>,
 }
 
 /// The rules of a [`Preset`](super::Preset), for each class of caller.

@@ -1,14 +1,19 @@
 //! The arithmetic of the generic cell rate algorithm.
 
+use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Exhausted, Remaining};
 
 /// Nanoseconds since the clock's origin: enough for 584 years.
 pub(super) type Nanos = u64;
 
-/// How many requests in how long, and how many at once.
+/// How many requests in how long, and how many at once. As text: `60/minute, burst 300`, by the second, the minute or the
+/// hour; without a burst, as many at once as in that time.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -17,8 +22,11 @@ pub(super) type Nanos = u64;
 ///
 /// let quota = Quota::per_minute(NonZeroU32::new(30).unwrap()).allow_burst(NonZeroU32::new(5).unwrap());
 /// assert_eq!((quota.interval(), quota.window()), (Duration::from_secs(2), Duration::from_secs(10)));
+/// assert_eq!("30/minute, burst 5".parse(), Ok(quota));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
 #[must_use]
 pub struct Quota {
     /// Time in which one request is earned.
@@ -93,6 +101,77 @@ impl Quota {
 
     pub(super) fn give_back(&self, full_at: &mut Nanos) {
         *full_at = full_at.saturating_sub(self.interval);
+    }
+}
+
+/// A quota that can't be read.
+///
+/// ```
+/// use tower_dcr::quota::Quota;
+///
+/// let error = "60 per fortnight".parse::<Quota>().unwrap_err();
+/// assert_eq!(error.to_string(), r#""60 per fortnight" is no quota like "60/minute" or "60/minute, burst 300""#);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseQuotaError(String);
+
+impl fmt::Display for ParseQuotaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no quota like \"60/minute\" or \"60/minute, burst 300\"", self.0)
+    }
+}
+
+impl std::error::Error for ParseQuotaError {}
+
+/// The minute first, since it is what most are written by.
+const PERIODS: [(&str, Nanos); 3] =
+    [("minute", 60_000_000_000), ("second", 1_000_000_000), ("hour", 3_600_000_000_000)];
+
+impl FromStr for Quota {
+    type Err = ParseQuotaError;
+
+    fn from_str(text: &str) -> Result<Self, ParseQuotaError> {
+        let (rate, burst) = text.split_once(',').map_or((text, None), |(rate, burst)| (rate, Some(burst)));
+        let read = || {
+            let (count, period) = rate.split_once('/')?;
+            let (_, period) = PERIODS.iter().find(|(name, _)| *name == period.trim())?;
+            let quota = Self::per(count.trim().parse().ok()?, *period);
+            match burst {
+                Some(burst) => Some(quota.allow_burst(burst.trim().strip_prefix("burst ")?.trim().parse().ok()?)),
+                None => Some(quota),
+            }
+        };
+        read().ok_or_else(|| ParseQuotaError(text.to_owned()))
+    }
+}
+
+/// Writes the text that the quota is read from.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_period = |(name, period): &(&'static str, Nanos)| {
+            let count = period.saturating_add(self.interval / 2) / self.interval;
+            let count = u32::try_from(count).ok().and_then(NonZeroU32::new)?;
+            (Self::per(count, *period).interval == self.interval).then_some((count, *name))
+        };
+        let Some((count, name)) = PERIODS.iter().find_map(in_period) else {
+            return write!(f, "one in {:?}, burst {}", self.interval(), self.burst);
+        };
+        write!(f, "{count}/{name}")?;
+        if count == self.burst { Ok(()) } else { write!(f, ", burst {}", self.burst) }
+    }
+}
+
+impl TryFrom<String> for Quota {
+    type Error = ParseQuotaError;
+
+    fn try_from(text: String) -> Result<Self, ParseQuotaError> {
+        text.parse()
+    }
+}
+
+impl From<Quota> for String {
+    fn from(quota: Quota) -> Self {
+        quota.to_string()
     }
 }
 

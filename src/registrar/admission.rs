@@ -42,6 +42,15 @@ pub(crate) struct Requester {
     pub(crate) caller: Caller,
     /// Who the client claims to be.
     pub(crate) identity: Option<Identity>,
+    /// Which configuration of the rules let it pass.
+    pub(crate) policy: Option<u64>,
+}
+
+impl Requester {
+    /// As records have it.
+    pub(super) fn policy(&self) -> Option<String> {
+        self.policy.map(|fingerprint| format!("{fingerprint:016x}"))
+    }
 }
 
 /// What is to happen to a registration.
@@ -89,6 +98,7 @@ impl Registrar {
         let mut draft = Client::draft(json, fingerprints, self.now());
         draft.admitted_by = requester.caller.owner().map(str::to_owned);
         draft.rules = requester.caller.rules().map(str::to_owned);
+        draft.policy = requester.policy();
         draft.identity = requester.identity;
         draft.repeat_key = self.repeat_key(registration, &draft);
         let mut waited = Duration::ZERO;
@@ -120,7 +130,7 @@ impl Registrar {
     /// The registration as it is written down, and what it can be recognised by.
     pub(super) fn describe(&self, registration: &Registration, requester: &Requester) -> (String, Fingerprints) {
         let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
-        let fingerprints = Fingerprints::of_canonical(registration, &json, self.config.any_loopback_port);
+        let fingerprints = Fingerprints::of_canonical(registration, &json, self.settings().any_loopback_port);
         (json, fingerprints.with_source(self.source_of(requester)))
     }
 
@@ -128,7 +138,7 @@ impl Registrar {
     /// same again would be handed the secret of another (RFC 7591 section 5).
     fn repeat_key(&self, registration: &Registration, draft: &Client) -> Option<String> {
         let public = registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none");
-        (self.config.repeats && public).then(|| {
+        (self.settings().repeats && public).then(|| {
             let digest = &draft.fingerprints.digest;
             match &draft.admitted_by {
                 None => digest.clone(),
@@ -156,7 +166,7 @@ impl Registrar {
         }
         // Before there is a record, so that a flood of what is blocked neither fills nor empties the ledger.
         self.refuse_blocked(&draft.fingerprints).await?;
-        match self.ledger().insert(draft, self.config.max_clients.map(u64::from)).await? {
+        match self.ledger().insert(draft, self.settings().max_clients.map(u64::from)).await? {
             Insertion::Inserted(client) => {
                 let intent = Intent { registrar: self.clone(), client: Some(client) };
                 // Once more: whoever blocks writes the block first and then ends the records that are there. Either
@@ -200,7 +210,7 @@ impl Registrar {
     /// Whoever registers again is about to sign in: there must be time for that. Not for approval, or a client that
     /// asks again and again would never be late. `None` if the client has ended meanwhile.
     async fn give_time_to_sign_in(&self, known: Client) -> Result<Option<Client>, LedgerError> {
-        let (now, first) = (self.now(), self.config.lifetimes.never_used_ms());
+        let (now, first) = (self.now(), self.settings().lifetimes.never_used_ms());
         let is_short = |client: &Client| {
             client.status == Status::Active && client.expires_at.is_some_and(|at| at.saturating_sub(now) < first / 2)
         };
@@ -224,7 +234,7 @@ impl Registrar {
 
     /// Ends the oldest client that never got a token, or says that nothing may go.
     async fn make_room(&self) -> Result<(), Refusal> {
-        let before = self.now().saturating_sub(milliseconds(self.config.grace));
+        let before = self.now().saturating_sub(milliseconds(self.settings().grace));
         for client in self.ledger().due(Work::Evict(before), EVICTION_BATCH).await? {
             let id = client.client_id.clone();
             let evicted = self.ended(&client, Status::Expired, Actor::System, "made room for another client");
@@ -357,10 +367,10 @@ impl Registrar {
     fn registered(&self, client: &Client, id: &str, answer: &ServerAnswer<'_>) -> Client {
         let now = self.now();
         let mut done = client.clone();
-        done.status = if self.config.lifetimes.needs_approval() { Status::Pending } else { Status::Active };
+        done.status = if self.settings().lifetimes.needs_approval() { Status::Pending } else { Status::Active };
         done.client_id = Some(id.to_owned());
         done.not_after = secret_expiry(answer.document);
-        done.expires_at = Some(done.at_most(now.saturating_add(self.config.lifetimes.first_ms())));
+        done.expires_at = Some(done.at_most(now.saturating_add(self.settings().lifetimes.first_ms())));
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
         if client.repeat_key.is_some() && is_repeatable(answer.document) {

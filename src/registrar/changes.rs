@@ -14,6 +14,7 @@ pub(crate) struct ChangeIntent {
     next: Fingerprints,
     registration: String,
     identity: Option<Identity>,
+    policy: Option<String>,
 }
 
 impl Registrar {
@@ -59,12 +60,13 @@ impl Registrar {
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
             return Err(Refusal::Rejected(rejection));
         }
-        Ok(Some(ChangeIntent { client, next, registration: json, identity: requester.identity.clone() }))
+        let (identity, policy) = (requester.identity.clone(), requester.policy());
+        Ok(Some(ChangeIntent { client, next, registration: json, identity, policy }))
     }
 
     /// The server has made the change.
     pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Refusal> {
-        let ChangeIntent { client, next, registration, identity } = intent;
+        let ChangeIntent { client, next, registration, identity, policy } = intent;
         let id = client.client_id.clone();
         let not_after = answer.map_or(client.not_after, |answer| secret_expiry(answer.document));
         let change = |client: &Client| {
@@ -75,6 +77,7 @@ impl Registrar {
                 let mut changed = Client {
                     registration: registration.clone(),
                     identity: identity.clone(),
+                    policy: policy.clone(),
                     fingerprints,
                     not_after,
                     ..client.clone()

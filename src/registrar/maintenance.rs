@@ -196,7 +196,7 @@ impl Registrar {
     }
 
     async fn purge(&self, done: &mut Maintained) -> Result<(), LedgerError> {
-        let before = self.now().saturating_sub(milliseconds(self.config.retention));
+        let before = self.now().saturating_sub(milliseconds(self.settings().retention));
         while let Some(batch) = self.batch(Work::Purge(before)).await? {
             for client in batch {
                 done.purged += u64::from(self.purge_one(&client).await?);

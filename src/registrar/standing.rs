@@ -23,7 +23,7 @@ impl Registrar {
     pub(super) async fn expire(&self, client: Client) -> Result<Client, LedgerError> {
         let now = self.now();
         if self.is_still_in_use(&client).await? {
-            let more = self.config.lifetimes.idle_ms() / 2;
+            let more = self.settings().lifetimes.idle_ms() / 2;
             let extend = |client: &Client| {
                 (client.state(now) == State::Expired && client.status.is_live())
                     .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(more))), ..client.clone() })
@@ -59,7 +59,7 @@ impl Registrar {
 
     /// Whether a token that was just given to `client` is worth writing down.
     pub(crate) fn is_news(&self, client: &Client) -> bool {
-        let half = self.config.lifetimes.idle_ms() / 2;
+        let half = self.settings().lifetimes.idle_ms() / 2;
         client.proven_at.is_none_or(|at| self.now().saturating_sub(at) >= half)
     }
 
@@ -68,7 +68,7 @@ impl Registrar {
     pub(crate) async fn prove(&self, client: Client) -> Result<Client, LedgerError> {
         let now = self.now();
         // Written once in half an idle limit, and so that a client is never idle for less than the limit.
-        let idle = self.config.lifetimes.idle_ms();
+        let idle = self.settings().lifetimes.idle_ms();
         let lifetime = idle.saturating_add(idle / 2);
         let slide = |client: &Client| {
             (client.status == Status::Active && self.is_news(client)).then(|| Client {

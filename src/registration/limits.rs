@@ -1,5 +1,7 @@
 //! How large a registration may be.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// Limits on one registration. The defaults hold every honest registration that is known (the largest is under 1 KiB)
 /// with room to spare.
 ///
@@ -11,13 +13,25 @@
 /// let refused = Registration::parse_with(br#"{"a":1,"b":2,"c":3}"#, &limits).unwrap_err();
 /// assert_eq!(refused.kind(), ParseErrorKind::TooManyMembers);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct Limits {
+    /// Bytes in the whole body.
+    #[serde(rename = "max_bytes", deserialize_with = "at_most_a_gibibyte")]
     pub(super) bytes: usize,
+    /// Nested objects and arrays, the outermost object included.
+    #[serde(rename = "max_depth")]
     pub(super) depth: usize,
+    /// Members of one object.
+    #[serde(rename = "max_members")]
     pub(super) members: usize,
+    /// Elements of one array.
+    #[serde(rename = "max_array")]
     pub(super) array: usize,
+    /// Bytes of one unescaped string or member name.
+    #[serde(rename = "max_string")]
     pub(super) string: usize,
 }
 
@@ -66,6 +80,10 @@ impl Limits {
         self.string = string;
         self
     }
+}
+
+fn at_most_a_gibibyte<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    usize::deserialize(deserializer).map(|bytes| Limits::new().with_bytes(bytes).bytes)
 }
 
 impl Default for Limits {

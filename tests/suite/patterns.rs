@@ -17,7 +17,7 @@ fn patterns_match_part_by_part() {
         ("https://app.example.com/cb/*", "https://app.example.com:443/cb/x", true),
         ("https://app.example.com:443/cb/*", "https://app.example.com/cb/x", true),
         ("https://app.example.com/*", "https://app.example.com/any/path?x=1", true),
-        ("https://app.example.com/*", "https://app.example.com", false),
+        ("https://app.example.com/*", "https://app.example.com", true),
         ("https://app.example.com/oauth/*", "https://app.example.com/oauthx", false),
         ("https://app.example.com/oauth/*", "https://app.example.com/oauth/", true),
         ("https://app.example.com/oauth/*", "https://app.example.com/oauth/../cb", false),

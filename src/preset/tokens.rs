@@ -1,0 +1,156 @@
+//! Initial access tokens in a policy file.
+
+use std::num::NonZeroU64;
+use std::time::SystemTime;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+
+#[cfg(feature = "jwt")]
+use crate::initial_access::JwtTokens;
+use crate::initial_access::{InitialAccess, StaticTokens};
+use crate::initial_access_token::InitialAccessTokenLayer;
+use crate::policy::ConfigError;
+use crate::registration::Digest;
+
+/// Initial access tokens. Those that are listed are there as digests: the file holds no secret.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "Unchecked", into = "Unchecked")]
+pub(super) struct Tokens(Unchecked);
+
+/// As it is read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+struct Unchecked {
+    /// Whether nobody registers without.
+    required: bool,
+    /// The origins of pages whose requests pass; without, any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_origins: Option<Vec<String>>,
+    /// Tokens by their SHA-256.
+    tokens: Vec<Token>,
+    /// Tokens that an issuer signs.
+    #[cfg(feature = "jwt")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<JwtTokens>,
+}
+
+/// One token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct Token {
+    /// Its SHA-256, in 64 hexadecimal digits: `printf %s TOKEN | sha256sum`.
+    #[serde(deserialize_with = "sha256")]
+    sha256: String,
+    /// Who it belongs to.
+    owner: String,
+    /// The rules that judge what it admits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rules: Option<String>,
+    /// How many clients it admits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_uses: Option<NonZeroU64>,
+    /// When it ends: `2027-01-31T00:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Instant>,
+}
+
+/// A point in time, as RFC 3339 writes it in UTC.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct Instant(SystemTime);
+
+impl Tokens {
+    pub(super) fn layer(&self) -> Result<InitialAccessTokenLayer, ConfigError> {
+        let Unchecked { required, allowed_origins, tokens, .. } = &self.0;
+        let listed =
+            tokens.iter().try_fold(StaticTokens::new(), |all, token| all.add_sha256(&token.sha256, token.access()))?;
+        #[cfg(feature = "jwt")]
+        let layer = match &self.0.jwt {
+            Some(signed) => InitialAccessTokenLayer::new((listed, signed.clone())),
+            None => InitialAccessTokenLayer::new(listed),
+        };
+        #[cfg(not(feature = "jwt"))]
+        let layer = InitialAccessTokenLayer::new(listed);
+        let layer = if *required { layer } else { layer.optional() };
+        match allowed_origins {
+            Some(origins) => layer.with_allowed_origins(origins.iter().cloned()),
+            None => Ok(layer),
+        }
+    }
+
+    /// The names of the rules that tokens have.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &str> {
+        self.0.tokens.iter().filter_map(|token| token.rules.as_deref())
+    }
+}
+
+impl Token {
+    fn access(&self) -> InitialAccess {
+        let mut access = InitialAccess::of(self.owner.as_str());
+        if let Some(rules) = &self.rules {
+            access = access.with_rules(rules.as_str());
+        }
+        if let Some(uses) = self.max_uses {
+            access = access.with_max_uses(uses);
+        }
+        if let Some(Instant(end)) = self.expires_at {
+            access = access.with_expiry(end);
+        }
+        access
+    }
+}
+
+fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let digest = String::deserialize(deserializer)?;
+    match digest.parse::<Digest>() {
+        Ok(_) => Ok(digest),
+        Err(_) => Err(D::Error::custom(format_args!("{digest:?} is no SHA-256 in 64 hexadecimal digits"))),
+    }
+}
+
+impl Default for Unchecked {
+    fn default() -> Self {
+        Self {
+            required: true,
+            allowed_origins: None,
+            tokens: Vec::new(),
+            #[cfg(feature = "jwt")]
+            jwt: None,
+        }
+    }
+}
+
+impl TryFrom<Unchecked> for Tokens {
+    type Error = ConfigError;
+
+    fn try_from(read: Unchecked) -> Result<Self, ConfigError> {
+        let tokens = Self(read);
+        tokens.layer().map(|_| tokens)
+    }
+}
+
+impl From<Tokens> for Unchecked {
+    fn from(tokens: Tokens) -> Self {
+        tokens.0
+    }
+}
+
+impl TryFrom<String> for Instant {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let read = humantime::parse_rfc3339(&text).map(Self);
+        read.map_err(|_| format!("{text:?} is no time like \"2027-01-31T00:00:00Z\""))
+    }
+}
+
+impl From<Instant> for String {
+    fn from(at: Instant) -> Self {
+        humantime::format_rfc3339_seconds(at.0).to_string()
+    }
+}

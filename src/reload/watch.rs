@@ -1,0 +1,70 @@
+//! A policy file, looked at again and again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures_timer::Delay;
+
+use super::PolicyHandle;
+use crate::preset::{PolicyFileError, Preset};
+
+impl PolicyHandle {
+    /// Puts the policy of a file in force.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyFileError`] if the file can't be meant. It is logged, and the policy in force stays.
+    pub fn reload(&self, path: impl AsRef<Path>) -> Result<(), PolicyFileError> {
+        let path = path.as_ref();
+        let read = Preset::from_file(path);
+        let reloaded =
+            read.and_then(|preset| self.replace(&preset).map_err(|error| PolicyFileError::of_config(path, &error)));
+        count(if reloaded.is_ok() { "accepted" } else { "rejected" });
+        if let Err(error) = &reloaded {
+            tracing::error!(target: "tower_dcr::reload", %error, "the policy file is not used; the policy in force stays");
+        }
+        reloaded
+    }
+
+    /// Looks at a file every so often, and puts its policy in force when it has changed since this was called. Ends never;
+    /// spawn it. A file that is replaced as a whole (written beside, then renamed) is never seen half written. What the
+    /// builder changed about the policy of the file is then no more: a file says all that a file can say.
+    pub fn watch(self, path: impl Into<PathBuf>, every: Duration) -> impl Future<Output = ()> + Send {
+        let path = path.into();
+        let mut seen = Version::of(&path);
+        async move {
+            loop {
+                Delay::new(every).await;
+                let now = Version::of(&path);
+                if now != seen {
+                    // Logged; and looked at again when it changes.
+                    let _outcome = self.reload(&path);
+                    seen = now;
+                }
+            }
+        }
+    }
+}
+
+/// What changes when a file does.
+#[derive(PartialEq, Eq)]
+struct Version {
+    modified: Option<SystemTime>,
+    length: Option<u64>,
+}
+
+impl Version {
+    fn of(path: &Path) -> Self {
+        let metadata = fs::metadata(path).ok();
+        let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+        Self { modified, length: metadata.map(|metadata| metadata.len()) }
+    }
+}
+
+fn count(result: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_dcr_policy_reloads_total", "result" => result).increment(1);
+    #[cfg(not(feature = "metrics"))]
+    drop(result);
+}

@@ -1,0 +1,170 @@
+//! Another policy while requests are on their way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tower_dcr::Preset;
+use tower_dcr::ledger::MemoryLedger;
+use tower_dcr::policy::{Review, Submission};
+use tower_dcr::registrar::Registrar;
+use tower_dcr::rejection::{ErrorCode, Rejection};
+
+use crate::support::{Kept, Naive, behind, post, send};
+
+const LOOPBACK: &str = r#"{"redirect_uris":["http://localhost/cb"]}"#;
+const HOSTED: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
+
+#[tokio::test]
+async fn the_next_request_is_judged_by_the_next_policy() {
+    let kept = Kept::default();
+    let guard = Preset::mcp().with_sink(kept.sink()).reloadable();
+    let register = behind(&guard, &Naive::default());
+    assert_eq!(send(&register, post(HOSTED)).await.status(), 201);
+    let next = Preset::from_toml("redirect_uris.classes = ['loopback']").unwrap();
+    guard.handle().replace(&next).unwrap();
+    assert_eq!(send(&register, post(HOSTED)).await.status(), 400);
+    assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+    let fingerprints: Vec<_> = kept.take().iter().map(|event| format!("{:016x}", event.policy.unwrap())).collect();
+    assert_eq!(fingerprints, [Preset::mcp().fingerprint(), next.fingerprint(), next.fingerprint()]);
+    assert_eq!(guard.handle().fingerprint(), next.fingerprint());
+}
+
+#[tokio::test]
+async fn nobody_gets_their_budget_back() {
+    let guard =
+        Preset::from_toml("rate_limit.address = '3/hour'\nredirect_host_quota.quota = '2/hour'").unwrap().reloadable();
+    let register = behind(&guard, &Naive::default());
+    for expected in [201, 201, 429] {
+        assert_eq!(send(&register, post(HOSTED)).await.status(), expected, "of one host");
+    }
+    guard.handle().replace(&Preset::from_toml("rate_limit.address = '3/hour'\nredirect_host_quota.quota = '2/hour'\nreport_only = false\nbody_deadline = '9s'").unwrap()).unwrap();
+    assert_eq!(send(&register, post(HOSTED)).await.status(), 429, "the host is still known");
+    assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+    assert_eq!(send(&register, post(LOOPBACK)).await.status(), 429, "and so is the address");
+    // A larger quota lets more of them in, and counts what was used.
+    guard.handle().replace(&Preset::from_toml("rate_limit.address = '3/hour, burst 5'").unwrap()).unwrap();
+    for expected in [201, 201, 429] {
+        assert_eq!(send(&register, post(LOOPBACK)).await.status(), expected);
+    }
+    guard.handle().replace(&Preset::from_toml("rate_limit.address = 'off'").unwrap()).unwrap();
+    assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+}
+
+#[tokio::test]
+async fn what_only_code_can_say_stays() {
+    let kept = Kept::default();
+    let no_bots = |submission: &mut Submission<'_>| -> Result<(), Rejection> {
+        submission.begin("no-bots");
+        match submission.registration().string("client_name") {
+            Some("bot") => Err(submission.reject(ErrorCode::InvalidClientMetadata, "not you")),
+            _ => Ok(()),
+        }
+    };
+    let registrar = Registrar::new(MemoryLedger::default());
+    let guard = Preset::mcp().add_rule(no_bots).with_sink(kept.sink()).with_registrar(registrar).reloadable();
+    let register = behind(&guard, &Naive::default());
+    let bot = r#"{"redirect_uris":["http://localhost/cb"],"client_name":"bot"}"#;
+    assert_eq!(send(&register, post(bot)).await.status(), 400);
+    assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+    guard.handle().replace(&Preset::strict()).unwrap();
+    guard.handle().replace(&Preset::mcp()).unwrap();
+    assert_eq!(send(&register, post(bot)).await.status(), 400);
+    assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+    let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["refused", "accepted", "refused", "repeated"], "the ledger is still the same");
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing_and_the_next_good_one_counts() {
+    let folder = std::env::temp_dir().join(format!("tower-dcr-reload-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("policy.toml");
+    let write = |text: &str| {
+        let beside = folder.join("policy.toml.new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(beside, &path).unwrap();
+    };
+    write("report_only = true");
+    let guard = Preset::from_file(&path).unwrap().reloadable();
+    let handle = guard.handle();
+    let first = handle.fingerprint();
+    let watching = tokio::spawn(handle.clone().watch(path.clone(), Duration::from_millis(5)));
+    let changed_from = async |old: &str| {
+        while handle.fingerprint() == old {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        handle.fingerprint()
+    };
+    write("report_onyl = false");
+    let error = handle.reload(&path).unwrap_err();
+    assert!(
+        error.to_string().ends_with(
+            "policy.toml:1:1: report_onyl: unknown field `report_onyl` (found report_onyl); did you mean `report_only`?"
+        ),
+        "{error}"
+    );
+    assert_eq!(handle.fingerprint(), first);
+    write("");
+    let second = changed_from(&first).await;
+    assert_eq!(second, Preset::mcp().fingerprint());
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(handle.fingerprint(), second, "a file that is gone is no policy");
+    write("extends = 'strict'");
+    assert_eq!(changed_from(&second).await, Preset::strict().fingerprint());
+    watching.abort();
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Tasks register as fast as they can while the policy goes to and fro: each is judged by one of the two, as a whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_request_is_dropped_or_judged_by_halves() {
+    let kept = Kept::default();
+    let file = |scope: &str| {
+        Preset::from_toml(&format!(
+            "rate_limit = {{ address = 'off', global = 'off' }}
+             metadata.policy.scope.value = '{scope}'
+             metadata.policy.client_name.value = '{scope}'"
+        ))
+        .unwrap()
+    };
+    let (one, other) = (file("one"), file("other"));
+    let naive = Naive::default();
+    let guard = one.clone().with_sink(kept.sink()).reloadable();
+    let (register, handle) = (behind(&guard, &naive), guard.handle());
+    let (done, swaps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let swapping = {
+        let (done, swaps, one, other) = (Arc::clone(&done), Arc::clone(&swaps), one.clone(), other.clone());
+        std::thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                handle.replace(&other).unwrap();
+                handle.replace(&one).unwrap();
+                swaps.fetch_add(2, Ordering::Relaxed);
+            }
+        })
+    };
+    let mut tasks = Vec::new();
+    for _ in 0..8 {
+        let register = register.clone();
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..250 {
+                assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+                tokio::task::yield_now().await;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    swapping.join().unwrap();
+    let seen = naive.seen();
+    assert_eq!((seen.len(), kept.take().len()), (2000, 2000));
+    for body in &seen {
+        let registration = tower_dcr::Registration::parse(body).unwrap();
+        assert_eq!(registration.string("scope"), registration.string("client_name"));
+    }
+    assert!(swaps.load(Ordering::Relaxed) > 2);
+    let _ = Review::registration();
+}
