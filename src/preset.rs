@@ -51,6 +51,7 @@ mod books;
 mod document;
 #[cfg(feature = "policy-file")]
 mod file;
+mod lint;
 mod rules;
 mod settings;
 mod tokens;
@@ -60,6 +61,7 @@ use settings::{Layers, Requester, Settings};
 
 #[cfg(feature = "policy-file")]
 pub use file::PolicyFileError;
+pub use lint::{Lint, Severity};
 pub use rules::{PresetPolicy, PresetRules};
 
 /// All layers as one. See the [module docs](self) for their order.
@@ -366,6 +368,12 @@ impl Preset {
     /// Makes the layers now, and not when the first request comes.
     pub(crate) fn settle(&self) {
         self.layers.get_or_init(|| self.settings.layers());
+    }
+
+    /// Tells a registrar what this policy says of it, for tools that have the ledger and not the layers. Layers do it by
+    /// themselves.
+    pub fn configure(&self, registrar: &Registrar) {
+        self.settings.books.configure(registrar);
     }
 
     fn document(&self) -> Document {

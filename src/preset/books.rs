@@ -1,7 +1,7 @@
 //! The ledger of a preset, and what a policy says of it.
 
 use crate::lifecycle::LifecycleLayer;
-use crate::registrar::{GateSettings, LifecycleSettings};
+use crate::registrar::{GateSettings, LifecycleSettings, Registrar};
 
 /// The lifecycle layer, with what a policy file says of its registrar.
 #[derive(Clone, Debug)]
@@ -36,13 +36,17 @@ impl Books {
         (self.settings, self.gate, self.from_file) = (settings, gate, true);
     }
 
+    pub(super) fn configure(&self, registrar: &Registrar) {
+        registrar.reconfigure(&self.settings, &self.gate);
+    }
+
     /// The layer, with its registrar told what the policy says of it.
     pub(super) fn layer(&self) -> LifecycleLayer {
         let layer = self.lifecycle.clone();
         if self.from_file
             && let Some((registrar, _)) = layer.books()
         {
-            registrar.reconfigure(&self.settings, &self.gate);
+            self.configure(&registrar);
         }
         if !self.without_repeats || self.settings.says_repeats() {
             return layer;
@@ -51,7 +55,7 @@ impl Books {
         layer.map_registrar(|registrar| {
             let registrar = registrar.without_repeats();
             if self.from_file {
-                registrar.reconfigure(&self.settings, &self.gate);
+                self.configure(&registrar);
             }
             registrar
         })

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use serde_path_to_error::Segment;
 
 use super::document::{Base, Document};
+use super::lint::Lint;
 use super::{AuthMethod, ConfigError, Grants, Preset};
 
 mod merge;
@@ -61,8 +62,27 @@ impl Preset {
             Ok(text) => text,
             Err(error) => return Err(PolicyFileError::unreadable(path, &error)),
         };
-        let format = if path.extension().is_some_and(|kind| kind == "json") { Format::Json } else { Format::Toml };
-        of_text(&text, format, Some(path))
+        of_text(&text, Format::of(path), Some(path))
+    }
+
+    /// Reads a policy file, and says what in it is probably not meant: [`lint`](Self::lint), with places.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyFileError`] if the file can't be read, or not be meant.
+    pub fn lint_file(path: impl AsRef<Path>) -> Result<Vec<Lint>, PolicyFileError> {
+        let path = path.as_ref();
+        let preset = Self::from_file(path)?;
+        let text = read(path).map_err(|error| PolicyFileError::unreadable(path, &error))?;
+        let Ok((_, root)) = read_as(&text, Format::of(path)) else { return Ok(preset.lint()) };
+        let place = |lint: Lint| {
+            let path = read_key_path(lint.key());
+            // Of a setting that the file does not have, as much as it has.
+            let (node, rest) = root.locate(&path);
+            let span = (rest.len() < path.len()).then(|| node.span.clone());
+            lint.at(span)
+        };
+        Ok(preset.lint().into_iter().map(place).collect())
     }
 
     /// Reads a policy in TOML.
@@ -174,11 +194,8 @@ fn of_text(text: &str, format: Format, path: Option<&Path>) -> Result<Preset, Po
         let file = path.map(Path::to_path_buf);
         PolicyFileError(Box::new(Details { file, text: text.to_owned(), span, key, message, suggestion }))
     };
-    let read = match format {
-        Format::Json => source::read_json(text),
-        Format::Toml => source::read_toml(text),
-    };
-    let (mut over, root) = read.map_err(|SyntaxError { message, span }| error(span, String::new(), message, None))?;
+    let (mut over, root) =
+        read_as(text, format).map_err(|SyntaxError { message, span }| error(span, String::new(), message, None))?;
     if let Some(over) = over.as_object_mut() {
         // Editors look there for the schema.
         over.remove("$schema");
@@ -208,6 +225,19 @@ fn of_text(text: &str, format: Format, path: Option<&Path>) -> Result<Preset, Po
         .adopt(document, key)
         .map_err(|found| fault(Fault { path: steps(&["audit", "requester"]), message: found.to_string() }, &under))?;
     Ok(Preset { settings, layers: std::sync::OnceLock::new() })
+}
+
+impl Format {
+    fn of(path: &Path) -> Self {
+        if path.extension().is_some_and(|kind| kind == "json") { Self::Json } else { Self::Toml }
+    }
+}
+
+fn read_as(text: &str, format: Format) -> Result<(Json, Node), SyntaxError> {
+    match format {
+        Format::Json => source::read_json(text),
+        Format::Toml => source::read_toml(text),
+    }
 }
 
 /// What is wrong, and with what.
@@ -302,6 +332,15 @@ fn written(path: &[Step]) -> String {
         }
         written
     })
+}
+
+/// The path that [`written`] has written.
+fn read_key_path(key: &str) -> Vec<Step> {
+    let step = |part: &str| match part.strip_suffix(']').map(str::parse) {
+        Some(Ok(index)) => Step::Element(index),
+        _ => Step::Member(part.to_owned()),
+    };
+    key.split(['.', '[']).map(step).collect()
 }
 
 impl PolicyFileError {

@@ -82,11 +82,6 @@ impl Tokens {
             None => Ok(layer),
         }
     }
-
-    /// The names of the rules that tokens have.
-    pub(super) fn rules(&self) -> impl Iterator<Item = &str> {
-        self.0.tokens.iter().filter_map(|token| token.rules.as_deref())
-    }
 }
 
 impl Token {

@@ -7,6 +7,7 @@ mod audit;
 mod corpus;
 mod digests;
 mod examples;
+mod explain;
 mod floors;
 mod frameworks;
 mod guard;

@@ -474,7 +474,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "[identity]\nunverified = 'refused'",
             (2, "identity.unverified", "'refused'"),
             "unknown variant",
-            "did you mean `refuse`?",
+            "did you mean `reject`?",
         ),
         wrong(
             "[[identity.identities.reserve]]\nname = 'Acme'\nlink_hosts = ['https://ACME.com/']",

@@ -44,8 +44,7 @@ fn unknown(message: &str) -> Option<(String, Vec<String>)> {
     let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
     let mut quoted = message.split('`').skip(1).step_by(2).map(str::to_owned);
     let wrong = quoted.next().filter(|_| is_unknown)?;
-    // "refuse" is read as "reject", which is what it is called.
-    Some((wrong, quoted.filter(|name| name != "refuse").collect()))
+    Some((wrong, quoted.collect()))
 }
 
 fn nearest(wrong: &str, known: &[String]) -> String {
@@ -60,12 +59,18 @@ fn nearest(wrong: &str, known: &[String]) -> String {
         thousandths
     };
     match known.iter().max_by_key(by_likeness).filter(|name| by_likeness(name) > 750) {
-        Some(name) => format!("did you mean `{name}`?"),
+        Some(name) => format!("did you mean `{}`?", official(name)),
         None if known.is_empty() => "take it out".into(),
         None => {
-            format!("known here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            let known = known.iter().filter(|name| official(name) == *name).map(|name| format!("`{name}`"));
+            format!("known here are {}", known.collect::<Vec<_>>().join(", "))
         }
     }
+}
+
+/// What is read under two names is called by one.
+fn official(name: &str) -> &str {
+    if name == "refuse" { "reject" } else { name }
 }
 
 fn by_example(path: &[Step], valid: Option<&Json>) -> String {
