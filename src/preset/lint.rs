@@ -111,7 +111,7 @@ impl Preset {
         linter.addresses();
         linter.limits();
         linter.metadata();
-        linter.callers(self.conditions());
+        linter.callers(&self.conditions());
         linter.dangers();
         linter.clients(self);
         linter.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
@@ -196,7 +196,7 @@ impl Linter {
         }
         let host = pattern.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
         let Some(parent) = host.strip_prefix("*.") else { return };
-        let suffix = psl::suffix(parent.as_bytes()).filter(|suffix| suffix.is_known());
+        let suffix = psl::suffix(parent.as_bytes()).filter(psl::Suffix::is_known);
         if suffix.is_some_and(|suffix| suffix.as_bytes() == parent.as_bytes()) {
             let message = format!("anybody can have a host below {parent}, which is a public suffix");
             self.error(key, message, "list the hosts one by one");
@@ -359,7 +359,7 @@ impl Linter {
         }
     }
 
-    fn callers(&mut self, conditions: Vec<&Condition>) {
+    fn callers(&mut self, conditions: &[&Condition]) {
         for (index, condition) in conditions.iter().enumerate() {
             if conditions.iter().take(index).any(|earlier| earlier == condition) {
                 let message = "these rules can't come about: the same condition stands further up";

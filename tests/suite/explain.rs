@@ -67,7 +67,7 @@ fn settings_that_loosen_a_rule_are_settings() {
         for word in rule
             .loosen
             .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
-            .filter(|word| word.contains('.'))
+            .filter(|word| word.trim_matches('.').contains('.'))
         {
             let last = word.trim_matches('.').rsplit('.').next().unwrap();
             let known = last == "NAME" || last == "com" || last == "example" || schema.contains(&format!("\"{last}\""));

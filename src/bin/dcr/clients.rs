@@ -1,0 +1,301 @@
+//! `dcr clients`.
+
+use std::error::Error;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use tower_dcr::Registration;
+use tower_dcr::ledger::{Client, Fingerprint, Grouping};
+use tower_dcr::registrar::{Checked, Verdict};
+use tower_dcr::review::{Queue, Review};
+
+use super::output::{Paint, escaped, painted};
+use super::{DIFFERS, OK, Outcome, PolicyArg, REFUSED, compat, ledger, output, policy};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Clients {
+    /// Lists clients, the newest first.
+    List {
+        #[command(flatten)]
+        ledger: LedgerArg,
+        /// Which.
+        #[arg(long, value_enum, default_value_t = Listed::All)]
+        queue: Listed,
+    },
+    /// Lists clients that got no token for half of their time, the newest first.
+    Stale(LedgerArg),
+    /// Lists registrations that are there more than once.
+    Duplicates(LedgerArg),
+    /// Lists clients with one name and one shape of redirect URIs.
+    Families(LedgerArg),
+    /// Says what today's policy makes of what was registered yesterday.
+    ///
+    /// Exit status: 0 if everything would pass, 3 if something would be rewritten, 4 if something would be refused.
+    Drift {
+        #[command(flatten)]
+        ledger: LedgerArg,
+        #[command(flatten)]
+        policy: PolicyArg,
+    },
+    /// Lets a pending client sign in, or notes that somebody looked at an active one.
+    Approve {
+        #[command(flatten)]
+        ledger: LedgerArg,
+        #[command(flatten)]
+        act: Act,
+        /// The `client_id`.
+        client_id: String,
+    },
+    /// Ends clients, and keeps them out.
+    Revoke {
+        #[command(flatten)]
+        ledger: LedgerArg,
+        #[command(flatten)]
+        act: Act,
+        /// The `client_id`, or what clients have in common, as `family=…`, `name=…`, `redirect_set=…`, `software_id=…` or
+        /// `source=…`.
+        target: String,
+    },
+    /// Says which of the clients that are known a policy would break.
+    ///
+    /// Exit status: 0 if none, 4 if some.
+    Compat {
+        #[command(flatten)]
+        policy: PolicyArg,
+        /// Lists those that it does not break, too.
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LedgerArg {
+    /// The ledger: `sqlite:FILE`, `postgres://HOST/DATABASE`.
+    #[arg(long, short, env = "DCR_LEDGER", value_name = "URL", hide_env_values = true)]
+    ledger: String,
+    /// How many to show.
+    #[arg(long, default_value_t = 50, value_name = "COUNT")]
+    limit: u32,
+}
+
+/// Who does it, and why: both are in the record.
+#[derive(Args, Debug)]
+pub(super) struct Act {
+    /// Who does it.
+    #[arg(long, env = "USER", value_name = "NAME")]
+    operator: String,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// The policy that says how long clients live: a file, or the name of a preset.
+    #[arg(long, short, env = "DCR_POLICY", default_value = "mcp", value_name = "FILE")]
+    policy: String,
+}
+
+/// What is worth looking at.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Listed {
+    All,
+    Pending,
+    NeverReviewed,
+    NeverUsed,
+    Stale,
+    ExpiringSoon,
+    Elsewhere,
+    FailingDeprovisioning,
+    Revoked,
+    Failed,
+}
+
+impl From<Listed> for Queue {
+    fn from(listed: Listed) -> Self {
+        match listed {
+            Listed::All => Self::All,
+            Listed::Pending => Self::Pending,
+            Listed::NeverReviewed => Self::NeverReviewed,
+            Listed::NeverUsed => Self::NeverUsed,
+            Listed::Stale => Self::Stale,
+            Listed::ExpiringSoon => Self::ExpiringSoon,
+            Listed::Elsewhere => Self::Elsewhere,
+            Listed::FailingDeprovisioning => Self::FailingDeprovisioning,
+            Listed::Revoked => Self::Revoked,
+            Listed::Failed => Self::Failed,
+        }
+    }
+}
+
+impl Clients {
+    pub(super) fn run(self, json: bool) -> Outcome {
+        match self {
+            Self::List { ledger, queue } => list(&ledger, queue.into(), json),
+            Self::Stale(ledger) => list(&ledger, Queue::Stale, json),
+            Self::Duplicates(ledger) => groups(&ledger, Grouping::Duplicates, json),
+            Self::Families(ledger) => groups(&ledger, Grouping::Families, json),
+            Self::Drift { ledger, policy } => drift(&ledger, &policy.policy, json),
+            Self::Approve { ledger, act, client_id } => approve(&ledger, &act, &client_id, json),
+            Self::Revoke { ledger, act, target } => revoke(&ledger, &act, &target, json),
+            Self::Compat { policy, all } => compat::run(&policy.policy, all, json),
+        }
+    }
+}
+
+fn list(ledger: &LedgerArg, queue: Queue, json: bool) -> Outcome {
+    let (runtime, review) = ledger::open(&ledger.ledger, None)?;
+    let mut clients = Vec::new();
+    let mut cursor = None;
+    while clients.len() < ledger.limit as usize {
+        let more = ledger.limit - u32::try_from(clients.len()).unwrap_or(u32::MAX);
+        let page = runtime.block_on(review.list(queue, cursor, more))?;
+        clients.extend(page.clients);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if json {
+        output::json(&clients.iter().map(|client| as_json(client, &review)).collect::<Vec<_>>())?;
+    } else if !clients.is_empty() {
+        let mut table =
+            output::table(&["CLIENT_ID", "STATE", "NAME", "REDIRECTS TO", "REGISTERED", "LAST USED", "IDENTITY"]);
+        for client in &clients {
+            table.add_row([
+                escaped(client.client_id.as_deref().unwrap_or("-")),
+                client.state(review.now()).as_str().to_owned(),
+                escaped(&name(client).unwrap_or_else(|| "-".into())),
+                escaped(&client.fingerprints.redirect_hosts.join(" ")),
+                day(Some(client.created_at)),
+                day(client.proven_at),
+                client.identity.as_ref().map_or_else(|| "-".into(), |identity| escaped(&identity.to_string())),
+            ]);
+        }
+        output::print_table(&table)?;
+    }
+    Ok(OK)
+}
+
+fn as_json(client: &Client, review: &Review) -> Value {
+    json!({
+        "client_id": client.client_id, "state": client.state(review.now()).as_str(), "client_name": name(client),
+        "registration": serde_json::from_str::<Value>(&client.registration).ok(), "family": client.fingerprints.family,
+        "redirect_hosts": client.fingerprints.redirect_hosts, "created_at": client.created_at, "proven_at": client.proven_at,
+        "expires_at": client.expires_at, "reviewed_by": client.reviewed_by, "admitted_by": client.admitted_by,
+        "identity": client.identity, "policy": client.policy, "reason": client.reason,
+    })
+}
+
+fn name(client: &Client) -> Option<String> {
+    Registration::parse(client.registration.as_bytes()).ok()?.string("client_name").map(str::to_owned)
+}
+
+/// A day as people write it; the time is in the JSON.
+fn day(milliseconds: Option<i64>) -> String {
+    let Some(since) = milliseconds.and_then(|milliseconds| u64::try_from(milliseconds).ok()) else { return "-".into() };
+    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(since)).to_string();
+    time.split('T').next().unwrap_or_default().to_owned()
+}
+
+fn groups(ledger: &LedgerArg, by: Grouping, json: bool) -> Outcome {
+    let (runtime, review) = ledger::open(&ledger.ledger, None)?;
+    let groups = runtime.block_on(review.groups(by, ledger.limit))?;
+    if json {
+        output::json(&groups)?;
+    } else if !groups.is_empty() {
+        let mut table = output::table(&["CLIENTS", "NAME", "REVOKE ALL WITH"]);
+        let kind = if by == Grouping::Duplicates { "digest" } else { "family" };
+        for group in &groups {
+            let name = group.client_name.as_deref().map_or_else(|| "-".into(), escaped);
+            table.add_row([group.clients.to_string(), name, format!("{kind}={}", escaped(&group.key))]);
+        }
+        output::print_table(&table)?;
+    }
+    Ok(OK)
+}
+
+fn drift(ledger: &LedgerArg, named: &str, json: bool) -> Outcome {
+    let preset = policy::rules(named)?;
+    let (runtime, review) = ledger::open(&ledger.ledger, Some(&preset))?;
+    let mut found = Vec::new();
+    let bar = output::progress(None, "clients");
+    let note = |checked: &Checked<'_>| {
+        bar.set_length(checked.total);
+        bar.inc(1);
+        let (fate, why) = match &checked.verdict {
+            Verdict::Passes => return,
+            Verdict::Rewritten(findings) => {
+                let why: Vec<String> =
+                    findings.iter().map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
+                ("rewrite", why.join(", "))
+            }
+            Verdict::Refused { description, .. } => ("refuse", description.clone()),
+            _ => ("unreadable", String::new()),
+        };
+        if found.len() < ledger.limit as usize {
+            let id = checked.client.client_id.clone().unwrap_or_default();
+            found.push((id, name(checked.client), fate, why));
+        }
+    };
+    let drift = runtime.block_on(review.registrar().drift(preset.policy(), note))?;
+    bar.finish_and_clear();
+    if json {
+        let clients: Vec<_> = found
+            .iter()
+            .map(|(id, name, fate, why)| json!({"client_id": id, "client_name": name, "fate": fate, "why": why}))
+            .collect();
+        output::json(&json!({
+            "checked": drift.checked, "passing": drift.passing, "rewritten": drift.rewritten, "refused": drift.refused,
+            "unreadable": drift.unreadable, "clients": clients,
+        }))?;
+    } else {
+        if !found.is_empty() {
+            let mut table = output::table(&["CLIENT_ID", "NAME", "", "WHY"]);
+            for (id, name, fate, why) in &found {
+                table.add_row([escaped(id), escaped(name.as_deref().unwrap_or("-")), (*fate).to_owned(), escaped(why)]);
+            }
+            output::print_table(&table)?;
+        }
+        let summary = format!(
+            "{} clients: {} pass, {} would be rewritten, {} refused, {} can't be read",
+            drift.checked, drift.passing, drift.rewritten, drift.refused, drift.unreadable
+        );
+        output::line(painted(&summary, if drift.refused > 0 { &Paint::Bad } else { &Paint::Good }))?;
+    }
+    Ok(match () {
+        () if drift.refused > 0 => REFUSED,
+        () if drift.passing < drift.checked => DIFFERS,
+        () => OK,
+    })
+}
+
+fn approve(ledger: &LedgerArg, act: &Act, client_id: &str, json: bool) -> Outcome {
+    let preset = policy::load(&act.policy)?;
+    let (runtime, review) = ledger::open(&ledger.ledger, Some(&preset))?;
+    let client = runtime.block_on(review.approve(client_id, &act.operator, &act.reason))?;
+    if json {
+        output::json(&as_json(&client, &review))?;
+    } else {
+        output::line(format_args!("{} is {}", escaped(client_id), client.state(review.now()).as_str()))?;
+    }
+    Ok(OK)
+}
+
+fn revoke(ledger: &LedgerArg, act: &Act, target: &str, json: bool) -> Outcome {
+    let (runtime, review) = ledger::open(&ledger.ledger, None)?;
+    let target = read_target(target)?;
+    let revoked = runtime.block_on(review.revoke(target, &act.operator, &act.reason))?;
+    if json {
+        output::json(&json!({"clients": revoked.clients, "not_deprovisioned": revoked.not_deprovisioned}))?;
+    } else {
+        output::line(format_args!("{} clients revoked", revoked.clients))?;
+    }
+    Ok(OK)
+}
+
+/// `kind=value`, or a `client_id`.
+fn read_target(target: &str) -> Result<Fingerprint, Box<dyn Error>> {
+    match target.split_once('=') {
+        // A client_id may have any character in it; a kind of fingerprint is one of a few.
+        Some((kind, value)) if Fingerprint::from_parts(kind, "").is_some() => Ok(Fingerprint::parse(kind, value)?),
+        _ => Ok(Fingerprint::ClientId(target.to_owned())),
+    }
+}

@@ -1,0 +1,36 @@
+//! Policies that are named on the command line.
+
+use std::error::Error;
+use std::path::Path;
+
+use tower_dcr::Preset;
+
+use super::{OK, Outcome, output};
+
+/// A file, or a preset by its name.
+pub(super) fn load(policy: &str) -> Result<Preset, Box<dyn Error>> {
+    match policy {
+        "mcp" if !Path::new(policy).exists() => Ok(Preset::mcp()),
+        "strict" if !Path::new(policy).exists() => Ok(Preset::strict()),
+        file => Ok(Preset::from_file(file)?),
+    }
+}
+
+/// The rules of a policy, as they judge one document after the other: no budget is used up by looking.
+pub(super) fn rules(policy: &str) -> Result<Preset, Box<dyn Error>> {
+    Ok(load(policy)?.without_rate_limits())
+}
+
+pub(super) fn show(policy: &str, json: bool) -> Outcome {
+    let preset = load(policy)?;
+    match preset.to_toml().filter(|_| !json) {
+        Some(toml) => output::line(toml.trim_end())?,
+        None => output::line(preset.to_json())?,
+    }
+    Ok(OK)
+}
+
+pub(super) fn schema() -> Outcome {
+    output::json(&Preset::file_schema())?;
+    Ok(OK)
+}
