@@ -31,6 +31,9 @@ use http_body::Body;
 use sha2::Sha256;
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::Span;
+use tracing::field::Empty;
+use tracing::instrument::{Instrument, Instrumented};
 
 use crate::body::{self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture};
 use crate::client_address::ClientAddress;
@@ -39,6 +42,7 @@ use crate::event::{Event, Outcome, RegisteredClient, Repeated, Sink};
 use crate::policy::{Operation, Review};
 use crate::registration::Registration;
 use crate::rejection::{ErrorCode, Rejection};
+use crate::telemetry;
 use crate::text;
 
 /// Emits one event for every attempt. See the [module docs](self).
@@ -170,7 +174,7 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = AnswerFuture<S::Future, Attempt, R, S::Error>;
+    type Future = AnswerFuture<Instrumented<S::Future>, Attempt, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -178,7 +182,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if body::registers_nothing(request.method()) {
-            return AnswerFuture::new(self.inner.call(request), Attempt::none());
+            return AnswerFuture::new(self.inner.call(request).instrument(Span::none()), Attempt::none());
         }
         let attempt =
             Attempt::start(Arc::clone(&self.config), request.method(), request.headers(), request.extensions());
@@ -188,7 +192,9 @@ where
                     .with_retry_after(Duration::from_secs(5));
             return AnswerFuture::answered(attempt.finish(body::refuse(rejection), None));
         }
-        AnswerFuture::new(self.inner.call(request), attempt)
+        let span = attempt.span();
+        let answer = span.in_scope(|| self.inner.call(request));
+        AnswerFuture::new(answer.instrument(span), attempt)
     }
 }
 
@@ -205,6 +211,7 @@ struct Start {
     time_ms: u64,
     requester: Option<String>,
     monotonic: Duration,
+    span: Span,
 }
 
 impl Attempt {
@@ -219,9 +226,14 @@ impl Attempt {
             time_ms: u64::try_from(config.clock.unix_time().as_millis()).unwrap_or(u64::MAX),
             requester: config.requester.name(headers, extensions),
             monotonic: config.clock.monotonic(),
+            span: span(method, config.policy),
             config,
         };
         Self { start: Some(start) }
+    }
+
+    fn span(&self) -> Span {
+        self.start.as_ref().map_or_else(Span::none, |start| start.span.clone())
     }
 
     /// Takes the review out of the response, which is at its journey's end, and emits the event.
@@ -316,7 +328,51 @@ impl Start {
 
     fn emit(self, mut event: Event) {
         event.requester = self.requester;
+        let operation = if event.operation == Operation::Update { "update" } else { "create" };
+        let (outcome, refusal) = (event.outcome.as_str(), event.rule.zip(event.error));
+        telemetry::registration(operation, outcome, event.duration_us, refusal);
+        for finding in &event.findings {
+            telemetry::finding(finding.rule, finding.disposition.as_str(), finding.enforced);
+        }
+        if !self.span.is_disabled() {
+            record(&self.span, &event);
+        }
         self.config.sink.emit(&event);
+    }
+}
+
+/// The span of an attempt: see [`telemetry`].
+fn span(method: &Method, policy: Option<u64>) -> Span {
+    let operation = if *method == Method::PUT { "client registration update" } else { "client registration create" };
+    tracing::info_span!(
+        target: "tower_dcr",
+        "client_registration",
+        otel.name = operation,
+        otel.kind = "internal",
+        otel.status_code = Empty,
+        http.request.method = if *method == Method::PUT { "PUT" } else { "POST" },
+        http.response.status_code = Empty,
+        error.type = Empty,
+        dcr.outcome = Empty,
+        dcr.rule = Empty,
+        dcr.policy = policy.map(|fingerprint| tracing::field::display(format!("{fingerprint:016x}"))),
+    )
+}
+
+fn record(span: &Span, event: &Event) {
+    span.record("dcr.outcome", event.outcome.as_str());
+    if let Some(status) = event.status {
+        span.record("http.response.status_code", status);
+    }
+    if let Some(rule) = event.rule {
+        span.record("dcr.rule", rule);
+    }
+    if let Some(error) = event.error {
+        span.record("error.type", error);
+    }
+    // What a client did wrong is no error of the server (OpenTelemetry's conventions for HTTP spans).
+    if event.outcome == Outcome::Failed {
+        span.record("otel.status_code", "ERROR");
     }
 }
 

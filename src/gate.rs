@@ -75,6 +75,7 @@ use crate::ledger::{Client, LedgerError, Origin, State};
 use crate::redirect_uri;
 use crate::registrar::{Registrar, Unknown};
 use crate::registration::{Limits, Registration};
+use crate::telemetry;
 
 mod cache;
 mod parameters;
@@ -242,12 +243,19 @@ where
             let form = Form::of(config.endpoint, request.headers());
             let (request, seen) = match parameters::read(request).await {
                 Ok(read) => read,
-                Err(fault) => return Ok(form.refuse(fault)),
+                Err(fault) => {
+                    config.count(fault);
+                    return Ok(form.refuse(fault));
+                }
             };
             let client = match config.admit(&seen).await {
                 Ok(client) => client,
-                Err(fault) => return Ok(form.challenging(seen.by_basic).refuse(fault)),
+                Err(fault) => {
+                    config.count(fault);
+                    return Ok(form.challenging(seen.by_basic).refuse(fault));
+                }
             };
+            telemetry::gate(config.endpoint.as_str(), "passed");
             let response = inner.call(request).await?.map(ResponseBody::inner);
             if config.endpoint.says_unknown(response.status()) {
                 config.stop_repeating(client.as_deref()).await;
@@ -287,6 +295,11 @@ impl Known {
 }
 
 impl Config {
+    fn count(&self, fault: Fault) {
+        let decision = if matches!(fault, Fault::Unavailable) { "unavailable" } else { "refused" };
+        telemetry::gate(self.endpoint.as_str(), decision);
+    }
+
     /// The client of a request that may go on, if the ledger knows it.
     async fn admit(&self, seen: &Seen) -> Result<Option<Arc<Known>>, Fault> {
         if self.endpoint == Endpoint::Revocation {

@@ -163,6 +163,7 @@ pub mod reload;
 pub mod review;
 #[cfg(feature = "review")]
 pub mod review_service;
+pub mod telemetry;
 mod text;
 
 pub use answer::{AnswerLayer, SecretInAnswer};

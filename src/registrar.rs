@@ -70,6 +70,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::consent::ConsentFacts;
 use crate::event::{Action, LifecycleEvent, Sink, TracingSink};
 use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status};
+use crate::telemetry;
 
 mod admission;
 mod changes;
@@ -299,8 +300,7 @@ impl Registrar {
     }
 
     pub(crate) fn emit(&self, event: &LifecycleEvent) {
-        #[cfg(feature = "metrics")]
-        metrics::counter!("tower_dcr_lifecycle_events_total", "action" => event.action.as_str()).increment(1);
+        telemetry::lifecycle(event.action.as_str());
         self.config.sink.emit_lifecycle(event);
     }
 

@@ -41,6 +41,7 @@ use tower_service::Service;
 use crate::body::RegistrationBody;
 use crate::policy::ConfigError;
 use crate::preset::Preset;
+use crate::telemetry;
 
 #[cfg(feature = "policy-file")]
 mod watch;
@@ -81,6 +82,7 @@ impl Preset {
     /// Can be replaced while the server runs: see [`reload`](crate::reload).
     pub fn reloadable(self) -> ReloadableLayer {
         self.settle();
+        telemetry::policy_in_force(None, &self.fingerprint());
         let shared = Shared { preset: ArcSwap::from_pointee(self), replacing: Mutex::default() };
         ReloadableLayer { handle: PolicyHandle { shared: Arc::new(shared) } }
     }
@@ -106,6 +108,7 @@ impl PolicyHandle {
         // The registrar is told before the first request comes.
         next.settle();
         let fingerprint = next.fingerprint();
+        telemetry::policy_in_force(Some(&self.fingerprint()), &fingerprint);
         self.shared.preset.store(Arc::new(next));
         tracing::info!(target: "tower_dcr::reload", fingerprint, "another registration policy is in force");
         Ok(())

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::chain::ChainKey;
 use super::{Action, Event, LifecycleEvent, Outcome, Sink, to_line};
+use crate::telemetry;
 
 mod log_file;
 
@@ -255,6 +256,7 @@ impl Queue {
             room.is_ok() && self.sender.as_ref().is_some_and(|sender| sender.send(Message::Line(line())).is_ok());
         if !sent {
             self.state.lost.fetch_add(1, Ordering::Relaxed);
+            telemetry::audit_lost(1);
         }
     }
 }

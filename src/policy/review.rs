@@ -156,6 +156,23 @@ pub enum Disposition {
     Supplied,
 }
 
+impl Disposition {
+    /// The name that is written into events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asserted => "asserted",
+            Self::Defaulted => "defaulted",
+            Self::Flagged => "flagged",
+            Self::Narrowed => "narrowed",
+            Self::Refused => "refused",
+            Self::Stripped => "stripped",
+            Self::Substituted => "substituted",
+            Self::Supplied => "supplied",
+        }
+    }
+}
+
 impl Finding {
     /// How much of a member's name is kept.
     pub const FIELD_BYTES: usize = 64;

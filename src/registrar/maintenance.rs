@@ -7,6 +7,7 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work};
+use crate::telemetry;
 use crate::text;
 
 /// What one round of maintenance did.
@@ -61,6 +62,13 @@ impl Registrar {
         self.reconcile(&mut done).await?;
         self.deprovision_due(&mut done).await?;
         self.purge(&mut done).await?;
+        if cfg!(feature = "metrics") {
+            let counts = self.ledger().counts().await?;
+            for status in Status::ALL {
+                let count = counts.iter().find(|(counted, _)| *counted == status).map_or(0, |(_, count)| *count);
+                telemetry::clients(status.as_str(), count);
+            }
+        }
         Ok(done)
     }
 

@@ -8,6 +8,7 @@ use futures_timer::Delay;
 
 use super::PolicyHandle;
 use crate::preset::{PolicyFileError, Preset};
+use crate::telemetry;
 
 impl PolicyHandle {
     /// Puts the policy of a file in force.
@@ -20,7 +21,7 @@ impl PolicyHandle {
         let read = Preset::from_file(path);
         let reloaded =
             read.and_then(|preset| self.replace(&preset).map_err(|error| PolicyFileError::of_config(path, &error)));
-        count(if reloaded.is_ok() { "accepted" } else { "rejected" });
+        telemetry::policy_reload(reloaded.is_ok());
         if let Err(error) = &reloaded {
             tracing::error!(target: "tower_dcr::reload", %error, "the policy file is not used; the policy in force stays");
         }
@@ -61,11 +62,3 @@ impl Version {
         Self { modified, length: metadata.map(|metadata| metadata.len()) }
     }
 }
-
-#[cfg(feature = "metrics")]
-fn count(result: &'static str) {
-    metrics::counter!("tower_dcr_policy_reloads_total", "result" => result).increment(1);
-}
-
-#[cfg(not(feature = "metrics"))]
-const fn count(_: &'static str) {}

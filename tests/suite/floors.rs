@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module, by its first path segment.
-const FLOORS: [(&str, u8); 31] = [
+const FLOORS: [(&str, u8); 32] = [
     ("clock", 0),
     ("explain", 0),
     ("jwt", 0),
@@ -13,6 +13,7 @@ const FLOORS: [(&str, u8); 31] = [
     ("redirect_uri", 0),
     ("registration", 0),
     ("rejection", 0),
+    ("telemetry", 0),
     ("text", 0),
     ("client_address", 1),
     ("compat", 1),

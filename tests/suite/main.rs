@@ -27,5 +27,6 @@ mod signer;
 mod statements;
 mod support;
 mod switches;
+mod telemetry;
 mod traits;
 mod urls;

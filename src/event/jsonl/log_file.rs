@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::{JsonLinesBuilder, JsonLinesError, State};
 use crate::event::chain::{ChainKey, seal, unseal};
+use crate::telemetry;
 
 /// How many bytes go into one write at the most, unless a single line is longer.
 const BATCH_BYTES: usize = 64 << 10;
@@ -112,6 +113,7 @@ impl LogFile {
                 }
                 state.failing.store(true, Ordering::Relaxed);
                 state.lost.fetch_add(self.lines, Ordering::Relaxed);
+                telemetry::audit_lost(self.lines);
             }
         }
         state.waiting.fetch_sub(self.lines, Ordering::Relaxed);

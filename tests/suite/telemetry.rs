@@ -1,0 +1,222 @@
+//! Metrics and spans: what is documented is what there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use serde_json::Value;
+use tower_dcr::event::{Event, JsonLines, Sink};
+use tower_dcr::ledger::MemoryLedger;
+use tower_dcr::registrar::Registrar;
+use tower_dcr::telemetry::{self, METRICS};
+use tower_dcr::{GateLayer, Preset};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+use crate::support::{Naive, behind, post, send};
+
+/// Each metric with its labels, as `name{label="value",…}`.
+fn seen(snapshotter: &Snapshotter) -> BTreeMap<String, DebugValue> {
+    let metrics = snapshotter.snapshot().into_vec().into_iter();
+    metrics
+        .map(|(key, _, _, value)| {
+            let labels: Vec<String> =
+                key.key().labels().map(|label| format!("{}={:?}", label.key(), label.value())).collect();
+            (format!("{}{{{}}}", key.key().name(), labels.join(",")), value)
+        })
+        .collect()
+}
+
+fn folder() -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("tower-dcr-telemetry-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Does everything that is counted.
+async fn do_everything() {
+    let folder = folder();
+    let full = JsonLines::new(folder.join("audit.jsonl")).with_queue(1).open().unwrap();
+    let registrar = Registrar::new(MemoryLedger::default());
+    let guard =
+        Preset::from_toml("rate_limit.address = '4/hour'").unwrap().with_registrar(registrar.clone()).reloadable();
+    let register = behind(&guard, &Naive::default());
+    for body in [
+        r#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#,
+        r#"{"redirect_uris":["javascript:alert(1)"]}"#,
+        r#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#,
+    ] {
+        send(&register, post(body)).await;
+    }
+    let token = tower::Layer::layer(
+        &GateLayer::token(registrar.clone()).refusing_unknown(),
+        tower::service_fn(async |_: http::Request<_>| {
+            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
+        }),
+    );
+    for client in ["client-1", "nobody"] {
+        let request = http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+        let body =
+            http_body_util::Full::<bytes::Bytes>::from(format!("grant_type=authorization_code&client_id={client}"));
+        send(&token, request.body(body).unwrap()).await;
+    }
+    registrar.maintain_once().await.unwrap();
+    let policy = folder.join("policy.toml");
+    std::fs::write(&policy, "report_only = true").unwrap();
+    guard.handle().reload(&policy).unwrap();
+    std::fs::write(&policy, "report_only = 1").unwrap();
+    guard.handle().reload(&policy).unwrap_err();
+    send(&register, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;
+    let events: Arc<Mutex<Vec<Event>>> = Arc::default();
+    let kept = Arc::clone(&events);
+    let once = behind(
+        &Preset::mcp().with_sink(move |event: &Event| kept.lock().unwrap().push(event.clone())),
+        &Naive::default(),
+    );
+    send(&once, post("{}")).await;
+    for _ in 0..50 {
+        full.emit(&events.lock().unwrap()[0]);
+    }
+    assert!(full.lost() > 0);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn every_metric_that_is_documented_is_emitted_and_no_other() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        telemetry::describe();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(do_everything());
+    });
+    let seen = seen(&snapshotter);
+    let names: BTreeSet<&str> = seen.keys().map(|key| key.split('{').next().unwrap()).collect();
+    assert_eq!(names, BTreeSet::from(METRICS));
+    for expected in [
+        r#"tower_dcr_registrations_total{operation="create",outcome="rewritten"}"#,
+        r#"tower_dcr_registrations_total{operation="create",outcome="repeated"}"#,
+        r#"tower_dcr_refusals_total{rule="redirect-uris",error="invalid_redirect_uri"}"#,
+        r#"tower_dcr_findings_total{rule="known-members",disposition="stripped",enforced="true"}"#,
+        r#"tower_dcr_findings_total{rule="redirect-uris",disposition="refused",enforced="false"}"#,
+        r#"tower_dcr_registration_duration_seconds{outcome="refused"}"#,
+        r#"tower_dcr_gate_requests_total{endpoint="token",decision="passed"}"#,
+        r#"tower_dcr_gate_requests_total{endpoint="token",decision="refused"}"#,
+        r#"tower_dcr_clients{status="active"}"#,
+        r#"tower_dcr_lifecycle_events_total{action="refused"}"#,
+        r#"tower_dcr_policy_reloads_total{result="accepted"}"#,
+        r#"tower_dcr_policy_reloads_total{result="rejected"}"#,
+    ] {
+        assert!(seen.contains_key(expected), "{expected} is not in {:#?}", seen.keys());
+    }
+    assert_eq!(seen[r#"tower_dcr_clients{status="active"}"#], DebugValue::Gauge(1.0.into()));
+    let policies: Vec<&DebugValue> =
+        seen.iter().filter(|(key, _)| key.starts_with("tower_dcr_policy_info")).map(|(_, value)| value).collect();
+    let (on, off) = (DebugValue::Gauge(1.0.into()), DebugValue::Gauge(0.0.into()));
+    assert!(policies.len() == 2 && policies.contains(&&on) && policies.contains(&&off), "{policies:?}");
+}
+
+/// The labels that the docs of a metric name.
+fn documented(metric: &str) -> BTreeSet<String> {
+    let docs = include_str!("../../src/telemetry.rs");
+    let constant = docs.lines().find(|line| line.contains(&format!("\"{metric}\""))).unwrap();
+    let constant = constant.trim_start_matches("pub const ").split(':').next().unwrap();
+    let row = docs.lines().find(|line| line.starts_with(&format!("//! | [`{constant}`]"))).unwrap();
+    row.split('|').nth(3).unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// A Prometheus exporter gives a histogram these, too.
+fn without_suffix(name: &str) -> &str {
+    ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let text = include_str!("../../examples/grafana/dashboard.json");
+    let dashboard: Value = serde_json::from_str(text).unwrap();
+    let mut shown = BTreeSet::new();
+    let panels = dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let annotations = dashboard["annotations"]["list"].as_array().unwrap();
+    for query in panels.chain(annotations).map(|target| target["expr"].as_str().unwrap()) {
+        let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let metrics: Vec<&str> = words.filter(|word| word.starts_with("tower_dcr_")).map(without_suffix).collect();
+        assert_eq!(metrics.len(), 1, "{query}");
+        assert!(METRICS.contains(&metrics[0]), "{query}");
+        let labels = documented(metrics[0]);
+        let grouped = query.split("by (").skip(1).flat_map(|rest| rest.split(')').next().unwrap().split(", "));
+        let matched = query
+            .split(['{', ','])
+            .filter_map(|part| part.split(['=', '!']).next())
+            .filter(|part| query.contains(&format!("{part}=\"")) || query.contains(&format!("{part}!~\"")));
+        for label in grouped.chain(matched).filter(|label| *label != "le") {
+            assert!(labels.contains(label), "{query}: {label:?} is none of {labels:?}");
+        }
+        shown.insert(metrics[0]);
+    }
+    assert_eq!(shown, BTreeSet::from(METRICS), "every metric is shown");
+}
+
+/// Spans as a collector sees them.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<BTreeMap<u64, BTreeMap<String, String>>>>);
+
+struct Fields<'a>(&'a mut BTreeMap<String, String>);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}").trim_matches('"').to_owned());
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Spans {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        let mut fields = BTreeMap::from([("name".to_owned(), attributes.metadata().name().to_owned())]);
+        attributes.record(&mut Fields(&mut fields));
+        self.0.lock().unwrap().insert(id.into_u64(), fields);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        if let Some(fields) = self.0.lock().unwrap().get_mut(&id.into_u64()) {
+            values.record(&mut Fields(fields));
+        }
+    }
+}
+
+#[test]
+fn an_attempt_is_a_span_with_the_names_of_the_conventions() {
+    let spans = Spans::default();
+    let subscriber = tracing_subscriber::registry().with(spans.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let inside = tower::service_fn(async |_: http::Request<tower_dcr::RegistrationBody>| {
+                tracing::Span::current().record("dcr.rule", "the handler is inside");
+                let body = http_body_util::Full::<bytes::Bytes>::from(r#"{"client_id":"c"}"#);
+                Ok::<_, std::convert::Infallible>(
+                    http::Response::builder().header("content-type", "application/json").body(body).unwrap(),
+                )
+            });
+            let register = tower::Layer::layer(&Preset::mcp(), inside);
+            send(&register, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await;
+            let refused = behind(&Preset::mcp(), &Naive::default());
+            send(&refused, post(r#"{"redirect_uris":["javascript:alert(1)"],"client_name":"x\u0007"}"#)).await;
+            let mut get = post("");
+            *get.method_mut() = http::Method::GET;
+            send(&refused, get).await;
+        });
+    });
+    let spans: Vec<_> = spans.0.lock().unwrap().values().cloned().collect();
+    let spans: Vec<_> = spans.iter().filter(|span| span["name"] == "client_registration").collect();
+    assert_eq!(spans.len(), 2, "one for each attempt");
+    let [accepted, refused] = spans[..] else { unreachable!() };
+    assert_eq!(accepted["otel.name"], "client registration create");
+    assert_eq!((&*accepted["dcr.outcome"], &*accepted["http.response.status_code"]), ("accepted", "201"));
+    assert_eq!(accepted["dcr.rule"], "the handler is inside");
+    assert_eq!(accepted["dcr.policy"], Preset::mcp().fingerprint());
+    assert_eq!((&*refused["dcr.outcome"], &*refused["dcr.rule"]), ("refused", "known-members"));
+    assert_eq!((&*refused["error.type"], &*refused["http.request.method"]), ("invalid_client_metadata", "POST"));
+    assert!(!refused.contains_key("otel.status_code"), "a refusal is no error of the server");
+    let _ = Duration::ZERO;
+}
