@@ -140,6 +140,13 @@ impl Linter {
         suggestion: impl Into<String>,
     ) {
         let (key, message, suggestion) = (key.into(), message.into(), suggestion.into());
+        let general = key.strip_prefix("callers[").and_then(|rest| rest.split_once("].")).map(|(_, rest)| rest);
+        if general
+            .is_some_and(|general| self.found.iter().any(|found| found.key == general && found.message == message))
+        {
+            // Callers have what they have from the rules for everybody.
+            return;
+        }
         self.found.push(Lint { severity, key, message, suggestion, span: None });
     }
 

@@ -40,7 +40,7 @@ struct Judged {
 
 impl Check {
     pub(super) fn run(self, json: bool) -> Outcome {
-        let preset = policy::rules(&self.policy.policy)?;
+        let (preset, fingerprint) = policy::rules(&self.policy.policy)?;
         let body = read(&self.body)?;
         let review = if self.update { Review::update() } else { Review::registration() };
         let judged = judge(preset.policy(), &body, review.by(self.caller()));
@@ -50,7 +50,7 @@ impl Check {
             Ok(()) => OK,
         };
         if json {
-            output::json(&as_json(&judged, &preset.fingerprint(), &body))?;
+            output::json(&as_json(&judged, &fingerprint, &body))?;
         } else {
             print(&judged, &body)?;
         }

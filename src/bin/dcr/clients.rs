@@ -213,7 +213,7 @@ fn groups(ledger: &LedgerArg, by: Grouping, json: bool) -> Outcome {
 }
 
 fn drift(ledger: &LedgerArg, named: &str, json: bool) -> Outcome {
-    let preset = policy::rules(named)?;
+    let (preset, _) = policy::rules(named)?;
     let (runtime, review) = ledger::open(&ledger.ledger, Some(&preset))?;
     let mut found = Vec::new();
     let bar = output::progress(None, "clients");

@@ -8,7 +8,7 @@ use super::output::{Paint, painted};
 use super::{OK, Outcome, REFUSED, output, policy};
 
 pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
-    let preset = policy::rules(named)?;
+    let (preset, fingerprint) = policy::rules(named)?;
     let judged: Vec<(KnownClient, Fate, String)> = compat::clients()
         .map(|client| {
             let verdict = client.judge(preset.policy());
@@ -33,7 +33,7 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
             .map(|(client, fate, why)| json!({"client": client.name(), "fate": name(*fate), "why": why}))
             .collect();
         output::json(&json!({
-            "version": compat::CLIENTS_VERSION, "policy": preset.fingerprint(), "accepted": count(Fate::Accepted),
+            "version": compat::CLIENTS_VERSION, "policy": fingerprint, "accepted": count(Fate::Accepted),
             "rewritten": count(Fate::Rewritten), "refused": broken, "clients": clients,
         }))?;
     } else {

@@ -16,9 +16,11 @@ pub(super) fn load(policy: &str) -> Result<Preset, Box<dyn Error>> {
     }
 }
 
-/// The rules of a policy, as they judge one document after the other: no budget is used up by looking.
-pub(super) fn rules(policy: &str) -> Result<Preset, Box<dyn Error>> {
-    Ok(load(policy)?.without_rate_limits())
+/// A policy whose rules judge one document after the other: no budget is used up by looking. With its fingerprint.
+pub(super) fn rules(policy: &str) -> Result<(Preset, String), Box<dyn Error>> {
+    let preset = load(policy)?;
+    let fingerprint = preset.fingerprint();
+    Ok((preset.without_rate_limits(), fingerprint))
 }
 
 pub(super) fn show(policy: &str, json: bool) -> Outcome {

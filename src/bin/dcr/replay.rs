@@ -83,10 +83,10 @@ struct Judge<'a> {
 
 impl Replay {
     pub(super) fn run(self, json: bool) -> Outcome {
-        let new = policy::rules(&self.policy)?;
+        let (new, _) = policy::rules(&self.policy)?;
         let old = self.against.as_deref().map(policy::rules).transpose()?;
         let mut judge =
-            Judge { new: new.policy(), old: old.as_ref().map(tower_dcr::Preset::policy), tally: Tally::default() };
+            Judge { new: new.policy(), old: old.as_ref().map(|(old, _)| old.policy()), tally: Tally::default() };
         for input in &self.inputs {
             judge.input(input)?;
         }

@@ -153,11 +153,15 @@ impl Stats {
         for bar in first / step..=last / step {
             let (all, refused) = bars.get(&bar).copied().unwrap_or_default();
             let scaled = |count: u64| usize::try_from((count * WIDTH).div_ceil(most)).unwrap_or_default();
-            let registered = painted(&"█".repeat(scaled(all - refused)), &Paint::Good);
-            let refused = painted(&"░".repeat(scaled(refused)), &Paint::Bad);
+            let drawn = |sign: &str, count: u64, paint| match scaled(count) {
+                0 => String::new(),
+                width => painted(&sign.repeat(width), paint),
+            };
+            let (registered, refused) = (drawn("█", all - refused, &Paint::Good), drawn("░", refused, &Paint::Bad));
             let start = UNIX_EPOCH + Duration::from_millis(bar * step * HOUR);
             let start = humantime::format_rfc3339_seconds(start).to_string();
-            output::line(format_args!("{} {all:>9} {registered}{refused}", start.get(..13).unwrap_or_default()))?;
+            let bar = format!("{} {all:>9} {registered}{refused}", start.get(..13).unwrap_or_default());
+            output::line(bar.trim_end())?;
         }
         Ok(())
     }
