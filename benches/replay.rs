@@ -3,6 +3,12 @@
 //! The lines are events of a preset that records documents: the registrations of the known clients and of attackers, with
 //! versions and ports of their own, so that no two are the same. Names are the clients' own, every tenth with one of 1,000
 //! additions (a machine, a server); or, for the worst case, no name comes twice.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a bench measures real time, and panics if something is off"
+)]
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -4,6 +4,7 @@
 //! ```console
 //! cargo run --example axum
 //! cargo run --example axum -- --ledger sqlite:clients.db    # remembers its clients
+//! cargo run --example axum -- --policy examples/policy.toml # edit it while the server runs
 //! cargo run --example axum -- --unprotected                 # nothing of all that, to see the difference
 //! ```
 //!
@@ -31,6 +32,7 @@ use tower_dcr::ledger::{Filter, MemoryLedger, SqliteLedger};
 use tower_dcr::policy::{AuthMethod, Grants, RedirectUriGuard};
 use tower_dcr::quota::Quota;
 use tower_dcr::registrar::Registrar;
+use tower_dcr::reload::ReloadableLayer;
 use tower_dcr::review::Review;
 use tower_dcr::review_service::{Access, ReviewService};
 use tower_dcr::{GateLayer, InitialAccessTokenLayer, Preset};
@@ -61,6 +63,9 @@ struct Args {
     /// Which rules to apply.
     #[arg(long, value_enum, default_value = "mcp")]
     preset: Rules,
+    /// A policy file instead, which is read again whenever it changes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "quota", "private_scheme", "trusted_proxy"])]
+    policy: Option<PathBuf>,
     /// Write audit events to this file, a line of JSON each.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -98,19 +103,21 @@ fn sink(args: &Args) -> Result<Arc<dyn Sink>, Error> {
 
 /// The guard, as the flags want it.
 fn guard(args: &Args, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
-    let preset = match args.preset {
-        Rules::Mcp => tower_dcr::mcp(),
-        Rules::Strict => tower_dcr::strict(),
-        Rules::Oauth => tower_dcr::oauth(Grants::authorization_code(), AuthMethod::one_of(["none"])),
+    let preset = match (&args.policy, args.preset) {
+        (Some(file), _) => Preset::from_file(file)?,
+        (None, Rules::Mcp) => tower_dcr::mcp(),
+        (None, Rules::Strict) => tower_dcr::strict(),
+        (None, Rules::Oauth) => tower_dcr::oauth(Grants::authorization_code(), AuthMethod::one_of(["none"])),
     };
     let mut preset = preset
         .with_registrar(registrar)
         .with_sink(sink)
-        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
-        .with_trusted_proxies(&args.trusted_proxy)?
-        .map_redirect_uris(|guard| {
+        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+    if args.policy.is_none() {
+        preset = preset.with_trusted_proxies(&args.trusted_proxy)?.map_redirect_uris(|guard| {
             args.private_scheme.iter().try_fold(guard, RedirectUriGuard::add_private_use_scheme)
         })?;
+    }
     if !args.initial_access_token.is_empty() {
         let tokens =
             (1..).zip(&args.initial_access_token).try_fold(StaticTokens::new(), |tokens, (number, token)| {
@@ -178,7 +185,7 @@ fn review_page(review: Review, token: &str) -> ReviewService {
     })
 }
 
-fn router(server: Server, protection: Option<(Preset, Registrar)>, review_token: &str) -> Router {
+fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, review_token: &str) -> Router {
     let register = post(authorization::register);
     let token = post(authorization::token);
     let authorize = get(authorization::authorize).post(authorization::decide);
@@ -222,7 +229,11 @@ async fn main() -> Result<(), Error> {
         let registrar = registrar(&args, &server, Arc::clone(&sink)).await?;
         restore(&server, &Review::new(registrar.clone())).await?;
         tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
-        Some((guard(&args, registrar.clone(), sink)?, registrar))
+        let guard = guard(&args, registrar.clone(), sink)?.reloadable();
+        if let Some(file) = &args.policy {
+            tokio::spawn(guard.handle().watch(file, Duration::from_secs(1)));
+        }
+        Some((guard, registrar))
     };
     let server = match &protection {
         Some((_, registrar)) => server.with_registrar(registrar.clone()),

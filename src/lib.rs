@@ -85,6 +85,15 @@
 //! Try a policy before it counts: [`report_only`](Preset::report_only) lets everything pass as it came, and says in the
 //! audit events what it would have done.
 //!
+//! # Policy as data
+//!
+//! A preset is data, but for what only code can say: what the builder can say, a file can say, and the other way round.
+//! `Preset::from_file` (feature `policy-file`) reads one, and names every mistake with its line, what is there and what to
+//! write instead; [`lint`](Preset::lint) finds what is probably not meant. A [`PolicyHandle`](reload::PolicyHandle) puts
+//! another policy in force while requests are on their way. [`compat`] has what real clients send, so that a test can say
+//! which of them a policy would break; the program `dcr` says it of those that did register. [`explain`] has what each rule
+//! is for.
+//!
 //! # The life of a client
 //!
 //! A [`Registrar`](registrar::Registrar) keeps a [`Ledger`](ledger::Ledger) of every registration. Repeats get the client
@@ -123,7 +132,10 @@
 //! | `review` | | `ReviewService`: the review as a page and a JSON API |
 //! | `jwt` | | `JwtTokens`: initial access tokens that an issuer signs; needs a C compiler for `aws-lc-rs` |
 //! | `software-statement` | | `SoftwareStatements`: verified software statements; with `jwt` |
-//! | `metrics` | | `tower_dcr_lifecycle_events_total`, by `action`, through the `metrics` facade |
+//! | `policy-file` | | `Preset::from_file`: policies in TOML and JSON, and [watching](reload) them |
+//! | `schema` | | `Preset::file_schema`: the JSON Schema of policy files |
+//! | `cli` | | the program `dcr`: checks, explains, lints, replays, lists, verifies; needs Rust 1.94 |
+//! | `metrics` | | [metrics](telemetry#metrics) through the `metrics` facade |
 //! | `test-util` | | the conformance suite for ledgers of your own |
 //!
 //! The crate needs no web framework, and without those features no database and no async runtime.

@@ -33,7 +33,7 @@ enum Format {
 ///
 /// let error = Preset::from_toml("[redirect_uris]\nadd_private_use_schemes = [\"javascript\"]\n").unwrap_err();
 /// assert_eq!((error.line(), error.column(), error.value()), (2, 28, Some("\"javascript\"")));
-/// assert_eq!(error.key(), "redirect_uris.private_use_schemes");
+/// assert_eq!(error.key(), "redirect_uris.add_private_use_schemes[0]");
 /// assert!(error.message().starts_with("the scheme \"javascript\" is never allowed"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Preset {
         let place = |lint: Lint| {
             let path = read_key_path(lint.key());
             // Of a setting that the file does not have, as much as it has.
-            let (node, rest) = root.locate(&path);
+            let (node, rest) = root.locate(&path, &mut Vec::new());
             let span = (rest.len() < path.len()).then(|| node.span.clone());
             lint.at(span)
         };
@@ -202,10 +202,10 @@ fn of_text(text: &str, format: Format, path: Option<&Path>) -> Result<Preset, Po
     }
     let fault = |fault: Fault, valid: &Json| {
         let Fault { path, message } = fault;
-        let (span, node) = place(&root, &path, &message, text);
+        let (span, node, key) = place(&root, &path, &message, text);
         let value = node.and_then(|node| text.get(node.span.clone())).map(|text| text.trim_matches(['"', '\'']).into());
         let suggestion = suggest::suggestion(&message, &path, value.as_ref(), at(valid, &path));
-        error(span, written(&path), without_choices(message), Some(suggestion))
+        error(span, written(&key), without_choices(message), Some(suggestion))
     };
     let base = base(&over).map_err(|found| fault(found, &Json::Null))?;
     let under = serde_json::to_value(base.document()).unwrap_or_default();
@@ -293,18 +293,22 @@ fn read_key(file: &Path, policy: Option<&Path>) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Where to point to, and the value there if it is about one.
-fn place<'a>(root: &'a Node, path: &[Step], message: &str, text: &str) -> (Range<usize>, Option<&'a Node>) {
+/// Where to point to, the value there if it is about one, and the path to it as the file has it.
+fn place<'a>(root: &'a Node, path: &[Step], message: &str, text: &str) -> (Range<usize>, Option<&'a Node>, Vec<Step>) {
+    let mut key = Vec::new();
     if let Some((Step::Member(name), table)) = path.split_last().filter(|_| message.starts_with("unknown field")) {
-        let (node, _) = root.locate(table);
+        let (node, _) = root.locate(table, &mut key);
         let written = node.name_of(name).or_else(|| node.name_of(&format!("{}{name}", merge::ADD)));
-        return (written.unwrap_or_else(|| node.span.clone()), None);
+        return (written.unwrap_or_else(|| node.span.clone()), None, path.to_vec());
     }
-    let (node, rest) = root.locate(path);
+    let (node, rest) = root.locate(path, &mut key);
+    // The path is into the merged policy: of a list that was added to, the text tells which element it is.
+    key.extend(node.element_in(message, text).filter(|_| matches!(rest, [Step::Element(_), ..])).map(Step::Element));
+    let key = if rest.is_empty() || key.len() > path.len() - rest.len() { key } else { path.to_vec() };
     if let Some(element) = node.mentioned_in(message, text) {
-        return (element.span.clone(), Some(element));
+        return (element.span.clone(), Some(element), key);
     }
-    (node.span.clone(), Some(node).filter(|_| rest.is_empty()))
+    (node.span.clone(), Some(node).filter(|_| rest.is_empty()), key)
 }
 
 /// The suggestion says what would have been right.

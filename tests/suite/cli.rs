@@ -355,6 +355,51 @@ async fn replay_says_who_would_fare_otherwise() {
     assert_eq!((&replay["changes"][0]["count"], &replay["changes"][0]["rule"]), (&json!(2), &json!("redirect-uris")));
 }
 
+/// `examples/audit.jsonl` is what a server with the preset `mcp` has seen. To make it anew: `UPDATE_SAMPLE=1 cargo test sample`.
+#[tokio::test]
+async fn the_sample_is_what_the_preset_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/audit.jsonl");
+    let clients: Vec<String> = tower_dcr::compat::clients().map(|client| client.body().to_owned()).collect();
+    let attacks = tower_dcr::explain::RULES.iter().map(|rule| rule.attack).filter(|attack| attack.starts_with('{'));
+    let bodies: Vec<&str> = clients.iter().map(String::as_str).chain(attacks).collect();
+    let lines = events(Preset::mcp().without_rate_limits(), &bodies).await;
+    let timed: String = (0_u64..)
+        .zip(lines.lines())
+        .map(|(number, line)| line.replace("1767225600000", &(1_767_225_600_000 + number * 600_000).to_string()) + "\n")
+        .collect();
+    if std::env::var_os("UPDATE_SAMPLE").is_some() {
+        fs::write(&path, &timed).unwrap();
+    }
+    // The fingerprint is another one with each version.
+    let same = |text: &str| -> Vec<Value> {
+        let read = |line: &str| {
+            let mut event: Value = serde_json::from_str(line).unwrap();
+            event["policy"] = Value::Null;
+            event
+        };
+        text.lines().map(read).collect()
+    };
+    assert!(same(&fs::read_to_string(&path).unwrap()) == same(&timed), "run: UPDATE_SAMPLE=1 cargo test sample");
+}
+
+/// The commands of the README's section on changing a policy, as they are printed there.
+#[test]
+fn the_commands_of_the_readme_work_as_printed() {
+    let readme = include_str!("../../README.md");
+    let section =
+        readme.split("## Change a policy without breaking anyone").nth(1).unwrap().split("\n## ").next().unwrap();
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("dcr ")).collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    for command in commands {
+        let (command, comment) = command.split_once('#').unwrap_or((command, ""));
+        let arguments: Vec<&str> = command.split_whitespace().collect();
+        let output = dcr(Path::new(env!("CARGO_MANIFEST_DIR")), &arguments).output().unwrap();
+        let status = output.status.code().unwrap().to_string();
+        assert!(comment.contains(&format!("status {status}")), "dcr {command}: {}", shown(&output));
+        assert!(output.stderr.is_empty(), "dcr {command}: {}", shown(&output));
+    }
+}
+
 /// What was only reported counts as what would have been done.
 #[tokio::test]
 async fn replay_reads_events_of_a_policy_that_only_reports() {
@@ -488,9 +533,9 @@ async fn audit_files_are_verified_and_summed_up() {
         run(&folder, &["audit", "stats", "-"], &format!("{lines}{later}{later}nonsense\n"))
     );
     folder.write("events.jsonl", &lines);
-    let (status, stats) = json_of(&folder, &["audit", "stats", "events.jsonl"]);
+    let (ended, stats) = json_of(&folder, &["audit", "stats", "events.jsonl"]);
     assert_eq!(
-        (status, &stats["events"], &stats["outcomes"]["refused"], &stats["refused_by"]["identity"]),
+        (ended, &stats["events"], &stats["outcomes"]["refused"], &stats["refused_by"]["identity"]),
         (0, &json!(4), &json!(2), &json!(2))
     );
 }

@@ -21,11 +21,14 @@ fn apply(rule: &impl Policy, body: &Value) -> Result<(Value, Vec<Disposition>), 
     Ok((after, review.findings().iter().map(|finding| finding.disposition).collect()))
 }
 
+/// What the member is and how that came, or how the refusal begins.
+type Outcome = Result<(Value, &'static [Disposition]), &'static str>;
+
 #[test]
 fn operators_do_what_the_standard_says() {
     use Disposition::{Defaulted, Narrowed, Stripped, Substituted, Supplied};
     let none = Value::Null;
-    let rows: &[(Value, Value, Result<(Value, &[Disposition]), &str>)] = &[
+    let rows: &[(Value, Value, Outcome)] = &[
         (json!({"value": 1}), json!(2), Ok((json!(1), &[Supplied]))),
         (json!({"value": 1}), json!(1), Ok((json!(1), &[]))),
         (json!({"value": ["a"]}), none.clone(), Ok((json!(["a"]), &[Supplied]))),

@@ -40,25 +40,38 @@ pub(super) struct SyntaxError {
 }
 
 impl Node {
-    /// The place of what `path` leads to, or of what comes nearest to it, with the rest of the path.
-    pub(super) fn locate<'a>(&self, path: &'a [Step]) -> (&Self, &'a [Step]) {
+    /// The place of what `path` leads to, or of what comes nearest to it, with the rest of the path. `written` becomes the
+    /// path as the file has it: what was added to a list is in it by now, at another place than in the file.
+    pub(super) fn locate<'a>(&self, path: &'a [Step], written: &mut Vec<Step>) -> (&Self, &'a [Step]) {
         let Some((step, rest)) = path.split_first() else { return (self, path) };
-        match self.child(step) {
-            Some(child) => child.locate(rest),
+        let (child, step) = match (&self.inner, step) {
+            (Inner::List(elements), Step::Element(index)) => (elements.get(*index), step.clone()),
+            (Inner::Table(members), Step::Member(name)) => {
+                let find = |wanted: &str| members.iter().find(|(name, ..)| name == wanted).map(|(.., node)| node);
+                let added = format!("{}{name}", super::merge::ADD);
+                match (find(&added), rest) {
+                    (Some(list), [Step::Element(_), ..]) if find(name).is_none() => {
+                        written.push(Step::Member(added));
+                        return (list, rest);
+                    }
+                    (list, _) => (find(name).or(list), step.clone()),
+                }
+            }
+            _ => (None, step.clone()),
+        };
+        match child {
+            Some(child) => {
+                written.push(step);
+                child.locate(rest, written)
+            }
             None => (self, path),
         }
     }
 
-    fn child(&self, step: &Step) -> Option<&Self> {
-        match (&self.inner, step) {
-            (Inner::List(elements), Step::Element(index)) => elements.get(*index),
-            (Inner::Table(members), Step::Member(name)) => {
-                let find = |wanted: &str| members.iter().find(|(name, ..)| name == wanted).map(|(.., node)| node);
-                // What was added to a list is in it by now.
-                find(name).or_else(|| find(&format!("{}{name}", super::merge::ADD)))
-            }
-            _ => None,
-        }
+    /// The element of this list that `message` is about.
+    pub(super) fn element_in(&self, message: &str, text: &str) -> Option<usize> {
+        let Inner::List(elements) = &self.inner else { return None };
+        elements.iter().position(|element| element.mentioned_in(message, text).is_some())
     }
 
     /// Where the name of a member stands.
