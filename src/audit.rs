@@ -113,7 +113,7 @@ impl AuditLayer {
     /// An event then says what a person's software told the server about itself: names, links, redirect URIs, whose paths and
     /// ports can tell one person from another. Values of members that this crate does not know, contacts, keys, software
     /// statements and whatever is a secret are replaced by `"[redacted]"`; text in the other members is the client's own, and
-    /// could be anything. Keep such a log as short and as close as any other that holds personal data.
+    /// could be anything. A line can have six times the bytes of the largest body that is allowed. Keep such a log as short and as close as any other that holds personal data.
     pub fn with_document(mut self) -> Self {
         Arc::make_mut(&mut self.config).document = Some(Arc::default());
         self

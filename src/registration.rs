@@ -266,6 +266,8 @@ impl Registration {
 
     /// Gives the member called `name` any JSON `value` if it is absent; says whether it was.
     pub fn insert_default_value(&mut self, name: &str, value: &serde_json::Value) -> bool {
+        // It may hold what the strings that were sent do not.
+        self.plain &= value.to_string().bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
         if let serde_json::Value::Array(elements) = value
             && let Some(strings) = elements.iter().map(serde_json::Value::as_str).collect::<Option<Vec<&str>>>()
         {

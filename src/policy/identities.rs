@@ -316,15 +316,18 @@ impl TryFrom<Changes> for Identities {
         if let Some(name) = changes.release.iter().find(|name| !known.names().any(|known| known == *name)) {
             return Err(ConfigError::UnknownIdentity { name: name.clone() });
         }
-        let mut table = if changes.known { Self::known() } else { Self::new("") };
-        for name in &changes.release {
-            table = table.release(name);
-        }
+        let from = if changes.known { known } else { Self::new("") };
+        let replaced = |name: &Comparable| changes.reserve.iter().any(|identity| identity.name == *name);
+        let stays =
+            |identity: &&ReservedIdentity| !changes.release.contains(&identity.name.0) && !replaced(&identity.name);
+        let mut identities: Vec<ReservedIdentity> = from.table.identities.iter().filter(stays).cloned().collect();
         for identity in changes.reserve {
-            table = table.reserve(identity);
+            // As for the builder: of two with one name the later one counts.
+            identities.retain(|other| other.name != identity.name);
+            identities.push(identity);
         }
-        let Some(version) = changes.version else { return Ok(table) };
-        Ok(Self::of(changes.known, version, table.table.identities.clone()))
+        let version = changes.version.unwrap_or_else(|| from.table.version.clone());
+        Ok(Self::of(changes.known, version, identities))
     }
 }
 

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tower_dcr::client_address::{ClientAddress, ForwardedHeader};
 use tower_dcr::initial_access::InitialAccess;
+use tower_dcr::jwt::Issuer;
 use tower_dcr::policy::{
     ApplicationType, AuthMethod, ClientName, Condition, Decorations, Grants, Jwks, MemberOperators, MetadataOperators,
-    OnClaim, Policy, RedirectHostQuota, RedirectPattern, ReservedIdentity, Review, Scope, Submission, Unwanted,
+    OnClaim, Policy, RedirectHostQuota, RedirectPattern, ReservedIdentity, Review, Scope, SoftwareStatements,
+    Submission, Unwanted,
 };
 use tower_dcr::preset::PolicyFileError;
 use tower_dcr::quota::Quota;
@@ -22,6 +25,9 @@ fn oauth() -> Preset {
     let grants = Grants::new(["authorization_code", "client_credentials"], ["code"]).unwrap();
     Preset::oauth(grants, AuthMethod::one_of(["none", "private_key_jwt"]))
 }
+
+const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256",
+    "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 
 /// What the rules make of a registration.
 fn judge(preset: &Preset, body: &Value) -> Result<Value, String> {
@@ -71,6 +77,37 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         ),
         (mcp().with_deadline(Duration::from_secs(3)), "body_deadline = '3s'"),
         (mcp().with_trusted_proxies(["10.0.0.0/8"]).unwrap(), "client_address.trusted_proxies = ['10.0.0.0/8']"),
+        (
+            mcp().with_client_address(
+                ClientAddress::new().with_forwarded_header(ForwardedHeader::Forwarded).with_ipv6_prefix(56),
+            ),
+            "client_address.forwarded_header = 'forwarded'\nclient_address.ipv6_prefix = 56",
+        ),
+        (
+            mcp().with_software_statements(
+                SoftwareStatements::new([Issuer::new("https://directory.example.com", KEYS, ["ES256"]).unwrap()])
+                    .unwrap()
+                    .with_audience("https://auth.example.com")
+                    .with_max_age(Duration::from_secs(3600))
+                    .with_claims(["org_id"])
+                    .single_use()
+                    .required(),
+            ),
+            "[software_statements]
+             audiences = ['https://auth.example.com']
+             max_age = '1h'
+             claims = ['org_id']
+             single_use = true
+             required = true
+             [[software_statements.issuers]]
+             name = 'https://directory.example.com'
+             algorithms = ['ES256']
+             [[software_statements.issuers.jwks.keys]]
+             kty = 'EC'
+             crv = 'P-256'
+             x = 'f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU'
+             y = 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0'",
+        ),
         (mcp().with_address_quota(quota("120/minute, burst 600")), "rate_limit.address = '120/minute, burst 600'"),
         (mcp().with_global_quota(quota("5/second")), "rate_limit.global = '5/second'"),
         (

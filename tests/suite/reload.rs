@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tower_dcr::Preset;
-use tower_dcr::ledger::MemoryLedger;
-use tower_dcr::policy::{Review, Submission};
-use tower_dcr::registrar::Registrar;
+use tower_dcr::ledger::{MemoryLedger, Status};
+use tower_dcr::policy::Submission;
+use tower_dcr::registrar::{Lifetimes, Registrar};
 use tower_dcr::rejection::{ErrorCode, Rejection};
+use tower_dcr::review::Review;
+use tower_dcr::{GateLayer, Preset};
 
 use crate::support::{Kept, Naive, behind, post, send};
 
@@ -73,6 +74,39 @@ async fn what_only_code_can_say_stays() {
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.as_str()).collect();
     assert_eq!(outcomes, ["refused", "accepted", "refused", "repeated"], "the ledger is still the same");
+}
+
+/// A file changes what it names of the registrar, for the gate, too; what it no longer names is as it was built.
+#[tokio::test]
+async fn lifetimes_and_gates_follow() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let built = Lifetimes::new().with_never_used(DAY * 2).unwrap();
+    let registrar = Registrar::new(MemoryLedger::default()).with_lifetimes(built.clone());
+    let guard = Preset::from_toml("lifecycle.idle = '180days'\ngate.unknown = 'reject'").unwrap();
+    let guard = guard.with_registrar(registrar.clone()).reloadable();
+    assert_eq!(registrar.lifetimes(), built.clone().with_idle(DAY * 180).unwrap());
+    let token = tower::Layer::layer(
+        &GateLayer::token(registrar.clone()),
+        tower::service_fn(async |_: http::Request<_>| {
+            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
+        }),
+    );
+    let by_nobody = async || {
+        let request = http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+        let body = http_body_util::Full::<bytes::Bytes>::from("grant_type=authorization_code&client_id=nobody");
+        send(&token, request.body(body).unwrap()).await.status()
+    };
+    assert_eq!(by_nobody().await, 401);
+    guard.handle().replace(&Preset::from_toml("lifecycle.approval = '1day'").unwrap()).unwrap();
+    assert_eq!(registrar.lifetimes(), built.clone().with_approval(DAY).unwrap());
+    assert_eq!(by_nobody().await, 200);
+    let register = behind(&guard, &Naive::default());
+    assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+    let client = Review::new(registrar.clone()).client("client-1").await.unwrap().unwrap();
+    assert_eq!(client.status, Status::Pending, "approval is wanted now");
+    assert_eq!(client.policy.as_deref(), Some(&*guard.handle().fingerprint()));
+    guard.handle().replace(&Preset::mcp()).unwrap();
+    assert_eq!(registrar.lifetimes(), built);
 }
 
 #[tokio::test]
@@ -166,5 +200,4 @@ async fn no_request_is_dropped_or_judged_by_halves() {
         assert_eq!(registration.string("scope"), registration.string("client_name"));
     }
     assert!(swaps.load(Ordering::Relaxed) > 2);
-    let _ = Review::registration();
 }

@@ -70,19 +70,24 @@ struct Found<'a> {
     disposition: Cow<'a, str>,
 }
 
-/// Rules that ask more than the document: a policy alone can't say again what they said.
-const NOT_BY_POLICY: [&str; 11] = [
-    "answer",
-    "audit",
-    "body",
-    "custom",
-    "initial-access-token",
-    "lifecycle",
-    "media-type",
-    "origin",
-    "rate-limit",
-    "redirect-host-quota",
-    "software-statement",
+/// Rules that a policy says again from the document alone. The others ask more: what was counted, revoked, signed, or is in
+/// the operator's code.
+const BY_POLICY: [&str; 15] = [
+    "application-type",
+    "cases",
+    "client-name",
+    "decorations",
+    "dereferenced-uris",
+    "grant-types",
+    "identity",
+    "jwks",
+    "known-members",
+    "metadata-policy",
+    "pinned-rules",
+    "redirect-uris",
+    "response-types",
+    "scope",
+    "token-endpoint-auth-method",
 ];
 
 /// Reads a line.
@@ -116,12 +121,14 @@ pub(super) fn read(line: &[u8]) -> Result<Past<'_>, Skipped> {
 /// What the rules found then, whether it was enforced or only reported.
 fn recorded<'a>(findings: &[Found<'a>]) -> Result<(Verdict, Option<Cow<'a, str>>), Skipped> {
     if let Some(refused) = findings.iter().find(|found| found.disposition == "refused") {
-        if NOT_BY_POLICY.contains(&&*refused.rule) {
+        if !BY_POLICY.contains(&&*refused.rule) {
             return Err(Skipped::NotByPolicy);
         }
         return Ok((Verdict::Refuse, Some(refused.rule.clone())));
     }
-    let changes = |found: &&Found<'_>| !matches!(&*found.disposition, "defaulted" | "flagged");
+    let changes = |found: &&Found<'_>| {
+        !matches!(&*found.disposition, "defaulted" | "flagged") && BY_POLICY.contains(&&*found.rule)
+    };
     Ok(match findings.iter().find(changes) {
         Some(found) => (Verdict::Rewrite, Some(found.rule.clone())),
         None => (Verdict::Accept, None),
