@@ -12,6 +12,7 @@ mod layer;
 mod ledger;
 mod model;
 mod page;
+mod program;
 mod races;
 #[path = "../suite/running.rs"]
 mod running;

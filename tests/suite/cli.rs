@@ -88,6 +88,8 @@ fn check_says_what_becomes_of_a_registration() {
     // What a stranger wrote does not steer the terminal.
     let steering = r#"{"redirect_uris":["http://localhost/cb"],"\u001b[31m":1,"client_name":"\u202eApp"}"#;
     let shown = run(&folder, &["check", "-"], steering);
+    let json = run(&folder, &["check", "--json", "-"], steering);
+    assert!(json.is_ascii() && json.contains("\\u202eApp"), "{json}");
     assert!(shown.contains("\\u{1b}") && !shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
 }
 

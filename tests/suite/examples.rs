@@ -266,3 +266,24 @@ async fn the_proxy_example_guards_a_server_that_knows_nothing_of_it() {
     assert_eq!(metadata["code_challenge_methods_supported"], json!(["S256"]));
     assert_eq!(proxy.get("/mcp").await.status().as_u16(), 401);
 }
+
+/// The policy is edited while the server runs, and a mistake in it changes nothing.
+#[tokio::test]
+async fn the_axum_example_takes_over_a_policy_that_is_edited() {
+    let folder = std::env::temp_dir().join(format!("tower-dcr-edited-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let policy = folder.join("policy.toml");
+    std::fs::write(&policy, "extends = 'mcp'\n").unwrap();
+    let server = Running::start("axum", &["--addr", ANY_PORT, "--policy", policy.to_str().unwrap()]);
+    let hosted = json!({ "redirect_uris": ["https://app.example.com/cb"] });
+    assert_eq!(server.register(&hosted).await.0, 201);
+    std::fs::write(&policy, "redirect_uris.classes = ['loopback']\n").unwrap();
+    while server.register(&json!({ "redirect_uris": ["https://other.example.com/cb"] })).await.0 == 201 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    std::fs::write(&policy, "redirect_uris.classes = ['lopback', 'https']\n").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(server.register(&hosted).await.0, 400);
+    assert_eq!(server.register(&honest()).await.0, 201);
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::time::{Duration, UNIX_EPOCH};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tower_dcr::Registration;
 use tower_dcr::ledger::{Client, Fingerprint, Grouping};
@@ -20,8 +21,8 @@ pub(super) enum Clients {
         #[command(flatten)]
         ledger: LedgerArg,
         /// Which.
-        #[arg(long, value_enum, default_value_t = Listed::All)]
-        queue: Listed,
+        #[arg(long, value_parser = queues(), default_value = "all")]
+        queue: Queue,
     },
     /// Lists clients that got no token for half of their time, the newest first.
     Stale(LedgerArg),
@@ -93,42 +94,16 @@ pub(super) struct Act {
     policy: String,
 }
 
-/// What is worth looking at.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Listed {
-    All,
-    Pending,
-    NeverReviewed,
-    NeverUsed,
-    Stale,
-    ExpiringSoon,
-    Elsewhere,
-    FailingDeprovisioning,
-    Revoked,
-    Failed,
-}
-
-impl From<Listed> for Queue {
-    fn from(listed: Listed) -> Self {
-        match listed {
-            Listed::All => Self::All,
-            Listed::Pending => Self::Pending,
-            Listed::NeverReviewed => Self::NeverReviewed,
-            Listed::NeverUsed => Self::NeverUsed,
-            Listed::Stale => Self::Stale,
-            Listed::ExpiringSoon => Self::ExpiringSoon,
-            Listed::Elsewhere => Self::Elsewhere,
-            Listed::FailingDeprovisioning => Self::FailingDeprovisioning,
-            Listed::Revoked => Self::Revoked,
-            Listed::Failed => Self::Failed,
-        }
-    }
+/// Reads the name of a queue.
+fn queues() -> impl TypedValueParser<Value = Queue> {
+    PossibleValuesParser::new(Queue::ALL.map(Queue::as_str))
+        .map(|name| Queue::ALL.into_iter().find(|queue| queue.as_str() == name).unwrap_or(Queue::All))
 }
 
 impl Clients {
     pub(super) fn run(self, json: bool) -> Outcome {
         match self {
-            Self::List { ledger, queue } => list(&ledger, queue.into(), json),
+            Self::List { ledger, queue } => list(&ledger, queue, json),
             Self::Stale(ledger) => list(&ledger, Queue::Stale, json),
             Self::Duplicates(ledger) => groups(&ledger, Grouping::Duplicates, json),
             Self::Families(ledger) => groups(&ledger, Grouping::Families, json),

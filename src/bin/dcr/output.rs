@@ -14,9 +14,18 @@ pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     writeln!(anstream::stdout(), "{text}")
 }
 
-/// JSON on the standard output.
+/// JSON on the standard output, in printable ASCII: it may be a terminal, and strings may be a stranger's.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Box<dyn Error>> {
-    line(serde_json::to_string_pretty(value)?)?;
+    let pretty = serde_json::to_string_pretty(value)?;
+    let mut ascii = String::with_capacity(pretty.len());
+    for c in pretty.chars() {
+        match c {
+            ' '..='~' | '\n' => ascii.push(c),
+            // Outside of strings JSON is ASCII.
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    line(ascii)?;
     Ok(())
 }
 
