@@ -83,7 +83,7 @@ impl ClientName {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Name`] for what is not one word.
+    /// [`ConfigError::Word`] for what is not one word.
     pub fn with_reserved_words<S: Into<String>>(
         mut self,
         words: impl IntoIterator<Item = S>,
@@ -127,7 +127,7 @@ impl TryFrom<String> for Reserved {
         let readings = Readings::of(&word);
         let forms: BTreeSet<String> = readings.whole().collect();
         if readings.count_words() != 1 || forms.is_empty() {
-            return Err(ConfigError::Name { name: word });
+            return Err(ConfigError::Word { word });
         }
         Ok(Self { word, forms })
     }

@@ -48,6 +48,11 @@ pub enum ConfigError {
         /// What was given.
         name: String,
     },
+    /// Not one word.
+    Word {
+        /// What was given.
+        word: String,
+    },
     /// Operators on a member that can't be meant (OpenID Federation 1.0 section 6.1.3).
     Operators {
         /// The member.
@@ -122,6 +127,7 @@ impl fmt::Display for ConfigError {
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
             Self::Name { name } => write!(f, "the name {name:?} has no letter or digit in it"),
             Self::UnknownIdentity { name } => write!(f, "{name:?} is not in the table of known identities"),
+            Self::Word { word } => write!(f, "{word:?} is not one word with a letter or a digit in it"),
             Self::Operators { member, reason } => write!(f, "the operators on the member {member:?}: {reason}"),
             Self::Origin { origin } => write!(f, "{origin:?} is no origin as browsers write it"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),

@@ -28,7 +28,19 @@ impl Books {
 
     /// Other ones, with repeats as their registrar has them.
     pub(super) fn with_layer(self, lifecycle: LifecycleLayer) -> Self {
-        Self { lifecycle, without_repeats: false, ..self }
+        let books = Self { lifecycle, without_repeats: false, ..self };
+        // Now, and not when the first registration comes: gates go by it as well.
+        books.tell();
+        books
+    }
+
+    /// Tells the registrar what a policy file says of it.
+    fn tell(&self) {
+        if self.from_file
+            && let Some((registrar, _)) = self.lifecycle.books()
+        {
+            self.configure(&registrar);
+        }
     }
 
     /// Takes over what a policy file says.
@@ -43,11 +55,7 @@ impl Books {
     /// The layer, with its registrar told what the policy says of it.
     pub(super) fn layer(&self) -> LifecycleLayer {
         let layer = self.lifecycle.clone();
-        if self.from_file
-            && let Some((registrar, _)) = layer.books()
-        {
-            self.configure(&registrar);
-        }
+        self.tell();
         if !self.without_repeats || self.settings.says_repeats() {
             return layer;
         }

@@ -83,8 +83,9 @@ async fn lifetimes_and_gates_follow() {
     let built = Lifetimes::new().with_never_used(DAY * 2).unwrap();
     let registrar = Registrar::new(MemoryLedger::default()).with_lifetimes(built.clone());
     let guard = Preset::from_toml("lifecycle.idle = '180days'\ngate.unknown = 'reject'").unwrap();
-    let guard = guard.with_registrar(registrar.clone()).reloadable();
-    assert_eq!(registrar.lifetimes(), built.clone().with_idle(DAY * 180).unwrap());
+    let guard = guard.with_registrar(registrar.clone());
+    assert_eq!(registrar.lifetimes(), built.clone().with_idle(DAY * 180).unwrap(), "before any request");
+    let guard = guard.reloadable();
     let token = tower::Layer::layer(
         &GateLayer::token(registrar.clone()),
         tower::service_fn(async |_: http::Request<_>| {

@@ -72,7 +72,7 @@ pub(super) enum Clients {
 
 #[derive(Args, Debug)]
 pub(super) struct LedgerArg {
-    /// The ledger: `sqlite:FILE`, `postgres://HOST/DATABASE`.
+    /// The ledger: `sqlite:FILE`, `postgres://HOST/DATABASE`. Its tables are brought up to date.
     #[arg(long, short, env = "DCR_LEDGER", value_name = "URL", hide_env_values = true)]
     ledger: String,
     /// How many to show.

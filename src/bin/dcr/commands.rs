@@ -1,6 +1,7 @@
 //! The commands, their options, and what their exit statuses mean.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -120,7 +121,9 @@ impl Command {
             Self::Audit { command } => command.run(json),
             Self::Schema => policy::schema(),
             Self::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "dcr", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "dcr", &mut script);
+                std::io::stdout().write_all(&script)?;
                 Ok(OK)
             }
             Self::Man { folder: Some(folder) } => {
@@ -129,7 +132,9 @@ impl Command {
                 Ok(OK)
             }
             Self::Man { folder: None } => {
-                clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+                let mut page = Vec::new();
+                clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+                std::io::stdout().write_all(&page)?;
                 Ok(OK)
             }
         }

@@ -22,7 +22,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Box<dyn Error>> {
         match c {
             ' '..='~' | '\n' => ascii.push(c),
             // Outside of strings JSON is ASCII.
-            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii.push_str(&format!("\\u{unit:04x}"))),
+            _ => ascii.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
         }
     }
     line(ascii)?;
