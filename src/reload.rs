@@ -46,6 +46,9 @@ use crate::telemetry;
 #[cfg(feature = "policy-file")]
 mod watch;
 
+#[cfg(feature = "policy-file")]
+pub use watch::Watching;
+
 /// A preset that can be replaced. See the [module docs](self).
 ///
 /// ```

@@ -1,7 +1,10 @@
 //! A policy file, looked at again and again.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use futures_timer::Delay;
@@ -31,10 +34,10 @@ impl PolicyHandle {
     /// Looks at a file every so often, and puts its policy in force when it has changed since this was called. Ends never;
     /// spawn it. A file that is replaced as a whole (written beside, then renamed) is never seen half written. What the
     /// builder changed about the policy of the file is then no more: a file says all that a file can say.
-    pub fn watch(self, path: impl Into<PathBuf>, every: Duration) -> impl Future<Output = ()> + Send {
+    pub fn watch(self, path: impl Into<PathBuf>, every: Duration) -> Watching {
         let path = path.into();
         let mut seen = Version::of(&path);
-        async move {
+        Watching(Box::pin(async move {
             loop {
                 Delay::new(every).await;
                 let now = Version::of(&path);
@@ -44,7 +47,25 @@ impl PolicyHandle {
                     seen = now;
                 }
             }
-        }
+        }))
+    }
+}
+
+/// The future of [`PolicyHandle::watch`]. It never ends.
+#[must_use = "futures do nothing unless polled"]
+pub struct Watching(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Future for Watching {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watching").finish_non_exhaustive()
     }
 }
 

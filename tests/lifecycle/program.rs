@@ -1,10 +1,11 @@
 //! `dcr` on a ledger in PostgreSQL, beside the server that uses it.
 
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
+use tower_dcr::clock::{Clock, SystemClock};
 use tower_dcr::ledger::PostgresLedger;
 use tower_dcr::registrar::Lifetimes;
 
@@ -27,7 +28,7 @@ async fn an_operator_approves_and_revokes_at_a_terminal() {
     let ledger = PostgresLedger::new(pool).await.unwrap();
     let world = World::with(ledger, |registrar| registrar.with_lifetimes(Lifetimes::new().with_approval(day).unwrap()));
     // The program's clock is the real one.
-    world.clock.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+    world.clock.set(SystemClock::new().unix_time());
     let client = world.client("App").await;
     assert_eq!(world.token(&client).await.status, 401, "nobody has looked at it");
     let acts = ["--ledger", &url, "--operator", "alice", "--reason", "known to us"];
