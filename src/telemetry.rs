@@ -18,7 +18,7 @@
 //! | [`POLICY_RELOADS`] | counter | `result` | `accepted`, or `rejected`: the old policy stays |
 //! | [`POLICY_INFO`] | gauge | `fingerprint` | 1 for the policy in force, 0 for those that were |
 //!
-//! [`describe`] gives their descriptions and units to the recorder. `examples/grafana/dashboard.json` shows them.
+//! `describe` gives their descriptions and units to the recorder. `examples/grafana/dashboard.json` shows them.
 //!
 //! # Spans
 //!

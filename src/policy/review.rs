@@ -157,6 +157,12 @@ pub enum Disposition {
 }
 
 impl Disposition {
+    /// Whether the client gets less or other than it asked for. A default that was written out is what it asked for.
+    #[must_use]
+    pub const fn rewrites(self) -> bool {
+        !matches!(self, Self::Defaulted | Self::Flagged)
+    }
+
     /// The name that is written into events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -262,8 +268,7 @@ impl Review {
     /// what the client asked for.
     #[must_use]
     pub fn is_rewritten(&self) -> bool {
-        let changes = |disposition| !matches!(disposition, Disposition::Defaulted | Disposition::Flagged);
-        self.findings.iter().any(|finding| finding.enforced && changes(finding.disposition))
+        self.findings.iter().any(|finding| finding.enforced && finding.disposition.rewrites())
     }
 
     /// Digest of the body as it came, if it could be read.

@@ -458,7 +458,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "[metadata.grants]\ngrant_types = ['password']",
             (1, "metadata.grants", ""),
             "password must not be used",
-            "",
+            "take \"password\" out",
         ),
         wrong(
             "[metadata.grants]\notherwise = 'strip'",
@@ -470,7 +470,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "[metadata.members]\nallow = ['client_secret']",
             (2, "metadata.members.allow[0]", "'client_secret'"),
             "can't be allowed",
-            "",
+            "the server's alone",
         ),
         wrong(
             "[metadata.scope]\nceiling = ['read', 'a b']",
@@ -488,7 +488,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "[metadata.policy.client_id]\nessential = true",
             (1, "metadata.policy", ""),
             "only the server issues it",
-            "",
+            "OpenID Federation",
         ),
         wrong(
             "[identity]\nunverified = 'refused'",
@@ -512,7 +512,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "[identity.identities]\nrelease = ['Claud']",
             (2, "identity.identities", "'Claud'"),
             "is not in the table",
-            "",
+            "did you mean `Claude`?",
         ),
         wrong("[[callers]]\nmetadata = {}", (1, "callers[0]", ""), "missing field `when`", "rules = \"partner\""),
         wrong("[[callers]]\nwhen = 'anybody'", (2, "callers[0].when", "'anybody'"), "unknown variant `anybody`", ""),
@@ -540,6 +540,18 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             (3, "audit.requester_key_file", "'/no/such/file'"),
             "/no/such/file",
             "",
+        ),
+        wrong(
+            "[metadata.token_endpoint_auth_method]\none_of = ['client_secret_post']",
+            (1, "metadata.token_endpoint_auth_method", ""),
+            "can't be substituted",
+            "otherwise = \"reject\"",
+        ),
+        wrong(
+            "[metadata.grants]\nresponse_types = ['token']",
+            (1, "metadata.grants", ""),
+            "needs a grant type",
+            "\"implicit\"",
         ),
         wrong("[answer]\nsecret = 'keep'", (2, "answer.secret", "'keep'"), "unknown variant `keep`", ""),
     ];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
-use tower_dcr::policy::{Caller, Disposition, Finding, Policy, Review, Submission};
+use tower_dcr::policy::{Disposition, Finding, Policy, Review, Submission};
 use tower_dcr::{Registration, Rejection};
 
 use super::output::{Paint, escaped, painted};
@@ -43,7 +43,8 @@ impl Check {
         let (preset, fingerprint) = policy::rules(&self.policy.policy)?;
         let body = read(&self.body)?;
         let review = if self.update { Review::update() } else { Review::registration() };
-        let judged = judge(preset.policy(), &body, review.by(self.caller()));
+        let caller = policy::caller(self.owner.as_deref(), self.rules.as_deref());
+        let judged = judge(preset.policy(), &body, review.by(caller));
         let status = match &judged.verdict {
             Err(_) => REFUSED,
             Ok(()) if judged.review.is_rewritten() => DIFFERS,
@@ -55,14 +56,6 @@ impl Check {
             print(&judged, &body)?;
         }
         Ok(status)
-    }
-
-    fn caller(&self) -> Caller {
-        match (&self.owner, &self.rules) {
-            (None, _) => Caller::anonymous(),
-            (Some(owner), None) => Caller::authorized(owner.as_str()),
-            (Some(owner), Some(rules)) => Caller::authorized(owner.as_str()).with_rules(rules.as_str()),
-        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 use tower_dcr::compat::{self, Fate, KnownClient};
-use tower_dcr::policy::{Disposition, Finding};
 
 use super::output::{Paint, painted};
 use super::{OK, Outcome, REFUSED, output, policy};
@@ -17,7 +16,7 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
                 Ok(review) => review
                     .findings()
                     .iter()
-                    .filter(|finding| counts(finding))
+                    .filter(|finding| finding.disposition.rewrites())
                     .map(|f| format!("{} {}", f.rule, f.field))
                     .collect::<Vec<_>>()
                     .join(", "),
@@ -53,10 +52,6 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
         output::line(painted(&summary, if broken > 0 { &Paint::Bad } else { &Paint::Good }))?;
     }
     Ok(if broken > 0 { REFUSED } else { OK })
-}
-
-fn counts(finding: &Finding) -> bool {
-    !matches!(finding.disposition, Disposition::Defaulted | Disposition::Flagged)
 }
 
 const fn name(fate: Fate) -> &'static str {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use tower_dcr::Preset;
+use tower_dcr::policy::Caller;
 
 use super::{OK, Outcome, output};
 
@@ -21,6 +22,15 @@ pub(super) fn rules(policy: &str) -> Result<(Preset, String), Box<dyn Error>> {
     let preset = load(policy)?;
     let fingerprint = preset.fingerprint();
     Ok((preset.without_rate_limits(), fingerprint))
+}
+
+/// Who asks: nobody in particular without an owner of a token.
+pub(super) fn caller(owner: Option<&str>, rules: Option<&str>) -> Caller {
+    match (owner, rules) {
+        (None, _) => Caller::anonymous(),
+        (Some(owner), None) => Caller::authorized(owner),
+        (Some(owner), Some(rules)) => Caller::authorized(owner).with_rules(rules),
+    }
 }
 
 pub(super) fn show(policy: &str, json: bool) -> Outcome {

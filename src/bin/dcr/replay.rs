@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use tower_dcr::Registration;
 use tower_dcr::ledger::{Fingerprints, Status};
-use tower_dcr::policy::{Caller, Disposition, Policy, Review, Submission};
+use tower_dcr::policy::{Policy, Review, Submission};
 use tower_dcr::preset::PresetPolicy;
 use tower_dcr::registration::Limits;
 use tower_dcr::review::Queue;
@@ -123,6 +123,8 @@ impl Judge<'_> {
     /// One line in memory at a time.
     fn lines(&mut self, mut input: impl BufRead, bar: &ProgressBar) -> Result<(), Box<dyn Error>> {
         let mut line = Vec::with_capacity(4096);
+        let in_bytes = bar.length().is_some();
+        let mut since = 0;
         loop {
             line.clear();
             let read = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
@@ -134,8 +136,9 @@ impl Judge<'_> {
                 skip_line(&mut input)?;
             }
             self.tally.lines += 1;
+            since += if in_bytes { read as u64 } else { 1 };
             if self.tally.lines.is_multiple_of(4096) {
-                bar.inc(if bar.length().is_some() { 4096 * line.len() as u64 } else { 4096 });
+                bar.inc(std::mem::take(&mut since));
             }
             if line.trim_ascii().is_empty() {
                 continue;
@@ -206,23 +209,16 @@ fn known(rule: &str) -> Option<&'static str> {
 
 /// What a policy says, and the rule that says it.
 fn verdict(
-    policy: &PresetPolicy,
+    rules: &PresetPolicy,
     mut registration: Registration,
     past: &Past<'_>,
 ) -> (Verdict, Option<Cow<'static, str>>) {
-    let mut review = if past.update { Review::update() } else { Review::registration() };
-    if let Some(owner) = &past.owner {
-        let caller = Caller::authorized(&**owner);
-        review = review.by(match &past.rules {
-            Some(rules) => caller.with_rules(&**rules),
-            None => caller,
-        });
-    }
-    match policy.review(&mut Submission::new(&mut registration, &mut review)) {
+    let review = if past.update { Review::update() } else { Review::registration() };
+    let mut review = review.by(policy::caller(past.owner.as_deref(), past.rules.as_deref()));
+    match rules.review(&mut Submission::new(&mut registration, &mut review)) {
         Err(rejection) => (Verdict::Refuse, Some(rejection.rule().into())),
         Ok(()) if review.is_rewritten() => {
-            let changes = |disposition| !matches!(disposition, Disposition::Defaulted | Disposition::Flagged);
-            let first = review.findings().iter().find(|finding| changes(finding.disposition));
+            let first = review.findings().iter().find(|finding| finding.disposition.rewrites());
             (Verdict::Rewrite, first.map(|finding| finding.rule.into()))
         }
         Ok(()) => (Verdict::Accept, None),

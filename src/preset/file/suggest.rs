@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::source::Step;
+use crate::policy::Identities;
 
 /// What would be right in place of what `message` is about; `value` is what was written there, `valid` a value that is valid
 /// there, if one is known.
@@ -33,6 +34,23 @@ pub(super) fn suggestion(message: &str, path: &[Step], value: Option<&Json>, val
         }
         () if message.contains("is no quota") => "write \"60/minute, burst 300\", or \"off\"".into(),
         () if message.contains("is no time like") => "write a number and a unit, like \"7days\"".into(),
+        () if message.contains("can't be substituted by none") => {
+            "add `otherwise = \"reject\"`, or \"none\" to one_of".into()
+        }
+        () if message.contains("password must not be used") => "take \"password\" out (RFC 9700 section 2.4)".into(),
+        () if message.contains("needs a grant type") => {
+            "\"code\" needs \"authorization_code\", \"token\" and \"id_token\" need \"implicit\"".into()
+        }
+        () if message.contains("can't be allowed as an extra one") => {
+            "take it out: it passes by a rule of its own, or is the server's alone".into()
+        }
+        () if message.contains("is not in the table of known identities") => {
+            let known: Vec<String> = Identities::known().names().map(str::to_owned).collect();
+            nearest(message.split('"').nth(1).unwrap_or_default(), &known)
+        }
+        () if message.starts_with("the operators on the member") => {
+            "see OpenID Federation 1.0 section 6.1.3, or `dcr explain metadata-policy`".into()
+        }
         () if message.contains("expected a boolean") => "write true or false, without quotation marks".into(),
         () if message.contains("must be at least") => "a shorter time breaks clients that are honest".into(),
         () => by_example(path, valid),
