@@ -126,6 +126,10 @@ impl InitialAccessTokenLayer {
         Self { config: None }
     }
 
+    pub(crate) fn is_off(&self) -> bool {
+        self.config.is_none()
+    }
+
     fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
         self.config.as_mut().map(Arc::make_mut).map(change);
         self

@@ -362,6 +362,10 @@ impl Preset {
     pub(crate) fn with_policy_of(&self, other: &Self) -> Result<Self, ConfigError> {
         let mut settings = self.settings.clone();
         settings.adopt(other.document(), other.settings.requester.key())?;
+        if other.settings.tokens.is_none() && !other.settings.initial_access_token.is_off() {
+            // They are in code, and wanted: without them, everybody could register.
+            settings.initial_access_token = other.settings.initial_access_token.clone();
+        }
         Ok(Self { settings, layers: OnceLock::new() })
     }
 

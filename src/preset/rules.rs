@@ -136,6 +136,14 @@ impl PresetPolicy {
     }
 }
 
+impl PresetPolicy {
+    /// The rules that callers for whom `condition` holds have by now: those that are in code stay theirs.
+    pub(super) fn before(&self, condition: &Condition) -> &PresetRules {
+        let same = self.cases.iter().find(|(other, _)| other == condition);
+        same.map_or(&self.otherwise, |(_, rules)| rules)
+    }
+}
+
 impl Policy for PresetRules {
     fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
         self.metadata.review(submission)?;

@@ -122,7 +122,14 @@ impl Settings {
                 (Some(new), Some(old)) => Some(new.remembering(old)),
                 (new, _) => new,
             },
-            cases: document.callers.into_iter().map(|case| (case.when.clone(), case.rules(&old.otherwise))).collect(),
+            cases: document
+                .callers
+                .into_iter()
+                .map(|case| {
+                    let before = old.before(&case.when);
+                    (case.when.clone(), case.rules(before))
+                })
+                .collect(),
             otherwise: everybody.rules(&old.otherwise),
         };
         self.requester = match (document.audit.requester, key) {
@@ -158,7 +165,10 @@ impl Settings {
     /// known names.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut description = serde_json::to_string(&self.document()).unwrap_or_default();
-        self.policy.otherwise.rules.describe(&mut description);
+        for rules in self.policy.cases.iter().map(|(_, rules)| rules).chain([&self.policy.otherwise]) {
+            rules.rules.describe(&mut description);
+            description.push('/');
+        }
         description.push_str(IDENTITIES_VERSION);
         Digest::of(description.as_bytes()).prefix()
     }

@@ -90,7 +90,7 @@ fn check_says_what_becomes_of_a_registration() {
     let shown = run(&folder, &["check", "-"], steering);
     let json = run(&folder, &["check", "--json", "-"], steering);
     assert!(json.is_ascii() && json.contains("\\u202eApp"), "{json}");
-    assert!(shown.contains("\\u{1b}") && !shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
+    assert!(shown.contains("⟨U+001B⟩[31m") && !shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
 }
 
 #[test]
@@ -567,6 +567,24 @@ fn the_effective_policy_the_schema_completions_and_manual_pages_are_printed() {
     assert!(page.contains(".TH") && page.contains("Exit status"), "{page}");
     assert!(fs::read_to_string(folder.0.join("man/dcr.1")).unwrap().contains("replay"));
     assert!(run(&folder, &["man"], "").contains(".TH dcr"));
+}
+
+/// On a terminal there is colour, in a pipe there is none.
+#[test]
+fn colour_is_for_terminals() {
+    let folder = Folder::new("colour");
+    let plain = run(&folder, &["explain", "scope"], "");
+    assert!(!plain.contains('\u{1b}'));
+    let command = format!("{} explain scope", env!("CARGO_BIN_EXE_dcr"));
+    // util-linux's `script` runs a command on a terminal of its own.
+    let terminal = Command::new("script").args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").output();
+    match terminal {
+        Ok(output) if cfg!(target_os = "linux") => {
+            let shown = String::from_utf8(output.stdout).unwrap();
+            assert!(shown.contains("\u{1b}[1mscope\u{1b}[0m"), "{shown:?}");
+        }
+        _ => println!("not tried on a terminal: there is no util-linux `script` here"),
+    }
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tower_dcr::initial_access::{InitialAccess, StaticTokens};
 use tower_dcr::ledger::{MemoryLedger, Status};
-use tower_dcr::policy::Submission;
+use tower_dcr::policy::{Condition, Submission};
+use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::registrar::{Lifetimes, Registrar};
 use tower_dcr::rejection::{ErrorCode, Rejection};
 use tower_dcr::review::Review;
-use tower_dcr::{GateLayer, Preset};
+use tower_dcr::{GateLayer, InitialAccessTokenLayer, Preset};
 
 use crate::support::{Kept, Naive, behind, post, send};
 
@@ -74,6 +76,57 @@ async fn what_only_code_can_say_stays() {
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.as_str()).collect();
     assert_eq!(outcomes, ["refused", "accepted", "refused", "repeated"], "the ledger is still the same");
+}
+
+/// Rules in code that are for some callers stay with them.
+#[tokio::test]
+async fn rules_in_code_stay_with_their_callers() {
+    let never = |submission: &mut Submission<'_>| -> Result<(), Rejection> {
+        submission.begin("never");
+        Err(submission.reject(ErrorCode::InvalidClientMetadata, "not you"))
+    };
+    let hosted = Condition::redirects([RedirectClass::Https]);
+    let built = Preset::mcp().for_callers(hosted, |rules| Ok(rules.add_rule(never))).unwrap();
+    let guard = built.clone().reloadable();
+    let register = behind(&guard, &Naive::default());
+    for policy in [
+        built.clone(),
+        Preset::from_toml("body_deadline = '9s'\n[[callers]]\nwhen = { redirects = ['https'] }").unwrap(),
+    ] {
+        guard.handle().replace(&policy).unwrap();
+        assert_eq!(send(&register, post(HOSTED)).await.status(), 400);
+        assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
+    }
+    let without = Preset::mcp().for_callers(Condition::redirects([RedirectClass::Https]), Ok).unwrap();
+    assert_ne!(built.fingerprint(), without.fingerprint());
+}
+
+/// Nobody gets in without a token because it is in code what tokens there are.
+#[tokio::test]
+async fn tokens_that_are_wanted_stay_wanted() {
+    let tokens = || {
+        let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("portal")).unwrap();
+        Preset::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens))
+    };
+    let listed = Preset::from_toml(
+        "initial_access_tokens.tokens = [{ owner = 'portal', \
+         sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b' }]",
+    )
+    .unwrap();
+    for (first, second, status, reason) in [
+        (tokens(), Preset::mcp().report_only(), 201, "what only observes lets everybody pass"),
+        (tokens(), Preset::strict(), 401, "a file says nothing of those in code"),
+        (listed.clone(), tokens(), 401, "those in code instead of listed ones"),
+        (tokens(), listed.clone(), 401, "listed ones instead of those in code"),
+        (listed, Preset::mcp(), 201, "listed ones that are no longer listed"),
+    ] {
+        let guard = first.reloadable();
+        let register = behind(&guard, &Naive::default());
+        assert_eq!(send(&register, post(LOOPBACK)).await.status(), 401, "{reason}");
+        guard.handle().replace(&second).unwrap();
+        let native = r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#;
+        assert_eq!(send(&register, post(native)).await.status(), status, "{reason}");
+    }
 }
 
 /// A file changes what it names of the registrar, for the gate, too; what it no longer names is as it was built.

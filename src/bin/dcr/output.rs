@@ -29,14 +29,9 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Text that a stranger chose: nothing in it steers the terminal.
+/// Text that a stranger chose: nothing in it steers the terminal, or reads as something else.
 pub(super) fn escaped(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() || !c.is_ascii() { escape(c) } else { vec![c] }).collect()
-}
-
-/// What is shown of a letter that is no ASCII: letters and digits stay.
-fn escape(c: char) -> Vec<char> {
-    if c.is_alphanumeric() { vec![c] } else { c.escape_unicode().collect() }
+    tower_dcr::name::visible(text).into_owned()
 }
 
 pub(super) fn table(header: &[&str]) -> Table {
