@@ -351,7 +351,7 @@ async fn replay_says_who_would_fare_otherwise() {
     let (status, replay) = json_of(&folder, &["replay", "--policy", "new.toml", "audit.jsonl"]);
     assert_eq!((status, &replay["lines"], &replay["judged"]), (4, &json!(10), &json!(6)));
     assert_eq!(
-        (&replay["unreadable"], &replay["lifecycle"], &replay["without_document"]),
+        (&replay["unreadable"], &replay["lifecycle"], &replay["not_by_policy"]),
         (&json!(1), &json!(1), &json!(1))
     );
     assert_eq!((&replay["changes"][0]["count"], &replay["changes"][0]["rule"]), (&json!(2), &json!("redirect-uris")));
@@ -400,6 +400,22 @@ fn the_commands_of_the_readme_work_as_printed() {
         assert!(comment.contains(&format!("status {status}")), "dcr {command}: {}", shown(&output));
         assert!(output.stderr.is_empty(), "dcr {command}: {}", shown(&output));
     }
+}
+
+/// Who has not asked for documents is told so.
+#[tokio::test]
+async fn replay_says_what_it_can_not_judge() {
+    let folder = Folder::new("replay-undocumented");
+    let kept = Kept::default();
+    let guard = Preset::from_toml("rate_limit.address = '2/hour'").unwrap().with_sink(kept.sink());
+    let register = behind(&guard, &Naive::default());
+    for body in [HONEST, "no json", HONEST] {
+        send(&register, post(body)).await;
+    }
+    folder.write("audit.jsonl", &(kept.lines().join("\n") + "\n"));
+    let (status, replay) = json_of(&folder, &["replay", "--policy", "strict", "audit.jsonl"]);
+    assert_eq!((status, &replay["judged"], &replay["without_document"]), (0, &json!(0), &json!(1)));
+    assert_eq!(replay["not_by_policy"], 2, "the limit, and what could not be read");
 }
 
 /// What was only reported counts as what would have been done.

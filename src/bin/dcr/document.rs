@@ -29,9 +29,10 @@ pub(super) struct Past<'a> {
 pub(super) enum Skipped {
     /// No JSON, or nothing in it that is a registration.
     Unreadable,
-    /// An event without a document: it was not asked for, or could not be read.
+    /// An event without a document: it was not asked for.
     NoDocument,
-    /// It was decided by something else than a policy: a rate limit, a token, what was revoked, a statement.
+    /// It was decided by something else than a policy: a rate limit, a token, what was revoked, a statement; or there was
+    /// nothing that could be read.
     NotByPolicy,
     /// What happened to a client later.
     Lifecycle,
@@ -96,11 +97,11 @@ pub(super) fn read(line: &[u8]) -> Result<Past<'_>, Skipped> {
     let read: Line<'_> = serde_json::from_str(text).map_err(|_| Skipped::Unreadable)?;
     let plain = |document| Past { document, update: false, owner: None, rules: None, recorded: None };
     if let Some(outcome) = &read.outcome {
-        let document = read.document.ok_or(Skipped::NoDocument)?.get();
         if matches!(&**outcome, "limited" | "abandoned") || read.statement_issuer.is_some() {
             return Err(Skipped::NotByPolicy);
         }
         let recorded = recorded(&read.findings)?;
+        let document = read.document.ok_or(Skipped::NoDocument)?.get();
         let update = read.operation.as_deref() == Some("update");
         return Ok(Past {
             document,
