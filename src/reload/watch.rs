@@ -31,17 +31,21 @@ impl PolicyHandle {
         reloaded
     }
 
-    /// Looks at a file every so often, and puts its policy in force when it has changed since this was called. Ends never;
-    /// spawn it. A file that is replaced as a whole (written beside, then renamed) is never seen half written. What the
-    /// builder changed about the policy of the file is then no more: a file says all that a file can say.
+    /// Looks at a file every so often, and puts its policy in force when it has changed since this was called and then stayed
+    /// the same from one look to the next: half of a policy can be one, too, that lets more through. A file that is written
+    /// beside and then renamed is never seen half written at all. Ends never; spawn it.
+    ///
+    /// What the builder changed about the policy of the file is then no more: a file says all that a file can say.
     pub fn watch(self, path: impl Into<PathBuf>, every: Duration) -> Watching {
         let path = path.into();
         let mut seen = Version::of(&path);
         Watching(Box::pin(async move {
+            let mut before = Version::of(&path);
             loop {
                 Delay::new(every).await;
                 let now = Version::of(&path);
-                if now != seen {
+                let settled = std::mem::replace(&mut before, now.clone()) == now;
+                if settled && now != seen {
                     // Logged; and looked at again when it changes.
                     let _outcome = self.reload(&path);
                     seen = now;
@@ -70,7 +74,7 @@ impl fmt::Debug for Watching {
 }
 
 /// What changes when a file does.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Version {
     modified: Option<SystemTime>,
     length: Option<u64>,

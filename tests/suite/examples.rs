@@ -282,7 +282,8 @@ async fn the_axum_example_takes_over_a_policy_that_is_edited() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     std::fs::write(&policy, "redirect_uris.classes = ['lopback', 'https']\n").unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    // Two looks, a second apart.
+    tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
     assert_eq!(server.register(&hosted).await.0, 400);
     assert_eq!(server.register(&honest()).await.0, 201);
     std::fs::remove_dir_all(folder).unwrap();

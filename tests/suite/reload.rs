@@ -196,6 +196,18 @@ async fn a_bad_file_changes_nothing_and_the_next_good_one_counts() {
     write("");
     let second = changed_from(&first).await;
     assert_eq!(second, Preset::mcp().fingerprint());
+    // A writer that is not done yet: every look finds another length.
+    for length in 1..20 {
+        std::fs::write(&path, format!("report_only = true\n{}", "#".repeat(length))).unwrap();
+        std::thread::sleep(Duration::from_millis(3));
+        // The watcher has the thread for one look at most.
+        tokio::task::yield_now().await;
+        assert_eq!(handle.fingerprint(), second, "after {length}");
+    }
+    let third = changed_from(&second).await;
+    assert_eq!(third, Preset::mcp().report_only().fingerprint(), "now it is done");
+    write("");
+    assert_eq!(changed_from(&third).await, second);
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(handle.fingerprint(), second, "a file that is gone is no policy");
