@@ -21,7 +21,7 @@ use crate::redirect_uri::{RedirectUri, default_port, is_dangerous_scheme};
 /// | `https://app.example.com:8443/cb` | that port; `:*` is any port |
 /// | `https://app.example.com:443,8443/cb` | these ports |
 /// | `com.example.app:/cb` | that string |
-/// | `regex:https://[a-z]+\.example\.com/cb` | what the regular expression matches as a whole (feature `regex`) |
+/// | `regex: https://[a-z]+\.example\.com/cb` | what the regular expression matches as a whole (feature `regex`) |
 ///
 /// A path without `/*` at its end is exact, and then there is no query but the pattern's own.
 ///
@@ -158,8 +158,8 @@ impl RedirectPattern {
     }
 }
 
-/// What a pattern begins with that is a regular expression.
-const REGEX: &str = "regex:";
+/// What a pattern begins with that is a regular expression. No redirect URI has a space in it.
+const REGEX: &str = "regex: ";
 
 impl Host {
     fn matches(&self, host: &str) -> bool {
@@ -207,7 +207,8 @@ impl FromStr for RedirectPattern {
         }
         let Some((scheme, rest)) = pattern.split_once("://") else { return Self::exact(pattern) };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        if !pattern.contains('*') && !authority.contains(',') {
+        // What is a redirect URI itself is that one.
+        if !pattern.contains('*') && (!authority.contains(',') || RedirectUri::parse(pattern).is_ok()) {
             return Self::exact(pattern);
         }
         if is_dangerous_scheme(scheme) {

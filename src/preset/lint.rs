@@ -198,8 +198,12 @@ impl Linter {
     }
 
     fn pattern(&mut self, key: &str, pattern: &str) {
-        if let Some(expression) = pattern.strip_prefix("regex:") {
+        if let Some(expression) = pattern.strip_prefix("regex: ") {
             return self.expression(key, expression);
+        }
+        if pattern.starts_with("regex:") {
+            let message = "this is a redirect URI of the scheme \"regex\", and no regular expression";
+            return self.error(key, message, "write \"regex: …\", with a space");
         }
         let host = pattern.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
         let Some(parent) = host.strip_prefix("*.") else { return };

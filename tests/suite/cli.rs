@@ -161,9 +161,9 @@ classes = ["loopback"]
 add_private_use_schemes = ["myapp"]
 patterns = [
     "https://*.github.io/cb",
-    'regex:.*\.example\.com/cb',
-    "regex:https://app.example.com/cb",
-    'regex:https://app\.example\.com/.*',
+    'regex: .*\.example\.com/cb',
+    "regex: https://app.example.com/cb",
+    'regex: https://app\.example\.com/.*',
 ]
 
 [metadata.scope]
@@ -208,18 +208,23 @@ fn lints_fire_where_they_should_and_nowhere_else() {
             "public suffix",
         ),
         (
-            "redirect_uris.patterns = ['regex:https://.*\\.example\\.com/cb']",
-            "redirect_uris.patterns = ['regex:https://[a-z]+\\.example\\.com/cb']",
+            "redirect_uris.patterns = ['regex: https://.*\\.example\\.com/cb']",
+            "redirect_uris.patterns = ['regex: https://[a-z]+\\.example\\.com/cb']",
             "not anchored",
         ),
         (
-            "redirect_uris.patterns = ['regex:a|.*']",
-            "redirect_uris.patterns = ['regex:https://a\\.example\\.com/(a|b)']",
+            "redirect_uris.patterns = ['regex:/cb']",
+            "redirect_uris.patterns = ['regex: com\\.example:/cb']",
+            "no regular expression",
+        ),
+        (
+            "redirect_uris.patterns = ['regex: a|.*']",
+            "redirect_uris.patterns = ['regex: https://a\\.example\\.com/(a|b)']",
             "unanchored",
         ),
         (
-            "redirect_uris.patterns = ['regex:https://a\\.example.com/cb']",
-            "redirect_uris.patterns = ['regex:https://a\\.example\\.com/a.b']",
+            "redirect_uris.patterns = ['regex: https://a\\.example.com/cb']",
+            "redirect_uris.patterns = ['regex: https://a\\.example\\.com/a.b']",
             "any character",
         ),
         ("redirect_uris.classes = []", "redirect_uris.classes = ['https', 'loopback', 'private_use']", "no class"),

@@ -35,6 +35,10 @@ fn patterns_match_part_by_part() {
         ("cursor://anysphere.cursor-mcp/*", "cursor://anysphere.cursor-mcp/oauth", true),
         ("cursor://anysphere.cursor-mcp/*", "cursor://evil.extension/oauth", false),
         ("com.example.app:/cb", "com.example.app:/cb", true),
+        ("regex://h", "regex://h", true),
+        ("https://app.example.com:443,8443/cb", "https://app.example.com/cb", true),
+        ("https://app.example.com:443,8443/cb", "https://app.example.com:8443/cb", true),
+        ("https://app.example.com:443,8443/cb", "https://app.example.com:9443/cb", false),
     ] {
         let read: RedirectPattern = pattern.parse().unwrap_or_else(|error| panic!("{pattern}: {error}"));
         assert_eq!(matches(&read, uri), expected, "{pattern} {uri}");

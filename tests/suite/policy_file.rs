@@ -149,7 +149,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
                 })
                 .unwrap(),
             "[redirect_uris]
-             only_https = ['https://*.example.com:443,8443/cb/*', 'regex:https://x[0-9]']
+             only_https = ['https://*.example.com:443,8443/cb/*', 'regex: https://x[0-9]']
              https_ports = [8443, 443]
              localhost = false
              reverse_domain_schemes = false
@@ -412,8 +412,8 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "a path ends with \"/*\"",
         ),
         wrong(
-            "[redirect_uris]\npatterns = ['regex:(']",
-            (2, "redirect_uris.patterns[0]", "'regex:('"),
+            "[redirect_uris]\npatterns = ['regex: (']",
+            (2, "redirect_uris.patterns[0]", "'regex: ('"),
             "is not a regular expression",
             "",
         ),
