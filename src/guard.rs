@@ -306,15 +306,14 @@ impl<P: Policy> Config<P> {
         let mut review = Review::of(Operation::of(&parts.method)).by(caller);
         match intake {
             Intake::Passed(body) => Passage::Unreviewed(Request::from_parts(parts, body)),
-            Intake::Parsed(registration, facts, source) if self.report_only => {
-                let mut review = review.with_facts(facts);
-                review.set_policy(self.fingerprint);
-                self.observe(parts, registration, source, review)
-            }
             Intake::Parsed(registration, facts, source) => {
                 let mut review = review.with_facts(facts);
                 review.set_policy(self.fingerprint);
-                self.judge(parts, registration, source, review)
+                if self.report_only {
+                    self.observe(parts, registration, source, review)
+                } else {
+                    self.judge(parts, registration, source, review)
+                }
             }
             Intake::Unusable(rejection, source, body) => {
                 review.set_policy(self.fingerprint);

@@ -317,9 +317,7 @@ impl TryFrom<Changes> for Identities {
             return Err(ConfigError::UnknownIdentity { name: name.clone() });
         }
         let from = if changes.known { known } else { Self::new("") };
-        let replaced = |name: &Comparable| changes.reserve.iter().any(|identity| identity.name == *name);
-        let stays =
-            |identity: &&ReservedIdentity| !changes.release.contains(&identity.name.0) && !replaced(&identity.name);
+        let stays = |identity: &&ReservedIdentity| !changes.release.contains(&identity.name.0);
         let mut identities: Vec<ReservedIdentity> = from.table.identities.iter().filter(stays).cloned().collect();
         for identity in changes.reserve {
             // As for the builder: of two with one name the later one counts.

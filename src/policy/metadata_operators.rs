@@ -293,9 +293,7 @@ impl MemberOperators {
             }
             (Negotiation::Substitute, Complaint::Lack) => {
                 let mut all = elements(value, spaced).unwrap_or_default();
-                let lacking = self.superset_of.iter().filter(|element| !all.contains(element));
-                let lacking: Vec<Json> = lacking.cloned().collect();
-                all.extend(lacking);
+                append_lacking(&mut all, &self.superset_of);
                 Ok(Outcome::Substituted(joined(all, spaced)))
             }
             (Negotiation::Narrow, Complaint::Excess) => match narrowed() {
@@ -386,13 +384,18 @@ impl MemberOperators {
     fn add_to(&self, submission: &mut Submission<'_>, member: &str, spaced: bool) {
         let before = current(submission.registration(), member);
         let Some(mut all) = before.as_ref().map_or(Some(Vec::new()), |value| elements(value, spaced)) else { return };
-        let lacking = self.add.iter().filter(|element| !all.contains(element));
-        let lacking: Vec<Json> = lacking.cloned().collect();
-        if !lacking.is_empty() {
-            all.extend(lacking);
+        if append_lacking(&mut all, &self.add) {
             submission.replace(member, &joined(all, spaced), Disposition::Supplied);
         }
     }
+}
+
+/// Appends those of `wanted` that are not there yet; whether there were any.
+fn append_lacking(elements: &mut Vec<Json>, wanted: &[Json]) -> bool {
+    let lacking: Vec<Json> = wanted.iter().filter(|element| !elements.contains(element)).cloned().collect();
+    let lacks = !lacking.is_empty();
+    elements.extend(lacking);
+    lacks
 }
 
 /// The value of a member as JSON, if there is one.
