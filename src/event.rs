@@ -18,6 +18,7 @@ use crate::registration::{Digest, Field, Registration};
 use crate::rejection::Rejection;
 use crate::text;
 
+mod buffered;
 #[cfg(feature = "jsonl")]
 mod chain;
 mod document;
@@ -25,16 +26,19 @@ mod document;
 mod jsonl;
 mod lifecycle;
 mod line;
+mod queue;
 mod tracing;
 
 pub use self::tracing::TracingSink;
+pub use buffered::{BatchSink, Buffered, BufferedBuilder, Record, Sinks};
 #[cfg(feature = "jsonl")]
 pub use chain::{BrokenChain, ChainKey, VerifiedChain, verify_chain};
 pub use document::RedactedDocument;
 #[cfg(feature = "jsonl")]
-pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError, Overflow};
+pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError};
 pub use lifecycle::{Action, LifecycleEvent};
 pub use line::to_line;
+pub use queue::Overflow;
 
 /// One attempt to register a client or to update one.
 ///

@@ -109,6 +109,7 @@ struct Config {
     endpoint: Endpoint,
     cache: Cache,
     refuse_unknown: bool,
+    grace: Duration,
     pass_without_ledger: bool,
 }
 
@@ -126,7 +127,14 @@ enum Endpoint {
 impl GateLayer {
     fn new(registrar: Registrar, endpoint: Endpoint) -> Self {
         let cache = Cache::new(Duration::from_secs(5), 4096);
-        let config = Config { registrar, endpoint, cache, refuse_unknown: false, pass_without_ledger: false };
+        let config = Config {
+            registrar,
+            endpoint,
+            cache,
+            refuse_unknown: false,
+            grace: Duration::from_secs(60),
+            pass_without_ledger: false,
+        };
         Self { config: Arc::new(config) }
     }
 
@@ -166,8 +174,8 @@ impl GateLayer {
     }
 
     /// For how long, and for how many clients, records that were read are used again; by default 5 seconds and 4096
-    /// clients. A revocation on another node is seen after that time at the latest, whatever happens. No time at all
-    /// means one read for each request.
+    /// clients. A revocation on another node is seen after that time at the latest, while the ledger can be used. No time at
+    /// all means one read for each request, and none that could be used again without the ledger.
     pub fn with_cache(self, max_age: Duration, clients: usize) -> Self {
         self.change(|config| config.cache = Cache::new(max_age, clients))
     }
@@ -175,6 +183,14 @@ impl GateLayer {
     /// Refuses clients that the ledger does not know, and requests that do not say which client they come from.
     pub fn refusing_unknown(self) -> Self {
         self.change(|config| config.refuse_unknown = true)
+    }
+
+    /// While the ledger can't be used, records that were read so long ago at most are gone by, besides their
+    /// [age](Self::with_cache) on a good day; by default a minute, which a failover takes. Clients that were here a moment ago go
+    /// on, all others wait. Somebody who was revoked on another node meanwhile is let pass for that long, if this node alone
+    /// has lost the ledger. No time at all refuses everybody with 503 from the first failure.
+    pub fn with_grace(self, grace: Duration) -> Self {
+        self.change(|config| config.grace = grace)
     }
 
     /// Lets everything pass while the ledger can't be used. Whoever manages to slow the ledger down brings back every
@@ -336,18 +352,32 @@ impl Config {
         let mut found = Vec::with_capacity(1);
         for id in &seen.client_ids {
             let epoch = self.registrar.epoch();
-            let max_age = self.registrar.settings().gate.max_age.map(|age| age.0);
-            let remembered =
-                self.cache.get(id, epoch, max_age).filter(|known| known.client.state(now) != State::Expired);
-            if let Some(known) = remembered {
+            let (max_age, grace) = self.ages();
+            let remembered = |max_age: Duration| {
+                self.cache.get(id, epoch, max_age).filter(|known| known.client.state(now) != State::Expired)
+            };
+            if let Some(known) = remembered(max_age) {
                 found.push(known);
-            } else if let Some(client) = self.registrar.look_up(id).await? {
-                let known = Arc::new(Known::new(client));
-                self.cache.put(id, epoch, Arc::clone(&known));
-                found.push(known);
+                continue;
+            }
+            match self.registrar.look_up(id).await {
+                Ok(None) => {}
+                Ok(Some(client)) => {
+                    let known = Arc::new(Known::new(client));
+                    self.cache.put(id, epoch, Arc::clone(&known));
+                    found.push(known);
+                }
+                Err(error) => found.push(remembered(max_age.saturating_add(grace)).ok_or(error)?),
             }
         }
         Ok(found)
+    }
+
+    /// How old a record may be that was read before, and how much older while the ledger can't be used. A policy file has the
+    /// last word.
+    fn ages(&self) -> (Duration, Duration) {
+        let said = &self.registrar.settings().gate;
+        (said.max_age.map_or(self.cache.max_age(), |age| age.0), said.grace.map_or(self.grace, |grace| grace.0))
     }
 
     fn judge(&self, client: &Client) -> Result<(), Fault> {
@@ -411,7 +441,7 @@ impl Config {
                 self.registrar.prove(known.client.clone()).await.map(Some)
             }
             // Somebody on this node has changed a client since: this one?
-            Some(_) if self.cache.get(id, epoch, None).is_none() => self.registrar.look_up(id).await,
+            Some(_) if self.cache.get(id, epoch, self.ages().0).is_none() => self.registrar.look_up(id).await,
             Some(_) => Ok(None),
         };
         match proven {

@@ -62,9 +62,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture};
+use crate::event::Repeated;
 use crate::policy::{
     Caller, Facts, Identity, IdentityGuard, MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Submission,
 };
+use crate::quota::Draw;
 use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -222,7 +224,9 @@ where
         let (parts, body) = request.into_parts();
         ResponseFuture::new(async move {
             let intake = config.take_in(&parts, body).await;
-            let (answer, review) = match config.review(parts, intake) {
+            let mut passage = config.review(parts, intake);
+            let owed = passage.settle().await;
+            let (answer, review) = match passage {
                 Passage::Unreviewed(request) => (inner.call(request), None),
                 Passage::Reviewed(request, review) => (inner.call(request), Some(review)),
                 Passage::Refused(rejection, review) => {
@@ -234,6 +238,12 @@ where
             let mut response = answer.await?.map(ResponseBody::inner);
             if let Some(review) = review {
                 body::attach(&mut response, review);
+            }
+            if response.extensions().get::<Repeated>().is_some() {
+                // Nothing was registered: the ledger knew it.
+                for draw in owed {
+                    draw.give_back().await;
+                }
             }
             Ok(response)
         })
@@ -255,6 +265,34 @@ enum Passage {
     Unreviewed(Request<RegistrationBody>),
     Reviewed(Request<RegistrationBody>, Review),
     Refused(Rejection, Review),
+}
+
+impl Passage {
+    /// Has the budgets that rules took from on this node confirmed by those of all nodes, and gives what was taken.
+    async fn settle(&mut self) -> Vec<Draw> {
+        let Self::Reviewed(_, review) = self else { return Vec::new() };
+        let mut paid = Vec::new();
+        for mut owed in review.take_owed() {
+            let Err(denied) = owed.draw.settle().await else {
+                paid.push(owed.draw);
+                continue;
+            };
+            let rejection = owed.rejection(&denied);
+            if !owed.is_enforced() {
+                review.observe(|review| review.refused(&rejection));
+                continue;
+            }
+            review.refused(&rejection);
+            review.forward_nothing();
+            let review = std::mem::take(review);
+            *self = Self::Refused(rejection, review);
+            for draw in paid {
+                draw.give_back().await;
+            }
+            return Vec::new();
+        }
+        paid
+    }
 }
 
 impl<P: Policy> Config<P> {

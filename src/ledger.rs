@@ -32,7 +32,7 @@ mod sqlite;
 
 pub use block::Block;
 pub use client::{Actor, Answer, Client, ClientKey, Deprovisioning, Origin, State, Status, UnknownName};
-pub(crate) use erased::ErasedLedger;
+pub(crate) use erased::{AnyLedger, ErasedLedger};
 pub use filter::{Filter, Group, Grouping, Work};
 pub use fingerprint::{Fingerprint, Fingerprints, Source};
 pub use memory::MemoryLedger;
@@ -187,18 +187,38 @@ pub enum Replacement {
 /// assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "connection refused");
 /// ```
 #[derive(Debug)]
-pub struct LedgerError(Box<dyn Error + Send + Sync>);
+pub struct LedgerError {
+    source: Box<dyn Error + Send + Sync>,
+    is_outage: bool,
+}
 
 impl LedgerError {
     /// For what a store reports.
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(source.into())
+        Self { source: source.into(), is_outage: false }
+    }
+
+    /// For a store that can't be reached, or takes nothing from anybody: it is left alone for a while. An error that a
+    /// request brings about by what it asks is not of these, or one client could turn away all others.
+    pub fn outage(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: source.into(), is_outage: true }
+    }
+
+    /// Whether the store can't be reached, or takes nothing from anybody.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        self.is_outage
     }
 
     /// For the operator; who asked is told less.
     pub(crate) fn log(&self) {
         let error = crate::text::causes(self);
-        tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
+        if self.is_outage {
+            // The operator was told by whoever watches the ledger; each request would only say it again.
+            tracing::debug!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
+        } else {
+            tracing::error!(target: "tower_dcr::lifecycle", %error, "the ledger of clients can't be used");
+        }
     }
 }
 
@@ -210,6 +230,6 @@ impl fmt::Display for LedgerError {
 
 impl Error for LedgerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
+        Some(&*self.source)
     }
 }

@@ -147,6 +147,7 @@
 pub mod answer;
 pub mod audit;
 pub mod body;
+mod breaker;
 pub mod client_address;
 pub mod clock;
 pub mod compat;

@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::quota::Draw;
 #[cfg(feature = "software-statement")]
 use crate::registration::Field;
 use crate::registration::Registration;
@@ -289,6 +290,12 @@ impl<'a> Submission<'a> {
     #[cfg(feature = "software-statement")]
     fn state(&mut self, statement: Statement) {
         self.review.state(statement);
+    }
+
+    /// Notes what was taken from the budgets of this node, and is to be taken from those of all nodes. `spent` is what
+    /// the client is told if they have nothing left.
+    pub(crate) fn owe(&mut self, draw: Draw, spent: &'static str) {
+        self.review.owe(draw, spent);
     }
 
     /// Notes who the client claims to be.

@@ -42,7 +42,7 @@ use crate::policy::{
     AuthMethod, Condition, ConfigError, Grants, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota,
     RedirectUriGuard,
 };
-use crate::quota::Quota;
+use crate::quota::{Quota, SharedQuotas};
 use crate::rate_limit::{RateLimit, RateLimitLayer};
 use crate::registrar::Registrar;
 use crate::registration::Limits;
@@ -257,6 +257,11 @@ impl Preset {
         self.change(|settings| settings.rate_limit = rate_limit)
     }
 
+    /// Shares all of these budgets with other nodes.
+    pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
+        self.change(|settings| settings.shared_quotas = Some(shared))
+    }
+
     /// Limits nothing: not by address, not in all, not by redirect host.
     pub fn without_rate_limits(self) -> Self {
         self.with_rate_limit(RateLimitLayer::empty()).change_all_rules(PresetRules::without_redirect_host_quota)
@@ -353,7 +358,7 @@ impl Preset {
     }
 
     /// The rules, for documents that came another way than through the layers. They know no rate limit by address; the one
-    /// by redirect host counts.
+    /// by redirect host counts, on this node.
     pub fn policy(&self) -> &PresetPolicy {
         &self.settings.policy
     }

@@ -9,6 +9,8 @@
 //! The table outlives its quota: [`Limiter::with_quota`] is another quota over the same keys, so that nobody gets their
 //! budget back by a change of configuration.
 //!
+//! Several nodes that share budgets do so through [`SharedQuotas`], over a [`QuotaStore`].
+//!
 //! ```
 //! use std::num::NonZeroU32;
 //! use std::time::Duration;
@@ -23,15 +25,36 @@
 //! ```
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+mod bucket;
+#[cfg(feature = "test-util")]
+pub mod conformance;
+mod draw;
 mod gcra;
+mod local;
+#[cfg(feature = "redis")]
+mod redis;
+mod shared;
+mod store;
+mod sync;
+mod table;
 
+pub use bucket::{Bucket, Budget};
+pub(crate) use draw::{Denied, Draw, Spent};
 use gcra::Nanos;
 pub use gcra::{ParseQuotaError, Quota};
+pub use local::LocalStore;
+#[cfg(feature = "redis")]
+pub use redis::{KeyPrefixError, RedisStore};
+pub use shared::{Fallback, SharedQuotas};
+pub(crate) use store::ErasedStore;
+pub use store::{QuotaStore, QuotaStoreError, Verdict};
+pub(crate) use table::Place;
+use table::Table;
 
 /// A rate limiter with one bucket per key, in fixed memory. See the [module docs](self).
 ///
@@ -45,50 +68,11 @@ pub use gcra::{ParseQuotaError, Quota};
 /// limiter.refund(&7);
 /// assert!(limiter.check(&7, Duration::ZERO).is_ok());
 /// ```
-pub struct Limiter<H = RandomState> {
+#[derive(Clone)]
+pub struct Limiter {
     quota: Quota,
-    table: Arc<Table<H>>,
-}
-
-struct Table<H> {
-    hasher: H,
-    /// A power of two of them.
-    sets: Box<[Set]>,
-    overflow: Mutex<Nanos>,
-}
-
-/// As many buckets as share one lock and one cache line.
-const WAYS: usize = 4;
-
-/// Aligned to a cache line: under a flood of new keys, fetching one is what a check costs.
-#[repr(align(64))]
-struct Set(Mutex<Buckets>);
-
-/// Of an untouched bucket the tag is zero, and so is the time: it has no debt.
-#[derive(Default)]
-struct Buckets {
-    /// The upper half of the keys' hashes; the lower half chooses the set. Two keys share a bucket if some 46 bits
-    /// collide under a secret key, which nobody can look for.
-    tags: [u32; WAYS],
-    /// When each bucket will be full again. In the past: the bucket has no debt, and may be given away.
-    full_at: [Nanos; WAYS],
-}
-
-impl Buckets {
-    /// The time of the bucket with this tag.
-    fn find(&mut self, tag: u32) -> Option<&mut Nanos> {
-        let way = self.tags.iter().position(|other| *other == tag)?;
-        self.full_at.get_mut(way)
-    }
-
-    /// The time of a bucket without debt, which has this tag from now on.
-    fn give_away(&mut self, tag: u32, now: Nanos) -> Option<&mut Nanos> {
-        let way = self.full_at.iter().position(|full_at| *full_at <= now)?;
-        *self.tags.get_mut(way)? = tag;
-        let full_at = self.full_at.get_mut(way)?;
-        *full_at = 0;
-        Some(full_at)
-    }
+    hasher: RandomState,
+    table: Arc<Table>,
 }
 
 /// A key's budget is spent.
@@ -125,15 +109,6 @@ pub struct Remaining {
     pub(crate) interval: Nanos,
 }
 
-/// The bucket from which a request was taken.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
-    /// The key's own, by the hash of the key.
-    Own(u64),
-    /// The one that all share who found no room.
-    Overflow,
-}
-
 impl Exhausted {
     /// After how long the next request would pass.
     #[must_use]
@@ -163,17 +138,9 @@ impl Limiter {
     /// A limiter with room for this many keys in debt, rounded up to a power of two; 16 bytes each.
     #[must_use]
     pub fn with_buckets(quota: Quota, buckets: usize) -> Self {
-        let sets = buckets.div_ceil(WAYS).next_power_of_two();
-        let table = Table {
-            hasher: RandomState::new(),
-            sets: (0..sets).map(|_| Set(Mutex::default())).collect(),
-            overflow: Mutex::new(0),
-        };
-        Self { quota, table: Arc::new(table) }
+        Self { quota, hasher: RandomState::new(), table: Arc::new(Table::new(buckets)) }
     }
-}
 
-impl<H: BuildHasher> Limiter<H> {
     /// The quota of each key.
     pub const fn quota(&self) -> Quota {
         self.quota
@@ -183,7 +150,7 @@ impl<H: BuildHasher> Limiter<H> {
     /// next request still has to, unless the new quota lets them owe more.
     #[must_use]
     pub fn with_quota(&self, quota: Quota) -> Self {
-        Self { quota, table: Arc::clone(&self.table) }
+        Self { quota, ..self.clone() }
     }
 
     /// Takes one request from the budget of `key` at the time `now`, from any fixed origin.
@@ -192,70 +159,40 @@ impl<H: BuildHasher> Limiter<H> {
     ///
     /// [`Exhausted`] if the budget is spent; then nothing is taken.
     pub fn check<K: Hash + ?Sized>(&self, key: &K, now: Duration) -> Result<Remaining, Exhausted> {
-        self.check_hashed(self.hash(key), now).map(|(_, remaining)| remaining)
+        self.take(self.hasher.hash_one(key), self.quota, now).map(|(_, remaining)| remaining)
     }
 
     /// Gives one request back to `key`: the request was turned away for another reason, and must not count. Nothing is
     /// given to a key without a bucket of its own, and nothing has to be if its debt was paid in the meantime.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K) {
-        self.refund_at(Place::Own(self.hash(key)));
+        self.give_back(Place::Own(self.hasher.hash_one(key)), self.quota);
     }
 
-    /// The hash of `key` under this limiter's secret; as good as the key itself for telling keys apart.
-    pub(crate) fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
-        self.table.hasher.hash_one(key)
+    /// The hash of the key that `feed` writes, under this limiter's secret.
+    pub(crate) fn hash(&self, feed: impl FnOnce(&mut dyn Hasher)) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        feed(&mut hasher);
+        hasher.finish()
     }
 
-    pub(crate) fn check_hashed(&self, hash: u64, now: Duration) -> Result<(Place, Remaining), Exhausted> {
-        let (now, tag) = (gcra::nanos(now), tag(hash));
-        let mut buckets = self.buckets(hash);
-        let mut own = buckets.find(tag);
-        if own.is_none() {
-            own = buckets.give_away(tag, now);
-        }
-        if let Some(full_at) = own {
-            return self.quota.take(full_at, now).map(|remaining| (Place::Own(hash), remaining));
-        }
-        drop(buckets);
-        self.quota.take(&mut lock(&self.table.overflow), now).map(|remaining| (Place::Overflow, remaining))
+    /// Takes one request under `quota` from the bucket of `hash`.
+    pub(crate) fn take(&self, hash: u64, quota: Quota, now: Duration) -> Result<(Place, Remaining), Exhausted> {
+        self.table.take(hash, quota, gcra::nanos(now))
     }
 
-    pub(crate) fn refund_at(&self, place: Place) {
-        match place {
-            Place::Overflow => self.quota.give_back(&mut lock(&self.table.overflow)),
-            // A bucket that is somebody else's by now had no debt left.
-            Place::Own(hash) => {
-                if let Some(full_at) = self.buckets(hash).find(tag(hash)) {
-                    self.quota.give_back(full_at);
-                }
-            }
-        }
-    }
-
-    fn buckets(&self, hash: u64) -> MutexGuard<'_, Buckets> {
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-        let index = hash as usize & (self.table.sets.len() - 1);
-        #[expect(clippy::indexing_slicing, reason = "masked by a power of two minus one, and there is a set at least")]
-        lock(&self.table.sets[index].0)
+    /// Gives back what was taken under `quota`, where it was taken from.
+    pub(crate) fn give_back(&self, place: Place, quota: Quota) {
+        self.table.give_back(place, quota);
     }
 }
 
-const fn tag(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-impl<H> fmt::Debug for Limiter<H> {
+impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter")
             .field("quota", &self.quota)
-            .field("buckets", &(self.table.sets.len() * WAYS))
+            .field("buckets", &self.table.len())
             .finish_non_exhaustive()
     }
-}
-
-/// A panic elsewhere can't leave a number half written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For `NonZeroU32` literals in constants.

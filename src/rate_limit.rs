@@ -33,7 +33,7 @@
 //! The state is in the layer, is shared by all services that it makes, and never grows; see [`quota`](crate::quota).
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -43,12 +43,12 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Resp
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody};
+use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody, ResponseFuture};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, CoarseClock};
 use crate::event::Repeated;
 use crate::policy::{Operation, Review};
-use crate::quota::{Exhausted, Limiter, Place, Quota, nonzero};
+use crate::quota::{Budget, Denied, Draw, Limiter, Quota, SharedQuotas, Spent, nonzero};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// Limits how often clients may be registered. See the [module docs](self).
@@ -90,20 +90,21 @@ pub struct RateLimitLayer {
 
 #[derive(Clone, Debug)]
 struct Config {
-    budgets: Vec<Arc<Budget>>,
+    budgets: Vec<Arc<Rate>>,
+    shared: Option<SharedQuotas>,
     address: ClientAddress,
     clock: Arc<dyn Clock>,
     report_only: bool,
     warned: Arc<AtomicBool>,
 }
 
-type KeyOf = dyn Fn(&RequestHead<'_>) -> Option<u64> + Send + Sync;
+/// Writes the key of a request, if it has one.
+type KeyOf = dyn Fn(&RequestHead<'_>, &mut dyn Hasher) + Send + Sync;
 
-struct Budget {
-    /// As it stands in the `RateLimit` fields.
-    name: &'static str,
+/// A budget, whose it is, and how it stands in the answer's fields.
+struct Rate {
+    budget: Budget,
     key: Key,
-    limiter: Limiter,
     /// The `RateLimit-Policy` field; nothing if the name does not fit into one.
     policy: Option<HeaderValue>,
 }
@@ -159,6 +160,7 @@ impl RateLimitLayer {
     pub fn empty() -> Self {
         let config = Config {
             budgets: Vec::new(),
+            shared: None,
             address: ClientAddress::new(),
             clock: Arc::new(CoarseClock::new()),
             report_only: false,
@@ -169,12 +171,12 @@ impl RateLimitLayer {
 
     /// What each address may do.
     pub fn with_address_quota(self, quota: Quota) -> Self {
-        self.with_budget(Budget::new(ADDRESS, Key::Address, Limiter::new(quota)))
+        self.with_budget(Rate::new(ADDRESS, Key::Address, Limiter::new(quota)))
     }
 
     /// What all together may do.
     pub fn with_global_quota(self, quota: Quota) -> Self {
-        self.with_budget(Budget::new(GLOBAL, Key::All, Limiter::with_buckets(quota, 1)))
+        self.with_budget(Rate::new(GLOBAL, Key::All, Limiter::with_buckets(quota, 1)))
     }
 
     /// One more budget, for each value of any key that the head of a request has in it. Requests for which `key` gives
@@ -186,9 +188,18 @@ impl RateLimitLayer {
         quota: Quota,
         key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        let hasher = RandomState::new();
-        let key = Key::Custom(Box::new(move |head| key(head).map(|key| hasher.hash_one(key))));
-        self.with_budget(Budget::new(name, key, Limiter::new(quota)))
+        let key = Key::Custom(Box::new(move |head, mut hasher| {
+            if let Some(key) = key(head) {
+                key.hash(&mut hasher);
+            }
+        }));
+        self.with_budget(Rate::new(name, key, Limiter::new(quota)))
+    }
+
+    /// Shares the budgets with other nodes.
+    pub fn with_shared_quotas(mut self, shared: SharedQuotas) -> Self {
+        Arc::make_mut(&mut self.config).shared = Some(shared);
+        self
     }
 
     /// How the address of a client is found.
@@ -211,7 +222,7 @@ impl RateLimitLayer {
 
     /// The quota of the budget called `name`.
     fn quota_of(&self, name: &str) -> Option<Quota> {
-        self.config.budgets.iter().find(|budget| budget.name == name).map(|budget| budget.limiter.quota())
+        self.config.budgets.iter().find(|rate| rate.budget.name() == name).map(|rate| rate.budget.quota())
     }
 
     /// What each address may do, and what all together.
@@ -222,17 +233,15 @@ impl RateLimitLayer {
     /// The same budgets with these quotas, over the buckets that there are: nobody gets their budget back by that.
     pub(crate) fn with_quotas(self, address: Option<Quota>, global: Option<Quota>) -> Self {
         let over = |limits: Self, name: &'static str, quota: Option<Quota>, key: Key, buckets: usize| {
-            let old = limits.config.budgets.iter().find(|budget| budget.name == name);
+            let old = limits.config.budgets.iter().map(|rate| &rate.budget).find(|budget| budget.name() == name);
             match (quota, old) {
                 (None, _) => limits.without_budget(name),
-                (Some(quota), Some(old)) if old.limiter.quota() == quota => limits,
+                (Some(quota), Some(old)) if old.quota() == quota => limits,
                 (Some(quota), Some(old)) => {
-                    let limiter = old.limiter.with_quota(quota);
-                    limits.with_budget(Budget::new(name, key, limiter))
+                    let limiter = old.limiter().with_quota(quota);
+                    limits.with_budget(Rate::new(name, key, limiter))
                 }
-                (Some(quota), None) => {
-                    limits.with_budget(Budget::new(name, key, Limiter::with_buckets(quota, buckets)))
-                }
+                (Some(quota), None) => limits.with_budget(Rate::new(name, key, Limiter::with_buckets(quota, buckets))),
             }
         };
         let limits = over(self, ADDRESS, address, Key::Address, Limiter::DEFAULT_BUCKETS);
@@ -240,14 +249,14 @@ impl RateLimitLayer {
     }
 
     fn without_budget(mut self, name: &str) -> Self {
-        Arc::make_mut(&mut self.config).budgets.retain(|other| other.name != name);
+        Arc::make_mut(&mut self.config).budgets.retain(|other| other.budget.name() != name);
         self
     }
 
-    fn with_budget(mut self, budget: Budget) -> Self {
+    fn with_budget(mut self, rate: Rate) -> Self {
         let budgets = &mut Arc::make_mut(&mut self.config).budgets;
-        budgets.retain(|other| other.name != budget.name);
-        budgets.push(Arc::new(budget));
+        budgets.retain(|other| other.budget.name() != rate.budget.name());
+        budgets.push(Arc::new(rate));
         self
     }
 }
@@ -286,7 +295,11 @@ pub struct RateLimit<S> {
 
 impl<S, B, R> Service<Request<B>> for RateLimit<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Send + 'static,
+    R: Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -297,62 +310,116 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let operation = Operation::of(request.method());
-        let charged = match *request.method() {
-            Method::GET | Method::HEAD | Method::OPTIONS => Ok(Vec::new()),
-            _ => self.config.charge(&RequestHead::of(&request)),
-        };
-        let charge = match charged {
-            Ok(taken) => Charge { taken, observed: None },
-            Err(refusal) if self.config.report_only => {
-                Charge { taken: Vec::new(), observed: Some((refusal, operation)) }
+        let mut charge = Charge::of(request.method(), Arc::clone(&self.config));
+        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+            && let Err(refusal) = charge.take(&RequestHead::of(&request))
+        {
+            return AnswerFuture::answered(refusal.response());
+        }
+        if !charge.draw.is_to_be_settled() {
+            return AnswerFuture::new(self.inner.call(request), charge);
+        }
+        // The clone has not been polled ready; the service that has is the one to call.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        AnswerFuture::finishing(ResponseFuture::new(async move {
+            match charge.settle().await {
+                Ok(()) => charge.finish_now(inner.call(request).await).await,
+                Err(refusal) => Ok(refusal.response()),
             }
-            Err(refusal) => return AnswerFuture::answered(refusal.response()),
-        };
-        AnswerFuture::new(self.inner.call(request), charge)
+        }))
     }
 }
 
 /// What a request has taken, and from which budgets; or what it would have been refused for.
 #[derive(Debug)]
 pub struct Charge {
-    taken: Vec<Taken>,
-    observed: Option<(Refusal, Operation)>,
+    config: Arc<Config>,
+    operation: Operation,
+    draw: Draw,
+    observed: Option<Refusal>,
 }
 
-/// A budget, and from which of its buckets.
-type Taken = (Arc<Budget>, Place);
+impl Charge {
+    fn of(method: &Method, config: Arc<Config>) -> Self {
+        let draw = Draw::new(config.shared.as_ref(), &config.clock);
+        Self { config, operation: Operation::of(method), draw, observed: None }
+    }
+
+    /// Takes from the budgets of this node.
+    fn take(&mut self, head: &RequestHead<'_>) -> Result<(), Refusal> {
+        let now = self.config.clock.monotonic();
+        for rate in &self.config.budgets {
+            if let Err(spent) = self.draw.take(&rate.budget, |hasher| self.config.feed(rate, head, hasher), now) {
+                return self.refuse(Denied::Spent(spent));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the same from the budgets of all nodes.
+    async fn settle(&mut self) -> Result<(), Refusal> {
+        match self.draw.settle().await {
+            Ok(()) => Ok(()),
+            Err(denied) => self.refuse(denied),
+        }
+    }
+
+    fn refuse(&mut self, denied: Denied) -> Result<(), Refusal> {
+        let refusal = self.config.refusal(denied);
+        if self.config.report_only {
+            self.observed = Some(refusal);
+            return Ok(());
+        }
+        Err(refusal)
+    }
+
+    /// Whether `answer` says that this request is not to count.
+    fn is_free<B>(answer: &Response<B>) -> bool {
+        let extensions = answer.extensions();
+        // A budget further in was spent: all of them or none.
+        let spent = extensions.get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests);
+        // Nothing was registered: the ledger knew it. Clients that register each time they start are to be let.
+        spent || extensions.get::<Repeated>().is_some()
+    }
+
+    /// The answer with what was observed.
+    fn noted<B>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
+        let mut response = response.map(ResponseBody::inner);
+        if let Some(refusal) = &self.observed {
+            body::attach(&mut response, Review::would_have_refused(self.operation, &refusal.rejection()));
+        }
+        response
+    }
+
+    async fn finish_now<B, E>(self, answer: Result<Response<B>, E>) -> Result<Response<ResponseBody<B>>, E> {
+        let answer = answer?;
+        let is_free = Self::is_free(&answer);
+        let response = self.noted(answer);
+        if is_free {
+            self.draw.give_back().await;
+        }
+        Ok(response)
+    }
+}
 
 impl<B, E> Finish<B, E> for Charge {
-    fn finish(self, answer: Result<Response<B>, E>) -> Finished<B, E> {
+    fn finish(mut self, answer: Result<Response<B>, E>) -> Finished<B, E> {
         Finished::Now(answer.map(|response| {
-            let mut response = response.map(ResponseBody::inner);
-            let extensions = response.extensions();
-            // A budget further in was spent: all of them or none.
-            let spent = extensions.get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests);
-            // Nothing was registered: the ledger knew it. Clients that register each time they start are to be let.
-            if spent || extensions.get::<Repeated>().is_some() {
-                give_back(&self.taken);
+            if Self::is_free(&response) {
+                self.draw.give_back_here();
             }
-            if let Some((refusal, operation)) = self.observed {
-                body::attach(&mut response, Review::would_have_refused(operation, &refusal.rejection()));
-            }
-            response
+            self.noted(response)
         }))
     }
 }
 
-fn give_back(taken: &[Taken]) {
-    for (budget, place) in taken {
-        budget.limiter.refund_at(*place);
-    }
-}
-
-/// A budget is spent.
+/// A budget is spent, or nobody knows whether it is.
 #[derive(Debug)]
 struct Refusal {
-    budget: Arc<Budget>,
-    exhausted: Exhausted,
+    retry_after: Duration,
+    /// The budget that is spent.
+    spent: Option<Arc<Rate>>,
 }
 
 const RULE: &str = "rate-limit";
@@ -363,66 +430,59 @@ const GLOBAL: &str = "global";
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The bucket of all requests that have no key.
-const SHARED: u64 = 0;
-
 impl Config {
-    fn charge(&self, head: &RequestHead<'_>) -> Result<Vec<Taken>, Refusal> {
-        let now = self.clock.monotonic();
-        let mut taken = Vec::new();
-        for budget in &self.budgets {
-            let key = self.key(budget, head);
-            match budget.limiter.check_hashed(key, now) {
-                Ok((place, _)) => taken.push((Arc::clone(budget), place)),
-                Err(exhausted) => {
-                    give_back(&taken);
-                    return Err(Refusal { budget: Arc::clone(budget), exhausted });
-                }
-            }
+    /// Writes the key of `head`; nothing if it has none, so that all of those share one bucket.
+    fn feed(&self, rate: &Rate, head: &RequestHead<'_>, mut hasher: &mut dyn Hasher) {
+        match &rate.key {
+            Key::All => {}
+            Key::Custom(key) => key(head, hasher),
+            Key::Address => match self.address.resolve(head.headers, head.extensions) {
+                Some(address) => self.address.network(address).hash(&mut hasher),
+                None if !self.warned.swap(true, Ordering::Relaxed) => tracing::warn!(
+                    "the address of connections is not known, so that all clients share one registration budget: \
+                     see ClientAddress::with_peer_address"
+                ),
+                None => {}
+            },
         }
-        Ok(taken)
     }
 
-    /// The hash of the key of `head`.
-    fn key(&self, budget: &Budget, head: &RequestHead<'_>) -> u64 {
-        match &budget.key {
-            Key::All => SHARED,
-            Key::Custom(key) => key(head).unwrap_or(SHARED),
-            Key::Address => {
-                let address = self.address.resolve(head.headers, head.extensions);
-                if address.is_none() && !self.warned.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        "the address of connections is not known, so that all clients share one registration budget: \
-                         see ClientAddress::with_peer_address"
-                    );
-                }
-                address.map_or(SHARED, |address| budget.limiter.hash(&self.address.network(address)))
+    fn refusal(&self, denied: Denied) -> Refusal {
+        match denied {
+            Denied::Spent(Spent { budget, retry_after }) => {
+                let spent = self.budgets.iter().find(|rate| rate.budget.name() == budget.name());
+                Refusal { retry_after, spent: spent.cloned() }
             }
+            Denied::Unknown { retry_after } => Refusal { retry_after, spent: None },
         }
     }
 }
 
-impl Budget {
+impl Rate {
     fn new(name: &'static str, key: Key, limiter: Limiter) -> Self {
         let quota = limiter.quota();
         let policy = format!("\"{name}\";q={};w={}", quota.burst(), whole_seconds(quota.window()));
-        Self { name, key, limiter, policy: HeaderValue::try_from(policy).ok() }
+        Self { budget: Budget::over(name, limiter), key, policy: HeaderValue::try_from(policy).ok() }
     }
 }
 
 impl Refusal {
     fn rejection(&self) -> Rejection {
-        Rejection::new(ErrorCode::TooManyRequests, RULE, "too many registrations, try again later")
-            .with_retry_after(self.exhausted.retry_after())
+        let (code, detail) = match self.spent {
+            Some(_) => (ErrorCode::TooManyRequests, "too many registrations, try again later"),
+            None => (ErrorCode::TemporarilyUnavailable, "the registration limits can't be looked up, try again later"),
+        };
+        Rejection::new(code, RULE, detail).with_retry_after(self.retry_after)
     }
 
     fn response<R>(&self) -> Response<ResponseBody<R>> {
         let rejection = self.rejection();
         let seconds = rejection.retry_after_seconds().unwrap_or(1);
         let mut response = body::refuse(rejection);
+        let Some(spent) = &self.spent else { return response };
         // A budget's name could be anything; without the fields the answer is still right.
-        let state = ["\"", self.budget.name, "\";r=0;t=", &seconds.to_string()].concat();
-        if let (Some(policy), Ok(state)) = (&self.budget.policy, HeaderValue::try_from(state)) {
+        let state = ["\"", spent.budget.name(), "\";r=0;t=", &seconds.to_string()].concat();
+        if let (Some(policy), Ok(state)) = (&spent.policy, HeaderValue::try_from(state)) {
             response.headers_mut().insert(POLICY, policy.clone());
             response.headers_mut().insert(STATE, state);
         }
@@ -445,8 +505,8 @@ fn whole_seconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
 }
 
-impl fmt::Debug for Budget {
+impl fmt::Debug for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Budget").field("name", &self.name).field("limiter", &self.limiter).finish_non_exhaustive()
+        f.debug_struct("Rate").field("budget", &self.budget).finish_non_exhaustive()
     }
 }

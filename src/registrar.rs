@@ -69,7 +69,9 @@ use arc_swap::{ArcSwap, Guard};
 use crate::clock::{Clock, SystemClock};
 use crate::consent::ConsentFacts;
 use crate::event::{Action, LifecycleEvent, Sink, TracingSink};
-use crate::ledger::{Actor, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status};
+use crate::ledger::{
+    Actor, AnyLedger, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status,
+};
 use crate::telemetry;
 
 mod admission;
@@ -165,7 +167,7 @@ impl Registrar {
     /// Keeps its books in `ledger`, with the default [`Lifetimes`], no quota, and repeats recognised.
     pub fn new(ledger: impl Ledger) -> Self {
         let config = Config {
-            ledger: Arc::new(ledger),
+            ledger: Arc::new(AnyLedger::new(ledger, Self::LEDGER_DEADLINE)),
             clock: Arc::new(SystemClock::new()),
             sink: Arc::new(TracingSink::new()),
             settings: Settings::new(),
@@ -176,6 +178,15 @@ impl Registrar {
             epoch: Arc::default(),
         };
         Self { config: Arc::new(config) }
+    }
+
+    /// How long a request waits for the ledger: 3 seconds.
+    pub const LEDGER_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// How long a request waits for the ledger each time it asks; then the ledger counts as unusable. For all clones.
+    pub fn with_ledger_deadline(self, deadline: Duration) -> Self {
+        self.ledger().set_deadline(deadline);
+        self
     }
 
     fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {

@@ -14,7 +14,8 @@
 //! | [`GATE`] | counter | `endpoint`, `decision` | requests at the gates: `passed`, `refused`, `unavailable` |
 //! | [`CLIENTS`] | gauge | `status` | records in the ledger, whenever it is maintained |
 //! | [`LIFECYCLE_EVENTS`] | counter | `action` | what happened to clients later: an [`Action`](crate::event::Action) each |
-//! | [`AUDIT_LOST`] | counter | | audit events that `JsonLines` lost |
+//! | [`AUDIT_LOST`] | counter | | audit events that `JsonLines` or `Buffered` lost |
+//! | [`STORE_REQUESTS`] | counter | `store`, `result` | requests to the stores `rate_limits` and `ledger_reads`, `ledger_writes`: `answered`, `failed`, or `skipped` while it is ill |
 //! | [`POLICY_RELOADS`] | counter | `result` | `accepted`, or `rejected`: the old policy stays |
 //! | [`POLICY_INFO`] | gauge | `fingerprint` | 1 for the policy in force, 0 for those that were |
 //!
@@ -56,6 +57,8 @@ pub const CLIENTS: &str = "tower_dcr_clients";
 pub const LIFECYCLE_EVENTS: &str = "tower_dcr_lifecycle_events_total";
 /// Audit events that were lost.
 pub const AUDIT_LOST: &str = "tower_dcr_audit_lost_total";
+/// Requests to the stores that nodes share, by `store` and `result`.
+pub const STORE_REQUESTS: &str = "tower_dcr_store_requests_total";
 /// Policies that were to be put in force, by `result`.
 pub const POLICY_RELOADS: &str = "tower_dcr_policy_reloads_total";
 /// The policy in force, by its `fingerprint`.
@@ -66,7 +69,7 @@ pub const POLICY_INFO: &str = "tower_dcr_policy_info";
 /// ```
 /// assert!(tower_dcr::telemetry::METRICS.contains(&tower_dcr::telemetry::REGISTRATIONS));
 /// ```
-pub const METRICS: [&str; 10] = [
+pub const METRICS: [&str; 11] = [
     REGISTRATIONS,
     REFUSALS,
     FINDINGS,
@@ -75,6 +78,7 @@ pub const METRICS: [&str; 10] = [
     CLIENTS,
     LIFECYCLE_EVENTS,
     AUDIT_LOST,
+    STORE_REQUESTS,
     POLICY_RELOADS,
     POLICY_INFO,
 ];
@@ -91,6 +95,7 @@ pub fn describe() {
     describe_gauge!(CLIENTS, Unit::Count, "Records in the ledger of clients");
     describe_counter!(LIFECYCLE_EVENTS, Unit::Count, "What happened to clients after they were registered");
     describe_counter!(AUDIT_LOST, Unit::Count, "Audit events that were lost");
+    describe_counter!(STORE_REQUESTS, Unit::Count, "Requests to the stores that nodes share");
     describe_counter!(POLICY_RELOADS, Unit::Count, "Policies that were to be put in force");
     describe_gauge!(POLICY_INFO, Unit::Count, "The policy in force, by its fingerprint");
 }
@@ -139,9 +144,15 @@ pub(crate) fn lifecycle(action: &'static str) {
 }
 
 /// Counts audit events that were lost.
-#[cfg(all(feature = "metrics", feature = "jsonl"))]
+#[cfg(feature = "metrics")]
 pub(crate) fn audit_lost(events: u64) {
     metrics::counter!(AUDIT_LOST).increment(events);
+}
+
+/// Counts a request to a store.
+#[cfg(feature = "metrics")]
+pub(crate) fn store(store: &'static str, result: &'static str) {
+    metrics::counter!(STORE_REQUESTS, "store" => store, "result" => result).increment(1);
 }
 
 /// Counts a policy that was to be put in force.
@@ -174,7 +185,7 @@ mod off {
     pub(crate) const fn gate(_: &'static str, _: &'static str) {}
     pub(crate) const fn clients(_: &'static str, _: u64) {}
     pub(crate) const fn lifecycle(_: &'static str) {}
-    #[cfg(feature = "jsonl")]
+    pub(crate) const fn store(_: &'static str, _: &'static str) {}
     pub(crate) const fn audit_lost(_: u64) {}
     #[cfg(feature = "policy-file")]
     pub(crate) const fn policy_reload(_: bool) {}

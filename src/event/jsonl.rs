@@ -4,14 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
+use super::buffered::{lifecycle_must_be_written, must_be_written};
 use super::chain::ChainKey;
-use super::{Action, Event, LifecycleEvent, Outcome, Sink, to_line};
-use crate::telemetry;
+use super::queue::Queue;
+use super::{Event, LifecycleEvent, Overflow, Sink, to_line};
 
 mod log_file;
 
@@ -22,7 +19,7 @@ use log_file::LogFile;
 /// - The file is appended to. At [`with_max_bytes`](JsonLinesBuilder::with_max_bytes) it is renamed to `NAME.1`, an older `NAME.1`
 ///   to `NAME.2`, and so on; the oldest beyond [`with_max_files`](JsonLinesBuilder::with_max_files) is deleted.
 ///   What is no regular file (a pipe, a device) is written to and never renamed.
-/// - Events wait in a bounded queue. What happens when it is full is for [`Overflow`] to say.
+/// - Events wait in a bounded queue. What happens when it is full, or the disk is, is for [`Overflow`] to say.
 /// - With [`with_chain`](JsonLinesBuilder::with_chain) each line ends with a keyed hash over the line before and itself, across
 ///   rotations and restarts; [`verify_chain`](super::verify_chain) names the first line that was tampered with.
 /// - [`flush`](Self::flush) waits until everything so far is written; dropping the last clone does that too.
@@ -40,24 +37,7 @@ use log_file::LogFile;
 /// ```
 #[derive(Clone)]
 pub struct JsonLines {
-    queue: Arc<Queue>,
-}
-
-/// What to do with an event for which the queue has no room.
-///
-/// ```
-/// use tower_dcr::event::Overflow;
-///
-/// assert_eq!(Overflow::default(), Overflow::Count);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// Count it ([`JsonLines::lost`]) and go on: registration matters more than its record.
-    #[default]
-    Count,
-    /// Refuse registrations with 503 while there is no room: no registration without its record.
-    Refuse,
+    queue: Arc<Queue<String>>,
 }
 
 /// Configures a [`JsonLines`].
@@ -120,28 +100,6 @@ impl std::error::Error for JsonLinesError {
     }
 }
 
-struct Queue {
-    sender: Option<Sender<Message>>,
-    writer: Option<JoinHandle<()>>,
-    overflow: Overflow,
-    capacity: u64,
-    state: Arc<State>,
-}
-
-/// What the writer tells.
-#[derive(Default)]
-struct State {
-    waiting: AtomicU64,
-    lost: AtomicU64,
-    /// The last write failed.
-    failing: AtomicBool,
-}
-
-enum Message {
-    Line(String),
-    Flush(Sender<()>),
-}
-
 impl JsonLines {
     /// Writes to `path`: by default 64 MiB a file, 8 files, a queue of 4096 events, lost events counted, no chain.
     #[expect(clippy::new_ret_no_self, reason = "opening a file can fail: the builder's `open` says so")]
@@ -159,18 +117,12 @@ impl JsonLines {
     /// How many events were lost: for want of room, or because the disk refused them.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.queue.state.lost.load(Ordering::Relaxed)
+        self.queue.lost()
     }
 
-    /// Waits until all events so far are with the operating system.
+    /// Waits until all events so far are with the operating system, or can't be.
     pub fn flush(&self) {
-        let (done, wait) = channel();
-        if let Some(sender) = &self.queue.sender
-            && sender.send(Message::Flush(done)).is_ok()
-        {
-            // An error means that the writer is gone, and then there is nothing to wait for.
-            let _gone = wait.recv();
-        }
+        self.queue.flush();
     }
 }
 
@@ -189,7 +141,7 @@ impl JsonLinesBuilder {
 
     /// Lets this many events wait; at least one.
     pub fn with_queue(mut self, events: usize) -> Self {
-        self.queue = events.max(1);
+        self.queue = events;
         self
     }
 
@@ -211,93 +163,28 @@ impl JsonLinesBuilder {
     ///
     /// [`JsonLinesError`] if the file can't be opened, or ends with a line that can't be followed up.
     pub fn open(self) -> Result<JsonLines, JsonLinesError> {
-        let (sender, receiver) = channel();
-        let state = Arc::<State>::default();
-        let (overflow, capacity, path) = (self.overflow, self.queue as u64, self.path.clone());
-        let file = LogFile::open(self)?;
-        let told = Arc::clone(&state);
-        let writer = std::thread::Builder::new()
-            .name("tower-dcr-audit".into())
-            .spawn(move || write_all(file, &receiver, &told))
-            .map_err(|error| JsonLinesError::Io(path, error))?;
-        let queue = Queue { sender: Some(sender), writer: Some(writer), overflow, capacity, state };
-        Ok(JsonLines { queue: Arc::new(queue) })
+        let (overflow, capacity, path) = (self.overflow, self.queue, self.path.clone());
+        let queue = Queue::open(LogFile::open(self)?, capacity, overflow);
+        Ok(JsonLines { queue: Arc::new(queue.map_err(|error| JsonLinesError::Io(path, error))?) })
     }
 }
 
 impl Sink for JsonLines {
     fn emit(&self, event: &Event) {
-        // Under `Refuse` the queue was found to have room before the request went on. Requests that found it at the
-        // same moment may overfill it by their own number; what is turned away for want of room may not.
-        self.queue.send(event.outcome != Outcome::Refused, || to_line(event));
+        self.queue.send(must_be_written(event), || to_line(event));
     }
 
     fn emit_lifecycle(&self, event: &LifecycleEvent) {
-        // Acts of the operator are few; what any stranger can bring about may not overfill the queue.
-        let by_strangers = matches!(event.action, Action::LedgerFull | Action::Refused | Action::UnregisteredClient);
-        self.queue.send(!by_strangers, || to_line(event));
+        self.queue.send(lifecycle_must_be_written(event), || to_line(event));
     }
 
     fn is_ready(&self) -> bool {
-        let state = &self.queue.state;
-        self.queue.overflow == Overflow::Count
-            || (state.waiting.load(Ordering::Relaxed) < self.queue.capacity && !state.failing.load(Ordering::Relaxed))
-    }
-}
-
-impl Queue {
-    /// Hands a line to the writer, or counts it as lost. Under `Refuse` what `must` be written is, room or not.
-    fn send(&self, must: bool, line: impl FnOnce() -> String) {
-        let admitted = must && self.overflow == Overflow::Refuse;
-        let room = self.state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-            (admitted || waiting < self.capacity).then_some(waiting + 1)
-        });
-        let sent =
-            room.is_ok() && self.sender.as_ref().is_some_and(|sender| sender.send(Message::Line(line())).is_ok());
-        if !sent {
-            self.state.lost.fetch_add(1, Ordering::Relaxed);
-            telemetry::audit_lost(1);
-        }
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // Ends the writer's loop, once it has written what waits.
-        self.sender = None;
-        if let Some(writer) = self.writer.take() {
-            let _panicked = writer.join();
-        }
+        self.queue.is_ready()
     }
 }
 
 impl fmt::Debug for JsonLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonLines").field("overflow", &self.queue.overflow).field("lost", &self.lost()).finish()
-    }
-}
-
-/// How long the writer lets events gather.
-const GATHER: Duration = Duration::from_millis(2);
-
-fn write_all(mut file: LogFile, receiver: &Receiver<Message>, state: &State) {
-    while let Ok(message) = receiver.recv() {
-        if let Message::Line(_) = message {
-            // Whoever sends next need not wake this thread again, which costs more than the event itself.
-            std::thread::sleep(GATHER);
-        }
-        let mut next = Some(message);
-        while let Some(message) = next {
-            match message {
-                Message::Line(line) => file.add(&line, state),
-                Message::Flush(done) => {
-                    file.write(state);
-                    // Whoever waited may have gone.
-                    let _gone = done.send(());
-                }
-            }
-            next = receiver.try_recv().ok();
-        }
-        file.write(state);
+        f.debug_struct("JsonLines").field("overflow", &self.queue.overflow()).field("lost", &self.lost()).finish()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Known;
 use crate::clock::{Clock, CoarseClock};
 
-/// At most so many records, none older than a limit, and none from before somebody on this node changed a client.
+/// At most so many records, and none from before somebody on this node changed a client.
 #[derive(Clone)]
 pub(super) struct Cache {
     max_age: Duration,
@@ -27,11 +27,15 @@ impl Cache {
         Self { max_age, entries: Arc::new(quick_cache::sync::Cache::new(clients.max(1))), clock: CoarseClock::new() }
     }
 
-    /// A policy file may say another `max_age`.
-    pub(super) fn get(&self, client_id: &str, epoch: u64, max_age: Option<Duration>) -> Option<Arc<Known>> {
+    pub(super) fn max_age(&self) -> Duration {
+        self.max_age
+    }
+
+    /// What was read so long ago at most.
+    pub(super) fn get(&self, client_id: &str, epoch: u64, max_age: Duration) -> Option<Arc<Known>> {
         let entry = self.entries.get(client_id)?;
         let age = self.clock.monotonic().saturating_sub(entry.read_at);
-        (entry.epoch == epoch && age < max_age.unwrap_or(self.max_age)).then_some(entry.known)
+        (entry.epoch == epoch && age < max_age).then_some(entry.known)
     }
 
     /// Keeps what was read when the epoch was `epoch`. Clients in the field have short names; a longer one is not kept.

@@ -623,7 +623,30 @@ where
 
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
-        Self::new(error)
+        if is_outage(&error) { Self::outage(error) } else { Self::new(error) }
+    }
+}
+
+/// Whether the database can't be reached, or takes nothing from anybody.
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| says_outage(&code)),
+        _ => false,
+    }
+}
+
+/// SQLSTATE has five characters: connection exception, read-only transaction, insufficient resources (a full disk, too many
+/// connections), operator intervention (a shutdown, a timeout), system error. SQLite's are numbers, and the lowest byte
+/// is the kind: busy, locked, read-only, I/O error, corrupt, full, can't be opened.
+fn says_outage(code: &str) -> bool {
+    match code.len() {
+        5 => code == "25006" || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)),
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14)),
     }
 }
 

@@ -1,10 +1,11 @@
 //! A budget per redirect host.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::{Policy, RedirectPattern, Submission, VENDOR_CALLBACKS, describe_as_json};
 use crate::clock::{Clock, CoarseClock};
-use crate::quota::{Limiter, Quota, nonzero};
+use crate::quota::{Budget, Draw, Limiter, Quota, SharedQuotas, nonzero};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::rejection::{ErrorCode, Rejection};
 
@@ -35,15 +36,21 @@ use crate::rejection::{ErrorCode, Rejection};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RedirectHostQuota {
-    shared: Arc<Shared>,
+    counted: Counted,
+    shared: Option<SharedQuotas>,
     exempt: Vec<RedirectPattern>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    limiter: Limiter,
+#[derive(Clone, Debug)]
+struct Counted {
+    budget: Budget,
     clock: Arc<dyn Clock>,
 }
+
+/// What all nodes call the budget.
+const BUDGET: &str = "redirect-host";
+
+const SPENT: &str = "too many registrations lead to one redirect host";
 
 impl RedirectHostQuota {
     /// 60 registrations a minute and 600 at once for each host: a company that rolls a self-hosted client out to
@@ -57,11 +64,19 @@ impl RedirectHostQuota {
 
     /// The same with the caller's clock.
     pub fn with_clock(quota: Quota, clock: impl Clock) -> Self {
-        let limiter = Limiter::with_buckets(quota, 4096);
+        let budget = Budget::over(BUDGET, Limiter::with_buckets(quota, 4096));
         Self {
-            shared: Arc::new(Shared { limiter, clock: Arc::new(clock) }),
+            counted: Counted { budget, clock: Arc::new(clock) },
+            shared: None,
             exempt: VENDOR_CALLBACKS.iter().filter_map(|pattern| pattern.parse().ok()).collect(),
         }
+    }
+
+    /// Shares the budgets with other nodes. A rule can't wait for anybody, so it takes from this node's budgets, and the layer
+    /// that runs it ([`GuardLayer`](crate::GuardLayer)) has the others confirm that afterwards.
+    pub fn with_shared_quotas(mut self, shared: SharedQuotas) -> Self {
+        self.shared = Some(shared);
+        self
     }
 
     /// Replaces the places that are not counted.
@@ -72,7 +87,7 @@ impl RedirectHostQuota {
 
     /// What each host may have.
     pub fn quota(&self) -> Quota {
-        self.shared.limiter.quota()
+        self.counted.budget.quota()
     }
 
     pub(crate) fn exempt(&self) -> &[RedirectPattern] {
@@ -81,8 +96,10 @@ impl RedirectHostQuota {
 
     /// The same limits over the buckets and by the clock of `other`.
     pub(crate) fn over(mut self, other: &Self) -> Self {
-        let limiter = other.shared.limiter.with_quota(self.quota());
-        self.shared = Arc::new(Shared { limiter, clock: Arc::clone(&other.shared.clock) });
+        let limiter = other.counted.budget.limiter().with_quota(self.quota());
+        let clock = Arc::clone(&other.counted.clock);
+        self.counted = Counted { budget: Budget::over(BUDGET, limiter), clock };
+        self.shared.clone_from(&other.shared);
         self
     }
 
@@ -104,15 +121,14 @@ impl Policy for RedirectHostQuota {
         if hosts.is_empty() {
             return Ok(());
         }
-        let now = self.shared.clock.monotonic();
-        for (index, host) in hosts.iter().enumerate() {
-            if let Err(exhausted) = self.shared.limiter.check(host, now) {
-                hosts.iter().take(index).for_each(|host| self.shared.limiter.refund(host));
-                return Err(submission
-                    .reject(ErrorCode::TooManyRequests, "too many registrations lead to one redirect host")
-                    .with_retry_after(exhausted.retry_after()));
-            }
+        let now = self.counted.clock.monotonic();
+        let mut draw = Draw::new(self.shared.as_ref(), &self.counted.clock);
+        for host in hosts {
+            draw.take(&self.counted.budget, |mut hasher| host.hash(&mut hasher), now).map_err(|spent| {
+                submission.reject(ErrorCode::TooManyRequests, SPENT).with_retry_after(spent.retry_after)
+            })?;
         }
+        submission.owe(draw, SPENT);
         Ok(())
     }
 

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Caller, Condition, Identity, Standing};
+use crate::quota::{Denied, Draw};
 use crate::registration::Digest;
-use crate::rejection::Rejection;
+use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
 
 /// The record of one review: every rule that ran, and everything that one of them changed, flagged or refused.
@@ -40,6 +41,37 @@ pub struct Review {
     took_over: bool,
     /// The rules that the caller's credential names have judged.
     pinned_rules_applied: bool,
+    owed: Vec<Owed>,
+}
+
+/// What a rule has taken from budgets of this node, for other nodes to confirm.
+#[derive(Clone, Debug)]
+pub(crate) struct Owed {
+    pub(crate) draw: Draw,
+    rule: &'static str,
+    /// What the client is told if a budget is spent.
+    spent: &'static str,
+    /// `false` for a rule in report-only mode.
+    enforced: bool,
+}
+
+impl Owed {
+    /// The refusal if it can't be paid.
+    pub(crate) fn rejection(&self, denied: &Denied) -> Rejection {
+        let (code, detail, retry_after) = match denied {
+            Denied::Spent(spent) => (ErrorCode::TooManyRequests, self.spent, spent.retry_after),
+            Denied::Unknown { retry_after } => {
+                let detail = "the limits can't be looked up, try again later";
+                (ErrorCode::TemporarilyUnavailable, detail, *retry_after)
+            }
+        };
+        Rejection::new(code, self.rule, detail).with_retry_after(retry_after)
+    }
+
+    /// Whether the registration is refused if it can't be paid.
+    pub(crate) fn is_enforced(&self) -> bool {
+        self.enforced
+    }
 }
 
 /// What the rules found out besides, for the layers further in and the handler. It travels with the document, in the body
@@ -306,6 +338,15 @@ impl Review {
         self.facts.identity = (identity.standing() != Standing::Unclaimed).then(|| Arc::new(identity));
     }
 
+    pub(super) fn owe(&mut self, draw: Draw, spent: &'static str) {
+        self.owed.push(Owed { draw, rule: self.rule(), spent, enforced: !self.observing });
+    }
+
+    /// What rules have taken from budgets.
+    pub(crate) fn take_owed(&mut self) -> Vec<Owed> {
+        std::mem::take(&mut self.owed)
+    }
+
     pub(super) fn rule(&self) -> &'static str {
         self.rules.last().copied().unwrap_or("unnamed")
     }
@@ -363,6 +404,13 @@ impl Review {
 
     pub(crate) fn set_bytes(&mut self, before: Bytes, after: Bytes) {
         self.bodies = Some(Bodies { before, after });
+    }
+
+    /// It was refused after all.
+    pub(crate) fn forward_nothing(&mut self) {
+        if let Some(bodies) = &mut self.bodies {
+            bodies.after = Bytes::new();
+        }
     }
 
     pub(crate) fn set_policy(&mut self, fingerprint: u64) {

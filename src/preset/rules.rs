@@ -8,6 +8,7 @@ use crate::policy::SoftwareStatements;
 use crate::policy::{
     Condition, ConfigError, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUriGuard, Submission,
 };
+use crate::quota::SharedQuotas;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// One set of rules, in their order: for everybody, or for those whom [`Preset::for_callers`](super::Preset::for_callers)
@@ -137,6 +138,16 @@ impl PresetPolicy {
 }
 
 impl PresetPolicy {
+    /// The same, with the budgets of redirect hosts shared with other nodes.
+    pub(super) fn sharing(mut self, shared: &SharedQuotas) -> Self {
+        for rules in self.cases.iter_mut().map(|(_, rules)| rules).chain([&mut self.otherwise]) {
+            for quota in &mut rules.host_quota {
+                *quota = quota.clone().with_shared_quotas(shared.clone());
+            }
+        }
+        self
+    }
+
     /// The rules that callers for whom `condition` holds have by now: those that are in code stay theirs.
     pub(super) fn before(&self, condition: &Condition) -> &PresetRules {
         let same = self.cases.iter().find(|(other, _)| other == condition);

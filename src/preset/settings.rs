@@ -17,6 +17,7 @@ use crate::initial_access_token::InitialAccessTokenLayer;
 use crate::lifecycle::LifecycleLayer;
 use crate::period::Period;
 use crate::policy::{Condition, ConfigError, IDENTITIES_VERSION, Policy};
+use crate::quota::SharedQuotas;
 use crate::rate_limit::RateLimitLayer;
 use crate::registration::{Digest, Limits};
 
@@ -32,6 +33,8 @@ pub(super) struct Settings {
     /// Whether events hold the registration.
     pub(super) record_document: bool,
     pub(super) rate_limit: RateLimitLayer,
+    /// The budgets of all nodes.
+    pub(super) shared_quotas: Option<SharedQuotas>,
     pub(super) initial_access_token: InitialAccessTokenLayer,
     /// What a policy file says of them.
     pub(super) tokens: Option<Tokens>,
@@ -71,6 +74,7 @@ impl Settings {
             requester: Requester::Nobody,
             record_document: false,
             rate_limit: RateLimitLayer::new(),
+            shared_quotas: None,
             initial_access_token: InitialAccessTokenLayer::off(),
             tokens: None,
             audit: AuditLayer::new(TracingSink::new()),
@@ -184,7 +188,11 @@ impl Settings {
         let audit = if self.record_document { audit.with_document().showing(own) } else { audit };
         let audit = audit.with_policy(fingerprint);
         let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone());
-        let guard = GuardLayer::new(self.policy.clone()).with_limits(self.limits.clone()).with_deadline(self.deadline);
+        let (rate_limit, policy) = match &self.shared_quotas {
+            Some(shared) => (rate_limit.with_shared_quotas(shared.clone()), self.policy.clone().sharing(shared)),
+            None => (rate_limit, self.policy.clone()),
+        };
+        let guard = GuardLayer::new(policy).with_limits(self.limits.clone()).with_deadline(self.deadline);
         let guard = guard.with_fingerprint(fingerprint);
         let initial_access_token = self.initial_access_token.clone().or_books(self.books.lifecycle.books());
         let (rate_limit, initial_access_token, guard) = if self.report_only {

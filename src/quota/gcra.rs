@@ -73,6 +73,14 @@ impl Quota {
         Duration::from_nanos(self.capacity())
     }
 
+    /// What one of `nodes` may give away so that all together give no more than this, but for rounding: the rate by their
+    /// number, and the burst by their number, rounded up, since nobody can come half.
+    pub const fn share_of(self, nodes: NonZeroU32) -> Self {
+        let burst = self.burst.get().div_ceil(nodes.get());
+        let interval = self.interval.saturating_mul(nodes.get() as u64);
+        Self { interval, burst: super::nonzero(burst) }
+    }
+
     const fn per(count: NonZeroU32, period: Nanos) -> Self {
         // A `u32` fits; `From` is not const. At least a nanosecond: more than 10^9 a second is no limit.
         let interval = period / count.get() as u64;

@@ -31,14 +31,14 @@ fn what_is_left_is_told() {
 #[test]
 fn a_refund_goes_where_it_was_taken_or_nowhere() {
     let limiter = limiter(60, 1, 4);
-    let at = |key: u32, millis: u64| limiter.check_hashed(u64::from(key) << 32, Duration::from_millis(millis));
+    let at = |key: u32, millis: u64| limiter.take(u64::from(key) << 32, limiter.quota(), Duration::from_millis(millis));
     let (late, _) = at(1, 0).unwrap();
     // Its debt is paid, and its bucket and all others are taken; what comes now shares.
     (11..15).for_each(|key| assert!(matches!(at(key, 5_000).unwrap().0, Place::Own(_))));
     assert!(matches!(at(20, 5_000).unwrap().0, Place::Overflow));
-    limiter.refund_at(late);
+    limiter.give_back(late, limiter.quota());
     assert!(at(21, 5_000).is_err());
-    limiter.refund_at(Place::Overflow);
+    limiter.give_back(Place::Overflow, limiter.quota());
     assert!(at(21, 5_000).is_ok() && at(22, 5_000).is_err());
 }
 
@@ -84,4 +84,13 @@ fn quotas_say_what_they_are() {
     let quota = Quota::per_hour(nonzero(60)).allow_burst(nonzero(10));
     assert_eq!((quota.interval(), quota.window(), quota.burst().get()), (SECOND * 60, SECOND * 600, 10));
     assert_eq!(Quota::per_second(NonZeroU32::MAX).interval(), Duration::from_nanos(1));
+}
+
+#[test]
+fn a_share_of_a_quota_is_its_part_of_it() {
+    let quota = Quota::per_minute(nonzero(60)).allow_burst(nonzero(10));
+    let third = quota.share_of(nonzero(3));
+    assert_eq!((third.interval(), third.burst().get()), (SECOND * 3, 4));
+    assert_eq!(quota.share_of(nonzero(1)), quota);
+    assert_eq!(quota.share_of(NonZeroU32::MAX).burst(), NonZeroU32::MIN);
 }

@@ -70,6 +70,9 @@ pub(crate) struct GateSettings {
     /// How old a record may be that the gate goes by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_age: Option<Period>,
+    /// How much older it may be while the ledger can't be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grace: Option<Period>,
     /// What happens to clients that the ledger does not know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unknown: Option<Unknown>,

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module, by its first path segment.
-const FLOORS: [(&str, u8); 32] = [
+const FLOORS: [(&str, u8); 33] = [
+    ("breaker", 0),
     ("clock", 0),
     ("explain", 0),
     ("jwt", 0),
@@ -41,7 +42,10 @@ const FLOORS: [(&str, u8); 32] = [
 
 /// What each module of floors 0 and 1 may use of its own floor. On floor 2 everything stands on `body`, and nothing on
 /// its sibling.
-const WITHIN: [(&str, &str); 21] = [
+const WITHIN: [(&str, &str); 24] = [
+    ("breaker", "clock"),
+    ("breaker", "telemetry"),
+    ("breaker", "text"),
     ("compat", "policy"),
     ("consent", "ledger"),
     ("consent", "policy"),

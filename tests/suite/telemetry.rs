@@ -1,12 +1,14 @@
 //! Metrics and spans: what is documented is what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use serde_json::Value;
 use tower_dcr::event::{Event, JsonLines, Sink};
 use tower_dcr::ledger::MemoryLedger;
+use tower_dcr::quota::{LocalStore, SharedQuotas};
 use tower_dcr::registrar::Registrar;
 use tower_dcr::telemetry::{self, METRICS};
 use tower_dcr::{GateLayer, Preset};
@@ -39,8 +41,11 @@ async fn do_everything() {
     let folder = folder();
     let full = JsonLines::new(folder.join("audit.jsonl")).with_queue(1).open().unwrap();
     let registrar = Registrar::new(MemoryLedger::default());
-    let guard =
-        Preset::from_toml("rate_limit.address = '4/hour'").unwrap().with_registrar(registrar.clone()).reloadable();
+    let guard = Preset::from_toml("rate_limit.address = '4/hour'")
+        .unwrap()
+        .with_registrar(registrar.clone())
+        .with_shared_quotas(SharedQuotas::new(LocalStore::new(), NonZeroU32::MIN))
+        .reloadable();
     let register = behind(&guard, &Naive::default());
     for body in [
         r#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#,
@@ -105,6 +110,9 @@ fn every_metric_that_is_documented_is_emitted_and_no_other() {
         r#"tower_dcr_gate_requests_total{endpoint="token",decision="refused"}"#,
         r#"tower_dcr_clients{status="active"}"#,
         r#"tower_dcr_lifecycle_events_total{action="refused"}"#,
+        r#"tower_dcr_store_requests_total{store="ledger_reads",result="answered"}"#,
+        r#"tower_dcr_store_requests_total{store="ledger_writes",result="answered"}"#,
+        r#"tower_dcr_store_requests_total{store="rate_limits",result="answered"}"#,
         r#"tower_dcr_policy_reloads_total{result="accepted"}"#,
         r#"tower_dcr_policy_reloads_total{result="rejected"}"#,
     ] {

@@ -1,16 +1,17 @@
 //! The file itself: appended to in batches, rotated, chained.
 
+use std::collections::VecDeque;
+use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
-use super::{JsonLinesBuilder, JsonLinesError, State};
+use super::{JsonLinesBuilder, JsonLinesError};
 use crate::event::chain::{ChainKey, seal, unseal};
-use crate::telemetry;
+use crate::event::queue::Outlet;
 
 /// How many bytes go into one write at the most, unless a single line is longer.
-const BATCH_BYTES: usize = 64 << 10;
+const BLOCK_BYTES: usize = 64 << 10;
 
 /// A file that is appended to and rotated. Belongs to the writer's thread.
 pub(super) struct LogFile {
@@ -20,16 +21,20 @@ pub(super) struct LogFile {
     max_bytes: u64,
     max_files: usize,
     chain: Option<Chain>,
-    batch: Vec<u8>,
-    lines: u64,
 }
 
 struct Chain {
     key: ChainKey,
     /// The value of the last line that is on disk.
-    written: String,
-    /// The value of the last line of the batch.
     last: String,
+}
+
+/// Lines as they stand in the file.
+struct Block {
+    bytes: Vec<u8>,
+    lines: usize,
+    /// The value of the last of them, if they are chained.
+    last: Option<String>,
 }
 
 impl LogFile {
@@ -48,77 +53,54 @@ impl LogFile {
         let max_bytes = if metadata.is_file() { config.max_bytes } else { u64::MAX };
         let chain = match (config.chain, last) {
             (None, _) => None,
-            (Some(key), None) => Some(Chain { written: key.start(), last: key.start(), key }),
+            (Some(key), None) => Some(Chain { last: key.start(), key }),
             (Some(key), Some(line)) => match unseal(&line) {
-                Some((_, value)) => Some(Chain { written: value.to_owned(), last: value.to_owned(), key }),
+                Some((_, value)) => Some(Chain { last: value.to_owned(), key }),
                 None => return Err(JsonLinesError::Unchained(config.path)),
             },
         };
-        Ok(Self {
-            path: config.path,
-            file,
-            bytes,
-            max_bytes,
-            max_files: config.max_files,
-            chain,
-            batch: Vec::with_capacity(BATCH_BYTES),
-            lines: 0,
-        })
+        Ok(Self { path: config.path, file, bytes, max_bytes, max_files: config.max_files, chain })
     }
 
-    pub(super) fn add(&mut self, line: &str, state: &State) {
-        let pending = self.bytes + self.batch.len() as u64;
-        if pending > 0 && pending + line.len() as u64 > self.max_bytes {
-            self.write(state);
-            // Failing to rotate is no reason to stop writing.
-            if let Err(error) = self.rotate() {
-                tracing::error!(%error, path = %self.path.display(), "the audit file can't be rotated");
+    /// The next lines of `batch`: one at least, and as many more as fit into one write and this file.
+    fn block(&self, batch: &VecDeque<String>) -> Block {
+        let last = self.chain.as_ref().map(|chain| chain.last.clone());
+        let mut block = Block { bytes: Vec::with_capacity(BLOCK_BYTES), lines: 0, last };
+        for line in batch {
+            let bytes = block.bytes.len();
+            if bytes >= BLOCK_BYTES || (bytes > 0 && !self.has_room(bytes + line.len())) {
+                break;
             }
-        }
-        match &mut self.chain {
-            Some(chain) => {
-                chain.last = chain.key.next(&chain.last, line);
-                self.batch.extend_from_slice(seal(line, &chain.last).as_bytes());
-            }
-            None => self.batch.extend_from_slice(line.as_bytes()),
-        }
-        self.batch.push(b'\n');
-        self.lines += 1;
-        if self.batch.len() >= BATCH_BYTES {
-            self.write(state);
-        }
-    }
-
-    /// Writes the batch, all of it or nothing.
-    pub(super) fn write(&mut self, state: &State) {
-        if self.lines == 0 {
-            return;
-        }
-        match self.file.write_all(&self.batch) {
-            Ok(()) => {
-                self.bytes += self.batch.len() as u64;
-                if let Some(chain) = &mut self.chain {
-                    chain.written.clone_from(&chain.last);
+            match (&self.chain, &mut block.last) {
+                (Some(chain), Some(last)) => {
+                    *last = chain.key.next(last, line);
+                    block.bytes.extend_from_slice(seal(line, last).as_bytes());
                 }
-                state.failing.store(false, Ordering::Relaxed);
+                _ => block.bytes.extend_from_slice(line.as_bytes()),
             }
-            Err(error) => {
-                tracing::error!(%error, path = %self.path.display(), "audit events are lost");
-                // Takes half a line back, and the chain with it.
+            block.bytes.push(b'\n');
+            block.lines += 1;
+        }
+        block
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes + bytes as u64 <= self.max_bytes
+    }
+
+    /// All of it or nothing.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(bytes);
+        match &written {
+            Ok(()) => self.bytes += bytes.len() as u64,
+            Err(_) => {
+                // Takes half a line back.
                 if let Err(error) = self.file.set_len(self.bytes) {
                     tracing::error!(%error, path = %self.path.display(), "the audit file ends with half a line");
                 }
-                if let Some(chain) = &mut self.chain {
-                    chain.last.clone_from(&chain.written);
-                }
-                state.failing.store(true, Ordering::Relaxed);
-                state.lost.fetch_add(self.lines, Ordering::Relaxed);
-                telemetry::audit_lost(self.lines);
             }
         }
-        state.waiting.fetch_sub(self.lines, Ordering::Relaxed);
-        self.batch.clear();
-        self.lines = 0;
+        written
     }
 
     /// `NAME` becomes `NAME.1`, that one `NAME.2`, and so on up to the number of files that are kept.
@@ -134,6 +116,26 @@ impl LogFile {
         }
         self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         self.bytes = 0;
+        Ok(())
+    }
+}
+
+impl Outlet<String> for LogFile {
+    fn write(&mut self, batch: &mut VecDeque<String>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        while let Some(line) = batch.front() {
+            if self.bytes > 0 && !self.has_room(line.len()) {
+                // Failing to rotate is no reason to stop writing.
+                if let Err(error) = self.rotate() {
+                    tracing::error!(%error, path = %self.path.display(), "the audit file can't be rotated");
+                }
+            }
+            let block = self.block(batch);
+            self.append(&block.bytes).map_err(|error| format!("{}: {error}", self.path.display()))?;
+            if let (Some(chain), Some(last)) = (&mut self.chain, block.last) {
+                chain.last = last;
+            }
+            batch.drain(..block.lines);
+        }
         Ok(())
     }
 }
