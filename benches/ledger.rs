@@ -242,7 +242,7 @@ fn main() {
         sizes(&runtime, "SQLite", &Node::new(few), &Node::new(many));
     }
     if wanted("PostgreSQL") {
-        let server = Postgres::start();
+        let server = Postgres::start().expect("PostgreSQL is installed");
         let (few, many) = runtime.block_on(async {
             (postgres(server.fresh_database().await, FEW).await, postgres(server.fresh_database().await, MANY).await)
         });

