@@ -1,6 +1,7 @@
 //! What the ledger costs, with a thousand clients in it and with a million.
 
-#[path = "../tests/lifecycle/databases.rs"]
+#[expect(dead_code, reason = "shared with the tests")]
+#[path = "../tests/servers/databases.rs"]
 #[expect(clippy::unwrap_used, reason = "without a database there is nothing to measure")]
 mod databases;
 #[path = "support/mod.rs"]

@@ -176,6 +176,7 @@ pub mod reload;
 pub mod review;
 #[cfg(feature = "review")]
 pub mod review_service;
+mod sync;
 pub mod telemetry;
 mod text;
 

@@ -40,7 +40,6 @@ mod local;
 mod redis;
 mod shared;
 mod store;
-mod sync;
 mod table;
 
 pub use bucket::{Bucket, Budget};

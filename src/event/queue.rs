@@ -100,7 +100,7 @@ impl<T: Send + 'static> Queue<T> {
         let (done, wait) = channel();
         let sent = self.sender.as_ref().is_some_and(|sender| sender.send(Message::Flush(done)).is_ok());
         // An error means that the writer is gone, and then there is nothing to wait for.
-        while sent && wait.recv_timeout(LONGEST_PAUSE) == Err(RecvTimeoutError::Timeout) {
+        while sent && wait.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
             if self.state.failing.load(Ordering::Relaxed) {
                 return;
             }

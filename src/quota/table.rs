@@ -1,8 +1,8 @@
 //! Buckets in fixed memory.
 
 use super::gcra::{Nanos, Quota};
-use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::{Exhausted, Remaining};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 pub(super) struct Table {
     /// A power of two of them.
@@ -102,9 +102,4 @@ impl Table {
 
 const fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
-}
-
-/// A panic elsewhere can't leave a number half written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,11 +18,7 @@ pub(crate) struct Browser {
 impl Browser {
     /// `None` if there is no browser on this machine and that is all right.
     pub(crate) async fn open() -> Option<Self> {
-        let driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
+        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         if !is_there("chromedriver", driver.is_ok()) {
             return None;
         }

@@ -104,8 +104,11 @@ impl Postgres {
         let parent = self.server.id().to_string();
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
         // The one that starts others first. One may have gone by itself meanwhile.
-        let _some_gone =
-            Command::new("kill").args([signal, &parent]).args(children.split_whitespace()).stderr(Stdio::null()).status();
+        let _some_gone = Command::new("kill")
+            .args([signal, &parent])
+            .args(children.split_whitespace())
+            .stderr(Stdio::null())
+            .status();
     }
 
     pub(crate) fn options(&self, database: &str) -> PgConnectOptions {

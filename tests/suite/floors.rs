@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module, by its first path segment.
-const FLOORS: [(&str, u8); 33] = [
+const FLOORS: [(&str, u8); 34] = [
     ("breaker", 0),
     ("clock", 0),
     ("explain", 0),
@@ -14,6 +14,7 @@ const FLOORS: [(&str, u8); 33] = [
     ("redirect_uri", 0),
     ("registration", 0),
     ("rejection", 0),
+    ("sync", 0),
     ("telemetry", 0),
     ("text", 0),
     ("client_address", 1),
@@ -42,8 +43,9 @@ const FLOORS: [(&str, u8); 33] = [
 
 /// What each module of floors 0 and 1 may use of its own floor. On floor 2 everything stands on `body`, and nothing on
 /// its sibling.
-const WITHIN: [(&str, &str); 24] = [
+const WITHIN: [(&str, &str); 25] = [
     ("breaker", "clock"),
+    ("breaker", "sync"),
     ("breaker", "telemetry"),
     ("breaker", "text"),
     ("compat", "policy"),

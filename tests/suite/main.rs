@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod audit;
+mod buffered;
 mod cli;
 mod corpus;
 mod digests;

@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use tokio::time::Instant;
 use tower_dcr::quota::{Bucket, Budget, Quota, QuotaStore, RedisStore, Verdict};
 
 use super::redis_server::{self, Redis};

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::Executor;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_dcr::ledger::{Actor, Filter, Ledger, PostgresLedger, Status};
 use tower_dcr::registrar::Revocation;
@@ -148,14 +149,16 @@ fn same(postgres: &Postgres) -> u16 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_hangs() {
     let Some(postgres) = Postgres::start() else { return };
-    let (strike, heal) = (async |db: &mut Postgres, _: &Node| db.freeze(), async |db: &mut Postgres, _: &Node| db.thaw());
+    let (strike, heal) =
+        (async |db: &mut Postgres, _: &Node| db.freeze(), async |db: &mut Postgres, _: &Node| db.thaw());
     bad_day("PostgreSQL hangs (SIGSTOP)", same, postgres, strike, heal).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_is_killed() {
     let Some(postgres) = Postgres::start() else { return };
-    let (strike, heal) = (async |db: &mut Postgres, _: &Node| db.kill(), async |db: &mut Postgres, _: &Node| db.restart());
+    let (strike, heal) =
+        (async |db: &mut Postgres, _: &Node| db.kill(), async |db: &mut Postgres, _: &Node| db.restart());
     bad_day("PostgreSQL is killed, and back later", same, postgres, strike, heal).await;
 }
 
@@ -212,20 +215,21 @@ async fn postgres_is_at_its_connection_limit() {
     bad_day("PostgreSQL is at its connection limit", same, postgres, strike, heal).await;
 }
 
+async fn set_read_only(db: &Postgres, value: &str) {
+    let pool = db.connect("postgres").await;
+    let mut connection = pool.acquire().await.unwrap();
+    connection.execute("SET default_transaction_read_only = off").await.unwrap();
+    let change = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
+    connection.execute(sqlx::AssertSqlSafe(change)).await.unwrap();
+    connection.execute("SELECT pg_reload_conf()").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_takes_no_writes() {
     let Some(postgres) = Postgres::start() else { return };
-    async fn set(db: &Postgres, value: &str) {
-        let pool = db.connect("postgres").await;
-        let mut connection = pool.acquire().await.unwrap();
-        connection.execute("SET default_transaction_read_only = off").await.unwrap();
-        let change = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
-        connection.execute(sqlx::AssertSqlSafe(change)).await.unwrap();
-        connection.execute("SELECT pg_reload_conf()").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    let strike = async |db: &mut Postgres, _: &Node| set(db, "on").await;
-    let heal = async |db: &mut Postgres, _: &Node| set(db, "off").await;
+    let strike = async |db: &mut Postgres, _: &Node| set_read_only(db, "on").await;
+    let heal = async |db: &mut Postgres, _: &Node| set_read_only(db, "off").await;
     bad_day("PostgreSQL is read-only (a failover)", same, postgres, strike, heal).await;
 }
 

@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
+use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::event::Event;
@@ -103,12 +104,7 @@ struct Day {
 }
 
 /// A good day on which the attacker spends the budget at the first node, then a bad one, then a good one.
-async fn bad_day(
-    day: Day,
-    mut redis: Redis,
-    strike: impl AsyncFnOnce(&mut Redis),
-    heal: impl AsyncFnOnce(&mut Redis),
-) {
+async fn bad_day(day: Day, mut redis: Redis, strike: impl AsyncFnOnce(&mut Redis), heal: impl AsyncFnOnce(&mut Redis)) {
     let nodes = [node(day.port, day.fallback).await, node(day.port, day.fallback).await];
     let (refused, before) = honest(&nodes).await;
     assert_eq!((refused, attack(&nodes[..1]).await), (0, 20));
@@ -149,7 +145,8 @@ fn day(name: &'static str, redis: &Redis) -> Day {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_stopped() {
     let Some(redis) = redis_server::start() else { return };
-    bad_day(day("Redis hangs (SIGSTOP)", &redis), redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;
+    bad_day(day("Redis hangs (SIGSTOP)", &redis), redis, async |redis| redis.freeze(), async |redis| redis.thaw())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,8 +159,13 @@ async fn redis_is_stopped_and_nobody_may_register_without_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_killed() {
     let Some(redis) = redis_server::start() else { return };
-    bad_day(day("Redis is killed, and back later, empty", &redis), redis, async |redis| redis.kill(), async |redis| redis.restart())
-        .await;
+    bad_day(
+        day("Redis is killed, and back later, empty", &redis),
+        redis,
+        async |redis| redis.kill(),
+        async |redis| redis.restart(),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,7 +37,7 @@ pub(crate) fn start_with(arguments: &[&str]) -> Option<Redis> {
 }
 
 fn launch(port: u16, dir: &TempDir, arguments: &Vec<String>) -> Child {
-    let child = Command::new("redis-server")
+    let mut child = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(arguments)
         .current_dir(dir.path())
@@ -50,6 +50,7 @@ fn launch(port: u16, dir: &TempDir, arguments: &Vec<String>) -> Child {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    let _gone = (child.kill(), child.wait());
     panic!("no Redis at port {port}");
 }
 

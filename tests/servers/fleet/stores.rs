@@ -63,8 +63,7 @@ async fn keys_go_with_their_debt() {
     for key in 0..100 {
         taken += u32::from(store.take(&[budget.bucket(&key), all.clone()]).await.unwrap() == Verdict::Taken);
     }
-    let keys: BTreeSet<String> =
-        redis::cmd("KEYS").arg("*").query_async(&mut server.connection().await).await.unwrap();
+    let keys: BTreeSet<String> = redis::cmd("KEYS").arg("*").query_async(&mut server.connection().await).await.unwrap();
     assert!(keys.iter().all(|key| key.starts_with("{tower-dcr}:short:") || key.starts_with("{tower-dcr}:all:")));
     assert!(keys.len() <= taken as usize + 1 && taken < 50, "{taken}: {keys:?}");
     tokio::time::sleep(Duration::from_millis(1200)).await;

@@ -1,0 +1,164 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use loom::thread;
+
+use crate::circuit::Circuit;
+use crate::gcra::Quota;
+use crate::nonzero;
+use crate::table::{Place, Table};
+
+/// Of all keys that are used here the lower half is zero: with one set, they are in it.
+const fn key(number: u64) -> u64 {
+    number << 32
+}
+
+fn hourly(burst: u32) -> Quota {
+    Quota::per_hour(nonzero(1)).allow_burst(nonzero(burst))
+}
+
+/// What each of the threads got, once all have come.
+fn each<T: 'static>(threads: Vec<thread::JoinHandle<T>>) -> Vec<T> {
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+#[test]
+fn threads_share_one_budget() {
+    loom::model(|| {
+        let table = Arc::new(Table::new(4));
+        let take = |_| {
+            let table = Arc::clone(&table);
+            thread::spawn(move || (0..2).filter(|_| table.take(key(1), hourly(3), 0).is_ok()).count())
+        };
+        assert_eq!(each((0..2).map(take).collect()).iter().sum::<usize>(), 3);
+    });
+}
+
+#[test]
+fn a_flood_of_keys_gives_an_exhausted_one_nothing_back() {
+    loom::model(|| {
+        let table = Arc::new(Table::new(4));
+        table.take(key(1), hourly(1), 0).unwrap();
+        let flood = |from: u64| {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                (from..from + 3).filter(|number| table.take(key(*number), hourly(1), 0).is_ok()).count()
+            })
+        };
+        let admitted = each(vec![flood(10), flood(20)]);
+        // Three buckets are left, and the one that all others share.
+        assert_eq!(admitted.iter().sum::<usize>(), 4);
+        assert!(table.take(key(1), hourly(1), 0).is_err());
+    });
+}
+
+#[test]
+fn two_new_keys_never_get_one_bucket() {
+    loom::model(|| {
+        let table = Arc::new(Table::new(4));
+        (1..4).for_each(|number| _ = table.take(key(number), hourly(1), 0).unwrap());
+        let take = |number: u64| {
+            let table = Arc::clone(&table);
+            thread::spawn(move || matches!(table.take(key(number), hourly(1), 0), Ok((Place::Own(_), _))))
+        };
+        let own = each(vec![take(8), take(9)]);
+        assert_eq!(own.iter().filter(|own| **own).count(), 1, "the last bucket is one's own");
+    });
+}
+
+#[test]
+fn a_refund_admits_one_more_and_no_other() {
+    loom::model(|| {
+        let table = Arc::new(Table::new(4));
+        let (place, _) = table.take(key(1), hourly(1), 0).unwrap();
+        let refunding = Arc::clone(&table);
+        let refund = thread::spawn(move || refunding.give_back(place, hourly(1)));
+        let take = |_| {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.take(key(1), hourly(1), 0).is_ok())
+        };
+        let admitted = each((0..2).map(take).collect()).into_iter().filter(|admitted| *admitted).count();
+        refund.join().unwrap();
+        let late = table.take(key(1), hourly(1), 0).is_ok();
+        assert_eq!(admitted + usize::from(late), 1);
+    });
+}
+
+#[test]
+fn a_bucket_is_refunded_to_its_owner_or_to_nobody() {
+    loom::model(|| {
+        let table = Arc::new(Table::new(4));
+        let (place, _) = table.take(key(1), hourly(1), 0).unwrap();
+        // An hour later its debt is paid, and somebody else may have the bucket.
+        let hour = 3_600_000_000_000;
+        (2..5).for_each(|number| _ = table.take(key(number), hourly(1), hour).unwrap());
+        let (refunding, taking) = (Arc::clone(&table), Arc::clone(&table));
+        let refund = thread::spawn(move || refunding.give_back(place, hourly(1)));
+        let take = thread::spawn(move || taking.take(key(9), hourly(1), hour).is_ok());
+        refund.join().unwrap();
+        assert!(take.join().unwrap());
+        assert!(table.take(key(9), hourly(1), hour).is_err(), "the new owner has spent it");
+    });
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Opened at zero.
+fn open() -> Arc<Circuit> {
+    let circuit = Circuit::default();
+    (0..5).for_each(|_| _ = circuit.leave(Duration::ZERO).unwrap().failed(Duration::ZERO));
+    assert!(circuit.leave(Duration::ZERO).is_err());
+    Arc::new(circuit)
+}
+
+#[test]
+fn one_probe_at_a_time_whoever_comes() {
+    loom::model(|| {
+        let circuit = open();
+        let probing = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+        let probe = |_| {
+            let (circuit, probing) = (Arc::clone(&circuit), Arc::clone(&probing));
+            thread::spawn(move || {
+                let Ok(leave) = circuit.leave(SECOND) else { return 0 };
+                let others = probing.fetch_add(1, loom::sync::atomic::Ordering::SeqCst);
+                assert_eq!(others, 0, "somebody else is asking");
+                probing.fetch_sub(1, loom::sync::atomic::Ordering::SeqCst);
+                drop(leave);
+                1
+            })
+        };
+        assert!(each((0..3).map(probe).collect()).into_iter().sum::<i32>() >= 1);
+        // Who hangs up leaves it to the next one.
+        assert!(circuit.leave(SECOND).is_ok());
+    });
+}
+
+#[test]
+fn failures_at_once_open_it_once() {
+    loom::model(|| {
+        let circuit = Arc::new(Circuit::default());
+        (0..3).for_each(|_| assert!(circuit.leave(SECOND).unwrap().failed(SECOND).is_none()));
+        let fail = |_| {
+            let circuit = Arc::clone(&circuit);
+            thread::spawn(move || circuit.leave(SECOND).ok().and_then(|leave| leave.failed(SECOND)).is_some())
+        };
+        let opened = each((0..3).map(fail).collect()).into_iter().filter(|opened| *opened).count();
+        assert_eq!(opened, 1);
+        assert!(circuit.leave(SECOND).is_err());
+    });
+}
+
+#[test]
+fn a_late_failure_does_not_undo_a_recovery() {
+    loom::model(|| {
+        let circuit = Arc::new(Circuit::default());
+        let late = Arc::clone(&circuit);
+        (0..4).for_each(|_| _ = circuit.leave(Duration::ZERO).unwrap().failed(Duration::ZERO));
+        let failing = thread::spawn(move || late.leave(Duration::ZERO).ok().map(|leave| leave.failed(SECOND)));
+        let answered = circuit.leave(Duration::ZERO).is_ok_and(|leave| leave.succeeded());
+        assert!(!answered, "it was never open when that was asked");
+        failing.join().unwrap();
+        // Whichever came first, it can be asked again after a pause, by somebody.
+        assert!(circuit.leave(SECOND * 60).is_ok());
+    });
+}

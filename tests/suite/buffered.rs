@@ -1,0 +1,171 @@
+//! Audit events through a queue to a pipeline: none is lost, or it is counted.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use http::StatusCode;
+use tower_dcr::Preset;
+use tower_dcr::event::{BatchSink, Buffered, Event, Overflow, Record, Sink, Sinks, to_line};
+use tower_dcr::ledger::{Actor, MemoryLedger};
+use tower_dcr::registrar::{Registrar, Revocation};
+
+use crate::support::{Naive, behind, post, send};
+
+const BODY: &str = r#"{"redirect_uris":["http://localhost/cb"]}"#;
+
+/// A pipeline that can be held up, and can fail.
+#[derive(Clone, Default)]
+struct Pipeline {
+    taken: Arc<Mutex<Vec<String>>>,
+    batches: Arc<AtomicUsize>,
+    fails: Arc<AtomicBool>,
+    held: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Pipeline {
+    fn hold(&self, hold: bool) {
+        *self.held.0.lock().unwrap() = hold;
+        self.held.1.notify_all();
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+impl BatchSink for Pipeline {
+    fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        drop(self.held.1.wait_while(self.held.0.lock().unwrap(), |held| *held).unwrap());
+        if self.fails.load(Ordering::SeqCst) {
+            return Err("the broker is away".into());
+        }
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        self.taken.lock().unwrap().extend(batch.iter().map(to_line));
+        Ok(())
+    }
+}
+
+async fn register(sink: impl Sink, times: usize) -> Vec<StatusCode> {
+    let service = behind(&Preset::mcp().without_rate_limits().with_sink(sink), &Naive::default());
+    let mut statuses = Vec::new();
+    for _ in 0..times {
+        statuses.push(send(&service, post(BODY)).await.status());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn events_of_both_kinds_arrive_in_order_and_in_batches() {
+    let pipeline = Pipeline::default();
+    let audit = Buffered::new(pipeline.clone()).with_queue(10_000).start().unwrap();
+    let registrar = Registrar::new(MemoryLedger::default()).with_sink(audit.clone());
+    let preset = Preset::mcp().with_registrar(registrar.clone()).with_sink(audit.clone());
+    let service = behind(&preset, &Naive::default());
+    pipeline.hold(true);
+    for number in 0..50 {
+        let body = format!(r#"{{"client_name":"c{number}","redirect_uris":["http://localhost/cb"]}}"#);
+        assert_eq!(send(&service, post(body)).await.status(), StatusCode::CREATED);
+    }
+    let revocation = Revocation::client("client-1", Actor::Operator("alice".into()), "abuse");
+    registrar.revoke(revocation).await.unwrap();
+    pipeline.hold(false);
+    audit.flush();
+    let taken = pipeline.taken();
+    assert_eq!(audit.lost(), 0);
+    let (registered, later) = taken.split_at(50);
+    assert!(registered.iter().all(|line| line.contains(r#""outcome":"accepted""#)), "{}", taken[0]);
+    assert!(later.iter().any(|line| line.contains(r#""action":"revoked""#) && line.contains("alice")), "{later:?}");
+    let batches = pipeline.batches.load(Ordering::SeqCst);
+    assert!(batches < 10, "{batches} batches for {} events", taken.len());
+}
+
+#[tokio::test]
+async fn what_finds_no_room_is_counted() {
+    let pipeline = Pipeline::default();
+    let audit = Buffered::new(pipeline.clone()).with_queue(10).start().unwrap();
+    pipeline.hold(true);
+    let statuses = register(audit.clone(), 30).await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::CREATED));
+    pipeline.hold(false);
+    audit.flush();
+    assert_eq!((pipeline.taken().len(), audit.lost()), (10, 20));
+}
+
+#[tokio::test]
+async fn what_finds_no_room_is_refused_where_each_must_be_recorded() {
+    let pipeline = Pipeline::default();
+    let audit = Buffered::new(pipeline.clone()).with_queue(10).with_overflow(Overflow::Refuse).start().unwrap();
+    pipeline.hold(true);
+    let statuses = register(audit.clone(), 30).await;
+    let (created, refused) = statuses.split_at(10);
+    assert!(created.iter().all(|status| *status == StatusCode::CREATED));
+    assert!(refused.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE));
+    pipeline.hold(false);
+    audit.flush();
+    let taken = pipeline.taken();
+    assert!(taken.len() == 10 && taken.iter().all(|line| line.contains("accepted")));
+    assert_eq!(register(audit.clone(), 1).await, [StatusCode::CREATED]);
+}
+
+#[tokio::test]
+async fn a_pipeline_that_fails_loses_events_or_gets_them_again() {
+    let pipeline = Pipeline::default();
+    pipeline.fails.store(true, Ordering::SeqCst);
+    let counting = Buffered::new(pipeline.clone()).start().unwrap();
+    assert_eq!(register(counting.clone(), 5).await, [StatusCode::CREATED; 5]);
+    counting.flush();
+    assert_eq!((pipeline.taken().len(), counting.lost()), (0, 5));
+
+    let refusing = Buffered::new(pipeline.clone()).with_overflow(Overflow::Refuse).start().unwrap();
+    assert_eq!(register(refusing.clone(), 1).await, [StatusCode::CREATED]);
+    refusing.flush();
+    assert_eq!(register(refusing.clone(), 3).await, [StatusCode::SERVICE_UNAVAILABLE; 3]);
+    pipeline.fails.store(false, Ordering::SeqCst);
+    while !refusing.is_ready() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(register(refusing.clone(), 1).await, [StatusCode::CREATED]);
+    drop(refusing);
+    let taken = pipeline.taken();
+    assert_eq!(taken.iter().filter(|line| line.contains("accepted")).count(), 2, "{taken:#?}");
+    assert_eq!(taken.iter().filter(|line| line.contains("refused")).count(), 3, "{taken:#?}");
+}
+
+/// A server that stops does not wait for a pipeline that never comes back.
+#[tokio::test]
+async fn closing_tries_once_more_and_gives_up() {
+    let pipeline = Pipeline::default();
+    pipeline.fails.store(true, Ordering::SeqCst);
+    let refusing = Buffered::new(pipeline.clone()).with_overflow(Overflow::Refuse).start().unwrap();
+    register(refusing.clone(), 2).await;
+    drop(refusing);
+    assert!(pipeline.taken().is_empty());
+}
+
+#[tokio::test]
+async fn a_pipeline_that_panics_is_none() {
+    let panics = |_: &[Record]| -> Result<(), Box<dyn Error + Send + Sync>> { panic!("a mistake in the pipeline") };
+    let audit = Buffered::new(panics).with_overflow(Overflow::Refuse).start().unwrap();
+    register(audit.clone(), 1).await;
+    audit.flush();
+    while audit.is_ready() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(register(audit.clone(), 1).await, [StatusCode::SERVICE_UNAVAILABLE]);
+}
+
+#[tokio::test]
+async fn any_sink_can_stand_behind_it() {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&seen);
+    let slow = move |event: &Event| {
+        std::thread::sleep(Duration::from_millis(2));
+        kept.lock().unwrap().push(to_line(event));
+    };
+    let audit = Buffered::new(Sinks(slow)).start().unwrap();
+    assert_eq!(register(audit.clone(), 5).await, [StatusCode::CREATED; 5]);
+    audit.flush();
+    assert_eq!(seen.lock().unwrap().len(), 5);
+}
