@@ -14,7 +14,7 @@ use tower_dcr::registrar::Revocation;
 
 use super::docs;
 use super::redis_server::Way;
-use crate::databases::{Postgres, TempDir, is_there};
+use crate::databases::{Postgres, TempDir, is_there, postgres_in};
 use crate::world::{Answer, World, metadata, register};
 
 /// A node with a ledger at `port`, some clients, and one that was revoked.
@@ -190,7 +190,7 @@ async fn the_pool_is_exhausted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_is_at_its_connection_limit() {
     let settings = ["max_connections=12", "superuser_reserved_connections=0", "max_wal_senders=0"];
-    let Some(postgres) = Postgres::start_in(TempDir::new("postgres"), &settings) else { return };
+    let Some(postgres) = postgres_in(TempDir::new("postgres"), &settings) else { return };
     let held = std::sync::Mutex::new(Vec::new());
     // Others take all there are, and then the node's own are cut.
     let strike = async |db: &mut Postgres, _: &Node| {
@@ -278,7 +278,7 @@ async fn the_disk_is_full() {
     let dir = TempDir::new("postgres");
     let Some(disk) = SmallDisk::mount(&dir) else { return };
     let settings = ["max_connections=50", "max_wal_size=64MB", "min_wal_size=32MB"];
-    let Some(postgres) = Postgres::start_in(dir, &settings) else { return };
+    let Some(postgres) = postgres_in(dir, &settings) else { return };
     let strike = async |_: &mut Postgres, node: &Node| {
         disk.fill();
         // Until the tables have no more room in the pages they have, each of them.

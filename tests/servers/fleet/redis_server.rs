@@ -1,7 +1,5 @@
-//! A real Redis, started on a free port in a folder of its own, ill on request, and stopped again.
+//! Connections to a real Redis, quick and slow ones.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,97 +9,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::databases::{TempDir, is_there};
+use crate::databases;
 
-pub(crate) struct Redis {
-    server: Child,
-    port: u16,
-    dir: TempDir,
-    arguments: Vec<String>,
-}
+pub(crate) use crate::databases::Redis;
 
 /// `None` if there is no `redis-server` here and that is all right; then the test says so.
 pub(crate) fn start() -> Option<Redis> {
-    start_with(&[])
-}
-
-pub(crate) fn start_with(arguments: &[&str]) -> Option<Redis> {
-    let version = Command::new("redis-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !is_there("redis-server", version.is_ok()) {
-        return None;
-    }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (dir, arguments) = (TempDir::new("redis"), arguments.iter().map(ToString::to_string).collect());
-    let server = launch(port, &dir, &arguments);
-    Some(Redis { server, port, dir, arguments })
-}
-
-fn launch(port: u16, dir: &TempDir, arguments: &Vec<String>) -> Child {
-    let mut child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(arguments)
-        .current_dir(dir.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    for _ in 0..400 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return child;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _gone = (child.kill(), child.wait());
-    panic!("no Redis at port {port}");
+    databases::redis(&[])
 }
 
 impl Redis {
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     pub(crate) async fn manager(&self) -> ConnectionManager {
-        manager(self.port).await
+        manager(self.port()).await
     }
 
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
-        connection(self.port).await
+        connection(self.port()).await
     }
 
     pub(crate) async fn command(&self, words: &[&str]) -> redis::Value {
         let mut command = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| _ = command.arg(*word));
         command.query_async(&mut self.connection().await).await.unwrap()
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.server.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Answers nobody, and keeps its connections.
-    pub(crate) fn freeze(&self) {
-        self.signal("-STOP");
-    }
-
-    pub(crate) fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
-    }
-
-    /// With an empty memory.
-    pub(crate) fn restart(&mut self) {
-        self.server = launch(self.port, &self.dir, &self.arguments);
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _gone = self.server.kill();
-        let _status = self.server.wait();
     }
 }
 

@@ -10,6 +10,7 @@ use tower_dcr::clock::ManualClock;
 use tower_dcr::quota::{Budget, LocalStore, Quota, QuotaStore, RedisStore, Verdict, conformance};
 
 use super::redis_server;
+use crate::databases;
 
 #[tokio::test]
 async fn the_local_tables_conform() {
@@ -37,7 +38,7 @@ async fn redis_conforms() {
 #[tokio::test]
 async fn a_redis_cluster_conforms() {
     // A cluster of one node checks slots like any other.
-    let Some(server) = redis_server::start_with(&["--cluster-enabled", "yes"]) else { return };
+    let Some(server) = databases::redis(&["--cluster-enabled", "yes"]) else { return };
     server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
     for _ in 0..200 {
         let info: redis::Value = server.command(&["CLUSTER", "INFO"]).await;
