@@ -40,12 +40,15 @@ use tower_http::cors::{Any, CorsLayer};
 
 #[path = "axum/authorization.rs"]
 mod authorization;
+#[path = "axum/connections.rs"]
+mod connections;
 #[path = "axum/consent.rs"]
 mod consent;
 #[path = "axum/mcp.rs"]
 mod mcp;
 
 use authorization::Server;
+use connections::Limits;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -81,6 +84,9 @@ struct Args {
     /// Let nobody register without this initial access token (16 characters at least).
     #[arg(long, value_name = "TOKEN")]
     initial_access_token: Vec<String>,
+    /// How many connections may be open; from one address 200, unless there is a proxy.
+    #[arg(long, value_name = "N", default_value = "2000")]
+    max_connections: usize,
     /// Believe X-Forwarded-For from this address or network.
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<String>,
@@ -243,12 +249,13 @@ async fn main() -> Result<(), Error> {
     let listener = tokio::net::TcpListener::bind(args.addr).await?;
     say_hello(&listener.local_addr()?.to_string(), protection.is_some().then_some(&*review_token));
     let app = router(server, protection, &review_token);
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async {
-            // An error here means that there is no such signal to wait for.
-            let _interrupted = tokio::signal::ctrl_c().await;
-        })
-        .await?;
+    // A proxy brings everybody from one address.
+    let each = if args.trusted_proxy.is_empty() { 200 } else { args.max_connections };
+    let interrupted = async {
+        // An error here means that there is no such signal to wait for.
+        let _interrupted = tokio::signal::ctrl_c().await;
+    };
+    connections::serve(listener, app, Limits { all: args.max_connections, each }, interrupted).await;
     Ok(())
 }
 

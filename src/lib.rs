@@ -121,12 +121,20 @@
 //! // tokio::spawn(registrar.maintain(Duration::from_secs(60)));
 //! ```
 //!
+//! # Many nodes
+//!
+//! [`SharedQuotas`](quota::SharedQuotas) has nodes share their rate limits, `RedisStore` through Redis; `PostgresLedger` has them
+//! share the ledger. While one of the two can't be used, nothing is admitted without a limit and nobody is let in who was
+//! revoked; what honest clients see then is in [`docs/bad-days.md`](https://docs.rs/crate/tower-dcr/latest/source/docs/bad-days.md).
+//! [`Buffered`](event::Buffered) takes audit events to a pipeline of yours, in batches.
+//!
 //! # Features
 //!
 //! | feature | default | what |
 //! | --- | --- | --- |
 //! | `jsonl` | yes | [`JsonLines`](event::JsonLines): audit events to a file, with rotation and a keyed hash chain |
 //! | `regex` | yes | [`RedirectPattern::regex`](policy::RedirectPattern::regex) |
+//! | `redis` | | `RedisStore`: rate limits that nodes [share](quota::SharedQuotas) through Redis or Valkey; needs tokio |
 //! | `sqlite` | | `SqliteLedger`: the ledger in a file; needs tokio and Rust 1.94 |
 //! | `postgres` | | `PostgresLedger`: the ledger over the pool that you have; needs tokio and Rust 1.94 |
 //! | `review` | | `ReviewService`: the review as a page and a JSON API |
@@ -136,7 +144,7 @@
 //! | `schema` | | `Preset::file_schema`: the JSON Schema of policy files |
 //! | `cli` | | the program `dcr`: checks, explains, lints, replays, lists, verifies; needs Rust 1.94 |
 //! | `metrics` | | [metrics](telemetry#metrics) through the `metrics` facade |
-//! | `test-util` | | the conformance suite for ledgers of your own |
+//! | `test-util` | | the conformance suites for ledgers and stores of rate limits of your own |
 //!
 //! The crate needs no web framework, and without those features no database and no async runtime.
 //!

@@ -146,7 +146,8 @@ impl Caller {
             let from = format!("203.0.113.{}", self.number % 250);
             let mut body = bodies.choose(&mut rand::rng()).cloned().unwrap_or_default();
             if body.is_empty() {
-                body = metadata(&format!("Flood {:016x}", rand::rng().random::<u64>()), "https://app.evil-example.com/cb");
+                body =
+                    metadata(&format!("Flood {:016x}", rand::rng().random::<u64>()), "https://app.evil-example.com/cb");
             }
             let Some(client) = self.register(Kind::Attacker, &from, body).await else {
                 tokio::time::sleep(Duration::from_millis(5)).await;

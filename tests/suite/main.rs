@@ -6,6 +6,7 @@ mod answer;
 mod audit;
 mod buffered;
 mod cli;
+mod connections;
 mod corpus;
 mod digests;
 mod examples;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// A running example; stops when it is dropped.
 pub(crate) struct Running {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) base: String,
     pub(crate) client: Client,
 }
