@@ -254,9 +254,11 @@ impl RateLimitLayer {
     }
 
     fn with_budget(mut self, rate: Rate) -> Self {
-        let budgets = &mut Arc::make_mut(&mut self.config).budgets;
-        budgets.retain(|other| other.budget.name() != rate.budget.name());
-        budgets.push(Arc::new(rate));
+        let (budgets, rate) = (&mut Arc::make_mut(&mut self.config).budgets, Arc::new(rate));
+        match budgets.iter_mut().find(|other| other.budget.name() == rate.budget.name()) {
+            Some(other) => *other = rate,
+            None => budgets.push(rate),
+        }
         self
     }
 }

@@ -1,8 +1,10 @@
 //! Several nodes over shared stores, on good days and bad ones.
 
+mod audit_faults;
 mod docs;
 mod exactness;
 mod ledger_faults;
 mod limiter_faults;
 mod redis_server;
+mod small_disk;
 mod stores;

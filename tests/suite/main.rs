@@ -26,6 +26,7 @@ mod properties;
 mod rate_limit;
 mod reload;
 mod running;
+mod shared_quotas;
 mod signer;
 mod statements;
 mod support;

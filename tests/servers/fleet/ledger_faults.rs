@@ -1,7 +1,6 @@
 //! Bad days of the PostgreSQL that nodes keep their ledger in.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
 use sqlx::Executor;
@@ -14,7 +13,8 @@ use tower_dcr::registrar::Revocation;
 
 use super::docs;
 use super::redis_server::Way;
-use crate::databases::{Postgres, TempDir, is_there, postgres_in};
+use super::small_disk::SmallDisk;
+use crate::databases::{Postgres, TempDir, postgres_in};
 use crate::world::{Answer, World, metadata, register};
 
 /// A node with a ledger at `port`, some clients, and one that was revoked.
@@ -243,40 +243,10 @@ async fn postgres_is_slow() {
     bad_day("PostgreSQL is slow by 100 ms a round trip", move |_| port, postgres, strike, heal).await;
 }
 
-/// A file system of its own, which can be filled.
-struct SmallDisk {
-    dir: std::path::PathBuf,
-}
-
-impl SmallDisk {
-    /// `None` where nobody may mount one.
-    fn mount(dir: &TempDir) -> Option<Self> {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=120m", "tmpfs"]).arg(dir.path()).status();
-        let mounted = mounted.is_ok_and(|status| status.success());
-        is_there("a file system of the test's own", mounted).then(|| Self { dir: dir.path().into() })
-    }
-
-    fn fill(&self) {
-        let block = vec![0; 4096];
-        let mut file = std::fs::File::create(self.dir.join("filler")).unwrap();
-        while std::io::Write::write_all(&mut file, &block).is_ok() {}
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.dir.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _status = Command::new("umount").arg("--lazy").arg(&self.dir).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_disk_is_full() {
     let dir = TempDir::new("postgres");
-    let Some(disk) = SmallDisk::mount(&dir) else { return };
+    let Some(disk) = SmallDisk::mount(&dir, "120m") else { return };
     let settings = ["max_connections=50", "max_wal_size=64MB", "min_wal_size=32MB"];
     let Some(postgres) = postgres_in(dir, &settings) else { return };
     let strike = async |_: &mut Postgres, node: &Node| {

@@ -1,0 +1,68 @@
+//! A bad day of the disk with the audit file on it.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::time::Duration;
+
+use tower_dcr::event::{ChainKey, JsonLines, Overflow, Sink, verify_chain};
+use tower_dcr::ledger::MemoryLedger;
+
+use super::small_disk::SmallDisk;
+use crate::databases::TempDir;
+use crate::world::{World, metadata};
+
+const KEY: &[u8] = b"sixteen bytes or more";
+
+/// Registers until the disk has been full for a while, frees it, and says how many were registered.
+async fn bad_day(overflow: Overflow) -> Option<(usize, JsonLines, std::path::PathBuf, (TempDir, SmallDisk))> {
+    let dir = TempDir::new("audit");
+    let disk = SmallDisk::mount(&dir, "1m")?;
+    let path = dir.path().join("audit.jsonl");
+    let file = JsonLines::new(&path).with_overflow(overflow).with_chain(ChainKey::new(KEY).unwrap());
+    let file = file.with_max_bytes(u64::MAX).with_queue(200).open().unwrap();
+    let audit = file.clone();
+    let world = World::new(MemoryLedger::default()).guarded_by(|preset| preset.with_sink(audit));
+    let mut registered = 0;
+    let mut register = async |number: u32| {
+        let status = world.register(&metadata(&format!("App {number}"))).await.status;
+        assert!(status == 201 || status == 503, "{status}");
+        registered += usize::from(status == 201);
+    };
+    for number in 0..20 {
+        register(number).await;
+    }
+    file.flush();
+    disk.fill();
+    for number in 20..800 {
+        register(number).await;
+    }
+    disk.free();
+    while !file.is_ready() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    register(800).await;
+    file.flush();
+    Some((registered, file, path, (dir, disk)))
+}
+
+/// Lines of registrations in a file whose chain holds.
+fn lines(path: &std::path::Path) -> usize {
+    let key = ChainKey::new(KEY).unwrap();
+    verify_chain(BufReader::new(File::open(path).unwrap()), &key, None).unwrap();
+    std::fs::read_to_string(path).unwrap().lines().filter(|line| line.contains("\"outcome\":\"accepted\"")).count()
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_loses_no_registration() {
+    let Some((registered, _, path, _disk)) = bad_day(Overflow::Refuse).await else { return };
+    assert!((20..700).contains(&registered), "{registered}");
+    assert_eq!(lines(&path), registered);
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_what_is_counted() {
+    let Some((registered, file, path, _disk)) = bad_day(Overflow::Count).await else { return };
+    assert_eq!(registered, 801);
+    assert!(file.lost() > 0);
+    assert_eq!(lines(&path) as u64 + file.lost(), 801);
+}

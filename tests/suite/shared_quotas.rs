@@ -1,0 +1,312 @@
+//! Budgets that nodes share, in front of a handler: what is taken where, given back, and refused.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use tower_dcr::event::Outcome;
+use tower_dcr::ledger::MemoryLedger;
+use tower_dcr::policy::{Policy, RedirectHostQuota, ReportOnly};
+use tower_dcr::quota::{Bucket, Budget, Fallback, Quota, QuotaStore, QuotaStoreError, SharedQuotas, Verdict};
+use tower_dcr::registrar::Registrar;
+use tower_dcr::{GuardLayer, Preset, RateLimitLayer, Rejection};
+
+use crate::support::{Kept, Naive, behind, post, send};
+
+/// A store that says what it is told to, and notes what it is asked.
+#[derive(Clone, Default)]
+struct Store {
+    asked: Arc<AtomicUsize>,
+    taken: Arc<Mutex<Vec<(&'static str, u128)>>>,
+    /// The budget that is spent.
+    spent: Arc<Mutex<Option<&'static str>>>,
+    is_down: Arc<AtomicBool>,
+}
+
+impl Store {
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn spend(&self, budget: Option<&'static str>) {
+        *self.spent.lock().unwrap() = budget;
+    }
+
+    fn is_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    /// From which budgets something is taken now.
+    fn taken(&self) -> Vec<&'static str> {
+        self.taken.lock().unwrap().iter().map(|(budget, _)| *budget).collect()
+    }
+
+    fn answer(&self) -> Result<(), QuotaStoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.is_down.load(Ordering::SeqCst) { Err(QuotaStoreError::new("connection refused")) } else { Ok(()) }
+    }
+}
+
+impl QuotaStore for Store {
+    async fn take(&self, buckets: &[Bucket]) -> Result<Verdict, QuotaStoreError> {
+        self.answer()?;
+        let spent = *self.spent.lock().unwrap();
+        if let Some(index) = buckets.iter().position(|bucket| Some(bucket.budget()) == spent) {
+            return Ok(Verdict::Spent { index, retry_after: Duration::from_millis(6500) });
+        }
+        self.taken.lock().unwrap().extend(buckets.iter().map(|bucket| (bucket.budget(), bucket.key())));
+        Ok(Verdict::Taken)
+    }
+
+    async fn give_back(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
+        self.answer()?;
+        let mut taken = self.taken.lock().unwrap();
+        for bucket in buckets {
+            let index = taken.iter().position(|taken| *taken == (bucket.budget(), bucket.key())).expect("was taken");
+            taken.remove(index);
+        }
+        Ok(())
+    }
+}
+
+fn shared(store: &Store) -> SharedQuotas {
+    SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap())
+}
+
+/// One address may register four at once, and one more in a quarter of an hour.
+fn preset(store: &Store) -> Preset {
+    Preset::mcp()
+        .with_peer_address(|extensions| extensions.get().copied())
+        .with_address_quota("4/hour".parse().unwrap())
+        .with_shared_quotas(shared(store))
+}
+
+fn from(address: u8, uri: &str) -> Request<Full<Bytes>> {
+    let mut request = post(format!(r#"{{"redirect_uris":["{uri}"]}}"#));
+    request.extensions_mut().insert(SocketAddr::from(([192, 0, 2, address], 4711)));
+    request
+}
+
+const HOSTED: &str = "https://app.example.com/cb";
+const LOOPBACK: &str = "http://127.0.0.1/cb";
+
+#[tokio::test]
+async fn all_budgets_of_the_head_are_one_question_and_those_of_hosts_another() {
+    let store = Store::default();
+    let service = behind(&preset(&store), &Naive::default());
+    assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
+    assert_eq!((store.asked(), store.taken()), (1, vec!["address", "global"]));
+    assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+    assert_eq!((store.asked(), &store.taken()[2..]), (3, &["address", "global", "redirect-host"][..]));
+    let mut preflight = from(1, HOSTED);
+    *preflight.method_mut() = Method::OPTIONS;
+    send(&service, preflight).await;
+    assert_eq!(store.asked(), 3);
+}
+
+/// The same everywhere: the buckets of an address are its network's.
+#[tokio::test]
+async fn nodes_know_the_same_buckets() {
+    let (store, naive) = (Store::default(), Naive::default());
+    for _ in 0..2 {
+        let node = behind(&preset(&store), &naive);
+        send(&node, from(1, HOSTED)).await;
+    }
+    let taken = store.taken.lock().unwrap().clone();
+    assert_eq!(taken[..3], taken[3..]);
+}
+
+#[tokio::test]
+async fn what_is_spent_for_all_is_refused_here_and_costs_nothing_else() {
+    let store = Store::default();
+    store.spend(Some("global"));
+    let naive = Naive::default();
+    let service = behind(&preset(&store), &naive);
+    // More than the budget of the address, of which nothing is taken.
+    for _ in 0..6 {
+        let refused = send(&service, from(1, LOOPBACK)).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.header("retry-after"), Some("7"));
+        assert_eq!(refused.header("ratelimit"), Some("\"global\";r=0;t=7"));
+    }
+    assert!(naive.seen().is_empty() && store.taken().is_empty());
+    store.spend(None);
+    for _ in 0..4 {
+        assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
+    }
+    let asked = store.asked();
+    assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(store.asked(), asked, "who has spent it here is refused here");
+}
+
+#[tokio::test]
+async fn a_spent_host_is_refused_by_its_rule_and_the_address_pays_nothing() {
+    let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
+    store.spend(Some("redirect-host"));
+    let service = behind(&preset(&store).with_sink(kept.sink()), &naive);
+    for _ in 0..6 {
+        let refused = send(&service, from(1, HOSTED)).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        let rejection = refused.response.extensions().get::<Rejection>().unwrap();
+        assert_eq!((rejection.rule(), refused.header("retry-after")), ("redirect-host-quota", Some("7")));
+    }
+    assert!(store.taken().is_empty() && naive.seen().is_empty());
+    let event = kept.take().remove(0);
+    assert_eq!((event.outcome, event.rule), (Outcome::Limited, Some("redirect-host-quota")));
+    assert!(event.digest_after.is_none(), "nothing was forwarded");
+    store.spend(None);
+    assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn repeats_are_given_back_here_and_there() {
+    let store = Store::default();
+    let preset = preset(&store).with_registrar(Registrar::new(MemoryLedger::default()));
+    let service = behind(&preset, &Naive::default());
+    // Many times more than the budget of the address.
+    for _ in 0..20 {
+        assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+        assert_eq!(store.taken(), ["address", "global", "redirect-host"]);
+    }
+}
+
+#[tokio::test]
+async fn without_the_store_each_node_gives_its_share() {
+    let store = Store::default();
+    store.is_down(true);
+    let service = behind(&preset(&store), &Naive::default());
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(send(&service, from(1, LOOPBACK)).await.status().as_u16());
+    }
+    // Two nodes: half of four.
+    assert_eq!(statuses, [201, 201, 429, 429]);
+    for address in 2..50 {
+        assert_eq!(send(&service, from(address, LOOPBACK)).await.status(), StatusCode::CREATED);
+    }
+    assert_eq!(store.asked(), 5, "after five failures nobody waits for it");
+    store.is_down(false);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(send(&service, from(60, LOOPBACK)).await.status(), StatusCode::CREATED);
+    assert_eq!(store.taken(), ["address", "global"]);
+}
+
+/// What was admitted before the day turned bad counts.
+#[tokio::test]
+async fn a_share_is_less_what_this_node_has_given_before() {
+    let store = Store::default();
+    let service = behind(&preset(&store), &Naive::default());
+    for _ in 0..4 {
+        assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
+    }
+    store.is_down(true);
+    assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(send(&service, from(2, LOOPBACK)).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn without_the_store_nobody_registers_where_that_is_wanted() {
+    let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
+    let refusing = shared(&store).with_fallback(Fallback::Refuse);
+    let service = behind(&preset(&store).with_shared_quotas(refusing).with_sink(kept.sink()), &naive);
+    store.is_down(true);
+    for _ in 0..10 {
+        let refused = send(&service, from(1, LOOPBACK)).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.json()["error"], "temporarily_unavailable");
+        assert!(refused.header("retry-after").is_some() && refused.header("ratelimit").is_none());
+    }
+    assert!(naive.seen().is_empty());
+    assert_eq!(kept.take()[0].rule, Some("rate-limit"));
+    store.is_down(false);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    // Nothing was taken here by what was refused.
+    for _ in 0..4 {
+        assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
+    }
+}
+
+/// The head is admitted, and then the store goes.
+#[tokio::test]
+async fn a_host_that_nobody_can_look_up_is_refused_or_shared() {
+    let store = Store::default();
+    let rule = RedirectHostQuota::new("2/hour".parse().unwrap());
+    let guard = |fallback| {
+        let shared = shared(&store).with_fallback(fallback);
+        behind(&GuardLayer::new(rule.clone().with_shared_quotas(shared)), &Naive::default())
+    };
+    store.is_down(true);
+    let refusing = guard(Fallback::Refuse);
+    let refused = send(&refusing, from(1, HOSTED)).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.response.extensions().get::<Rejection>().unwrap().rule(), "redirect-host-quota");
+    let sharing = guard(Fallback::LocalShare);
+    assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+    assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(send(&sharing, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn who_only_observes_lets_pass_and_notes() {
+    let (store, kept) = (Store::default(), Kept::default());
+    let service = behind(&preset(&store).report_only().with_sink(kept.sink()), &Naive::default());
+    for budget in ["global", "redirect-host"] {
+        store.spend(Some(budget));
+        assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+    }
+    let would_have: Vec<Vec<&str>> = kept
+        .take()
+        .iter()
+        .map(|event| {
+            let refused = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
+            refused.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
+        })
+        .collect();
+    assert_eq!(would_have, [["rate-limit"], ["redirect-host-quota"]]);
+
+    let rule = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN)).with_shared_quotas(shared(&store));
+    let observing = behind(&GuardLayer::new(ReportOnly::new(rule)), &Naive::default());
+    for _ in 0..3 {
+        assert_eq!(send(&observing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+    }
+}
+
+/// A rule that is judged by hand asks nobody.
+#[test]
+fn a_rule_by_itself_knows_this_node_only() {
+    let store = Store::default();
+    let rule = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN)).with_shared_quotas(shared(&store));
+    let judge = || {
+        let body = format!(r#"{{"redirect_uris":["{HOSTED}"]}}"#);
+        let mut registration = tower_dcr::Registration::parse(body.as_bytes()).unwrap();
+        let mut review = tower_dcr::policy::Review::registration();
+        rule.review(&mut tower_dcr::policy::Submission::new(&mut registration, &mut review)).is_ok()
+    };
+    assert!(judge() && !judge());
+    assert_eq!(store.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_layer_alone_shares_its_own_budgets() {
+    let store = Store::default();
+    let layer = RateLimitLayer::empty()
+        .add_budget("tenant", "1/hour".parse().unwrap(), |head| head.headers.get("x-tenant").cloned())
+        .with_shared_quotas(shared(&store));
+    let service = behind(&layer, &Naive::default());
+    let of = |tenant: &str| {
+        let mut request = from(1, HOSTED);
+        request.headers_mut().insert("x-tenant", tenant.parse().unwrap());
+        request
+    };
+    assert_eq!(send(&service, of("a")).await.status(), StatusCode::CREATED);
+    assert_eq!(send(&service, of("b")).await.status(), StatusCode::CREATED);
+    assert_eq!(send(&service, of("a")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    let taken = store.taken.lock().unwrap().clone();
+    let tenants = Budget::new("tenant", Quota::per_hour(NonZeroU32::MIN));
+    assert_eq!(taken[0].1, tenants.bucket(&http::HeaderValue::from_static("a")).key());
+}
