@@ -29,7 +29,8 @@
 //! [5 seconds](GateLayer::with_cache): for so long a revocation on another node may go unseen. One on this node is seen
 //! at once.
 //!
-//! If the ledger can't be used, requests are answered with 503.
+//! If the ledger can't be used, clients whose record was read a [minute](GateLayer::with_grace) ago at most are judged by it,
+//! and requests of all others are answered with 503.
 //!
 //! ```
 //! # use bytes::Bytes;

@@ -28,6 +28,12 @@
 //! with `into_make_service_with_connect_info`, or [`RateLimitLayer::with_client_address`] does not look for it), they
 //! share one budget too, and a warning is logged.
 //!
+//! # Many nodes
+//!
+//! With [`SharedQuotas`] the budgets are those of all nodes: what a request has taken here, the store that nodes share confirms,
+//! for all budgets at once. If the store can't be used, [`Fallback`](crate::quota::Fallback) says whether each node gives its
+//! share or refuses with 503.
+//!
 //! # Memory
 //!
 //! The state is in the layer, is shared by all services that it makes, and never grows; see [`quota`](crate::quota).

@@ -47,7 +47,8 @@
 //! its registration is refused with `400 invalid_client_metadata`. At the authorization endpoint there is no such signal
 //! (RFC 6749 section 4.1.2.1 forbids to redirect), so the user sees a page that says what to do: remove the connection and
 //! add it again. Of the released clients one asks there first and takes the 400 for the signal. While the ledger is down,
-//! everything is `503 temporarily_unavailable`, and never `invalid_client`: clients would throw away what is still good.
+//! clients that were seen a moment ago [go on](crate::GateLayer::with_grace), and all else is `503 temporarily_unavailable`,
+//! and never `invalid_client`: clients would throw away what is still good.
 //!
 //! # What can go wrong in between
 //!

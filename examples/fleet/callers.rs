@@ -80,6 +80,10 @@ impl Caller {
         let status = answer.status().as_u16();
         self.tally.attempt(node);
         self.tally.answered(kind, status, start.elapsed());
+        if matches!(status, 429 | 503) && kind != Kind::Attacker {
+            // `Retry-After` says some seconds; who comes back at once spends a budget in vain.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
         let client: Value = answer.json().await.unwrap_or_default();
         let client_id = client.get("client_id").and_then(Value::as_str).map(str::to_owned);
         client_id.filter(|_| status == 201)
