@@ -79,6 +79,8 @@ impl Draw {
             }
             Err(exhausted) => {
                 self.give_back_here();
+                // Who only observes goes on, and takes nothing from anybody.
+                self.shared = None;
                 Err(Spent::new(budget, exhausted))
             }
         }

@@ -165,7 +165,7 @@ async fn clients_of_different_owners_are_different_clients() {
 
 #[tokio::test]
 async fn a_ledger_that_is_down_counts_nothing_and_admits_nobody() {
-    let world = World::new(Down).guarded_by(guard);
+    let world = World::new(Down::default()).guarded_by(guard);
     assert_eq!(world.send(with_token(&metadata("App"), ONCE)).await.status, 503);
     assert_eq!(update(&world, "client-1", &metadata("App")).await.status, 503, "nobody knows by which rules");
     assert_eq!(world.calls(), 0);

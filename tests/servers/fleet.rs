@@ -4,6 +4,7 @@ mod audit_faults;
 mod docs;
 mod exactness;
 mod ledger_faults;
+mod ledger_watch;
 mod limiter_faults;
 mod redis_server;
 mod small_disk;

@@ -406,7 +406,7 @@ async fn without_a_guard_nothing_is_registered() {
 
 #[tokio::test]
 async fn a_ledger_that_is_down_fails_closed() {
-    let world = World::new(Down);
+    let world = World::new(Down::default());
     let answer = world.register(&metadata("App")).await;
     assert_eq!((answer.status, answer.error().as_str()), (503, "temporarily_unavailable"));
     assert_eq!(answer.headers["retry-after"], "5");
@@ -422,7 +422,7 @@ async fn a_ledger_that_is_down_fails_closed() {
 #[tokio::test]
 async fn a_ledger_that_is_down_can_be_done_without() {
     use tower::{ServiceBuilder, ServiceExt, service_fn};
-    let layer = LifecycleLayer::new(Registrar::new(Down)).danger_register_without_ledger();
+    let layer = LifecycleLayer::new(Registrar::new(Down::default())).danger_register_without_ledger();
     let handler = service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
         Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::from(r#"{"client_id":"c"}"#)))
     });

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,10 @@ use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_dcr::client_address::ClientAddress;
 use tower_dcr::clock::{Clock, ManualClock};
-use tower_dcr::event::{Event, Outcome, Sink, to_line};
+use tower_dcr::event::{Event, LifecycleEvent, Outcome, Sink, to_line};
+use tower_dcr::ledger::{Actor, MemoryLedger};
 use tower_dcr::policy::{Disposition, Operation};
+use tower_dcr::registrar::{Registrar, Revocation};
 use tower_dcr::{AuditLayer, Preset, RateLimitLayer, RegistrationBody};
 
 use crate::support::{Kept, Naive, behind, post, send};
@@ -224,4 +227,47 @@ async fn report_only_events_say_what_would_have_been() {
 fn a_bad_clock_is_survived() {
     let clock = ManualClock::new(Duration::MAX);
     assert_eq!(clock.monotonic(), Duration::from_nanos(u64::MAX));
+}
+
+/// Counts what it is given.
+#[derive(Default)]
+struct Counter {
+    events: AtomicUsize,
+    lifecycle: AtomicUsize,
+    is_full: AtomicBool,
+}
+
+impl Sink for Counter {
+    fn emit(&self, _: &Event) {
+        self.events.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn emit_lifecycle(&self, _: &LifecycleEvent) {
+        self.lifecycle.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.is_full.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_shared_sink_and_each_of_two_get_all_events_of_both_kinds() {
+    let (one, other) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
+    let both = (Arc::clone(&one), Arc::clone(&other));
+    let registrar = Registrar::new(MemoryLedger::default()).with_sink(both.clone());
+    let service = behind(&Preset::mcp().with_registrar(registrar.clone()).with_sink(both), &Naive::default());
+    let register = async || send(&service, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await.status();
+    assert_eq!(register().await, StatusCode::CREATED);
+    registrar.revoke(Revocation::client("client-1", Actor::Operator("alice".into()), "abuse")).await.unwrap();
+    for counter in [&one, &other] {
+        assert_eq!(counter.events.load(Ordering::SeqCst), 1);
+        assert!(counter.lifecycle.load(Ordering::SeqCst) > 0);
+    }
+    // Both have to be ready.
+    for counter in [&one, &other] {
+        counter.is_full.store(true, Ordering::SeqCst);
+        assert_eq!(register().await, StatusCode::SERVICE_UNAVAILABLE);
+        counter.is_full.store(false, Ordering::SeqCst);
+    }
 }

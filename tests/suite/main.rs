@@ -29,6 +29,7 @@ mod running;
 mod shared_quotas;
 mod signer;
 mod statements;
+mod submission;
 mod support;
 mod switches;
 mod telemetry;

@@ -269,6 +269,19 @@ async fn who_only_observes_lets_pass_and_notes() {
         .collect();
     assert_eq!(would_have, [["rate-limit"], ["redirect-host-quota"]]);
 
+    // A budget that is spent here, and only observed, is all or none as well.
+    store.spend(None);
+    let before = store.taken().len();
+    let limits = RateLimitLayer::empty()
+        .with_address_quota("9/hour".parse().unwrap())
+        .with_global_quota("1/hour".parse().unwrap())
+        .with_shared_quotas(shared(&store));
+    let observing = behind(&limits.report_only(), &Naive::default());
+    for _ in 0..3 {
+        assert_eq!(send(&observing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+    }
+    assert_eq!(store.taken()[before..], ["address", "global"]);
+
     let rule = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN)).with_shared_quotas(shared(&store));
     let observing = behind(&GuardLayer::new(ReportOnly::new(rule)), &Naive::default());
     for _ in 0..3 {
@@ -309,4 +322,22 @@ async fn a_layer_alone_shares_its_own_budgets() {
     let taken = store.taken.lock().unwrap().clone();
     let tenants = Budget::new("tenant", Quota::per_hour(NonZeroU32::MIN));
     assert_eq!(taken[0].1, tenants.bucket(&http::HeaderValue::from_static("a")).key());
+}
+
+/// Another policy is another set of quotas over the same budgets, shared with the same nodes.
+#[tokio::test]
+async fn a_reload_goes_on_sharing() {
+    let store = Store::default();
+    let guard = preset(&store).reloadable();
+    let service = behind(&guard, &Naive::default());
+    send(&service, from(1, HOSTED)).await;
+    let before = store.taken.lock().unwrap().clone();
+    // A rule of its own for the hosts, which the first policy had not.
+    let policy = "rate_limit.address = '9/hour'\n[redirect_host_quota]\nquota = '5/hour'";
+    guard.handle().replace(&Preset::from_toml(policy).unwrap()).unwrap();
+    send(&service, from(1, HOSTED)).await;
+    let after = store.taken.lock().unwrap().clone();
+    assert_eq!((after.len(), &after[3..]), (6, &before[..]));
+    store.spend(Some("redirect-host"));
+    assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
 }
