@@ -33,5 +33,6 @@ mod submission;
 mod support;
 mod switches;
 mod telemetry;
+mod tracing_sink;
 mod traits;
 mod urls;
