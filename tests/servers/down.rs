@@ -1,78 +1,83 @@
 //! A store that can't be used.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tower_dcr::ledger::{
-    Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError, Replacement,
-    Status, Work,
+    Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError, MemoryLedger,
+    Replacement, Status, Work,
 };
 
-/// A ledger that is down, or is asked what it can't answer.
+/// A ledger that is down, or is asked what it can't answer, until it is up.
 #[derive(Clone, Default)]
 pub(crate) struct Down {
     pub(crate) is_outage: bool,
     pub(crate) asked: Arc<AtomicUsize>,
+    pub(crate) is_up: Arc<AtomicBool>,
+    pub(crate) ledger: Arc<MemoryLedger>,
 }
 
 impl Down {
-    fn down<T>(&self) -> Result<T, LedgerError> {
+    async fn answer<T>(&self, asking: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.is_up.load(Ordering::SeqCst) {
+            return asking.await;
+        }
         let error = "connection refused";
         Err(if self.is_outage { LedgerError::outage(error) } else { LedgerError::new(error) })
     }
 }
 
 impl Ledger for Down {
-    async fn insert(&self, _: &Client, _: Option<u64>) -> Result<Insertion, LedgerError> {
-        self.down()
+    async fn insert(&self, first: &Client, second: Option<u64>) -> Result<Insertion, LedgerError> {
+        self.answer(self.ledger.insert(first, second)).await
     }
-    async fn replace(&self, _: &Client) -> Result<Replacement, LedgerError> {
-        self.down()
+    async fn replace(&self, first: &Client) -> Result<Replacement, LedgerError> {
+        self.answer(self.ledger.replace(first)).await
     }
-    async fn remove(&self, _: &Client) -> Result<bool, LedgerError> {
-        self.down()
+    async fn remove(&self, first: &Client) -> Result<bool, LedgerError> {
+        self.answer(self.ledger.remove(first)).await
     }
-    async fn get(&self, _: ClientKey) -> Result<Option<Client>, LedgerError> {
-        self.down()
+    async fn get(&self, first: ClientKey) -> Result<Option<Client>, LedgerError> {
+        self.answer(self.ledger.get(first)).await
     }
-    async fn find(&self, _: &str) -> Result<Option<Client>, LedgerError> {
-        self.down()
+    async fn find(&self, first: &str) -> Result<Option<Client>, LedgerError> {
+        self.answer(self.ledger.find(first)).await
     }
-    async fn find_repeat(&self, _: &str) -> Result<Option<Client>, LedgerError> {
-        self.down()
+    async fn find_repeat(&self, first: &str) -> Result<Option<Client>, LedgerError> {
+        self.answer(self.ledger.find_repeat(first)).await
     }
-    async fn page(&self, _: &Filter, _: Option<ClientKey>, _: u32) -> Result<Vec<Client>, LedgerError> {
-        self.down()
+    async fn page(&self, first: &Filter, second: Option<ClientKey>, third: u32) -> Result<Vec<Client>, LedgerError> {
+        self.answer(self.ledger.page(first, second, third)).await
     }
-    async fn due(&self, _: Work, _: u32) -> Result<Vec<Client>, LedgerError> {
-        self.down()
+    async fn due(&self, first: Work, second: u32) -> Result<Vec<Client>, LedgerError> {
+        self.answer(self.ledger.due(first, second)).await
     }
     async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
-        self.down()
+        self.answer(self.ledger.counts()).await
     }
-    async fn timeline(&self, _: i64, _: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
-        self.down()
+    async fn timeline(&self, first: i64, second: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
+        self.answer(self.ledger.timeline(first, second)).await
     }
-    async fn groups(&self, _: Grouping, _: u32) -> Result<Vec<Group>, LedgerError> {
-        self.down()
+    async fn groups(&self, first: Grouping, second: u32) -> Result<Vec<Group>, LedgerError> {
+        self.answer(self.ledger.groups(first, second)).await
     }
-    async fn block(&self, _: &Block) -> Result<bool, LedgerError> {
-        self.down()
+    async fn block(&self, first: &Block) -> Result<bool, LedgerError> {
+        self.answer(self.ledger.block(first)).await
     }
-    async fn unblock(&self, _: &Fingerprint) -> Result<bool, LedgerError> {
-        self.down()
+    async fn unblock(&self, first: &Fingerprint) -> Result<bool, LedgerError> {
+        self.answer(self.ledger.unblock(first)).await
     }
-    async fn find_block(&self, _: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
-        self.down()
+    async fn find_block(&self, first: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
+        self.answer(self.ledger.find_block(first)).await
     }
-    async fn blocks(&self, _: Option<i64>, _: u32) -> Result<Vec<Block>, LedgerError> {
-        self.down()
+    async fn blocks(&self, first: Option<i64>, second: u32) -> Result<Vec<Block>, LedgerError> {
+        self.answer(self.ledger.blocks(first, second)).await
     }
-    async fn count_use(&self, _: &str, _: u64) -> Result<bool, LedgerError> {
-        self.down()
+    async fn count_use(&self, first: &str, second: u64) -> Result<bool, LedgerError> {
+        self.answer(self.ledger.count_use(first, second)).await
     }
-    async fn return_use(&self, _: &str) -> Result<(), LedgerError> {
-        self.down()
+    async fn return_use(&self, first: &str) -> Result<(), LedgerError> {
+        self.answer(self.ledger.return_use(first)).await
     }
 }

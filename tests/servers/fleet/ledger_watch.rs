@@ -1,11 +1,18 @@
 //! A ledger that can't be used is let alone; one that can't answer a question is asked the next one.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use tower_dcr::ledger::LedgerError;
+use axum::body::Body;
+use http::{Request, Response};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_dcr::ledger::{Actor, LedgerError};
+use tower_dcr::registrar::Revocation;
+use tower_dcr::{GateLayer, Preset};
 
 use crate::down::Down;
-use crate::world::{World, metadata};
+use crate::world::{World, metadata, token};
 
 /// How often the ledger is asked by twenty registrations and twenty sign-ins, all of which have to wait.
 async fn asked(is_outage: bool) -> (usize, usize) {
@@ -42,4 +49,43 @@ async fn a_question_that_fails_keeps_nobody_from_asking() {
 fn an_error_says_which_of_the_two_it_is() {
     assert!(LedgerError::outage("connection refused").is_outage());
     assert!(!LedgerError::new("no such column").is_outage());
+}
+
+/// The status that a gate, which remembers nothing for longer than it must, answers a client with.
+async fn status(gate: GateLayer, before: impl AsyncFnOnce(), client: &str) -> u16 {
+    let handler = service_fn(async |_: Request<_>| Ok::<_, Infallible>(Response::new(Body::from("a token"))));
+    let gate = gate.with_cache(Duration::from_millis(1), 10).layer(handler);
+    assert_eq!(gate.clone().oneshot(token(client)).await.unwrap().status(), 200);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    before().await;
+    gate.oneshot(token(client)).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn who_was_here_a_moment_ago_goes_on_while_the_ledger_is_down() {
+    let ledger = Down { is_outage: true, ..Down::default() };
+    let is_up = ledger.is_up.clone();
+    let up = |now: bool| is_up.store(now, Ordering::SeqCst);
+    up(true);
+    let world = World::new(ledger);
+    let client = world.client("App").await;
+    let another = world.client("Another").await;
+    let gate = || GateLayer::token(world.registrar.clone());
+    assert_eq!(status(gate(), async || up(false), &client).await, 200);
+    up(true);
+    assert_eq!(status(gate().with_grace(Duration::ZERO), async || up(false), &client).await, 503);
+    up(true);
+    assert_eq!(status(gate().with_grace(Duration::from_millis(5)), async || up(false), &client).await, 503);
+    up(true);
+    // What was read before somebody on this node was revoked does not count: it could be the one.
+    let revoke = async || {
+        let revocation = Revocation::client(&another, Actor::Operator("alice".into()), "abuse");
+        world.registrar.revoke(revocation).await.unwrap();
+        up(false);
+    };
+    assert_eq!(status(gate(), revoke, &client).await, 503);
+    up(true);
+    // A policy file has the last word.
+    drop(Preset::from_toml("gate.grace = '0s'").unwrap().with_registrar(world.registrar.clone()));
+    assert_eq!(status(gate().with_grace(Duration::from_secs(60)), async || up(false), &client).await, 503);
 }
