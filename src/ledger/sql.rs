@@ -661,3 +661,42 @@ impl<DB: Database> fmt::Debug for SqlLedger<DB> {
         f.debug_struct("SqlLedger").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_what_nobody_can_help() {
+        for error in [
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+            sqlx::Error::WorkerCrashed,
+            sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into()),
+        ] {
+            assert!(LedgerError::from(error).is_outage());
+        }
+        assert!(!LedgerError::from(sqlx::Error::RowNotFound).is_outage());
+        assert!(!LedgerError::from(sqlx::Error::ColumnNotFound("client_id".into())).is_outage());
+    }
+
+    #[test]
+    fn databases_say_it_in_codes() {
+        // Connection failure, read-only, disk full, too many connections, shutdown, statement timeout, I/O error.
+        for code in ["08006", "25006", "53100", "53300", "57P01", "57014", "58030"] {
+            assert!(says_outage(code), "{code}");
+        }
+        // A unique key, a text that is none, a deadlock, a column that is not there, an open transaction.
+        for code in ["23505", "22021", "40P01", "42703", "25001"] {
+            assert!(!says_outage(code), "{code}");
+        }
+        // SQLite: busy, locked, read-only, I/O error (reading), corrupt, full, can't be opened.
+        for code in ["5", "6", "8", "266", "11", "13", "14"] {
+            assert!(says_outage(code), "{code}");
+        }
+        // An SQL error, a constraint, the same by a unique key, no code at all.
+        for code in ["1", "19", "2067", ""] {
+            assert!(!says_outage(code), "{code}");
+        }
+    }
+}

@@ -25,6 +25,7 @@ mod presets;
 mod properties;
 mod rate_limit;
 mod reload;
+mod rules_alone;
 mod running;
 mod shared_quotas;
 mod signer;

@@ -1,0 +1,178 @@
+//! Each rule by itself, outside of any preset: it judges, and tells one configuration of it from another.
+
+use std::sync::Arc;
+
+use tower_dcr::Registration;
+use tower_dcr::policy::{
+    ApplicationType, AuthMethod, Cases, Claim, ClientName, Condition, Decorations, DereferencedUris, Grants,
+    IdentityGuard, Jwks, MemberOperators, Members, MetadataAllowlist, MetadataOperators, OnClaim, Policy,
+    RedirectHostQuota, RedirectUriGuard, ReportOnly, Review, Scope, Standing, Submission,
+};
+
+/// What a rule makes of a registration: the rule that refuses, or what is left of it.
+fn judged(rule: &impl Policy, body: &str) -> Result<String, &'static str> {
+    let mut registration = Registration::parse(body.as_bytes()).unwrap();
+    let mut review = Review::registration();
+    rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.rule())?;
+    Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+}
+
+fn described(rule: &impl Policy) -> String {
+    let mut text = String::new();
+    rule.describe(&mut text);
+    text
+}
+
+type Rule = Arc<dyn Policy>;
+
+fn rule(rule: impl Policy + 'static) -> Rule {
+    Arc::new(rule)
+}
+
+/// A rule, the same otherwise configured, and a registration of which it makes something else.
+fn rules() -> Vec<(Rule, Rule, &'static str, Result<&'static str, &'static str>)> {
+    let quota = |text: &str| text.parse().unwrap();
+    let operators = |value: &str| MetadataOperators::new().on("tenant", MemberOperators::new().value(value)).unwrap();
+    vec![
+        (
+            rule(ApplicationType::as_sent()),
+            rule(ApplicationType::inferred()),
+            r#"{"application_type":"toaster"}"#,
+            Err("application-type"),
+        ),
+        (
+            rule(AuthMethod::only_none()),
+            rule(AuthMethod::public()),
+            r#"{"token_endpoint_auth_method":"client_secret_basic"}"#,
+            Err("token-endpoint-auth-method"),
+        ),
+        (
+            rule(ClientName::new()),
+            rule(ClientName::new().with_max_chars(5).unwrap()),
+            r#"{"client_name":"a\u202eb"}"#,
+            Err("client-name"),
+        ),
+        (
+            rule(Decorations::stripped()),
+            rule(Decorations::refused()),
+            r#"{"logo_uri":"http://10.0.0.1/logo.png"}"#,
+            Ok("{}"),
+        ),
+        (
+            rule(Grants::authorization_code()),
+            rule(Grants::authorization_code().refusing_others()),
+            r#"{"grant_types":["authorization_code","implicit"],"response_types":["code"]}"#,
+            Ok(r#"{"grant_types":["authorization_code"],"response_types":["code"]}"#),
+        ),
+        (
+            rule(IdentityGuard::new()),
+            rule(IdentityGuard::new().with_unverified(OnClaim::Refuse)),
+            r#"{"client_name":"Claude","redirect_uris":["https://claude.example.net/cb"]}"#,
+            Err("identity"),
+        ),
+        (
+            rule(Jwks::new()),
+            rule(Jwks::new().with_limits(1, 100).unwrap()),
+            r#"{"jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}}"#,
+            Err("jwks"),
+        ),
+        (
+            rule(Members::strict()),
+            rule(Members::lenient()),
+            r#"{"client_name":"App","skip_consent":true}"#,
+            Err("known-members"),
+        ),
+        (
+            rule(MetadataAllowlist::strict()),
+            rule(MetadataAllowlist::mcp()),
+            r#"{"skip_consent":true}"#,
+            Err("known-members"),
+        ),
+        (rule(operators("acme")), rule(operators("globex")), "{}", Ok(r#"{"tenant":"acme"}"#)),
+        (
+            rule(RedirectHostQuota::new(quota("1/hour"))),
+            rule(RedirectHostQuota::new(quota("2/hour"))),
+            r#"{"redirect_uris":["https://app.example.com/cb"]}"#,
+            Ok(r#"{"redirect_uris":["https://app.example.com/cb"]}"#),
+        ),
+        (
+            rule(RedirectUriGuard::mcp()),
+            rule(RedirectUriGuard::strict()),
+            r#"{"redirect_uris":["javascript:alert(1)"]}"#,
+            Err("redirect-uris"),
+        ),
+        (
+            rule(Scope::any().with_ceiling(["read"]).unwrap()),
+            rule(Scope::any().with_ceiling(["write"]).unwrap()),
+            r#"{"scope":"read write"}"#,
+            Ok(r#"{"scope":"read"}"#),
+        ),
+        (
+            rule(ReportOnly::new(Members::strict())),
+            rule(ReportOnly::new(Members::lenient())),
+            r#"{"skip_consent":true}"#,
+            Ok(r#"{"skip_consent":true}"#),
+        ),
+        (
+            rule(Cases::new().when(Condition::token(), Members::lenient()).otherwise(Members::strict())),
+            rule(Cases::new().when(Condition::anonymous(), Members::lenient()).otherwise(Members::strict())),
+            r#"{"skip_consent":true}"#,
+            Err("known-members"),
+        ),
+        (
+            rule((Scope::any(), Members::strict())),
+            rule((Scope::any(), Members::lenient())),
+            r#"{"skip_consent":true}"#,
+            Err("known-members"),
+        ),
+        (
+            rule(vec![rule(Scope::any()), rule(Members::strict())]),
+            rule(vec![rule(Scope::any()), rule(Members::lenient())]),
+            r#"{"skip_consent":true}"#,
+            Err("known-members"),
+        ),
+        (
+            rule(DereferencedUris::new()),
+            rule(DereferencedUris::new()),
+            r#"{"jwks_uri":"https://10.0.0.1/keys"}"#,
+            Err("dereferenced-uris"),
+        ),
+    ]
+}
+
+#[test]
+fn each_judges() {
+    for (rule, _, body, expected) in rules() {
+        assert_eq!(judged(&rule, body), expected.map(str::to_owned), "{body}");
+    }
+}
+
+/// Audit events say by which configuration a registration was judged.
+#[test]
+fn each_tells_one_configuration_from_another() {
+    for (rule, other, body, _) in rules() {
+        let (one, another) = (described(&rule), described(&other));
+        assert!(!one.is_empty(), "{body}");
+        // One rule has nothing to configure.
+        assert_eq!(one == another, body.contains("jwks_uri"), "{body}: {one}");
+    }
+}
+
+/// Of two names in one, the one that the redirect URI speaks against counts, and not the one that it says nothing of.
+#[test]
+fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
+    let body = r#"{"client_name":"ChatGPT beside Claude today","redirect_uris":["https://new.claude.ai/cb"]}"#;
+    let mut registration = Registration::parse(body.as_bytes()).unwrap();
+    let mut review = Review::registration();
+    IdentityGuard::new().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
+    let identity = review.identity().unwrap();
+    assert_eq!((identity.standing(), identity.claim()), (Standing::Contradicted, Some(Claim::Mention)));
+    let body = body
+        .replace("new.claude.ai", "app.example.com")
+        .replace("https", "http")
+        .replace("app.example.com", "localhost");
+    let mut registration = Registration::parse(body.as_bytes()).unwrap();
+    let mut review = Review::registration();
+    IdentityGuard::new().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
+    assert_eq!(review.identity().unwrap().standing(), Standing::Unverified);
+}
