@@ -32,6 +32,8 @@ fn patterns_match_part_by_part() {
         ("https://*.example.com:8443/cb", "https://a.example.com/cb", false),
         ("http://127.0.0.1:*/cb", "http://127.0.0.1:1/cb", true),
         ("http://127.0.0.1:*/cb", "http://localhost:1/cb", false),
+        ("http://127.0.0.1:80/cb/*", "http://127.0.0.1/cb/x", true),
+        ("http://127.0.0.1/cb/*", "http://127.0.0.1:80/cb/x", true),
         ("cursor://anysphere.cursor-mcp/*", "cursor://anysphere.cursor-mcp/oauth", true),
         ("cursor://anysphere.cursor-mcp/*", "cursor://evil.extension/oauth", false),
         ("com.example.app:/cb", "com.example.app:/cb", true),

@@ -176,3 +176,31 @@ fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
     IdentityGuard::new().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
     assert_eq!(review.identity().unwrap().standing(), Standing::Unverified);
 }
+
+/// Scope is a list with single spaces between (RFC 6749 section 3.3), and what is asked for is compared with what there is.
+#[test]
+fn scopes_are_lists_and_no_more_than_there_is() {
+    let narrowing = || Scope::any().with_ceiling(["read", "write"]).unwrap();
+    let refusing = || narrowing().refusing_others();
+    let scope = |rule: &Scope, scope: &str| judged(rule, &format!(r#"{{"scope":"{scope}"}}"#));
+    let kept = |scope: &str| Ok(format!(r#"{{"scope":"{scope}"}}"#));
+    for (sent, narrowed, refused) in [
+        ("read", Some("read"), false),
+        ("read write", Some("read write"), false),
+        ("write admin", Some("write"), true),
+        ("admin", None, true),
+        ("read  write", Some("read write"), true),
+        (" read", Some("read"), true),
+        ("read ", Some("read"), true),
+    ] {
+        let expected = narrowed.map_or(Err("scope"), kept);
+        assert_eq!(scope(&narrowing(), sent), expected, "{sent:?}");
+        assert_eq!(scope(&refusing(), sent).is_err(), refused, "{sent:?}");
+    }
+    // Neither a control character nor a letter beyond ASCII nor a quotation mark is part of a token.
+    for sent in ["read\\u0007", "l\\u00e9r", "re\\\"ad", "re\\\\ad"] {
+        assert_eq!(scope(&narrowing(), sent), Err("scope"), "{sent:?}");
+        assert_eq!(scope(&Scope::any(), sent), Err("scope"), "{sent:?}");
+    }
+    assert_eq!(scope(&Scope::any(), "anything at:all"), kept("anything at:all"));
+}
