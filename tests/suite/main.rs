@@ -17,6 +17,7 @@ mod guard;
 mod identity;
 mod inner_servers;
 mod jsonl;
+mod ledger_words;
 mod listener;
 mod operators;
 mod patterns;

@@ -1,0 +1,33 @@
+//! What a ledger writes down in words, it reads again.
+
+use tower_dcr::ledger::{Actor, Origin, Status};
+
+#[test]
+fn actors_are_read_as_they_are_written() {
+    for (actor, text) in [
+        (Actor::Client, "client"),
+        (Actor::System, "system"),
+        (Actor::Operator("alice".into()), "operator:alice"),
+        (Actor::Operator("a:b".into()), "operator:a:b"),
+        (Actor::Operator(String::new()), "operator:"),
+        (Actor::TokenOwner("portal".into()), "token-owner:portal"),
+    ] {
+        assert_eq!((actor.to_string().as_str(), text.parse()), (text, Ok(actor)));
+    }
+    for text in ["", "Client", "operator", "client:", "system:root", "somebody:else"] {
+        assert!(text.parse::<Actor>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn states_and_origins_are_read_as_they_are_written() {
+    for status in
+        [Status::Active, Status::Expired, Status::Failed, Status::Pending, Status::Registering, Status::Revoked]
+    {
+        assert_eq!(status.as_str().parse(), Ok(status));
+    }
+    for origin in [Origin::Elsewhere, Origin::Registered] {
+        assert_eq!(origin.as_str().parse(), Ok(origin));
+    }
+    assert!("gone".parse::<Status>().is_err() && "".parse::<Origin>().is_err());
+}
