@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
+use tower::ServiceExt;
 use tower_dcr::event::Action;
 use tower_dcr::ledger::{Filter, Fingerprint, Grouping, Ledger, MemoryLedger, State, Status};
 use tower_dcr::policy::{MetadataAllowlist, RedirectUriGuard};
 use tower_dcr::registrar::{Lifetimes, Verdict};
 use tower_dcr::review::{Queue, Review, ReviewError};
 
-use crate::world::{DAY, HOUR, World, metadata};
+use crate::world::{Answer, DAY, HOUR, World, metadata, register};
 
 #[test]
 fn lifetimes_that_break_clients_are_refused() {
@@ -290,4 +291,19 @@ fn events_are_counted() {
             && key.key().labels().any(|label| (label.key(), label.value()) == ("action", "ledger_full"))
     });
     assert_eq!(full.map(|(.., value)| value), Some(&DebugValue::Counter(2)), "{counted:?}");
+}
+
+/// Nobody waits for it any more, and who hung on gets the client all the same.
+#[tokio::test]
+async fn an_answer_that_comes_after_a_registration_was_given_up_counts() {
+    let world = World::new(MemoryLedger::default());
+    world.server.delay_ms.store(400, Ordering::SeqCst);
+    let (app, body) = (world.app.clone(), register(&metadata("Slow")));
+    let slow = tokio::spawn(async move { Answer::of(app.oneshot(body).await.unwrap()).await });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    world.clock.advance(Duration::from_secs(90));
+    world.registrar.maintain_once().await.unwrap();
+    let answer = slow.await.unwrap();
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(world.token(&answer.client_id()).await.status, 200);
 }

@@ -203,4 +203,7 @@ fn scopes_are_lists_and_no_more_than_there_is() {
         assert_eq!(scope(&Scope::any(), sent), Err("scope"), "{sent:?}");
     }
     assert_eq!(scope(&Scope::any(), "anything at:all"), kept("anything at:all"));
+    for sent in [" read", "read ", "read  write"] {
+        assert!(scope(&Scope::any().refusing_others(), sent).is_err(), "{sent:?}");
+    }
 }
