@@ -1,6 +1,6 @@
 //! What a ledger writes down in words, it reads again.
 
-use tower_dcr::ledger::{Actor, Origin, Status};
+use tower_dcr::ledger::{Actor, Fingerprint, Origin, Status};
 
 #[test]
 fn actors_are_read_as_they_are_written() {
@@ -30,4 +30,13 @@ fn states_and_origins_are_read_as_they_are_written() {
         assert_eq!(origin.as_str().parse(), Ok(origin));
     }
     assert!("gone".parse::<Status>().is_err() && "".parse::<Origin>().is_err());
+}
+
+#[test]
+fn fingerprints_are_read_as_they_are_written() {
+    for kind in ["client_id", "digest", "family", "name", "redirect_set", "software_id", "source"] {
+        let fingerprint = Fingerprint::from_parts(kind, "value").unwrap();
+        assert_eq!((fingerprint.kind(), fingerprint.value()), (kind, "value"));
+    }
+    assert!(Fingerprint::from_parts("colour", "red").is_none());
 }
