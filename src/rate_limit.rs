@@ -367,10 +367,7 @@ impl Charge {
 
     /// Takes the same from the budgets of all nodes.
     async fn settle(&mut self) -> Result<(), Refusal> {
-        match self.draw.settle().await {
-            Ok(()) => Ok(()),
-            Err(denied) => self.refuse(denied),
-        }
+        self.draw.settle().await.or_else(|denied| self.refuse(denied))
     }
 
     fn refuse(&mut self, denied: Denied) -> Result<(), Refusal> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::queue::{Outlet, Queue};
-use super::{Action, Event, LifecycleEvent, Outcome, Overflow, Sink};
+use super::{Event, LifecycleEvent, Overflow, Sink};
 
 /// Hands events to a thread of its own through a bounded queue, and from there in batches to a [`BatchSink`] that may take
 /// its time: a broker, a database, an HTTP collector.
@@ -209,27 +209,16 @@ impl<P: BatchSink> Outlet<Record> for Pipeline<P> {
 
 impl Sink for Buffered {
     fn emit(&self, event: &Event) {
-        self.queue.send(must_be_written(event), || Record::Registration(Box::new(event.clone())));
+        self.queue.send(event, |event| Record::Registration(Box::new(event.clone())));
     }
 
     fn emit_lifecycle(&self, event: &LifecycleEvent) {
-        self.queue.send(lifecycle_must_be_written(event), || Record::Lifecycle(event.clone()));
+        self.queue.send(event, |event| Record::Lifecycle(event.clone()));
     }
 
     fn is_ready(&self) -> bool {
         self.queue.is_ready()
     }
-}
-
-/// Under `Refuse` the queue was found to have room before the request went on. Requests that found it at the same moment
-/// may overfill it by their own number; what is turned away for want of room may not.
-pub(super) fn must_be_written(event: &Event) -> bool {
-    event.outcome != Outcome::Refused
-}
-
-/// Acts of the operator are few; what any stranger can bring about may not overfill the queue.
-pub(super) fn lifecycle_must_be_written(event: &LifecycleEvent) -> bool {
-    !matches!(event.action, Action::LedgerFull | Action::Refused | Action::UnregisteredClient)
 }
 
 impl fmt::Debug for Buffered {

@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::buffered::{lifecycle_must_be_written, must_be_written};
 use super::chain::ChainKey;
 use super::queue::Queue;
 use super::{Event, LifecycleEvent, Overflow, Sink, to_line};
@@ -171,11 +170,11 @@ impl JsonLinesBuilder {
 
 impl Sink for JsonLines {
     fn emit(&self, event: &Event) {
-        self.queue.send(must_be_written(event), || to_line(event));
+        self.queue.send(event, to_line);
     }
 
     fn emit_lifecycle(&self, event: &LifecycleEvent) {
-        self.queue.send(lifecycle_must_be_written(event), || to_line(event));
+        self.queue.send(event, to_line);
     }
 
     fn is_ready(&self) -> bool {

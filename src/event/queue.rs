@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::{Action, Event, LifecycleEvent, Outcome};
 use crate::telemetry;
 
 /// What to do with an event for which there is no room, or which can't be written.
@@ -27,6 +28,26 @@ pub enum Overflow {
     /// Refuse registrations with 503 while there is no room or nothing can be written, and try to write again until it
     /// works: no registration without its record. What is refused may then be counted instead of written.
     Refuse,
+}
+
+/// Whether an event is written under [`Overflow::Refuse`], room or not.
+pub(super) trait Urgency {
+    fn must_be_written(&self) -> bool;
+}
+
+/// Under `Refuse` the queue was found to have room before the request went on. Requests that found it at the same moment
+/// may overfill it by their own number; what is turned away for want of room may not.
+impl Urgency for Event {
+    fn must_be_written(&self) -> bool {
+        self.outcome != Outcome::Refused
+    }
+}
+
+/// Acts of the operator are few; what any stranger can bring about may not overfill the queue.
+impl Urgency for LifecycleEvent {
+    fn must_be_written(&self) -> bool {
+        !matches!(self.action, Action::LedgerFull | Action::Refused | Action::UnregisteredClient)
+    }
 }
 
 /// Where a queue leads.
@@ -82,14 +103,14 @@ impl<T: Send + 'static> Queue<T> {
         Ok(Self { sender: Some(sender), writer: Some(writer), overflow, capacity, state })
     }
 
-    /// Hands an event to the writer, or counts it as lost. Under `Refuse` what `must` be written is, room or not.
-    pub(super) fn send(&self, must: bool, event: impl FnOnce() -> T) {
-        let admitted = must && self.overflow == Overflow::Refuse;
+    /// Hands what `keep` makes of an event to the writer, or counts it as lost.
+    pub(super) fn send<E: Urgency>(&self, event: &E, keep: impl FnOnce(&E) -> T) {
+        let admitted = self.overflow == Overflow::Refuse && event.must_be_written();
         let room = self.state.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
             (admitted || waiting < self.capacity).then_some(waiting + 1)
         });
         let sent =
-            room.is_ok() && self.sender.as_ref().is_some_and(|sender| sender.send(Message::Event(event())).is_ok());
+            room.is_ok() && self.sender.as_ref().is_some_and(|sender| sender.send(Message::Event(keep(event))).is_ok());
         if !sent {
             self.state.lose(1);
         }

@@ -112,8 +112,8 @@ impl Bucket {
         self.key
     }
 
-    pub(super) fn limiter(&self) -> &Limiter {
-        self.budget.limiter()
+    pub(super) fn owner(&self) -> &Budget {
+        &self.budget
     }
 }
 

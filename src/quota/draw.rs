@@ -88,15 +88,12 @@ impl Draw {
 
     /// Whether the store of all nodes has to be asked.
     pub(crate) fn is_to_be_settled(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| !shared.is_settled && !shared.buckets.is_empty())
+        self.shared.as_ref().is_some_and(Shared::is_open)
     }
 
     /// Takes the same from the store of all nodes. If a budget is spent there, what was taken here is given back.
     pub(crate) async fn settle(&mut self) -> Result<(), Denied> {
-        if !self.is_to_be_settled() {
-            return Ok(());
-        }
-        let Some(shared) = &mut self.shared else { return Ok(()) };
+        let Some(shared) = self.shared.as_mut().filter(|shared| shared.is_open()) else { return Ok(()) };
         match shared.quotas.take(&shared.buckets).await {
             Ok(Verdict::Taken) => {
                 shared.is_settled = true;
@@ -149,6 +146,13 @@ impl Draw {
         if let Some(shared) = self.shared.filter(|shared| shared.is_settled) {
             shared.quotas.give_back(&shared.buckets).await;
         }
+    }
+}
+
+impl Shared {
+    /// Something was taken here that the store has not been asked for.
+    fn is_open(&self) -> bool {
+        !self.is_settled && !self.buckets.is_empty()
     }
 }
 

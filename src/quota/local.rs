@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Bucket, Place, QuotaStore, QuotaStoreError, Verdict};
+use super::{Bucket, Draw, QuotaStore, QuotaStoreError, Verdict};
 use crate::clock::{Clock, CoarseClock};
 
 /// Keeps budgets in the tables of the [`Budget`](super::Budget)s themselves: a [`QuotaStore`] for one process.
@@ -42,17 +42,10 @@ impl Default for LocalStore {
 impl QuotaStore for LocalStore {
     async fn take(&self, buckets: &[Bucket]) -> Result<Verdict, QuotaStoreError> {
         let now = self.clock.monotonic();
-        let mut taken: Vec<(&Bucket, Place)> = Vec::with_capacity(buckets.len());
+        let mut draw = Draw::new(None, &self.clock);
         for (index, bucket) in buckets.iter().enumerate() {
-            let limiter = bucket.limiter();
-            match limiter.take(limiter.hash(|hasher| hasher.write_u128(bucket.key())), limiter.quota(), now) {
-                Ok((place, _)) => taken.push((bucket, place)),
-                Err(exhausted) => {
-                    for (bucket, place) in taken {
-                        bucket.limiter().give_back(place, bucket.quota());
-                    }
-                    return Ok(Verdict::Spent { index, retry_after: exhausted.retry_after() });
-                }
+            if let Err(spent) = draw.take(bucket.owner(), |hasher| hasher.write_u128(bucket.key()), now) {
+                return Ok(Verdict::Spent { index, retry_after: spent.retry_after });
             }
         }
         Ok(Verdict::Taken)
@@ -60,9 +53,7 @@ impl QuotaStore for LocalStore {
 
     async fn give_back(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
         for bucket in buckets {
-            let limiter = bucket.limiter();
-            let hash = limiter.hash(|hasher| hasher.write_u128(bucket.key()));
-            limiter.give_back(Place::Own(hash), limiter.quota());
+            bucket.owner().limiter().refund(&bucket.key());
         }
         Ok(())
     }
