@@ -62,7 +62,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -73,6 +73,7 @@ use crate::event::{Action, LifecycleEvent, Sink, TracingSink};
 use crate::ledger::{
     Actor, AnyLedger, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status,
 };
+use crate::sync::lock;
 use crate::telemetry;
 
 mod admission;
@@ -357,11 +358,11 @@ impl Registrar {
     }
 
     fn abandon(&self, key: ClientKey) {
-        self.config.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        lock(&self.config.abandoned).push(key);
     }
 
     fn take_abandoned(&self, at_most: usize) -> Vec<ClientKey> {
-        let mut abandoned = self.config.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut abandoned = lock(&self.config.abandoned);
         let kept = abandoned.len().saturating_sub(at_most);
         // The newest first: those are the ones that somebody may be waiting for.
         abandoned.split_off(kept)

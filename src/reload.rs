@@ -30,7 +30,7 @@
 //! every layer that has the same registrar.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
@@ -41,6 +41,7 @@ use tower_service::Service;
 use crate::body::RegistrationBody;
 use crate::policy::ConfigError;
 use crate::preset::Preset;
+use crate::sync::lock;
 use crate::telemetry;
 
 #[cfg(feature = "policy-file")]
@@ -106,7 +107,7 @@ impl PolicyHandle {
     ///
     /// [`ConfigError`] if it needs a key that there is none of. The policy in force stays.
     pub fn replace(&self, preset: &Preset) -> Result<(), ConfigError> {
-        let _one_at_a_time = self.shared.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = lock(&self.shared.replacing);
         let next = self.shared.preset.load().with_policy_of(preset)?;
         // The registrar is told before the first request comes.
         next.settle();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::jwt::{Claims, Fault, Issuer, Trust};
 use crate::period::Period;
 use crate::registration::{Digest, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
+use crate::sync::lock;
 
 /// Verifies a `software_statement` (RFC 7591 section 2.3), and puts its claims into the registration.
 ///
@@ -181,7 +182,7 @@ impl SoftwareStatements {
         let Some(id) = claims.token_id() else {
             return Err(refuse(ErrorCode::InvalidSoftwareStatement, "has no jti"));
         };
-        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = lock(used);
         if used.len() >= MAX_USED {
             used.retain(|_, end| *end > now);
         }
