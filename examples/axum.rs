@@ -195,19 +195,21 @@ fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, revi
     let register = post(authorization::register);
     let token = post(authorization::token);
     let authorize = get(authorization::authorize).post(authorization::decide);
-    let (register, token, authorize, review) = match protection {
+    let metadata = get(authorization::metadata);
+    let (metadata, register, token, authorize, review) = match protection {
         Some((guard, registrar)) => (
+            metadata.layer(guard.server_metadata_layer()),
             register.layer(guard),
             token.layer(GateLayer::token(registrar.clone())),
             authorize.layer(GateLayer::authorization(registrar.clone())),
             Some(review_page(Review::new(registrar), review_token)),
         ),
-        None => (register, token, authorize, None),
+        None => (metadata, register, token, authorize, None),
     };
     // Outside of the guard, so that pages in a browser can read its refusals.
     let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
     let router = Router::new()
-        .route("/.well-known/oauth-authorization-server", get(authorization::metadata))
+        .route("/.well-known/oauth-authorization-server", metadata)
         .route("/.well-known/oauth-protected-resource", get(mcp::metadata))
         .route("/.well-known/oauth-protected-resource/mcp", get(mcp::metadata))
         .route("/register", register)

@@ -31,6 +31,7 @@
 //! | a public client is answered with a secret; answers that break clients | [`AnswerLayer`] |
 //! | nobody knows what was registered, refused or changed | [`AuditLayer`] |
 //! | the same client over and over; clients that nobody uses, reviewed or can get rid of | [`LifecycleLayer`] |
+//! | the server announces what the guard refuses | [`ServerMetadataLayer`] |
 //! | a client that has expired or was revoked goes on at `/authorize` and `/token` | [`GateLayer`] |
 //!
 //! # Who is who
@@ -184,6 +185,7 @@ pub mod reload;
 pub mod review;
 #[cfg(feature = "review")]
 pub mod review_service;
+pub mod server_metadata;
 mod sync;
 pub mod telemetry;
 mod text;
@@ -199,6 +201,7 @@ pub use preset::Preset;
 pub use rate_limit::RateLimitLayer;
 pub use registration::Registration;
 pub use rejection::Rejection;
+pub use server_metadata::ServerMetadataLayer;
 
 use policy::{AuthMethod, Grants};
 

@@ -68,6 +68,7 @@ mod redirect_uri_guard;
 mod report_only;
 mod review;
 mod scope;
+mod server_metadata;
 #[cfg(feature = "software-statement")]
 mod software_statement;
 mod vendor_callbacks;
@@ -99,6 +100,7 @@ pub use report_only::ReportOnly;
 pub use review::{Disposition, Finding, Operation, Review};
 pub(crate) use review::{Facts, Statement};
 pub use scope::Scope;
+pub use server_metadata::ServerMetadata;
 #[cfg(feature = "software-statement")]
 pub use software_statement::SoftwareStatements;
 pub use vendor_callbacks::{VENDOR_CALLBACKS, VENDOR_CALLBACKS_VERSION};

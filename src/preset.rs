@@ -40,12 +40,13 @@ use crate::initial_access_token::{InitialAccessToken, InitialAccessTokenLayer};
 use crate::lifecycle::{Lifecycle, LifecycleLayer};
 use crate::policy::{
     AuthMethod, Condition, ConfigError, Grants, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota,
-    RedirectUriGuard,
+    RedirectUriGuard, ServerMetadata,
 };
 use crate::quota::{Quota, SharedQuotas};
 use crate::rate_limit::{RateLimit, RateLimitLayer};
 use crate::registrar::Registrar;
 use crate::registration::Limits;
+use crate::server_metadata::ServerMetadataLayer;
 
 mod books;
 mod document;
@@ -361,6 +362,24 @@ impl Preset {
     /// by redirect host counts, on this node.
     pub fn policy(&self) -> &PresetPolicy {
         &self.settings.policy
+    }
+
+    /// What the policy allows, as a server announces it: the union, if callers are judged by different rules. Of what only
+    /// observes ([`report_only`](Self::report_only)), nothing is to be announced.
+    #[must_use]
+    pub fn server_metadata(&self) -> ServerMetadata {
+        if self.settings.report_only {
+            return ServerMetadata::default();
+        }
+        let policy = &self.settings.policy;
+        let others = policy.cases.iter().map(|(_, rules)| ServerMetadata::new(&rules.metadata));
+        others.fold(ServerMetadata::new(&policy.otherwise.metadata), ServerMetadata::or)
+    }
+
+    /// Has the server's own document say so: see [`ServerMetadataLayer`].
+    pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
+        let metadata = self.server_metadata();
+        ServerMetadataLayer::new(move || metadata.clone())
     }
 
     /// This one, with everything that a policy file can say as in `other`.

@@ -39,8 +39,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::RegistrationBody;
-use crate::policy::ConfigError;
+use crate::policy::{ConfigError, ServerMetadata};
 use crate::preset::Preset;
+use crate::server_metadata::ServerMetadataLayer;
 use crate::sync::lock;
 use crate::telemetry;
 
@@ -98,6 +99,12 @@ impl ReloadableLayer {
     pub fn handle(&self) -> PolicyHandle {
         self.handle.clone()
     }
+
+    /// Has the server's own document say what the policy in force allows: see [`ServerMetadataLayer`].
+    pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
+        let handle = self.handle();
+        ServerMetadataLayer::new(move || handle.server_metadata())
+    }
 }
 
 impl PolicyHandle {
@@ -122,6 +129,12 @@ impl PolicyHandle {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.shared.preset.load().fingerprint()
+    }
+
+    /// What the policy in force allows: see [`Preset::server_metadata`].
+    #[must_use]
+    pub fn server_metadata(&self) -> ServerMetadata {
+        self.shared.preset.load().server_metadata()
     }
 }
 

@@ -122,7 +122,7 @@ pub(crate) fn issuer(headers: &HeaderMap) -> String {
     format!("http://{host}")
 }
 
-/// RFC 8414. What the guard leaves of a registration is what is announced here.
+/// RFC 8414. What the guard makes of a registration is for its own layer to announce.
 pub(crate) async fn metadata(headers: HeaderMap) -> Json<Value> {
     let issuer = issuer(&headers);
     Json(json!({

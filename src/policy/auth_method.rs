@@ -1,6 +1,6 @@
 //! How the client will authenticate at the token endpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,16 @@ impl AuthMethod {
         }
         self.by_redirect_uri.insert(redirect_uri, method.into());
         Ok(self)
+    }
+
+    /// Every method that a client may end up with.
+    pub(super) fn offered(&self) -> BTreeSet<String> {
+        self.one_of.iter().chain(self.by_redirect_uri.values()).cloned().collect()
+    }
+
+    /// Whether clients that ask for a secret become public ones.
+    pub(super) fn makes_public(&self) -> bool {
+        self.otherwise == Otherwise::Substitute
     }
 
     /// The override on which *all* of the client's redirect URIs agree: one listed URI beside another one would lend

@@ -107,6 +107,11 @@ impl Grants {
         self
     }
 
+    /// The grant types and the response types, the words of each in order.
+    pub(super) fn offered(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        (self.types.iter().cloned().collect(), self.responses.iter().cloned().collect())
+    }
+
     fn review_grants(&self, submission: &mut Submission<'_>) -> Result<Flows, Rejection> {
         if submission.registration().at(Field::GRANT_TYPES).is_none() {
             // RFC 7591 section 2: "If omitted, the default behavior is that the client will use only the
@@ -249,7 +254,7 @@ impl Flows {
 }
 
 /// RFC 6749 section 3.1.1: "the order of values does not matter".
-fn in_order(response: &str) -> Cow<'_, str> {
+pub(super) fn in_order(response: &str) -> Cow<'_, str> {
     if !response.as_bytes().contains(&b' ') {
         return Cow::Borrowed(response);
     }

@@ -114,6 +114,22 @@ impl MetadataAllowlist {
     }
 
     /// The members of the server's own that pass.
+    pub(super) fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    pub(super) fn auth_method(&self) -> &AuthMethod {
+        &self.auth_method
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(super) fn operators(&self) -> &MetadataOperators {
+        &self.operators
+    }
+
     pub(crate) fn own_members(&self) -> BTreeSet<String> {
         self.members.own().chain(self.operators.members()).map(str::to_owned).collect()
     }

@@ -1,6 +1,6 @@
 //! What single members must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
@@ -148,6 +148,19 @@ impl MetadataOperators {
         !self.0.is_empty() && self.0.contains_key(member)
     }
 
+    /// What `member` may be, or what its elements may be; `None` if no operator says.
+    pub(super) fn ceiling(&self, member: &str) -> Option<BTreeSet<String>> {
+        let operators = self.0.get(member)?;
+        let values = match &operators.value {
+            Some(Json::Array(values)) => values,
+            Some(value) => std::slice::from_ref(value),
+            None if !operators.one_of.is_empty() => &operators.one_of,
+            None if !operators.subset_of.is_empty() => &operators.subset_of,
+            None => return None,
+        };
+        Some(values.iter().filter_map(Json::as_str).flat_map(|value| words(member, value)).map(str::to_owned).collect())
+    }
+
     /// The members that have operators.
     pub(super) fn members(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -155,6 +168,11 @@ impl MetadataOperators {
 }
 
 const SCOPE: &str = "scope";
+
+/// A scope is a list in one string.
+fn words<'a>(member: &str, value: &'a str) -> Vec<&'a str> {
+    if member == SCOPE { value.split(' ').collect() } else { vec![value] }
+}
 
 fn fault_of_name(member: &str, operators: &MemberOperators) -> Option<&'static str> {
     let field = Field::of(member.as_bytes());

@@ -83,6 +83,11 @@ impl Scope {
         self
     }
 
+    /// The scopes beyond which nobody gets anything, if there are any.
+    pub(super) fn ceiling(&self) -> Option<BTreeSet<String>> {
+        self.ceiling.as_ref().map(|ceiling| ceiling.iter().map(|token| token.0.clone()).collect())
+    }
+
     fn allows(&self, token: &str) -> bool {
         self.ceiling.as_ref().is_none_or(|ceiling| ceiling.iter().any(|allowed| allowed.0 == token))
     }

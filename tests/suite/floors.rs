@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module, by its first path segment.
-const FLOORS: [(&str, u8); 34] = [
+const FLOORS: [(&str, u8); 35] = [
     ("breaker", 0),
     ("clock", 0),
     ("explain", 0),
@@ -36,6 +36,7 @@ const FLOORS: [(&str, u8); 34] = [
     ("lifecycle", 2),
     ("rate_limit", 2),
     ("review_service", 2),
+    ("server_metadata", 2),
     ("preset", 3),
     ("reload", 3),
     ("lib", 4),

@@ -28,6 +28,7 @@ mod rate_limit;
 mod reload;
 mod rules_alone;
 mod running;
+mod server_metadata;
 mod shared_quotas;
 mod signer;
 mod statements;
