@@ -1,105 +1,270 @@
 //! The guard in front of any OAuth server, whatever it is written in: a reverse proxy.
 //!
 //! ```console
-//! cargo run --example proxy -- --upstream http://127.0.0.1:8080 --listen 127.0.0.1:3000
+//! cargo run --release --example proxy -- --upstream http://127.0.0.1:8080 --public-url https://as.example.com
+//! cargo run --release --example proxy -- --upstream https://as.internal --upstream-ca internal.pem \
+//!     --policy policy.toml --ledger sqlite:clients.db --audit registrations.jsonl --trusted-proxy 10.0.0.0/8
 //! ```
 //!
-//! Requests to `/register` and below are reviewed; everything else is passed through.
+//! Registrations are reviewed, and with a ledger clients are held to it at the authorization and the token endpoint. Where
+//! these endpoints are, the server's own discovery document says (RFC 8414, OpenID Connect Discovery). That document then
+//! names this proxy's registration endpoint, and what the policy allows. Everything else is passed through as it is: long
+//! bodies, server-sent events, web sockets.
+//!
+//! The server has to be closed to everybody but this proxy: who can reach it directly registers there.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use axum::{BoxError, Router};
 use clap::Parser;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use tower::ServiceExt;
+use tower_dcr::event::{JsonLines, Sink, TracingSink};
+use tower_dcr::ledger::{PostgresLedger, SqliteLedger};
+use tower_dcr::registrar::Registrar;
+use tower_dcr::reload::ReloadableLayer;
+use tower_dcr::{GateLayer, Preset};
+
+#[path = "axum/connections.rs"]
+mod connections;
+#[path = "proxy/discovery.rs"]
+mod discovery;
+#[path = "proxy/endpoints.rs"]
+mod endpoints;
+#[path = "proxy/forwarded.rs"]
+mod forwarded;
+#[path = "proxy/upstream.rs"]
+mod upstream;
+
+use connections::Limits;
+use discovery::Public;
+use endpoints::{Endpoint, Endpoints};
+use forwarded::TrustedProxies;
+use upstream::{Upstream, Way};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Parser)]
 struct Args {
-    /// The OAuth server, for example `http://127.0.0.1:8080`
+    /// The OAuth server: `http://127.0.0.1:8080`, or with `https`.
     #[arg(long)]
-    upstream: Uri,
+    upstream: Origin,
+    /// Certificates that sign the server's, as PEM, besides those that this machine trusts.
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Option<PathBuf>,
+    /// How long the server may take for the head of an answer.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    upstream_timeout: Duration,
+    /// Ask the server for itself by its own name, and not by the one that the client used.
+    #[arg(long)]
+    upstream_host: bool,
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Where the OAuth server registers clients.
-    #[arg(long, default_value = "/register")]
-    register_path: String,
-    /// Believe X-Forwarded-For from this address or network.
+    /// How clients call this proxy: `https://as.example.com`. Without, what the request says.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<Origin>,
+    /// Where the server's discovery document is, if it is in neither of the two usual places.
+    #[arg(long, value_name = "PATH")]
+    discovery_path: Option<String>,
+    /// Where the server registers clients, if its discovery document does not say; or where besides.
+    #[arg(long, value_name = "PATH")]
+    register_path: Vec<String>,
+    /// The same for its authorization endpoint.
+    #[arg(long, value_name = "PATH")]
+    authorize_path: Vec<String>,
+    /// The same for its token endpoint.
+    #[arg(long, value_name = "PATH")]
+    token_path: Vec<String>,
+    /// The policy, which is read again whenever it changes. The preset `mcp` without.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Keep a ledger of clients, and hold them to it: `sqlite:PATH`, or `postgres://…`.
+    #[arg(long, value_name = "URL")]
+    ledger: Option<String>,
+    /// Write audit events to this file, a line of JSON each.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Believe what this address or network says of who it forwards for.
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<String>,
+    /// How many connections may be open; from one address 200, unless there is a proxy.
+    #[arg(long, value_name = "N", default_value = "2000")]
+    max_connections: usize,
 }
 
-#[derive(Clone)]
-struct Upstream {
-    base: Uri,
-    client: Client<HttpConnector, Body>,
+/// What a request can be on its way to.
+struct Proxy {
+    endpoints: Endpoints,
+    trusted: TrustedProxies,
+    register: Way,
+    authorize: Way,
+    token: Way,
+    discovery: Way,
+    /// Everything else.
+    onward: Way,
 }
 
-/// Fields that concern one connection only (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
+/// With which an application could be asked for another method than the guard saw.
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
 ];
 
-async fn forward(State(upstream): State<Upstream>, mut request: Request) -> Response {
-    match upstream.send(&mut request).await {
-        Ok(response) => response,
-        Err(error) => {
-            eprintln!("{}: {error}", request.uri());
-            StatusCode::BAD_GATEWAY.into_response()
-        }
+async fn forward(State(proxy): State<Arc<Proxy>>, mut request: Request) -> Response {
+    // `OPTIONS *` and `CONNECT` are about the server, and not about anything behind it.
+    if !request.uri().path().starts_with('/') {
+        return StatusCode::BAD_REQUEST.into_response();
     }
-}
-
-impl Upstream {
-    async fn send(&self, request: &mut Request) -> Result<Response, BoxError> {
-        let path = request.uri().path_and_query().cloned();
-        let mut target = self.base.clone().into_parts();
-        target.path_and_query = path;
-        *request.uri_mut() = Uri::from_parts(target)?;
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
-        for name in HOP_BY_HOP {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    proxy.trusted.clean(peer, request.headers_mut());
+    let endpoint = proxy.endpoints.at(request.uri().path());
+    if endpoint.is_some() {
+        for name in METHOD_OVERRIDES {
             request.headers_mut().remove(name);
         }
-        if let Some(peer) = peer {
-            request.headers_mut().append("x-forwarded-for", HeaderValue::try_from(peer)?);
+    }
+    let way = match endpoint {
+        Some(Endpoint::Register) => &proxy.register,
+        Some(Endpoint::Authorize) => &proxy.authorize,
+        Some(Endpoint::Token) => &proxy.token,
+        Some(Endpoint::Discovery) => &proxy.discovery,
+        None => &proxy.onward,
+    };
+    way.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+fn sink(args: &Args) -> Result<Arc<dyn Sink>, Error> {
+    Ok(match &args.audit {
+        Some(file) => Arc::new(JsonLines::new(file).open()?),
+        None => Arc::new(TracingSink::new()),
+    })
+}
+
+async fn registrar(args: &Args, sink: Arc<dyn Sink>) -> Result<Option<Registrar>, Error> {
+    let registrar = match args.ledger.as_deref() {
+        None => return Ok(None),
+        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+            Registrar::new(PostgresLedger::new(sqlx::PgPool::connect(url).await?).await?)
         }
-        let mut response = self.client.request(std::mem::take(request)).await?;
-        for name in HOP_BY_HOP {
-            response.headers_mut().remove(name);
-        }
-        Ok(response.map(Body::new))
+        Some(url) => match url.strip_prefix("sqlite:") {
+            Some(path) => Registrar::new(SqliteLedger::open(path).await?),
+            None => return Err(format!("--ledger {url}: sqlite:PATH or postgres://… is known here").into()),
+        },
+    };
+    let registrar = registrar.with_sink(sink);
+    tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
+    Ok(Some(registrar))
+}
+
+fn guard(args: &Args, registrar: Option<Registrar>, sink: Arc<dyn Sink>) -> Result<ReloadableLayer, Error> {
+    let mut preset = match &args.policy {
+        Some(file) => Preset::from_file(file)?,
+        None => tower_dcr::mcp(),
+    }
+    .with_sink(sink)
+    .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+    if !args.trusted_proxy.is_empty() {
+        preset = preset.with_trusted_proxies(&args.trusted_proxy)?;
+    }
+    if let Some(registrar) = registrar {
+        preset = preset.with_registrar(registrar);
+    }
+    let guard = preset.reloadable();
+    if let Some(file) = &args.policy {
+        tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
+    }
+    Ok(guard)
+}
+
+async fn proxy(args: &Args) -> Result<Proxy, Error> {
+    let upstream = Upstream::new(args)?;
+    let trusted = TrustedProxies::new(&args.trusted_proxy)?;
+    let sink = sink(args)?;
+    let registrar = registrar(args, Arc::clone(&sink)).await?;
+    let guard = guard(args, registrar.clone(), sink)?;
+    let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
+    let public = Public::new(args.public_url.clone(), endpoints.clone(), registrar.is_some());
+    let amend = guard.server_metadata_layer().with_amendment(move |request, document| public.amend(request, document));
+    let onward = upstream.way();
+    let (authorize, token) = match registrar {
+        Some(registrar) => (
+            // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
+            upstream.behind(GateLayer::authorization(registrar.clone())),
+            upstream::readable(upstream.behind(GateLayer::token(registrar))),
+        ),
+        None => (onward.clone(), onward.clone()),
+    };
+    Ok(Proxy {
+        endpoints,
+        trusted,
+        register: upstream::readable(upstream.behind(guard)),
+        authorize,
+        token,
+        discovery: upstream.behind(amend),
+        onward,
+    })
+}
+
+/// Ctrl-C, or what a service manager sends.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Error> {
     let args = Args::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let guard = tower_dcr::mcp()
-        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
-        .with_trusted_proxies(&args.trusted_proxy)?;
-    let guarded = any(forward).layer(guard);
-    let app = Router::new()
-        .route(&args.register_path, guarded.clone())
-        .route(&format!("{}/{{*rest}}", args.register_path), guarded)
-        .fallback(forward)
-        .with_state(Upstream { base: args.upstream, client });
-
+    let proxy = proxy(&args).await?;
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    println!("{}", proxy.endpoints);
+    let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
+    // A proxy brings everybody from one address.
+    let each = if args.trusted_proxy.is_empty() { 200 } else { args.max_connections };
+    connections::serve(listener, app, Limits { all: args.max_connections, each }, stopped()).await;
     Ok(())
+}
+
+/// Scheme, host and port: `https://as.example.com`.
+#[derive(Clone, Debug)]
+struct Origin {
+    scheme: String,
+    authority: String,
+}
+
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let parts = url.parse::<Uri>().map(Uri::into_parts).ok();
+        match parts.map(|parts| (parts.scheme, parts.authority, parts.path_and_query)) {
+            Some((Some(scheme), Some(authority), path)) if path.as_ref().is_none_or(|path| path == "/") => {
+                match scheme.as_str() {
+                    "http" | "https" => Ok(Self { scheme: scheme.to_string(), authority: authority.to_string() }),
+                    _ => Err("only http and https are spoken here".into()),
+                }
+            }
+            _ => Err("write scheme, host and port, and nothing else: https://as.example.com".into()),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
 }

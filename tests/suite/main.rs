@@ -24,6 +24,7 @@ mod patterns;
 mod policy_file;
 mod presets;
 mod properties;
+mod proxy;
 mod rate_limit;
 mod reload;
 mod rules_alone;

@@ -1,0 +1,427 @@
+//! The proxy example as a product: what it guards, and what it must leave alone.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::http::{HeaderMap, Uri};
+use axum::routing::{any, get, post};
+use futures_core::Stream;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tower_dcr::ledger::{Fingerprint, SqliteLedger};
+use tower_dcr::registrar::Registrar;
+use tower_dcr::review::Review;
+
+use crate::running::{ANY_PORT, Running, binary};
+
+/// A server that registers what it is sent, knows only its own address, and says what it has received.
+fn server(own: &str) -> axum::Router {
+    let metadata = {
+        let own = own.to_owned();
+        async move || {
+            Json(json!({
+                "issuer": "https://as.example.com",
+                "authorization_endpoint": format!("{own}/oauth/authorize"),
+                "token_endpoint": format!("{own}/oauth/token"),
+                "registration_endpoint": format!("{own}/oauth/clients?tenant=1"),
+                "userinfo_endpoint": format!("{own}/me"),
+                "response_types_supported": ["code"],
+                "grant_types_supported": ["authorization_code", "client_credentials"],
+                "token_endpoint_auth_methods_supported": ["client_secret_basic", "none"],
+            }))
+        }
+    };
+    let register = async |Json(mut client): Json<Map<String, Value>>| {
+        client.insert("client_id".into(), "client-1".into());
+        (http::StatusCode::CREATED, Json(client))
+    };
+    let received = async |uri: Uri, headers: HeaderMap| {
+        let headers: Map<String, Value> =
+            headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().into())).collect();
+        Json(json!({ "uri": uri.to_string(), "headers": headers }))
+    };
+    let upload = async |request: Request| {
+        let bytes = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+        bytes.len().to_string()
+    };
+    axum::Router::new()
+        .route("/.well-known/openid-configuration", get(metadata))
+        .route("/oauth/clients", post(register))
+        .route("/oauth/clients/{client_id}", any(received))
+        .route("/oauth/token", post(async || Json(json!({ "access_token": "t" }))))
+        .route("/oauth/authorize", get(async || "a consent page"))
+        .route("/events", get(async || axum::response::Sse::new(Ticks::default())))
+        .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(900)).await))
+        .route("/upload", post(upload))
+        .fallback(received)
+}
+
+/// An event now, and one in a second.
+#[derive(Default)]
+struct Ticks {
+    said: u8,
+    pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Stream for Ticks {
+    type Item = Result<axum::response::sse::Event, std::convert::Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(cx));
+        }
+        self.said += 1;
+        self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_secs(1))));
+        let event = axum::response::sse::Event::default().data(self.said.to_string());
+        std::task::Poll::Ready((self.said <= 2).then_some(Ok(event)))
+    }
+}
+
+async fn upstream() -> String {
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let own = format!("http://{}", listener.local_addr().unwrap());
+    let app = server(&own);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    own
+}
+
+/// On another thread: the server that it asks before it listens is in this process.
+async fn start(upstream: &str, arguments: &[&str]) -> Running {
+    let arguments = [&["--upstream", upstream, "--listen", ANY_PORT], arguments].concat();
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let starting = move || Running::start("proxy", &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(starting).await.unwrap()
+}
+
+async fn post_json(proxy: &Running, path: &str, body: &Value) -> (u16, Value) {
+    let answer = proxy.client.post(format!("{}{path}", proxy.base)).json(body).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+/// A request whose target no library has put in order.
+async fn post_raw(proxy: &Running, target: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(proxy.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let length = body.len();
+    let head = "host: as.example.com\r\nconnection: close\r\ncontent-type: application/json";
+    let request = format!("POST {target} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn it_finds_the_endpoints_and_guards_every_spelling_of_them() {
+    let proxy = start(&upstream().await, &[]).await;
+    let evil = json!({ "redirect_uris": ["javascript:alert(1)"] });
+    for path in [
+        "/oauth/clients",
+        "/oauth/clients?tenant=1",
+        "/oauth/clients/",
+        "/oauth/clients/client-1",
+        "//oauth//clients",
+        "/OAuth/Clients",
+        "/oauth/./clients",
+        "/oauth/x/../clients",
+        "/oauth/%63lients",
+        "/oauth/%2563lients",
+        "/oauth%2fclients",
+        "/oauth/x/%2e%2e/clients",
+        "/oauth/clients;v=1",
+        "/oauth;x/clients",
+        "/oauth%5Cclients",
+        "/oauth/clients.json",
+    ] {
+        let answer = post_raw(&proxy, path, &evil.to_string()).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("invalid_redirect_uri"), "{path}: {answer}");
+    }
+    for path in ["/oauth/clientship", "/oauth", "/oauth/token/clients", "/xoauth/clients"] {
+        assert!(post_raw(&proxy, path, &evil.to_string()).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    assert!(post_raw(&proxy, "*", "").await.starts_with("HTTP/1.1 400"));
+    let honest = json!({ "redirect_uris": ["http://127.0.0.1:1/cb"], "skip_consent": true });
+    let (status, client) = post_json(&proxy, "/oauth/clients?tenant=1", &honest).await;
+    assert_eq!((status, client.get("skip_consent")), (201, None));
+    // RFC 7592: the update of a client.
+    let update = proxy.client.put(format!("{}/oauth/clients/client-1", proxy.base)).json(&evil).send().await.unwrap();
+    assert_eq!(update.status().as_u16(), 400);
+    // A form on the way is none of its business.
+    let elsewhere = proxy.client.post(format!("{}/login", proxy.base)).form(&[("user", "x")]).send().await.unwrap();
+    assert_eq!(elsewhere.status().as_u16(), 200);
+    // No application behind is told that this was another method.
+    let read =
+        proxy.client.get(format!("{}/oauth/clients/client-1", proxy.base)).header("x-http-method-override", "PUT");
+    let seen: Value = read.send().await.unwrap().json().await.unwrap();
+    assert!(seen["headers"].get("x-http-method-override").is_none(), "{seen}");
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_can_read_refusals() {
+    let proxy = start(&upstream().await, &[]).await;
+    let answer = proxy.client.post(format!("{}/oauth/clients", proxy.base)).json(&json!({})).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["access-control-allow-origin"]),
+        (400, &"*".parse().unwrap())
+    );
+    let own = proxy.client.post(format!("{}/oauth/clients", proxy.base));
+    let own = own.json(&json!({ "redirect_uris": ["http://127.0.0.1:1/cb"] })).send().await.unwrap();
+    assert_eq!(
+        (own.status().as_u16(), own.headers().get("access-control-allow-origin")),
+        (201, None),
+        "the server's word"
+    );
+}
+
+#[tokio::test]
+async fn the_discovery_document_names_this_proxy_and_what_the_policy_allows() {
+    let own = upstream().await;
+    let read =
+        async |proxy: &Running| -> Value { proxy.get("/.well-known/openid-configuration").await.json().await.unwrap() };
+    let proxy = start(&own, &[]).await;
+    let document = read(&proxy).await;
+    assert_eq!(document["registration_endpoint"], format!("{}/oauth/clients?tenant=1", proxy.base));
+    assert_eq!(document["token_endpoint"], format!("{own}/oauth/token"), "not guarded without a ledger");
+    assert_eq!(document["grant_types_supported"], json!(["authorization_code"]));
+    assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none"]));
+    assert_eq!(
+        (&document["issuer"], &document["userinfo_endpoint"]),
+        (&json!("https://as.example.com"), &json!(format!("{own}/me")))
+    );
+
+    let ledger =
+        format!("sqlite:{}", std::env::temp_dir().join(format!("tower-dcr-proxy-{}.db", std::process::id())).display());
+    let proxy = start(&own, &["--public-url", "https://as.example.com", "--ledger", &ledger]).await;
+    let document = read(&proxy).await;
+    assert_eq!(document["registration_endpoint"], "https://as.example.com/oauth/clients?tenant=1");
+    assert_eq!(document["token_endpoint"], "https://as.example.com/oauth/token");
+    assert_eq!(document["authorization_endpoint"], "https://as.example.com/oauth/authorize");
+}
+
+/// The ledger is shared with whoever reviews it: here, this test.
+#[tokio::test]
+async fn a_revoked_client_is_turned_away_without_the_servers_help() {
+    let file = std::env::temp_dir().join(format!("tower-dcr-proxy-gate-{}.db", std::process::id()));
+    let ledger = format!("sqlite:{}", file.display());
+    let proxy = start(&upstream().await, &["--ledger", &ledger]).await;
+    let (_, client) =
+        post_json(&proxy, "/oauth/clients", &json!({ "redirect_uris": ["https://app.example.com/cb"] })).await;
+    let id = client["client_id"].as_str().unwrap();
+    let form = [("grant_type", "authorization_code"), ("client_id", id)];
+    let token = async || proxy.client.post(format!("{}/oauth/token", proxy.base)).form(&form).send().await.unwrap();
+    assert_eq!(token().await.status().as_u16(), 200);
+    let other =
+        proxy.get(&format!("/oauth/authorize?client_id={id}&redirect_uri=https%3A%2F%2Fevil.example.net%2F")).await;
+    assert_eq!((other.status().as_u16(), other.headers().get("access-control-allow-origin")), (400, None));
+    let review = Review::new(Registrar::new(SqliteLedger::open(&file).await.unwrap()));
+    review.revoke(Fingerprint::ClientId(id.to_owned()), "operator", "a test").await.unwrap();
+    let since = tokio::time::Instant::now();
+    let refused = loop {
+        let answer = token().await;
+        if answer.status().as_u16() != 200 {
+            break answer;
+        }
+        assert!(since.elapsed() < Duration::from_secs(20), "the gate's cache is 5 seconds old at most");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["access-control-allow-origin"]),
+        (401, &"*".parse().unwrap())
+    );
+    assert_eq!(refused.json::<Value>().await.unwrap()["error"], "invalid_client");
+}
+
+#[tokio::test]
+async fn what_is_forwarded_is_believed_of_trusted_proxies_only() {
+    let own = upstream().await;
+    let seen = async |proxy: &Running| {
+        let request = proxy.client.get(format!("{}/any/Path%20x?a=%2F", proxy.base)).header("host", "as.example.com");
+        let request = request.header("x-forwarded-for", "203.0.113.7").header("x-forwarded-host", "evil.example.net");
+        let request = request.header("forwarded", "for=203.0.113.7").header("x-real-ip", "203.0.113.7");
+        request
+            .header("connection", "x-secret")
+            .header("x-secret", "1")
+            .send()
+            .await
+            .unwrap()
+            .json::<Value>()
+            .await
+            .unwrap()
+    };
+    let stranger = seen(&start(&own, &[]).await).await;
+    let headers = &stranger["headers"];
+    assert_eq!((&stranger["uri"], &headers["host"]), (&json!("/any/Path%20x?a=%2F"), &json!("as.example.com")));
+    assert_eq!(
+        (&headers["x-forwarded-for"], &headers["x-forwarded-host"]),
+        (&json!("127.0.0.1"), &json!("as.example.com"))
+    );
+    assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"as.example.com\"");
+    assert!(headers.get("x-real-ip").is_none() && headers.get("x-secret").is_none(), "{headers}");
+
+    let trusted = seen(&start(&own, &["--trusted-proxy", "127.0.0.0/8", "--upstream-host"]).await).await;
+    let headers = &trusted["headers"];
+    assert_eq!(headers["x-forwarded-for"], "203.0.113.7, 127.0.0.1");
+    assert_eq!(
+        (&headers["x-forwarded-host"], &headers["x-real-ip"]),
+        (&json!("evil.example.net"), &json!("203.0.113.7"))
+    );
+    assert_eq!(json!(format!("http://{}", headers["host"].as_str().unwrap())), own);
+}
+
+#[tokio::test]
+async fn long_bodies_and_events_stream_through() {
+    let proxy = start(&upstream().await, &[]).await;
+    let mut events = proxy.get("/events").await;
+    let since = tokio::time::Instant::now();
+    let first = events.chunk().await.unwrap().unwrap();
+    assert_eq!(first, Bytes::from("data: 1\n\n"));
+    assert!(since.elapsed() < Duration::from_millis(900), "the second event is a second later");
+    assert_eq!(events.chunk().await.unwrap().unwrap(), Bytes::from("data: 2\n\n"));
+    let long = reqwest::Body::from(vec![0; 8 << 20]);
+    let answer = proxy.client.post(format!("{}/upload", proxy.base)).body(long).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), (8 << 20).to_string());
+}
+
+/// The handshake of RFC 6455 section 1.3, and then whatever bytes.
+#[tokio::test]
+async fn web_sockets_pass() {
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let own = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut said = [0; 5];
+        stream.read_exact(&mut said).await.unwrap();
+        said.reverse();
+        stream.write_all(&said).await.unwrap();
+    });
+    let proxy = start(&own, &["--register-path", "/register"]).await;
+    let mut stream = TcpStream::connect(proxy.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let request = "GET /ws HTTP/1.1\r\nhost: as.example.com\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("HTTP/1.1 101"), "{line}");
+    while line != "\r\n" {
+        line.clear();
+        stream.read_line(&mut line).await.unwrap();
+    }
+    stream.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"olleh");
+}
+
+#[tokio::test]
+async fn what_has_begun_is_finished_before_it_stops() {
+    let mut proxy = start(&upstream().await, &[]).await;
+    let slow = tokio::spawn(proxy.client.get(format!("{}/slow", proxy.base)).send());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = proxy.child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    assert_eq!(slow.await.unwrap().unwrap().status().as_u16(), 200);
+    let status = proxy.child.wait().unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn it_waits_for_the_server_and_says_when_the_server_is_gone() {
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let own = format!("http://{address}");
+    let starting = tokio::spawn({
+        let own = own.clone();
+        async move { start(&own, &[]).await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!starting.is_finished());
+    let listener = TcpListener::bind(address).await.unwrap();
+    let app = server(&own);
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let proxy = starting.await.unwrap();
+    assert_eq!(proxy.get("/x").await.status().as_u16(), 200);
+    serving.abort();
+    let _stopped = serving.await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let since = tokio::time::Instant::now();
+    while proxy.get("/x").await.status().as_u16() != 502 {
+        assert!(since.elapsed() < Duration::from_secs(5), "connections that were open are closed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_servers_certificate_is_checked() {
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![key.cert.der().clone()], private).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let own = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let app = server(&own);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, app) = (acceptor.clone(), app.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = hyper_util::service::TowerToHyperService::new(app);
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _closed = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+            });
+        }
+    });
+    let ca = std::env::temp_dir().join(format!("tower-dcr-proxy-{}.pem", std::process::id()));
+    std::fs::write(&ca, key.cert.pem()).unwrap();
+    let proxy = start(&own, &["--upstream-ca", ca.to_str().unwrap()]).await;
+    let (status, _) = post_json(&proxy, "/oauth/clients", &json!({ "redirect_uris": ["http://127.0.0.1:1/cb"] })).await;
+    assert_eq!(status, 201);
+    let distrustful = start(&own, &["--register-path", "/oauth/clients"]).await;
+    assert_eq!(distrustful.get("/x").await.status().as_u16(), 502);
+    std::fs::remove_file(ca).unwrap();
+}
+
+/// What can't be meant ends it at once, and says what to do.
+#[tokio::test]
+async fn mistakes_on_the_command_line_are_named() {
+    let nothing = TcpListener::bind(ANY_PORT).await.unwrap();
+    let bare = format!("http://{}", nothing.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(nothing, axum::Router::new()).await });
+    let own = upstream().await;
+    for (arguments, expected) in [
+        (vec!["--upstream", "as.example.com"], "https://as.example.com"),
+        (vec!["--upstream", "ftp://as.example.com"], "only http and https"),
+        (vec!["--upstream", "https://as.example.com/realm"], "nothing else"),
+        (vec!["--upstream", &*bare], "--register-path"),
+        (vec!["--upstream", &*bare, "--register-path", "/"], "can't be told"),
+        (vec!["--upstream", &*bare, "--register-path", "/r", "--ledger", "sqlite::memory:"], "--discovery-path"),
+        (vec!["--upstream", &*own, "--ledger", "mysql:x"], "mysql:x"),
+        (vec!["--upstream", &*own, "--trusted-proxy", "ten"], "--trusted-proxy"),
+        (vec!["--upstream", &*own, "--upstream-ca", "/nowhere.pem"], "/nowhere.pem"),
+        (vec!["--upstream", &*own, "--policy", "/nowhere.toml"], "/nowhere.toml"),
+    ] {
+        let mut command = tokio::process::Command::new(binary("proxy"));
+        let output = command.args(["--listen", ANY_PORT]).args(&arguments).stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(Duration::from_secs(10), output).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(expected), "{arguments:?}: {said}");
+    }
+}
