@@ -7,19 +7,14 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 #[path = "../../examples/fleet/servers.rs"]
 mod servers;
+#[path = "there.rs"]
+mod there;
 
 pub(crate) use servers::{Postgres, Redis, TempDir};
+pub(crate) use there::is_there;
+
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
-
-/// Whether a program is `there`. If not, that is said, and fails where all programs have to be.
-pub(crate) fn is_there(program: &str, there: bool) -> bool {
-    if !there {
-        assert!(std::env::var_os("TOWER_DCR_ALL_SERVERS").is_none(), "{program} is not installed");
-        eprintln!("skipped: {program} is not installed");
-    }
-    there
-}
 
 /// A Redis; `None` if there is none on this machine and that is all right.
 pub(crate) fn redis(arguments: &[&str]) -> Option<Redis> {

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod access;
+#[path = "../suite/asking.rs"]
+mod asking;
 mod browser;
 mod consent;
 mod crash;

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
 use tower_dcr::client_address::ClientAddress;
@@ -18,87 +17,11 @@ use tower_dcr::quota::Quota;
 use tower_dcr::redirect_uri::RedirectUri;
 use tower_dcr::{Preset, RateLimitLayer};
 
+use crate::rows::{Row, attacks, clients, headers};
 use crate::support::{Kept, Naive, Read, behind, send};
-
-struct Row {
-    id: String,
-    row: Value,
-}
-
-fn rows(data: &str) -> Vec<Row> {
-    let rows = data.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    rows.map(|row| Row { id: row["id"].as_str().unwrap().to_owned(), row }).collect()
-}
-
-fn attacks() -> Vec<Row> {
-    rows(include_str!("../data/attacks.jsonl"))
-}
-
-fn clients() -> Vec<Row> {
-    rows(include_str!("../data/clients.jsonl"))
-}
 
 /// Rows whose label this crate does not follow, with the reason.
 const CONTESTED: [(&str, &str); 0] = [];
-
-fn decode(base64: &Value) -> Vec<u8> {
-    base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap()
-}
-
-impl Row {
-    fn text(&self, field: &str) -> Option<&str> {
-        self.row[field].as_str()
-    }
-
-    fn strings(&self, field: &str) -> Vec<&str> {
-        self.row[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
-    }
-
-    fn body(&self) -> Vec<u8> {
-        let row = &self.row;
-        if let Some(raw) = row["raw"].as_str() {
-            return raw.into();
-        }
-        if row["raw_b64"].is_string() {
-            return decode(&row["raw_b64"]);
-        }
-        if let Some(parts) = row["raw_gen"]["parts"].as_array() {
-            let repeat = |part: &Value| usize::try_from(part["repeat"].as_u64().unwrap()).unwrap();
-            return parts.iter().flat_map(|part| decode(&part["b64"]).repeat(repeat(part))).collect();
-        }
-        if row["body"].is_null() { Vec::new() } else { serde_json::to_vec(&row["body"]).unwrap() }
-    }
-
-    /// The request; `None` for one that no HTTP library can build.
-    fn request(&self) -> Option<Request<Full<Bytes>>> {
-        let mut request = Request::builder()
-            .method(self.text("method").unwrap_or("POST"))
-            .uri(format!("/register{}", self.text("query").unwrap_or_default()));
-        for (name, value) in headers(&self.row["headers"])? {
-            request = request.header(name, value);
-        }
-        if self.row["headers"].is_null() {
-            request = request.header("content-type", "application/json");
-        }
-        request.body(Full::from(self.body())).ok()
-    }
-}
-
-fn headers(headers: &Value) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let pairs: Vec<(&str, &Value)> = match headers {
-        Value::Object(object) => object.iter().map(|(name, value)| (name.as_str(), value)).collect(),
-        Value::Array(pairs) => pairs.iter().map(|pair| (pair[0].as_str().unwrap(), &pair[1])).collect(),
-        _ => Vec::new(),
-    };
-    let read = |(name, value): (&str, &Value)| {
-        let value = match value.as_str() {
-            Some(text) => text.as_bytes().to_vec(),
-            None => decode(&value["b64"]),
-        };
-        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
-    };
-    pairs.into_iter().map(read).collect()
-}
 
 /// What the corpus' README calls the fixture.
 fn fixture(preset: Preset, config: &Value) -> Result<Preset, ConfigError> {
@@ -163,7 +86,7 @@ impl Outcome {
             ensure(ALLOWED.contains(&base), "a member that is not allowed")?;
             ensure(!value.is_null() && value != "" && value != &Value::Array(Vec::new()), "an empty value")?;
         }
-        for member in row.strings("strip") {
+        for member in row_strings(&row.row["strip"]) {
             ensure(!object.contains_key(member), "a member that should have been stripped")?;
         }
         let sent: Value = serde_json::from_slice(&row.body()).unwrap_or_default();
@@ -263,28 +186,17 @@ fn wrong_error(row: &Row, answer: &Read) -> Option<String> {
     let expected = row.text("error")?;
     let status = answer.status().as_u16().to_string();
     let code = answer.json()["error"].as_str().unwrap_or_default().to_owned();
-    let mut accepted = row.strings("alt_errors");
+    let mut accepted = row_strings(&row.row["alt_errors"]);
     accepted.push(expected);
     let fits = accepted.iter().any(|expected| *expected == status || *expected == code);
     (!fits).then(|| format!("expected {accepted:?}, got {status} {code}"))
-}
-
-/// What another part of the crate judges, or what needs a socket (see `listener.rs`).
-fn is_for_here(row: &Row) -> bool {
-    row.row["steps"].is_null()
-        && row.row["wire_b64"].is_null()
-        && row.text("needs") != Some("scopes")
-        // Methods that don't register are for the handler to answer.
-        && !matches!(row.text("method"), Some("GET" | "OPTIONS"))
-        // Rows that hold a whole HTTP/1.1 request in parts.
-        && row.id != "http-framing-016"
 }
 
 #[tokio::test]
 async fn attacks_come_out_as_labelled() {
     let mut faults = Vec::new();
     let mut judged = 0;
-    for row in attacks().iter().filter(|row| is_for_here(row)) {
+    for row in attacks().iter().filter(|row| row.registers()) {
         for (name, preset) in [("mcp", Preset::mcp()), ("strict", Preset::strict())] {
             match fixture(preset, &row.row["config"]) {
                 Ok(preset) => faults.extend(judge(row, name, preset).await),
@@ -303,7 +215,7 @@ async fn attacks_come_out_as_labelled() {
 #[tokio::test]
 async fn an_update_with_an_attack_is_judged_like_a_registration_with_it() {
     let mut judged = 0;
-    for row in attacks().iter().filter(|row| is_for_here(row) && row.text("method").is_none()) {
+    for row in attacks().iter().filter(|row| row.registers() && row.text("method").is_none()) {
         // Attacks on the members that a client must send with an update, or on the bytes of a document.
         let Some(mut body) = row.row["body"].as_object().cloned() else { continue };
         if !row.row["headers"].is_null() || body.contains_key("client_id") || body.contains_key("client_secret") {
@@ -350,7 +262,7 @@ fn profile(row: &Row) -> Result<Preset, ConfigError> {
 #[tokio::test]
 async fn clients_come_out_as_labelled() {
     let mut faults = Vec::new();
-    for row in clients().iter().filter(|row| is_for_here(row)) {
+    for row in clients().iter().filter(|row| row.registers()) {
         faults.extend(judge(row, "mcp", profile(row).unwrap().without_rate_limits()).await);
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

@@ -3,6 +3,7 @@
 
 mod access;
 mod answer;
+mod asking;
 mod audit;
 mod buffered;
 mod cli;
@@ -27,6 +28,7 @@ mod properties;
 mod proxy;
 mod rate_limit;
 mod reload;
+mod rows;
 mod rules_alone;
 mod running;
 mod server_metadata;

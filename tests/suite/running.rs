@@ -4,8 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use reqwest::{Client, Response, redirect};
-use serde_json::Value;
+use reqwest::{Client, redirect};
 
 /// A running example; stops when it is dropped.
 pub(crate) struct Running {
@@ -17,23 +16,18 @@ pub(crate) struct Running {
 impl Running {
     /// Starts an example that `cargo test` has built, and waits until it listens.
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary(name));
-        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(Command::new(binary(name)).args(arguments))
+    }
+
+    /// Starts a server, and waits until it says where it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let base = lines.find_map(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned)).unwrap();
         // Whoever stops reading would stop the example from printing.
         std::thread::spawn(move || lines.for_each(drop));
         let client = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
         Self { child, base, client }
-    }
-
-    pub(crate) async fn register(&self, body: &Value) -> (u16, Value) {
-        let response = self.client.post(format!("{}/register", self.base)).json(body).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> Response {
-        self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
     }
 }
 

@@ -1,0 +1,214 @@
+//! Where the clients and servers are installed, and how they are started.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::there::is_there;
+
+/// Everything that is installed.
+pub(crate) struct Bench {
+    /// By `tests/clients/install`.
+    installed: PathBuf,
+    /// The scripts, beside the packages that they import.
+    scripts: PathBuf,
+    /// What `tests/clients/rust` is built to.
+    programs: PathBuf,
+}
+
+/// A client that signs in, with what it is called with.
+pub(crate) struct Client {
+    pub(crate) name: &'static str,
+    /// The package whose version it is.
+    package: &'static str,
+    program: Program,
+    arguments: &'static [&'static str],
+}
+
+#[derive(Clone, Copy)]
+enum Program {
+    Node(&'static str),
+    /// With the interpreter that has the packages.
+    Python(&'static str, &'static str),
+    Rust(&'static str),
+}
+
+/// Every client there is, for MCP.
+pub(crate) const MCP_CLIENTS: [Client; 8] = [
+    client("rmcp", "rmcp", Program::Rust("rmcp"), &["MCP"]),
+    client("MCP TypeScript SDK", "@modelcontextprotocol/client", Program::Node("ts-sdk.mjs"), &["2", "MCP"]),
+    client("MCP TypeScript SDK", "@modelcontextprotocol/sdk", Program::Node("ts-sdk.mjs"), &["1", "MCP"]),
+    client("mcp-remote", "mcp-remote", Program::Node("mcp-remote.mjs"), &["MCP"]),
+    client("MCP Inspector", "@modelcontextprotocol/inspector", Program::Node("inspector.mjs"), &["MCP"]),
+    client("MCP Python SDK", "mcp", Program::Python("python", "sdk.py"), &["MCP"]),
+    client("MCP Python SDK", "mcp", Program::Python("python-1", "sdk.py"), &["MCP"]),
+    client("FastMCP", "fastmcp", Program::Python("python", "fast.py"), &["MCP"]),
+];
+
+/// Libraries for OAuth that know nothing of MCP.
+pub(crate) const OAUTH_CLIENTS: [Client; 3] = [
+    client("oauth4webapi", "oauth4webapi", Program::Node("oauth4webapi.mjs"), &["ISSUER", "MCP"]),
+    client("openid-client", "openid-client", Program::Node("openid-client.mjs"), &["oauth2", "ISSUER", "MCP"]),
+    client("openidconnect", "openidconnect", Program::Rust("openidconnect"), &["oauth2", "ISSUER", "MCP"]),
+];
+
+/// The same, where a server's ID tokens are checked.
+pub(crate) const OPENID_CLIENTS: [Client; 2] = [
+    client("openid-client", "openid-client", Program::Node("openid-client.mjs"), &["oidc", "ISSUER", "MCP"]),
+    client("openidconnect", "openidconnect", Program::Rust("openidconnect"), &["oidc", "ISSUER", "MCP"]),
+];
+
+const fn client(
+    name: &'static str,
+    package: &'static str,
+    program: Program,
+    arguments: &'static [&'static str],
+) -> Client {
+    Client { name, package, program, arguments }
+}
+
+/// What a client comes back with: what the server said, or all that it printed.
+pub(crate) type Outcome = Result<String, String>;
+
+impl Bench {
+    /// `None` if it is not installed, and that is all right.
+    pub(crate) fn find() -> Option<&'static Self> {
+        static BENCH: LazyLock<Option<Bench>> = LazyLock::new(Bench::open);
+        BENCH.as_ref()
+    }
+
+    fn open() -> Option<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let install = Command::new(here.join("tests/clients/install")).arg("--where").output();
+        let installed = install.ok().filter(|output| output.status.success());
+        if !is_there("what tests/clients/install installs", installed.is_some()) {
+            return None;
+        }
+        let installed = PathBuf::from(String::from_utf8(installed?.stdout).unwrap().trim_end());
+        // Node looks for packages beside the script, wherever it was started.
+        let scripts = here.join("target/clients/node");
+        std::fs::create_dir_all(&scripts).unwrap();
+        for entry in std::fs::read_dir(here.join("tests/clients/node")).unwrap() {
+            let script = entry.unwrap().path();
+            if script.extension() == Some(OsStr::new("mjs")) {
+                std::fs::copy(&script, scripts.join(script.file_name().unwrap())).unwrap();
+            }
+        }
+        let packages = scripts.join("node_modules");
+        // It may be one of an installation that is no more.
+        let _gone = std::fs::remove_file(&packages);
+        std::os::unix::fs::symlink(installed.join("node_modules"), &packages).unwrap();
+        let target = here.join("target/clients/rust");
+        let manifest = here.join("tests/clients/rust/Cargo.toml");
+        let mut build = Command::new(env!("CARGO"));
+        let build = build.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
+        assert!(build.arg("--target-dir").arg(&target).status().unwrap().success());
+        Some(Self { installed, scripts, programs: target.join("debug") })
+    }
+
+    fn command(&self, program: Program) -> Command {
+        match program {
+            Program::Node(script) => {
+                let mut command = Command::new(self.installed.join("bin/node"));
+                command.arg(self.scripts.join(script));
+                command
+            }
+            Program::Python(python, script) => {
+                let mut command = Command::new(self.installed.join(python).join("bin/python"));
+                let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python");
+                command.env("PYTHONDONTWRITEBYTECODE", "1").arg(scripts.join(script));
+                command
+            }
+            Program::Rust(name) => Command::new(self.programs.join(name)),
+        }
+    }
+
+    pub(crate) fn node(&self, script: &'static str) -> Command {
+        self.command(Program::Node(script))
+    }
+
+    pub(crate) fn python(&self, script: &'static str) -> Command {
+        self.command(Program::Python("python", script))
+    }
+
+    pub(crate) fn rust(&self, name: &'static str) -> Command {
+        self.command(Program::Rust(name))
+    }
+
+    /// Has clients sign in and call a tool, all at once.
+    pub(crate) async fn sign_in_all(
+        &'static self,
+        clients: &[&'static Client],
+        issuer: &str,
+        mcp: &str,
+    ) -> Vec<(&'static Client, Outcome)> {
+        // Some of them listen on a port of their own choice, always the same.
+        static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _turn = ONE_AT_A_TIME.lock().await;
+        let sign_in = |client: &&'static Client| {
+            let (client, issuer, mcp) = (*client, issuer.to_owned(), mcp.to_owned());
+            tokio::spawn(async move { (client, self.sign_in(client, &issuer, &mcp).await) })
+        };
+        let signing_in: Vec<_> = clients.iter().map(sign_in).collect();
+        let mut outcomes = Vec::new();
+        for client in signing_in {
+            outcomes.push(client.await.unwrap());
+        }
+        outcomes
+    }
+
+    /// A minute is more than any of them takes.
+    async fn sign_in(&self, client: &Client, issuer: &str, mcp: &str) -> Outcome {
+        let mut command = tokio::process::Command::from(self.command(client.program));
+        command.args(client.arguments.iter().map(|argument| match *argument {
+            "ISSUER" => issuer,
+            "MCP" => mcp,
+            argument => argument,
+        }));
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let Ok(output) = tokio::time::timeout(Duration::from_secs(60), output).await else {
+            return Err("it did not come back".into());
+        };
+        let output = output.unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let last = printed.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
+        match last["said"].as_str().filter(|_| output.status.success()) {
+            Some(said) => Ok(said.to_owned()),
+            None => Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr))),
+        }
+    }
+
+    /// The version of a client, as it is installed.
+    pub(crate) fn version(&self, client: &Client) -> String {
+        match client.program {
+            Program::Node(_) => self.node_version(client.package),
+            Program::Python(python, _) => self.python_version(python, client.package),
+            Program::Rust(_) => rust_version(client.package),
+        }
+    }
+
+    pub(crate) fn node_version(&self, package: &str) -> String {
+        let manifest = self.installed.join("node_modules").join(package).join("package.json");
+        let manifest: Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+        manifest["version"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn python_version(&self, python: &str, package: &str) -> String {
+        let mut command = Command::new(self.installed.join(python).join("bin/python"));
+        let command =
+            command.args(["-c", "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"]);
+        String::from_utf8(command.arg(package).output().unwrap().stdout).unwrap().trim_end().to_owned()
+    }
+}
+
+/// The version of a crate that `tests/clients/rust` has.
+pub(crate) fn rust_version(name: &str) -> String {
+    let lock: toml::Table = include_str!("rust/Cargo.lock").parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"].as_str() == Some(name));
+    package.unwrap()["version"].as_str().unwrap().to_owned()
+}

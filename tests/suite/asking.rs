@@ -1,0 +1,17 @@
+//! What examples are asked.
+
+use reqwest::Response;
+use serde_json::Value;
+
+use crate::running::Running;
+
+impl Running {
+    pub(crate) async fn register(&self, body: &Value) -> (u16, Value) {
+        let response = self.client.post(format!("{}/register", self.base)).json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
+    }
+}
