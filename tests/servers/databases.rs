@@ -13,7 +13,6 @@ mod there;
 pub(crate) use servers::{Postgres, Redis, TempDir};
 pub(crate) use there::is_there;
 
-
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A Redis; `None` if there is none on this machine and that is all right.

@@ -9,6 +9,7 @@ mod asking;
 mod browser;
 mod consent;
 mod crash;
+mod cross_origin;
 mod databases;
 mod down;
 mod fleet;
