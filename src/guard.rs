@@ -69,6 +69,7 @@ use crate::policy::{
 use crate::quota::Draw;
 use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
 use crate::rejection::{ErrorCode, Rejection};
+use crate::setup_check::SetupCheck;
 
 /// A guard with the rules about everything but redirect URIs.
 ///
@@ -127,6 +128,7 @@ struct Config<P> {
     limits: Limits,
     deadline: Duration,
     report_only: bool,
+    check: SetupCheck,
 }
 
 impl<P: Policy> GuardLayer<P> {
@@ -140,6 +142,7 @@ impl<P: Policy> GuardLayer<P> {
             limits: Limits::new(),
             deadline: Duration::from_secs(10),
             report_only: false,
+            check: SetupCheck::new(),
         };
         Self { config: Arc::new(config) }
     }
@@ -161,6 +164,12 @@ impl<P> GuardLayer<P> {
     /// Has events and records say that this is the configuration which judges.
     pub(crate) fn with_fingerprint(mut self, fingerprint: u64) -> Self {
         Arc::make_mut(&mut self.config).fingerprint = fingerprint;
+        self
+    }
+
+    /// Where it is noted what requests say of the server.
+    pub(crate) fn with_setup_check(mut self, check: SetupCheck) -> Self {
+        Arc::make_mut(&mut self.config).check = check;
         self
     }
 
@@ -313,17 +322,19 @@ impl<P: Policy> Config<P> {
         match RegistrationBody::downcast(body).map(RegistrationBody::into_registration) {
             Ok(Ok((registration, facts))) => Intake::Parsed(registration, facts, None),
             // Passed by a guard that only observes: read it like any other.
-            Ok(Err(passed)) => self.read(&parts.headers, passed).await,
-            Err(body) => self.read(&parts.headers, body).await,
+            Ok(Err(passed)) => self.read(parts, passed).await,
+            Err(body) => self.read(parts, body).await,
         }
     }
 
-    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Intake
+    async fn read<B>(&self, parts: &Parts, body: B) -> Intake
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let headers = &parts.headers;
         if !body::is_json(headers) {
+            self.check.media_type(parts.uri.path(), headers);
             let detail = "the body must be application/json in UTF-8 without content encoding";
             let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
             return Intake::Unusable(rejection, None, pass(body));
@@ -369,6 +380,7 @@ impl<P: Policy> Config<P> {
     ) -> Passage {
         let verdict = self.policy.review(&mut Submission::new(&mut registration, &mut review));
         if let Err(rejection) = verdict {
+            self.check.refused(&registration, &rejection);
             review.refused(&rejection);
             review.set_bytes(source.unwrap_or_default(), Bytes::new());
             return Passage::Refused(rejection, review);
@@ -385,6 +397,7 @@ impl<P: Policy> Config<P> {
         let mut copy = registration.clone();
         review.observe(|review| {
             if let Err(rejection) = self.policy.review(&mut Submission::new(&mut copy, review)) {
+                self.check.refused(&copy, &rejection);
                 review.refused(&rejection);
             }
         });
@@ -493,7 +506,7 @@ impl<S: Clone, P> Clone for Guard<S, P> {
 
 impl<P> Clone for Config<P> {
     fn clone(&self) -> Self {
-        Self { policy: Arc::clone(&self.policy), limits: self.limits.clone(), ..*self }
+        Self { policy: Arc::clone(&self.policy), limits: self.limits.clone(), check: self.check.clone(), ..*self }
     }
 }
 

@@ -186,6 +186,7 @@ pub mod review;
 #[cfg(feature = "review")]
 pub mod review_service;
 pub mod server_metadata;
+pub mod setup_check;
 mod sync;
 pub mod telemetry;
 mod text;

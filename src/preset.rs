@@ -47,6 +47,7 @@ use crate::rate_limit::{RateLimit, RateLimitLayer};
 use crate::registrar::Registrar;
 use crate::registration::Limits;
 use crate::server_metadata::ServerMetadataLayer;
+use crate::setup_check::SetupCheck;
 
 mod books;
 mod document;
@@ -364,6 +365,12 @@ impl Preset {
         &self.settings.policy
     }
 
+    /// What was noticed of the server around it, once requests came: see [`setup_check`](crate::setup_check).
+    #[must_use]
+    pub fn setup_check(&self) -> SetupCheck {
+        self.settings.setup_check.clone()
+    }
+
     /// What the policy allows, as a server announces it: the union, if callers are judged by different rules. Of what only
     /// observes ([`report_only`](Self::report_only)), nothing is to be announced.
     #[must_use]
@@ -395,13 +402,20 @@ impl Preset {
 
     /// Makes the layers now, and not when the first request comes.
     pub(crate) fn settle(&self) {
-        self.layers.get_or_init(|| self.settings.layers());
+        let _layers = self.layers();
     }
 
     /// Tells a registrar what this policy says of it, for tools that have the ledger and not the layers. Layers do it by
     /// themselves.
     pub fn configure(&self, registrar: &Registrar) {
         self.settings.books.configure(registrar);
+    }
+
+    fn layers(&self) -> &Layers {
+        self.layers.get_or_init(|| {
+            self.log_errors();
+            self.settings.layers()
+        })
     }
 
     fn document(&self) -> Document {
@@ -420,7 +434,7 @@ impl<S> Layer<S> for Preset {
     type Service = Audit<RateLimit<InitialAccessToken<Guard<Lifecycle<Answer<S>>, PresetPolicy>>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layers = self.layers.get_or_init(|| self.settings.layers());
+        let layers = self.layers();
         let recorded = layers.lifecycle.layer(layers.answer.layer(inner));
         let authorized = layers.initial_access_token.layer(layers.guard.layer(recorded));
         layers.audit.layer(layers.rate_limit.layer(authorized))

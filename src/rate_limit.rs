@@ -26,7 +26,7 @@
 //! Without [trusted proxies](ClientAddress::with_trusted_proxies) all requests seem to come from the proxy and share
 //! its budget. Where the server does not say at all where a connection comes from (in axum: the router was not served
 //! with `into_make_service_with_connect_info`, or [`RateLimitLayer::with_client_address`] does not look for it), they
-//! share one budget too, and a warning is logged.
+//! share one budget too. A [`SetupCheck`](crate::setup_check) warns of both.
 //!
 //! # Many nodes
 //!
@@ -41,7 +41,6 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -56,6 +55,7 @@ use crate::event::Repeated;
 use crate::policy::{Operation, Review};
 use crate::quota::{Budget, Denied, Draw, Limiter, Quota, SharedQuotas, Spent, nonzero};
 use crate::rejection::{ErrorCode, Rejection};
+use crate::setup_check::SetupCheck;
 
 /// Limits how often clients may be registered. See the [module docs](self).
 ///
@@ -101,7 +101,7 @@ struct Config {
     address: ClientAddress,
     clock: Arc<dyn Clock>,
     report_only: bool,
-    warned: Arc<AtomicBool>,
+    check: SetupCheck,
 }
 
 /// Writes the key of a request, if it has one.
@@ -170,7 +170,7 @@ impl RateLimitLayer {
             address: ClientAddress::new(),
             clock: Arc::new(CoarseClock::new()),
             report_only: false,
-            warned: Arc::default(),
+            check: SetupCheck::new(),
         };
         Self { config: Arc::new(config) }
     }
@@ -217,6 +217,12 @@ impl RateLimitLayer {
     /// Replaces the clock.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         Arc::make_mut(&mut self.config).clock = clock;
+        self
+    }
+
+    /// Where it is noted what the addresses say of the server.
+    pub(crate) fn with_setup_check(mut self, check: SetupCheck) -> Self {
+        Arc::make_mut(&mut self.config).check = check;
         self
     }
 
@@ -441,14 +447,13 @@ impl Config {
         match &rate.key {
             Key::All => {}
             Key::Custom(key) => key(head, hasher),
-            Key::Address => match self.address.resolve(head.headers, head.extensions) {
-                Some(address) => self.address.network(address).hash(&mut hasher),
-                None if !self.warned.swap(true, Ordering::Relaxed) => tracing::warn!(
-                    "the address of connections is not known, so that all clients share one registration budget: \
-                     see ClientAddress::with_peer_address"
-                ),
-                None => {}
-            },
+            Key::Address => {
+                let address = self.address.resolve(head.headers, head.extensions);
+                self.check.address(address, head.headers);
+                if let Some(address) = address {
+                    self.address.network(address).hash(&mut hasher);
+                }
+            }
         }
     }
 

@@ -105,6 +105,20 @@ impl Preset {
     /// known, or that can't have any effect. The worst comes first.
     #[must_use]
     pub fn lint(&self) -> Vec<Lint> {
+        let mut linter = self.settings_lint();
+        // Lasts longer than the rest together.
+        linter.clients(self);
+        linter.sorted()
+    }
+
+    /// Logs what lets an attack through or can't come about.
+    pub(super) fn log_errors(&self) {
+        for lint in self.settings_lint().found.iter().filter(|lint| lint.severity == Severity::Error) {
+            tracing::warn!(target: "tower_dcr::setup", "{lint}");
+        }
+    }
+
+    fn settings_lint(&self) -> Linter {
         let mut linter = Linter { policy: serde_json::to_value(self).unwrap_or_default(), found: Vec::new() };
         linter.patterns();
         linter.redirect_uris("redirect_uris");
@@ -113,9 +127,7 @@ impl Preset {
         linter.metadata();
         linter.callers(&self.conditions());
         linter.dangers();
-        linter.clients(self);
-        linter.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
-        linter.found
+        linter
     }
 
     fn conditions(&self) -> Vec<&Condition> {
@@ -132,6 +144,11 @@ struct Linter {
 const NAMED: usize = 5;
 
 impl Linter {
+    fn sorted(mut self) -> Vec<Lint> {
+        self.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
+        self.found
+    }
+
     fn note(
         &mut self,
         severity: Severity,
@@ -206,6 +223,11 @@ impl Linter {
             return self.error(key, message, "write \"regex: …\", with a space");
         }
         let host = pattern.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
+        if pattern.starts_with("http://") && !(host == "localhost" || host.starts_with("127.") || host.starts_with('['))
+        {
+            let message = format!("this can't come about: http to another machine ({host}) is never allowed");
+            return self.error(key, message, "give that host TLS, and write \"https://…\" (RFC 9700 section 2.6)");
+        }
         let Some(parent) = host.strip_prefix("*.") else { return };
         let suffix = psl::suffix(parent.as_bytes()).filter(psl::Suffix::is_known);
         if suffix.is_some_and(|suffix| suffix.as_bytes() == parent.as_bytes()) {

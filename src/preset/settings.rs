@@ -20,6 +20,7 @@ use crate::policy::{Condition, ConfigError, IDENTITIES_VERSION, Policy};
 use crate::quota::SharedQuotas;
 use crate::rate_limit::RateLimitLayer;
 use crate::registration::{Digest, Limits};
+use crate::setup_check::SetupCheck;
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -41,6 +42,8 @@ pub(super) struct Settings {
     pub(super) audit: AuditLayer,
     pub(super) books: Books,
     pub(super) answer: AnswerLayer,
+    /// What was noticed of the server around.
+    pub(super) setup_check: SetupCheck,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +83,7 @@ impl Settings {
             audit: AuditLayer::new(TracingSink::new()),
             books: Books::none(),
             answer: AnswerLayer::new(),
+            setup_check: SetupCheck::new(),
         }
     }
 
@@ -193,7 +197,8 @@ impl Settings {
             None => (rate_limit, self.policy.clone()),
         };
         let guard = GuardLayer::new(policy).with_limits(self.limits.clone()).with_deadline(self.deadline);
-        let guard = guard.with_fingerprint(fingerprint);
+        let guard = guard.with_fingerprint(fingerprint).with_setup_check(self.setup_check.clone());
+        let rate_limit = rate_limit.with_setup_check(self.setup_check.clone());
         let initial_access_token = self.initial_access_token.clone().or_books(self.books.lifecycle.books());
         let (rate_limit, initial_access_token, guard) = if self.report_only {
             (rate_limit.report_only(), initial_access_token.report_only(), guard.report_only())

@@ -227,6 +227,11 @@ fn lints_fire_where_they_should_and_nowhere_else() {
             "redirect_uris.patterns = ['regex: https://a\\.example\\.com/a.b']",
             "any character",
         ),
+        (
+            "redirect_uris.patterns = ['http://intranet.example.com/cb']",
+            "redirect_uris.patterns = ['http://localhost:8080/cb']",
+            "never allowed",
+        ),
         ("redirect_uris.classes = []", "redirect_uris.classes = ['https', 'loopback', 'private_use']", "no class"),
         (
             "redirect_uris.only_https = ['https://a.example.com/cb']\nredirect_uris.classes = ['loopback']",

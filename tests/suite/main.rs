@@ -32,6 +32,7 @@ mod rows;
 mod rules_alone;
 mod running;
 mod server_metadata;
+mod setup_check;
 mod shared_quotas;
 mod signer;
 mod statements;
