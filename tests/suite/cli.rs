@@ -193,104 +193,106 @@ tokens = [{ sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf5
     assert_eq!((status, &lints[0]["line"], &lints[0]["key"]), (4, &json!(2), &json!("redirect_uris.localhost")));
 }
 
+/// A policy that has a lint, one that is nearly the same and has not, and words of the lint.
+const LINTS: &[(&str, &str, &str)] = &[
+    (
+        "redirect_uris.patterns = ['https://*.co.uk/cb']",
+        "redirect_uris.patterns = ['https://*.example.co.uk/cb']",
+        "public suffix",
+    ),
+    (
+        "redirect_uris.patterns = ['https://*.pages.dev/cb']",
+        "redirect_uris.patterns = ['https://x.pages.dev/cb']",
+        "public suffix",
+    ),
+    (
+        "redirect_uris.patterns = ['regex: https://.*\\.example\\.com/cb']",
+        "redirect_uris.patterns = ['regex: https://[a-z]+\\.example\\.com/cb']",
+        "not anchored",
+    ),
+    (
+        "redirect_uris.patterns = ['regex:/cb']",
+        "redirect_uris.patterns = ['regex: com\\.example:/cb']",
+        "no regular expression",
+    ),
+    (
+        "redirect_uris.patterns = ['regex: a|.*']",
+        "redirect_uris.patterns = ['regex: https://a\\.example\\.com/(a|b)']",
+        "unanchored",
+    ),
+    (
+        "redirect_uris.patterns = ['regex: https://a\\.example.com/cb']",
+        "redirect_uris.patterns = ['regex: https://a\\.example\\.com/a.b']",
+        "any character",
+    ),
+    (
+        "redirect_uris.patterns = ['http://intranet.example.com/cb']",
+        "redirect_uris.patterns = ['http://localhost:8080/cb']",
+        "never allowed",
+    ),
+    ("redirect_uris.classes = []", "redirect_uris.classes = ['https', 'loopback', 'private_use']", "no class"),
+    (
+        "redirect_uris.only_https = ['https://a.example.com/cb']\nredirect_uris.classes = ['loopback']",
+        "redirect_uris.only_https = ['https://a.example.com/cb']",
+        "can't come about",
+    ),
+    (
+        "redirect_uris.only_https = ['https://a.example.com:8443/*']\nredirect_uris.https_ports = [8443]",
+        "redirect_uris.https_ports = [443, 8443]",
+        "https_ports can't",
+    ),
+    (
+        "redirect_uris.add_private_use_schemes = ['acme']",
+        "redirect_uris.add_private_use_schemes = ['com.acme.app']",
+        "any application can take",
+    ),
+    (
+        "client_address.trusted_proxies = ['::/0']",
+        "client_address.trusted_proxies = ['2001:db8::/32']",
+        "everybody is a trusted proxy",
+    ),
+    ("client_address.ipv6_prefix = 128", "client_address.ipv6_prefix = 56", "as many budgets"),
+    ("rate_limit.address = '20/hour'", "rate_limit.address = '60/minute'", "hosted platforms"),
+    ("rate_limit.global = '60/minute'", "rate_limit.global = 'off'", "shut everybody else out"),
+    (
+        "redirect_host_quota.exempt = []",
+        "redirect_host_quota.add_exempt = ['https://a.example.com/*']",
+        "share one budget",
+    ),
+    ("body_deadline = '500ms'", "body_deadline = '5s'", "slow connections"),
+    ("body_deadline = '10min'", "body_deadline = '30s'", "holds a connection"),
+    ("metadata.members.unknown = 'reject'", "extends = 'strict'", "newer specification"),
+    (
+        "metadata.grants.add_grant_types = ['implicit']",
+        "metadata.grants.add_grant_types = ['client_credentials']",
+        "implicit grant",
+    ),
+    (
+        "metadata.scope = { ceiling = ['a'], default = ['b'] }",
+        "metadata.scope = { ceiling = ['a', 'b'], default = ['b'] }",
+        "above the ceiling",
+    ),
+    (
+        "identity.identities.known = false",
+        "identity.identities = { known = false, reserve = [{ name = 'Acme' }] }",
+        "can't fire",
+    ),
+    (
+        "[[callers]]\nwhen = 'token'\n[[callers]]\nwhen = 'token'",
+        "[[callers]]\nwhen = 'token'\n[[callers]]\nwhen = 'anonymous'",
+        "further up",
+    ),
+    ("report_only = true", "report_only = false", "nothing is enforced"),
+    ("gate.danger_pass_without_ledger = true", "gate.danger_pass_without_ledger = false", "was revoked"),
+    ("answer.secret = { allow = [] }", "answer.secret = { allow = ['client_secret_basic'] }", "no method"),
+    ("identity.contradicted_name = 'mark'", "identity.contradicted_mention = 'mark'", "imitations"),
+    ("identity.unverified = 'reject'", "identity.contradicted_mention = 'reject'", "known clients can't register"),
+];
+
 /// Each lint has a policy that has it, and one that is nearly the same and has not.
 #[test]
 fn lints_fire_where_they_should_and_nowhere_else() {
-    let rows = [
-        (
-            "redirect_uris.patterns = ['https://*.co.uk/cb']",
-            "redirect_uris.patterns = ['https://*.example.co.uk/cb']",
-            "public suffix",
-        ),
-        (
-            "redirect_uris.patterns = ['https://*.pages.dev/cb']",
-            "redirect_uris.patterns = ['https://x.pages.dev/cb']",
-            "public suffix",
-        ),
-        (
-            "redirect_uris.patterns = ['regex: https://.*\\.example\\.com/cb']",
-            "redirect_uris.patterns = ['regex: https://[a-z]+\\.example\\.com/cb']",
-            "not anchored",
-        ),
-        (
-            "redirect_uris.patterns = ['regex:/cb']",
-            "redirect_uris.patterns = ['regex: com\\.example:/cb']",
-            "no regular expression",
-        ),
-        (
-            "redirect_uris.patterns = ['regex: a|.*']",
-            "redirect_uris.patterns = ['regex: https://a\\.example\\.com/(a|b)']",
-            "unanchored",
-        ),
-        (
-            "redirect_uris.patterns = ['regex: https://a\\.example.com/cb']",
-            "redirect_uris.patterns = ['regex: https://a\\.example\\.com/a.b']",
-            "any character",
-        ),
-        (
-            "redirect_uris.patterns = ['http://intranet.example.com/cb']",
-            "redirect_uris.patterns = ['http://localhost:8080/cb']",
-            "never allowed",
-        ),
-        ("redirect_uris.classes = []", "redirect_uris.classes = ['https', 'loopback', 'private_use']", "no class"),
-        (
-            "redirect_uris.only_https = ['https://a.example.com/cb']\nredirect_uris.classes = ['loopback']",
-            "redirect_uris.only_https = ['https://a.example.com/cb']",
-            "can't come about",
-        ),
-        (
-            "redirect_uris.only_https = ['https://a.example.com:8443/*']\nredirect_uris.https_ports = [8443]",
-            "redirect_uris.https_ports = [443, 8443]",
-            "https_ports can't",
-        ),
-        (
-            "redirect_uris.add_private_use_schemes = ['acme']",
-            "redirect_uris.add_private_use_schemes = ['com.acme.app']",
-            "any application can take",
-        ),
-        (
-            "client_address.trusted_proxies = ['::/0']",
-            "client_address.trusted_proxies = ['2001:db8::/32']",
-            "everybody is a trusted proxy",
-        ),
-        ("client_address.ipv6_prefix = 128", "client_address.ipv6_prefix = 56", "as many budgets"),
-        ("rate_limit.address = '20/hour'", "rate_limit.address = '60/minute'", "hosted platforms"),
-        ("rate_limit.global = '60/minute'", "rate_limit.global = 'off'", "shut everybody else out"),
-        (
-            "redirect_host_quota.exempt = []",
-            "redirect_host_quota.add_exempt = ['https://a.example.com/*']",
-            "share one budget",
-        ),
-        ("body_deadline = '500ms'", "body_deadline = '5s'", "slow connections"),
-        ("body_deadline = '10min'", "body_deadline = '30s'", "holds a connection"),
-        ("metadata.members.unknown = 'reject'", "extends = 'strict'", "newer specification"),
-        (
-            "metadata.grants.add_grant_types = ['implicit']",
-            "metadata.grants.add_grant_types = ['client_credentials']",
-            "implicit grant",
-        ),
-        (
-            "metadata.scope = { ceiling = ['a'], default = ['b'] }",
-            "metadata.scope = { ceiling = ['a', 'b'], default = ['b'] }",
-            "above the ceiling",
-        ),
-        (
-            "identity.identities.known = false",
-            "identity.identities = { known = false, reserve = [{ name = 'Acme' }] }",
-            "can't fire",
-        ),
-        (
-            "[[callers]]\nwhen = 'token'\n[[callers]]\nwhen = 'token'",
-            "[[callers]]\nwhen = 'token'\n[[callers]]\nwhen = 'anonymous'",
-            "further up",
-        ),
-        ("report_only = true", "report_only = false", "nothing is enforced"),
-        ("gate.danger_pass_without_ledger = true", "gate.danger_pass_without_ledger = false", "was revoked"),
-        ("answer.secret = { allow = [] }", "answer.secret = { allow = ['client_secret_basic'] }", "no method"),
-        ("identity.contradicted_name = 'mark'", "identity.contradicted_mention = 'mark'", "imitations"),
-        ("identity.unverified = 'reject'", "identity.contradicted_mention = 'reject'", "known clients can't register"),
-    ];
-    for (with, without, message) in rows {
+    for (with, without, message) in LINTS {
         let says = |policy: &str| {
             let lints = Preset::from_toml(policy).unwrap_or_else(|error| panic!("{error}")).lint();
             lints.iter().any(|lint| lint.message().contains(message))
