@@ -291,7 +291,7 @@ impl Event {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an audit sink",
-    note = "implement `tower_dcr::event::Sink`, or use a closure `Fn(&Event)`"
+    note = "use a closure `Fn(&Event)`, or `JsonLines::new(path).open()?` for a file, or implement `tower_dcr::event::Sink`"
 )]
 pub trait Sink: Send + Sync + 'static {
     /// Takes one event.

@@ -64,6 +64,11 @@ pub use sqlite::SqliteLedger;
 /// # Ok::<_, tower_dcr::ledger::LedgerError>(())
 /// # }).unwrap();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a ledger",
+    label = "expected a type that implements `tower_dcr::ledger::Ledger`",
+    note = "use `MemoryLedger::default()`, `SqliteLedger::open(path).await?` (feature `sqlite`) or `PostgresLedger::new(pool).await?` (feature `postgres`)"
+)]
 pub trait Ledger: Send + Sync + 'static {
     /// Writes a new record down, unless its `repeat_key` or its `client_id` is another's, or `max_live` clients are
     /// live already. Key and version of the record are the store's to give.

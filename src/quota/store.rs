@@ -29,6 +29,11 @@ use super::Bucket;
 /// # Ok::<_, tower_dcr::quota::QuotaStoreError>(())
 /// # }).unwrap();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store of rate limits",
+    label = "expected a type that implements `tower_dcr::quota::QuotaStore`",
+    note = "use `RedisStore::new(connection)` (feature `redis`), whose connection is the `redis` crate's"
+)]
 pub trait QuotaStore: Send + Sync + 'static {
     /// Takes one request from each of these buckets, or from none of them, as one step that no other request comes
     /// between.

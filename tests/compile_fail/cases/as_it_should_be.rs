@@ -1,0 +1,36 @@
+//! What each of the mistakes should have been.
+
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tower::{Service, ServiceBuilder, service_fn};
+use tower_dcr::event::Event;
+use tower_dcr::initial_access::{InitialAccess, StaticTokens};
+use tower_dcr::ledger::MemoryLedger;
+use tower_dcr::policy::Submission;
+use tower_dcr::quota::{LocalStore, SharedQuotas};
+use tower_dcr::registrar::Registrar;
+use tower_dcr::{InitialAccessTokenLayer, Rejection, RegistrationBody};
+
+fn serve(_: impl Service<Request<Incoming>>) {}
+
+fn main() {
+    let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("portal")).unwrap();
+    let registrar = Registrar::new(MemoryLedger::default())
+        .with_deprovision(async |_client_id: String| Ok(()))
+        .with_still_in_use(async |_client_id: String| Ok(true));
+    let guard = tower_dcr::mcp()
+        .add_rule(|_: &mut Submission<'_>| -> Result<(), Rejection> { Ok(()) })
+        .with_sink(|event: &Event| println!("{event:?}"))
+        .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens))
+        .with_shared_quotas(SharedQuotas::new(LocalStore::new(), NonZeroU32::MIN))
+        .with_registrar(registrar);
+    serve(ServiceBuilder::new().layer(guard).service(service_fn(async |request: Request<RegistrationBody>| {
+        let _ = request;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    })));
+}

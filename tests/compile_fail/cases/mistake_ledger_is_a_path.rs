@@ -1,0 +1,5 @@
+use tower_dcr::registrar::Registrar;
+
+fn main() {
+    let _ = Registrar::new("clients.db");
+}

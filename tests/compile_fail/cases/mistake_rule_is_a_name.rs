@@ -1,0 +1,3 @@
+fn main() {
+    let _ = tower_dcr::mcp().add_rule("redirect_uris");
+}

@@ -1,0 +1,5 @@
+use tower_dcr::InitialAccessTokenLayer;
+
+fn main() {
+    let _ = InitialAccessTokenLayer::new(["Vq3s8nR1xW7tB0yKd5Lc"]);
+}

@@ -1,0 +1,11 @@
+//! Mistakes that are easily made, and whether the compiler's answer names the way out.
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn mistakes_are_answered_with_the_way_out() {
+        let cases = trybuild::TestCases::new();
+        cases.pass("cases/as_it_should_be.rs");
+        cases.compile_fail("cases/mistake_*.rs");
+    }
+}
