@@ -249,3 +249,12 @@ pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Preset {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And those of the guides.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guides/axum.md")]
+#[doc = include_str!("../docs/guides/hyper.md")]
+#[doc = include_str!("../docs/guides/nginx.md")]
+#[doc = include_str!("../docs/guides/rmcp.md")]
+#[doc = include_str!("../docs/guides/salvo.md")]
+struct Guides;

@@ -9,6 +9,7 @@ mod readme;
 mod rows;
 #[path = "../suite/running.rs"]
 mod running;
+mod rust_sdk;
 mod servers;
 mod sign_in;
 #[path = "../servers/there.rs"]

@@ -17,6 +17,7 @@ mod gate;
 mod layer;
 mod ledger;
 mod model;
+mod nginx;
 mod page;
 mod program;
 mod races;
