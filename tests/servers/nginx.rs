@@ -25,10 +25,8 @@ impl Nginx {
         let server = server.replace("http://127.0.0.1:3000", upstream);
         let dir = TempDir::new("nginx");
         let at = dir.path().display();
-        let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
-            .collect();
+        let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let paths = paths.map(|kind| format!("{kind}_temp_path {at}/{kind};\n")).concat();
         let config = format!(
             "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\n\
              events {{}}\nhttp {{ access_log off;\n{paths}{server} }}\n"
