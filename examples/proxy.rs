@@ -28,9 +28,10 @@ use clap::Parser;
 use tower::ServiceExt;
 use tower_dcr::event::{JsonLines, Sink, TracingSink};
 use tower_dcr::ledger::{PostgresLedger, SqliteLedger};
+use tower_dcr::policy::ServerMetadata;
 use tower_dcr::registrar::Registrar;
 use tower_dcr::reload::ReloadableLayer;
-use tower_dcr::{GateLayer, Preset};
+use tower_dcr::{GateLayer, Preset, ServerMetadataLayer};
 
 #[path = "axum/connections.rs"]
 mod connections;
@@ -74,6 +75,9 @@ struct Args {
     /// Where the server's discovery document is, if it is in neither of the two usual places.
     #[arg(long, value_name = "PATH")]
     discovery_path: Option<String>,
+    /// Let the server announce what the policy refuses, too: for clients that were registered by hand.
+    #[arg(long)]
+    keep_metadata: bool,
     /// Where the server registers clients, if its discovery document does not say; or where besides.
     #[arg(long, value_name = "PATH")]
     register_path: Vec<String>,
@@ -193,7 +197,12 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
     let guard = guard(args, registrar.clone(), sink)?;
     let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
     let public = Public::new(args.public_url.clone(), endpoints.clone(), registrar.is_some());
-    let amend = guard.server_metadata_layer().with_amendment(move |request, document| public.amend(request, document));
+    let metadata = if args.keep_metadata {
+        ServerMetadataLayer::new(ServerMetadata::default)
+    } else {
+        guard.server_metadata_layer()
+    };
+    let amend = metadata.with_amendment(move |request, document| public.amend(request, document));
     let onward = upstream.way();
     let (authorize, token) = match registrar {
         Some(registrar) => (

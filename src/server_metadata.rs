@@ -8,6 +8,9 @@
 //! [`ServerMetadata`] is about are narrowed, and validators of the old text (`ETag`, `Last-Modified`, digests) are taken
 //! out. Any other answer passes as it is.
 //!
+//! A document is for all clients: grant types and methods that only clients have which the operator registered by hand are not
+//! announced any more, either. Leave this layer out where those read the document.
+//!
 //! ```
 //! use axum::{Json, Router, routing::{get, post}};
 //! # use serde_json::{Value, json};

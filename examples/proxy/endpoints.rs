@@ -35,18 +35,26 @@ impl Endpoints {
     /// Which endpoint the server may take `path` for. A path that looks like another one, and is none to the server, is
     /// guarded for nothing; the other way round, it would be the way around the guard.
     pub(crate) fn at(&self, path: &str) -> Option<Endpoint> {
-        readings(path).iter().find_map(|path| {
-            let is = |known: &[String]| known.iter().any(|known| known == path || Some(&**known) == stem(path));
-            let below = |known: &String| path.strip_prefix(&**known).is_some_and(|rest| rest.starts_with('/'));
-            match () {
-                () if is(&self.register) || self.register.iter().any(below) => Some(Endpoint::Register),
-                () if is(&self.authorize) => Some(Endpoint::Authorize),
-                () if is(&self.token) => Some(Endpoint::Token),
-                () if DISCOVERY.iter().any(|known| path.contains(known)) => Some(Endpoint::Discovery),
-                () if self.discovery.as_ref() == Some(path) => Some(Endpoint::Discovery),
-                () => None,
-            }
-        })
+        let readings = readings(path);
+        let is = |known: &[String]| {
+            let mut readings = readings.iter();
+            readings.any(|path| known.iter().any(|known| known == path || Some(&**known) == stem(path)))
+        };
+        let below = |known: &[String]| {
+            let below =
+                |path: &String, known: &String| path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'));
+            readings.iter().any(|path| known.iter().any(|known| below(path, known)))
+        };
+        let discovery =
+            |path: &String| DISCOVERY.iter().any(|known| path.contains(known)) || self.discovery.as_ref() == Some(path);
+        // What may be two of them is the one whose guard is missed most.
+        match () {
+            () if is(&self.register) || below(&self.register) => Some(Endpoint::Register),
+            () if is(&self.token) => Some(Endpoint::Token),
+            () if is(&self.authorize) => Some(Endpoint::Authorize),
+            () if readings.iter().any(discovery) => Some(Endpoint::Discovery),
+            () => None,
+        }
     }
 
     fn add(&mut self, args: &Args) {
@@ -125,34 +133,49 @@ async fn discover(upstream: &Upstream, paths: &[String]) -> Result<Map<String, V
     }
 }
 
-/// What servers make of a path, one before and one after each time of unescaping.
+/// What servers make of a path: before and after unescaping it, and with its dots resolved or not.
 fn readings(path: &str) -> Vec<String> {
-    let mut readings = vec![plain(path)];
+    let mut readings = Vec::new();
     let mut escaped = path.to_owned();
-    // Nobody unescapes more often by accident.
-    for _ in 0..3 {
+    // Nobody unescapes more often than that by accident.
+    for _ in 0..4 {
+        let segments = segments(&escaped);
+        readings.push(join(&segments));
+        readings.push(join(&resolved(segments)));
         let unescaped = percent_decode_str(&escaped).decode_utf8_lossy().into_owned();
         if unescaped == escaped {
             break;
         }
-        readings.push(plain(&unescaped));
         escaped = unescaped;
     }
     readings
 }
 
-/// A path in small letters, without empty, `.` and `..` segments, parameters (`;v=1`) and a slash at the end: one server or
-/// another overlooks each of those.
+/// A path of an endpoint, in the form of [`readings`].
 fn plain(path: &str) -> String {
+    join(&resolved(segments(path)))
+}
+
+/// In small letters, and without what one server or another overlooks: empty segments, parameters (`;v=1`), space and
+/// control characters at the ends.
+fn segments(path: &str) -> Vec<String> {
     let path = path.replace('\\', "/").to_ascii_lowercase();
-    let mut segments: Vec<&str> = Vec::new();
-    for segment in path.split('/') {
-        match segment.split(';').next().unwrap_or_default() {
-            "" | "." => {}
-            ".." => _ = segments.pop(),
-            segment => segments.push(segment),
+    let segment = |segment: &str| segment.split(';').next().unwrap_or_default().trim_matches(|c| c <= ' ').to_owned();
+    path.split('/').map(segment).filter(|segment| !segment.is_empty()).collect()
+}
+
+fn resolved(segments: Vec<String>) -> Vec<String> {
+    segments.into_iter().fold(Vec::new(), |mut above, segment| {
+        match segment.as_str() {
+            "." => {}
+            ".." => _ = above.pop(),
+            _ => above.push(segment),
         }
-    }
+        above
+    })
+}
+
+fn join(segments: &[String]) -> String {
     segments.iter().flat_map(|segment| ["/", segment]).collect()
 }
 

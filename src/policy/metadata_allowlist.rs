@@ -113,7 +113,6 @@ impl MetadataAllowlist {
         }
     }
 
-    /// The members of the server's own that pass.
     pub(super) fn grants(&self) -> &Grants {
         &self.grants
     }
@@ -130,6 +129,7 @@ impl MetadataAllowlist {
         &self.operators
     }
 
+    /// The members of the server's own that pass.
     pub(crate) fn own_members(&self) -> BTreeSet<String> {
         self.members.own().chain(self.operators.members()).map(str::to_owned).collect()
     }

@@ -13,6 +13,7 @@ mod digests;
 mod examples;
 mod explain;
 mod floors;
+mod folder;
 mod frameworks;
 mod guard;
 mod identity;

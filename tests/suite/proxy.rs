@@ -17,6 +17,7 @@ use tower_dcr::ledger::{Fingerprint, SqliteLedger};
 use tower_dcr::registrar::Registrar;
 use tower_dcr::review::Review;
 
+use crate::folder::Folder;
 use crate::running::{ANY_PORT, Running, binary};
 
 /// A server that registers what it is sent, knows only its own address, and says what it has received.
@@ -139,6 +140,14 @@ async fn it_finds_the_endpoints_and_guards_every_spelling_of_them() {
         "/oauth;x/clients",
         "/oauth%5Cclients",
         "/oauth/clients.json",
+        "/oauth/clients%20",
+        "/oauth/clients%00",
+        "/oauth/clients/..",
+        "/oauth/clients/%2e%2e",
+        // What looks like another endpoint to whom does not unescape.
+        "/.well-known/openid-configuration/%2e%2e/%2e%2e/oauth/clients",
+        "/oauth/token/%2e%2e/clients",
+        "/oauth/clients/%2e%2e/token",
     ] {
         let answer = post_raw(&proxy, path, &evil.to_string()).await;
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("invalid_redirect_uri"), "{path}: {answer}");
@@ -196,8 +205,13 @@ async fn the_discovery_document_names_this_proxy_and_what_the_policy_allows() {
         (&json!("https://as.example.com"), &json!(format!("{own}/me")))
     );
 
-    let ledger =
-        format!("sqlite:{}", std::env::temp_dir().join(format!("tower-dcr-proxy-{}.db", std::process::id())).display());
+    let proxy = start(&own, &["--keep-metadata"]).await;
+    let document = read(&proxy).await;
+    assert_eq!(document["registration_endpoint"], format!("{}/oauth/clients?tenant=1", proxy.base));
+    assert_eq!(document["grant_types_supported"], json!(["authorization_code", "client_credentials"]));
+
+    let folder = Folder::new("proxy-discovery");
+    let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
     let proxy = start(&own, &["--public-url", "https://as.example.com", "--ledger", &ledger]).await;
     let document = read(&proxy).await;
     assert_eq!(document["registration_endpoint"], "https://as.example.com/oauth/clients?tenant=1");
@@ -208,7 +222,8 @@ async fn the_discovery_document_names_this_proxy_and_what_the_policy_allows() {
 /// The ledger is shared with whoever reviews it: here, this test.
 #[tokio::test]
 async fn a_revoked_client_is_turned_away_without_the_servers_help() {
-    let file = std::env::temp_dir().join(format!("tower-dcr-proxy-gate-{}.db", std::process::id()));
+    let folder = Folder::new("proxy-gate");
+    let file = folder.0.join("clients.db");
     let ledger = format!("sqlite:{}", file.display());
     let proxy = start(&upstream().await, &["--ledger", &ledger]).await;
     let (_, client) =
@@ -389,14 +404,13 @@ async fn the_servers_certificate_is_checked() {
             });
         }
     });
-    let ca = std::env::temp_dir().join(format!("tower-dcr-proxy-{}.pem", std::process::id()));
-    std::fs::write(&ca, key.cert.pem()).unwrap();
+    let folder = Folder::new("proxy-tls");
+    let ca = folder.write("ca.pem", &key.cert.pem()).0.join("ca.pem");
     let proxy = start(&own, &["--upstream-ca", ca.to_str().unwrap()]).await;
     let (status, _) = post_json(&proxy, "/oauth/clients", &json!({ "redirect_uris": ["http://127.0.0.1:1/cb"] })).await;
     assert_eq!(status, 201);
     let distrustful = start(&own, &["--register-path", "/oauth/clients"]).await;
     assert_eq!(distrustful.get("/x").await.status().as_u16(), 502);
-    std::fs::remove_file(ca).unwrap();
 }
 
 /// What can't be meant ends it at once, and says what to do.
