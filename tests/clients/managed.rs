@@ -1,9 +1,9 @@
-//! RFC 7592 on a server that nobody here wrote, through the proxy.
+//! What servers that nobody here wrote answer, and how they let clients be managed (RFC 7592), behind the guard.
 
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::servers::Server;
+use crate::servers::{Server, Standing};
 
 #[tokio::test]
 async fn updates_are_judged_and_the_rest_of_management_works() {
@@ -41,4 +41,52 @@ async fn updates_are_judged_and_the_rest_of_management_works() {
     let token = updated["registration_access_token"].as_str().unwrap();
     let gone = http.delete(uri).bearer_auth(token).send().await.unwrap();
     assert_eq!(gone.status().as_u16(), 204);
+}
+
+/// 200 where 201 is due, registered members that are missing or `null`, secrets for public clients: what the servers answer
+/// alone, and what becomes of it.
+#[tokio::test]
+async fn the_quirks_of_their_answers_are_mended() {
+    let Some(bench) = Bench::find() else { return };
+    // One that each of them registers.
+    let honest = json!({ "client_name": "App", "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],
+        "token_endpoint_auth_method": "none", "scope": "" });
+    let evil = json!({ "client_id": "c", "redirect_uris": ["javascript:alert(1)"] });
+    let mut quirks = Vec::new();
+    for server in Server::all(bench) {
+        let alone = server.alone(bench);
+        let (status, answer) = register(&alone, &server, &honest).await;
+        quirks.extend(quirks_of(server.name, status, &answer));
+
+        let behind = server.behind(bench);
+        let (status, answer) = register(&behind, &server, &honest).await;
+        let allowed = if server.name == "mcp-oauth" { vec!["mcp-oauth: a secret"] } else { vec![] };
+        assert_eq!(quirks_of(server.name, status, &answer), allowed, "{answer}");
+        let update = format!("{}{}/c", behind.base, server.path);
+        let update = behind.http().put(update).json(&evil).send().await.unwrap();
+        assert_eq!(update.status().as_u16(), 400, "{}", server.name);
+    }
+    println!("alone: {quirks:#?}");
+    for kind in ["a status of 200", "a secret", "no client_name"] {
+        assert!(quirks.iter().any(|quirk| quirk.ends_with(kind)), "no server has {kind} any more: {quirks:?}");
+    }
+}
+
+async fn register(standing: &Standing, server: &Server, client: &Value) -> (u16, Value) {
+    let answer = standing.http().post(format!("{}{}", standing.base, server.path)).json(client).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// What breaks one client or another.
+fn quirks_of(server: &str, status: u16, answer: &Value) -> Vec<String> {
+    let members = answer.as_object().unwrap();
+    let missing = ["client_name", "redirect_uris", "token_endpoint_auth_method"];
+    let missing = missing.into_iter().filter(|name| !members.contains_key(*name)).map(|name| format!("no {name}"));
+    let quirks = [
+        (status != 201, format!("a status of {status}")),
+        (members.values().any(Value::is_null), "a null".to_owned()),
+        (members.get("client_secret").is_some_and(Value::is_string), "a secret".to_owned()),
+    ];
+    let quirks = quirks.into_iter().filter(|(has, _)| *has).map(|(_, quirk)| quirk).chain(missing);
+    quirks.map(|quirk| format!("{server}: {quirk}")).collect()
 }

@@ -22,7 +22,7 @@ pub(crate) struct Server {
     version: String,
     how: How,
     /// Where it registers clients.
-    path: &'static str,
+    pub(crate) path: &'static str,
     /// Who is known to be able to sign in there, and whether it has an MCP endpoint.
     clients: Vec<&'static Client>,
     mcp: bool,
