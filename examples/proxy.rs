@@ -3,7 +3,7 @@
 //! ```console
 //! cargo run --release --example proxy -- --upstream http://127.0.0.1:8080 --public-url https://as.example.com
 //! cargo run --release --example proxy -- --upstream https://as.internal --upstream-ca internal.pem \
-//!     --policy policy.toml --ledger sqlite:clients.db --audit registrations.jsonl --trusted-proxy 10.0.0.0/8
+//!     --policy policy.toml --ledger sqlite:clients.db --audit registrations.jsonl
 //! ```
 //!
 //! Registrations are reviewed, and with a ledger clients are held to it at the authorization and the token endpoint. Where
@@ -30,7 +30,6 @@ use tower_dcr::event::{JsonLines, Sink, TracingSink};
 use tower_dcr::ledger::{PostgresLedger, SqliteLedger};
 use tower_dcr::policy::ServerMetadata;
 use tower_dcr::registrar::Registrar;
-use tower_dcr::reload::ReloadableLayer;
 use tower_dcr::{GateLayer, Preset, ServerMetadataLayer};
 
 #[path = "axum/connections.rs"]
@@ -96,8 +95,8 @@ struct Args {
     /// Write audit events to this file, a line of JSON each.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
-    /// Believe what this address or network says of who it forwards for.
-    #[arg(long, value_name = "CIDR")]
+    /// Believe what this address or network says of who it forwards for. A policy has that in `client_address`.
+    #[arg(long, value_name = "CIDR", conflicts_with = "policy")]
     trusted_proxy: Vec<String>,
     /// How many connections may be open; from one address 200, unless there is a proxy.
     #[arg(long, value_name = "N", default_value = "2000")]
@@ -169,32 +168,30 @@ async fn registrar(args: &Args, sink: Arc<dyn Sink>) -> Result<Option<Registrar>
     Ok(Some(registrar))
 }
 
-fn guard(args: &Args, registrar: Option<Registrar>, sink: Arc<dyn Sink>) -> Result<ReloadableLayer, Error> {
-    let mut preset = match &args.policy {
+fn preset(args: &Args, registrar: Option<Registrar>, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
+    let preset = match &args.policy {
         Some(file) => Preset::from_file(file)?,
-        None => tower_dcr::mcp(),
-    }
-    .with_sink(sink)
-    .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
-    if !args.trusted_proxy.is_empty() {
-        preset = preset.with_trusted_proxies(&args.trusted_proxy)?;
-    }
-    if let Some(registrar) = registrar {
-        preset = preset.with_registrar(registrar);
-    }
-    let guard = preset.reloadable();
-    if let Some(file) = &args.policy {
-        tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
-    }
-    Ok(guard)
+        None => tower_dcr::mcp().with_trusted_proxies(&args.trusted_proxy)?,
+    };
+    let preset = preset
+        .with_sink(sink)
+        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+    Ok(match registrar {
+        Some(registrar) => preset.with_registrar(registrar),
+        None => preset,
+    })
 }
 
 async fn proxy(args: &Args) -> Result<Proxy, Error> {
     let upstream = Upstream::new(args)?;
-    let trusted = TrustedProxies::new(&args.trusted_proxy)?;
     let sink = sink(args)?;
     let registrar = registrar(args, Arc::clone(&sink)).await?;
-    let guard = guard(args, registrar.clone(), sink)?;
+    let preset = preset(args, registrar.clone(), sink)?;
+    let trusted = TrustedProxies::of(&preset)?;
+    let guard = preset.reloadable();
+    if let Some(file) = &args.policy {
+        tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
+    }
     let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
     let public = Public::new(args.public_url.clone(), endpoints.clone(), registrar.is_some());
     let metadata = if args.keep_metadata {
@@ -241,9 +238,9 @@ async fn main() -> Result<(), Error> {
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
     println!("{}", proxy.endpoints);
-    let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
     // A proxy brings everybody from one address.
-    let each = if args.trusted_proxy.is_empty() { 200 } else { args.max_connections };
+    let each = if proxy.trusted.is_empty() { 200 } else { args.max_connections };
+    let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
     connections::serve(listener, app, Limits { all: args.max_connections, each }, stopped()).await;
     Ok(())
 }

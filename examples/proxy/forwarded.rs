@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+use serde_json::Value;
+use tower_dcr::Preset;
 
 use crate::Error;
 
@@ -11,12 +13,17 @@ use crate::Error;
 pub(crate) struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    pub(crate) fn new(networks: &[String]) -> Result<Self, Error> {
-        let read = |network: &String| {
-            let network = network.parse::<IpNet>().or_else(|_| network.parse::<IpAddr>().map(IpNet::from));
-            network.map_err(|error| format!("--trusted-proxy: {error}").into())
-        };
-        networks.iter().map(read).collect::<Result<_, _>>().map(Self)
+    /// Those that the guard believes. Which ones, the policy says, once: a change of it needs another start.
+    pub(crate) fn of(preset: &Preset) -> Result<Self, Error> {
+        let policy = serde_json::to_value(preset)?;
+        let networks =
+            policy.pointer("/client_address/trusted_proxies").and_then(Value::as_array).into_iter().flatten();
+        let read = |network: &str| network.parse::<IpNet>().or_else(|_| network.parse::<IpAddr>().map(IpNet::from));
+        Ok(Self(networks.filter_map(Value::as_str).map(read).collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Takes out what anybody else says: the server behind would believe it, since it comes from this proxy.

@@ -280,6 +280,11 @@ async fn what_is_forwarded_is_believed_of_trusted_proxies_only() {
     assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"as.example.com\"");
     assert!(headers.get("x-real-ip").is_none() && headers.get("x-secret").is_none(), "{headers}");
 
+    let folder = Folder::new("proxy-trust");
+    let policy = folder.write("policy.toml", "client_address.trusted_proxies = ['127.0.0.1']").0.join("policy.toml");
+    let by_policy = seen(&start(&own, &["--policy", policy.to_str().unwrap()]).await).await;
+    assert_eq!(by_policy["headers"]["x-forwarded-for"], "203.0.113.7, 127.0.0.1");
+
     let trusted = seen(&start(&own, &["--trusted-proxy", "127.0.0.0/8", "--upstream-host"]).await).await;
     let headers = &trusted["headers"];
     assert_eq!(headers["x-forwarded-for"], "203.0.113.7, 127.0.0.1");
@@ -428,7 +433,7 @@ async fn mistakes_on_the_command_line_are_named() {
         (vec!["--upstream", &*bare, "--register-path", "/"], "can't be told"),
         (vec!["--upstream", &*bare, "--register-path", "/r", "--ledger", "sqlite::memory:"], "--discovery-path"),
         (vec!["--upstream", &*own, "--ledger", "mysql:x"], "mysql:x"),
-        (vec!["--upstream", &*own, "--trusted-proxy", "ten"], "--trusted-proxy"),
+        (vec!["--upstream", &*own, "--trusted-proxy", "ten"], "\"ten\""),
         (vec!["--upstream", &*own, "--upstream-ca", "/nowhere.pem"], "/nowhere.pem"),
         (vec!["--upstream", &*own, "--policy", "/nowhere.toml"], "/nowhere.toml"),
     ] {
