@@ -178,11 +178,10 @@ fn owed(rows: Vec<Row>, verdict: &str) -> Vec<Row> {
 async fn published_servers_register_no_attack_behind_the_guard() {
     let Some(bench) = Bench::find() else { return };
     let (attacks, honest) = (owed(attacks(), "refuse"), owed(clients(), "register"));
+    let (all, most) = (attacks.len(), honest.len());
     let mut table = vec![
         format!(
-            "| server | {} attacks: registered | {} honest clients: registered | clients sign in |",
-            attacks.len(),
-            honest.len()
+            "| server | attacks registered, of {all} | honest clients registered, of {most} | clients that sign in |"
         ),
         "| --- | --- | --- | --- |".to_owned(),
     ];
@@ -199,7 +198,7 @@ async fn published_servers_register_no_attack_behind_the_guard() {
         let (admitted, others) = server.sign_ins(bench, &behind).await;
         assert!(others.is_empty(), "{}: {others:#?}", server.name);
         let sign_ins = match server.clients.len() {
-            0 => "wants passkeys".to_owned(),
+            0 => "(by passkey only)".to_owned(),
             all => format!("{admitted_alone} → {admitted} of {all}"),
         };
         let how = if matches!(server.how, How::InProcess) { "" } else { " (proxy)" };
