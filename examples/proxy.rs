@@ -193,7 +193,7 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
         tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
     }
     let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
-    let public = Public::new(args.public_url.clone(), endpoints.clone(), registrar.is_some());
+    let public = Public::new(args.public_url.clone(), &args.upstream, endpoints.clone(), registrar.is_some())?;
     let metadata = if args.keep_metadata {
         ServerMetadataLayer::new(ServerMetadata::default)
     } else {

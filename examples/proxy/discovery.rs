@@ -1,52 +1,65 @@
 //! The server's discovery document, as clients of this proxy read it.
 
+use std::sync::Once;
+
 use axum::http::header;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::Origin;
 use crate::endpoints::{Endpoint, Endpoints};
+use crate::{Error, Origin};
 
-/// How clients call this proxy, and for which endpoints they should.
+/// How clients call this proxy, and what they should ask for here.
 pub(crate) struct Public {
     url: Option<Origin>,
+    server: url::Origin,
     endpoints: Endpoints,
     gated: bool,
+    warned: Once,
 }
 
+const REGISTRATION: &str = "registration_endpoint";
+
 impl Public {
-    pub(crate) fn new(url: Option<Origin>, endpoints: Endpoints, gated: bool) -> Self {
-        Self { url, endpoints, gated }
+    pub(crate) fn new(url: Option<Origin>, server: &Origin, endpoints: Endpoints, gated: bool) -> Result<Self, Error> {
+        let server = Url::parse(&server.to_string())?.origin();
+        Ok(Self { url, server, endpoints, gated, warned: Once::new() })
     }
 
-    /// Has the endpoints that are guarded here be asked for here. The issuer stays the server's own word: it is also in
-    /// its tokens and in its answers (RFC 9207), and clients compare.
+    /// Has clients ask here for the endpoints that are guarded here, and for everything that the server has at its own
+    /// address, which is closed to them. The issuer stays the server's word: it is also in its tokens and in its answers
+    /// (RFC 9207), and clients compare.
     pub(crate) fn amend(&self, request: &Parts, document: &mut Map<String, Value>) {
-        let Some(here) = self.url.clone().or_else(|| called(request)) else { return };
-        self.here(document, "registration_endpoint", Endpoint::Register, &here);
-        if self.gated {
-            self.here(document, "authorization_endpoint", Endpoint::Authorize, &here);
-            self.here(document, "token_endpoint", Endpoint::Token, &here);
+        let here = self.url.clone().or_else(|| called(request));
+        for (name, value) in document.iter_mut().filter(|(name, _)| *name != "issuer") {
+            let Some(url) = value.as_str().and_then(|url| Url::parse(url).ok()) else { continue };
+            if self.is_guarded(name, &url) || url.origin() == self.server {
+                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+                *value = here.as_ref().map_or(Value::Null, |here| format!("{here}{}{query}", url.path()).into());
+            }
         }
+        // Another tenant's, perhaps, or nobody knows where. Whoever registers there is not reviewed.
+        let registers = document.get(REGISTRATION).map(|url| url.as_str().and_then(|url| Url::parse(url).ok()));
+        if registers.is_some_and(|url| !url.is_some_and(|url| self.is_guarded(REGISTRATION, &url))) {
+            document.remove(REGISTRATION);
+            self.warned.call_once(|| {
+                let path = request.uri.path();
+                tracing::warn!("{path:?} names a registration endpoint that is not guarded (see --register-path)");
+            });
+        }
+        document.retain(|_, value| !value.is_null());
     }
 
-    fn here(&self, document: &mut Map<String, Value>, name: &str, endpoint: Endpoint, here: &Origin) {
-        let Some(url) = document.get(name).and_then(Value::as_str).and_then(|url| Url::parse(url).ok()) else { return };
-        if self.endpoints.at(url.path()) == Some(endpoint) {
-            let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-            document.insert(name.to_owned(), format!("{here}{}{query}", url.path()).into());
-            return;
-        }
-        // Another tenant's, perhaps. Whoever registers there is not reviewed.
-        tracing::warn!(
-            name,
-            path = url.path(),
-            "the discovery document names an endpoint that is not guarded: see --help"
-        );
-        if endpoint == Endpoint::Register {
-            document.remove(name);
-        }
+    /// Whether `url` leads to the endpoint that its name says, and there is something in front of that.
+    fn is_guarded(&self, name: &str, url: &Url) -> bool {
+        let endpoint = match name {
+            REGISTRATION => Endpoint::Register,
+            "authorization_endpoint" if self.gated => Endpoint::Authorize,
+            "token_endpoint" if self.gated => Endpoint::Token,
+            _ => return false,
+        };
+        self.endpoints.at(url.path()) == Some(endpoint)
     }
 }
 

@@ -30,12 +30,15 @@ fn server(own: &str) -> axum::Router {
                 "authorization_endpoint": format!("{own}/oauth/authorize"),
                 "token_endpoint": format!("{own}/oauth/token"),
                 "registration_endpoint": format!("{own}/oauth/clients?tenant=1"),
-                "userinfo_endpoint": format!("{own}/me"),
+                "userinfo_endpoint": "https://users.example.com/me",
                 "response_types_supported": ["code"],
                 "grant_types_supported": ["authorization_code", "client_credentials"],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "none"],
             }))
         }
+    };
+    let other = async || {
+        Json(json!({ "issuer": "https://other.example.com", "registration_endpoint": "https://other.example.com/reg" }))
     };
     let register = async |Json(mut client): Json<Map<String, Value>>| {
         client.insert("client_id".into(), "client-1".into());
@@ -52,6 +55,7 @@ fn server(own: &str) -> axum::Router {
     };
     axum::Router::new()
         .route("/.well-known/openid-configuration", get(metadata))
+        .route("/other/.well-known/openid-configuration", get(other))
         .route("/oauth/clients", post(register))
         .route("/oauth/clients/{client_id}", any(received))
         .route("/oauth/token", post(async || Json(json!({ "access_token": "t" }))))
@@ -197,18 +201,22 @@ async fn the_discovery_document_names_this_proxy_and_what_the_policy_allows() {
     let proxy = start(&own, &[]).await;
     let document = read(&proxy).await;
     assert_eq!(document["registration_endpoint"], format!("{}/oauth/clients?tenant=1", proxy.base));
-    assert_eq!(document["token_endpoint"], format!("{own}/oauth/token"), "not guarded without a ledger");
+    assert_eq!(document["token_endpoint"], format!("{}/oauth/token", proxy.base), "the server's own is closed");
     assert_eq!(document["grant_types_supported"], json!(["authorization_code"]));
     assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none"]));
     assert_eq!(
         (&document["issuer"], &document["userinfo_endpoint"]),
-        (&json!("https://as.example.com"), &json!(format!("{own}/me")))
+        (&json!("https://as.example.com"), &json!("https://users.example.com/me"))
     );
 
     let proxy = start(&own, &["--keep-metadata"]).await;
     let document = read(&proxy).await;
     assert_eq!(document["registration_endpoint"], format!("{}/oauth/clients?tenant=1", proxy.base));
     assert_eq!(document["grant_types_supported"], json!(["authorization_code", "client_credentials"]));
+
+    // The document of another tenant: what is not guarded is not announced.
+    let other: Value = proxy.get("/other/.well-known/openid-configuration").await.json().await.unwrap();
+    assert_eq!((&other["issuer"], other.get("registration_endpoint")), (&json!("https://other.example.com"), None));
 
     let folder = Folder::new("proxy-discovery");
     let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
