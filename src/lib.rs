@@ -73,7 +73,7 @@
 //! # Where it goes
 //!
 //! On the registration route only, inside of a CORS layer, so that browsers can read refusals. Tell it where the server
-//! keeps the address of a connection, or all clients share one rate limit (a warning is logged). In axum:
+//! keeps the address of a connection, or all clients share one rate limit. In axum:
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -82,6 +82,10 @@
 //! let guard = tower_dcr::mcp()
 //!     .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
 //! ```
+//!
+//! Put [`server_metadata_layer`](Preset::server_metadata_layer) on the route of your discovery document (RFC 8414): clients
+//! choose from it, and then it promises what the guard allows. A [check of the setup](setup_check) warns in the log if the first
+//! requests show that one of these was forgotten.
 //!
 //! Try a policy before it counts: [`report_only`](Preset::report_only) lets everything pass as it came, and says in the
 //! audit events what it would have done.
