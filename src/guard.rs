@@ -56,7 +56,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -334,7 +334,9 @@ impl<P: Policy> Config<P> {
     {
         let headers = &parts.headers;
         if !body::is_json(headers) {
-            self.check.media_type(parts.uri.path(), headers);
+            if body::is_form(headers) {
+                self.check.form(parts.uri.path());
+            }
             let detail = "the body must be application/json in UTF-8 without content encoding";
             let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
             return Intake::Unusable(rejection, None, pass(body));
@@ -455,17 +457,10 @@ fn malformed(kind: ParseErrorKind, description: &'static str) -> Rejection {
     }
 }
 
-/// Makes the headers describe the body that the inner service gets, which is not the one that came: its length, and
-/// none of the digests, codings and signatures over the old one.
+/// Makes the headers describe the body that the inner service gets, which is not the one that came.
 fn describe_body(headers: &mut HeaderMap, length: usize) {
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if !headers.keys().any(describes_old_body) {
-        return;
-    }
-    let stale: Vec<HeaderName> = headers.keys().filter(|name| describes_old_body(name)).cloned().collect();
-    for name in stale {
-        headers.remove(name);
-    }
+    body::forget_old_body(headers);
 }
 
 /// The verdict on who the client claims to be, for its consent page. What was in the extensions before is nobody's word.
@@ -475,21 +470,6 @@ fn tell_handler(extensions: &mut Extensions, facts: &Facts) {
         None if facts.identified => _ = extensions.remove::<Identity>(),
         None => {}
     }
-}
-
-fn describes_old_body(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "content-digest"
-            | "content-encoding"
-            | "content-md5"
-            | "digest"
-            | "repr-digest"
-            | "signature"
-            | "signature-input"
-            | "trailer"
-            | "transfer-encoding"
-    )
 }
 
 impl<P> Clone for GuardLayer<P> {

@@ -184,10 +184,11 @@ impl Reading {
 
     async fn amend<B: Body>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
         let (mut parts, body) = response.into_parts();
-        // What is said about the old text (RFC 9110 sections 8.8 and 8.6; RFC 9530).
-        for name in ["etag", "last-modified", "content-length", "content-digest", "repr-digest", "accept-ranges"] {
+        // What is said about the old text (RFC 9110 sections 8.6, 8.8 and 14.3; RFC 9530).
+        for name in [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH, header::ACCEPT_RANGES] {
             parts.headers.remove(name);
         }
+        body::forget_old_body(&mut parts.headers);
         if self.request.method == Method::HEAD {
             return Response::from_parts(parts, ResponseBody::inner(body));
         }
@@ -204,7 +205,6 @@ impl Reading {
             Err(_) => bytes,
         };
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-        parts.headers.remove(header::TRANSFER_ENCODING);
         Response::from_parts(parts, ResponseBody::own(bytes))
     }
 

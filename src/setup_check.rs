@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::registration::Registration;
@@ -135,23 +135,16 @@ impl SetupCheck {
         }
     }
 
-    /// A body that is no JSON.
-    pub(crate) fn media_type(&self, path: &str, headers: &HeaderMap) {
-        let essence = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let essence = essence.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let forms: [&[u8]; 2] = [b"application/x-www-form-urlencoded", b"multipart/form-data"];
-        if forms.iter().any(|form| essence.eq_ignore_ascii_case(form)) {
-            self.note(Misconfiguration::FormRoute { path: text::cut(path, MAX_TEXT).to_owned() });
-        }
+    /// A form, where registrations are expected.
+    pub(crate) fn form(&self, path: &str) {
+        self.note(Misconfiguration::FormRoute { path: text::cut(path, MAX_TEXT).to_owned() });
     }
 
     /// A registration that was refused.
     pub(crate) fn refused(&self, registration: &Registration, rejection: &Rejection) {
-        let at_fault = rejection.index().and_then(|index| registration.redirect_uris().nth(index));
-        if rejection.field() != Some("redirect_uris") {
-            return;
-        }
-        if let Some(Ok(uri)) = at_fault.map(RedirectUri::parse)
+        if rejection.field() == Some("redirect_uris")
+            && let Some(index) = rejection.index()
+            && let Some(Ok(uri)) = registration.redirect_uris().nth(index).map(RedirectUri::parse)
             && uri.class() == RedirectClass::PlainHttp
             && let Some(host) = uri.host()
         {

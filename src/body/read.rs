@@ -104,6 +104,18 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     !is_encoded(headers) && is_json_type(only)
 }
 
+/// Whether the headers announce what an HTML form sends.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    let forms: [&[u8]; 2] = [b"application/x-www-form-urlencoded", b"multipart/form-data"];
+    let essence = headers.get(header::CONTENT_TYPE).map(essence).unwrap_or_default();
+    forms.iter().any(|form| essence.eq_ignore_ascii_case(form))
+}
+
+/// A media type without its parameters.
+pub(super) fn essence(value: &HeaderValue) -> &[u8] {
+    value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
 /// Whether the body would have to be decoded first.
 pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity")

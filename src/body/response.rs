@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::gathered::Gathered;
+use super::read::essence;
 use crate::registration::Limits;
 
 pin_project_lite::pin_project! {
@@ -82,10 +83,7 @@ pub(crate) enum ReadAnswer {
 
 /// Whether an answer can describe a client: a success with content that is JSON, or does not say what it is.
 pub(crate) fn has_document<B>(response: &Response<B>) -> bool {
-    let says_json = |value: &HeaderValue| {
-        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
-    };
+    let says_json = |value: &HeaderValue| essence(value).eq_ignore_ascii_case(b"application/json");
     response.status().is_success()
         && response.status() != StatusCode::NO_CONTENT
         && response.headers().get(header::CONTENT_TYPE).is_none_or(says_json)

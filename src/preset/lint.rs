@@ -108,7 +108,8 @@ impl Preset {
         let mut linter = self.settings_lint();
         // Lasts longer than the rest together.
         linter.clients(self);
-        linter.sorted()
+        linter.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
+        linter.found
     }
 
     /// Logs what lets an attack through or can't come about.
@@ -144,11 +145,6 @@ struct Linter {
 const NAMED: usize = 5;
 
 impl Linter {
-    fn sorted(mut self) -> Vec<Lint> {
-        self.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
-        self.found
-    }
-
     fn note(
         &mut self,
         severity: Severity,
