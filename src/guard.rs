@@ -56,7 +56,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{Extensions, Method, Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -389,7 +389,7 @@ impl<P: Policy> Config<P> {
         }
         tell_handler(&mut parts.extensions, review.facts());
         let (body, bytes) = RegistrationBody::checked(registration, review.facts().clone());
-        describe_body(&mut parts.headers, bytes.len());
+        body::describe_body(&mut parts.headers, "application/json", bytes.len());
         review.set_bytes(source.unwrap_or_default(), bytes);
         Passage::Reviewed(Request::from_parts(parts, body), review)
     }
@@ -455,12 +455,6 @@ fn malformed(kind: ParseErrorKind, description: &'static str) -> Rejection {
         ParseErrorKind::TooLarge => Rejection::new(ErrorCode::PayloadTooLarge, "body", description),
         _ => Rejection::new(ErrorCode::InvalidClientMetadata, "strict-json", description),
     }
-}
-
-/// Makes the headers describe the body that the inner service gets, which is not the one that came.
-fn describe_body(headers: &mut HeaderMap, length: usize) {
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    body::forget_old_body(headers);
 }
 
 /// The verdict on who the client claims to be, for its consent page. What was in the extensions before is nobody's word.

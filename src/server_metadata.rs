@@ -185,10 +185,11 @@ impl Reading {
     async fn amend<B: Body>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
         let (mut parts, body) = response.into_parts();
         // What is said about the old text (RFC 9110 sections 8.6, 8.8 and 14.3; RFC 9530).
-        for name in [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH, header::ACCEPT_RANGES] {
+        for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
             parts.headers.remove(name);
         }
         body::forget_old_body(&mut parts.headers);
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.request.method == Method::HEAD {
             return Response::from_parts(parts, ResponseBody::inner(body));
         }

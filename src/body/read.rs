@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_timer::Delay;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use http_body::Body;
 
 use super::gathered::Gathered;
+use super::media_type::MediaType;
 
 /// A body that was read to its end or not.
 pub(crate) struct Read<B> {
@@ -99,43 +100,17 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// Whatever a browser sends across origins without asking first (`text/plain`, forms) is not JSON here, or it would be
 /// the way around the guard; a compressed body would have to be inflated, which is how bombs go off.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next(), types.next()) else { return false };
-    !is_encoded(headers) && is_json_type(only)
+    let is_json = |media: &MediaType| media.is("application/json") && media.is_utf8();
+    !is_encoded(headers) && MediaType::of(headers).ok().flatten().is_some_and(|media| is_json(&media))
 }
 
 /// Whether the headers announce what an HTML form sends.
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
-    let forms: [&[u8]; 2] = [b"application/x-www-form-urlencoded", b"multipart/form-data"];
-    let essence = headers.get(header::CONTENT_TYPE).map(essence).unwrap_or_default();
-    forms.iter().any(|form| essence.eq_ignore_ascii_case(form))
-}
-
-/// A media type without its parameters.
-pub(super) fn essence(value: &HeaderValue) -> &[u8] {
-    value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+    let is_form = |media: &MediaType| media.is("application/x-www-form-urlencoded") || media.is("multipart/form-data");
+    MediaType::of(headers).ok().flatten().is_some_and(|media| is_form(&media))
 }
 
 /// Whether the body would have to be decoded first.
 pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity")
-}
-
-fn is_json_type(value: &HeaderValue) -> bool {
-    // What nearly every client sends.
-    if value == "application/json" {
-        return true;
-    }
-    let Ok(value) = value.to_str() else { return false };
-    let mut parts = value.split(';').map(|part| part.trim_matches([' ', '\t']));
-    if !parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        return false;
-    }
-    // RFC 8259 section 11 defines no parameters; clients send a charset all the same.
-    parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, charset)) if name.eq_ignore_ascii_case("charset") => {
-            charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("\"utf-8\"")
-        }
-        _ => true,
-    })
 }

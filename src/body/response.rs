@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::gathered::Gathered;
-use super::read::essence;
+use super::media_type::MediaType;
 use crate::registration::Limits;
 
 pin_project_lite::pin_project! {
@@ -83,10 +83,10 @@ pub(crate) enum ReadAnswer {
 
 /// Whether an answer can describe a client: a success with content that is JSON, or does not say what it is.
 pub(crate) fn has_document<B>(response: &Response<B>) -> bool {
-    let says_json = |value: &HeaderValue| essence(value).eq_ignore_ascii_case(b"application/json");
+    let says_json = |media: Option<MediaType>| media.is_none_or(|media| media.is("application/json"));
     response.status().is_success()
         && response.status() != StatusCode::NO_CONTENT
-        && response.headers().get(header::CONTENT_TYPE).is_none_or(says_json)
+        && MediaType::of(response.headers()).is_ok_and(says_json)
 }
 
 /// Reads a handler's answer to its end, within [`ANSWER_LIMITS`].
