@@ -81,6 +81,7 @@ mod changes;
 mod drift;
 mod lifetimes;
 mod maintenance;
+mod pushed;
 mod revocation;
 mod server;
 mod settings;
