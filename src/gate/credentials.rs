@@ -107,7 +107,8 @@ fn scheme(text: &str) -> Scheme<'_> {
     }
     if name.eq_ignore_ascii_case("bearer") || name.eq_ignore_ascii_case("dpop") {
         // Tokens in the field are not all token68 (`12|abc`).
-        let is_token = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        let is_token =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         let is_clear = rest.is_empty() || rest.strip_prefix(' ').is_some_and(is_token);
         return if is_clear { Scheme::Token } else { Scheme::Unclear };
     }

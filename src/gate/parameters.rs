@@ -56,6 +56,13 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (mut parts, body) = request.into_parts();
+    // Read before anything is judged: a client that still sends may not hear an answer.
+    let read = body::read(body, &parts.headers, MAX_BODY, DEADLINE).await;
+    match read.error {
+        None => {}
+        Some(ReadError::TooLarge) => return Err(Fault::TooLarge),
+        Some(_) => return Err(Fault::Ambiguous("the body could not be read to its end")),
+    }
     if parts.method != Method::POST {
         if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Err(Fault::Method);
@@ -71,12 +78,6 @@ where
         return Ok((Request::from_parts(parts, ReplayBody::own(Bytes::new())), seen));
     }
     let media = media_type(&parts.headers)?;
-    let read = body::read(body, &parts.headers, MAX_BODY, DEADLINE).await;
-    match read.error {
-        None => {}
-        Some(ReadError::TooLarge) => return Err(Fault::TooLarge),
-        Some(_) => return Err(Fault::Ambiguous("the body could not be read to its end")),
-    }
     let content = match media {
         _ if read.bytes.is_empty() => Content::None,
         Media::Form => Content::Form(&read.bytes),
@@ -162,7 +163,8 @@ fn seen(
     let credentials = Credentials::read(headers, &LIMITS, is_for_clients)?;
     let mut seen = parameters.seen(&credentials, endpoint)?;
     let is_only_attested = credentials.attested.is_some() && !parameters.names_client() && credentials.basic.is_empty();
-    seen.is_named_aside = (named_aside && credentials.basic.is_empty() && !parameters.is_asserted()) || is_only_attested;
+    seen.is_named_aside =
+        (named_aside && credentials.basic.is_empty() && !parameters.is_asserted()) || is_only_attested;
     Ok(seen)
 }
 

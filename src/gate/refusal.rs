@@ -44,7 +44,9 @@ impl Fault {
     const fn error(self, endpoint: Endpoint) -> &'static str {
         match self {
             Self::Redirect if matches!(endpoint, Endpoint::Authorization) => "invalid_client",
-            Self::Ambiguous(_) | Self::Method | Self::Redirect | Self::TooLarge | Self::Unidentified => "invalid_request",
+            Self::Ambiguous(_) | Self::Method | Self::Redirect | Self::TooLarge | Self::Unidentified => {
+                "invalid_request"
+            }
             Self::Expired | Self::Revoked | Self::Unknown => "invalid_client",
             Self::Pending => "access_denied",
             Self::Unavailable => "temporarily_unavailable",
@@ -87,7 +89,8 @@ pub(super) struct Form {
 impl Form {
     /// Programs look at `/authorize` before they open a browser, with `Accept: */*` or none. Browsers name `text/html`.
     pub(super) fn of(endpoint: Endpoint, headers: &HeaderMap) -> Self {
-        let mut ranges = headers.get_all(header::ACCEPT).iter().flat_map(|accept| accept.as_bytes().split(|b| *b == b','));
+        let mut ranges =
+            headers.get_all(header::ACCEPT).iter().flat_map(|accept| accept.as_bytes().split(|b| *b == b','));
         let names_page = ranges.any(|range| {
             let media = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
             media.eq_ignore_ascii_case(b"text/html")
