@@ -2,10 +2,20 @@
 
 use super::{Registrar, Updated};
 use crate::event::Action;
-use crate::ledger::{Actor, Client, Fingerprints, Insertion, LedgerError, Origin, State, Status};
+use crate::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, State, Status};
+use crate::sync::lock;
 
 /// How many records of one `client_id` are looked at.
 const MAX_VARIANTS: u32 = 1000;
+
+/// How many clients are kept that were registered elsewhere.
+const MAX_ELSEWHERE: u64 = 10_000;
+
+/// For how long a doubt counts whether the server knows a client, in milliseconds.
+const DOUBT_MS: i64 = 3600 * 1000;
+
+/// How many clients are remembered that the server seemed not to know.
+const MAX_DOUBTS: usize = 4096;
 
 impl Registrar {
     /// The record of a client, in which a lifetime that has ended is written down: one read, as long as nothing has.
@@ -23,7 +33,6 @@ impl Registrar {
     /// Returns every record of `client_id`, in which lifetimes that have ended are written down: one, unless the server
     /// gives the id to several registrations (see [`with_shared_client_ids`](Self::with_shared_client_ids)). At most
     /// [`MAX_VARIANTS`]: live ones first, then those that got a token.
-    #[expect(dead_code, reason = "the gate asks")]
     pub(crate) async fn look_up_all(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
         if client_id.contains('\0') {
             return Ok(Vec::new());
@@ -73,6 +82,10 @@ impl Registrar {
     /// Asks the server. A secret that has expired is not in use, whatever the server says.
     async fn is_still_in_use(&self, client: &Client) -> Result<bool, LedgerError> {
         let (Some(server), Some(id)) = (&self.config.still_in_use, &client.client_id) else { return Ok(false) };
+        // Of an id that several have, the server can't say which of them uses it.
+        if self.is_shared(client) {
+            return Ok(false);
+        }
         if client.status != Status::Active || client.not_after.is_some_and(|at| at <= self.now()) {
             return Ok(false);
         }
@@ -88,6 +101,7 @@ impl Registrar {
     /// The server gave a token to `client`: its lifetime begins anew. Returns what it is now; that it was ended in the
     /// meantime stays.
     pub(crate) async fn prove(&self, client: Client) -> Result<Client, LedgerError> {
+        self.server_knows(&client);
         let now = self.now();
         // Written once in half an idle limit, and so that a client is never idle for less than the limit.
         let idle = self.settings().lifetimes.idle_ms();
@@ -105,8 +119,34 @@ impl Registrar {
         Ok(self.update(client, slide).await?.into_client())
     }
 
-    /// The next one who registers the same gets another client.
+    /// Whether the server means others as well by the id of this client.
+    pub(super) fn is_shared(&self, client: &Client) -> bool {
+        !client.variant.is_empty() || self.settings().shared_client_ids
+    }
+
+    /// The records among `records` of one `client_id` that a token was given for, as far as it can be told: those with the
+    /// redirect URI of the request if it has one; otherwise the only one that may sign in, or all that got a token before. A
+    /// record that never led to a sign-in is not kept alive by the others.
+    #[expect(dead_code, reason = "the gate asks")]
+    pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
+        let now = self.now();
+        let may_sign_in = |client: &&Client| matches!(client.state(now), State::Active | State::Stale);
+        let active: Vec<&Client> = records.iter().filter(may_sign_in).collect();
+        if active.len() <= 1 {
+            return active;
+        }
+        let is_used = |client: &&Client| match redirect_uri {
+            Some(uri) => client.has_redirect_uri(uri),
+            None => client.proven_at.is_some(),
+        };
+        active.into_iter().filter(is_used).collect()
+    }
+
+    /// The server does not know the client any more: the next one who registers the same gets another client. For a refusal
+    /// that nobody can bring about while the server knows the client, such as 401 at the token endpoint for a public client
+    /// that only gave its `client_id`; otherwise see [`server_disowned`](Self::server_disowned).
     pub(crate) async fn stop_repeating(&self, client: Client) -> Result<(), LedgerError> {
+        lock(&self.config.doubts).remove(&client.key);
         let stop = |client: &Client| {
             client.repeat_key.is_some().then(|| Client { repeat_key: None, answer: None, ..client.clone() })
         };
@@ -116,7 +156,42 @@ impl Registrar {
         Ok(())
     }
 
-    /// The server gave a token to a client that the ledger does not know: it was registered before, or by another way.
+    /// The server refused a request that a client which it knows can make: with a registered redirect URI, and with nothing
+    /// odd in it. The second time within an hour, without a token in between, it is taken to have lost the client, and
+    /// [repeats end](Self::stop_repeating).
+    #[expect(dead_code, reason = "the gate asks")]
+    pub(crate) async fn server_disowned(&self, client: Client) -> Result<(), LedgerError> {
+        if client.repeat_key.is_none() || !self.is_second_doubt(client.key) {
+            return Ok(());
+        }
+        self.stop_repeating(client).await
+    }
+
+    /// The server has just shown that it knows the client.
+    pub(crate) fn server_knows(&self, client: &Client) {
+        lock(&self.config.doubts).remove(&client.key);
+    }
+
+    fn is_second_doubt(&self, key: ClientKey) -> bool {
+        let now = self.now();
+        let mut doubts = lock(&self.config.doubts);
+        let is_recent = |since: &i64| now.saturating_sub(*since) <= DOUBT_MS;
+        if doubts.get(&key).is_some_and(is_recent) {
+            return true;
+        }
+        if doubts.len() >= MAX_DOUBTS {
+            doubts.retain(|_, since| is_recent(since));
+        }
+        if doubts.len() >= MAX_DOUBTS {
+            doubts.clear();
+        }
+        doubts.insert(key, now);
+        false
+    }
+
+    /// The server gave a token to a client that the ledger does not know: it was registered before, or by another way. Its
+    /// record says no more than that ([`Origin::Elsewhere`]): a gate that rejects unknown clients must not take it for
+    /// one that is known. The 10,000 that were used last are kept, outside of the quota.
     pub(crate) async fn note_elsewhere(&self, client_id: &str) -> Result<Client, LedgerError> {
         let now = self.now();
         let mut client = Client::draft("{}", Fingerprints::default(), now);
@@ -126,6 +201,8 @@ impl Registrar {
         client.proven_at = Some(now);
         match self.ledger().insert(&client, None).await? {
             Insertion::Inserted(client) => {
+                // Anybody whom the server gives tokens can bring these about.
+                self.ledger().trim_elsewhere(MAX_ELSEWHERE).await?;
                 self.emit(&self.event(Action::UnregisteredClient).of_client(Some(client_id)));
                 Ok(client)
             }
