@@ -514,18 +514,23 @@ impl Config {
     /// Returns the records of a client.
     async fn look_up(&self, id: &str) -> Result<Records, LedgerError> {
         let now = self.registrar.now();
-        let epoch = self.registrar.epoch();
+        let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
         let (max_age, grace) = self.ages();
-        let is_over = |known: &Arc<Known>| known.client.state(now) == State::Expired;
+        // The registrar writes down that a life has ended.
+        let has_lapsed = |known: &Arc<Known>| known.client.status.is_live() && known.client.state(now) == State::Expired;
         let remembered =
-            |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(is_over));
+            |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(has_lapsed));
         if let Some(records) = remembered(max_age) {
             return Ok(records);
         }
-        if self.cache.is_absent(id, epoch, max_age) {
+        if self.cache.is_absent(id, registrations, max_age) {
             return Ok(Records::default());
         }
-        match self.registrar.look_up(id).await {
+        match self.registrar.look_up_all(id).await {
+            Ok(found) if found.is_empty() => {
+                self.cache.put_absent(id, registrations);
+                Ok(Records::default())
+            }
             Ok(found) => {
                 let records: Records = found.into_iter().map(|client| Arc::new(Known::new(client))).collect();
                 self.cache.put(id, epoch, &records);
