@@ -55,9 +55,8 @@ impl Cache {
 
     /// Returns whether there was no record a moment ago, and no registration since.
     pub(super) fn is_absent(&self, client_id: &str, registrations: u64, max_age: Duration) -> bool {
-        let is_fresh = |absent: Absent| {
-            absent.registrations == registrations && self.age(absent.read_at) < max_age.min(ABSENT)
-        };
+        let is_fresh =
+            |absent: Absent| absent.registrations == registrations && self.age(absent.read_at) < max_age.min(ABSENT);
         self.absent.get(client_id).is_some_and(is_fresh)
     }
 

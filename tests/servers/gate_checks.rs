@@ -179,7 +179,8 @@ async fn programs_can_read_what_a_registration_mends() {
         *request.uri_mut() = format!("/authorize?client_id={live}&client.id={live}").parse().unwrap();
         request
     };
-    for accept in [None, Some("*/*"), Some("application/json"), Some("text/*"), Some(BROWSER), Some("TEXT/HTML;q=0.1")] {
+    for accept in [None, Some("*/*"), Some("application/json"), Some("text/*"), Some(BROWSER), Some("TEXT/HTML;q=0.1")]
+    {
         let unknown = through(&strict, look("nobody", Some(CALLBACK), accept)).await;
         let redirect = world.send(look(&live, Some("https://evil.example.net/"), accept)).await;
         for answer in [unknown, world.send(look(&revoked, Some(CALLBACK), accept)).await, redirect] {
@@ -191,10 +192,8 @@ async fn programs_can_read_what_a_registration_mends() {
             assert_eq!(answer.headers["content-type"], media, "{accept:?}");
             assert_eq!(answer.error(), if is_page { "" } else { "invalid_client" });
         }
-        for answer in [
-            pending.send(look(&waiting, Some(CALLBACK), accept)).await,
-            world.send(ambiguous(accept)).await,
-        ] {
+        for answer in [pending.send(look(&waiting, Some(CALLBACK), accept)).await, world.send(ambiguous(accept)).await]
+        {
             assert_eq!(answer.status, 400);
             for word in ["invalid_client", "client id", "client_id", "redirect_uri", "unauthorized_client"] {
                 assert!(!answer.text.contains(word), "{accept:?}: {}", answer.text);
