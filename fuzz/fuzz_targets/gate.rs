@@ -1,23 +1,15 @@
-//! Whatever a request holds: if a reader of forms, of JSON or of tokens finds a client in what goes on, the gate has found the
-//! same one; the bytes stay as they are, under the media type that they were read as.
+//! Whatever a request holds: the client that another reader finds in it, the gate has found as well, or it goes nowhere.
 #![no_main]
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
-
-use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use base64::alphabet::URL_SAFE;
-use http::{Request, Response, header};
 use libfuzzer_sys::fuzz_target;
-use tower_dcr::GateLayer;
-use tower_dcr::gate::{ClientOf, Grant};
-use tower_dcr::ledger::MemoryLedger;
-use tower_dcr::registrar::Registrar;
 
-mod readers;
+#[path = "../../tests/suite/gate_readers.rs"]
+mod gate_readers;
 
-fuzz_target!(|data: &[u8]| {});
+// The first line is the query, the second the media type, and the rest is the body.
+fuzz_target!(|data: &[u8]| {
+    let mut parts = data.splitn(3, |byte| *byte == b'\n');
+    let mut line = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let (query, media_type) = (line(), line());
+    gate_readers::check(&query, &media_type, parts.next().unwrap_or_default());
+});
