@@ -24,6 +24,10 @@ impl Registrar {
         if client_id.contains('\0') {
             return Ok(None);
         }
+        if self.settings().shared_client_ids {
+            // The one that is most in use stands for them all.
+            return Ok(self.look_up_all(client_id).await?.into_iter().next());
+        }
         match self.ledger().find(client_id).await? {
             Some(client) => self.as_of_now(client).await.map(Some),
             None => Ok(None),
@@ -127,7 +131,7 @@ impl Registrar {
     /// The records among `records` of one `client_id` that a token was given for, as far as it can be told: those with the
     /// redirect URI of the request if it has one; otherwise the only one that may sign in, or all that got a token before. A
     /// record that never led to a sign-in is not kept alive by the others.
-    #[expect(dead_code, reason = "the gate asks")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
     pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
         let now = self.now();
         let may_sign_in = |client: &&Client| matches!(client.state(now), State::Active | State::Stale);
@@ -159,7 +163,7 @@ impl Registrar {
     /// The server refused a request that a client which it knows can make: with a registered redirect URI, and with nothing
     /// odd in it. The second time within an hour, without a token in between, it is taken to have lost the client, and
     /// [repeats end](Self::stop_repeating).
-    #[expect(dead_code, reason = "the gate asks")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
     pub(crate) async fn server_disowned(&self, client: Client) -> Result<(), LedgerError> {
         if client.repeat_key.is_none() || !self.is_second_doubt(client.key) {
             return Ok(());
@@ -208,6 +212,141 @@ impl Registrar {
             }
             Insertion::Exists(client) => Ok(client),
             Insertion::Full => Ok(client),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::ledger::{Answer, Ledger, MemoryLedger};
+    use crate::registration::Registration;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn registrar(ledger: &MemoryLedger) -> (Registrar, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600)));
+        (Registrar::new(ledger.clone()).with_clock(clock.clone()), clock)
+    }
+
+    async fn insert(ledger: &MemoryLedger, id: &str, uri: &str, change: impl FnOnce(&mut Client)) -> Client {
+        let json = format!(r#"{{"client_name":"App","redirect_uris":["{uri}"]}}"#);
+        let fingerprints = Fingerprints::of(&Registration::parse(json.as_bytes()).unwrap(), false);
+        let mut client = Client::draft(json, fingerprints, 0);
+        (client.status, client.client_id) = (Status::Active, Some(id.into()));
+        change(&mut client);
+        let Insertion::Inserted(client) = ledger.insert(&client, None).await.unwrap() else { panic!("{id}") };
+        client
+    }
+
+    fn repeatable(client: &mut Client) {
+        client.repeat_key = Some("key".into());
+        client.answer = Some(Answer { status: 201, body: "{}".into() });
+    }
+
+    #[tokio::test]
+    async fn one_refusal_ends_no_repeats_and_two_do() {
+        type Between = fn(&Registrar, &ManualClock, &Client);
+        let rows: [(&str, Between, bool); 4] = [
+            ("at once", |_, _, _| {}, true),
+            ("within the hour", |_, clock, _| clock.advance(59 * MINUTE), true),
+            ("long after", |_, clock, _| clock.advance(61 * MINUTE), false),
+            ("the server knew it in between", |registrar, _, client| registrar.server_knows(client), false),
+        ];
+        for (reason, between, ends) in rows {
+            let ledger = MemoryLedger::default();
+            let (registrar, clock) = registrar(&ledger);
+            let client = insert(&ledger, "a", "https://a.example.com/cb", repeatable).await;
+            let other = insert(&ledger, "b", "https://b.example.com/cb", |_| {}).await;
+            registrar.server_disowned(client.clone()).await.unwrap();
+            registrar.server_disowned(other.clone()).await.unwrap();
+            registrar.server_disowned(other).await.unwrap();
+            assert!(ledger.find("a").await.unwrap().unwrap().repeat_key.is_some(), "{reason}: one is not enough");
+            between(&registrar, &clock, &client);
+            registrar.server_disowned(client).await.unwrap();
+            let now = ledger.find("a").await.unwrap().unwrap();
+            assert_eq!((now.repeat_key.is_none(), now.status), (ends, Status::Active), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_says_that_the_server_knows_the_client() {
+        let ledger = MemoryLedger::default();
+        let (registrar, _) = registrar(&ledger);
+        let client = insert(&ledger, "a", "https://a.example.com/cb", repeatable).await;
+        registrar.server_disowned(client.clone()).await.unwrap();
+        let proven = registrar.prove(client).await.unwrap();
+        registrar.server_disowned(proven).await.unwrap();
+        assert!(ledger.find("a").await.unwrap().unwrap().repeat_key.is_some());
+    }
+
+    #[tokio::test]
+    async fn doubts_are_bounded() {
+        let (registrar, _) = registrar(&MemoryLedger::default());
+        for key in 0..3 * i64::try_from(MAX_DOUBTS).unwrap() {
+            assert!(!registrar.is_second_doubt(ClientKey(key)));
+        }
+        assert!(lock(&registrar.config.doubts).len() <= MAX_DOUBTS);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_used_by_its_own_sign_ins() {
+        let ledger = MemoryLedger::default();
+        let (registrar, _) = registrar(&ledger);
+        let used = insert(&ledger, "a", "https://a.example.com/cb", |client| client.proven_at = Some(1)).await;
+        let fresh = insert(&ledger, "a", "https://b.example.com/cb", |client| client.variant = "b".into()).await;
+        let pending = insert(&ledger, "a", "https://c.example.com/cb", |client| {
+            client.variant = "c".into();
+            client.status = Status::Pending;
+        })
+        .await;
+        let all = registrar.look_up_all("a").await.unwrap();
+        assert_eq!(all.len(), 3);
+        let rows = [
+            ("its code", Some("https://b.example.com/cb"), vec![&fresh]),
+            ("a refresh", None, vec![&used]),
+            ("a pending one's", Some("https://c.example.com/cb"), vec![]),
+            ("nobody's", Some("https://d.example.com/cb"), vec![]),
+        ];
+        for (reason, uri, wanted) in rows {
+            assert_eq!(registrar.used_of(&all, uri), wanted, "{reason}");
+        }
+        assert_eq!(registrar.used_of(&[fresh.clone(), pending], None), [&fresh], "the only one that may sign in");
+        assert_eq!(registrar.look_up_all("a\0").await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_updated_is_recorded_and_inherits_nothing() {
+        use crate::policy::Caller;
+        use crate::registrar::{Lifetimes, Requester};
+        let update = br#"{"client_id":"old","client_name":"App","redirect_uris":["https://a.example.com/cb"]}"#;
+        let update = Registration::parse(update).unwrap();
+        let requester = Requester { caller: Caller::authorized("team"), ..Requester::default() };
+        for (approval, status) in [(false, Status::Active), (true, Status::Pending)] {
+            let ledger = MemoryLedger::default();
+            let (mut registrar, _) = registrar(&ledger);
+            if approval {
+                let lifetimes = Lifetimes::new().with_approval(Duration::from_secs(24 * 3600)).unwrap();
+                registrar = registrar.with_lifetimes(lifetimes);
+            }
+            for seen_before in [false, true] {
+                if seen_before {
+                    registrar.note_elsewhere("old").await.unwrap();
+                }
+                let client = registrar.adopt_managed("old", &update, &requester).await.unwrap();
+                assert_eq!(ledger.find("old").await.unwrap().as_ref(), Some(&client));
+                assert_eq!((client.status, client.origin, client.proven_at), (status, Origin::Registered, None));
+                assert_eq!(client.admitted_by.as_deref(), Some("team"));
+                assert!(
+                    !client.registration.contains("client_id") && client.has_redirect_uri("https://a.example.com/cb")
+                );
+                assert_eq!(registrar.adopt_managed("old", &update, &requester).await.unwrap(), client, "once");
+                ledger.remove(&client).await.unwrap();
+            }
         }
     }
 }

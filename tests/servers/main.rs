@@ -14,6 +14,7 @@ mod databases;
 mod down;
 mod fleet;
 mod gate;
+mod ids;
 mod layer;
 mod ledger;
 mod model;
