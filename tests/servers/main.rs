@@ -16,6 +16,7 @@ mod fleet;
 mod gate;
 mod layer;
 mod ledger;
+mod management;
 mod model;
 mod nginx;
 mod page;
