@@ -47,12 +47,11 @@ pub(crate) fn take_over(proxy: &Proxy, parts: &mut Parts) -> Result<Option<Endpo
 
 /// Whether a query asks an application for another method: `_method`, in the spellings that PHP and others take for it.
 fn names_method(query: &str) -> bool {
-    let separated = query.replace(';', "&");
+    let separated = query.replace(';', "&").replace("%u00", "%").replace("%U00", "%");
     form_urlencoded::parse(separated.as_bytes()).any(|(name, _)| {
-        let name: String =
-            name.trim().chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-        matches!(&*name, "_method" | "_http_method" | "_method_" | "http_method_override")
-            || name.starts_with("x_http_method")
-            || name.starts_with("x_method")
+        let name = name.trim().replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_lowercase();
+        ["_method", "_http_method", "http_method", "x_http_method", "x_method"]
+            .iter()
+            .any(|known| name.starts_with(known))
     })
 }
