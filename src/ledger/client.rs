@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Fingerprints;
 use crate::policy::{Caller, Identity};
+use crate::redirect_uri::matches;
+use crate::registration::{Limits, Registration};
 
 /// The number that a ledger gives a record; later records have larger ones.
 ///
@@ -47,6 +49,10 @@ pub struct Client {
     pub origin: Origin,
     /// What the server calls it; absent as long as it has not answered.
     pub client_id: Option<String>,
+    /// Tells the records of one `client_id` apart where the server gives it to several registrations
+    /// ([`with_shared_client_ids`](crate::registrar::Registrar::with_shared_client_ids)); otherwise empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     /// What was forwarded to the server, as canonical JSON.
     pub registration: String,
     /// The server's answer, if the next one who registers the same may have it.
@@ -224,6 +230,7 @@ impl Client {
             status: Status::Registering,
             origin: Origin::Registered,
             client_id: None,
+            variant: String::new(),
             registration: registration.into(),
             answer: None,
             repeat_key: None,
@@ -266,6 +273,18 @@ impl Client {
         self.proven_at.unwrap_or(self.created_at)
     }
 
+    /// Whether it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
+    /// bounded on their own.
+    #[must_use]
+    pub fn counts_against_quota(&self) -> bool {
+        self.status.is_live() && self.origin == Origin::Registered
+    }
+
+    /// In which order [`find_all`](super::Ledger::find_all) gives records: the smallest first.
+    pub(super) fn precedence(&self) -> impl Ord + use<> {
+        std::cmp::Reverse((self.status.is_live(), self.proven_at.is_some(), self.reviewed_at.is_some(), self.key))
+    }
+
     /// Who it was admitted as.
     pub(crate) fn caller(&self) -> Caller {
         match (&self.admitted_by, &self.rules) {
@@ -273,6 +292,12 @@ impl Client {
             (Some(owner), None) => Caller::authorized(owner.as_str()),
             (Some(owner), Some(rules)) => Caller::authorized(owner.as_str()).with_rules(rules.as_str()),
         }
+    }
+
+    /// Whether it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).
+    pub(crate) fn has_redirect_uri(&self, redirect_uri: &str) -> bool {
+        Registration::parse_with(self.registration.as_bytes(), &Limits::GENEROUS)
+            .is_ok_and(|registration| registration.redirect_uris().any(|uri| matches(uri, redirect_uri)))
     }
 
     /// A time up to which it may live: not longer than its secret.
@@ -313,7 +338,7 @@ impl Status {
     pub const ALL: [Self; 6] =
         [Self::Registering, Self::Pending, Self::Active, Self::Expired, Self::Revoked, Self::Failed];
 
-    /// Those that count against a quota.
+    /// Those that count against a quota, if the client was registered here.
     pub const LIVE: [Self; 3] = [Self::Registering, Self::Pending, Self::Active];
 
     /// The name that is stored.

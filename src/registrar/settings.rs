@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(super) grace: Duration,
     pub(super) repeats: bool,
     pub(super) any_loopback_port: bool,
+    pub(super) shared_client_ids: bool,
     pub(super) sources: bool,
     pub(super) retention: Duration,
     pub(crate) gate: GateSettings,
@@ -53,6 +54,10 @@ pub(crate) struct LifecycleSettings {
     /// Whether registrations are equal that differ in the ports of loopback redirect URIs only.
     #[serde(skip_serializing_if = "Option::is_none")]
     any_loopback_port: Option<bool>,
+    /// Whether the server gives one `client_id` to several registrations, by intent: each then has a record of its own, and
+    /// inherits nothing from the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_client_ids: Option<bool>,
     /// Whether records keep the network of who registers.
     #[serde(skip_serializing_if = "Option::is_none")]
     sources: Option<bool>,
@@ -80,6 +85,15 @@ pub(crate) struct GateSettings {
     /// client that was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) danger_pass_without_ledger: Option<bool>,
+    /// What happens to requests for tokens, pushed requests and device requests that name no client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unidentified: Option<Unidentified>,
+    /// The values of `grant_type` with which a token request need not name a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) anonymous_grants: Option<Vec<String>>,
+    /// Whether the server takes request objects: `request`, and `request_uri` that leads elsewhere than to a pushed request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_objects: Option<bool>,
 }
 
 /// What happens to a client that the ledger does not know.
@@ -94,6 +108,17 @@ pub(crate) enum Unknown {
     Reject,
 }
 
+/// What happens to a request that names no client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unidentified {
+    /// It passes, unless unknown clients are rejected, and is an event.
+    Pass,
+    /// It is rejected.
+    Reject,
+}
+
 impl Settings {
     pub(super) fn new() -> Self {
         Self {
@@ -102,6 +127,7 @@ impl Settings {
             grace: Duration::from_secs(3600),
             repeats: true,
             any_loopback_port: false,
+            shared_client_ids: false,
             sources: true,
             retention: Duration::from_secs(30 * 24 * 3600),
             gate: GateSettings::default(),
@@ -119,6 +145,7 @@ impl Settings {
             grace: time(file.grace, self.grace),
             repeats: file.repeats.unwrap_or(self.repeats),
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
+            shared_client_ids: file.shared_client_ids.unwrap_or(self.shared_client_ids),
             sources: file.sources.unwrap_or(self.sources),
             retention: time(file.retention, self.retention),
             gate: gate.clone(),
