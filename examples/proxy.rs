@@ -229,17 +229,20 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
         (Endpoint::Discovery, upstream.behind(amend)),
     ]);
     if let Some(registrar) = registrar {
+        // What the server says that it takes, and nothing else, may stand for a redirect URI.
+        let objects = endpoints.takes_request || endpoints.takes_request_uri;
+        let request = |gate: GateLayer| if objects { gate.with_request_objects() } else { gate };
         for (endpoint, gate) in [
             (Endpoint::Device, GateLayer::device_authorization(registrar.clone())),
             (Endpoint::Introspect, GateLayer::introspection(registrar.clone())),
-            (Endpoint::Par, GateLayer::pushed_authorization(registrar.clone())),
+            (Endpoint::Par, request(GateLayer::pushed_authorization(registrar.clone()))),
             (Endpoint::Revoke, GateLayer::revocation(registrar.clone())),
             (Endpoint::Token, GateLayer::token(registrar.clone())),
         ] {
             judged.insert(endpoint, upstream::readable(upstream.behind(gate)));
         }
         // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
-        judged.insert(Endpoint::Authorize, upstream.behind(GateLayer::authorization(registrar)));
+        judged.insert(Endpoint::Authorize, upstream.behind(request(GateLayer::authorization(registrar))));
     }
     Ok(Proxy { endpoints, forwarding, allow_odd_paths: args.allow_odd_paths, judged, onward: upstream.way() })
 }

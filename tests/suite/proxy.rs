@@ -607,7 +607,7 @@ async fn a_host_is_a_host() {
 }
 
 /// A server with all the endpoints that a client can use, which compresses whatever may be compressed.
-fn complete(own: &str, seen: &Arc<Mutex<Vec<String>>>) -> axum::Router {
+fn complete(own: &str, objects: bool, seen: &Arc<Mutex<Vec<String>>>) -> axum::Router {
     let own = own.to_owned();
     let metadata = async move || {
         let mut document = json!({ "issuer": "https://as.example.com", "signed_metadata": "e30.e30.", "jwks_uri": "https://keys.example.com/" });
@@ -623,6 +623,7 @@ fn complete(own: &str, seen: &Arc<Mutex<Vec<String>>>) -> axum::Router {
         ] {
             document[format!("{name}_endpoint")] = format!("{own}/{name}").into();
         }
+        document["request_uri_parameter_supported"] = objects.into();
         document["mtls_endpoint_aliases"] = json!({
             "token_endpoint": "https://mtls.example.com/mtls/token",
             "revocation_endpoint": format!("{own}/revocation"),
@@ -640,6 +641,7 @@ fn complete(own: &str, seen: &Arc<Mutex<Vec<String>>>) -> axum::Router {
         let status = if document.is_empty() { 200 } else { 201 };
         document.insert("client_id".into(), "client-1".into());
         document.insert("access_token".into(), "t".into());
+        document.insert("request_uri".into(), "urn:example:pushed".into());
         let mut response = http::Response::builder().status(status).header("content-type", "application/json");
         if asks {
             response = response.header("content-encoding", "gzip");
@@ -650,18 +652,18 @@ fn complete(own: &str, seen: &Arc<Mutex<Vec<String>>>) -> axum::Router {
     axum::Router::new().route("/.well-known/oauth-authorization-server", get(metadata)).fallback(answer)
 }
 
-async fn complete_upstream() -> (String, Arc<Mutex<Vec<String>>>) {
+async fn complete_upstream(objects: bool) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind(ANY_PORT).await.unwrap();
     let own = format!("http://{}", listener.local_addr().unwrap());
     let seen = Arc::default();
-    let app = complete(&own, &seen);
+    let app = complete(&own, objects, &seen);
     tokio::spawn(async move { axum::serve(listener, app).await });
     (own, seen)
 }
 
 #[tokio::test]
 async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
-    let (own, seen) = complete_upstream().await;
+    let (own, seen) = complete_upstream(false).await;
     let folder = Folder::new("proxy-endpoints");
     let file = folder.0.join("clients.db");
     let ledger = format!("sqlite:{}", file.display());
@@ -727,10 +729,38 @@ async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
     assert_eq!(revoke.status().as_u16(), 400);
 }
 
+/// What the server takes instead of a redirect URI is what it says, and what went through the gate.
+#[tokio::test]
+async fn requests_are_elsewhere_if_the_server_says_so() {
+    let registration = json!({ "redirect_uris": ["https://app.example.com/1", "https://app.example.com/2"] });
+    for objects in [false, true] {
+        let (own, _) = complete_upstream(objects).await;
+        let folder = Folder::new(&format!("proxy-objects-{objects}"));
+        let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
+        let proxy = start(&own, &["--ledger", &ledger]).await;
+        assert_eq!(post_json(&proxy, "/registration", &registration).await.0, 201);
+        let authorize = async |query: &str| {
+            proxy.get(&format!("/authorization?client_id=client-1&{query}")).await.status().as_u16()
+        };
+        assert_eq!(authorize("redirect_uri=https%3A%2F%2Fapp.example.com%2F1").await, 200);
+        assert_eq!(authorize("redirect_uri=https%3A%2F%2Fevil.example.net%2F&request_uri=urn:x").await, 400);
+        let foreign = authorize("request_uri=https%3A%2F%2Fapp.example.com%2Frequest").await;
+        assert_eq!(foreign, if objects { 200 } else { 400 }, "{objects}");
+        let push = async |uri: &str| {
+            let form = [("client_id", "client-1"), ("redirect_uri", uri)];
+            let push = proxy.client.post(format!("{}/pushed_authorization_request", proxy.base)).form(&form);
+            push.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(push("https://evil.example.net/").await, 400);
+        assert_eq!(push("https://app.example.com/2").await, 200);
+        assert_eq!(authorize("request_uri=urn:example:pushed").await, 200);
+    }
+}
+
 /// Every browser, and every library of clients, asks for compressed answers.
 #[tokio::test]
 async fn answers_that_are_judged_are_not_compressed() {
-    let (own, _) = complete_upstream().await;
+    let (own, _) = complete_upstream(false).await;
     let folder = Folder::new("proxy-gzip");
     let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
     let proxy = start(&own, &["--ledger", &ledger]).await;
@@ -748,7 +778,7 @@ async fn answers_that_are_judged_are_not_compressed() {
 
 #[tokio::test]
 async fn an_alias_leads_to_the_registration_endpoint() {
-    let (own, seen) = complete_upstream().await;
+    let (own, seen) = complete_upstream(false).await;
     let proxy = start(&own, &["--register-alias", "/register"]).await;
     let honest = json!({ "redirect_uris": ["http://127.0.0.1:1/cb"], "skip_consent": true });
     for (path, there) in
