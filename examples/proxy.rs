@@ -6,12 +6,15 @@
 //!     --policy policy.toml --ledger sqlite:clients.db --audit registrations.jsonl
 //! ```
 //!
-//! Registrations are reviewed, and with a ledger clients are held to it at the authorization and the token endpoint. Where
-//! these endpoints are, the server's own discovery document says (RFC 8414, OpenID Connect Discovery). That document then
-//! names this proxy's registration endpoint, and what the policy allows. Everything else is passed through as it is: long
-//! bodies, server-sent events, web sockets.
+//! Registrations are reviewed, and with a ledger clients are held to it at the endpoints that they use: authorization, tokens,
+//! pushed requests, devices, introspection, revocation. The server's own discovery document says where these endpoints are
+//! (RFC 8414, OpenID Connect Discovery). That document then names this proxy's endpoints, and the metadata that the policy
+//! allows. Everything else passes: long bodies, server-sent events, web sockets.
 //!
-//! The server has to be closed to everybody but this proxy: who can reach it directly registers there.
+//! The head of each request is put in order before anything is judged (`proxy/request.rs`), so that the server reads the
+//! request that was judged.
+//!
+//! Only this proxy may be able to reach the server: clients that reach it directly register there unseen.
 
 use std::collections::HashMap;
 use std::fmt;
