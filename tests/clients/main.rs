@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod bench;
+mod installed;
 mod managed;
 mod readme;
 #[path = "../suite/rows.rs"]
