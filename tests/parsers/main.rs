@@ -5,7 +5,7 @@
 //! the tests say that they are skipped; with `TOWER_DCR_ALL_SERVERS` set, as in `.ci/run`, they fail.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
-//mod documents;
+mod documents;
 mod gate;
 #[path = "../clients/installed.rs"]
 mod installed;
