@@ -58,6 +58,28 @@ pub(crate) const OPENID_CLIENTS: [Client; 2] = [
     client("openidconnect", "openidconnect", Program::Rust("openidconnect"), &["oidc", "ISSUER", "MCP"]),
 ];
 
+/// Two resources at once (RFC 8707), and clients that authenticate.
+pub(crate) const TWO_RESOURCES: Client = client(
+    "oauth4webapi",
+    "oauth4webapi",
+    Program::Node("oauth4webapi.mjs"),
+    &["ISSUER", "MCP", "https://a.example.com/mcp", "https://b.example.com/mcp"],
+);
+pub(crate) const CONFIDENTIAL_CLIENTS: [Client; 2] = [
+    client(
+        "openid-client",
+        "openid-client",
+        Program::Node("openid-client.mjs"),
+        &["oidc", "ISSUER", "-", "client_secret_basic"],
+    ),
+    client(
+        "openid-client",
+        "openid-client",
+        Program::Node("openid-client.mjs"),
+        &["oidc", "ISSUER", "-", "private_key_jwt"],
+    ),
+];
+
 const fn client(
     name: &'static str,
     package: &'static str,
@@ -67,8 +89,16 @@ const fn client(
     Client { name, package, program, arguments }
 }
 
-/// What a client comes back with: what the server said, or all that it printed.
-pub(crate) type Outcome = Result<String, String>;
+/// Who came through: what the server said, whether a refreshed token was good, and whether one that was revoked was not.
+#[derive(Debug)]
+pub(crate) struct SignedIn {
+    pub(crate) said: String,
+    pub(crate) refreshed: bool,
+    pub(crate) revoked: bool,
+}
+
+/// What a client comes back with; all that it printed, if it does not sign in.
+pub(crate) type Outcome = Result<SignedIn, String>;
 
 impl Bench {
     /// `None` if it is not installed, and that is all right.
@@ -152,7 +182,11 @@ impl Bench {
         let printed = String::from_utf8_lossy(&output.stdout);
         let last = printed.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
         match last["said"].as_str().filter(|_| output.status.success()) {
-            Some(said) => Ok(said.to_owned()),
+            Some(said) => Ok(SignedIn {
+                said: said.to_owned(),
+                refreshed: last["refreshed"] == true,
+                revoked: last["revoked"] == true,
+            }),
             None => Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr))),
         }
     }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod bench;
+#[path = "../suite/folder.rs"]
+mod folder;
 mod installed;
 mod managed;
 mod readme;

@@ -65,18 +65,36 @@ fn rows() -> Vec<Row> {
     for media_type in [JSON, "application/json; charset=utf-8", "Application/JSON;charset=\"UTF-8\""] {
         rows.add("POST", "/register", &[("content-type", media_type)]).iter_mut().for_each(|row| row.honest = true);
     }
-    for more in [("accept-encoding", "gzip, br"), ("connection", "keep-alive"), ("connection", "close"), ("accept", "*/*")] {
+    for more in
+        [("accept-encoding", "gzip, br"), ("connection", "keep-alive"), ("connection", "close"), ("accept", "*/*")]
+    {
         let headers = [("content-type", JSON), more];
         rows.add("POST", "/register", &headers).iter_mut().for_each(|row| row.honest = true);
     }
     for media_type in [
-        "", "application/json; charset=utf-7", "application/json; charset =utf-7", "application/json; charset\t=\tutf-7",
-        "application/json; charset*=utf-7''x", "application/json; charset*0=utf-7", "application/json;charset='utf-7'",
-        "application/json; x=\"; charset=utf-7; y=\"", "application/json; charset=utf-8; charset=utf-7", "application/json; charset=latin1",
-        "application/json; charset=utf-16", "application/json;;charset=utf-7", "application/json charset=utf-7", "application/json, text/plain",
-        "application/vnd.x+json; charset=utf-7", "text/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
-        "application/json; profile=application/x-www-form-urlencoded", "application/x-www-form-urlencoded; x=application/json",
-        "application/json\u{b}; charset=utf-7", "application/json; version=1",
+        "",
+        "application/json; charset=utf-7",
+        "application/json; charset =utf-7",
+        "application/json; charset\t=\tutf-7",
+        "application/json; charset*=utf-7''x",
+        "application/json; charset*0=utf-7",
+        "application/json;charset='utf-7'",
+        "application/json; x=\"; charset=utf-7; y=\"",
+        "application/json; charset=utf-8; charset=utf-7",
+        "application/json; charset=latin1",
+        "application/json; charset=utf-16",
+        "application/json;;charset=utf-7",
+        "application/json charset=utf-7",
+        "application/json, text/plain",
+        "application/vnd.x+json; charset=utf-7",
+        "text/json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; profile=application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded; x=application/json",
+        "application/json\u{b}; charset=utf-7",
+        "application/json; version=1",
     ] {
         if HeaderValue::from_bytes(media_type.as_bytes()).is_ok() {
             rows.add("POST", "/register", &[("content-type", media_type)]);
@@ -87,29 +105,63 @@ fn rows() -> Vec<Row> {
     rows.add("POST", "/register", &[("content-type", JSON), ("content-type", "application/x-www-form-urlencoded")]);
     rows.add("POST", "/register", &[("content-type", "application/x-www-form-urlencoded"), ("content-type", JSON)]);
     for more in [
-        ("content-encoding", "identity"), ("content-encoding", "gzip"), ("content-encoding", "utf-7"), ("content-md5", "x"), ("digest", "sha-256=x"),
-        ("content-digest", "sha-256=:x:"), ("repr-digest", "sha-256=:x:"), ("signature", "a=:x:"), ("signature-input", "a=()"), ("range", "bytes=0-1"),
-        ("content-range", "bytes 0-1/9"), ("if-range", "\"x\""), ("content-language", "en"), ("content-location", "/x"), ("trailer", "x"),
-        ("content-disposition", "attachment"), ("content-transfer-encoding", "base64"), ("expect", "100-continue"), ("te", "trailers"),
+        ("content-encoding", "identity"),
+        ("content-encoding", "gzip"),
+        ("content-encoding", "utf-7"),
+        ("content-md5", "x"),
+        ("digest", "sha-256=x"),
+        ("content-digest", "sha-256=:x:"),
+        ("repr-digest", "sha-256=:x:"),
+        ("signature", "a=:x:"),
+        ("signature-input", "a=()"),
+        ("range", "bytes=0-1"),
+        ("content-range", "bytes 0-1/9"),
+        ("if-range", "\"x\""),
+        ("content-language", "en"),
+        ("content-location", "/x"),
+        ("trailer", "x"),
+        ("content-disposition", "attachment"),
+        ("content-transfer-encoding", "base64"),
+        ("expect", "100-continue"),
+        ("te", "trailers"),
     ] {
         rows.add("POST", "/register", &[("content-type", JSON), more]);
     }
     for more in [
-        ("connection", "content-type"), ("connection", "close, Content-Type"), ("connection", "content-length, content-type"), ("connection", "host"),
-        ("connection", "x-row, content-type"), ("keep-alive", "content-type"), ("proxy-connection", "content-type"), ("x_http_method_override", "DELETE"),
-        ("x-http-method-override", "DELETE"), ("x-http-method", "DELETE"), ("x-method-override", "PUT"), ("content_type", "application/x-www-form-urlencoded"),
+        ("connection", "content-type"),
+        ("connection", "close, Content-Type"),
+        ("connection", "content-length, content-type"),
+        ("connection", "host"),
+        ("connection", "x-row, content-type"),
+        ("keep-alive", "content-type"),
+        ("proxy-connection", "content-type"),
+        ("x_http_method_override", "DELETE"),
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "PUT"),
+        ("content_type", "application/x-www-form-urlencoded"),
         ("x-original-method", "DELETE"),
     ] {
-        rows.add("POST", "/register", &[("content-type", JSON), more]).iter_mut().for_each(|row| row.only_behind_proxy = true);
+        rows.add("POST", "/register", &[("content-type", JSON), more])
+            .iter_mut()
+            .for_each(|row| row.only_behind_proxy = true);
     }
     // A server may tell its tenants apart by a query, but not what is registered.
     rows.add("POST", "/register?tenant=a", &[("content-type", JSON)]).iter_mut().for_each(|row| row.honest = true);
-    for query in ["redirect_uris[]=https://evil.example.net/cb", "client_name=Claude", "_method=PUT", "a;client_name=Claude", "client.name=Claude"] {
+    for query in [
+        "redirect_uris[]=https://evil.example.net/cb",
+        "client_name=Claude",
+        "_method=PUT",
+        "a;client_name=Claude",
+        "client.name=Claude",
+    ] {
         rows.add("POST", &format!("/register?{query}"), &[("content-type", JSON)]);
     }
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "PATCH", "PUT", "QUERY", "post", "REGISTER"] {
         for target in ["/register", "/register/c"] {
-            for (media_type, body) in [(JSON, DOCUMENTS[0]), ("application/x-www-form-urlencoded", "client_name=Claude")] {
+            for (media_type, body) in
+                [(JSON, DOCUMENTS[0]), ("application/x-www-form-urlencoded", "client_name=Claude")]
+            {
                 rows.one(method, target, &[("content-type", media_type)], body.into(), None);
             }
         }
@@ -125,7 +177,12 @@ fn rows() -> Vec<Row> {
         b"client_name=Claude&redirect_uris[]=https://evil.example.net/cb".to_vec(),
         b"--b\r\nContent-Disposition: form-data; name=\"client_name\"\r\n\r\nClaude\r\n--b--\r\n".to_vec(),
     ] {
-        for media_type in [JSON, "application/json; charset=utf-16", "multipart/form-data; boundary=b", "application/x-www-form-urlencoded"] {
+        for media_type in [
+            JSON,
+            "application/json; charset=utf-16",
+            "multipart/form-data; boundary=b",
+            "application/x-www-form-urlencoded",
+        ] {
             rows.one("POST", "/register", &[("content-type", media_type)], body.clone(), None);
         }
     }
@@ -135,9 +192,25 @@ fn rows() -> Vec<Row> {
 /// Headers that say something of another body than the one that was judged, or ask for another answer than one that can be
 /// read.
 const STALE: [&str; 19] = [
-    "accept-encoding", "content-digest", "content-disposition", "content-encoding", "content-language", "content-location", "content-md5",
-    "content-range", "content-transfer-encoding", "digest", "expect", "if-range", "range", "repr-digest", "signature", "signature-input",
-    "trailer", "transfer-encoding", "want-content-digest",
+    "accept-encoding",
+    "content-digest",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-md5",
+    "content-range",
+    "content-transfer-encoding",
+    "digest",
+    "expect",
+    "if-range",
+    "range",
+    "repr-digest",
+    "signature",
+    "signature-input",
+    "trailer",
+    "transfer-encoding",
+    "want-content-digest",
 ];
 
 /// What a handler that merges parameters could read from elsewhere than the document.
@@ -192,7 +265,8 @@ async fn what_a_server_reads_is_what_the_guard_judged() {
             let recorder = Recorder::new(&parser.running.base);
             let guard = tower_dcr::mcp().without_rate_limits();
             let guarded = guard.layer(any(Recorder::forward).with_state::<()>(recorder.clone()));
-            let app = Router::new().route_service("/register", guarded.clone()).route_service("/register/{id}", guarded);
+            let app =
+                Router::new().route_service("/register", guarded.clone()).route_service("/register/{id}", guarded);
             ("layer", recorder, serve(app).await, None)
         };
         let proxy = {
@@ -208,9 +282,8 @@ async fn what_a_server_reads_is_what_the_guard_judged() {
         for (way, recorder, base, _running) in [layer, proxy] {
             let statuses = send_all(&base, rows.iter().map(|row| row.request.clone())).await;
             let arrived = recorder.arrived();
-            let plain: HashMap<usize, Bytes> = (0..DOCUMENTS.len())
-                .filter_map(|number| Some((number, arrived.get(&number)?.body.clone())))
-                .collect();
+            let plain: HashMap<usize, Bytes> =
+                (0..DOCUMENTS.len()).filter_map(|number| Some((number, arrived.get(&number)?.body.clone()))).collect();
             let (mut passed, mut honest) = (0, 0);
             for (number, row) in rows.iter().enumerate() {
                 let mut found = Vec::new();
@@ -225,10 +298,18 @@ async fn what_a_server_reads_is_what_the_guard_judged() {
                     found.extend(arrived.get(&number).into_iter().flat_map(|arrived| faults(row, arrived, &plain)));
                 }
                 for fault in found {
-                    wrong.entry(format!("{} → {fault}", row.name)).or_default().insert(format!("{way}, {}", parser.name));
+                    wrong
+                        .entry(format!("{} → {fault}", row.name))
+                        .or_default()
+                        .insert(format!("{way}, {}", parser.name));
                 }
             }
-            println!("{}, {way}: {} rows, {} arrived, {passed} of {honest} honest", parser.name, rows.len(), arrived.len());
+            println!(
+                "{}, {way}: {} rows, {} arrived, {passed} of {honest} honest",
+                parser.name,
+                rows.len(),
+                arrived.len()
+            );
         }
     }
     let wrong: Vec<String> = wrong.into_iter().map(|(fault, ways)| format!("{fault} ({ways:?})")).collect();

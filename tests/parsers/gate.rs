@@ -96,7 +96,8 @@ fn faults(row: &Row, arrived: &Arrived, rejects_unknown: bool) -> Vec<String> {
         faults.push(format!("redirect URI: {redirects:?}"));
     }
     let grants = read(arrived, "grant_type");
-    if grants.len() > 1 || path == "/token" && clients.is_empty() && grants.iter().any(|grant| grant != ANONYMOUS_GRANT) {
+    if grants.len() > 1 || path == "/token" && clients.is_empty() && grants.iter().any(|grant| grant != ANONYMOUS_GRANT)
+    {
         faults.push(format!("grant of nobody: {grants:?}"));
     }
     if arrived.read.is_object() && arrived.read["method"] != sent.method().as_str() {
@@ -134,7 +135,8 @@ async fn what_a_server_reads_is_what_the_gate_read() {
     let mut wrong = BTreeMap::<String, BTreeSet<&str>>::new();
     let mut read_alike = 0;
     for parser in Parser::all() {
-        let modes: [(bool, fn(GateLayer) -> GateLayer); 2] = [(false, |gate| gate), (true, GateLayer::refusing_unknown)];
+        let modes: [(bool, fn(GateLayer) -> GateLayer); 2] =
+            [(false, |gate| gate), (true, GateLayer::refusing_unknown)];
         for (rejects_unknown, change) in modes {
             let recorder = Recorder::new(&parser.running.base);
             let base = serve(gated(&recorder, &registrar().await, change)).await;
@@ -149,7 +151,8 @@ async fn what_a_server_reads_is_what_the_gate_read() {
                     passed += usize::from(loss.is_none());
                     found.extend(loss);
                 }
-                found.extend(arrived.get(&number).into_iter().flat_map(|arrived| faults(row, arrived, rejects_unknown)));
+                found
+                    .extend(arrived.get(&number).into_iter().flat_map(|arrived| faults(row, arrived, rejects_unknown)));
                 for fault in found {
                     wrong.entry(format!("{} → {fault}", row.name)).or_default().insert(parser.name);
                 }

@@ -25,7 +25,10 @@ impl Parser {
         let spawn = |name, command: &mut Command| Self { name, running: Running::spawn(command) };
         vec![
             Self { name: "PHP", running: php_server() },
-            spawn("Rack", Command::new("ruby").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parsers/servers/parser.rb"))),
+            spawn(
+                "Rack",
+                Command::new("ruby").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parsers/servers/parser.rb")),
+            ),
             spawn("aiohttp", &mut installed.python("python", "parser_aiohttp.py")),
             spawn("Starlette", &mut installed.python("python", "parser_starlette.py")),
             spawn("Express", &mut installed.node("parser-express.mjs")),

@@ -79,7 +79,9 @@ impl Recorder {
         parts.uri = format!("{}{target}", recorder.parser).parse().unwrap();
         parts.version = http::Version::HTTP_11;
         // They are the connection's, and this one is another.
-        for name in [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::EXPECT] {
+        for name in
+            [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::EXPECT]
+        {
             parts.headers.remove(name);
         }
         let read = match recorder.http.request(Request::from_parts(parts, Full::new(body.clone()))).await {

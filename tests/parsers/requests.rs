@@ -169,8 +169,20 @@ fn names(rows: &mut Rows) {
             rows.add(format!("pushed: {label}"), "POST", "/par", &[FORM], format!("response_type=code&{pair}"));
             rows.add(format!("text: {label}"), "POST", "/token", &["text/plain"], format!("{REST}&{pair}"));
         }
-        rows.add(format!("form {good}, query {bad}"), "POST", &format!("/token?{bad}"), &[FORM], format!("{REST}&{good}"));
-        rows.add(format!("query {good}, form {bad}"), "POST", &format!("/token?{good}"), &[FORM], format!("{REST}&{bad}"));
+        rows.add(
+            format!("form {good}, query {bad}"),
+            "POST",
+            &format!("/token?{bad}"),
+            &[FORM],
+            format!("{REST}&{good}"),
+        );
+        rows.add(
+            format!("query {good}, form {bad}"),
+            "POST",
+            &format!("/token?{good}"),
+            &[FORM],
+            format!("{REST}&{bad}"),
+        );
         let spelled = String::from_utf8_lossy(&decode(&name)).into_owned();
         let [bad, good] = [(spelled.as_str(), REVOKED), ("client_id", GOOD)]
             .map(|(name, value)| format!("{}:{}", serde_json::json!(name), serde_json::json!(value)));
@@ -180,13 +192,17 @@ fn names(rows: &mut Rows) {
         }
         if !spelled.contains(['"', '\r', '\n', '\0']) {
             let (bad, good) = (format!("name=\"{spelled}\""), "name=\"client_id\"");
-            for parts in [&[(bad.as_str(), REVOKED)][..], &[(good, GOOD), (&bad, REVOKED)], &[(&bad, REVOKED), (good, GOOD)]] {
+            for parts in
+                [&[(bad.as_str(), REVOKED)][..], &[(good, GOOD), (&bad, REVOKED)], &[(&bad, REVOKED), (good, GOOD)]]
+            {
                 let label = format!("multipart: {parts:?}");
                 rows.add(label, "POST", "/token", &["multipart/form-data; boundary=b"], multipart(parts));
             }
         }
     }
-    for disposition in ["name=client_id", "name*=utf-8''client_id", "name=\"client_id\"; filename=\"x\"", "NAME=\"client_id\""] {
+    for disposition in
+        ["name=client_id", "name*=utf-8''client_id", "name=\"client_id\"; filename=\"x\"", "NAME=\"client_id\""]
+    {
         let body = multipart(&[(disposition, REVOKED)]);
         rows.add(format!("multipart: {disposition}"), "POST", "/token", &["multipart/form-data; boundary=b"], body);
     }
@@ -207,14 +223,45 @@ fn names(rows: &mut Rows) {
 /// Each way to spell the id of the revoked client.
 fn values(rows: &mut Rows) {
     let values = [
-        "revoked%2Dclient", "%72evoked-client", "revoked-clien%74", "Revoked-Client", "REVOKED-CLIENT", "revoked-client%00",
-        "revoked-client%00x", "%00revoked-client", "revoked-client%20", "revoked-client+", "+revoked-client", "%09revoked-client",
-        "revoked-client%0A", "revoked-client%0D%0A", "revoked-client%C2%A0", "%EF%BB%BFrevoked-client", "revoked-client%E2%80%8B",
-        "%EF%BD%92evoked-client", "revoked%E2%80%91client", "%FFrevoked-client", "revoked-client%FF", "revoked-client%", "revoked-client%2",
-        "revoked-client%zz", "%u0072evoked-client", "revoked-client;x=y", "revoked-client%3Bx", "revoked-client,good-client",
-        "good-client;client_id=revoked-client", "good-client%26client_id=revoked-client", "good-client;+client_id=revoked-client",
-        "good-client&amp;client_id=revoked-client", "good-client%00&client_id=revoked-client", "&client_id=revoked-client",
-        "%22revoked-client%22", "revoked-client%2C", "revoked-client/", "r%C3%A9voked-client", "revoked-client\tx",
+        "revoked%2Dclient",
+        "%72evoked-client",
+        "revoked-clien%74",
+        "Revoked-Client",
+        "REVOKED-CLIENT",
+        "revoked-client%00",
+        "revoked-client%00x",
+        "%00revoked-client",
+        "revoked-client%20",
+        "revoked-client+",
+        "+revoked-client",
+        "%09revoked-client",
+        "revoked-client%0A",
+        "revoked-client%0D%0A",
+        "revoked-client%C2%A0",
+        "%EF%BB%BFrevoked-client",
+        "revoked-client%E2%80%8B",
+        "%EF%BD%92evoked-client",
+        "revoked%E2%80%91client",
+        "%FFrevoked-client",
+        "revoked-client%FF",
+        "revoked-client%",
+        "revoked-client%2",
+        "revoked-client%zz",
+        "%u0072evoked-client",
+        "revoked-client;x=y",
+        "revoked-client%3Bx",
+        "revoked-client,good-client",
+        "good-client;client_id=revoked-client",
+        "good-client%26client_id=revoked-client",
+        "good-client;+client_id=revoked-client",
+        "good-client&amp;client_id=revoked-client",
+        "good-client%00&client_id=revoked-client",
+        "&client_id=revoked-client",
+        "%22revoked-client%22",
+        "revoked-client%2C",
+        "revoked-client/",
+        "r%C3%A9voked-client",
+        "revoked-client\tx",
     ];
     for value in values {
         let pair = format!("client_id={value}");
@@ -263,28 +310,65 @@ fn media_types(rows: &mut Rows) {
         ("an EBCDIC form", ebcdic(&form)),
         ("a document", json.clone().into_bytes()),
         ("a document after a BOM", with(b"\xEF\xBB\xBF", &json)),
-        ("a UTF-7 document in a good one",
-            format!("{{\"client_id\":\"{GOOD}\",\"x\":\"+ACI-,+ACI-client_id+ACI-:+ACI-{REVOKED}\"}}").into_bytes()),
+        (
+            "a UTF-7 document in a good one",
+            format!("{{\"client_id\":\"{GOOD}\",\"x\":\"+ACI-,+ACI-client_id+ACI-:+ACI-{REVOKED}\"}}").into_bytes(),
+        ),
         ("a UTF-16 document", utf16(&json, true)),
         ("a form in a document", format!("{{\"client_id\":\"{GOOD}\",\"x\":\"&client_id={REVOKED}&\"}}").into_bytes()),
         ("a document in a form", format!("client_id={GOOD}&x={{\"client_id\":\"{REVOKED}\"}}").into_bytes()),
         ("parts", multipart(&[("name=\"client_id\"", REVOKED)])),
-        ("parts with a form in them", multipart(&[(&format!("name=\"x\"; filename=\"&client_id={GOOD}&\""), "x"), ("name=\"client_id\"", REVOKED)])),
+        (
+            "parts with a form in them",
+            multipart(&[
+                (&format!("name=\"x\"; filename=\"&client_id={GOOD}&\""), "x"),
+                ("name=\"client_id\"", REVOKED),
+            ]),
+        ),
     ];
     let types: [&[&str]; 43] = [
-        &[FORM], &[JSON], &[], &[""], &["text/plain"], &["text/json"], &["application/octet-stream"], &["multipart/form-data; boundary=b"],
-        &["multipart/form-data;boundary=\"b\""], &["multipart/mixed; boundary=b"], &["MULTIPART/FORM-DATA; BOUNDARY=b"],
-        &["application/vnd.x+json"], &["application/problem+json"], &["application/x-json"], &["application/jsonp"],
-        &["application/json; charset=utf-8"], &["application/json; charset=utf-7"], &["application/json; charset =utf-7"],
-        &["application/json; charset*=utf-7''x"], &["application/json;charset=utf-16le"], &["application/json; x=\"; charset=utf-7"],
-        &["application/x-www-form-urlencoded; charset=utf-8"], &["application/x-www-form-urlencoded; charset=utf-16-le"],
-        &["application/x-www-form-urlencoded; charset=utf-16"], &["application/x-www-form-urlencoded; charset=utf-7"],
-        &["application/x-www-form-urlencoded; charset =utf-7"], &["application/x-www-form-urlencoded; charset\t=\tutf-7"],
-        &["application/x-www-form-urlencoded; charset=\"utf-7\""], &["application/x-www-form-urlencoded; charset*=utf-7''x"],
-        &["application/x-www-form-urlencoded; charset=utf-8; charset=utf-7"], &["application/x-www-form-urlencoded; charset=cp500"],
-        &["application/x-www-form-urlencoded; charset=utf-16-be"], &["application/x-www-form-urlencoded;"], &["application/x-www-form-urlencodedx"],
-        &["application/x-www-form-urlencoded, text/plain"], &["application/x-www-form-urlencoded text"], &["x-application/x-www-form-urlencoded"],
-        &["Application/X-WWW-Form-Urlencoded"], &["application /x-www-form-urlencoded"], &[FORM, JSON], &[JSON, FORM], &[FORM, "multipart/form-data; boundary=b"],
+        &[FORM],
+        &[JSON],
+        &[],
+        &[""],
+        &["text/plain"],
+        &["text/json"],
+        &["application/octet-stream"],
+        &["multipart/form-data; boundary=b"],
+        &["multipart/form-data;boundary=\"b\""],
+        &["multipart/mixed; boundary=b"],
+        &["MULTIPART/FORM-DATA; BOUNDARY=b"],
+        &["application/vnd.x+json"],
+        &["application/problem+json"],
+        &["application/x-json"],
+        &["application/jsonp"],
+        &["application/json; charset=utf-8"],
+        &["application/json; charset=utf-7"],
+        &["application/json; charset =utf-7"],
+        &["application/json; charset*=utf-7''x"],
+        &["application/json;charset=utf-16le"],
+        &["application/json; x=\"; charset=utf-7"],
+        &["application/x-www-form-urlencoded; charset=utf-8"],
+        &["application/x-www-form-urlencoded; charset=utf-16-le"],
+        &["application/x-www-form-urlencoded; charset=utf-16"],
+        &["application/x-www-form-urlencoded; charset=utf-7"],
+        &["application/x-www-form-urlencoded; charset =utf-7"],
+        &["application/x-www-form-urlencoded; charset\t=\tutf-7"],
+        &["application/x-www-form-urlencoded; charset=\"utf-7\""],
+        &["application/x-www-form-urlencoded; charset*=utf-7''x"],
+        &["application/x-www-form-urlencoded; charset=utf-8; charset=utf-7"],
+        &["application/x-www-form-urlencoded; charset=cp500"],
+        &["application/x-www-form-urlencoded; charset=utf-16-be"],
+        &["application/x-www-form-urlencoded;"],
+        &["application/x-www-form-urlencodedx"],
+        &["application/x-www-form-urlencoded, text/plain"],
+        &["application/x-www-form-urlencoded text"],
+        &["x-application/x-www-form-urlencoded"],
+        &["Application/X-WWW-Form-Urlencoded"],
+        &["application /x-www-form-urlencoded"],
+        &[FORM, JSON],
+        &[JSON, FORM],
+        &[FORM, "multipart/form-data; boundary=b"],
         &["text/plain; application/json"],
     ];
     for types in types {
@@ -309,7 +393,13 @@ fn methods(rows: &mut Rows) {
             let json = format!("{{\"client_id\":\"{REVOKED}\"}}");
             rows.add(format!("{method} {target} with a document"), method, target, &[JSON], json);
             let parts = multipart(&[("name=\"client_id\"", REVOKED)]);
-            rows.add(format!("{method} {target} with parts"), method, target, &["multipart/form-data; boundary=b"], parts);
+            rows.add(
+                format!("{method} {target} with parts"),
+                method,
+                target,
+                &["multipart/form-data; boundary=b"],
+                parts,
+            );
         }
         rows.add(format!("{method} /token?client_id"), method, &format!("/token?client_id={REVOKED}"), &[], "");
         rows.add(format!("{method} /authorize?client_id"), method, &format!("/authorize?client_id={REVOKED}"), &[], "");
@@ -384,11 +474,14 @@ fn redirects_and_grants(rows: &mut Rows) {
         let (target, body) = (format!("/authorize?{client}&{good}"), bad.clone());
         rows.add(format!("redirect, query {good}, form {bad}"), "POST", &target, &[FORM], body);
     }
-    for more in ["request=x", "request_uri=urn:x", "request_uri=https://x.example/y", "request=", "request=x&request_uri=y"] {
+    for more in
+        ["request=x", "request_uri=urn:x", "request_uri=https://x.example/y", "request=", "request=x&request_uri=y"]
+    {
         let target = format!("/authorize?{client}&redirect_uri={evil_uri}&{more}");
         rows.add(format!("redirect beside {more}"), "GET", &target, &[], "");
     }
-    for value in ["%20", "%00", "%FF", "?x", "#x", "/", "%2F..", "@evil.example.net", ".evil.example.net", ";x", "%5C"] {
+    for value in ["%20", "%00", "%FF", "?x", "#x", "/", "%2F..", "@evil.example.net", ".evil.example.net", ";x", "%5C"]
+    {
         let target = format!("/authorize?{client}&redirect_uri={good_uri}{value}");
         rows.add(format!("redirect value: …{value}"), "GET", &target, &[], "");
         let target = format!("/authorize?{client}&redirect_uri={value}{good_uri}");
@@ -397,9 +490,21 @@ fn redirects_and_grants(rows: &mut Rows) {
     let anonymous = format!("grant_type={}", encode(ANONYMOUS_GRANT));
     for name in spellings("grant_type") {
         for pairs in [format!("{anonymous}&{name}=refresh_token"), format!("{name}=refresh_token&{anonymous}")] {
-            rows.add(format!("grant: {pairs}"), "POST", "/token", &[FORM], format!("{pairs}&refresh_token=r&assertion=a"));
+            rows.add(
+                format!("grant: {pairs}"),
+                "POST",
+                "/token",
+                &[FORM],
+                format!("{pairs}&refresh_token=r&assertion=a"),
+            );
         }
-        rows.add(format!("grant, query: {name}"), "POST", &format!("/token?{name}=refresh_token"), &[FORM], format!("{anonymous}&assertion=a"));
+        rows.add(
+            format!("grant, query: {name}"),
+            "POST",
+            &format!("/token?{name}=refresh_token"),
+            &[FORM],
+            format!("{anonymous}&assertion=a"),
+        );
     }
 }
 
@@ -407,22 +512,45 @@ fn redirects_and_grants(rows: &mut Rows) {
 fn honest(rows: &mut Rows) {
     let basic = |user: &str| format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:secret")));
     let client = format!("client_id={GOOD}");
-    let code = format!("grant_type=authorization_code&code=c%2B%2F%3D&code_verifier=v-._~&redirect_uri={}", encode(GOOD_URI));
+    let code =
+        format!("grant_type=authorization_code&code=c%2B%2F%3D&code_verifier=v-._~&redirect_uri={}", encode(GOOD_URI));
     let two = "resource=https%3A%2F%2Fa.example%2Fmcp&resource=https%3A%2F%2Fb.example%2Fmcp";
     for (name, media_type, body) in [
         ("a code", FORM, format!("{code}&{client}")),
         ("a refresh", FORM, format!("{REST}&{client}")),
-        ("with the charset that Java writes", "application/x-www-form-urlencoded;charset=UTF-8", format!("{REST}&{client}")),
-        ("with a charset in quotes", "application/x-www-form-urlencoded; charset=\"utf-8\"", format!("{REST}&{client}")),
+        (
+            "with the charset that Java writes",
+            "application/x-www-form-urlencoded;charset=UTF-8",
+            format!("{REST}&{client}"),
+        ),
+        (
+            "with a charset in quotes",
+            "application/x-www-form-urlencoded; charset=\"utf-8\"",
+            format!("{REST}&{client}"),
+        ),
         ("in capitals", "Application/X-WWW-Form-Urlencoded", format!("{REST}&{client}")),
         ("two resources", FORM, format!("{REST}&{client}&{two}")),
         ("escaped without need", FORM, format!("{REST}&client%5fid=good%2dclient")),
         ("an empty secret", FORM, format!("{REST}&{client}&client_secret=")),
         ("words beyond ASCII", FORM, format!("{REST}&{client}&label=%C3%A9%F0%9F%98%80+x&scope=a+b%20c")),
         ("names of others", FORM, format!("{REST}&{client}&client_name=x&clientid=y&client-info=z&x.y=z&a[b]=c")),
-        ("in JSON", JSON, format!("{{\"grant_type\":\"refresh_token\",\"client_id\":\"{GOOD}\",\"resource\":[\"https://a.example\",\"https://b.example\"]}}")),
-        ("in JSON with a charset", "application/json; charset=utf-8", format!("{{\"client_id\":\"{GOOD}\",\"client_secret\":null}}")),
-        ("a jwt-bearer grant of a client", FORM, format!("grant_type={}&assertion=a.b.c&{client}", encode(ANONYMOUS_GRANT))),
+        (
+            "in JSON",
+            JSON,
+            format!(
+                "{{\"grant_type\":\"refresh_token\",\"client_id\":\"{GOOD}\",\"resource\":[\"https://a.example\",\"https://b.example\"]}}"
+            ),
+        ),
+        (
+            "in JSON with a charset",
+            "application/json; charset=utf-8",
+            format!("{{\"client_id\":\"{GOOD}\",\"client_secret\":null}}"),
+        ),
+        (
+            "a jwt-bearer grant of a client",
+            FORM,
+            format!("grant_type={}&assertion=a.b.c&{client}", encode(ANONYMOUS_GRANT)),
+        ),
     ] {
         rows.add(format!("honest: {name}"), "POST", "/token", &[media_type], body);
         rows.owe(Owed::Client);
@@ -448,9 +576,21 @@ fn honest(rows: &mut Rows) {
     for (name, method, target, types, body) in [
         ("an authorization request", "GET", format!("/authorize?{all}"), &[][..], String::new()),
         ("without a redirect URI", "GET", format!("/authorize?response_type=code&{client}"), &[], String::new()),
-        ("with it as browsers leave it", "GET", format!("/authorize?{client}&redirect_uri={GOOD_URI}"), &[], String::new()),
+        (
+            "with it as browsers leave it",
+            "GET",
+            format!("/authorize?{client}&redirect_uri={GOOD_URI}"),
+            &[],
+            String::new(),
+        ),
         ("posted", "POST", "/authorize".to_owned(), &[FORM], all.clone()),
-        ("a decision with its query", "POST", format!("/authorize?{all}"), &[FORM], "consent=yes&csrf=t%2Bx".to_owned()),
+        (
+            "a decision with its query",
+            "POST",
+            format!("/authorize?{all}"),
+            &[FORM],
+            "consent=yes&csrf=t%2Bx".to_owned(),
+        ),
         ("pushed", "POST", "/par".to_owned(), &[FORM], all.clone()),
     ] {
         rows.add(format!("honest: {name}"), method, &target, types, body);
