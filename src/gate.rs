@@ -73,17 +73,26 @@ use tower_service::Service;
 use crate::body::{ReplayBody, ResponseBody, ResponseFuture};
 use crate::event::Action;
 use crate::ledger::{Client, LedgerError, Origin, State};
-use crate::redirect_uri;
-use crate::registrar::{Registrar, Unknown};
+use crate::registrar::{Registrar, Unidentified, Unknown};
 use crate::registration::{Limits, Registration};
 use crate::telemetry;
 
 mod cache;
+mod credentials;
+mod form;
+mod grant;
+mod names;
 mod parameters;
+mod pushed;
+mod redirect;
 mod refusal;
+mod signed;
 
-use cache::Cache;
+use cache::{Cache, Records};
+use grant::ErasedClientOf;
+pub use grant::{ClientOf, Grant};
 use parameters::Seen;
+use redirect::Elsewhere;
 use refusal::{Fault, Form};
 
 /// Turns clients away that the ledger says are no more. See the [module docs](self).
@@ -112,7 +121,20 @@ struct Config {
     refuse_unknown: bool,
     grace: Duration,
     pass_without_ledger: bool,
+    pass_unidentified: bool,
+    anonymous_grants: Arc<[String]>,
+    request_objects: bool,
+    client_of: Option<Arc<dyn ErasedClientOf>>,
 }
+
+/// Grants whose requests need not name a client: assertions (RFC 7521 section 4.1: "Authentication of the client is
+/// optional"), token exchange (RFC 8693 section 2.1), and pre-authorized codes (OpenID4VCI section 6.1).
+const ANONYMOUS_GRANTS: [&str; 4] = [
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    "urn:ietf:params:oauth:grant-type:pre-authorized_code",
+    "urn:ietf:params:oauth:grant-type:saml2-bearer",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+];
 
 /// Which endpoint it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +157,10 @@ impl GateLayer {
             refuse_unknown: false,
             grace: Duration::from_secs(60),
             pass_without_ledger: false,
+            pass_unidentified: false,
+            anonymous_grants: ANONYMOUS_GRANTS.map(str::to_owned).into(),
+            request_objects: false,
+            client_of: None,
         };
         Self { config: Arc::new(config) }
     }
@@ -164,7 +190,8 @@ impl GateLayer {
         Self::new(registrar, Endpoint::Introspection)
     }
 
-    /// For the revocation endpoint (RFC 7009): refuses requests that are ambiguous, and nobody for what became of them.
+    /// For the revocation endpoint (RFC 7009): rejects requests that are ambiguous, and no client for its state, since
+    /// revoking a token is always allowed.
     pub fn revocation(registrar: Registrar) -> Self {
         Self::new(registrar, Endpoint::Revocation)
     }
@@ -181,7 +208,9 @@ impl GateLayer {
         self.change(|config| config.cache = Cache::new(max_age, clients))
     }
 
-    /// Refuses clients that the ledger does not know, and requests that do not say which client they come from.
+    /// Rejects clients that the ledger does not know or has only seen in use (401 or, at the authorization endpoint, 400
+    /// `invalid_client`), and requests that do not say which client they come from (400 `invalid_request`). By default both
+    /// pass where nothing else is said. A policy file says it with `gate.unknown = "reject"`.
     pub fn refusing_unknown(self) -> Self {
         self.change(|config| config.refuse_unknown = true)
     }
@@ -198,6 +227,64 @@ impl GateLayer {
     /// client that was revoked for as long as the server still knows it.
     pub fn danger_pass_without_ledger(self) -> Self {
         self.change(|config| config.pass_without_ledger = true)
+    }
+
+    /// Passes requests for tokens, pushed requests and device requests that do not say which client they come from, unless
+    /// [unknown clients are rejected](Self::refusing_unknown); by default they are answered with 400 `invalid_request`. A
+    /// client that was revoked then refreshes its tokens by leaving its name out, if the server allows that: only
+    /// [deprovisioning](crate::registrar::Registrar::with_deprovision) keeps it out. A policy file says it with
+    /// `gate.unidentified = "pass"`.
+    ///
+    /// ```
+    /// use tower_dcr::GateLayer;
+    /// use tower_dcr::ledger::MemoryLedger;
+    /// use tower_dcr::registrar::Registrar;
+    ///
+    /// let gate = GateLayer::token(Registrar::new(MemoryLedger::default())).passing_unidentified();
+    /// # let _ = gate;
+    /// ```
+    pub fn passing_unidentified(self) -> Self {
+        self.change(|config| config.pass_unidentified = true)
+    }
+
+    /// Sets the values of `grant_type` with which a token request need not name a client. By default these are the JWT and
+    /// SAML assertion grants (RFC 7521), token exchange (RFC 8693) and pre-authorized codes (OpenID for Verifiable
+    /// Credential Issuance 1.0). A policy file says it with `gate.anonymous_grants`.
+    ///
+    /// ```
+    /// use tower_dcr::GateLayer;
+    /// use tower_dcr::ledger::MemoryLedger;
+    /// use tower_dcr::registrar::Registrar;
+    ///
+    /// let gate = GateLayer::token(Registrar::new(MemoryLedger::default()))
+    ///     .with_anonymous_grants(["urn:ietf:params:oauth:grant-type:token-exchange"]);
+    /// # let _ = gate;
+    /// ```
+    pub fn with_anonymous_grants(self, grants: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let grants = grants.into_iter().map(Into::into).collect();
+        self.change(|config| config.anonymous_grants = grants)
+    }
+
+    /// The server takes request objects: `request`, and `request_uri` that leads elsewhere than to a pushed request (RFC
+    /// 9101; `request_parameter_supported` and `request_uri_parameter_supported` in its metadata). By default a `request_uri`
+    /// that this gate has not seen pushed is rejected, and `request` does not replace `redirect_uri`. With it, what a
+    /// `request_uri` leads to is the server's to check. A policy file says it with `gate.request_objects = true`.
+    ///
+    /// ```
+    /// use tower_dcr::GateLayer;
+    /// use tower_dcr::ledger::MemoryLedger;
+    /// use tower_dcr::registrar::Registrar;
+    ///
+    /// let gate = GateLayer::authorization(Registrar::new(MemoryLedger::default())).with_request_objects();
+    /// # let _ = gate;
+    /// ```
+    pub fn with_request_objects(self) -> Self {
+        self.change(|config| config.request_objects = true)
+    }
+
+    /// Asks the server for the client of a refresh token, code or device code when a token request does not name it.
+    pub fn with_client_of(self, client_of: impl ClientOf) -> Self {
+        self.change(|config| config.client_of = Some(Arc::new(client_of)))
     }
 }
 
@@ -237,7 +324,8 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
-    R: Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -253,40 +341,56 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let config = Arc::clone(&self.config);
         ResponseFuture::new(async move {
-            if request.method() == Method::OPTIONS {
-                // A preflight of a browser (Fetch standard section 3.2.2): it comes from no client yet.
-                return Ok(inner.call(request.map(ReplayBody::inner)).await?.map(ResponseBody::inner));
-            }
             let form = Form::of(config.endpoint, request.headers());
-            let (request, seen) = match parameters::read(request).await {
+            let (request, seen) = match parameters::read(config.endpoint, request).await {
                 Ok(read) => read,
                 Err(fault) => {
                     config.count(fault);
                     return Ok(form.refuse(fault));
                 }
             };
-            let client = match config.admit(&seen).await {
-                Ok(client) => client,
+            if request.method() == Method::OPTIONS {
+                return Ok(inner.call(request).await?.map(ResponseBody::inner));
+            }
+            let form = form.challenging(seen.by_basic);
+            let admitted = match config.admit(&seen).await {
+                Ok(admitted) => admitted,
                 Err(fault) => {
                     config.count(fault);
-                    return Ok(form.challenging(seen.by_basic).refuse(fault));
+                    return Ok(form.refuse(fault));
                 }
             };
             telemetry::gate(config.endpoint.as_str(), "passed");
-            let response = inner.call(request).await?.map(ResponseBody::inner);
+            let response = inner.call(request).await?;
             if config.endpoint.says_unknown(response.status()) {
-                config.stop_repeating(client.as_deref()).await;
+                config.stop_repeating(admitted.known.as_deref()).await;
             }
-            if config.endpoint != Endpoint::Token || !response.status().is_success() {
-                return Ok(response);
+            if !response.status().is_success() {
+                return Ok(response.map(ResponseBody::inner));
             }
-            Ok(match config.prove(&seen, client).await {
-                Ok(()) => response,
-                // The token is not handed out: it was given to a client that is no more.
-                Err(fault) => form.challenging(seen.by_basic).refuse(fault),
+            Ok(match config.endpoint {
+                Endpoint::Token => match config.prove(admitted).await {
+                    Ok(()) => response.map(ResponseBody::inner),
+                    // The token is not handed out: it was given to a client that is no more.
+                    Err(fault) => form.refuse(fault),
+                },
+                Endpoint::PushedAuthorization => match config.note_pushed(admitted, response).await {
+                    Ok(response) => response,
+                    Err(fault) => form.refuse(fault),
+                },
+                _ => response.map(ResponseBody::inner),
             })
         })
     }
+}
+
+/// A request that may go on.
+#[derive(Debug, Default)]
+struct Admitted {
+    /// Its client, if it says so with certainty.
+    client_id: Option<String>,
+    /// The client's record, if the ledger has it.
+    known: Option<Arc<Known>>,
 }
 
 /// A record as it was read, and what is looked at often.
@@ -317,61 +421,132 @@ impl Config {
         telemetry::gate(self.endpoint.as_str(), decision);
     }
 
-    /// The client of a request that may go on, if the ledger knows it.
-    async fn admit(&self, seen: &Seen) -> Result<Option<Arc<Known>>, Fault> {
+    /// Decides whether a request may go on.
+    async fn admit(&self, seen: &Seen) -> Result<Admitted, Fault> {
         if self.endpoint == Endpoint::Revocation {
-            return Ok(None);
+            return Ok(Admitted::default());
         }
-        if seen.client_ids.is_empty() {
-            return self.unidentified().map(|()| None);
+        let mut ids = seen.client_ids.clone();
+        let mut client_id = ids.first().cloned();
+        if ids.is_empty() || seen.is_named_aside {
+            // A server that does not look where the client is named sees a request that names nobody.
+            client_id = self.unidentified(seen).await?;
+            ids.extend(client_id.clone().filter(|owner| !ids.contains(owner)));
         }
-        let known = match self.look_up(seen).await {
-            Ok(known) => known,
+        if ids.is_empty() {
+            return Ok(Admitted::default());
+        }
+        match self.check(&ids, seen).await {
+            Ok(checked) => checked.map(|known| Admitted { client_id, known }),
             Err(error) => {
                 error.log();
                 let gate = &self.registrar.settings().gate;
                 let passes = gate.danger_pass_without_ledger.unwrap_or(self.pass_without_ledger);
-                return if passes { Ok(None) } else { Err(Fault::Unavailable) };
+                if passes { Ok(Admitted::default()) } else { Err(Fault::Unavailable) }
             }
-        };
-        // A name in `Authorization: Basic` may have two readings, and the server takes one of them: each must be fine.
-        for known in &known {
-            self.judge(&known.client).map_err(|fault| self.noted(&known.client, fault))?;
-            if matches!(self.endpoint, Endpoint::Authorization | Endpoint::PushedAuthorization) {
-                check_redirect(known, seen).map_err(|fault| self.noted(&known.client, fault))?;
-            }
-        }
-        match known.into_iter().next() {
-            Some(known) => Ok(Some(known)),
-            None => self.unknown(seen).map(|()| None),
         }
     }
 
-    /// The records of the client: one, unless its name has two readings.
-    async fn look_up(&self, seen: &Seen) -> Result<Vec<Arc<Known>>, LedgerError> {
-        let now = self.registrar.now();
-        let mut found = Vec::with_capacity(1);
-        for id in &seen.client_ids {
-            let epoch = self.registrar.epoch();
-            let (max_age, grace) = self.ages();
-            let remembered = |max_age: Duration| {
-                self.cache.get(id, epoch, max_age).filter(|known| known.client.state(now) != State::Expired)
-            };
-            if let Some(known) = remembered(max_age) {
-                found.push(known);
+    /// Judges each of the names that the client may have: the server takes one of them.
+    async fn check(&self, ids: &[String], seen: &Seen) -> Result<Result<Option<Arc<Known>>, Fault>, LedgerError> {
+        let asks_for_redirect = matches!(self.endpoint, Endpoint::Authorization | Endpoint::PushedAuthorization);
+        let elsewhere = if asks_for_redirect {
+            match self.elsewhere(ids, seen).await? {
+                Ok(elsewhere) => elsewhere,
+                Err(fault) => return Ok(Err(fault)),
+            }
+        } else {
+            Elsewhere::No
+        };
+        let mut admitted = None;
+        for id in ids {
+            let records = self.look_up(id).await?;
+            if records.is_empty() {
                 continue;
             }
-            match self.registrar.look_up(id).await {
-                Ok(None) => {}
-                Ok(Some(client)) => {
-                    let known = Arc::new(Known::new(client));
-                    self.cache.put(id, epoch, Arc::clone(&known));
-                    found.push(known);
+            let fits = |known: &Arc<Known>| {
+                self.judge(&known.client)?;
+                if asks_for_redirect { redirect::check(known, seen, elsewhere) } else { Ok(()) }
+            };
+            // Of several registrations under one id, one has to fit. What keeps a live one out is said first.
+            let mut faults = None;
+            let mut fitting = None;
+            for known in records.iter() {
+                match fits(known) {
+                    Ok(()) => {
+                        fitting = Some(Arc::clone(known));
+                        break;
+                    }
+                    Err(fault) if faults.is_none() || fault == Fault::Redirect => faults = Some((known, fault)),
+                    Err(_) => {}
                 }
-                Err(error) => found.push(remembered(max_age.saturating_add(grace)).ok_or(error)?),
+            }
+            match (fitting, faults) {
+                (Some(known), _) => admitted = admitted.or(Some(known)),
+                (None, Some((known, fault))) => return Ok(Err(self.noted(&known.client, fault))),
+                (None, None) => {}
             }
         }
-        Ok(found)
+        let is_registered = |known: &Arc<Known>| known.client.origin != Origin::Elsewhere;
+        match admitted {
+            // An id that was only seen in use was never registered.
+            Some(known) if is_registered(&known) || !self.refuses_unknown() => Ok(Ok(Some(known))),
+            Some(_) => Ok(self.unknown(ids).map(|()| None)),
+            None if !self.refuses_unknown() && self.is_known_otherwise(ids).await? => {
+                Ok(Err(Fault::Ambiguous("the client is named in another spelling")))
+            }
+            None => Ok(self.unknown(ids).map(|()| None)),
+        }
+    }
+
+    /// Returns whether a server whose database ignores case knows the client by what the ledger has.
+    async fn is_known_otherwise(&self, ids: &[String]) -> Result<bool, LedgerError> {
+        for id in ids {
+            for spelling in [id.to_ascii_lowercase(), id.to_ascii_uppercase()] {
+                if spelling != *id && !self.look_up(&spelling).await?.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the records of a client.
+    async fn look_up(&self, id: &str) -> Result<Records, LedgerError> {
+        let now = self.registrar.now();
+        let epoch = self.registrar.epoch();
+        let (max_age, grace) = self.ages();
+        let is_over = |known: &Arc<Known>| known.client.state(now) == State::Expired;
+        let remembered =
+            |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(is_over));
+        if let Some(records) = remembered(max_age) {
+            return Ok(records);
+        }
+        if self.cache.is_absent(id, epoch, max_age) {
+            return Ok(Records::default());
+        }
+        match self.registrar.look_up(id).await {
+            Ok(found) => {
+                let records: Records = found.into_iter().map(|client| Arc::new(Known::new(client))).collect();
+                self.cache.put(id, epoch, &records);
+                Ok(records)
+            }
+            Err(error) => remembered(max_age.saturating_add(grace)).ok_or(error),
+        }
+    }
+
+    /// Finds out whether a request refers to something that holds its redirect URI.
+    async fn elsewhere(&self, ids: &[String], seen: &Seen) -> Result<Result<Elsewhere, Fault>, LedgerError> {
+        let takes_objects = self.registrar.settings().gate.request_objects.unwrap_or(self.request_objects);
+        let Some(request_uri) = &seen.request_uri else {
+            let is_inside = seen.object.as_ref().is_some_and(|object| object.redirect_uri.is_some());
+            return Ok(Ok(if is_inside && takes_objects { Elsewhere::Yes } else { Elsewhere::No }));
+        };
+        Ok(match self.registrar.pushed_by(request_uri).await? {
+            Some(owner) if ids.iter().all(|id| *id == owner) => Ok(Elsewhere::Yes),
+            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(Elsewhere::Yes),
+            _ => Err(Fault::Ambiguous("it is not known who pushed the request")),
+        })
     }
 
     /// How old a record may be that was read before, and how much older while the ledger can't be used. A policy file has the
@@ -395,16 +570,43 @@ impl Config {
         self.registrar.settings().gate.unknown.map_or(self.refuse_unknown, |unknown| unknown == Unknown::Reject)
     }
 
-    fn unidentified(&self) -> Result<(), Fault> {
-        if self.refuses_unknown() {
+    /// Decides about a request that does not say which client it comes from, or not to every server. Returns the owner of
+    /// its grant, if the server is asked.
+    async fn unidentified(&self, seen: &Seen) -> Result<Option<String>, Fault> {
+        let gate = self.registrar.settings().gate.clone();
+        match self.endpoint {
+            // A step of the server's own, like a decision to consent; or a resource server, with a token or by its address.
+            Endpoint::Introspection if seen.has_token => return Ok(None),
+            Endpoint::Authorization | Endpoint::Introspection | Endpoint::Revocation => {
+                return if self.refuses_unknown() { Err(Fault::Unidentified) } else { Ok(None) };
+            }
+            Endpoint::Token => {
+                if let (Some(grant_type), Some(grant), Some(client_of)) =
+                    (&seen.grant_type, &seen.grant, &self.client_of)
+                {
+                    match client_of.client_of(Grant::new(grant_type, grant)).await {
+                        Ok(Some(owner)) => return Ok(Some(owner)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            tracing::error!(%error, "the client of a grant can't be found out: answering 503");
+                            return Err(Fault::Unavailable);
+                        }
+                    }
+                }
+                let anonymous = gate.anonymous_grants.as_deref().unwrap_or(&self.anonymous_grants);
+                if seen.grant_type.as_ref().is_some_and(|kind| anonymous.contains(kind)) {
+                    return Ok(None);
+                }
+            }
+            Endpoint::DeviceAuthorization | Endpoint::PushedAuthorization => {}
+        }
+        let passes = gate.unidentified.map_or(self.pass_unidentified, |said| said == Unidentified::Pass);
+        if !passes || self.refuses_unknown() {
             return Err(Fault::Unidentified);
         }
-        // At the other endpoints such a request gets nothing, or is a step of the server's own, like a decision to consent.
-        if self.endpoint == Endpoint::Token {
-            let event = self.registrar.event(Action::UnregisteredClient).about(self.endpoint.as_str());
-            self.registrar.emit(&event.because(Fault::Unidentified.as_str()));
-        }
-        Ok(())
+        let event = self.registrar.event(Action::UnregisteredClient).about(self.endpoint.as_str());
+        self.registrar.emit(&event.because(Fault::Unidentified.as_str()));
+        Ok(None)
     }
 
     /// The server does not seem to know the client any more: its store was lost, perhaps. Whoever registers the same
@@ -418,8 +620,8 @@ impl Config {
         }
     }
 
-    fn unknown(&self, seen: &Seen) -> Result<(), Fault> {
-        let id = seen.client_ids.first().map(String::as_str);
+    fn unknown(&self, ids: &[String]) -> Result<(), Fault> {
+        let id = ids.first().map(String::as_str);
         let refuses = self.refuses_unknown();
         let action = if refuses { Action::Refused } else { Action::UnregisteredClient };
         self.registrar.emit(&self.registrar.event(action).of_client(id).about(self.endpoint.as_str()));
@@ -433,16 +635,16 @@ impl Config {
     }
 
     /// The client got a token.
-    async fn prove(&self, seen: &Seen, known: Option<Arc<Known>>) -> Result<(), Fault> {
-        let Some(id) = seen.client_ids.first() else { return Ok(()) };
+    async fn prove(&self, admitted: Admitted) -> Result<(), Fault> {
+        let Admitted { client_id: Some(id), known } = admitted else { return Ok(()) };
         let epoch = self.registrar.epoch();
         let proven = match &known {
-            None => self.registrar.note_elsewhere(id).await.map(Some),
+            None => self.registrar.note_elsewhere(&id).await.map(Some),
             Some(known) if self.registrar.is_news(&known.client) => {
                 self.registrar.prove(known.client.clone()).await.map(Some)
             }
             // Somebody on this node has changed a client since: this one?
-            Some(_) if self.cache.get(id, epoch, self.ages().0).is_none() => self.registrar.look_up(id).await,
+            Some(_) if self.cache.get(&id, epoch, self.ages().0).is_none() => self.registrar.look_up(&id).await,
             Some(_) => Ok(None),
         };
         match proven {
@@ -453,7 +655,7 @@ impl Config {
                     // The server was told before it gave out this token.
                     self.registrar.deprovision_again(client.key).await;
                 }
-                self.cache.put(id, epoch, Arc::new(Known::new(client)));
+                self.cache.put(&id, epoch, &std::iter::once(Arc::new(Known::new(client))).collect());
                 standing
             }
             Err(error) => {
@@ -463,21 +665,6 @@ impl Config {
             }
         }
     }
-}
-
-/// Compares the redirect URI with those that are registered. A request object that was signed or pushed has it inside,
-/// and was or will be looked at where it came in.
-fn check_redirect(known: &Known, seen: &Seen) -> Result<(), Fault> {
-    if known.client.origin == Origin::Elsewhere || seen.is_elsewhere {
-        return Ok(());
-    }
-    let registered = known.redirect_uris().ok_or(Fault::Redirect)?;
-    let is_fine = match &seen.redirect_uri {
-        Some(requested) => registered.is_empty() || registered.iter().any(|uri| redirect_uri::matches(uri, requested)),
-        // OAuth 2.1 section 2.3.2: required where more than one is registered.
-        None => registered.len() <= 1,
-    };
-    if is_fine { Ok(()) } else { Err(Fault::Redirect) }
 }
 
 impl Endpoint {

@@ -7,6 +7,7 @@
 //! 1. [`insert`](Ledger::insert) lets one of several equal registrations in, and counts against the quota, as one step.
 //! 2. [`replace`](Ledger::replace) changes a record only if nobody else has changed it since it was read.
 //! 3. [`block`](Ledger::block) is a note that outlives the records that it was written about.
+//! 4. A `client_id` belongs to one record, unless their [`variant`](Client::variant)s differ.
 //!
 //! [`MemoryLedger`] is for tests and for one node that may forget. `SqliteLedger` (feature `sqlite`) keeps a file,
 //! `PostgresLedger` (feature `postgres`) uses the pool that you have. A store of your own is held to the same promises
@@ -70,8 +71,9 @@ pub use sqlite::SqliteLedger;
     note = "use `MemoryLedger::default()`, `SqliteLedger::open(path).await?` (feature `sqlite`) or `PostgresLedger::new(pool).await?` (feature `postgres`)"
 )]
 pub trait Ledger: Send + Sync + 'static {
-    /// Writes a new record down, unless its `repeat_key` or its `client_id` is another's, or `max_live` clients are
-    /// live already. Key and version of the record are the store's to give.
+    /// Writes a new record down, unless its `repeat_key` or its `client_id` (with the same
+    /// [`variant`](Client::variant)) is another's, or `max_live` clients [count against the
+    /// quota](Client::counts_against_quota) already. Key and version of the record are the store's to give.
     fn insert(
         &self,
         client: &Client,
@@ -87,8 +89,22 @@ pub trait Ledger: Send + Sync + 'static {
     /// The record with that key.
     fn get(&self, key: ClientKey) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send;
 
-    /// The record of that client.
+    /// Returns the record of that client that has an empty [`variant`](Client::variant): the only one, unless the server
+    /// gives one `client_id` to several registrations.
     fn find(&self, client_id: &str) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send;
+
+    /// Returns all records of that client, at most `limit`: live ones first, then those that got a token, then those that
+    /// an operator reviewed, and of equals the newest first. Records that cost nothing to make can't push the others out.
+    ///
+    /// By default the newest `limit` records are read as a [`page`](Self::page) and sorted.
+    fn find_all(&self, client_id: &str, limit: u32) -> impl Future<Output = Result<Vec<Client>, LedgerError>> + Send {
+        let filter = Filter { fingerprint: Some(Fingerprint::ClientId(client_id.to_owned())), ..Filter::default() };
+        async move {
+            let mut found = self.page(&filter, None, limit).await?;
+            found.sort_by_cached_key(Client::precedence);
+            Ok(found)
+        }
+    }
 
     /// The record that owns that `repeat_key`.
     fn find_repeat(&self, repeat_key: &str) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send;
@@ -134,6 +150,58 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The newest blocks, older than the time given, at most `limit`.
     fn blocks(&self, before: Option<i64>, limit: u32) -> impl Future<Output = Result<Vec<Block>, LedgerError>> + Send;
+
+    /// Notes until `expires_at` that `client_id` pushed an authorization request (RFC 9126); `request` stands for its
+    /// `request_uri`. A later note on the same request replaces it.
+    ///
+    /// By default an error, and with it every pushed request is rejected by the gate.
+    fn put_pushed(
+        &self,
+        request: &str,
+        client_id: &str,
+        expires_at: i64,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send {
+        let _ = (request, client_id, expires_at);
+        async { Err(LedgerError::new("this ledger does not implement `put_pushed`")) }
+    }
+
+    /// Returns the client that pushed that request; `None` if it is not noted, or the note expired by `now`.
+    ///
+    /// By default `None`.
+    fn find_pushed(&self, request: &str, now: i64) -> impl Future<Output = Result<Option<String>, LedgerError>> + Send {
+        let _ = (request, now);
+        async { Ok(None) }
+    }
+
+    /// Removes the notes on pushed requests that expired by `now`. Returns how many there were.
+    ///
+    /// By default there are none.
+    fn purge_pushed(&self, now: i64) -> impl Future<Output = Result<u64, LedgerError>> + Send {
+        let _ = now;
+        async { Ok(0) }
+    }
+
+    /// Removes live records of clients that were [registered elsewhere](Origin::Elsewhere), except for the `keep` that
+    /// got a token last. Returns how many it removed; one call may leave some for the next.
+    ///
+    /// By default every such record is read, and the newest `keep` stay.
+    fn trim_elsewhere(&self, keep: u64) -> impl Future<Output = Result<u64, LedgerError>> + Send {
+        async move {
+            let filter = Filter { origin: Some(Origin::Elsewhere), ..Filter::live() };
+            let (mut seen, mut removed, mut before) = (0, 0, None);
+            loop {
+                let page = self.page(&filter, before, 500).await?;
+                let Some(last) = page.last() else { return Ok(removed) };
+                before = Some(last.key);
+                for client in &page {
+                    seen += 1;
+                    if seen > keep {
+                        removed += u64::from(self.remove(client).await?);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What came of [`Ledger::insert`].
@@ -153,7 +221,7 @@ pub trait Ledger: Send + Sync + 'static {
 pub enum Insertion {
     /// The record, with its key and version.
     Inserted(Client),
-    /// The record that has the same `repeat_key` or `client_id`.
+    /// The record that has the same `repeat_key`, or the same `client_id` and variant.
     Exists(Client),
     /// As many clients are live as may be.
     Full,
@@ -178,7 +246,7 @@ pub enum Replacement {
     Replaced,
     /// Somebody else has changed or removed it since it was read.
     Outdated,
-    /// Another record has that `client_id` or `repeat_key`.
+    /// Another record has that `repeat_key`, or that `client_id` and variant.
     Taken,
 }
 

@@ -81,6 +81,7 @@ mod changes;
 mod drift;
 mod lifetimes;
 mod maintenance;
+mod pushed;
 mod revocation;
 mod server;
 mod settings;
@@ -95,7 +96,7 @@ pub use revocation::{Revocation, RevokeError, Revoked};
 pub use server::{Deprovision, StillInUse};
 use server::{ErasedDeprovision, ErasedStillInUse};
 use settings::Settings;
-pub(crate) use settings::{GateSettings, LifecycleSettings, Unknown};
+pub(crate) use settings::{GateSettings, LifecycleSettings, Unidentified, Unknown};
 
 /// Decides what becomes of registered clients. See the [module docs](self). Clones are one registrar.
 ///

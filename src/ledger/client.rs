@@ -47,6 +47,10 @@ pub struct Client {
     pub origin: Origin,
     /// What the server calls it; absent as long as it has not answered.
     pub client_id: Option<String>,
+    /// Tells the records of one `client_id` apart where the server gives it to several registrations
+    /// ([`with_shared_client_ids`](crate::registrar::Registrar::with_shared_client_ids)); otherwise empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     /// What was forwarded to the server, as canonical JSON.
     pub registration: String,
     /// The server's answer, if the next one who registers the same may have it.
@@ -224,6 +228,7 @@ impl Client {
             status: Status::Registering,
             origin: Origin::Registered,
             client_id: None,
+            variant: String::new(),
             registration: registration.into(),
             answer: None,
             repeat_key: None,
@@ -264,6 +269,18 @@ impl Client {
     #[must_use]
     pub fn alive_since(&self) -> i64 {
         self.proven_at.unwrap_or(self.created_at)
+    }
+
+    /// Whether it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
+    /// bounded on their own.
+    #[must_use]
+    pub fn counts_against_quota(&self) -> bool {
+        self.status.is_live() && self.origin == Origin::Registered
+    }
+
+    /// In which order [`find_all`](super::Ledger::find_all) gives records: the smallest first.
+    pub(super) fn precedence(&self) -> impl Ord + use<> {
+        std::cmp::Reverse((self.status.is_live(), self.proven_at.is_some(), self.reviewed_at.is_some(), self.key))
     }
 
     /// Who it was admitted as.
@@ -313,7 +330,7 @@ impl Status {
     pub const ALL: [Self; 6] =
         [Self::Registering, Self::Pending, Self::Active, Self::Expired, Self::Revoked, Self::Failed];
 
-    /// Those that count against a quota.
+    /// Those that count against a quota, if the client was registered here.
     pub const LIVE: [Self; 3] = [Self::Registering, Self::Pending, Self::Active];
 
     /// The name that is stored.

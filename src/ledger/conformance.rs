@@ -38,6 +38,9 @@ pub async fn run<L: Ledger>(open: impl AsyncFn() -> L) {
     groups(&open().await).await;
     blocks(&open().await).await;
     counts_uses(&open().await).await;
+    keeps_variants_apart(&open().await).await;
+    notes_pushed_requests(&open().await).await;
+    bounds_what_was_registered_elsewhere(&open().await).await;
 }
 
 /// A record as the registrar makes it.
@@ -397,6 +400,86 @@ pub async fn counts_uses(ledger: &impl Ledger) {
     assert!(ledger.count_use("one", 5).await.unwrap());
     assert!(!ledger.count_use("one", 5).await.unwrap());
     assert!(ledger.count_use("one", 6).await.unwrap(), "the limit is the caller's");
+}
+
+/// One `client_id` may have several records that differ in their variant; nothing of one shows in another.
+pub async fn keeps_variants_apart(ledger: &impl Ledger) {
+    let of = |variant: &str, created_at| Client { variant: variant.into(), ..active("shared", created_at) };
+    let first = insert(ledger, &of("", 1)).await;
+    let second = insert(ledger, &of("v2", 2)).await;
+    let third = insert(ledger, &Client { proven_at: Some(9), ..of("v3", 3) }).await;
+    insert(ledger, &active("other", 4)).await;
+    assert_eq!(ledger.insert(&of("v2", 5), None).await.unwrap(), Insertion::Exists(second.clone()));
+    assert_eq!(ledger.insert(&of("", 5), None).await.unwrap(), Insertion::Exists(first.clone()));
+    assert_eq!(ledger.find("shared").await.unwrap(), Some(first.clone()), "the one without a variant");
+    let all = ledger.find_all("shared", 10).await.unwrap();
+    assert_eq!(all, [third.clone(), second.clone(), first.clone()], "in use first, then the newest");
+    assert_eq!(ledger.find_all("shared", 2).await.unwrap(), [third.clone(), second.clone()], "the limit");
+    assert_eq!(ledger.find_all("nobody", 10).await.unwrap(), []);
+    assert_eq!(ledger.get(second.key).await.unwrap(), Some(second.clone()));
+    // Another record can't become what this one is.
+    let claiming = Client { variant: "v2".into(), ..first.clone() };
+    assert_eq!(ledger.replace(&claiming).await.unwrap(), Replacement::Taken);
+    let ended = Client { status: Status::Revoked, ended_at: Some(9), ..third.clone() };
+    assert_eq!(ledger.replace(&ended).await.unwrap(), Replacement::Replaced);
+    let all = ledger.find_all("shared", 10).await.unwrap();
+    let keys: Vec<ClientKey> = all.iter().map(|client| client.key).collect();
+    assert_eq!(keys, [second.key, first.key, third.key], "live ones first");
+    assert_eq!(all[0..2], [second.clone(), first.clone()], "nothing else has changed");
+    let filter = Filter { fingerprint: Some(Fingerprint::ClientId("shared".into())), ..Filter::default() };
+    assert_eq!(ledger.page(&filter, None, 10).await.unwrap().len(), 3);
+    assert!(ledger.remove(&first).await.unwrap());
+    assert_eq!(ledger.find("shared").await.unwrap(), None);
+    assert_eq!(ledger.find_all("shared", 10).await.unwrap().len(), 2);
+    // The place is free again.
+    let moved = Client { variant: String::new(), ..second.clone() };
+    assert_eq!(ledger.replace(&moved).await.unwrap(), Replacement::Replaced);
+    assert_eq!(ledger.find("shared").await.unwrap().map(|client| client.key), Some(second.key));
+    insert(ledger, &of("v2", 6)).await;
+}
+
+/// Who pushed an authorization request is known until the note expires, whatever it is called.
+pub async fn notes_pushed_requests(ledger: &impl Ledger) {
+    ledger.put_pushed("one", "a", 10).await.unwrap();
+    ledger.put_pushed("other", "id \" ' \\ 日本 \u{1F600}", 20).await.unwrap();
+    let rows =
+        [("one", 9, Some("a")), ("one", 10, None), ("other", 19, Some("id \" ' \\ 日本 \u{1F600}")), ("none", 1, None)];
+    for (request, now, wanted) in rows {
+        assert_eq!(ledger.find_pushed(request, now).await.unwrap().as_deref(), wanted, "{request} at {now}");
+    }
+    ledger.put_pushed("one", "b", 30).await.unwrap();
+    assert_eq!(ledger.find_pushed("one", 10).await.unwrap().as_deref(), Some("b"), "the later note counts");
+    assert_eq!(ledger.purge_pushed(19).await.unwrap(), 0);
+    assert_eq!(ledger.purge_pushed(20).await.unwrap(), 1);
+    assert_eq!(ledger.find_pushed("other", 0).await.unwrap(), None);
+    assert_eq!(ledger.find_pushed("one", 29).await.unwrap().as_deref(), Some("b"));
+}
+
+/// Clients that were registered elsewhere take no room from others, and those that were used last stay.
+pub async fn bounds_what_was_registered_elsewhere(ledger: &impl Ledger) {
+    let foreign =
+        |id: &str, proven_at| Client { origin: Origin::Elsewhere, proven_at: Some(proven_at), ..active(id, 1) };
+    for (id, proven_at) in [("oldest", 2), ("newest", 9), ("older", 3), ("newer", 8)] {
+        insert(ledger, &foreign(id, proven_at)).await;
+    }
+    let revoked = Client { status: Status::Revoked, ended_at: Some(1), ..foreign("revoked", 1) };
+    insert(ledger, &revoked).await;
+    assert!(matches!(ledger.insert(&active("here", 1), Some(1)).await.unwrap(), Insertion::Inserted(_)));
+    assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
+    assert!(matches!(ledger.insert(&foreign("another", 7), Some(1)).await.unwrap(), Insertion::Inserted(_)));
+    assert_eq!(ledger.trim_elsewhere(5).await.unwrap(), 0);
+    assert_eq!(ledger.trim_elsewhere(3).await.unwrap(), 2);
+    for (id, stays) in
+        [("oldest", false), ("older", false), ("another", true), ("newer", true), ("newest", true), ("revoked", true)]
+    {
+        assert_eq!(ledger.find(id).await.unwrap().is_some(), stays, "{id}");
+    }
+    // Once it is registered here, it counts.
+    let newest = ledger.find("newest").await.unwrap().unwrap();
+    assert!(ledger.remove(&ledger.find("here").await.unwrap().unwrap()).await.unwrap());
+    let here = Client { origin: Origin::Registered, ..newest };
+    assert_eq!(ledger.replace(&here).await.unwrap(), Replacement::Replaced);
+    assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
 }
 
 /// A verdict with everything in it.

@@ -24,6 +24,7 @@ pub(crate) trait ErasedLedger: Send + Sync {
     fn remove<'a>(&'a self, client: &'a Client) -> Answering<'a, bool>;
     fn get(&self, key: ClientKey) -> Answering<'_, Option<Client>>;
     fn find<'a>(&'a self, client_id: &'a str) -> Answering<'a, Option<Client>>;
+    fn find_all<'a>(&'a self, client_id: &'a str, limit: u32) -> Answering<'a, Vec<Client>>;
     fn find_repeat<'a>(&'a self, repeat_key: &'a str) -> Answering<'a, Option<Client>>;
     fn page<'a>(&'a self, filter: &'a Filter, before: Option<ClientKey>, limit: u32) -> Answering<'a, Vec<Client>>;
     fn due(&self, work: Work, limit: u32) -> Answering<'_, Vec<Client>>;
@@ -36,6 +37,10 @@ pub(crate) trait ErasedLedger: Send + Sync {
     fn blocks(&self, before: Option<i64>, limit: u32) -> Answering<'_, Vec<Block>>;
     fn count_use<'a>(&'a self, token: &'a str, limit: u64) -> Answering<'a, bool>;
     fn return_use<'a>(&'a self, token: &'a str) -> Answering<'a, ()>;
+    fn put_pushed<'a>(&'a self, request: &'a str, client_id: &'a str, expires_at: i64) -> Answering<'a, ()>;
+    fn find_pushed<'a>(&'a self, request: &'a str, now: i64) -> Answering<'a, Option<String>>;
+    fn purge_pushed(&self, now: i64) -> Answering<'_, u64>;
+    fn trim_elsewhere(&self, keep: u64) -> Answering<'_, u64>;
 }
 
 /// A ledger, and how it is. What requests wait for has a deadline and a breaker; reports and maintenance, which may take
@@ -120,6 +125,10 @@ impl<L: Ledger> ErasedLedger for AnyLedger<L> {
         self.watched(&self.reads, Ledger::find(&self.ledger, client_id))
     }
 
+    fn find_all<'a>(&'a self, client_id: &'a str, limit: u32) -> Answering<'a, Vec<Client>> {
+        self.watched(&self.reads, Ledger::find_all(&self.ledger, client_id, limit))
+    }
+
     fn find_repeat<'a>(&'a self, repeat_key: &'a str) -> Answering<'a, Option<Client>> {
         self.watched(&self.reads, Ledger::find_repeat(&self.ledger, repeat_key))
     }
@@ -166,5 +175,21 @@ impl<L: Ledger> ErasedLedger for AnyLedger<L> {
 
     fn return_use<'a>(&'a self, token: &'a str) -> Answering<'a, ()> {
         self.watched(&self.writes, Ledger::return_use(&self.ledger, token))
+    }
+
+    fn put_pushed<'a>(&'a self, request: &'a str, client_id: &'a str, expires_at: i64) -> Answering<'a, ()> {
+        self.watched(&self.writes, Ledger::put_pushed(&self.ledger, request, client_id, expires_at))
+    }
+
+    fn find_pushed<'a>(&'a self, request: &'a str, now: i64) -> Answering<'a, Option<String>> {
+        self.watched(&self.reads, Ledger::find_pushed(&self.ledger, request, now))
+    }
+
+    fn purge_pushed(&self, now: i64) -> Answering<'_, u64> {
+        Box::pin(Ledger::purge_pushed(&self.ledger, now))
+    }
+
+    fn trim_elsewhere(&self, keep: u64) -> Answering<'_, u64> {
+        self.watched(&self.writes, Ledger::trim_elsewhere(&self.ledger, keep))
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{
-    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError, Replacement,
-    Status, Work,
+    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError, Origin,
+    Replacement, Status, Work,
 };
 use crate::sync::lock;
 
@@ -31,15 +31,22 @@ pub struct MemoryLedger {
 struct State {
     last: i64,
     clients: BTreeMap<i64, Arc<Client>>,
-    by_client_id: HashMap<String, Arc<Client>>,
+    /// By `client_id`, and then by variant.
+    by_client_id: HashMap<String, BTreeMap<String, Arc<Client>>>,
     by_repeat_key: HashMap<String, Arc<Client>>,
     /// For each kind of work: when, and on which record.
     queues: [BTreeSet<(i64, i64)>; 5],
     /// What may be forgotten: when it ended, and which record.
     forgettable: BTreeSet<(i64, i64)>,
+    /// Live clients that were registered elsewhere: since when they live, and which record.
+    elsewhere: BTreeSet<(i64, i64)>,
     live: u64,
     blocks: HashMap<Fingerprint, Block>,
     token_uses: HashMap<String, u64>,
+    /// Pushed requests: which client, and until when.
+    pushed: HashMap<String, (String, i64)>,
+    /// Until when, and which request.
+    pushed_expiry: BTreeSet<(i64, String)>,
 }
 
 /// Every kind of work, at the end of time, so that anything that will ever be due is.
@@ -75,21 +82,26 @@ impl Default for MemoryLedger {
 impl State {
     fn holder(&self, client: &Client) -> Option<&Arc<Client>> {
         let by_repeat = client.repeat_key.as_ref().and_then(|key| self.by_repeat_key.get(key));
-        by_repeat.or_else(|| self.by_client_id.get(client.client_id.as_ref()?))
+        by_repeat.or_else(|| self.namesake(client))
+    }
+
+    /// The record that has the same `client_id` and variant.
+    fn namesake(&self, client: &Client) -> Option<&Arc<Client>> {
+        self.by_client_id.get(client.client_id.as_ref()?)?.get(&client.variant)
     }
 
     /// Whether another record has what only one may have.
     fn is_taken(&self, client: &Client) -> bool {
         let other = |holder: Option<&Arc<Client>>| holder.is_some_and(|known| known.key != client.key);
-        other(client.repeat_key.as_ref().and_then(|key| self.by_repeat_key.get(key)))
-            || other(client.client_id.as_ref().and_then(|id| self.by_client_id.get(id)))
+        other(client.repeat_key.as_ref().and_then(|key| self.by_repeat_key.get(key))) || other(self.namesake(client))
     }
 
     fn put(&mut self, client: Client) {
         let key = client.key.0;
         let client = Arc::new(client);
         if let Some(id) = &client.client_id {
-            self.by_client_id.insert(id.clone(), Arc::clone(&client));
+            let variants = self.by_client_id.entry(id.clone()).or_default();
+            variants.insert(client.variant.clone(), Arc::clone(&client));
         }
         if let Some(repeat_key) = &client.repeat_key {
             self.by_repeat_key.insert(repeat_key.clone(), Arc::clone(&client));
@@ -98,14 +110,20 @@ impl State {
             queue.extend(work.due_since(&client).map(|since| (since, key)));
         }
         self.forgettable.extend(forgettable_since(&client).map(|since| (since, key)));
-        self.live += u64::from(client.status.is_live());
+        self.elsewhere.extend(elsewhere_since(&client).map(|since| (since, key)));
+        self.live += u64::from(client.counts_against_quota());
         self.clients.insert(key, client);
     }
 
     fn take(&mut self, key: i64) -> Option<Arc<Client>> {
         let client = self.clients.remove(&key)?;
-        if let Some(id) = &client.client_id {
-            self.by_client_id.remove(id);
+        if let Some(id) = &client.client_id
+            && let Some(variants) = self.by_client_id.get_mut(id)
+        {
+            variants.remove(&client.variant);
+            if variants.is_empty() {
+                self.by_client_id.remove(id);
+            }
         }
         if let Some(repeat_key) = &client.repeat_key {
             self.by_repeat_key.remove(repeat_key);
@@ -118,7 +136,10 @@ impl State {
         if let Some(since) = forgettable_since(&client) {
             self.forgettable.remove(&(since, key));
         }
-        self.live -= u64::from(client.status.is_live());
+        if let Some(since) = elsewhere_since(&client) {
+            self.elsewhere.remove(&(since, key));
+        }
+        self.live -= u64::from(client.counts_against_quota());
         Some(client)
     }
 
@@ -128,6 +149,12 @@ impl State {
             && let Some((_, first)) = self.forgettable.first().copied()
         {
             self.take(first);
+        }
+    }
+
+    fn forget_pushed(&mut self, request: &str) {
+        if let Some((_, expires_at)) = self.pushed.remove(request) {
+            self.pushed_expiry.remove(&(expires_at, request.to_owned()));
         }
     }
 
@@ -158,6 +185,11 @@ fn forgettable_since(client: &Client) -> Option<i64> {
     client.ended_at.filter(|_| may_go)
 }
 
+/// Since when a live client that was registered elsewhere is in use.
+fn elsewhere_since(client: &Client) -> Option<i64> {
+    (client.origin == Origin::Elsewhere && client.status.is_live()).then(|| client.alive_since())
+}
+
 impl Ledger for MemoryLedger {
     async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
         let mut state = self.state();
@@ -166,7 +198,7 @@ impl Ledger for MemoryLedger {
         }
         state.make_room(self.max_records);
         if state.clients.len() >= self.max_records
-            || (client.status.is_live() && max_live.is_some_and(|max| state.live >= max))
+            || (client.counts_against_quota() && max_live.is_some_and(|max| state.live >= max))
         {
             return Ok(Insertion::Full);
         }
@@ -202,8 +234,16 @@ impl Ledger for MemoryLedger {
 
     async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
         // Copied outside of the lock.
-        let found = self.state().by_client_id.get(client_id).cloned();
+        let found = self.state().by_client_id.get(client_id).and_then(|variants| variants.get("")).cloned();
         Ok(found.map(Arc::unwrap_or_clone))
+    }
+
+    async fn find_all(&self, client_id: &str, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let found = self.state().by_client_id.get(client_id).cloned().unwrap_or_default();
+        let mut found: Vec<_> = found.into_values().collect();
+        found.sort_by_cached_key(|client| client.precedence());
+        found.truncate(limit as usize);
+        Ok(found.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
     async fn find_repeat(&self, repeat_key: &str) -> Result<Option<Client>, LedgerError> {
@@ -320,6 +360,52 @@ impl Ledger for MemoryLedger {
             *uses = uses.saturating_sub(1);
         }
         Ok(())
+    }
+
+    async fn put_pushed(&self, request: &str, client_id: &str, expires_at: i64) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        state.forget_pushed(request);
+        while state.pushed.len() >= self.max_records
+            && let Some((_, first)) = state.pushed_expiry.pop_first()
+        {
+            state.pushed.remove(&first);
+        }
+        state.pushed.insert(request.to_owned(), (client_id.to_owned(), expires_at));
+        state.pushed_expiry.insert((expires_at, request.to_owned()));
+        Ok(())
+    }
+
+    async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
+        let state = self.state();
+        Ok(state
+            .pushed
+            .get(request)
+            .filter(|(_, expires_at)| *expires_at > now)
+            .map(|(client_id, _)| client_id.clone()))
+    }
+
+    async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {
+        let mut state = self.state();
+        let mut purged = 0;
+        while state.pushed_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now)
+            && let Some((_, request)) = state.pushed_expiry.pop_first()
+        {
+            state.pushed.remove(&request);
+            purged += 1;
+        }
+        Ok(purged)
+    }
+
+    async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
+        let mut state = self.state();
+        let mut trimmed = 0;
+        while state.elsewhere.len() as u64 > keep
+            && let Some((_, key)) = state.elsewhere.first().copied()
+        {
+            state.take(key);
+            trimmed += 1;
+        }
+        Ok(trimmed)
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{
 
 use super::{
     Answer, Block, Client, ClientKey, Deprovisioning, Filter, Fingerprint, Fingerprints, Group, Grouping, Insertion,
-    Ledger, LedgerError, Replacement, Source, Status, Work,
+    Ledger, LedgerError, Origin, Replacement, Source, Status, Work,
 };
 
 /// What the databases differ in. There is one for each that has a ledger here.
@@ -29,11 +29,15 @@ pub struct SqlLedger<DB: Database> {
 
 /// The versions of the schema, in order. `{KEY}` stands for [`Dialect::KEY`]; the rest means the same everywhere (SQLite
 /// takes `BIGINT` for its only integer).
-const MIGRATIONS: [&str; 3] =
-    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+];
 
 /// The columns that a record is written to, in the order in which [`push_values`] binds them.
-const COLUMNS: [&str; 34] = [
+const COLUMNS: [&str; 36] = [
     "version",
     "status",
     "origin",
@@ -68,6 +72,8 @@ const COLUMNS: [&str; 34] = [
     "identity",
     "rules",
     "policy",
+    "variant",
+    "shared_id",
 ];
 
 impl<DB> SqlLedger<DB>
@@ -129,7 +135,13 @@ where
             return Ok(Some(holder));
         }
         match &client.client_id {
-            Some(id) => self.find_by("client_id", id).await,
+            Some(id) if client.variant.is_empty() => self.find_by("client_id", id).await,
+            Some(id) => {
+                let mut query = select();
+                query.push("shared_id = ").push_bind(id.clone());
+                query.push(" AND variant = ").push_bind(client.variant.clone());
+                self.one(query).await
+            }
             None => Ok(None),
         }
     }
@@ -137,7 +149,7 @@ where
     /// One attempt; `None` if the record that was in the way is gone again.
     async fn try_insert(&self, client: &Client, max_live: Option<u64>) -> Result<Option<Insertion>, LedgerError> {
         let mut transaction = self.pool.begin_with(DB::BEGIN).await?;
-        if client.status.is_live() {
+        if client.counts_against_quota() {
             let max = max_live.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
             let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients + 1 WHERE clients < ");
             count.push_bind(max).push(" RETURNING clients");
@@ -165,13 +177,14 @@ where
         Ok(Some(Insertion::Inserted(Client { key: ClientKey(key), version: 1, ..client.clone() })))
     }
 
-    /// Status and redirect hosts of the record, if it still has that version.
-    async fn current(&self, client: &Client) -> Result<Option<(Status, String)>, LedgerError> {
-        let mut query = QueryBuilder::new("SELECT status, redirect_hosts FROM tower_dcr_clients WHERE id = ");
+    /// Whether the record counts against the quota, and its redirect hosts, if it still has that version.
+    async fn current(&self, client: &Client) -> Result<Option<(bool, String)>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT status, origin, redirect_hosts FROM tower_dcr_clients WHERE id = ");
         query.push_bind(client.key.0).push(" AND version = ").push_bind(client.version);
         let Some(row) = query.build().fetch_optional(&self.pool).await? else { return Ok(None) };
-        let status = row.try_get::<String, _>("status")?.parse().map_err(LedgerError::new)?;
-        Ok(Some((status, row.try_get("redirect_hosts")?)))
+        let status: Status = row.try_get::<String, _>("status")?.parse().map_err(LedgerError::new)?;
+        let origin: Origin = row.try_get::<String, _>("origin")?.parse().map_err(LedgerError::new)?;
+        Ok(Some((status.is_live() && origin == Origin::Registered, row.try_get("redirect_hosts")?)))
     }
 
     /// The values in which the clients of a group differ.
@@ -215,9 +228,9 @@ where
     }
 
     async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
-        // Read outside of the transaction, which is sound: a record that still has this version has this status.
-        let Some((status, hosts)) = self.current(client).await? else { return Ok(Replacement::Outdated) };
-        let gain = i64::from(client.status.is_live()) - i64::from(status.is_live());
+        // Read outside of the transaction, which is sound: a record that still has this version counts as before.
+        let Some((counted, hosts)) = self.current(client).await? else { return Ok(Replacement::Outdated) };
+        let gain = i64::from(client.counts_against_quota()) - i64::from(counted);
         let mut transaction = self.pool.begin_with(DB::BEGIN).await?;
         if gain != 0 {
             // Before the record, as on insertion: who locks in one order does not deadlock.
@@ -253,9 +266,9 @@ where
     }
 
     async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
-        let Some((status, _)) = self.current(client).await? else { return Ok(false) };
+        let Some((counted, _)) = self.current(client).await? else { return Ok(false) };
         let mut transaction = self.pool.begin_with(DB::BEGIN).await?;
-        if status.is_live() {
+        if counted {
             let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients - 1");
             count.build().execute(&mut *transaction).await?;
         }
@@ -278,6 +291,16 @@ where
 
     async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
         self.find_by("client_id", client_id).await
+    }
+
+    async fn find_all(&self, client_id: &str, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let mut query = select();
+        push_client_id(&mut query, client_id);
+        // The expressions are 0 or 1 in both databases.
+        query.push(" ORDER BY CASE WHEN ").push(LIVE).push(" THEN 0 ELSE 1 END, ");
+        query.push("CASE WHEN proven_at IS NULL THEN 1 ELSE 0 END, CASE WHEN reviewed_at IS NULL THEN 1 ELSE 0 END, ");
+        query.push("id DESC LIMIT ").push_bind(i64::from(limit));
+        self.many(query).await
     }
 
     async fn find_repeat(&self, repeat_key: &str) -> Result<Option<Client>, LedgerError> {
@@ -420,7 +443,44 @@ where
         query.push_bind(token.to_owned()).build().execute(&self.pool).await?;
         Ok(())
     }
+
+    async fn put_pushed(&self, request: &str, client_id: &str, expires_at: i64) -> Result<(), LedgerError> {
+        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_pushed (request, client_id, expires_at) VALUES (");
+        let mut values = query.separated(", ");
+        values.push_bind(request.to_owned()).push_bind(client_id.to_owned()).push_bind(expires_at);
+        query.push(") ON CONFLICT (request) DO UPDATE SET ");
+        query.push("client_id = excluded.client_id, expires_at = excluded.expires_at");
+        query.build().execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT client_id FROM tower_dcr_pushed WHERE request = ");
+        query.push_bind(request.to_owned()).push(" AND expires_at > ").push_bind(now);
+        let row = query.build().fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get("client_id")).transpose()?)
+    }
+
+    async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {
+        let mut query = QueryBuilder::new("DELETE FROM tower_dcr_pushed WHERE expires_at <= ");
+        let rows = query.push_bind(now).push(" RETURNING expires_at").build().fetch_all(&self.pool).await?;
+        Ok(rows.len() as u64)
+    }
+
+    async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
+        // These don't count against the quota, and have no redirect hosts: there is nothing else to change.
+        let mut query = QueryBuilder::new(
+            "DELETE FROM tower_dcr_clients WHERE id IN (SELECT id FROM tower_dcr_clients \
+             WHERE status IN ('pending', 'active') AND origin = 'elsewhere' ORDER BY alive_since DESC, id DESC LIMIT ",
+        );
+        query.push_bind(TRIMMED_AT_ONCE).push(" OFFSET ").push_bind(i64::try_from(keep).unwrap_or(i64::MAX));
+        let rows = query.push(") RETURNING id").build().fetch_all(&self.pool).await?;
+        Ok(rows.len() as u64)
+    }
 }
+
+/// How many records of clients that were registered elsewhere one statement removes.
+const TRIMMED_AT_ONCE: i64 = 1000;
 
 /// As in the indices.
 const LIVE: &str = "status IN ('registering', 'pending', 'active')";
@@ -440,7 +500,8 @@ fn push_values(client: &Client, mut push: impl FnMut(Value)) {
     let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
     text(Some(client.status.as_str()));
     text(Some(client.origin.as_str()));
-    text(client.client_id.as_deref());
+    // Unique without regard to the variant: see `shared_id` at the end.
+    text(client.client_id.as_deref().filter(|_| client.variant.is_empty()));
     text(Some(&client.registration));
     push(Value::Number(client.answer.as_ref().map(|answer| i64::from(answer.status))));
     let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
@@ -469,6 +530,8 @@ fn push_values(client: &Client, mut push: impl FnMut(Value)) {
     push(Value::Text(client.identity.as_ref().and_then(|identity| serde_json::to_string(identity).ok())));
     push(Value::Text(client.rules.clone()));
     push(Value::Text(client.policy.clone()));
+    push(Value::Text(Some(client.variant.clone())));
+    push(Value::Text(client.client_id.clone().filter(|_| !client.variant.is_empty())));
 }
 
 async fn insert_hosts<DB>(connection: &mut DB::Connection, key: i64, client: &Client) -> Result<(), LedgerError>
@@ -496,6 +559,16 @@ where
     query.push(" AND value = ").push_bind(fingerprint.value().to_owned());
 }
 
+/// Every record of a client.
+fn push_client_id<DB>(query: &mut QueryBuilder<DB>, client_id: &str)
+where
+    DB: Database,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    query.push("(client_id = ").push_bind(client_id.to_owned());
+    query.push(" OR shared_id = ").push_bind(client_id.to_owned()).push(")");
+}
+
 fn push_filter<DB>(query: &mut QueryBuilder<DB>, filter: &Filter)
 where
     DB: Database,
@@ -515,6 +588,10 @@ where
         Some(Fingerprint::Source(network)) => {
             query.push(" AND (source = ").push_bind(network.clone());
             query.push(" OR source_wide = ").push_bind(network.clone()).push(")");
+        }
+        Some(Fingerprint::ClientId(client_id)) => {
+            query.push(" AND ");
+            push_client_id(query, client_id);
         }
         // Every other kind is the name of its column.
         Some(fingerprint) => {
@@ -565,7 +642,8 @@ where
         version: number("version")?,
         status: text("status")?.parse().map_err(LedgerError::new)?,
         origin: text("origin")?.parse().map_err(LedgerError::new)?,
-        client_id: optional("client_id")?,
+        client_id: optional("client_id")?.or(optional("shared_id")?),
+        variant: text("variant")?,
         registration: text("registration")?,
         answer,
         repeat_key: optional("repeat_key")?,

@@ -62,6 +62,7 @@ impl Registrar {
         self.reconcile(&mut done).await?;
         self.deprovision_due(&mut done).await?;
         self.purge(&mut done).await?;
+        self.ledger().purge_pushed(self.now()).await?;
         if cfg!(feature = "metrics") {
             let counts = self.ledger().counts().await?;
             for status in Status::ALL {

@@ -44,6 +44,9 @@ impl Ledger for Down {
     async fn find(&self, first: &str) -> Result<Option<Client>, LedgerError> {
         self.answer(self.ledger.find(first)).await
     }
+    async fn find_all(&self, first: &str, second: u32) -> Result<Vec<Client>, LedgerError> {
+        self.answer(self.ledger.find_all(first, second)).await
+    }
     async fn find_repeat(&self, first: &str) -> Result<Option<Client>, LedgerError> {
         self.answer(self.ledger.find_repeat(first)).await
     }
@@ -79,5 +82,17 @@ impl Ledger for Down {
     }
     async fn return_use(&self, first: &str) -> Result<(), LedgerError> {
         self.answer(self.ledger.return_use(first)).await
+    }
+    async fn put_pushed(&self, first: &str, second: &str, third: i64) -> Result<(), LedgerError> {
+        self.answer(self.ledger.put_pushed(first, second, third)).await
+    }
+    async fn find_pushed(&self, first: &str, second: i64) -> Result<Option<String>, LedgerError> {
+        self.answer(self.ledger.find_pushed(first, second)).await
+    }
+    async fn purge_pushed(&self, first: i64) -> Result<u64, LedgerError> {
+        self.answer(self.ledger.purge_pushed(first)).await
+    }
+    async fn trim_elsewhere(&self, first: u64) -> Result<u64, LedgerError> {
+        self.answer(self.ledger.trim_elsewhere(first)).await
     }
 }
