@@ -13,6 +13,7 @@
 //!
 //! The server has to be closed to everybody but this proxy: who can reach it directly registers there.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderName, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::Uri;
+use axum::response::Response;
 use clap::Parser;
 use tower::ServiceExt;
 use tower_dcr::event::{JsonLines, Sink, TracingSink};
@@ -40,13 +41,23 @@ mod discovery;
 mod endpoints;
 #[path = "proxy/forwarded.rs"]
 mod forwarded;
+#[path = "proxy/headers.rs"]
+mod headers;
+#[path = "proxy/host.rs"]
+mod host;
+#[path = "proxy/path.rs"]
+mod path;
+#[path = "proxy/rejected.rs"]
+mod rejected;
+#[path = "proxy/request.rs"]
+mod request;
 #[path = "proxy/upstream.rs"]
 mod upstream;
 
 use connections::Limits;
 use discovery::Public;
 use endpoints::{Endpoint, Endpoints};
-use forwarded::TrustedProxies;
+use forwarded::Forwarding;
 use upstream::{Upstream, Way};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -86,6 +97,29 @@ struct Args {
     /// The same for its token endpoint.
     #[arg(long, value_name = "PATH")]
     token_path: Vec<String>,
+    /// The same for its endpoint for pushed authorization requests (RFC 9126).
+    #[arg(long, value_name = "PATH")]
+    par_path: Vec<String>,
+    /// The same for its device authorization endpoint (RFC 8628).
+    #[arg(long, value_name = "PATH")]
+    device_path: Vec<String>,
+    /// The same for its introspection endpoint (RFC 7662).
+    #[arg(long, value_name = "PATH")]
+    introspect_path: Vec<String>,
+    /// The same for its revocation endpoint (RFC 7009).
+    #[arg(long, value_name = "PATH")]
+    revoke_path: Vec<String>,
+    /// Send registrations at this path to the registration endpoint, too: some clients use /register whatever the discovery
+    /// document says.
+    #[arg(long, value_name = "PATH")]
+    register_alias: Vec<String>,
+    /// Take path segments with this name for scripts, behind which the server finds all of its paths. Names such as index.php
+    /// and app.cgi are taken for scripts anyway.
+    #[arg(long, value_name = "NAME")]
+    script: Vec<String>,
+    /// Pass paths that servers read in different ways: with empty segments, dot segments, `;`, or escapes that are not needed.
+    #[arg(long)]
+    allow_odd_paths: bool,
     /// The policy, which is read again whenever it changes. The preset `mcp` without.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -106,43 +140,33 @@ struct Args {
 /// What a request can be on its way to.
 struct Proxy {
     endpoints: Endpoints,
-    trusted: TrustedProxies,
-    register: Way,
-    authorize: Way,
-    token: Way,
-    discovery: Way,
+    forwarding: Forwarding,
+    allow_odd_paths: bool,
+    judged: HashMap<Endpoint, Way>,
     /// Everything else.
     onward: Way,
 }
 
-/// With which an application could be asked for another method than the guard saw.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-];
+impl Proxy {
+    fn judges(&self, endpoint: Endpoint) -> bool {
+        self.judged.contains_key(&endpoint)
+    }
+}
 
-async fn forward(State(proxy): State<Arc<Proxy>>, mut request: Request) -> Response {
-    // `OPTIONS *` and `CONNECT` are about the server, and not about anything behind it.
-    if !request.uri().path().starts_with('/') {
-        return StatusCode::BAD_REQUEST.into_response();
-    }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    proxy.trusted.clean(peer, request.headers_mut());
-    let endpoint = proxy.endpoints.at(request.uri().path());
-    if endpoint.is_some() {
-        for name in METHOD_OVERRIDES {
-            request.headers_mut().remove(name);
+async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let version = parts.version;
+    let mut response = match request::take_over(&proxy, &mut parts) {
+        Err(rejected) => rejected.answer(&parts.headers, body).await,
+        Ok(endpoint) => {
+            let way = endpoint.and_then(|endpoint| proxy.judged.get(&endpoint)).unwrap_or(&proxy.onward);
+            let request = Request::from_parts(parts, body);
+            way.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
         }
-    }
-    let way = match endpoint {
-        Some(Endpoint::Register) => &proxy.register,
-        Some(Endpoint::Authorize) => &proxy.authorize,
-        Some(Endpoint::Token) => &proxy.token,
-        Some(Endpoint::Discovery) => &proxy.discovery,
-        None => &proxy.onward,
     };
-    way.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+    // The version of a message is that of its connection, and not of another one (RFC 9110 section 2.5).
+    *response.version_mut() = version;
+    response
 }
 
 fn sink(args: &Args) -> Result<Arc<dyn Sink>, Error> {
@@ -187,7 +211,7 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
     let sink = sink(args)?;
     let registrar = registrar(args, Arc::clone(&sink)).await?;
     let preset = preset(args, registrar.clone(), sink)?;
-    let trusted = TrustedProxies::of(&preset)?;
+    let forwarding = Forwarding::new(&preset, args.public_url.clone())?;
     let guard = preset.reloadable();
     if let Some(file) = &args.policy {
         tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
@@ -200,24 +224,25 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
         guard.server_metadata_layer()
     };
     let amend = metadata.with_amendment(move |request, document| public.amend(request, document));
-    let onward = upstream.way();
-    let (authorize, token) = match registrar {
-        Some(registrar) => (
-            // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
-            upstream.behind(GateLayer::authorization(registrar.clone())),
-            upstream::readable(upstream.behind(GateLayer::token(registrar))),
-        ),
-        None => (onward.clone(), onward.clone()),
-    };
-    Ok(Proxy {
-        endpoints,
-        trusted,
-        register: upstream::readable(upstream.behind(guard)),
-        authorize,
-        token,
-        discovery: upstream.behind(amend),
-        onward,
-    })
+    let mut judged = HashMap::from([
+        (Endpoint::Register, upstream::readable(upstream.behind(guard))),
+        (Endpoint::Discovery, upstream.behind(amend)),
+    ]);
+    if let Some(registrar) = registrar {
+        let gates: [(Endpoint, fn(Registrar) -> GateLayer); 5] = [
+            (Endpoint::Device, GateLayer::device_authorization),
+            (Endpoint::Introspect, GateLayer::introspection),
+            (Endpoint::Par, GateLayer::pushed_authorization),
+            (Endpoint::Revoke, GateLayer::revocation),
+            (Endpoint::Token, GateLayer::token),
+        ];
+        for (endpoint, gate) in gates {
+            judged.insert(endpoint, upstream::readable(upstream.behind(gate(registrar.clone()))));
+        }
+        // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
+        judged.insert(Endpoint::Authorize, upstream.behind(GateLayer::authorization(registrar)));
+    }
+    Ok(Proxy { endpoints, forwarding, allow_odd_paths: args.allow_odd_paths, judged, onward: upstream.way() })
 }
 
 /// Ctrl-C, or what a service manager sends.
@@ -239,7 +264,7 @@ async fn main() -> Result<(), Error> {
     println!("listening on http://{}", listener.local_addr()?);
     println!("{}", proxy.endpoints);
     // A proxy brings everybody from one address.
-    let each = if proxy.trusted.is_empty() { 200 } else { args.max_connections };
+    let each = if proxy.forwarding.has_proxies() { args.max_connections } else { 200 };
     let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
     connections::serve(listener, app, Limits { all: args.max_connections, each }, stopped()).await;
     Ok(())

@@ -2,12 +2,11 @@
 
 use std::sync::Once;
 
-use axum::http::header;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::endpoints::{Endpoint, Endpoints};
+use crate::endpoints::{ALIASES, Endpoint, Endpoints, named};
 use crate::{Error, Origin};
 
 /// How clients call this proxy, and what they should ask for here.
@@ -32,16 +31,16 @@ impl Public {
     /// (RFC 9207), and clients compare.
     pub(crate) fn amend(&self, request: &Parts, document: &mut Map<String, Value>) {
         let here = self.url.clone().or_else(|| called(request));
-        for (name, value) in document.iter_mut().filter(|(name, _)| *name != "issuer") {
-            let Some(url) = value.as_str().and_then(|url| Url::parse(url).ok()) else { continue };
-            if self.is_guarded(name, &url) || url.origin() == self.server {
-                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-                *value = here.as_ref().map_or(Value::Null, |here| format!("{here}{}{query}", url.path()).into());
-            }
+        self.lead_here(here.as_ref(), document);
+        if let Some(Value::Object(aliases)) = document.get_mut(ALIASES) {
+            self.lead_here(here.as_ref(), aliases);
+            // Clients that find no alias use the endpoint itself (RFC 8705 section 5), which is guarded.
+            aliases.retain(|name, value| self.guards(name).is_none() || self.is_here(here.as_ref(), name, value));
         }
+        // It says the same of the server's own endpoints, and takes precedence (RFC 8414 section 2.1).
+        document.remove("signed_metadata");
         // Another tenant's, perhaps, or nobody knows where. Whoever registers there is not reviewed.
-        let registers = document.get(REGISTRATION).map(|url| url.as_str().and_then(|url| Url::parse(url).ok()));
-        if registers.is_some_and(|url| !url.is_some_and(|url| self.is_guarded(REGISTRATION, &url))) {
+        if document.get(REGISTRATION).is_some_and(|url| !self.is_here(here.as_ref(), REGISTRATION, url)) {
             document.remove(REGISTRATION);
             self.warned.call_once(|| {
                 let path = request.uri.path();
@@ -51,23 +50,38 @@ impl Public {
         document.retain(|_, value| !value.is_null());
     }
 
+    fn lead_here(&self, here: Option<&Origin>, document: &mut Map<String, Value>) {
+        for (name, value) in document.iter_mut().filter(|(name, _)| *name != "issuer") {
+            let Some(url) = value.as_str().and_then(|url| Url::parse(url).ok()) else { continue };
+            if self.is_guarded(name, &url) || url.origin() == self.server {
+                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+                *value = here.map_or(Value::Null, |here| format!("{here}{}{query}", url.path()).into());
+            }
+        }
+    }
+
+    /// Whether the member leads to this proxy, and to what it guards.
+    fn is_here(&self, here: Option<&Origin>, name: &str, value: &Value) -> bool {
+        let url = value.as_str().and_then(|url| Url::parse(url).ok());
+        url.is_some_and(|url| {
+            here.and_then(|here| Url::parse(&here.to_string()).ok()).is_some_and(|here| here.origin() == url.origin())
+                && self.is_guarded(name, &url)
+        })
+    }
+
     /// Whether `url` leads to the endpoint that its name says, and there is something in front of that.
     fn is_guarded(&self, name: &str, url: &Url) -> bool {
-        let endpoint = match name {
-            REGISTRATION => Endpoint::Register,
-            "authorization_endpoint" if self.gated => Endpoint::Authorize,
-            "token_endpoint" if self.gated => Endpoint::Token,
-            _ => return false,
-        };
-        self.endpoints.at(url.path()) == Some(endpoint)
+        self.guards(name).is_some_and(|endpoint| self.endpoints.at(url.path()) == Ok(Some(endpoint)))
+    }
+
+    fn guards(&self, name: &str) -> Option<Endpoint> {
+        named(name).filter(|endpoint| self.gated || *endpoint == Endpoint::Register)
     }
 }
 
-/// How the client called this proxy. What untrusted peers claim is not in the headers any more.
+/// How the client called this proxy: by the headers that it has written itself.
 fn called(request: &Parts) -> Option<Origin> {
-    let first = |name: &str| Some(request.headers.get(name)?.to_str().ok()?.split(',').next()?.trim().to_owned());
-    let host = first("x-forwarded-host").or_else(|| first(header::HOST.as_str()));
-    let authority = host.or_else(|| request.uri.authority().map(ToString::to_string))?;
-    let scheme = first("x-forwarded-proto").unwrap_or_else(|| "http".to_owned());
-    format!("{scheme}://{authority}").parse().ok()
+    let said = |name: &str| request.headers.get(name)?.to_str().ok();
+    let scheme = said("x-forwarded-proto").unwrap_or("http");
+    format!("{scheme}://{}", said("x-forwarded-host")?).parse().ok()
 }

@@ -3,122 +3,259 @@
 use std::fmt;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::path::{self, Scripts, Segments};
 use crate::upstream::Upstream;
 use crate::{Args, Error};
 
 /// What this proxy has an eye on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Endpoint {
     Authorize,
+    Device,
     Discovery,
+    Introspect,
+    /// Pushed authorization requests, RFC 9126.
+    Par,
     Register,
+    Revoke,
     Token,
 }
 
-/// The paths of the endpoints, in plain form.
+/// What may be two of them is the one whose guard is missed most.
+const BY_PRIORITY: [Endpoint; 8] = [
+    Endpoint::Register,
+    Endpoint::Par,
+    Endpoint::Token,
+    Endpoint::Authorize,
+    Endpoint::Device,
+    Endpoint::Introspect,
+    Endpoint::Revoke,
+    Endpoint::Discovery,
+];
+
+/// The paths of the endpoints.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoints {
-    authorize: Vec<String>,
-    register: Vec<String>,
-    token: Vec<String>,
+    known: Vec<Known>,
+    scripts: Scripts,
     /// Beside the usual places.
     discovery: Option<String>,
+    /// Where requests to an alias are sent.
+    registration: Option<PathAndQuery>,
+    aliases: Vec<String>,
+    /// The server takes request objects in `request`, and references to them in `request_uri`.
+    pub(crate) takes_request: bool,
+    pub(crate) takes_request_uri: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    endpoint: Endpoint,
+    path: Segments,
 }
 
 const DISCOVERY: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
 
+/// Which endpoint a member of the discovery document names.
+pub(crate) fn named(member: &str) -> Option<Endpoint> {
+    Some(match member {
+        "authorization_endpoint" => Endpoint::Authorize,
+        // A request that comes from a client, and is answered on another device (OpenID CIBA).
+        "backchannel_authentication_endpoint" | "device_authorization_endpoint" => Endpoint::Device,
+        "introspection_endpoint" => Endpoint::Introspect,
+        "pushed_authorization_request_endpoint" => Endpoint::Par,
+        "registration_endpoint" => Endpoint::Register,
+        "revocation_endpoint" => Endpoint::Revoke,
+        "token_endpoint" => Endpoint::Token,
+        _ => return None,
+    })
+}
+
+/// The other names of endpoints, RFC 8705 section 5.
+pub(crate) const ALIASES: &str = "mtls_endpoint_aliases";
+
 impl Endpoints {
     /// Which endpoint the server may take `path` for. A path that looks like another one, and is none to the server, is
     /// guarded for nothing; the other way round, it would be the way around the guard.
-    pub(crate) fn at(&self, path: &str) -> Option<Endpoint> {
-        let readings = readings(path);
-        let is = |known: &[String]| {
-            let mut readings = readings.iter();
-            readings.any(|path| known.iter().any(|known| known == path || Some(&**known) == stem(path)))
+    ///
+    /// # Errors
+    ///
+    /// The path has more readings than are looked at here.
+    pub(crate) fn at(&self, path: &str) -> Result<Option<Endpoint>, &'static str> {
+        let readings = path::readings(path, &self.scripts)?;
+        let leads = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Discovery => readings.iter().any(|reading| self.is_discovery(reading)),
+            _ => {
+                let mut known = self.known.iter().filter(|known| known.endpoint == *endpoint);
+                known.any(|known| readings.iter().any(|reading| known.is(reading, &self.scripts)))
+            }
         };
-        let below = |known: &[String]| {
-            let below =
-                |path: &String, known: &String| path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'));
-            readings.iter().any(|path| known.iter().any(|known| below(path, known)))
-        };
-        let discovery =
-            |path: &String| DISCOVERY.iter().any(|known| path.contains(known)) || self.discovery.as_ref() == Some(path);
-        // What may be two of them is the one whose guard is missed most.
-        match () {
-            () if is(&self.register) || below(&self.register) => Some(Endpoint::Register),
-            () if is(&self.token) => Some(Endpoint::Token),
-            () if is(&self.authorize) => Some(Endpoint::Authorize),
-            () if readings.iter().any(discovery) => Some(Endpoint::Discovery),
-            () => None,
+        Ok(BY_PRIORITY.into_iter().find(leads))
+    }
+
+    fn is_discovery(&self, reading: &Segments) -> bool {
+        let path = format!("/{}", reading.join("/"));
+        DISCOVERY.iter().any(|known| path.contains(known)) || self.discovery.as_ref() == Some(&path)
+    }
+
+    /// Where a request is sent that names an alias of the registration endpoint.
+    pub(crate) fn behind_alias(&self, uri: &Uri) -> Option<PathAndQuery> {
+        let registration = self.registration.as_ref()?;
+        let below = self.aliases.iter().find_map(|alias| {
+            let rest = uri.path().strip_prefix(&**alias)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+        })?;
+        let queries: Vec<&str> = registration.query().into_iter().chain(uri.query()).collect();
+        let path = registration.path().trim_end_matches('/');
+        let query = if queries.is_empty() { String::new() } else { format!("?{}", queries.join("&")) };
+        format!("{path}{}{query}", below.trim_end_matches('/')).parse().ok()
+    }
+
+    fn add(&mut self, args: &Args) -> Result<(), Error> {
+        self.scripts = Scripts::new(&args.script);
+        for (endpoint, paths) in [
+            (Endpoint::Authorize, &args.authorize_path),
+            (Endpoint::Device, &args.device_path),
+            (Endpoint::Introspect, &args.introspect_path),
+            (Endpoint::Par, &args.par_path),
+            // An alias is guarded in every spelling, since the server may have something there as well.
+            (Endpoint::Register, &args.register_alias),
+            (Endpoint::Register, &args.register_path),
+            (Endpoint::Revoke, &args.revoke_path),
+            (Endpoint::Token, &args.token_path),
+        ] {
+            for path in paths {
+                self.know(endpoint, path);
+            }
+        }
+        self.discovery = args.discovery_path.as_deref().map(|path| format!("/{}", path::plain(path).join("/")));
+        self.aliases.clone_from(&args.register_alias);
+        for path in args.register_path.iter().chain(&args.register_alias) {
+            let parsed = path.parse::<PathAndQuery>().ok().filter(|parsed| parsed.path().starts_with('/'));
+            let Some(parsed) = parsed else { return Err(format!("{path:?} is not a path: /oauth/register").into()) };
+            if !args.register_alias.contains(path) {
+                self.registration.get_or_insert(parsed);
+            }
+        }
+        Ok(())
+    }
+
+    fn know(&mut self, endpoint: Endpoint, path: &str) {
+        let known = Known { endpoint, path: path::plain(path) };
+        if !self.known.contains(&known) {
+            self.known.push(known);
         }
     }
 
-    fn add(&mut self, args: &Args) {
-        self.register.extend(args.register_path.iter().map(|path| plain(path)));
-        self.authorize.extend(args.authorize_path.iter().map(|path| plain(path)));
-        self.token.extend(args.token_path.iter().map(|path| plain(path)));
-        self.discovery = args.discovery_path.as_deref().map(plain);
-    }
-
     fn read(&mut self, document: &Map<String, Value>) {
-        let path = |name: &str| document.get(name).and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
-        self.register.extend(path("registration_endpoint").map(|url| plain(url.path())));
-        self.authorize.extend(path("authorization_endpoint").map(|url| plain(url.path())));
-        self.token.extend(path("token_endpoint").map(|url| plain(url.path())));
+        let aliases = document.get(ALIASES).and_then(Value::as_object);
+        for (name, value) in document.iter().chain(aliases.into_iter().flatten()) {
+            let Some(endpoint) = named(name) else { continue };
+            let Some(url) = value.as_str().and_then(|url| Url::parse(url).ok()) else { continue };
+            self.know(endpoint, url.path());
+            if endpoint == Endpoint::Register && self.registration.is_none() {
+                self.registration = url[url::Position::BeforePath..url::Position::AfterQuery].parse().ok();
+            }
+        }
+        let says = |name: &str| document.get(name) == Some(&Value::Bool(true));
+        self.takes_request |= says("request_parameter_supported");
+        self.takes_request_uri |= says("request_uri_parameter_supported");
     }
 
     fn distinct(&self) -> Result<(), Error> {
-        let mut paths = [&self.register, &self.authorize, &self.token].into_iter().flatten();
-        if paths.any(String::is_empty) {
+        if self.known.iter().any(|known| known.path.is_empty()) {
             return Err("an endpoint at / can't be told from everything else".into());
         }
         Ok(())
     }
 
-    fn complete(&self, gated: bool) -> Result<(), Error> {
+    /// The endpoints that have to be known are.
+    fn complete(&self, args: &Args, gated: bool) -> Result<(), Error> {
+        let has = |endpoint| self.paths(endpoint).next().is_some();
         let ask = |what: &str, flag: &str| {
             Err(format!("the server's discovery document names no {what} endpoint: say where it is with {flag}").into())
         };
         match () {
-            () if self.register.is_empty() => ask("registration", "--register-path"),
-            () if gated && self.authorize.is_empty() => ask("authorization", "--authorize-path"),
-            () if gated && self.token.is_empty() => ask("token", "--token-path"),
+            // Without it, an alias leads nowhere.
+            () if self.registration.is_none() && (!args.register_alias.is_empty() || !has(Endpoint::Register)) => {
+                ask("registration", "--register-path")
+            }
+            () if gated && !has(Endpoint::Authorize) => ask("authorization", "--authorize-path"),
+            () if gated && !has(Endpoint::Token) => ask("token", "--token-path"),
             () => Ok(()),
         }
     }
+
+    fn paths(&self, endpoint: Endpoint) -> impl Iterator<Item = String> {
+        let known = self.known.iter().filter(move |known| known.endpoint == endpoint);
+        known.map(|known| format!("/{}", known.path.join("/")))
+    }
+}
+
+impl Known {
+    fn is(&self, reading: &Segments, scripts: &Scripts) -> bool {
+        scripts.variants(self.path.clone()).iter().any(|path| {
+            let Some((name, above)) = path.split_last() else { return false };
+            let Some([segment, below @ ..]) = reading.strip_prefix(above) else { return false };
+            // The URLs of clients (RFC 7592) are below; and a program gets what is below it.
+            is_called(name, segment)
+                && (below.is_empty()
+                    || self.endpoint == Endpoint::Register
+                    || scripts.has(name)
+                    || scripts.has(segment))
+        })
+    }
+}
+
+/// With the endings by which some frameworks choose a format (`/register.json`), or without the one by which some servers
+/// find a program (`/register` for `/register.php`).
+fn is_called(name: &str, segment: &str) -> bool {
+    let is_ending = |ending: &str| ending.is_empty() || ending.starts_with('.');
+    segment.strip_prefix(name).is_some_and(is_ending) || name.strip_prefix(segment).is_some_and(is_ending)
 }
 
 /// Asks the server, until it answers, for what the command line does not say.
 pub(crate) async fn find(args: &Args, upstream: &Upstream, gated: bool) -> Result<Endpoints, Error> {
     let mut endpoints = Endpoints::default();
-    endpoints.add(args);
+    endpoints.add(args)?;
     endpoints.distinct()?;
-    if endpoints.complete(gated).is_err() || args.discovery_path.is_some() {
+    let complete = endpoints.complete(args, gated).is_ok();
+    // Also what may not be there (pushed requests, devices, aliases) is gated if it is.
+    if !complete || gated || args.discovery_path.is_some() {
         let usual = DISCOVERY.map(str::to_owned).to_vec();
-        let document = discover(upstream, &args.discovery_path.clone().map_or(usual, |path| vec![path])).await?;
-        endpoints.read(&document);
+        let documents = discover(upstream, &args.discovery_path.clone().map_or(usual, |path| vec![path])).await;
+        match documents {
+            Ok(documents) => documents.iter().for_each(|document| endpoints.read(document)),
+            Err(_) if complete && args.discovery_path.is_none() => {}
+            Err(error) => return Err(error),
+        }
     }
-    endpoints.complete(gated)?;
+    endpoints.complete(args, gated)?;
     endpoints.distinct()?;
     Ok(endpoints)
 }
 
-async fn discover(upstream: &Upstream, paths: &[String]) -> Result<Map<String, Value>, Error> {
+/// All that the server says: what one of its documents leaves out may be in the other.
+async fn discover(upstream: &Upstream, paths: &[String]) -> Result<Vec<Map<String, Value>>, Error> {
     let mut patience = Duration::from_millis(250);
     loop {
+        let mut documents = Vec::new();
         let mut trouble: Option<Error> = None;
         for path in paths {
             match upstream.document(path).await {
-                Ok(Some(document)) => return Ok(document),
-                Ok(None) => {}
+                Ok(document) => documents.extend(document),
                 Err(error) => trouble = Some(error),
             }
         }
-        let Some(trouble) = trouble else {
+        let Some(trouble) = trouble.filter(|_| documents.is_empty()) else {
+            if !documents.is_empty() {
+                return Ok(documents);
+            }
             let places = paths.join(" nor at ");
             return Err(format!(
                 "the server has no discovery document at {places}: say where it is with --discovery-path, or where clients \
@@ -133,64 +270,22 @@ async fn discover(upstream: &Upstream, paths: &[String]) -> Result<Map<String, V
     }
 }
 
-/// What servers make of a path: before and after unescaping it, and with its dots resolved or not.
-fn readings(path: &str) -> Vec<String> {
-    let mut readings = Vec::new();
-    let mut escaped = path.to_owned();
-    // Nobody unescapes more often than that by accident.
-    for _ in 0..4 {
-        let segments = segments(&escaped);
-        readings.push(join(&segments));
-        readings.push(join(&resolved(segments)));
-        let unescaped = percent_decode_str(&escaped).decode_utf8_lossy().into_owned();
-        if unescaped == escaped {
-            break;
-        }
-        escaped = unescaped;
-    }
-    readings
-}
-
-/// A path of an endpoint, in the form of [`readings`].
-fn plain(path: &str) -> String {
-    join(&resolved(segments(path)))
-}
-
-/// In small letters, and without what one server or another overlooks: empty segments, parameters (`;v=1`), space and
-/// control characters at the ends.
-fn segments(path: &str) -> Vec<String> {
-    let path = path.replace('\\', "/").to_ascii_lowercase();
-    let segment = |segment: &str| segment.split(';').next().unwrap_or_default().trim_matches(|c| c <= ' ').to_owned();
-    path.split('/').map(segment).filter(|segment| !segment.is_empty()).collect()
-}
-
-fn resolved(segments: Vec<String>) -> Vec<String> {
-    segments.into_iter().fold(Vec::new(), |mut above, segment| {
-        match segment.as_str() {
-            "." => {}
-            ".." => _ = above.pop(),
-            _ => above.push(segment),
-        }
-        above
-    })
-}
-
-fn join(segments: &[String]) -> String {
-    segments.iter().flat_map(|segment| ["/", segment]).collect()
-}
-
-/// Without the ending by which some frameworks choose a format: `/register.json`.
-fn stem(path: &str) -> Option<&str> {
-    let (stem, ending) = path.rsplit_once('.')?;
-    (!ending.contains('/') && !stem.ends_with('/')).then_some(stem)
-}
-
 impl fmt::Display for Endpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |paths: &[String]| paths.join(", ");
-        write!(f, "registers at {}", list(&self.register))?;
-        if !self.authorize.is_empty() && !self.token.is_empty() {
-            write!(f, "; authorizes at {}, gives tokens at {}", list(&self.authorize), list(&self.token))?;
+        let list = |endpoint| self.paths(endpoint).collect::<Vec<_>>().join(", ");
+        write!(f, "registers at {}", list(Endpoint::Register))?;
+        for (endpoint, does) in [
+            (Endpoint::Authorize, "authorizes at"),
+            (Endpoint::Token, "gives tokens at"),
+            (Endpoint::Par, "takes pushed requests at"),
+            (Endpoint::Device, "authorizes devices at"),
+            (Endpoint::Introspect, "introspects at"),
+            (Endpoint::Revoke, "revokes at"),
+        ] {
+            let paths = list(endpoint);
+            if !paths.is_empty() {
+                write!(f, "; {does} {paths}")?;
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum_reverse_proxy::{HostBehaviour, ProxyError, ProxyPolicy, ReverseProxy};
+use axum_reverse_proxy::{HostBehaviour, ProxyError, ProxyPolicy, ReverseProxy, XForwardedFor};
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::{Args, Error, Origin};
+use crate::{Args, Error};
 
 /// A way for a request to the server, through layers or not.
 pub(crate) type Way = BoxCloneSyncService<Request, Response, Infallible>;
@@ -36,13 +36,12 @@ impl Upstream {
     pub(crate) fn new(args: &Args) -> Result<Self, Error> {
         let host = if args.upstream_host { HostBehaviour::Replace } else { HostBehaviour::Preserve };
         // A name of its own, so that it notices requests that come round again (RFC 9110 section 7.6.3).
-        let mut policy = ProxyPolicy::new()
+        let policy = ProxyPolicy::new()
             .with_host_behaviour(host)
+            // They are written here, before anything is judged.
+            .with_x_forwarded_for(XForwardedFor::Preserve)
             .with_upstream_timeout(args.upstream_timeout)
             .with_via(format!("tower-dcr-{:08x}", rand::random::<u32>()));
-        if let Some(Origin { scheme, .. }) = &args.public_url {
-            policy = policy.with_public_scheme(scheme);
-        }
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);

@@ -1,0 +1,190 @@
+//! Paths: which spellings pass, and which paths a server may read in them.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+/// The segments of one reading of a path, folded.
+pub(crate) type Segments = Vec<String>;
+
+/// Checks that `path` has one reading for every server: no empty segment (one slash at the end is common and passes), no dot
+/// segment, no `;`, no backslash, no control character, no byte that is escaped without need, and UTF-8.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn check_canonical(path: &str) -> Result<(), &'static str> {
+    let Some(inner) = path.strip_prefix('/') else { return Err("the path does not begin with a slash") };
+    let text = unescape_once(path)?;
+    if text.contains(char::is_control) {
+        return Err("the path has control characters");
+    }
+    if unescape(&text) != text.as_bytes() {
+        return Err("the path has escapes within escapes");
+    }
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    match path == "/" || inner.split('/').all(|segment| !matches!(segment, "" | "." | "..")) {
+        true => Ok(()),
+        false => Err("the path has empty segments or dot segments"),
+    }
+}
+
+/// Decodes escapes (RFC 3986 section 2.1) where they are needed, and only there.
+fn unescape_once(path: &str) -> Result<String, &'static str> {
+    let mut bytes = path.bytes();
+    let mut text = Vec::with_capacity(path.len());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => match hex(bytes.next()).zip(hex(bytes.next())).map(|(high, low)| high << 4 | low) {
+                None => return Err("the path has a broken escape"),
+                Some(b'/' | b'\\' | b';') => return Err("the path has an escaped separator"),
+                Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                    return Err("the path has an escape that is not needed");
+                }
+                Some(byte) => text.push(byte),
+            },
+            b';' | b'\\' => return Err("the path has a semicolon or a backslash"),
+            b'!'..=b'~' => text.push(byte),
+            _ => return Err("the path has characters that have to be escaped"),
+        }
+    }
+    String::from_utf8(text).map_err(|_| "the path is not UTF-8")
+}
+
+fn hex(digit: Option<u8>) -> Option<u8> {
+    char::from(digit?).to_digit(16)?.try_into().ok()
+}
+
+/// Nobody decodes escapes more often than that by accident.
+const ROUNDS: usize = 4;
+
+/// What servers may read in a path: before and after decoding it, with its dots resolved or not, with the segments that name
+/// scripts or without.
+///
+/// # Errors
+///
+/// Other readings than these are possible.
+pub(crate) fn readings(path: &str, scripts: &Scripts) -> Result<Vec<Segments>, &'static str> {
+    let mut readings = Vec::new();
+    let mut text = path.to_owned();
+    for _ in 0..ROUNDS {
+        // Where somebody parses a decoded path again, or takes it for a string of C.
+        let end = text.find(['?', '#', '\0']).unwrap_or(text.len());
+        for text in [Some(&*text), text.get(..end).filter(|_| end < text.len())].into_iter().flatten() {
+            let segments = segments(text);
+            readings.extend(scripts.variants(resolved(&segments)));
+            readings.extend(scripts.variants(segments));
+        }
+        let unescaped = String::from_utf8(unescape(&text)).map_err(|_| "the path is not UTF-8")?;
+        if unescaped == text {
+            readings.sort_unstable();
+            readings.dedup();
+            return Ok(readings);
+        }
+        text = unescaped;
+    }
+    Err("the path is escaped too often")
+}
+
+/// Decodes `%XX`, and `%uXXXX` as HTTP.sys does. What is neither stays.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = |from: usize, to: usize| {
+            let digits = escape.get(from..to)?;
+            digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+        };
+        if let Some(byte) = digits(0, 2).and_then(|value| u8::try_from(value).ok()) {
+            bytes.push(byte);
+            rest = escape.get(2..).unwrap_or_default();
+        } else if let Some(c) = digits(1, 5).filter(|_| escape.starts_with(['u', 'U'])).and_then(char::from_u32) {
+            bytes.extend_from_slice(c.to_string().as_bytes());
+            rest = escape.get(5..).unwrap_or_default();
+        } else {
+            bytes.push(b'%');
+            rest = escape;
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
+
+/// A path of an endpoint, in the form of [`readings`].
+pub(crate) fn plain(path: &str) -> Segments {
+    resolved(&segments(path))
+}
+
+/// Without what one server or another overlooks: case, accents and width of letters, empty segments, parameters (`;v=1`),
+/// streams (`::$DATA`), dots and space at the ends.
+fn segments(path: &str) -> Segments {
+    let segment = |segment: &str| {
+        let named = segment.split(';').next().unwrap_or_default();
+        let named = named.split("::").next().unwrap_or_default().trim_matches(|c| c <= ' ');
+        let bare = named.trim_end_matches(['.', ' ']);
+        // Dot segments are for `resolved`.
+        if bare.is_empty() { named.to_owned() } else { bare.to_owned() }
+    };
+    fold(path).split(['/', '\\']).map(segment).filter(|segment| !segment.is_empty()).collect()
+}
+
+/// In one case, as any of the usual comparisons would have it: `ſ` is an s, `ı` and `İ` are an i, the Kelvin sign is a k.
+fn fold(text: &str) -> String {
+    let letters = text.nfkd().filter(|c| !is_combining_mark(*c));
+    letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+fn resolved(segments: &[String]) -> Segments {
+    segments.iter().fold(Vec::new(), |mut above, segment| {
+        match segment.as_str() {
+            "." => {}
+            ".." => _ = above.pop(),
+            _ => above.push(segment.clone()),
+        }
+        above
+    })
+}
+
+/// The segments that a server takes for the name of a program, which gets the rest of the path (RFC 3875 section 4.1.5).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scripts {
+    named: Vec<String>,
+}
+
+const EXTENSIONS: &str = " action asmx ashx asp aspx axd cfm cgi dll do exe fcgi fpl jsp jspx lua phar php php3 php4 php5 php7 \
+                          php8 phtml pl psgi py rb svc wsgi ";
+
+impl Scripts {
+    /// Those with the usual extensions, and `named`.
+    pub(crate) fn new(named: &[String]) -> Self {
+        Self { named: named.iter().flat_map(|name| segments(name)).collect() }
+    }
+
+    pub(crate) fn has(&self, segment: &str) -> bool {
+        let extension = segment.rsplit_once('.').map(|(_, extension)| format!(" {extension} "));
+        extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
+            || self.named.iter().any(|name| name == segment)
+    }
+
+    /// As it is, without the scripts in it, and what is behind each of them.
+    pub(crate) fn variants(&self, segments: Segments) -> Vec<Segments> {
+        let last = segments.len().saturating_sub(1);
+        // ASP.NET has the session of clients without cookies in a segment, `(S(…))`, which the application does not see.
+        let is_skipped = |segment: &str| self.has(segment) || (segment.starts_with('(') && segment.ends_with(')'));
+        let skipped: Vec<usize> = segments
+            .iter()
+            .take(last)
+            .enumerate()
+            .filter(|(_, segment)| is_skipped(segment))
+            .map(|(at, _)| at)
+            .collect();
+        let mut variants: Vec<Segments> =
+            skipped.iter().filter_map(|at| Some(segments.get(at + 1..)?.to_vec())).collect();
+        if !skipped.is_empty() {
+            let kept = segments.iter().enumerate().filter(|(at, _)| !skipped.contains(at));
+            variants.push(kept.map(|(_, segment)| segment.clone()).collect());
+        }
+        variants.push(segments);
+        variants
+    }
+}
