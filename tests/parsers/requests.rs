@@ -533,7 +533,7 @@ fn honest(rows: &mut Rows) {
         ("escaped without need", FORM, format!("{REST}&client%5fid=good%2dclient")),
         ("an empty secret", FORM, format!("{REST}&{client}&client_secret=")),
         ("words beyond ASCII", FORM, format!("{REST}&{client}&label=%C3%A9%F0%9F%98%80+x&scope=a+b%20c")),
-        ("names of others", FORM, format!("{REST}&{client}&client_name=x&clientid=y&client-info=z&x.y=z&a[b]=c")),
+        ("names of others", FORM, format!("{REST}&{client}&client_name=x&client_info=y&client-version=z&x.y=z&a[b]=c")),
         (
             "in JSON",
             JSON,
