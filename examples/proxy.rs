@@ -229,15 +229,14 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
         (Endpoint::Discovery, upstream.behind(amend)),
     ]);
     if let Some(registrar) = registrar {
-        let gates: [(Endpoint, fn(Registrar) -> GateLayer); 5] = [
-            (Endpoint::Device, GateLayer::device_authorization),
-            (Endpoint::Introspect, GateLayer::introspection),
-            (Endpoint::Par, GateLayer::pushed_authorization),
-            (Endpoint::Revoke, GateLayer::revocation),
-            (Endpoint::Token, GateLayer::token),
-        ];
-        for (endpoint, gate) in gates {
-            judged.insert(endpoint, upstream::readable(upstream.behind(gate(registrar.clone()))));
+        for (endpoint, gate) in [
+            (Endpoint::Device, GateLayer::device_authorization(registrar.clone())),
+            (Endpoint::Introspect, GateLayer::introspection(registrar.clone())),
+            (Endpoint::Par, GateLayer::pushed_authorization(registrar.clone())),
+            (Endpoint::Revoke, GateLayer::revocation(registrar.clone())),
+            (Endpoint::Token, GateLayer::token(registrar.clone())),
+        ] {
+            judged.insert(endpoint, upstream::readable(upstream.behind(gate)));
         }
         // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
         judged.insert(Endpoint::Authorize, upstream.behind(GateLayer::authorization(registrar)));

@@ -85,6 +85,15 @@ impl ConsentFacts {
         }
     }
 
+    /// Of the records of one `client_id`: of the one that registered the redirect URI. If several did, of one that no
+    /// operator reviewed, and of those the newest. `None` if there is no record.
+    pub(crate) fn of_records(records: &[Client], redirect_uri: &str) -> Option<Self> {
+        let registered =
+            records.iter().filter(|client| client.status.is_live() && client.has_redirect_uri(redirect_uri));
+        let least_known = registered.max_by_key(|client| (client.reviewed_at.is_none(), client.key));
+        least_known.or_else(|| records.first()).map(|client| Self::of_client(client, redirect_uri))
+    }
+
     fn with_identity(registration: &Registration, redirect_uri: &str, identity: Identity) -> Self {
         let is_registered = registration.redirect_uris().any(|known| matches(known, redirect_uri));
         let destination = if is_registered { Destination::of(redirect_uri) } else { Destination::Unregistered };

@@ -1,36 +1,90 @@
 //! [`GateLayer`]: enforces the ledger in front of the endpoints that clients use, without the server's help.
 //!
 //! One layer for each endpoint: [`authorization`](GateLayer::authorization), [`token`](GateLayer::token),
-//! [`pushed_authorization`](GateLayer::pushed_authorization), [`device_authorization`](GateLayer::device_authorization),
-//! [`introspection`](GateLayer::introspection), [`revocation`](GateLayer::revocation). What happens to a request:
+//! [`pushed_authorization`](GateLayer::pushed_authorization),
+//! [`device_authorization`](GateLayer::device_authorization), [`introspection`](GateLayer::introspection),
+//! [`revocation`](GateLayer::revocation).
 //!
-//! 1. The client is read from the query, from the form (or JSON) in the body, from `Authorization: Basic` (RFC 6749 section
-//!    2.3.1), or from a client assertion. A parameter that is repeated, and two names that differ, are refused. The body is
-//!    then handed on byte for byte.
-//! 2. A client that has expired, was revoked or is not approved yet is refused:
+//! # Parameters that are read
+//!
+//! | place | read if |
+//! | --- | --- |
+//! | query string | always; at most 100 parameters, in UTF-8, with well-formed escapes |
+//! | body of a `POST` | `application/x-www-form-urlencoded` or `application/json`, without a charset or in UTF-8, without a content coding, without a byte order mark, at most 128 KiB; JSON is one object that names no member twice |
+//! | `Authorization` | `Basic` followed by one space and base64 without stray bits; a user with several readings (RFC 6749 section 2.3.1 escapes it, many clients do not) must be allowed in each. `Bearer` and `DPoP` name no client |
+//! | `client_assertion` | a JWS (RFC 7523) with canonical base64url, of the type `jwt-bearer` or none, whose `sub` is the client and whose `iss`, if there is one, is the same |
+//! | `OAuth-Client-Attestation` | a JWS; its `sub` must be the client that is named elsewhere |
+//! | `request` | a JWS, signed or not (RFC 9101); its `client_id`, `iss` and `redirect_uri` must be those of the other parameters |
+//!
+//! The bytes of a body reach the server as they came. Its media type and length are written anew, and all header
+//! fields that describe, encode or sign a body, ask for another method or for a coded answer are removed. `GET`,
+//! `HEAD` and `OPTIONS` go on without their body; other methods than these and `POST` are answered with 405.
+//!
+//! # Ambiguous requests
+//!
+//! Everything that one server may read and another may not is answered with 400 `invalid_request`, and never with
+//! `invalid_client`, on which clients throw their registration away:
+//!
+//! - a body of another media type or charset (multipart too), or one that can't be read;
+//! - one of the parameters `client_id`, `redirect_uri`, `client_assertion`, `client_assertion_type`, `request`,
+//!   `request_uri`, and outside of the authorization endpoint `grant_type`, `code`, `refresh_token`, `device_code`,
+//!   `auth_req_id`, that is repeated (query and body are one), is no string, or is spelled in any other way: in
+//!   another case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped
+//!   twice. Other parameters may be repeated (`resource`);
+//! - two names of the client that differ; a name with other characters than printable ASCII (RFC 6749 appendix A.1),
+//!   or with a space at an end; a name that the ledger has in lower or upper case only;
+//! - an unknown scheme of `Authorization` (at the authorization endpoint, where people sign in, other schemes pass),
+//!   or several fields; a `client_id` header field with another value;
+//! - assertions and request objects that can't be read: encrypted ones, too;
+//! - at the endpoints that clients call, parameters of the request in its URL, but for `client_id`, which counts as
+//!   left out.
+//!
+//! # Decisions
+//!
+//! 1. A client that has expired, was revoked or is not approved yet is rejected:
 //!
 //!    | endpoint | answer |
 //!    | --- | --- |
-//!    | authorization | 400 and a page (JSON for who asks for it), never a redirect (RFC 6749 section 4.1.2.1) |
-//!    | token and the others | 401 `invalid_client`, with a challenge if `Authorization` was used (section 5.2) |
-//!    | revocation | passes: who cleans up is not kept from it |
+//!    | authorization | 400, never a redirect (RFC 6749 section 4.1.2.1): a page for a client that accepts `text/html`, else JSON. Both hold `invalid_client` if a new registration mends it |
+//!    | token and the others | 401 `invalid_client` with a challenge (section 5.2); 400 `access_denied` if it waits for approval, since it is to keep its registration |
+//!    | revocation | passes: revoking a token is always allowed |
 //!
-//! 3. At the authorization endpoint, and where requests are pushed, the redirect URI must be a registered one, by
-//!    [`matches`](crate::redirect_uri::matches); if several are registered, it must be there.
+//! 2. A request that names nobody is answered with 400 `invalid_request` at the token, pushed authorization and
+//!    device authorization endpoints, unless it [passes](GateLayer::passing_unidentified), its grant [may be
+//!    anonymous](GateLayer::with_anonymous_grants), or the server [says](GateLayer::with_client_of) whose grant it
+//!    is. RFC 6749 section 6 lets a public client leave its name out when it refreshes. At the authorization endpoint
+//!    such a request passes, as a form of the server's own; at the introspection endpoint as that of a resource
+//!    server.
+//! 3. At the authorization endpoint, and where requests are pushed, each redirect URI in the request, also in a
+//!    request object, must be a registered one, by [`matches`](crate::redirect_uri::matches). It may be left out if
+//!    exactly one is registered that is no loopback URI without a port, where the server [takes request
+//!    objects](GateLayer::with_request_objects), or with the `request_uri` of a request that this client pushed
+//!    through a gate of the same ledger.
 //! 4. A successful answer of the token endpoint is proof that the client is in use: its lifetime begins anew.
-//! 5. Clients that the ledger does not know pass, and are noted once they got a token: they were registered before, or by
-//!    another way. [`refusing_unknown`](GateLayer::refusing_unknown) is for when there are none of those any more.
-//!
+//! 5. Clients that the ledger does not know pass, and are noted once they got a token: they were registered before,
+//!    or by another way. [`refusing_unknown`](GateLayer::refusing_unknown) rejects them, and those that were only
+//!    noted so.
 //! 6. If the server turns a client away that the ledger knows (401 at the token endpoint, any client error at the
-//!    authorization endpoint but a rate limit), the next one who registers the same gets a new client: a server that lost its store would
-//!    otherwise be handed its lost clients for ever.
+//!    authorization endpoint but a rate limit), the next equal registration gets a new client: a server that lost its
+//!    store would otherwise be handed its lost clients for ever.
 //!
-//! That costs one read of the ledger at most, and none for a client whose record was read within the last
-//! [5 seconds](GateLayer::with_cache): for so long a revocation on another node may go unseen. One on this node is seen
-//! at once.
+//! # Left to the server
 //!
-//! If the ledger can't be used, clients whose record was read a [minute](GateLayer::with_grace) ago at most are judged by it,
-//! and requests of all others are answered with 503.
+//! The server authenticates clients, checks signatures, and binds codes and tokens to the client that they were
+//! issued to: a server that lets anybody refresh any token lets a live client refresh those of a revoked one. So does
+//! one that ignores the place where the client is named, such as `Authorization`. The gate does not read cookies,
+//! paths and header fields that it does not list, nor what a foreign `request_uri` leads to. A server that compares
+//! ids without case knows `AbC` as `abc`; the gate finds the lower and the upper case only, so ids in mixed case need
+//! [`refusing_unknown`](GateLayer::refusing_unknown) there.
+//!
+//! # Cost
+//!
+//! One read of the ledger for each name, two more for an unknown one and one for a `request_uri`, and none for a
+//! client whose record was read within the last [5 seconds](GateLayer::with_cache) or was missing within the last
+//! second: for so long a revocation on another node may go unseen. One on this node is seen at once.
+//!
+//! If the ledger can't be used, clients whose record was read a [minute](GateLayer::with_grace) ago at most are
+//! judged by it, and requests of all others are answered with 503.
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -342,7 +396,18 @@ where
         let config = Arc::clone(&self.config);
         ResponseFuture::new(async move {
             let form = Form::of(config.endpoint, request.headers());
-            let (request, seen) = match parameters::read(config.endpoint, request).await {
+            let (parts, bytes) = match parameters::read_body(request).await {
+                Ok(read) => read,
+                Err((fault, unread)) => {
+                    config.count(fault);
+                    let answer = form.refuse(fault);
+                    return Ok(match unread {
+                        Some(unread) => unread.answer(answer).await,
+                        None => answer,
+                    });
+                }
+            };
+            let (request, seen) = match parameters::read(config.endpoint, parts, bytes) {
                 Ok(read) => read,
                 Err(fault) => {
                     config.count(fault);
@@ -514,18 +579,24 @@ impl Config {
     /// Returns the records of a client.
     async fn look_up(&self, id: &str) -> Result<Records, LedgerError> {
         let now = self.registrar.now();
-        let epoch = self.registrar.epoch();
+        let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
         let (max_age, grace) = self.ages();
-        let is_over = |known: &Arc<Known>| known.client.state(now) == State::Expired;
+        // The registrar writes down that a life has ended.
+        let has_lapsed =
+            |known: &Arc<Known>| known.client.status.is_live() && known.client.state(now) == State::Expired;
         let remembered =
-            |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(is_over));
+            |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(has_lapsed));
         if let Some(records) = remembered(max_age) {
             return Ok(records);
         }
-        if self.cache.is_absent(id, epoch, max_age) {
+        if self.cache.is_absent(id, registrations, max_age) {
             return Ok(Records::default());
         }
-        match self.registrar.look_up(id).await {
+        match self.registrar.look_up_all(id).await {
+            Ok(found) if found.is_empty() => {
+                self.cache.put_absent(id, registrations);
+                Ok(Records::default())
+            }
             Ok(found) => {
                 let records: Records = found.into_iter().map(|client| Arc::new(Known::new(client))).collect();
                 self.cache.put(id, epoch, &records);

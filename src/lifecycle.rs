@@ -279,7 +279,7 @@ impl Config {
         let requester = self.requester(request.headers(), request.extensions(), facts);
         let intent = match self.registrar.admit(&registration, requester).await {
             Ok(Admission::Ask(intent)) => intent,
-            Ok(Admission::Repeat(client)) => return Ok(repeat(client.client_id, client.answer)),
+            Ok(Admission::Repeat(client)) => return Ok(repeat(client.client_id, client.answer, &registration)),
             Err(refusal) => return self.refuse_or(refusal, || forward(inner, request)).await,
         };
         // Whoever takes the document over further in need not copy it.
@@ -318,6 +318,7 @@ impl Config {
         match intent.complete(&answer).await {
             Ok(Completion::Recorded) => response,
             Ok(Completion::Revoked) => body::refuse(registrar::blocked()),
+            Ok(Completion::Conflict) => body::refuse(registrar::conflict()),
             Err(error) => {
                 let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
                 error.log();
@@ -456,10 +457,14 @@ async fn read<R: Body>(response: Response<R>) -> Option<(Response<ResponseBody<R
     Some((Response::from_parts(parts, ResponseBody::own(bytes)), document))
 }
 
-/// The earlier answer, once more.
-fn repeat<R>(client_id: Option<String>, answer: Option<Answer>) -> Response<ResponseBody<R>> {
+/// The earlier answer, once more, with the redirect URIs of this request.
+fn repeat<R>(
+    client_id: Option<String>,
+    answer: Option<Answer>,
+    registration: &Registration,
+) -> Response<ResponseBody<R>> {
     let Some(answer) = answer else { return body::refuse(unavailable()) };
-    let bytes = Bytes::from(answer.body);
+    let bytes = Bytes::from(echoing(answer.body, registration));
     let length = HeaderValue::from(bytes.len());
     let mut response = Response::new(ResponseBody::own(bytes));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
@@ -469,6 +474,24 @@ fn repeat<R>(client_id: Option<String>, answer: Option<Answer>) -> Response<Resp
     response.extensions_mut().insert(RegisteredClient(client_id));
     response.extensions_mut().insert(Repeated);
     response
+}
+
+/// The body of an answer, in which the redirect URIs are those that were sent: where loopback ports don't count, the first
+/// who registered had others, and a client may compare what it reads (RFC 7591 section 3.2.1).
+fn echoing(body: String, registration: &Registration) -> String {
+    let Ok(serde_json::Value::Object(mut document)) = serde_json::from_str(&body) else { return body };
+    let sent: Vec<&str> = registration.redirect_uris().collect();
+    let differs = |echoed: &Vec<serde_json::Value>| {
+        // A server that took fewer of them is not contradicted.
+        echoed.len() == sent.len() && echoed.iter().map(serde_json::Value::as_str).ne(sent.iter().copied().map(Some))
+    };
+    match document.get_mut("redirect_uris") {
+        Some(serde_json::Value::Array(echoed)) if differs(echoed) => {
+            *echoed = sent.iter().copied().map(serde_json::Value::from).collect();
+        }
+        _ => return body,
+    }
+    serde_json::to_string(&document).unwrap_or(body)
 }
 
 fn unguarded<R>() -> Response<ResponseBody<R>> {

@@ -15,6 +15,14 @@
 //! | stale | active, and half of that time has passed | a token: active again |
 //! | expired, revoked | a limit; somebody | nothing: who wants to sign in registers again and gets another `client_id` |
 //!
+//! A server may give an equal registration the `client_id` that it gave before. A live record then goes on. One that expired,
+//! or that the client itself deleted, begins anew as if it had never been there: it waits for approval again where approval
+//! is wanted. One that somebody else revoked does not come back. A `client_id` that comes with *another* registration is not
+//! believed: the record stays as it is, the registration is answered with 500, and an event
+//! ([`Action::IdConflict`](crate::event::Action::IdConflict)) and a warning say so. The ways out are
+//! [`with_shared_client_ids`](Registrar::with_shared_client_ids), and `dcr clients forget` for a server that lost its store
+//! and counts its ids anew.
+//!
 //! # What each limit protects
 //!
 //! *Never used*, 7 days: clients register each time they start, and most registrations never lead to a sign-in. Twenty-four
@@ -58,10 +66,11 @@
 //! is written down after the server made it; after a crash in between the ledger has the older redirect URIs, and the gate
 //! refuses newer ones until the client updates again. A `DELETE` that the ledger misses leaves a record that expires.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -87,12 +96,12 @@ mod server;
 mod settings;
 mod standing;
 
-pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked};
+pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;
 pub use drift::{Checked, Drift, Verdict};
 pub use lifetimes::Lifetimes;
 pub use maintenance::Maintained;
-pub use revocation::{Revocation, RevokeError, Revoked};
+pub use revocation::{Forgotten, Revocation, RevokeError, Revoked};
 pub use server::{Deprovision, StillInUse};
 use server::{ErasedDeprovision, ErasedStillInUse};
 use settings::Settings;
@@ -136,8 +145,14 @@ struct Config {
     still_in_use: Option<Arc<dyn ErasedStillInUse>>,
     /// Registrations whose client hung up in this process: the next one need not wait for them.
     abandoned: Arc<Mutex<Vec<ClientKey>>>,
+    /// Clients that the server seemed not to know, and since when.
+    doubts: Arc<Mutex<HashMap<ClientKey, i64>>>,
+    /// Whether the operator was told that the server gives out a `client_id` twice.
+    has_warned_of_conflict: Arc<AtomicBool>,
     /// Grows whenever a client is ended or approved in this process: what gates remember from before does not count.
     epoch: Arc<AtomicU64>,
+    /// Grows whenever a client is registered in this process: what gates did not find before may be there now.
+    registrations: Arc<AtomicU64>,
 }
 
 /// What a record is after [`Registrar::update`].
@@ -178,7 +193,10 @@ impl Registrar {
             deprovision: None,
             still_in_use: None,
             abandoned: Arc::default(),
+            doubts: Arc::default(),
+            has_warned_of_conflict: Arc::default(),
             epoch: Arc::default(),
+            registrations: Arc::default(),
         };
         Self { config: Arc::new(config) }
     }
@@ -242,6 +260,21 @@ impl Registrar {
         self.set(|settings| settings.any_loopback_port = true)
     }
 
+    /// Accepts that the server gives one `client_id` to several registrations: to everybody, or to all of one name or host, as
+    /// facades before a provider without registration do. By default the second of them is answered with 500 `server_error`,
+    /// since it would otherwise take over the record of the first.
+    ///
+    /// Each distinct registration (by what was forwarded, and by the owner of its initial access token) then has a record of
+    /// its own under the same `client_id`, with its own status, approval, last use and identity; nothing is inherited. At
+    /// the authorization endpoint a request passes if a live record has its redirect URI. Approval and revocation are per
+    /// record. What can't be per record is not done: the server is never [told](Self::with_deprovision) to drop the client
+    /// that others use, nor [asked](Self::with_still_in_use) whether it is in use. Refresh tokens don't say to which
+    /// registration they belong, so a revoked registration is kept from new sign-ins, and its tokens end only at the server.
+    /// At most 1,000 records of one `client_id` are looked at: live ones that got a token or were approved come first.
+    pub fn with_shared_client_ids(self) -> Self {
+        self.set(|settings| settings.shared_client_ids = true)
+    }
+
     /// Keeps no network of who registers. Nothing can then be blocked by [source](crate::ledger::Fingerprint::source).
     pub fn without_sources(self) -> Self {
         self.set(|settings| settings.sources = false)
@@ -286,8 +319,8 @@ impl Registrar {
         client_id: &str,
         redirect_uri: &str,
     ) -> Result<Option<ConsentFacts>, LedgerError> {
-        let client = self.look_up(client_id).await?;
-        Ok(client.map(|client| ConsentFacts::of_client(&client, redirect_uri)))
+        let all = self.look_up_all(client_id).await?;
+        Ok(ConsentFacts::of_records(&all, redirect_uri))
     }
 
     /// The lifetimes in force.
@@ -352,6 +385,14 @@ impl Registrar {
 
     pub(crate) fn epoch(&self) -> u64 {
         self.config.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn registrations(&self) -> u64 {
+        self.config.registrations.load(Ordering::SeqCst)
+    }
+
+    fn count_registration(&self) {
+        self.config.registrations.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn begin_epoch(&self) {

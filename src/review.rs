@@ -39,7 +39,7 @@ use crate::event::Action;
 use crate::ledger::{
     Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, LedgerError, Origin, State, Status,
 };
-use crate::registrar::{Registrar, Revocation, RevokeError, Revoked, milliseconds};
+use crate::registrar::{Forgotten, Registrar, Revocation, RevokeError, Revoked, milliseconds};
 
 /// The review of a ledger. See the [module docs](self).
 ///
@@ -131,6 +131,8 @@ pub struct Summary {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReviewError {
+    /// Several live records have this `client_id`: name one of them.
+    Ambiguous,
     /// It has ended; who wants to sign in registers again.
     Ended,
     /// The ledger can't be used.
@@ -231,13 +233,32 @@ impl Review {
         Ok(Page { clients, next })
     }
 
-    /// One client.
+    /// One client; the first record of it, if several have its `client_id`: see [`records`](Self::records).
     ///
     /// # Errors
     ///
     /// If the ledger can't be used.
     pub async fn client(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
         self.registrar.ledger().find(client_id).await
+    }
+
+    /// Returns the records of one `client_id`: one, unless the server gives it to several registrations
+    /// ([`with_shared_client_ids`](Registrar::with_shared_client_ids)). Live ones come first.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be used.
+    pub async fn records(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
+        self.registrar.look_up_all(client_id).await
+    }
+
+    /// Returns the record with that key.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be used.
+    pub async fn record(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
+        self.registrar.ledger().get(key).await
     }
 
     /// What clients have in common: the largest groups, at most `limit`.
@@ -277,6 +298,21 @@ impl Review {
     ///
     /// [`ReviewError`].
     pub async fn approve(&self, client_id: &str, operator: &str, reason: &str) -> Result<Client, ReviewError> {
+        let client = self.only(client_id).await?;
+        self.approve_found(client, operator, reason).await
+    }
+
+    /// Approves one record, and no other of the same `client_id`: see [`approve`](Self::approve).
+    ///
+    /// # Errors
+    ///
+    /// [`ReviewError`].
+    pub async fn approve_record(&self, key: ClientKey, operator: &str, reason: &str) -> Result<Client, ReviewError> {
+        let client = self.record(key).await?.ok_or(ReviewError::UnknownClient)?;
+        self.approve_found(client, operator, reason).await
+    }
+
+    async fn approve_found(&self, client: Client, operator: &str, reason: &str) -> Result<Client, ReviewError> {
         let lifetime = self.registrar.lifetimes().never_used_ms();
         let approve = |now: i64, client: &Client| {
             let mut approved = reviewed(client, now, operator);
@@ -286,7 +322,7 @@ impl Review {
             }
             approved
         };
-        self.act(client_id, Action::Approved, operator, reason, approve).await
+        self.act(client, Action::Approved, operator, reason, approve).await
     }
 
     /// Gives a client until at least `time` from now. Its secret's expiry stays the limit.
@@ -301,6 +337,33 @@ impl Review {
         operator: &str,
         reason: &str,
     ) -> Result<Client, ReviewError> {
+        let client = self.only(client_id).await?;
+        self.extend_found(client, time, operator, reason).await
+    }
+
+    /// Extends one record, and no other of the same `client_id`: see [`extend`](Self::extend).
+    ///
+    /// # Errors
+    ///
+    /// [`ReviewError`].
+    pub async fn extend_record(
+        &self,
+        key: ClientKey,
+        time: Duration,
+        operator: &str,
+        reason: &str,
+    ) -> Result<Client, ReviewError> {
+        let client = self.record(key).await?.ok_or(ReviewError::UnknownClient)?;
+        self.extend_found(client, time, operator, reason).await
+    }
+
+    async fn extend_found(
+        &self,
+        client: Client,
+        time: Duration,
+        operator: &str,
+        reason: &str,
+    ) -> Result<Client, ReviewError> {
         let time = milliseconds(time);
         let extend = |now: i64, client: &Client| {
             let mut extended = reviewed(client, now, operator);
@@ -308,7 +371,7 @@ impl Review {
             extended.expires_at = client.expires_at.map(|at| at.max(end));
             extended
         };
-        self.act(client_id, Action::Extended, operator, reason, extend).await
+        self.act(client, Action::Extended, operator, reason, extend).await
     }
 
     /// Ends clients: see [`Registrar::revoke`].
@@ -320,15 +383,54 @@ impl Review {
         self.registrar.revoke(Revocation::new(target, Actor::Operator(operator.to_owned()), reason)).await
     }
 
-    async fn act(
+    /// Revokes one record of `client_id`, and no other: see [`Registrar::revoke`].
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError`].
+    pub async fn revoke_record(
         &self,
         client_id: &str,
+        key: ClientKey,
+        operator: &str,
+        reason: &str,
+    ) -> Result<Revoked, RevokeError> {
+        let actor = Actor::Operator(operator.to_owned());
+        self.registrar.revoke(Revocation::record(client_id, key, actor, reason)).await
+    }
+
+    /// Removes the records of `client_id`, or the one with that `key`: see [`Registrar::forget`].
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError`].
+    pub async fn forget(
+        &self,
+        client_id: &str,
+        key: Option<ClientKey>,
+        operator: &str,
+        reason: &str,
+    ) -> Result<Forgotten, RevokeError> {
+        self.registrar.forget(client_id, key, &Actor::Operator(operator.to_owned()), reason).await
+    }
+
+    /// The record of a client, if there is one that may be meant.
+    async fn only(&self, client_id: &str) -> Result<Client, ReviewError> {
+        let all = self.records(client_id).await?;
+        if all.iter().filter(|client| client.status.is_live()).count() > 1 {
+            return Err(ReviewError::Ambiguous);
+        }
+        all.into_iter().next().ok_or(ReviewError::UnknownClient)
+    }
+
+    async fn act(
+        &self,
+        client: Client,
         action: Action,
         operator: &str,
         reason: &str,
         change: impl Fn(i64, &Client) -> Client,
     ) -> Result<Client, ReviewError> {
-        let client = self.registrar.look_up(client_id).await?.ok_or(ReviewError::UnknownClient)?;
         let now = self.now();
         let change = |client: &Client| {
             let alive = matches!(client.state(now), State::Pending | State::Active | State::Stale);
@@ -336,7 +438,7 @@ impl Review {
         };
         let changed = self.registrar.update(client, change).await?.changed().ok_or(ReviewError::Ended)?;
         self.registrar.begin_epoch();
-        let event = self.registrar.event(action).of_client(Some(client_id));
+        let event = self.registrar.event(action).of_client(changed.client_id.as_deref());
         self.registrar.emit(&event.by(&Actor::Operator(operator.to_owned())).because(reason));
         Ok(changed)
     }
@@ -355,6 +457,7 @@ impl From<LedgerError> for ReviewError {
 impl fmt::Display for ReviewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ambiguous => f.write_str("several registrations have this client_id: name one record of it"),
             Self::Ended => f.write_str("the client has ended: who wants to sign in registers again"),
             Self::Ledger(error) => error.fmt(f),
             Self::UnknownClient => f.write_str("there is no such client in the ledger"),
@@ -366,7 +469,7 @@ impl std::error::Error for ReviewError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            Self::Ended | Self::UnknownClient => None,
+            Self::Ambiguous | Self::Ended | Self::UnknownClient => None,
         }
     }
 }

@@ -33,7 +33,7 @@
 //! | `GET api/clients/CLIENT_ID` | one record, with what was registered |
 //! | `GET api/groups?by=G&limit=N` | `duplicates`, `families`, `names_across_hosts`, `hosts_across_names` |
 //! | `GET api/blocks` | what may not be registered again |
-//! | `POST api/act` | `{"act": A, "reason": R, …}`: `approve`, `revoke`, `revoke_family` with `client_id`; `extend` with `client_id` and `days`; `revoke_all`, `unblock` with `kind` and `value` of a fingerprint |
+//! | `POST api/act` | `{"act": A, "reason": R, …}`: `approve`, `revoke`, `revoke_family` with `client_id`; `extend` with `client_id` and `days`; each of these with `record` beside, if several records have the `client_id`; `revoke_all`, `unblock` with `kind` and `value` of a fingerprint |
 //!
 //! Errors are `{"error": …}` with a fitting status.
 //!
@@ -245,7 +245,7 @@ impl From<ReviewError> for Problem {
     fn from(error: ReviewError) -> Self {
         match error {
             ReviewError::Ledger(error) => error.into(),
-            ReviewError::Ended => Self::new(StatusCode::CONFLICT, error.to_string()),
+            ReviewError::Ambiguous | ReviewError::Ended => Self::new(StatusCode::CONFLICT, error.to_string()),
             ReviewError::UnknownClient => Self::new(StatusCode::NOT_FOUND, error.to_string()),
         }
     }
@@ -255,6 +255,7 @@ impl From<RevokeError> for Problem {
     fn from(error: RevokeError) -> Self {
         match error {
             RevokeError::Ledger(error) => error.into(),
+            RevokeError::Ambiguous => Self::new(StatusCode::CONFLICT, error.to_string()),
             RevokeError::UnknownClient => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             RevokeError::NotAdmitted => Self::new(StatusCode::FORBIDDEN, error.to_string()),
             RevokeError::NothingNamed => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
@@ -365,13 +366,19 @@ impl Config {
         };
         let revoked = match get("act")? {
             "approve" => {
-                self.review.approve(get("client_id")?, operator, reason).await?;
+                match read_record(parameters)? {
+                    Some(key) => self.review.approve_record(key, operator, reason).await?,
+                    None => self.review.approve(get("client_id")?, operator, reason).await?,
+                };
                 return Ok(Done::Approved);
             }
             "extend" => {
                 let days: u32 = parameters.get("days").map_or(Ok(90), |days| number(days, "days"))?;
                 let time = Duration::from_secs(24 * 3600).saturating_mul(days);
-                self.review.extend(get("client_id")?, time, operator, reason).await?;
+                match read_record(parameters)? {
+                    Some(key) => self.review.extend_record(key, time, operator, reason).await?,
+                    None => self.review.extend(get("client_id")?, time, operator, reason).await?,
+                };
                 return Ok(Done::Extended { days });
             }
             "unblock" => {
@@ -380,9 +387,18 @@ impl Config {
                 let done = self.review.registrar().unblock(&fingerprint, &actor).await?;
                 return Ok(if done { Done::Unblocked } else { Done::Nothing });
             }
+            "revoke" if parameters.contains_key("record") => {
+                let key = read_record(parameters)?.unwrap_or_default();
+                let revoked = self.review.revoke_record(get("client_id")?, key, operator, reason).await?;
+                return Ok(Done::Revoked { clients: revoked.clients, untold: revoked.not_deprovisioned });
+            }
             "revoke" => Fingerprint::ClientId(get("client_id")?.to_owned()),
             "revoke_family" => {
-                let client = self.review.client(get("client_id")?).await?.ok_or(ReviewError::UnknownClient)?;
+                let client = match read_record(parameters)? {
+                    Some(key) => self.review.record(key).await?,
+                    None => self.review.client(get("client_id")?).await?,
+                };
+                let client = client.ok_or(ReviewError::UnknownClient)?;
                 Fingerprint::Family(client.fingerprints.family)
             }
             "revoke_all" => fingerprint()?,
@@ -404,6 +420,11 @@ fn read_queue(parameters: &Parameters) -> Result<Queue, Problem> {
     let Some(name) = parameters.get("queue") else { return Ok(Queue::All) };
     let queue = Queue::ALL.into_iter().find(|queue| queue.as_str() == name);
     queue.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "there is no such queue"))
+}
+
+/// Which of several records of one `client_id`.
+fn read_record(parameters: &Parameters) -> Result<Option<ClientKey>, Problem> {
+    parameters.get("record").map(|text| number(text, "record").map(ClientKey)).transpose()
 }
 
 fn read_cursor(parameters: &Parameters) -> Result<Option<ClientKey>, Problem> {
@@ -460,6 +481,7 @@ fn client_json(client: &Client, now: i64) -> Value {
     json!({
         "key": client.key,
         "client_id": client.client_id,
+        "record": client.key,
         "client_name": prints.client_name,
         "client_name_shown": prints.client_name.as_deref().map(shown::text),
         "state": client.state(now).as_str(),

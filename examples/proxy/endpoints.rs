@@ -88,12 +88,11 @@ impl Endpoints {
     /// The path has more readings than are looked at here.
     pub(crate) fn at(&self, path: &str) -> Result<Option<Endpoint>, &'static str> {
         let readings = path::readings(path, &self.scripts)?;
-        let leads = |endpoint: &Endpoint| match endpoint {
-            Endpoint::Discovery => readings.iter().any(|reading| self.is_discovery(reading)),
-            _ => {
-                let mut known = self.known.iter().filter(|known| known.endpoint == *endpoint);
-                known.any(|known| readings.iter().any(|reading| known.is(reading, &self.scripts)))
-            }
+        let leads = |endpoint: &Endpoint| {
+            readings.iter().any(|reading| match endpoint {
+                Endpoint::Discovery => self.is_discovery(reading),
+                _ => self.known.iter().any(|known| known.endpoint == *endpoint && known.is(reading, &self.scripts)),
+            })
         };
         Ok(BY_PRIORITY.into_iter().find(leads))
     }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, Version, header};
 
 /// Reads the host of a request: an authority without userinfo (RFC 9110 section 4.2.4), named once, or by `Host` and target
@@ -17,7 +18,7 @@ pub(crate) fn read(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<O
         return Err("there are several Host fields");
     }
     let field = field.map(|field| field.to_str().map_err(|_| "the Host field is no host")).transpose()?;
-    let target = uri.authority().map(|authority| authority.as_str());
+    let target = uri.authority().map(Authority::as_str);
     if [field, target].into_iter().flatten().any(|host| !is_authority(host)) {
         return Err("the Host field is no host");
     }

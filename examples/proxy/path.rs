@@ -22,10 +22,10 @@ pub(crate) fn check_canonical(path: &str) -> Result<(), &'static str> {
         return Err("the path has escapes within escapes");
     }
     let inner = inner.strip_suffix('/').unwrap_or(inner);
-    match path == "/" || inner.split('/').all(|segment| !matches!(segment, "" | "." | "..")) {
-        true => Ok(()),
-        false => Err("the path has empty segments or dot segments"),
+    if path != "/" && inner.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err("the path has empty segments or dot segments");
     }
+    Ok(())
 }
 
 /// Decodes escapes (RFC 3986 section 2.1) where they are needed, and only there.
@@ -70,9 +70,12 @@ pub(crate) fn readings(path: &str, scripts: &Scripts) -> Result<Vec<Segments>, &
         // Where somebody parses a decoded path again, or takes it for a string of C.
         let end = text.find(['?', '#', '\0']).unwrap_or(text.len());
         for text in [Some(&*text), text.get(..end).filter(|_| end < text.len())].into_iter().flatten() {
-            let segments = segments(text);
-            readings.extend(scripts.variants(resolved(&segments)));
-            readings.extend(scripts.variants(segments));
+            for segments in [segments(text, Parameters::Cut), segments(text, Parameters::Kept)] {
+                readings.extend(scripts.variants(resolved(&without_empty(&segments))));
+                // RFC 3986 section 5.2.4 has `..` take an empty segment back.
+                readings.extend(scripts.variants(without_empty(&resolved(&segments))));
+                readings.extend(scripts.variants(without_empty(&segments)));
+            }
         }
         let unescaped = String::from_utf8(unescape(&text)).map_err(|_| "the path is not UTF-8")?;
         if unescaped == text {
@@ -112,20 +115,34 @@ fn unescape(text: &str) -> Vec<u8> {
 
 /// A path of an endpoint, in the form of [`readings`].
 pub(crate) fn plain(path: &str) -> Segments {
-    resolved(&segments(path))
+    resolved(&without_empty(&segments(path, Parameters::Cut)))
 }
 
-/// Without what one server or another overlooks: case, accents and width of letters, empty segments, parameters (`;v=1`),
-/// streams (`::$DATA`), dots and space at the ends.
-fn segments(path: &str) -> Segments {
+/// Whether `;v=1` belongs to a segment.
+#[derive(Clone, Copy)]
+enum Parameters {
+    Cut,
+    Kept,
+}
+
+/// Without what one server or another overlooks: case, accents and width of letters, parameters, streams (`::$DATA`), dots and
+/// space at the ends.
+fn segments(path: &str, parameters: Parameters) -> Segments {
     let segment = |segment: &str| {
-        let named = segment.split(';').next().unwrap_or_default();
+        let named = match parameters {
+            Parameters::Cut => segment.split(';').next().unwrap_or_default(),
+            Parameters::Kept => segment,
+        };
         let named = named.split("::").next().unwrap_or_default().trim_matches(|c| c <= ' ');
         let bare = named.trim_end_matches(['.', ' ']);
         // Dot segments are for `resolved`.
         if bare.is_empty() { named.to_owned() } else { bare.to_owned() }
     };
-    fold(path).split(['/', '\\']).map(segment).filter(|segment| !segment.is_empty()).collect()
+    fold(path).trim_start_matches('/').split(['/', '\\']).map(segment).collect()
+}
+
+fn without_empty(segments: &[String]) -> Segments {
+    segments.iter().filter(|segment| !segment.is_empty()).cloned().collect()
 }
 
 /// In one case, as any of the usual comparisons would have it: `ſ` is an s, `ı` and `İ` are an i, the Kelvin sign is a k.
@@ -157,7 +174,7 @@ const EXTENSIONS: &str = " action asmx ashx asp aspx axd cfm cgi dll do exe fcgi
 impl Scripts {
     /// Those with the usual extensions, and `named`.
     pub(crate) fn new(named: &[String]) -> Self {
-        Self { named: named.iter().flat_map(|name| segments(name)).collect() }
+        Self { named: named.iter().flat_map(|name| plain(name)).collect() }
     }
 
     pub(crate) fn has(&self, segment: &str) -> bool {

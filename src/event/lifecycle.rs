@@ -72,6 +72,10 @@ pub enum Action {
     Expired,
     /// Somebody gave it more time.
     Extended,
+    /// Somebody removed its record, so that the server can give its `client_id` to another.
+    Forgotten,
+    /// The server gave the `client_id` of one registration to another.
+    IdConflict,
     /// The ledger is full, and nothing in it may go.
     LedgerFull,
     /// An endpoint refused it: it is expired, revoked or not approved, or asked for a redirect that is not its own.
@@ -99,6 +103,8 @@ impl Action {
             Self::Evicted => "evicted",
             Self::Expired => "expired",
             Self::Extended => "extended",
+            Self::Forgotten => "forgotten",
+            Self::IdConflict => "id_conflict",
             Self::LedgerFull => "ledger_full",
             Self::Refused => "refused",
             Self::Revoked => "revoked",

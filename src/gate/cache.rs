@@ -33,7 +33,7 @@ struct Entry {
 #[derive(Clone, Copy)]
 struct Absent {
     read_at: Duration,
-    epoch: u64,
+    registrations: u64,
 }
 
 impl Cache {
@@ -53,27 +53,32 @@ impl Cache {
         (entry.epoch == epoch && self.age(entry.read_at) < max_age).then_some(entry.records)
     }
 
-    /// Returns whether there was no record a moment ago.
-    pub(super) fn is_absent(&self, client_id: &str, epoch: u64, max_age: Duration) -> bool {
-        let is_fresh = |absent: Absent| absent.epoch == epoch && self.age(absent.read_at) < max_age.min(ABSENT);
+    /// Returns whether there was no record a moment ago, and no registration since.
+    pub(super) fn is_absent(&self, client_id: &str, registrations: u64, max_age: Duration) -> bool {
+        let is_fresh =
+            |absent: Absent| absent.registrations == registrations && self.age(absent.read_at) < max_age.min(ABSENT);
         self.absent.get(client_id).is_some_and(is_fresh)
     }
 
     /// Keeps the records that were read when the epoch was `epoch`. Clients in the field have short names; a longer one is not
     /// kept.
     pub(super) fn put(&self, client_id: &str, epoch: u64, records: &Records) {
-        if self.max_age == Duration::ZERO || client_id.len() > 512 {
-            return;
-        }
-        let read_at = self.clock.monotonic();
-        if records.is_empty() {
-            self.entries.remove(client_id);
-            self.absent.insert(client_id.to_owned(), Absent { read_at, epoch });
-        } else {
-            self.absent.remove(client_id);
-            let entry = Entry { read_at, epoch, records: Arc::clone(records) };
+        if self.keeps(client_id) {
+            let entry = Entry { read_at: self.clock.monotonic(), epoch, records: Arc::clone(records) };
             self.entries.insert(client_id.to_owned(), entry);
         }
+    }
+
+    /// Keeps that there was no record when so many clients had been registered.
+    pub(super) fn put_absent(&self, client_id: &str, registrations: u64) {
+        if self.keeps(client_id) {
+            let absent = Absent { read_at: self.clock.monotonic(), registrations };
+            self.absent.insert(client_id.to_owned(), absent);
+        }
+    }
+
+    fn keeps(&self, client_id: &str) -> bool {
+        self.max_age > Duration::ZERO && client_id.len() <= 512
     }
 
     fn age(&self, read_at: Duration) -> Duration {

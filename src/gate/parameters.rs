@@ -1,9 +1,11 @@
 //! Which client a request comes from, and where it wants to be answered.
 
 use std::error::Error;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use http_body::Body;
 
@@ -11,7 +13,7 @@ use super::credentials::Credentials;
 use super::names::{self, Name, Reading};
 use super::refusal::Fault;
 use super::{Endpoint, form, signed};
-use crate::body::{self, MediaType, ReadError, ReplayBody};
+use crate::body::{self, MediaType, ReadError, ReplayBody, Unread};
 use crate::registration::{Limits, Registration, Value};
 
 /// What of a request is looked at.
@@ -49,20 +51,31 @@ const LIMITS: Limits = Limits::new().with_bytes(MAX_BODY).with_string(MAX_BODY);
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
-/// Reads the parameters, and puts the bytes of the body back as they came, under headers that describe them and no others.
-pub(super) async fn read<B>(endpoint: Endpoint, request: Request<B>) -> Result<(Request<ReplayBody<B>>, Seen), Fault>
+/// Reads the body, before anything is judged: a client that still sends may not hear an answer. What is left of a body that is
+/// too large comes back.
+pub(super) async fn read_body<B>(request: Request<B>) -> Result<(Parts, Bytes), (Fault, Option<Unread<Pin<Box<B>>>>)>
 where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (mut parts, body) = request.into_parts();
-    // Read before anything is judged: a client that still sends may not hear an answer.
+    let (parts, body) = request.into_parts();
     let read = body::read(body, &parts.headers, MAX_BODY, DEADLINE).await;
-    match read.error {
-        None => {}
-        Some(ReadError::TooLarge) => return Err(Fault::TooLarge),
-        Some(_) => return Err(Fault::Ambiguous("the body could not be read to its end")),
+    match (read.error, read.rest) {
+        (None, _) => Ok((parts, read.bytes)),
+        (Some(ReadError::TooLarge), Some(rest)) => {
+            Err((Fault::TooLarge, Some(Unread::new(parts.version, parts.headers, rest))))
+        }
+        (Some(ReadError::TooLarge), None) => Err((Fault::TooLarge, None)),
+        (Some(_), _) => Err((Fault::Ambiguous("the body could not be read to its end"), None)),
     }
+}
+
+/// Reads the parameters, and puts the bytes of the body back as they came, under headers that describe them and no others.
+pub(super) fn read<B>(
+    endpoint: Endpoint,
+    mut parts: Parts,
+    bytes: Bytes,
+) -> Result<(Request<ReplayBody<B>>, Seen), Fault> {
     if parts.method != Method::POST {
         if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Err(Fault::Method);
@@ -79,23 +92,23 @@ where
     }
     let media = media_type(&parts.headers)?;
     let content = match media {
-        _ if read.bytes.is_empty() => Content::None,
-        Media::Form => Content::Form(&read.bytes),
-        Media::Json => Content::Json(&read.bytes),
+        _ if bytes.is_empty() => Content::None,
+        Media::Form => Content::Form(&bytes),
+        Media::Json => Content::Json(&bytes),
         Media::None => return Err(Fault::Ambiguous("the body has no media type")),
         Media::Other => return Err(Fault::Ambiguous("the body is neither a form nor JSON in UTF-8")),
     };
     let seen = seen(endpoint, &parts.method, &parts.uri, &parts.headers, content)?;
     match media {
-        Media::Form => body::describe_body(&mut parts.headers, FORM, read.bytes.len()),
-        Media::Json => body::describe_body(&mut parts.headers, JSON, read.bytes.len()),
+        Media::Form => body::describe_body(&mut parts.headers, FORM, bytes.len()),
+        Media::Json => body::describe_body(&mut parts.headers, JSON, bytes.len()),
         // It is empty.
         Media::None | Media::Other => {
             body::forget_old_body(&mut parts.headers);
             body::ask_for_plain_answer(&mut parts.headers);
         }
     }
-    Ok((Request::from_parts(parts, ReplayBody::own(read.bytes)), seen))
+    Ok((Request::from_parts(parts, ReplayBody::own(bytes)), seen))
 }
 
 #[derive(Clone, Copy)]

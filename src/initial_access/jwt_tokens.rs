@@ -16,7 +16,8 @@ use crate::policy::ConfigError;
 /// list of tokens here.
 ///
 /// A token counts if an issuer of the list has signed it with a pinned algorithm, `exp` is there and not over, and `aud` is
-/// the audience. Its owner is `sub`, or else the issuer.
+/// the audience. Its owner is the issuer and, after a space, `sub` (a subject is unique with one issuer only, RFC 7519
+/// section 4.1.2); without `sub`, the issuer.
 ///
 /// Use an audience or a scope that the issuer's other tokens don't have: otherwise every access token lets its holder
 /// register clients.
@@ -129,7 +130,10 @@ impl JwtTokens {
         if self.scope.as_ref().is_some_and(|wanted| !scopes.split(' ').any(|scope| scope == wanted)) {
             return Err(TokenError::Insufficient);
         }
-        let mut access = InitialAccess::of(document.string("sub").unwrap_or(&claims.issuer));
+        // A space in the name of an issuer would let it speak for subjects of another.
+        let issuer = claims.issuer.replace('%', "%25").replace(' ', "%20");
+        let owner = document.string("sub").map(|subject| format!("{issuer} {subject}"));
+        let mut access = InitialAccess::of(owner.unwrap_or(issuer));
         if let Some(claim) = self.rules_claim.as_deref().filter(|claim| document.contains(claim)) {
             access = access.with_rules(document.string(claim).ok_or(TokenError::Invalid)?);
         }

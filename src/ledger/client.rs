@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Fingerprints;
 use crate::policy::{Caller, Identity};
+use crate::redirect_uri::matches;
+use crate::registration::{Limits, Registration};
 
 /// The number that a ledger gives a record; later records have larger ones.
 ///
@@ -290,6 +292,12 @@ impl Client {
             (Some(owner), None) => Caller::authorized(owner.as_str()),
             (Some(owner), Some(rules)) => Caller::authorized(owner.as_str()).with_rules(rules.as_str()),
         }
+    }
+
+    /// Whether it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).
+    pub(crate) fn has_redirect_uri(&self, redirect_uri: &str) -> bool {
+        Registration::parse_with(self.registration.as_bytes(), &Limits::GENEROUS)
+            .is_ok_and(|registration| registration.redirect_uris().any(|uri| matches(uri, redirect_uri)))
     }
 
     /// A time up to which it may live: not longer than its secret.

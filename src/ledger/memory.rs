@@ -59,8 +59,8 @@ const WORK: [Work; 5] = [
 ];
 
 impl MemoryLedger {
-    /// A ledger of at most `max_records` records. Those that failed, expired or deleted themselves make room, the first
-    /// that ended first; what somebody else revoked is never forgotten. If nothing may go, it says that it is full, as
+    /// A ledger of at most `max_records` records. Those that failed, expired or deleted themselves make room, and clients
+    /// that were registered elsewhere, the first that ended or was last used first; what somebody else revoked is never forgotten. If nothing may go, it says that it is full, as
     /// at a quota.
     #[must_use]
     pub fn new(max_records: std::num::NonZeroUsize) -> Self {
@@ -182,7 +182,7 @@ fn forgettable_since(client: &Client) -> Option<i64> {
         Status::Revoked => client.ended_by == Some(Actor::Client),
         Status::Registering | Status::Pending | Status::Active => false,
     };
-    client.ended_at.filter(|_| may_go)
+    client.ended_at.filter(|_| may_go).or_else(|| elsewhere_since(client))
 }
 
 /// Since when a live client that was registered elsewhere is in use.

@@ -1,26 +1,29 @@
 //! A new registration: from before the server is asked until its answer is written down.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_timer::Delay;
 
-use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
+use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::event::Action;
 use crate::ledger::{
     Actor, Answer, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, State,
     Status, Work,
 };
 use crate::policy::{Caller, Identity};
-use crate::registration::{Digest, Field, Registration, Value};
+use crate::registration::{Digest, Field, Limits, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
+use crate::text;
 
 /// The rule that refuses at the ledger's word.
 pub(crate) const RULE: &str = "lifecycle";
 
 /// How long one who registers what another one is just registering waits for that answer. After that it goes on by itself:
-/// the other may have crashed, and hardly any client tries a registration twice.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// the other's client may have hung up on another node, and people wait here. Twice as long for each registration that it
+/// sees take over, or behind a slow server everybody would take over in turn.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The first pause between two looks; each is longer than the one before.
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -89,6 +92,8 @@ pub(crate) enum Completion {
     Recorded,
     /// Somebody has revoked what was being registered, or what the server gave out.
     Revoked,
+    /// The server gave out the `client_id` of another registration.
+    Conflict,
 }
 
 impl Registrar {
@@ -101,19 +106,23 @@ impl Registrar {
         draft.policy = requester.policy();
         draft.identity = requester.identity;
         draft.repeat_key = self.repeat_key(registration, &draft);
-        let mut waited = Duration::ZERO;
-        let mut pause = PAUSE;
+        let (mut waited, mut patience, mut pause) = (Duration::ZERO, PATIENCE, PAUSE);
+        let mut awaited = None;
         for _ in 0..MAX_STEPS {
             match self.try_admit(&draft).await? {
                 Step::Done(admission) => return Ok(admission),
                 Step::Again => {}
-                Step::Wait(key) if waited >= PATIENCE => {
+                Step::Wait(key) if awaited.is_some_and(|last| last != key) => {
+                    (awaited, waited, patience) = (Some(key), Duration::ZERO, patience * 2);
+                }
+                Step::Wait(key) if waited >= patience => {
                     if let Some(slow) = self.ledger().get(key).await? {
                         self.abandon_registration(slow).await?;
                     }
-                    waited = Duration::ZERO;
+                    (awaited, waited) = (None, Duration::ZERO);
                 }
                 Step::Wait(key) => {
+                    awaited = Some(key);
                     Delay::new(pause).await;
                     waited += pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -138,17 +147,7 @@ impl Registrar {
     /// same again would be handed the secret of another (RFC 7591 section 5).
     fn repeat_key(&self, registration: &Registration, draft: &Client) -> Option<String> {
         let public = registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none");
-        (self.settings().repeats && public).then(|| {
-            let digest = &draft.fingerprints.digest;
-            match &draft.admitted_by {
-                None => digest.clone(),
-                // What one owner's token admits is not shared with others, nor what other rules let through.
-                Some(owner) => {
-                    let rules = draft.rules.as_deref().unwrap_or_default();
-                    Digest::of(format!("{digest}\n{}\n{owner}{rules}", owner.len()).as_bytes()).to_string()
-                }
-            }
-        })
+        (self.settings().repeats && public).then(|| dedup_key(&draft.fingerprints.digest, draft))
     }
 
     /// Whether that registration has been answered in a way that can't be repeated.
@@ -156,6 +155,52 @@ impl Registrar {
         let answered = self.ledger().get(key).await?;
         Ok(answered
             .is_some_and(|client| client.status.is_live() && client.client_id.is_some() && client.answer.is_none()))
+    }
+
+    /// Records a client that the ledger does not know, or knows only by its use, and that has just updated its registration
+    /// (RFC 7592 section 2.2) with the server's consent. `registration` is what was forwarded. The new record inherits
+    /// nothing, and waits for approval where that is wanted. A live record that was registered here is returned as it is.
+    #[cfg_attr(not(test), expect(dead_code, reason = "updates ask"))]
+    pub(crate) async fn adopt_managed(
+        &self,
+        client_id: &str,
+        registration: &Registration,
+        requester: &Requester,
+    ) -> Result<Client, Refusal> {
+        let mut metadata = registration.clone();
+        // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
+        metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
+        let (json, fingerprints) = self.describe(&metadata, requester);
+        self.refuse_blocked(&fingerprints).await?;
+        let now = self.now();
+        let mut client = Client::draft(json, fingerprints, now);
+        client.client_id = Some(client_id.to_owned());
+        client.status = if self.settings().lifetimes.needs_approval() { Status::Pending } else { Status::Active };
+        client.expires_at = Some(now.saturating_add(self.settings().lifetimes.first_ms()));
+        client.admitted_by = requester.caller.owner().map(str::to_owned);
+        client.rules = requester.caller.rules().map(str::to_owned);
+        client.policy = requester.policy();
+        client.identity.clone_from(&requester.identity);
+        let mut max_live = self.settings().max_clients.map(u64::from);
+        for _ in 0..MAX_STEPS {
+            match self.ledger().insert(&client, max_live).await? {
+                Insertion::Inserted(client) => {
+                    self.begin_epoch();
+                    self.emit(&self.event(Action::Updated).of_client(Some(client_id)).by(&Actor::Client));
+                    return Ok(client);
+                }
+                Insertion::Exists(known) if is_vacant(&known) => _ = self.ledger().remove(&known).await?,
+                Insertion::Exists(known) if known.status.is_live() => return Ok(known),
+                Insertion::Exists(_) => return Err(Refusal::Rejected(blocked())),
+                // The server has the client already: at the worst the ledger holds one more than it should.
+                Insertion::Full => {
+                    if self.make_room().await.is_err() {
+                        max_live = None;
+                    }
+                }
+            }
+        }
+        Err(busy(Duration::from_secs(1)))
     }
 
     async fn try_admit(&self, draft: &Client) -> Result<Step, Refusal> {
@@ -296,6 +341,12 @@ pub(crate) fn blocked() -> Rejection {
     Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)
 }
 
+/// The server gave one `client_id` to two registrations.
+pub(crate) fn conflict() -> Rejection {
+    let detail = "the server gave this client the client_id of another one";
+    Rejection::new(ErrorCode::ServerError, RULE, detail)
+}
+
 fn busy(after: Duration) -> Refusal {
     let detail = "no client can be registered now; try again later";
     Refusal::Rejected(Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(after))
@@ -323,6 +374,7 @@ impl Intent {
         };
         let Some(client) = self.client.clone() else { return Ok(Completion::Recorded) };
         let completion = self.registrar.complete(client, id, answer).await?;
+        self.registrar.count_registration();
         // Until here the client may have hung up, or the ledger have failed: what was begun is then settled as such.
         self.client = None;
         Ok(completion)
@@ -354,11 +406,13 @@ impl Registrar {
             let done = self.registered(&client, id, answer);
             match self.ledger().replace(&done).await? {
                 Replacement::Replaced => return Ok(Completion::Recorded),
-                Replacement::Taken => return self.adopt(done).await,
-                Replacement::Outdated => match self.ledger().get(client.key).await? {
-                    Some(now) => client = now,
-                    None => return Err(LedgerError::new("the record of a registration is gone")),
-                },
+                Replacement::Taken => {
+                    if let Some(completion) = self.adopt(done).await? {
+                        return Ok(completion);
+                    }
+                    client = self.draft(client.key).await?;
+                }
+                Replacement::Outdated => client = self.draft(client.key).await?,
             }
         }
     }
@@ -373,6 +427,9 @@ impl Registrar {
         done.expires_at = Some(done.at_most(now.saturating_add(self.settings().lifetimes.first_ms())));
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
+        if let Some(registration) = with_fewer_redirect_uris(&client.registration, answer.document) {
+            done.registration = registration;
+        }
         if client.repeat_key.is_some() && is_repeatable(answer.document) {
             done.answer = Some(Answer { status: answer.status, body: answer.body.to_owned() });
         } else {
@@ -381,40 +438,129 @@ impl Registrar {
         done
     }
 
-    /// The server answered with a `client_id` that the ledger knows: it recognises repeats by itself. The record that
-    /// is there goes on, with what was registered now.
-    async fn adopt(&self, done: Client) -> Result<Completion, LedgerError> {
+    /// The server answered with a `client_id` that the ledger knows. If what was forwarded is equal, the server recognises
+    /// repeats by itself, and the record that is there goes on. Otherwise that record stays as it is: a `client_id` proves
+    /// nothing, since servers give one to everybody, or count their ids anew. `None` if the draft has changed meanwhile.
+    async fn adopt(&self, done: Client) -> Result<Option<Completion>, LedgerError> {
         let id = done.client_id.clone().unwrap_or_default();
-        // Its repeat key is wanted for the other one.
-        if let Some(mine) = self.ledger().get(done.key).await? {
-            self.ledger().remove(&mine).await?;
+        let variant = dedup_key(&done.fingerprints.digest, &done);
+        for _ in 0..MAX_STEPS {
+            let all = self.look_up_all(&id).await?;
+            if let Some(known) = all.iter().find(|known| self.is_same_registration(known, &done)) {
+                match self.adopt_equal(known, &done).await? {
+                    Some(completion) => return Ok(Some(completion)),
+                    None => continue,
+                }
+            }
+            if let Some(known) = all.iter().find(|known| is_vacant(known)) {
+                self.ledger().remove(known).await?;
+            } else if !all.is_empty() && !self.settings().shared_client_ids {
+                return self.report_conflict(&done, &id, &all).await.map(Some);
+            }
+            // Nothing of another record is in this one.
+            let is_first = !all.iter().any(|known| known.variant.is_empty() && !is_vacant(known));
+            let variant = if is_first { String::new() } else { variant.clone() };
+            let own = Client { variant, ..done.clone() };
+            match self.ledger().replace(&own).await? {
+                Replacement::Replaced => return Ok(Some(Completion::Recorded)),
+                Replacement::Taken => {}
+                Replacement::Outdated => return Ok(None),
+            }
         }
-        let Some(known) = self.ledger().find(&id).await? else {
-            return match self.ledger().insert(&done, None).await? {
-                Insertion::Inserted(_) => Ok(Completion::Recorded),
-                _ => Err(LedgerError::new("a client came and went while it was registered")),
-            };
-        };
+        Err(LedgerError::new("too many records of one client_id"))
+    }
+
+    /// `known` is a record of what was registered again. `None` if it has changed meanwhile.
+    async fn adopt_equal(&self, known: &Client, done: &Client) -> Result<Option<Completion>, LedgerError> {
+        if known.status == Status::Revoked && known.ended_by != Some(Actor::Client) {
+            self.fail_draft(done.key, "the server answered with a client that was revoked").await?;
+            return Ok(Some(Completion::Revoked));
+        }
+        if !known.status.is_live() {
+            // It begins anew; the next round finds its place empty.
+            self.ledger().remove(known).await?;
+            return Ok(None);
+        }
         let merge = |known: &Client| {
-            known.status.is_live().then(|| Client {
-                key: known.key,
-                version: known.version,
-                status: known.status,
-                origin: Origin::Registered,
-                created_at: known.created_at,
-                proven_at: known.proven_at,
-                expires_at: known.expires_at.max(done.expires_at).map(|at| done.at_most(at)),
-                reviewed_at: known.reviewed_at,
-                reviewed_by: known.reviewed_by.clone(),
-                admitted_by: known.admitted_by.clone().or_else(|| done.admitted_by.clone()),
-                ..done.clone()
+            (known.status.is_live() && self.is_same_registration(known, done)).then(|| {
+                let mut fingerprints = done.fingerprints.clone();
+                fingerprints.source.clone_from(&known.fingerprints.source);
+                let mut merged = Client {
+                    registration: done.registration.clone(),
+                    identity: done.identity.clone(),
+                    policy: done.policy.clone(),
+                    not_after: done.not_after,
+                    fingerprints,
+                    ..known.clone()
+                };
+                merged.expires_at = known.expires_at.max(done.expires_at).map(|at| merged.at_most(at));
+                merged
             })
         };
-        // A server that hands out what was revoked does not bring it back.
-        Ok(match self.update(known, merge).await? {
-            Updated::Changed(_) => Completion::Recorded,
-            Updated::Left(_) => Completion::Revoked,
-        })
+        let Some(merged) = self.update(known.clone(), merge).await?.changed() else { return Ok(None) };
+        // The draft has what the record is to be found by when the next one registers the same.
+        if let Some(draft) = self.ledger().get(done.key).await? {
+            self.ledger().remove(&draft).await?;
+        }
+        if merged.repeat_key.is_none() && done.repeat_key.is_some() {
+            let repeated = Client { repeat_key: done.repeat_key.clone(), answer: done.answer.clone(), ..merged };
+            // Somebody else may have the key by now, who is found instead.
+            self.ledger().replace(&repeated).await?;
+        }
+        Ok(Some(Completion::Recorded))
+    }
+
+    /// The record of a registration that is being made, as it stands.
+    async fn draft(&self, key: ClientKey) -> Result<Client, LedgerError> {
+        let draft = self.ledger().get(key).await?;
+        draft.ok_or_else(|| LedgerError::new("the record of a registration is gone"))
+    }
+
+    async fn fail_draft(&self, key: ClientKey, reason: &str) -> Result<(), LedgerError> {
+        let Some(draft) = self.ledger().get(key).await? else { return Ok(()) };
+        self.fail_registration(draft, reason).await.map(drop)
+    }
+
+    /// Whether `known` was registered by what was forwarded for `done`, for the same owner of an initial access token.
+    fn is_same_registration(&self, known: &Client, done: &Client) -> bool {
+        if known.origin == Origin::Elsewhere || known.registration.is_empty() {
+            return false;
+        }
+        let wanted = dedup_key(&done.fingerprints.digest, done);
+        let as_today = || {
+            // Which ports count may have been another setting then.
+            let registration = Registration::parse_with(known.registration.as_bytes(), &Limits::GENEROUS).ok()?;
+            Some(Fingerprints::of(&registration, self.settings().any_loopback_port).digest)
+        };
+        dedup_key(&known.fingerprints.digest, known) == wanted
+            || as_today().is_some_and(|digest| dedup_key(&digest, known) == wanted)
+    }
+
+    /// The record that is there stays as it is, and nobody gets the `client_id` a second time.
+    async fn report_conflict(&self, done: &Client, id: &str, all: &[Client]) -> Result<Completion, LedgerError> {
+        let reason = match all.iter().find(|known| known.status.is_live()).or_else(|| all.first()) {
+            Some(known) if known.status == Status::Revoked => {
+                "the server answered with the client_id of a revoked client"
+            }
+            Some(known) if known.status == Status::Expired => {
+                "the server answered with the client_id of an expired client"
+            }
+            _ => "the server answered with the client_id of another registration",
+        };
+        self.fail_draft(done.key, reason).await?;
+        self.emit(&self.event(Action::IdConflict).of_client(Some(id)).by(&Actor::System).because(reason));
+        if !self.config.has_warned_of_conflict.swap(true, Ordering::SeqCst) {
+            let client_id = text::cut(id, 100);
+            tracing::warn!(
+                target: "tower_dcr::setup",
+                client_id,
+                "the server gives several registrations one client_id: the second is rejected with 500, and the record of the \
+                 first stays. If that is intended, set `lifecycle.shared_client_ids = true` \
+                 (`Registrar::with_shared_client_ids`). If the server lost its clients and gives out their ids again, let \
+                 go of the old record: `dcr clients forget {client_id:?} --reason …`"
+            );
+        }
+        Ok(Completion::Conflict)
     }
 
     /// Revoked between the server's being asked and its answer: the client that it made is to go again.
@@ -429,6 +575,41 @@ impl Registrar {
         })
         .await
         .map(drop)
+    }
+}
+
+/// The registration without the redirect URIs that the server did not take: the gate would let them pass. `None` if it took
+/// all of them, or does not say.
+fn with_fewer_redirect_uris(registration: &str, answer: &Registration) -> Option<String> {
+    answer.strings_at(Field::REDIRECT_URIS)?;
+    let taken = |uri: &str| answer.redirect_uris().any(|taken| taken == uri);
+    let mut registration = Registration::parse_with(registration.as_bytes(), &Limits::GENEROUS).ok()?;
+    if registration.narrow_strings("redirect_uris", taken) == 0 {
+        return None;
+    }
+    String::from_utf8(registration.canonical_bytes()).ok()
+}
+
+/// Identifies a registration by what was forwarded, as `digest`, and by the owner whose token admitted `client`: two that
+/// are equal have the same.
+fn dedup_key(digest: &str, client: &Client) -> String {
+    match &client.admitted_by {
+        None => digest.to_owned(),
+        // What one owner's token admits is not shared with others, nor what other rules let through.
+        Some(owner) => {
+            let rules = client.rules.as_deref().unwrap_or_default();
+            Digest::of(format!("{digest}\n{}\n{owner}{rules}", owner.len()).as_bytes()).to_string()
+        }
+    }
+}
+
+/// Whether nothing is known of the client but that it was there: what is registered now takes its place, and inherits
+/// nothing. Somebody got a token by this id before it was registered here, or the record was emptied after its end.
+fn is_vacant(known: &Client) -> bool {
+    match known.status {
+        Status::Registering | Status::Pending | Status::Active => known.origin == Origin::Elsewhere,
+        Status::Expired | Status::Failed => known.origin == Origin::Elsewhere || known.registration.is_empty(),
+        Status::Revoked => known.ended_by == Some(Actor::Client) && known.registration.is_empty(),
     }
 }
 

@@ -133,8 +133,8 @@ impl Registrar {
         let now = self.now();
         while let Some(batch) = self.batch(Work::Deprovision(now)).await? {
             for client in batch {
-                match self.config.deprovision {
-                    // There is nobody to tell.
+                match self.config.deprovision.as_ref().filter(|_| !self.is_shared(&client)) {
+                    // There is nobody to tell, or others are meant by that id as well.
                     None => drop(
                         self.ledger().replace(&Client { deprovisioning: Deprovisioning::default(), ..client }).await?,
                     ),
@@ -149,6 +149,9 @@ impl Registrar {
     /// Tells the server, if this node is the one to do it. Says whether there is nothing left to do here.
     pub(super) async fn deprovision(&self, client: Client) -> Result<bool, LedgerError> {
         let (Some(server), Some(id)) = (&self.config.deprovision, client.client_id.clone()) else { return Ok(true) };
+        if self.is_shared(&client) {
+            return Ok(true);
+        }
         let attempts = client.deprovisioning.attempts.saturating_add(1);
         let lease = self.now().saturating_add(milliseconds(DEPROVISION_LEASE));
         let claimed = Client {
@@ -218,7 +221,8 @@ impl Registrar {
     /// gate would take it for one that was registered elsewhere.
     async fn purge_one(&self, client: &Client) -> Result<bool, LedgerError> {
         let told = client.deprovisioning.attempts > 0 || client.ended_by == Some(Actor::Client);
-        if client.client_id.is_none() || told {
+        // The gate still finds the other records of an id that several have.
+        if client.client_id.is_none() || told || !client.variant.is_empty() {
             return self.ledger().remove(client).await;
         }
         let emptied = Client {

@@ -32,3 +32,29 @@ impl Registrar {
 fn key(request_uri: &str) -> String {
     Digest::of(request_uri.as_bytes()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::ledger::MemoryLedger;
+
+    const URI: &str = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c";
+
+    #[tokio::test]
+    async fn a_pushed_request_is_known_to_every_node_until_it_expires() {
+        let (ledger, clock) = (MemoryLedger::default(), Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600))));
+        let node = || Registrar::new(ledger.clone()).with_clock(clock.clone());
+        for (lifetime, known_for) in [(Duration::from_secs(60), 60), (Duration::MAX, 3600)] {
+            node().note_pushed(URI, "a", lifetime).await.unwrap();
+            clock.advance(Duration::from_secs(known_for - 1));
+            assert_eq!(node().pushed_by(URI).await.unwrap().as_deref(), Some("a"), "{lifetime:?}");
+            assert_eq!(node().pushed_by(&URI.to_uppercase()).await.unwrap(), None, "{lifetime:?}");
+            clock.advance(Duration::from_secs(1));
+            assert_eq!(node().pushed_by(URI).await.unwrap(), None, "{lifetime:?}");
+            node().maintain_once().await.unwrap();
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Registrar;
 use crate::event::Action;
-use crate::ledger::{Actor, Block, Client, Filter, Fingerprint, LedgerError, Status};
+use crate::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprint, LedgerError, Status};
 
 /// Which clients are to be ended, by whom and why.
 ///
@@ -27,6 +27,7 @@ use crate::ledger::{Actor, Block, Client, Filter, Fingerprint, LedgerError, Stat
 #[must_use]
 pub struct Revocation {
     target: Fingerprint,
+    record: Option<ClientKey>,
     actor: Actor,
     reason: String,
     sticky: bool,
@@ -71,6 +72,8 @@ pub struct Revoked {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RevokeError {
+    /// Several live records have this `client_id`: name one of them, or what they have in common.
+    Ambiguous,
     /// The ledger can't be used.
     Ledger(LedgerError),
     /// The owner of an initial access token may only end what that token admitted, one client at a time.
@@ -81,17 +84,42 @@ pub enum RevokeError {
     UnknownClient,
 }
 
+/// What [`Registrar::forget`] removed.
+///
+/// ```
+/// use tower_dcr::registrar::Forgotten;
+///
+/// assert_eq!(Forgotten::default().records, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Forgotten {
+    /// How many records were removed.
+    pub records: u64,
+    /// How many of them were of revoked clients.
+    pub revoked: u64,
+}
+
 const BATCH: u32 = 100;
+
+/// More than a record of so many can be changed by others while it is being removed.
+const MAX_ROUNDS: u32 = 64;
 
 impl Revocation {
     /// Ends every live client that `target` is a fingerprint of, and blocks it.
     pub fn new(target: Fingerprint, actor: Actor, reason: impl Into<String>) -> Self {
-        Self { target, actor, reason: reason.into(), sticky: true }
+        Self { target, record: None, actor, reason: reason.into(), sticky: true }
     }
 
     /// Ends one client, and blocks what it registered.
     pub fn client(client_id: impl Into<String>, actor: Actor, reason: impl Into<String>) -> Self {
         Self::new(Fingerprint::ClientId(client_id.into()), actor, reason)
+    }
+
+    /// Ends one record of `client_id`, and blocks what it registered: for a server that gives one `client_id` to several
+    /// registrations.
+    pub fn record(client_id: impl Into<String>, key: ClientKey, actor: Actor, reason: impl Into<String>) -> Self {
+        Self { record: Some(key), ..Self::client(client_id, actor, reason) }
     }
 
     /// Ends what is there, and lets the same be registered again.
@@ -110,7 +138,7 @@ impl Registrar {
     ///
     /// [`RevokeError`]; after an error of the ledger some clients may be ended already, and it can be repeated.
     pub async fn revoke(&self, revocation: Revocation) -> Result<Revoked, RevokeError> {
-        let Revocation { target, actor, reason, sticky } = revocation;
+        let Revocation { target, record, actor, reason, sticky } = revocation;
         if target.value().is_empty() {
             return Err(RevokeError::NothingNamed);
         }
@@ -123,7 +151,22 @@ impl Registrar {
             }
             return self.end_all(&target, &actor, &reason).await;
         };
-        let client = self.ledger().find(id).await?.ok_or(RevokeError::UnknownClient)?;
+        let mut all = self.look_up_all(id).await?;
+        if let Some(key) = record {
+            all.retain(|client| client.key == key);
+        }
+        if let Actor::TokenOwner(owner) = &actor {
+            // Of several, those that it admitted are meant.
+            let is_own = |client: &Client| client.admitted_by.as_ref() == Some(owner);
+            if all.iter().any(is_own) {
+                all.retain(is_own);
+            }
+        }
+        if all.iter().filter(|client| client.status.is_live()).count() > 1 {
+            return Err(RevokeError::Ambiguous);
+        }
+        // Live ones come first.
+        let client = all.into_iter().next().ok_or(RevokeError::UnknownClient)?;
         if let Actor::TokenOwner(owner) = &actor {
             if client.admitted_by.as_ref() != Some(owner) {
                 return Err(RevokeError::NotAdmitted);
@@ -135,6 +178,59 @@ impl Registrar {
         let mut revoked = Revoked::default();
         self.end_one(client, &actor, &reason, &mut revoked).await?;
         Ok(revoked)
+    }
+
+    /// Removes the records of `client_id`, or the one with that `key`, so that the server can give the id to another
+    /// registration. For a server that lost its clients and gives out their ids again. Nobody is told, and blocks stay: a
+    /// registration that was revoked stays rejected.
+    ///
+    /// To a gate the client is then one that the ledger does not know, and such clients pass by default
+    /// ([`GateLayer::refusing_unknown`](crate::GateLayer::refusing_unknown)): a revoked client that the server still knows
+    /// would be let in again.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError::UnknownClient`], [`RevokeError::Ledger`].
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use tower_dcr::ledger::{Actor, MemoryLedger};
+    /// use tower_dcr::registrar::{Registrar, RevokeError};
+    ///
+    /// let registrar = Registrar::new(MemoryLedger::default());
+    /// let alice = Actor::Operator("alice".into());
+    /// let error = registrar.forget("s6BhdRkqt3", None, &alice, "the server was set up anew").await.unwrap_err();
+    /// assert!(matches!(error, RevokeError::UnknownClient));
+    /// # });
+    /// ```
+    pub async fn forget(
+        &self,
+        client_id: &str,
+        key: Option<ClientKey>,
+        actor: &Actor,
+        reason: &str,
+    ) -> Result<Forgotten, RevokeError> {
+        let mut forgotten = Forgotten::default();
+        let is_named = |client: &Client| key.is_none_or(|key| client.key == key);
+        // A record that somebody else has just changed is looked up once more.
+        for _ in 0..MAX_ROUNDS {
+            let mut all = self.look_up_all(client_id).await?;
+            all.retain(is_named);
+            if all.is_empty() {
+                break;
+            }
+            for client in all {
+                if self.ledger().remove(&client).await? {
+                    forgotten.records += 1;
+                    forgotten.revoked += u64::from(client.status == Status::Revoked);
+                    let event = self.event(Action::Forgotten).of_client(Some(client_id));
+                    self.emit(&event.about(format!("record:{}", client.key.0)).by(actor).because(reason));
+                }
+            }
+        }
+        self.begin_epoch();
+        if forgotten.records == 0 { Err(RevokeError::UnknownClient) } else { Ok(forgotten) }
     }
 
     /// Lets be registered again what was blocked. What was ended stays ended.
@@ -204,6 +300,7 @@ impl From<LedgerError> for RevokeError {
 impl fmt::Display for RevokeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ambiguous => f.write_str("several registrations have this client_id: name one record of it"),
             Self::Ledger(error) => error.fmt(f),
             Self::NotAdmitted => f.write_str("the client was not admitted by this owner of an initial access token"),
             Self::NothingNamed => f.write_str("an empty fingerprint names nothing"),
@@ -216,7 +313,7 @@ impl std::error::Error for RevokeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            Self::NotAdmitted | Self::NothingNamed | Self::UnknownClient => None,
+            Self::Ambiguous | Self::NotAdmitted | Self::NothingNamed | Self::UnknownClient => None,
         }
     }
 }

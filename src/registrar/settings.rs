@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(super) grace: Duration,
     pub(super) repeats: bool,
     pub(super) any_loopback_port: bool,
+    pub(super) shared_client_ids: bool,
     pub(super) sources: bool,
     pub(super) retention: Duration,
     pub(crate) gate: GateSettings,
@@ -53,6 +54,10 @@ pub(crate) struct LifecycleSettings {
     /// Whether registrations are equal that differ in the ports of loopback redirect URIs only.
     #[serde(skip_serializing_if = "Option::is_none")]
     any_loopback_port: Option<bool>,
+    /// Whether the server gives one `client_id` to several registrations, by intent: each then has a record of its own, and
+    /// inherits nothing from the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_client_ids: Option<bool>,
     /// Whether records keep the network of who registers.
     #[serde(skip_serializing_if = "Option::is_none")]
     sources: Option<bool>,
@@ -122,6 +127,7 @@ impl Settings {
             grace: Duration::from_secs(3600),
             repeats: true,
             any_loopback_port: false,
+            shared_client_ids: false,
             sources: true,
             retention: Duration::from_secs(30 * 24 * 3600),
             gate: GateSettings::default(),
@@ -139,6 +145,7 @@ impl Settings {
             grace: time(file.grace, self.grace),
             repeats: file.repeats.unwrap_or(self.repeats),
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
+            shared_client_ids: file.shared_client_ids.unwrap_or(self.shared_client_ids),
             sources: file.sources.unwrap_or(self.sources),
             retention: time(file.retention, self.retention),
             gate: gate.clone(),

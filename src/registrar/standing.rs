@@ -2,7 +2,20 @@
 
 use super::{Registrar, Updated};
 use crate::event::Action;
-use crate::ledger::{Actor, Client, Fingerprints, Insertion, LedgerError, Origin, State, Status};
+use crate::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, State, Status};
+use crate::sync::lock;
+
+/// How many records of one `client_id` are looked at.
+const MAX_VARIANTS: u32 = 1000;
+
+/// How many clients are kept that were registered elsewhere.
+const MAX_ELSEWHERE: u64 = 10_000;
+
+/// For how long a doubt counts whether the server knows a client, in milliseconds.
+const DOUBT_MS: i64 = 3600 * 1000;
+
+/// How many clients are remembered that the server seemed not to know.
+const MAX_DOUBTS: usize = 4096;
 
 impl Registrar {
     /// The record of a client, in which a lifetime that has ended is written down: one read, as long as nothing has.
@@ -11,11 +24,29 @@ impl Registrar {
         if client_id.contains('\0') {
             return Ok(None);
         }
-        let Some(client) = self.ledger().find(client_id).await? else { return Ok(None) };
-        if client.status.is_live() && client.state(self.now()) == State::Expired {
-            return self.expire(client).await.map(Some);
+        match self.ledger().find(client_id).await? {
+            Some(client) => self.as_of_now(client).await.map(Some),
+            None => Ok(None),
         }
-        Ok(Some(client))
+    }
+
+    /// Returns every record of `client_id`, in which lifetimes that have ended are written down: one, unless the server
+    /// gives the id to several registrations (see [`with_shared_client_ids`](Self::with_shared_client_ids)). At most
+    /// [`MAX_VARIANTS`]: live ones first, then those that got a token.
+    pub(crate) async fn look_up_all(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
+        if client_id.contains('\0') {
+            return Ok(Vec::new());
+        }
+        let mut all = self.ledger().find_all(client_id, MAX_VARIANTS).await?;
+        for client in &mut all {
+            *client = self.as_of_now(client.clone()).await?;
+        }
+        Ok(all)
+    }
+
+    async fn as_of_now(&self, client: Client) -> Result<Client, LedgerError> {
+        let is_over = client.status.is_live() && client.state(self.now()) == State::Expired;
+        if is_over { self.expire(client).await } else { Ok(client) }
     }
 
     /// Writes down that the lifetime of `client` has ended, unless the server says that it is in use. Returns what it
@@ -51,6 +82,10 @@ impl Registrar {
     /// Asks the server. A secret that has expired is not in use, whatever the server says.
     async fn is_still_in_use(&self, client: &Client) -> Result<bool, LedgerError> {
         let (Some(server), Some(id)) = (&self.config.still_in_use, &client.client_id) else { return Ok(false) };
+        // Of an id that several have, the server can't say which of them uses it.
+        if self.is_shared(client) {
+            return Ok(false);
+        }
         if client.status != Status::Active || client.not_after.is_some_and(|at| at <= self.now()) {
             return Ok(false);
         }
@@ -66,6 +101,7 @@ impl Registrar {
     /// The server gave a token to `client`: its lifetime begins anew. Returns what it is now; that it was ended in the
     /// meantime stays.
     pub(crate) async fn prove(&self, client: Client) -> Result<Client, LedgerError> {
+        self.server_knows(&client);
         let now = self.now();
         // Written once in half an idle limit, and so that a client is never idle for less than the limit.
         let idle = self.settings().lifetimes.idle_ms();
@@ -83,8 +119,34 @@ impl Registrar {
         Ok(self.update(client, slide).await?.into_client())
     }
 
-    /// The next one who registers the same gets another client.
+    /// Whether the server means others as well by the id of this client.
+    pub(super) fn is_shared(&self, client: &Client) -> bool {
+        !client.variant.is_empty() || self.settings().shared_client_ids
+    }
+
+    /// The records among `records` of one `client_id` that a token was given for, as far as it can be told: those with the
+    /// redirect URI of the request if it has one; otherwise the only one that may sign in, or all that got a token before. A
+    /// record that never led to a sign-in is not kept alive by the others.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
+    pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
+        let now = self.now();
+        let may_sign_in = |client: &&Client| matches!(client.state(now), State::Active | State::Stale);
+        let active: Vec<&Client> = records.iter().filter(may_sign_in).collect();
+        if active.len() <= 1 {
+            return active;
+        }
+        let is_used = |client: &&Client| match redirect_uri {
+            Some(uri) => client.has_redirect_uri(uri),
+            None => client.proven_at.is_some(),
+        };
+        active.into_iter().filter(is_used).collect()
+    }
+
+    /// The server does not know the client any more: the next one who registers the same gets another client. For a refusal
+    /// that nobody can bring about while the server knows the client, such as 401 at the token endpoint for a public client
+    /// that only gave its `client_id`; otherwise see [`server_disowned`](Self::server_disowned).
     pub(crate) async fn stop_repeating(&self, client: Client) -> Result<(), LedgerError> {
+        lock(&self.config.doubts).remove(&client.key);
         let stop = |client: &Client| {
             client.repeat_key.is_some().then(|| Client { repeat_key: None, answer: None, ..client.clone() })
         };
@@ -94,7 +156,42 @@ impl Registrar {
         Ok(())
     }
 
-    /// The server gave a token to a client that the ledger does not know: it was registered before, or by another way.
+    /// The server refused a request that a client which it knows can make: with a registered redirect URI, and with nothing
+    /// odd in it. The second time within an hour, without a token in between, it is taken to have lost the client, and
+    /// [repeats end](Self::stop_repeating).
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
+    pub(crate) async fn server_disowned(&self, client: Client) -> Result<(), LedgerError> {
+        if client.repeat_key.is_none() || !self.is_second_doubt(client.key) {
+            return Ok(());
+        }
+        self.stop_repeating(client).await
+    }
+
+    /// The server has just shown that it knows the client.
+    pub(crate) fn server_knows(&self, client: &Client) {
+        lock(&self.config.doubts).remove(&client.key);
+    }
+
+    fn is_second_doubt(&self, key: ClientKey) -> bool {
+        let now = self.now();
+        let mut doubts = lock(&self.config.doubts);
+        let is_recent = |since: &i64| now.saturating_sub(*since) <= DOUBT_MS;
+        if doubts.get(&key).is_some_and(is_recent) {
+            return true;
+        }
+        if doubts.len() >= MAX_DOUBTS {
+            doubts.retain(|_, since| is_recent(since));
+        }
+        if doubts.len() >= MAX_DOUBTS {
+            doubts.clear();
+        }
+        doubts.insert(key, now);
+        false
+    }
+
+    /// The server gave a token to a client that the ledger does not know: it was registered before, or by another way. Its
+    /// record says no more than that ([`Origin::Elsewhere`]): a gate that rejects unknown clients must not take it for
+    /// one that is known. The 10,000 that were used last are kept, outside of the quota.
     pub(crate) async fn note_elsewhere(&self, client_id: &str) -> Result<Client, LedgerError> {
         let now = self.now();
         let mut client = Client::draft("{}", Fingerprints::default(), now);
@@ -104,11 +201,148 @@ impl Registrar {
         client.proven_at = Some(now);
         match self.ledger().insert(&client, None).await? {
             Insertion::Inserted(client) => {
+                // Anybody whom the server gives tokens can bring these about.
+                self.ledger().trim_elsewhere(MAX_ELSEWHERE).await?;
                 self.emit(&self.event(Action::UnregisteredClient).of_client(Some(client_id)));
                 Ok(client)
             }
             Insertion::Exists(client) => Ok(client),
             Insertion::Full => Ok(client),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::ledger::{Answer, Ledger, MemoryLedger};
+    use crate::registration::Registration;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn registrar(ledger: &MemoryLedger) -> (Registrar, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600)));
+        (Registrar::new(ledger.clone()).with_clock(clock.clone()), clock)
+    }
+
+    async fn insert(ledger: &MemoryLedger, id: &str, uri: &str, change: impl FnOnce(&mut Client)) -> Client {
+        let json = format!(r#"{{"client_name":"App","redirect_uris":["{uri}"]}}"#);
+        let fingerprints = Fingerprints::of(&Registration::parse(json.as_bytes()).unwrap(), false);
+        let mut client = Client::draft(json, fingerprints, 0);
+        (client.status, client.client_id) = (Status::Active, Some(id.into()));
+        change(&mut client);
+        let Insertion::Inserted(client) = ledger.insert(&client, None).await.unwrap() else { panic!("{id}") };
+        client
+    }
+
+    fn repeatable(client: &mut Client) {
+        client.repeat_key = Some("key".into());
+        client.answer = Some(Answer { status: 201, body: "{}".into() });
+    }
+
+    #[tokio::test]
+    async fn one_refusal_ends_no_repeats_and_two_do() {
+        type Between = fn(&Registrar, &ManualClock, &Client);
+        let rows: [(&str, Between, bool); 4] = [
+            ("at once", |_, _, _| {}, true),
+            ("within the hour", |_, clock, _| clock.advance(59 * MINUTE), true),
+            ("long after", |_, clock, _| clock.advance(61 * MINUTE), false),
+            ("the server knew it in between", |registrar, _, client| registrar.server_knows(client), false),
+        ];
+        for (reason, between, ends) in rows {
+            let ledger = MemoryLedger::default();
+            let (registrar, clock) = registrar(&ledger);
+            let client = insert(&ledger, "a", "https://a.example.com/cb", repeatable).await;
+            let other = insert(&ledger, "b", "https://b.example.com/cb", |_| {}).await;
+            registrar.server_disowned(client.clone()).await.unwrap();
+            registrar.server_disowned(other.clone()).await.unwrap();
+            registrar.server_disowned(other).await.unwrap();
+            assert!(ledger.find("a").await.unwrap().unwrap().repeat_key.is_some(), "{reason}: one is not enough");
+            between(&registrar, &clock, &client);
+            registrar.server_disowned(client).await.unwrap();
+            let now = ledger.find("a").await.unwrap().unwrap();
+            assert_eq!((now.repeat_key.is_none(), now.status), (ends, Status::Active), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_says_that_the_server_knows_the_client() {
+        let ledger = MemoryLedger::default();
+        let (registrar, _) = registrar(&ledger);
+        let client = insert(&ledger, "a", "https://a.example.com/cb", repeatable).await;
+        registrar.server_disowned(client.clone()).await.unwrap();
+        let proven = registrar.prove(client).await.unwrap();
+        registrar.server_disowned(proven).await.unwrap();
+        assert!(ledger.find("a").await.unwrap().unwrap().repeat_key.is_some());
+    }
+
+    #[tokio::test]
+    async fn doubts_are_bounded() {
+        let (registrar, _) = registrar(&MemoryLedger::default());
+        for key in 0..3 * i64::try_from(MAX_DOUBTS).unwrap() {
+            assert!(!registrar.is_second_doubt(ClientKey(key)));
+        }
+        assert!(lock(&registrar.config.doubts).len() <= MAX_DOUBTS);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_used_by_its_own_sign_ins() {
+        let ledger = MemoryLedger::default();
+        let (registrar, _) = registrar(&ledger);
+        let used = insert(&ledger, "a", "https://a.example.com/cb", |client| client.proven_at = Some(1)).await;
+        let fresh = insert(&ledger, "a", "https://b.example.com/cb", |client| client.variant = "b".into()).await;
+        let pending = insert(&ledger, "a", "https://c.example.com/cb", |client| {
+            client.variant = "c".into();
+            client.status = Status::Pending;
+        })
+        .await;
+        let all = registrar.look_up_all("a").await.unwrap();
+        assert_eq!(all.len(), 3);
+        let rows = [
+            ("its code", Some("https://b.example.com/cb"), vec![&fresh]),
+            ("a refresh", None, vec![&used]),
+            ("a pending one's", Some("https://c.example.com/cb"), vec![]),
+            ("nobody's", Some("https://d.example.com/cb"), vec![]),
+        ];
+        for (reason, uri, wanted) in rows {
+            assert_eq!(registrar.used_of(&all, uri), wanted, "{reason}");
+        }
+        assert_eq!(registrar.used_of(&[fresh.clone(), pending], None), [&fresh], "the only one that may sign in");
+        assert_eq!(registrar.look_up_all("a\0").await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_updated_is_recorded_and_inherits_nothing() {
+        use crate::policy::Caller;
+        use crate::registrar::{Lifetimes, Requester};
+        let update = br#"{"client_id":"old","client_name":"App","redirect_uris":["https://a.example.com/cb"]}"#;
+        let update = Registration::parse(update).unwrap();
+        let requester = Requester { caller: Caller::authorized("team"), ..Requester::default() };
+        for (approval, status) in [(false, Status::Active), (true, Status::Pending)] {
+            let ledger = MemoryLedger::default();
+            let (mut registrar, _) = registrar(&ledger);
+            if approval {
+                let lifetimes = Lifetimes::new().with_approval(Duration::from_secs(24 * 3600)).unwrap();
+                registrar = registrar.with_lifetimes(lifetimes);
+            }
+            for seen_before in [false, true] {
+                if seen_before {
+                    registrar.note_elsewhere("old").await.unwrap();
+                }
+                let client = registrar.adopt_managed("old", &update, &requester).await.unwrap();
+                assert_eq!(ledger.find("old").await.unwrap().as_ref(), Some(&client));
+                assert_eq!((client.status, client.origin, client.proven_at), (status, Origin::Registered, None));
+                assert_eq!(client.admitted_by.as_deref(), Some("team"));
+                assert!(
+                    !client.registration.contains("client_id") && client.has_redirect_uri("https://a.example.com/cb")
+                );
+                assert_eq!(registrar.adopt_managed("old", &update, &requester).await.unwrap(), client, "once");
+                ledger.remove(&client).await.unwrap();
+            }
         }
     }
 }

@@ -70,6 +70,8 @@ struct ClientRow {
     identity: String,
     client_id: String,
     raw_client_id: String,
+    /// The key of the record: of a `client_id` that several have, one is acted on.
+    record: i64,
     state: &'static str,
     note: String,
     hosts: Vec<String>,
@@ -240,6 +242,7 @@ impl ClientRow {
             client_id: shown::text(&raw_client_id),
             is_actionable: matches!(state, State::Pending | State::Active | State::Stale) && !raw_client_id.is_empty(),
             raw_client_id,
+            record: client.key.0,
             state: state.as_str(),
             note: note.or_else(|| client.reason.clone()).map(|note| shown::text(&note)).unwrap_or_default(),
             hosts: client.fingerprints.redirect_hosts.iter().map(|host| shown::host(host)).collect(),

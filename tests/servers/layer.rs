@@ -231,7 +231,12 @@ async fn a_server_that_recognises_repeats_itself_is_no_trouble() {
     let alice = Actor::Operator("alice".into());
     let revocation = Revocation::client("always-this", alice, "x").allowing_registration();
     world.registrar.revoke(revocation).await.unwrap();
-    assert_eq!(world.register(&metadata("Other")).await.status, 400, "what was revoked is not handed out again");
+    assert_eq!(world.register(&metadata("App")).await.status, 400, "what was revoked is not handed out again");
+    assert_eq!(
+        world.register(&metadata("Other")).await.status,
+        500,
+        "this one was not revoked, and the id is another's"
+    );
     assert_eq!(ledger.find("always-this").await.unwrap().unwrap().status, Status::Revoked);
 }
 

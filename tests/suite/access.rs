@@ -173,12 +173,14 @@ async fn what_cannot_be_verified_is_not_let_in() {
 async fn signed_tokens_are_verified() {
     let signer = Signer::new("https://portal.example.com");
     let other = Signer::new("https://portal.example.com");
+    let (third, spaced) = (Signer::new("https://other.example.com"), Signer::new("https://other.example.com b"));
+    let clock = || Arc::new(ManualClock::new(Duration::from_secs(1_800_000_000)));
     let tokens = || {
         JwtTokens::new([signer.issuer()], "https://auth.example.com/register")
             .unwrap()
             .with_scope("register_client")
             .with_rules_claim("rules")
-            .with_clock(Arc::new(ManualClock::new(Duration::from_secs(1_800_000_000))))
+            .with_clock(clock())
     };
     let good = json!({ "aud": "https://auth.example.com/register", "scope": "openid register_client", "sub": "alice" });
     let with = |member: &str, value: Value| {
@@ -186,9 +188,22 @@ async fn signed_tokens_are_verified() {
         claims[member] = value;
         claims
     };
-    assert_eq!(tokens().verify(&signer.sign(&good)).await.unwrap().owner(), "alice");
+    assert_eq!(tokens().verify(&signer.sign(&good)).await.unwrap().owner(), "https://portal.example.com alice");
     let nobody = tokens().verify(&signer.sign(&with("sub", json!(null)))).await.unwrap();
     assert_eq!(nobody.owner(), "https://portal.example.com");
+    // Subjects are unique with one issuer only.
+    let both = || {
+        let issuers = [signer.issuer(), third.issuer(), spaced.issuer()];
+        JwtTokens::new(issuers, "https://auth.example.com/register").unwrap().with_clock(clock())
+    };
+    let owners = [
+        both().verify(&signer.sign(&good)).await.unwrap(),
+        both().verify(&third.sign(&good)).await.unwrap(),
+        both().verify(&third.sign(&with("sub", json!("b alice")))).await.unwrap(),
+        both().verify(&spaced.sign(&good)).await.unwrap(),
+    ];
+    let names: std::collections::BTreeSet<&str> = owners.iter().map(InitialAccess::owner).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
     for (token, reason) in [
         (other.sign(&good), "somebody else's key"),
         (signer.sign(&with("aud", json!("https://other.example.com"))), "for somebody else"),

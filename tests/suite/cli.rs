@@ -509,6 +509,15 @@ async fn clients_of_a_ledger_are_listed_grouped_judged_approved_and_revoked() {
     assert_eq!(revoked, "status 0\n2 clients revoked\n");
     let (_, listed) = json_of(&folder, &["clients", "list", "--queue", "revoked", "--ledger", &ledger]);
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["reason"]), (2, &json!("a test")));
+    let forgotten = run(&folder, &[&["clients", "forget"], &acts[..], &["client-0"]].concat(), "");
+    assert_eq!(forgotten, "status 0\n1 records of client-0 removed; blocks stay\n");
+    let (_, left) = json_of(&folder, &["clients", "list", "--ledger", &ledger]);
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["client_id"]), (2, &json!("client-2")));
+    let again = run(&folder, &[&["clients", "forget"], &acts[..], &["client-0"]].concat(), "");
+    assert_eq!(again, "status 1\nstderr:\nerror: there is no such client in the ledger\n");
+    let registrar = Registrar::new(SqliteLedger::open(&path).await.unwrap());
+    let blocks = tower_dcr::review::Review::new(registrar).blocks(None, 10).await.unwrap();
+    assert_eq!(blocks.len(), 1, "{blocks:?}");
     let missing = run(&folder, &["clients", "list", "--ledger", "sqlite:none.db"], "");
     assert_eq!(missing, "status 1\nstderr:\nerror: there is no ledger none.db\n");
     assert!(!folder.0.join("none.db").exists());

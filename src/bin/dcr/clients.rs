@@ -6,10 +6,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tower_dcr::Registration;
-use tower_dcr::ledger::{Client, Fingerprint, Grouping};
-use tower_dcr::registrar::{Checked, Verdict};
-use tower_dcr::review::{Queue, Review};
+use tower_dcr::ledger::{Client, ClientKey, Fingerprint, Grouping};
+use tower_dcr::registrar::{Checked, RevokeError, Verdict};
+use tower_dcr::review::{Queue, Review, ReviewError};
 
 use super::output::{Paint, escaped, painted};
 use super::{DIFFERS, OK, Outcome, PolicyArg, REFUSED, compat, ledger, output, policy};
@@ -45,6 +46,25 @@ pub(super) enum Clients {
         ledger: LedgerArg,
         #[command(flatten)]
         act: Act,
+        /// Which record, by its number in `list`, if several have the `client_id`.
+        #[arg(long, value_name = "NUMBER")]
+        record: Option<i64>,
+        /// The `client_id`.
+        client_id: String,
+    },
+    /// Removes the record of a client, so that the server can give its `client_id` to another.
+    ///
+    /// For a server that lost its clients and gives out their ids again. What was blocked stays blocked. A gate takes the
+    /// client for one that it does not know, and lets it pass unless `gate.unknown = "reject"`: forget no revoked client
+    /// that the server still knows.
+    Forget {
+        #[command(flatten)]
+        ledger: LedgerArg,
+        #[command(flatten)]
+        act: Act,
+        /// Which record, by its number in `list`; otherwise all that have the `client_id`.
+        #[arg(long, value_name = "NUMBER")]
+        record: Option<i64>,
         /// The `client_id`.
         client_id: String,
     },
@@ -54,6 +74,9 @@ pub(super) enum Clients {
         ledger: LedgerArg,
         #[command(flatten)]
         act: Act,
+        /// Which record, by its number in `list`, if several have the `client_id`.
+        #[arg(long, value_name = "NUMBER")]
+        record: Option<i64>,
         /// The `client_id`, or what clients have in common, as `family=…`, `name=…`, `redirect_set=…`, `software_id=…` or
         /// `source=…`.
         target: String,
@@ -108,8 +131,13 @@ impl Clients {
             Self::Duplicates(ledger) => groups(&ledger, Grouping::Duplicates, json),
             Self::Families(ledger) => groups(&ledger, Grouping::Families, json),
             Self::Drift { ledger, policy } => drift(&ledger, &policy.policy, json),
-            Self::Approve { ledger, act, client_id } => approve(&ledger, &act, &client_id, json),
-            Self::Revoke { ledger, act, target } => revoke(&ledger, &act, &target, json),
+            Self::Approve { ledger, act, record, client_id } => {
+                approve(&ledger, &act, record.map(ClientKey), &client_id, json)
+            }
+            Self::Forget { ledger, act, record, client_id } => {
+                forget(&ledger, &act, record.map(ClientKey), &client_id, json)
+            }
+            Self::Revoke { ledger, act, record, target } => revoke(&ledger, &act, record.map(ClientKey), &target, json),
             Self::Compat { policy, all } => compat::run(&policy.policy, all, json),
         }
     }
@@ -135,7 +163,7 @@ fn list(ledger: &LedgerArg, queue: Queue, json: bool) -> Outcome {
             output::table(&["CLIENT_ID", "STATE", "NAME", "REDIRECTS TO", "REGISTERED", "LAST USED", "IDENTITY"]);
         for client in &clients {
             table.add_row([
-                escaped(client.client_id.as_deref().unwrap_or("-")),
+                escaped(&shown_id(client, &clients)),
                 client.state(review.now()).as_str().to_owned(),
                 escaped(&name(client).unwrap_or_else(|| "-".into())),
                 escaped(&client.fingerprints.redirect_hosts.join(" ")),
@@ -149,9 +177,17 @@ fn list(ledger: &LedgerArg, queue: Queue, json: bool) -> Outcome {
     Ok(OK)
 }
 
+/// The `client_id`, and which record it is if another one here has the same.
+fn shown_id(client: &Client, clients: &[Client]) -> String {
+    let Some(id) = &client.client_id else { return "-".into() };
+    let is_shared = !client.variant.is_empty()
+        || clients.iter().any(|other| other.key != client.key && other.client_id == client.client_id);
+    if is_shared { format!("{id} (record {})", client.key.0) } else { id.clone() }
+}
+
 fn as_json(client: &Client, review: &Review) -> Value {
     json!({
-        "client_id": client.client_id, "state": client.state(review.now()).as_str(), "client_name": name(client),
+        "client_id": client.client_id, "record": client.key, "state": client.state(review.now()).as_str(), "client_name": name(client),
         "registration": serde_json::from_str::<Value>(&client.registration).ok(), "family": client.fingerprints.family,
         "redirect_hosts": client.fingerprints.redirect_hosts, "created_at": client.created_at, "proven_at": client.proven_at,
         "expires_at": client.expires_at, "reviewed_by": client.reviewed_by, "admitted_by": client.admitted_by,
@@ -242,10 +278,19 @@ fn drift(ledger: &LedgerArg, named: &str, json: bool) -> Outcome {
     })
 }
 
-fn approve(ledger: &LedgerArg, act: &Act, client_id: &str, json: bool) -> Outcome {
+fn approve(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &str, json: bool) -> Outcome {
     let preset = policy::load(&act.policy)?;
     let (runtime, review) = ledger::open(&ledger.ledger, Some(&preset))?;
-    let client = runtime.block_on(review.approve(client_id, &act.operator, &act.reason))?;
+    let client = match record {
+        Some(key) => {
+            check_record(&runtime, &review, key, client_id)?;
+            runtime.block_on(review.approve_record(key, &act.operator, &act.reason))?
+        }
+        None => runtime.block_on(review.approve(client_id, &act.operator, &act.reason)).map_err(|error| {
+            let is_ambiguous = matches!(error, ReviewError::Ambiguous);
+            hinting(error, is_ambiguous)
+        })?,
+    };
     if json {
         output::json(&as_json(&client, &review))?;
     } else {
@@ -254,10 +299,49 @@ fn approve(ledger: &LedgerArg, act: &Act, client_id: &str, json: bool) -> Outcom
     Ok(OK)
 }
 
-fn revoke(ledger: &LedgerArg, act: &Act, target: &str, json: bool) -> Outcome {
+fn forget(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &str, json: bool) -> Outcome {
     let (runtime, review) = ledger::open(&ledger.ledger, None)?;
-    let target = read_target(target)?;
-    let revoked = runtime.block_on(review.revoke(target, &act.operator, &act.reason))?;
+    let forgotten = runtime.block_on(review.forget(client_id, record, &act.operator, &act.reason))?;
+    if json {
+        output::json(&json!({"records": forgotten.records, "revoked": forgotten.revoked}))?;
+    } else {
+        let records = forgotten.records;
+        output::line(format_args!("{records} records of {} removed; blocks stay", escaped(client_id)))?;
+    }
+    Ok(OK)
+}
+
+/// Says which record is meant, and not another.
+fn check_record(runtime: &Runtime, review: &Review, key: ClientKey, client_id: &str) -> Result<(), Box<dyn Error>> {
+    match runtime.block_on(review.record(key))? {
+        Some(client) if client.client_id.as_deref() == Some(client_id) => Ok(()),
+        _ => Err(format!("record {} is none of {client_id:?}", key.0).into()),
+    }
+}
+
+/// An error, with how to name one of several records if that is what is missing.
+fn hinting(error: impl Error + 'static, is_ambiguous: bool) -> Box<dyn Error> {
+    if is_ambiguous {
+        return format!("{error}, with --record NUMBER; `dcr clients list` has the numbers").into();
+    }
+    error.into()
+}
+
+fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str, json: bool) -> Outcome {
+    let (runtime, review) = ledger::open(&ledger.ledger, None)?;
+    let revoked = match record {
+        Some(key) => {
+            check_record(&runtime, &review, key, target)?;
+            runtime.block_on(review.revoke_record(target, key, &act.operator, &act.reason))?
+        }
+        None => {
+            let target = read_target(target)?;
+            runtime.block_on(review.revoke(target, &act.operator, &act.reason)).map_err(|error| {
+                let is_ambiguous = matches!(error, RevokeError::Ambiguous);
+                hinting(error, is_ambiguous)
+            })?
+        }
+    };
     if json {
         output::json(&json!({"clients": revoked.clients, "not_deprovisioned": revoked.not_deprovisioned}))?;
     } else {

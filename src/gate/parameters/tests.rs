@@ -13,7 +13,8 @@ fn seen_at(endpoint: Endpoint, request: Builder, body: &[u8]) -> Result<Seen, Fa
     let has_body = request.method() == Method::POST;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let (request, seen) = read(endpoint, request).await?;
+        let (parts, bytes) = read_body(request).await.map_err(|(fault, _)| fault)?;
+        let (request, seen) = read::<Full<Bytes>>(endpoint, parts, bytes)?;
         let headers = request.headers().clone();
         let bytes = request.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(bytes, if has_body { body } else { b"" }, "byte for byte");

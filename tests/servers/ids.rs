@@ -1,0 +1,499 @@
+//! Servers that give one `client_id` to several registrations: by mistake, anew after their store was lost, or by intent.
+
+use std::sync::{Arc, Mutex};
+
+use axum::http::Request;
+use serde_json::{Value, json};
+use tower_dcr::event::Action;
+use tower_dcr::ledger::{
+    Actor, Client, Filter, Fingerprint, Fingerprints, Insertion, Ledger, MemoryLedger, Origin, SqliteLedger, Status,
+};
+use tower_dcr::policy::Caller;
+use tower_dcr::registrar::{Lifetimes, Registrar, Revocation, RevokeError};
+use tower_dcr::review::{Review, ReviewError};
+
+use crate::databases::TempDir;
+use crate::world::{Answer, DAY, HOUR, World, metadata, register};
+
+const ID: &str = "app-1";
+
+fn alice() -> Actor {
+    Actor::Operator("alice".into())
+}
+
+async fn records(ledger: &impl Ledger) -> Vec<Client> {
+    ledger.page(&Filter::default(), None, 1000).await.unwrap()
+}
+
+/// A server that answers everybody with one id, and gives it tokens.
+fn one_id(world: &World) {
+    *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": ID })));
+    world.server.clients.lock().unwrap().insert(ID.into(), Value::Null);
+}
+
+fn with_uri(name: &str, uri: &str) -> Value {
+    json!({ "client_name": name, "redirect_uris": [uri] })
+}
+
+async fn register_as(world: &World, owner: &str, body: &Value) -> Answer {
+    let mut request = register(body);
+    request.extensions_mut().insert(Caller::authorized(owner));
+    world.send(request).await
+}
+
+type Change = fn(Registrar) -> Registrar;
+
+/// Nothing of a live client that an operator approved and that is in use is touched by another registration.
+async fn keeps_the_first(ledger: impl Ledger + Clone, reason: &str) {
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.with_lifetimes(Lifetimes::new().with_approval(2 * DAY).unwrap())
+    });
+    one_id(&world);
+    assert_eq!(world.client("App").await, ID, "{reason}");
+    Review::new(world.registrar.clone()).approve(ID, "alice", "known to us").await.unwrap();
+    world.clock.advance(HOUR);
+    assert_eq!(world.token(ID).await.status, 200, "{reason}");
+    let before = ledger.find(ID).await.unwrap().unwrap();
+    assert!(before.reviewed_by.is_some() && before.proven_at.is_some() && before.status == Status::Active, "{reason}");
+    let others = [
+        ("another name", with_uri("Notes", "http://127.0.0.1:3118/callback")),
+        ("another host", with_uri("App", "https://app.example.net/cb")),
+        ("another port, where ports count", with_uri("App", "http://127.0.0.1:3119/callback")),
+        (
+            "one URI more",
+            json!({ "client_name": "App", "redirect_uris": ["http://127.0.0.1:3118/callback", "https://app.example.net/cb"] }),
+        ),
+    ];
+    for (row, other) in others {
+        world.clock.advance(HOUR);
+        let answer = world.register(&other).await;
+        assert_eq!((answer.status, answer.error().as_str()), (500, "server_error"), "{reason}: {row}");
+        assert!(!answer.text.contains(ID), "{reason}: {row}: nobody holds the id: {}", answer.text);
+        assert_eq!(ledger.find(ID).await.unwrap().as_ref(), Some(&before), "{reason}: {row}");
+        let draft = records(&ledger).await.remove(0);
+        assert_eq!((draft.status, draft.client_id), (Status::Failed, None), "{reason}: {row}");
+        assert!(draft.reason.unwrap().contains("client_id of another registration"), "{reason}: {row}");
+    }
+    let events = world.events.of(Action::IdConflict);
+    assert_eq!((events.len(), events[0].client_id.as_deref()), (4, Some(ID)), "{reason}");
+    assert_eq!(world.client("App").await, ID, "{reason}: the first one still has it");
+    assert_eq!(world.token(ID).await.status, 200, "{reason}");
+    assert!(world.server.deprovisioned.lock().unwrap().is_empty(), "{reason}");
+    // Whom the operator then revokes is the one that was there, and not a stranger.
+    world.registrar.revoke(Revocation::client(ID, alice(), "x")).await.unwrap();
+    assert_eq!(world.register(&metadata("App")).await.status, 400, "{reason}: blocked");
+    assert_eq!(world.register(&metadata("Notes")).await.status, 500, "{reason}: never revoked, and has no id either");
+}
+
+#[tokio::test]
+async fn a_second_registration_takes_nothing_over() {
+    keeps_the_first(MemoryLedger::default(), "memory").await;
+    let dir = TempDir::new("ids");
+    keeps_the_first(SqliteLedger::open(dir.path().join("clients.db")).await.unwrap(), "SQLite").await;
+}
+
+/// A server that recognises repeats is believed, by what was forwarded, whether the ledger recognises them or not.
+#[tokio::test]
+async fn an_equal_registration_goes_on_with_the_record() {
+    let app = metadata("App");
+    let other_port = with_uri("App", "http://127.0.0.1:4000/callback");
+    let rows: [(&str, Change, Value, &Value); 4] = [
+        ("repeats off", Registrar::without_repeats, json!({}), &app),
+        (
+            "an answer that holds a token",
+            |registrar| registrar,
+            json!({ "registration_access_token": "t", "registration_client_uri": "https://as.example.com/register/app-1" }),
+            &app,
+        ),
+        (
+            "loopback ports don't count",
+            |registrar| registrar.without_repeats().with_any_loopback_port(),
+            json!({}),
+            &other_port,
+        ),
+        (
+            "another port, and an answer that holds a token",
+            Registrar::with_any_loopback_port,
+            json!({ "registration_access_token": "t", "registration_client_uri": "https://as.example.com/register/app-1" }),
+            &other_port,
+        ),
+    ];
+    for (reason, change, extra, again) in rows {
+        let ledger = MemoryLedger::default();
+        let world = World::with(ledger.clone(), change);
+        one_id(&world);
+        world
+            .server
+            .answer
+            .lock()
+            .unwrap()
+            .as_mut()
+            .unwrap()
+            .1
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        assert_eq!(world.client("App").await, ID, "{reason}");
+        Review::new(world.registrar.clone()).approve(ID, "alice", "known to us").await.unwrap();
+        assert_eq!(world.token(ID).await.status, 200, "{reason}");
+        let before = ledger.find(ID).await.unwrap().unwrap();
+        world.clock.advance(DAY);
+        let answer = world.register(again).await;
+        assert_eq!((answer.status, answer.client_id().as_str()), (201, ID), "{reason}");
+        let [after] = &records(&ledger).await[..] else { panic!("{reason}: one record") };
+        assert_eq!(
+            (after.key, &after.reviewed_by, after.proven_at, after.created_at, after.status),
+            (before.key, &before.reviewed_by, before.proven_at, before.created_at, before.status),
+            "{reason}"
+        );
+        assert_eq!(world.events.of(Action::IdConflict), [], "{reason}");
+        assert_eq!(world.token(ID).await.status, 200, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_setting_for_ports_may_change_in_between() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger.clone(), Registrar::without_repeats);
+    one_id(&world);
+    world.client("App").await;
+    let later = World::around(Arc::clone(&world.server), Arc::clone(&world.clock), ledger.clone(), |registrar| {
+        registrar.without_repeats().with_any_loopback_port()
+    });
+    assert_eq!(later.client("App").await, ID);
+    assert_eq!(later.register(&with_uri("App", "http://127.0.0.1:9/callback")).await.client_id(), ID);
+    assert_eq!(records(&ledger).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_one_owner_registered_is_not_what_another_did() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    one_id(&world);
+    assert_eq!(register_as(&world, "team-a", &metadata("App")).await.client_id(), ID);
+    for (reason, answer) in [
+        ("another owner", register_as(&world, "team-b", &metadata("App")).await),
+        ("nobody's", world.register(&metadata("App")).await),
+    ] {
+        assert_eq!(answer.status, 500, "{reason}");
+    }
+    assert_eq!(register_as(&world, "team-a", &metadata("App")).await.client_id(), ID);
+    assert_eq!(ledger.find(ID).await.unwrap().unwrap().admitted_by.as_deref(), Some("team-a"));
+}
+
+/// Which ended clients come back if the server gives their id to an equal registration.
+#[tokio::test]
+async fn what_expired_begins_anew_and_what_was_revoked_does_not() {
+    type End = fn(World) -> std::pin::Pin<Box<dyn Future<Output = World>>>;
+    let rows: [(&str, End, u16); 5] = [
+        (
+            "expired",
+            |world| {
+                Box::pin(async {
+                    world.clock.advance(8 * DAY);
+                    assert_eq!(world.registrar.maintain_once().await.unwrap().expired, 1);
+                    world
+                })
+            },
+            201,
+        ),
+        (
+            "expired long ago, so that the record is empty",
+            |world| {
+                Box::pin(async {
+                    world.clock.advance(8 * DAY);
+                    world.registrar.maintain_once().await.unwrap();
+                    world.clock.advance(40 * DAY);
+                    world.registrar.maintain_once().await.unwrap();
+                    world
+                })
+            },
+            201,
+        ),
+        (
+            "deleted by itself",
+            |world| {
+                Box::pin(async {
+                    let delete = Request::delete(format!("/register/{ID}")).body(axum::body::Body::empty()).unwrap();
+                    assert_eq!(world.send(delete).await.status, 204);
+                    world
+                })
+            },
+            201,
+        ),
+        (
+            "revoked, and not blocked",
+            |world| {
+                Box::pin(async {
+                    let revocation = Revocation::client(ID, alice(), "x").allowing_registration();
+                    world.registrar.revoke(revocation).await.unwrap();
+                    world
+                })
+            },
+            400,
+        ),
+        (
+            "revoked after it expired",
+            |world| {
+                Box::pin(async {
+                    world.clock.advance(8 * DAY);
+                    world.registrar.maintain_once().await.unwrap();
+                    let revocation = Revocation::client(ID, alice(), "x").allowing_registration();
+                    world.registrar.revoke(revocation).await.unwrap();
+                    world
+                })
+            },
+            400,
+        ),
+    ];
+    for (reason, end, status) in rows {
+        let ledger = MemoryLedger::default();
+        let world = World::with(ledger.clone(), Registrar::without_repeats);
+        one_id(&world);
+        world.client("App").await;
+        Review::new(world.registrar.clone()).approve(ID, "alice", "known to us").await.unwrap();
+        let world = end(world).await;
+        one_id(&world);
+        assert_eq!(world.register(&metadata("App")).await.status, status, "{reason}");
+        let client = ledger.find(ID).await.unwrap().unwrap();
+        if status == 201 {
+            assert_eq!((client.status, client.reviewed_at, client.proven_at), (Status::Active, None, None), "{reason}");
+            assert_eq!(world.token(ID).await.status, 200, "{reason}");
+        } else {
+            assert_eq!(client.status, Status::Revoked, "{reason}");
+            assert_eq!(world.token(ID).await.status, 401, "{reason}");
+        }
+    }
+}
+
+/// An id that somebody got a token by before anything was registered under it lends nothing to what is registered.
+#[tokio::test]
+async fn a_client_registered_elsewhere_lends_nothing() {
+    let ledger = MemoryLedger::default();
+    let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
+    let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval));
+    one_id(&world);
+    assert_eq!(world.token(ID).await.status, 200);
+    assert_eq!(ledger.find(ID).await.unwrap().unwrap().origin, Origin::Elsewhere);
+    assert_eq!(world.client("App").await, ID);
+    let client = ledger.find(ID).await.unwrap().unwrap();
+    assert_eq!((client.origin, client.status, client.proven_at), (Origin::Registered, Status::Pending, None));
+    assert_eq!(records(&ledger).await.len(), 1);
+    // Where one such client was revoked, nobody can say that another registration is not it.
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    one_id(&world);
+    world.token(ID).await;
+    world.registrar.revoke(Revocation::client(ID, alice(), "x")).await.unwrap();
+    assert_eq!(world.register(&metadata("App")).await.status, 500);
+    assert_eq!(ledger.find(ID).await.unwrap().unwrap().status, Status::Revoked);
+}
+
+/// Where it is said that the server shares ids, each registration has a record of its own, and inherits nothing.
+async fn shares(ledger: impl Ledger + Clone, reason: &str) {
+    let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
+    let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval).with_shared_client_ids());
+    one_id(&world);
+    let review = Review::new(world.registrar.clone());
+    assert_eq!(world.client("App").await, ID);
+    review.approve(ID, "alice", "known to us").await.unwrap();
+    assert_eq!(world.client("Notes").await, ID, "{reason}");
+    assert_eq!(register_as(&world, "team-a", &metadata("App")).await.client_id(), ID, "{reason}");
+    assert_eq!(world.client("App").await, ID, "{reason}: a repeat");
+    assert_eq!(world.client("Notes").await, ID, "{reason}: a repeat");
+    let all = review.records(ID).await.unwrap();
+    assert_eq!(all.len(), 3, "{reason}");
+    let of = |name: &str, owner: Option<&str>| {
+        let is = |client: &&Client| client.fingerprints.name == name && client.admitted_by.as_deref() == owner;
+        all.iter().find(is).unwrap().clone()
+    };
+    let (app, notes, team) = (of("app", None), of("notes", None), of("app", Some("team-a")));
+    assert_eq!((app.status, app.reviewed_by.as_deref()), (Status::Active, Some("alice")), "{reason}");
+    for client in [&notes, &team] {
+        assert_eq!((client.status, &client.reviewed_by), (Status::Pending, &None), "{reason}: {client:?}");
+    }
+    assert_eq!(world.events.of(Action::IdConflict), [], "{reason}");
+    // Acts are on one record.
+    let error = review.approve(ID, "bob", "x").await.unwrap_err();
+    assert!(matches!(error, ReviewError::Ambiguous), "{reason}: {error:?}");
+    let error = world.registrar.revoke(Revocation::client(ID, alice(), "x")).await.unwrap_err();
+    assert!(matches!(error, RevokeError::Ambiguous), "{reason}: {error:?}");
+    review.approve_record(team.key, "bob", "theirs").await.unwrap();
+    assert_eq!(review.revoke_record(ID, notes.key, "alice", "imitates").await.unwrap().clients, 1, "{reason}");
+    let state = async |client: &Client| ledger.get(client.key).await.unwrap().unwrap();
+    assert_eq!(state(&app).await.status, Status::Active, "{reason}");
+    assert_eq!(state(&team).await.reviewed_by.as_deref(), Some("bob"), "{reason}");
+    assert_eq!(state(&notes).await.status, Status::Revoked, "{reason}");
+    world.registrar.maintain_once().await.unwrap();
+    assert!(world.server.deprovisioned.lock().unwrap().is_empty(), "{reason}: others use the client");
+    assert_eq!(world.register(&metadata("Notes")).await.status, 400, "{reason}: blocked");
+    assert_eq!(world.client("App").await, ID, "{reason}");
+    // The owner of a token ends what it admitted.
+    let owner = Actor::TokenOwner("team-a".into());
+    assert_eq!(world.registrar.revoke(Revocation::client(ID, owner, "x")).await.unwrap().clients, 1, "{reason}");
+    assert_eq!(state(&app).await.status, Status::Active, "{reason}");
+    assert_eq!(state(&team).await.status, Status::Revoked, "{reason}");
+    // Consent is asked for what was registered with that redirect URI.
+    let facts = world.registrar.consent_facts(ID, "http://127.0.0.1:3118/callback").await.unwrap().unwrap();
+    assert_eq!(facts.client_name(), Some("App"), "{reason}");
+    // What expires leaves the others alone, however often it comes back.
+    world.clock.advance(8 * DAY);
+    world.registrar.maintain_once().await.unwrap();
+    assert_eq!(world.client("App").await, ID, "{reason}");
+    let back = review.records(ID).await.unwrap().remove(0);
+    assert_eq!((back.status, back.reviewed_by), (Status::Pending, None), "{reason}");
+}
+
+#[tokio::test]
+async fn shared_ids_keep_a_record_for_each_registration() {
+    shares(MemoryLedger::default(), "memory").await;
+    let dir = TempDir::new("shared");
+    shares(SqliteLedger::open(dir.path().join("clients.db")).await.unwrap(), "SQLite").await;
+}
+
+#[tokio::test]
+async fn many_at_once_get_one_record_each_under_one_id() {
+    let ledger = MemoryLedger::default();
+    let world = Arc::new(World::with(ledger.clone(), |registrar| registrar.without_repeats().with_shared_client_ids()));
+    one_id(&world);
+    let tasks: Vec<_> = (0..60)
+        .map(|number| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.client(&format!("App {}", ["a", "b", "c"][number % 3])).await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), ID);
+    }
+    let all = records(&ledger).await;
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert!(all.iter().all(|client| client.status == Status::Active));
+}
+
+/// A server that lost its store and counts its ids anew: the operator lets go of the old record.
+#[tokio::test]
+async fn a_record_that_is_forgotten_frees_its_id_and_no_block() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    one_id(&world);
+    world.client("App").await;
+    assert_eq!(world.register(&metadata("Notes")).await.status, 500);
+    let review = Review::new(world.registrar.clone());
+    let unknown = review.forget("nobody", None, "alice", "x").await.unwrap_err();
+    assert!(matches!(unknown, RevokeError::UnknownClient));
+    let forgotten = review.forget(ID, None, "alice", "the server was set up anew").await.unwrap();
+    assert_eq!((forgotten.records, forgotten.revoked), (1, 0));
+    let event = world.events.of(Action::Forgotten).remove(0);
+    assert_eq!(
+        (event.client_id.as_deref(), event.actor.as_deref(), event.reason.as_deref()),
+        (Some(ID), Some("operator:alice"), Some("the server was set up anew"))
+    );
+    assert_eq!(world.client("Notes").await, ID);
+    let client = ledger.find(ID).await.unwrap().unwrap();
+    assert_eq!((client.fingerprints.name.as_str(), client.proven_at, client.reviewed_at), ("notes", None, None));
+    // What was revoked stays out, though its record is gone.
+    world.registrar.revoke(Revocation::client(ID, alice(), "imitates")).await.unwrap();
+    assert_eq!(review.forget(ID, None, "alice", "again").await.unwrap().revoked, 1);
+    assert_eq!(world.register(&metadata("Notes")).await.status, 400);
+    assert_eq!(world.client("App").await, ID);
+}
+
+/// A repeat echoes what was sent, where the port that was registered first does not count.
+#[tokio::test]
+async fn a_repeat_echoes_the_redirect_uris_that_were_sent() {
+    let world = World::with(MemoryLedger::default(), Registrar::with_any_loopback_port);
+    let of = |port: u16| json!({ "client_name": "App", "redirect_uris": [format!("http://127.0.0.1:{port}/cb"), "https://app.example.com/cb"] });
+    let first = world.register(&of(1)).await;
+    assert_eq!(world.register(&of(1)).await.text, first.text);
+    let second = world.register(&of(2)).await;
+    assert_eq!((second.status, second.client_id()), (201, first.client_id()));
+    assert_eq!(world.calls(), 1);
+    assert_eq!(second.json()["redirect_uris"], of(2)["redirect_uris"]);
+    assert_eq!(second.headers["content-length"], second.text.len().to_string().as_str());
+    let mut expected = first.json();
+    expected["redirect_uris"] = of(2)["redirect_uris"].clone();
+    assert_eq!(second.json(), expected, "all else is as it was answered");
+}
+
+/// What the server did not take is not let through by the gate.
+#[tokio::test]
+async fn redirect_uris_that_the_server_left_out_are_not_kept() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger.clone(), Registrar::without_repeats);
+    let kept = "https://app.example.com/cb";
+    *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": ID, "redirect_uris": [kept] })));
+    let body = json!({ "client_name": "App", "redirect_uris": [kept, "https://app.example.com/other"] });
+    assert_eq!(world.register(&body).await.status, 201);
+    assert_eq!(world.authorize(ID, kept).await.status, 200);
+    assert_eq!(world.authorize(ID, "https://app.example.com/other").await.status, 400);
+    // It is the same registration all the same.
+    assert_eq!(world.register(&body).await.client_id(), ID);
+    assert_eq!(records(&ledger).await.len(), 1);
+}
+
+/// Ids that were only seen in a success take no room from registrations, and don't grow without bound.
+#[tokio::test]
+async fn clients_registered_elsewhere_take_no_room() {
+    let ledger = MemoryLedger::new(std::num::NonZeroUsize::new(10).unwrap());
+    let world =
+        World::with(ledger.clone(), |registrar| registrar.with_max_clients(std::num::NonZeroU64::new(2).unwrap()));
+    for number in 0..30 {
+        let id = format!("old-{number}");
+        world.server.clients.lock().unwrap().insert(id.clone(), Value::Null);
+        assert_eq!(world.token(&id).await.status, 200, "{id}");
+        world.clock.advance(HOUR);
+    }
+    assert_eq!(records(&ledger).await.len(), 10);
+    assert!(ledger.find("old-29").await.unwrap().is_some(), "the oldest leave");
+    world.client("App").await;
+    world.client("Notes").await;
+    assert_eq!(records(&ledger).await.iter().filter(|client| client.origin == Origin::Registered).count(), 2);
+}
+
+#[tokio::test]
+async fn the_operator_is_told_once() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // With one subscriber in the process, `tracing` remembers for all threads what one of them wants.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::callsite::rebuild_interest_cache();
+    let world = World::new(MemoryLedger::default());
+    one_id(&world);
+    world.client("App").await;
+    for name in ["Notes", "Mail", "Chat"] {
+        assert_eq!(world.register(&metadata(name)).await.status, 500);
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("tower_dcr::setup")).collect();
+    let [told] = told[..] else { panic!("{text}") };
+    assert!(told.contains("WARN") && told.contains("lifecycle.shared_client_ids = true"), "{told}");
+    assert!(told.contains("dcr clients forget \"app-1\""), "{told}");
+}
+
+/// A ledger of the version before keeps its records, and counts anew.
+#[tokio::test]
+async fn what_came_from_elsewhere_leaves_the_quota() {
+    let dir = TempDir::new("quota");
+    let ledger = SqliteLedger::open(dir.path().join("clients.db")).await.unwrap();
+    let mut foreign = Client::draft("{}", Fingerprints::default(), 1);
+    (foreign.status, foreign.origin, foreign.client_id) = (Status::Active, Origin::Elsewhere, Some("old".into()));
+    assert!(matches!(ledger.insert(&foreign, Some(0)).await.unwrap(), Insertion::Inserted(_)));
+    let draft = Client::draft("{}", Fingerprints::default(), 1);
+    assert!(matches!(ledger.insert(&draft, Some(1)).await.unwrap(), Insertion::Inserted(_)));
+    assert_eq!(ledger.insert(&draft, Some(1)).await.unwrap(), Insertion::Full);
+    let both = Filter { fingerprint: Some(Fingerprint::ClientId("old".into())), ..Filter::default() };
+    assert_eq!(ledger.page(&both, None, 10).await.unwrap().len(), 1);
+}
