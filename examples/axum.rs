@@ -1,5 +1,5 @@
 //! A small OAuth authorization server with an MCP endpoint; the guard on its `/register`, a ledger of its clients, the gate
-//! in front of `/authorize` and `/token`, and the review page.
+//! in front of `/authorize`, `/token` and `/revoke`, and the review page.
 //!
 //! ```console
 //! cargo run --example axum
@@ -195,16 +195,18 @@ fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, revi
     let register = post(authorization::register);
     let token = post(authorization::token);
     let authorize = get(authorization::authorize).post(authorization::decide);
+    let revoke = post(authorization::revoke);
     let metadata = get(authorization::metadata);
-    let (metadata, register, token, authorize, review) = match protection {
+    let (metadata, register, token, revoke, authorize, review) = match protection {
         Some((guard, registrar)) => (
             metadata.layer(guard.server_metadata_layer()),
             register.layer(guard),
             token.layer(GateLayer::token(registrar.clone())),
+            revoke.layer(GateLayer::revocation(registrar.clone())),
             authorize.layer(GateLayer::authorization(registrar.clone())),
             Some(review_page(Review::new(registrar), review_token)),
         ),
-        None => (metadata, register, token, authorize, None),
+        None => (metadata, register, token, revoke, authorize, None),
     };
     // Outside of the guard, so that pages in a browser can read its refusals.
     let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
@@ -214,6 +216,7 @@ fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, revi
         .route("/.well-known/oauth-protected-resource/mcp", get(mcp::metadata))
         .route("/register", register)
         .route("/token", token)
+        .route("/revoke", revoke)
         .route("/mcp", any(mcp::endpoint))
         .layer(cors)
         // RFC 9700 section 2.6: the authorization endpoint must not support CORS.

@@ -130,10 +130,12 @@ pub(crate) async fn metadata(headers: HeaderMap) -> Json<Value> {
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
         "registration_endpoint": format!("{issuer}/register"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
         "scopes_supported": ["mcp"],
         "response_types_supported": ["code"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
     }))
@@ -273,6 +275,24 @@ pub(crate) async fn token(State(server): State<Server>, Form(request): Form<Toke
         "access_token": access, "token_type": "Bearer", "expires_in": 3600, "refresh_token": refresh, "scope": "mcp",
     });
     ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
+}
+
+#[derive(Deserialize)]
+pub(crate) struct RevocationRequest {
+    token: String,
+    client_id: String,
+}
+
+/// RFC 7009: a token that is not the client's, or none at all, is answered like one that is gone.
+pub(crate) async fn revoke(State(server): State<Server>, Form(request): Form<RevocationRequest>) -> StatusCode {
+    let mut guard = server.stores();
+    let stores = &mut *guard;
+    for tokens in [&mut stores.access, &mut stores.refresh] {
+        if tokens.get(&request.token) == Some(&request.client_id) {
+            tokens.remove(&request.token);
+        }
+    }
+    StatusCode::OK
 }
 
 impl Stores {

@@ -1,6 +1,5 @@
 //! Where the clients and servers are installed, and how they are started.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -8,14 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::there::is_there;
+use crate::installed::Installed;
 
 /// Everything that is installed.
 pub(crate) struct Bench {
-    /// By `tests/clients/install`.
-    installed: PathBuf,
-    /// The scripts, beside the packages that they import.
-    scripts: PathBuf,
+    installed: &'static Installed,
     /// What `tests/clients/rust` is built to.
     programs: PathBuf,
 }
@@ -62,6 +58,28 @@ pub(crate) const OPENID_CLIENTS: [Client; 2] = [
     client("openidconnect", "openidconnect", Program::Rust("openidconnect"), &["oidc", "ISSUER", "MCP"]),
 ];
 
+/// Two resources at once (RFC 8707), and clients that authenticate.
+pub(crate) const TWO_RESOURCES: Client = client(
+    "oauth4webapi",
+    "oauth4webapi",
+    Program::Node("oauth4webapi.mjs"),
+    &["ISSUER", "MCP", "https://a.example.com/mcp", "https://b.example.com/mcp"],
+);
+pub(crate) const CONFIDENTIAL_CLIENTS: [Client; 2] = [
+    client(
+        "openid-client",
+        "openid-client",
+        Program::Node("openid-client.mjs"),
+        &["oidc", "ISSUER", "-", "client_secret_basic"],
+    ),
+    client(
+        "openid-client",
+        "openid-client",
+        Program::Node("openid-client.mjs"),
+        &["oidc", "ISSUER", "-", "private_key_jwt"],
+    ),
+];
+
 const fn client(
     name: &'static str,
     package: &'static str,
@@ -71,8 +89,16 @@ const fn client(
     Client { name, package, program, arguments }
 }
 
-/// What a client comes back with: what the server said, or all that it printed.
-pub(crate) type Outcome = Result<String, String>;
+/// Who came through: what the server said, whether a refreshed token was good, and whether one that was revoked was not.
+#[derive(Debug)]
+pub(crate) struct SignedIn {
+    pub(crate) said: String,
+    pub(crate) refreshed: bool,
+    pub(crate) revoked: bool,
+}
+
+/// What a client comes back with; all that it printed, if it does not sign in.
+pub(crate) type Outcome = Result<SignedIn, String>;
 
 impl Bench {
     /// `None` if it is not installed, and that is all right.
@@ -83,25 +109,7 @@ impl Bench {
 
     fn open() -> Option<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let install = Command::new(here.join("tests/clients/install")).arg("--where").output();
-        let installed = install.ok().filter(|output| output.status.success());
-        if !is_there("what tests/clients/install installs", installed.is_some()) {
-            return None;
-        }
-        let installed = PathBuf::from(String::from_utf8(installed?.stdout).unwrap().trim_end());
-        // Node looks for packages beside the script, wherever it was started.
-        let scripts = here.join("target/clients/node");
-        std::fs::create_dir_all(&scripts).unwrap();
-        for entry in std::fs::read_dir(here.join("tests/clients/node")).unwrap() {
-            let script = entry.unwrap().path();
-            if script.extension() == Some(OsStr::new("mjs")) {
-                std::fs::copy(&script, scripts.join(script.file_name().unwrap())).unwrap();
-            }
-        }
-        let packages = scripts.join("node_modules");
-        // It may be one of an installation that is no more.
-        let _gone = std::fs::remove_file(&packages);
-        std::os::unix::fs::symlink(installed.join("node_modules"), &packages).unwrap();
+        let installed = Installed::find()?;
         let target = here.join("target/clients/rust");
         let manifest = here.join("tests/clients/rust/Cargo.toml");
         let mut build = Command::new(env!("CARGO"));
@@ -113,22 +121,13 @@ impl Bench {
         }
         let build = build.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
         assert!(build.arg("--target-dir").arg(&target).status().unwrap().success());
-        Some(Self { installed, scripts, programs: target.join("debug") })
+        Some(Self { installed, programs: target.join("debug") })
     }
 
     fn command(&self, program: Program) -> Command {
         match program {
-            Program::Node(script) => {
-                let mut command = Command::new(self.installed.join("bin/node"));
-                command.arg(self.scripts.join(script));
-                command
-            }
-            Program::Python(python, script) => {
-                let mut command = Command::new(self.installed.join(python).join("bin/python"));
-                let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python");
-                command.env("PYTHONDONTWRITEBYTECODE", "1").arg(scripts.join(script));
-                command
-            }
+            Program::Node(script) => self.installed.node(script),
+            Program::Python(python, script) => self.installed.python(python, script),
             Program::Rust(name) => Command::new(self.programs.join(name)),
         }
     }
@@ -183,7 +182,11 @@ impl Bench {
         let printed = String::from_utf8_lossy(&output.stdout);
         let last = printed.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
         match last["said"].as_str().filter(|_| output.status.success()) {
-            Some(said) => Ok(said.to_owned()),
+            Some(said) => Ok(SignedIn {
+                said: said.to_owned(),
+                refreshed: last["refreshed"] == true,
+                revoked: last["revoked"] == true,
+            }),
             None => Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr))),
         }
     }
@@ -198,13 +201,13 @@ impl Bench {
     }
 
     pub(crate) fn node_version(&self, package: &str) -> String {
-        let manifest = self.installed.join("node_modules").join(package).join("package.json");
+        let manifest = self.installed.package(package).join("package.json");
         let manifest: Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
         manifest["version"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn python_version(&self, python: &str, package: &str) -> String {
-        let mut command = Command::new(self.installed.join(python).join("bin/python"));
+        let mut command = self.installed.interpreter(python);
         let command =
             command.args(["-c", "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"]);
         String::from_utf8(command.arg(package).output().unwrap().stdout).unwrap().trim_end().to_owned()

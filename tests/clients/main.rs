@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod bench;
+#[path = "../suite/folder.rs"]
+mod folder;
+mod installed;
 mod managed;
 mod readme;
 #[path = "../suite/rows.rs"]

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use crate::bench::{Bench, Client, MCP_CLIENTS, OAUTH_CLIENTS, OPENID_CLIENTS, Outcome, rust_version};
+use crate::folder::Folder;
 use crate::readme;
 use crate::rows::{Row, attacks, clients};
 use crate::running::Running;
@@ -113,19 +114,15 @@ impl Server {
                 let running = Running::spawn(bench.rust("server").args([self.name, "--guarded"]));
                 Standing { base: running.base.clone(), running: vec![running] }
             }
-            How::Proxy(command) => {
-                // The server is told how clients call it, and that is the proxy, which asks it first.
-                let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-                let base = format!("http://127.0.0.1:{port}");
-                let server = Running::spawn(command(bench).arg(&base));
-                let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/unlimited.toml");
-                let listen = format!("127.0.0.1:{port}");
-                let arguments =
-                    ["--upstream", &server.base, "--listen", &listen, "--public-url", &base, "--policy", policy];
-                let proxy = Running::start("proxy", &arguments);
-                Standing { base, running: vec![proxy, server] }
-            }
+            How::Proxy(command) => proxied(command(bench), "unlimited.toml", &[]),
         }
+    }
+
+    /// Behind the proxy with a ledger in `folder`, and so behind the gate.
+    pub(crate) fn gated(&self, bench: &Bench, policy: &str, folder: &Folder) -> Standing {
+        let How::Proxy(command) = self.how else { panic!("{} is not behind a proxy", self.name) };
+        let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
+        proxied(command(bench), policy, &["--ledger", &ledger])
     }
 
     /// How many of `rows` get a client.
@@ -157,6 +154,18 @@ impl Server {
         let others: Vec<String> = outcomes.into_iter().filter_map(failed).collect();
         (self.clients.len() - others.len(), others)
     }
+}
+
+fn proxied(mut command: Command, policy: &str, more: &[&str]) -> Standing {
+    // The server is told how clients call it, and that is the proxy, which asks it first.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let base = format!("http://127.0.0.1:{port}");
+    let server = Running::spawn(command.arg(&base));
+    let policy = format!("{}/tests/clients/{policy}", env!("CARGO_MANIFEST_DIR"));
+    let listen = format!("127.0.0.1:{port}");
+    let arguments = ["--upstream", &server.base, "--listen", &listen, "--public-url", &base, "--policy", &policy];
+    let proxy = Running::start("proxy", &[&arguments, more].concat());
+    Standing { base, running: vec![proxy, server] }
 }
 
 async fn registers(http: &Http<HttpConnector, Full<Bytes>>, request: Request<Full<Bytes>>) -> bool {

@@ -1,4 +1,5 @@
 // A person at a browser, of servers that do not ask.
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /// Follows an authorization URL to the client's callback; with `deliver` it is asked for there, without it is returned.
@@ -26,6 +27,36 @@ function remember(cookies, answer) {
     const [name, value] = line.split(';')[0].split('=');
     cookies.set(name.trim(), value);
   }
+}
+
+/// Ends the access token that a program has kept in a file under `folder`, as if its time had come, and says which it was;
+/// `undefined` if it has no refresh token, or the server has no way to end one.
+export async function endToken(folder, url) {
+  const kept = keptTokens(folder);
+  const server = await fetch(new URL('/.well-known/oauth-authorization-server', url)).then((answer) => answer.json());
+  if (!kept?.tokens.refresh_token || !server.revocation_endpoint) return undefined;
+  const body = new URLSearchParams({ client_id: kept.client_id, token: kept.tokens.access_token });
+  const answer = await fetch(server.revocation_endpoint, { method: 'POST', body });
+  if (!answer.ok) throw new Error(`${server.revocation_endpoint}: ${answer.status}`);
+  return kept.tokens.access_token;
+}
+
+/// What a program keeps of its tokens and its client, in whatever files.
+export function keptTokens(folder) {
+  const found = {};
+  const look = (value) => {
+    if (typeof value === 'string' && value.startsWith('{')) return look(JSON.parse(value));
+    if (typeof value !== 'object' || value === null) return;
+    if (typeof value.access_token === 'string') found.tokens = value;
+    if (typeof value.client_id === 'string') found.client_id ??= value.client_id;
+    Object.values(value).forEach(look);
+  };
+  for (const name of readdirSync(folder, { recursive: true })) {
+    const path = join(folder, name);
+    if (!path.endsWith('.json') || !statSync(path).isFile()) continue;
+    look(JSON.parse(readFileSync(path, 'utf8')));
+  }
+  return found.tokens && found;
 }
 
 /// The path of a file of an installed package.

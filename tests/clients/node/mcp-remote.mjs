@@ -4,19 +4,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { program, whoOpens } from './browser.mjs';
+import { endToken, keptTokens, program, whoOpens } from './browser.mjs';
 
 const [, , url] = process.argv;
+const folder = mkdtempSync(join(tmpdir(), 'mcp-remote-'));
 const transport = new StdioClientTransport({
   command: process.execPath,
   args: [program('mcp-remote', 'dist', 'proxy.js'), url],
-  env: { ...process.env, MCP_REMOTE_CONFIG_DIR: mkdtempSync(join(tmpdir(), 'mcp-remote-')) },
+  env: { ...process.env, MCP_REMOTE_CONFIG_DIR: folder },
   stderr: 'pipe',
 });
 whoOpens(transport.stderr);
 const client = new Client({ name: 'bench', version: '1.0.0' });
 await client.connect(transport);
 const answer = await client.callTool({ name: 'echo', arguments: { text: 'hello' } });
-console.log(JSON.stringify({ said: answer.content[0].text }));
+let refreshed = false;
+const ended = await endToken(folder, url);
+if (ended) {
+  const again = await client.callTool({ name: 'echo', arguments: { text: 'again' } });
+  refreshed = again.content[0].text === 'again' && keptTokens(folder).tokens.access_token !== ended;
+}
+console.log(JSON.stringify({ said: answer.content[0].text, refreshed }));
 await client.close();
 process.exit(0);

@@ -1,9 +1,9 @@
-// `oauth4webapi`: the issuer, and the URL of an MCP endpoint.
+// `oauth4webapi`: the issuer, the URL of an MCP endpoint (`-` for none), and more URLs of resources that tokens are for (RFC 8707).
 import * as oauth from 'oauth4webapi';
 import { consent } from './browser.mjs';
 import { call } from './call.mjs';
 
-const [, , issuer, mcp] = process.argv;
+const [, , issuer, mcp, ...resources] = process.argv;
 const insecure = { [oauth.allowInsecureRequests]: true };
 const url = new URL(issuer);
 const discovery = await oauth.discoveryRequest(url, { algorithm: 'oauth2', ...insecure });
@@ -26,7 +26,8 @@ const client = await oauth.processDynamicClientRegistrationResponse(registration
 const verifier = oauth.generateRandomCodeVerifier();
 const state = oauth.generateRandomState();
 const authorize = new URL(server.authorization_endpoint);
-authorize.search = new URLSearchParams({
+const named = resources.map((resource) => ['resource', resource]);
+const asked = new URLSearchParams({
   client_id: client.client_id,
   redirect_uri,
   response_type: 'code',
@@ -35,7 +36,28 @@ authorize.search = new URLSearchParams({
   state,
   ...(mcp !== '-' && { scope: 'mcp' }),
 });
+named.forEach((pair) => asked.append(...pair));
+authorize.search = asked;
 const parameters = oauth.validateAuthResponse(server, client, await consent(authorize), state);
-const token = await oauth.authorizationCodeGrantRequest(server, client, oauth.None(), parameters, redirect_uri, verifier, insecure);
-const { access_token } = await oauth.processAuthorizationCodeResponse(server, client, token);
-console.log(JSON.stringify({ client, said: await call(mcp, access_token) }));
+const token = await oauth.authorizationCodeGrantRequest(server, client, oauth.None(), parameters, redirect_uri, verifier, {
+  ...insecure,
+  additionalParameters: named,
+});
+let tokens = await oauth.processAuthorizationCodeResponse(server, client, token);
+const said = await call(mcp, tokens.access_token);
+
+let [refreshed, revoked] = [false, false];
+if (tokens.refresh_token) {
+  const refresh = await oauth.refreshTokenGrantRequest(server, client, oauth.None(), tokens.refresh_token, {
+    ...insecure,
+    additionalParameters: named,
+  });
+  tokens = await oauth.processRefreshTokenResponse(server, client, refresh);
+  refreshed = (await call(mcp, tokens.access_token)) === said;
+}
+if (server.revocation_endpoint) {
+  const revocation = await oauth.revocationRequest(server, client, oauth.None(), tokens.access_token, insecure);
+  await oauth.processRevocationResponse(revocation);
+  revoked = mcp === '-' || (await call(mcp, tokens.access_token).catch(() => 'none')) === 'none';
+}
+console.log(JSON.stringify({ client, said, refreshed, revoked }));

@@ -2,12 +2,13 @@
 import { consent } from './browser.mjs';
 
 const [, , version, url, more = '{}'] = process.argv;
-const { Client, StreamableHTTPClientTransport } =
+const { Client, StreamableHTTPClientTransport, auth } =
   version === '2'
     ? await import('@modelcontextprotocol/client')
     : {
         ...(await import('@modelcontextprotocol/sdk/client/index.js')),
         ...(await import('@modelcontextprotocol/sdk/client/streamableHttp.js')),
+        ...(await import('@modelcontextprotocol/sdk/client/auth.js')),
       };
 
 const redirectUrl = 'http://127.0.0.1:33418/callback';
@@ -47,5 +48,13 @@ const connect = async () => {
 };
 const client = (await connect()) ?? (await connect());
 const answer = await client.callTool({ name: 'echo', arguments: { text: 'hello' } });
-console.log(JSON.stringify({ client: kept.client, said: answer.content[0].text }));
+// It refreshes whenever it is asked for tokens and has a refresh token.
+const { access_token, refresh_token } = kept.tokens;
+let refreshed = false;
+if (refresh_token) {
+  await auth(provider, { serverUrl: url });
+  const { content } = await client.callTool({ name: 'echo', arguments: { text: 'again' } });
+  refreshed = kept.tokens.access_token !== access_token && content[0].text === 'again';
+}
+console.log(JSON.stringify({ client: kept.client, said: answer.content[0].text, refreshed }));
 await client.close();

@@ -36,9 +36,17 @@ webbrowser.open = open_browser
 
 
 async def main():
-    async with Client(sys.argv[1], auth=OAuth(callback_host="127.0.0.1")) as client:
+    auth = OAuth(callback_host="127.0.0.1")
+    async with Client(sys.argv[1], auth=auth) as client:
         answer = await client.call_tool("echo", {"text": "hello"})
-    print(json.dumps({"said": answer.content[0].text}))
+        before, refreshed = auth.context.current_tokens, False
+        if before.refresh_token:
+            # As if its time had come.
+            auth.context.token_expiry_time = 1
+            again = await client.call_tool("echo", {"text": "again"})
+            now = auth.context.current_tokens
+            refreshed = now.access_token != before.access_token and again.content[0].text == "again"
+    print(json.dumps({"said": answer.content[0].text, "refreshed": refreshed}))
 
 
 asyncio.run(main())

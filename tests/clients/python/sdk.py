@@ -59,8 +59,14 @@ async def main():
         async with ClientSession(streams[0], streams[1]) as session:
             await session.initialize()
             answer = await session.call_tool("echo", {"text": "hello"})
+            before, refreshed = storage.tokens, False
+            if before.refresh_token:
+                # As if its time had come.
+                auth.context.token_expiry_time = 1
+                again = await session.call_tool("echo", {"text": "again"})
+                refreshed = storage.tokens.access_token != before.access_token and again.content[0].text == "again"
     client = storage.client.model_dump(mode="json", exclude_none=True)
-    print(json.dumps({"client": client, "said": answer.content[0].text}))
+    print(json.dumps({"client": client, "said": answer.content[0].text, "refreshed": refreshed}))
 
 
 asyncio.run(main())

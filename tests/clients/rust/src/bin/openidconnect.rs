@@ -65,7 +65,16 @@ async fn main() -> Result<(), Error> {
     } else {
         call(mcp, tokens.access_token().secret()).await?
     };
-    println!("{}", json!({ "client": { "client_id": registered.client_id().as_str() }, "said": said }));
+    // It ends tokens over https only.
+    let refreshed = match tokens.refresh_token() {
+        None => false,
+        Some(refresh_token) => {
+            let again = client.exchange_refresh_token(refresh_token)?.request_async(&http).await?;
+            again.access_token().secret() != tokens.access_token().secret()
+        }
+    };
+    let client = json!({ "client_id": registered.client_id().as_str() });
+    println!("{}", json!({ "client": client, "said": said, "refreshed": refreshed }));
     Ok(())
 }
 

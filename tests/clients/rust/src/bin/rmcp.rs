@@ -18,6 +18,10 @@ async fn main() -> Result<(), Error> {
     let callback = consent(&state.get_authorization_url().await?).await?;
     state.handle_callback_url(callback.as_str()).await?;
     let manager = state.into_authorization_manager().ok_or("not authorized")?;
+    let refreshed = match manager.get_access_token().await {
+        Ok(before) => manager.refresh_token().await.is_ok() && manager.get_access_token().await? != before,
+        Err(_) => false,
+    };
     let client = AuthClient::new(reqwest13::Client::new(), manager);
     let transport =
         StreamableHttpClientTransport::with_client(client, StreamableHttpClientTransportConfig::with_uri(url));
@@ -25,7 +29,7 @@ async fn main() -> Result<(), Error> {
     let mut call = CallToolRequestParams::new("echo");
     call.arguments = json!({ "text": "hello" }).as_object().cloned();
     let answer = serde_json::to_value(service.call_tool(call).await?)?;
-    println!("{}", json!({ "said": answer["content"][0]["text"] }));
+    println!("{}", json!({ "said": answer["content"][0]["text"], "refreshed": refreshed }));
     service.cancel().await?;
     Ok(())
 }
