@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures_timer::Delay;
 
 use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
+use crate::answer::is_same_uri;
 use crate::event::Action;
 use crate::ledger::{
     Actor, Answer, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, State,
     Status, Work,
 };
 use crate::policy::{Caller, Identity};
-use crate::registration::{Digest, Field, Registration, Value};
+use crate::registration::{Digest, Field, Limits, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// The rule that refuses at the ledger's word.
@@ -370,6 +371,9 @@ impl Registrar {
         done.status = if self.settings().lifetimes.needs_approval() { Status::Pending } else { Status::Active };
         done.client_id = Some(id.to_owned());
         done.not_after = secret_expiry(answer.document);
+        if let Some(fewer) = with_fewer_redirect_uris(&done.registration, answer.document) {
+            done.registration = fewer;
+        }
         done.expires_at = Some(done.at_most(now.saturating_add(self.settings().lifetimes.first_ms())));
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
@@ -430,6 +434,16 @@ impl Registrar {
         .await
         .map(drop)
     }
+}
+
+/// What was forwarded, with the redirect URIs that the server says it has registered of it. `None` if that is all of them,
+/// or the server does not say.
+pub(super) fn with_fewer_redirect_uris(forwarded: &str, answer: &Registration) -> Option<String> {
+    let answered = answer.strings_at(Field::REDIRECT_URIS)?;
+    let mut document = Registration::parse_with(forwarded.as_bytes(), &Limits::GENEROUS).ok()?;
+    let is_registered = |uri: &str| answered.clone().any(|answered| is_same_uri(answered, uri));
+    let fewer = document.narrow_strings(Field::REDIRECT_URIS.name(), is_registered) > 0;
+    fewer.then(|| String::from_utf8(document.canonical_bytes()).ok()).flatten()
 }
 
 /// Whether the next one who registers the same may have this answer.

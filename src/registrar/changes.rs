@@ -1,6 +1,6 @@
 //! What a client does to its own registration (RFC 7592).
 
-use super::admission::{RULE, secret_expiry};
+use super::admission::{RULE, secret_expiry, with_fewer_redirect_uris};
 use super::{Refusal, Registrar, Requester, Revoked, ServerAnswer};
 use crate::event::Action;
 use crate::ledger::{Actor, Client, Fingerprints, LedgerError, Status};
@@ -68,6 +68,8 @@ impl Registrar {
     pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Refusal> {
         let ChangeIntent { client, next, registration, identity, policy } = intent;
         let id = client.client_id.clone();
+        let fewer = answer.and_then(|answer| with_fewer_redirect_uris(&registration, answer.document));
+        let registration = fewer.unwrap_or(registration);
         let not_after = answer.map_or(client.not_after, |answer| secret_expiry(answer.document));
         let change = |client: &Client| {
             client.status.is_live().then(|| {
