@@ -398,7 +398,11 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 impl Judged {
-    async fn settle<R: Body>(self: Box<Self>, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
+    async fn settle<R: Body>(
+        self: Box<Self>,
+        response: Response<R>,
+        operation: Operation,
+    ) -> Response<ResponseBody<R>> {
         let mut review = Review::of(operation);
         let (mut parts, body) = response.into_parts();
         if body::is_coded(&parts.headers) {

@@ -72,11 +72,11 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::answer::issued_client_id;
 use crate::body::{
     self, ANSWER_LIMITS, AnswerFuture, ManagedBy, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
 };
 pub use crate::body::{client_in_path, client_in_query};
-use crate::answer::issued_client_id;
 use crate::client_address::ClientAddress;
 use crate::event::{RegisteredClient, Repeated, Unanswerable};
 use crate::ledger::{Answer, LedgerError};

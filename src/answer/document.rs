@@ -39,7 +39,11 @@ pub(super) fn check_redirect_uris(answer: &Registration, forwarded: &Registratio
         Some(_) => return Err("in the server's answer is no list of strings"),
     };
     let is_forwarded = |uri: &str| forwarded.redirect_uris().any(|known| is_same_uri(known, uri));
-    if answered.into_iter().all(is_forwarded) { Ok(()) } else { Err("in the server's answer has one that was not asked for") }
+    if answered.into_iter().all(is_forwarded) {
+        Ok(())
+    } else {
+        Err("in the server's answer has one that was not asked for")
+    }
 }
 
 /// RFC 7592 section 2.2: an update is about the client that the request names.
@@ -66,12 +70,8 @@ fn names(uri: &Uri, id: &str) -> bool {
 
 /// Whether a successful answer to a `GET` is about a client (RFC 7592 section 2.1).
 pub(super) fn is_client(answer: &Registration) -> bool {
-    const TELLING: [Field; 4] = [
-        Field::REDIRECT_URIS,
-        Field::GRANT_TYPES,
-        Field::REGISTRATION_ACCESS_TOKEN,
-        Field::REGISTRATION_CLIENT_URI,
-    ];
+    const TELLING: [Field; 4] =
+        [Field::REDIRECT_URIS, Field::GRANT_TYPES, Field::REGISTRATION_ACCESS_TOKEN, Field::REGISTRATION_CLIENT_URI];
     answer.at(Field::CLIENT_ID).is_some_and(|id| !id.is_empty())
         && TELLING.into_iter().any(|field| answer.at(field).is_some())
 }
@@ -146,7 +146,9 @@ impl Asked<'_> {
 
     /// Clients compare redirect URIs as text: they get theirs back as they wrote it.
     fn spell_redirect_uris(&self, answer: &mut Registration, mended: &mut Mended) {
-        let (Some(forwarded), Some(answered)) = (self.forwarded, answer.strings_at(Field::REDIRECT_URIS)) else { return };
+        let (Some(forwarded), Some(answered)) = (self.forwarded, answer.strings_at(Field::REDIRECT_URIS)) else {
+            return;
+        };
         let sent = |uri: &str| forwarded.redirect_uris().any(|sent| sent == uri);
         if answered.clone().all(sent) {
             return;

@@ -48,7 +48,9 @@ fn stand_in(status: StatusCode) -> Bytes {
         405 | 408 => br#"{"error":"invalid_request","error_description":"the server did not take this request"}"#,
         429 => br#"{"error":"too_many_requests","error_description":"the server has had too many requests"}"#,
         503 => br#"{"error":"temporarily_unavailable","error_description":"the server can't answer now"}"#,
-        400..500 => br#"{"error":"invalid_client_metadata","error_description":"the server rejected the registration"}"#,
+        400..500 => {
+            br#"{"error":"invalid_client_metadata","error_description":"the server rejected the registration"}"#
+        }
         _ => br#"{"error":"server_error","error_description":"the server failed"}"#,
     })
 }

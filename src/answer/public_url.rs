@@ -138,7 +138,17 @@ fn is_internal_name(name: &str) -> bool {
     let last = last_label(name);
     let is_kept = matches!(
         last,
-        "consul" | "corp" | "home" | "internal" | "intranet" | "lan" | "local" | "localdomain" | "localhost" | "private" | "svc"
+        "consul"
+            | "corp"
+            | "home"
+            | "internal"
+            | "intranet"
+            | "lan"
+            | "local"
+            | "localdomain"
+            | "localhost"
+            | "private"
+            | "svc"
     );
     last.len() == name.len() || is_kept || name.ends_with(".home.arpa")
 }
@@ -220,7 +230,9 @@ mod tests {
         ] {
             assert_eq!(PublicUrl::parse(url), Ok(PublicUrl(origin.into())), "{url}");
         }
-        for url in ["as.example.com", "ftp://a.example", "https://a.example/x", "https://a.example?", "https://u@a.example"] {
+        for url in
+            ["as.example.com", "ftp://a.example", "https://a.example/x", "https://a.example?", "https://u@a.example"]
+        {
             assert!(PublicUrl::parse(url).is_err(), "{url}");
         }
     }

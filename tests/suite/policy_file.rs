@@ -128,6 +128,8 @@ fn pairs() -> Vec<(Preset, &'static str)> {
             "answer.secret = { allow = ['client_secret_basic'] }",
         ),
         (mcp().with_answer(tower_dcr::AnswerLayer::new().without_normalising()), "answer.normalise = false"),
+        (mcp().with_errors(tower_dcr::HandlerErrors::Pass), "answer.errors = 'pass'"),
+        (mcp().with_public_url("https://as.example.com/").unwrap(), "answer.public_url = 'https://as.example.com'"),
         (mcp().with_requester(), "audit.requester = 'address'"),
         (mcp().with_document(), "audit.document = true"),
         (
