@@ -313,7 +313,7 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Number(number) => number.as_u64().map(|number| json!(number + 1)).into_iter().collect(),
         // Whichever of these is read there.
         Value::String(text) => {
-            let all = ["strip", "reject", "narrow", "substitute", "mark", "address", "forwarded", "off", "11s"];
+            let all = ["strip", "reject", "narrow", "substitute", "mark", "address", "forwarded", "off", "pass", "11s"];
             all.iter().filter(|other| *other != text).map(|other| json!(other)).collect()
         }
         Value::Array(elements) if elements.len() > 1 => vec![json!(elements[..elements.len() - 1])],
