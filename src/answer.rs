@@ -66,7 +66,6 @@ mod public_url;
 mod time;
 
 use document::Asked;
-pub(crate) use document::{is_same_uri, issued_client_id};
 use public_url::{PublicUrl, Viewpoint};
 
 /// Checks the handler's answers. See the [module docs](self).
@@ -469,7 +468,7 @@ impl Judged {
         let fault = |field| move |detail| document::rejection(ErrorCode::BadGateway, field, detail);
         match operation {
             Operation::Create => {
-                issued_client_id(answer).map_err(fault(Field::CLIENT_ID))?;
+                body::issued_client_id(answer).map_err(fault(Field::CLIENT_ID))?;
                 document::check_redirect_uris(answer, forwarded).map_err(fault(Field::REDIRECT_URIS))?;
             }
             Operation::Update => {

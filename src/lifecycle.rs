@@ -72,7 +72,6 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::answer::issued_client_id;
 use crate::body::{
     self, ANSWER_LIMITS, AnswerFuture, ManagedBy, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
 };
@@ -310,7 +309,7 @@ impl Config {
             return unreadable();
         };
         let (document, bytes) = document;
-        if let Err(detail) = issued_client_id(&document) {
+        if let Err(detail) = body::issued_client_id(&document) {
             let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(Field::CLIENT_ID.name());
             settle(intent.fail(&rejection.description()).await);
             return body::refuse(rejection);

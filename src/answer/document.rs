@@ -2,34 +2,13 @@
 
 use http::Uri;
 use serde_json::Value as Json;
-use url::Url;
 
 use super::public_url::Viewpoint;
 use super::time;
+use crate::body::issued_client_id;
+use crate::redirect_uri::is_same_uri;
 use crate::registration::{Entry, Field, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
-
-/// The `client_id` of an answer.
-///
-/// RFC 7591 section 3.2.1: "REQUIRED. OAuth 2.0 client identifier string". RFC 6749 appendix A.1: "client-id = *VSCHAR".
-/// A number is one thing to a client and another to a ledger. What begins with `https://` is the address of a document that
-/// describes another client (OAuth Client ID Metadata Document section 6.9).
-pub(crate) fn issued_client_id(answer: &Registration) -> Result<&str, &'static str> {
-    let id = answer.string_at(Field::CLIENT_ID).filter(|id| !id.trim().is_empty());
-    let id = id.ok_or("is missing in the server's answer, or no string")?;
-    if !id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err("in the server's answer has characters that no client_id has");
-    }
-    if id.trim_start().get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://")) {
-        return Err("in the server's answer is the address of a document, for which nobody asked");
-    }
-    Ok(id)
-}
-
-/// Whether two redirect URIs are one: spelled alike, or to a URL parser, which some servers keep theirs with.
-pub(crate) fn is_same_uri(one: &str, other: &str) -> bool {
-    one == other || matches!((Url::parse(one), Url::parse(other)), (Ok(one), Ok(other)) if one == other)
-}
 
 /// RFC 7591 section 3.2.1: the answer has the registered metadata. A redirect URI that nobody has judged must not be in it.
 pub(super) fn check_redirect_uris(answer: &Registration, forwarded: &Registration) -> Result<(), &'static str> {

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 
 use super::gathered::Gathered;
 use super::media_type::MediaType;
-use crate::registration::Limits;
+use crate::registration::{Field, Limits, Registration};
 
 pin_project_lite::pin_project! {
     /// The inner service's body, or a layer's own answer.
@@ -105,6 +105,23 @@ pub(crate) fn has_document<B>(response: &Response<B>) -> bool {
     response.status().is_success()
         && response.status() != StatusCode::NO_CONTENT
         && MediaType::of(response.headers()).is_ok_and(says_json)
+}
+
+/// The `client_id` of an answer.
+///
+/// RFC 7591 section 3.2.1: "REQUIRED. OAuth 2.0 client identifier string". RFC 6749 appendix A.1: "client-id = *VSCHAR".
+/// A number is one thing to a client and another to a ledger. What begins with `https://` is the address of a document that
+/// describes another client (OAuth Client ID Metadata Document section 6.9).
+pub(crate) fn issued_client_id(answer: &Registration) -> Result<&str, &'static str> {
+    let id = answer.string_at(Field::CLIENT_ID).filter(|id| !id.trim().is_empty());
+    let id = id.ok_or("is missing in the server's answer, or no string")?;
+    if !id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err("in the server's answer has characters that no client_id has");
+    }
+    if id.trim_start().get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://")) {
+        return Err("in the server's answer is the address of a document, for which nobody asked");
+    }
+    Ok(id)
 }
 
 /// Returns whether a message has a content coding, so that its bytes are not what they stand for.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_timer::Delay;
 
 use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
-use crate::answer::is_same_uri;
 use crate::event::Action;
 use crate::ledger::{
     Actor, Answer, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, State,
     Status, Work,
 };
 use crate::policy::{Caller, Identity};
+use crate::redirect_uri::is_same_uri;
 use crate::registration::{Digest, Field, Limits, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 
