@@ -200,6 +200,10 @@ fn preset(args: &Args, registrar: Option<Registrar>, sink: Arc<dyn Sink>) -> Res
         Some(file) => Preset::from_file(file)?,
         None => tower_dcr::mcp().with_trusted_proxies(&args.trusted_proxy)?,
     };
+    let preset = match &args.public_url {
+        Some(origin) => preset.with_public_url(origin.to_string())?,
+        None => preset,
+    };
     let preset = preset
         .with_sink(sink)
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));

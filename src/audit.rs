@@ -285,7 +285,7 @@ impl Attempt {
         let rejection = response.extensions().get::<Rejection>();
         let outcome = match rejection.map(Rejection::code) {
             Some(ErrorCode::TooManyRequests) => Outcome::Limited,
-            Some(ErrorCode::ServerError) => Outcome::Failed,
+            Some(ErrorCode::BadGateway | ErrorCode::ServerError) => Outcome::Failed,
             Some(_) => Outcome::Refused,
             None if !response.status().is_success() => Outcome::Failed,
             None if response.extensions().get::<Repeated>().is_some() => Outcome::Repeated,

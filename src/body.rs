@@ -18,7 +18,9 @@ pub(crate) use media_type::MediaType;
 pub(crate) use read::{ReadError, drain, is_encoded, is_form, is_json, read};
 pub(crate) use refusal::{forbid_storing, refuse};
 pub use request::{BodyError, RegistrationBody};
-pub(crate) use response::{ANSWER_LIMITS, ReadAnswer, has_document, read_answer};
+pub(crate) use response::{
+    ANSWER_LIMITS, ReadAnswer, has_document, is_coded, issued_client_id, read_answer, read_or_pass,
+};
 pub use response::{ReplayBody, ResponseBody};
 pub(crate) use review::attach;
 pub(crate) use unread::{Unread, announce_close};

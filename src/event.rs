@@ -172,6 +172,10 @@ impl RegisteredClient {
     }
 }
 
+/// The handler has answered a success that can't be given to the client; on its way out in the response's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unanswerable;
+
 /// The answer to an equal registration was given out again; on its way out in the response's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Repeated;

@@ -261,11 +261,12 @@ pub const RULES: &[Explanation] = &[
     },
     Explanation {
         name: "answer",
-        protects: "Public clients from being answered with a secret, on which half of them fail.",
-        reference: "RFC 7591 section 3.2.1",
-        attack: "A handler that mints a secret for every client and then wants to see it.",
-        loosen: "answer.secret = \"strip\", or { allow = [\"client_secret_basic\"] }",
-        opens: "Clients that the server takes for confidential and that send no secret.",
+        protects: "Clients from answers on which they fail: a success without a client_id, or with redirect URIs that were \
+                   not asked for; a secret for a public client; errors and redirects that are no JSON.",
+        reference: "RFC 7591 sections 3.2.1 and 3.2.2",
+        attack: "A handler that answers 200 with an error in it, or mints a secret for every client and then wants to see it.",
+        loosen: "answer.secret = \"strip\", or { allow = [\"client_secret_basic\"] }; answer.errors = \"pass\"",
+        opens: "Clients that the server takes for confidential and that send no secret; errors that clients can't read.",
     },
     Explanation {
         name: "custom",

@@ -197,7 +197,7 @@ mod sync;
 pub mod telemetry;
 mod text;
 
-pub use answer::{AnswerLayer, SecretInAnswer};
+pub use answer::{AnswerLayer, HandlerErrors, SecretInAnswer};
 pub use audit::AuditLayer;
 pub use body::RegistrationBody;
 pub use client_url::ClientUrl;

@@ -79,7 +79,7 @@ use crate::body::{
 };
 use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
-use crate::event::{CostsLikeRegistration, RegisteredClient, Repeated};
+use crate::event::{CostsLikeRegistration, RegisteredClient, Repeated, Unanswerable};
 use crate::ledger::{Answer, LedgerError};
 use crate::method::MethodKind;
 use crate::policy::{Caller, Facts};
@@ -301,23 +301,24 @@ impl Config {
     /// Writes the handler's answer down, and lets it out.
     async fn record<R: Body>(&self, intent: Intent, response: Response<R>) -> Response<ResponseBody<R>> {
         if !response.status().is_success() {
-            let reason = format!("the server answered {}", response.status().as_u16());
+            let reason = match response.extensions().get::<Rejection>() {
+                Some(rejection) => rejection.description(),
+                None => format!("the server answered {}", response.status().as_u16()),
+            };
             settle(intent.fail(&reason).await);
             return response.map(ResponseBody::inner);
         }
         let status = response.status();
-        let (response, document) = match read(response).await {
-            Some((response, Some(document))) => (response, document),
-            Some((response, None)) if status == StatusCode::NO_CONTENT => {
-                settle(intent.fail("the server answered nothing").await);
-                return response;
-            }
-            Some((_, None)) | None => {
-                settle(intent.fail("the server's answer could not be read").await);
-                return unreadable();
-            }
+        let Some((response, Some(document))) = read(response).await else {
+            settle(intent.fail("the server's answer could not be read").await);
+            return unreadable();
         };
         let (document, bytes) = document;
+        if let Err(detail) = body::issued_client_id(&document) {
+            let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(Field::CLIENT_ID.name());
+            settle(intent.fail(&rejection.description()).await);
+            return body::refuse(rejection);
+        }
         let body = str::from_utf8(&bytes).unwrap_or_default();
         let answer = ServerAnswer { status: status.as_u16(), document: &document, body };
         match intent.complete(&answer).await {
@@ -358,7 +359,8 @@ impl Config {
         };
         drop(registration);
         let response = inner.call(request).await?;
-        if !response.status().is_success() {
+        // A success that can't go out as one is a change all the same.
+        if !response.status().is_success() && response.extensions().get::<Unanswerable>().is_none() {
             return Ok(response.map(ResponseBody::inner));
         }
         let is_new = intent.is_new();
@@ -373,6 +375,7 @@ impl Config {
         let status = response.status().as_u16();
         // What the server has changed is written down even if nobody can read what it says.
         let (response, document) = read(response).await.unwrap_or_else(|| (unreadable(), None));
+        let document = document.filter(|_| response.status().is_success());
         let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
             status,
             document,
@@ -510,6 +513,7 @@ fn repeat<R>(
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     body::forbid_storing(response.headers_mut());
     response.extensions_mut().insert(RegisteredClient(client_id));
     response.extensions_mut().insert(Repeated);
@@ -540,7 +544,7 @@ fn unguarded<R>() -> Response<ResponseBody<R>> {
 }
 
 fn unreadable<R>() -> Response<ResponseBody<R>> {
-    body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "the server's answer could not be read"))
+    body::refuse(Rejection::new(ErrorCode::BadGateway, RULE, "the server's answer could not be read"))
 }
 
 fn unavailable() -> Rejection {

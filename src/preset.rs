@@ -31,7 +31,7 @@ use http::Extensions;
 use serde::{Serialize, Serializer};
 use tower_layer::Layer;
 
-use crate::answer::{Answer, AnswerLayer, SecretInAnswer};
+use crate::answer::{Answer, AnswerLayer, HandlerErrors, SecretInAnswer};
 use crate::audit::{Audit, AuditLayer};
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
@@ -357,6 +357,23 @@ impl Preset {
     pub fn with_secret_in_answer(self, secret: SecretInAnswer) -> Self {
         let answer = self.settings.answer.clone().with_secret(secret);
         self.with_answer(answer)
+    }
+
+    /// Sets what happens to the handler's own errors and redirects ([`HandlerErrors::Normalise`] by default).
+    pub fn with_errors(self, errors: HandlerErrors) -> Self {
+        let answer = self.settings.answer.clone().with_errors(errors);
+        self.with_answer(answer)
+    }
+
+    /// Sets the origin by which clients know the server: see [`AnswerLayer::with_public_url`]. It holds if a policy file that
+    /// is read later says nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Origin`] for anything but an `http` or `https` origin.
+    pub fn with_public_url(self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let answer = self.settings.answer.clone().with_public_url(url)?;
+        Ok(self.with_answer(answer))
     }
 
     /// Refuses nothing and rewrites nothing: what would be done is in the audit events. The handler's answers are not

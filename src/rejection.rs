@@ -42,6 +42,8 @@ pub struct Rejection {
 pub enum ErrorCode {
     /// 403 `access_denied`: a browser's page that may not do this.
     AccessDenied,
+    /// 502 `server_error`: the handler answered a success in which no client is registered, or another one.
+    BadGateway,
     /// 403 `insufficient_scope`: a valid token that is not for this (RFC 6750 section 3.1).
     InsufficientScope,
     /// 400 `invalid_client_metadata` (RFC 7591 section 3.2.2).
@@ -88,7 +90,7 @@ impl ErrorCode {
             Self::InvalidSoftwareStatement => "invalid_software_statement",
             Self::InvalidToken | Self::TokenRequired => "invalid_token",
             Self::MethodNotAllowed | Self::RequestTimeout => "invalid_request",
-            Self::ServerError => "server_error",
+            Self::BadGateway | Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::TooManyRequests => "too_many_requests",
             Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
@@ -108,6 +110,7 @@ impl ErrorCode {
             Self::MethodNotAllowed => http::StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => http::StatusCode::REQUEST_TIMEOUT,
+            Self::BadGateway => http::StatusCode::BAD_GATEWAY,
             Self::ServerError => http::StatusCode::INTERNAL_SERVER_ERROR,
             Self::TemporarilyUnavailable => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests => http::StatusCode::TOO_MANY_REQUESTS,

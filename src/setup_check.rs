@@ -191,7 +191,7 @@ impl SetupCheck {
 }
 
 /// Addresses that no client on the internet has.
-fn is_private(address: IpAddr) -> bool {
+pub(crate) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
             // RFC 6598: between a provider and its customers.

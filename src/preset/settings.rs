@@ -174,7 +174,7 @@ impl Settings {
         self.rate_limit = self.rate_limit.clone().with_quotas(address.0, global.0);
         self.tokens = document.initial_access_tokens;
         self.books.reconfigure(document.lifecycle, document.gate);
-        self.answer = AnswerLayer::of(document.answer);
+        self.answer = AnswerLayer::of(document.answer).or_public_url(&self.answer);
         Ok(())
     }
 
@@ -223,7 +223,8 @@ impl Settings {
         };
         let lifecycle =
             self.books.layer().with_client_address(self.address.clone()).with_client_url(client_url.clone());
-        Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer: self.answer.clone() }
+        let answer = if self.report_only { self.answer.clone().report_only() } else { self.answer.clone() };
+        Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::ledger::{
     Status, Work,
 };
 use crate::policy::{Caller, Identity};
+use crate::redirect_uri::is_same_uri;
 use crate::registration::{Digest, Field, Limits, Registration, Value};
 use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
@@ -424,6 +425,9 @@ impl Registrar {
         done.status = if self.settings().lifetimes.needs_approval() { Status::Pending } else { Status::Active };
         done.client_id = Some(id.to_owned());
         done.not_after = secret_expiry(answer.document);
+        if let Some(fewer) = with_fewer_redirect_uris(&done.registration, answer.document) {
+            done.registration = fewer;
+        }
         done.expires_at = Some(done.at_most(now.saturating_add(self.settings().lifetimes.first_ms())));
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
@@ -578,16 +582,14 @@ impl Registrar {
     }
 }
 
-/// The registration without the redirect URIs that the server did not take: the gate would let them pass. `None` if it took
-/// all of them, or does not say.
-fn with_fewer_redirect_uris(registration: &str, answer: &Registration) -> Option<String> {
-    answer.strings_at(Field::REDIRECT_URIS)?;
-    let taken = |uri: &str| answer.redirect_uris().any(|taken| taken == uri);
-    let mut registration = Registration::parse_with(registration.as_bytes(), &Limits::GENEROUS).ok()?;
-    if registration.narrow_strings("redirect_uris", taken) == 0 {
-        return None;
-    }
-    String::from_utf8(registration.canonical_bytes()).ok()
+/// What was forwarded, with the redirect URIs that the server says it has registered of it. `None` if that is all of them,
+/// or the server does not say.
+pub(super) fn with_fewer_redirect_uris(forwarded: &str, answer: &Registration) -> Option<String> {
+    let answered = answer.strings_at(Field::REDIRECT_URIS)?;
+    let mut document = Registration::parse_with(forwarded.as_bytes(), &Limits::GENEROUS).ok()?;
+    let is_registered = |uri: &str| answered.clone().any(|answered| is_same_uri(answered, uri));
+    let fewer = document.narrow_strings(Field::REDIRECT_URIS.name(), is_registered) > 0;
+    fewer.then(|| String::from_utf8(document.canonical_bytes()).ok()).flatten()
 }
 
 /// Identifies a registration by what was forwarded, as `digest`, and by the owner whose token admitted `client`: two that

@@ -1,6 +1,6 @@
 //! What a client does to its own registration (RFC 7592).
 
-use super::admission::{RULE, secret_expiry};
+use super::admission::{RULE, secret_expiry, with_fewer_redirect_uris};
 use super::{Refusal, Registrar, Requester, Revoked, ServerAnswer};
 use crate::client_url::RULE as URL_RULE;
 use crate::event::Action;
@@ -106,6 +106,8 @@ impl Registrar {
             let detail = "the server answered the update of a client with another one";
             return Err(Refusal::Rejected(Rejection::new(ErrorCode::ServerError, RULE, detail)));
         }
+        let fewer = answer.and_then(|answer| with_fewer_redirect_uris(&registration, answer.document));
+        let registration = fewer.unwrap_or(registration);
         let not_after = |client: Option<&Client>| {
             answer.map_or(client.and_then(|client| client.not_after), |answer| secret_expiry(answer.document))
         };

@@ -154,12 +154,12 @@ async fn a_handler_that_fails_leaves_a_record_that_says_so() {
     *world.server.answer.lock().unwrap() = Some((500, json!({ "error": "server_error" })));
     assert_eq!(world.register(&metadata("App")).await.status, 500);
     *world.server.answer.lock().unwrap() = Some((201, json!({ "client_name": "no id" })));
-    world.register(&metadata("App")).await;
+    assert_eq!(world.register(&metadata("App")).await.status, 502);
     let reasons: Vec<_> = records(&ledger).await.into_iter().map(|client| (client.status, client.reason)).collect();
     assert_eq!(reasons.len(), 2);
     assert!(reasons.iter().all(|(status, _)| *status == Status::Failed), "{reasons:?}");
     assert_eq!(reasons[1].1.as_deref(), Some("the server answered 500"));
-    assert_eq!(reasons[0].1.as_deref(), Some("the server's answer has no client_id"));
+    assert_eq!(reasons[0].1.as_deref(), Some("client_id is missing in the server's answer, or no string (answer)"));
     *world.server.answer.lock().unwrap() = None;
     world.client("App").await;
 }

@@ -22,6 +22,13 @@ async fn register(Json(mut client): Json<Map<String, Value>>) -> (StatusCode, Js
     (StatusCode::CREATED, Json(client))
 }
 
+/// What was sent, with an identifier.
+fn with_client_id(body: &[u8]) -> Bytes {
+    let mut client: Map<String, Value> = serde_json::from_slice(body).unwrap();
+    client.insert("client_id".into(), "c".into());
+    serde_json::to_vec(&client).unwrap().into()
+}
+
 fn request(method: &str, path: &str, body: &'static str) -> Request<Body> {
     Request::builder()
         .method(method)
@@ -100,7 +107,8 @@ async fn reads_reach_the_handler() {
 async fn on_bare_hyper() {
     let handler = tower::service_fn(async |request: Request<RegistrationBody>| {
         let read = request.into_body().collect().await.map_err(std::io::Error::other)?;
-        let response = Response::builder().header("content-type", "application/json").body(Full::new(read.to_bytes()));
+        let response = Response::builder().header("content-type", "application/json");
+        let response = response.body(Full::new(with_client_id(&read.to_bytes())));
         Ok::<_, std::io::Error>(response.unwrap())
     });
     let service = ServiceBuilder::new().layer(Preset::mcp()).service(handler);
@@ -140,7 +148,7 @@ mod on_salvo {
         let bytes = request.payload().await.unwrap().clone();
         response.status_code(StatusCode::CREATED);
         response.headers_mut().insert("content-type", "application/json".parse().unwrap());
-        response.body(salvo::http::ResBody::Once(bytes));
+        response.body(salvo::http::ResBody::Once(with_client_id(&bytes)));
     }
 
     /// Salvo's handlers read salvo's own body type: one more layer, nearest to the handler, turns ours into it.

@@ -128,6 +128,8 @@ fn pairs() -> Vec<(Preset, &'static str)> {
             "answer.secret = { allow = ['client_secret_basic'] }",
         ),
         (mcp().with_answer(tower_dcr::AnswerLayer::new().without_normalising()), "answer.normalise = false"),
+        (mcp().with_errors(tower_dcr::HandlerErrors::Pass), "answer.errors = 'pass'"),
+        (mcp().with_public_url("https://as.example.com/").unwrap(), "answer.public_url = 'https://as.example.com'"),
         (mcp().with_requester(), "audit.requester = 'address'"),
         (mcp().with_document(), "audit.document = true"),
         (
@@ -311,7 +313,7 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Number(number) => number.as_u64().map(|number| json!(number + 1)).into_iter().collect(),
         // Whichever of these is read there.
         Value::String(text) => {
-            let all = ["strip", "reject", "narrow", "substitute", "mark", "address", "forwarded", "off", "11s"];
+            let all = ["strip", "reject", "narrow", "substitute", "mark", "address", "forwarded", "off", "pass", "11s"];
             all.iter().filter(|other| *other != text).map(|other| json!(other)).collect()
         }
         Value::Array(elements) if elements.len() > 1 => vec![json!(elements[..elements.len() - 1])],
