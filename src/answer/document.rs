@@ -27,17 +27,12 @@ pub(super) fn check_redirect_uris(answer: &Registration, forwarded: &Registratio
 
 /// RFC 7592 section 2.2: an update is about the client that the request names.
 pub(super) fn check_updated(answer: &Registration, sent: &Registration, uri: &Uri) -> Result<(), &'static str> {
-    const OTHER: &str = "in the server's answer is another client's";
     if answer.at(Field::CLIENT_ID).is_none_or(|id| id.is_empty()) {
         return Ok(());
     }
     let id = issued_client_id(answer)?;
-    match sent.string_at(Field::CLIENT_ID) {
-        Some(sent) if sent == id => Ok(()),
-        Some(_) => Err(OTHER),
-        None if names(uri, id) => Ok(()),
-        None => Err(OTHER),
-    }
+    let is_asked = sent.string_at(Field::CLIENT_ID).map_or_else(|| names(uri, id), |sent| sent == id);
+    if is_asked { Ok(()) } else { Err("in the server's answer is another client's") }
 }
 
 /// Whether a URL names this client, wherever it names clients.
