@@ -121,7 +121,7 @@ async fn an_update_that_the_server_answers_with_another_client_is_not_recorded()
     let ledger = MemoryLedger::default();
     let registrar = Registrar::new(ledger.clone());
     let handler = tower::service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
-        let answer = axum::http::Response::builder().header(header::CONTENT_TYPE, "application/json");
+        let answer = http::Response::builder().header(header::CONTENT_TYPE, "application/json");
         Ok::<_, std::convert::Infallible>(answer.body(Body::from(r#"{"client_id":"other"}"#)).unwrap())
     });
     let service = tower::Layer::layer(&tower_dcr::mcp().with_registrar(registrar), handler);
