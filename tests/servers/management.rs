@@ -121,7 +121,7 @@ async fn an_update_that_the_server_answers_with_another_client_is_not_recorded()
     let ledger = MemoryLedger::default();
     let registrar = Registrar::new(ledger.clone());
     let handler = tower::service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
-        let answer = axum::http::Response::builder().header(header::CONTENT_TYPE, "application/json");
+        let answer = http::Response::builder().header(header::CONTENT_TYPE, "application/json");
         Ok::<_, std::convert::Infallible>(answer.body(Body::from(r#"{"client_id":"other"}"#)).unwrap())
     });
     let service = tower::Layer::layer(&tower_dcr::mcp().with_registrar(registrar), handler);
@@ -157,7 +157,6 @@ async fn a_revoked_client_does_not_manage_itself_by_another_spelling() {
     let id = world.client("App").await;
     let alice = Actor::Operator("alice".into());
     world.registrar.revoke(Revocation::client(&*id, alice, "imitates")).await.unwrap();
-    let other = json!({ "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
     for method in ["GET", "HEAD", "PUT", "DELETE"] {
         for (spelling, status) in [
             (id.clone(), 401),
@@ -173,7 +172,9 @@ async fn a_revoked_client_does_not_manage_itself_by_another_spelling() {
             (id.to_uppercase(), 400),
             (id.replace('c', "%63"), 400),
         ] {
-            let answer = world.send(manage(method, &format!("/register/{spelling}"), &other)).await;
+            let body =
+                json!({ "client_id": spelling, "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
+            let answer = world.send(manage(method, &format!("/register/{spelling}"), &body)).await;
             // What axum routes nowhere reaches nobody.
             let is_unrouted = spelling.contains('/') && answer.status == 404;
             assert!(answer.status == status || is_unrouted, "{method} {spelling}: {}", answer.status);
