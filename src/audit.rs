@@ -1,7 +1,8 @@
 //! [`AuditLayer`]: exactly one [`Event`] for every attempt to register a client.
 //!
-//! The layer stands outside of all others, so that what they refuse is an event too. An attempt is any request but
-//! `GET`, `HEAD`, `DELETE` and `OPTIONS`. Its event is emitted when the answer is there; if the client hangs up before
+//! The layer stands outside of all others, so that what they reject is an event too. An attempt is any request but
+//! `OPTIONS`; a `GET`, `HEAD` or `DELETE` is one if it is about a client (RFC 7592) and fails: guessing registration access
+//! tokens leaves a trace. The event of an attempt is emitted when the answer is there; if the client hangs up before
 //! (the server then drops the request), or the handler panics, it is emitted all the same, as abandoned.
 //!
 //! What the layers further in found out travels in the extensions of the response. The `client_id` is read from the
@@ -35,10 +36,14 @@ use tracing::Span;
 use tracing::field::Empty;
 use tracing::instrument::{Instrument, Instrumented};
 
-use crate::body::{self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::body::{
+    self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture, Unread,
+};
 use crate::client_address::ClientAddress;
+use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{Event, Outcome, RegisteredClient, Repeated, Sink};
+use crate::method::MethodKind;
 use crate::policy::{Operation, Review};
 use crate::registration::Registration;
 use crate::rejection::{ErrorCode, Rejection};
@@ -71,6 +76,7 @@ struct Config {
     document: Option<Arc<BTreeSet<String>>>,
     /// Which configuration is in force, for attempts that no rule has seen.
     policy: Option<u64>,
+    client_url: ClientUrl,
 }
 
 /// How an event names who asked.
@@ -83,11 +89,21 @@ enum Requester {
 
 const RULE: &str = "audit";
 
+/// How much of the client ID in a URL is kept: the caller writes it.
+const MAX_CLIENT_ID_BYTES: usize = 200;
+
 impl AuditLayer {
     /// Emits to `sink`. Events don't say who asked.
     pub fn new(sink: impl Sink) -> Self {
         let clock = Arc::new(SystemClock::new());
-        let config = Config { sink: Arc::new(sink), clock, requester: Requester::Nobody, document: None, policy: None };
+        let config = Config {
+            sink: Arc::new(sink),
+            clock,
+            requester: Requester::Nobody,
+            document: None,
+            policy: None,
+            client_url: ClientUrl::new(),
+        };
         Self { config: Arc::new(config) }
     }
 
@@ -131,6 +147,12 @@ impl AuditLayer {
         self
     }
 
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route need the same.
+    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
+        Arc::make_mut(&mut self.config).client_url = client_url;
+        self
+    }
+
     /// Replaces the clock.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         Arc::make_mut(&mut self.config).clock = clock;
@@ -169,6 +191,7 @@ impl<S, B, R> Service<Request<B>> for Audit<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Error: Send + 'static,
+    B: Body + Send + 'static,
     R: Body + Send + 'static,
     R::Data: Send,
 {
@@ -181,16 +204,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if body::registers_nothing(request.method()) {
-            return AnswerFuture::new(self.inner.call(request).instrument(Span::none()), Attempt::none());
-        }
-        let attempt =
-            Attempt::start(Arc::clone(&self.config), request.method(), request.headers(), request.extensions());
-        if !self.config.sink.is_ready() {
+        let attempt = Attempt::start(&self.config, &request);
+        if attempt.registers() && !self.config.sink.is_ready() {
             let rejection =
                 Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
                     .with_retry_after(Duration::from_secs(5));
-            return AnswerFuture::answered(attempt.finish(body::refuse(rejection), None));
+            let answer = attempt.finish(body::refuse(rejection), None);
+            return AnswerFuture::finishing(ResponseFuture::new(async move {
+                Ok(Unread::of(request).answer(answer).await)
+            }));
         }
         let span = attempt.span();
         let answer = span.in_scope(|| self.inner.call(request));
@@ -208,6 +230,8 @@ pub struct Attempt {
 struct Start {
     config: Arc<Config>,
     operation: Operation,
+    /// The client that the URL is about.
+    managed: Option<String>,
     time_ms: u64,
     requester: Option<String>,
     monotonic: Duration,
@@ -215,21 +239,36 @@ struct Start {
 }
 
 impl Attempt {
-    /// A request that registers nothing, and is no event.
-    fn none() -> Self {
-        Self { start: None }
-    }
-
-    fn start(config: Arc<Config>, method: &Method, headers: &HeaderMap, extensions: &Extensions) -> Self {
+    /// Nothing for a request that is no attempt.
+    fn start<B>(config: &Arc<Config>, request: &Request<B>) -> Self {
+        let kind = MethodKind::of(request.method());
+        let target = match kind {
+            MethodKind::Options => return Self { start: None },
+            MethodKind::Create | MethodKind::Other => UrlTarget::Registration,
+            MethodKind::Update | MethodKind::Read | MethodKind::Delete => config.client_url.read(request.uri()),
+        };
+        let operation = Operation::of(request.method());
+        if !registers(operation) && target == UrlTarget::Registration {
+            return Self { start: None };
+        }
         let start = Start {
-            operation: Operation::of(method),
+            operation,
+            managed: match target {
+                UrlTarget::Client(id) => Some(text::cut(&id, MAX_CLIENT_ID_BYTES).to_owned()),
+                UrlTarget::Registration | UrlTarget::Unreadable => None,
+            },
             time_ms: u64::try_from(config.clock.unix_time().as_millis()).unwrap_or(u64::MAX),
-            requester: config.requester.name(headers, extensions),
+            requester: config.requester.name(request.headers(), request.extensions()),
             monotonic: config.clock.monotonic(),
-            span: span(method, config.policy),
-            config,
+            span: if registers(operation) { span(request.method(), config.policy) } else { Span::none() },
+            config: Arc::clone(config),
         };
         Self { start: Some(start) }
+    }
+
+    /// Whether it is an attempt however it ends.
+    fn registers(&self) -> bool {
+        self.start.as_ref().is_some_and(|start| registers(start.operation))
     }
 
     fn span(&self) -> Span {
@@ -240,6 +279,9 @@ impl Attempt {
     fn finish<R>(mut self, mut response: Response<R>, client_id: Option<String>) -> Response<R> {
         let Some(start) = self.start.take() else { return response };
         let review = response.extensions_mut().remove::<Review>();
+        if !registers(start.operation) && !response.status().is_client_error() && !response.status().is_server_error() {
+            return response;
+        }
         let rejection = response.extensions().get::<Rejection>();
         let outcome = match rejection.map(Rejection::code) {
             Some(ErrorCode::TooManyRequests) => Outcome::Limited,
@@ -252,7 +294,7 @@ impl Attempt {
         };
         let mut event = start.event(outcome);
         event.status = Some(response.status().as_u16());
-        event.client_id = client_id;
+        event.client_id = client_id.or_else(|| start.managed.clone());
         let review = review.or_else(|| {
             // Refused before there was a review.
             let mut review = Review::of(start.operation);
@@ -289,7 +331,7 @@ where
         };
         let known = response.extensions_mut().remove::<RegisteredClient>();
         let upper = response.body().size_hint().upper();
-        if self.start.is_none()
+        if !self.registers()
             || known.is_some()
             || !body::has_document(&response)
             || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.bytes() as u64)
@@ -328,7 +370,12 @@ impl Start {
 
     fn emit(self, mut event: Event) {
         event.requester = self.requester;
-        let operation = if event.operation == Operation::Update { "update" } else { "create" };
+        let operation = match event.operation {
+            Operation::Create => "create",
+            Operation::Update => "update",
+            Operation::Read => "read",
+            Operation::Delete => "delete",
+        };
         let (outcome, refusal) = (event.outcome.as_str(), event.rule.zip(event.error));
         telemetry::registration(operation, outcome, event.duration_us, refusal);
         for finding in &event.findings {
@@ -339,6 +386,11 @@ impl Start {
         }
         self.config.sink.emit(&event);
     }
+}
+
+/// Whether an operation is an attempt however it ends.
+fn registers(operation: Operation) -> bool {
+    matches!(operation, Operation::Create | Operation::Update)
 }
 
 /// The span of an attempt: see [`telemetry`].
@@ -378,7 +430,7 @@ fn record(span: &Span, event: &Event) {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let Some(start) = self.start.take() {
+        if let Some(start) = self.start.take().filter(|start| registers(start.operation)) {
             let event = start.event(Outcome::Abandoned);
             start.emit(event);
         }

@@ -176,6 +176,10 @@ impl RegisteredClient {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Repeated;
 
+/// In the extensions of an answer to an update: a client that was not known is, from now on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CostsLikeRegistration;
+
 /// What became of an attempt.
 ///
 /// ```

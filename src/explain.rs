@@ -75,9 +75,17 @@ pub const RULES: &[Explanation] = &[
         name: "method",
         protects: "The handler from methods that the guard does not review.",
         reference: "RFC 7591 section 3.1, RFC 7592 section 2",
-        attack: "PATCH /register: a handler that takes it as POST gets a body that nobody has reviewed.",
+        attack: "PATCH /register, or PUT /register: a handler that takes it as POST registers without a token.",
         loosen: "Nothing does: put the layer on routes for registration only.",
         opens: "A way around every other rule.",
+    },
+    Explanation {
+        name: "client-url",
+        protects: "A client and its rules from a request whose URL the server reads as another client.",
+        reference: "RFC 7592 section 2, RFC 3986 section 2.3",
+        attack: "PUT /register/ID/ or /register/I%44 for a client that is revoked: unknown here, and the same to the server.",
+        loosen: "client_url.in_query, client_url.trailing_slash, client_url.additional_characters: as the server spells them.",
+        opens: "Nothing, if the server reads URLs like that.",
     },
     Explanation {
         name: "media-type",

@@ -2,16 +2,22 @@
 //!
 //! What happens to a request:
 //!
-//! 1. `GET`, `HEAD`, `DELETE` and `OPTIONS` pass untouched. They register nothing, and a CORS preflight is not ours.
+//! 1. `GET`, `HEAD`, `DELETE` and `OPTIONS` register nothing, and pass without a body: handlers that do not look at the
+//!    method would register it.
 //! 2. `POST` (RFC 7591) and `PUT` (RFC 7592) are reviewed. So that nothing gets around the review, any other method is
-//!    answered with 405, and a body that is not plain `application/json` with 415.
+//!    answered with 405, and a body that is not plain `application/json` with 415. `PUT` is for the URL of a client: at the
+//!    registration route it is a 405, and a body that names another client than the URL is rejected. A URL of RFC 7592 that
+//!    does not name its client in the one spelling that a [`ClientUrl`] reads is a 400.
 //! 3. The body is read under a size limit and a deadline, and parsed strictly, once: guards further in take the parsed
 //!    document over.
-//! 4. The [`Policy`] reviews the [`Registration`], and what it leaves is the body that the inner service reads.
+//! 4. The [`Policy`] reviews the [`Registration`], and what it leaves is the body that the inner service reads, with exactly
+//!    `Content-Type: application/json` and its `Content-Length`. Headers that describe, encode, range or sign another body
+//!    are removed, and so are `Accept-Encoding` and `Range`, so that the answer can be read.
 //!
 //! A refused request is answered in the form of RFC 7591 section 3.2.2; the [`Rejection`] is in the response's
-//! extensions, and so is the [`Review`] of every reviewed request, unless an audit layer takes it out. The inner service is not called. `type Error` stays
-//! that of the inner service.
+//! extensions, and so is the [`Review`] of every reviewed request, unless an audit layer takes it out. The inner service is
+//! not called; a body that was not read is drained within bounds (64 KiB, one second), or the answer says that the connection
+//! will be closed. `type Error` stays that of the inner service.
 //!
 //! The layer belongs on the registration route only, behind (inside of) a CORS layer, so that browsers can read its
 //! refusals. Several of them in one [`tower_layer::Stack`] cost one parse. Behind axum's own `Router::layer`, called
@@ -56,18 +62,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, Method, Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture};
+use crate::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture, Unread};
+use crate::client_url::{self, ClientUrl, UrlTarget};
 use crate::event::Repeated;
+use crate::method::MethodKind;
 use crate::policy::{
     Caller, Facts, Identity, IdentityGuard, MetadataAllowlist, Operation, Policy, RedirectUriGuard, Review, Submission,
 };
 use crate::quota::Draw;
-use crate::registration::{Digest, Limits, ParseErrorKind, Registration};
+use crate::registration::{Digest, Field, Limits, ParseErrorKind, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 use crate::setup_check::SetupCheck;
 
@@ -127,6 +135,7 @@ struct Config<P> {
     fingerprint: u64,
     limits: Limits,
     deadline: Duration,
+    client_url: ClientUrl,
     report_only: bool,
     check: SetupCheck,
 }
@@ -141,6 +150,7 @@ impl<P: Policy> GuardLayer<P> {
             fingerprint: Digest::of(description.as_bytes()).prefix(),
             limits: Limits::new(),
             deadline: Duration::from_secs(10),
+            client_url: ClientUrl::new(),
             report_only: false,
             check: SetupCheck::new(),
         };
@@ -158,6 +168,12 @@ impl<P> GuardLayer<P> {
     /// How long a body may take from the first time that it makes the guard wait.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         Arc::make_mut(&mut self.config).deadline = deadline;
+        self
+    }
+
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route need the same.
+    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
+        Arc::make_mut(&mut self.config).client_url = client_url;
         self
     }
 
@@ -230,21 +246,29 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let config = Arc::clone(&self.config);
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let version = parts.version;
         ResponseFuture::new(async move {
-            let intake = config.take_in(&parts, body).await;
+            let intake = config.take_in(&mut parts, body).await;
+            let closes = matches!(intake, Intake::Dropped { closes: true });
             let mut passage = config.review(parts, intake);
             let owed = passage.settle().await;
             let (answer, review) = match passage {
                 Passage::Unreviewed(request) => (inner.call(request), None),
                 Passage::Reviewed(request, review) => (inner.call(request), Some(review)),
-                Passage::Refused(rejection, review) => {
+                Passage::Refused(rejection, review, unread) => {
                     let mut response = body::refuse(rejection);
                     response.extensions_mut().insert(review);
-                    return Ok(response);
+                    return Ok(match unread {
+                        Some(unread) => unread.answer(response).await,
+                        None => response,
+                    });
                 }
             };
             let mut response = answer.await?.map(ResponseBody::inner);
+            if closes {
+                response = body::announce_close(response, version);
+            }
             if let Some(review) = review {
                 body::attach(&mut response, review);
             }
@@ -261,8 +285,10 @@ where
 
 /// How far a body got on the way to a document.
 enum Intake {
-    /// It registers nothing, and was not looked at.
+    /// It registers nothing, and passes as it came: this guard only observes.
     Passed(RegistrationBody),
+    /// It registers nothing, and passes without its body; whether some of that is still on the connection.
+    Dropped { closes: bool },
     /// With the bytes, if this guard has read them.
     Parsed(Registration, Facts, Option<Bytes>),
     /// No registration, and why; the bytes, if all of them were read, and the body as it came.
@@ -273,7 +299,8 @@ enum Intake {
 enum Passage {
     Unreviewed(Request<RegistrationBody>),
     Reviewed(Request<RegistrationBody>, Review),
-    Refused(Rejection, Review),
+    /// With the body, if it was not read.
+    Refused(Rejection, Review, Option<Unread<RegistrationBody>>),
 }
 
 impl Passage {
@@ -294,7 +321,7 @@ impl Passage {
             review.refused(&rejection);
             review.forward_nothing();
             let review = std::mem::take(review);
-            *self = Self::Refused(rejection, review);
+            *self = Self::Refused(rejection, review, None);
             for draw in paid {
                 draw.give_back().await;
             }
@@ -307,17 +334,24 @@ impl Passage {
 impl<P: Policy> Config<P> {
     /// Takes the document over from a guard further out, or reads and parses it. All that is awaited before the inner
     /// service is called, and by reference, so that the future stays small.
-    async fn take_in<B>(&self, parts: &Parts, body: B) -> Intake
+    async fn take_in<B>(&self, parts: &mut Parts, body: B) -> Intake
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        if body::registers_nothing(&parts.method) {
-            return Intake::Passed(pass(body));
-        }
-        if !matches!(parts.method, Method::POST | Method::PUT) {
-            let rejection = Rejection::new(ErrorCode::MethodNotAllowed, "method", "this method does not register");
-            return Intake::Unusable(rejection, None, pass(body));
+        let kind = MethodKind::of(&parts.method);
+        match self.client_url.check(&parts.method, &parts.uri) {
+            Err(rejection) => return Intake::Unusable(rejection, None, pass(body)),
+            Ok(target) if kind.has_document() => self.check.document(&target, parts.uri.path(), kind),
+            Ok(_) if self.report_only => return Intake::Passed(pass(body)),
+            Ok(_) => {
+                // RFC 9110 section 9.3 gives such a body no meaning, and the handlers that read it all the same have
+                // registered it.
+                let closes = !body::drain(body, &parts.headers).await;
+                body::forget_old_body(&mut parts.headers);
+                body::ask_for_plain_answer(&mut parts.headers);
+                return Intake::Dropped { closes };
+            }
         }
         match RegistrationBody::downcast(body).map(RegistrationBody::into_registration) {
             Ok(Ok((registration, facts))) => Intake::Parsed(registration, facts, None),
@@ -357,6 +391,7 @@ impl<P: Policy> Config<P> {
         let mut review = Review::of(Operation::of(&parts.method)).by(caller);
         match intake {
             Intake::Passed(body) => Passage::Unreviewed(Request::from_parts(parts, body)),
+            Intake::Dropped { .. } => Passage::Unreviewed(Request::from_parts(parts, RegistrationBody::empty())),
             Intake::Parsed(registration, facts, source) => {
                 let mut review = review.with_facts(facts);
                 review.set_policy(self.fingerprint);
@@ -380,12 +415,13 @@ impl<P: Policy> Config<P> {
         source: Option<Bytes>,
         mut review: Review,
     ) -> Passage {
-        let verdict = self.policy.review(&mut Submission::new(&mut registration, &mut review));
+        let verdict = self.names_client_of_url(&parts, &registration);
+        let verdict = verdict.and_then(|()| self.policy.review(&mut Submission::new(&mut registration, &mut review)));
         if let Err(rejection) = verdict {
             self.check.refused(&registration, &rejection);
             review.refused(&rejection);
             review.set_bytes(source.unwrap_or_default(), Bytes::new());
-            return Passage::Refused(rejection, review);
+            return Passage::Refused(rejection, review, None);
         }
         tell_handler(&mut parts.extensions, review.facts());
         let (body, bytes) = RegistrationBody::checked(registration, review.facts().clone());
@@ -394,11 +430,27 @@ impl<P: Policy> Config<P> {
         Passage::Reviewed(Request::from_parts(parts, body), review)
     }
 
+    /// RFC 7592 section 2.2: the client_id in an update "MUST be the same as its currently issued client identifier". Its
+    /// registration access token was made for the client that the URL is about, and is checked for that one.
+    fn names_client_of_url(&self, parts: &Parts, registration: &Registration) -> Result<(), Rejection> {
+        if MethodKind::of(&parts.method) != MethodKind::Update || registration.at(Field::CLIENT_ID).is_none() {
+            return Ok(());
+        }
+        match (self.client_url.read(&parts.uri), registration.string_at(Field::CLIENT_ID)) {
+            (UrlTarget::Client(of_url), Some(named)) if of_url == named => Ok(()),
+            _ => {
+                let detail = "must be the client that this URL is about";
+                Err(Rejection::new(ErrorCode::InvalidClientMetadata, client_url::RULE, detail).with_field("client_id"))
+            }
+        }
+    }
+
     /// Reviews a copy, and forwards what came.
     fn observe(&self, parts: Parts, registration: Registration, source: Option<Bytes>, mut review: Review) -> Passage {
         let mut copy = registration.clone();
         review.observe(|review| {
-            if let Err(rejection) = self.policy.review(&mut Submission::new(&mut copy, review)) {
+            let verdict = self.names_client_of_url(&parts, &copy);
+            if let Err(rejection) = verdict.and_then(|()| self.policy.review(&mut Submission::new(&mut copy, review))) {
                 self.check.refused(&copy, &rejection);
                 review.refused(&rejection);
             }
@@ -424,7 +476,7 @@ impl<P: Policy> Config<P> {
         if !self.report_only {
             review.set_bytes(source, Bytes::new());
             review.refused(&rejection);
-            return Passage::Refused(rejection, review);
+            return Passage::Refused(rejection, review, Some(Unread::of(request)));
         }
         review.set_bytes(source.clone(), source);
         review.observe(|review| review.refused(&rejection));
@@ -480,7 +532,13 @@ impl<S: Clone, P> Clone for Guard<S, P> {
 
 impl<P> Clone for Config<P> {
     fn clone(&self) -> Self {
-        Self { policy: Arc::clone(&self.policy), limits: self.limits.clone(), check: self.check.clone(), ..*self }
+        Self {
+            policy: Arc::clone(&self.policy),
+            limits: self.limits.clone(),
+            client_url: self.client_url.clone(),
+            check: self.check.clone(),
+            ..*self
+        }
     }
 }
 

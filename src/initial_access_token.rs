@@ -13,7 +13,9 @@
 //!
 //! What a token admits is judged by the rules that it names ([`InitialAccess::with_rules`]), at `POST` and at every later
 //! `PUT`: then the [registrar](InitialAccessTokenLayer::with_registrar) knows which. A `PUT` itself is authenticated by the
-//! registration access token (RFC 7592 section 2.2), which is the server's to check; so are `GET` and `DELETE`.
+//! registration access token (RFC 7592 section 2.2), which is the server's to check; so are `GET` and `DELETE`. A `PUT` for a
+//! client that the ledger does not know could be a registration without a token: where one is required, it is answered with
+//! 401, unless [unknown clients may be managed](crate::registrar::Registrar::manage_unknown).
 //!
 //! The use of a token that admits a limited number of clients is counted before anything is read, and given back if no
 //! client came of it. If the client hangs up, it is not.
@@ -62,11 +64,13 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, AnswerFuture, ManagedBy, ResponseBody, ResponseFuture, Unchanged, client_in_path};
+use crate::body::{self, AnswerFuture, ResponseBody, ResponseFuture, Unchanged, Unread};
+use crate::client_url::{ClientUrl, UrlTarget};
 use crate::event::Repeated;
 use crate::initial_access::{ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token};
+use crate::method::MethodKind;
 use crate::policy::{Caller, ConfigError, Operation, Review};
-use crate::registrar::Registrar;
+use crate::registrar::{Refusal, Registrar};
 use crate::rejection::{ErrorCode, Rejection};
 use crate::text;
 
@@ -95,8 +99,7 @@ struct Config {
     report_only: bool,
     origins: Option<BTreeSet<String>>,
     registrar: Option<Registrar>,
-    /// By the path, unless said otherwise.
-    managed: Option<Arc<ManagedBy>>,
+    client_url: ClientUrl,
 }
 
 const RULE: &str = "initial-access-token";
@@ -116,7 +119,7 @@ impl InitialAccessTokenLayer {
             report_only: false,
             origins: None,
             registrar: None,
-            managed: None,
+            client_url: ClientUrl::new(),
         };
         Self { config: Some(Arc::new(config)) }
     }
@@ -153,20 +156,15 @@ impl InitialAccessTokenLayer {
         self.change(|config| config.registrar = Some(registrar))
     }
 
-    /// Takes those that the layer next to the handler has, unless there are some.
-    pub(crate) fn or_books(self, books: Option<(Registrar, Arc<ManagedBy>)>) -> Self {
-        self.change(|config| {
-            if let (None, Some((registrar, managed))) = (&config.registrar, books) {
-                config.registrar = Some(registrar);
-                config.managed.get_or_insert(managed);
-            }
-        })
+    /// Takes the registrar of the layer next to the handler, unless there is one.
+    pub(crate) fn or_registrar(self, registrar: Option<Registrar>) -> Self {
+        self.change(|config| config.registrar = config.registrar.take().or(registrar))
     }
 
-    /// Which client the URL of an RFC 7592 request is about: see
-    /// [`LifecycleLayer::with_managed_client`](crate::LifecycleLayer::with_managed_client), which must be the same.
-    pub fn with_managed_client(self, client: impl Fn(&Uri) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.change(|config| config.managed = Some(Arc::new(client)))
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route need the same; in a
+    /// preset, that of [`Preset::with_client_url`](crate::Preset::with_client_url) is taken.
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = client_url)
     }
 
     /// Refuses requests of browsers from pages of any other origin (403). What is no browser sends no `Origin`, and passes.
@@ -223,7 +221,7 @@ where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send + 'static,
-    B: Send + 'static,
+    B: Body + Send + 'static,
     R: Body + Send + 'static,
     R::Data: Send,
 {
@@ -238,13 +236,16 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(config) = self.config.clone() else { return AnswerFuture::new(self.inner.call(request), Unchanged) };
         let allowed = match config.check_origin(request.method(), request.headers()) {
-            Err(rejection) if !config.report_only => return AnswerFuture::answered(body::refuse(rejection)),
+            Err(rejection) if !config.report_only => {
+                return AnswerFuture::finishing(ResponseFuture::new(reject(request, rejection)));
+            }
             allowed => allowed,
         };
-        let asks = match *request.method() {
-            Method::POST => true,
-            Method::PUT => config.registrar.is_some(),
-            _ => false,
+        let kind = MethodKind::of(request.method());
+        let asks = match kind {
+            MethodKind::Create => true,
+            MethodKind::Update => config.registrar.is_some(),
+            MethodKind::Read | MethodKind::Delete | MethodKind::Options | MethodKind::Other => false,
         };
         if !asks && allowed.is_ok() {
             return AnswerFuture::new(self.inner.call(request), Unchanged);
@@ -254,7 +255,7 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         AnswerFuture::finishing(match allowed {
             Err(rejection) => ResponseFuture::new(observe(inner, request, rejection)),
-            Ok(()) if *request.method() == Method::POST => ResponseFuture::new(config.register(inner, request)),
+            Ok(()) if kind == MethodKind::Create => ResponseFuture::new(config.register(inner, request)),
             Ok(()) => ResponseFuture::new(config.change_client(inner, request)),
         })
     }
@@ -291,7 +292,8 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 
 impl Config {
     fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Rejection> {
-        let Some(allowed) = self.origins.as_ref().filter(|_| *method != Method::OPTIONS) else { return Ok(()) };
+        let is_preflight = MethodKind::of(method) == MethodKind::Options;
+        let Some(allowed) = self.origins.as_ref().filter(|_| !is_preflight) else { return Ok(()) };
         let is_allowed = |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| allowed.contains(origin));
         if headers.get_all(header::ORIGIN).iter().all(is_allowed) {
             return Ok(());
@@ -359,18 +361,19 @@ impl Config {
     async fn register<S, B, R>(self: Arc<Self>, mut inner: S, mut request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
+        B: Body,
     {
         let access = match self.authorize(request.headers()).await {
             Ok(access) => access,
             Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
-            Err(rejection) => return Ok(body::refuse(rejection)),
+            Err(rejection) => return reject(request, rejection).await,
         };
         let mut counted = None;
         if let Some(access) = access {
             if !self.report_only {
                 counted = match self.count(&access).await {
                     Ok(counted) => counted,
-                    Err(rejection) => return Ok(body::refuse(rejection)),
+                    Err(rejection) => return reject(request, rejection).await,
                 };
             }
             request.extensions_mut().insert(access.caller());
@@ -389,21 +392,42 @@ impl Config {
     async fn change_client<S, B, R>(self: Arc<Self>, mut inner: S, mut request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
+        B: Body,
     {
-        let managed =
-            self.managed.as_ref().map_or_else(|| client_in_path(request.uri()), |managed| managed(request.uri()));
-        if let (Some(registrar), Some(id)) = (&self.registrar, managed) {
-            match registrar.admitted_as(&id).await {
-                Ok(Some(caller)) => _ = request.extensions_mut().insert::<Caller>(caller),
-                Ok(None) => _ = request.extensions_mut().remove::<Caller>(),
-                Err(error) => {
-                    error.log();
-                    return Ok(body::refuse(unavailable()));
-                }
-            }
+        match self.admitted_as(request.method(), request.uri()).await {
+            Ok(caller) if caller.is_anonymous() => _ = request.extensions_mut().remove::<Caller>(),
+            Ok(caller) => _ = request.extensions_mut().insert::<Caller>(caller),
+            Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
+            Err(rejection) => return reject(request, rejection).await,
         }
         Ok(inner.call(request).await?.map(ResponseBody::inner))
     }
+
+    /// Who the client that an update is about was admitted as.
+    async fn admitted_as(&self, method: &Method, uri: &Uri) -> Result<Caller, Rejection> {
+        let target = self.client_url.check(method, uri)?;
+        let (Some(registrar), UrlTarget::Client(id)) = (&self.registrar, target) else {
+            return Ok(Caller::anonymous());
+        };
+        match registrar.admitted_as(&id).await {
+            Ok(Some(caller)) => Ok(caller),
+            // Handlers that register what they do not know would register it without a token.
+            Ok(None) if self.required && !registrar.settings().manage_unknown => {
+                Err(Rejection::new(ErrorCode::InvalidToken, RULE, "no client is registered at this URL"))
+            }
+            Ok(None) => Ok(Caller::anonymous()),
+            Err(Refusal::Rejected(rejection)) => Err(rejection),
+            Err(Refusal::Ledger(error)) => {
+                error.log();
+                Err(unavailable())
+            }
+        }
+    }
+}
+
+/// Rejects a request whose body nobody has read.
+async fn reject<B: Body, R, E>(request: Request<B>, rejection: Rejection) -> Answered<R, E> {
+    Ok(Unread::of(request).answer(body::refuse(rejection)).await)
 }
 
 /// Lets the request pass, and says what would have refused it.

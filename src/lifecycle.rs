@@ -11,7 +11,9 @@
 //!    goes out: nobody holds a `client_id` that the ledger does not know. An answer that holds a secret or a registration
 //!    access token is never given out twice, and what is secret in it is not kept.
 //! 3. `PUT`, `GET` and `DELETE` (RFC 7592) of a client that has expired or was revoked are answered with 401, as
-//!    section 2.1 has it. A `PUT` that the handler accepts changes the record; a `DELETE` ends it.
+//!    section 2.1 has it. A `PUT` that the handler accepts changes the record; a `DELETE` ends it. A `PUT` of a client that
+//!    the ledger does not know is forwarded and recorded, or answered with 401 if clients need approval, unless
+//!    [unknown clients may be managed](Registrar::manage_unknown).
 //! 4. If the ledger can't be used, a registration is answered with 503 and `Retry-After`;
 //!    [`danger_register_without_ledger`](LifecycleLayer::danger_register_without_ledger) changes that.
 //!
@@ -67,18 +69,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::{
-    self, ANSWER_LIMITS, AnswerFuture, ManagedBy, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
+    self, ANSWER_LIMITS, AnswerFuture, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
 };
-pub use crate::body::{client_in_path, client_in_query};
 use crate::client_address::ClientAddress;
-use crate::event::{RegisteredClient, Repeated};
+use crate::client_url::{ClientUrl, UrlTarget};
+use crate::event::{CostsLikeRegistration, RegisteredClient, Repeated};
 use crate::ledger::{Answer, LedgerError};
+use crate::method::MethodKind;
 use crate::policy::{Caller, Facts};
 use crate::registrar::{
     self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
@@ -108,7 +111,8 @@ pub struct LifecycleLayer {
 struct Config {
     registrar: Registrar,
     address: ClientAddress,
-    managed: Arc<ManagedBy>,
+    /// The default one, if it was not set.
+    client_url: Option<ClientUrl>,
     register_without_ledger: bool,
 }
 
@@ -118,12 +122,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 impl LifecycleLayer {
     /// Writes into the ledger of `registrar`.
     pub fn new(registrar: Registrar) -> Self {
-        let config = Config {
-            registrar,
-            address: ClientAddress::new(),
-            managed: Arc::new(client_in_path),
-            register_without_ledger: false,
-        };
+        let config =
+            Config { registrar, address: ClientAddress::new(), client_url: None, register_without_ledger: false };
         Self { config: Some(Arc::new(config)) }
     }
 
@@ -132,9 +132,13 @@ impl LifecycleLayer {
         Self { config: None }
     }
 
-    /// Where the books are kept, and how URLs say of whom.
-    pub(crate) fn books(&self) -> Option<(Registrar, Arc<ManagedBy>)> {
-        self.config.as_ref().map(|config| (config.registrar.clone(), Arc::clone(&config.managed)))
+    pub(crate) fn registrar(&self) -> Option<Registrar> {
+        self.config.as_ref().map(|config| config.registrar.clone())
+    }
+
+    /// How URLs name clients, if it was set.
+    pub(crate) fn client_url(&self) -> Option<&ClientUrl> {
+        self.config.as_ref()?.client_url.as_ref()
     }
 
     pub(crate) fn map_registrar(self, map: impl FnOnce(Registrar) -> Registrar) -> Self {
@@ -151,11 +155,11 @@ impl LifecycleLayer {
         self.change(|config| config.address = address)
     }
 
-    /// Which client the URL of an RFC 7592 request is about, as the handler reads it: [`client_in_path`] by default,
-    /// [`client_in_query`] is the other way that there is. It must be the handler's way and no other: whoever may manage one
-    /// client could otherwise name another one here.
-    pub fn with_managed_client(self, client: impl Fn(&Uri) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.change(|config| config.managed = Arc::new(client))
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). It must be the handler's way: a client that
+    /// may manage itself could otherwise name another one here. All layers of a route need the same; a preset that is given
+    /// this layer hands it to all of them.
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = Some(client_url))
     }
 
     /// Registers clients while the ledger can't be used. Whoever manages to slow the ledger down can then register what
@@ -215,9 +219,10 @@ where
         // The clone has not been polled ready; the service that has is the one to call.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
-        let recorded = match *request.method() {
-            Method::POST | Method::PUT => match Checked::of(&request) {
-                Checked::Registration(registration, facts) if request.method() == Method::POST => {
+        let kind = MethodKind::of(request.method());
+        let recorded = match kind {
+            MethodKind::Create | MethodKind::Update => match Checked::of(&request) {
+                Checked::Registration(registration, facts) if kind == MethodKind::Create => {
                     ResponseFuture::new(config.register(inner, request, registration, facts))
                 }
                 Checked::Registration(registration, facts) => {
@@ -226,10 +231,10 @@ where
                 Checked::Passed => ResponseFuture::new(forward(inner, request)),
                 Checked::No => return AnswerFuture::answered(unguarded()),
             },
-            Method::DELETE => ResponseFuture::new(config.delete(inner, request)),
-            Method::GET | Method::HEAD => ResponseFuture::new(config.read(inner, request)),
+            MethodKind::Delete => ResponseFuture::new(config.delete(inner, request)),
+            MethodKind::Read => ResponseFuture::new(config.read(inner, request)),
             // The service that was polled ready is in there, and nothing is awaited before it.
-            _ => ResponseFuture::new(forward(inner, request)),
+            MethodKind::Options | MethodKind::Other => ResponseFuture::new(forward(inner, request)),
         };
         AnswerFuture::finishing(recorded)
     }
@@ -337,20 +342,31 @@ impl Config {
     ) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
         R: Body,
     {
         let requester = self.requester(request.headers(), request.extensions(), facts);
-        let managed = (self.managed)(request.uri()).unwrap_or_default();
+        let managed = match self.managed(&request) {
+            Ok(Some(id)) => id,
+            // A guard that reads URLs in another way has let it pass.
+            Ok(None) => return Ok(unguarded()),
+            Err(rejection) => return Ok(body::refuse(rejection)),
+        };
         let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
             Ok(intent) => intent,
             Err(refusal) => return self.refuse_or(refusal, || forward(inner, request)).await,
         };
         drop(registration);
         let response = inner.call(request).await?;
-        Ok(match intent {
-            Some(intent) if response.status().is_success() => self.record_change(intent, response).await,
-            _ => response.map(ResponseBody::inner),
-        })
+        if !response.status().is_success() {
+            return Ok(response.map(ResponseBody::inner));
+        }
+        let is_new = intent.is_new();
+        let mut response = self.record_change(intent, response).await;
+        if is_new {
+            response.extensions_mut().insert(CostsLikeRegistration);
+        }
+        Ok(response)
     }
 
     async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
@@ -375,8 +391,13 @@ impl Config {
     async fn read<S, B, R>(self: Arc<Self>, inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
     {
-        match self.may_manage((self.managed)(request.uri())).await {
+        let id = match self.managed(&request) {
+            Ok(id) => id,
+            Err(rejection) => return Ok(body::refuse(rejection)),
+        };
+        match self.may_manage(id.as_deref()).await {
             Ok(()) => forward(inner, request).await,
             Err(refusal) => self.refuse_or(refusal, || forward(inner, request)).await,
         }
@@ -385,9 +406,13 @@ impl Config {
     async fn delete<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
     {
-        let id = (self.managed)(request.uri());
-        if let Err(refusal) = self.may_manage(id.clone()).await {
+        let id = match self.managed(&request) {
+            Ok(id) => id,
+            Err(rejection) => return Ok(body::refuse(rejection)),
+        };
+        if let Err(refusal) = self.may_manage(id.as_deref()).await {
             return self.refuse_or(refusal, || forward(inner, request)).await;
         }
         let response = inner.call(request).await?.map(ResponseBody::inner);
@@ -407,9 +432,24 @@ impl Config {
         self.registrar.settings().danger_register_without_ledger.unwrap_or(self.register_without_ledger)
     }
 
-    async fn may_manage(&self, id: Option<String>) -> Result<(), Refusal> {
+    /// The client that the URL is about; `None` for the registration route.
+    fn managed<B: 'static>(&self, request: &Request<B>) -> Result<Option<String>, Rejection> {
+        let default = ClientUrl::new();
+        let urls = self.client_url.as_ref().unwrap_or(&default);
+        match urls.check(request.method(), request.uri()) {
+            Ok(UrlTarget::Client(id)) => Ok(Some(id)),
+            Ok(UrlTarget::Registration | UrlTarget::Unreadable) => Ok(None),
+            // A guard that only observes lets all URLs pass.
+            Err(_) if RegistrationBody::downcast_ref(request.body()).is_some_and(RegistrationBody::is_passed) => {
+                Ok(None)
+            }
+            Err(rejection) => Err(rejection),
+        }
+    }
+
+    async fn may_manage(&self, id: Option<&str>) -> Result<(), Refusal> {
         match id {
-            Some(id) => self.registrar.may_manage(&id).await.map(drop),
+            Some(id) => self.registrar.may_manage(id).await.map(drop),
             None => Ok(()),
         }
     }

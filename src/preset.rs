@@ -34,6 +34,7 @@ use tower_layer::Layer;
 use crate::answer::{Answer, AnswerLayer, SecretInAnswer};
 use crate::audit::{Audit, AuditLayer};
 use crate::client_address::ClientAddress;
+use crate::client_url::ClientUrl;
 use crate::event::Sink;
 use crate::guard::Guard;
 use crate::initial_access_token::{InitialAccessToken, InitialAccessTokenLayer};
@@ -174,8 +175,8 @@ impl Preset {
     }
 
     /// Wants initial access tokens, or takes them: see [`InitialAccessTokenLayer`]. It counts and asks the ledger of
-    /// [`with_registrar`](Self::with_registrar) (and reads URLs as [`with_lifecycle`](Self::with_lifecycle) does), unless it
-    /// has one of its own.
+    /// [`with_registrar`](Self::with_registrar) unless it has one of its own, and reads URLs as
+    /// [`with_client_url`](Self::with_client_url) says.
     pub fn with_initial_access_tokens(self, layer: InitialAccessTokenLayer) -> Self {
         self.change(|settings| (settings.initial_access_token, settings.tokens) = (layer, None))
     }
@@ -323,9 +324,28 @@ impl Preset {
     }
 
     /// The same, with a layer that you have configured, and repeats as your registrar has them. How the address of a client
-    /// is found is taken from here.
+    /// is found is taken from here; how URLs name clients is taken from the layer, if it says so.
     pub fn with_lifecycle(self, lifecycle: LifecycleLayer) -> Self {
-        self.change(|settings| settings.books = settings.books.clone().with_layer(lifecycle))
+        self.change(|settings| {
+            if let Some(client_url) = lifecycle.client_url() {
+                settings.client_url = client_url.clone();
+            }
+            settings.books = settings.books.clone().with_layer(lifecycle);
+        })
+    }
+
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]), for all layers. The key in policy files is
+    /// `client_url`, which has the last word.
+    ///
+    /// ```
+    /// use tower_dcr::ClientUrl;
+    ///
+    /// let guard = tower_dcr::mcp().with_client_url(ClientUrl::new().with_registration_path("/oauth2/reg")?);
+    /// # let _ = guard;
+    /// # Ok::<_, tower_dcr::policy::ConfigError>(())
+    /// ```
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|settings| settings.client_url = client_url)
     }
 
     /// Changes how the handler's answers are checked.

@@ -5,13 +5,15 @@
 //! budget by the host of the redirect URIs needs the parsed registration; it is a rule,
 //! [`RedirectHostQuota`](crate::policy::RedirectHostQuota), and what it turns away is given back here.
 //!
-//! `GET`, `HEAD` and `OPTIONS` cost nothing: reads, and the preflights of browsers. What a
-//! [`LifecycleLayer`](crate::LifecycleLayer) recognises as a repeat is given back, too. A request that is refused by a rule
-//! further in does cost: it took the same work.
+//! A `POST` costs, and so does one that is rejected by a rule further in: it took the same work. What a
+//! [`LifecycleLayer`](crate::LifecycleLayer) recognises as a repeat is given back. `GET`, `HEAD`, `PUT` and `DELETE`
+//! (RFC 7592) are given back unless they are answered with 4xx: a client that manages itself pays nothing, and guessing
+//! registration access tokens costs what registering does. An update of a client that the ledger did not know costs like a
+//! registration. `OPTIONS` (preflights of browsers) costs nothing.
 //!
-//! A refused request is answered with 429, `Retry-After` (whole seconds, rounded up, at least 1), the `RateLimit` and
+//! A rejected request is answered with 429, `Retry-After` (whole seconds, rounded up, at least 1), the `RateLimit` and
 //! `RateLimit-Policy` fields of draft-ietf-httpapi-ratelimit-headers-10 for the budget that is spent, and an error in
-//! the form of RFC 7591. The body is not read.
+//! the form of RFC 7591. The body is not judged; it is drained within bounds, so that the answer reaches the client.
 //!
 //! # The defaults
 //!
@@ -45,13 +47,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody, ResponseFuture};
+use crate::body::{self, AnswerFuture, Finish, Finished, ResponseBody, ResponseFuture, Unread};
 use crate::client_address::ClientAddress;
 use crate::clock::{Clock, CoarseClock};
-use crate::event::Repeated;
+use crate::event::{CostsLikeRegistration, Repeated};
+use crate::method::MethodKind;
 use crate::policy::{Operation, Review};
 use crate::quota::{Budget, Denied, Draw, Limiter, Quota, SharedQuotas, Spent, nonzero};
 use crate::rejection::{ErrorCode, Rejection};
@@ -312,7 +316,7 @@ where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    B: Send + 'static,
+    B: Body + Send + 'static,
     R: Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
@@ -325,10 +329,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut charge = Charge::of(request.method(), Arc::clone(&self.config));
-        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        if charge.kind != MethodKind::Options
             && let Err(refusal) = charge.take(&RequestHead::of(&request))
         {
-            return AnswerFuture::answered(refusal.response());
+            return AnswerFuture::finishing(ResponseFuture::new(async move {
+                Ok(Unread::of(request).answer(refusal.response()).await)
+            }));
         }
         if !charge.draw.is_to_be_settled() {
             return AnswerFuture::new(self.inner.call(request), charge);
@@ -339,7 +345,7 @@ where
         AnswerFuture::finishing(ResponseFuture::new(async move {
             match charge.settle().await {
                 Ok(()) => charge.finish_now(inner.call(request).await).await,
-                Err(refusal) => Ok(refusal.response()),
+                Err(refusal) => Ok(Unread::of(request).answer(refusal.response()).await),
             }
         }))
     }
@@ -349,6 +355,7 @@ where
 #[derive(Debug)]
 pub struct Charge {
     config: Arc<Config>,
+    kind: MethodKind,
     operation: Operation,
     draw: Draw,
     observed: Option<Refusal>,
@@ -357,7 +364,7 @@ pub struct Charge {
 impl Charge {
     fn of(method: &Method, config: Arc<Config>) -> Self {
         let draw = Draw::new(config.shared.as_ref(), &config.clock);
-        Self { config, operation: Operation::of(method), draw, observed: None }
+        Self { config, kind: MethodKind::of(method), operation: Operation::of(method), draw, observed: None }
     }
 
     /// Takes from the budgets of this node.
@@ -386,12 +393,17 @@ impl Charge {
     }
 
     /// Whether `answer` says that this request is not to count.
-    fn is_free<B>(answer: &Response<B>) -> bool {
+    fn is_free<B>(&self, answer: &Response<B>) -> bool {
         let extensions = answer.extensions();
         // A budget further in was spent: all of them or none.
         let spent = extensions.get::<Rejection>().is_some_and(|by| by.code() == ErrorCode::TooManyRequests);
         // Nothing was registered: the ledger knew it. Clients that register each time they start are to be let.
-        spent || extensions.get::<Repeated>().is_some()
+        let repeated = extensions.get::<Repeated>().is_some();
+        // A client that manages itself; what fails may be somebody who guesses its token.
+        let managed = matches!(self.kind, MethodKind::Update | MethodKind::Read | MethodKind::Delete)
+            && !answer.status().is_client_error()
+            && extensions.get::<CostsLikeRegistration>().is_none();
+        spent || repeated || managed
     }
 
     /// The answer with what was observed.
@@ -405,7 +417,7 @@ impl Charge {
 
     async fn finish_now<B, E>(self, answer: Result<Response<B>, E>) -> Result<Response<ResponseBody<B>>, E> {
         let answer = answer?;
-        let is_free = Self::is_free(&answer);
+        let is_free = self.is_free(&answer);
         let response = self.noted(answer);
         if is_free {
             self.draw.give_back().await;
@@ -417,7 +429,7 @@ impl Charge {
 impl<B, E> Finish<B, E> for Charge {
     fn finish(mut self, answer: Result<Response<B>, E>) -> Finished<B, E> {
         Finished::Now(answer.map(|response| {
-            if Self::is_free(&response) {
+            if self.is_free(&response) {
                 self.draw.give_back_here();
             }
             self.noted(response)

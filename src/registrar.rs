@@ -283,6 +283,15 @@ impl Registrar {
         self.set(|settings| settings.retention = retention)
     }
 
+    /// Lets clients that the ledger does not know update themselves (`PUT`, RFC 7592) although initial access tokens or
+    /// approval are required: they are then judged, forwarded and recorded. Without it such an update is answered with 401,
+    /// since a server that registers what it does not know would register it without token or approval. Set it where clients
+    /// registered before there was a ledger, and the server answers 401 to unknown ones (RFC 7592 section 2.1). The key in
+    /// policy files is `lifecycle.manage_unknown`.
+    pub fn manage_unknown(self) -> Self {
+        self.set(|settings| settings.manage_unknown = true)
+    }
+
     /// Tells the server that a client has expired or was revoked, so that it drops its tokens and the client (RFC 7592
     /// section 2.3). Without it, the server's tokens live on as long as the server lets them; the gate turns the client
     /// away all the same. Every node that [maintains](Self::maintain) the ledger should have it, or none.

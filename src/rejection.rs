@@ -26,6 +26,7 @@ pub struct Rejection {
     index: Option<usize>,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
+    allow: Option<&'static str>,
 }
 
 /// The `error` member of a refusal and the HTTP status that goes with it.
@@ -120,7 +121,7 @@ impl Rejection {
     /// sentence "`field` …" or stands alone. It must not repeat what the client sent.
     #[must_use]
     pub fn new(code: ErrorCode, rule: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, rule, field: None, index: None, detail: detail.into(), retry_after: None }
+        Self { code, rule, field: None, index: None, detail: detail.into(), retry_after: None, allow: None }
     }
 
     /// Names the metadata member at fault.
@@ -142,6 +143,18 @@ impl Rejection {
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// Says which methods there are, for the `Allow` header of a 405.
+    #[must_use]
+    pub(crate) fn with_allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// Returns the methods that there are.
+    pub(crate) const fn allow(&self) -> Option<&'static str> {
+        self.allow
     }
 
     /// The error code and HTTP status.

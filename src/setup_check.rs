@@ -8,10 +8,11 @@
 //! | the server does not say where a connection comes from | all clients share one rate limit |
 //! | the first 20 registrations come from one private address | there is a proxy, and all clients share its limit |
 //! | a form where registrations are expected | the layers are on a route that is not theirs: the token endpoint, say |
+//! | registrations at a path that is read as the URL of a client | the registration path has to be set |
 //! | a redirect URI with `http` to another machine | a client of one's own that has no TLS yet |
 //!
 //! Each is logged once as a warning, under the target `tower_dcr::setup`, with what to do about it; what a caller can write
-//! into it is quoted, and cut. Callers can bring the last two about by themselves, so nothing is refused for them.
+//! into it is quoted, and cut. Callers can bring the last three about by themselves, so nothing is refused for them.
 //!
 //! ```
 //! let guard = tower_dcr::mcp();
@@ -29,6 +30,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderMap, header};
 
+use crate::client_url::UrlTarget;
+use crate::method::MethodKind;
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::registration::Registration;
 use crate::rejection::Rejection;
@@ -51,6 +54,10 @@ struct Shared {
     addresses: Mutex<Addresses>,
     /// Whether enough addresses were seen.
     settled: AtomicBool,
+    /// Whether URLs of clients matter: there is a ledger, or clients are updated.
+    manages: AtomicBool,
+    /// Whether a registration at the URL of a client was noted.
+    path_noted: AtomicBool,
 }
 
 /// Something that is probably not meant.
@@ -77,6 +84,11 @@ pub enum Misconfiguration {
         address: IpAddr,
         /// Whether it said for whom it asks, and was not believed.
         forwards: bool,
+    },
+    /// Registrations come to a path that is read as the URL of a client (RFC 7592).
+    RegistrationPath {
+        /// Where, at most 100 bytes of it.
+        path: String,
     },
     /// A client wants to be answered over plain `http` by another machine, and was refused.
     PlainHttpHost {
@@ -140,6 +152,23 @@ impl SetupCheck {
         self.note(Misconfiguration::FormRoute { path: text::cut(path, MAX_TEXT).to_owned() });
     }
 
+    /// Says that there is a ledger, for which URLs have to name clients.
+    pub(crate) fn manages_clients(&self) {
+        self.shared.manages.store(true, Ordering::Relaxed);
+    }
+
+    /// A registration or an update, and what its URL is about.
+    pub(crate) fn document(&self, target: &UrlTarget, path: &str, kind: MethodKind) {
+        if kind == MethodKind::Update {
+            self.manages_clients();
+        } else if *target != UrlTarget::Registration
+            && self.shared.manages.load(Ordering::Relaxed)
+            && !self.shared.path_noted.swap(true, Ordering::Relaxed)
+        {
+            self.note(Misconfiguration::RegistrationPath { path: text::cut(path, MAX_TEXT).to_owned() });
+        }
+    }
+
     /// A registration that was refused.
     pub(crate) fn refused(&self, registration: &Registration, rejection: &Rejection) {
         if rejection.field() == Some("redirect_uris")
@@ -195,6 +224,11 @@ impl fmt::Display for Misconfiguration {
                 f,
                 "all registrations come from {address}, so that all clients share one registration budget: if it is your \
                  proxy, have it set X-Forwarded-For, and trust it (`with_trusted_proxies([\"{address}\"])`)"
+            ),
+            Self::RegistrationPath { path } => write!(
+                f,
+                "clients are registered at {path:?}, which is read as the URL of a client (RFC 7592): if it is the \
+                 registration endpoint, set its path (`ClientUrl::with_registration_path`, `client_url.registration_paths`)"
             ),
             Self::PlainHttpHost { host } => write!(
                 f,

@@ -54,9 +54,47 @@ where
         return Read { bytes: Bytes::new(), rest: Some(body), error: Some(ReadError::TooLarge) };
     }
     let mut gathered = Gathered::default();
+    let error =
+        take(body.as_mut(), limit, deadline, |mut data| gathered.push(data.copy_to_bytes(data.remaining()))).await;
+    Read { bytes: gathered.into_bytes(), rest: error.map(|_| body), error }
+}
+
+/// The longest body that [`drain`] reads.
+pub(crate) const DRAIN_LIMIT: usize = 64 * 1024;
+/// How long [`drain`] waits for one.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Reads what is left of the body of a request that is answered without it, and throws it away: at most [`DRAIN_LIMIT`]
+/// bytes, within a second. Returns whether that was all of it.
+///
+/// A server that closes a connection while a body is still arriving resets it, and the reset can take the answer away from
+/// a client that is still sending. If the client waits to be told to go on (`Expect`), it is not told so.
+pub(crate) async fn drain<B: Body>(body: B, headers: &HeaderMap) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    let too_long = |length: u64| length > DRAIN_LIMIT as u64;
+    if headers.contains_key(header::EXPECT)
+        || too_long(body.size_hint().lower())
+        || content_length(headers).is_some_and(too_long)
+    {
+        return false;
+    }
+    let mut body = Box::pin(body);
+    take(body.as_mut(), DRAIN_LIMIT, DRAIN_DEADLINE, drop).await.is_none()
+}
+
+/// Gives the data of `body` to `keep` until its end, or says why it stopped before.
+async fn take<B: Body>(
+    mut body: Pin<&mut B>,
+    limit: usize,
+    deadline: Duration,
+    mut keep: impl FnMut(B::Data),
+) -> Option<ReadError> {
     let mut timer: Option<Delay> = None;
+    let mut length = 0;
     let (mut patience, mut empty_frames) = (PATIENCE, EMPTY_FRAMES);
-    let error = std::future::poll_fn(|cx| {
+    std::future::poll_fn(|cx| {
         loop {
             let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
                 if patience > 0 {
@@ -73,21 +111,22 @@ where
                 Some(Ok(frame)) => frame,
             };
             // Trailers are dropped: nothing here looks at them.
-            let data = frame.into_data().map(|mut data| data.copy_to_bytes(data.remaining())).unwrap_or_default();
-            if data.is_empty() {
+            let data = frame.into_data().ok().filter(|data| data.has_remaining());
+            let Some(data) = data else {
                 empty_frames -= 1;
                 if empty_frames == 0 {
                     return Poll::Ready(Some(ReadError::Broken));
                 }
-            }
-            gathered.push(data);
-            if gathered.len() > limit {
+                continue;
+            };
+            length += data.remaining();
+            keep(data);
+            if length > limit {
                 return Poll::Ready(Some(ReadError::TooLarge));
             }
         }
     })
-    .await;
-    Read { bytes: gathered.into_bytes(), rest: error.map(|_| body), error }
+    .await
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

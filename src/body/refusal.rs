@@ -24,7 +24,8 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
     match rejection.code() {
         // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field".
         ErrorCode::MethodNotAllowed => {
-            headers.insert(header::ALLOW, HeaderValue::from_static("POST, PUT, GET, HEAD, DELETE, OPTIONS"));
+            let methods = rejection.allow().unwrap_or("POST, PUT, GET, HEAD, DELETE, OPTIONS");
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
         // RFC 6750 section 3: "the resource server MUST include the HTTP "WWW-Authenticate" response header field".
         ErrorCode::InvalidToken => {

@@ -21,7 +21,8 @@ use crate::registration::Registration;
 /// was checked is what is read. A guard further in takes the document out and does not parse again. There is no way to
 /// make such a body with anything else in it.
 ///
-/// The body of a request that is no registration (`GET`, `DELETE`, …), or that was only observed, passes as it came.
+/// A request that is no registration (`GET`, `DELETE`, …) has no body behind a guard. What a guard only observes passes as
+/// it came.
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -86,6 +87,16 @@ impl RegistrationBody {
         let bytes = Bytes::from(registration.canonical_bytes());
         let content = Content::Checked { registration: Arc::new(registration), bytes: bytes.clone(), facts };
         (Self { content }, bytes)
+    }
+
+    /// No body at all.
+    pub(crate) fn empty() -> Self {
+        Self { content: Content::Done }
+    }
+
+    /// Whether it passes as it came, since the guard only observes.
+    pub(crate) fn is_passed(&self) -> bool {
+        matches!(self.content, Content::Passed(_))
     }
 
     /// A body that passes as it comes.

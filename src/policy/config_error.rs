@@ -18,6 +18,16 @@ pub enum ConfigError {
         /// What was given.
         value: String,
     },
+    /// A character that no client ID may have.
+    ClientIdCharacter {
+        /// What was given.
+        character: char,
+    },
+    /// A registration path that is no path.
+    RegistrationPath {
+        /// What was given.
+        path: String,
+    },
     /// A scheme that is never allowed.
     DangerousScheme {
         /// What was given.
@@ -121,6 +131,10 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cidr { value } => write!(f, "{value:?} is neither an IP address nor a CIDR block"),
+            Self::ClientIdCharacter { character } => write!(f, "{character:?} can't be a character of client IDs"),
+            Self::RegistrationPath { path } => {
+                write!(f, "{path:?} is no path of a registration endpoint: \"/register\" is one")
+            }
             Self::DangerousScheme { scheme } => write!(f, "the scheme {scheme:?} is never allowed in a redirect URI"),
             Self::Grants { reason } => write!(f, "the grant types make no sense: {reason}"),
             Self::Host { host } => write!(f, "{host:?} is not a public DNS name in lower case"),

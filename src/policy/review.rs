@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Caller, Condition, Identity, Standing};
+use crate::method::MethodKind;
 use crate::quota::{Denied, Draw};
 use crate::registration::Digest;
 use crate::rejection::{ErrorCode, Rejection};
@@ -125,6 +126,10 @@ pub enum Operation {
     Create,
     /// `PUT` to the client configuration endpoint.
     Update,
+    /// `GET` or `HEAD` of the client configuration endpoint: no rule judges it.
+    Read,
+    /// `DELETE` of the client configuration endpoint: no rule judges it.
+    Delete,
 }
 
 /// One thing that a rule did.
@@ -217,9 +222,14 @@ impl Finding {
 }
 
 impl Operation {
-    /// What a request of this method would do: `PUT` updates, anything else creates.
+    /// Returns what a request of this method would do; a method that registration endpoints do not have counts as `POST`.
     pub(crate) fn of(method: &http::Method) -> Self {
-        if *method == http::Method::PUT { Self::Update } else { Self::Create }
+        match MethodKind::of(method) {
+            MethodKind::Update => Self::Update,
+            MethodKind::Read => Self::Read,
+            MethodKind::Delete => Self::Delete,
+            MethodKind::Create | MethodKind::Options | MethodKind::Other => Self::Create,
+        }
     }
 }
 

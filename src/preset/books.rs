@@ -37,7 +37,7 @@ impl Books {
     /// Tells the registrar what a policy file says of it.
     fn tell(&self) {
         if self.from_file
-            && let Some((registrar, _)) = self.lifecycle.books()
+            && let Some(registrar) = self.lifecycle.registrar()
         {
             self.configure(&registrar);
         }

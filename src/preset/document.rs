@@ -8,6 +8,7 @@ use super::rules::PresetRules;
 use super::tokens::Tokens;
 use crate::answer;
 use crate::client_address;
+use crate::client_url::ClientUrl;
 use crate::period::Period;
 #[cfg(feature = "software-statement")]
 use crate::policy::SoftwareStatements;
@@ -35,6 +36,9 @@ pub(super) struct Document {
     pub(super) body_deadline: Period,
     /// How the address of a client is found.
     pub(super) client_address: client_address::Settings,
+    /// How the URL of a client names it (RFC 7592); without, by the last segment of the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_url: Option<ClientUrl>,
     /// How often clients may be registered.
     pub(super) rate_limit: RateLimits,
     /// The rules about everything but redirect URIs.

@@ -11,6 +11,7 @@ use super::tokens::Tokens;
 use crate::answer::AnswerLayer;
 use crate::audit::AuditLayer;
 use crate::client_address::ClientAddress;
+use crate::client_url::ClientUrl;
 use crate::event::TracingSink;
 use crate::guard::GuardLayer;
 use crate::initial_access_token::InitialAccessTokenLayer;
@@ -42,6 +43,10 @@ pub(super) struct Settings {
     pub(super) audit: AuditLayer,
     pub(super) books: Books,
     pub(super) answer: AnswerLayer,
+    /// How URLs of RFC 7592 name clients, as code says.
+    pub(super) client_url: ClientUrl,
+    /// The same, as a policy file says.
+    pub(super) client_url_in_file: Option<ClientUrl>,
     /// What was noticed of the server around.
     pub(super) setup_check: SetupCheck,
 }
@@ -83,6 +88,8 @@ impl Settings {
             audit: AuditLayer::new(TracingSink::new()),
             books: Books::none(),
             answer: AnswerLayer::new(),
+            client_url: ClientUrl::new(),
+            client_url_in_file: None,
             setup_check: SetupCheck::new(),
         }
     }
@@ -102,6 +109,7 @@ impl Settings {
             body: self.limits.clone(),
             body_deadline: Period(self.deadline),
             client_address: self.address.settings().clone(),
+            client_url: self.client_url_in_file.clone(),
             rate_limit: RateLimits { address: Allowance(address), global: Allowance(global) },
             metadata: everybody.metadata,
             redirect_uris: everybody.redirect_uris,
@@ -160,6 +168,7 @@ impl Settings {
         self.deadline = document.body_deadline.0;
         self.report_only = document.report_only;
         self.address = self.address.clone().with_settings(document.client_address);
+        self.client_url_in_file = document.client_url;
         self.record_document = document.audit.document;
         let RateLimits { address, global } = document.rate_limit;
         self.rate_limit = self.rate_limit.clone().with_quotas(address.0, global.0);
@@ -197,15 +206,23 @@ impl Settings {
             None => (rate_limit, self.policy.clone()),
         };
         let guard = GuardLayer::new(policy).with_limits(self.limits.clone()).with_deadline(self.deadline);
+        let client_url = self.client_url_in_file.as_ref().unwrap_or(&self.client_url);
+        let guard = guard.with_client_url(client_url.clone());
+        let audit = audit.with_client_url(client_url.clone());
         let guard = guard.with_fingerprint(fingerprint).with_setup_check(self.setup_check.clone());
         let rate_limit = rate_limit.with_setup_check(self.setup_check.clone());
-        let initial_access_token = self.initial_access_token.clone().or_books(self.books.lifecycle.books());
+        let initial_access_token = self.initial_access_token.clone().or_registrar(self.books.lifecycle.registrar());
+        let initial_access_token = initial_access_token.with_client_url(client_url.clone());
+        if self.books.lifecycle.registrar().is_some() {
+            self.setup_check.manages_clients();
+        }
         let (rate_limit, initial_access_token, guard) = if self.report_only {
             (rate_limit.report_only(), initial_access_token.report_only(), guard.report_only())
         } else {
             (rate_limit, initial_access_token, guard)
         };
-        let lifecycle = self.books.layer().with_client_address(self.address.clone());
+        let lifecycle =
+            self.books.layer().with_client_address(self.address.clone()).with_client_url(client_url.clone());
         Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer: self.answer.clone() }
     }
 }

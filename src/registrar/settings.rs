@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(super) shared_client_ids: bool,
     pub(super) sources: bool,
     pub(super) retention: Duration,
+    pub(crate) manage_unknown: bool,
     pub(crate) gate: GateSettings,
     pub(crate) danger_register_without_ledger: Option<bool>,
 }
@@ -61,6 +62,10 @@ pub(crate) struct LifecycleSettings {
     /// Whether records keep the network of who registers.
     #[serde(skip_serializing_if = "Option::is_none")]
     sources: Option<bool>,
+    /// Whether clients that the ledger does not know may update themselves (RFC 7592) although initial access tokens or
+    /// approval are required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manage_unknown: Option<bool>,
     /// Whether clients are registered while the ledger can't be used. Whoever manages to slow the ledger down can then
     /// register what was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +115,7 @@ impl Settings {
             shared_client_ids: false,
             sources: true,
             retention: Duration::from_secs(30 * 24 * 3600),
+            manage_unknown: false,
             gate: GateSettings::default(),
             danger_register_without_ledger: None,
         }
@@ -128,6 +134,7 @@ impl Settings {
             shared_client_ids: file.shared_client_ids.unwrap_or(self.shared_client_ids),
             sources: file.sources.unwrap_or(self.sources),
             retention: time(file.retention, self.retention),
+            manage_unknown: file.manage_unknown.unwrap_or(self.manage_unknown),
             gate: gate.clone(),
             danger_register_without_ledger: file.danger_register_without_ledger,
         }

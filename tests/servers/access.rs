@@ -9,12 +9,12 @@ use axum::http::{Request, Response, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tower_dcr::ClientUrl;
 use tower_dcr::clock::ManualClock;
 use tower_dcr::consent::Destination;
 use tower_dcr::event::Event;
 use tower_dcr::initial_access::{InitialAccess, StaticTokens};
 use tower_dcr::ledger::{Actor, Fingerprint, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, Status};
-use tower_dcr::lifecycle::client_in_query;
 use tower_dcr::policy::{Cases, Condition, RedirectPattern, RedirectUriGuard, Standing};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::registrar::{Registrar, Revocation};
@@ -104,7 +104,7 @@ async fn the_rules_of_a_token_judge_updates_too() {
 #[tokio::test]
 async fn urls_are_read_in_one_way() {
     let registrar = Registrar::new(MemoryLedger::default());
-    let lifecycle = LifecycleLayer::new(registrar.clone()).with_managed_client(client_in_query);
+    let lifecycle = LifecycleLayer::new(registrar.clone()).with_client_url(ClientUrl::new().in_query());
     let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {})).with_lifecycle(lifecycle);
     let handler = tower::service_fn(async |request: Request<tower_dcr::RegistrationBody>| {
         let body = request.into_body().collect().await.unwrap().to_bytes();

@@ -17,6 +17,7 @@ mod gate;
 mod ids;
 mod layer;
 mod ledger;
+mod management;
 mod model;
 mod nginx;
 mod page;

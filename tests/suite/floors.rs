@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module, by its first path segment.
-const FLOORS: [(&str, u8); 36] = [
+const FLOORS: [(&str, u8); 38] = [
     ("breaker", 0),
     ("clock", 0),
     ("explain", 0),
     ("jwt", 0),
+    ("method", 0),
     ("name", 0),
     ("period", 0),
     ("redirect_uri", 0),
@@ -18,6 +19,7 @@ const FLOORS: [(&str, u8); 36] = [
     ("telemetry", 0),
     ("text", 0),
     ("client_address", 1),
+    ("client_url", 1),
     ("compat", 1),
     ("consent", 1),
     ("event", 1),
@@ -45,7 +47,7 @@ const FLOORS: [(&str, u8); 36] = [
 
 /// What each module of floors 0 and 1 may use of its own floor. On floor 2 everything stands on `body`, and nothing on
 /// its sibling.
-const WITHIN: [(&str, &str); 25] = [
+const WITHIN: [(&str, &str); 28] = [
     ("breaker", "clock"),
     ("breaker", "sync"),
     ("breaker", "telemetry"),
@@ -59,6 +61,9 @@ const WITHIN: [(&str, &str); 25] = [
     ("jwt", "registration"),
     ("registration", "text"),
     ("client_address", "policy"),
+    ("client_url", "policy"),
+    ("registrar", "client_url"),
+    ("setup_check", "client_url"),
     ("event", "policy"),
     ("ledger", "policy"),
     ("policy", "quota"),

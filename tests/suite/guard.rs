@@ -175,7 +175,7 @@ async fn methods_that_register_nothing_pass_and_unknown_ones_do_not() {
         *request.method_mut() = method.clone();
         let answer = send(&service, request).await;
         assert_eq!(answer.status() == StatusCode::METHOD_NOT_ALLOWED, !passes, "{method}");
-        assert_eq!(naive.seen().len(), usize::from(passes), "{method}");
+        assert_eq!(naive.seen(), vec![Bytes::new(); usize::from(passes)], "{method}: without its body");
         assert_eq!(answer.header("allow").is_some(), !passes, "{method}");
     }
 }
@@ -187,6 +187,7 @@ async fn an_update_goes_through_the_same_rules_and_keeps_the_client_id() {
     let put = |body: &'static str| {
         let mut request = post(body);
         *request.method_mut() = Method::PUT;
+        *request.uri_mut() = "/register/c".parse().unwrap();
         request
     };
     let answer = send(&service, put(GOOD)).await;
@@ -222,7 +223,7 @@ async fn sizes_are_limited_by_what_arrives() {
     });
     let request = post("").map(|_| StreamBody::new(Chunks(chunks)));
     assert_eq!(send(&service, request).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(polled.load(Ordering::SeqCst), 11, "reads on after the limit");
+    assert!(polled.load(Ordering::SeqCst) <= 64 * 1024 / 10 + 2, "reads on after what is drained");
     let mut lying = post(GOOD);
     lying.headers_mut().insert("content-length", 5000.into());
     assert_eq!(send(&service, lying).await.status(), StatusCode::PAYLOAD_TOO_LARGE);

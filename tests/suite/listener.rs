@@ -21,7 +21,12 @@ async fn listen() -> SocketAddr {
     let guard = Preset::mcp()
         .without_rate_limits()
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
-    let app = axum::Router::new().route("/register", post(register).layer(guard));
+    serve(guard).await
+}
+
+async fn serve(guard: Preset) -> SocketAddr {
+    let managed = axum::routing::any(async || StatusCode::NO_CONTENT).layer(guard.clone());
+    let app = axum::Router::new().route("/register", post(register).layer(guard)).route("/register/{*client}", managed);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -94,5 +99,53 @@ async fn methods_are_answered_for() {
         if row["mcp"] == "refuse" {
             assert_eq!(status, Some(405), "{method}");
         }
+    }
+}
+
+/// A whole answer, read by a client that writes all of its request before it reads.
+async fn answer_after(addr: SocketAddr, head: &str, body_bytes: usize) -> (u16, bool) {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let head = format!("{head}host: a\r\ncontent-length: {body_bytes}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // A server that has closed makes this fail: the answer is there all the same.
+    let _closed = stream.write_all(&vec![b' '; body_bytes]).await;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+        let read = stream.read(&mut buffer).await.unwrap_or_else(|error| panic!("{head}: {error}"));
+        assert_ne!(read, 0, "{head}: closed without an answer");
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    (answer[9..12].parse().unwrap(), answer.contains("\r\nconnection: close\r\n"))
+}
+
+/// A server that closes while a body is on its way resets the connection, and the client may never see why.
+#[tokio::test]
+async fn an_answer_before_the_body_was_read_reaches_the_client() {
+    let one = tower_dcr::quota::Quota::per_hour(std::num::NonZeroU32::MIN);
+    let limited = tower_dcr::RateLimitLayer::empty().with_global_quota(one);
+    let spent = serve(Preset::mcp().with_rate_limit(limited)).await;
+    assert_eq!(
+        first_status(spent, b"POST /register HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await,
+        Some(415)
+    );
+    let addr = listen().await;
+    let tokens = tower_dcr::initial_access::StaticTokens::new();
+    let tokens = tower_dcr::InitialAccessTokenLayer::new(tokens);
+    let with_tokens = serve(Preset::mcp().without_rate_limits().with_initial_access_tokens(tokens)).await;
+    let json = "content-type: application/json\r\n";
+    for (addr, head, status) in [
+        (spent, format!("POST /register HTTP/1.1\r\n{json}"), 429),
+        (with_tokens, format!("POST /register HTTP/1.1\r\n{json}"), 401),
+        (addr, "POST /register HTTP/1.1\r\ncontent-type: text/plain\r\n".to_owned(), 415),
+        (addr, format!("POST /register HTTP/1.1\r\n{json}"), 413),
+        (addr, format!("PUT /register HTTP/1.1\r\n{json}"), 405),
+        (addr, format!("PATCH /register HTTP/1.1\r\n{json}"), 405),
+        (addr, format!("PUT /register/c/ HTTP/1.1\r\n{json}"), 400),
+        (addr, format!("DELETE /register/c HTTP/1.1\r\n{json}"), 204),
+    ] {
+        assert_eq!(answer_after(addr, &head, 40 * 1024).await, (status, false), "{head}: short enough to be drained");
+        assert_eq!(answer_after(addr, &head, 10 << 20).await, (status, true), "{head}: too long to be drained");
     }
 }

@@ -21,6 +21,7 @@ mod inner_servers;
 mod jsonl;
 mod ledger_words;
 mod listener;
+mod management;
 mod operators;
 mod patterns;
 mod policy_file;

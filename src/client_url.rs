@@ -1,0 +1,471 @@
+//! [`ClientUrl`]: which client the URL of a request is about (the client configuration endpoint of RFC 7592).
+
+use std::collections::BTreeSet;
+
+use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use crate::method::MethodKind;
+use crate::policy::ConfigError;
+use crate::rejection::{ErrorCode, Rejection};
+
+/// How the URL of a client names the client (the "client configuration endpoint" of RFC 7592): one reading for all layers.
+///
+/// By default the client ID is the last segment of the path (`/register/CLIENT_ID`), of unreserved characters only (RFC 3986
+/// section 2.3: letters, digits, `-`, `.`, `_`, `~`). Servers fold other spellings (`/register/ID/`, `/register/I%44`,
+/// `/register/ID;v=1`) into the same client or not, so these are rejected with 400, and so is a `client_id` in the query
+/// beside the segment. Set what your server does differently.
+///
+/// The registration route itself names no client. It is each path that was set by
+/// [`with_registration_path`](Self::with_registration_path); without one, it is a path of fewer than two segments, or one
+/// whose last segment is `register`.
+///
+/// ```
+/// use tower_dcr::ClientUrl;
+/// use tower_dcr::client_url::UrlTarget;
+///
+/// let urls = ClientUrl::new();
+/// assert_eq!(urls.read(&"/oauth/register".parse()?), UrlTarget::Registration);
+/// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
+/// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3/".parse()?), UrlTarget::Unreadable);
+///
+/// let urls = ClientUrl::new().in_query();
+/// assert_eq!(urls.read(&"/register?client_id=s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
+/// # Ok::<_, http::uri::InvalidUri>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "Settings", into = "Settings")]
+#[must_use]
+pub struct ClientUrl(Settings);
+
+/// As a policy file has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientUrlSettings"))]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    /// Whether URLs name the client by `?client_id=` and not by the last segment of the path.
+    in_query: bool,
+    /// Whether the path of a client's URL ends in `/`.
+    trailing_slash: bool,
+    /// Characters of client IDs beside letters, digits and `-._~`.
+    additional_characters: String,
+    /// The paths of the registration endpoint; without, a path of one segment, or one that ends in `/register`.
+    registration_paths: BTreeSet<String>,
+}
+
+/// What the URL of a request is about: see [`ClientUrl::read`].
+///
+/// ```
+/// use tower_dcr::ClientUrl;
+/// use tower_dcr::client_url::UrlTarget;
+///
+/// let urls = ClientUrl::new().with_registration_path("/oauth2/reg")?;
+/// assert_eq!(urls.read(&"/oauth2/reg".parse().unwrap()), UrlTarget::Registration);
+/// assert_eq!(urls.read(&"/oauth2/reg/..".parse().unwrap()), UrlTarget::Unreadable);
+/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UrlTarget {
+    /// The registration route, which is about no client.
+    Registration,
+    /// The client with this ID.
+    Client(String),
+    /// A spelling that servers may read in more than one way.
+    Unreadable,
+}
+
+/// The rule that rejects a URL.
+pub(crate) const RULE: &str = "client-url";
+
+impl ClientUrl {
+    /// Reads the client ID from the last segment of the path.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the client ID from the query: exactly one `client_id` (OpenID Connect Dynamic Client Registration 1.0 section
+    /// 4.1). A URL without one is the registration route. The key in policy files is `client_url.in_query`.
+    pub fn in_query(mut self) -> Self {
+        self.0.in_query = true;
+        self
+    }
+
+    /// Expects exactly one `/` behind the client ID (`/register/CLIENT_ID/`); the spelling without it is then rejected. The
+    /// key in policy files is `client_url.trailing_slash`.
+    pub fn with_trailing_slash(mut self) -> Self {
+        self.0.trailing_slash = true;
+        self
+    }
+
+    /// Adds characters that client IDs may have beside unreserved ones, such as `:` for `urn:…`. They may be percent-encoded,
+    /// in capitals (`%3A`); a character that can't stand in a path segment, or that servers cut at (`;`), must be. Unreserved
+    /// characters never may. The key in policy files is `client_url.additional_characters`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::ClientIdCharacter`] for a control character and for `%`, which servers may decode twice.
+    pub fn with_additional_characters(mut self, characters: &str) -> Result<Self, ConfigError> {
+        if let Some(character) = characters.chars().find(|c| c.is_control() || *c == '%') {
+            return Err(ConfigError::ClientIdCharacter { character });
+        }
+        self.0.additional_characters.push_str(characters);
+        Ok(self)
+    }
+
+    /// Adds a path of the registration endpoint, as the layers see it (a router that nests strips its prefix before). Needed
+    /// where the path has more than one segment and does not end in `/register`: `/oauth2/reg` would be the URL of a client
+    /// `reg`. The key in policy files is `client_url.registration_paths`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::RegistrationPath`] for anything but a path that begins with `/`.
+    pub fn with_registration_path(mut self, path: impl Into<String>) -> Result<Self, ConfigError> {
+        let path = path.into();
+        let is_path = path.starts_with('/') && path.parse::<Uri>().is_ok_and(|uri| uri.to_string() == path);
+        if !is_path || path.contains(['?', '#']) {
+            return Err(ConfigError::RegistrationPath { path });
+        }
+        self.0.registration_paths.insert(path);
+        Ok(self)
+    }
+
+    /// Returns what `uri` is about.
+    #[must_use]
+    pub fn read(&self, uri: &Uri) -> UrlTarget {
+        let query = uri.query().unwrap_or_default();
+        if self.0.in_query && query.contains(';') {
+            // Some servers end the value there.
+            return UrlTarget::Unreadable;
+        }
+        let named = match client_id_in(query) {
+            Ok(named) => named,
+            Err(Ambiguous) => return UrlTarget::Unreadable,
+        };
+        let id = match (self.0.in_query, named) {
+            (true, Some(value)) => self.decode(value, is_literal_in_query),
+            (true, None) => return UrlTarget::Registration,
+            (false, Some(_)) => None,
+            (false, None) if self.is_registration_path(uri.path()) => return UrlTarget::Registration,
+            (false, None) => self.last_segment(uri.path()),
+        };
+        id.map_or(UrlTarget::Unreadable, UrlTarget::Client)
+    }
+
+    /// Rejects requests of RFC 7592 whose URL has more than one reading, `PUT` to the registration route, and methods that
+    /// there are not. What is no request of RFC 7592 passes, whatever its URL is.
+    pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<UrlTarget, Rejection> {
+        if overrides_method(uri.query().unwrap_or_default()) {
+            return Err(unreadable("the URL must not override the method"));
+        }
+        let target = self.read(uri);
+        match (MethodKind::of(method), &target) {
+            // RFC 7592 section 2.2 updates by the URL of a client. At the route, handlers that look at no method would
+            // register.
+            (MethodKind::Other, _) | (MethodKind::Update, UrlTarget::Registration) => Err(not_allowed(&target)),
+            (MethodKind::Update | MethodKind::Read | MethodKind::Delete, UrlTarget::Unreadable) => {
+                Err(unreadable("the URL does not name a client in the one spelling that is read"))
+            }
+            _ => Ok(target),
+        }
+    }
+
+    fn is_registration_path(&self, path: &str) -> bool {
+        if !self.0.registration_paths.is_empty() {
+            return self.0.registration_paths.contains(path);
+        }
+        let path = path.strip_prefix('/').unwrap_or(path);
+        path.is_empty() || path.rsplit_once('/').is_none_or(|(_, last)| last == "register")
+    }
+
+    fn last_segment(&self, path: &str) -> Option<String> {
+        let path = if self.0.trailing_slash { path.strip_suffix('/')? } else { path };
+        let (_, segment) = path.rsplit_once('/')?;
+        self.decode(segment, is_literal_in_segment)
+    }
+
+    /// The client ID that `written` is, if there is one way to read it.
+    fn decode(&self, written: &str, is_literal: fn(char) -> bool) -> Option<String> {
+        if written.is_empty() || matches!(written, "." | "..") {
+            return None;
+        }
+        let more = &self.0.additional_characters;
+        if more.is_empty() {
+            return written.chars().all(is_unreserved).then(|| written.to_owned());
+        }
+        let bytes = written.as_bytes();
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            at += match (byte, bytes.get(at + 1), bytes.get(at + 2)) {
+                (b'%', Some(high), Some(low)) if is_capital_hex(*high) && is_capital_hex(*low) => 3,
+                (b'%', ..) => return None,
+                (&byte, ..) if is_unreserved(byte.into()) || is_literal(byte.into()) => 1,
+                _ => return None,
+            };
+        }
+        let decoded = percent_decode_str(written).decode_utf8().ok()?;
+        let escaped = bytes.iter().filter(|byte| **byte == b'%').count();
+        let unreserved = |text: &str| text.chars().filter(|c| is_unreserved(*c)).count();
+        // The two digits of an escape are unreserved as written: what there is more was escaped without need.
+        if unreserved(&decoded) + 2 * escaped != unreserved(written) {
+            return None;
+        }
+        let is_dots = matches!(&*decoded, "." | "..");
+        (!is_dots && decoded.chars().all(|c| is_unreserved(c) || more.contains(c))).then(|| decoded.into_owned())
+    }
+}
+
+/// A name in the query that some servers read as `client_id`, or a repeat.
+struct Ambiguous;
+
+/// The one `client_id` of a query, as it is written.
+fn client_id_in(query: &str) -> Result<Option<&str>, Ambiguous> {
+    let mut found = None;
+    for (name, value) in parameters(query) {
+        let Some(folded) = fold(name) else { return Err(Ambiguous) };
+        if folded != "clientid" {
+            continue;
+        }
+        if name != "client_id" || found.replace(value).is_some() {
+            return Err(Ambiguous);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a framework may take a parameter for the method of the request: `_method`, or what PHP folds into it.
+fn overrides_method(query: &str) -> bool {
+    parameters(query).any(|(name, _)| name != "method" && fold(name).is_some_and(|folded| folded == "method"))
+}
+
+/// Some servers separate at `;` as well.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split(['&', ';']).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// A parameter's name without all that any server folds: case, brackets, and signs between letters. Nothing if it has what
+/// decoders disagree about.
+fn fold(name: &str) -> Option<String> {
+    let decoded = percent_decode_str(name).decode_utf8().ok()?;
+    if decoded.contains('%') || !decoded.chars().all(|c| matches!(c, ' '..='~')) {
+        return None;
+    }
+    let letters = decoded.chars().filter(char::is_ascii_alphanumeric);
+    Some(letters.map(|c| c.to_ascii_lowercase()).collect())
+}
+
+/// RFC 3986 section 2.3.
+fn is_unreserved(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~')
+}
+
+/// RFC 3986 section 3.3, but for `;`, at which servers cut.
+fn is_literal_in_segment(c: char) -> bool {
+    matches!(c, '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | '=' | ':' | '@')
+}
+
+/// RFC 3986 section 3.4, but for what separates parameters, and `+`, which is a space there.
+fn is_literal_in_query(c: char) -> bool {
+    matches!(c, '!' | '$' | '\'' | '(' | ')' | '*' | ',' | '=' | ':' | '@' | '/' | '?')
+}
+
+fn is_capital_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'A'..=b'F')
+}
+
+/// 405 with the methods of `target`.
+fn not_allowed(target: &UrlTarget) -> Rejection {
+    let allow = match target {
+        UrlTarget::Registration => "POST, OPTIONS",
+        UrlTarget::Client(_) => "GET, PUT, DELETE, OPTIONS",
+        UrlTarget::Unreadable => "OPTIONS",
+    };
+    Rejection::new(ErrorCode::MethodNotAllowed, "method", "method not allowed").with_allow(allow)
+}
+
+fn unreadable(detail: &'static str) -> Rejection {
+    Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)
+}
+
+impl TryFrom<Settings> for ClientUrl {
+    type Error = ConfigError;
+
+    fn try_from(read: Settings) -> Result<Self, ConfigError> {
+        let Settings { in_query, trailing_slash, additional_characters, registration_paths } = read;
+        let settings = Settings { in_query, trailing_slash, ..Settings::default() };
+        let urls = Self(settings).with_additional_characters(&additional_characters)?;
+        registration_paths.into_iter().try_fold(urls, Self::with_registration_path)
+    }
+}
+
+impl From<ClientUrl> for Settings {
+    fn from(urls: ClientUrl) -> Self {
+        urls.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(urls: &ClientUrl, uri: &str) -> Option<String> {
+        match urls.read(&uri.parse().unwrap_or_else(|_| panic!("{uri}"))) {
+            UrlTarget::Client(id) => Some(id),
+            UrlTarget::Registration => Some("(route)".into()),
+            UrlTarget::Unreadable => None,
+        }
+    }
+
+    #[test]
+    fn one_spelling_of_a_path_names_a_client() {
+        let urls = ClientUrl::new();
+        for (uri, id) in [
+            ("/register/abc", "abc"),
+            ("/register/a-b.c_d~e", "a-b.c_d~e"),
+            ("/oauth2/clients/7", "7"),
+            ("/register/abc?lang=de", "abc"),
+            ("/register", "(route)"),
+            ("/reg", "(route)"),
+            ("/", "(route)"),
+            ("/oauth/register", "(route)"),
+            ("/realms/main/clients-registrations/register", "(route)"),
+        ] {
+            assert_eq!(read(&urls, uri).as_deref(), Some(id), "{uri}");
+        }
+        for (uri, reason) in [
+            ("/register/abc/", "empty last segment"),
+            ("/register/", "empty last segment"),
+            ("/register//", "empty last segments"),
+            ("/register/abc/.", "dot segment"),
+            ("/register/abc/x/..", "dot segments"),
+            ("/register/abc;v=1", "path parameter"),
+            ("/register/ab%63", "needless escape"),
+            ("/register/abc%2F", "escaped slash"),
+            ("/register/abc%20", "escaped space"),
+            ("/register/abc%00", "escaped NUL"),
+            ("/register/abc%252F", "escaped twice"),
+            ("/register/%u0061bc", "escape of IIS"),
+            ("/register/ab\u{c7}", "not ASCII"),
+            ("/register/a:b", "reserved character"),
+            ("/register/abc?client_id=other", "named twice"),
+            ("/register/abc?client_id=abc", "named twice"),
+            ("/register/abc?Client_ID=other", "case"),
+            ("/register/abc?client.id=other", "PHP folds the dot"),
+            ("/register/abc?client+id=other", "PHP folds the space"),
+            ("/register/abc?client_id[]=other", "an array"),
+            ("/register/abc?x=1;client_id=other", "Rack separates at a semicolon"),
+            ("/register/abc?clien%74_id=other", "escape"),
+            ("/register/abc?client%255Fid=other", "escaped twice"),
+            ("/register/abc?client_id%00=other", "cut at NUL"),
+            ("/register?client_id=abc", "the other way to name a client"),
+        ] {
+            assert_eq!(read(&urls, uri), None, "{uri}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_registration_path_can_be_any() {
+        let urls = ClientUrl::new().with_registration_path("/oauth2/reg").unwrap();
+        for (uri, id) in
+            [("/oauth2/reg", "(route)"), ("/oauth2/reg/abc", "abc"), ("/register", "register"), ("/abc", "abc")]
+        {
+            assert_eq!(read(&urls, uri).as_deref(), Some(id), "{uri}");
+        }
+        assert_eq!(read(&urls, "/oauth2/reg/"), None);
+        for path in ["reg", "", "/reg?x", "/a b", "/reg#x", "https://as.example.com/reg"] {
+            assert!(ClientUrl::new().with_registration_path(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_trailing_slash_is_there_or_is_not() {
+        let urls = ClientUrl::new().with_trailing_slash();
+        assert_eq!(read(&urls, "/register/abc/").as_deref(), Some("abc"));
+        assert_eq!(read(&urls, "/register/abc"), None);
+        assert_eq!(read(&urls, "/register/abc//"), None);
+    }
+
+    #[test]
+    fn one_parameter_of_the_query_names_a_client() {
+        let urls = ClientUrl::new().in_query();
+        for (uri, id) in [
+            ("/register?client_id=abc", "abc"),
+            ("/connect/clients?x=1&client_id=a~b", "a~b"),
+            ("/register", "(route)"),
+            ("/register?x=1", "(route)"),
+        ] {
+            assert_eq!(read(&urls, uri).as_deref(), Some(id), "{uri}");
+        }
+        for uri in [
+            "/register?client_id=",
+            "/register?client_id",
+            "/register?client_id=a&client_id=a",
+            "/register?client_id=a&CLIENT_ID=b",
+            "/register?client_id=a%62",
+            "/register?client_id=a+b",
+            "/register?client_id=a;b",
+            "/register?client_id=a&%ff=1",
+        ] {
+            assert_eq!(read(&urls, uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn other_alphabets_have_one_spelling_too() {
+        let urls = ClientUrl::new().with_additional_characters(":/;\u{e4}").unwrap();
+        for (uri, id) in [
+            ("/register/urn:x", "urn:x"),
+            ("/register/urn%3Ax", "urn:x"),
+            ("/register/a%2Fb", "a/b"),
+            ("/register/a%3Bb", "a;b"),
+            ("/register/a%C3%A4", "a\u{e4}"),
+        ] {
+            assert_eq!(read(&urls, uri).as_deref(), Some(id), "{uri}");
+        }
+        for (uri, reason) in [
+            ("/register/urn%3ax", "small letters"),
+            ("/register/ur%6Ex", "needless escape"),
+            ("/register/a;b", "servers cut there"),
+            ("/register/a%2Bb", "not in the alphabet"),
+            ("/register/a+b", "not in the alphabet"),
+            ("/register/a%C3", "no UTF-8"),
+            ("/register/a%C3%B6", "not in the alphabet"),
+            ("/register/%2E%2E", "dot segment"),
+            ("/register/a%", "no escape"),
+            ("/register/a%3", "no escape"),
+        ] {
+            assert_eq!(read(&urls, uri), None, "{uri}: {reason}");
+        }
+        for character in ["%", "\0", "\n", "\u{85}"] {
+            assert!(ClientUrl::new().with_additional_characters(character).is_err(), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn methods_that_need_a_client_are_rejected_without_one() {
+        use ErrorCode::{InvalidClientMetadata, MethodNotAllowed};
+        let urls = ClientUrl::new();
+        for (method, uri, code) in [
+            ("PUT", "/register", Some(MethodNotAllowed)),
+            ("PUT", "/register/abc", None),
+            ("PUT", "/register/abc/", Some(InvalidClientMetadata)),
+            ("GET", "/register", None),
+            ("GET", "/register/abc/", Some(InvalidClientMetadata)),
+            ("HEAD", "/register/abc/", Some(InvalidClientMetadata)),
+            ("DELETE", "/register/abc/", Some(InvalidClientMetadata)),
+            ("POST", "/register/abc/", None),
+            ("OPTIONS", "/register/abc/", None),
+            ("TRACE", "/register", Some(MethodNotAllowed)),
+            ("CONNECT", "/register/abc", Some(MethodNotAllowed)),
+            ("post", "/register", Some(MethodNotAllowed)),
+            ("PATCH", "/register/abc", Some(MethodNotAllowed)),
+            ("POST", "/register?_method=PUT", Some(InvalidClientMetadata)),
+            ("POST", "/register?x&%5Fmethod=PUT", Some(InvalidClientMetadata)),
+        ] {
+            let checked = urls.check(&Method::from_bytes(method.as_bytes()).unwrap(), &uri.parse().unwrap());
+            assert_eq!(checked.err().map(|rejection| rejection.code()), code, "{method} {uri}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the method of a request asks for.
+
+/// What the method of a request asks for. All layers read methods by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MethodKind {
+    /// `POST`: a new client (RFC 7591).
+    Create,
+    /// `PUT`: an update (RFC 7592 section 2.2).
+    Update,
+    /// `GET`, and `HEAD`, whose answer says as much of a token (RFC 7592 section 2.1).
+    Read,
+    /// `DELETE` (RFC 7592 section 2.3).
+    Delete,
+    /// `OPTIONS`: preflights of browsers.
+    Options,
+    /// Nothing that a registration endpoint has.
+    Other,
+}
+
+impl MethodKind {
+    pub(crate) fn of(method: &http::Method) -> Self {
+        use http::Method;
+        match *method {
+            Method::POST => Self::Create,
+            Method::PUT => Self::Update,
+            Method::GET | Method::HEAD => Self::Read,
+            Method::DELETE => Self::Delete,
+            Method::OPTIONS => Self::Options,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the body is a registration.
+    pub(crate) const fn has_document(self) -> bool {
+        matches!(self, Self::Create | Self::Update)
+    }
+}

@@ -1,0 +1,220 @@
+//! The client configuration endpoint (RFC 7592) in front of a ledger: clients that are known, that are not, and that are
+//! spelled otherwise.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use serde_json::{Value, json};
+use tower_dcr::event::Action;
+use tower_dcr::initial_access::{InitialAccess, StaticTokens};
+use tower_dcr::ledger::{Actor, Filter, Ledger, MemoryLedger, Origin, Status};
+use tower_dcr::policy::{Condition, RedirectPattern};
+use tower_dcr::quota::Quota;
+use tower_dcr::redirect_uri::RedirectClass;
+use tower_dcr::registrar::{Lifetimes, Registrar, Revocation};
+use tower_dcr::{InitialAccessTokenLayer, Preset, RateLimitLayer};
+
+use crate::world::{DAY, World, metadata, register};
+
+const TOKEN: &str = "Vq3s8nR1xW7tB0yKd5Lc";
+
+fn manage(method: &str, path: &str, body: &Value) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+    request.body(Body::from(body.to_string())).unwrap()
+}
+
+/// The update of a client.
+fn update(id: &str) -> Request<Body> {
+    let mut body = metadata("Renamed");
+    body["client_id"] = id.into();
+    manage("PUT", &format!("/register/{id}"), &body)
+}
+
+fn tokens() -> InitialAccessTokenLayer {
+    let access = InitialAccess::of("partner").with_rules("partner");
+    InitialAccessTokenLayer::new(StaticTokens::new().add(TOKEN, access).unwrap())
+}
+
+async fn is_recorded(ledger: &MemoryLedger, id: &str) -> bool {
+    ledger.find(id).await.unwrap().is_some()
+}
+
+/// A server that registers what it does not know would do it without a token, and without approval.
+#[tokio::test]
+async fn an_unknown_client_is_not_made_by_an_update() {
+    type Change = (&'static str, fn(Registrar) -> Registrar, fn(Preset) -> Preset, u16);
+    let approval: fn(Registrar) -> Registrar =
+        |registrar| registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap());
+    let required: fn(Preset) -> Preset = |preset| preset.with_initial_access_tokens(tokens());
+    let changes: [Change; 6] = [
+        ("nothing is required", |registrar| registrar, |preset| preset, 200),
+        ("a token is required", |registrar| registrar, required, 401),
+        (
+            "a token may be sent",
+            |registrar| registrar,
+            |preset| preset.with_initial_access_tokens(tokens().optional()),
+            200,
+        ),
+        ("approval is required", approval, |preset| preset, 401),
+        ("a token is required, but not here", Registrar::manage_unknown, required, 200),
+        (
+            "approval is required, but not here",
+            |registrar| registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap()).manage_unknown(),
+            |preset| preset,
+            200,
+        ),
+    ];
+    for (reason, registrar, preset, status) in changes {
+        let ledger = MemoryLedger::default();
+        let world = World::with(ledger.clone(), registrar).guarded_by(preset);
+        for with_token in [false, true] {
+            let mut request = update("from-before");
+            if with_token {
+                request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {TOKEN}").parse().unwrap());
+            }
+            let answer = world.send(request).await;
+            assert_eq!(answer.status, status, "{reason}");
+            assert_eq!(status == 401, answer.headers.contains_key("www-authenticate"), "{reason}");
+        }
+        let is_there = world.server.clients.lock().unwrap().contains_key("from-before");
+        assert_eq!(is_there, status == 200, "{reason}");
+        assert_eq!(is_recorded(&ledger, "from-before").await, status == 200, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_file_lets_unknown_clients_be_managed() {
+    let file = Preset::from_toml("[lifecycle]\napproval = \"1day\"\nmanage_unknown = true\n").unwrap();
+    let world = World::new(MemoryLedger::default()).guarded_by(|_| file.without_rate_limits());
+    assert_eq!(world.send(update("from-before")).await.status, 200);
+    let file = Preset::from_toml("[lifecycle]\napproval = \"1day\"\n").unwrap();
+    let world = World::new(MemoryLedger::default()).guarded_by(|_| file.without_rate_limits());
+    assert_eq!(world.send(update("from-before")).await.status, 401);
+}
+
+#[tokio::test]
+async fn what_an_unknown_client_is_updated_to_is_recorded() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    assert_eq!(world.send(update("from-before")).await.status, 200);
+    let client = ledger.find("from-before").await.unwrap().unwrap();
+    assert_eq!((client.status, client.origin, client.expires_at), (Status::Active, Origin::Elsewhere, None));
+    assert!(client.registration.contains("http://127.0.0.1:3118/callback"), "{}", client.registration);
+    assert_eq!(client.fingerprints.name, "renamed");
+    assert_eq!(world.events.of(Action::UnregisteredClient).len(), 1);
+    assert_eq!(world.send(update("from-before")).await.status, 200);
+    assert_eq!(world.events.of(Action::UnregisteredClient).len(), 1, "known by now");
+    assert_eq!(world.events.of(Action::Updated).len(), 2);
+    // What the operator ends stays ended.
+    let alice = Actor::Operator("alice".into());
+    world.registrar.revoke(Revocation::client("from-before", alice, "imitates")).await.unwrap();
+    assert_eq!(world.token("from-before").await.status, 401);
+    assert_eq!(world.send(update("from-before")).await.status, 400, "blocked");
+    assert_eq!(world.send(update("another")).await.status, 400, "blocked under another name");
+    assert!(!is_recorded(&ledger, "another").await);
+}
+
+#[tokio::test]
+async fn an_update_that_the_server_answers_with_another_client_is_not_recorded() {
+    let ledger = MemoryLedger::default();
+    let registrar = Registrar::new(ledger.clone());
+    let handler = tower::service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
+        let answer = axum::http::Response::builder().header(header::CONTENT_TYPE, "application/json");
+        Ok::<_, std::convert::Infallible>(answer.body(Body::from(r#"{"client_id":"other"}"#)).unwrap())
+    });
+    let service = tower::Layer::layer(&tower_dcr::mcp().with_registrar(registrar), handler);
+    let answer = tower::ServiceExt::oneshot(service, update("from-before")).await.unwrap();
+    assert!(answer.status().is_server_error());
+    assert!(ledger.page(&Filter::default(), None, 10).await.unwrap().is_empty());
+}
+
+/// An update of a client that is not known costs like a registration, and one of a client that is costs nothing.
+#[tokio::test]
+async fn updates_cost_if_they_may_be_registrations() {
+    let two = Quota::per_hour(NonZeroU32::new(2).unwrap());
+    let limited = |preset: Preset| preset.with_rate_limit(RateLimitLayer::empty().with_global_quota(two));
+    let world = World::new(MemoryLedger::default()).guarded_by(limited);
+    for id in ["a", "b"] {
+        assert_eq!(world.send(update(id)).await.status, 200);
+    }
+    assert_eq!(world.send(update("c")).await.status, 429);
+
+    let world = World::new(MemoryLedger::default()).guarded_by(limited);
+    let id = world.client("App").await;
+    for _ in 0..5 {
+        assert_eq!(world.send(update(&id)).await.status, 200);
+        assert_eq!(world.send(manage("GET", &format!("/register/{id}"), &Value::Null)).await.status, 200);
+    }
+}
+
+/// Servers fold these into the client, or do not: neither reading counts.
+#[tokio::test]
+async fn a_revoked_client_does_not_manage_itself_by_another_spelling() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let id = world.client("App").await;
+    let alice = Actor::Operator("alice".into());
+    world.registrar.revoke(Revocation::client(&*id, alice, "imitates")).await.unwrap();
+    let other = json!({ "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
+    for method in ["GET", "HEAD", "PUT", "DELETE"] {
+        for (spelling, status) in [
+            (id.clone(), 401),
+            (format!("{id}/"), 400),
+            (format!("{id};v=1"), 400),
+            (format!("{id}.json"), 400),
+            (format!("{id}.tar.gz"), 400),
+            (format!("{id}%2F"), 400),
+            (format!("{id}%20"), 400),
+            (format!("{id}%00"), 400),
+            (format!("{id}/."), 400),
+            (format!("{id}/x/.."), 400),
+            (id.to_uppercase(), 400),
+            (id.replace('c', "%63"), 400),
+        ] {
+            let answer = world.send(manage(method, &format!("/register/{spelling}"), &other)).await;
+            // What axum routes nowhere reaches nobody.
+            let is_unrouted = spelling.contains('/') && answer.status == 404;
+            assert!(answer.status == status || is_unrouted, "{method} {spelling}: {}", answer.status);
+        }
+    }
+    assert_eq!(ledger.page(&Filter::default(), None, 10).await.unwrap().len(), 1);
+    assert_eq!(world.calls(), 1);
+}
+
+/// The rules that a token named judge every update, however the URL is spelled.
+#[tokio::test]
+async fn pinned_rules_judge_updates_by_every_spelling() {
+    let guard = |preset: Preset| {
+        let hosts = [RedirectPattern::host("*.partner.example.com").unwrap()];
+        preset
+            .with_initial_access_tokens(tokens().optional())
+            .for_callers(Condition::rules("partner"), |rules| {
+                rules.map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Https]).only_https(hosts)))
+            })
+            .unwrap()
+    };
+    let world = World::new(MemoryLedger::default()).guarded_by(guard);
+    let mut request = register(&json!({ "client_name": "P", "redirect_uris": ["https://a.partner.example.com/cb"] }));
+    request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {TOKEN}").parse().unwrap());
+    let id = world.send(request).await.client_id();
+    assert_eq!(world.send(update(&id)).await.status, 400, "not for a partner");
+    for spelling in [format!("{id}.json"), id.to_uppercase(), format!("{id};x"), format!("%63{}", &id[1..])] {
+        let mut body = metadata("P");
+        body["client_id"] = spelling.clone().into();
+        let answer = world.send(manage("PUT", &format!("/register/{spelling}"), &body)).await;
+        assert_eq!(answer.status, 400, "{spelling}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_clients_are_read_and_deleted_without_a_body() {
+    let world = World::new(MemoryLedger::default());
+    let server = Arc::clone(&world.server);
+    server.clients.lock().unwrap().insert("from-before".into(), metadata("Before"));
+    let evil = json!({ "redirect_uris": ["javascript:alert(1)"] });
+    assert_eq!(world.send(manage("GET", "/register/from-before", &evil)).await.json()["client_name"], "Before");
+    assert_eq!(world.send(manage("DELETE", "/register/from-before", &evil)).await.status, 204);
+    assert!(server.clients.lock().unwrap().is_empty());
+}
