@@ -1,36 +1,90 @@
 //! [`GateLayer`]: enforces the ledger in front of the endpoints that clients use, without the server's help.
 //!
 //! One layer for each endpoint: [`authorization`](GateLayer::authorization), [`token`](GateLayer::token),
-//! [`pushed_authorization`](GateLayer::pushed_authorization), [`device_authorization`](GateLayer::device_authorization),
-//! [`introspection`](GateLayer::introspection), [`revocation`](GateLayer::revocation). What happens to a request:
+//! [`pushed_authorization`](GateLayer::pushed_authorization),
+//! [`device_authorization`](GateLayer::device_authorization), [`introspection`](GateLayer::introspection),
+//! [`revocation`](GateLayer::revocation).
 //!
-//! 1. The client is read from the query, from the form (or JSON) in the body, from `Authorization: Basic` (RFC 6749 section
-//!    2.3.1), or from a client assertion. A parameter that is repeated, and two names that differ, are refused. The body is
-//!    then handed on byte for byte.
-//! 2. A client that has expired, was revoked or is not approved yet is refused:
+//! # Parameters that are read
+//!
+//! | place | read if |
+//! | --- | --- |
+//! | query string | always; at most 100 parameters, in UTF-8, with well-formed escapes |
+//! | body of a `POST` | `application/x-www-form-urlencoded` or `application/json`, without a charset or in UTF-8, without a content coding, without a byte order mark, at most 128 KiB; JSON is one object that names no member twice |
+//! | `Authorization` | `Basic` followed by one space and base64 without stray bits; a user with several readings (RFC 6749 section 2.3.1 escapes it, many clients do not) must be allowed in each. `Bearer` and `DPoP` name no client |
+//! | `client_assertion` | a JWS (RFC 7523) with canonical base64url, of the type `jwt-bearer` or none, whose `sub` is the client and whose `iss`, if there is one, is the same |
+//! | `OAuth-Client-Attestation` | a JWS; its `sub` must be the client that is named elsewhere |
+//! | `request` | a JWS, signed or not (RFC 9101); its `client_id`, `iss` and `redirect_uri` must be those of the other parameters |
+//!
+//! The bytes of a body reach the server as they came. Its media type and length are written anew, and all header
+//! fields that describe, encode or sign a body, ask for another method or for a coded answer are removed. `GET`,
+//! `HEAD` and `OPTIONS` go on without their body; other methods than these and `POST` are answered with 405.
+//!
+//! # Ambiguous requests
+//!
+//! Everything that one server may read and another may not is answered with 400 `invalid_request`, and never with
+//! `invalid_client`, on which clients throw their registration away:
+//!
+//! - a body of another media type or charset (multipart too), or one that can't be read;
+//! - one of the parameters `client_id`, `redirect_uri`, `client_assertion`, `client_assertion_type`, `request`,
+//!   `request_uri`, and outside of the authorization endpoint `grant_type`, `code`, `refresh_token`, `device_code`,
+//!   `auth_req_id`, that is repeated (query and body are one), is no string, or is spelled in any other way: in
+//!   another case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped
+//!   twice. Other parameters may be repeated (`resource`);
+//! - two names of the client that differ; a name with other characters than printable ASCII (RFC 6749 appendix A.1),
+//!   or with a space at an end; a name that the ledger has in another case only;
+//! - an unknown scheme of `Authorization` (at the authorization endpoint, where people sign in, other schemes pass),
+//!   or several fields; a `client_id` header field with another value;
+//! - assertions and request objects that can't be read: encrypted ones, too;
+//! - at the endpoints that clients call, parameters of the request in its URL, but for `client_id`, which counts as
+//!   left out.
+//!
+//! # Decisions
+//!
+//! 1. A client that has expired, was revoked or is not approved yet is rejected:
 //!
 //!    | endpoint | answer |
 //!    | --- | --- |
-//!    | authorization | 400 and a page (JSON for who asks for it), never a redirect (RFC 6749 section 4.1.2.1) |
-//!    | token and the others | 401 `invalid_client`, with a challenge if `Authorization` was used (section 5.2) |
-//!    | revocation | passes: who cleans up is not kept from it |
+//!    | authorization | 400, never a redirect (RFC 6749 section 4.1.2.1): a page for a client that accepts `text/html`, else JSON. Both hold `invalid_client` if a new registration mends it |
+//!    | token and the others | 401 `invalid_client` with a challenge (section 5.2); 400 `access_denied` if it waits for approval, since it is to keep its registration |
+//!    | revocation | passes: revoking a token is always allowed |
 //!
-//! 3. At the authorization endpoint, and where requests are pushed, the redirect URI must be a registered one, by
-//!    [`matches`](crate::redirect_uri::matches); if several are registered, it must be there.
+//! 2. A request that names nobody is answered with 400 `invalid_request` at the token, pushed authorization and
+//!    device authorization endpoints, unless it [passes](GateLayer::passing_unidentified), its grant [may be
+//!    anonymous](GateLayer::with_anonymous_grants), or the server [says](GateLayer::with_client_of) whose grant it
+//!    is. RFC 6749 section 6 lets a public client leave its name out when it refreshes. At the authorization endpoint
+//!    such a request passes, as a form of the server's own; at the introspection endpoint as that of a resource
+//!    server.
+//! 3. At the authorization endpoint, and where requests are pushed, each redirect URI in the request, also in a
+//!    request object, must be a registered one, by [`matches`](crate::redirect_uri::matches). It may be left out if
+//!    exactly one is registered that is no loopback URI without a port, where the server [takes request
+//!    objects](GateLayer::with_request_objects), or with the `request_uri` of a request that this client pushed
+//!    through a gate of the same ledger.
 //! 4. A successful answer of the token endpoint is proof that the client is in use: its lifetime begins anew.
-//! 5. Clients that the ledger does not know pass, and are noted once they got a token: they were registered before, or by
-//!    another way. [`refusing_unknown`](GateLayer::refusing_unknown) is for when there are none of those any more.
-//!
+//! 5. Clients that the ledger does not know pass, and are noted once they got a token: they were registered before,
+//!    or by another way. [`refusing_unknown`](GateLayer::refusing_unknown) rejects them, and those that were only
+//!    noted so.
 //! 6. If the server turns a client away that the ledger knows (401 at the token endpoint, any client error at the
-//!    authorization endpoint but a rate limit), the next one who registers the same gets a new client: a server that lost its store would
-//!    otherwise be handed its lost clients for ever.
+//!    authorization endpoint but a rate limit), the next equal registration gets a new client: a server that lost its
+//!    store would otherwise be handed its lost clients for ever.
 //!
-//! That costs one read of the ledger at most, and none for a client whose record was read within the last
-//! [5 seconds](GateLayer::with_cache): for so long a revocation on another node may go unseen. One on this node is seen
-//! at once.
+//! # Left to the server
 //!
-//! If the ledger can't be used, clients whose record was read a [minute](GateLayer::with_grace) ago at most are judged by it,
-//! and requests of all others are answered with 503.
+//! The server authenticates clients, checks signatures, and binds codes and tokens to the client that they were
+//! issued to: a server that lets anybody refresh any token lets a live client refresh those of a revoked one. So does
+//! one that ignores the place where the client is named, such as `Authorization`. The gate does not read cookies,
+//! paths and header fields that it does not list, nor what a foreign `request_uri` leads to. A server that folds ids
+//! in another way than by case or by white space at their ends needs
+//! [`refusing_unknown`](GateLayer::refusing_unknown).
+//!
+//! # Cost
+//!
+//! One read of the ledger for each name, one more for an unknown one and one for a `request_uri`, and none for a
+//! client whose record was read within the last [5 seconds](GateLayer::with_cache) or was missing within the last
+//! second: for so long a revocation on another node may go unseen. One on this node is seen at once.
+//!
+//! If the ledger can't be used, clients whose record was read a [minute](GateLayer::with_grace) ago at most are
+//! judged by it, and requests of all others are answered with 503.
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -73,17 +127,26 @@ use tower_service::Service;
 use crate::body::{ReplayBody, ResponseBody, ResponseFuture};
 use crate::event::Action;
 use crate::ledger::{Client, LedgerError, Origin, State};
-use crate::redirect_uri;
-use crate::registrar::{Registrar, Unknown};
+use crate::registrar::{Registrar, Unidentified, Unknown};
 use crate::registration::{Limits, Registration};
 use crate::telemetry;
 
 mod cache;
+mod credentials;
+mod form;
+mod grant;
+mod names;
 mod parameters;
+mod pushed;
+mod redirect;
 mod refusal;
+mod signed;
 
-use cache::Cache;
+use cache::{Cache, Records};
+use grant::ErasedClientOf;
+pub use grant::{ClientOf, Grant};
 use parameters::Seen;
+use redirect::Elsewhere;
 use refusal::{Fault, Form};
 
 /// Turns clients away that the ledger says are no more. See the [module docs](self).
@@ -112,7 +175,20 @@ struct Config {
     refuse_unknown: bool,
     grace: Duration,
     pass_without_ledger: bool,
+    pass_unidentified: bool,
+    anonymous_grants: Arc<[String]>,
+    request_objects: bool,
+    client_of: Option<Arc<dyn ErasedClientOf>>,
 }
+
+/// Grants whose requests need not name a client: assertions (RFC 7521 section 4.1: "Authentication of the client is
+/// optional"), token exchange (RFC 8693 section 2.1), and pre-authorized codes (OpenID4VCI section 6.1).
+const ANONYMOUS_GRANTS: [&str; 4] = [
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    "urn:ietf:params:oauth:grant-type:pre-authorized_code",
+    "urn:ietf:params:oauth:grant-type:saml2-bearer",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+];
 
 /// Which endpoint it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +211,10 @@ impl GateLayer {
             refuse_unknown: false,
             grace: Duration::from_secs(60),
             pass_without_ledger: false,
+            pass_unidentified: false,
+            anonymous_grants: ANONYMOUS_GRANTS.map(str::to_owned).into(),
+            request_objects: false,
+            client_of: None,
         };
         Self { config: Arc::new(config) }
     }
@@ -164,7 +244,8 @@ impl GateLayer {
         Self::new(registrar, Endpoint::Introspection)
     }
 
-    /// For the revocation endpoint (RFC 7009): refuses requests that are ambiguous, and nobody for what became of them.
+    /// For the revocation endpoint (RFC 7009): rejects requests that are ambiguous, and no client for its state, since
+    /// revoking a token is always allowed.
     pub fn revocation(registrar: Registrar) -> Self {
         Self::new(registrar, Endpoint::Revocation)
     }
@@ -181,7 +262,9 @@ impl GateLayer {
         self.change(|config| config.cache = Cache::new(max_age, clients))
     }
 
-    /// Refuses clients that the ledger does not know, and requests that do not say which client they come from.
+    /// Rejects clients that the ledger does not know or has only seen in use (401 or, at the authorization endpoint, 400
+    /// `invalid_client`), and requests that do not say which client they come from (400 `invalid_request`). By default both
+    /// pass where nothing else is said. A policy file says it with `gate.unknown = "reject"`.
     pub fn refusing_unknown(self) -> Self {
         self.change(|config| config.refuse_unknown = true)
     }
@@ -198,6 +281,64 @@ impl GateLayer {
     /// client that was revoked for as long as the server still knows it.
     pub fn danger_pass_without_ledger(self) -> Self {
         self.change(|config| config.pass_without_ledger = true)
+    }
+
+    /// Passes requests for tokens, pushed requests and device requests that do not say which client they come from, unless
+    /// [unknown clients are rejected](Self::refusing_unknown); by default they are answered with 400 `invalid_request`. A
+    /// client that was revoked then refreshes its tokens by leaving its name out, if the server allows that: only
+    /// [deprovisioning](crate::registrar::Registrar::with_deprovision) keeps it out. A policy file says it with
+    /// `gate.unidentified = "pass"`.
+    ///
+    /// ```
+    /// use tower_dcr::GateLayer;
+    /// use tower_dcr::ledger::MemoryLedger;
+    /// use tower_dcr::registrar::Registrar;
+    ///
+    /// let gate = GateLayer::token(Registrar::new(MemoryLedger::default())).passing_unidentified();
+    /// # let _ = gate;
+    /// ```
+    pub fn passing_unidentified(self) -> Self {
+        self.change(|config| config.pass_unidentified = true)
+    }
+
+    /// Sets the values of `grant_type` with which a token request need not name a client. By default these are the JWT and
+    /// SAML assertion grants (RFC 7521), token exchange (RFC 8693) and pre-authorized codes (OpenID for Verifiable
+    /// Credential Issuance 1.0). A policy file says it with `gate.anonymous_grants`.
+    ///
+    /// ```
+    /// use tower_dcr::GateLayer;
+    /// use tower_dcr::ledger::MemoryLedger;
+    /// use tower_dcr::registrar::Registrar;
+    ///
+    /// let gate = GateLayer::token(Registrar::new(MemoryLedger::default()))
+    ///     .with_anonymous_grants(["urn:ietf:params:oauth:grant-type:token-exchange"]);
+    /// # let _ = gate;
+    /// ```
+    pub fn with_anonymous_grants(self, grants: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let grants = grants.into_iter().map(Into::into).collect();
+        self.change(|config| config.anonymous_grants = grants)
+    }
+
+    /// The server takes request objects: `request`, and `request_uri` that leads elsewhere than to a pushed request (RFC
+    /// 9101; `request_parameter_supported` and `request_uri_parameter_supported` in its metadata). By default a `request_uri`
+    /// that this gate has not seen pushed is rejected, and `request` does not replace `redirect_uri`. With it, what a
+    /// `request_uri` leads to is the server's to check. A policy file says it with `gate.request_objects = true`.
+    ///
+    /// ```
+    /// use tower_dcr::GateLayer;
+    /// use tower_dcr::ledger::MemoryLedger;
+    /// use tower_dcr::registrar::Registrar;
+    ///
+    /// let gate = GateLayer::authorization(Registrar::new(MemoryLedger::default())).with_request_objects();
+    /// # let _ = gate;
+    /// ```
+    pub fn with_request_objects(self) -> Self {
+        self.change(|config| config.request_objects = true)
+    }
+
+    /// Asks the server for the client of a refresh token, code or device code when a token request does not name it.
+    pub fn with_client_of(self, client_of: impl ClientOf) -> Self {
+        self.change(|config| config.client_of = Some(Arc::new(client_of)))
     }
 }
 
@@ -237,7 +378,8 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
-    R: Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -253,40 +395,67 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let config = Arc::clone(&self.config);
         ResponseFuture::new(async move {
-            if request.method() == Method::OPTIONS {
-                // A preflight of a browser (Fetch standard section 3.2.2): it comes from no client yet.
-                return Ok(inner.call(request.map(ReplayBody::inner)).await?.map(ResponseBody::inner));
-            }
             let form = Form::of(config.endpoint, request.headers());
-            let (request, seen) = match parameters::read(request).await {
+            let (parts, bytes) = match parameters::read_body(request).await {
+                Ok(read) => read,
+                Err((fault, unread)) => {
+                    config.count(fault);
+                    let answer = form.refuse(fault);
+                    return Ok(match unread {
+                        Some(unread) => unread.answer(answer).await,
+                        None => answer,
+                    });
+                }
+            };
+            let (request, seen) = match parameters::read(config.endpoint, parts, bytes) {
                 Ok(read) => read,
                 Err(fault) => {
                     config.count(fault);
                     return Ok(form.refuse(fault));
                 }
             };
-            let client = match config.admit(&seen).await {
-                Ok(client) => client,
+            if request.method() == Method::OPTIONS {
+                return Ok(inner.call(request).await?.map(ResponseBody::inner));
+            }
+            let form = form.challenging(seen.by_basic);
+            let admitted = match config.admit(&seen).await {
+                Ok(admitted) => admitted,
                 Err(fault) => {
                     config.count(fault);
-                    return Ok(form.challenging(seen.by_basic).refuse(fault));
+                    return Ok(form.refuse(fault));
                 }
             };
             telemetry::gate(config.endpoint.as_str(), "passed");
-            let response = inner.call(request).await?.map(ResponseBody::inner);
+            let response = inner.call(request).await?;
             if config.endpoint.says_unknown(response.status()) {
-                config.stop_repeating(client.as_deref()).await;
+                config.stop_repeating(admitted.known.as_deref()).await;
             }
-            if config.endpoint != Endpoint::Token || !response.status().is_success() {
-                return Ok(response);
+            if !response.status().is_success() {
+                return Ok(response.map(ResponseBody::inner));
             }
-            Ok(match config.prove(&seen, client).await {
-                Ok(()) => response,
-                // The token is not handed out: it was given to a client that is no more.
-                Err(fault) => form.challenging(seen.by_basic).refuse(fault),
+            Ok(match config.endpoint {
+                Endpoint::Token => match config.prove(admitted).await {
+                    Ok(()) => response.map(ResponseBody::inner),
+                    // The token is not handed out: it was given to a client that is no more.
+                    Err(fault) => form.refuse(fault),
+                },
+                Endpoint::PushedAuthorization => match config.note_pushed(admitted, response).await {
+                    Ok(response) => response,
+                    Err(fault) => form.refuse(fault),
+                },
+                _ => response.map(ResponseBody::inner),
             })
         })
     }
+}
+
+/// A request that may go on.
+#[derive(Debug, Default)]
+struct Admitted {
+    /// Its client, if it says so with certainty.
+    client_id: Option<String>,
+    /// The client's record, if the ledger has it.
+    known: Option<Arc<Known>>,
 }
 
 /// A record as it was read, and what is looked at often.
@@ -317,61 +486,146 @@ impl Config {
         telemetry::gate(self.endpoint.as_str(), decision);
     }
 
-    /// The client of a request that may go on, if the ledger knows it.
-    async fn admit(&self, seen: &Seen) -> Result<Option<Arc<Known>>, Fault> {
+    /// Decides whether a request may go on.
+    async fn admit(&self, seen: &Seen) -> Result<Admitted, Fault> {
         if self.endpoint == Endpoint::Revocation {
-            return Ok(None);
+            return Ok(Admitted::default());
         }
-        if seen.client_ids.is_empty() {
-            return self.unidentified().map(|()| None);
+        let mut ids = seen.client_ids.clone();
+        let mut client_id = ids.first().cloned();
+        if ids.is_empty() || seen.is_named_aside {
+            // A server that does not look where the client is named sees a request that names nobody.
+            client_id = self.unidentified(seen).await?;
+            ids.extend(client_id.clone().filter(|owner| !ids.contains(owner)));
         }
-        let known = match self.look_up(seen).await {
-            Ok(known) => known,
+        if ids.is_empty() {
+            return Ok(Admitted::default());
+        }
+        match self.check(&ids, seen).await {
+            Ok(checked) => checked.map(|known| Admitted { client_id, known }),
             Err(error) => {
                 error.log();
                 let gate = &self.registrar.settings().gate;
                 let passes = gate.danger_pass_without_ledger.unwrap_or(self.pass_without_ledger);
-                return if passes { Ok(None) } else { Err(Fault::Unavailable) };
+                if passes { Ok(Admitted::default()) } else { Err(Fault::Unavailable) }
             }
-        };
-        // A name in `Authorization: Basic` may have two readings, and the server takes one of them: each must be fine.
-        for known in &known {
-            self.judge(&known.client).map_err(|fault| self.noted(&known.client, fault))?;
-            if matches!(self.endpoint, Endpoint::Authorization | Endpoint::PushedAuthorization) {
-                check_redirect(known, seen).map_err(|fault| self.noted(&known.client, fault))?;
-            }
-        }
-        match known.into_iter().next() {
-            Some(known) => Ok(Some(known)),
-            None => self.unknown(seen).map(|()| None),
         }
     }
 
-    /// The records of the client: one, unless its name has two readings.
-    async fn look_up(&self, seen: &Seen) -> Result<Vec<Arc<Known>>, LedgerError> {
-        let now = self.registrar.now();
-        let mut found = Vec::with_capacity(1);
-        for id in &seen.client_ids {
-            let epoch = self.registrar.epoch();
-            let (max_age, grace) = self.ages();
-            let remembered = |max_age: Duration| {
-                self.cache.get(id, epoch, max_age).filter(|known| known.client.state(now) != State::Expired)
-            };
-            if let Some(known) = remembered(max_age) {
-                found.push(known);
+    /// Judges each of the names that the client may have: the server takes one of them.
+    async fn check(&self, ids: &[String], seen: &Seen) -> Result<Result<Option<Arc<Known>>, Fault>, LedgerError> {
+        let asks_for_redirect = matches!(self.endpoint, Endpoint::Authorization | Endpoint::PushedAuthorization);
+        let elsewhere = if asks_for_redirect {
+            match self.elsewhere(ids, seen).await? {
+                Ok(elsewhere) => elsewhere,
+                Err(fault) => return Ok(Err(fault)),
+            }
+        } else {
+            Elsewhere::No
+        };
+        let mut admitted = None;
+        for id in ids {
+            let records = self.look_up(id).await?;
+            if records.is_empty() {
                 continue;
             }
-            match self.registrar.look_up(id).await {
-                Ok(None) => {}
-                Ok(Some(client)) => {
-                    let known = Arc::new(Known::new(client));
-                    self.cache.put(id, epoch, Arc::clone(&known));
-                    found.push(known);
+            let fits = |known: &Arc<Known>| {
+                self.judge(&known.client)?;
+                if asks_for_redirect { redirect::check(known, seen, elsewhere) } else { Ok(()) }
+            };
+            // Of several registrations under one id, one has to fit. What keeps a live one out is said first.
+            let mut faults = None;
+            let mut fitting = None;
+            for known in records.iter() {
+                match fits(known) {
+                    Ok(()) => {
+                        fitting = Some(Arc::clone(known));
+                        break;
+                    }
+                    Err(fault) if faults.is_none() || fault == Fault::Redirect => faults = Some((known, fault)),
+                    Err(_) => {}
                 }
-                Err(error) => found.push(remembered(max_age.saturating_add(grace)).ok_or(error)?),
+            }
+            match (fitting, faults) {
+                (Some(known), _) => admitted = admitted.or(Some(known)),
+                (None, Some((known, fault))) => return Ok(Err(self.noted(&known.client, fault))),
+                (None, None) => {}
             }
         }
-        Ok(found)
+        let is_registered = |known: &Arc<Known>| known.client.origin != Origin::Elsewhere;
+        match admitted {
+            // An id that was only seen in use was never registered.
+            Some(known) if is_registered(&known) || !self.refuses_unknown() => Ok(Ok(Some(known))),
+            Some(_) => Ok(self.unknown(ids).map(|()| None)),
+            None if !self.refuses_unknown() && self.is_known_otherwise(ids).await? => {
+                Ok(Err(Fault::Ambiguous("the client is named in another spelling")))
+            }
+            None => Ok(self.unknown(ids).map(|()| None)),
+        }
+    }
+
+    /// Returns whether a server whose database ignores case knows the client by what the ledger has.
+    async fn is_known_otherwise(&self, ids: &[String]) -> Result<bool, LedgerError> {
+        for id in ids {
+            let (registrations, (max_age, _)) = (self.registrar.registrations(), self.ages());
+            let remembered = self.cache.absent(id, registrations, max_age).and_then(|absent| absent.has_other_case);
+            let found = match remembered {
+                Some(found) => found,
+                None => {
+                    let found = self.registrar.ledger().has_in_other_case(id).await?;
+                    self.cache.put_absent(id, registrations, Some(found));
+                    found
+                }
+            };
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the records of a client.
+    async fn look_up(&self, id: &str) -> Result<Records, LedgerError> {
+        let now = self.registrar.now();
+        let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
+        let (max_age, grace) = self.ages();
+        // The registrar writes down that a life has ended.
+        let has_lapsed =
+            |known: &Arc<Known>| known.client.status.is_live() && known.client.state(now) == State::Expired;
+        let remembered =
+            |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(has_lapsed));
+        if let Some(records) = remembered(max_age) {
+            return Ok(records);
+        }
+        if self.cache.absent(id, registrations, max_age).is_some() {
+            return Ok(Records::default());
+        }
+        match self.registrar.look_up_all(id).await {
+            Ok(found) if found.is_empty() => {
+                self.cache.put_absent(id, registrations, None);
+                Ok(Records::default())
+            }
+            Ok(found) => {
+                let records: Records = found.into_iter().map(|client| Arc::new(Known::new(client))).collect();
+                self.cache.put(id, epoch, &records);
+                Ok(records)
+            }
+            Err(error) => remembered(max_age.saturating_add(grace)).ok_or(error),
+        }
+    }
+
+    /// Finds out whether a request refers to something that holds its redirect URI.
+    async fn elsewhere(&self, ids: &[String], seen: &Seen) -> Result<Result<Elsewhere, Fault>, LedgerError> {
+        let takes_objects = self.registrar.settings().gate.request_objects.unwrap_or(self.request_objects);
+        let Some(request_uri) = &seen.request_uri else {
+            let is_inside = seen.object.as_ref().is_some_and(|object| object.redirect_uri.is_some());
+            return Ok(Ok(if is_inside && takes_objects { Elsewhere::Yes } else { Elsewhere::No }));
+        };
+        Ok(match self.registrar.pushed_by(request_uri).await? {
+            Some(owner) if ids.iter().all(|id| *id == owner) => Ok(Elsewhere::Yes),
+            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(Elsewhere::Yes),
+            _ => Err(Fault::Ambiguous("it is not known who pushed the request")),
+        })
     }
 
     /// How old a record may be that was read before, and how much older while the ledger can't be used. A policy file has the
@@ -395,16 +649,43 @@ impl Config {
         self.registrar.settings().gate.unknown.map_or(self.refuse_unknown, |unknown| unknown == Unknown::Reject)
     }
 
-    fn unidentified(&self) -> Result<(), Fault> {
-        if self.refuses_unknown() {
+    /// Decides about a request that does not say which client it comes from, or not to every server. Returns the owner of
+    /// its grant, if the server is asked.
+    async fn unidentified(&self, seen: &Seen) -> Result<Option<String>, Fault> {
+        let gate = self.registrar.settings().gate.clone();
+        match self.endpoint {
+            // A step of the server's own, like a decision to consent; or a resource server, with a token or by its address.
+            Endpoint::Introspection if seen.has_token => return Ok(None),
+            Endpoint::Authorization | Endpoint::Introspection | Endpoint::Revocation => {
+                return if self.refuses_unknown() { Err(Fault::Unidentified) } else { Ok(None) };
+            }
+            Endpoint::Token => {
+                if let (Some(grant_type), Some(grant), Some(client_of)) =
+                    (&seen.grant_type, &seen.grant, &self.client_of)
+                {
+                    match client_of.client_of(Grant::new(grant_type, grant)).await {
+                        Ok(Some(owner)) => return Ok(Some(owner)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            tracing::error!(%error, "the client of a grant can't be found out: answering 503");
+                            return Err(Fault::Unavailable);
+                        }
+                    }
+                }
+                let anonymous = gate.anonymous_grants.as_deref().unwrap_or(&self.anonymous_grants);
+                if seen.grant_type.as_ref().is_some_and(|kind| anonymous.contains(kind)) {
+                    return Ok(None);
+                }
+            }
+            Endpoint::DeviceAuthorization | Endpoint::PushedAuthorization => {}
+        }
+        let passes = gate.unidentified.map_or(self.pass_unidentified, |said| said == Unidentified::Pass);
+        if !passes || self.refuses_unknown() {
             return Err(Fault::Unidentified);
         }
-        // At the other endpoints such a request gets nothing, or is a step of the server's own, like a decision to consent.
-        if self.endpoint == Endpoint::Token {
-            let event = self.registrar.event(Action::UnregisteredClient).about(self.endpoint.as_str());
-            self.registrar.emit(&event.because(Fault::Unidentified.as_str()));
-        }
-        Ok(())
+        let event = self.registrar.event(Action::UnregisteredClient).about(self.endpoint.as_str());
+        self.registrar.emit(&event.because(Fault::Unidentified.as_str()));
+        Ok(None)
     }
 
     /// The server does not seem to know the client any more: its store was lost, perhaps. Whoever registers the same
@@ -418,8 +699,8 @@ impl Config {
         }
     }
 
-    fn unknown(&self, seen: &Seen) -> Result<(), Fault> {
-        let id = seen.client_ids.first().map(String::as_str);
+    fn unknown(&self, ids: &[String]) -> Result<(), Fault> {
+        let id = ids.first().map(String::as_str);
         let refuses = self.refuses_unknown();
         let action = if refuses { Action::Refused } else { Action::UnregisteredClient };
         self.registrar.emit(&self.registrar.event(action).of_client(id).about(self.endpoint.as_str()));
@@ -433,16 +714,16 @@ impl Config {
     }
 
     /// The client got a token.
-    async fn prove(&self, seen: &Seen, known: Option<Arc<Known>>) -> Result<(), Fault> {
-        let Some(id) = seen.client_ids.first() else { return Ok(()) };
+    async fn prove(&self, admitted: Admitted) -> Result<(), Fault> {
+        let Admitted { client_id: Some(id), known } = admitted else { return Ok(()) };
         let epoch = self.registrar.epoch();
         let proven = match &known {
-            None => self.registrar.note_elsewhere(id).await.map(Some),
+            None => self.registrar.note_elsewhere(&id).await.map(Some),
             Some(known) if self.registrar.is_news(&known.client) => {
                 self.registrar.prove(known.client.clone()).await.map(Some)
             }
             // Somebody on this node has changed a client since: this one?
-            Some(_) if self.cache.get(id, epoch, self.ages().0).is_none() => self.registrar.look_up(id).await,
+            Some(_) if self.cache.get(&id, epoch, self.ages().0).is_none() => self.registrar.look_up(&id).await,
             Some(_) => Ok(None),
         };
         match proven {
@@ -453,7 +734,7 @@ impl Config {
                     // The server was told before it gave out this token.
                     self.registrar.deprovision_again(client.key).await;
                 }
-                self.cache.put(id, epoch, Arc::new(Known::new(client)));
+                self.cache.put(&id, epoch, &std::iter::once(Arc::new(Known::new(client))).collect());
                 standing
             }
             Err(error) => {
@@ -463,21 +744,6 @@ impl Config {
             }
         }
     }
-}
-
-/// Compares the redirect URI with those that are registered. A request object that was signed or pushed has it inside,
-/// and was or will be looked at where it came in.
-fn check_redirect(known: &Known, seen: &Seen) -> Result<(), Fault> {
-    if known.client.origin == Origin::Elsewhere || seen.is_elsewhere {
-        return Ok(());
-    }
-    let registered = known.redirect_uris().ok_or(Fault::Redirect)?;
-    let is_fine = match &seen.redirect_uri {
-        Some(requested) => registered.is_empty() || registered.iter().any(|uri| redirect_uri::matches(uri, requested)),
-        // OAuth 2.1 section 2.3.2: required where more than one is registered.
-        None => registered.len() <= 1,
-    };
-    if is_fine { Ok(()) } else { Err(Fault::Redirect) }
 }
 
 impl Endpoint {

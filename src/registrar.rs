@@ -105,7 +105,7 @@ pub use revocation::{Forgotten, Revocation, RevokeError, Revoked};
 pub use server::{Deprovision, StillInUse};
 use server::{ErasedDeprovision, ErasedStillInUse};
 use settings::Settings;
-pub(crate) use settings::{GateSettings, LifecycleSettings, Unknown};
+pub(crate) use settings::{GateSettings, LifecycleSettings, Unidentified, Unknown};
 
 /// Decides what becomes of registered clients. See the [module docs](self). Clones are one registrar.
 ///
@@ -151,6 +151,8 @@ struct Config {
     has_warned_of_conflict: Arc<AtomicBool>,
     /// Grows whenever a client is ended or approved in this process: what gates remember from before does not count.
     epoch: Arc<AtomicU64>,
+    /// Grows whenever a client is registered in this process: what gates did not find before may be there now.
+    registrations: Arc<AtomicU64>,
 }
 
 /// What a record is after [`Registrar::update`].
@@ -194,6 +196,7 @@ impl Registrar {
             doubts: Arc::default(),
             has_warned_of_conflict: Arc::default(),
             epoch: Arc::default(),
+            registrations: Arc::default(),
         };
         Self { config: Arc::new(config) }
     }
@@ -391,6 +394,14 @@ impl Registrar {
 
     pub(crate) fn epoch(&self) -> u64 {
         self.config.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn registrations(&self) -> u64 {
+        self.config.registrations.load(Ordering::SeqCst)
+    }
+
+    fn count_registration(&self) {
+        self.config.registrations.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn begin_epoch(&self) {

@@ -9,9 +9,11 @@ use crate::body::{self, ResponseBody};
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// A parameter is repeated, two names differ, the body can't be read: whatever the server would make of it.
+    /// Servers may read the request in different ways: a parameter is repeated, two names differ, the body can't be read.
     Ambiguous(&'static str),
     Expired,
+    /// Neither GET, HEAD, POST nor OPTIONS.
+    Method,
     Pending,
     Redirect,
     Revoked,
@@ -26,6 +28,7 @@ impl Fault {
         match self {
             Self::Ambiguous(what) => what,
             Self::Expired => "the client has expired",
+            Self::Method => "method not allowed",
             Self::Pending => "the client has not been approved yet",
             Self::Redirect => "the redirect URI is not registered for this client",
             Self::Revoked => "the client was revoked",
@@ -36,10 +39,16 @@ impl Fault {
         }
     }
 
-    const fn error(self) -> &'static str {
+    /// Returns the error code. `invalid_client` makes clients forget their registration and register again, and so does
+    /// `unauthorized_client` in the TypeScript SDK: they stand for what a new registration mends, and for nothing else.
+    const fn error(self, endpoint: Endpoint) -> &'static str {
         match self {
-            Self::Ambiguous(_) | Self::Redirect | Self::TooLarge => "invalid_request",
-            Self::Expired | Self::Pending | Self::Revoked | Self::Unidentified | Self::Unknown => "invalid_client",
+            Self::Redirect if matches!(endpoint, Endpoint::Authorization) => "invalid_client",
+            Self::Ambiguous(_) | Self::Method | Self::Redirect | Self::TooLarge | Self::Unidentified => {
+                "invalid_request"
+            }
+            Self::Expired | Self::Revoked | Self::Unknown => "invalid_client",
+            Self::Pending => "access_denied",
             Self::Unavailable => "temporarily_unavailable",
         }
     }
@@ -47,7 +56,7 @@ impl Fault {
     /// What a person at the authorization endpoint can do about it.
     const fn advice(self) -> &'static str {
         match self {
-            Self::Ambiguous(_) | Self::TooLarge | Self::Unidentified => {
+            Self::Ambiguous(_) | Self::Method | Self::TooLarge | Self::Unidentified => {
                 "The application sent a request that can't be understood. Start again from the application."
             }
             Self::Expired | Self::Unknown => {
@@ -57,100 +66,111 @@ impl Fault {
             Self::Pending => {
                 "The application is waiting for the approval of this server's operator. Try again once it is approved."
             }
-            Self::Redirect => "The application asks to be answered at an address that is not its own.",
+            Self::Redirect => {
+                "The application asks to be answered at an address that is not its own. Remove the connection in the \
+                 application and add it again."
+            }
             Self::Revoked => "The operator of this server has revoked the application.",
             Self::Unavailable => "The application can't be checked at the moment. Try again in a minute.",
         }
     }
 }
 
-/// How a refusal is put.
+/// How a request is rejected.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Form {
-    /// For a person in a browser.
-    Page,
-    /// For a person's program that asked for JSON at the authorization endpoint.
-    PageAsJson,
-    /// For a client.
-    Json { challenge: bool },
+pub(super) struct Form {
+    endpoint: Endpoint,
+    /// A page for a person in a browser; else JSON.
+    is_page: bool,
+    /// The client used `Authorization: Basic`.
+    by_basic: bool,
 }
 
 impl Form {
+    /// Programs look at `/authorize` before they open a browser, with `Accept: */*` or none. Browsers name `text/html`.
     pub(super) fn of(endpoint: Endpoint, headers: &HeaderMap) -> Self {
-        if endpoint != Endpoint::Authorization {
-            return Self::Json { challenge: false };
-        }
-        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        let names =
-            |media: &str| accept.split(',').any(|part| part.split(';').next().unwrap_or_default().trim() == media);
-        if names("application/json") && !names("text/html") { Self::PageAsJson } else { Self::Page }
+        let mut ranges =
+            headers.get_all(header::ACCEPT).iter().flat_map(|accept| accept.as_bytes().split(|b| *b == b','));
+        let names_page = ranges.any(|range| {
+            let media = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            media.eq_ignore_ascii_case(b"text/html")
+        });
+        Self { endpoint, is_page: endpoint == Endpoint::Authorization && names_page, by_basic: false }
     }
 
-    /// RFC 6749 section 5.2: "If the client attempted to authenticate via the "Authorization" request header field, the
-    /// authorization server MUST respond with an HTTP 401 … and include the "WWW-Authenticate" response header field".
     pub(super) fn challenging(self, by_basic: bool) -> Self {
-        match self {
-            Self::Json { .. } => Self::Json { challenge: by_basic },
-            page => page,
-        }
+        Self { by_basic, ..self }
     }
 
     pub(super) fn refuse<R>(self, fault: Fault) -> Response<ResponseBody<R>> {
-        let (content_type, text) = match self {
-            Self::Page => ("text/html; charset=utf-8", page(fault)),
-            Self::PageAsJson | Self::Json { .. } => ("application/json", json(fault)),
+        let error = fault.error(self.endpoint);
+        let (content_type, text) = if self.is_page {
+            ("text/html; charset=utf-8", page(fault, error))
+        } else {
+            ("application/json", json(fault, error))
         };
+        let status = self.status(fault);
         let bytes = Bytes::from(text);
         let length = HeaderValue::from(bytes.len());
         let mut response = Response::new(ResponseBody::own(bytes));
-        *response.status_mut() = self.status(fault);
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CONTENT_LENGTH, length);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         body::forbid_storing(headers);
-        match self {
-            Self::Page => {
-                let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-                headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-                headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
-            }
-            Self::Json { challenge: true } if fault.error() == "invalid_client" => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"token\""));
-            }
-            Self::PageAsJson | Self::Json { .. } => {}
+        if self.is_page {
+            let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+            headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
         }
-        if fault == Fault::Unavailable {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 15.5.2: a 401 has a challenge. RFC 6749 section 5.2: it matches the scheme that the client
+            // used. A client that used none gets one on which no browser asks for a password.
+            let challenge = if self.by_basic { "Basic realm=\"token\"" } else { "Bearer realm=\"token\"" };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        match fault {
+            Fault::Unavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            Fault::Method => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS, POST"));
+            }
+            _ => {}
         }
         response
     }
 
     fn status(self, fault: Fault) -> StatusCode {
-        match (fault, self) {
-            (Fault::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
-            (Fault::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
-            (_, Self::Json { .. }) if fault.error() == "invalid_client" => StatusCode::UNAUTHORIZED,
+        match fault {
+            Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Fault::Method => StatusCode::METHOD_NOT_ALLOWED,
+            _ if self.endpoint != Endpoint::Authorization && fault.error(self.endpoint) == "invalid_client" => {
+                StatusCode::UNAUTHORIZED
+            }
             _ => StatusCode::BAD_REQUEST,
         }
     }
 }
 
 /// Nothing in it comes from the request.
-fn json(fault: Fault) -> String {
-    serde_json::json!({ "error": fault.error(), "error_description": fault.as_str() }).to_string()
+fn json(fault: Fault, error: &str) -> String {
+    serde_json::json!({ "error": error, "error_description": fault.as_str() }).to_string()
 }
 
-fn page(fault: Fault) -> String {
-    let advice = fault.advice();
+fn page(fault: Fault, error: &str) -> String {
     let mut page = String::with_capacity(512);
     for piece in [
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">",
         "<meta name=\"viewport\" content=\"width=device-width\"><title>This application can't sign in</title>",
         "<body style=\"font-family:system-ui;max-width:32rem;margin:4rem auto;padding:0 1rem;line-height:1.5\">",
         "<h1 style=\"font-size:1.3rem\">This application can't sign in</h1><p>",
-        advice,
-        "</p></body></html>\n",
+        fault.advice(),
+        "</p><small>",
+        error,
+        "</small></body></html>\n",
     ] {
         page.push_str(piece);
     }

@@ -374,6 +374,7 @@ impl Intent {
         };
         let Some(client) = self.client.clone() else { return Ok(Completion::Recorded) };
         let completion = self.registrar.complete(client, id, answer).await?;
+        self.registrar.count_registration();
         // Until here the client may have hung up, or the ledger have failed: what was begun is then settled as such.
         self.client = None;
         Ok(completion)

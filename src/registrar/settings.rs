@@ -90,6 +90,15 @@ pub(crate) struct GateSettings {
     /// client that was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) danger_pass_without_ledger: Option<bool>,
+    /// What happens to requests for tokens, pushed requests and device requests that name no client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unidentified: Option<Unidentified>,
+    /// The values of `grant_type` with which a token request need not name a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) anonymous_grants: Option<Vec<String>>,
+    /// Whether the server takes request objects: `request`, and `request_uri` that leads elsewhere than to a pushed request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_objects: Option<bool>,
 }
 
 /// What happens to a client that the ledger does not know.
@@ -101,6 +110,17 @@ pub(crate) enum Unknown {
     Pass,
     /// It is refused.
     #[serde(alias = "refuse")]
+    Reject,
+}
+
+/// What happens to a request that names no client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unidentified {
+    /// It passes, unless unknown clients are rejected, and is an event.
+    Pass,
+    /// It is rejected.
     Reject,
 }
 

@@ -14,6 +14,7 @@ mod databases;
 mod down;
 mod fleet;
 mod gate;
+mod gate_checks;
 mod ids;
 mod layer;
 mod ledger;

@@ -1,0 +1,137 @@
+//! Reads which client the header fields of a request name.
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::{HeaderMap, HeaderName, header};
+
+use super::refusal::Fault;
+use super::signed;
+use crate::registration::Limits;
+
+/// What the header fields say.
+#[derive(Debug, Default)]
+pub(super) struct Credentials {
+    /// The readings of the user of `Authorization: Basic`; none if there is none.
+    pub(super) basic: Vec<String>,
+    /// The request has a bearer token or a DPoP token, which name no client.
+    pub(super) has_token: bool,
+    /// The subject of an `OAuth-Client-Attestation`.
+    pub(super) attested: Option<String>,
+    /// The values of fields such as `client_id`, which some gateways read.
+    pub(super) by_field: Vec<String>,
+}
+
+/// Padding or none, but no trailing bits: decoders that ignore them read many texts as one.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Credentials {
+    /// `only_known` rejects schemes that may name a client in a way that is not read here.
+    pub(super) fn read(headers: &HeaderMap, limits: &Limits, only_known: bool) -> Result<Self, Fault> {
+        let mut read = Self::default();
+        for (name, value) in headers {
+            let text = str::from_utf8(value.as_bytes());
+            match folded(name).as_str() {
+                // The proxy that is addressed takes it out (RFC 9110 section 11.7.2).
+                "authorization" | "proxyauthorization" => {}
+                "oauthclientattestation" => {
+                    let subject = text.ok().and_then(|token| signed::attested(token, limits));
+                    let subject = subject.ok_or(Fault::Ambiguous("the attestation can't be read"))?;
+                    if name.as_str() != "oauth-client-attestation" || read.attested.replace(subject).is_some() {
+                        return Err(Fault::Ambiguous("the attestation is repeated"));
+                    }
+                }
+                "clientid" => match text {
+                    Ok(text) => read.by_field.push(text.to_owned()),
+                    Err(_) => return Err(Fault::Ambiguous("a header field can't be read")),
+                },
+                other if other.ends_with("authorization") => {
+                    // CGI and its heirs keep more than one: HTTP_AUTHORIZATION, REDIRECT_HTTP_AUTHORIZATION, …
+                    if text.is_ok_and(|text| scheme(text) != Scheme::Token) {
+                        return Err(Fault::Ambiguous("there is more than one Authorization field"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        read.add_authorization(headers, only_known)?;
+        Ok(read)
+    }
+
+    fn add_authorization(&mut self, headers: &HeaderMap, only_known: bool) -> Result<(), Fault> {
+        let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(field) = fields.next() else { return Ok(()) };
+        if fields.next().is_some() {
+            return Err(Fault::Ambiguous("there are several Authorization fields"));
+        }
+        let unclear = Fault::Ambiguous("the Authorization field can't be read");
+        let text = str::from_utf8(field.as_bytes()).map_err(|_| unclear)?;
+        match scheme(text) {
+            Scheme::Token => self.has_token = true,
+            Scheme::Basic(credentials) => self.basic = basic(credentials).ok_or(unclear)?,
+            Scheme::Unclear => return Err(unclear),
+            Scheme::Other if only_known => return Err(unclear),
+            Scheme::Other => {}
+        }
+        Ok(())
+    }
+}
+
+/// A field name as CGI, Rack and WSGI fold it, and further.
+fn folded(name: &HeaderName) -> String {
+    name.as_str().chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Scheme<'a> {
+    Basic(&'a str),
+    /// `Bearer` (RFC 6750) or `DPoP` (RFC 9449).
+    Token,
+    Other,
+    Unclear,
+}
+
+/// RFC 9110 section 11.4: `auth-scheme 1*SP token68`. Servers split at any white space, at the sixth character, or not at all.
+fn scheme(text: &str) -> Scheme<'_> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let is_token68 = |text: &str| {
+        let body = text.trim_end_matches('=');
+        !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+    };
+    if name.eq_ignore_ascii_case("basic") {
+        return rest.strip_prefix(' ').filter(|rest| is_token68(rest)).map_or(Scheme::Unclear, Scheme::Basic);
+    }
+    if name.eq_ignore_ascii_case("bearer") || name.eq_ignore_ascii_case("dpop") {
+        // Tokens in the field are not all token68 (`12|abc`).
+        let is_token =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        let is_clear = rest.is_empty() || rest.strip_prefix(' ').is_some_and(is_token);
+        return if is_clear { Scheme::Token } else { Scheme::Unclear };
+    }
+    // `BasicYWJj`, ` Basic`, `"Basic"`, `ＢＡＳＩＣ`: anything that a lenient reader may find the word at the head of.
+    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).take(5).collect();
+    let is_plain = text.is_ascii() && !name.is_empty() && (rest.is_empty() || rest.starts_with(' '));
+    if letters.eq_ignore_ascii_case("basic") || !is_plain { Scheme::Unclear } else { Scheme::Other }
+}
+
+/// Returns the readings of the user of `Authorization: Basic`: decoded as RFC 6749 section 2.3.1 has it, decoded without `+`,
+/// and as it stands, as far as they differ. Many clients do not encode it, and many servers do not decode it.
+fn basic(credentials: &str) -> Option<Vec<String>> {
+    let decoded = String::from_utf8(BASE64.decode(credentials).ok()?).ok()?;
+    let (user, _) = decoded.split_once(':')?;
+    if user.is_empty() {
+        return Some(Vec::new());
+    }
+    let unescape = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().ok().map(String::from);
+    let mut readings = vec![unescape(&user.replace('+', " "))?];
+    for reading in [unescape(user)?, user.to_owned()] {
+        if !readings.contains(&reading) {
+            readings.push(reading);
+        }
+    }
+    Some(readings)
+}
