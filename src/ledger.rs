@@ -106,6 +106,23 @@ pub trait Ledger: Send + Sync + 'static {
         }
     }
 
+    /// Returns whether the ledger has a client whose id differs from `client_id` in the case of ASCII letters only: to a
+    /// server whose database ignores case, they are one.
+    ///
+    /// By default the id in lower and in upper case is [looked for](Self::find), which does not find one in mixed case.
+    fn has_in_other_case(&self, client_id: &str) -> impl Future<Output = Result<bool, LedgerError>> + Send {
+        let spellings = [client_id.to_ascii_lowercase(), client_id.to_ascii_uppercase()];
+        let client_id = client_id.to_owned();
+        async move {
+            for spelling in spellings {
+                if spelling != client_id && self.find(&spelling).await?.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+    }
+
     /// The record that owns that `repeat_key`.
     fn find_repeat(&self, repeat_key: &str) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send;
 

@@ -31,8 +31,8 @@ impl MediaType {
     }
 
     fn parse(value: &HeaderValue) -> Option<Self> {
-        // Not `to_str`, which allows a tab where the grammar has none.
-        let text = str::from_utf8(value.as_bytes()).ok()?;
+        // White space around a field value is not part of it (RFC 9110 section 5.5).
+        let text = str::from_utf8(value.as_bytes()).ok()?.trim_matches(OWS);
         // Section 5.5: white space around a field value is no part of it. Not every server has removed it.
         let text = text.trim_matches(OWS);
         let (kind, rest) = token(text)?;
@@ -118,6 +118,7 @@ mod tests {
             ("application/json; charset=\"utf-8\"", "application/json", true),
             ("application/json; charset=\"ut\\f-8\"", "application/json", true),
             ("application/json;", "application/json", true),
+            (" \tapplication/json \t", "application/json", true),
             (" application/json\t", "application/json", true),
             ("application/json; ; version=1", "application/json", true),
             ("application/json; charset=utf-7", "application/json", false),

@@ -118,10 +118,15 @@ pub(super) fn read(name: &str) -> Reading {
 
 fn fold(name: &str) -> Option<Name> {
     let mut parts = vec![String::new()];
+<<<<<<< HEAD
     let mut whole = String::new();
     for c in name.nfkd().flat_map(char::to_lowercase).flat_map(unfolded) {
         if c.is_ascii_alphanumeric() {
             whole.push(c);
+=======
+    for c in name.nfkd().flat_map(char::to_lowercase).flat_map(unfolded) {
+        if c.is_ascii_alphanumeric() {
+>>>>>>> w-gate
             if let Some(part) = parts.last_mut() {
                 part.push(c);
             }
@@ -129,6 +134,7 @@ fn fold(name: &str) -> Option<Name> {
             parts.push(String::new());
         }
     }
+<<<<<<< HEAD
     Name::ALL.into_iter().find(|known| {
         let is_it = |part: &String| part == known.folded();
         let is_part = if known.is_common_word() { parts.first().is_some_and(is_it) } else { parts.iter().any(is_it) };
@@ -136,6 +142,28 @@ fn fold(name: &str) -> Option<Name> {
     })
 }
 
+=======
+    // Some readers drop what stands between two parts, and some what stands behind the last or before the first that counts.
+    Name::ALL.into_iter().find(|known| {
+        let starts = if known.is_common_word() { 1 } else { parts.len() };
+        (0..starts).any(|start| begins_with(parts.get(start..).unwrap_or_default(), known.folded()))
+    })
+}
+
+/// Returns whether the first of the parts make up the name.
+fn begins_with(parts: &[String], name: &str) -> bool {
+    let mut rest = name;
+    for part in parts {
+        let Some(left) = rest.strip_prefix(part.as_str()) else { return false };
+        if left.is_empty() {
+            return true;
+        }
+        rest = left;
+    }
+    false
+}
+
+>>>>>>> w-gate
 /// Letters that lose their mark in upper or lower case only.
 fn unfolded(c: char) -> std::iter::Once<char> {
     std::iter::once(match c {
@@ -168,6 +196,12 @@ mod tests {
             ("client_id\0x", "PHP"),
             ("client_id[]", "PHP, Rack, qs"),
             ("client_id[0]", "PHP, Rack, qs"),
+<<<<<<< HEAD
+=======
+            ("client id[client id]", "PHP"),
+            ("client.id[x]", "PHP"),
+            ("x[client.id]", "model binding"),
+>>>>>>> w-gate
             ("client_id[x][y]", "PHP, Rack, qs"),
             ("[client_id]", "qs"),
             ("[client_id][0]", "qs"),

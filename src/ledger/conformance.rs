@@ -431,6 +431,14 @@ pub async fn keeps_variants_apart(ledger: &impl Ledger) {
     assert!(ledger.remove(&first).await.unwrap());
     assert_eq!(ledger.find("shared").await.unwrap(), None);
     assert_eq!(ledger.find_all("shared", 10).await.unwrap().len(), 2);
+    // An id in another case is another client, but not to every server.
+    for (id, found) in [("SHARED", true), ("Shared", true), ("shared", false), ("share", false), ("OTHER", true)] {
+        assert_eq!(ledger.has_in_other_case(id).await.unwrap(), found, "{id}");
+    }
+    insert(ledger, &active("sHaReD", 5)).await;
+    for id in ["SHARED", "shared"] {
+        assert!(ledger.has_in_other_case(id).await.unwrap(), "{id}: in mixed case");
+    }
     // The place is free again.
     let moved = Client { variant: String::new(), ..second.clone() };
     assert_eq!(ledger.replace(&moved).await.unwrap(), Replacement::Replaced);

@@ -33,6 +33,8 @@ struct State {
     clients: BTreeMap<i64, Arc<Client>>,
     /// By `client_id`, and then by variant.
     by_client_id: HashMap<String, BTreeMap<String, Arc<Client>>>,
+    /// The keys of `by_client_id`, by themselves in lower case.
+    spellings: HashMap<String, BTreeSet<String>>,
     by_repeat_key: HashMap<String, Arc<Client>>,
     /// For each kind of work: when, and on which record.
     queues: [BTreeSet<(i64, i64)>; 5],
@@ -102,6 +104,7 @@ impl State {
         if let Some(id) = &client.client_id {
             let variants = self.by_client_id.entry(id.clone()).or_default();
             variants.insert(client.variant.clone(), Arc::clone(&client));
+            self.spellings.entry(id.to_ascii_lowercase()).or_default().insert(id.clone());
         }
         if let Some(repeat_key) = &client.repeat_key {
             self.by_repeat_key.insert(repeat_key.clone(), Arc::clone(&client));
@@ -123,6 +126,13 @@ impl State {
             variants.remove(&client.variant);
             if variants.is_empty() {
                 self.by_client_id.remove(id);
+                let folded = id.to_ascii_lowercase();
+                if let Some(spellings) = self.spellings.get_mut(&folded) {
+                    spellings.remove(id);
+                    if spellings.is_empty() {
+                        self.spellings.remove(&folded);
+                    }
+                }
             }
         }
         if let Some(repeat_key) = &client.repeat_key {
@@ -244,6 +254,12 @@ impl Ledger for MemoryLedger {
         found.sort_by_cached_key(|client| client.precedence());
         found.truncate(limit as usize);
         Ok(found.into_iter().map(Arc::unwrap_or_clone).collect())
+    }
+
+    async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {
+        let state = self.state();
+        let spellings = state.spellings.get(&client_id.to_ascii_lowercase());
+        Ok(spellings.is_some_and(|spellings| spellings.iter().any(|known| known != client_id)))
     }
 
     async fn find_repeat(&self, repeat_key: &str) -> Result<Option<Client>, LedgerError> {

@@ -303,6 +303,14 @@ where
         self.many(query).await
     }
 
+    async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {
+        let mut query =
+            QueryBuilder::new("SELECT id FROM tower_dcr_clients WHERE lower(COALESCE(client_id, shared_id)) = ");
+        query.push_bind(client_id.to_ascii_lowercase());
+        query.push(" AND COALESCE(client_id, shared_id) <> ").push_bind(client_id.to_owned());
+        Ok(query.push(" LIMIT 1").build().fetch_optional(&self.pool).await?.is_some())
+    }
+
     async fn find_repeat(&self, repeat_key: &str) -> Result<Option<Client>, LedgerError> {
         self.find_by("repeat_key", repeat_key).await
     }

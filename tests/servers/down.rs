@@ -44,6 +44,10 @@ impl Ledger for Down {
     async fn find(&self, first: &str) -> Result<Option<Client>, LedgerError> {
         self.answer(self.ledger.find(first)).await
     }
+    async fn has_in_other_case(&self, first: &str) -> Result<bool, LedgerError> {
+        self.answer(self.ledger.has_in_other_case(first)).await
+    }
+
     async fn find_all(&self, first: &str, second: u32) -> Result<Vec<Client>, LedgerError> {
         self.answer(self.ledger.find_all(first, second)).await
     }

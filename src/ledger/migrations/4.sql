@@ -19,3 +19,6 @@ CREATE TABLE tower_dcr_pushed (
     expires_at BIGINT NOT NULL
 );
 CREATE INDEX tower_dcr_pushed_expires_at ON tower_dcr_pushed (expires_at);
+
+-- Ids in another case, which a server may take for the same client.
+CREATE INDEX tower_dcr_clients_lower_client_id ON tower_dcr_clients (lower(COALESCE(client_id, shared_id)));
