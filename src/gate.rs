@@ -32,11 +32,7 @@
 //!   another case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped
 //!   twice. Other parameters may be repeated (`resource`);
 //! - two names of the client that differ; a name with other characters than printable ASCII (RFC 6749 appendix A.1),
-<<<<<<< HEAD
-//!   or with a space at an end; a name that the ledger has in lower or upper case only;
-=======
 //!   or with a space at an end; a name that the ledger has in another case only;
->>>>>>> w-gate
 //! - an unknown scheme of `Authorization` (at the authorization endpoint, where people sign in, other schemes pass),
 //!   or several fields; a `client_id` header field with another value;
 //! - assertions and request objects that can't be read: encrypted ones, too;
@@ -77,15 +73,6 @@
 //! The server authenticates clients, checks signatures, and binds codes and tokens to the client that they were
 //! issued to: a server that lets anybody refresh any token lets a live client refresh those of a revoked one. So does
 //! one that ignores the place where the client is named, such as `Authorization`. The gate does not read cookies,
-<<<<<<< HEAD
-//! paths and header fields that it does not list, nor what a foreign `request_uri` leads to. A server that compares
-//! ids without case knows `AbC` as `abc`; the gate finds the lower and the upper case only, so ids in mixed case need
-//! [`refusing_unknown`](GateLayer::refusing_unknown) there.
-//!
-//! # Cost
-//!
-//! One read of the ledger for each name, two more for an unknown one and one for a `request_uri`, and none for a
-=======
 //! paths and header fields that it does not list, nor what a foreign `request_uri` leads to. A server that folds ids
 //! in another way than by case or by white space at their ends needs
 //! [`refusing_unknown`](GateLayer::refusing_unknown).
@@ -93,7 +80,6 @@
 //! # Cost
 //!
 //! One read of the ledger for each name, one more for an unknown one and one for a `request_uri`, and none for a
->>>>>>> w-gate
 //! client whose record was read within the last [5 seconds](GateLayer::with_cache) or was missing within the last
 //! second: for so long a revocation on another node may go unseen. One on this node is seen at once.
 //!
@@ -581,12 +567,6 @@ impl Config {
     /// Returns whether a server whose database ignores case knows the client by what the ledger has.
     async fn is_known_otherwise(&self, ids: &[String]) -> Result<bool, LedgerError> {
         for id in ids {
-<<<<<<< HEAD
-            for spelling in [id.to_ascii_lowercase(), id.to_ascii_uppercase()] {
-                if spelling != *id && !self.look_up(&spelling).await?.is_empty() {
-                    return Ok(true);
-                }
-=======
             let (registrations, (max_age, _)) = (self.registrar.registrations(), self.ages());
             let remembered = self.cache.absent(id, registrations, max_age).and_then(|absent| absent.has_other_case);
             let found = match remembered {
@@ -599,7 +579,6 @@ impl Config {
             };
             if found {
                 return Ok(true);
->>>>>>> w-gate
             }
         }
         Ok(false)
@@ -618,20 +597,12 @@ impl Config {
         if let Some(records) = remembered(max_age) {
             return Ok(records);
         }
-<<<<<<< HEAD
-        if self.cache.is_absent(id, registrations, max_age) {
-=======
         if self.cache.absent(id, registrations, max_age).is_some() {
->>>>>>> w-gate
             return Ok(Records::default());
         }
         match self.registrar.look_up_all(id).await {
             Ok(found) if found.is_empty() => {
-<<<<<<< HEAD
-                self.cache.put_absent(id, registrations);
-=======
                 self.cache.put_absent(id, registrations, None);
->>>>>>> w-gate
                 Ok(Records::default())
             }
             Ok(found) => {

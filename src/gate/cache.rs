@@ -30,12 +30,6 @@ struct Entry {
     records: Records,
 }
 
-<<<<<<< HEAD
-#[derive(Clone, Copy)]
-struct Absent {
-    read_at: Duration,
-    registrations: u64,
-=======
 /// That there is no record.
 #[derive(Clone, Copy)]
 pub(super) struct Absent {
@@ -43,7 +37,6 @@ pub(super) struct Absent {
     registrations: u64,
     /// Whether there is one of a client in another case, if somebody has asked.
     pub(super) has_other_case: Option<bool>,
->>>>>>> w-gate
 }
 
 impl Cache {
@@ -63,19 +56,11 @@ impl Cache {
         (entry.epoch == epoch && self.age(entry.read_at) < max_age).then_some(entry.records)
     }
 
-<<<<<<< HEAD
-    /// Returns whether there was no record a moment ago, and no registration since.
-    pub(super) fn is_absent(&self, client_id: &str, registrations: u64, max_age: Duration) -> bool {
-        let is_fresh =
-            |absent: Absent| absent.registrations == registrations && self.age(absent.read_at) < max_age.min(ABSENT);
-        self.absent.get(client_id).is_some_and(is_fresh)
-=======
     /// Returns that there was no record a moment ago, and no registration since.
     pub(super) fn absent(&self, client_id: &str, registrations: u64, max_age: Duration) -> Option<Absent> {
         let absent = self.absent.get(client_id)?;
         let is_fresh = absent.registrations == registrations && self.age(absent.read_at) < max_age.min(ABSENT);
         is_fresh.then_some(absent)
->>>>>>> w-gate
     }
 
     /// Keeps the records that were read when the epoch was `epoch`. Clients in the field have short names; a longer one is not
@@ -88,15 +73,9 @@ impl Cache {
     }
 
     /// Keeps that there was no record when so many clients had been registered.
-<<<<<<< HEAD
-    pub(super) fn put_absent(&self, client_id: &str, registrations: u64) {
-        if self.keeps(client_id) {
-            let absent = Absent { read_at: self.clock.monotonic(), registrations };
-=======
     pub(super) fn put_absent(&self, client_id: &str, registrations: u64, has_other_case: Option<bool>) {
         if self.keeps(client_id) {
             let absent = Absent { read_at: self.clock.monotonic(), registrations, has_other_case };
->>>>>>> w-gate
             self.absent.insert(client_id.to_owned(), absent);
         }
     }

@@ -118,15 +118,8 @@ pub(super) fn read(name: &str) -> Reading {
 
 fn fold(name: &str) -> Option<Name> {
     let mut parts = vec![String::new()];
-<<<<<<< HEAD
-    let mut whole = String::new();
     for c in name.nfkd().flat_map(char::to_lowercase).flat_map(unfolded) {
         if c.is_ascii_alphanumeric() {
-            whole.push(c);
-=======
-    for c in name.nfkd().flat_map(char::to_lowercase).flat_map(unfolded) {
-        if c.is_ascii_alphanumeric() {
->>>>>>> w-gate
             if let Some(part) = parts.last_mut() {
                 part.push(c);
             }
@@ -134,15 +127,6 @@ fn fold(name: &str) -> Option<Name> {
             parts.push(String::new());
         }
     }
-<<<<<<< HEAD
-    Name::ALL.into_iter().find(|known| {
-        let is_it = |part: &String| part == known.folded();
-        let is_part = if known.is_common_word() { parts.first().is_some_and(is_it) } else { parts.iter().any(is_it) };
-        whole == known.folded() || is_part
-    })
-}
-
-=======
     // Some readers drop what stands between two parts, and some what stands behind the last or before the first that counts.
     Name::ALL.into_iter().find(|known| {
         let starts = if known.is_common_word() { 1 } else { parts.len() };
@@ -163,7 +147,6 @@ fn begins_with(parts: &[String], name: &str) -> bool {
     false
 }
 
->>>>>>> w-gate
 /// Letters that lose their mark in upper or lower case only.
 fn unfolded(c: char) -> std::iter::Once<char> {
     std::iter::once(match c {
@@ -196,12 +179,9 @@ mod tests {
             ("client_id\0x", "PHP"),
             ("client_id[]", "PHP, Rack, qs"),
             ("client_id[0]", "PHP, Rack, qs"),
-<<<<<<< HEAD
-=======
             ("client id[client id]", "PHP"),
             ("client.id[x]", "PHP"),
             ("x[client.id]", "model binding"),
->>>>>>> w-gate
             ("client_id[x][y]", "PHP, Rack, qs"),
             ("[client_id]", "qs"),
             ("[client_id][0]", "qs"),
