@@ -171,7 +171,7 @@ impl Updated {
         }
     }
 
-    fn into_client(self) -> Client {
+    pub(crate) fn into_client(self) -> Client {
         match self {
             Self::Changed(client) | Self::Left(client) => client,
         }

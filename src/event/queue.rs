@@ -46,7 +46,7 @@ impl Urgency for Event {
 /// Acts of the operator are few; what any stranger can bring about may not overfill the queue.
 impl Urgency for LifecycleEvent {
     fn must_be_written(&self) -> bool {
-        !matches!(self.action, Action::LedgerFull | Action::Refused | Action::UnregisteredClient)
+        !matches!(self.action, Action::IdConflict | Action::LedgerFull | Action::Refused | Action::UnregisteredClient)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
-use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
+use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
 use crate::event::Action;
 use crate::ledger::{
     Actor, Answer, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, State,
@@ -144,6 +144,14 @@ impl Registrar {
         (json, fingerprints.with_source(self.source_of(requester)))
     }
 
+    /// Describes what a client is after an update.
+    pub(super) fn describe_update(&self, registration: &Registration, requester: &Requester) -> (String, Fingerprints) {
+        let mut metadata = registration.clone();
+        // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
+        metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
+        self.describe(&metadata, requester)
+    }
+
     /// The key under which repeats of this registration are found: of public clients only, since whoever registers the
     /// same again would be handed the secret of another (RFC 7591 section 5).
     fn repeat_key(&self, registration: &Registration, draft: &Client) -> Option<String> {
@@ -160,18 +168,14 @@ impl Registrar {
 
     /// Records a client that the ledger does not know, or knows only by its use, and that has just updated its registration
     /// (RFC 7592 section 2.2) with the server's consent. `registration` is what was forwarded. The new record inherits
-    /// nothing, and waits for approval where that is wanted. A live record that was registered here is returned as it is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "updates ask"))]
+    /// nothing, and waits for approval where that is wanted. A live record that was registered here is left as it is.
     pub(crate) async fn adopt_managed(
         &self,
         client_id: &str,
         registration: &Registration,
         requester: &Requester,
-    ) -> Result<Client, Refusal> {
-        let mut metadata = registration.clone();
-        // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
-        metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
-        let (json, fingerprints) = self.describe(&metadata, requester);
+    ) -> Result<Updated, Refusal> {
+        let (json, fingerprints) = self.describe_update(registration, requester);
         self.refuse_blocked(&fingerprints).await?;
         let now = self.now();
         let mut client = Client::draft(json, fingerprints, now);
@@ -188,10 +192,10 @@ impl Registrar {
                 Insertion::Inserted(client) => {
                     self.begin_epoch();
                     self.emit(&self.event(Action::Updated).of_client(Some(client_id)).by(&Actor::Client));
-                    return Ok(client);
+                    return Ok(Updated::Changed(client));
                 }
                 Insertion::Exists(known) if is_vacant(&known) => _ = self.ledger().remove(&known).await?,
-                Insertion::Exists(known) if known.status.is_live() => return Ok(known),
+                Insertion::Exists(known) if known.status.is_live() => return Ok(Updated::Left(known)),
                 Insertion::Exists(_) => return Err(Refusal::Rejected(blocked())),
                 // The server has the client already: at the worst the ledger holds one more than it should.
                 Insertion::Full => {

@@ -1,12 +1,12 @@
 //! What a client does to its own registration (RFC 7592).
 
 use super::admission::{RULE, secret_expiry, with_fewer_redirect_uris};
-use super::{Refusal, Registrar, Requester, Revoked, ServerAnswer};
+use super::{Refusal, Registrar, Requester, Revoked, ServerAnswer, Updated};
 use crate::client_url::RULE as URL_RULE;
 use crate::event::Action;
-use crate::ledger::{Actor, Client, Fingerprints, Insertion, LedgerError, Origin, Status};
-use crate::policy::{Caller, Identity};
-use crate::registration::{Field, Registration};
+use crate::ledger::{Actor, Client, Fingerprints, LedgerError, Origin, Status};
+use crate::policy::Caller;
+use crate::registration::{Field, Limits, Registration};
 use crate::rejection::{ErrorCode, Rejection};
 
 /// An update that the server is about to be asked for.
@@ -16,8 +16,7 @@ pub(crate) struct ChangeIntent {
     client: Option<Client>,
     next: Fingerprints,
     registration: String,
-    identity: Option<Identity>,
-    policy: Option<String>,
+    requester: Requester,
 }
 
 impl ChangeIntent {
@@ -34,8 +33,14 @@ impl Registrar {
     /// Looks up the client that a URL is about. An unknown ID that some servers fold into a known one is rejected: they cut
     /// `.json` off the last segment, or compare without case.
     async fn managed(&self, client_id: &str) -> Result<Option<Client>, Refusal> {
-        if let Some(client) = self.look_up(client_id).await? {
-            return Ok(Some(client));
+        let mut records = self.look_up_all(client_id).await?;
+        if records.iter().filter(|client| client.status.is_live()).count() > 1 {
+            // One of those that share the ID would change or end another one's registration.
+            let detail = "several registrations share this client_id: none of them can be managed";
+            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
+        }
+        if !records.is_empty() {
+            return Ok(Some(records.swap_remove(0)));
         }
         let extensions = client_id.rmatch_indices('.').take(MAX_EXTENSIONS);
         let shorter = extensions.filter_map(|(at, _)| client_id.get(..at)).map(str::to_owned);
@@ -60,9 +65,10 @@ impl Registrar {
         Err(gone())
     }
 
-    /// Who a client was admitted as. `None` if the ledger does not know it.
+    /// Who a client was admitted as. `None` if the ledger does not know it, or has only seen it in use.
     pub(crate) async fn admitted_as(&self, client_id: &str) -> Result<Option<Caller>, Refusal> {
-        Ok(self.managed(client_id).await?.map(|client| client.caller()))
+        let registered = self.managed(client_id).await?.filter(|client| client.origin == Origin::Registered);
+        Ok(registered.map(|client| client.caller()))
     }
 
     /// `managed` is the client that the URL is about.
@@ -73,12 +79,10 @@ impl Registrar {
         requester: &Requester,
     ) -> Result<ChangeIntent, Refusal> {
         // A clean registration and then an update to what was revoked is the classic way around.
-        let mut metadata = registration.clone();
-        // What an update has besides (RFC 7592 section 2.2): without it, it is what a registration would be.
-        metadata.retain(|name, _| !matches!(name, "client_id" | "client_secret"));
-        let (json, next) = self.describe(&metadata, requester);
+        let (json, next) = self.describe_update(registration, requester);
         self.refuse_blocked(&next).await?;
-        let client = self.may_manage(managed).await?;
+        // A client that was only seen in use is as good as unknown.
+        let client = self.may_manage(managed).await?.filter(|client| client.origin == Origin::Registered);
         if client.is_none() && self.settings().lifetimes.needs_approval() && !self.settings().manage_unknown {
             // Handlers that register what they do not know would register it without approval.
             return Err(gone());
@@ -89,13 +93,12 @@ impl Registrar {
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
             return Err(Refusal::Rejected(rejection));
         }
-        let (identity, policy) = (requester.identity.clone(), requester.policy());
-        Ok(ChangeIntent { id: managed.to_owned(), client, next, registration: json, identity, policy })
+        Ok(ChangeIntent { id: managed.to_owned(), client, next, registration: json, requester: requester.clone() })
     }
 
     /// The server has made the change.
     pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Refusal> {
-        let ChangeIntent { id, client, next, registration, identity, policy } = intent;
+        let ChangeIntent { id, client, next, registration, requester } = intent;
         let answered = answer.and_then(|answer| answer.document.string_at(Field::CLIENT_ID));
         if answered.is_some_and(|answered| answered != id) {
             tracing::error!(
@@ -111,21 +114,14 @@ impl Registrar {
         let not_after = |client: Option<&Client>| {
             answer.map_or(client.and_then(|client| client.not_after), |answer| secret_expiry(answer.document))
         };
-        let known = if let Some(known) = client {
-            known
-        } else {
-            let mut new = Client::draft(registration.clone(), next.clone(), self.now());
-            (new.status, new.origin, new.client_id) = (Status::Active, Origin::Elsewhere, Some(id.clone()));
-            (new.identity, new.policy, new.not_after) = (identity.clone(), policy.clone(), not_after(None));
-            match self.ledger().insert(&new, None).await? {
-                Insertion::Inserted(new) => {
-                    self.emit(&self.event(Action::UnregisteredClient).of_client(Some(&id)));
-                    return self.settle_change(new, &next).await;
-                }
-                // Another node has seen it in between.
-                Insertion::Exists(known) => known,
-                Insertion::Full => return Err(LedgerError::new("a ledger without a limit is full").into()),
-            }
+        let known = match client {
+            Some(known) => known,
+            None => match self.adopt_managed(&id, &parsed(&registration)?, &requester).await? {
+                // Whoever blocks it from now on sees it.
+                Updated::Changed(new) => return self.settle_change(new, &next).await,
+                // Another node was faster.
+                Updated::Left(known) => known,
+            },
         };
         let change = |client: &Client| {
             client.status.is_live().then(|| {
@@ -134,8 +130,8 @@ impl Registrar {
                 fingerprints.source.clone_from(&client.fingerprints.source);
                 let mut changed = Client {
                     registration: registration.clone(),
-                    identity: identity.clone(),
-                    policy: policy.clone(),
+                    identity: requester.identity.clone(),
+                    policy: requester.policy(),
                     fingerprints,
                     not_after: not_after(Some(client)),
                     ..client.clone()
@@ -147,13 +143,13 @@ impl Registrar {
             })
         };
         let Some(changed) = self.update(known, change).await?.changed() else { return Err(gone()) };
+        self.begin_epoch();
+        self.emit(&self.event(Action::Updated).of_client(Some(&id)).by(&Actor::Client));
         self.settle_change(changed, &next).await
     }
 
-    /// Says what was changed, and ends the client if it is blocked now.
+    /// Ends the client if it is blocked now.
     async fn settle_change(&self, changed: Client, next: &Fingerprints) -> Result<(), Refusal> {
-        self.begin_epoch();
-        self.emit(&self.event(Action::Updated).of_client(changed.client_id.as_deref()).by(&Actor::Client));
         // As for a new registration: either this sees the block, or who blocks sees the change. The server has made it.
         let standing = self.refuse_blocked(next).await;
         if let Err(Refusal::Rejected(_)) = &standing {
@@ -181,6 +177,10 @@ impl Registrar {
         }
         Ok(())
     }
+}
+
+fn parsed(registration: &str) -> Result<Registration, LedgerError> {
+    Registration::parse_with(registration.as_bytes(), &Limits::GENEROUS).map_err(LedgerError::new)
 }
 
 /// RFC 7592 section 2.1: "If the client does not exist on this server, the server MUST respond with HTTP 401".

@@ -337,14 +337,18 @@ mod tests {
                 if seen_before {
                     registrar.note_elsewhere("old").await.unwrap();
                 }
-                let client = registrar.adopt_managed("old", &update, &requester).await.unwrap();
+                let client = registrar.adopt_managed("old", &update, &requester).await.unwrap().into_client();
                 assert_eq!(ledger.find("old").await.unwrap().as_ref(), Some(&client));
                 assert_eq!((client.status, client.origin, client.proven_at), (status, Origin::Registered, None));
                 assert_eq!(client.admitted_by.as_deref(), Some("team"));
                 assert!(
                     !client.registration.contains("client_id") && client.has_redirect_uri("https://a.example.com/cb")
                 );
-                assert_eq!(registrar.adopt_managed("old", &update, &requester).await.unwrap(), client, "once");
+                assert_eq!(
+                    registrar.adopt_managed("old", &update, &requester).await.unwrap().into_client(),
+                    client,
+                    "once"
+                );
                 ledger.remove(&client).await.unwrap();
             }
         }

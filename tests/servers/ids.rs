@@ -6,7 +6,7 @@ use axum::http::Request;
 use serde_json::{Value, json};
 use tower_dcr::event::Action;
 use tower_dcr::ledger::{
-    Actor, Client, Filter, Fingerprint, Fingerprints, Insertion, Ledger, MemoryLedger, Origin, SqliteLedger, Status,
+    Actor, Client, Filter, Fingerprints, Insertion, Ledger, MemoryLedger, Origin, SqliteLedger, Status,
 };
 use tower_dcr::policy::Caller;
 use tower_dcr::registrar::{Lifetimes, Registrar, Revocation, RevokeError};
@@ -492,17 +492,44 @@ async fn the_operator_is_told_once() {
     assert!(told.contains("dcr clients forget \"app-1\""), "{told}");
 }
 
-/// A ledger of the version before keeps its records, and counts anew.
+/// A ledger of the version before keeps its records, and those from elsewhere leave the quota.
 #[tokio::test]
-async fn what_came_from_elsewhere_leaves_the_quota() {
-    let dir = TempDir::new("quota");
-    let ledger = SqliteLedger::open(dir.path().join("clients.db")).await.unwrap();
+async fn a_ledger_of_the_version_before_is_brought_up_to_date() {
+    let dir = TempDir::new("migrated");
+    let path = dir.path().join("clients.db");
+    let ledger = SqliteLedger::open(&path).await.unwrap();
     let mut foreign = Client::draft("{}", Fingerprints::default(), 1);
     (foreign.status, foreign.origin, foreign.client_id) = (Status::Active, Origin::Elsewhere, Some("old".into()));
-    assert!(matches!(ledger.insert(&foreign, Some(0)).await.unwrap(), Insertion::Inserted(_)));
-    let draft = Client::draft("{}", Fingerprints::default(), 1);
-    assert!(matches!(ledger.insert(&draft, Some(1)).await.unwrap(), Insertion::Inserted(_)));
-    assert_eq!(ledger.insert(&draft, Some(1)).await.unwrap(), Insertion::Full);
-    let both = Filter { fingerprint: Some(Fingerprint::ClientId("old".into())), ..Filter::default() };
-    assert_eq!(ledger.page(&both, None, 10).await.unwrap().len(), 1);
+    let mut own = Client::draft("{}", Fingerprints::default(), 1);
+    (own.status, own.client_id) = (Status::Active, Some("own".into()));
+    for client in [&foreign, &own] {
+        assert!(matches!(ledger.insert(client, None).await.unwrap(), Insertion::Inserted(_)));
+    }
+    drop(ledger);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for sql in [
+        "DROP TABLE tower_dcr_pushed",
+        "DROP INDEX tower_dcr_clients_shared_id",
+        "DROP INDEX tower_dcr_clients_elsewhere",
+        "ALTER TABLE tower_dcr_clients DROP COLUMN shared_id",
+        "ALTER TABLE tower_dcr_clients DROP COLUMN variant",
+        // As it counted.
+        "UPDATE tower_dcr_live SET clients = 2",
+        "DELETE FROM tower_dcr_migrations WHERE version = 4",
+    ] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let ledger = SqliteLedger::open(&path).await.unwrap();
+    for id in ["old", "own"] {
+        let client = ledger.find(id).await.unwrap().unwrap();
+        assert_eq!((client.client_id.as_deref(), client.variant.as_str()), (Some(id), ""));
+        assert_eq!(ledger.find_all(id, 10).await.unwrap(), [client]);
+    }
+    let mut next = own.clone();
+    next.client_id = Some("next".into());
+    assert!(matches!(ledger.insert(&next, Some(2)).await.unwrap(), Insertion::Inserted(_)), "one of two");
+    next.client_id = Some("one more".into());
+    assert_eq!(ledger.insert(&next, Some(2)).await.unwrap(), Insertion::Full);
 }

@@ -336,18 +336,16 @@ fn hinting(error: impl Error + 'static, is_ambiguous: bool) -> Box<dyn Error> {
 
 fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str, json: bool) -> Outcome {
     let (runtime, review) = ledger::open(&ledger.ledger, None)?;
-    let revoked = match record {
-        Some(key) => {
-            check_record(&runtime, &review, key, target)?;
-            runtime.block_on(review.revoke_record(target, key, &act.who.operator, &act.who.reason))?
-        }
-        None => {
-            let target = read_target(target)?;
-            runtime.block_on(review.revoke(target, &act.who.operator, &act.who.reason)).map_err(|error| {
-                let is_ambiguous = matches!(error, RevokeError::Ambiguous);
-                hinting(error, is_ambiguous)
-            })?
-        }
+    let (operator, reason) = (&act.who.operator, &act.who.reason);
+    let revoked = if let Some(key) = record {
+        check_record(&runtime, &review, key, target)?;
+        runtime.block_on(review.revoke_record(target, key, operator, reason))?
+    } else {
+        let target = read_target(target)?;
+        runtime.block_on(review.revoke(target, operator, reason)).map_err(|error| {
+            let is_ambiguous = matches!(error, RevokeError::Ambiguous);
+            hinting(error, is_ambiguous)
+        })?
     };
     if json {
         output::json(&json!({"clients": revoked.clients, "not_deprovisioned": revoked.not_deprovisioned}))?;
