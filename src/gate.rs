@@ -427,9 +427,7 @@ where
             };
             telemetry::gate(config.endpoint.as_str(), "passed");
             let response = inner.call(request).await?;
-            if config.endpoint.says_unknown(response.status()) {
-                config.stop_repeating(admitted.known.as_deref()).await;
-            }
+            config.hear(response.status(), &seen, admitted.known.as_deref()).await;
             if !response.status().is_success() {
                 return Ok(response.map(ResponseBody::inner));
             }
@@ -456,6 +454,8 @@ struct Admitted {
     client_id: Option<String>,
     /// The client's record, if the ledger has it.
     known: Option<Arc<Known>>,
+    /// The records that a token is given for, if several registrations share the ID.
+    sharing: Vec<Client>,
 }
 
 /// A record as it was read, and what is looked at often.
@@ -502,7 +502,14 @@ impl Config {
             return Ok(Admitted::default());
         }
         match self.check(&ids, seen).await {
-            Ok(checked) => checked.map(|known| Admitted { client_id, known }),
+            Ok(checked) => {
+                let known = checked?;
+                let sharing = match &client_id {
+                    Some(id) if self.endpoint == Endpoint::Token && known.is_some() => self.sharing(id, seen).await?,
+                    _ => Vec::new(),
+                };
+                Ok(Admitted { client_id, known, sharing })
+            }
             Err(error) => {
                 error.log();
                 let gate = &self.registrar.settings().gate;
@@ -510,6 +517,20 @@ impl Config {
                 if passes { Ok(Admitted::default()) } else { Err(Fault::Unavailable) }
             }
         }
+    }
+
+    /// Returns the records that a token is given for, if several registrations share the ID.
+    async fn sharing(&self, id: &str, seen: &Seen) -> Result<Vec<Client>, Fault> {
+        let records = self.look_up(id).await.map_err(|error| {
+            error.log();
+            Fault::Unavailable
+        })?;
+        if records.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let records: Vec<Client> = records.iter().map(|known| known.client.clone()).collect();
+        let used = self.registrar.used_of(&records, seen.redirect_uri.as_deref());
+        Ok(used.into_iter().cloned().collect())
     }
 
     /// Judges each of the names that the client may have: the server takes one of them.
@@ -605,7 +626,11 @@ impl Config {
                 self.cache.put_absent(id, registrations, None);
                 Ok(Records::default())
             }
-            Ok(found) => {
+            Ok(mut found) => {
+                // That an ID was seen in use opens nothing once somebody has registered under it.
+                if found.iter().any(|client| client.origin == Origin::Registered) {
+                    found.retain(|client| client.origin == Origin::Registered);
+                }
                 let records: Records = found.into_iter().map(|client| Arc::new(Known::new(client))).collect();
                 self.cache.put(id, epoch, &records);
                 Ok(records)
@@ -688,13 +713,31 @@ impl Config {
         Ok(None)
     }
 
-    /// The server does not seem to know the client any more: its store was lost, perhaps. Whoever registers the same
-    /// again must not be handed this one again, or would never get in. It is not ended: anybody can make a request that
-    /// the server refuses.
-    async fn stop_repeating(&self, known: Option<&Known>) {
-        if let Some(known) = known.filter(|known| known.client.repeat_key.is_some())
-            && let Err(error) = self.registrar.stop_repeating(known.client.clone()).await
-        {
+    /// Learns from the server's answer whether it still knows the client. A server that lost its store must not be handed
+    /// its lost clients for ever: the next one who registers the same then gets a new client. Anybody can send requests
+    /// that the server rejects for other reasons, so only the plainest ones count.
+    async fn hear(&self, status: StatusCode, seen: &Seen, known: Option<&Known>) {
+        let Some(known) = known.filter(|known| known.client.repeat_key.is_some()) else { return };
+        let client = || known.client.clone();
+        let heard = match self.endpoint {
+            // A public client has nothing but its name that could be wrong.
+            Endpoint::Token if status == StatusCode::UNAUTHORIZED && seen.is_plain => {
+                self.registrar.stop_repeating(client()).await
+            }
+            // Any other error is sent to the client by a redirect.
+            Endpoint::Authorization if matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422) => {
+                if !seen.is_plain || seen.redirect_uri.is_none() {
+                    return;
+                }
+                self.registrar.server_disowned(client()).await
+            }
+            Endpoint::Authorization if status.is_success() || status.is_redirection() => {
+                self.registrar.server_knows(&known.client);
+                return;
+            }
+            _ => return,
+        };
+        if let Err(error) = heard {
             error.log();
         }
     }
@@ -715,7 +758,10 @@ impl Config {
 
     /// The client got a token.
     async fn prove(&self, admitted: Admitted) -> Result<(), Fault> {
-        let Admitted { client_id: Some(id), known } = admitted else { return Ok(()) };
+        let Admitted { client_id: Some(id), known, sharing } = admitted else { return Ok(()) };
+        if !sharing.is_empty() {
+            return self.prove_sharing(sharing).await;
+        }
         let epoch = self.registrar.epoch();
         let proven = match &known {
             None => self.registrar.note_elsewhere(&id).await.map(Some),
@@ -744,19 +790,26 @@ impl Config {
             }
         }
     }
+
+    /// A token was given for one of several registrations that share an ID. One that is live is enough: the server can't
+    /// tell them apart.
+    async fn prove_sharing(&self, sharing: Vec<Client>) -> Result<(), Fault> {
+        let mut standing = Err(Fault::Revoked);
+        for client in sharing {
+            let proven = if self.registrar.is_news(&client) { self.registrar.prove(client).await } else { Ok(client) };
+            match proven {
+                Ok(client) => standing = standing.or_else(|_| self.judge(&client)),
+                Err(error) => {
+                    error.log();
+                    standing = Ok(());
+                }
+            }
+        }
+        standing
+    }
 }
 
 impl Endpoint {
-    /// Whether an answer of the server to a client that is registered can mean that it does not know it. At the
-    /// authorization endpoint any other error is sent to the client by a redirect.
-    fn says_unknown(self, status: StatusCode) -> bool {
-        match self {
-            Self::Authorization => matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422),
-            Self::Token => status == StatusCode::UNAUTHORIZED,
-            _ => false,
-        }
-    }
-
     const fn as_str(self) -> &'static str {
         match self {
             Self::Authorization => "authorization",

@@ -47,7 +47,7 @@ mod tests {
     use http::Request;
     use http_body::Frame;
     use http_body_util::channel::Channel;
-    use http_body_util::{BodyExt, Empty, Full};
+    use http_body_util::{Empty, Full};
 
     use super::*;
     use crate::body::read::DRAIN_LIMIT;

@@ -29,6 +29,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 impl Credentials {
+    /// Returns whether there is anything that a server could find fault with.
+    pub(super) fn is_any(&self) -> bool {
+        self.has_token || self.attested.is_some() || !self.basic.is_empty() || !self.by_field.is_empty()
+    }
+
     /// `only_known` rejects schemes that may name a client in a way that is not read here.
     pub(super) fn read(headers: &HeaderMap, limits: &Limits, only_known: bool) -> Result<Self, Fault> {
         let mut read = Self::default();

@@ -25,6 +25,9 @@ pub(super) struct Seen {
     pub(super) by_basic: bool,
     /// It is named where some servers do not look, so that the request names nobody to them.
     pub(super) is_named_aside: bool,
+    /// It has nothing in it by which a server that knows the client could take offence: no credentials, and no parameters
+    /// but those of a code flow with PKCE.
+    pub(super) is_plain: bool,
     /// A bearer or DPoP token was sent.
     pub(super) has_token: bool,
     pub(super) redirect_uri: Option<String>,
@@ -199,6 +202,7 @@ struct Parameters {
     refresh_token: Option<String>,
     device_code: Option<String>,
     auth_req_id: Option<String>,
+    is_odd: bool,
 }
 
 /// The only type of client assertion that is read (RFC 7523 section 2.2).
@@ -258,7 +262,10 @@ impl Parameters {
             Reading::Other if name == "_charset_" && !value.is_empty() && !value.eq_ignore_ascii_case("utf-8") => {
                 Err(Fault::Ambiguous("the form is not UTF-8"))
             }
-            Reading::Other => Ok(()),
+            Reading::Other => {
+                self.is_odd |= !is_plain(name, value);
+                Ok(())
+            }
             Reading::Exact(name) | Reading::Folded(name) if name.is_of_token_request() && !self.is_for_clients => {
                 Ok(())
             }
@@ -327,6 +334,7 @@ impl Parameters {
             client_ids,
             by_basic: !credentials.basic.is_empty(),
             is_named_aside: false,
+            is_plain: !self.is_odd && object.is_none() && !credentials.is_any() && there(&self.assertion).is_none(),
             has_token: credentials.has_token,
             redirect_uri,
             object: object.map(|object| Object { redirect_uri: object.redirect_uri }),
@@ -334,6 +342,20 @@ impl Parameters {
             grant_type,
             grant,
         })
+    }
+}
+
+/// Whether a parameter is one that every server of a code flow with PKCE takes, with a value that is well formed.
+fn is_plain(name: &str, value: &str) -> bool {
+    let is_base64url = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'~');
+    match name {
+        "response_type" => value == "code",
+        "code_challenge_method" => value == "S256",
+        "code_challenge" => value.len() == 43 && value.bytes().all(is_base64url),
+        "code_verifier" => (43..=128).contains(&value.len()) && value.bytes().all(is_base64url),
+        "prompt" => value == "consent",
+        "resource" | "scope" | "state" => value.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+        _ => false,
     }
 }
 

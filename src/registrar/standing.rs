@@ -131,7 +131,6 @@ impl Registrar {
     /// The records among `records` of one `client_id` that a token was given for, as far as it can be told: those with the
     /// redirect URI of the request if it has one; otherwise the only one that may sign in, or all that got a token before. A
     /// record that never led to a sign-in is not kept alive by the others.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
     pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
         let now = self.now();
         let may_sign_in = |client: &&Client| matches!(client.state(now), State::Active | State::Stale);
@@ -163,7 +162,6 @@ impl Registrar {
     /// The server refused a request that a client which it knows can make: with a registered redirect URI, and with nothing
     /// odd in it. The second time within an hour, without a token in between, it is taken to have lost the client, and
     /// [repeats end](Self::stop_repeating).
-    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
     pub(crate) async fn server_disowned(&self, client: Client) -> Result<(), LedgerError> {
         if client.repeat_key.is_none() || !self.is_second_doubt(client.key) {
             return Ok(());
