@@ -25,7 +25,7 @@ pub(super) struct Seen {
     pub(super) by_basic: bool,
     /// It is named where some servers do not look, so that the request names nobody to them.
     pub(super) is_named_aside: bool,
-    /// A bearer or DPoP token was sent.
+    /// A bearer or `DPoP` token was sent.
     pub(super) has_token: bool,
     pub(super) redirect_uri: Option<String>,
     /// The redirect URI in a request object (RFC 9101).

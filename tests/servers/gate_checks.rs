@@ -323,3 +323,20 @@ async fn other_methods_are_rejected() {
         }
     }
 }
+
+/// Of several registrations under one id, one has to be live and to have the redirect URI.
+#[tokio::test]
+async fn registrations_that_share_an_id_are_judged_together() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger, tower_dcr::registrar::Registrar::with_shared_client_ids);
+    for (name, uri) in [("One", "https://one.example.com/cb"), ("Two", "https://two.example.com/cb")] {
+        *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "shared" })));
+        let answer = world.register(&json!({ "client_name": name, "redirect_uris": [uri] })).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    for (uri, wanted) in
+        [("https://one.example.com/cb", 200), ("https://two.example.com/cb", 200), ("https://evil.example.net/cb", 400)]
+    {
+        assert_eq!(world.send(look("shared", Some(uri), None)).await.status, wanted, "{uri}");
+    }
+}
