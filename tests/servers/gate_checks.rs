@@ -43,6 +43,8 @@ fn look(client_id: &str, redirect_uri: Option<&str>, accept: Option<&str>) -> Re
     request.body(Body::empty()).unwrap()
 }
 
+type Parameters<'a> = Vec<(&'a str, &'a str)>;
+
 /// Sends a request through a gate; behind it everything is answered with 299.
 async fn through(layer: &GateLayer, request: Request<Body>) -> Answer {
     let service = ServiceBuilder::new().layer(layer.clone()).service(service_fn(|_: Request<_>| {
@@ -74,7 +76,7 @@ async fn nothing_beside_it_replaces_a_redirect_uri() {
     let urn = "urn:ietf:params:oauth:request_uri:x";
     let reference = "https://app.example.com/r";
     // The other parameters, without and with a server that takes request objects.
-    let rows: Vec<(&str, Vec<(&str, &str)>, u16, u16)> = vec![
+    let rows: Vec<(&str, Parameters<'_>, u16, u16)> = vec![
         ("plain", vec![("redirect_uri", own)], 299, 299),
         ("foreign", vec![("redirect_uri", evil)], 400, 400),
         ("none", vec![], 400, 400),
