@@ -175,14 +175,14 @@ struct Config {
     refuse_unknown: bool,
     grace: Duration,
     pass_without_ledger: bool,
-    pass_unidentified: bool,
+    unidentified: Unidentified,
     anonymous_grants: Arc<[String]>,
     request_objects: bool,
     client_of: Option<Arc<dyn ErasedClientOf>>,
 }
 
 /// Grants whose requests need not name a client: assertions (RFC 7521 section 4.1: "Authentication of the client is
-/// optional"), token exchange (RFC 8693 section 2.1), and pre-authorized codes (OpenID4VCI section 6.1).
+/// optional"), token exchange (RFC 8693 section 2.1), and pre-authorized codes (`OpenID4VCI` section 6.1).
 const ANONYMOUS_GRANTS: [&str; 4] = [
     "urn:ietf:params:oauth:grant-type:jwt-bearer",
     "urn:ietf:params:oauth:grant-type:pre-authorized_code",
@@ -211,7 +211,7 @@ impl GateLayer {
             refuse_unknown: false,
             grace: Duration::from_secs(60),
             pass_without_ledger: false,
-            pass_unidentified: false,
+            unidentified: Unidentified::Reject,
             anonymous_grants: ANONYMOUS_GRANTS.map(str::to_owned).into(),
             request_objects: false,
             client_of: None,
@@ -298,7 +298,7 @@ impl GateLayer {
     /// # let _ = gate;
     /// ```
     pub fn passing_unidentified(self) -> Self {
-        self.change(|config| config.pass_unidentified = true)
+        self.change(|config| config.unidentified = Unidentified::Pass)
     }
 
     /// Sets the values of `grant_type` with which a token request need not name a client. By default these are the JWT and
@@ -590,13 +590,12 @@ impl Config {
         for id in ids {
             let (registrations, (max_age, _)) = (self.registrar.registrations(), self.ages());
             let remembered = self.cache.absent(id, registrations, max_age).and_then(|absent| absent.has_other_case);
-            let found = match remembered {
-                Some(found) => found,
-                None => {
-                    let found = self.registrar.ledger().has_in_other_case(id).await?;
-                    self.cache.put_absent(id, registrations, Some(found));
-                    found
-                }
+            let found = if let Some(found) = remembered {
+                found
+            } else {
+                let found = self.registrar.ledger().has_in_other_case(id).await?;
+                self.cache.put_absent(id, registrations, Some(found));
+                found
             };
             if found {
                 return Ok(true);
@@ -704,7 +703,7 @@ impl Config {
             }
             Endpoint::DeviceAuthorization | Endpoint::PushedAuthorization => {}
         }
-        let passes = gate.unidentified.map_or(self.pass_unidentified, |said| said == Unidentified::Pass);
+        let passes = gate.unidentified.unwrap_or(self.unidentified) == Unidentified::Pass;
         if !passes || self.refuses_unknown() {
             return Err(Fault::Unidentified);
         }

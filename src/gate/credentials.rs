@@ -14,7 +14,7 @@ use crate::registration::Limits;
 pub(super) struct Credentials {
     /// The readings of the user of `Authorization: Basic`; none if there is none.
     pub(super) basic: Vec<String>,
-    /// The request has a bearer token or a DPoP token, which name no client.
+    /// The request has a bearer token or a `DPoP` token, which name no client.
     pub(super) has_token: bool,
     /// The subject of an `OAuth-Client-Attestation`.
     pub(super) attested: Option<String>,
@@ -53,11 +53,9 @@ impl Credentials {
                     Ok(text) => read.by_field.push(text.to_owned()),
                     Err(_) => return Err(Fault::Ambiguous("a header field can't be read")),
                 },
-                other if other.ends_with("authorization") => {
-                    // CGI and its heirs keep more than one: HTTP_AUTHORIZATION, REDIRECT_HTTP_AUTHORIZATION, …
-                    if text.is_ok_and(|text| scheme(text) != Scheme::Token) {
-                        return Err(Fault::Ambiguous("there is more than one Authorization field"));
-                    }
+                // CGI and its heirs keep more than one: HTTP_AUTHORIZATION, REDIRECT_HTTP_AUTHORIZATION, …
+                other if other.ends_with("authorization") && !text.is_ok_and(|text| scheme(text) == Scheme::Token) => {
+                    return Err(Fault::Ambiguous("there is more than one Authorization field"));
                 }
                 _ => {}
             }

@@ -65,7 +65,7 @@ fn split(piece: &[u8]) -> (&[u8], &[u8]) {
 /// knows more kinds of escapes (`%u0063`).
 fn decode(text: &[u8]) -> Result<String, Fault> {
     let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.iter();
+    let mut rest = text.iter().copied();
     while let Some(byte) = rest.next() {
         decoded.push(match byte {
             b'+' => b' ',
@@ -74,7 +74,7 @@ fn decode(text: &[u8]) -> Result<String, Fault> {
                 let (Some(high), Some(low)) = digits else { return Err(Fault::Ambiguous("an escape is malformed")) };
                 high << 4 | low
             }
-            byte => *byte,
+            byte => byte,
         });
     }
     match String::from_utf8(decoded) {
@@ -84,6 +84,6 @@ fn decode(text: &[u8]) -> Result<String, Fault> {
     }
 }
 
-fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }

@@ -18,6 +18,7 @@ use crate::registration::{Limits, Registration, Value};
 
 /// What of a request is looked at.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Seen {
     /// The client; several if the name has several readings; none if the request does not say.
     pub(super) client_ids: Vec<String>,
@@ -28,7 +29,7 @@ pub(super) struct Seen {
     /// It has nothing in it by which a server that knows the client could take offence: no credentials, and no parameters
     /// but those of a code flow with PKCE.
     pub(super) is_plain: bool,
-    /// A bearer or DPoP token was sent.
+    /// A bearer or `DPoP` token was sent.
     pub(super) has_token: bool,
     pub(super) redirect_uri: Option<String>,
     /// The redirect URI in a request object (RFC 9101).

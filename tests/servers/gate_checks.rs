@@ -43,6 +43,8 @@ fn look(client_id: &str, redirect_uri: Option<&str>, accept: Option<&str>) -> Re
     request.body(Body::empty()).unwrap()
 }
 
+type Parameters<'a> = Vec<(&'a str, &'a str)>;
+
 /// Sends a request through a gate; behind it everything is answered with 299.
 async fn through(layer: &GateLayer, request: Request<Body>) -> Answer {
     let service = ServiceBuilder::new().layer(layer.clone()).service(service_fn(|_: Request<_>| {
@@ -74,7 +76,7 @@ async fn nothing_beside_it_replaces_a_redirect_uri() {
     let urn = "urn:ietf:params:oauth:request_uri:x";
     let reference = "https://app.example.com/r";
     // The other parameters, without and with a server that takes request objects.
-    let rows: Vec<(&str, Vec<(&str, &str)>, u16, u16)> = vec![
+    let rows: Vec<(&str, Parameters<'_>, u16, u16)> = vec![
         ("plain", vec![("redirect_uri", own)], 299, 299),
         ("foreign", vec![("redirect_uri", evil)], 400, 400),
         ("none", vec![], 400, 400),
@@ -321,5 +323,22 @@ async fn other_methods_are_rejected() {
             assert_eq!(answer.status, 405, "{method}");
             assert_eq!(answer.headers["allow"], "GET, HEAD, OPTIONS, POST");
         }
+    }
+}
+
+/// Of several registrations under one id, one has to be live and to have the redirect URI.
+#[tokio::test]
+async fn registrations_that_share_an_id_are_judged_together() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger, tower_dcr::registrar::Registrar::with_shared_client_ids);
+    for (name, uri) in [("One", "https://one.example.com/cb"), ("Two", "https://two.example.com/cb")] {
+        *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "shared" })));
+        let answer = world.register(&json!({ "client_name": name, "redirect_uris": [uri] })).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    for (uri, wanted) in
+        [("https://one.example.com/cb", 200), ("https://two.example.com/cb", 200), ("https://evil.example.net/cb", 400)]
+    {
+        assert_eq!(world.send(look("shared", Some(uri), None)).await.status, wanted, "{uri}");
     }
 }

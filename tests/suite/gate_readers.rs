@@ -31,11 +31,13 @@ impl Sink for Ids {
     }
 }
 
+type Passed = Request<ReplayBody<Full<Bytes>>>;
+
 /// A server that keeps the request, and gives no tokens.
 #[derive(Clone, Default)]
-struct Server(Arc<Mutex<Option<Request<ReplayBody<Full<Bytes>>>>>>);
+struct Server(Arc<Mutex<Option<Passed>>>);
 
-impl Service<Request<ReplayBody<Full<Bytes>>>> for Server {
+impl Service<Passed> for Server {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -44,7 +46,7 @@ impl Service<Request<ReplayBody<Full<Bytes>>>> for Server {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReplayBody<Full<Bytes>>>) -> Self::Future {
+    fn call(&mut self, request: Passed) -> Self::Future {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::BAD_REQUEST;
