@@ -206,7 +206,7 @@ impl ClientUrl {
             };
         }
         let decoded = percent_decode_str(written).decode_utf8().ok()?;
-        let escaped = bytes.iter().filter(|byte| **byte == b'%').count();
+        let escaped = written.matches('%').count();
         let unreserved = |text: &str| text.chars().filter(|c| is_unreserved(*c)).count();
         // The two digits of an escape are unreserved as written: what there is more was escaped without need.
         if unreserved(&decoded) + 2 * escaped != unreserved(written) {

@@ -430,7 +430,7 @@ impl<P: Policy> Config<P> {
         Passage::Reviewed(Request::from_parts(parts, body), review)
     }
 
-    /// RFC 7592 section 2.2: the client_id in an update "MUST be the same as its currently issued client identifier". Its
+    /// RFC 7592 section 2.2: the `client_id` in an update "MUST be the same as its currently issued client identifier". Its
     /// registration access token was made for the client that the URL is about, and is checked for that one.
     fn names_client_of_url(&self, parts: &Parts, registration: &Registration) -> Result<(), Rejection> {
         if MethodKind::of(&parts.method) != MethodKind::Update || registration.at(Field::CLIENT_ID).is_none() {

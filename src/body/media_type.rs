@@ -33,13 +33,14 @@ impl MediaType {
     fn parse(value: &HeaderValue) -> Option<Self> {
         // Not `to_str`, which allows a tab where the grammar has none.
         let text = str::from_utf8(value.as_bytes()).ok()?;
+        // Section 5.5: white space around a field value is no part of it. Not every server has removed it.
+        let text = text.trim_matches(OWS);
         let (kind, rest) = token(text)?;
         let (subtype, mut rest) = token(rest.strip_prefix('/')?)?;
         let essence = format!("{kind}/{subtype}").to_ascii_lowercase();
         let mut parameters: Vec<(String, String)> = Vec::new();
         // parameters = *( OWS ";" OWS [ parameter ] ), RFC 9110 section 5.6.6
-        loop {
-            let Some(next) = rest.trim_start_matches(OWS).strip_prefix(';') else { break };
+        while let Some(next) = rest.trim_start_matches(OWS).strip_prefix(';') {
             rest = next.trim_start_matches(OWS);
             if rest.is_empty() || rest.starts_with(';') {
                 continue;
@@ -91,15 +92,15 @@ fn parameter_value(text: &str) -> Option<(String, &str)> {
     while let Some((at, c)) = characters.next() {
         match c {
             '"' => return Some((value, quoted.get(at + 1..)?)),
-            '\\' => value.push(characters.next().map(|(_, c)| c).filter(is_quotable)?),
-            c if is_quotable(&c) => value.push(c),
+            '\\' => value.push(characters.next().map(|(_, c)| c).filter(|c| is_quotable(*c))?),
+            c if is_quotable(c) => value.push(c),
             _ => return None,
         }
     }
     None
 }
 
-fn is_quotable(c: &char) -> bool {
+fn is_quotable(c: char) -> bool {
     matches!(c, '\t' | ' '..='~')
 }
 
@@ -117,6 +118,7 @@ mod tests {
             ("application/json; charset=\"utf-8\"", "application/json", true),
             ("application/json; charset=\"ut\\f-8\"", "application/json", true),
             ("application/json;", "application/json", true),
+            (" application/json\t", "application/json", true),
             ("application/json; ; version=1", "application/json", true),
             ("application/json; charset=utf-7", "application/json", false),
             ("application/json; charset*=utf-8''x", "application/json", false),

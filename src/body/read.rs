@@ -111,7 +111,7 @@ async fn take<B: Body>(
                 Some(Ok(frame)) => frame,
             };
             // Trailers are dropped: nothing here looks at them.
-            let data = frame.into_data().ok().filter(|data| data.has_remaining());
+            let data = frame.into_data().ok().filter(Buf::has_remaining);
             let Some(data) = data else {
                 empty_frames -= 1;
                 if empty_frames == 0 {

@@ -109,21 +109,20 @@ impl Registrar {
         let not_after = |client: Option<&Client>| {
             answer.map_or(client.and_then(|client| client.not_after), |answer| secret_expiry(answer.document))
         };
-        let known = match client {
-            Some(known) => known,
-            None => {
-                let mut new = Client::draft(registration.clone(), next.clone(), self.now());
-                (new.status, new.origin, new.client_id) = (Status::Active, Origin::Elsewhere, Some(id.clone()));
-                (new.identity, new.policy, new.not_after) = (identity.clone(), policy.clone(), not_after(None));
-                match self.ledger().insert(&new, None).await? {
-                    Insertion::Inserted(new) => {
-                        self.emit(&self.event(Action::UnregisteredClient).of_client(Some(&id)));
-                        return self.settle_change(new, &next).await;
-                    }
-                    // Another node has seen it in between.
-                    Insertion::Exists(known) => known,
-                    Insertion::Full => return Err(LedgerError::new("a ledger without a limit is full").into()),
+        let known = if let Some(known) = client {
+            known
+        } else {
+            let mut new = Client::draft(registration.clone(), next.clone(), self.now());
+            (new.status, new.origin, new.client_id) = (Status::Active, Origin::Elsewhere, Some(id.clone()));
+            (new.identity, new.policy, new.not_after) = (identity.clone(), policy.clone(), not_after(None));
+            match self.ledger().insert(&new, None).await? {
+                Insertion::Inserted(new) => {
+                    self.emit(&self.event(Action::UnregisteredClient).of_client(Some(&id)));
+                    return self.settle_change(new, &next).await;
                 }
+                // Another node has seen it in between.
+                Insertion::Exists(known) => known,
+                Insertion::Full => return Err(LedgerError::new("a ledger without a limit is full").into()),
             }
         };
         let change = |client: &Client| {

@@ -12,6 +12,7 @@ use crate::policy::ConfigError;
 
 /// In force.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub(crate) struct Settings {
     pub(super) lifetimes: Lifetimes,
     pub(super) max_clients: Option<NonZeroU64>,

@@ -157,7 +157,6 @@ async fn a_revoked_client_does_not_manage_itself_by_another_spelling() {
     let id = world.client("App").await;
     let alice = Actor::Operator("alice".into());
     world.registrar.revoke(Revocation::client(&*id, alice, "imitates")).await.unwrap();
-    let other = json!({ "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
     for method in ["GET", "HEAD", "PUT", "DELETE"] {
         for (spelling, status) in [
             (id.clone(), 401),
@@ -173,7 +172,9 @@ async fn a_revoked_client_does_not_manage_itself_by_another_spelling() {
             (id.to_uppercase(), 400),
             (id.replace('c', "%63"), 400),
         ] {
-            let answer = world.send(manage(method, &format!("/register/{spelling}"), &other)).await;
+            let body =
+                json!({ "client_id": spelling, "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
+            let answer = world.send(manage(method, &format!("/register/{spelling}"), &body)).await;
             // What axum routes nowhere reaches nobody.
             let is_unrouted = spelling.contains('/') && answer.status == 404;
             assert!(answer.status == status || is_unrouted, "{method} {spelling}: {}", answer.status);
