@@ -6,12 +6,15 @@
 //!     --policy policy.toml --ledger sqlite:clients.db --audit registrations.jsonl
 //! ```
 //!
-//! Registrations are reviewed, and with a ledger clients are held to it at the authorization and the token endpoint. Where
-//! these endpoints are, the server's own discovery document says (RFC 8414, OpenID Connect Discovery). That document then
-//! names this proxy's registration endpoint, and what the policy allows. Everything else is passed through as it is: long
-//! bodies, server-sent events, web sockets.
+//! Registrations are reviewed, and with a ledger clients are held to it at the endpoints that they use: authorization, tokens,
+//! pushed requests, devices, introspection, revocation. The server's own discovery document says where these endpoints are
+//! (RFC 8414, OpenID Connect Discovery). That document then names this proxy's endpoints, and the metadata that the policy
+//! allows. Everything else passes: long bodies, server-sent events, web sockets.
 //!
-//! The server has to be closed to everybody but this proxy: who can reach it directly registers there.
+//! The head of each request is put in order before anything is judged (`proxy/request.rs`), so that the server reads the
+//! request that was judged.
+//!
+//! Only this proxy may be able to reach the server: clients that reach it directly register there unseen.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -229,17 +232,20 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
         (Endpoint::Discovery, upstream.behind(amend)),
     ]);
     if let Some(registrar) = registrar {
+        // What the server says that it takes, and nothing else, may stand for a redirect URI.
+        let objects = endpoints.takes_request || endpoints.takes_request_uri;
+        let request = |gate: GateLayer| if objects { gate.with_request_objects() } else { gate };
         for (endpoint, gate) in [
             (Endpoint::Device, GateLayer::device_authorization(registrar.clone())),
             (Endpoint::Introspect, GateLayer::introspection(registrar.clone())),
-            (Endpoint::Par, GateLayer::pushed_authorization(registrar.clone())),
+            (Endpoint::Par, request(GateLayer::pushed_authorization(registrar.clone()))),
             (Endpoint::Revoke, GateLayer::revocation(registrar.clone())),
             (Endpoint::Token, GateLayer::token(registrar.clone())),
         ] {
             judged.insert(endpoint, upstream::readable(upstream.behind(gate)));
         }
         // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
-        judged.insert(Endpoint::Authorize, upstream.behind(GateLayer::authorization(registrar)));
+        judged.insert(Endpoint::Authorize, upstream.behind(request(GateLayer::authorization(registrar))));
     }
     Ok(Proxy { endpoints, forwarding, allow_odd_paths: args.allow_odd_paths, judged, onward: upstream.way() })
 }

@@ -233,13 +233,16 @@ impl Review {
         Ok(Page { clients, next })
     }
 
-    /// One client; the first record of it, if several have its `client_id`: see [`records`](Self::records).
+    /// One client; if several records have its `client_id`, one of them: see [`records`](Self::records).
     ///
     /// # Errors
     ///
     /// If the ledger can't be used.
     pub async fn client(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
-        self.registrar.ledger().find(client_id).await
+        match self.registrar.ledger().find(client_id).await? {
+            Some(client) => Ok(Some(client)),
+            None => Ok(self.registrar.ledger().find_all(client_id, 1).await?.into_iter().next()),
+        }
     }
 
     /// Returns the records of one `client_id`: one, unless the server gives it to several registrations

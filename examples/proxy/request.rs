@@ -16,10 +16,10 @@ use crate::{Proxy, host, path};
 /// Servers could read it in several ways.
 pub(crate) fn take_over(proxy: &Proxy, parts: &mut Parts) -> Result<Option<Endpoint>, Rejected> {
     // A server that answers it shows what proxies have added (RFC 9110 section 9.3.8).
-    if parts.method == Method::TRACE {
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Rejected::method());
     }
-    // `OPTIONS *` and `CONNECT` are about the server, and not about anything behind it.
+    // `OPTIONS *` is about the server, and not about anything behind it.
     if !parts.uri.path().starts_with('/') {
         return Err("the target is no path".into());
     }

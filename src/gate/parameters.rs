@@ -284,10 +284,11 @@ impl Parameters {
         named.extend(credentials.attested.clone());
         let mut client_ids = credentials.basic.clone();
         for id in named {
-            if client_ids.is_empty() || client_ids.contains(&id) {
-                client_ids = vec![id];
-            } else {
-                return Err(DIFFERENT);
+            // The other readings of Basic stay: a server may go by one of them, whatever else names the client.
+            match client_ids.iter().position(|known| *known == id) {
+                Some(at) => client_ids.swap(0, at),
+                None if client_ids.is_empty() => client_ids.push(id),
+                None => return Err(DIFFERENT),
             }
         }
         if client_ids.iter().chain(&credentials.by_field).any(|id| !is_identifier(id)) {

@@ -604,10 +604,13 @@ fn dedup_key(digest: &str, client: &Client) -> String {
 }
 
 /// Whether nothing is known of the client but that it was there: what is registered now takes its place, and inherits
-/// nothing. Somebody got a token by this id before it was registered here, or the record was emptied after its end.
+/// nothing. Somebody got a token by this id before it was registered here, and no operator has looked at it; or the record
+/// was emptied after its end.
 fn is_vacant(known: &Client) -> bool {
     match known.status {
-        Status::Registering | Status::Pending | Status::Active => known.origin == Origin::Elsewhere,
+        Status::Registering | Status::Pending | Status::Active => {
+            known.origin == Origin::Elsewhere && known.reviewed_at.is_none()
+        }
         Status::Expired | Status::Failed => known.origin == Origin::Elsewhere || known.registration.is_empty(),
         Status::Revoked => known.ended_by == Some(Actor::Client) && known.registration.is_empty(),
     }

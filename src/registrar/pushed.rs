@@ -12,6 +12,7 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
 impl Registrar {
     /// Notes that the server took a pushed request of `client_id` and calls it `request_uri`, for `lifetime` but an hour
     /// at most. Every node that uses the ledger knows it then.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
     pub(crate) async fn note_pushed(
         &self,
         request_uri: &str,
@@ -23,6 +24,7 @@ impl Registrar {
     }
 
     /// Returns the client that pushed the request `request_uri`, if that was noted and has not expired.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks"))]
     pub(crate) async fn pushed_by(&self, request_uri: &str) -> Result<Option<String>, LedgerError> {
         self.ledger().find_pushed(&key(request_uri), self.now()).await
     }

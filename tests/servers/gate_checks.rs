@@ -12,6 +12,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::GateLayer;
 use tower_dcr::gate::Grant;
 use tower_dcr::ledger::{Actor, Ledger, MemoryLedger};
+use tower_dcr::policy::{AuthMethod, Grants};
 use tower_dcr::registrar::{Lifetimes, Revocation};
 
 use crate::world::{Answer, DAY, World, serde_urlencoded, token};
@@ -116,7 +117,9 @@ async fn a_redirect_uri_may_be_left_out_where_there_is_one_only() {
 #[tokio::test]
 async fn a_client_without_redirect_uris_may_use_none() {
     let ledger = MemoryLedger::default();
-    let world = World::new(ledger.clone()).guarded_by(|_| tower_dcr::oauth().without_rate_limits());
+    let grants = Grants::new(["authorization_code", "client_credentials"], ["code"]).unwrap();
+    let preset = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic"]));
+    let world = World::new(ledger.clone()).guarded_by(|_| preset.without_rate_limits());
     let id = world.register(&json!({ "client_name": "Machine", "grant_types": ["client_credentials"] })).await;
     assert_eq!(id.status, 201, "{id:?}");
     let id = id.client_id();

@@ -279,6 +279,15 @@ async fn a_client_registered_elsewhere_lends_nothing() {
     let client = ledger.find(ID).await.unwrap().unwrap();
     assert_eq!((client.origin, client.status, client.proven_at), (Origin::Registered, Status::Pending, None));
     assert_eq!(records(&ledger).await.len(), 1);
+    // An operator has looked at this one: what comes later does not take its place.
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    one_id(&world);
+    world.token(ID).await;
+    Review::new(world.registrar.clone()).approve(ID, "alice", "known to us").await.unwrap();
+    let before = ledger.find(ID).await.unwrap();
+    assert_eq!(world.register(&metadata("App")).await.status, 500);
+    assert_eq!(ledger.find(ID).await.unwrap(), before);
     // Where one such client was revoked, nobody can say that another registration is not it.
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());

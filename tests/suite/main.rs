@@ -15,6 +15,8 @@ mod explain;
 mod floors;
 mod folder;
 mod frameworks;
+mod gate;
+mod gate_readers;
 mod guard;
 mod identity;
 mod inner_servers;

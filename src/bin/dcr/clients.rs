@@ -61,7 +61,7 @@ pub(super) enum Clients {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
-        act: Act,
+        who: Who,
         /// Which record, by its number in `list`; otherwise all that have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
@@ -105,13 +105,20 @@ pub(super) struct LedgerArg {
 
 /// Who does it, and why: both are in the record.
 #[derive(Args, Debug)]
-pub(super) struct Act {
+pub(super) struct Who {
     /// Who does it.
     #[arg(long, env = "USER", value_name = "NAME")]
     operator: String,
     /// Why.
     #[arg(long, value_name = "TEXT")]
     reason: String,
+}
+
+/// Who does it and why, and how long clients live then.
+#[derive(Args, Debug)]
+pub(super) struct Act {
+    #[command(flatten)]
+    who: Who,
     /// The policy that says how long clients live: a file, or the name of a preset.
     #[arg(long, short, env = "DCR_POLICY", default_value = "mcp", value_name = "FILE")]
     policy: String,
@@ -134,8 +141,8 @@ impl Clients {
             Self::Approve { ledger, act, record, client_id } => {
                 approve(&ledger, &act, record.map(ClientKey), &client_id, json)
             }
-            Self::Forget { ledger, act, record, client_id } => {
-                forget(&ledger, &act, record.map(ClientKey), &client_id, json)
+            Self::Forget { ledger, who, record, client_id } => {
+                forget(&ledger, &who, record.map(ClientKey), &client_id, json)
             }
             Self::Revoke { ledger, act, record, target } => revoke(&ledger, &act, record.map(ClientKey), &target, json),
             Self::Compat { policy, all } => compat::run(&policy.policy, all, json),
@@ -284,9 +291,9 @@ fn approve(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: 
     let client = match record {
         Some(key) => {
             check_record(&runtime, &review, key, client_id)?;
-            runtime.block_on(review.approve_record(key, &act.operator, &act.reason))?
+            runtime.block_on(review.approve_record(key, &act.who.operator, &act.who.reason))?
         }
-        None => runtime.block_on(review.approve(client_id, &act.operator, &act.reason)).map_err(|error| {
+        None => runtime.block_on(review.approve(client_id, &act.who.operator, &act.who.reason)).map_err(|error| {
             let is_ambiguous = matches!(error, ReviewError::Ambiguous);
             hinting(error, is_ambiguous)
         })?,
@@ -299,9 +306,9 @@ fn approve(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: 
     Ok(OK)
 }
 
-fn forget(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &str, json: bool) -> Outcome {
+fn forget(ledger: &LedgerArg, who: &Who, record: Option<ClientKey>, client_id: &str, json: bool) -> Outcome {
     let (runtime, review) = ledger::open(&ledger.ledger, None)?;
-    let forgotten = runtime.block_on(review.forget(client_id, record, &act.operator, &act.reason))?;
+    let forgotten = runtime.block_on(review.forget(client_id, record, &who.operator, &who.reason))?;
     if json {
         output::json(&json!({"records": forgotten.records, "revoked": forgotten.revoked}))?;
     } else {
@@ -332,11 +339,11 @@ fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str
     let revoked = match record {
         Some(key) => {
             check_record(&runtime, &review, key, target)?;
-            runtime.block_on(review.revoke_record(target, key, &act.operator, &act.reason))?
+            runtime.block_on(review.revoke_record(target, key, &act.who.operator, &act.who.reason))?
         }
         None => {
             let target = read_target(target)?;
-            runtime.block_on(review.revoke(target, &act.operator, &act.reason)).map_err(|error| {
+            runtime.block_on(review.revoke(target, &act.who.operator, &act.who.reason)).map_err(|error| {
                 let is_ambiguous = matches!(error, RevokeError::Ambiguous);
                 hinting(error, is_ambiguous)
             })?

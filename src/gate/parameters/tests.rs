@@ -115,7 +115,12 @@ fn the_client_is_read_from_wherever_it_may_be() {
             &["a :", "a+:", "a+%3A"],
         ),
         ("basic, with what separates", form().header("authorization", basic("a=b&c")), String::new(), &["a=b&c"]),
-        ("basic and form agree", form().header("authorization", basic("a+b")), "client_id=a%2Bb".into(), &["a+b"]),
+        (
+            "basic and form agree",
+            form().header("authorization", basic("a+b")),
+            "client_id=a%2Bb".into(),
+            &["a+b", "a b"],
+        ),
         (
             "basic in small letters",
             form().header("authorization", basic("c").replace("Basic", "basic")),

@@ -1,0 +1,214 @@
+//! The proxy example in front of a server with all the endpoints.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::routing::get;
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+use tower_dcr::ledger::{Fingerprint, SqliteLedger};
+use tower_dcr::registrar::Registrar;
+use tower_dcr::review::Review;
+
+use super::{is_judged, post_json, post_raw, start, upstream};
+use crate::folder::Folder;
+use crate::running::ANY_PORT;
+
+/// A server with all the endpoints that a client can use, which compresses whatever may be compressed.
+fn complete(own: &str, objects: bool, seen: &Arc<Mutex<Vec<String>>>) -> axum::Router {
+    let own = own.to_owned();
+    let metadata = async move || {
+        let mut document = json!({ "issuer": "https://as.example.com", "signed_metadata": "e30.e30.", "jwks_uri": "https://keys.example.com/" });
+        for name in [
+            "authorization",
+            "token",
+            "registration",
+            "pushed_authorization_request",
+            "device_authorization",
+            "introspection",
+            "revocation",
+            "backchannel_authentication",
+        ] {
+            document[format!("{name}_endpoint")] = format!("{own}/{name}").into();
+        }
+        document["request_uri_parameter_supported"] = objects.into();
+        document["mtls_endpoint_aliases"] = json!({
+            "token_endpoint": "https://mtls.example.com/mtls/token",
+            "revocation_endpoint": format!("{own}/revocation"),
+            "registration_endpoint": "https://mtls.example.com/mtls/registration",
+            "userinfo_endpoint": "https://mtls.example.com/userinfo",
+        });
+        Json(document)
+    };
+    let seen = Arc::clone(seen);
+    let answer = async move |request: Request| {
+        let (path, asks) = (request.uri().to_string(), request.headers().contains_key("accept-encoding"));
+        seen.lock().unwrap().push(format!("{} {path}", request.method()));
+        let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+        let mut document: Map<String, Value> = serde_json::from_slice(&body).unwrap_or_default();
+        let status = if document.is_empty() { 200 } else { 201 };
+        document.insert("client_id".into(), "client-1".into());
+        document.insert("access_token".into(), "t".into());
+        document.insert("request_uri".into(), "urn:example:pushed".into());
+        let mut response = http::Response::builder().status(status).header("content-type", "application/json");
+        if asks {
+            response = response.header("content-encoding", "gzip");
+        }
+        let body = if asks { "compressed".to_owned() } else { Value::from(document).to_string() };
+        response.body(axum::body::Body::from(body)).unwrap()
+    };
+    axum::Router::new().route("/.well-known/oauth-authorization-server", get(metadata)).fallback(answer)
+}
+
+async fn complete_upstream(objects: bool) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let own = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::default();
+    let app = complete(&own, objects, &seen);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (own, seen)
+}
+
+#[tokio::test]
+async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
+    let (own, seen) = complete_upstream(false).await;
+    let folder = Folder::new("proxy-endpoints");
+    let file = folder.0.join("clients.db");
+    let ledger = format!("sqlite:{}", file.display());
+    let proxy = start(&own, &["--ledger", &ledger, "--par-path", "/par2"]).await;
+    let document: Value = proxy.get("/.well-known/oauth-authorization-server").await.json().await.unwrap();
+    for name in [
+        "authorization",
+        "token",
+        "registration",
+        "pushed_authorization_request",
+        "device_authorization",
+        "introspection",
+        "revocation",
+        "backchannel_authentication",
+    ] {
+        assert_eq!(document[format!("{name}_endpoint")], format!("{}/{name}", proxy.base));
+    }
+    assert_eq!(document.get("signed_metadata"), None, "it names the server's own endpoints");
+    assert_eq!(document["jwks_uri"], "https://keys.example.com/");
+    let here = |path: &str| json!(format!("{}{path}", proxy.base));
+    assert_eq!(
+        document["mtls_endpoint_aliases"],
+        json!({
+            "token_endpoint": here("/mtls/token"),
+            "revocation_endpoint": here("/revocation"),
+            "registration_endpoint": here("/mtls/registration"),
+            "userinfo_endpoint": "https://mtls.example.com/userinfo",
+        })
+    );
+    let evil = json!({ "redirect_uris": ["javascript:alert(1)"] }).to_string();
+    for path in ["/registration", "/mtls/registration"] {
+        let answer = post_raw(&proxy, path, &evil).await;
+        assert!(is_judged(&answer), "{path}: {answer}");
+    }
+    let (status, client) =
+        post_json(&proxy, "/registration", &json!({ "redirect_uris": ["https://app.example.com/cb"] })).await;
+    assert_eq!((status, &client["client_id"]), (201, &json!("client-1")));
+    let review = Review::new(Registrar::new(SqliteLedger::open(&file).await.unwrap()));
+    review.revoke(Fingerprint::ClientId("client-1".to_owned()), "operator", "a test").await.unwrap();
+    // Another process has a view of its own, which is 5 seconds old at most.
+    tokio::time::sleep(Duration::from_millis(5500)).await;
+    seen.lock().unwrap().clear();
+    let form = [("client_id", "client-1"), ("redirect_uri", "https://app.example.com/cb"), ("token", "t")];
+    for path in [
+        "/token",
+        "/mtls/token",
+        "/pushed_authorization_request",
+        "/par2",
+        "/device_authorization",
+        "/introspection",
+        "/backchannel_authentication",
+        "/index.php/token",
+        "/TOKEN",
+    ] {
+        let answer = proxy.client.post(format!("{}{path}", proxy.base)).form(&form).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 401, "{path}");
+    }
+    assert_eq!(*seen.lock().unwrap(), Vec::<String>::new());
+    let revoke = proxy.client.post(format!("{}/revocation", proxy.base)).form(&form).send().await.unwrap();
+    assert_eq!(revoke.status().as_u16(), 200, "revoking is always allowed");
+    let two = [("client_id", "a"), ("client_id", "b")];
+    let revoke = proxy.client.post(format!("{}/revocation", proxy.base)).form(&two).send().await.unwrap();
+    assert_eq!(revoke.status().as_u16(), 400);
+}
+
+/// What the server takes instead of a redirect URI is what it says, and what went through the gate.
+#[tokio::test]
+async fn requests_are_elsewhere_if_the_server_says_so() {
+    let registration = json!({ "redirect_uris": ["https://app.example.com/1", "https://app.example.com/2"] });
+    for objects in [false, true] {
+        let (own, _) = complete_upstream(objects).await;
+        let folder = Folder::new(&format!("proxy-objects-{objects}"));
+        let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
+        let proxy = start(&own, &["--ledger", &ledger]).await;
+        assert_eq!(post_json(&proxy, "/registration", &registration).await.0, 201);
+        let authorize = async |query: &str| {
+            proxy.get(&format!("/authorization?client_id=client-1&{query}")).await.status().as_u16()
+        };
+        assert_eq!(authorize("redirect_uri=https%3A%2F%2Fapp.example.com%2F1").await, 200);
+        assert_eq!(authorize("redirect_uri=https%3A%2F%2Fevil.example.net%2F&request_uri=urn:x").await, 400);
+        let foreign = authorize("request_uri=https%3A%2F%2Fapp.example.com%2Frequest").await;
+        assert_eq!(foreign, if objects { 200 } else { 400 }, "{objects}");
+        let push = async |uri: &str| {
+            let form = [("client_id", "client-1"), ("redirect_uri", uri)];
+            let push = proxy.client.post(format!("{}/pushed_authorization_request", proxy.base)).form(&form);
+            push.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(push("https://evil.example.net/").await, 400);
+        assert_eq!(push("https://app.example.com/2").await, 200);
+        assert_eq!(authorize("request_uri=urn:example:pushed").await, 200);
+    }
+}
+
+/// Every browser, and every library of clients, asks for compressed answers.
+#[tokio::test]
+async fn answers_that_are_judged_are_not_compressed() {
+    let (own, _) = complete_upstream(false).await;
+    let folder = Folder::new("proxy-gzip");
+    let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
+    let proxy = start(&own, &["--ledger", &ledger]).await;
+    let honest = json!({ "redirect_uris": ["http://127.0.0.1:1/cb"] });
+    let ask = |path: &str| proxy.client.post(format!("{}{path}", proxy.base)).header("accept-encoding", "gzip, br");
+    let registered = ask("/registration").json(&honest).send().await.unwrap();
+    assert_eq!(registered.status().as_u16(), 201);
+    assert_eq!(registered.json::<Value>().await.unwrap()["client_id"], "client-1");
+    let form = [("grant_type", "authorization_code"), ("client_id", "client-1")];
+    let token = ask("/token").header("range", "bytes=0-1").form(&form).send().await.unwrap();
+    assert_eq!(token.json::<Value>().await.unwrap()["access_token"], "t");
+    let page = ask("/page").send().await.unwrap();
+    assert_eq!(page.headers()["content-encoding"], "gzip", "as it was asked for");
+}
+
+#[tokio::test]
+async fn an_alias_leads_to_the_registration_endpoint() {
+    let (own, seen) = complete_upstream(false).await;
+    let proxy = start(&own, &["--register-alias", "/register"]).await;
+    let honest = json!({ "redirect_uris": ["http://127.0.0.1:1/cb"], "skip_consent": true });
+    for (path, there) in
+        [("/register", "/registration"), ("/register/", "/registration"), ("/register?x=1", "/registration?x=1")]
+    {
+        let (status, client) = post_json(&proxy, path, &honest).await;
+        assert_eq!((status, client.get("skip_consent")), (201, None), "{path}");
+        assert_eq!(seen.lock().unwrap().pop(), Some(format!("POST {there}")));
+    }
+    let evil = json!({ "redirect_uris": ["javascript:alert(1)"] }).to_string();
+    for path in ["/register", "/REGISTER", "/index.php/register", "/register.json"] {
+        assert!(is_judged(&post_raw(&proxy, path, &evil).await), "{path}");
+    }
+    let read = proxy.get("/register/client-1").await;
+    assert_eq!(
+        (read.status().as_u16(), seen.lock().unwrap().pop()),
+        (200, Some("GET /registration/client-1".to_owned()))
+    );
+    // With the query that the endpoint has.
+    let proxy = start(&upstream().await, &["--register-alias", "/register"]).await;
+    assert_eq!(post_json(&proxy, "/register", &honest).await.0, 201);
+    assert!(post_raw(&proxy, "/registers", "{}").await.contains("\"/registers\""), "that is not it");
+}
