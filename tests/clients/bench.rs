@@ -201,7 +201,7 @@ impl Bench {
     }
 
     pub(crate) fn node_version(&self, package: &str) -> String {
-        let manifest = self.installed.package(package).join("package.json");
+        let manifest = self.installed.dir.join("node_modules").join(package).join("package.json");
         let manifest: Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
         manifest["version"].as_str().unwrap().to_owned()
     }

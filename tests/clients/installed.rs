@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use crate::there::is_there;
 
-/// Packages of npm and PyPI, and the interpreters that find them.
+/// Packages of npm and of Python, and the interpreters that find them.
 pub(crate) struct Installed {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// The scripts, beside the packages that they import.
     scripts: PathBuf,
 }
@@ -61,9 +61,5 @@ impl Installed {
 
     pub(crate) fn interpreter(&self, python: &str) -> Command {
         Command::new(self.dir.join(python).join("bin/python"))
-    }
-
-    pub(crate) fn package(&self, name: &str) -> PathBuf {
-        self.dir.join("node_modules").join(name)
     }
 }

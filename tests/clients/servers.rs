@@ -1,6 +1,7 @@
 //! Servers that nobody here wrote: which attacks they register alone, and which behind the guard.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
@@ -114,15 +115,18 @@ impl Server {
                 let running = Running::spawn(bench.rust("server").args([self.name, "--guarded"]));
                 Standing { base: running.base.clone(), running: vec![running] }
             }
-            How::Proxy(command) => proxied(command(bench), "unlimited.toml", &[]),
+            How::Proxy(command) => {
+                let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/unlimited.toml");
+                proxied(command(bench), Path::new(policy), &[])
+            }
         }
     }
 
-    /// Behind the proxy with a ledger in `folder`, and so behind the gate.
-    pub(crate) fn gated(&self, bench: &Bench, policy: &str, folder: &Folder) -> Standing {
+    /// Behind the proxy with the ledger and the policy in `folder`, and so behind the gate.
+    pub(crate) fn gated(&self, bench: &Bench, folder: &Folder) -> Standing {
         let How::Proxy(command) = self.how else { panic!("{} is not behind a proxy", self.name) };
         let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
-        proxied(command(bench), policy, &["--ledger", &ledger])
+        proxied(command(bench), &folder.0.join("policy.toml"), &["--ledger", &ledger])
     }
 
     /// How many of `rows` get a client.
@@ -156,12 +160,12 @@ impl Server {
     }
 }
 
-fn proxied(mut command: Command, policy: &str, more: &[&str]) -> Standing {
+fn proxied(mut command: Command, policy: &Path, more: &[&str]) -> Standing {
     // The server is told how clients call it, and that is the proxy, which asks it first.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let base = format!("http://127.0.0.1:{port}");
     let server = Running::spawn(command.arg(&base));
-    let policy = format!("{}/tests/clients/{policy}", env!("CARGO_MANIFEST_DIR"));
+    let policy = policy.display().to_string();
     let listen = format!("127.0.0.1:{port}");
     let arguments = ["--upstream", &server.base, "--listen", &listen, "--public-url", &base, "--policy", &policy];
     let proxy = Running::start("proxy", &[&arguments, more].concat());

@@ -51,6 +51,17 @@ async fn released_clients_sign_in_through_each_preset() {
     readme::check("clients", &names.join(", "));
 }
 
+/// A server for OpenID Connect, whose clients have secrets and keys.
+const CONFIDENTIAL: &str = r#"
+extends = "oauth"
+
+[metadata.grants]
+grant_types = ["authorization_code", "refresh_token"]
+
+[metadata.token_endpoint_auth_method]
+one_of = ["none", "client_secret_basic", "private_key_jwt"]
+"#;
+
 /// With a ledger, the gate is in front of the token and the revocation endpoint, too; and it reads `Authorization: Basic`
 /// and assertions.
 #[tokio::test]
@@ -58,7 +69,8 @@ async fn clients_that_authenticate_sign_in_refresh_and_revoke_at_the_gate() {
     let Some(bench) = Bench::find() else { return };
     let server = Server::oidc_provider(bench, Vec::new());
     let folder = Folder::new("confidential");
-    let standing = server.gated(bench, "confidential.toml", &folder);
+    folder.write("policy.toml", CONFIDENTIAL);
+    let standing = server.gated(bench, &folder);
     let clients: Vec<&Client> = CONFIDENTIAL_CLIENTS.iter().chain(&OPENID_CLIENTS[..1]).collect();
     for (client, outcome) in bench.sign_in_all(&clients, &standing.base, "-").await {
         let signed_in = outcome.unwrap_or_else(|printed| panic!("{}: {printed}", client.name));

@@ -260,7 +260,7 @@ fn faults(row: &Row, arrived: &Arrived, plain: &HashMap<usize, Bytes>) -> Vec<St
 async fn what_a_server_reads_is_what_the_guard_judged() {
     let rows = rows();
     let mut wrong = BTreeMap::<String, BTreeSet<String>>::new();
-    for parser in Parser::all() {
+    for parser in Parser::all().await {
         let layer = {
             let recorder = Recorder::new(&parser.running.base);
             let guard = tower_dcr::mcp().without_rate_limits();

@@ -35,7 +35,9 @@ async fn registrar() -> Registrar {
     registrar
 }
 
-fn gated(recorder: &Recorder, registrar: &Registrar, change: fn(GateLayer) -> GateLayer) -> Router {
+type Change = fn(GateLayer) -> GateLayer;
+
+fn gated(recorder: &Recorder, registrar: &Registrar, change: Change) -> Router {
     let forward = any(Recorder::forward).with_state::<()>(recorder.clone());
     let gated = |layer: GateLayer| change(layer).layer(forward.clone());
     Router::new()
@@ -109,8 +111,8 @@ fn faults(row: &Row, arrived: &Arrived, rejects_unknown: bool) -> Vec<String> {
     if arrived.body != expected {
         faults.push(format!("a body of {} bytes", arrived.body.len()));
     }
-    let known = ["application/x-www-form-urlencoded", "application/json"];
-    if !arrived.body.is_empty() && !(media_types.len() == 1 && known.contains(&media_types[0])) {
+    let is_known = matches!(media_types[..], ["application/x-www-form-urlencoded" | "application/json"]);
+    if !arrived.body.is_empty() && !is_known {
         faults.push(format!("media type: {media_types:?}"));
     }
     faults
@@ -134,9 +136,8 @@ async fn what_a_server_reads_is_what_the_gate_read() {
     let honest = rows.iter().filter(|row| row.owed != Owed::OneReading).count();
     let mut wrong = BTreeMap::<String, BTreeSet<&str>>::new();
     let mut read_alike = 0;
-    for parser in Parser::all() {
-        let modes: [(bool, fn(GateLayer) -> GateLayer); 2] =
-            [(false, |gate| gate), (true, GateLayer::refusing_unknown)];
+    for parser in Parser::all().await {
+        let modes: [(bool, Change); 2] = [(false, |gate| gate), (true, GateLayer::refusing_unknown)];
         for (rejects_unknown, change) in modes {
             let recorder = Recorder::new(&parser.running.base);
             let base = serve(gated(&recorder, &registrar().await, change)).await;

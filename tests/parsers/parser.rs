@@ -1,8 +1,8 @@
 //! Servers that answer any request with what their framework reads of it, as JSON.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::installed::Installed;
 use crate::running::Running;
@@ -16,7 +16,7 @@ pub(crate) struct Parser {
 
 impl Parser {
     /// Starts all; none if one of them is not installed.
-    pub(crate) fn all() -> Vec<Self> {
+    pub(crate) async fn all() -> Vec<Self> {
         let (php, rack) = (runs("php", &["-v"]), runs("ruby", &["-e", "require 'rack'; require 'webrick'"]));
         if !is_there("php (php-cli)", php) || !is_there("ruby with ruby-rack and ruby-webrick", rack) {
             return Vec::new();
@@ -24,7 +24,7 @@ impl Parser {
         let Some(installed) = Installed::find() else { return Vec::new() };
         let spawn = |name, command: &mut Command| Self { name, running: Running::spawn(command) };
         vec![
-            Self { name: "PHP", running: php_server() },
+            Self { name: "PHP", running: php_server().await },
             spawn(
                 "Rack",
                 Command::new("ruby").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parsers/servers/parser.rb")),
@@ -42,17 +42,18 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// PHP's own server says where it listens to nobody but a log, and takes no port of its own choice.
-fn php_server() -> Running {
+async fn php_server() -> Running {
     let address: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parsers/servers/parser.php");
     let mut command = Command::new("php");
     command.args(["-n", "-d", "display_errors=0", "-S", &address.to_string(), script]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let running = Running { child, base: format!("http://{address}"), client: reqwest::Client::new() };
-    let since = Instant::now();
-    while TcpStream::connect(address).is_err() {
-        assert!(since.elapsed() < Duration::from_secs(30), "php does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let listening = async {
+        while running.client.get(&running.base).send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), listening).await.unwrap();
     running
 }

@@ -67,7 +67,7 @@ impl Recorder {
     /// something to the gate.
     pub(crate) async fn forward(State(recorder): State<Self>, request: Request) -> Response {
         let (mut parts, body) = request.into_parts();
-        let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else {
+        let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
             return status(StatusCode::BAD_REQUEST);
         };
         let (headers, method) = (parts.headers.clone(), parts.method.to_string());

@@ -17,8 +17,6 @@ const provider = new Provider(process.argv[2] ?? own, {
   pkce: { required: () => true },
   // Without it, only those who ask for `offline_access` get a refresh token.
   issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
-  clientAuthMethods: ['none', 'client_secret_basic', 'private_key_jwt'],
-  enabledJWA: { clientAuthSigningAlgValues: ['ES256', 'RS256'] },
 });
 // It stands behind a proxy, and is called by its name.
 provider.proxy = true;
