@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::method::MethodKind;
 use crate::policy::ConfigError;
+use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
 /// How the URL of a client names the client (the "client configuration endpoint" of RFC 7592): one reading for all layers.
@@ -15,7 +16,8 @@ use crate::rejection::{ErrorCode, Rejection};
 /// By default the client ID is the last segment of the path (`/register/CLIENT_ID`), of unreserved characters only (RFC 3986
 /// section 2.3: letters, digits, `-`, `.`, `_`, `~`). Servers fold other spellings (`/register/ID/`, `/register/I%44`,
 /// `/register/ID;v=1`) into the same client or not, so these are rejected with 400, and so is a `client_id` in the query
-/// beside the segment. Set what your server does differently.
+/// beside the segment, or any other parameter that was not [allowed](Self::with_query_parameter). Set what your server does
+/// differently.
 ///
 /// The registration route itself names no client. It is each path that was set by
 /// [`with_registration_path`](Self::with_registration_path); without one, it is a path of fewer than two segments, or one
@@ -53,6 +55,8 @@ struct Settings {
     additional_characters: String,
     /// The paths of the registration endpoint; without, a path of one segment, or one that ends in `/register`.
     registration_paths: BTreeSet<String>,
+    /// Query parameters that go on to the handler; others are rejected.
+    query_parameters: BTreeSet<String>,
 }
 
 /// What the URL of a request is about: see [`ClientUrl::read`].
@@ -132,6 +136,24 @@ impl ClientUrl {
         Ok(self)
     }
 
+    /// Lets requests with the query parameter `name` pass, for servers that route by it (`?tenant=a`). All others are rejected
+    /// with 400: `params` of Rack and Rails and `$_REQUEST` of PHP hold the query beside the document, so that a parameter there
+    /// would be metadata that no rule has judged. The key in policy files is `client_url.query_parameters`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::QueryParameter`] for a name of anything but unreserved characters (RFC 3986 section 2.3), for the name of a
+    /// metadata field, and for `_method`.
+    pub fn with_query_parameter(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
+        let name = name.into();
+        let is_name = !name.is_empty() && name.chars().all(is_unreserved);
+        if !is_name || names_metadata(&name) || overrides_method(&name) {
+            return Err(ConfigError::QueryParameter { name });
+        }
+        self.0.query_parameters.insert(name);
+        Ok(self)
+    }
+
     /// Returns what `uri` is about.
     #[must_use]
     pub fn read(&self, uri: &Uri) -> UrlTarget {
@@ -157,8 +179,8 @@ impl ClientUrl {
     /// Rejects requests of RFC 7592 whose URL has more than one reading, `PUT` to the registration route, and methods that
     /// there are not. What is no request of RFC 7592 passes, whatever its URL is.
     pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<UrlTarget, Rejection> {
-        if overrides_method(uri.query().unwrap_or_default()) {
-            return Err(unreadable("the URL must not override the method"));
+        if !self.has_only_known_parameters(uri.query().unwrap_or_default()) {
+            return Err(unreadable("the URL has query parameters that are not expected here"));
         }
         let target = self.read(uri);
         match (MethodKind::of(method), &target) {
@@ -170,6 +192,12 @@ impl ClientUrl {
             }
             _ => Ok(target),
         }
+    }
+
+    /// A handler that looks at no method, or that merges the query into the document, would read metadata there.
+    fn has_only_known_parameters(&self, query: &str) -> bool {
+        let is_known = |name: &str| self.0.query_parameters.contains(name) || (self.0.in_query && name == "client_id");
+        query.is_empty() || parameters(query).all(|(name, _)| is_known(name))
     }
 
     fn is_registration_path(&self, path: &str) -> bool {
@@ -240,6 +268,12 @@ fn overrides_method(query: &str) -> bool {
     parameters(query).any(|(name, _)| name != "method" && fold(name).is_some_and(|folded| folded == "method"))
 }
 
+/// Whether some framework may take a parameter for a metadata field.
+fn names_metadata(name: &str) -> bool {
+    let letters = |name: &str| name.replace('_', "");
+    fold(name).is_none_or(|folded| Field::names().any(|field| folded == letters(field)))
+}
+
 /// Some servers separate at `;` as well.
 fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split(['&', ';']).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -293,10 +327,11 @@ impl TryFrom<Settings> for ClientUrl {
     type Error = ConfigError;
 
     fn try_from(read: Settings) -> Result<Self, ConfigError> {
-        let Settings { in_query, trailing_slash, additional_characters, registration_paths } = read;
+        let Settings { in_query, trailing_slash, additional_characters, registration_paths, query_parameters } = read;
         let settings = Settings { in_query, trailing_slash, ..Settings::default() };
         let urls = Self(settings).with_additional_characters(&additional_characters)?;
-        registration_paths.into_iter().try_fold(urls, Self::with_registration_path)
+        let urls = registration_paths.into_iter().try_fold(urls, Self::with_registration_path)?;
+        query_parameters.into_iter().try_fold(urls, Self::with_query_parameter)
     }
 }
 
@@ -446,7 +481,10 @@ mod tests {
     #[test]
     fn methods_that_need_a_client_are_rejected_without_one() {
         use ErrorCode::{InvalidClientMetadata, MethodNotAllowed};
-        let urls = ClientUrl::new();
+        let urls = ClientUrl::new().with_query_parameter("tenant").unwrap();
+        for name in ["", "_method", "client_name", "clientName", "redirect_uris", "a b", "a;b"] {
+            assert!(ClientUrl::new().with_query_parameter(name).is_err(), "{name:?}");
+        }
         for (method, uri, code) in [
             ("PUT", "/register", Some(MethodNotAllowed)),
             ("PUT", "/register/abc", None),
@@ -463,6 +501,16 @@ mod tests {
             ("PATCH", "/register/abc", Some(MethodNotAllowed)),
             ("POST", "/register?_method=PUT", Some(InvalidClientMetadata)),
             ("POST", "/register?x&%5Fmethod=PUT", Some(InvalidClientMetadata)),
+            ("POST", "/register?client_name=Claude", Some(InvalidClientMetadata)),
+            ("POST", "/register?redirect_uris[]=https://evil.test/", Some(InvalidClientMetadata)),
+            ("POST", "/register?tenant=a;client_name=Claude", Some(InvalidClientMetadata)),
+            ("POST", "/register?skip_consent=true", Some(InvalidClientMetadata)),
+            ("GET", "/register?skip_consent=true", Some(InvalidClientMetadata)),
+            ("OPTIONS", "/register?skip_consent=true", Some(InvalidClientMetadata)),
+            ("POST", "/register?tenant=a", None),
+            ("POST", "/register?Tenant=a", Some(InvalidClientMetadata)),
+            ("POST", "/register?tenant[x]=a", Some(InvalidClientMetadata)),
+            ("POST", "/register?", None),
         ] {
             let checked = urls.check(&Method::from_bytes(method.as_bytes()).unwrap(), &uri.parse().unwrap());
             assert_eq!(checked.err().map(|rejection| rejection.code()), code, "{method} {uri}");

@@ -84,7 +84,7 @@ pub const RULES: &[Explanation] = &[
         protects: "A client and its rules from a request whose URL the server reads as another client.",
         reference: "RFC 7592 section 2, RFC 3986 section 2.3",
         attack: "PUT /register/ID/ or /register/I%44 for a client that is revoked: unknown here, and the same to the server.",
-        loosen: "client_url.in_query, client_url.trailing_slash, client_url.additional_characters: as the server spells them.",
+        loosen: "client_url.in_query, client_url.trailing_slash, client_url.additional_characters, client_url.query_parameters: as the server spells them.",
         opens: "Nothing, if the server reads URLs like that.",
     },
     Explanation {

@@ -87,7 +87,14 @@ pub(super) fn read<B>(
         // A body has no meaning here (RFC 9110 section 9.3.1), but some servers read one: it stays behind.
         body::forget_old_body(&mut parts.headers);
         let seen = if parts.method == Method::OPTIONS {
-            // A preflight of a browser (Fetch standard section 3.2.2): it comes from no client yet.
+            // A preflight of a browser (Fetch standard section 3.2.2) comes from no client yet. With parameters it is a
+            // request, to handlers that look at no method.
+            let mut parameters =
+                Parameters { is_for_clients: endpoint != Endpoint::Authorization, ..Parameters::default() };
+            form::read(parts.uri.query().unwrap_or_default().as_bytes(), |name, value| parameters.add(name, value))?;
+            if parameters.has_any() {
+                return Err(Fault::Ambiguous("a preflight has the parameters of a request"));
+            }
             Seen::default()
         } else {
             seen(endpoint, &parts.method, &parts.uri, &parts.headers, Content::None)?

@@ -23,6 +23,11 @@ pub enum ConfigError {
         /// What was given.
         character: char,
     },
+    /// A query parameter that must not pass.
+    QueryParameter {
+        /// What was given.
+        name: String,
+    },
     /// A registration path that is no path.
     RegistrationPath {
         /// What was given.
@@ -132,6 +137,9 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Cidr { value } => write!(f, "{value:?} is neither an IP address nor a CIDR block"),
             Self::ClientIdCharacter { character } => write!(f, "{character:?} can't be a character of client IDs"),
+            Self::QueryParameter { name } => {
+                write!(f, "{name:?} can't be a query parameter of registrations: it is metadata, or no plain name")
+            }
             Self::RegistrationPath { path } => {
                 write!(f, "{path:?} is no path of a registration endpoint: \"/register\" is one")
             }

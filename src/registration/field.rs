@@ -109,6 +109,11 @@ impl Field {
     pub(crate) const USERINFO_ENCRYPTED_RESPONSE_ENC: Self = Self::named("userinfo_encrypted_response_enc");
     pub(crate) const USERINFO_SIGNED_RESPONSE_ALG: Self = Self::named("userinfo_signed_response_alg");
 
+    /// Returns the names of all fields.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter()
+    }
+
     /// The field called `name`, by a look into a table and one comparison.
     pub(crate) fn of(name: &[u8]) -> Option<Self> {
         let mut at = place(name);

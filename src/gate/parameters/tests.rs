@@ -64,7 +64,7 @@ fn clear(reason: &str, read: Result<Seen, Fault>) -> Seen {
 }
 
 /// No program that looks for `invalid_client` and its like may find them in what a new registration does not mend.
-fn unclear(reason: &str, read: Result<Seen, Fault>) {
+fn unclear(reason: &str, read: &Result<Seen, Fault>) {
     let Err(Fault::Ambiguous(what)) = read else { panic!("{reason}: {read:?}") };
     for word in ["invalid_client", "client id", "client_id", "redirect_uri", "redirect uri"] {
         assert!(!what.to_ascii_lowercase().contains(word), "{what}");
@@ -175,6 +175,7 @@ fn the_client_is_read_from_wherever_it_may_be() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn requests_with_two_readings_are_rejected() {
     let assertion = jws(r#"{"sub":"other"}"#);
     let rows: Vec<(&str, Builder, String)> = vec![
@@ -283,7 +284,7 @@ fn requests_with_two_readings_are_rejected() {
         ),
     ];
     for (reason, request, body) in rows {
-        unclear(reason, seen(request, &body));
+        unclear(reason, &seen(request, &body));
     }
     assert_eq!(seen(form(), &"x".repeat(MAX_BODY + 1)).unwrap_err(), Fault::TooLarge);
 }
@@ -314,16 +315,16 @@ fn other_media_types_are_rejected() {
         "",
     ] {
         for body in [multipart, "client_id=a", r#"{"client_id":"a"}"#, "x"] {
-            unclear(media, seen(post().header("content-type", media), body));
-            unclear(media, seen_at(Endpoint::Authorization, post().header("content-type", media), body.as_bytes()));
+            unclear(media, &seen(post().header("content-type", media), body));
+            unclear(media, &seen_at(Endpoint::Authorization, post().header("content-type", media), body.as_bytes()));
         }
     }
-    unclear("none", seen(post(), "client_id=a"));
+    unclear("none", &seen(post(), "client_id=a"));
     for coding in ["gzip", "deflate", "br", "identity, gzip", "x"] {
-        unclear(coding, seen(form().header("content-encoding", coding), "client_id=a"));
+        unclear(coding, &seen(form().header("content-encoding", coding), "client_id=a"));
     }
-    unclear("UTF-16", seen_at(Endpoint::Token, form(), b"\xff\xfec\0l\0i\0"));
-    unclear("no UTF-8", seen_at(Endpoint::Token, form(), b"client_id=a&x=\xff"));
+    unclear("UTF-16", &seen_at(Endpoint::Token, form(), b"\xff\xfec\0l\0i\0"));
+    unclear("no UTF-8", &seen_at(Endpoint::Token, form(), b"client_id=a&x=\xff"));
 }
 
 #[test]
@@ -373,13 +374,13 @@ fn odd_authorization_is_rejected() {
         format!("Basic {}", BASE64_STANDARD.encode("ab%00:s")),
         format!("Basic {}", BASE64_STANDARD.encode("ab :s")),
         format!("Basic {}", BASE64_STANDARD.encode("ab+:s")),
-        format!("Digest username=\"abc\""),
+        "Digest username=\"abc\"".to_owned(),
         format!("Negotiate {credentials}"),
         format!("Custom {credentials}"),
         credentials.clone(),
     ];
     for row in rows {
-        unclear(&row, seen(form().header("authorization", &row), "grant_type=x"));
+        unclear(&row, &seen(form().header("authorization", &row), "grant_type=x"));
     }
     // A person at the authorization endpoint may have to sign in in such a way.
     let negotiate = Request::get("/authorize?client_id=c").header("authorization", "Negotiate YII=");
@@ -443,7 +444,7 @@ fn odd_assertions_are_rejected() {
     for (reason, assertion) in rows {
         let escaped: String = url::form_urlencoded::byte_serialize(assertion.as_bytes()).collect();
         for body in [format!("client_assertion={escaped}"), format!("client_id=c&client_assertion={escaped}")] {
-            unclear(reason, seen(form(), &body));
+            unclear(reason, &seen(form(), &body));
         }
         if reason != "a subject that is null" && !assertion.contains('\n') {
             // White space around a field value is not a part of it.
@@ -451,7 +452,7 @@ fn odd_assertions_are_rejected() {
             let fits_attestation =
                 ["another issuer", "an issuer that is a number", "a space before it", "a space behind it"];
             if !fits_attestation.contains(&reason) {
-                unclear(reason, seen(field, "client_id=c"));
+                unclear(reason, &seen(field, "client_id=c"));
             }
         }
     }
@@ -461,7 +462,7 @@ fn odd_assertions_are_rejected() {
 fn trailing_bits(text: &str) -> String {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = text.to_owned();
-    while text.len() % 3 == 0 {
+    while text.len().is_multiple_of(3) {
         text.push(' ');
     }
     let mut encoded = part(&text);
@@ -497,18 +498,18 @@ fn request_objects_are_compared() {
         ("another object", "client_id=c", r#"{"request":"x"}"#),
         ("a reference", "client_id=c", r#"{"request_uri":"https://b/"}"#),
     ] {
-        unclear(reason, at(plain, claims));
+        unclear(reason, &at(plain, claims));
     }
     unclear(
         "no object",
-        seen_at(Endpoint::Authorization, Request::get("/a?client_id=c&redirect_uri=https://a/&request=x"), b""),
+        &seen_at(Endpoint::Authorization, Request::get("/a?client_id=c&redirect_uri=https://a/&request=x"), b""),
     );
     let jwe = "a.b.c.d.e";
-    unclear("encrypted", seen_at(Endpoint::Authorization, Request::get(format!("/a?client_id=c&request={jwe}")), b""));
+    unclear("encrypted", &seen_at(Endpoint::Authorization, Request::get(format!("/a?client_id=c&request={jwe}")), b""));
     let reference = form().uri("/par");
     unclear(
         "a reference that is pushed",
-        seen_at(Endpoint::PushedAuthorization, reference, b"client_id=c&request_uri=https%3A%2F%2Fa%2F"),
+        &seen_at(Endpoint::PushedAuthorization, reference, b"client_id=c&request_uri=https%3A%2F%2Fa%2F"),
     );
 }
 
@@ -548,9 +549,9 @@ fn combinations_are_rejected() {
                     (format!("{name}={value}"), "client_id=good".to_owned()),
                 ] {
                     let pairs = format!("{first}{separator}{second}");
-                    unclear(&pairs, seen(form(), &pairs));
-                    unclear(&pairs, seen(Request::get(format!("/authorize?{pairs}")), ""));
-                    unclear(&pairs, seen(form().uri(format!("/token?{first}")), &second));
+                    unclear(&pairs, &seen(form(), &pairs));
+                    unclear(&pairs, &seen(Request::get(format!("/authorize?{pairs}")), ""));
+                    unclear(&pairs, &seen(form().uri(format!("/token?{first}")), &second));
                     rejected += 3;
                 }
             }
