@@ -16,7 +16,7 @@ use crate::rejection::{ErrorCode, Rejection};
 /// By default the client ID is the last segment of the path (`/register/CLIENT_ID`), of unreserved characters only (RFC 3986
 /// section 2.3: letters, digits, `-`, `.`, `_`, `~`). Servers fold other spellings (`/register/ID/`, `/register/I%44`,
 /// `/register/ID;v=1`) into the same client or not, so these are rejected with 400, and so is a `client_id` in the query
-/// beside the segment, or any other parameter that was not [allowed](Self::with_query_parameter). Set what your server does
+/// beside the segment, or another parameter that may be [metadata](Self::with_query_parameters). Set what your server does
 /// differently.
 ///
 /// The registration route itself names no client. It is each path that was set by
@@ -55,8 +55,9 @@ struct Settings {
     additional_characters: String,
     /// The paths of the registration endpoint; without, a path of one segment, or one that ends in `/register`.
     registration_paths: BTreeSet<String>,
-    /// Query parameters that go on to the handler; others are rejected.
-    query_parameters: BTreeSet<String>,
+    /// The only query parameters that go on to the handler; without, all with a plain name that is no metadata field's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_parameters: Option<BTreeSet<String>>,
 }
 
 /// What the URL of a request is about: see [`ClientUrl::read`].
@@ -136,21 +137,24 @@ impl ClientUrl {
         Ok(self)
     }
 
-    /// Lets requests with the query parameter `name` pass, for servers that route by it (`?tenant=a`). All others are rejected
-    /// with 400: `params` of Rack and Rails and `$_REQUEST` of PHP hold the query beside the document, so that a parameter there
-    /// would be metadata that no rule has judged. The key in policy files is `client_url.query_parameters`.
+    /// Lets only these query parameters pass, and rejects all others with 400. `params` of Rack and Rails and `$_REQUEST` of PHP
+    /// hold the query beside the document, so that a parameter there is metadata that no rule has judged. Without this setting
+    /// a parameter passes (`?tenant=a`) if its name has unreserved characters only (RFC 3986 section 2.3) and does not end in
+    /// the name of a metadata field: members of your server's own, such as `skip_consent`, then pass as well. The key in policy
+    /// files is `client_url.query_parameters`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::QueryParameter`] for a name of anything but unreserved characters (RFC 3986 section 2.3), for the name of a
-    /// metadata field, and for `_method`.
-    pub fn with_query_parameter(mut self, name: impl Into<String>) -> Result<Self, ConfigError> {
-        let name = name.into();
-        let is_name = !name.is_empty() && name.chars().all(is_unreserved);
-        if !is_name || names_metadata(&name) || overrides_method(&name) {
-            return Err(ConfigError::QueryParameter { name });
+    /// [`ConfigError::QueryParameter`] for a name that never passes, such as `client_name` or `_method`.
+    pub fn with_query_parameters(
+        mut self,
+        names: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, ConfigError> {
+        let names: BTreeSet<String> = names.into_iter().map(Into::into).collect();
+        if let Some(name) = names.iter().find(|name| !may_pass(name)) {
+            return Err(ConfigError::QueryParameter { name: name.clone() });
         }
-        self.0.query_parameters.insert(name);
+        self.0.query_parameters = Some(names);
         Ok(self)
     }
 
@@ -196,8 +200,12 @@ impl ClientUrl {
 
     /// A handler that looks at no method, or that merges the query into the document, would read metadata there.
     fn has_only_known_parameters(&self, query: &str) -> bool {
-        let is_known = |name: &str| self.0.query_parameters.contains(name) || (self.0.in_query && name == "client_id");
-        query.is_empty() || parameters(query).all(|(name, _)| is_known(name))
+        let is_known = |name: &str| match &self.0.query_parameters {
+            _ if self.0.in_query && name == "client_id" => true,
+            Some(names) => names.contains(name),
+            None => may_pass(name),
+        };
+        query.is_empty() || parameters(query).all(|(name, _)| name.is_empty() || is_known(name))
     }
 
     fn is_registration_path(&self, path: &str) -> bool {
@@ -268,10 +276,13 @@ fn overrides_method(query: &str) -> bool {
     parameters(query).any(|(name, _)| name != "method" && fold(name).is_some_and(|folded| folded == "method"))
 }
 
-/// Whether some framework may take a parameter for a metadata field.
-fn names_metadata(name: &str) -> bool {
-    let letters = |name: &str| name.replace('_', "");
-    fold(name).is_none_or(|folded| Field::names().any(|field| folded == letters(field)))
+/// Whether no framework takes a query parameter for a metadata field or for the method, as far as names tell.
+fn may_pass(name: &str) -> bool {
+    let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    let is_plain = !name.is_empty() && name.chars().all(is_unreserved);
+    // ASP.NET binds `model.client_name`.
+    let folded = name.replace(['-', '.', '~'], "_");
+    is_plain && !overrides_method(name) && !Field::names().any(|field| letters(&folded).ends_with(&letters(field)))
 }
 
 /// Some servers separate at `;` as well.
@@ -331,7 +342,10 @@ impl TryFrom<Settings> for ClientUrl {
         let settings = Settings { in_query, trailing_slash, ..Settings::default() };
         let urls = Self(settings).with_additional_characters(&additional_characters)?;
         let urls = registration_paths.into_iter().try_fold(urls, Self::with_registration_path)?;
-        query_parameters.into_iter().try_fold(urls, Self::with_query_parameter)
+        match query_parameters {
+            Some(names) => urls.with_query_parameters(names),
+            None => Ok(urls),
+        }
     }
 }
 
@@ -481,9 +495,9 @@ mod tests {
     #[test]
     fn methods_that_need_a_client_are_rejected_without_one() {
         use ErrorCode::{InvalidClientMetadata, MethodNotAllowed};
-        let urls = ClientUrl::new().with_query_parameter("tenant").unwrap();
-        for name in ["", "_method", "client_name", "clientName", "redirect_uris", "a b", "a;b"] {
-            assert!(ClientUrl::new().with_query_parameter(name).is_err(), "{name:?}");
+        let urls = ClientUrl::new();
+        for name in ["", "_method", "client_name", "clientName", "redirect_uris", "model.scope", "a b", "a;b"] {
+            assert!(ClientUrl::new().with_query_parameters([name]).is_err(), "{name:?}");
         }
         for (method, uri, code) in [
             ("PUT", "/register", Some(MethodNotAllowed)),
@@ -504,16 +518,20 @@ mod tests {
             ("POST", "/register?client_name=Claude", Some(InvalidClientMetadata)),
             ("POST", "/register?redirect_uris[]=https://evil.test/", Some(InvalidClientMetadata)),
             ("POST", "/register?tenant=a;client_name=Claude", Some(InvalidClientMetadata)),
-            ("POST", "/register?skip_consent=true", Some(InvalidClientMetadata)),
-            ("GET", "/register?skip_consent=true", Some(InvalidClientMetadata)),
-            ("OPTIONS", "/register?skip_consent=true", Some(InvalidClientMetadata)),
-            ("POST", "/register?tenant=a", None),
-            ("POST", "/register?Tenant=a", Some(InvalidClientMetadata)),
+            ("GET", "/register?clientName=Claude", Some(InvalidClientMetadata)),
+            ("OPTIONS", "/register?a.scope=admin", Some(InvalidClientMetadata)),
+            ("POST", "/register?tenant=a&x", None),
             ("POST", "/register?tenant[x]=a", Some(InvalidClientMetadata)),
             ("POST", "/register?", None),
         ] {
             let checked = urls.check(&Method::from_bytes(method.as_bytes()).unwrap(), &uri.parse().unwrap());
             assert_eq!(checked.err().map(|rejection| rejection.code()), code, "{method} {uri}");
+        }
+        let urls = urls.with_query_parameters(["tenant"]).unwrap();
+        for (uri, passes) in
+            [("/r?tenant=a", true), ("/r", true), ("/r?Tenant=a", false), ("/r?skip_consent=true", false)]
+        {
+            assert_eq!(urls.check(&Method::POST, &uri.parse().unwrap()).is_ok(), passes, "{uri}");
         }
     }
 }

@@ -64,9 +64,10 @@
 //! 5. Clients that the ledger does not know pass, and are noted once they got a token: they were registered before,
 //!    or by another way. [`refusing_unknown`](GateLayer::refusing_unknown) rejects them, and those that were only
 //!    noted so.
-//! 6. If the server turns a client away that the ledger knows (401 at the token endpoint, any client error at the
-//!    authorization endpoint but a rate limit), the next equal registration gets a new client: a server that lost its
-//!    store would otherwise be handed its lost clients for ever.
+//! 6. If the server itself turns a known client away, the next equal registration gets a new client: a server that lost
+//!    its store would otherwise be handed its lost clients for ever. This takes a 401 at the token endpoint to a request
+//!    without credentials, or two client errors within an hour at the authorization endpoint, to requests with a
+//!    registered redirect URI and nothing but the parameters of a code flow with PKCE.
 //!
 //! # Left to the server
 //!

@@ -7,7 +7,8 @@
 //! 2. `POST` (RFC 7591) and `PUT` (RFC 7592) are reviewed. So that nothing gets around the review, any other method is
 //!    answered with 405, and a body that is not plain `application/json` with 415. `PUT` is for the URL of a client: at the
 //!    registration route it is a 405, and a body that names another client than the URL is rejected. A URL of RFC 7592 that
-//!    does not name its client in the one spelling that a [`ClientUrl`] reads is a 400.
+//!    does not name its client in the one spelling that a [`ClientUrl`] reads is a 400, and so are query parameters that
+//!    may be [metadata](ClientUrl::with_query_parameters).
 //! 3. The body is read under a size limit and a deadline, and parsed strictly, once: guards further in take the parsed
 //!    document over.
 //! 4. The [`Policy`] reviews the [`Registration`], and what it leaves is the body that the inner service reads, with exactly

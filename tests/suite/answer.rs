@@ -576,14 +576,9 @@ async fn a_redirect_is_no_answer_to_a_registration() {
 /// A guard of one's own may let updates pass that name no client.
 #[tokio::test]
 async fn an_update_that_names_no_client_is_about_that_of_its_url() {
-    for (uri, answer, passes) in [
-        ("/register/c", "c", true),
-        ("/register/%63", "c", true),
-        ("/register?client_id=c", "c", true),
-        ("/clients/c/configuration", "c", true),
-        ("/register/c", "d", false),
-        ("/register?client_id=c", "d", false),
-    ] {
+    for (uri, answer, passes) in
+        [("/register/c", "c", true), ("/clients/c/configuration", "c", true), ("/register/c", "d", false)]
+    {
         let layers = tower::ServiceBuilder::new()
             .layer(GuardLayer::new(tower_dcr::policy::RedirectUriGuard::mcp()))
             .layer(AnswerLayer::new());

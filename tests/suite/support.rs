@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use tower::{Service, ServiceExt};
 use tower_dcr::event::{Event, to_line};
 
-/// A naive registration handler: stores whatever it gets and answers 201 with all of it plus a `client_id`. Clones
-/// share what they have seen.
+/// A naive registration handler: stores whatever it gets and answers 201 with all of it plus a `client_id`, which is the
+/// same for equal bodies. Clones share what they have seen.
 #[derive(Clone, Default)]
 pub(crate) struct Naive {
     seen: Arc<Mutex<Vec<Bytes>>>,
@@ -29,9 +29,13 @@ impl Naive {
         B: Body<Data: Send, Error: std::fmt::Debug>,
     {
         let body = request.into_body().collect().await.unwrap().to_bytes();
-        self.seen.lock().unwrap().push(body.clone());
+        let number = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(body.clone());
+            seen.iter().position(|known| *known == body).map_or(0, |at| at + 1)
+        };
         let mut document: Map<String, Value> = serde_json::from_slice(&body).unwrap_or_default();
-        document.insert("client_id".into(), "client-1".into());
+        document.entry("client_id").or_insert_with(|| format!("client-{number}").into());
         Ok(created(&document))
     }
 }
