@@ -217,13 +217,13 @@ async fn proxy(args: &Args) -> Result<Proxy, Error> {
     let upstream = Upstream::new(args)?;
     let sink = sink(args)?;
     let registrar = registrar(args, Arc::clone(&sink)).await?;
-    let preset = preset(args, registrar.clone(), sink)?;
+    let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
+    let preset = preset(args, registrar.clone(), sink)?.with_client_url(endpoints.client_url()?);
     let forwarding = Forwarding::new(&preset, args.public_url.clone())?;
     let guard = preset.reloadable();
     if let Some(file) = &args.policy {
         tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
     }
-    let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
     let public = Public::new(args.public_url.clone(), &args.upstream, endpoints.clone(), registrar.is_some())?;
     let metadata = if args.keep_metadata {
         ServerMetadataLayer::new(ServerMetadata::default)

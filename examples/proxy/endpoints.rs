@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 use serde_json::{Map, Value};
+use tower_dcr::ClientUrl;
 use url::Url;
 
 use crate::path::{self, Scripts, Segments};
@@ -48,6 +49,8 @@ pub(crate) struct Endpoints {
     /// Where requests to an alias are sent.
     registration: Option<PathAndQuery>,
     aliases: Vec<String>,
+    /// Where clients are registered, as it is written.
+    registration_paths: Vec<String>,
     /// The server takes request objects in `request`, and references to them in `request_uri`.
     pub(crate) takes_request: bool,
     pub(crate) takes_request_uri: bool,
@@ -115,6 +118,12 @@ impl Endpoints {
         format!("{path}{}{query}", below.trim_end_matches('/')).parse().ok()
     }
 
+    /// Tells the registration endpoint from the URLs of clients, which are below it.
+    pub(crate) fn client_url(&self) -> Result<ClientUrl, Error> {
+        let mut paths = self.registration_paths.iter();
+        Ok(paths.try_fold(ClientUrl::new(), |urls, path| urls.with_registration_path(path))?)
+    }
+
     fn add(&mut self, args: &Args) -> Result<(), Error> {
         self.scripts = Scripts::new(&args.script);
         for (endpoint, paths) in [
@@ -138,6 +147,7 @@ impl Endpoints {
             let parsed = path.parse::<PathAndQuery>().ok().filter(|parsed| parsed.path().starts_with('/'));
             let Some(parsed) = parsed else { return Err(format!("{path:?} is not a path: /oauth/register").into()) };
             if !args.register_alias.contains(path) {
+                self.registration_paths.push(parsed.path().to_owned());
                 self.registration.get_or_insert(parsed);
             }
         }
@@ -157,6 +167,9 @@ impl Endpoints {
             let Some(endpoint) = named(name) else { continue };
             let Some(url) = value.as_str().and_then(|url| Url::parse(url).ok()) else { continue };
             self.know(endpoint, url.path());
+            if endpoint == Endpoint::Register {
+                self.registration_paths.push(url.path().to_owned());
+            }
             if endpoint == Endpoint::Register && self.registration.is_none() {
                 self.registration = url[url::Position::BeforePath..url::Position::AfterQuery].parse().ok();
             }

@@ -434,3 +434,42 @@ async fn mistakes_on_the_command_line_are_named() {
         assert!(!output.status.success() && said.contains(expected), "{arguments:?}: {said}");
     }
 }
+
+/// The registration endpoint does not end in `/register`, and is no client's URL all the same.
+#[tokio::test]
+async fn the_registration_endpoint_is_no_client_and_clients_are_led_to_the_public_address() {
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let own = format!("http://{}", listener.local_addr().unwrap());
+    let managed = json!({
+        "client_id": "c-1",
+        "redirect_uris": ["http://127.0.0.1:1/cb"],
+        "registration_client_uri": format!("{own}/oauth/clients/c-1"),
+        "registration_access_token": "r",
+    });
+    let answer = {
+        let managed = managed.clone();
+        async move || (http::StatusCode::CREATED, Json(managed))
+    };
+    let read = async move || Json(managed);
+    let app = axum::Router::new()
+        .route("/oauth/clients", any(answer))
+        .route("/oauth/clients/{client_id}", any(read))
+        .fallback(async || http::StatusCode::NOT_FOUND);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let arguments = ["--register-path", "/oauth/clients", "--public-url", "https://as.example.com"];
+    let proxy = start(&own, &arguments).await;
+    let registration = json!({ "redirect_uris": ["http://127.0.0.1:1/cb"] });
+    let (status, client) = post_json(&proxy, "/oauth/clients", &registration).await;
+    assert_eq!((status, &client["registration_client_uri"]), (201, &json!("https://as.example.com/oauth/clients/c-1")));
+    let read: Value = proxy.get("/oauth/clients/c-1").await.json().await.unwrap();
+    assert_eq!(read["registration_client_uri"], "https://as.example.com/oauth/clients/c-1");
+    let update = json!({ "client_id": "c-1", "redirect_uris": ["http://127.0.0.1:1/cb"] });
+    for (path, status) in [("/oauth/clients/c-1", 200), ("/oauth/clients", 405), ("/oauth/clients/c-1/", 400)] {
+        let answer = proxy.client.put(format!("{}{path}", proxy.base)).json(&update).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        if status == 200 {
+            let document: Value = answer.json().await.unwrap();
+            assert_eq!(document["registration_client_uri"], "https://as.example.com/oauth/clients/c-1");
+        }
+    }
+}
