@@ -423,6 +423,10 @@ impl Judged {
         let client = RegisteredClient::of(&answer);
         let mut changed = match self.check(&mut answer, operation) {
             Ok(stripped) => stripped,
+            // It is not about the client that was to be updated: what became of that one is not known.
+            Err(rejection) if operation == Operation::Update && rejection.field() == Some(Field::CLIENT_ID.name()) => {
+                return refuse(rejection, review, client);
+            }
             Err(rejection) => return withhold(rejection, review, client),
         };
         if self.config.normalise {

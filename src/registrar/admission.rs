@@ -191,6 +191,7 @@ impl Registrar {
             match self.ledger().insert(&client, max_live).await? {
                 Insertion::Inserted(client) => {
                     self.begin_epoch();
+                    self.emit(&self.event(Action::UnregisteredClient).of_client(Some(client_id)));
                     self.emit(&self.event(Action::Updated).of_client(Some(client_id)).by(&Actor::Client));
                     return Ok(Updated::Changed(client));
                 }
@@ -435,9 +436,6 @@ impl Registrar {
         done.expires_at = Some(done.at_most(now.saturating_add(self.settings().lifetimes.first_ms())));
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
-        if let Some(registration) = with_fewer_redirect_uris(&client.registration, answer.document) {
-            done.registration = registration;
-        }
         if client.repeat_key.is_some() && is_repeatable(answer.document) {
             done.answer = Some(Answer { status: answer.status, body: answer.body.to_owned() });
         } else {

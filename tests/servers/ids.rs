@@ -512,6 +512,7 @@ async fn a_ledger_of_the_version_before_is_brought_up_to_date() {
         "DROP TABLE tower_dcr_pushed",
         "DROP INDEX tower_dcr_clients_shared_id",
         "DROP INDEX tower_dcr_clients_elsewhere",
+        "DROP INDEX tower_dcr_clients_lower_client_id",
         "ALTER TABLE tower_dcr_clients DROP COLUMN shared_id",
         "ALTER TABLE tower_dcr_clients DROP COLUMN variant",
         // As it counted.

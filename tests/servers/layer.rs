@@ -246,10 +246,10 @@ async fn approval_keeps_one_client_id() {
     let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
     let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval));
     let id = world.client("App").await;
-    assert_eq!(world.token(&id).await.status, 401);
+    assert_eq!(world.token(&id).await.status, 400);
     assert_eq!(world.client("App").await, id, "however often it asks");
     let page = world.authorize(&id, "http://127.0.0.1:3118/callback").await;
-    assert!(page.status == 400 && page.text.contains("waiting for the approval"), "{page:?}");
+    assert!(page.status == 400 && page.text.contains("not been approved yet"), "{page:?}");
     let review = tower_dcr::review::Review::new(world.registrar.clone());
     review.approve(&id, "alice", "known to us").await.unwrap();
     assert_eq!(world.client("App").await, id);

@@ -30,7 +30,7 @@ async fn an_operator_approves_and_revokes_at_a_terminal() {
     // The program's clock is the real one.
     world.clock.set(SystemClock::new().unix_time());
     let client = world.client("App").await;
-    assert_eq!(world.token(&client).await.status, 401, "nobody has looked at it");
+    assert_eq!(world.token(&client).await.status, 400, "nobody has looked at it");
     let acts = ["--ledger", &url, "--operator", "alice", "--reason", "known to us"];
     let (status, approved) = dcr(&[&["clients", "approve"], &acts[..], &[&client]].concat());
     assert_eq!((status, &approved["state"], &approved["reviewed_by"]), (0, &json!("active"), &json!("alice")));

@@ -233,6 +233,7 @@ pub(crate) async fn create(State(server): State<Arc<Server>>, body: Bytes) -> Re
     client["client_id"] = id.clone().into();
     if server.management.load(Ordering::SeqCst) {
         client["registration_access_token"] = "hush-hush".into();
+        client["registration_client_uri"] = format!("https://as.example.com/register/{id}").into();
     }
     server.clients.lock().unwrap().insert(id, client.clone());
     (StatusCode::CREATED, axum::Json(client)).into_response()
