@@ -127,7 +127,7 @@ use tower_service::Service;
 
 use crate::body::{ReplayBody, ResponseBody, ResponseFuture};
 use crate::event::Action;
-use crate::ledger::{Client, LedgerError, Origin, State};
+use crate::ledger::{Actor, Client, LedgerError, Origin, State};
 use crate::registrar::{Registrar, Unidentified, Unknown};
 use crate::registration::{Limits, Registration};
 use crate::telemetry;
@@ -190,6 +190,10 @@ const ANONYMOUS_GRANTS: [&str; 4] = [
     "urn:ietf:params:oauth:grant-type:saml2-bearer",
     "urn:ietf:params:oauth:grant-type:token-exchange",
 ];
+
+/// How old records may be by which a client is turned away, at most: one that has just registered or was just approved must not
+/// hear that it is unknown.
+const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// Which endpoint it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,8 +268,8 @@ impl GateLayer {
     }
 
     /// Rejects clients that the ledger does not know or has only seen in use (401 or, at the authorization endpoint, 400
-    /// `invalid_client`), and requests that do not say which client they come from (400 `invalid_request`). By default both
-    /// pass where nothing else is said. A policy file says it with `gate.unknown = "reject"`.
+    /// `invalid_client`), and requests that do not say which client they come from (400 `invalid_request`) at every endpoint.
+    /// By default unknown clients pass. A policy file says it with `gate.unknown = "reject"`.
     pub fn refusing_unknown(self) -> Self {
         self.change(|config| config.refuse_unknown = true)
     }
@@ -536,8 +540,7 @@ impl Config {
 
     /// Judges each of the names that the client may have: the server takes one of them.
     async fn check(&self, ids: &[String], seen: &Seen) -> Result<Result<Option<Arc<Known>>, Fault>, LedgerError> {
-        let asks_for_redirect = matches!(self.endpoint, Endpoint::Authorization | Endpoint::PushedAuthorization);
-        let elsewhere = if asks_for_redirect {
+        let elsewhere = if self.endpoint.asks_for_redirect() {
             match self.elsewhere(ids, seen).await? {
                 Ok(elsewhere) => elsewhere,
                 Err(fault) => return Ok(Err(fault)),
@@ -548,30 +551,15 @@ impl Config {
         let mut admitted = None;
         for id in ids {
             let records = self.look_up(id).await?;
-            if records.is_empty() {
-                continue;
+            let mut verdict = self.judge_all(&records, seen, elsewhere);
+            if verdict.is_err() {
+                // It may have been registered, approved or updated since, here or elsewhere.
+                let fresh = self.look_up_within(id, self.ages().0.min(CONFIRMED)).await?;
+                verdict = self.judge_all(&fresh, seen, elsewhere);
             }
-            let fits = |known: &Arc<Known>| {
-                self.judge(&known.client)?;
-                if asks_for_redirect { redirect::check(known, seen, elsewhere) } else { Ok(()) }
-            };
-            // Of several registrations under one id, one has to fit. What keeps a live one out is said first.
-            let mut faults = None;
-            let mut fitting = None;
-            for known in records.iter() {
-                match fits(known) {
-                    Ok(()) => {
-                        fitting = Some(Arc::clone(known));
-                        break;
-                    }
-                    Err(fault) if faults.is_none() || fault == Fault::Redirect => faults = Some((known, fault)),
-                    Err(_) => {}
-                }
-            }
-            match (fitting, faults) {
-                (Some(known), _) => admitted = admitted.or(Some(known)),
-                (None, Some((known, fault))) => return Ok(Err(self.noted(&known.client, fault))),
-                (None, None) => {}
+            match verdict {
+                Ok(known) => admitted = admitted.or(known),
+                Err((known, fault)) => return Ok(Err(self.noted(&known.client, fault))),
             }
         }
         let is_registered = |known: &Arc<Known>| known.client.origin != Origin::Elsewhere;
@@ -584,6 +572,32 @@ impl Config {
             }
             None => Ok(self.unknown(ids).map(|()| None)),
         }
+    }
+
+    /// Returns the first of the records of an ID that may go on. Of several registrations under one ID, one has to fit. `None` if
+    /// there are none.
+    fn judge_all(
+        &self,
+        records: &Records,
+        seen: &Seen,
+        elsewhere: Elsewhere,
+    ) -> Result<Option<Arc<Known>>, (Arc<Known>, Fault)> {
+        let asks_for_redirect = self.endpoint.asks_for_redirect();
+        let mut rejected = None;
+        for known in records.iter() {
+            let checked = self
+                .judge(&known.client)
+                .and_then(|()| if asks_for_redirect { redirect::check(known, seen, elsewhere) } else { Ok(()) });
+            match checked {
+                Ok(()) => return Ok(Some(Arc::clone(known))),
+                // What keeps a live one out is said first.
+                Err(fault) if rejected.is_none() || matches!(fault, Fault::Redirect | Fault::NoRedirect) => {
+                    rejected = Some((Arc::clone(known), fault));
+                }
+                Err(_) => {}
+            }
+        }
+        rejected.map_or(Ok(None), Err)
     }
 
     /// Returns whether a server whose database ignores case knows the client by what the ledger has.
@@ -607,9 +621,14 @@ impl Config {
 
     /// Returns the records of a client.
     async fn look_up(&self, id: &str) -> Result<Records, LedgerError> {
+        self.look_up_within(id, self.ages().0).await
+    }
+
+    /// Returns the records of a client as they were so long ago at most, while the ledger can be used.
+    async fn look_up_within(&self, id: &str, max_age: Duration) -> Result<Records, LedgerError> {
         let now = self.registrar.now();
         let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
-        let (max_age, grace) = self.ages();
+        let (longest, grace) = self.ages();
         // The registrar writes down that a life has ended.
         let has_lapsed =
             |known: &Arc<Known>| known.client.status.is_live() && known.client.state(now) == State::Expired;
@@ -635,7 +654,7 @@ impl Config {
                 self.cache.put(id, epoch, &records);
                 Ok(records)
             }
-            Err(error) => remembered(max_age.saturating_add(grace)).ok_or(error),
+            Err(error) => remembered(longest.saturating_add(grace)).ok_or(error),
         }
     }
 
@@ -664,6 +683,7 @@ impl Config {
         match client.state(self.registrar.now()) {
             State::Active | State::Stale => Ok(()),
             State::Pending => Err(Fault::Pending),
+            State::Revoked if client.ended_by == Some(Actor::Client) => Err(Fault::Deleted),
             State::Revoked => Err(Fault::Revoked),
             State::Expired | State::Failed | State::Registering => Err(Fault::Expired),
         }
@@ -810,6 +830,10 @@ impl Config {
 }
 
 impl Endpoint {
+    const fn asks_for_redirect(self) -> bool {
+        matches!(self, Self::Authorization | Self::PushedAuthorization)
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Authorization => "authorization",

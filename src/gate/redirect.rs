@@ -35,7 +35,8 @@ pub(super) fn check(known: &Known, seen: &Seen, elsewhere: Elsewhere) -> Result<
     match registered {
         // OAuth 2.1 section 2.3.2: required where more than one is registered.
         [only] if !needs_port(only) => Ok(()),
-        _ => Err(Fault::Redirect),
+        [] => Err(Fault::Redirect),
+        _ => Err(Fault::NoRedirect),
     }
 }
 

@@ -11,9 +11,13 @@ use crate::body::{self, ResponseBody};
 pub(super) enum Fault {
     /// Servers may read the request in different ways: a parameter is repeated, two names differ, the body can't be read.
     Ambiguous(&'static str),
+    /// The client has deleted its registration itself (RFC 7592 section 2.3).
+    Deleted,
     Expired,
     /// Neither GET, HEAD, POST nor OPTIONS.
     Method,
+    /// The request does not say which of the redirect URIs it wants.
+    NoRedirect,
     Pending,
     Redirect,
     Revoked,
@@ -27,8 +31,10 @@ impl Fault {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Ambiguous(what) => what,
+            Self::Deleted => "the client has deleted its registration",
             Self::Expired => "the client has expired",
             Self::Method => "method not allowed",
+            Self::NoRedirect => "the request has to say where the answer goes",
             Self::Pending => "the client has not been approved yet",
             Self::Redirect => "the redirect URI is not registered for this client",
             Self::Revoked => "the client was revoked",
@@ -44,10 +50,13 @@ impl Fault {
     const fn error(self, endpoint: Endpoint) -> &'static str {
         match self {
             Self::Redirect if matches!(endpoint, Endpoint::Authorization) => "invalid_client",
-            Self::Ambiguous(_) | Self::Method | Self::Redirect | Self::TooLarge | Self::Unidentified => {
-                "invalid_request"
-            }
-            Self::Expired | Self::Revoked | Self::Unknown => "invalid_client",
+            Self::Ambiguous(_)
+            | Self::Method
+            | Self::NoRedirect
+            | Self::Redirect
+            | Self::TooLarge
+            | Self::Unidentified => "invalid_request",
+            Self::Deleted | Self::Expired | Self::Revoked | Self::Unknown => "invalid_client",
             Self::Pending => "access_denied",
             Self::Unavailable => "temporarily_unavailable",
         }
@@ -56,10 +65,10 @@ impl Fault {
     /// What a person at the authorization endpoint can do about it.
     const fn advice(self) -> &'static str {
         match self {
-            Self::Ambiguous(_) | Self::Method | Self::TooLarge | Self::Unidentified => {
+            Self::Ambiguous(_) | Self::Method | Self::NoRedirect | Self::TooLarge | Self::Unidentified => {
                 "The application sent a request that can't be understood. Start again from the application."
             }
-            Self::Expired | Self::Unknown => {
+            Self::Deleted | Self::Expired | Self::Unknown => {
                 "The application is not registered here any more. Remove the connection in the application and add it \
                  again: it then registers anew."
             }

@@ -468,7 +468,11 @@ impl Registrar {
             let variant = if is_first { String::new() } else { variant.clone() };
             let own = Client { variant, ..done.clone() };
             match self.ledger().replace(&own).await? {
-                Replacement::Replaced => return Ok(Some(Completion::Recorded)),
+                Replacement::Replaced => {
+                    // Gates may remember other records of this ID.
+                    self.begin_epoch();
+                    return Ok(Some(Completion::Recorded));
+                }
                 Replacement::Taken => {}
                 Replacement::Outdated => return Ok(None),
             }
@@ -563,7 +567,7 @@ impl Registrar {
                 "the server gives several registrations one client_id: the second is rejected with 500, and the record of the \
                  first stays. If that is intended, set `lifecycle.shared_client_ids = true` \
                  (`Registrar::with_shared_client_ids`). If the server lost its clients and gives out their ids again, let \
-                 go of the old record: `dcr clients forget {client_id:?} --reason …`"
+                 go of the old record: `dcr clients forget {client_id:?} --ledger … --operator … --reason …`"
             );
         }
         Ok(Completion::Conflict)
