@@ -407,10 +407,10 @@ impl Judged {
         if body::is_coded(&parts.headers) {
             let detail = "in the server's answer can't be read";
             let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field("content-encoding");
-            return withhold(rejection, review, RegisteredClient(None));
+            return refuse(rejection, review, RegisteredClient(None));
         }
         let ReadAnswer::Complete(bytes) = body::read_answer(body).await else {
-            return withhold(unreadable(), review, RegisteredClient(None));
+            return refuse(unreadable(), review, RegisteredClient(None));
         };
         if operation == Operation::Update && bytes.trim_ascii().is_empty() {
             return Response::from_parts(parts, ResponseBody::own(bytes));
@@ -418,7 +418,7 @@ impl Judged {
         let bytes = without_mark(bytes);
         let Ok(mut answer) = Registration::parse_with(&bytes, &ANSWER_LIMITS) else {
             // Nobody can say what the client would make of it.
-            return withhold(unreadable(), review, RegisteredClient(None));
+            return refuse(unreadable(), review, RegisteredClient(None));
         };
         let client = RegisteredClient::of(&answer);
         let mut changed = match self.check(&mut answer, operation) {
@@ -588,7 +588,8 @@ fn unreadable() -> Rejection {
     Rejection::new(ErrorCode::BadGateway, RULE, "the server's answer could not be read")
 }
 
-/// Keeps a success from the client. What the handler has done is done, and is to be known further out.
+/// Keeps a success from the client that is about the right one. What the handler has done is done, and is to be known further
+/// out.
 fn withhold<R>(rejection: Rejection, review: Review, client: RegisteredClient) -> Response<ResponseBody<R>> {
     let mut response = refuse(rejection, review, client);
     response.extensions_mut().insert(Unanswerable);

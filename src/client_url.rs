@@ -209,11 +209,18 @@ impl ClientUrl {
     }
 
     fn is_registration_path(&self, path: &str) -> bool {
+        // Servers may ignore case, and what stands before the path (`/index.php/register`).
+        let ends_in = |known: &String| {
+            path.len()
+                .checked_sub(known.len())
+                .and_then(|at| path.get(at..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(known))
+        };
         if !self.0.registration_paths.is_empty() {
-            return self.0.registration_paths.contains(path);
+            return self.0.registration_paths.iter().any(ends_in);
         }
         let path = path.strip_prefix('/').unwrap_or(path);
-        path.is_empty() || path.rsplit_once('/').is_none_or(|(_, last)| last == "register")
+        path.is_empty() || path.rsplit_once('/').is_none_or(|(_, last)| last.eq_ignore_ascii_case("register"))
     }
 
     fn last_segment(&self, path: &str) -> Option<String> {

@@ -437,11 +437,14 @@ where
                 return Ok(response.map(ResponseBody::inner));
             }
             Ok(match config.endpoint {
-                Endpoint::Token => match config.prove(admitted).await {
-                    Ok(()) => response.map(ResponseBody::inner),
-                    // The token is not handed out: it was given to a client that is no more.
-                    Err(fault) => form.refuse(fault),
-                },
+                Endpoint::Token => {
+                    let (response, holds_token) = grant::holds_token(response).await;
+                    match config.prove(admitted, holds_token).await {
+                        Ok(()) => response,
+                        // The token is not handed out: it was given to a client that is no more.
+                        Err(fault) => form.refuse(fault),
+                    }
+                }
                 Endpoint::PushedAuthorization => match config.note_pushed(admitted, response).await {
                     Ok(response) => response,
                     Err(fault) => form.refuse(fault),
@@ -474,6 +477,14 @@ struct Known {
 impl Known {
     fn new(client: Client) -> Self {
         Self { client, redirect_uris: OnceLock::new() }
+    }
+
+    /// Returns whether no server can take offence at the scope.
+    fn has_scope(&self, scope: Option<&str>) -> bool {
+        let Some(scope) = scope else { return true };
+        let registered = Registration::parse_with(self.client.registration.as_bytes(), &Limits::GENEROUS).ok();
+        let registered = registered.as_ref().and_then(|document| document.string("scope")).unwrap_or_default();
+        scope.split(' ').all(|wanted| registered.split(' ').any(|known| known == wanted))
     }
 
     fn redirect_uris(&self) -> Option<&[String]> {
@@ -583,6 +594,16 @@ impl Config {
         elsewhere: Elsewhere,
     ) -> Result<Option<Arc<Known>>, (Arc<Known>, Fault)> {
         let asks_for_redirect = self.endpoint.asks_for_redirect();
+        if asks_for_redirect
+            && records.len() > 1
+            && seen.is_request
+            && seen.redirect_uri.is_none()
+            && elsewhere == Elsewhere::No
+            && let Some(known) = records.first()
+        {
+            // Each of those that share the ID may have one, but the server knows several.
+            return Err((Arc::clone(known), Fault::NoRedirect));
+        }
         let mut rejected = None;
         for known in records.iter() {
             let checked = self
@@ -600,7 +621,7 @@ impl Config {
         rejected.map_or(Ok(None), Err)
     }
 
-    /// Returns whether a server whose database ignores case knows the client by what the ledger has.
+    /// Returns whether some server takes the name of an unknown client for one that the ledger has.
     async fn is_known_otherwise(&self, ids: &[String]) -> Result<bool, LedgerError> {
         for id in ids {
             let (registrations, (max_age, _)) = (self.registrar.registrations(), self.ages());
@@ -608,7 +629,7 @@ impl Config {
             let found = if let Some(found) = remembered {
                 found
             } else {
-                let found = self.registrar.ledger().has_in_other_case(id).await?;
+                let found = self.registrar.is_known_otherwise(id).await?;
                 self.cache.put_absent(id, registrations, Some(found));
                 found
             };
@@ -746,7 +767,7 @@ impl Config {
             }
             // Any other error is sent to the client by a redirect.
             Endpoint::Authorization if matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422) => {
-                if !seen.is_plain || seen.redirect_uri.is_none() {
+                if !seen.is_plain || seen.redirect_uri.is_none() || !known.has_scope(seen.scope.as_deref()) {
                     return;
                 }
                 self.registrar.server_disowned(client()).await
@@ -776,9 +797,13 @@ impl Config {
         fault
     }
 
-    /// The client got a token.
-    async fn prove(&self, admitted: Admitted) -> Result<(), Fault> {
+    /// The server has answered a request for a token with a success.
+    async fn prove(&self, admitted: Admitted, holds_token: bool) -> Result<(), Fault> {
         let Admitted { client_id: Some(id), known, sharing } = admitted else { return Ok(()) };
+        if !holds_token {
+            // Some servers say what went wrong in a success: that proves nothing.
+            return Ok(());
+        }
         if !sharing.is_empty() {
             return self.prove_sharing(sharing).await;
         }

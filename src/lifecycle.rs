@@ -373,9 +373,16 @@ impl Config {
 
     async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
         let status = response.status().as_u16();
-        // What the server has changed is written down even if nobody can read what it says.
-        let (response, document) = read(response).await.unwrap_or_else(|| (unreadable(), None));
+        let is_withheld = response.extensions().get::<Unanswerable>().is_some();
+        let Some((response, document)) = read(response).await else { return unreadable() };
         let document = document.filter(|_| response.status().is_success());
+        // A success proves a change only if it is about the client (RFC 7592 section 3): anybody can send a PUT, and a server
+        // may have a page for everything.
+        let is_about_client =
+            document.as_ref().is_some_and(|(document, _)| document.string_at(Field::CLIENT_ID) == Some(intent.id()));
+        if !is_about_client && !is_withheld {
+            return if document.is_some() { unreadable() } else { response };
+        }
         let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
             status,
             document,
@@ -410,6 +417,7 @@ impl Config {
     where
         S: Service<Request<B>, Response = Response<R>>,
         B: 'static,
+        R: Body,
     {
         let id = match self.managed(&request) {
             Ok(id) => id,
@@ -419,7 +427,12 @@ impl Config {
             return self.refuse_or(refusal, || forward(inner, request)).await;
         }
         let response = inner.call(request).await?.map(ResponseBody::inner);
-        let Some(id) = id.filter(|_| response.status().is_success()) else { return Ok(response) };
+        // RFC 7592 section 2.3: a deletion is answered with 204. A page for everything has deleted nothing.
+        let is_deleted = match response.status() {
+            StatusCode::NO_CONTENT => true,
+            status => status.is_success() && response.body().size_hint().exact() == Some(0),
+        };
+        let Some(id) = id.filter(|_| is_deleted) else { return Ok(response) };
         Ok(match self.registrar.deleted(&id).await {
             Ok(()) => response,
             Err(error) => {

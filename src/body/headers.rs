@@ -20,16 +20,13 @@ pub(crate) fn ask_for_plain_answer(headers: &mut HeaderMap) {
 pub(crate) fn forget_old_body(headers: &mut HeaderMap) {
     remove(headers, |name| {
         (name.starts_with("content-") && !name.starts_with("content-security-policy"))
+            // `Digest`, `Repr-Digest`, `Signature-Input`, `X-Hub-Signature-256`, `X-Amz-Content-Sha256` and their like.
+            || ["digest", "signature", "content-sha", "content-md5"].iter().any(|kind| name.contains(kind))
             || matches!(
                 name,
-                "digest"
-                    | "expect"
-                    | "repr-digest"
-                    | "signature"
-                    | "signature-input"
+                "expect"
                     | "trailer"
                     | "transfer-encoding"
-                    | "unencoded-digest"
                     // The method was judged as well: an application must not be asked for another one.
                     | "x-http-method"
                     | "x-http-method-override"

@@ -35,7 +35,7 @@ struct Entry {
 pub(super) struct Absent {
     read_at: Duration,
     registrations: u64,
-    /// Whether there is one of a client in another case, if somebody has asked.
+    /// Whether there is one in another spelling, if somebody has asked.
     pub(super) has_other_case: Option<bool>,
 }
 

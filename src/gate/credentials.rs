@@ -5,6 +5,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, header};
 
+use super::names::{self, Name, Reading};
 use super::refusal::Fault;
 use super::signed;
 use crate::registration::Limits;
@@ -18,7 +19,7 @@ pub(super) struct Credentials {
     pub(super) has_token: bool,
     /// The subject of an `OAuth-Client-Attestation`.
     pub(super) attested: Option<String>,
-    /// The values of fields such as `client_id`, which some gateways read.
+    /// The values of fields such as `client_id`, which some gateways read, and of cookies of that name.
     pub(super) by_field: Vec<String>,
 }
 
@@ -49,6 +50,9 @@ impl Credentials {
                         return Err(Fault::Ambiguous("the attestation is repeated"));
                     }
                 }
+                // PHP without a configuration has cookies override the parameters (`$_REQUEST`). People have cookies of all
+                // kinds, so this is for clients only.
+                "cookie" if only_known => read.by_field.extend(clients_in_cookies(value.as_bytes())),
                 "clientid" => match text {
                     Ok(text) => read.by_field.push(text.to_owned()),
                     Err(_) => return Err(Fault::Ambiguous("a header field can't be read")),
@@ -81,6 +85,18 @@ impl Credentials {
         }
         Ok(())
     }
+}
+
+/// Returns the values of cookies whose name may be taken for `client_id`.
+fn clients_in_cookies(cookies: &[u8]) -> impl Iterator<Item = String> {
+    let decode = |text: &[u8]| percent_encoding::percent_decode(text.trim_ascii()).decode_utf8_lossy().into_owned();
+    let is_client =
+        |name: &str| matches!(names::read(name), Reading::Exact(Name::ClientId) | Reading::Folded(Name::ClientId));
+    cookies.split(|byte| matches!(byte, b';' | b',')).filter_map(move |cookie| {
+        let mut parts = cookie.splitn(2, |byte| *byte == b'=');
+        let (name, value) = (decode(parts.next()?), decode(parts.next().unwrap_or_default()));
+        is_client(&name).then_some(value)
+    })
 }
 
 /// A field name as CGI, Rack and WSGI fold it, and further.

@@ -4,6 +4,12 @@ use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 
+use http::{Response, StatusCode, header};
+use http_body::Body;
+
+use crate::body::{self, ResponseBody};
+use crate::registration::{Limits, Registration};
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The grant of a token request that does not name its client.
@@ -100,4 +106,25 @@ impl<C: ClientOf> ErasedClientOf for C {
     fn client_of(&self, grant: Grant) -> Pin<Box<dyn Future<Output = Result<Option<String>, BoxError>> + Send + '_>> {
         Box::pin(ClientOf::client_of(self, grant))
     }
+}
+
+/// Returns whether a success of the token endpoint holds a token, with the answer as it came. Some servers answer with 200 and
+/// an `error`. What can't be read counts as one: a client that is in use must not expire.
+pub(super) async fn holds_token<R: Body>(response: Response<R>) -> (Response<ResponseBody<R>>, bool) {
+    let is_coded = body::is_coded(response.headers());
+    let (mut parts, body) = response.into_parts();
+    let (body, holds_token) = match body::read_or_pass(body).await {
+        Some(Ok(bytes)) => {
+            let document = Registration::parse_with(&bytes, &Limits::GENEROUS).ok();
+            let is_error = document.is_some_and(|document| document.string("access_token").is_none());
+            (ResponseBody::own(bytes), is_coded || !is_error)
+        }
+        Some(Err(rest)) => (rest, true),
+        None => {
+            parts.status = StatusCode::BAD_GATEWAY;
+            parts.headers.remove(header::CONTENT_LENGTH);
+            (ResponseBody::own(bytes::Bytes::new()), false)
+        }
+    };
+    (Response::from_parts(parts, body), holds_token)
 }

@@ -29,6 +29,9 @@ pub(super) struct Seen {
     /// It has nothing in it by which a server that knows the client could take offence: no credentials, and no parameters
     /// but those of a code flow with PKCE.
     pub(super) is_plain: bool,
+    /// It asks for an authorization, and is no step of a consent form.
+    pub(super) is_request: bool,
+    pub(super) scope: Option<String>,
     /// A bearer or `DPoP` token was sent.
     pub(super) has_token: bool,
     pub(super) redirect_uri: Option<String>,
@@ -63,15 +66,20 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (parts, body) = request.into_parts();
-    let read = body::read(body, &parts.headers, MAX_BODY, DEADLINE).await;
-    match (read.error, read.rest) {
-        (None, _) => Ok((parts, read.bytes)),
-        (Some(ReadError::TooLarge), Some(rest)) => {
-            Err((Fault::TooLarge, Some(Unread::new(parts.version, parts.headers, rest))))
-        }
-        (Some(ReadError::TooLarge), None) => Err((Fault::TooLarge, None)),
-        (Some(_), _) => Err((Fault::Ambiguous("the body could not be read to its end"), None)),
+    if !is_known_method(&parts.method) {
+        return Err((Fault::Method, Some(Unread::new(parts.version, parts.headers, Box::pin(body)))));
     }
+    let read = body::read(body, &parts.headers, MAX_BODY, DEADLINE).await;
+    let fault = match read.error {
+        None => return Ok((parts, read.bytes)),
+        Some(ReadError::TooLarge) => Fault::TooLarge,
+        Some(_) => Fault::Ambiguous("the body could not be read to its end"),
+    };
+    Err((fault, read.rest.map(|rest| Unread::new(parts.version, parts.headers, rest))))
+}
+
+fn is_known_method(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::POST)
 }
 
 /// Reads the parameters, and puts the bytes of the body back as they came, under headers that describe them and no others.
@@ -81,7 +89,7 @@ pub(super) fn read<B>(
     bytes: Bytes,
 ) -> Result<(Request<ReplayBody<B>>, Seen), Fault> {
     if parts.method != Method::POST {
-        if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        if !is_known_method(&parts.method) {
             return Err(Fault::Method);
         }
         // A body has no meaning here (RFC 9110 section 9.3.1), but some servers read one: it stays behind.
@@ -163,6 +171,11 @@ fn seen(
     let is_for_clients = endpoint != Endpoint::Authorization;
     let mut parameters = Parameters { is_for_clients, ..Parameters::default() };
     form::read(uri.query().unwrap_or_default().as_bytes(), |name, value| parameters.add(name, value))?;
+    if !is_for_clients {
+        // A consent form without an `action` is sent to the URL of the request, often with all its parameters once more. Which
+        // of two equal values a server reads is all the same.
+        parameters.in_query = Some(Box::new(std::mem::take(&mut parameters)));
+    }
     // RFC 6749 section 2.3.1: "The parameters can only be transmitted in the request-body and MUST NOT be included in the
     // request URI". Servers differ in whether they look there.
     let is_aside = method == Method::POST && is_for_clients && parameters.has_any();
@@ -184,8 +197,11 @@ fn seen(
         }
         Content::Json(bytes) => parameters.add_json(bytes)?,
     }
+    parameters.unite()?;
     let credentials = Credentials::read(headers, &LIMITS, is_for_clients)?;
     let mut seen = parameters.seen(&credentials, endpoint)?;
+    // A consent form has a decision, a state or the like in it.
+    seen.is_request = method != Method::POST || is_for_clients || parameters.asks_for_response || !parameters.has_more;
     let is_only_attested = credentials.attested.is_some() && !parameters.names_client() && credentials.basic.is_empty();
     seen.is_named_aside =
         (named_aside && credentials.basic.is_empty() && !parameters.is_asserted()) || is_only_attested;
@@ -196,6 +212,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The parameters that matter here, from wherever they come. An empty value was there, and is none.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 struct Parameters {
     /// The endpoint is one that clients call, and not a browser.
     is_for_clients: bool,
@@ -210,7 +227,16 @@ struct Parameters {
     refresh_token: Option<String>,
     device_code: Option<String>,
     auth_req_id: Option<String>,
+    /// There is something that a server may take offence at.
     is_odd: bool,
+    asks_for_response: bool,
+    /// There are parameters that are not looked at.
+    has_more: bool,
+    has_code_flow: bool,
+    has_challenge: bool,
+    scope: Option<String>,
+    /// What was in the query of a form for people.
+    in_query: Option<Box<Parameters>>,
 }
 
 /// The only type of client assertion that is read (RFC 7523 section 2.2).
@@ -231,6 +257,29 @@ impl Parameters {
             Name::DeviceCode => &mut self.device_code,
             Name::AuthReqId => &mut self.auth_req_id,
         }
+    }
+
+    /// Takes over what was in the query, where the body does not say something else.
+    fn unite(&mut self) -> Result<(), Fault> {
+        let Some(mut query) = self.in_query.take() else { return Ok(()) };
+        for name in Name::ALL {
+            let in_query = query.slot(name).take();
+            let slot = self.slot(name);
+            match (&slot, in_query) {
+                (Some(body), Some(in_query)) if *body != in_query => {
+                    return Err(Fault::Ambiguous("a parameter is repeated"));
+                }
+                (None, in_query) => *slot = in_query,
+                _ => {}
+            }
+        }
+        self.is_odd |= query.is_odd;
+        self.asks_for_response |= query.asks_for_response;
+        self.has_more |= query.has_more;
+        self.has_code_flow |= query.has_code_flow;
+        self.has_challenge |= query.has_challenge;
+        self.scope = self.scope.take().or(query.scope);
+        Ok(())
     }
 
     fn has_any(&mut self) -> bool {
@@ -272,6 +321,16 @@ impl Parameters {
             }
             Reading::Other => {
                 self.is_odd |= !is_plain(name, value);
+                self.has_more = true;
+                match name {
+                    "response_type" => {
+                        self.asks_for_response = true;
+                        self.has_code_flow = value == "code";
+                    }
+                    "code_challenge" => self.has_challenge = true,
+                    "scope" => self.scope = Some(value.to_owned()),
+                    _ => {}
+                }
                 Ok(())
             }
             Reading::Exact(name) | Reading::Folded(name) if name.is_of_token_request() && !self.is_for_clients => {
@@ -342,7 +401,13 @@ impl Parameters {
             client_ids,
             by_basic: !credentials.basic.is_empty(),
             is_named_aside: false,
-            is_plain: !self.is_odd && object.is_none() && !credentials.is_any() && there(&self.assertion).is_none(),
+            is_plain: !self.is_odd
+                && object.is_none()
+                && !credentials.is_any()
+                && there(&self.assertion).is_none()
+                && (self.is_for_clients || self.has_code_flow && self.has_challenge),
+            is_request: true,
+            scope: there(&self.scope),
             has_token: credentials.has_token,
             redirect_uri,
             object: object.map(|object| Object { redirect_uri: object.redirect_uri }),

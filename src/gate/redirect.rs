@@ -29,7 +29,7 @@ pub(super) fn check(known: &Known, seen: &Seen, elsewhere: Elsewhere) -> Result<
             return Err(Fault::Redirect);
         }
     }
-    if seen.redirect_uri.is_some() || elsewhere == Elsewhere::Yes {
+    if seen.redirect_uri.is_some() || elsewhere == Elsewhere::Yes || !seen.is_request {
         return Ok(());
     }
     match registered {

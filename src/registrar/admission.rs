@@ -186,7 +186,7 @@ impl Registrar {
         client.rules = requester.caller.rules().map(str::to_owned);
         client.policy = requester.policy();
         client.identity.clone_from(&requester.identity);
-        let mut max_live = self.settings().max_clients.map(u64::from);
+        let max_live = self.settings().max_clients.map(u64::from);
         for _ in 0..MAX_STEPS {
             match self.ledger().insert(&client, max_live).await? {
                 Insertion::Inserted(client) => {
@@ -198,12 +198,7 @@ impl Registrar {
                 Insertion::Exists(known) if is_vacant(&known) => _ = self.ledger().remove(&known).await?,
                 Insertion::Exists(known) if known.status.is_live() => return Ok(Updated::Left(known)),
                 Insertion::Exists(_) => return Err(Refusal::Rejected(blocked())),
-                // The server has the client already: at the worst the ledger holds one more than it should.
-                Insertion::Full => {
-                    if self.make_room().await.is_err() {
-                        max_live = None;
-                    }
-                }
+                Insertion::Full => self.make_room().await?,
             }
         }
         Err(busy(Duration::from_secs(1)))

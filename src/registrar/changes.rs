@@ -20,6 +20,10 @@ pub(crate) struct ChangeIntent {
 }
 
 impl ChangeIntent {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Returns whether the client was registered elsewhere, and is new here.
     pub(crate) fn is_new(&self) -> bool {
         self.client.is_none()
@@ -43,12 +47,13 @@ impl Registrar {
             return Ok(Some(records.swap_remove(0)));
         }
         let extensions = client_id.rmatch_indices('.').take(MAX_EXTENSIONS);
-        let shorter = extensions.filter_map(|(at, _)| client_id.get(..at)).map(str::to_owned);
-        for other in shorter.chain([client_id.to_ascii_lowercase(), client_id.to_ascii_uppercase()]) {
-            if !other.is_empty() && other != client_id && self.look_up(&other).await?.is_some() {
-                let detail = "the URL does not name a client in the one spelling that is read";
-                return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
-            }
+        let mut is_known = self.is_known_otherwise(client_id).await?;
+        for other in extensions.filter_map(|(at, _)| client_id.get(..at)).filter(|other| !other.is_empty()) {
+            is_known |= self.look_up(other).await?.is_some();
+        }
+        if is_known {
+            let detail = "the URL does not name a client in the one spelling that is read";
+            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
         }
         Ok(None)
     }

@@ -191,6 +191,19 @@ impl Registrar {
         false
     }
 
+    /// Returns whether the ledger has an unknown ID in a spelling that some server reads as the same: in another case, or as
+    /// another way to write a UUID or a number.
+    pub(crate) async fn is_known_otherwise(&self, client_id: &str) -> Result<bool, LedgerError> {
+        for spelling in spellings(client_id) {
+            if (spelling != client_id && !self.look_up_all(&spelling).await?.is_empty())
+                || self.ledger().has_in_other_case(&spelling).await?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The server gave a token to a client that the ledger does not know: it was registered before, or by another way. Its
     /// record says no more than that ([`Origin::Elsewhere`]): a gate that rejects unknown clients must not take it for
     /// one that is known. The 10,000 that were used last are kept, outside of the quota.
@@ -212,6 +225,30 @@ impl Registrar {
             Insertion::Full => Ok(client),
         }
     }
+}
+
+/// The ID, and what a server may take it for: readers of UUIDs (Python, Go, PostgreSQL) overlook hyphens, braces and
+/// `urn:uuid:`, readers of numbers a sign, zeros at the start, underscores, and what stands behind the digits.
+fn spellings(client_id: &str) -> Vec<String> {
+    let mut spellings = vec![client_id.to_owned()];
+    let bare = client_id.to_ascii_lowercase();
+    let hex: String = bare.trim_start_matches("urn:").trim_start_matches("uuid:").replace(['{', '}', '-'], "");
+    if let (32, Some([a, b, c, d, e])) = (hex.len(), parts(&hex)) {
+        spellings.extend([format!("{a}-{b}-{c}-{d}-{e}"), hex.clone()]);
+    }
+    let digits: String = client_id.trim_start_matches('+').replace('_', "");
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    if let Some(number) = digits.get(..end).filter(|number| !number.is_empty() && number.len() <= 20) {
+        let number = number.trim_start_matches('0');
+        spellings.push(if number.is_empty() { "0".to_owned() } else { number.to_owned() });
+    }
+    spellings
+}
+
+fn parts(hex: &str) -> Option<[&str; 5]> {
+    let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then_some(())?;
+    Some([hex.get(..8)?, hex.get(8..12)?, hex.get(12..16)?, hex.get(16..20)?, hex.get(20..)?])
 }
 
 #[cfg(test)]
@@ -244,6 +281,35 @@ mod tests {
     fn repeatable(client: &mut Client) {
         client.repeat_key = Some("key".into());
         client.answer = Some(Answer { status: 201, body: "{}".into() });
+    }
+
+    #[tokio::test]
+    async fn an_id_is_known_in_every_spelling_that_servers_read_as_it() {
+        let ledger = MemoryLedger::default();
+        let (registrar, _) = registrar(&ledger);
+        let uuid = "9757fb95-ba45-4d1b-83e1-2b2443b4814f";
+        insert(&ledger, uuid, "https://a.example.com/cb", |_| {}).await;
+        insert(&ledger, "42", "https://b.example.com/cb", |_| {}).await;
+        insert(&ledger, "AbC", "https://c.example.com/cb", |_| {}).await;
+        for (id, known) in [
+            ("9757FB95-BA45-4D1B-83E1-2B2443B4814F", true),
+            ("9757fb95ba454d1b83e12b2443b4814f", true),
+            ("{9757fb95-ba45-4d1b-83e1-2b2443b4814f}", true),
+            ("urn:uuid:9757fb95-ba45-4d1b-83e1-2b2443b4814f", true),
+            ("{9757FB95BA454D1B83E12B2443B4814F}", true),
+            ("9757fb95-ba45-4d1b-83e1-2b2443b4814f-", true),
+            ("9757fb95-ba45-4d1b-83e1-2b2443b4814e", false),
+            ("042", true),
+            ("+42", true),
+            ("4_2", true),
+            ("42abc", true),
+            ("43", false),
+            ("abc", true),
+            ("abd", false),
+            ("", false),
+        ] {
+            assert_eq!(registrar.is_known_otherwise(id).await.unwrap(), known, "{id}");
+        }
     }
 
     #[tokio::test]

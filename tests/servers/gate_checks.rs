@@ -342,3 +342,89 @@ async fn registrations_that_share_an_id_are_judged_together() {
         assert_eq!(world.send(look("shared", Some(uri), None)).await.status, wanted, "{uri}");
     }
 }
+
+/// Some servers say what went wrong in a success.
+#[tokio::test]
+async fn only_a_token_proves_that_a_client_is_in_use() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let id = world.client("App").await;
+    let gate = GateLayer::token(world.registrar.clone());
+    let answers = [
+        (r#"{"error":"bad_verification_code"}"#, false),
+        (r#"{"access_token":7}"#, false),
+        (r#"{"access_token":"t","token_type":"Bearer"}"#, true),
+    ];
+    for (body, proves) in answers {
+        let service = ServiceBuilder::new().layer(gate.clone()).service(service_fn(move |_: Request<_>| {
+            let answer = axum::response::Response::new(Body::from(body));
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        }));
+        let request = post("/token", &[("grant_type", "authorization_code"), ("code", "c"), ("client_id", &id)]);
+        let answer = Answer::of(service.oneshot(request).await.unwrap().map(Body::new)).await;
+        assert_eq!((answer.status, &*answer.text), (200, body), "as it came");
+        assert_eq!(ledger.find(&id).await.unwrap().unwrap().proven_at.is_some(), proves, "{body}");
+    }
+}
+
+/// A step of a consent form is no request of its own: frameworks send it to the authorization endpoint, with the client and not
+/// always with the rest.
+#[tokio::test]
+async fn consent_forms_of_frameworks_pass() {
+    let world = World::new(MemoryLedger::default());
+    let (first, second) = ("http://127.0.0.1/cb", "https://app.example.com/cb");
+    let id = world.register(&json!({ "client_name": "App", "redirect_uris": [first, second] })).await.client_id();
+    let gate = GateLayer::authorization(world.registrar.clone());
+    let query = serde_urlencoded(&[("client_id", &*id), ("redirect_uri", second), ("response_type", "code")]);
+    let rows: [(&str, String, Vec<(&str, &str)>, u16); 6] = [
+        ("client and state", "/authorize".into(), vec![("client_id", &id), ("state", "s"), ("scope", "read")], 299),
+        (
+            "everything once more",
+            format!("/authorize?{query}"),
+            vec![("client_id", &id), ("redirect_uri", second), ("response_type", "code"), ("allow", "yes")],
+            299,
+        ),
+        ("nothing but the decision", format!("/authorize?{query}"), vec![("allow", "yes")], 299),
+        ("another redirect URI", format!("/authorize?{query}"), vec![("redirect_uri", first)], 400),
+        ("another client", format!("/authorize?{query}"), vec![("client_id", "other")], 400),
+        ("a request", "/authorize".into(), vec![("client_id", &id), ("response_type", "code")], 400),
+    ];
+    for (reason, path, form, expected) in rows {
+        assert_eq!(status(&gate, post(&path, &form)).await, expected, "{reason}");
+    }
+    world.registrar.revoke(Revocation::client(id.as_str(), operator(), "x")).await.unwrap();
+    assert_eq!(status(&gate, post("/authorize", &[("client_id", &id), ("state", "s")])).await, 400);
+}
+
+/// What is missing is no reason to register again.
+#[tokio::test]
+async fn a_missing_redirect_uri_is_no_reason_to_register_again() {
+    let world = World::new(MemoryLedger::default());
+    let uris = ["https://app.example.com/cb", "https://app.example.com/other"];
+    let id = world.register(&json!({ "client_name": "App", "redirect_uris": uris })).await.client_id();
+    let gate = GateLayer::authorization(world.registrar.clone());
+    let answer = through(&gate, look(&id, None, None)).await;
+    assert!(answer.status == 400 && answer.text.contains("invalid_request"), "{answer:?}");
+    assert!(!answer.text.contains("invalid_client"), "{answer:?}");
+}
+
+/// PHP without a configuration has cookies override parameters.
+#[tokio::test]
+async fn cookies_name_no_other_client() {
+    let world = World::new(MemoryLedger::default());
+    let (good, bad) = (world.client("App").await, world.client("Other").await);
+    world.registrar.revoke(Revocation::client(bad.as_str(), operator(), "x")).await.unwrap();
+    let gate = GateLayer::token(world.registrar.clone());
+    for (cookie, expected) in [
+        (format!("client_id={bad}"), 400),
+        (format!("a=b; client.id={bad}"), 400),
+        (format!("client%5Fid={bad}"), 400),
+        (format!("client_id={good}; refresh_token=r; code=c"), 299),
+        ("session=client_id".to_owned(), 299),
+    ] {
+        let mut request =
+            post("/token", &[("grant_type", "refresh_token"), ("refresh_token", "r"), ("client_id", &good)]);
+        request.headers_mut().insert(header::COOKIE, cookie.parse().unwrap());
+        assert_eq!(status(&gate, request).await, expected, "{cookie}");
+    }
+}

@@ -220,3 +220,49 @@ async fn unknown_clients_are_read_and_deleted_without_a_body() {
     assert_eq!(world.send(manage("DELETE", "/register/from-before", &evil)).await.status, 204);
     assert!(server.clients.lock().unwrap().is_empty());
 }
+
+/// Anybody can send a `PUT` or `DELETE`, and a server may have a page for everything, or a handler that looks at no method.
+#[tokio::test]
+async fn only_an_answer_about_the_client_changes_or_ends_it() {
+    let answers: [(&str, u16, &str, &str); 6] = [
+        ("a page for everything", 200, "text/html", "<!doctype html>"),
+        ("an error in a success", 200, "application/json", r#"{"error":"invalid_token"}"#),
+        ("a new client", 201, "application/json", r#"{"client_id":"d3b6"}"#),
+        ("no client", 200, "application/json", r#"{"redirect_uris":["http://127.0.0.1:3118/callback"]}"#),
+        ("nothing", 200, "application/json", ""),
+        ("a number", 200, "application/json", r#"{"client_id":7}"#),
+    ];
+    for (reason, status, media, body) in answers {
+        let ledger = MemoryLedger::default();
+        let world = World::new(ledger.clone());
+        let id = world.client("App").await;
+        let before = ledger.find(&id).await.unwrap().unwrap();
+        let handler = tower::service_fn(move |_: Request<tower_dcr::RegistrationBody>| {
+            let answer = http::Response::builder().status(status).header(header::CONTENT_TYPE, media);
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer.body(Body::from(body)).unwrap()))
+        });
+        let preset = tower_dcr::mcp().with_registrar(world.registrar.clone());
+        let service = tower::Layer::layer(&preset, handler);
+        let mut evil = metadata("Evil");
+        (evil["client_id"], evil["redirect_uris"]) = (id.clone().into(), json!(["http://127.0.0.1:6666/evil"]));
+        let request = manage("PUT", &format!("/register/{id}"), &evil);
+        _ = tower::ServiceExt::oneshot(service.clone(), request).await.unwrap();
+        let delete = manage("DELETE", &format!("/register/{id}"), &Value::Null);
+        _ = tower::ServiceExt::oneshot(service.clone(), delete).await.unwrap();
+        assert_eq!(ledger.find(&id).await.unwrap().unwrap(), before, "{reason}");
+        _ = tower::ServiceExt::oneshot(service, update("made-up")).await.unwrap();
+        assert!(!is_recorded(&ledger, "made-up").await, "{reason}");
+    }
+}
+
+/// `max_clients` holds for clients that come by an update as well.
+#[tokio::test]
+async fn updates_do_not_fill_the_table_beyond_its_limit() {
+    let ledger = MemoryLedger::default();
+    let world = World::with(ledger.clone(), |registrar| registrar.with_max_clients(2.try_into().unwrap()));
+    for number in 0..5 {
+        let answer = world.send(update(&format!("from-before-{number}"))).await;
+        assert_eq!(answer.status, if number < 2 { 200 } else { 503 }, "{number}");
+    }
+    assert_eq!(ledger.page(&Filter::default(), None, 10).await.unwrap().len(), 2);
+}

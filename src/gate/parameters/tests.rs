@@ -337,8 +337,12 @@ fn other_methods_are_rejected() {
     for name in ["x-http-method-override", "x_http_method_override"] {
         clear(name, seen(override_it(name), ""));
     }
-    let preflight = Request::options("/token?client_id=a&client_id=b").header("content-type", "text/plain");
+    let preflight = Request::options("/token?tenant=a").header("content-type", "text/plain");
     assert!(clear("preflight", seen(preflight, "client_id=a")).client_ids.is_empty());
+    for query in ["client_id=a", "client_id=a&client_id=b", "grant_type=refresh_token&refresh_token=r", "client.id=a"] {
+        // To a handler that looks at no method it is a request.
+        unclear(query, &seen(Request::options(format!("/token?{query}")), ""));
+    }
 }
 
 #[test]
