@@ -11,13 +11,14 @@
 //! | --- | --- |
 //! | query string | always; at most 100 parameters, in UTF-8, with well-formed escapes |
 //! | body of a `POST` | `application/x-www-form-urlencoded` or `application/json`, without a charset or in UTF-8, without a content coding, without a byte order mark, at most 128 KiB; JSON is one object that names no member twice |
-//! | `Authorization` | `Basic` followed by one space and base64 without stray bits; a user with several readings (RFC 6749 section 2.3.1 escapes it, many clients do not) must be allowed in each. `Bearer` and `DPoP` name no client |
+//! | `Authorization` | `Basic` followed by one space and base64 without stray bits; a user with several readings (RFC 6749 section 2.3.1 escapes it, many clients do not) must be allowed in each that the ledger knows. `Bearer` and `DPoP` name no client |
 //! | `client_assertion` | a JWS (RFC 7523) with canonical base64url, of the type `jwt-bearer` or none, whose `sub` is the client and whose `iss`, if there is one, is the same |
 //! | `OAuth-Client-Attestation` | a JWS; its `sub` must be the client that is named elsewhere |
 //! | `request` | a JWS, signed or not (RFC 9101); its `client_id`, `iss` and `redirect_uri` must be those of the other parameters |
 //!
 //! The bytes of a body reach the server as they came. Its media type and length are written anew, and all header
-//! fields that describe, encode or sign a body, ask for another method or for a coded answer are removed. `GET`,
+//! fields that describe, encode or sign a body or ask for another method are removed, from a `POST` also those that ask for
+//! a coded answer. `GET`,
 //! `HEAD` and `OPTIONS` go on without their body; other methods than these and `POST` are answered with 405.
 //!
 //! # Ambiguous requests
@@ -32,9 +33,10 @@
 //!   another case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped
 //!   twice. Other parameters may be repeated (`resource`);
 //! - two names of the client that differ; a name with other characters than printable ASCII (RFC 6749 appendix A.1),
-//!   or with a space at an end; a name that the ledger has in another case only;
+//!   or with a space at an end; a name that the ledger has in another spelling only: in
+//!   another case, or as another way to write a UUID or a number;
 //! - an unknown scheme of `Authorization` (at the authorization endpoint, where people sign in, other schemes pass),
-//!   or several fields; a `client_id` header field with another value;
+//!   or several fields; a `client_id` header field with another value, or at the endpoints that clients call such a cookie;
 //! - assertions and request objects that can't be read: encrypted ones, too;
 //! - at the endpoints that clients call, parameters of the request in its URL, but for `client_id`, which counts as
 //!   left out.
@@ -57,7 +59,8 @@
 //!    server.
 //! 3. At the authorization endpoint, and where requests are pushed, each redirect URI in the request, also in a
 //!    request object, must be a registered one, by [`matches`](crate::redirect_uri::matches). It may be left out if
-//!    exactly one is registered that is no loopback URI without a port, where the server [takes request
+//!    exactly one is registered that is no loopback URI without a port, in a step of a consent form (a `POST` without
+//!    `response_type`, with parameters of its own), where the server [takes request
 //!    objects](GateLayer::with_request_objects), or with the `request_uri` of a request that this client pushed
 //!    through a gate of the same ledger.
 //! 4. A successful answer of the token endpoint is proof that the client is in use: its lifetime begins anew.

@@ -428,10 +428,7 @@ impl Config {
         }
         let response = inner.call(request).await?.map(ResponseBody::inner);
         // RFC 7592 section 2.3: a deletion is answered with 204. A page for everything has deleted nothing.
-        let is_deleted = match response.status() {
-            StatusCode::NO_CONTENT => true,
-            status => status.is_success() && response.body().size_hint().exact() == Some(0),
-        };
+        let is_deleted = response.status() == StatusCode::NO_CONTENT;
         let Some(id) = id.filter(|_| is_deleted) else { return Ok(response) };
         Ok(match self.registrar.deleted(&id).await {
             Ok(()) => response,

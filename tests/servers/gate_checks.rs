@@ -376,7 +376,7 @@ async fn consent_forms_of_frameworks_pass() {
     let id = world.register(&json!({ "client_name": "App", "redirect_uris": [first, second] })).await.client_id();
     let gate = GateLayer::authorization(world.registrar.clone());
     let query = serde_urlencoded(&[("client_id", &*id), ("redirect_uri", second), ("response_type", "code")]);
-    let rows: [(&str, String, Vec<(&str, &str)>, u16); 6] = [
+    let rows: [(&str, String, Parameters<'_>, u16); 6] = [
         ("client and state", "/authorize".into(), vec![("client_id", &id), ("state", "s"), ("scope", "read")], 299),
         (
             "everything once more",
