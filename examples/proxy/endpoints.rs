@@ -45,7 +45,7 @@ pub(crate) struct Endpoints {
     known: Vec<Known>,
     scripts: Scripts,
     /// Beside the usual places.
-    discovery: Option<String>,
+    discovery: Option<Segments>,
     /// Where requests to an alias are sent.
     registration: Option<PathAndQuery>,
     aliases: Vec<String>,
@@ -60,6 +60,8 @@ pub(crate) struct Endpoints {
 struct Known {
     endpoint: Endpoint,
     path: Segments,
+    /// The path, and what is left of it without the scripts in it.
+    names: Vec<Segments>,
 }
 
 const DISCOVERY: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
@@ -91,18 +93,25 @@ impl Endpoints {
     /// The path has more readings than are looked at here.
     pub(crate) fn at(&self, path: &str) -> Result<Option<Endpoint>, &'static str> {
         let readings = path::readings(path, &self.scripts)?;
-        let leads = |endpoint: &Endpoint| {
-            readings.iter().any(|reading| match endpoint {
-                Endpoint::Discovery => self.is_discovery(reading),
-                _ => self.known.iter().any(|known| known.endpoint == *endpoint && known.is(reading, &self.scripts)),
-            })
-        };
-        Ok(BY_PRIORITY.into_iter().find(leads))
+        let leads = readings.iter().flat_map(|reading| {
+            let tails = self.scripts.tails(reading).flat_map(|tail| self.reached(tail));
+            tails.chain(self.is_discovery(reading).then_some(Endpoint::Discovery))
+        });
+        Ok(leads.min_by_key(|endpoint| BY_PRIORITY.iter().position(|known| known == endpoint)))
     }
 
-    fn is_discovery(&self, reading: &Segments) -> bool {
+    /// The endpoints that one reading leads to.
+    fn reached(&self, reading: &[String]) -> impl Iterator<Item = Endpoint> {
+        // `/token/introspection` is an endpoint of its own, and not something below `/token`.
+        let nearest = self.known.iter().filter_map(|known| known.above(reading)).max().unwrap_or_default();
+        let reached = self.known.iter().filter(move |known| known.is(reading, nearest, &self.scripts));
+        reached.map(|known| known.endpoint)
+    }
+
+    fn is_discovery(&self, reading: &[String]) -> bool {
         let path = format!("/{}", reading.join("/"));
-        DISCOVERY.iter().any(|known| path.contains(known)) || self.discovery.as_ref() == Some(&path)
+        DISCOVERY.iter().any(|known| path.contains(known))
+            || self.scripts.tails(reading).any(|tail| self.discovery.as_deref() == Some(tail))
     }
 
     /// Where a request is sent that names an alias of the registration endpoint.
@@ -121,7 +130,7 @@ impl Endpoints {
     /// Tells the registration endpoint from the URLs of clients, which are below it.
     pub(crate) fn client_url(&self) -> Result<ClientUrl, Error> {
         let mut paths = self.registration_paths.iter();
-        Ok(paths.try_fold(ClientUrl::new(), |urls, path| urls.with_registration_path(path))?)
+        Ok(paths.try_fold(ClientUrl::new(), ClientUrl::with_registration_path)?)
     }
 
     fn add(&mut self, args: &Args) -> Result<(), Error> {
@@ -141,7 +150,7 @@ impl Endpoints {
                 self.know(endpoint, path);
             }
         }
-        self.discovery = args.discovery_path.as_deref().map(|path| format!("/{}", path::plain(path).join("/")));
+        self.discovery = args.discovery_path.as_deref().map(path::plain);
         self.aliases.clone_from(&args.register_alias);
         for path in args.register_path.iter().chain(&args.register_alias) {
             let parsed = path.parse::<PathAndQuery>().ok().filter(|parsed| parsed.path().starts_with('/'));
@@ -155,7 +164,10 @@ impl Endpoints {
     }
 
     fn know(&mut self, endpoint: Endpoint, path: &str) {
-        let known = Known { endpoint, path: path::plain(path) };
+        let path = path::plain(path);
+        let tails = self.scripts.tails(&path).map(<[String]>::to_vec);
+        let names = tails.chain(self.scripts.without(&path)).collect();
+        let known = Known { endpoint, path, names };
         if !self.known.contains(&known) {
             self.known.push(known);
         }
@@ -186,21 +198,19 @@ impl Endpoints {
         Ok(())
     }
 
-    /// The endpoints that have to be known are.
-    fn complete(&self, args: &Args, gated: bool) -> Result<(), Error> {
-        let has = |endpoint| self.paths(endpoint).next().is_some();
-        let ask = |what: &str, flag: &str| {
-            Err(format!("the server's discovery document names no {what} endpoint: say where it is with {flag}").into())
-        };
-        match () {
-            // Without it, an alias leads nowhere.
-            () if self.registration.is_none() && (!args.register_alias.is_empty() || !has(Endpoint::Register)) => {
-                ask("registration", "--register-path")
-            }
-            () if gated && !has(Endpoint::Authorize) => ask("authorization", "--authorize-path"),
-            () if gated && !has(Endpoint::Token) => ask("token", "--token-path"),
-            () => Ok(()),
-        }
+    /// The endpoints that have to be known and are not, with the flags that name them.
+    fn missing(&self, args: &Args, gated: bool) -> Vec<(&'static str, &'static str)> {
+        let has = |endpoint| self.known.iter().any(|known| known.endpoint == endpoint);
+        // Without it, an alias leads nowhere.
+        let registers = self.registration.is_some() || (args.register_alias.is_empty() && has(Endpoint::Register));
+        [
+            (registers, ("registration", "--register-path")),
+            (!gated || has(Endpoint::Authorize), ("authorization", "--authorize-path")),
+            (!gated || has(Endpoint::Token), ("token", "--token-path")),
+        ]
+        .into_iter()
+        .filter_map(|(known, missing)| (!known).then_some(missing))
+        .collect()
     }
 
     fn paths(&self, endpoint: Endpoint) -> impl Iterator<Item = String> {
@@ -210,16 +220,31 @@ impl Endpoints {
 }
 
 impl Known {
-    fn is(&self, reading: &Segments, scripts: &Scripts) -> bool {
-        scripts.variants(self.path.clone()).iter().any(|path| {
+    /// How long the path is, if it is the reading's or above it.
+    fn above(&self, reading: &[String]) -> Option<usize> {
+        self.names.iter().filter(|path| reading.starts_with(path)).map(Vec::len).max()
+    }
+
+    /// Whether a reading leads here, where `nearest` is the length of the longest known path that is above it.
+    fn is(&self, reading: &[String], nearest: usize, scripts: &Scripts) -> bool {
+        self.names.iter().any(|path| {
             let Some((name, above)) = path.split_last() else { return false };
             let Some([segment, below @ ..]) = reading.strip_prefix(above) else { return false };
-            // The URLs of clients (RFC 7592) are below; and a program gets what is below it.
-            is_called(name, segment)
-                && (below.is_empty()
-                    || self.endpoint == Endpoint::Register
-                    || scripts.has(name)
-                    || scripts.has(segment))
+            let Some(first) = below.first() else { return is_called(name, segment) };
+            let takes = match self.endpoint {
+                // The URLs of clients (RFC 7592) are below.
+                Endpoint::Register => true,
+                _ if nearest > path.len() => false,
+                // The pages on which users sign in and consent are below, and not the endpoint's. A program gets what is
+                // below it, and a directory is answered by its index.
+                Endpoint::Authorize => {
+                    let is_index = ["index", "default"].iter().any(|index| is_called(index, first));
+                    scripts.has(name) || scripts.has(segment) || scripts.skips(first) || is_index
+                }
+                // They have no pages; what is below may be their index, or the rest of a path that a program gets.
+                _ => true,
+            };
+            is_called(name, segment) && takes
         })
     }
 }
@@ -236,24 +261,42 @@ pub(crate) async fn find(args: &Args, upstream: &Upstream, gated: bool) -> Resul
     let mut endpoints = Endpoints::default();
     endpoints.add(args)?;
     endpoints.distinct()?;
-    let complete = endpoints.complete(args, gated).is_ok();
+    let missing = endpoints.missing(args, gated);
     // Also what may not be there (pushed requests, devices, aliases) is gated if it is.
-    if !complete || gated || args.discovery_path.is_some() {
+    if !missing.is_empty() || gated || args.discovery_path.is_some() {
         let usual = DISCOVERY.map(str::to_owned).to_vec();
-        let documents = discover(upstream, &args.discovery_path.clone().map_or(usual, |path| vec![path])).await;
-        match documents {
-            Ok(documents) => documents.iter().for_each(|document| endpoints.read(document)),
-            Err(_) if complete && args.discovery_path.is_none() => {}
-            Err(error) => return Err(error),
+        let places = args.discovery_path.clone().map_or(usual, |path| vec![path]);
+        let documents = discover(upstream, &places).await;
+        if documents.is_empty() && (!missing.is_empty() || args.discovery_path.is_some()) {
+            let places = places.join(" nor at ");
+            let or = match &*missing {
+                [] => "leave --discovery-path out".to_owned(),
+                missing => format!("where the endpoints are with {}", flags(missing)),
+            };
+            let message =
+                format!("the server has no discovery document at {places}: say where it is with --discovery-path");
+            return Err(format!("{message}, or {or}").into());
+        }
+        for document in &documents {
+            endpoints.read(document);
         }
     }
-    endpoints.complete(args, gated)?;
+    let missing = endpoints.missing(args, gated);
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|(what, _)| format!("no {what} endpoint")).collect();
+        let (names, flags) = (names.join(" and "), flags(&missing));
+        return Err(format!("the server's discovery document names {names}: say where to find it with {flags}").into());
+    }
     endpoints.distinct()?;
     Ok(endpoints)
 }
 
+fn flags(missing: &[(&str, &str)]) -> String {
+    missing.iter().map(|(_, flag)| *flag).collect::<Vec<_>>().join(" and ")
+}
+
 /// All that the server says: what one of its documents leaves out may be in the other.
-async fn discover(upstream: &Upstream, paths: &[String]) -> Result<Vec<Map<String, Value>>, Error> {
+async fn discover(upstream: &Upstream, paths: &[String]) -> Vec<Map<String, Value>> {
     let mut patience = Duration::from_millis(250);
     loop {
         let mut documents = Vec::new();
@@ -265,15 +308,7 @@ async fn discover(upstream: &Upstream, paths: &[String]) -> Result<Vec<Map<Strin
             }
         }
         let Some(trouble) = trouble.filter(|_| documents.is_empty()) else {
-            if !documents.is_empty() {
-                return Ok(documents);
-            }
-            let places = paths.join(" nor at ");
-            return Err(format!(
-                "the server has no discovery document at {places}: say where it is with --discovery-path, or where clients \
-                 register with --register-path"
-            )
-            .into());
+            return documents;
         };
         // Both are being started, perhaps.
         tracing::warn!("the server can't be asked where its endpoints are, trying again: {trouble}");

@@ -58,29 +58,37 @@ fn hex(digit: Option<u8>) -> Option<u8> {
 const ROUNDS: usize = 4;
 
 /// What servers may read in a path: before and after decoding it, with its dots resolved or not, with the segments that name
-/// scripts or without.
+/// scripts or without. What is behind a script is not copied, see [`Scripts::tails`]: their number is bounded, whatever the
+/// number of segments.
 ///
 /// # Errors
 ///
 /// Other readings than these are possible.
 pub(crate) fn readings(path: &str, scripts: &Scripts) -> Result<Vec<Segments>, &'static str> {
-    let mut readings = Vec::new();
+    let mut readings: Vec<Segments> = Vec::new();
+    // Most paths have one reading; many copies of a long one would take the memory of all requests.
+    let mut add = |reading: Segments| {
+        let bare = scripts.without(&reading);
+        for reading in bare.into_iter().chain([reading]) {
+            if !readings.contains(&reading) {
+                readings.push(reading);
+            }
+        }
+    };
     let mut text = path.to_owned();
     for _ in 0..ROUNDS {
         // Where somebody parses a decoded path again, or takes it for a string of C.
         let end = text.find(['?', '#', '\0']).unwrap_or(text.len());
         for text in [Some(&*text), text.get(..end).filter(|_| end < text.len())].into_iter().flatten() {
             for segments in [segments(text, Parameters::Cut), segments(text, Parameters::Kept)] {
-                readings.extend(scripts.variants(resolved(&without_empty(&segments))));
+                add(resolved(&without_empty(&segments)));
                 // RFC 3986 section 5.2.4 has `..` take an empty segment back.
-                readings.extend(scripts.variants(without_empty(&resolved(&segments))));
-                readings.extend(scripts.variants(without_empty(&segments)));
+                add(without_empty(&resolved(&segments)));
+                add(without_empty(&segments));
             }
         }
         let unescaped = String::from_utf8(unescape(&text)).map_err(|_| "the path is not UTF-8")?;
         if unescaped == text {
-            readings.sort_unstable();
-            readings.dedup();
             return Ok(readings);
         }
         text = unescaped;
@@ -183,25 +191,23 @@ impl Scripts {
             || self.named.iter().any(|name| name == segment)
     }
 
-    /// As it is, without the scripts in it, and what is behind each of them.
-    pub(crate) fn variants(&self, segments: Segments) -> Vec<Segments> {
-        let last = segments.len().saturating_sub(1);
+    /// Whether a server may leave a segment out, if there is something behind it.
+    pub(crate) fn skips(&self, segment: &str) -> bool {
         // ASP.NET has the session of clients without cookies in a segment, `(S(…))`, which the application does not see.
-        let is_skipped = |segment: &str| self.has(segment) || (segment.starts_with('(') && segment.ends_with(')'));
-        let skipped: Vec<usize> = segments
-            .iter()
-            .take(last)
-            .enumerate()
-            .filter(|(_, segment)| is_skipped(segment))
-            .map(|(at, _)| at)
-            .collect();
-        let mut variants: Vec<Segments> =
-            skipped.iter().filter_map(|at| Some(segments.get(at + 1..)?.to_vec())).collect();
-        if !skipped.is_empty() {
-            let kept = segments.iter().enumerate().filter(|(at, _)| !skipped.contains(at));
-            variants.push(kept.map(|(_, segment)| segment.clone()).collect());
-        }
-        variants.push(segments);
-        variants
+        self.has(segment) || (segment.starts_with('(') && segment.ends_with(')'))
+    }
+
+    /// A reading as it is, and what is behind each of its scripts: slices, since a path may have thousands of them.
+    pub(crate) fn tails<'a>(&'a self, reading: &'a [String]) -> impl Iterator<Item = &'a [String]> {
+        let scripts = reading.iter().enumerate().filter(|(_, segment)| self.skips(segment));
+        let behind = scripts.filter_map(|(at, _)| reading.get(at + 1..)).filter(|tail| !tail.is_empty());
+        std::iter::once(reading).chain(behind)
+    }
+
+    /// A reading without the scripts in it, if there are any before its last segment.
+    pub(crate) fn without(&self, reading: &[String]) -> Option<Segments> {
+        let (last, above) = reading.split_last()?;
+        let kept: Segments = above.iter().filter(|segment| !self.skips(segment)).chain([last]).cloned().collect();
+        (kept.len() < reading.len()).then_some(kept)
     }
 }

@@ -415,23 +415,50 @@ async fn mistakes_on_the_command_line_are_named() {
     let bare = format!("http://{}", nothing.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(nothing, axum::Router::new()).await });
     let own = upstream().await;
+    let folder = Folder::new("proxy-mistakes");
+    let policy = folder.write("policy.toml", "extends = \"mcp\"\nredirect_urls = 1\n").0.join("policy.toml");
+    let policy = policy.to_str().unwrap();
     for (arguments, expected) in [
         (vec!["--upstream", "as.example.com"], "https://as.example.com"),
         (vec!["--upstream", "ftp://as.example.com"], "only http and https"),
         (vec!["--upstream", "https://as.example.com/realm"], "nothing else"),
         (vec!["--upstream", &*bare], "--register-path"),
         (vec!["--upstream", &*bare, "--register-path", "/"], "can't be told"),
-        (vec!["--upstream", &*bare, "--register-path", "/r", "--ledger", "sqlite::memory:"], "--discovery-path"),
+        (
+            vec!["--upstream", &*bare, "--ledger", "sqlite::memory:"],
+            "--register-path and --authorize-path and --token-path",
+        ),
+        (
+            vec!["--upstream", &*bare, "--register-path", "/r", "--ledger", "sqlite::memory:"],
+            "with --discovery-path, or where the endpoints are with --authorize-path and --token-path\n",
+        ),
+        (
+            vec!["--upstream", &*bare, "--register-path", "/r", "--token-path", "/t", "--ledger", "sqlite::memory:"],
+            "or where the endpoints are with --authorize-path\n",
+        ),
+        (
+            vec!["--upstream", &*bare, "--register-path", "/r", "--discovery-path", "/d"],
+            "no discovery document at /d: say where it is with --discovery-path, or leave --discovery-path out\n",
+        ),
         (vec!["--upstream", &*own, "--ledger", "mysql:x"], "mysql:x"),
         (vec!["--upstream", &*own, "--trusted-proxy", "ten"], "\"ten\""),
         (vec!["--upstream", &*own, "--upstream-ca", "/nowhere.pem"], "/nowhere.pem"),
-        (vec!["--upstream", &*own, "--policy", "/nowhere.toml"], "/nowhere.toml"),
+        (vec!["--upstream", &*own, "--policy", "/nowhere.toml"], "error: /nowhere.toml: "),
+        (vec!["--upstream", &*own, "--policy", policy], "policy.toml:2:1: redirect_urls: "),
+        (vec!["--upstream", &*own, "--ledger", "sqlite:/nowhere/clients.db"], "error: "),
+        (vec!["--upstream", &*own, "--listen", "192.0.2.1:1"], "error: "),
     ] {
         let mut command = tokio::process::Command::new(binary("proxy"));
-        let output = command.args(["--listen", ANY_PORT]).args(&arguments).stdin(Stdio::null()).output();
+        let listen: &[&str] = if arguments.contains(&"--listen") { &[] } else { &["--listen", ANY_PORT] };
+        let output = command.args(listen).args(&arguments).stdin(Stdio::null()).output();
         let output = tokio::time::timeout(Duration::from_secs(10), output).await.unwrap().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(expected), "{arguments:?}: {said}");
+        // The form for programmers: `Error: PolicyFileError(Details { … })`.
+        assert!(
+            said.contains("error: ") && !said.contains("Error: ") && !said.contains(" { "),
+            "{arguments:?}: {said}"
+        );
     }
 }
 

@@ -127,16 +127,104 @@ async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
         "/backchannel_authentication",
         "/index.php/token",
         "/TOKEN",
+        // The index of a directory, and the rest of a path that a program gets.
+        "/token/",
+        "/token/index.php",
+        "/token/index.php/x",
+        "/token/index",
+        "/token/x",
+        "/token/x/y.json",
+        "/Token/INDEX.html",
+        "/token.php/x",
+        "/index.php/token/x",
+        "/mtls/token/index.php",
+        "/pushed_authorization_request/index.php",
+        "/par2/x",
+        "/device_authorization/index",
+        "/introspection/x",
+        "/backchannel_authentication/index.php/x",
     ] {
         let answer = proxy.client.post(format!("{}{path}", proxy.base)).form(&form).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 401, "{path}");
     }
+    let query = "client_id=client-1&redirect_uri=https%3A%2F%2Fapp.example.com%2Fcb";
+    for path in [
+        "/authorization",
+        "/authorization/",
+        "/authorization.php/x",
+        "/authorization/index.php",
+        "/authorization/index.php/x",
+        "/authorization/index",
+        "/authorization/index.html",
+        "/authorization/Default.aspx",
+        "/authorization/default",
+        "/authorization/start.cgi/x",
+        "/authorization/(S(x))",
+        "/app.php/authorization/index.php",
+    ] {
+        let answer = proxy.get(&format!("{path}?{query}")).await;
+        assert_eq!(answer.status().as_u16(), 400, "{path}");
+    }
     assert_eq!(*seen.lock().unwrap(), Vec::<String>::new());
+    for path in [
+        // The pages on which users sign in and consent.
+        "/authorization/consent",
+        "/authorization/u7-Xk2",
+        "/authorization/indexed",
+        "/authorizations/index.php",
+        "/tokens/index.php",
+        "/x/token/index.php",
+    ] {
+        let answer = proxy.get(&format!("{path}?{query}")).await;
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+    }
     let revoke = proxy.client.post(format!("{}/revocation", proxy.base)).form(&form).send().await.unwrap();
     assert_eq!(revoke.status().as_u16(), 200, "revoking is always allowed");
     let two = [("client_id", "a"), ("client_id", "b")];
     let revoke = proxy.client.post(format!("{}/revocation", proxy.base)).form(&two).send().await.unwrap();
     assert_eq!(revoke.status().as_u16(), 400);
+}
+
+/// Below one endpoint there may be another: oidc-provider has `/token/introspection` and `/token/revocation`.
+#[tokio::test]
+async fn an_endpoint_below_another_is_itself() {
+    let (own, _) = complete_upstream(false).await;
+    let folder = Folder::new("proxy-below");
+    let file = folder.0.join("clients.db");
+    let ledger = format!("sqlite:{}", file.display());
+    let arguments = [
+        "--revoke-path",
+        "/token/revocation",
+        "--authorize-path",
+        "/token/authorize",
+        "--token-path",
+        "/authorization/t",
+    ];
+    let proxy = start(&own, &[&["--ledger", &ledger], &arguments[..]].concat()).await;
+    let registration = json!({ "redirect_uris": ["https://app.example.com/cb"] });
+    assert_eq!(post_json(&proxy, "/registration", &registration).await.0, 201);
+    let review = Review::new(Registrar::new(SqliteLedger::open(&file).await.unwrap()));
+    review.revoke(Fingerprint::ClientId("client-1".to_owned()), "operator", "a test").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5500)).await;
+    let form = [("client_id", "client-1"), ("token", "t")];
+    for (path, status, why) in [
+        ("/token/revocation", 200, "revoking is always allowed"),
+        ("/token/revocation/", 200, "with a slash"),
+        ("/Token/Revocation", 200, "in another case"),
+        ("/token/revocation/index.php", 200, "its index"),
+        ("/index.php/token/revocation", 200, "behind a script"),
+        ("/token/authorize/consent", 200, "a page below the authorization endpoint"),
+        ("/token/authorize/index.php", 400, "the index of the authorization endpoint"),
+        ("/token/revocation.json", 401, "another name: perhaps the rest of a path that the token endpoint gets"),
+        ("/token/revocations", 401, "another segment"),
+        ("/token/x/revocation", 401, "deeper"),
+        ("/token/index.php/revocation", 401, "the rest of a path that the index gets"),
+        ("/authorization/t", 401, "a token endpoint below the authorization endpoint"),
+        ("/authorization/t/x", 401, "and what is below it"),
+    ] {
+        let answer = proxy.client.post(format!("{}{path}", proxy.base)).form(&form).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}: {why}");
+    }
 }
 
 /// What the server takes instead of a redirect URI is what it says, and what went through the gate.

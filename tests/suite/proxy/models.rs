@@ -91,4 +91,36 @@ proptest! {
         let _checked = check_canonical(&text);
         let _read = readings(&text, &Scripts::new(&["front".to_owned()]));
     }
+
+    #[test]
+    fn the_number_of_readings_does_not_grow_with_the_path(
+        pieces in prop::collection::vec(prop::sample::select([&PIECES[..], &["/()", "/a.php", "/front"]].concat()), 0..200),
+    ) {
+        let path = format!("/{}", pieces.concat());
+        if let Ok(readings) = readings(&path, &Scripts::new(&["front".to_owned()])) {
+            prop_assert!(readings.len() <= READINGS, "{}: {}", path, readings.len());
+        }
+    }
+}
+
+/// Four rounds of decoding, cut at the query or not, parameters cut or not, three ways to resolve, with scripts or without.
+const READINGS: usize = 4 * 2 * 2 * 3 * 2;
+
+/// What is behind a script is a part of its reading, and no copy of it.
+#[test]
+fn thousands_of_scripts_are_copied_once() {
+    let scripts = Scripts::new(&["front".to_owned()]);
+    for (segment, count) in [("()", 7000), ("a.php", 7000), ("front", 7000), ("(S(x))", 7000)] {
+        let path = format!("/{segment}").repeat(count) + "/oauth/clients";
+        let readings = readings(&path, &scripts).unwrap();
+        let endpoint = plain("/oauth/clients");
+        assert_eq!(readings.iter().map(Vec::len).collect::<Vec<_>>(), [2, count + 2], "{segment}");
+        assert_eq!(readings[0], endpoint, "{segment}");
+        let reading = &readings[1];
+        let tails: Vec<&[String]> = scripts.tails(reading).collect();
+        assert_eq!((tails.len(), tails[count]), (count + 1, &*endpoint), "{segment}");
+        assert!(tails.iter().all(|tail| reading.as_ptr_range().end == tail.as_ptr_range().end), "{segment}");
+    }
+    let path = "/x".repeat(7000);
+    assert_eq!(readings(&path, &scripts).map(|readings| readings.len()), Ok(1), "no scripts");
 }

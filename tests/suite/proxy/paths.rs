@@ -161,3 +161,19 @@ async fn programs_are_guarded_by_all_their_names() {
     }
     assert!(post_raw(&proxy, "/apps/registered", &evil).await.starts_with("HTTP/1.1 200"));
 }
+
+/// Each segment may be a script that the server finds its paths behind.
+#[tokio::test]
+async fn paths_with_thousands_of_segments_are_answered() {
+    let own = upstream().await;
+    let (proxy, odd) = (start(&own, &[]).await, start(&own, &["--allow-odd-paths"]).await);
+    let evil = json!({ "redirect_uris": ["javascript:alert(1)"] }).to_string();
+    for segment in ["/()", "/a.php", "/x", "/(S(x))"] {
+        let path = segment.repeat(7000);
+        for proxy in [&proxy, &odd] {
+            assert!(post_raw(proxy, &path, "").await.starts_with("HTTP/1.1 200"), "{segment}");
+        }
+        let answer = post_raw(&proxy, &format!("{path}/oauth/clients"), &evil).await;
+        assert_eq!(is_judged(&answer), segment != "/x", "{segment}: {answer}");
+    }
+}
