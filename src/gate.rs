@@ -844,6 +844,10 @@ impl Config {
     async fn prove_sharing(&self, sharing: Vec<Client>) -> Result<(), Fault> {
         let mut standing = Err(Fault::Revoked);
         for client in sharing {
+            // One sign-in proves one record at most that never got a token: anybody can register many with one redirect URI.
+            if standing.is_ok() && client.proven_at.is_none() {
+                break;
+            }
             let proven = if self.registrar.is_news(&client) { self.registrar.prove(client).await } else { Ok(client) };
             match proven {
                 Ok(client) => standing = standing.or_else(|_| self.judge(&client)),

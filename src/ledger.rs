@@ -106,6 +106,31 @@ pub trait Ledger: Send + Sync + 'static {
         }
     }
 
+    /// Returns the record of that client that has that [`variant`](Client::variant).
+    ///
+    /// By default the records of the client are read page by page.
+    fn find_variant(
+        &self,
+        client_id: &str,
+        variant: &str,
+    ) -> impl Future<Output = Result<Option<Client>, LedgerError>> + Send {
+        let filter = Filter { fingerprint: Some(Fingerprint::ClientId(client_id.to_owned())), ..Filter::default() };
+        async move {
+            if variant.is_empty() {
+                return self.find(client_id).await;
+            }
+            let mut before = None;
+            loop {
+                let page = self.page(&filter, before, 500).await?;
+                let Some(last) = page.last() else { return Ok(None) };
+                before = Some(last.key);
+                if let Some(found) = page.into_iter().find(|client| client.variant == variant) {
+                    return Ok(Some(found));
+                }
+            }
+        }
+    }
+
     /// Returns whether the ledger has a client whose id differs from `client_id` in the case of ASCII letters only: to a
     /// server whose database ignores case, they are one.
     ///

@@ -270,7 +270,13 @@ impl Registrar {
     /// record. What can't be per record is not done: the server is never [told](Self::with_deprovision) to drop the client
     /// that others use, nor [asked](Self::with_still_in_use) whether it is in use. Refresh tokens don't say to which
     /// registration they belong, so a revoked registration is kept from new sign-ins, and its tokens end only at the server.
-    /// At most 1,000 records of one `client_id` are looked at: live ones that got a token or were approved come first.
+    /// Read, update and deletion by the client (RFC 7592) are rejected while several records of its id live: the request does
+    /// not say which of them it means.
+    ///
+    /// At most 1,000 records of one `client_id` live. One more ends the oldest that never got a token and was never approved;
+    /// if there is none, the registration is answered with 503. A [rate limit](crate::rate_limit) keeps one that registers
+    /// often from ending what others registered and have not used yet. A sign-in proves the use of one such record at most:
+    /// of several with one redirect URI, one that got a token before, or the oldest.
     pub fn with_shared_client_ids(self) -> Self {
         self.set(|settings| settings.shared_client_ids = true)
     }

@@ -412,6 +412,17 @@ pub async fn keeps_variants_apart(ledger: &impl Ledger) {
     assert_eq!(ledger.insert(&of("v2", 5), None).await.unwrap(), Insertion::Exists(second.clone()));
     assert_eq!(ledger.insert(&of("", 5), None).await.unwrap(), Insertion::Exists(first.clone()));
     assert_eq!(ledger.find("shared").await.unwrap(), Some(first.clone()), "the one without a variant");
+    let rows = [
+        ("shared", "", Some(&first)),
+        ("shared", "v2", Some(&second)),
+        ("shared", "v3", Some(&third)),
+        ("shared", "v4", None),
+        ("other", "v2", None),
+        ("nobody", "", None),
+    ];
+    for (id, variant, wanted) in rows {
+        assert_eq!(ledger.find_variant(id, variant).await.unwrap().as_ref(), wanted, "{id} {variant:?}");
+    }
     let all = ledger.find_all("shared", 10).await.unwrap();
     assert_eq!(all, [third.clone(), second.clone(), first.clone()], "in use first, then the newest");
     assert_eq!(ledger.find_all("shared", 2).await.unwrap(), [third.clone(), second.clone()], "the limit");

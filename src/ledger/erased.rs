@@ -25,6 +25,7 @@ pub(crate) trait ErasedLedger: Send + Sync {
     fn get(&self, key: ClientKey) -> Answering<'_, Option<Client>>;
     fn find<'a>(&'a self, client_id: &'a str) -> Answering<'a, Option<Client>>;
     fn find_all<'a>(&'a self, client_id: &'a str, limit: u32) -> Answering<'a, Vec<Client>>;
+    fn find_variant<'a>(&'a self, client_id: &'a str, variant: &'a str) -> Answering<'a, Option<Client>>;
     fn has_in_other_case<'a>(&'a self, client_id: &'a str) -> Answering<'a, bool>;
     fn find_repeat<'a>(&'a self, repeat_key: &'a str) -> Answering<'a, Option<Client>>;
     fn page<'a>(&'a self, filter: &'a Filter, before: Option<ClientKey>, limit: u32) -> Answering<'a, Vec<Client>>;
@@ -128,6 +129,10 @@ impl<L: Ledger> ErasedLedger for AnyLedger<L> {
 
     fn find_all<'a>(&'a self, client_id: &'a str, limit: u32) -> Answering<'a, Vec<Client>> {
         self.watched(&self.reads, Ledger::find_all(&self.ledger, client_id, limit))
+    }
+
+    fn find_variant<'a>(&'a self, client_id: &'a str, variant: &'a str) -> Answering<'a, Option<Client>> {
+        self.watched(&self.reads, Ledger::find_variant(&self.ledger, client_id, variant))
     }
 
     fn has_in_other_case<'a>(&'a self, client_id: &'a str) -> Answering<'a, bool> {

@@ -256,6 +256,11 @@ impl Ledger for MemoryLedger {
         Ok(found.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
+    async fn find_variant(&self, client_id: &str, variant: &str) -> Result<Option<Client>, LedgerError> {
+        let found = self.state().by_client_id.get(client_id).and_then(|variants| variants.get(variant)).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
+    }
+
     async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {
         let state = self.state();
         let spellings = state.spellings.get(&client_id.to_ascii_lowercase());

@@ -135,13 +135,7 @@ where
             return Ok(Some(holder));
         }
         match &client.client_id {
-            Some(id) if client.variant.is_empty() => self.find_by("client_id", id).await,
-            Some(id) => {
-                let mut query = select();
-                query.push("shared_id = ").push_bind(id.clone());
-                query.push(" AND variant = ").push_bind(client.variant.clone());
-                self.one(query).await
-            }
+            Some(id) => self.find_variant(id, &client.variant).await,
             None => Ok(None),
         }
     }
@@ -301,6 +295,16 @@ where
         query.push("CASE WHEN proven_at IS NULL THEN 1 ELSE 0 END, CASE WHEN reviewed_at IS NULL THEN 1 ELSE 0 END, ");
         query.push("id DESC LIMIT ").push_bind(i64::from(limit));
         self.many(query).await
+    }
+
+    async fn find_variant(&self, client_id: &str, variant: &str) -> Result<Option<Client>, LedgerError> {
+        if variant.is_empty() {
+            return self.find(client_id).await;
+        }
+        let mut query = select();
+        query.push("shared_id = ").push_bind(client_id.to_owned());
+        query.push(" AND variant = ").push_bind(variant.to_owned());
+        self.one(query).await
     }
 
     async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {

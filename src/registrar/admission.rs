@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
+use super::standing::MAX_SHARING;
 use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
 use crate::event::Action;
 use crate::ledger::{
@@ -31,6 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// More steps than any number of nodes can make one registration take; a ledger that breaks its promises could.
 const MAX_STEPS: u32 = 256;
+
+/// How often a record is tried to be written that others change at the same time.
+const MAX_ADOPTIONS: u32 = 16;
 
 /// How many abandoned registrations the next one settles: whoever registers pays for it, and anybody can hang up often.
 const SETTLED_AT_ONCE: usize = 8;
@@ -445,21 +449,41 @@ impl Registrar {
     async fn adopt(&self, done: Client) -> Result<Option<Completion>, LedgerError> {
         let id = done.client_id.clone().unwrap_or_default();
         let variant = dedup_key(&done.fingerprints.digest, &done);
-        for _ in 0..MAX_STEPS {
-            let all = self.look_up_all(&id).await?;
-            if let Some(known) = all.iter().find(|known| self.is_same_registration(known, &done)) {
-                match self.adopt_equal(known, &done).await? {
+        for _ in 0..MAX_ADOPTIONS {
+            // By themselves: among many records, these need not be of those that are looked at.
+            let first = self.look_up_variant(&id, "").await?;
+            let own = self.look_up_variant(&id, &variant).await?.filter(|known| !known.variant.is_empty());
+            let in_the_way = || first.iter().chain(&own);
+            // One that was emptied after its revocation is known by its variant.
+            let is_revoked = |known: &&Client| known.variant == variant && known.status == Status::Revoked;
+            let is_equal = |known: &&Client| self.is_same_registration(known, &done);
+            let mut equal =
+                in_the_way().find(|known| is_equal(known) || (is_revoked(known) && !is_vacant(known))).cloned();
+            let mut all = Vec::new();
+            if equal.is_none() {
+                all = self.look_up_all(&id).await?;
+                equal = all.iter().find(is_equal).cloned();
+            }
+            if let Some(known) = equal {
+                match self.adopt_equal(&known, &done).await? {
                     Some(completion) => return Ok(Some(completion)),
                     None => continue,
                 }
             }
-            if let Some(known) = all.iter().find(|known| is_vacant(known)) {
-                self.ledger().remove(known).await?;
-            } else if !all.is_empty() && !self.settings().shared_client_ids {
+            if !self.settings().shared_client_ids && all.iter().any(|known| !is_vacant(known)) {
                 return self.report_conflict(&done, &id, &all).await.map(Some);
             }
+            for known in in_the_way().filter(|known| is_vacant(known)) {
+                self.ledger().remove(known).await?;
+            }
+            if !self.make_room_among(&all).await? {
+                let reason = "all records of this client_id are in use";
+                self.fail_draft(done.key, reason).await?;
+                self.emit(&self.event(Action::LedgerFull).of_client(Some(&id)).because(reason));
+                return Err(LedgerError::new(reason));
+            }
             // Nothing of another record is in this one.
-            let is_first = !all.iter().any(|known| known.variant.is_empty() && !is_vacant(known));
+            let is_first = first.as_ref().is_none_or(is_vacant);
             let variant = if is_first { String::new() } else { variant.clone() };
             let own = Client { variant, ..done.clone() };
             match self.ledger().replace(&own).await? {
@@ -472,7 +496,26 @@ impl Registrar {
                 Replacement::Outdated => return Ok(None),
             }
         }
-        Err(LedgerError::new("too many records of one client_id"))
+        Err(LedgerError::new("the records of this client_id change too often"))
+    }
+
+    /// Ends the oldest of `all`, the records of one `client_id`, that never got a token and that nobody approved, until one more
+    /// may live. Returns whether one may. Young ones too: if those could not go, anybody could keep all others from
+    /// registering.
+    async fn make_room_among(&self, all: &[Client]) -> Result<bool, LedgerError> {
+        let mut live = all.iter().filter(|known| known.status.is_live()).count();
+        // In order of precedence: the last ones go first.
+        for known in all.iter().rev().filter(|known| Work::Evict(i64::MAX).due_since(known).is_some()) {
+            if live < MAX_SHARING {
+                return Ok(true);
+            }
+            let evicted = self.ended(known, Status::Expired, Actor::System, "made room for another client");
+            if self.ledger().replace(&evicted).await? == Replacement::Replaced {
+                self.emit(&self.event(Action::Evicted).of_client(known.client_id.as_deref()).by(&Actor::System));
+                live -= 1;
+            }
+        }
+        Ok(live < MAX_SHARING)
     }
 
     /// `known` is a record of what was registered again. `None` if it has changed meanwhile.
@@ -637,5 +680,121 @@ pub(super) fn secret_expiry(answer: &Registration) -> Option<i64> {
             seconds.parse::<i64>().ok().filter(|seconds| *seconds > 0).map(|seconds| seconds.saturating_mul(1000))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ledger, MemoryLedger};
+
+    const ID: &str = "shared";
+
+    fn uri(number: usize) -> String {
+        format!("https://app{number}.example.com/cb")
+    }
+
+    async fn register(registrar: &Registrar, number: usize) -> Result<Completion, LedgerError> {
+        let json = format!(r#"{{"client_name":"App {number}","redirect_uris":["{}"]}}"#, uri(number));
+        let registration = Registration::parse(json.as_bytes()).unwrap();
+        let Admission::Ask(intent) = registrar.admit(&registration, Requester::default()).await.unwrap() else {
+            panic!("{number} is a repeat")
+        };
+        let body = format!(r#"{{"client_id":"{ID}"}}"#);
+        let document = Registration::parse(body.as_bytes()).unwrap();
+        intent.complete(&ServerAnswer { status: 201, document: &document, body: &body }).await
+    }
+
+    /// The numbers of the registrations whose records live, as a gate sees them.
+    async fn live(registrar: &Registrar) -> Vec<usize> {
+        let all = registrar.look_up_all(ID).await.unwrap();
+        let live: Vec<&Client> = all.iter().filter(|client| client.status.is_live()).collect();
+        (0..100).filter(|number| live.iter().any(|client| client.has_redirect_uri(&uri(*number)))).collect()
+    }
+
+    async fn shares_one_id(ledger: impl Ledger, name: &str) {
+        let registrar = Registrar::new(ledger).without_repeats().with_shared_client_ids();
+        let proven = |number: usize| {
+            let registrar = registrar.clone();
+            async move {
+                let all = registrar.look_up_all(ID).await.unwrap();
+                let client = all.into_iter().find(|client| client.has_redirect_uri(&uri(number))).unwrap();
+                registrar.prove(client).await.unwrap();
+            }
+        };
+        for number in 0..MAX_SHARING {
+            assert_eq!(register(&registrar, number).await.unwrap(), Completion::Recorded, "{name}: {number}");
+        }
+        proven(1).await;
+        // An equal one goes on with its record, and needs no room.
+        assert_eq!(register(&registrar, 0).await.unwrap(), Completion::Recorded, "{name}");
+        assert_eq!(live(&registrar).await, (0..MAX_SHARING).collect::<Vec<_>>(), "{name}: all are seen");
+        // One more ends the oldest that was never used, the first included, which has no variant.
+        for number in MAX_SHARING..MAX_SHARING + 2 {
+            assert_eq!(register(&registrar, number).await.unwrap(), Completion::Recorded, "{name}: {number}");
+        }
+        let wanted: Vec<usize> = std::iter::once(1).chain(3..MAX_SHARING + 2).collect();
+        assert_eq!(live(&registrar).await, wanted, "{name}: the used one stays");
+        // What made room may begin anew.
+        assert_eq!(register(&registrar, 0).await.unwrap(), Completion::Recorded, "{name}");
+        assert!(live(&registrar).await.contains(&0), "{name}");
+        for number in live(&registrar).await {
+            proven(number).await;
+        }
+        let before = live(&registrar).await;
+        register(&registrar, 50).await.unwrap_err();
+        assert_eq!(live(&registrar).await, before, "{name}: nothing that is in use makes room");
+        assert_eq!(before.len(), MAX_SHARING, "{name}");
+    }
+
+    #[tokio::test]
+    async fn one_more_record_of_a_full_id_ends_the_oldest_unused_one() {
+        shares_one_id(MemoryLedger::default(), "memory").await;
+        #[cfg(feature = "sqlite")]
+        {
+            let dir = std::env::temp_dir().join(format!("tower-dcr-sharing-{}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            let ledger = crate::ledger::SqliteLedger::open(dir.join("clients.db")).await.unwrap();
+            shares_one_id(ledger, "SQLite").await;
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
+    }
+
+    /// More records than are looked at, as from before there was a bound: that there is a first one is known all the same.
+    #[tokio::test]
+    async fn an_equal_record_is_found_among_more_than_are_looked_at() {
+        let ledger = MemoryLedger::default();
+        let registrar = Registrar::new(ledger.clone()).without_repeats().with_shared_client_ids();
+        for number in 0..3 {
+            register(&registrar, number).await.unwrap();
+        }
+        for number in 0..1300 {
+            let mut client = Client::draft("{\"client_name\":\"x\"}", Fingerprints::default(), 0);
+            (client.status, client.client_id) = (Status::Active, Some(ID.into()));
+            (client.variant, client.proven_at) = (format!("old {number}"), Some(1));
+            ledger.insert(&client, None).await.unwrap();
+        }
+        assert!(live(&registrar).await.is_empty(), "none of the three is looked at");
+        for number in [0, 2] {
+            assert_eq!(register(&registrar, number).await.unwrap(), Completion::Recorded, "{number}");
+        }
+        let first = ledger.find(ID).await.unwrap().unwrap();
+        assert!(first.has_redirect_uri(&uri(0)) && first.status == Status::Active);
+        assert_eq!(ledger.find_all(ID, 2000).await.unwrap().len(), 1303, "no record was made twice");
+    }
+
+    #[tokio::test]
+    async fn what_was_revoked_and_emptied_stays_out() {
+        let ledger = MemoryLedger::default();
+        let registrar = Registrar::new(ledger.clone()).without_repeats().with_shared_client_ids();
+        for number in 0..2 {
+            register(&registrar, number).await.unwrap();
+        }
+        let mut second = ledger.find_all(ID, 1).await.unwrap().remove(0);
+        assert!(!second.variant.is_empty());
+        second.end(Status::Revoked, 1, Actor::System, "imitates");
+        second.registration.clear();
+        ledger.replace(&second).await.unwrap();
+        assert_eq!(register(&registrar, 1).await.unwrap(), Completion::Revoked);
     }
 }

@@ -5,8 +5,12 @@ use crate::event::Action;
 use crate::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, State, Status};
 use crate::sync::lock;
 
-/// How many records of one `client_id` are looked at.
-const MAX_VARIANTS: u32 = 1000;
+/// How many live records one `client_id` may have. A gate looks at each of them.
+pub(super) const MAX_SHARING: usize = if cfg!(test) { 8 } else { 1000 };
+
+/// How many records of one `client_id` are looked at: more than may live, since registrations at the same moment don't see
+/// each other.
+const MAX_VARIANTS: u32 = 1200;
 
 /// How many clients are kept that were registered elsewhere.
 const MAX_ELSEWHERE: u64 = 10_000;
@@ -46,6 +50,17 @@ impl Registrar {
             *client = self.as_of_now(client.clone()).await?;
         }
         Ok(all)
+    }
+
+    /// Returns the record of `client_id` with that variant, in which a lifetime that has ended is written down.
+    pub(super) async fn look_up_variant(&self, client_id: &str, variant: &str) -> Result<Option<Client>, LedgerError> {
+        if client_id.contains('\0') {
+            return Ok(None);
+        }
+        match self.ledger().find_variant(client_id, variant).await? {
+            Some(client) => self.as_of_now(client).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn as_of_now(&self, client: Client) -> Result<Client, LedgerError> {
@@ -130,7 +145,8 @@ impl Registrar {
 
     /// The records among `records` of one `client_id` that a token was given for, as far as it can be told: those with the
     /// redirect URI of the request if it has one; otherwise the only one that may sign in, or all that got a token before. A
-    /// record that never led to a sign-in is not kept alive by the others.
+    /// record that never led to a sign-in is not kept alive by the others. Those that got a token before come first, then the
+    /// oldest.
     pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
         let now = self.now();
         let may_sign_in = |client: &&Client| matches!(client.state(now), State::Active | State::Stale);
@@ -142,7 +158,9 @@ impl Registrar {
             Some(uri) => client.has_redirect_uri(uri),
             None => client.proven_at.is_some(),
         };
-        active.into_iter().filter(is_used).collect()
+        let mut used: Vec<&Client> = active.into_iter().filter(is_used).collect();
+        used.sort_by_key(|client| (client.proven_at.is_none(), client.key));
+        used
     }
 
     /// The server does not know the client any more: the next one who registers the same gets another client. For a refusal
@@ -381,6 +399,21 @@ mod tests {
         }
         assert_eq!(registrar.used_of(&[fresh.clone(), pending], None), [&fresh], "the only one that may sign in");
         assert_eq!(registrar.look_up_all("a\0").await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn of_one_redirect_uri_the_one_that_was_used_comes_first_then_the_oldest() {
+        let ledger = MemoryLedger::default();
+        let (registrar, _) = registrar(&ledger);
+        let mut inserted = Vec::new();
+        for (variant, proven_at) in [("", None), ("b", None), ("c", Some(1)), ("d", None)] {
+            let change = |client: &mut Client| (client.variant, client.proven_at) = (variant.into(), proven_at);
+            inserted.push(insert(&ledger, "a", "https://a.example.com/cb", change).await);
+        }
+        let all = registrar.look_up_all("a").await.unwrap();
+        let used = registrar.used_of(&all, Some("https://a.example.com/cb"));
+        let order: Vec<&str> = used.iter().map(|client| client.variant.as_str()).collect();
+        assert_eq!(order, ["c", "", "b", "d"]);
     }
 
     #[tokio::test]

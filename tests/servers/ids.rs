@@ -13,7 +13,7 @@ use tower_dcr::registrar::{Lifetimes, Registrar, Revocation, RevokeError};
 use tower_dcr::review::{Review, ReviewError};
 
 use crate::databases::TempDir;
-use crate::world::{Answer, DAY, HOUR, World, metadata, register};
+use crate::world::{Answer, DAY, HOUR, World, metadata, register, serde_urlencoded};
 
 const ID: &str = "app-1";
 
@@ -358,6 +358,51 @@ async fn shared_ids_keep_a_record_for_each_registration() {
     shares(MemoryLedger::default(), "memory").await;
     let dir = TempDir::new("shared");
     shares(SqliteLedger::open(dir.path().join("clients.db")).await.unwrap(), "SQLite").await;
+}
+
+/// Of many registrations with one redirect URI, one sign-in keeps one alive: what costs nothing takes no room from others.
+async fn one_sign_in_proves_one(ledger: impl Ledger + Clone, reason: &str) {
+    let world = World::with(ledger.clone(), |registrar| registrar.without_repeats().with_shared_client_ids());
+    one_id(&world);
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(world.client(&format!("App {name}")).await, ID, "{reason}");
+    }
+    let other = json!({ "client_name": "Other", "redirect_uris": ["https://other.example.com/cb"] });
+    assert_eq!(world.register(&other).await.status, 201, "{reason}");
+    let code = |uri: &str| {
+        let form = [("grant_type", "authorization_code"), ("code", "x"), ("client_id", ID), ("redirect_uri", uri)];
+        Request::post("/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(axum::body::Body::from(serde_urlencoded(&form)))
+            .unwrap()
+    };
+    let proven = async || {
+        let mut names: Vec<String> = Vec::new();
+        for client in records(&ledger).await.into_iter().filter(|client| client.proven_at.is_some()) {
+            names.push(client.fingerprints.client_name.unwrap());
+        }
+        names.sort();
+        names
+    };
+    for _ in 0..3 {
+        assert_eq!(world.send(code("http://127.0.0.1:3118/callback")).await.status, 200, "{reason}");
+        assert_eq!(proven().await, ["App a"], "{reason}: the oldest, again and again");
+    }
+    assert_eq!(world.send(code("https://other.example.com/cb")).await.status, 200, "{reason}");
+    assert_eq!(proven().await, ["App a", "Other"], "{reason}");
+    // All others with its redirect URI may still sign in, and so may they when the unused records are gone.
+    for days in [0, 8] {
+        world.clock.advance(days * DAY);
+        world.registrar.maintain_once().await.unwrap();
+        assert_eq!(world.authorize(ID, "http://127.0.0.1:3118/callback").await.status, 200, "{reason}: {days} days");
+    }
+}
+
+#[tokio::test]
+async fn one_sign_in_proves_one_record() {
+    one_sign_in_proves_one(MemoryLedger::default(), "memory").await;
+    let dir = TempDir::new("one-sign-in");
+    one_sign_in_proves_one(SqliteLedger::open(dir.path().join("clients.db")).await.unwrap(), "SQLite").await;
 }
 
 #[tokio::test]

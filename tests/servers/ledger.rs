@@ -1,12 +1,23 @@
 //! The ledgers, each held to the conformance suite, against real databases.
 
+use std::sync::atomic::Ordering;
+
 use tower_dcr::ledger::{Filter, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, conformance};
 
 use crate::databases::{Postgres, TempDir};
+use crate::down::Down;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_conforms() {
     conformance::run(async || MemoryLedger::default()).await;
+}
+
+/// A ledger that leaves the search for a variant to the default.
+#[tokio::test]
+async fn a_ledger_without_an_index_of_variants_finds_them() {
+    let ledger = Down::default();
+    ledger.is_up.store(true, Ordering::SeqCst);
+    conformance::keeps_variants_apart(&ledger).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
