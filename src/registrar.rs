@@ -19,7 +19,7 @@
 //! or that the client itself deleted, begins anew as if it had never been there: it waits for approval again where approval
 //! is wanted. One that somebody else revoked does not come back. A `client_id` that comes with *another* registration is not
 //! believed: the record stays as it is, the registration is answered with 500, and an event
-//! ([`Action::IdConflict`](crate::event::Action::IdConflict)) and a warning say so. The ways out are
+//! ([`Action::IdConflict`]) and a warning say so. The ways out are
 //! [`with_shared_client_ids`](Registrar::with_shared_client_ids), and `dcr clients forget` for a server that lost its store
 //! and counts its ids anew.
 //!

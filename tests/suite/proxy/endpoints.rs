@@ -72,6 +72,7 @@ async fn complete_upstream(objects: bool) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of endpoints")]
 async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
     let (own, seen) = complete_upstream(false).await;
     let folder = Folder::new("proxy-endpoints");
