@@ -1,5 +1,6 @@
 //! Paths: which spellings pass, and which paths a server may read in them.
 
+use tower_dcr::name::visible;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
@@ -155,7 +156,9 @@ fn without_empty(segments: &[String]) -> Segments {
 
 /// In one case, as any of the usual comparisons would have it: `ſ` is an s, `ı` and `İ` are an i, the Kelvin sign is a k.
 fn fold(text: &str) -> String {
-    let letters = text.nfkd().filter(|c| !is_combining_mark(*c));
+    // NFKC_Casefold drops what does not show, such as a soft hyphen.
+    let is_hidden = |c: char| !c.is_ascii() && visible(c.encode_utf8(&mut [0; 4])).starts_with('\u{27E8}');
+    let letters = text.nfkd().filter(|c| !is_combining_mark(*c) && !is_hidden(*c));
     letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 

@@ -33,6 +33,8 @@ async fn it_finds_the_endpoints_and_guards_every_spelling_of_them() {
         "/oauth/cl%C4%B0ents",
         "/oauth/%EF%BD%83lients",
         "/oauth/cli%C3%A9nts",
+        "/oauth/cli%C2%ADents",
+        "/oauth/cli%E2%80%8Bents",
         "/oauth%EF%BC%8Fclients",
         // Front controllers.
         "/index.php/oauth/clients",
