@@ -225,7 +225,8 @@ impl ClientUrl {
 
     fn last_segment(&self, path: &str) -> Option<String> {
         let path = if self.0.trailing_slash { path.strip_suffix('/')? } else { path };
-        let (_, segment) = path.rsplit_once('/')?;
+        let (before, segment) = path.rsplit_once('/')?;
+        is_canonical(before).then_some(())?;
         self.decode(segment, is_literal_in_segment)
     }
 
@@ -306,6 +307,17 @@ fn fold(name: &str) -> Option<String> {
     }
     let letters = decoded.chars().filter(char::is_ascii_alphanumeric);
     Some(letters.map(|c| c.to_ascii_lowercase()).collect())
+}
+
+/// Whether every reader finds the same segments in a path: of the characters of RFC 3986 section 3.3, without empty segments
+/// and dot segments.
+fn is_canonical(path: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte);
+    let is_there = |segment: &str| {
+        let decoded = percent_decode_str(segment).decode_utf8_lossy();
+        !matches!(&*decoded, "" | "." | "..")
+    };
+    path.bytes().all(is_allowed) && path.split('/').skip(1).all(is_there)
 }
 
 /// RFC 3986 section 2.3.
@@ -391,6 +403,11 @@ mod tests {
             assert_eq!(read(&urls, uri).as_deref(), Some(id), "{uri}");
         }
         for (uri, reason) in [
+            ("/register//abc", "empty segment"),
+            ("/register/./abc", "dot segment"),
+            ("/x/%2e%2e/register/abc", "escaped dot segment"),
+            ("/register\\x/abc", "backslash"),
+            ("/regi\u{e9}ster/abc", "not ASCII"),
             ("/register/abc/", "empty last segment"),
             ("/register/", "empty last segment"),
             ("/register//", "empty last segments"),
