@@ -114,7 +114,7 @@ pub(crate) struct Settings {
     secret: SecretInAnswer,
     /// Whether what is missing in an answer is completed, and what breaks clients is taken out.
     normalise: bool,
-    /// What happens to the handler's own errors and redirects.
+    /// Sets the handling of the handler's own errors and redirects.
     errors: HandlerErrors,
     /// The origin by which clients know the server, as `https://as.example.com`: URLs of the server in answers are put there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,7 +149,7 @@ pub enum SecretInAnswer {
     Strip,
 }
 
-/// What happens to errors and redirects with which the handler itself answers a registration or an update.
+/// The handling of errors and redirects with which the handler itself answers a registration or an update.
 ///
 /// ```
 /// use tower_dcr::{AnswerLayer, HandlerErrors};
@@ -390,7 +390,7 @@ where
     }
 }
 
-/// Whether an answer may go on for as long as somebody listens, and is nothing that could be read first.
+/// Returns whether an answer may go on for as long as somebody listens, and is nothing that could be read first.
 fn is_stream(headers: &HeaderMap) -> bool {
     let Ok(Some(media)) = MediaType::of(headers) else { return false };
     media.is("text/event-stream") || media.is("multipart/x-mixed-replace")

@@ -266,7 +266,7 @@ impl Attempt {
         Self { start: Some(start) }
     }
 
-    /// Whether it is an attempt however it ends.
+    /// Returns whether it is an attempt however it ends.
     fn registers(&self) -> bool {
         self.start.as_ref().is_some_and(|start| registers(start.operation))
     }
@@ -388,7 +388,7 @@ impl Start {
     }
 }
 
-/// Whether an operation is an attempt however it ends.
+/// Returns whether an operation is an attempt however it ends.
 fn registers(operation: Operation) -> bool {
     matches!(operation, Operation::Create | Operation::Update)
 }

@@ -11,7 +11,7 @@ use crate::policy::ConfigError;
 use crate::registration::Field;
 use crate::rejection::{ErrorCode, Rejection};
 
-/// How the URL of a client names the client (the "client configuration endpoint" of RFC 7592): one reading for all layers.
+/// Reads the client ID from the URL of a client (the "client configuration endpoint" of RFC 7592), for all layers alike.
 ///
 /// By default the client ID is the last segment of the path (`/register/CLIENT_ID`), of unreserved characters only (RFC 3986
 /// section 2.3: letters, digits, `-`, `.`, `_`, `~`). Servers fold other spellings (`/register/ID/`, `/register/I%44`,
@@ -47,9 +47,9 @@ pub struct ClientUrl(Settings);
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientUrlSettings"))]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
-    /// Whether URLs name the client by `?client_id=` and not by the last segment of the path.
+    /// Reads the client ID from `?client_id=` instead of the last segment of the path.
     in_query: bool,
-    /// Whether the path of a client's URL ends in `/`.
+    /// Expects a `/` at the end of the path of a client's URL.
     trailing_slash: bool,
     /// Characters of client IDs beside letters, digits and `-._~`.
     additional_characters: String,
@@ -60,7 +60,7 @@ struct Settings {
     query_parameters: Option<BTreeSet<String>>,
 }
 
-/// What the URL of a request is about: see [`ClientUrl::read`].
+/// The subject of the URL of a request: see [`ClientUrl::read`].
 ///
 /// ```
 /// use tower_dcr::ClientUrl;
@@ -284,7 +284,7 @@ fn overrides_method(query: &str) -> bool {
     parameters(query).any(|(name, _)| name != "method" && fold(name).is_some_and(|folded| folded == "method"))
 }
 
-/// Whether no framework takes a query parameter for a metadata field or for the method, as far as names tell.
+/// Returns whether no framework takes a query parameter for a metadata field or for the method, as far as names tell.
 fn may_pass(name: &str) -> bool {
     let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let is_plain = !name.is_empty() && name.chars().all(is_unreserved);

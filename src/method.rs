@@ -30,7 +30,7 @@ impl MethodKind {
         }
     }
 
-    /// Whether the body is a registration.
+    /// Returns whether the body is a registration.
     pub(crate) const fn has_document(self) -> bool {
         matches!(self, Self::Create | Self::Update)
     }

@@ -388,7 +388,7 @@ fn split_authority(rest: &str, survey: Survey) -> (&str, &str, Option<&str>) {
     }
 }
 
-/// Whether two redirect URIs are one: spelled alike, or to a URL parser, which some servers keep theirs with.
+/// Returns whether two redirect URIs are one: spelled alike, or to a URL parser, which some servers keep theirs with.
 pub(crate) fn is_same_uri(one: &str, other: &str) -> bool {
     one == other || matches!((url::Url::parse(one), url::Url::parse(other)), (Ok(one), Ok(other)) if one == other)
 }

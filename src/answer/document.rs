@@ -33,14 +33,14 @@ pub(super) fn check_updated(answer: &Registration, sent: &Registration, uri: &Ur
     if is_asked { Ok(()) } else { Err("in the server's answer is another client's") }
 }
 
-/// Whether a URL names this client, wherever it names clients.
+/// Returns whether a URL names this client, wherever it names clients.
 fn names(uri: &Uri, id: &str) -> bool {
     let decoded = |segment: &str| percent_encoding::percent_decode_str(segment).decode_utf8().is_ok_and(|it| it == id);
     let query = uri.query().unwrap_or_default();
     uri.path().split('/').any(decoded) || url::form_urlencoded::parse(query.as_bytes()).any(|(_, value)| value == id)
 }
 
-/// Whether a successful answer to a `GET` is about a client (RFC 7592 section 2.1).
+/// Returns whether a successful answer to a `GET` is about a client (RFC 7592 section 2.1).
 pub(super) fn is_client(answer: &Registration) -> bool {
     const TELLING: [Field; 4] =
         [Field::REDIRECT_URIS, Field::GRANT_TYPES, Field::REGISTRATION_ACCESS_TOKEN, Field::REGISTRATION_CLIENT_URI];

@@ -94,7 +94,7 @@ impl RegistrationBody {
         Self { content: Content::Done }
     }
 
-    /// Whether it passes as it came, since the guard only observes.
+    /// Returns whether it passes as it came, since the guard only observes.
     pub(crate) fn is_passed(&self) -> bool {
         matches!(self.content, Content::Passed(_))
     }

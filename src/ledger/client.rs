@@ -273,7 +273,7 @@ impl Client {
         self.proven_at.unwrap_or(self.created_at)
     }
 
-    /// Whether it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
+    /// Returns whether it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
     /// bounded on their own.
     #[must_use]
     pub fn counts_against_quota(&self) -> bool {
@@ -294,7 +294,7 @@ impl Client {
         }
     }
 
-    /// Whether it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).
+    /// Returns whether it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).
     pub(crate) fn has_redirect_uri(&self, redirect_uri: &str) -> bool {
         Registration::parse_with(self.registration.as_bytes(), &Limits::GENEROUS)
             .is_ok_and(|registration| registration.redirect_uris().any(|uri| matches(uri, redirect_uri)))

@@ -171,7 +171,7 @@ where
         Ok(Some(Insertion::Inserted(Client { key: ClientKey(key), version: 1, ..client.clone() })))
     }
 
-    /// Whether the record counts against the quota, and its redirect hosts, if it still has that version.
+    /// Returns whether the record counts against the quota, and its redirect hosts, if it still has that version.
     async fn current(&self, client: &Client) -> Result<Option<(bool, String)>, LedgerError> {
         let mut query = QueryBuilder::new("SELECT status, origin, redirect_hosts FROM tower_dcr_clients WHERE id = ");
         query.push_bind(client.key.0).push(" AND version = ").push_bind(client.version);

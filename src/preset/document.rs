@@ -36,7 +36,7 @@ pub(super) struct Document {
     pub(super) body_deadline: Period,
     /// How the address of a client is found.
     pub(super) client_address: client_address::Settings,
-    /// How the URL of a client names it (RFC 7592); without, by the last segment of the path.
+    /// Reads the client ID from the URL of a client (RFC 7592); by default from the last segment of the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_url: Option<ClientUrl>,
     /// How often clients may be registered.

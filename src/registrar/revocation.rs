@@ -84,7 +84,7 @@ pub enum RevokeError {
     UnknownClient,
 }
 
-/// What [`Registrar::forget`] removed.
+/// The records that [`Registrar::forget`] removed.
 ///
 /// ```
 /// use tower_dcr::registrar::Forgotten;
@@ -94,9 +94,9 @@ pub enum RevokeError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Forgotten {
-    /// How many records were removed.
+    /// Number of records that were removed.
     pub records: u64,
-    /// How many of them were of revoked clients.
+    /// Number of them that were of revoked clients.
     pub revoked: u64,
 }
 

@@ -56,14 +56,14 @@ pub(crate) struct LifecycleSettings {
     /// Whether registrations are equal that differ in the ports of loopback redirect URIs only.
     #[serde(skip_serializing_if = "Option::is_none")]
     any_loopback_port: Option<bool>,
-    /// Whether the server gives one `client_id` to several registrations, by intent: each then has a record of its own, and
+    /// Allows the server to give one `client_id` to several registrations: each then has a record of its own, and
     /// inherits nothing from the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_client_ids: Option<bool>,
     /// Whether records keep the network of who registers.
     #[serde(skip_serializing_if = "Option::is_none")]
     sources: Option<bool>,
-    /// Whether clients that the ledger does not know may update themselves (RFC 7592) although initial access tokens or
+    /// Lets clients that the ledger does not know update themselves (RFC 7592) although initial access tokens or
     /// approval are required.
     #[serde(skip_serializing_if = "Option::is_none")]
     manage_unknown: Option<bool>,
@@ -91,13 +91,13 @@ pub(crate) struct GateSettings {
     /// client that was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) danger_pass_without_ledger: Option<bool>,
-    /// What happens to requests for tokens, pushed requests and device requests that name no client.
+    /// Sets the handling of token, pushed and device requests that name no client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unidentified: Option<Unidentified>,
     /// The values of `grant_type` with which a token request need not name a client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) anonymous_grants: Option<Vec<String>>,
-    /// Whether the server takes request objects: `request`, and `request_uri` that leads elsewhere than to a pushed request.
+    /// Says that the server takes request objects: `request`, and `request_uri` that leads elsewhere than to a pushed request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_objects: Option<bool>,
 }
@@ -114,7 +114,7 @@ pub(crate) enum Unknown {
     Reject,
 }
 
-/// What happens to a request that names no client.
+/// The handling of a request that names no client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]

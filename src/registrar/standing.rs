@@ -138,7 +138,7 @@ impl Registrar {
         Ok(self.update(client, slide).await?.into_client())
     }
 
-    /// Whether the server means others as well by the id of this client.
+    /// Returns whether the server means others as well by the id of this client.
     pub(super) fn is_shared(&self, client: &Client) -> bool {
         !client.variant.is_empty() || self.settings().shared_client_ids
     }
