@@ -520,15 +520,8 @@ impl Config {
         if ids.is_empty() {
             return Ok(Admitted::default());
         }
-        match self.check(&ids, seen).await {
-            Ok(checked) => {
-                let known = checked?;
-                let sharing = match &client_id {
-                    Some(id) if self.endpoint == Endpoint::Token && known.is_some() => self.sharing(id, seen).await?,
-                    _ => Vec::new(),
-                };
-                Ok(Admitted { client_id, known, sharing })
-            }
+        match self.check(&ids, client_id.as_deref(), seen).await {
+            Ok(checked) => checked.map(|checked| Admitted { client_id, ..checked }),
             Err(error) => {
                 error.log();
                 let gate = &self.registrar.settings().gate;
@@ -539,21 +532,21 @@ impl Config {
     }
 
     /// Returns the records that a token is given for, if several registrations share the ID.
-    async fn sharing(&self, id: &str, seen: &Seen) -> Result<Vec<Client>, Fault> {
-        let records = self.look_up(id).await.map_err(|error| {
-            error.log();
-            Fault::Unavailable
-        })?;
-        if records.len() < 2 {
-            return Ok(Vec::new());
+    fn sharing(&self, records: &Records, seen: &Seen) -> Vec<Client> {
+        if self.endpoint != Endpoint::Token || records.len() < 2 {
+            return Vec::new();
         }
         let records: Vec<Client> = records.iter().map(|known| known.client.clone()).collect();
-        let used = self.registrar.used_of(&records, seen.redirect_uri.as_deref());
-        Ok(used.into_iter().cloned().collect())
+        self.registrar.used_of(&records, seen.redirect_uri.as_deref()).into_iter().cloned().collect()
     }
 
     /// Judges each of the names that the client may have: the server takes one of them.
-    async fn check(&self, ids: &[String], seen: &Seen) -> Result<Result<Option<Arc<Known>>, Fault>, LedgerError> {
+    async fn check(
+        &self,
+        ids: &[String],
+        client_id: Option<&str>,
+        seen: &Seen,
+    ) -> Result<Result<Admitted, Fault>, LedgerError> {
         let elsewhere = if self.endpoint.asks_for_redirect() {
             match self.elsewhere(ids, seen).await? {
                 Ok(elsewhere) => elsewhere,
@@ -562,29 +555,34 @@ impl Config {
         } else {
             Elsewhere::No
         };
-        let mut admitted = None;
+        let mut admitted = Admitted::default();
         for id in ids {
-            let records = self.look_up(id).await?;
+            let mut records = self.look_up(id).await?;
             let mut verdict = self.judge_all(&records, seen, elsewhere);
             if verdict.is_err() {
                 // It may have been registered, approved or updated since, here or elsewhere.
-                let fresh = self.look_up_within(id, self.ages().0.min(CONFIRMED)).await?;
-                verdict = self.judge_all(&fresh, seen, elsewhere);
+                records = self.look_up_within(id, self.ages().0.min(CONFIRMED)).await?;
+                verdict = self.judge_all(&records, seen, elsewhere);
             }
             match verdict {
-                Ok(known) => admitted = admitted.or(known),
+                Ok(known) => {
+                    if client_id == Some(id) && known.is_some() {
+                        admitted.sharing = self.sharing(&records, seen);
+                    }
+                    admitted.known = admitted.known.or(known);
+                }
                 Err((known, fault)) => return Ok(Err(self.noted(&known.client, fault))),
             }
         }
         let is_registered = |known: &Arc<Known>| known.client.origin != Origin::Elsewhere;
-        match admitted {
+        match &admitted.known {
             // An id that was only seen in use was never registered.
-            Some(known) if is_registered(&known) || !self.refuses_unknown() => Ok(Ok(Some(known))),
-            Some(_) => Ok(self.unknown(ids).map(|()| None)),
+            Some(known) if is_registered(known) || !self.refuses_unknown() => Ok(Ok(admitted)),
+            Some(_) => Ok(self.unknown(ids).map(|()| Admitted::default())),
             None if !self.refuses_unknown() && self.is_known_otherwise(ids).await? => {
                 Ok(Err(Fault::Ambiguous("the client is named in another spelling")))
             }
-            None => Ok(self.unknown(ids).map(|()| None)),
+            None => Ok(self.unknown(ids).map(|()| Admitted::default())),
         }
     }
 
