@@ -60,7 +60,7 @@ impl Public {
         }
     }
 
-    /// Whether the member leads to this proxy, and to what it guards.
+    /// Returns whether the member leads to this proxy, and to an endpoint that it guards.
     fn is_here(&self, here: Option<&Origin>, name: &str, value: &Value) -> bool {
         let url = value.as_str().and_then(|url| Url::parse(url).ok());
         url.is_some_and(|url| {

@@ -27,7 +27,7 @@ pub(crate) enum Endpoint {
     Token,
 }
 
-/// What may be two of them is the one whose guard is missed most.
+/// The endpoints in the order in which an ambiguous path is taken for them: the most important guard first.
 const BY_PRIORITY: [Endpoint; 8] = [
     Endpoint::Register,
     Endpoint::Par,
@@ -46,10 +46,10 @@ pub(crate) struct Endpoints {
     scripts: Scripts,
     /// Beside the usual places.
     discovery: Option<Segments>,
-    /// Where requests to an alias are sent.
+    /// The path that requests to an alias are sent to.
     registration: Option<PathAndQuery>,
     aliases: Vec<String>,
-    /// Where clients are registered, as it is written.
+    /// The paths of the registration endpoint, as they are written.
     registration_paths: Vec<String>,
     /// The server takes request objects in `request`, and references to them in `request_uri`.
     pub(crate) takes_request: bool,
@@ -66,7 +66,7 @@ struct Known {
 
 const DISCOVERY: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
 
-/// Which endpoint a member of the discovery document names.
+/// Returns the endpoint that a member of the discovery document names.
 pub(crate) fn named(member: &str) -> Option<Endpoint> {
     Some(match member {
         "authorization_endpoint" => Endpoint::Authorize,
@@ -114,7 +114,7 @@ impl Endpoints {
             || self.scripts.tails(reading).any(|tail| self.discovery.as_deref() == Some(tail))
     }
 
-    /// Where a request is sent that names an alias of the registration endpoint.
+    /// Returns the path and query to which a request to an alias of the registration endpoint is sent.
     pub(crate) fn behind_alias(&self, uri: &Uri) -> Option<PathAndQuery> {
         let registration = self.registration.as_ref()?;
         let below = self.aliases.iter().find_map(|alias| {

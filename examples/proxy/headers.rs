@@ -1,4 +1,4 @@
-//! Which headers of a client pass.
+//! Filters the headers of a client.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 

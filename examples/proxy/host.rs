@@ -1,4 +1,4 @@
-//! Which host a request is for.
+//! Reads the host that a request is for.
 
 use std::net::Ipv6Addr;
 
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Uri, Version, header};
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// A description of the fault.
 pub(crate) fn read(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     let mut fields = headers.get_all(header::HOST).iter();
     let (field, another) = (fields.next(), fields.next());

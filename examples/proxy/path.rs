@@ -12,7 +12,7 @@ pub(crate) type Segments = Vec<String>;
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// A description of the fault.
 pub(crate) fn check_canonical(path: &str) -> Result<(), &'static str> {
     let Some(inner) = path.strip_prefix('/') else { return Err("the path does not begin with a slash") };
     let text = unescape_once(path)?;
@@ -55,7 +55,7 @@ fn hex(digit: Option<u8>) -> Option<u8> {
     char::from(digit?).to_digit(16)?.try_into().ok()
 }
 
-/// Nobody decodes escapes more often than that by accident.
+/// The number of times that escapes are decoded; no server decodes more often by accident.
 const ROUNDS: usize = 4;
 
 /// What servers may read in a path: before and after decoding it, with its dots resolved or not, with the segments that name
@@ -127,7 +127,7 @@ pub(crate) fn plain(path: &str) -> Segments {
     resolved(&without_empty(&segments(path, Parameters::Cut)))
 }
 
-/// Whether `;v=1` belongs to a segment.
+/// The handling of path parameters such as `;v=1`.
 #[derive(Clone, Copy)]
 enum Parameters {
     Cut,
@@ -194,7 +194,7 @@ impl Scripts {
             || self.named.iter().any(|name| name == segment)
     }
 
-    /// Whether a server may leave a segment out, if there is something behind it.
+    /// Returns whether a server may leave a segment out, if there is something behind it.
     pub(crate) fn skips(&self, segment: &str) -> bool {
         // ASP.NET has the session of clients without cookies in a segment, `(S(…))`, which the application does not see.
         self.has(segment) || (segment.starts_with('(') && segment.ends_with(')'))

@@ -45,7 +45,7 @@ pub(crate) fn take_over(proxy: &Proxy, parts: &mut Parts) -> Result<Option<Endpo
     Ok(endpoint)
 }
 
-/// Whether a query asks an application for another method: `_method`, in the spellings that PHP and others take for it.
+/// Returns whether a query asks for another method: `_method`, in the spellings that PHP and others take for it.
 fn names_method(query: &str) -> bool {
     let separated = query.replace(';', "&").replace("%u00", "%").replace("%U00", "%");
     form_urlencoded::parse(separated.as_bytes()).any(|(name, _)| {
