@@ -81,7 +81,8 @@ pub(crate) fn readings(path: &str, scripts: &Scripts) -> Result<Vec<Segments>, &
         // Where somebody parses a decoded path again, or takes it for a string of C.
         let end = text.find(['?', '#', '\0']).unwrap_or(text.len());
         for text in [Some(&*text), text.get(..end).filter(|_| end < text.len())].into_iter().flatten() {
-            for segments in [segments(text, Parameters::Cut), segments(text, Parameters::Kept)] {
+            for parameters in [Parameters::Cut, Parameters::CutFirst, Parameters::Kept] {
+                let segments = segments(text, parameters);
                 add(resolved(&without_empty(&segments)));
                 // RFC 3986 section 5.2.4 has `..` take an empty segment back.
                 add(without_empty(&resolved(&segments)));
@@ -131,6 +132,8 @@ pub(crate) fn plain(path: &str) -> Segments {
 #[derive(Clone, Copy)]
 enum Parameters {
     Cut,
+    /// Cut before a backslash counts as a slash: `a;\b` is `a`, and not `a/b`.
+    CutFirst,
     Kept,
 }
 
@@ -139,15 +142,23 @@ enum Parameters {
 fn segments(path: &str, parameters: Parameters) -> Segments {
     let segment = |segment: &str| {
         let named = match parameters {
-            Parameters::Cut => segment.split(';').next().unwrap_or_default(),
-            Parameters::Kept => segment,
+            Parameters::Cut => without_parameters(segment),
+            Parameters::CutFirst | Parameters::Kept => segment,
         };
         let named = named.split("::").next().unwrap_or_default().trim_matches(|c| c <= ' ');
         let bare = named.trim_end_matches(['.', ' ']);
         // Dot segments are for `resolved`.
         if bare.is_empty() { named.to_owned() } else { bare.to_owned() }
     };
-    fold(path).trim_start_matches('/').split(['/', '\\']).map(segment).collect()
+    let mut path = fold(path);
+    if matches!(parameters, Parameters::CutFirst) {
+        path = path.split('/').map(without_parameters).collect::<Vec<_>>().join("/");
+    }
+    path.trim_start_matches('/').split(['/', '\\']).map(segment).collect()
+}
+
+fn without_parameters(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
 }
 
 fn without_empty(segments: &[String]) -> Segments {

@@ -103,8 +103,18 @@ proptest! {
     }
 }
 
-/// Four rounds of decoding, cut at the query or not, parameters cut or not, three ways to resolve, with scripts or without.
-const READINGS: usize = 4 * 2 * 2 * 3 * 2;
+/// Four rounds of decoding, cut at the query or not, parameters cut in two ways or not, three ways to resolve, with scripts or
+/// without.
+const READINGS: usize = 4 * 2 * 3 * 3 * 2;
+
+/// What the search above has found once.
+#[test]
+fn parameters_end_before_a_backslash_does() {
+    for path in ["/OAUTH%2fclients;%5cx", "/oauth/clients;\\x", "/oauth/clients;a%5c..%5cb"] {
+        let readings = readings(path, &Scripts::default()).unwrap();
+        assert!(readings.contains(&plain("/oauth/clients")), "{path}: {readings:?}");
+    }
+}
 
 /// What is behind a script is a part of its reading, and no copy of it.
 #[test]
