@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Throughput over loopback HTTP: the axum example with and without its protection, in turns. Needs wrk.
+# Throughput over loopback HTTP: the demo with and without its protection, in turns. Needs wrk.
 #
-# "new" registers something else each time, for two seconds (the example's ledger holds 100,000 clients); "repeat" sends one
+# "new" registers something else each time, for two seconds (the demo's ledger holds 100,000 clients); "repeat" sends one
 # body over and over, which the unprotected server stores each time and the ledger answers from what it knows.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # As the other benchmarks are built.
-cargo build --quiet --profile bench --example axum
+cargo build --quiet --profile bench -p demo
 script=$(mktemp)
 audit=$(mktemp)
 cat >"$script" <<'LUA'
@@ -28,7 +28,7 @@ trap 'rm -f "$script" "$audit" "$audit".*; kill $(jobs -p) 2>/dev/null || true' 
 measure() { # new or repeat, seconds, port, arguments
     kind=$1 seconds=$2 port=$3
     shift 3
-    RUST_LOG=off target/release/examples/axum --addr "127.0.0.1:$port" "$@" >/dev/null 2>&1 &
+    RUST_LOG=off target/release/demo --addr "127.0.0.1:$port" "$@" >/dev/null 2>&1 &
     server=$!
     sleep 0.5
     wrk -t1 -c32 "-d${seconds}s" -s "$script" "http://127.0.0.1:$port/register" -- "$kind" |

@@ -1,9 +1,5 @@
 //! What the ledger costs, with a thousand clients in it and with a million.
 
-#[expect(dead_code, reason = "shared with the tests")]
-#[path = "../tests/servers/databases.rs"]
-#[expect(clippy::unwrap_used, reason = "without a database there is nothing to measure")]
-mod databases;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -15,19 +11,23 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response, Uri};
 use axum::routing::get;
-use databases::{Postgres, TempDir};
 use http_body_util::BodyExt;
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use support::{Case, compare, target};
+use test_support::databases::{Postgres, TempDir};
 use tokio::runtime::Runtime;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_dcr::body::ResponseBody;
-use tower_dcr::event::{Event, LifecycleEvent, Sink};
-use tower_dcr::ledger::{Client, Fingerprints, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, Status};
-use tower_dcr::policy::MetadataAllowlist;
-use tower_dcr::registrar::Registrar;
-use tower_dcr::{GateLayer, GuardLayer, LifecycleLayer, Registration, RegistrationBody};
+use tower_dcr::audit::{Event, LifecycleEvent, Sink};
+use tower_dcr::clients::Registrar;
+use tower_dcr::clients::{Client, Fingerprints, Ledger, MemoryLedger, Status};
+use tower_dcr::layers::ResponseBody;
+use tower_dcr::rules::MetadataAllowlist;
+use tower_dcr::{
+    Registration,
+    layers::{GateLayer, GateSettings, LifecycleLayer, PolicyLayer, RegistrationBody},
+};
+use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
 const FEW: u64 = 1_000;
 const MANY: u64 = 1_000_000;
@@ -58,7 +58,7 @@ impl Node {
             Ok(Response::new(Body::from(format!(r#"{{"client_id":"new-{id}"}}"#))))
         });
         let register = ServiceBuilder::new()
-            .layer(GuardLayer::new(MetadataAllowlist::mcp()))
+            .layer(PolicyLayer::new(MetadataAllowlist::mcp()))
             .layer(LifecycleLayer::new(registrar.clone()))
             .service(handler);
         // Not a successful answer, which would be a proof and a write for each client that is asked for first.
@@ -67,7 +67,7 @@ impl Node {
             *response.status_mut() = http::StatusCode::BAD_REQUEST;
             Ok(response)
         });
-        let gate = GateLayer::token(registrar).with_cache(Duration::ZERO, 1);
+        let gate = GateLayer::token(registrar).with_settings(GateSettings::new().with_max_age(Duration::ZERO));
         let token = ServiceBuilder::new().layer(gate).service(refusing);
         Self { register: BoxCloneSyncService::new(register), token: BoxCloneSyncService::new(token) }
     }
@@ -128,7 +128,7 @@ async fn memory(clients: u64) -> MemoryLedger {
 /// Rows as [`client`] makes them, made in the database.
 fn fill(numbers: &str) -> String {
     format!(
-        "INSERT INTO tower_dcr_clients (version, status, origin, client_id, registration, repeat_key, digest, family, \
+        "INSERT INTO tower_dcr_clients (version, status, origin, client_id, registration, dedup_key, digest, family, \
          name, redirect_set, redirect_hosts, client_name, created_at, alive_since, expires_at, deprovision_attempts) \
          SELECT 1, 'active', 'registered', 'client-' || n, '{{\"client_name\":\"App ' || n || '\"}}', 'digest-' || n, \
          'digest-' || n, 'family-' || n, 'app ' || n, 'set-' || n, 'loopback', 'App ' || n, 1700000000000 + n, \

@@ -1,7 +1,14 @@
 //! The bounded limiter beside `governor`'s keyed one: a hot key, a flood of new keys, two threads, memory.
 
+#[path = "support/limiter.rs"]
+mod limiter;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "../src/sync.rs"]
+mod sync;
+#[path = "../src/text.rs"]
+#[expect(dead_code, reason = "of the library, for the table")]
+mod text;
 
 use std::hint::black_box;
 use std::net::Ipv6Addr;
@@ -12,9 +19,9 @@ use std::time::Instant;
 use governor::clock::DefaultClock;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota as GovernorQuota, RateLimiter};
+use limiter::{Limiter, Quota};
 use support::{Case, compare, target};
 use tower_dcr::clock::{Clock, CoarseClock};
-use tower_dcr::quota::{Limiter, Quota};
 
 type Governor = RateLimiter<Ipv6Addr, DefaultKeyedStateStore<Ipv6Addr>, DefaultClock>;
 
@@ -26,7 +33,7 @@ fn address(index: u64) -> Ipv6Addr {
 }
 
 fn ours(limiter: &Limiter, clock: CoarseClock, key: Ipv6Addr) -> bool {
-    limiter.check(&key, clock.monotonic()).is_ok()
+    limiter.check(&key, clock.monotonic())
 }
 
 fn main() {
@@ -44,7 +51,7 @@ fn main() {
         target("hot key to governor", ours.ratio, 1.0);
     }
 
-    // An hourly quota, as registration has: a key stays in debt for a long time.
+    // An hourly quota, as registration has: a bucket stays in use for a long time.
     let limiter = Limiter::new(Quota::per_hour(NonZeroU32::MIN));
     let governor: Governor = RateLimiter::keyed(GovernorQuota::per_hour(NonZeroU32::MIN));
     let (mine, theirs) = (AtomicU64::new(0), AtomicU64::new(0));

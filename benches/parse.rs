@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 use support::{Case, compare, target};
 use tower_dcr::Registration;
-use tower_dcr::policy::{MetadataAllowlist, Policy, RedirectUriGuard, Review, Submission};
+use tower_dcr::rules::{Context, MetadataAllowlist, Policy, RedirectUris};
 
 /// What rmcp sends, with a name and a scope.
 fn typical() -> Vec<u8> {
@@ -50,18 +50,14 @@ fn large() -> Vec<u8> {
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
-type Rules = (MetadataAllowlist, RedirectUriGuard);
-
-fn rules() -> Rules {
-    (MetadataAllowlist::mcp(), RedirectUriGuard::mcp())
+fn rules() -> Policy {
+    Policy::new((MetadataAllowlist::mcp(), RedirectUris::mcp()))
 }
 
 /// Parse, review by both sets of rules, canonical bytes.
-fn guard(rules: &Rules, body: &[u8]) -> Option<Vec<u8>> {
-    let mut registration = Registration::parse(body).ok()?;
-    let mut review = Review::registration();
-    rules.review(&mut Submission::new(&mut registration, &mut review)).ok()?;
-    Some(registration.canonical_bytes())
+fn guard(rules: &Policy, body: &[u8]) -> Option<Vec<u8>> {
+    let evaluation = rules.evaluate(Registration::parse(body).ok()?, &Context::registration());
+    evaluation.registration().filter(|_| evaluation.rejection().is_none()).map(Registration::canonical_bytes)
 }
 
 fn honest(name: &str, body: &[u8], at_most: f64) {

@@ -1,30 +1,34 @@
 //! The limiter in Redis beside a bare `PING` over the same connection, and beside the local one: one task and 64.
 
-#[path = "../examples/fleet/servers.rs"]
-#[expect(
-    clippy::unwrap_used,
-    dead_code,
-    reason = "shared with the example; without a server there is nothing to measure"
-)]
-mod servers;
+#[path = "support/limiter.rs"]
+mod limiter;
 #[path = "support/mod.rs"]
 #[expect(dead_code, reason = "only the targets")]
 mod support;
+#[path = "../src/sync.rs"]
+mod sync;
+#[path = "../src/text.rs"]
+#[expect(dead_code, reason = "of the library, for the table")]
+mod text;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use limiter::Limiter;
 use redis::aio::MultiplexedConnection;
-use servers::Redis;
 use support::target;
-use tower_dcr::quota::{Bucket, Budget, LocalStore, Quota, QuotaStore, RedisStore};
+use test_support::servers::Redis;
+use tower_dcr::clock::{Clock, CoarseClock};
+use tower_dcr::rate_limit::{Bucket, Quota, QuotaStore};
+use tower_dcr_redis::RedisStore;
 
 /// What is asked.
 #[derive(Clone)]
 enum Question {
     Ping(MultiplexedConnection),
     Redis(RedisStore<MultiplexedConnection>, Vec<Bucket>),
-    Local(LocalStore, Vec<Bucket>),
+    Local(Arc<[Limiter; 2]>, CoarseClock, Vec<Bucket>),
 }
 
 impl Question {
@@ -32,7 +36,10 @@ impl Question {
         let answered = match self {
             Self::Ping(connection) => redis::cmd("PING").query_async::<()>(connection).await.is_ok(),
             Self::Redis(store, buckets) => store.take(buckets).await.is_ok(),
-            Self::Local(store, buckets) => store.take(buckets).await.is_ok(),
+            Self::Local(limiters, clock, buckets) => {
+                let now = clock.monotonic();
+                limiters.iter().zip(&*buckets).all(|(limiter, bucket)| limiter.check(&bucket.key(), now))
+            }
         };
         assert!(answered, "Redis answers");
     }
@@ -80,15 +87,15 @@ async fn main() {
     let client = redis::Client::open(format!("redis://127.0.0.1:{}", redis.port())).expect("an address");
     let connection = client.get_multiplexed_async_connection().await.expect("a connection");
     let endless = Quota::per_second(NonZeroU32::new(1_000_000).unwrap_or(NonZeroU32::MIN));
-    let (address, all) = (Budget::new("address", endless), Budget::new("global", endless));
-    let one = vec![address.bucket("192.0.2.7")];
-    let two = vec![address.bucket("192.0.2.7"), all.bucket(&())];
+    let address = Bucket::new("address", endless, "192.0.2.7");
+    let (one, two) = (vec![address.clone()], vec![address, Bucket::new("global", endless, &())]);
+    let limiter = || Limiter::new(limiter::Quota::per_second(NonZeroU32::new(1_000_000).unwrap_or(NonZeroU32::MIN)));
     let store = RedisStore::new(connection.clone()).with_timeout(Duration::from_secs(10));
     let questions = [
         Question::Ping(connection),
         Question::Redis(store.clone(), one),
         Question::Redis(store, two.clone()),
-        Question::Local(LocalStore::new(), two),
+        Question::Local(Arc::new([limiter(), limiter()]), CoarseClock::new(), two),
     ];
     let names = ["PING", "one budget", "two budgets", "two budgets, local table"];
     for (tasks, limit) in [(1, 1.5), (64, 3.5)] {

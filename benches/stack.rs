@@ -18,10 +18,13 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::{Case, compare, target};
 use tower::ServiceExt;
-use tower_dcr::event::Event;
-use tower_dcr::policy::{MetadataAllowlist, RedirectUriGuard};
-use tower_dcr::quota::Quota;
-use tower_dcr::{AuditLayer, GuardLayer, Preset, RateLimitLayer};
+use tower_dcr::audit::Event;
+use tower_dcr::rate_limit::Quota;
+use tower_dcr::rules::{MetadataAllowlist, RedirectUris};
+use tower_dcr::{
+    Preset,
+    layers::{AuditLayer, PolicyLayer, RateLimitLayer},
+};
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -67,11 +70,15 @@ fn many() -> Quota {
     Quota::per_second(NonZeroU32::MAX)
 }
 
+/// All budgets there are, and none that is ever spent.
+fn unlimited() -> RateLimitLayer {
+    RateLimitLayer::new().with_address_quota(many()).with_global_quota(many())
+}
+
 fn preset() -> Preset {
     tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
-        .with_address_quota(many())
-        .with_global_quota(many())
+        .with_rate_limit(unlimited())
         .with_sink(counting())
 }
 
@@ -131,9 +138,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
     };
     let (bare, whole, assembled) = (bare(), guarded(preset()), assembled().ok_or("no schema")?);
-    let guard = router(post(register).layer(GuardLayer::new((MetadataAllowlist::mcp(), RedirectUriGuard::mcp()))));
-    let rate_limit =
-        router(post(register).layer(RateLimitLayer::new().with_address_quota(many()).with_global_quota(many())));
+    let shadowed = guarded(preset().with_shadow(preset()));
+    let guard = router(post(register).layer(PolicyLayer::new((MetadataAllowlist::mcp(), RedirectUris::mcp()))));
+    let rate_limit = router(post(register).layer(unlimited()));
     let audit = router(post(register).layer(AuditLayer::new(counting())));
     let limited = guarded(preset().with_address_quota(Quota::per_hour(NonZeroU32::MIN)));
     let strict_governor = {
@@ -154,6 +161,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Case::new("bare Json<Value> handler", || call(&bare, BODY)),
             Case::new("assembled today", || call(&assembled, BODY)),
             Case::new("preset, counting sink", || call(&whole, BODY)),
+            Case::new("preset with a shadow", || call(&shadowed, BODY)),
             Case::new("guard alone", || call(&guard, BODY)),
             Case::new("rate limit alone", || call(&rate_limit, BODY)),
             Case::new("audit alone", || call(&audit, BODY)),
@@ -162,7 +170,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Case::new("tower_governor limits", || call(&strict_governor, BODY)),
         ],
     );
-    if let [bare, assembled, whole, _, _, _, refused, limited, governor] = figures.as_slice() {
+    if let [bare, assembled, whole, _, _, _, _, refused, limited, governor] = figures.as_slice() {
         target("preset to bare", whole.ratio, 1.5);
         let more = whole.allocations.saturating_sub(bare.allocations);
         target("allocations more than bare", u32::try_from(more).map_or(f64::NAN, f64::from), 30.0);

@@ -10,23 +10,20 @@ use axum::extract::ConnectInfo;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Map, Value};
-use tower_dcr::Rejection;
-use tower_dcr::policy::Submission;
-use tower_dcr::rejection::ErrorCode;
+use tower_dcr::rules::{ErrorCode, Rule, rule};
 
-fn contact_required(submission: &mut Submission<'_>) -> Result<(), Rejection> {
-    submission.begin("contact-required");
-    match submission.registration().strings("contacts") {
+fn contact_required() -> impl Rule {
+    rule("contact-required", |draft| match draft.registration().strings("contacts") {
         Some(contacts) if contacts.len() > 0 => Ok(()),
-        _ => Err(submission.reject(ErrorCode::InvalidClientMetadata, "must name somebody").with_field("contacts")),
-    }
+        _ => Err(draft.reject(ErrorCode::InvalidClientMetadata, "must name somebody").with_field("contacts")),
+    })
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let guard = tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
-        .add_rule(contact_required);
+        .add_rule(contact_required());
     // Your handler: this one gives every client the same name.
     let register = post(async |Json(mut client): Json<Map<String, Value>>| {
         client.insert("client_id".into(), "client-1".into());

@@ -1,4 +1,4 @@
-//! The guard without a framework: hyper 1 and nothing else.
+//! The preset `mcp` on hyper 1, without a framework.
 //!
 //! ```console
 //! cargo run --example hyper
@@ -15,10 +15,9 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Map, Value};
 use tower::{ServiceBuilder, service_fn};
-use tower_dcr::RegistrationBody;
-use tower_dcr::body::BodyError;
+use tower_dcr::layers::{BodyError, RegistrationBody};
 
-/// Your handler. What it reads is what the guard has checked.
+/// Your handler: reads the document that the layers have checked.
 async fn register(request: Request<RegistrationBody>) -> Result<Response<Full<Bytes>>, BodyError> {
     if request.uri().path() != "/register" || request.method() != "POST" {
         let not_found = Response::builder().status(StatusCode::NOT_FOUND).body(Full::default());
@@ -35,19 +34,19 @@ async fn register(request: Request<RegistrationBody>) -> Result<Response<Full<By
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let guard = tower_dcr::mcp();
+    let mcp = tower_dcr::mcp();
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
     let listener = tokio::net::TcpListener::bind(addr).await?;
     println!("listening on http://{}", listener.local_addr()?);
     loop {
         let (stream, peer) = listener.accept().await?;
         let service = ServiceBuilder::new()
-            // Where the guard looks for the address of the connection.
+            // The address of the connection, for rate limits.
             .map_request(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(peer);
                 request
             })
-            .layer(guard.clone())
+            .layer(mcp.clone())
             .service(service_fn(register));
         tokio::spawn(async move {
             let connection =

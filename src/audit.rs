@@ -1,472 +1,453 @@
-//! [`AuditLayer`]: exactly one [`Event`] for every attempt to register a client.
+//! Audit events, the [`Sink`]s that receive them, metrics and spans.
 //!
-//! The layer stands outside of all others, so that what they reject is an event too. An attempt is any request but
-//! `OPTIONS`; a `GET`, `HEAD` or `DELETE` is one if it is about a client (RFC 7592) and fails: guessing registration access
-//! tokens leaves a trace. The event of an attempt is emitted when the answer is there; if the client hangs up before
-//! (the server then drops the request), or the handler panics, it is emitted all the same, as abandoned.
+//! Each registration attempt that reached a rule has one [`Event`], whatever its outcome, and each later change of a client
+//! has one [`LifecycleEvent`]. Attempts that cost an attacker nothing (those that a rate limit rejects, failed reads, updates
+//! and deletions, requests of unknown clients at a gate) are summed by source, rule and minute: the first one is an event at
+//! once, and the others are one event with their `count`. Sending many of them does not overwrite a rotated log.
 //!
-//! What the layers further in found out travels in the extensions of the response. The `client_id` is read from the
-//! answer, which for this is held in memory up to 256 KiB; a longer one passes unread.
+//! An event names the rules that ran and their findings, by stable names. It holds no secret, no token and, of the values that
+//! were registered, only these: the `client_id`, the hosts that prove an identity, the client's name in lifecycle
+//! events, and the document if [`AuditLayer::with_document`](crate::layers::AuditLayer::with_document) asks for it. Text that a
+//! client chose is cut and, by the sinks here, escaped: an event is one line.
 //!
-//! # Examples
+//! [`METRICS`] lists the metrics.
 //!
-//! ```
-//! use std::sync::{Arc, Mutex};
-//! use tower_dcr::audit::AuditLayer;
-//! use tower_dcr::event::Event;
+//! # Spans
 //!
-//! let seen = Arc::new(Mutex::new(Vec::new()));
-//! let sink = Arc::clone(&seen);
-//! let audit = AuditLayer::new(move |event: &Event| sink.lock().unwrap().push(event.outcome));
-//! ```
+//! The audit layer opens one span for each attempt, `client_registration` with the target `tower_dcr`, level `INFO`. It
+//! contains everything further in, the handler's own spans included. Its fields have the names of OpenTelemetry's semantic
+//! conventions, where there is one. No field holds anything that a client sent.
+//!
+//! | field | description |
+//! | --- | --- |
+//! | `otel.name` | `client registration create` or `… update`: a span's name should have few values |
+//! | `otel.kind` | `internal`: the server creates the server span |
+//! | `http.request.method` | `POST` or `PUT` |
+//! | `http.response.status_code` | the status of the answer |
+//! | `error.type` | the `error` in the answer |
+//! | `otel.status_code` | `ERROR` if the server is at fault; not for a rejection |
+//! | `dcr.outcome` | an [`Outcome`] |
+//! | `dcr.rule` | the rule that rejected |
+//! | `dcr.shadow.outcome`, `dcr.shadow.rule` | the decision of the shadow policy, and its rule |
+//! | `dcr.policy` | the fingerprint of the policy in force |
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use http::{Extensions, HeaderMap, Method, Request, Response};
-use http_body::Body;
-use sha2::Sha256;
-use tower_layer::Layer;
-use tower_service::Service;
-use tracing::Span;
-use tracing::field::Empty;
-use tracing::instrument::{Instrument, Instrumented};
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
 
-use crate::body::{
-    self, ANSWER_LIMITS, AnswerFuture, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture, Unread,
-};
-use crate::client_address::ClientAddress;
-use crate::client_url::{ClientUrl, UrlTarget};
-use crate::clock::{Clock, SystemClock};
-use crate::event::{Event, Outcome, RegisteredClient, Repeated, Sink};
-use crate::method::MethodKind;
-use crate::policy::{Operation, Review};
-use crate::registration::Registration;
-use crate::rejection::{ErrorCode, Rejection};
-use crate::telemetry;
+use crate::registration::{Digest, Field, Registration};
+use crate::rules::Rejection;
+use crate::rules::{Evaluation, Finding, Identity, Operation};
 use crate::text;
 
-/// Emits one event for every attempt. See the [module docs](self).
+mod aggregator;
+mod buffered;
+mod chain;
+mod document;
+mod jsonl;
+mod lifecycle;
+mod line;
+mod queue;
+mod shadow;
+mod source;
+mod tracing;
+
+pub use self::tracing::TracingSink;
+pub use crate::telemetry::{METRICS, describe_metrics};
+pub(crate) use aggregator::Aggregator;
+pub use buffered::{BatchSink, Buffered, BufferedBuilder, Record, Sinks};
+pub use chain::{BrokenChain, ChainHead, ChainKey, VerifiedChain, verify_chain};
+pub use document::RedactedDocument;
+pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError};
+pub use lifecycle::{LifecycleAction, LifecycleEvent};
+pub use line::to_line;
+pub use queue::Overflow;
+pub use shadow::ShadowReport;
+pub(crate) use source::Sources;
+
+/// An attempt to register a client or to update one.
 ///
 /// ```
-/// use tower_dcr::AuditLayer;
-/// use tower_dcr::client_address::ClientAddress;
-/// use tower_dcr::event::TracingSink;
+/// use std::sync::{Arc, Mutex};
+/// use tower_dcr::audit::Event;
 ///
-/// let audit = AuditLayer::new(TracingSink::new())
-///     .with_requester_hash(ClientAddress::new(), b"a key that stays secret");
-/// # let _ = audit;
+/// let rejected_by = Arc::new(Mutex::new(Vec::new()));
+/// let sink = Arc::clone(&rejected_by);
+/// let preset = tower_dcr::mcp().with_sink(move |event: &Event| sink.lock().unwrap().extend(event.rule));
+/// # let _ = preset;
 /// ```
-#[derive(Clone)]
-#[must_use]
-pub struct AuditLayer {
-    config: Arc<Config>,
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// The version of this structure: 1.
+    pub schema: u32,
+    /// The time of the request, in milliseconds since 1970-01-01 00:00 UTC; of the first one, in a sum.
+    pub time_ms: u64,
+    /// The time of the last request, in a sum of several attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// The number of attempts in a sum; absent for one attempt. The first attempt of its kind had an event of its own and is
+    /// not counted here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// The duration, in microseconds; 0 in a sum.
+    pub duration_us: u64,
+    /// The outcome of the attempt.
+    pub outcome: Outcome,
+    /// The operation: creating a client or updating one.
+    pub operation: Operation,
+    /// `true` if the client waits for approval, and can't sign in before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
+    /// The status of the answer; absent without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The `client_id` in the answer, cut to 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The requester, if the audit layer is told to name requesters. In a sum, the network of the requester; absent in a sum
+    /// of many networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requester: Option<String>,
+    /// The ID of the request, from the header that the audit layer reads it from; printable ASCII, cut to 128 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The rule that rejected the registration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'static str>,
+    /// The member at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<Cow<'static, str>>,
+    /// Its element at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
+    /// The reason: the sentence in the answer, without the field and the rule. It repeats nothing that the client sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'static, str>>,
+    /// The `error` in the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+    /// The vendor that the client claims to be, and the status of that claim; absent without a claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// The owner of the initial access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorized_by: Option<String>,
+    /// The rules that the token names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules_for: Option<String>,
+    /// The issuer of the software statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement_issuer: Option<String>,
+    /// The rules that ran, in order.
+    pub rules: Vec<&'static str>,
+    /// The findings of the rules, in order.
+    pub findings: Vec<Finding>,
+    /// The digest of the body as it was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest_before: Option<BodyDigest>,
+    /// The digest of the body as it was forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest_after: Option<BodyDigest>,
+    /// The fingerprint of the policy; written as 16 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hexadecimal")]
+    pub policy: Option<u64>,
+    /// The decision of the [shadow policy](crate::Preset::with_shadow); absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowReport>,
+    /// The registration as it was received, redacted; absent without
+    /// [`AuditLayer::with_document`](crate::layers::AuditLayer::with_document), and if it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<RedactedDocument>,
 }
 
-#[derive(Clone)]
-struct Config {
-    sink: Arc<dyn Sink>,
-    clock: Arc<dyn Clock>,
-    requester: Requester,
-    /// Whether events hold the registration, and with which members besides those of specifications.
-    document: Option<Arc<BTreeSet<String>>>,
-    /// Which configuration is in force, for attempts that no rule has seen.
-    policy: Option<u64>,
-    client_url: ClientUrl,
-}
-
-/// How an event names who asked.
-#[derive(Clone)]
-enum Requester {
-    Nobody,
-    Address(ClientAddress),
-    Hash(ClientAddress, Hmac<Sha256>),
-}
-
-const RULE: &str = "audit";
-
-/// How much of the client ID in a URL is kept: the caller writes it.
-const MAX_CLIENT_ID_BYTES: usize = 200;
-
-impl AuditLayer {
-    /// Emits to `sink`. Events don't say who asked.
-    pub fn new(sink: impl Sink) -> Self {
-        let clock = Arc::new(SystemClock::new());
-        let config = Config {
-            sink: Arc::new(sink),
-            clock,
-            requester: Requester::Nobody,
-            document: None,
-            policy: None,
-            client_url: ClientUrl::new(),
-        };
-        Self { config: Arc::new(config) }
-    }
-
-    /// Puts the client's address into the events.
-    pub fn with_requester(mut self, address: ClientAddress) -> Self {
-        Arc::make_mut(&mut self.config).requester = Requester::Address(address);
-        self
-    }
-
-    /// Puts a keyed hash of the client's address into the events: 32 hexadecimal digits of HMAC-SHA-256. Attempts by
-    /// one client can be told from those of others; who it is can be said only by who has the key, by trying addresses.
-    pub fn with_requester_hash(mut self, address: ClientAddress, key: &[u8]) -> Self {
-        // HMAC takes keys of any length.
-        if let Ok(mac) = Hmac::new_from_slice(key) {
-            Arc::make_mut(&mut self.config).requester = Requester::Hash(address, mac);
-        }
-        self
-    }
-
-    /// Puts the registration as it came into the events, redacted, so that another policy can be tried on them
-    /// (`dcr replay`).
-    ///
-    /// An event then says what a person's software told the server about itself: names, links, redirect URIs, whose paths and
-    /// ports can tell one person from another. Values of members that this crate does not know, contacts, keys, software
-    /// statements and whatever is a secret are replaced by `"[redacted]"`; text in the other members is the client's own, and
-    /// could be anything. A line can have six times the bytes of the largest body that is allowed. Keep such a log as short and as close as any other that holds personal data.
-    pub fn with_document(mut self) -> Self {
-        Arc::make_mut(&mut self.config).document = Some(Arc::default());
-        self
-    }
-
-    /// Shows the values of these members, too, which are the server's own.
-    pub(crate) fn showing(mut self, members: BTreeSet<String>) -> Self {
-        Arc::make_mut(&mut self.config).document = Some(Arc::new(members));
-        self
-    }
-
-    /// Which configuration is in force.
-    pub(crate) fn with_policy(mut self, fingerprint: u64) -> Self {
-        Arc::make_mut(&mut self.config).policy = Some(fingerprint);
-        self
-    }
-
-    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route need the same.
-    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
-        Arc::make_mut(&mut self.config).client_url = client_url;
-        self
-    }
-
-    /// Replaces the clock.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        Arc::make_mut(&mut self.config).clock = clock;
-        self
-    }
-}
-
-impl<S> Layer<S> for AuditLayer {
-    type Service = Audit<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Audit { inner, config: Arc::clone(&self.config) }
-    }
-}
-
-/// The service that [`AuditLayer`] makes.
+/// The digest of a body, computed on demand: a sink that filters events need not pay for all of them.
 ///
 /// ```
-/// use tower_dcr::AuditLayer;
-/// use tower_dcr::audit::Audit;
-/// use tower_dcr::event::TracingSink;
-/// use tower_layer::Layer;
+/// use tower_dcr::audit::Event;
 ///
-/// fn audited<S>(inner: S) -> Audit<S> {
-///     AuditLayer::new(TracingSink::new()).layer(inner)
-/// }
-/// # let _ = audited(());
+/// let preset = tower_dcr::mcp().with_sink(|event: &Event| {
+///     if let Some(forwarded) = &event.digest_after {
+///         println!("registered {}", forwarded.digest());
+///     }
+/// });
+/// # let _ = preset;
 /// ```
 #[derive(Clone)]
-pub struct Audit<S> {
-    inner: S,
-    config: Arc<Config>,
-}
+pub struct BodyDigest(Bytes);
 
-impl<S, B, R> Service<Request<B>> for Audit<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    S::Error: Send + 'static,
-    B: Body + Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = AnswerFuture<Instrumented<S::Future>, Attempt, R, S::Error>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let attempt = Attempt::start(&self.config, &request);
-        if attempt.registers() && !self.config.sink.is_ready() {
-            let rejection =
-                Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
-                    .with_retry_after(Duration::from_secs(5));
-            let answer = attempt.finish(body::refuse(rejection), None);
-            return AnswerFuture::finishing(ResponseFuture::new(async move {
-                Ok(Unread::of(request).answer(answer).await)
-            }));
-        }
-        let span = attempt.span();
-        let answer = span.in_scope(|| self.inner.call(request));
-        AnswerFuture::new(answer.instrument(span), attempt)
+impl BodyDigest {
+    /// Returns the SHA-256 of the body.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
     }
 }
 
-/// An attempt whose event has not been emitted yet. Dropping it emits it, as abandoned.
-#[derive(Debug)]
-pub struct Attempt {
-    start: Option<Start>,
-}
-
-/// What is known of an attempt before it is answered.
-struct Start {
-    config: Arc<Config>,
-    operation: Operation,
-    /// The client that the URL is about.
-    managed: Option<String>,
-    time_ms: u64,
-    requester: Option<String>,
-    monotonic: Duration,
-    span: Span,
-}
-
-impl Attempt {
-    /// Nothing for a request that is no attempt.
-    fn start<B>(config: &Arc<Config>, request: &Request<B>) -> Self {
-        let kind = MethodKind::of(request.method());
-        let target = match kind {
-            MethodKind::Options => return Self { start: None },
-            MethodKind::Create | MethodKind::Other => UrlTarget::Registration,
-            MethodKind::Update | MethodKind::Read | MethodKind::Delete => config.client_url.read(request.uri()),
-        };
-        let operation = Operation::of(request.method());
-        if !registers(operation) && target == UrlTarget::Registration {
-            return Self { start: None };
-        }
-        let start = Start {
-            operation,
-            managed: match target {
-                UrlTarget::Client(id) => Some(text::cut(&id, MAX_CLIENT_ID_BYTES).to_owned()),
-                UrlTarget::Registration | UrlTarget::Unreadable => None,
-            },
-            time_ms: u64::try_from(config.clock.unix_time().as_millis()).unwrap_or(u64::MAX),
-            requester: config.requester.name(request.headers(), request.extensions()),
-            monotonic: config.clock.monotonic(),
-            span: if registers(operation) { span(request.method(), config.policy) } else { Span::none() },
-            config: Arc::clone(config),
-        };
-        Self { start: Some(start) }
-    }
-
-    /// Returns whether it is an attempt however it ends.
-    fn registers(&self) -> bool {
-        self.start.as_ref().is_some_and(|start| registers(start.operation))
-    }
-
-    fn span(&self) -> Span {
-        self.start.as_ref().map_or_else(Span::none, |start| start.span.clone())
-    }
-
-    /// Takes the review out of the response, which is at its journey's end, and emits the event.
-    fn finish<R>(mut self, mut response: Response<R>, client_id: Option<String>) -> Response<R> {
-        let Some(start) = self.start.take() else { return response };
-        let review = response.extensions_mut().remove::<Review>();
-        if !registers(start.operation) && !response.status().is_client_error() && !response.status().is_server_error() {
-            return response;
-        }
-        let rejection = response.extensions().get::<Rejection>();
-        let outcome = match rejection.map(Rejection::code) {
-            Some(ErrorCode::TooManyRequests) => Outcome::Limited,
-            Some(ErrorCode::BadGateway | ErrorCode::ServerError) => Outcome::Failed,
-            Some(_) => Outcome::Refused,
-            None if !response.status().is_success() => Outcome::Failed,
-            None if response.extensions().get::<Repeated>().is_some() => Outcome::Repeated,
-            None if review.as_ref().is_some_and(Review::is_rewritten) => Outcome::Rewritten,
-            None => Outcome::Accepted,
-        };
-        let mut event = start.event(outcome);
-        event.status = Some(response.status().as_u16());
-        event.client_id = client_id.or_else(|| start.managed.clone());
-        let review = review.or_else(|| {
-            // Refused before there was a review.
-            let mut review = Review::of(start.operation);
-            review.refused(rejection?);
-            Some(review)
-        });
-        if let Some(review) = review {
-            event.set_review(review, start.config.document.as_ref());
-        }
-        if let Some(rejection) = rejection {
-            event.set_rejection(rejection);
-        }
-        start.emit(event);
-        response
+impl Serialize for BodyDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.digest().serialize(serializer)
     }
 }
 
-impl<B, E> Finish<B, E> for Attempt
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    E: Send + 'static,
-{
-    fn finish(mut self, answer: Result<Response<B>, E>) -> Finished<B, E> {
-        let mut response = match answer {
-            Ok(response) => response,
-            Err(error) => {
-                if let Some(start) = self.start.take() {
-                    let event = start.event(Outcome::Failed);
-                    start.emit(event);
-                }
-                return Finished::Now(Err(error));
-            }
-        };
-        let known = response.extensions_mut().remove::<RegisteredClient>();
-        let upper = response.body().size_hint().upper();
-        if !self.registers()
-            || known.is_some()
-            || !body::has_document(&response)
-            || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.bytes() as u64)
-        {
-            let client_id = known.and_then(|client| client.0);
-            return Finished::Now(Ok(self.finish(response.map(ResponseBody::inner), client_id)));
-        }
-        Finished::Later(ResponseFuture::new(async move { Ok(read_client_id(self, response).await) }))
+impl fmt::Debug for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.digest().fmt(f)
     }
 }
 
-/// Reads an answer that is known to end soon enough.
-async fn read_client_id<B: Body>(attempt: Attempt, response: Response<B>) -> Response<ResponseBody<B>> {
-    let (parts, body) = response.into_parts();
-    let (response, client) = match body::read_answer(body).await {
-        ReadAnswer::Complete(bytes) => {
-            let client = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
-            (Response::from_parts(parts, ResponseBody::own(bytes)), client)
-        }
-        ReadAnswer::TooLarge | ReadAnswer::Broken => {
-            let detail = "the server's answer could not be read";
-            (body::refuse(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
-        }
-    };
-    attempt.finish(response, client)
-}
-
-impl Start {
-    fn event(&self, outcome: Outcome) -> Event {
-        let duration = self.config.clock.monotonic().saturating_sub(self.monotonic);
-        let mut event = Event::new(self.time_ms, self.operation, outcome);
-        event.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        event.policy = self.config.policy;
-        event
-    }
-
-    fn emit(self, mut event: Event) {
-        event.requester = self.requester;
-        let operation = match event.operation {
-            Operation::Create => "create",
-            Operation::Update => "update",
-            Operation::Read => "read",
-            Operation::Delete => "delete",
-        };
-        let (outcome, refusal) = (event.outcome.as_str(), event.rule.zip(event.error));
-        telemetry::registration(operation, outcome, event.duration_us, refusal);
-        for finding in &event.findings {
-            telemetry::finding(finding.rule, finding.disposition.as_str(), finding.enforced);
-        }
-        if !self.span.is_disabled() {
-            record(&self.span, &event);
-        }
-        self.config.sink.emit(&event);
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn hexadecimal<S: Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => serializer.collect_str(&format_args!("{number:016x}")),
+        None => serializer.serialize_none(),
     }
 }
 
-/// Returns whether an operation is an attempt however it ends.
-fn registers(operation: Operation) -> bool {
-    matches!(operation, Operation::Create | Operation::Update)
-}
+/// The `client_id` in a handler's answer, on its way out in the response's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisteredClient(pub(crate) Option<String>);
 
-/// The span of an attempt: see [`telemetry`].
-fn span(method: &Method, policy: Option<u64>) -> Span {
-    let operation = if *method == Method::PUT { "client registration update" } else { "client registration create" };
-    tracing::info_span!(
-        target: "tower_dcr",
-        "client_registration",
-        otel.name = operation,
-        otel.kind = "internal",
-        otel.status_code = Empty,
-        http.request.method = if *method == Method::PUT { "PUT" } else { "POST" },
-        http.response.status_code = Empty,
-        error.type = Empty,
-        dcr.outcome = Empty,
-        dcr.rule = Empty,
-        dcr.policy = policy.map(|fingerprint| tracing::field::display(format!("{fingerprint:016x}"))),
-    )
-}
+impl RegisteredClient {
+    const MAX_BYTES: usize = 256;
 
-fn record(span: &Span, event: &Event) {
-    span.record("dcr.outcome", event.outcome.as_str());
-    if let Some(status) = event.status {
-        span.record("http.response.status_code", status);
-    }
-    if let Some(rule) = event.rule {
-        span.record("dcr.rule", rule);
-    }
-    if let Some(error) = event.error {
-        span.record("error.type", error);
-    }
-    // What a client did wrong is no error of the server (OpenTelemetry's conventions for HTTP spans).
-    if event.outcome == Outcome::Failed {
-        span.record("otel.status_code", "ERROR");
+    /// Returns the `client_id` in `answer`.
+    pub(crate) fn of(answer: &Registration) -> Self {
+        Self(answer.string_at(Field::CLIENT_ID).map(|id| text::cut(id, Self::MAX_BYTES).to_owned()))
     }
 }
 
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if let Some(start) = self.start.take().filter(|start| registers(start.operation)) {
-            let event = start.event(Outcome::Abandoned);
-            start.emit(event);
-        }
-    }
+/// The handler answered with a success that can't be passed to the client; on its way out in the response's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unanswerable;
+
+/// The client can't sign in before it is approved; on its way out in the response's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AwaitsApproval;
+
+/// The answer to an equal registration was sent again; on its way out in the response's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deduplicated;
+
+/// In the extensions of an answer to an update: the client was unknown, and is known from now on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CostsLikeRegistration;
+
+/// The outcome of an attempt.
+///
+/// ```
+/// use tower_dcr::audit::Outcome;
+///
+/// assert_eq!(Outcome::Rewritten.as_str(), "rewritten");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The client hung up, or the server dropped the request, before the answer.
+    Abandoned,
+    /// The handler registered the client with what it asked for.
+    Accepted,
+    /// An equal registration was there: the client got its stored response, and the handler was not called.
+    Deduplicated,
+    /// The handler answered with an error of its own, or with what the policy forbids.
+    Failed,
+    /// A rate limit rejected the request.
+    Limited,
+    /// A rule rejected the registration.
+    Rejected,
+    /// The handler registered the client with other metadata than it asked for.
+    Rewritten,
 }
 
-impl Requester {
-    fn name(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<String> {
+impl Outcome {
+    /// Returns the name that is written into events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Nobody => None,
-            Self::Address(address) => Some(address.resolve(headers, extensions)?.to_string()),
-            Self::Hash(address, mac) => {
-                let address = address.resolve(headers, extensions)?;
-                let mut mac = mac.clone();
-                mac.update(address.to_string().as_bytes());
-                let hash: [u8; 32] = mac.finalize().into_bytes().into();
-                Some(text::hex(hash.first_chunk::<16>()?))
-            }
+            Self::Abandoned => "abandoned",
+            Self::Accepted => "accepted",
+            Self::Deduplicated => "deduplicated",
+            Self::Failed => "failed",
+            Self::Limited => "limited",
+            Self::Rejected => "rejected",
+            Self::Rewritten => "rewritten",
         }
     }
 }
 
-impl fmt::Debug for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Start").field("operation", &self.operation).finish_non_exhaustive()
+impl Event {
+    pub(crate) fn new(time_ms: u64, operation: Operation, outcome: Outcome) -> Self {
+        Self {
+            schema: 1,
+            time_ms,
+            until_ms: None,
+            count: None,
+            duration_us: 0,
+            outcome,
+            operation,
+            pending: false,
+            status: None,
+            client_id: None,
+            requester: None,
+            request_id: None,
+            rule: None,
+            field: None,
+            index: None,
+            reason: None,
+            error: None,
+            identity: None,
+            authorized_by: None,
+            rules_for: None,
+            statement_issuer: None,
+            rules: Vec::new(),
+            findings: Vec::new(),
+            digest_before: None,
+            digest_after: None,
+            policy: None,
+            shadow: None,
+            document: None,
+        }
+    }
+
+    /// Takes the findings and facts of the rules; with the registration, if `document` asks for it, and the values of these
+    /// members of the server's own.
+    pub(crate) fn set_evaluation(&mut self, evaluation: Evaluation, document: Option<&Arc<BTreeSet<String>>>) {
+        self.operation = evaluation.operation();
+        self.shadow = ShadowReport::of(&evaluation);
+        self.policy = evaluation.fingerprint().or(self.policy);
+        let (before, after) = evaluation.bodies();
+        self.document = document.zip(before.as_ref()).and_then(|(own, body)| RedactedDocument::of(body, own));
+        self.rules_for = evaluation.caller().rules().map(str::to_owned);
+        (self.digest_before, self.digest_after) = (before.map(BodyDigest), after.map(BodyDigest));
+        self.identity = evaluation.identity().cloned();
+        self.authorized_by = evaluation.caller().owner().map(str::to_owned);
+        self.statement_issuer = evaluation.facts().statement.as_ref().map(|statement| statement.issuer.clone());
+        (self.rules, self.findings) = evaluation.into_parts();
+    }
+
+    pub(crate) fn set_rejection(&mut self, rejection: &Rejection) {
+        self.rule = Some(rejection.rule());
+        self.field = rejection.owned_field();
+        self.index = rejection.index();
+        self.reason = Some(rejection.reason());
+        self.error = Some(rejection.code().as_str());
+    }
+
+    /// Returns the sum that begins with this event. Nothing in it grows with the request.
+    pub(crate) fn summary(&self, requester: Option<String>) -> Self {
+        Self {
+            until_ms: Some(self.time_ms),
+            count: Some(1),
+            status: self.status,
+            client_id: self.client_id.clone(),
+            requester,
+            rule: self.rule,
+            field: self.field.clone(),
+            reason: self.reason.clone(),
+            error: self.error,
+            policy: self.policy,
+            ..Self::new(self.time_ms, self.operation, self.outcome)
+        }
+    }
+
+    /// Adds another event to the sum, which keeps what all have in common.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.until_ms = self.until_ms.max(Some(other.time_ms));
+        self.count = self.count.map(|count| count.saturating_add(1));
+        keep_common(&mut self.status, other.status.as_ref());
+        keep_common(&mut self.client_id, other.client_id.as_ref());
+        keep_common(&mut self.field, other.field.as_ref());
+        keep_common(&mut self.reason, other.reason.as_ref());
+        keep_common(&mut self.error, other.error.as_ref());
+        keep_common(&mut self.policy, other.policy.as_ref());
     }
 }
 
-impl fmt::Debug for AuditLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditLayer").finish_non_exhaustive()
+/// Forgets `kept` if `other` differs.
+fn keep_common<T: PartialEq>(kept: &mut Option<T>, other: Option<&T>) {
+    if kept.as_ref() != other {
+        *kept = None;
     }
 }
 
-impl<S> fmt::Debug for Audit<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Audit").finish_non_exhaustive()
+/// Receives audit events, on the task of the request: a sink that has to wait hands the event to a thread.
+///
+/// ```
+/// use std::sync::mpsc::{SyncSender, sync_channel};
+/// use tower_dcr::audit::{Event, Sink};
+///
+/// /// Hands events to a thread; without room, they are dropped.
+/// struct Channel(SyncSender<Event>);
+///
+/// impl Sink for Channel {
+///     fn emit(&self, event: &Event) {
+///         let _full = self.0.try_send(event.clone());
+///     }
+/// }
+///
+/// let (sender, receiver) = sync_channel(1024);
+/// let preset = tower_dcr::mcp().with_sink(Channel(sender));
+/// # let _ = (preset, receiver);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an audit sink",
+    note = "use a closure `Fn(&Event)`, or `JsonLines::new(path).open()?` for a file, or implement `tower_dcr::audit::Sink`"
+)]
+pub trait Sink: Send + Sync + 'static {
+    /// Receives the event of an attempt.
+    fn emit(&self, event: &Event);
+
+    /// Receives an event of a client's later life. The default writes it to `tracing`, so that a sink without this method
+    /// loses nothing.
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        tracing::log_lifecycle(event);
+    }
+
+    /// Returns whether the sink can take an event now (default: `true`). While it can't, registrations are rejected with 503:
+    /// return `false` only if no registration may happen without its record.
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+impl<F: Fn(&Event) + Send + Sync + 'static> Sink for F {
+    fn emit(&self, event: &Event) {
+        self(event);
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for Arc<S> {
+    fn emit(&self, event: &Event) {
+        (**self).emit(event);
+    }
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        (**self).emit_lifecycle(event);
+    }
+
+    fn is_ready(&self) -> bool {
+        (**self).is_ready()
+    }
+}
+
+/// Passes each event to both sinks.
+impl<A: Sink, B: Sink> Sink for (A, B) {
+    fn emit(&self, event: &Event) {
+        self.0.emit(event);
+        self.1.emit(event);
+    }
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        self.0.emit_lifecycle(event);
+        self.1.emit_lifecycle(event);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready() && self.1.is_ready()
     }
 }

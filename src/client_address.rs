@@ -1,21 +1,21 @@
-//! [`ClientAddress`]: which client a request comes from, behind proxies or not.
+//! [`ClientAddress`]: the address of the client, with or without proxies.
 //!
-//! Anybody can write `X-Forwarded-For`. It counts only as far as proxies vouch for it that the operator trusts: if the
-//! connection comes from one of those, its last entry is read, if that is a trusted proxy too, the entry before it, and
-//! so on from the right; the first address that is not trusted is the client. What stands further left is the client's
-//! own invention and is not even looked at.
+//! Any client can write `X-Forwarded-For`. Its entries count only as far as trusted proxies vouch for them: if the connection
+//! comes from a trusted proxy, the last entry is read; if that is a trusted proxy too, the entry before it, and so on from the
+//! right. The first address that is not trusted is the client. Entries further left may be forged, and are not read.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::ConfigError;
+use crate::bounds;
+use crate::rules::ConfigError;
 
-/// Finds the address of a client. See the [module docs](self).
+/// Resolves the address of a client. See the [module docs](self).
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use crate::policy::ConfigError;
 /// let mut headers = HeaderMap::new();
 /// headers.insert("x-forwarded-for", "1.2.3.4, 198.51.100.9".parse().unwrap());
 /// assert_eq!(address.resolve(&headers, &extensions), Some([198, 51, 100, 9].into()));
-/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 ///
 /// ```
@@ -47,18 +47,19 @@ pub struct ClientAddress {
     settings: Settings,
 }
 
-/// What a policy file says of it.
+/// The settings in a policy file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientAddress"))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// The proxies whose word counts, as addresses or CIDR blocks.
+    /// The trusted proxies, as addresses or CIDR blocks.
     #[serde(rename = "trusted_proxies")]
     trusted: Vec<Network>,
-    /// Which header the trusted proxies set.
+    /// The header that the trusted proxies set.
     #[serde(rename = "forwarded_header")]
     forwarded: ForwardedHeader,
-    /// How many bits of an IPv6 address make a client's network.
+    /// The bits of an IPv6 address that make a client's network; at least 32, since fewer make one client of a whole provider.
+    #[serde(deserialize_with = "bounds::number::<_, _, 32, 128>")]
     ipv6_prefix: u8,
 }
 
@@ -69,8 +70,8 @@ struct Network(IpNet);
 
 type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
 
-/// The header in which trusted proxies name the client. One of them: a proxy that sets the one passes the other on as
-/// the client wrote it.
+/// The header in which trusted proxies name the client. Only one is read: a proxy that sets the one forwards the other as the
+/// client wrote it.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -85,7 +86,7 @@ type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
 /// let mut headers = HeaderMap::new();
 /// headers.insert("forwarded", "for=\"[2001:db8::7]:4711\";proto=https".parse().unwrap());
 /// assert_eq!(address.resolve(&headers, &extensions), Some("2001:db8::7".parse().unwrap()));
-/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -99,7 +100,7 @@ pub enum ForwardedHeader {
     XForwardedFor,
 }
 
-/// Who shares a budget: an IPv4 address, or an IPv6 network, since one subscriber has a whole network of those.
+/// The network that shares a budget: an IPv4 address, or an IPv6 network, since one subscriber has a whole network of those.
 ///
 /// ```
 /// use tower_dcr::client_address::ClientAddress;
@@ -111,17 +112,35 @@ pub enum ForwardedHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 
-/// How many entries of a header are read, from the right. Nobody has more proxies.
+/// The networks of one client: budgets of unproven registrations hold for each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// An IPv4 address, or an IPv6 network as [`ClientAddress::with_ipv6_prefix`] has it.
+    pub(crate) address: ClientNetwork,
+    /// An IPv4 /24 or an IPv6 /56: the largest network of one subscriber.
+    pub(crate) prefix: ClientNetwork,
+    /// An IPv4 /24 or an IPv6 /48: the largest network of one site.
+    pub(crate) network: ClientNetwork,
+}
+
+impl Source {
+    /// Returns whether the network is wider than the prefix.
+    pub(crate) fn has_wide_prefix(&self) -> bool {
+        matches!(self.network.0, IpAddr::V6(_))
+    }
+}
+
+/// The number of entries of a header that are read, from the right: no deployment has more proxies.
 const MAX_HOPS: usize = 32;
 
 impl ClientAddress {
-    /// The address of the connection, which the server put into the request's extensions as a [`SocketAddr`]; no
-    /// trusted proxies; IPv6 networks of 64 bits.
+    /// Reads the address of the connection from a [`SocketAddr`] in the request's extensions; without trusted proxies, and with
+    /// IPv6 networks of 64 bits.
     pub fn new() -> Self {
         Self { peer: Arc::new(|extensions| extensions.get::<SocketAddr>().copied()), settings: Settings::default() }
     }
 
-    /// Where the server puts the address of the connection. For axum:
+    /// Sets how the address of the connection is found. For axum:
     /// `|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)`.
     pub fn with_peer_address(
         mut self,
@@ -131,11 +150,11 @@ impl ClientAddress {
         self
     }
 
-    /// The proxies whose word counts, as addresses or CIDR blocks.
+    /// Sets the trusted proxies, as addresses or CIDR blocks.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Cidr`] for what is neither.
+    /// [`ConfigError::Cidr`] for a text that is neither.
     pub fn with_trusted_proxies<P: AsRef<str>>(
         mut self,
         proxies: impl IntoIterator<Item = P>,
@@ -145,15 +164,16 @@ impl ClientAddress {
         Ok(self)
     }
 
-    /// Which header the trusted proxies set.
+    /// Sets the header that the trusted proxies set (default: [`ForwardedHeader::XForwardedFor`]).
     pub fn with_forwarded_header(mut self, header: ForwardedHeader) -> Self {
         self.settings.forwarded = header;
         self
     }
 
-    /// How many bits of an IPv6 address make a client's network; more than 128 count as 128.
+    /// Sets how many bits of an IPv6 address make a client's network (default: 64). Values above 128 count as 128, values below
+    /// 32 as 32: fewer bits make one client of a whole provider, or of everybody.
     pub fn with_ipv6_prefix(mut self, bits: u8) -> Self {
-        self.settings.ipv6_prefix = bits.min(128);
+        self.settings.ipv6_prefix = bits.clamp(32, 128);
         self
     }
 
@@ -166,10 +186,10 @@ impl ClientAddress {
         self
     }
 
-    /// The address of the client; `None` if the server did not say where the connection comes from.
+    /// Returns the address of the client; `None` if the address of the connection is not found.
     ///
-    /// An entry that can't be read ends the walk: what vouched for it is then taken for the client, so that nobody gets
-    /// a budget of their own by being unreadable.
+    /// A malformed entry ends the search: the proxy that vouched for it is then taken for the client, so that a malformed entry
+    /// gives no client a budget of its own.
     #[must_use]
     pub fn resolve(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
         let mut client = (self.peer)(extensions)?.ip().to_canonical();
@@ -193,16 +213,31 @@ impl ClientAddress {
         Some(client)
     }
 
-    /// The network of the client, for budgets.
+    /// Returns the network of the client, for budgets.
     #[must_use]
     pub fn network(&self, address: IpAddr) -> ClientNetwork {
-        ClientNetwork(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.settings.ipv6_prefix.min(128))).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
-            }
+        ClientNetwork(match carried(address) {
+            address @ IpAddr::V6(_) => first_of(address, self.settings.ipv6_prefix.min(128)),
             address @ IpAddr::V4(_) => address,
         })
+    }
+
+    /// Returns the network of the client as text: an IPv4 address, or an IPv6 network in CIDR notation.
+    pub(crate) fn network_text(&self, address: IpAddr) -> String {
+        match self.network(address).0 {
+            IpAddr::V6(network) => format!("{network}/{}", self.settings.ipv6_prefix.min(128)),
+            address @ IpAddr::V4(_) => address.to_string(),
+        }
+    }
+
+    /// Returns the networks of the client, from the narrowest to the widest.
+    pub(crate) fn source(&self, address: IpAddr) -> Source {
+        let wide = |bits| ClientNetwork(first_of(carried(address), bits));
+        let (prefix, network) = match carried(address) {
+            IpAddr::V4(_) => (wide(24), wide(24)),
+            IpAddr::V6(_) => (wide(56), wide(48)),
+        };
+        Source { address: self.network(address), prefix, network }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -211,7 +246,7 @@ impl ClientAddress {
 }
 
 impl ForwardedHeader {
-    /// The entries of one line, from the right.
+    /// Returns the entries of one line, from the right.
     fn entries(self, line: &[u8]) -> Vec<Option<IpAddr>> {
         match self {
             Self::Forwarded => forwarded_entries(line),
@@ -258,10 +293,33 @@ impl fmt::Display for ClientNetwork {
     }
 }
 
+/// Returns the IPv4 address that an IPv6 address carries: mapped (RFC 4291 section 2.5.5.2), behind NAT64 (`64:ff9b::/96`,
+/// RFC 6052), behind 6to4 (`2002::/16`, RFC 3056) or behind Teredo (`2001::/32`, RFC 4380); any other address as it is. All
+/// of NAT64's hosts share one /64, and so do all of a Teredo server's; one 6to4 host has 65,536 of them: budgets by prefix mean
+/// nothing for any of these.
+pub(crate) fn carried(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => IpAddr::V4(ipv4(high, low)),
+        [0x2001, 0, _, _, _, _, high, low] => IpAddr::V4(ipv4(!high, !low)),
+        _ => address.to_canonical(),
+    }
+}
+
+/// Returns the first address of the network of so many bits around `address`; the address itself if it has fewer bits.
+fn first_of(address: IpAddr, bits: u8) -> IpAddr {
+    IpNet::new(address, bits).map_or(address, |network| network.network())
+}
+
+const fn ipv4(high: u16, low: u16) -> Ipv4Addr {
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d)
+}
+
 fn read_network(text: &str) -> Result<IpNet, ConfigError> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     match network {
-        // An IPv4 block in its IPv6 spelling: addresses are compared after they were mapped back.
+        // An IPv4 block in its IPv6 form: addresses are compared in their IPv4 form.
         Ok(IpNet::V6(network)) if network.addr().to_ipv4_mapped().is_some() => {
             Err(ConfigError::Cidr { value: text.to_owned() })
         }
@@ -311,7 +369,7 @@ fn split_outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
     (!quoted).then_some(pieces)
 }
 
-/// An address as proxies write it: `192.0.2.1`, `192.0.2.1:1234`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:1234`.
+/// Reads an address as proxies write it: `192.0.2.1`, `192.0.2.1:1234`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:1234`.
 fn read_address(text: &str) -> Option<IpAddr> {
     let text = text.trim_matches([' ', '\t']);
     let address = text

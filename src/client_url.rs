@@ -1,4 +1,4 @@
-//! [`ClientUrl`]: which client the URL of a request is about (the client configuration endpoint of RFC 7592).
+//! [`ClientUrl`]: the client ID in the URL of a request (the client configuration endpoint of RFC 7592).
 
 use std::collections::BTreeSet;
 
@@ -7,25 +7,26 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::method::MethodKind;
-use crate::policy::ConfigError;
 use crate::registration::Field;
-use crate::rejection::{ErrorCode, Rejection};
+use crate::rules::ConfigError;
+use crate::rules::{ErrorCode, Rejection};
 
-/// Reads the client ID from the URL of a client (the "client configuration endpoint" of RFC 7592), for all layers alike.
+/// Reads the client ID from the URL of a client (the "client configuration endpoint" of RFC 7592), in the same way for
+/// all layers.
 ///
-/// By default the client ID is the last segment of the path (`/register/CLIENT_ID`), of unreserved characters only (RFC 3986
-/// section 2.3: letters, digits, `-`, `.`, `_`, `~`). Servers fold other spellings (`/register/ID/`, `/register/I%44`,
-/// `/register/ID;v=1`) into the same client or not, so these are rejected with 400, and so is a `client_id` in the query
-/// beside the segment, or another parameter that may be [metadata](Self::with_query_parameters). Set what your server does
-/// differently.
+/// By default the client ID is the last segment of the path (`/register/CLIENT_ID`), of unreserved characters only (RFC
+/// 3986 section 2.3: letters, digits, `-`, `.`, `_`, `~`). Some servers fold other spellings (`/register/ID/`,
+/// `/register/I%44`, `/register/ID;v=1`) into the same client, so these are rejected with 400. So is a `client_id` in
+/// the query beside the segment, or another parameter that may be [metadata](Self::with_query_parameters). If your
+/// server differs, set that here.
 ///
 /// The registration route itself names no client. It is each path that was set by
-/// [`with_registration_path`](Self::with_registration_path); without one, it is a path of fewer than two segments, or one
+/// [`with_registration_path`](Self::with_registration_path); without one, a path of fewer than two segments, or one
 /// whose last segment is `register`.
 ///
 /// ```
 /// use tower_dcr::ClientUrl;
-/// use tower_dcr::client_url::UrlTarget;
+/// use tower_dcr::UrlTarget;
 ///
 /// let urls = ClientUrl::new();
 /// assert_eq!(urls.read(&"/oauth/register".parse()?), UrlTarget::Registration);
@@ -42,7 +43,7 @@ use crate::rejection::{ErrorCode, Rejection};
 #[must_use]
 pub struct ClientUrl(Settings);
 
-/// As a policy file has it.
+/// The settings as a policy file has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientUrlSettings"))]
 #[serde(default, deny_unknown_fields)]
@@ -51,11 +52,12 @@ struct Settings {
     in_query: bool,
     /// Expects a `/` at the end of the path of a client's URL.
     trailing_slash: bool,
-    /// Characters of client IDs beside letters, digits and `-._~`.
+    /// The characters that client IDs may have in addition to letters, digits and `-._~`.
     additional_characters: String,
-    /// The paths of the registration endpoint; without, a path of one segment, or one that ends in `/register`.
+    /// The paths of the registration endpoint (default: paths of one segment, and those that end in `/register`).
     registration_paths: BTreeSet<String>,
-    /// The only query parameters that go on to the handler; without, all with a plain name that is no metadata field's.
+    /// The only query parameters that reach the handler (default: all with a plain name that is not a metadata
+    /// field's).
     #[serde(skip_serializing_if = "Option::is_none")]
     query_parameters: Option<BTreeSet<String>>,
 }
@@ -64,17 +66,17 @@ struct Settings {
 ///
 /// ```
 /// use tower_dcr::ClientUrl;
-/// use tower_dcr::client_url::UrlTarget;
+/// use tower_dcr::UrlTarget;
 ///
 /// let urls = ClientUrl::new().with_registration_path("/oauth2/reg")?;
 /// assert_eq!(urls.read(&"/oauth2/reg".parse().unwrap()), UrlTarget::Registration);
 /// assert_eq!(urls.read(&"/oauth2/reg/..".parse().unwrap()), UrlTarget::Unreadable);
-/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlTarget {
-    /// The registration route, which is about no client.
+    /// The registration route, which names no client.
     Registration,
     /// The client with this ID.
     Client(String),
@@ -91,27 +93,29 @@ impl ClientUrl {
         Self::default()
     }
 
-    /// Reads the client ID from the query: exactly one `client_id` (OpenID Connect Dynamic Client Registration 1.0 section
-    /// 4.1). A URL without one is the registration route. The key in policy files is `client_url.in_query`.
+    /// Reads the client ID from the query: exactly one `client_id` (OpenID Connect Dynamic Client Registration 1.0
+    /// section 4.1). A URL without one is the registration route. The key in policy files is `client_url.in_query`.
     pub fn in_query(mut self) -> Self {
         self.0.in_query = true;
         self
     }
 
-    /// Expects exactly one `/` behind the client ID (`/register/CLIENT_ID/`); the spelling without it is then rejected. The
-    /// key in policy files is `client_url.trailing_slash`.
+    /// Expects exactly one `/` after the client ID (`/register/CLIENT_ID/`); the spelling without it is then rejected.
+    /// The key in policy files is `client_url.trailing_slash`.
     pub fn with_trailing_slash(mut self) -> Self {
         self.0.trailing_slash = true;
         self
     }
 
-    /// Adds characters that client IDs may have beside unreserved ones, such as `:` for `urn:…`. They may be percent-encoded,
-    /// in capitals (`%3A`); a character that can't stand in a path segment, or that servers cut at (`;`), must be. Unreserved
-    /// characters never may. The key in policy files is `client_url.additional_characters`.
+    /// Adds characters that client IDs may have in addition to unreserved ones, such as `:` for `urn:…`. They may be
+    /// percent-encoded, in capitals (`%3A`). A character that is not allowed in a path segment, or at which servers cut
+    /// (`;`), must be encoded; unreserved characters must not. The key in policy files is
+    /// `client_url.additional_characters`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::ClientIdCharacter`] for a control character and for `%`, which servers may decode twice.
+    /// Returns [`ConfigError::ClientIdCharacter`] if there is a control character or `%`, which servers may decode
+    /// twice.
     pub fn with_additional_characters(mut self, characters: &str) -> Result<Self, ConfigError> {
         if let Some(character) = characters.chars().find(|c| c.is_control() || *c == '%') {
             return Err(ConfigError::ClientIdCharacter { character });
@@ -120,13 +124,13 @@ impl ClientUrl {
         Ok(self)
     }
 
-    /// Adds a path of the registration endpoint, as the layers see it (a router that nests strips its prefix before). Needed
-    /// where the path has more than one segment and does not end in `/register`: `/oauth2/reg` would be the URL of a client
-    /// `reg`. The key in policy files is `client_url.registration_paths`.
+    /// Adds a path of the registration endpoint, as the layers see it (after a nesting router has stripped its prefix).
+    /// Needed if the path has more than one segment and does not end in `/register`: `/oauth2/reg` would be the URL of
+    /// a client `reg`. The key in policy files is `client_url.registration_paths`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::RegistrationPath`] for anything but a path that begins with `/`.
+    /// Returns [`ConfigError::RegistrationPath`] if `path` is not a path that begins with `/`.
     pub fn with_registration_path(mut self, path: impl Into<String>) -> Result<Self, ConfigError> {
         let path = path.into();
         let is_path = path.starts_with('/') && path.parse::<Uri>().is_ok_and(|uri| uri.to_string() == path);
@@ -137,15 +141,15 @@ impl ClientUrl {
         Ok(self)
     }
 
-    /// Lets only these query parameters pass, and rejects all others with 400. `params` of Rack and Rails and `$_REQUEST` of PHP
-    /// hold the query beside the document, so that a parameter there is metadata that no rule has judged. Without this setting
-    /// a parameter passes (`?tenant=a`) if its name has unreserved characters only (RFC 3986 section 2.3) and does not end in
-    /// the name of a metadata field: members of your server's own, such as `skip_consent`, then pass as well. The key in policy
-    /// files is `client_url.query_parameters`.
+    /// Passes only these query parameters, and rejects all others with 400. `params` of Rack and Rails and `$_REQUEST`
+    /// of PHP hold the query beside the document, so a parameter there is metadata that no rule has checked. Without
+    /// this setting a parameter passes (`?tenant=a`) if its name has unreserved characters only (RFC 3986 section 2.3)
+    /// and does not end in the name of a metadata field. Members of your server's own, such as `skip_consent`, then
+    /// pass as well. The key in policy files is `client_url.query_parameters`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::QueryParameter`] for a name that never passes, such as `client_name` or `_method`.
+    /// Returns [`ConfigError::QueryParameter`] if a name never passes, such as `client_name` or `_method`.
     pub fn with_query_parameters(
         mut self,
         names: impl IntoIterator<Item = impl Into<String>>,
@@ -158,7 +162,7 @@ impl ClientUrl {
         Ok(self)
     }
 
-    /// Returns what `uri` is about.
+    /// Returns the subject of `uri`.
     #[must_use]
     pub fn read(&self, uri: &Uri) -> UrlTarget {
         let query = uri.query().unwrap_or_default();
@@ -180,16 +184,16 @@ impl ClientUrl {
         id.map_or(UrlTarget::Unreadable, UrlTarget::Client)
     }
 
-    /// Rejects requests of RFC 7592 whose URL has more than one reading, `PUT` to the registration route, and methods that
-    /// there are not. What is no request of RFC 7592 passes, whatever its URL is.
+    /// Rejects requests of RFC 7592 whose URL has more than one reading, `PUT` to the registration route, and unknown
+    /// methods. All other requests pass, with any URL.
     pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<UrlTarget, Rejection> {
         if !self.has_only_known_parameters(uri.query().unwrap_or_default()) {
             return Err(unreadable("the URL has query parameters that are not expected here"));
         }
         let target = self.read(uri);
         match (MethodKind::of(method), &target) {
-            // RFC 7592 section 2.2 updates by the URL of a client. At the route, handlers that look at no method would
-            // register.
+            // RFC 7592 section 2.2 updates by the URL of a client. At the registration route, handlers that ignore the
+            // method would register.
             (MethodKind::Other, _) | (MethodKind::Update, UrlTarget::Registration) => Err(not_allowed(&target)),
             (MethodKind::Update | MethodKind::Read | MethodKind::Delete, UrlTarget::Unreadable) => {
                 Err(unreadable("the URL does not name a client in the one spelling that is read"))
@@ -198,7 +202,8 @@ impl ClientUrl {
         }
     }
 
-    /// A handler that looks at no method, or that merges the query into the document, would read metadata there.
+    /// Returns whether all parameters are expected. A handler that ignores the method, or that merges the query into
+    /// the document, would read others as metadata.
     fn has_only_known_parameters(&self, query: &str) -> bool {
         let is_known = |name: &str| match &self.0.query_parameters {
             _ if self.0.in_query && name == "client_id" => true,
@@ -209,7 +214,7 @@ impl ClientUrl {
     }
 
     fn is_registration_path(&self, path: &str) -> bool {
-        // Servers may ignore case, and what stands before the path (`/index.php/register`).
+        // Servers may ignore case, and a prefix of the path (`/index.php/register`).
         let ends_in = |known: &String| {
             path.len()
                 .checked_sub(known.len())
@@ -230,7 +235,7 @@ impl ClientUrl {
         self.decode(segment, is_literal_in_segment)
     }
 
-    /// The client ID that `written` is, if there is one way to read it.
+    /// Returns the client ID that `written` spells; `None` if it can be read in more than one way.
     fn decode(&self, written: &str, is_literal: fn(char) -> bool) -> Option<String> {
         if written.is_empty() || matches!(written, "." | "..") {
             return None;
@@ -252,7 +257,7 @@ impl ClientUrl {
         let decoded = percent_decode_str(written).decode_utf8().ok()?;
         let escaped = written.matches('%').count();
         let unreserved = |text: &str| text.chars().filter(|c| is_unreserved(*c)).count();
-        // The two digits of an escape are unreserved as written: what there is more was escaped without need.
+        // The two digits of an escape are unreserved as written; a surplus was escaped without need.
         if unreserved(&decoded) + 2 * escaped != unreserved(written) {
             return None;
         }
@@ -261,10 +266,10 @@ impl ClientUrl {
     }
 }
 
-/// A name in the query that some servers read as `client_id`, or a repeat.
+/// A name in the query that some servers read as `client_id`, or a duplicate.
 struct Ambiguous;
 
-/// The one `client_id` of a query, as it is written.
+/// Returns the one `client_id` of a query, as it is written; `None` if there is none.
 fn client_id_in(query: &str) -> Result<Option<&str>, Ambiguous> {
     let mut found = None;
     for (name, value) in parameters(query) {
@@ -279,27 +284,28 @@ fn client_id_in(query: &str) -> Result<Option<&str>, Ambiguous> {
     Ok(found)
 }
 
-/// Whether a framework may take a parameter for the method of the request: `_method`, or what PHP folds into it.
+/// Returns whether a framework may take a parameter for the method of the request: `_method`, or names that PHP folds
+/// into it.
 fn overrides_method(query: &str) -> bool {
     parameters(query).any(|(name, _)| name != "method" && fold(name).is_some_and(|folded| folded == "method"))
 }
 
-/// Returns whether no framework takes a query parameter for a metadata field or for the method, as far as names tell.
+/// Returns whether no framework takes a query parameter for a metadata field or for the method, judged by its name.
 fn may_pass(name: &str) -> bool {
     let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let is_plain = !name.is_empty() && name.chars().all(is_unreserved);
     // ASP.NET binds `model.client_name`.
     let folded = name.replace(['-', '.', '~'], "_");
-    is_plain && !overrides_method(name) && !Field::names().any(|field| letters(&folded).ends_with(&letters(field)))
+    is_plain && !overrides_method(name) && !Field::all().any(|field| letters(&folded).ends_with(&letters(field.name())))
 }
 
-/// Some servers separate at `;` as well.
+/// Returns the parameters of a query. Some servers separate at `;` as well.
 fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split(['&', ';']).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// A parameter's name without all that any server folds: case, brackets, and signs between letters. Nothing if it has what
-/// decoders disagree about.
+/// Returns a parameter's name without everything that any server folds: case, brackets, and signs between letters.
+/// `None` if decoders disagree about the name.
 fn fold(name: &str) -> Option<String> {
     let decoded = percent_decode_str(name).decode_utf8().ok()?;
     if decoded.contains('%') || !decoded.chars().all(|c| matches!(c, ' '..='~')) {
@@ -309,8 +315,8 @@ fn fold(name: &str) -> Option<String> {
     Some(letters.map(|c| c.to_ascii_lowercase()).collect())
 }
 
-/// Whether every reader finds the same segments in a path: of the characters of RFC 3986 section 3.3, without empty segments
-/// and dot segments.
+/// Returns whether every reader finds the same segments in a path: only characters of RFC 3986 section 3.3, no empty
+/// segments and no dot segments.
 fn is_canonical(path: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte);
     let is_there = |segment: &str| {
@@ -320,17 +326,18 @@ fn is_canonical(path: &str) -> bool {
     path.bytes().all(is_allowed) && path.split('/').skip(1).all(is_there)
 }
 
-/// RFC 3986 section 2.3.
+/// Returns whether a character is unreserved (RFC 3986 section 2.3).
 fn is_unreserved(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~')
 }
 
-/// RFC 3986 section 3.3, but for `;`, at which servers cut.
+/// Returns whether a character may be literal in a segment (RFC 3986 section 3.3), except `;`, at which servers cut.
 fn is_literal_in_segment(c: char) -> bool {
     matches!(c, '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | '=' | ':' | '@')
 }
 
-/// RFC 3986 section 3.4, but for what separates parameters, and `+`, which is a space there.
+/// Returns whether a character may be literal in a query (RFC 3986 section 3.4), except separators of parameters, and
+/// `+`, which is a space there.
 fn is_literal_in_query(c: char) -> bool {
     matches!(c, '!' | '$' | '\'' | '(' | ')' | '*' | ',' | '=' | ':' | '@' | '/' | '?')
 }
@@ -339,7 +346,7 @@ fn is_capital_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'F')
 }
 
-/// 405 with the methods of `target`.
+/// Returns a 405 with the methods of `target`.
 fn not_allowed(target: &UrlTarget) -> Rejection {
     let allow = match target {
         UrlTarget::Registration => "POST, OPTIONS",

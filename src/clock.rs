@@ -1,10 +1,10 @@
-//! [`Clock`]: the only way in which this crate learns what time it is.
+//! [`Clock`]: the only source of time in this crate.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A source of time. [`SystemClock`] outside tests.
+/// A source of time: [`SystemClock`], or [`ManualClock`] in tests.
 ///
 /// ```
 /// use tower_dcr::clock::{Clock, SystemClock};
@@ -14,11 +14,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// assert!(earlier <= later);
 /// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Time since an origin that stays fixed for this clock. Never goes backwards in a good clock; a bad one is
-    /// survived.
+    /// Returns the time since an origin that stays fixed for this clock. It should never go backwards.
     fn monotonic(&self) -> Duration;
 
-    /// Time since 1970-01-01 00:00 UTC.
+    /// Returns the time since 1970-01-01 00:00 UTC.
     fn unix_time(&self) -> Duration;
 }
 
@@ -35,7 +34,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock whose monotonic origin is now.
+    /// Creates a clock whose monotonic origin is now.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn new() -> Self {
@@ -64,8 +63,8 @@ fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The operating system's coarse monotonic clock, where it has one: some milliseconds behind, at a fraction of the cost.
-/// What the rate limits use, whose intervals are seconds.
+/// The operating system's coarse monotonic clock, where it has one: some milliseconds behind, at a fraction of the cost. The
+/// default of the rate limits, whose intervals are seconds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,7 +78,7 @@ pub struct CoarseClock {
 }
 
 impl CoarseClock {
-    /// A clock whose monotonic origin is now.
+    /// Creates a clock whose monotonic origin is now.
     #[must_use]
     pub fn new() -> Self {
         Self { origin: coarsetime::Instant::now_without_cache_update() }
@@ -102,7 +101,7 @@ impl Clock for CoarseClock {
     }
 }
 
-/// A clock that a test moves by hand, forwards and backwards. Starts at the time given, on both scales.
+/// A clock that a test moves by hand, forwards and backwards. Both scales show the same time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -118,7 +117,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Creates a clock that stands at `now`.
     #[must_use]
     pub fn new(now: Duration) -> Self {
         let clock = Self::default();
@@ -126,12 +125,12 @@ impl ManualClock {
         clock
     }
 
-    /// Moves the clock to `now`.
+    /// Sets the clock to `now`.
     pub fn set(&self, now: Duration) {
         self.nanos.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
-    /// Moves the clock forwards.
+    /// Moves the clock forwards by `by`.
     pub fn advance(&self, by: Duration) {
         self.set(self.monotonic().saturating_add(by));
     }

@@ -1,220 +1,153 @@
-//! Tower layers that harden the registration endpoint of an OAuth server.
+//! Tower layers that harden the client registration endpoint of an OAuth server ([RFC 7591]).
 //!
-//! OAuth Dynamic Client Registration ([RFC 7591]) lets a stranger become a client with one `POST`, and everything in
-//! that request is the stranger's own word. This crate stands in front of the `/register` handler that you have, and
-//! lets through what honest clients need:
+//! Dynamic Client Registration lets a stranger become a client with one `POST`, and everything in that request is self-asserted. The
+//! layers of this crate wrap the `/register` handler that you have: they reject attacks, rewrite what honest clients send into one
+//! canonical document, limit floods, and record every registration. Handler, storage and framework stay as they are.
 //!
+//! # Install
+//!
+//! ```console
+//! cargo add tower-dcr
+//! cargo add axum tokio --features tokio/full
 //! ```
-//! use axum::{Json, Router, routing::post};
-//! # use serde_json::Value;
-//! # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
-//! let app: Router = Router::new().route("/register", post(register).layer(tower_dcr::mcp()));
+//!
+//! ```no_run
+//! use std::net::SocketAddr;
+//!
+//! use axum::extract::ConnectInfo;
+//! use axum::routing::{get, post};
+//! use axum::{Json, Router};
+//! use serde_json::{Value, json};
+//!
+//! // Your handler. It receives checked metadata only.
+//! async fn register(Json(client): Json<Value>) -> Json<Value> {
+//!     Json(client)
+//! }
+//!
+//! // Your discovery document (RFC 8414).
+//! async fn metadata() -> Json<Value> {
+//!     Json(json!({ "issuer": "https://as.example.com", "response_types_supported": ["code"] }))
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let preset = tower_dcr::mcp()
+//!         // Without the peer address, all clients share one rate limit.
+//!         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+//!     let app = Router::new()
+//!         .route("/.well-known/oauth-authorization-server", get(metadata).layer(preset.server_metadata_layer()))
+//!         .route("/register", post(register).layer(preset));
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+//! }
 //! ```
 //!
-//! The handler, its storage and its framework stay what they are. It is called with a body that is one JSON object,
-//! canonical, with allowed members only, redirect URIs that have one reading, and every default that matters written
-//! out.
+//! [`mcp()`] is the preset for MCP servers, [`strict()`] for clients that you know, and [`oauth()`] for other servers with their own grant
+//! types and authentication methods. Each is a [`Preset`]: all layers as one, in the right order, with a method for each setting.
 //!
-//! # What goes wrong, and which layer is for it
+//! # Life of a request
+//!
+//! 1. The rate limit takes from the budgets of the client's address and network, before the body is read.
+//! 2. The body is read within limits of size and time and parsed by a strict JSON reader: one object, no duplicate members, no
+//!    ambiguous numbers or text.
+//! 3. [Rules](rules) accept, narrow or reject the [`Registration`]: unknown fields are stripped, grants are narrowed, redirect URIs with
+//!    more than one reading are rejected, and the client's name is compared with the places that its codes go to.
+//! 4. The handler receives the checked document as its request body, as canonical JSON, with every default that matters written out.
+//! 5. The handler's answer is checked and completed, and the client is recorded in the [ledger](clients::Ledger), if there is one.
+//! 6. An [audit event](audit::Event) says what happened. A rejection is a JSON error of RFC 7591 section 3.2.2.
+//!
+//! # Checklist for production
+//!
+//! - Put the preset on the registration route only (and on `/register/{client_id}` for RFC 7592), inside of a CORS layer.
+//! - Set [`with_peer_address`](Preset::with_peer_address), and [`with_trusted_proxies`](Preset::with_trusted_proxies) behind a proxy. The
+//!   first requests show whether that was done: [`SetupCheck`](layers::SetupCheck) logs what to change.
+//! - Put [`server_metadata_layer`](Preset::server_metadata_layer) on the discovery document.
+//! - At the authorization endpoint, compare redirect URIs with [`redirect_uri::matches`].
+//! - Give the preset a [`Registrar`](clients::Registrar) and put a [`GateLayer`](layers::GateLayer) on every other endpoint, so that
+//!   clients expire and can be revoked.
+//! - Show [`ConsentFacts`](clients::ConsentFacts) on the consent page.
+//! - Send audit events to a file ([`JsonLines`](audit::JsonLines)) or to a collector ([`Buffered`](audit::Buffered)).
+//! - Try a new policy before it is enforced: [`Preset::with_shadow`], or `dcr replay` of `tower-dcr-cli`.
+//!
+//! # Layers
 //!
 //! | threat | layer |
 //! | --- | --- |
-//! | `javascript:` and wildcard redirects, look-alike hosts, parser tricks | [`RedirectUriGuardLayer`] |
-//! | members that nobody expected reach storage; grants, secrets and scopes beyond what a client needs | [`MetadataAllowlistLayer`] |
-//! | two readers of one body see two clients (duplicate members, overlong numbers, byte order marks) | every [guard], before its rules |
-//! | a client with another's name, or one that looks like it; links to another's site | [`IdentityGuardLayer`] |
-//! | names with invisible or reordering characters; links into the server's own network; private keys | [`MetadataAllowlistLayer`] |
-//! | a statement that overrides what was checked (RFC 7591 section 2.3) | every preset refuses it; `SoftwareStatements` verifies |
-//! | anybody at all may register | [`InitialAccessTokenLayer`], [`Condition`](policy::Condition) |
-//! | floods, from one address or from many | [`RateLimitLayer`], [`RedirectHostQuota`](policy::RedirectHostQuota) |
-//! | a clean registration, then an evil update (RFC 7592) | the same guards, for `PUT` |
-//! | a public client is answered with a secret; answers that break clients | [`AnswerLayer`] |
-//! | nobody knows what was registered, refused or changed | [`AuditLayer`] |
-//! | the same client over and over; clients that nobody uses, reviewed or can get rid of | [`LifecycleLayer`] |
-//! | the server announces what the guard refuses | [`ServerMetadataLayer`] |
-//! | a client that has expired or was revoked goes on at `/authorize` and `/token` | [`GateLayer`] |
+//! | `javascript:` and wildcard redirects, look-alike hosts, parser tricks | [`PolicyLayer`](layers::PolicyLayer) with [`RedirectUris`](rules::RedirectUris) |
+//! | unexpected fields reach storage; grants, secrets and scopes beyond a client's needs | [`PolicyLayer`](layers::PolicyLayer) with [`MetadataAllowlist`](rules::MetadataAllowlist) |
+//! | a client with another's name, or one that looks like it | [`PolicyLayer`](layers::PolicyLayer) with [`ClientIdentity`](rules::ClientIdentity) |
+//! | two readings of one body (duplicate members, overlong numbers, byte order marks) | every [`PolicyLayer`](layers::PolicyLayer), before its rules |
+//! | anonymous registration | [`InitialAccessTokenLayer`](layers::InitialAccessTokenLayer) |
+//! | floods, from one address or from many | [`RateLimitLayer`](layers::RateLimitLayer), [`RedirectHostQuota`](rules::RedirectHostQuota) |
+//! | a clean registration, then a harmful update (RFC 7592) | the same layers, for `PUT` |
+//! | secrets for public clients; answers that break clients | [`ResponseLayer`](layers::ResponseLayer) |
+//! | registrations without a record | [`AuditLayer`](layers::AuditLayer) |
+//! | duplicate, unused and unreviewed clients | [`LifecycleLayer`](layers::LifecycleLayer) |
+//! | a discovery document that announces what the policy rejects | [`ServerMetadataLayer`](layers::ServerMetadataLayer) |
+//! | expired and revoked clients at `/authorize` and `/token` | [`GateLayer`](layers::GateLayer) |
 //!
-//! # Who is who
+//! # Modules
 //!
-//! Everything in a registration is self-asserted, and the consent page shows it to a person. The
-//! [identity guard](policy::IdentityGuard) compares the name with where the codes go: over a foreign host a reserved name is
-//! refused, over a loopback address it passes as unverified (command-line clients look like that), and where every redirect
-//! URI is the owner's own it is verified. The verdict, an [`Identity`](policy::Identity), is in the request's extensions for
-//! the handler; [`ConsentFacts`](consent::ConsentFacts) is what a consent page should show.
+//! | module | purpose |
+//! | --- | --- |
+//! | [`preset`], [`layers`] | protecting endpoints |
+//! | [`rules`] | judging a registration, with rules of this crate and your own; no HTTP |
+//! | [`registration`], [`redirect_uri`] | parsing documents and redirect URIs strictly |
+//! | [`clients`] | clients after registration: ledger, registrar, consent, administration |
+//! | [`rate_limit`], [`client_address`] | budgets by address and network, shared between nodes |
+//! | [`audit`] | events, sinks, the audit file and its hash chain |
+//! | [`policy_file`] | policies as TOML and JSON, lints, reload |
+//! | [`clock`] | clocks for tests |
 //!
-//! Who may register at all is up to [initial access tokens](initial_access_token), and what each class of caller may
-//! register to [`Preset::for_callers`]:
-//!
-//! ```
-//! use tower_dcr::InitialAccessTokenLayer;
-//! use tower_dcr::initial_access::{InitialAccess, StaticTokens};
-//! use tower_dcr::policy::{Condition, RedirectPattern};
-//! use tower_dcr::redirect_uri::RedirectClass;
-//!
-//! let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("portal").with_rules("partner"))?;
-//! let guard = tower_dcr::mcp()
-//!     .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
-//!     .for_callers(Condition::rules("partner"), |rules| {
-//!         rules.map_redirect_uris(|guard| Ok(guard.only_https([RedirectPattern::host("*.partner.example.com")?])))
-//!     })?
-//!     // Everybody else: applications on their own machine.
-//!     .map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback])))?;
-//! # let _ = guard;
-//! # Ok::<_, tower_dcr::policy::ConfigError>(())
-//! ```
-//!
-//! # Presets
-//!
-//! [`mcp()`] is for MCP servers, [`strict()`] for clients that you know, [`oauth()`] for any other server with its own
-//! grant types and authentication methods. Each is the whole stack as one layer, in the one right order (see
-//! [`preset`]), with methods for what people change. The layers can be used alone, too; rules of your own are closures
-//! or types that implement [`Policy`](policy::Policy).
-//!
-//! # Where it goes
-//!
-//! On the registration route only, inside of a CORS layer, so that browsers can read refusals. Tell it where the server
-//! keeps the address of a connection, or all clients share one rate limit. In axum:
-//!
-//! ```
-//! use std::net::SocketAddr;
-//! use axum::extract::ConnectInfo;
-//!
-//! let guard = tower_dcr::mcp()
-//!     .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
-//! ```
-//!
-//! Put [`server_metadata_layer`](Preset::server_metadata_layer) on the route of your discovery document (RFC 8414): clients
-//! choose from it, and then it promises what the guard allows. A [check of the setup](setup_check) warns in the log if the first
-//! requests show that one of these was forgotten.
-//!
-//! Try a policy before it counts: [`report_only`](Preset::report_only) lets everything pass as it came, and says in the
-//! audit events what it would have done.
-//!
-//! # Policy as data
-//!
-//! A preset is data, but for what only code can say: what the builder can say, a file can say, and the other way round.
-//! `Preset::from_file` (feature `policy-file`) reads one, and names every mistake with its line, what is there and what to
-//! write instead; [`lint`](Preset::lint) finds what is probably not meant. A [`PolicyHandle`](reload::PolicyHandle) puts
-//! another policy in force while requests are on their way. [`compat`] has what real clients send, so that a test can say
-//! which of them a policy would break; the program `dcr` says it of those that did register. [`explain`] has what each rule
-//! is for.
-//!
-//! # The life of a client
-//!
-//! A [`Registrar`](registrar::Registrar) keeps a [`Ledger`](ledger::Ledger) of every registration. Repeats get the client
-//! that is there; clients that nobody uses expire; what an operator revokes stays out, whatever the server does. The
-//! [docs of the registrar](registrar) say which limits there are and what each protects.
-//!
-//! ```
-//! use axum::{Json, Router, routing::{get, post}};
-//! use tower_dcr::GateLayer;
-//! use tower_dcr::ledger::MemoryLedger;
-//! use tower_dcr::registrar::Registrar;
-//! # use serde_json::Value;
-//! # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
-//! # async fn authorize() {}
-//! # async fn token() {}
-//!
-//! let registrar = Registrar::new(MemoryLedger::default()).with_deprovision(async |client_id: String| {
-//!     // Drop the client's tokens, and the client.
-//!     Ok(())
-//! });
-//! let app: Router = Router::new()
-//!     .route("/register", post(register).layer(tower_dcr::mcp().with_registrar(registrar.clone())))
-//!     .route("/authorize", get(authorize).layer(GateLayer::authorization(registrar.clone())))
-//!     .route("/token", post(token).layer(GateLayer::token(registrar.clone())));
-//! // tokio::spawn(registrar.maintain(Duration::from_secs(60)));
-//! ```
-//!
-//! # Many nodes
-//!
-//! [`SharedQuotas`](quota::SharedQuotas) has nodes share their rate limits, `RedisStore` through Redis; `PostgresLedger` has them
-//! share the ledger. While one of the two can't be used, nothing is admitted without a limit and nobody is let in who was
-//! revoked; what honest clients see then is in [`docs/bad-days.md`](https://docs.rs/crate/tower-dcr/latest/source/docs/bad-days.md).
-//! [`Buffered`](event::Buffered) takes audit events to a pipeline of yours, in batches.
+//! Other crates hold what needs more dependencies: `tower-dcr-sqlx` (ledgers in SQLite and PostgreSQL), `tower-dcr-redis` (rate limits
+//! that nodes share), `tower-dcr-admin` (the administration page), `tower-dcr-cli` (the program `dcr`, with a proxy for servers in any
+//! language).
 //!
 //! # Features
 //!
-//! | feature | default | what |
+//! | feature | default | contents |
 //! | --- | --- | --- |
-//! | `jsonl` | yes | [`JsonLines`](event::JsonLines): audit events to a file, with rotation and a keyed hash chain |
-//! | `regex` | yes | [`RedirectPattern::regex`](policy::RedirectPattern::regex) |
-//! | `redis` | | `RedisStore`: rate limits that nodes [share](quota::SharedQuotas) through Redis or Valkey; needs tokio |
-//! | `sqlite` | | `SqliteLedger`: the ledger in a file; needs tokio and Rust 1.94 |
-//! | `postgres` | | `PostgresLedger`: the ledger over the pool that you have; needs tokio and Rust 1.94 |
-//! | `review` | | `ReviewService`: the review as a page and a JSON API |
-//! | `jwt` | | `JwtTokens`: initial access tokens that an issuer signs; needs a C compiler for `aws-lc-rs` |
-//! | `software-statement` | | `SoftwareStatements`: verified software statements; with `jwt` |
-//! | `policy-file` | | `Preset::from_file`: policies in TOML and JSON, and [watching](reload) them |
+//! | `regex` | yes | redirect URI patterns as regular expressions |
+//! | `policy-file` | | `Preset::from_file`: policies in TOML and JSON |
 //! | `schema` | | `Preset::file_schema`: the JSON Schema of policy files |
-//! | `cli` | | the program `dcr`: checks, explains, lints, replays, lists, verifies; needs Rust 1.94 |
-//! | `metrics` | | [metrics](telemetry#metrics) through the `metrics` facade |
-//! | `test-util` | | the conformance suites for ledgers and stores of rate limits of your own |
-//!
-//! The crate needs no web framework, and without those features no database and no async runtime.
+//! | `jwt` | | `JwtTokens`: initial access tokens that an issuer signs; needs a C compiler |
+//! | `software-statement` | | `SoftwareStatements`: verified software statements; with `jwt` |
+//! | `test-util` | | conformance suites for ledgers and rate limit stores of your own |
 //!
 //! [RFC 7591]: https://www.rfc-editor.org/rfc/rfc7591
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod answer;
 pub mod audit;
-pub mod body;
-mod breaker;
+mod bounds;
+mod circuit_breaker;
 pub mod client_address;
-pub mod client_url;
+mod client_url;
+pub mod clients;
 pub mod clock;
-pub mod compat;
-pub mod consent;
-pub mod event;
-pub mod explain;
-pub mod gate;
-pub mod guard;
-pub mod initial_access;
-pub mod initial_access_token;
-#[cfg(feature = "jwt")]
-pub mod jwt;
-pub mod ledger;
-pub mod lifecycle;
+pub mod layers;
 mod method;
-pub mod name;
 mod period;
-pub mod policy;
+pub mod policy_file;
 pub mod preset;
-pub mod quota;
 pub mod rate_limit;
 pub mod redirect_uri;
-pub mod registrar;
 pub mod registration;
-pub mod rejection;
-pub mod reload;
-pub mod review;
-#[cfg(feature = "review")]
-pub mod review_service;
-pub mod server_metadata;
-pub mod setup_check;
+pub mod rules;
+mod suggestion;
 mod sync;
-pub mod telemetry;
+mod telemetry;
 mod text;
 
-pub use answer::{AnswerLayer, HandlerErrors, SecretInAnswer};
-pub use audit::AuditLayer;
-pub use body::RegistrationBody;
-pub use client_url::ClientUrl;
-pub use gate::GateLayer;
-pub use guard::{GuardLayer, IdentityGuardLayer, MetadataAllowlistLayer, RedirectUriGuardLayer};
-pub use initial_access_token::InitialAccessTokenLayer;
-pub use lifecycle::LifecycleLayer;
+pub use client_url::{ClientUrl, UrlTarget};
 pub use preset::Preset;
-pub use rate_limit::RateLimitLayer;
 pub use registration::Registration;
-pub use rejection::Rejection;
-pub use server_metadata::ServerMetadataLayer;
+pub use rules::{ConfigError, Rejection};
 
-use policy::{AuthMethod, Grants};
+use rules::{AuthMethod, Grants};
 
-/// Everything that an MCP server's `/register` needs, as one layer. MCP clients are public clients that use the
-/// authorization code flow; what they send beyond that is taken out, what is dangerous is refused.
+/// Returns the preset for MCP servers: all layers for `/register` as one. MCP clients are public clients that use the
+/// authorization code flow; other metadata is stripped, and dangerous metadata is rejected.
 ///
 /// ```
 /// use axum::{Json, Router, routing::post};
@@ -227,41 +160,28 @@ pub fn mcp() -> Preset {
     Preset::mcp()
 }
 
-/// Everything for a registration endpoint whose clients are known: what is not wanted is refused.
+/// Returns the preset for a registration endpoint whose clients are known: unexpected metadata is rejected.
 ///
 /// ```
 /// let guard = tower_dcr::strict().map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?;
 /// # let _ = guard;
-/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 pub fn strict() -> Preset {
     Preset::strict()
 }
 
-/// Everything for another OAuth or OpenID server, with the grant types and authentication methods that it has.
+/// Returns the preset for other OAuth and OpenID servers, with the grant types and authentication methods that they
+/// support.
 ///
 /// ```
-/// use tower_dcr::policy::{AuthMethod, Grants};
+/// use tower_dcr::rules::{AuthMethod, Grants};
 ///
 /// let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
 /// let guard = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]));
 /// # let _ = guard;
-/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Preset {
     Preset::oauth(grants, auth_method)
 }
-
-/// The snippets of the README are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
-/// And those of the guides.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guides/axum.md")]
-#[doc = include_str!("../docs/guides/hyper.md")]
-#[doc = include_str!("../docs/guides/nginx.md")]
-#[doc = include_str!("../docs/guides/rmcp.md")]
-#[doc = include_str!("../docs/guides/salvo.md")]
-struct Guides;

@@ -34,4 +34,9 @@ impl MethodKind {
     pub(crate) const fn has_document(self) -> bool {
         matches!(self, Self::Create | Self::Update)
     }
+
+    /// Returns whether it asks for something about a client that exists (RFC 7592).
+    pub(crate) const fn is_management(self) -> bool {
+        matches!(self, Self::Update | Self::Read | Self::Delete)
+    }
 }

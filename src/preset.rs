@@ -1,18 +1,17 @@
-//! The whole stack in the one right order: [`mcp()`](crate::mcp), [`strict()`](crate::strict) and
-//! [`oauth()`](crate::oauth).
+//! All layers in the right order: [`mcp()`](crate::mcp), [`strict()`](crate::strict) and [`oauth()`](crate::oauth).
 //!
-//! audit → rate limit → initial access token → metadata allowlist → redirect URI guard → identity guard → your rules →
+//! audit → rate limit → initial access token → metadata allowlist → redirect URIs → client identity → your rules →
 //! redirect host quota → lifecycle → answer → handler
 //!
-//! The audit is outermost, so that every attempt is an event. The rate limit looks at the head of a request only and
-//! comes before any work. Rules that rewrite stand outside of rules that judge. The ledger, if there is
-//! [one](Preset::with_registrar), keeps what goes in and out here. The answer is checked nearest to the handler that gave
-//! it.
+//! The audit is outermost, so that every attempt is an event. The rate limit comes before any work; the policy layer
+//! charges its budgets after the rules have run. Rules that rewrite run before rules that accept or reject. The ledger,
+//! if there is [one](Preset::with_registrar), records the checked registration and the client's answer. The answer is
+//! checked next to the handler.
 //!
 //! ```
 //! use std::num::NonZeroU32;
-//! use tower_dcr::event::TracingSink;
-//! use tower_dcr::quota::Quota;
+//! use tower_dcr::audit::TracingSink;
+//! use tower_dcr::rate_limit::Quota;
 //!
 //! let guard = tower_dcr::mcp()
 //!     .with_address_quota(Quota::per_minute(NonZeroU32::new(120).unwrap()))
@@ -20,64 +19,63 @@
 //!     .map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?
 //!     .with_sink(TracingSink::new());
 //! # let _ = guard;
-//! # Ok::<_, tower_dcr::policy::ConfigError>(())
+//! # Ok::<_, tower_dcr::rules::ConfigError>(())
 //! ```
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use http::Extensions;
+use http::{Extensions, HeaderName};
 use serde::{Serialize, Serializer};
 use tower_layer::Layer;
 
-use crate::answer::{Answer, AnswerLayer, HandlerErrors, SecretInAnswer};
-use crate::audit::{Audit, AuditLayer};
+use crate::audit::Sink;
+use crate::bounds;
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
-use crate::event::Sink;
-use crate::guard::Guard;
-use crate::initial_access_token::{InitialAccessToken, InitialAccessTokenLayer};
-use crate::lifecycle::{Lifecycle, LifecycleLayer};
-use crate::policy::{
-    AuthMethod, Condition, ConfigError, Grants, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota,
-    RedirectUriGuard, ServerMetadata,
-};
-use crate::quota::{Quota, SharedQuotas};
-use crate::rate_limit::{RateLimit, RateLimitLayer};
-use crate::registrar::Registrar;
+use crate::clients::registrar::Registrar;
+use crate::layers::audit::AuditLayer;
+use crate::layers::docs;
+use crate::layers::gate::Gates;
+use crate::layers::initial_access_token::InitialAccessTokenLayer;
+use crate::layers::lifecycle::LifecycleLayer;
+use crate::layers::rate_limit::RateLimitLayer;
+use crate::layers::response::{HandlerErrors, ResponseLayer, SecretInResponse};
+use crate::layers::server_metadata::ServerMetadataLayer;
+use crate::layers::setup_check::SetupCheck;
+use crate::rate_limit::{Quota, SharedQuotas};
 use crate::registration::Limits;
-use crate::server_metadata::ServerMetadataLayer;
-use crate::setup_check::SetupCheck;
+use crate::rules::{
+    AuthMethod, ClientIdentity, Condition, ConfigError, Grants, IntoRules, MetadataAllowlist, Policy,
+    RedirectHostQuota, RedirectUris, ReportableRule, RuleDocs, ServerMetadata,
+};
 
-mod books;
-mod document;
-#[cfg(feature = "policy-file")]
-mod file;
-mod lint;
-mod rules;
-mod settings;
-mod tokens;
+pub(crate) mod books;
+pub(crate) mod rules;
+mod service;
+pub(crate) mod settings;
+pub(crate) mod shadow;
+pub(crate) mod tokens;
 
-use document::{Base, Document};
+use crate::policy_file::document::{Base, Document};
+use rules::RuleSettings;
 use settings::{Layers, Requester, Settings};
 
-#[cfg(feature = "policy-file")]
-pub use file::PolicyFileError;
-pub use lint::{Lint, Severity};
-pub use rules::{PresetPolicy, PresetRules};
+pub use rules::PresetRules;
+pub use service::{PresetBody, PresetService};
 
 /// All layers as one. See the [module docs](self) for their order.
 ///
-/// The state of the rate limits belongs to the value: clones of it, and all routes that it is put on, share one.
+/// The state of the rate limits belongs to the value: its clones, and all routes that it is put on, share it.
 ///
 /// ```
-/// use tower_dcr::event::Event;
-/// use tower_dcr::{RateLimitLayer, SecretInAnswer};
+/// use tower_dcr::audit::Event;
+/// use tower_dcr::{layers::{RateLimitLayer, SecretInResponse}};
 ///
 /// let guard = tower_dcr::strict()
 ///     .with_rate_limit(RateLimitLayer::new())
-///     .with_secret_in_answer(SecretInAnswer::Strip)
+///     .with_secret_in_response(SecretInResponse::Strip)
 ///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
 ///     .report_only();
 /// # let _ = guard;
@@ -85,36 +83,42 @@ pub use rules::{PresetPolicy, PresetRules};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Preset {
-    settings: Settings,
-    /// Built from the settings when first asked for: axum may ask again for every request.
-    layers: OnceLock<Layers>,
+    pub(crate) settings: Settings,
+    /// Built from the settings on first use.
+    policy: OnceLock<Policy>,
+    /// Built on first use: axum may call `layer` again for every request.
+    pub(crate) layers: OnceLock<Layers>,
 }
 
 impl Preset {
-    /// For MCP servers: see [`crate::mcp`].
+    /// Creates the preset for MCP servers: see [`crate::mcp`].
     pub fn mcp() -> Self {
-        Self::new(Base::Mcp, MetadataAllowlist::mcp(), RedirectUriGuard::mcp())
+        Self::new(Base::Mcp, MetadataAllowlist::mcp(), RedirectUris::mcp())
     }
 
-    /// For clients that you know: see [`crate::strict`].
+    /// Creates the preset for clients that you know: see [`crate::strict`].
     pub fn strict() -> Self {
-        Self::new(Base::Strict, MetadataAllowlist::strict(), RedirectUriGuard::strict())
+        Self::new(Base::Strict, MetadataAllowlist::strict(), RedirectUris::strict())
     }
 
-    /// For other OAuth and OpenID servers: see [`crate::oauth`].
+    /// Creates the preset for other OAuth and OpenID servers: see [`crate::oauth`].
     pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Self {
-        Self::new(Base::Oauth, MetadataAllowlist::oauth(grants, auth_method), RedirectUriGuard::oauth())
+        Self::new(Base::Oauth, MetadataAllowlist::oauth(grants, auth_method), RedirectUris::oauth())
     }
 
-    fn new(base: Base, metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
-        let settings = Settings::new(base, PresetPolicy::new(PresetRules::new(metadata, redirect_uris)));
-        Self { settings, layers: OnceLock::new() }
+    fn new(base: Base, metadata: MetadataAllowlist, redirect_uris: RedirectUris) -> Self {
+        let settings = Settings::new(base, RuleSettings::new(PresetRules::new(metadata, redirect_uris)));
+        Self::of(settings)
+    }
+
+    pub(crate) fn of(settings: Settings) -> Self {
+        Self { settings, policy: OnceLock::new(), layers: OnceLock::new() }
     }
 
     fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.settings;
         change(&mut settings);
-        Self { settings, layers: OnceLock::new() }
+        Self::of(settings)
     }
 
     fn change_rules(self, change: impl FnOnce(PresetRules) -> PresetRules) -> Self {
@@ -122,7 +126,7 @@ impl Preset {
         self.change(|settings| settings.policy.otherwise = rules)
     }
 
-    /// For every caller.
+    /// Changes the rules of every caller.
     fn change_all_rules(self, change: impl Fn(PresetRules) -> PresetRules) -> Self {
         self.change(|settings| {
             let policy = &mut settings.policy;
@@ -140,13 +144,14 @@ impl Preset {
         Ok(self.change(|settings| settings.policy.otherwise = rules))
     }
 
-    /// Gives callers for whom `condition` holds rules of their own: those that the preset has by now, changed by `change`.
-    /// What is changed later in the preset is for everybody else, but for limits. The first condition that holds counts.
+    /// Adds rules for callers that meet `condition`: the current rules of the preset, changed by `change`. Later
+    /// changes to the preset's rules apply to everybody else only, except for limits. The first condition that holds
+    /// counts.
     ///
     /// ```
-    /// use tower_dcr::InitialAccessTokenLayer;
-    /// use tower_dcr::initial_access::{InitialAccess, StaticTokens};
-    /// use tower_dcr::policy::{Condition, RedirectPattern};
+    /// use tower_dcr::layers::InitialAccessTokenLayer;
+    /// use tower_dcr::layers::{InitialAccess, StaticTokens};
+    /// use tower_dcr::rules::{Condition, RedirectPattern};
     /// use tower_dcr::redirect_uri::RedirectClass;
     ///
     /// // Anonymous callers may register applications on their own machine; a token may register these hosts.
@@ -159,12 +164,12 @@ impl Preset {
     ///     })?
     ///     .map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback])))?;
     /// # let _ = guard;
-    /// # Ok::<_, tower_dcr::policy::ConfigError>(())
+    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// What `change` fails with.
+    /// Returns the error of `change`.
     pub fn for_callers(
         self,
         condition: Condition,
@@ -174,16 +179,16 @@ impl Preset {
         Ok(self.change(|settings| settings.policy.cases.push((condition, rules))))
     }
 
-    /// Wants initial access tokens, or takes them: see [`InitialAccessTokenLayer`]. It counts and asks the ledger of
-    /// [`with_registrar`](Self::with_registrar) unless it has one of its own, and reads URLs as
-    /// [`with_client_url`](Self::with_client_url) says.
+    /// Sets the layer for initial access tokens, required or optional: see [`InitialAccessTokenLayer`]. It uses the
+    /// ledger of [`with_registrar`](Self::with_registrar) unless it has one of its own, and reads URLs as set by
+    /// [`with_client_url`](Self::with_client_url).
     pub fn with_initial_access_tokens(self, layer: InitialAccessTokenLayer) -> Self {
         self.change(|settings| (settings.initial_access_token, settings.tokens) = (layer, None))
     }
 
-    /// Verifies software statements, before everything else is judged. Without, they are refused.
+    /// Verifies software statements, before all other rules. Without this setting, they are rejected.
     #[cfg(feature = "software-statement")]
-    pub fn with_software_statements(self, statements: crate::policy::SoftwareStatements) -> Self {
+    pub fn with_software_statements(self, statements: crate::rules::SoftwareStatements) -> Self {
         self.change(|settings| settings.policy.statements = Some(statements))
     }
 
@@ -191,7 +196,7 @@ impl Preset {
     ///
     /// # Errors
     ///
-    /// What `change` fails with.
+    /// Returns the error of `change`.
     pub fn map_metadata(
         self,
         change: impl FnOnce(MetadataAllowlist) -> Result<MetadataAllowlist, ConfigError>,
@@ -203,59 +208,66 @@ impl Preset {
     ///
     /// # Errors
     ///
-    /// What `change` fails with.
+    /// Returns the error of `change`.
     pub fn map_redirect_uris(
         self,
-        change: impl FnOnce(RedirectUriGuard) -> Result<RedirectUriGuard, ConfigError>,
+        change: impl FnOnce(RedirectUris) -> Result<RedirectUris, ConfigError>,
     ) -> Result<Self, ConfigError> {
         self.map_rules(|rules| rules.map_redirect_uris(change))
     }
 
-    /// Changes how claimed names are compared with proof.
+    /// Changes the rule that compares claimed names with proof.
     ///
     /// # Errors
     ///
-    /// What `change` fails with.
+    /// Returns the error of `change`.
     pub fn map_identity(
         self,
-        change: impl FnOnce(IdentityGuard) -> Result<IdentityGuard, ConfigError>,
+        change: impl FnOnce(ClientIdentity) -> Result<ClientIdentity, ConfigError>,
     ) -> Result<Self, ConfigError> {
         self.map_rules(|rules| rules.map_identity(change))
     }
 
-    /// Adds a rule of your own; it runs after the others.
-    pub fn add_rule(self, rule: impl Policy + 'static) -> Self {
+    /// Adds rules of your own, which run after the others.
+    pub fn add_rule(self, rule: impl IntoRules) -> Self {
         self.change_rules(|rules| rules.add_rule(rule))
     }
 
-    /// Replaces the limits on a body.
+    /// Sets the limits on a body.
     pub fn with_limits(self, limits: Limits) -> Self {
         self.change(|settings| settings.limits = limits)
     }
 
-    /// How long a slow body may take.
+    /// Returns the limits on a body.
+    pub const fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// Sets the time limit for reading the body, counted from the first read that does not complete at once (default:
+    /// 10 seconds). Clamped to 100 milliseconds at least and 10 minutes at most.
     pub fn with_deadline(self, deadline: Duration) -> Self {
+        let deadline = deadline.clamp(Duration::from_millis(100), bounds::LONGEST_BODY);
         self.change(|settings| settings.deadline = deadline)
     }
 
-    /// What one client address may do ([`RateLimitLayer::ADDRESS`] by default).
+    /// Sets the quota of unproven registrations for one client address (default: [`RateLimitLayer::ADDRESS`]).
     pub fn with_address_quota(self, quota: Quota) -> Self {
         let rate_limit = self.settings.rate_limit.clone().with_address_quota(quota);
         self.with_rate_limit(rate_limit)
     }
 
-    /// What all clients together may do ([`RateLimitLayer::GLOBAL`] by default).
+    /// Sets the quota of unproven registrations for all clients together (default: [`RateLimitLayer::GLOBAL`]).
     pub fn with_global_quota(self, quota: Quota) -> Self {
         let rate_limit = self.settings.rate_limit.clone().with_global_quota(quota);
         self.with_rate_limit(rate_limit)
     }
 
-    /// What may lead to one redirect host ([`RedirectHostQuota::DEFAULT`] by default), whoever asks.
+    /// Sets the quota of registrations for one redirect host (default: [`RedirectHostQuota::DEFAULT`]).
     pub fn with_redirect_host_quota(self, quota: RedirectHostQuota) -> Self {
         self.change_all_rules(move |rules| rules.with_redirect_host_quota(quota.clone()))
     }
 
-    /// Replaces the rate limits by head of request; [`RateLimitLayer::empty`] is none at all.
+    /// Sets the other rate limits; [`RateLimitLayer::empty`] has none.
     pub fn with_rate_limit(self, rate_limit: RateLimitLayer) -> Self {
         self.change(|settings| settings.rate_limit = rate_limit)
     }
@@ -265,22 +277,22 @@ impl Preset {
         self.change(|settings| settings.shared_quotas = Some(shared))
     }
 
-    /// Limits nothing: not by address, not in all, not by redirect host.
+    /// Removes all limits: by address, in total and by redirect host.
     pub fn without_rate_limits(self) -> Self {
         self.with_rate_limit(RateLimitLayer::empty()).change_all_rules(PresetRules::without_redirect_host_quota)
     }
 
-    /// Where the server puts the address of a connection: see [`ClientAddress::with_peer_address`].
+    /// Sets the source of peer addresses: see [`ClientAddress::with_peer_address`].
     pub fn with_peer_address(self, peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static) -> Self {
         let address = self.settings.address.clone().with_peer_address(peer);
         self.with_client_address(address)
     }
 
-    /// Whose word on a client's address counts: see [`ClientAddress::with_trusted_proxies`].
+    /// Sets the proxies whose headers tell the client's address: see [`ClientAddress::with_trusted_proxies`].
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Cidr`] for what is neither an address nor a CIDR block.
+    /// Returns [`ConfigError::Cidr`] if an item is neither an address nor a CIDR block.
     pub fn with_trusted_proxies<P: AsRef<str>>(
         self,
         proxies: impl IntoIterator<Item = P>,
@@ -289,14 +301,29 @@ impl Preset {
         Ok(self.with_client_address(address))
     }
 
-    /// Replaces how the address of a client is found.
+    /// Sets the source of client addresses.
     pub fn with_client_address(self, address: ClientAddress) -> Self {
         self.change(|settings| settings.address = address)
     }
 
-    /// Where audit events go: by default to `tracing`, under the target `tower_dcr::audit`.
+    /// Sets the sink of audit events (default: `tracing`, target `tower_dcr::audit`). The lifecycle events of the
+    /// [registrar](Self::with_registrar) go there, too, unless it has [a sink of its own](Registrar::with_sink).
     pub fn with_sink(self, sink: impl Sink) -> Self {
-        self.change(|settings| settings.audit = AuditLayer::new(sink))
+        self.change(|settings| {
+            (settings.audit, settings.has_sink) = (AuditLayer::new(sink), true);
+            settings.tell_audit();
+        })
+    }
+
+    /// Puts the value of a header into audit events: see [`AuditLayer::with_request_id_header`]. The key in policy
+    /// files is `audit.request_id_header`.
+    pub fn with_request_id_header(self, header: HeaderName) -> Self {
+        self.change(|settings| settings.request_id = Some(header))
+    }
+
+    /// Emits the sums of audit events now: see [`AuditLayer::flush`]. Dropping the last clone does that, too.
+    pub fn flush_audit(&self) {
+        self.settings.audit.flush();
     }
 
     /// Puts the registration, redacted, into audit events: see [`AuditLayer::with_document`].
@@ -314,78 +341,133 @@ impl Preset {
         self.change(|settings| settings.requester = Requester::Hash(key.to_owned(), None))
     }
 
-    /// Keeps a ledger of what is registered: see [`LifecycleLayer`]. What only observes ([`report_only`](Self::report_only))
-    /// keeps nothing. In the `oauth` preset, which is for OpenID providers too, each registration gets a client of its own
-    /// ([`Registrar::without_repeats`]).
+    /// Records registrations in the registrar's ledger: see [`LifecycleLayer`]. In [report-only](Self::report_only)
+    /// mode nothing is recorded. In the `oauth` preset, which is for OpenID providers too, each registration gets a
+    /// client of its own ([`Registrar::without_deduplication`]).
     pub fn with_registrar(self, registrar: Registrar) -> Self {
-        let without_repeats = self.settings.base == Base::Oauth;
+        let without_deduplication = self.settings.base == Base::Oauth;
         self.with_lifecycle(LifecycleLayer::new(registrar))
-            .change(|settings| settings.books.without_repeats = without_repeats)
+            .change(|settings| settings.books.without_deduplication = without_deduplication)
     }
 
-    /// The same, with a layer that you have configured, and repeats as your registrar has them. How the address of a client
-    /// is found is taken from here; how URLs name clients is taken from the layer, if it says so.
+    /// Creates the gates for the other endpoints, whose settings follow the section `[gate]` of the policy file. A
+    /// policy file with such a section that no gate follows is a
+    /// [`Misconfiguration::ForgottenGates`](crate::layers::Misconfiguration).
+    ///
+    /// ```
+    /// # #[cfg(feature = "policy-file")]
+    /// # fn main() -> Result<(), tower_dcr::policy_file::PolicyFileError> {
+    /// use tower_dcr::Preset;
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    ///
+    /// let registrar = Registrar::new(MemoryLedger::default());
+    /// let preset = Preset::from_toml("gate.unknown = 'reject'")?.with_registrar(registrar.clone());
+    /// let gates = preset.gates(registrar);
+    /// let (authorize, token) = (gates.authorization(), gates.token());
+    /// # let _ = (authorize, token);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "policy-file"))]
+    /// # fn main() {}
+    /// ```
+    pub fn gates(&self, registrar: Registrar) -> Gates {
+        self.settings.gates(registrar)
+    }
+
+    /// Sets a configured lifecycle layer; deduplication is as in its registrar. The client address is found as in this
+    /// preset; URLs name clients as in the layer, if it has that setting.
     pub fn with_lifecycle(self, lifecycle: LifecycleLayer) -> Self {
         self.change(|settings| {
             if let Some(client_url) = lifecycle.client_url() {
                 settings.client_url = client_url.clone();
             }
             settings.books = settings.books.clone().with_layer(lifecycle);
+            settings.tell_audit();
         })
     }
 
-    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]), for all layers. The key in policy files is
-    /// `client_url`, which has the last word.
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]), for all layers. The key in policy
+    /// files is `client_url`, which takes precedence.
     ///
     /// ```
     /// use tower_dcr::ClientUrl;
     ///
     /// let guard = tower_dcr::mcp().with_client_url(ClientUrl::new().with_registration_path("/oauth2/reg")?);
     /// # let _ = guard;
-    /// # Ok::<_, tower_dcr::policy::ConfigError>(())
+    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|settings| settings.client_url = client_url)
     }
 
-    /// Changes how the handler's answers are checked.
-    pub fn with_answer(self, answer: AnswerLayer) -> Self {
+    /// Sets the layer that checks the handler's answers.
+    pub fn with_answer(self, answer: ResponseLayer) -> Self {
         self.change(|settings| settings.answer = answer)
     }
 
-    /// What happens when the handler gives a secret to a public client.
-    pub fn with_secret_in_answer(self, secret: SecretInAnswer) -> Self {
+    /// Sets the action for a secret that the handler gives to a public client.
+    pub fn with_secret_in_response(self, secret: SecretInResponse) -> Self {
         let answer = self.settings.answer.clone().with_secret(secret);
         self.with_answer(answer)
     }
 
-    /// Sets what happens to the handler's own errors and redirects ([`HandlerErrors::Normalise`] by default).
+    /// Sets the action for the handler's own errors and redirects (default: [`HandlerErrors::Normalise`]).
     pub fn with_errors(self, errors: HandlerErrors) -> Self {
         let answer = self.settings.answer.clone().with_errors(errors);
         self.with_answer(answer)
     }
 
-    /// Sets the origin by which clients know the server: see [`AnswerLayer::with_public_url`]. It holds if a policy file that
-    /// is read later says nothing of it.
+    /// Sets the origin by which clients know the server: see [`ResponseLayer::with_public_url`]. It stays if a policy
+    /// file that is read later does not set it.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Origin`] for anything but an `http` or `https` origin.
+    /// Returns [`ConfigError::Origin`] if `url` is not an `http` or `https` origin.
     pub fn with_public_url(self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
         let answer = self.settings.answer.clone().with_public_url(url)?;
         Ok(self.with_answer(answer))
     }
 
-    /// Refuses nothing and rewrites nothing: what would be done is in the audit events. The handler's answers are not
-    /// touched either.
+    /// Enforces nothing: audit events report the decisions. Requests and the handler's answers pass unchanged, and the
+    /// ledger records nothing. The server is then as open as without this crate, and the log repeats that once an hour.
+    /// To try a policy while another one is enforced, see [`with_shadow`](Self::with_shadow). Gates have their own
+    /// setting, [`GateSettings::report_only`](crate::layers::GateSettings::report_only).
     pub fn report_only(self) -> Self {
         self.change(|settings| settings.report_only = true)
+    }
+
+    /// Sets the rules that are evaluated and reported, but not enforced (default: none), by their names in audit
+    /// events, such as `redirect-uris`. The registration continues as if the rule were not there, for every caller.
+    /// Findings have `enforced: false`. The key in policy files is `report_only_rules`.
+    ///
+    /// Accepted are all rules of a preset that decide about members, and `redirect-host-quota`, `rate-limit` and
+    /// `initial-access-token`. For rules of your own, use [`ReportOnly`](crate::rules::ReportOnly); answers, the ledger
+    /// and gates have a `report_only` of their own.
+    ///
+    /// ```
+    /// let guard = tower_dcr::mcp().with_report_only_rules(["identity", "redirect-host-quota"])?;
+    /// # let _ = guard;
+    /// let error = tower_dcr::mcp().with_report_only_rules(["identities"]).unwrap_err();
+    /// assert_eq!(error.to_string(), r#""identities" is not the name of a rule that can be report-only"#);
+    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::ReportOnlyRule`] if a name is another one.
+    pub fn with_report_only_rules<N: AsRef<str>>(
+        self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        let rules: Result<_, _> = names.into_iter().map(|name| ReportableRule::named(name.as_ref())).collect();
+        let rules = rules?;
+        Ok(self.change(|settings| settings.policy.report_only = rules))
     }
 }
 
 impl Preset {
-    /// The digest of the effective policy that audit events and the ledger's records have, as 16 hexadecimal digits: of
-    /// everything that a policy file can say, and of rules in code.
+    /// Returns the digest of the effective policy, as 16 hexadecimal digits, as in audit events and the ledger's
+    /// records. It covers everything that a policy file can set, and rules in code.
     ///
     /// ```
     /// assert_eq!(tower_dcr::mcp().fingerprint(), tower_dcr::mcp().fingerprint());
@@ -396,20 +478,88 @@ impl Preset {
         format!("{:016x}", self.settings.fingerprint())
     }
 
-    /// The rules, for documents that came another way than through the layers. They know no rate limit by address; the one
-    /// by redirect host counts, on this node.
-    pub fn policy(&self) -> &PresetPolicy {
-        &self.settings.policy
+    /// Returns `true` if nothing is enforced ([`report_only`](Self::report_only)).
+    ///
+    /// ```
+    /// assert!(!tower_dcr::mcp().is_report_only() && tower_dcr::mcp().report_only().is_report_only());
+    /// ```
+    #[must_use]
+    pub fn is_report_only(&self) -> bool {
+        self.settings.report_only
     }
 
-    /// What was noticed of the server around it, once requests came: see [`setup_check`](crate::setup_check).
+    /// Returns the key of `audit.chain_key_file` in a policy file, for the program that opens the audit file
+    /// ([`JsonLinesBuilder::with_chain`](crate::audit::JsonLinesBuilder::with_chain)); `None` if the policy has none.
+    ///
+    /// ```
+    /// use tower_dcr::Preset;
+    /// use tower_dcr::audit::{JsonLines, JsonLinesError};
+    ///
+    /// fn audited(preset: Preset) -> Result<Preset, JsonLinesError> {
+    ///     let file = JsonLines::new("registrations.jsonl");
+    ///     let file = match preset.chain_key() {
+    ///         Some(key) => file.with_chain(key),
+    ///         None => file,
+    ///     };
+    ///     Ok(preset.with_sink(file.open()?))
+    /// }
+    /// # assert!(tower_dcr::mcp().chain_key().is_none());
+    /// ```
+    #[must_use]
+    pub fn chain_key(&self) -> Option<crate::audit::ChainKey> {
+        self.settings.chain_key.as_ref().and_then(|(_, key)| crate::audit::ChainKey::new(key))
+    }
+
+    /// Returns the file that `audit.chain_key_file` in a policy file names, for messages to people; `None` if the
+    /// policy has none.
+    ///
+    /// ```
+    /// assert_eq!(tower_dcr::mcp().chain_key_file(), None);
+    /// ```
+    #[must_use]
+    pub fn chain_key_file(&self) -> Option<&std::path::Path> {
+        self.settings.chain_key.as_ref().map(|(file, _)| &**file)
+    }
+
+    /// Returns the documentation of every rule that a preset may have and of every layer that rejects, in the order in
+    /// which a request meets them.
+    ///
+    /// ```
+    /// for docs in tower_dcr::Preset::rule_docs() {
+    ///     println!("{:<30} {}", docs.id, docs.protects);
+    /// }
+    /// # assert!(tower_dcr::Preset::rule_docs().count() > 20);
+    /// ```
+    pub fn rule_docs() -> impl Iterator<Item = &'static RuleDocs> {
+        docs::BEFORE_POLICY.iter().chain(rules::DOCS.iter().copied()).chain(&docs::AFTER_POLICY)
+    }
+
+    /// Returns the policy that the layers evaluate, for documents from other sources. It has no rate limit by address.
+    /// The limit by redirect host counts on this node, for evaluations that are
+    /// [committed](crate::rules::Evaluation::commit).
+    ///
+    /// ```
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::rules::{Context, Decision};
+    ///
+    /// let preset = tower_dcr::mcp();
+    /// let registration = Registration::parse(br#"{"redirect_uris":["http://192.0.2.1/cb"]}"#)?;
+    /// assert_eq!(preset.policy().evaluate(registration, &Context::registration()).decision(), Decision::Reject);
+    /// # Ok::<_, tower_dcr::registration::ParseError>(())
+    /// ```
+    pub fn policy(&self) -> &Policy {
+        self.policy.get_or_init(|| self.settings.policy.policy(self.settings.fingerprint()))
+    }
+
+    /// Returns the check of the surrounding server, which learns from requests: see
+    /// [`setup_check`](crate::layers::SetupCheck).
     #[must_use]
     pub fn setup_check(&self) -> SetupCheck {
         self.settings.setup_check.clone()
     }
 
-    /// What the policy allows, as a server announces it: the union, if callers are judged by different rules. Of what only
-    /// observes ([`report_only`](Self::report_only)), nothing is to be announced.
+    /// Returns the metadata that the policy allows, for the server's discovery document: the union, if callers have
+    /// different rules. Empty in [report-only](Self::report_only) mode.
     #[must_use]
     pub fn server_metadata(&self) -> ServerMetadata {
         if self.settings.report_only {
@@ -420,29 +570,31 @@ impl Preset {
         others.fold(ServerMetadata::new(&policy.otherwise.metadata), ServerMetadata::or)
     }
 
-    /// Has the server's own document say so: see [`ServerMetadataLayer`].
+    /// Creates the layer that writes this metadata into the server's discovery document: see [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let metadata = self.server_metadata();
         ServerMetadataLayer::new(move || metadata.clone())
     }
 
-    /// This one, with everything that a policy file can say as in `other`.
+    /// Returns this preset with the settings of `other`, as far as a policy file can have them.
     pub(crate) fn with_policy_of(&self, other: &Self) -> Result<Self, ConfigError> {
         let mut settings = self.settings.clone();
         settings.adopt(other.document(), other.settings.requester.key())?;
+        settings.shadow.clone_from(&other.settings.shadow);
+        settings.chain_key.clone_from(&other.settings.chain_key);
         if other.settings.tokens.is_none() && !other.settings.initial_access_token.is_off() {
-            // They are in code, and wanted: without them, everybody could register.
+            // Tokens that `other` has in code are taken over: without them, everybody could register.
             settings.initial_access_token = other.settings.initial_access_token.clone();
         }
-        Ok(Self { settings, layers: OnceLock::new() })
+        Ok(Self::of(settings))
     }
 
-    /// Makes the layers now, and not when the first request comes.
+    /// Builds the layers now, not at the first request.
     pub(crate) fn settle(&self) {
         let _layers = self.layers();
     }
 
-    /// Tells a registrar what this policy says of it, for tools that have the ledger and not the layers. Layers do it by
+    /// Applies this policy's settings to a registrar, for tools that use the ledger without the layers. Layers do it
     /// themselves.
     pub fn configure(&self, registrar: &Registrar) {
         self.settings.books.configure(registrar);
@@ -455,12 +607,12 @@ impl Preset {
         })
     }
 
-    fn document(&self) -> Document {
+    pub(crate) fn document(&self) -> Document {
         self.settings.document()
     }
 }
 
-/// The whole effective policy, as a policy file has it. Secrets are not in it, nor what only code can say.
+/// Writes the whole effective policy, as a policy file has it, without secrets and settings that only code has.
 impl Serialize for Preset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.document().serialize(serializer)
@@ -468,12 +620,9 @@ impl Serialize for Preset {
 }
 
 impl<S> Layer<S> for Preset {
-    type Service = Audit<RateLimit<InitialAccessToken<Guard<Lifecycle<Answer<S>>, PresetPolicy>>>>;
+    type Service = PresetService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layers = self.layers();
-        let recorded = layers.lifecycle.layer(layers.answer.layer(inner));
-        let authorized = layers.initial_access_token.layer(layers.guard.layer(recorded));
-        layers.audit.layer(layers.rate_limit.layer(authorized))
+        PresetService::new(self.layers(), inner)
     }
 }

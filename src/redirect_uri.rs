@@ -4,7 +4,7 @@
 //! follow them as WHATWG URLs, and libraries in between read them as RFC 3986 URIs. Where those readings differ, an
 //! attacker finds room: a backslash, a tab, `http://2130706433/`, `https://good@evil/`. So a string is a
 //! [`RedirectUri`] only if all of them agree on it, which is to say that its WHATWG serialisation is the string itself
-//! (but for an empty path, which that serialisation spells `/`, and a default port, which it drops), and it is **never
+//! (except an empty path, which that serialisation spells `/`, and a default port, which it drops), and it is **never
 //! rewritten**: judged and forwarded are the same bytes.
 //!
 //! ```
@@ -27,10 +27,14 @@ use serde::{Deserialize, Serialize};
 use crate::text;
 
 mod host;
+mod known_schemes;
 mod path;
+mod public_host;
 mod scheme;
 
 pub(crate) use host::{is_public_dns_name, is_within_domain};
+pub use known_schemes::{KnownScheme, known_schemes};
+pub(crate) use public_host::NotPublic;
 pub use scheme::{is_dangerous_scheme, is_executable_scheme};
 
 /// A redirect URI that has one reading only. See the [module docs](self).
@@ -52,7 +56,7 @@ pub struct RedirectUri<'a> {
     path: &'a str,
 }
 
-/// What kind of place a redirect URI leads to (RFC 7591 section 5, RFC 8252 section 7).
+/// The kind of target that a redirect URI leads to (RFC 7591 section 5, RFC 8252 section 7).
 ///
 /// ```
 /// use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
@@ -75,7 +79,7 @@ pub enum RedirectClass {
     Https,
 }
 
-/// Why a string is no redirect URI. Each is refused whatever the configuration says.
+/// The reason for which a string is no redirect URI. No configuration accepts it.
 ///
 /// ```
 /// use tower_dcr::redirect_uri::{RedirectUri, RedirectUriError};
@@ -90,11 +94,14 @@ pub enum RedirectUriError {
     Character,
     /// A scheme that runs code, reads files or steers the browser or system: `javascript`, `data`, `file`, `ms-*`, ….
     DangerousScheme,
+    /// A handler of an application that installs, clones, opens or runs something ([`known_schemes()`]; what those have in
+    /// common is looked for behind any scheme), or a page on the web that opens one.
+    DeniedHandler,
     /// A fragment, an empty one included (RFC 6749 section 3.1.2).
     Fragment,
     /// The host is missing, an IP address, or not written in its one canonical form.
     Host,
-    /// A dot segment, or an escape that hides one, or a malformed or non-UTF-8 escape, or an escaped slash or control.
+    /// A dot segment, a bracket, or an escape that hides one, or a malformed or non-UTF-8 escape, or an escaped slash or control.
     Path,
     /// The port is empty, zero, out of range, or has a leading zero.
     Port,
@@ -113,9 +120,10 @@ impl RedirectUriError {
         match self {
             Self::Character => "contains a character that is not allowed in a URI",
             Self::DangerousScheme => "uses a scheme that is never allowed",
+            Self::DeniedHandler => "leads to a link of an application that installs, opens or runs something",
             Self::Fragment => "must not have a fragment",
             Self::Host => "has a host that is missing, ambiguous or an IP address",
-            Self::Path => "has a dot segment or an ambiguous escape in its path",
+            Self::Path => "has a dot segment, a bracket or an ambiguous escape in its path",
             Self::Port => "has a port that is not in canonical form",
             Self::Scheme => "is not an absolute URI with a lower-case scheme",
             Self::UserInfo => "must not have user information",
@@ -137,7 +145,7 @@ impl<'a> RedirectUri<'a> {
     ///
     /// # Errors
     ///
-    /// [`RedirectUriError`] where `raw` is malformed, or readers of URLs disagree on it, or its scheme is dangerous.
+    /// [`RedirectUriError`] if `raw` is malformed, if readers of URLs disagree on it, or if its scheme is dangerous.
     pub fn parse(raw: &'a str) -> Result<Self, RedirectUriError> {
         let survey = Survey::of(raw);
         survey.check(raw)?;
@@ -172,7 +180,11 @@ impl<'a> RedirectUri<'a> {
             ("https", _) => RedirectClass::Https,
             _ => RedirectClass::PlainHttp,
         };
-        Ok(Self { raw, class, scheme, host: Some(host), port, path })
+        let uri = Self { raw, class, scheme, host: Some(host), port, path };
+        if class == RedirectClass::Https && known_schemes::is_launcher(&uri) {
+            return Err(RedirectUriError::DeniedHandler);
+        }
+        Ok(uri)
     }
 
     /// RFC 8252 section 7.1 documents `scheme:/path`; applications in the field also send `scheme://host/path`.
@@ -194,7 +206,9 @@ impl<'a> RedirectUri<'a> {
             return Err(RedirectUriError::Path);
         }
         path::check(path, survey)?;
-        Ok(Self { raw, class: RedirectClass::PrivateUse, scheme, host, port, path })
+        let uri = Self { raw, class: RedirectClass::PrivateUse, scheme, host, port, path };
+        // The application would act on the link: nothing that a policy lists makes a callback of it.
+        if known_schemes::is_denied(&uri) { Err(RedirectUriError::DeniedHandler) } else { Ok(uri) }
     }
 
     /// The string that was read, unchanged.
@@ -203,7 +217,7 @@ impl<'a> RedirectUri<'a> {
         self.raw
     }
 
-    /// Where it leads.
+    /// Returns the kind of target that it leads to.
     #[must_use]
     pub const fn class(&self) -> RedirectClass {
         self.class
@@ -238,13 +252,18 @@ impl<'a> RedirectUri<'a> {
         self.path
     }
 
-    /// Whether it is `https` to a name that can be a public one.
-    pub(crate) fn leads_to_public_host(&self) -> bool {
-        self.class == RedirectClass::Https && self.host.is_some_and(host::has_public_suffix)
+    /// Checks that the host is a name of a public web site.
+    pub(crate) fn check_public_host(&self) -> Result<(), NotPublic> {
+        public_host::check(self.host.unwrap_or_default())
     }
 
-    /// Whether this redirect URI from an authorization request is the `registered` one: the same string, or for
-    /// loopback hosts the same string but for the port.
+    /// Returns `true` for `https` to a public web site.
+    pub(crate) fn leads_to_public_host(&self) -> bool {
+        self.class == RedirectClass::Https && self.check_public_host().is_ok()
+    }
+
+    /// Returns `true` if this redirect URI from an authorization request is the `registered` one: the same string, or for
+    /// loopback hosts the same string with another port.
     fn is_registered_as(&self, registered: &RedirectUri<'_>) -> bool {
         self.raw == registered.raw
             || (self.class == RedirectClass::Loopback
@@ -277,11 +296,11 @@ pub(crate) fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Whether the `redirect_uri` of an authorization request is the `registered` one.
+/// Returns `true` if the `redirect_uri` of an authorization request is the `registered` one.
 ///
 /// Simple string comparison (RFC 9700 section 4.1.3), with the one exception of RFC 8252 section 7.3: for `http` to
 /// `127.0.0.1`, `[::1]` or `localhost` the port may differ. The three hosts are never equal to one another. A string
-/// that [`RedirectUri::parse`] refuses matches nothing, itself included.
+/// that [`RedirectUri::parse`] rejects matches nothing, itself included.
 ///
 /// ```
 /// use tower_dcr::redirect_uri::matches;
@@ -298,7 +317,7 @@ pub fn matches(registered: &str, requested: &str) -> bool {
     }
 }
 
-/// What one pass over a string finds out, so that most strings need no second one.
+/// The findings of one pass over a string, so that most strings need no second pass.
 #[derive(Clone, Copy)]
 struct Survey {
     kinds: u8,
@@ -364,7 +383,7 @@ impl Survey {
         self.kinds & kind != 0
     }
 
-    /// Refuses characters that are not allowed anywhere.
+    /// Rejects characters that are not allowed anywhere.
     fn check(self, raw: &str) -> Result<(), RedirectUriError> {
         if !self.has(OUTSIDE) {
             return Ok(());
@@ -377,7 +396,7 @@ impl Survey {
     }
 }
 
-/// Splits what follows `//` into authority, path and query.
+/// Splits the part after `//` into authority, path and query.
 fn split_authority(rest: &str, survey: Survey) -> (&str, &str, Option<&str>) {
     let end = memchr::memchr2(b'/', b'?', rest.as_bytes()).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
@@ -388,7 +407,7 @@ fn split_authority(rest: &str, survey: Survey) -> (&str, &str, Option<&str>) {
     }
 }
 
-/// Returns whether two redirect URIs are one: spelled alike, or to a URL parser, which some servers keep theirs with.
+/// Returns `true` if two redirect URIs are the same: as text, or to a URL parser, through which some servers store theirs.
 pub(crate) fn is_same_uri(one: &str, other: &str) -> bool {
     one == other || matches!((url::Url::parse(one), url::Url::parse(other)), (Ok(one), Ok(other)) if one == other)
 }

@@ -1,11 +1,11 @@
 //! [`Registration`]: a client registration request, parsed strictly once.
 //!
-//! A registration is one JSON object (RFC 7591 section 3.1) that a stranger wrote. Two readers of the same bytes must
-//! not see two different clients, so everything on which JSON readers disagree is refused while parsing: duplicate
+//! A registration is one JSON object (RFC 7591 section 3.1) from an untrusted client. Two readers of the same bytes must
+//! not see two different clients, so everything on which JSON readers disagree is rejected while parsing: duplicate
 //! member names at any depth (compared after unescaping, RFC 7493 section 2.3), byte order marks, trailing bytes, lone
-//! surrogates, numbers beyond a binary64. What is left can only be **narrowed**: members can be removed, lists and
-//! scopes shortened, absent members given a default. There is no way to set a member to something else, so a rule
-//! further in can't undo the judgement of a rule further out.
+//! surrogates, numbers beyond a binary64. A parsed registration can only be **narrowed**: members can be removed, lists,
+//! scopes and names shortened, absent members given a default. No method sets a member to another value, so a later rule
+//! can't undo the decision of an earlier one.
 //!
 //! ```
 //! use tower_dcr::Registration;
@@ -21,8 +21,8 @@
 //!         .as_slice(),
 //! );
 //!
-//! let refused = Registration::parse(br#"{"scope":"read","\u0073cope":"admin"}"#).unwrap_err();
-//! assert_eq!(refused.to_string(), "a member name appears twice");
+//! let error = Registration::parse(br#"{"scope":"read","\u0073cope":"admin"}"#).unwrap_err();
+//! assert_eq!(error.to_string(), "a member name appears twice");
 //! # Ok::<_, tower_dcr::registration::ParseError>(())
 //! ```
 
@@ -42,12 +42,12 @@ use index::Index;
 use member::{Form, Member, Slot, Text};
 
 pub use digest::{Digest, ParseDigestError};
-pub(crate) use field::Field;
+pub(crate) use field::{Acceptance, Field, JsonType, UriUse};
 pub use limits::Limits;
 pub(crate) use member::Kind;
 pub use parse::{ParseError, ParseErrorKind};
 
-/// A strictly parsed client registration (RFC 7591 section 2). See the [module docs](self) for what is refused.
+/// A strictly parsed client registration (RFC 7591 section 2). The [module docs](self) list the inputs that are rejected.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -61,18 +61,20 @@ pub use parse::{ParseError, ParseErrorKind};
 /// ```
 #[derive(Clone)]
 pub struct Registration {
-    /// What the client sent, and behind it every string that is not in there as it is: unescaped ones, and what rules
-    /// inserted.
+    /// The text that the client sent, followed by every string that is not in it verbatim: unescaped ones, and those that
+    /// rules inserted.
     text: String,
-    /// How much of the text was sent.
+    /// Number of bytes of the text that were sent.
     sent: usize,
-    /// Whether no string that was sent holds anything but printable ASCII.
+    /// `true` if every string that was sent is printable ASCII.
     plain: bool,
     /// Sorted by name, each name once.
     members: Vec<Member>,
     index: Index,
     /// The elements of all string arrays, one run per array.
     elements: Vec<Text>,
+    /// Strings that were shortened, as they were sent.
+    shortened: Vec<Text>,
 }
 
 /// A member's value, borrowed from a [`Registration`].
@@ -122,7 +124,7 @@ pub struct Strings<'a> {
     range: Range<usize>,
 }
 
-/// A member where it stands.
+/// A member in its registration.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
     registration: &'a Registration,
@@ -134,7 +136,7 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// [`ParseError`] says which of the module's rules the bytes break. It never quotes them.
+    /// [`ParseError`] names the rule that the bytes break. It never quotes them.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         Self::parse_with(bytes, &Limits::default())
     }
@@ -143,59 +145,59 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// [`ParseError`] says which rule or limit the bytes break. It never quotes them.
+    /// [`ParseError`] names the rule or limit that the bytes break. It never quotes them.
     pub fn parse_with(bytes: &[u8], limits: &Limits) -> Result<Self, ParseError> {
         parse::parse(bytes, limits)
     }
 
-    /// The bytes that were parsed, as they came.
+    /// Returns the text that was parsed, unchanged.
     #[must_use]
     pub fn source(&self) -> &str {
         self.text.get(..self.sent).unwrap_or_default()
     }
 
-    /// The members in canonical order: by the bytes of their unescaped UTF-8 names.
+    /// Returns the members in canonical order: by the bytes of their unescaped UTF-8 names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         self.members.iter().map(|member| (self.text(member.name), self.value(member.slot)))
     }
 
-    /// The value of the member called `name`.
+    /// Returns the value of the member called `name`; `None` if it is absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value<'_>> {
         Some(self.value(self.find(name)?.slot))
     }
 
-    /// The member called `name` and its language-tagged variants (`name#fr`, RFC 7591 section 2.2).
+    /// Returns the member called `name` and its language-tagged variants (`name#fr`, RFC 7591 section 2.2).
     pub fn variants(&self, name: &str) -> impl Iterator<Item = (&str, Value<'_>)> {
         let is_variant =
             move |full: &str| full.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
         self.iter().filter(move |(full, _)| is_variant(full))
     }
 
-    /// Whether there is a member called `name`, `null` included.
+    /// Returns `true` if there is a member called `name`, also if it is `null`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
 
-    /// The value of the member called `name`, if it is a string.
+    /// Returns the value of the member called `name` if it is a string.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<&str> {
         self.string_in(self.find(name)?)
     }
 
-    /// The elements of the member called `name`, if it is an array of strings.
+    /// Returns the elements of the member called `name` if it is an array of strings.
     #[must_use]
     pub fn strings(&self, name: &str) -> Option<Strings<'_>> {
         self.strings_in(self.find(name)?)
     }
 
-    /// The redirect URIs, in the order sent; nothing if `redirect_uris` is absent or not an array of strings.
+    /// Returns the redirect URIs in the order sent; none if `redirect_uris` is absent or not an array of strings.
     pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
         self.strings_at(Field::REDIRECT_URIS).into_iter().flatten()
     }
 
-    /// Removes the member called `name`; says whether it was there.
+    /// Removes the member called `name`. Returns `true` if it was there.
     pub fn remove(&mut self, name: &str) -> bool {
         let Some(position) = self.position(name) else { return false };
         self.members.remove(position);
@@ -211,9 +213,9 @@ impl Registration {
         self.index = Index::of(&self.members);
     }
 
-    /// Keeps the elements of the string array `name` for which `keep` holds, in order; gives the number removed.
+    /// Keeps the elements of the string array `name` for which `keep` holds, in order. Returns the number removed.
     ///
-    /// A member that is absent or no array of strings stays as it is.
+    /// A member that is absent or not an array of strings is left unchanged.
     pub fn narrow_strings(&mut self, name: &str, mut keep: impl FnMut(&str) -> bool) -> usize {
         let Some(position) = self.position(name) else { return 0 };
         let Some(slot) = self.members.get(position).map(|member| member.slot) else { return 0 };
@@ -235,9 +237,9 @@ impl Registration {
     }
 
     /// Keeps the space-separated tokens of the string `name` (such as `scope`, RFC 6749 section 3.3) for which `keep`
-    /// holds; gives the number removed. Nothing is left of a list that was emptied but an empty string.
+    /// holds. Returns the number removed. An emptied list becomes an empty string.
     ///
-    /// A member that is absent or no string stays as it is.
+    /// A member that is absent or not a string is left unchanged.
     pub fn narrow_tokens(&mut self, name: &str, mut keep: impl FnMut(&str) -> bool) -> usize {
         let Some(position) = self.position(name) else { return 0 };
         let Some(list) = self.members.get(position).and_then(|member| self.string_in(member)) else { return 0 };
@@ -251,12 +253,31 @@ impl Registration {
         removed
     }
 
-    /// Gives the member called `name` the string `value` if it is absent; says whether it was.
+    /// Keeps the first `bytes` bytes of the string at `position` in canonical order. Leaves a shorter string
+    /// unchanged, and one that would be cut within a character.
+    pub(crate) fn shorten_at(&mut self, position: usize, bytes: usize) {
+        let Some(whole) = self.members.get(position).map(|member| member.slot.place) else { return };
+        if self.entry(position).is_some_and(Entry::is_text)
+            && self.text(whole).len() > bytes
+            && self.text(whole).is_char_boundary(bytes)
+        {
+            let start = whole.range().start;
+            self.put(position, Slot::new(Form::String, Text::new(start, start + bytes)));
+            self.shortened.push(whole);
+        }
+    }
+
+    /// Returns the strings that were shortened, as they were sent.
+    pub(crate) fn shortened(&self) -> impl Iterator<Item = &str> {
+        self.shortened.iter().map(|text| self.text(*text))
+    }
+
+    /// Sets the member called `name` to the string `value` if it is absent. Returns `true` if it was.
     pub fn insert_default(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> bool {
         self.insert_absent(name, |registration| Slot::new(Form::String, registration.append(&value.into())))
     }
 
-    /// Gives the member called `name` the array `values` if it is absent; says whether it was.
+    /// Sets the member called `name` to the array `values` if it is absent. Returns `true` if it was.
     pub fn insert_default_strings<V>(&mut self, name: &'static str, values: impl IntoIterator<Item = V>) -> bool
     where
         V: Into<Cow<'static, str>>,
@@ -264,9 +285,9 @@ impl Registration {
         self.insert_absent(name, |registration| registration.append_all(values.into_iter().map(Into::into)))
     }
 
-    /// Gives the member called `name` any JSON `value` if it is absent; says whether it was.
+    /// Sets the member called `name` to any JSON `value` if it is absent. Returns `true` if it was.
     pub fn insert_default_value(&mut self, name: &str, value: &serde_json::Value) -> bool {
-        // It may hold what the strings that were sent do not.
+        // It may hold other characters than the strings that were sent.
         self.plain &= value.to_string().bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
         if let serde_json::Value::Array(elements) = value
             && let Some(strings) = elements.iter().map(serde_json::Value::as_str).collect::<Option<Vec<&str>>>()
@@ -288,8 +309,7 @@ impl Registration {
         })
     }
 
-    /// Puts the member of `other` that stands at `position` in place of the one with its name; says whether that changes
-    /// anything.
+    /// Replaces the member of the same name by the one of `other` at `position`. Returns `true` if that changes anything.
     #[cfg(feature = "software-statement")]
     pub(crate) fn replace_from(&mut self, other: &Self, position: usize) -> bool {
         let Some(member) = other.members.get(position) else { return false };
@@ -303,12 +323,12 @@ impl Registration {
             return false;
         }
         self.remove(name);
-        // It may hold what the strings that were sent do not.
+        // It may hold other characters than the strings that were sent.
         self.plain &= other.plain;
         self.insert_absent(name, |registration| registration.adopt(other, member.slot))
     }
 
-    /// Gives this document every member of `other` that it lacks; says whether it lacked any.
+    /// Adds every member of `other` that is absent here. Returns `true` if any was.
     pub(crate) fn complete_from(&mut self, other: &Self) -> bool {
         let mut lacked = false;
         for member in &other.members {
@@ -320,47 +340,47 @@ impl Registration {
         lacked
     }
 
-    /// The registration as compact JSON with every object's members sorted by the bytes of their unescaped UTF-8
+    /// Returns the registration as compact JSON with every object's members sorted by the bytes of their unescaped UTF-8
     /// names, and only those characters escaped that RFC 8259 section 7 demands. Numbers keep the text that was sent.
     ///
-    /// The bytes don't depend on how `serde_json` is configured elsewhere in the build.
+    /// The features of `serde_json` that other crates turn on do not change the bytes.
     #[must_use]
     pub fn canonical_bytes(&self) -> Vec<u8> {
         canonical::to_bytes(self)
     }
 
-    /// SHA-256 of the [canonical bytes](Self::canonical_bytes).
+    /// Returns the SHA-256 of the [canonical bytes](Self::canonical_bytes).
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(&self.canonical_bytes())
     }
 
-    /// The value of a member that specifications define.
+    /// Returns the value of a field that specifications define.
     pub(crate) fn at(&self, field: Field) -> Option<Value<'_>> {
         Some(self.value(self.find_field(field)?.slot))
     }
 
-    /// The same, if it is a string.
+    /// Returns the value of a field if it is a string.
     pub(crate) fn string_at(&self, field: Field) -> Option<&str> {
         self.string_in(self.find_field(field)?)
     }
 
-    /// The same, if it is an array of strings.
+    /// Returns the elements of a field if it is an array of strings.
     pub(crate) fn strings_at(&self, field: Field) -> Option<Strings<'_>> {
         self.strings_in(self.find_field(field)?)
     }
 
-    /// The members in canonical order, with what is known of their names.
+    /// Returns the members in canonical order, with the kinds of their names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.members.iter().map(|member| Entry { registration: self, member })
     }
 
-    /// The member at this position in canonical order.
+    /// Returns the member at this position in canonical order.
     pub(crate) fn entry(&self, position: usize) -> Option<Entry<'_>> {
         self.members.get(position).map(|member| Entry { registration: self, member })
     }
 
-    /// Removes the members at these positions in canonical order, which are in order themselves.
+    /// Removes the members at these positions in canonical order; the positions are sorted.
     pub(crate) fn remove_at(&mut self, positions: &[usize]) {
         let (mut position, mut doomed) = (0, positions.iter().peekable());
         self.members.retain(|_| {
@@ -370,14 +390,14 @@ impl Registration {
         self.index = Index::of(&self.members);
     }
 
-    /// Whether every string that was sent is printable ASCII and has at most `bytes` bytes. `false` where it takes a look
-    /// at each to say.
+    /// Returns `true` if every string that was sent is printable ASCII and has at most `bytes` bytes; `false` also if only a
+    /// look at each string would tell.
     pub(crate) fn is_plain_within(&self, bytes: usize) -> bool {
         self.plain && self.sent <= bytes
     }
 
-    /// Whether no string that was sent holds anything but printable ASCII, so that none needs to be searched for what
-    /// is not. What rules inserted is the operator's own.
+    /// Returns `true` if every string that was sent is printable ASCII, so that none needs to be searched for other
+    /// characters. Strings that rules inserted are the operator's own and do not count.
     pub(crate) fn is_plain(&self) -> bool {
         self.plain
     }
@@ -396,7 +416,7 @@ impl Registration {
         true
     }
 
-    /// A copy of a value of `other` that stands by itself.
+    /// Copies a value of `other` into this text.
     fn adopt(&mut self, other: &Self, slot: Slot) -> Slot {
         if slot.form != Form::Strings {
             return Slot::new(slot.form, self.append(other.text(slot.place)));
@@ -410,7 +430,7 @@ impl Registration {
         Text::new(start, self.text.len())
     }
 
-    /// The value that an array of these strings is.
+    /// Returns the value of an array of these strings.
     fn append_all<T: AsRef<str>>(&mut self, strings: impl Iterator<Item = T>) -> Slot {
         let start = self.elements.len();
         for string in strings {
@@ -439,7 +459,7 @@ impl Registration {
         self.index.find(&self.members, field)
     }
 
-    /// The member with the name of one of `other`'s.
+    /// Returns the member that has the name of one of `other`'s.
     fn find_like(&self, other: &Self, member: &Member) -> Option<&Member> {
         match member.kind.field() {
             Some(field) => self.find_field(field),
@@ -499,17 +519,17 @@ impl<'a> Entry<'a> {
         self.registration.value(self.member.slot)
     }
 
-    /// Whether the value is `null` or an empty string.
+    /// Returns `true` for `null` and an empty string.
     pub(crate) fn is_blank(self) -> bool {
         self.member.slot.form == Form::Null || self.member.slot.form == Form::String && !self.is_text()
     }
 
-    /// Whether the value is a string, and not an empty one.
+    /// Returns `true` for a string that is not empty.
     pub(crate) fn is_text(self) -> bool {
         self.member.slot.form == Form::String && !self.member.slot.place.is_empty()
     }
 
-    /// Whether the value is an array of strings, and not an empty one.
+    /// Returns `true` for an array of strings that is not empty.
     pub(crate) fn is_list(self) -> bool {
         self.member.slot.form == Form::Strings && !self.member.slot.place.is_empty()
     }
@@ -523,7 +543,7 @@ impl fmt::Debug for Registration {
 }
 
 impl Value<'_> {
-    /// What JSON calls this kind of value.
+    /// Returns the name that JSON has for this type of value.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -537,7 +557,7 @@ impl Value<'_> {
         }
     }
 
-    /// Whether RFC 7592 section 2.2 lets a server read the value as if the member were omitted: `null`, `""`, `[]`.
+    /// Returns `true` if RFC 7592 section 2.2 lets a server treat the member as omitted: `null`, `""`, `[]`.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {

@@ -39,13 +39,28 @@ pub(crate) fn has_control(text: &str) -> bool {
     ascii || (!text.is_ascii() && text.chars().any(char::is_control))
 }
 
+/// Has `Debug` of an error say what people read: it is what a `main` that returns the error prints.
+macro_rules! debug_for_people {
+    ($error:ty) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&crate::text::causes(self))
+            }
+        }
+    };
+}
+pub(crate) use debug_for_people;
+
 /// An error and what it comes from, in one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        // Databases say the same in each layer.
+        if !text.contains(&said) {
+            text.extend([": ", &said]);
+        }
         source = cause.source();
     }
     text

@@ -4,14 +4,13 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tower_dcr::Registration;
-use tower_dcr::policy::{MetadataAllowlist, Policy, RedirectUriGuard, Review, Submission};
 use tower_dcr::redirect_uri::RedirectUri;
+use tower_dcr::rules::{Context, MetadataAllowlist, Policy, RedirectUris};
 
 fn narrowed(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut registration = Registration::parse(bytes).ok()?;
-    let policy = (MetadataAllowlist::mcp(), RedirectUriGuard::mcp());
-    policy.review(&mut Submission::new(&mut registration, &mut Review::registration())).ok()?;
-    Some(registration.canonical_bytes())
+    let policy = Policy::new((MetadataAllowlist::mcp(), RedirectUris::mcp()));
+    let evaluation = policy.evaluate(Registration::parse(bytes).ok()?, &Context::registration());
+    evaluation.registration().filter(|_| evaluation.rejection().is_none()).map(Registration::canonical_bytes)
 }
 
 fuzz_target!(|bytes: &[u8]| {

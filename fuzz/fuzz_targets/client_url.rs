@@ -4,7 +4,7 @@
 use http::Uri;
 use libfuzzer_sys::fuzz_target;
 use tower_dcr::ClientUrl;
-use tower_dcr::client_url::UrlTarget;
+use tower_dcr::UrlTarget;
 use url::Url;
 
 fn is_unreserved(id: &str) -> bool {

@@ -3,22 +3,22 @@
 
 use libfuzzer_sys::fuzz_target;
 use tower_dcr::Registration;
-use tower_dcr::policy::{Decorations, DereferencedUris, Identities, Policy, Review, Submission};
+use tower_dcr::rules::{Context, Decorations, DereferencedUris, Identities, IntoRules, Policy};
 
-fn passes(rule: &impl Policy, member: &str, link: &str) -> bool {
+fn passes(rule: impl IntoRules, member: &str, link: &str) -> bool {
     let body = serde_json::json!({ member: link }).to_string();
-    let Ok(mut registration) = Registration::parse(body.as_bytes()) else { return false };
+    let Ok(registration) = Registration::parse(body.as_bytes()) else { return false };
     // No link is a fault of the table of names, either.
     let _verdict = Identities::known().identify(&registration);
-    let mut review = Review::registration();
-    let verdict = rule.review(&mut Submission::new(&mut registration, &mut review));
-    verdict.is_ok() && registration.string(member) == Some(link)
+    let evaluation = Policy::new(rule).evaluate(registration, &Context::registration());
+    let left = evaluation.registration().and_then(|registration| registration.string(member));
+    evaluation.rejection().is_none() && left == Some(link)
 }
 
 fuzz_target!(|link: &str| {
-    let shown = passes(&Decorations::stripped(), "logo_uri", link);
-    let followed = passes(&DereferencedUris::new(), "jwks_uri", link);
-    assert_eq!(shown, passes(&Decorations::refused(), "tos_uri", link));
+    let shown = passes(Decorations::stripped(), "logo_uri", link);
+    let followed = passes(DereferencedUris::new(), "jwks_uri", link);
+    assert_eq!(shown, passes(Decorations::refused(), "tos_uri", link));
     assert!(followed || !shown, "what is shown could be followed");
     if !followed {
         return;

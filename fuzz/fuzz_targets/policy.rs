@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tower_dcr::Preset;
-use tower_dcr::preset::PolicyFileError;
+use tower_dcr::policy_file::PolicyFileError;
 
 fn look(text: &str, read: Result<Preset, PolicyFileError>) {
     match read {

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tower_dcr::policy::RedirectPattern;
 use tower_dcr::redirect_uri::{RedirectUri, matches};
+use tower_dcr::rules::RedirectPattern;
 use url::Url;
 
 fuzz_target!(|raw: &str| {

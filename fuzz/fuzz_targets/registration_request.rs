@@ -13,16 +13,27 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
 use tower_dcr::Registration;
-use tower_dcr::event::Event;
+use tower_dcr::audit::Event;
 use tower_layer::Layer;
 use tower_service::Service;
 
 /// Headers that say something of a body, and more that a client could hope for.
 const NAMES: [&str; 12] = [
-    "content-type", "content-type", "content-encoding", "content-length", "transfer-encoding", "digest", "content-digest", "range",
-    "accept-encoding", "signature", "connection", "trailer",
+    "content-type",
+    "content-type",
+    "content-encoding",
+    "content-length",
+    "transfer-encoding",
+    "digest",
+    "content-digest",
+    "range",
+    "accept-encoding",
+    "signature",
+    "connection",
+    "trailer",
 ];
-const GONE: [&str; 7] = ["content-encoding", "transfer-encoding", "digest", "content-digest", "range", "accept-encoding", "signature"];
+const GONE: [&str; 7] =
+    ["content-encoding", "transfer-encoding", "digest", "content-digest", "range", "accept-encoding", "signature"];
 
 #[derive(Clone)]
 struct Handler;
@@ -73,7 +84,8 @@ fuzz_target!(|input: Input<'_>| {
     let (method, target, headers, body) = input;
     let Ok(method) = Method::from_bytes(if method.is_empty() { b"POST" } else { method }) else { return };
     let target = [b"/register", target].concat();
-    let Ok(mut request) = Request::builder().method(method).uri(target.as_slice()).body(Full::new(Bytes::copy_from_slice(body)))
+    let Ok(mut request) =
+        Request::builder().method(method).uri(target.as_slice()).body(Full::new(Bytes::copy_from_slice(body)))
     else {
         return;
     };

@@ -9,21 +9,21 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use tower_dcr::Registration;
-use tower_dcr::jwt::Issuer;
-use tower_dcr::policy::{MetadataAllowlist, Policy, RedirectUriGuard, Review, SoftwareStatements, Submission};
 use tower_dcr::redirect_uri::RedirectUri;
+use tower_dcr::rules::Issuer;
+use tower_dcr::rules::{Context, MetadataAllowlist, Policy, RedirectUris, SoftwareStatements};
 
 static PAIR: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect("a key");
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref()).expect("the key")
 });
 
-static RULES: LazyLock<(SoftwareStatements, (MetadataAllowlist, RedirectUriGuard))> = LazyLock::new(|| {
+static RULES: LazyLock<Policy> = LazyLock::new(|| {
     let (x, y) = PAIR.public_key().as_ref()[1..].split_at(32);
     let [x, y] = [x, y].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
     let keys = serde_json::json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y }] }).to_string();
     let issuer = Issuer::new("i", &keys, ["ES256"]).expect("an issuer");
-    (SoftwareStatements::new([issuer]).expect("a rule"), (MetadataAllowlist::mcp(), RedirectUriGuard::mcp()))
+    Policy::new((SoftwareStatements::new([issuer]).expect("a rule"), MetadataAllowlist::mcp(), RedirectUris::mcp()))
 });
 
 /// As it comes, or, of two lines, signed: the header and the payload.
@@ -49,11 +49,9 @@ fuzz_target!(|text: &str| {
     let body = serde_json::json!({
         "software_statement": statement(text), "redirect_uris": ["https://plain.example.com/cb"], "jwks": {},
     });
-    let Ok(mut registration) = Registration::parse(body.to_string().as_bytes()) else { return };
-    let mut review = Review::registration();
-    if RULES.review(&mut Submission::new(&mut registration, &mut review)).is_err() {
-        return;
-    }
+    let Ok(registration) = Registration::parse(body.to_string().as_bytes()) else { return };
+    let evaluation = RULES.evaluate(registration, &Context::registration());
+    let Some(registration) = evaluation.registration().filter(|_| evaluation.rejection().is_none()) else { return };
     let left: serde_json::Value = serde_json::from_slice(&registration.canonical_bytes()).expect("JSON");
     for absent in ["software_statement", "client_id", "client_secret", "iss", "exp", "jwks", "jwks_uri"] {
         assert!(left.get(absent).is_none(), "{absent}: {left}");

@@ -55,8 +55,8 @@ fn an_ipv6_subscriber_is_one_client() {
     assert_ne!(network("198.51.100.9"), network("198.51.100.8"));
     let whole = ClientAddress::new().with_ipv6_prefix(128);
     assert_ne!(whole.network("2001:db8::1".parse().unwrap()), whole.network("2001:db8::2".parse().unwrap()));
-    let all = ClientAddress::new().with_ipv6_prefix(0);
-    assert_eq!(all.network("2001:db8::1".parse().unwrap()).to_string(), "::");
+    let least = ClientAddress::new().with_ipv6_prefix(0);
+    assert_eq!(least.network("2001:db8::1".parse().unwrap()).to_string(), "2001:db8::", "not everybody is one client");
 }
 
 #[test]
@@ -66,4 +66,20 @@ fn networks_that_can_not_be_meant_are_refused() {
         assert_eq!(error, ConfigError::Cidr { value: value.into() });
     }
     assert_eq!(ClientAddress::new().resolve(&HeaderMap::new(), &Extensions::new()), None);
+}
+
+#[test]
+fn networks_are_those_of_the_carried_address() {
+    let network = |address: &str| ClientAddress::new().network(address.parse().unwrap()).to_string();
+    for (address, expected) in [
+        ("64:ff9b::c000:201", "192.0.2.1"),
+        ("64:ff9b::c000:202", "192.0.2.2"),
+        ("2002:c000:201:7::1", "192.0.2.1"),
+        ("2002:c000:201:8::1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("64:ff9b:1::c000:201", "64:ff9b:1::"),
+        ("2001:db8:0:7::1", "2001:db8:0:7::"),
+    ] {
+        assert_eq!(network(address), expected, "{address}");
+    }
 }

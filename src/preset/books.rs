@@ -1,40 +1,38 @@
-//! The ledger of a preset, and what a policy says of it.
+//! The ledger of a preset, and a policy file's settings for it.
 
-use crate::lifecycle::LifecycleLayer;
-use crate::registrar::{GateSettings, LifecycleSettings, Registrar};
+use crate::clients::registrar::{LifecycleSettings, Registrar};
+use crate::layers::lifecycle::LifecycleLayer;
 
-/// The lifecycle layer, with what a policy file says of its registrar.
+/// The lifecycle layer, with a policy file's settings for its registrar.
 #[derive(Clone, Debug)]
-pub(super) struct Books {
-    pub(super) lifecycle: LifecycleLayer,
-    pub(super) settings: LifecycleSettings,
-    pub(super) gate: GateSettings,
-    /// Each registration is a client of its own, unless a policy file says otherwise.
-    pub(super) without_repeats: bool,
-    /// A policy file was read: what that does not say of the registrar is as it was built.
+pub(crate) struct Books {
+    pub(crate) lifecycle: LifecycleLayer,
+    pub(crate) settings: LifecycleSettings,
+    /// Registers each registration as a client of its own, unless a policy file sets it otherwise.
+    pub(crate) without_deduplication: bool,
+    /// True after a policy file was read. Settings that it leaves out stay as the registrar was built.
     from_file: bool,
 }
 
 impl Books {
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             lifecycle: LifecycleLayer::off(),
             settings: LifecycleSettings::default(),
-            gate: GateSettings::default(),
-            without_repeats: false,
+            without_deduplication: false,
             from_file: false,
         }
     }
 
-    /// Other ones, with repeats as their registrar has them.
-    pub(super) fn with_layer(self, lifecycle: LifecycleLayer) -> Self {
-        let books = Self { lifecycle, without_repeats: false, ..self };
-        // Now, and not when the first registration comes: gates go by it as well.
+    /// Replaces the layer; deduplication is as in its registrar.
+    pub(crate) fn with_layer(self, lifecycle: LifecycleLayer) -> Self {
+        let books = Self { lifecycle, without_deduplication: false, ..self };
+        // At once, not at the first registration: other layers use the registrar as well.
         books.tell();
         books
     }
 
-    /// Tells the registrar what a policy file says of it.
+    /// Applies a policy file's settings to the registrar.
     fn tell(&self) {
         if self.from_file
             && let Some(registrar) = self.lifecycle.registrar()
@@ -43,25 +41,25 @@ impl Books {
         }
     }
 
-    /// Takes over what a policy file says.
-    pub(super) fn reconfigure(&mut self, settings: LifecycleSettings, gate: GateSettings) {
-        (self.settings, self.gate, self.from_file) = (settings, gate, true);
+    /// Takes over the settings of a policy file.
+    pub(crate) fn reconfigure(&mut self, settings: LifecycleSettings) {
+        (self.settings, self.from_file) = (settings, true);
     }
 
-    pub(super) fn configure(&self, registrar: &Registrar) {
-        registrar.reconfigure(&self.settings, &self.gate);
+    pub(crate) fn configure(&self, registrar: &Registrar) {
+        registrar.reconfigure(&self.settings);
     }
 
-    /// The layer, with its registrar told what the policy says of it.
-    pub(super) fn layer(&self) -> LifecycleLayer {
+    /// Returns the layer, after applying the policy's settings to its registrar.
+    pub(crate) fn layer(&self) -> LifecycleLayer {
         let layer = self.lifecycle.clone();
         self.tell();
-        if !self.without_repeats || self.settings.says_repeats() {
+        if !self.without_deduplication || self.settings.says_deduplication() {
             return layer;
         }
         // For this route; other routes may share the registrar.
         layer.map_registrar(|registrar| {
-            let registrar = registrar.without_repeats();
+            let registrar = registrar.without_deduplication();
             if self.from_file {
                 self.configure(&registrar);
             }

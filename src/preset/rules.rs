@@ -1,21 +1,48 @@
-//! The rules of a preset, and which of them judge whom.
+//! The rules of a preset, by caller.
 
 use std::fmt;
 use std::sync::Arc;
 
+use crate::rate_limit::SharedQuotas;
 #[cfg(feature = "software-statement")]
-use crate::policy::SoftwareStatements;
-use crate::policy::{
-    Condition, ConfigError, IdentityGuard, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUriGuard, Submission,
+use crate::rules::SoftwareStatements;
+use crate::rules::metadata::{
+    application_type, auth_method, client_name, display_uris, fetched_uris, grants, jwks, members, operators, scope,
 };
-use crate::quota::SharedQuotas;
-use crate::rejection::{ErrorCode, Rejection};
+#[cfg(feature = "software-statement")]
+use crate::rules::software_statement;
+use crate::rules::{
+    ClientIdentity, Condition, ConfigError, IntoRules, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris,
+    ReportableRule, RuleDocs, identity, policy, redirect_host_limit, redirect_uris,
+};
 
-/// One set of rules, in their order: for everybody, or for those whom [`Preset::for_callers`](super::Preset::for_callers)
-/// gives their own.
+/// The documentation of all rules that a preset may have, in their order.
+pub(crate) static DOCS: &[&RuleDocs] = &[
+    &policy::PINNED_RULES_DOCS,
+    &policy::CASES_DOCS,
+    #[cfg(feature = "software-statement")]
+    &software_statement::DOCS,
+    &members::DOCS,
+    &operators::DOCS,
+    &grants::GRANT_TYPES_DOCS,
+    &grants::RESPONSE_TYPES_DOCS,
+    &auth_method::DOCS,
+    &scope::DOCS,
+    &application_type::DOCS,
+    &display_uris::DOCS,
+    &fetched_uris::DOCS,
+    &jwks::DOCS,
+    &client_name::DOCS,
+    &redirect_uris::rule::DOCS,
+    &identity::rule::DOCS,
+    &redirect_host_limit::DOCS,
+];
+
+/// One set of rules, in their order: for everybody, or for callers of
+/// [`Preset::for_callers`](super::Preset::for_callers).
 ///
 /// ```
-/// use tower_dcr::policy::{Condition, RedirectPattern};
+/// use tower_dcr::rules::{Condition, RedirectPattern};
 /// use tower_dcr::redirect_uri::RedirectClass;
 ///
 /// let guard = tower_dcr::mcp()
@@ -26,45 +53,36 @@ use crate::rejection::{ErrorCode, Rejection};
 ///         })
 ///     })?;
 /// # let _ = guard;
-/// # Ok::<_, tower_dcr::policy::ConfigError>(())
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
 pub struct PresetRules {
-    pub(super) metadata: MetadataAllowlist,
-    pub(super) redirect_uris: RedirectUriGuard,
-    pub(super) identity: IdentityGuard,
-    pub(super) rules: Vec<Arc<dyn Policy>>,
-    pub(super) host_quota: Vec<RedirectHostQuota>,
+    pub(crate) metadata: MetadataAllowlist,
+    pub(crate) redirect_uris: RedirectUris,
+    pub(crate) identity: ClientIdentity,
+    pub(crate) rules: Policy,
+    pub(crate) host_quota: Vec<RedirectHostQuota>,
 }
 
-/// The rules of a [`Preset`](super::Preset), for each class of caller.
-///
-/// ```
-/// use tower_dcr::Preset;
-/// use tower_layer::Layer;
-///
-/// // The guard in the middle of the service that a preset makes has this policy.
-/// fn guarded<S>(inner: S) -> <Preset as Layer<S>>::Service {
-///     tower_dcr::mcp().layer(inner)
-/// }
-/// # let _ = guarded(());
-/// ```
+/// The rules of a preset as settings, for each class of caller. [`policy`](Self::policy) builds the policy.
 #[derive(Clone, Debug)]
-pub struct PresetPolicy {
+pub(crate) struct RuleSettings {
     #[cfg(feature = "software-statement")]
-    pub(super) statements: Option<SoftwareStatements>,
-    pub(super) cases: Vec<(Condition, PresetRules)>,
-    pub(super) otherwise: PresetRules,
+    pub(crate) statements: Option<SoftwareStatements>,
+    /// The rules that are reported and not enforced.
+    pub(crate) report_only: Arc<[ReportableRule]>,
+    pub(crate) cases: Vec<(Condition, PresetRules)>,
+    pub(crate) otherwise: PresetRules,
 }
 
 impl PresetRules {
-    pub(super) fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUriGuard) -> Self {
+    pub(crate) fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUris) -> Self {
         Self {
             metadata,
             redirect_uris,
-            identity: IdentityGuard::new(),
-            rules: Vec::new(),
+            identity: ClientIdentity::new(),
+            rules: Policy::default(),
             host_quota: vec![RedirectHostQuota::new(RedirectHostQuota::DEFAULT)],
         }
     }
@@ -73,7 +91,7 @@ impl PresetRules {
     ///
     /// # Errors
     ///
-    /// What `change` fails with.
+    /// Returns the error of `change`.
     pub fn map_metadata(
         mut self,
         change: impl FnOnce(MetadataAllowlist) -> Result<MetadataAllowlist, ConfigError>,
@@ -86,60 +104,80 @@ impl PresetRules {
     ///
     /// # Errors
     ///
-    /// What `change` fails with.
+    /// Returns the error of `change`.
     pub fn map_redirect_uris(
         mut self,
-        change: impl FnOnce(RedirectUriGuard) -> Result<RedirectUriGuard, ConfigError>,
+        change: impl FnOnce(RedirectUris) -> Result<RedirectUris, ConfigError>,
     ) -> Result<Self, ConfigError> {
         self.redirect_uris = change(self.redirect_uris)?;
         Ok(self)
     }
 
-    /// Changes how claimed names are compared with proof.
+    /// Changes the rule that compares claimed names with proof.
     ///
     /// # Errors
     ///
-    /// What `change` fails with.
+    /// Returns the error of `change`.
     pub fn map_identity(
         mut self,
-        change: impl FnOnce(IdentityGuard) -> Result<IdentityGuard, ConfigError>,
+        change: impl FnOnce(ClientIdentity) -> Result<ClientIdentity, ConfigError>,
     ) -> Result<Self, ConfigError> {
         self.identity = change(self.identity)?;
         Ok(self)
     }
 
-    /// Adds a rule of your own; it runs after the others.
-    pub fn add_rule(mut self, rule: impl Policy + 'static) -> Self {
-        self.rules.push(Arc::new(rule));
+    /// Adds rules of your own, which run after the others.
+    pub fn add_rule(mut self, rule: impl IntoRules) -> Self {
+        self.rules = self.rules.and(rule);
         self
     }
 
-    /// What may lead to one redirect host ([`RedirectHostQuota::DEFAULT`] by default).
+    /// Sets the quota of registrations for one redirect host (default: [`RedirectHostQuota::DEFAULT`]).
     pub fn with_redirect_host_quota(mut self, quota: RedirectHostQuota) -> Self {
         self.host_quota = vec![quota];
         self
     }
 
-    pub(super) fn without_redirect_host_quota(mut self) -> Self {
+    fn policy(&self, report_only: &[ReportableRule]) -> Policy {
+        let judging = (self.metadata.clone(), self.redirect_uris.clone(), self.identity.clone());
+        Policy::new(judging)
+            .reporting(report_only)
+            .and(self.rules.clone())
+            .and(Policy::new(self.host_quota.clone()).reporting(report_only))
+    }
+
+    pub(crate) fn without_redirect_host_quota(mut self) -> Self {
         self.host_quota.clear();
         self
     }
 }
 
-impl PresetPolicy {
-    pub(super) fn new(rules: PresetRules) -> Self {
+impl RuleSettings {
+    pub(crate) fn new(rules: PresetRules) -> Self {
         Self {
             #[cfg(feature = "software-statement")]
             statements: None,
+            report_only: Arc::default(),
             cases: Vec::new(),
             otherwise: rules,
         }
     }
-}
 
-impl PresetPolicy {
-    /// The same, with the budgets of redirect hosts shared with other nodes.
-    pub(super) fn sharing(mut self, shared: &SharedQuotas) -> Self {
+    /// Builds the policy, with this fingerprint.
+    pub(crate) fn policy(&self, fingerprint: u64) -> Policy {
+        #[cfg(feature = "software-statement")]
+        let policy = Policy::new(self.statements.clone());
+        #[cfg(not(feature = "software-statement"))]
+        let policy = Policy::default();
+        let cases = self.cases.iter().fold(Policy::default(), |cases, (condition, rules)| {
+            cases.when(condition.clone(), rules.policy(&self.report_only))
+        });
+        let cases = cases.otherwise(self.otherwise.policy(&self.report_only)).named_only();
+        policy.and(cases).with_fingerprint(fingerprint)
+    }
+
+    /// Returns the settings with the budgets of redirect hosts shared with other nodes.
+    pub(crate) fn sharing(mut self, shared: &SharedQuotas) -> Self {
         for rules in self.cases.iter_mut().map(|(_, rules)| rules).chain([&mut self.otherwise]) {
             for quota in &mut rules.host_quota {
                 *quota = quota.clone().with_shared_quotas(shared.clone());
@@ -148,66 +186,10 @@ impl PresetPolicy {
         self
     }
 
-    /// The rules that callers for whom `condition` holds have by now: those that are in code stay theirs.
-    pub(super) fn before(&self, condition: &Condition) -> &PresetRules {
+    /// Returns the current rules of callers that meet `condition`: a reload keeps their rules in code.
+    pub(crate) fn before(&self, condition: &Condition) -> &PresetRules {
         let same = self.cases.iter().find(|(other, _)| other == condition);
         same.map_or(&self.otherwise, |(_, rules)| rules)
-    }
-}
-
-impl Policy for PresetRules {
-    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
-        self.metadata.review(submission)?;
-        self.redirect_uris.review(submission)?;
-        self.identity.review(submission)?;
-        self.rules.review(submission)?;
-        self.host_quota.review(submission)
-    }
-
-    fn describe(&self, out: &mut String) {
-        self.metadata.describe(out);
-        self.redirect_uris.describe(out);
-        self.identity.describe(out);
-        self.rules.describe(out);
-        self.host_quota.describe(out);
-    }
-}
-
-impl Policy for PresetPolicy {
-    fn review(&self, submission: &mut Submission<'_>) -> Result<(), Rejection> {
-        #[cfg(feature = "software-statement")]
-        if let Some(statements) = &self.statements {
-            statements.review(submission)?;
-        }
-        match self.cases.iter().find(|(condition, _)| condition.holds(submission)) {
-            Some((condition, rules)) => {
-                submission.choose(condition);
-                rules.review(submission)?;
-            }
-            None => self.otherwise.review(submission)?,
-        }
-        if submission.is_pinned_as_named() {
-            return Ok(());
-        }
-        // A token that was to be judged by rules which are not here must not be judged by others.
-        submission.begin("pinned-rules");
-        let rules = submission.caller().rules();
-        tracing::error!(target: "tower_dcr::preset", ?rules, "an initial access token names rules that are not configured");
-        let detail = "the rules for this initial access token are not configured";
-        Err(submission.reject(ErrorCode::ServerError, detail))
-    }
-
-    fn describe(&self, out: &mut String) {
-        #[cfg(feature = "software-statement")]
-        if let Some(statements) = &self.statements {
-            statements.describe(out);
-        }
-        for (condition, rules) in &self.cases {
-            condition.describe(out);
-            out.push(':');
-            rules.describe(out);
-        }
-        self.otherwise.describe(out);
     }
 }
 
@@ -217,7 +199,7 @@ impl fmt::Debug for PresetRules {
             .field("metadata", &self.metadata)
             .field("redirect_uris", &self.redirect_uris)
             .field("identity", &self.identity)
-            .field("rules", &self.rules.len())
+            .field("rules", &self.rules)
             .field("host_quota", &self.host_quota)
             .finish()
     }

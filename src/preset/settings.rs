@@ -1,83 +1,102 @@
-//! What a preset is made of, and the layers that are made of it.
+//! The settings of a preset, and the layers built from them.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::books::Books;
-use super::document::{Allowance, AuditSettings, Base, Case, Document, RateLimits, RequesterName};
-use super::rules::PresetPolicy;
+use super::rules::RuleSettings;
+use super::shadow::Shadow;
 use super::tokens::Tokens;
-use crate::answer::AnswerLayer;
-use crate::audit::AuditLayer;
+use crate::audit::{Sources, TracingSink};
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
-use crate::event::TracingSink;
-use crate::guard::GuardLayer;
-use crate::initial_access_token::InitialAccessTokenLayer;
-use crate::lifecycle::LifecycleLayer;
+use crate::clients::registrar::Registrar;
+use crate::layers::audit::AuditLayer;
+use crate::layers::gate::{FollowedSettings, GateSettings, Gates};
+use crate::layers::initial_access_token::InitialAccessTokenLayer;
+use crate::layers::lifecycle::LifecycleLayer;
+use crate::layers::policy::{PolicyLayer, Reminder};
+use crate::layers::rate_limit::RateLimitLayer;
+use crate::layers::response::ResponseLayer;
+use crate::layers::setup_check::SetupCheck;
 use crate::period::Period;
-use crate::policy::{Condition, ConfigError, IDENTITIES_VERSION, Policy};
-use crate::quota::SharedQuotas;
-use crate::rate_limit::RateLimitLayer;
+use crate::policy_file::document::{AuditSettings, Base, Case, Document, FieldName, RateLimits, RequesterName};
+use crate::rate_limit::SharedQuotas;
 use crate::registration::{Digest, Limits};
-use crate::setup_check::SetupCheck;
+use crate::rules::{Condition, ConfigError, IDENTITIES_VERSION, ReportableRule};
 
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) base: Base,
-    pub(super) policy: PresetPolicy,
-    pub(super) limits: Limits,
-    pub(super) deadline: Duration,
-    pub(super) report_only: bool,
-    pub(super) address: ClientAddress,
-    pub(super) requester: Requester,
-    /// Whether events hold the registration.
-    pub(super) record_document: bool,
-    pub(super) rate_limit: RateLimitLayer,
-    /// The budgets of all nodes.
-    pub(super) shared_quotas: Option<SharedQuotas>,
-    pub(super) initial_access_token: InitialAccessTokenLayer,
-    /// What a policy file says of them.
-    pub(super) tokens: Option<Tokens>,
-    pub(super) audit: AuditLayer,
-    pub(super) books: Books,
-    pub(super) answer: AnswerLayer,
-    /// How URLs of RFC 7592 name clients, as code says.
-    pub(super) client_url: ClientUrl,
-    /// The same, as a policy file says.
-    pub(super) client_url_in_file: Option<ClientUrl>,
-    /// What was noticed of the server around.
-    pub(super) setup_check: SetupCheck,
+pub(crate) struct Settings {
+    pub(crate) base: Base,
+    pub(crate) policy: RuleSettings,
+    pub(crate) limits: Limits,
+    pub(crate) deadline: Duration,
+    pub(crate) report_only: bool,
+    /// The policy that is evaluated as well, and only reported.
+    pub(crate) shadow: Option<Arc<Shadow>>,
+    pub(crate) address: ClientAddress,
+    pub(crate) requester: Requester,
+    /// True if events hold the registration.
+    pub(crate) record_document: bool,
+    pub(crate) rate_limit: RateLimitLayer,
+    /// The budgets that all nodes share.
+    pub(crate) shared_quotas: Option<SharedQuotas>,
+    pub(crate) initial_access_token: InitialAccessTokenLayer,
+    /// A policy file's settings for initial access tokens.
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) audit: AuditLayer,
+    /// True if code set the sink of events.
+    pub(crate) has_sink: bool,
+    /// The header that has the request's ID.
+    pub(crate) request_id: Option<HeaderName>,
+    /// The key of the audit file's chain, and the file that it was read from.
+    pub(crate) chain_key: Option<(PathBuf, Vec<u8>)>,
+    pub(crate) books: Books,
+    /// The section `[gate]` of a policy file.
+    pub(crate) gate: GateSettings,
+    /// The same settings, shared with the gates that this preset creates.
+    pub(crate) followed: Arc<FollowedSettings>,
+    pub(crate) answer: ResponseLayer,
+    /// The reading of URLs of RFC 7592, set by code.
+    pub(crate) client_url: ClientUrl,
+    /// The reading of URLs of RFC 7592, set by a policy file.
+    pub(crate) client_url_in_file: Option<ClientUrl>,
+    /// Observations about the surrounding server.
+    pub(crate) setup_check: SetupCheck,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Layers {
-    pub(super) audit: AuditLayer,
-    pub(super) rate_limit: RateLimitLayer,
-    pub(super) initial_access_token: InitialAccessTokenLayer,
-    pub(super) guard: GuardLayer<PresetPolicy>,
-    pub(super) lifecycle: LifecycleLayer,
-    pub(super) answer: AnswerLayer,
+pub(crate) struct Layers {
+    pub(crate) audit: AuditLayer,
+    pub(crate) rate_limit: RateLimitLayer,
+    pub(crate) initial_access_token: InitialAccessTokenLayer,
+    pub(crate) guard: PolicyLayer,
+    pub(crate) lifecycle: LifecycleLayer,
+    pub(crate) answer: ResponseLayer,
 }
 
-/// How audit events name who asked.
+/// The form in which audit events name the requester.
 #[derive(Clone)]
-pub(super) enum Requester {
+pub(crate) enum Requester {
     Nobody,
     Address,
-    /// With the key, and the file that it was read from.
+    /// A keyed hash: the key, and the file that it was read from.
     Hash(Vec<u8>, Option<PathBuf>),
 }
 
 impl Settings {
-    pub(super) fn new(base: Base, policy: PresetPolicy) -> Self {
+    pub(crate) fn new(base: Base, policy: RuleSettings) -> Self {
         Self {
             base,
             policy,
             limits: Limits::new(),
             deadline: Duration::from_secs(10),
             report_only: false,
+            shadow: None,
             address: ClientAddress::new(),
             requester: Requester::Nobody,
             record_document: false,
@@ -86,18 +105,22 @@ impl Settings {
             initial_access_token: InitialAccessTokenLayer::off(),
             tokens: None,
             audit: AuditLayer::new(TracingSink::new()),
+            has_sink: false,
+            request_id: None,
+            chain_key: None,
             books: Books::none(),
-            answer: AnswerLayer::new(),
+            gate: GateSettings::new(),
+            followed: Arc::default(),
+            answer: ResponseLayer::new(),
             client_url: ClientUrl::new(),
             client_url_in_file: None,
             setup_check: SetupCheck::new(),
         }
     }
 
-    /// The policy without what only code can say, and without secrets.
-    pub(super) fn document(&self) -> Document {
+    /// Returns the policy as a policy file has it, without secrets and settings that only code has.
+    pub(crate) fn document(&self) -> Document {
         let everybody = Case::of(Condition::anonymous(), &self.policy.otherwise);
-        let (address, global) = self.rate_limit.quotas();
         let (requester, requester_key_file) = match &self.requester {
             Requester::Nobody => (RequesterName::None, None),
             Requester::Address => (RequesterName::Address, None),
@@ -106,11 +129,13 @@ impl Settings {
         Document {
             extends: self.base,
             report_only: self.report_only,
+            report_only_rules: self.policy.report_only.to_vec(),
+            shadow: self.shadow.as_ref().and_then(|shadow| shadow.settings()),
             body: self.limits.clone(),
             body_deadline: Period(self.deadline),
             client_address: self.address.settings().clone(),
             client_url: self.client_url_in_file.clone(),
-            rate_limit: RateLimits { address: Allowance(address), global: Allowance(global) },
+            rate_limit: RateLimits::of(&self.rate_limit),
             metadata: everybody.metadata,
             redirect_uris: everybody.redirect_uris,
             identity: everybody.identity,
@@ -121,23 +146,30 @@ impl Settings {
             initial_access_tokens: self.tokens.clone(),
             answer: self.answer.settings().clone(),
             lifecycle: self.books.settings.clone(),
-            gate: self.books.gate.clone(),
-            audit: AuditSettings { requester, requester_key_file, document: self.record_document },
+            gate: self.gate.clone(),
+            audit: AuditSettings {
+                requester,
+                requester_key_file,
+                document: self.record_document,
+                request_id_header: self.request_id.clone().map(FieldName),
+                chain_key_file: self.chain_key.as_ref().map(|(file, _)| file.clone()),
+            },
         }
     }
 
-    /// Everything as `document` says, and what it can't say as it is: sinks, ledgers, callbacks, rules in code, and the
-    /// state of the limits.
-    pub(super) fn adopt(&mut self, document: Document, key: Option<Vec<u8>>) -> Result<(), ConfigError> {
+    /// Takes over all settings of `document`. Settings that a file can't have stay: sinks, ledgers, callbacks, rules in
+    /// code, and the state of the limits.
+    pub(crate) fn adopt(&mut self, document: Document, key: Option<Vec<u8>>) -> Result<(), ConfigError> {
         let Document { metadata, redirect_uris, identity, redirect_host_quota, .. } = document;
         let everybody = Case { when: Condition::anonymous(), metadata, redirect_uris, identity, redirect_host_quota };
         let old = &self.policy;
-        let policy = PresetPolicy {
+        let policy = RuleSettings {
             #[cfg(feature = "software-statement")]
             statements: match (document.software_statements, &old.statements) {
                 (Some(new), Some(old)) => Some(new.remembering(old)),
                 (new, _) => new,
             },
+            report_only: document.report_only_rules.into(),
             cases: document
                 .callers
                 .into_iter()
@@ -152,13 +184,13 @@ impl Settings {
             (RequesterName::None, _) => Requester::Nobody,
             (RequesterName::Address, _) => Requester::Address,
             (RequesterName::Hash, Some(key)) => Requester::Hash(key, document.audit.requester_key_file),
-            // The key that code gave.
+            // The key was set in code.
             (RequesterName::Hash, None) if matches!(self.requester, Requester::Hash(..)) => self.requester.clone(),
             (RequesterName::Hash, None) => return Err(ConfigError::RequesterKey),
         };
         match (&document.initial_access_tokens, &self.tokens) {
             (Some(tokens), _) => self.initial_access_token = tokens.layer()?,
-            // They came from a file, and are no more in it.
+            // The tokens came from a file that no longer has them.
             (None, Some(_)) => self.initial_access_token = InitialAccessTokenLayer::off(),
             (None, None) => {}
         }
@@ -170,67 +202,114 @@ impl Settings {
         self.address = self.address.clone().with_settings(document.client_address);
         self.client_url_in_file = document.client_url;
         self.record_document = document.audit.document;
-        let RateLimits { address, global } = document.rate_limit;
-        self.rate_limit = self.rate_limit.clone().with_quotas(address.0, global.0);
+        self.request_id = document.audit.request_id_header.map(|name| name.0);
+        self.rate_limit = document.rate_limit.apply(self.rate_limit.clone());
         self.tokens = document.initial_access_tokens;
-        self.books.reconfigure(document.lifecycle, document.gate);
-        self.answer = AnswerLayer::of(document.answer).or_public_url(&self.answer);
+        self.books.reconfigure(document.lifecycle);
+        self.gate = document.gate;
+        self.answer = ResponseLayer::of(document.answer).or_public_url(&self.answer);
         Ok(())
     }
 
-    /// A digest of the effective policy: of all that a policy file can say, the rules that only code can, and the table of
-    /// known names.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut description = serde_json::to_string(&self.document()).unwrap_or_default();
+    /// Returns a digest of the effective policy: all settings that a policy file can have, the rules in code, and the
+    /// table of known names. It does not depend on the shadow.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let document = Document { shadow: None, ..self.document() };
+        let mut description = serde_json::to_string(&document).unwrap_or_default();
         for rules in self.policy.cases.iter().map(|(_, rules)| rules).chain([&self.policy.otherwise]) {
-            rules.rules.describe(&mut description);
+            if !rules.rules.is_empty() {
+                description.push_str(&rules.rules.config().to_string());
+            }
             description.push('/');
         }
         description.push_str(IDENTITIES_VERSION);
         Digest::of(description.as_bytes()).prefix()
     }
 
-    pub(super) fn layers(&self) -> Layers {
+    fn sources(&self) -> Sources {
+        let address = self.address.clone();
+        match &self.requester {
+            Requester::Nobody => Sources::unnamed(address),
+            Requester::Address => Sources::by_address(address),
+            Requester::Hash(key, _) => Sources::by_hash(address, key),
+        }
+    }
+
+    /// Creates gates that follow the policy.
+    pub(crate) fn gates(&self, registrar: Registrar) -> Gates {
+        self.followed.put(&self.gate);
+        Gates::new(registrar, Arc::clone(&self.followed))
+    }
+
+    /// Sets the registrar's sink of events, unless it has one of its own, and the form in which events name their
+    /// source.
+    pub(crate) fn tell_audit(&self) {
+        if let Some(registrar) = self.books.lifecycle.registrar() {
+            registrar.follow_audit(self.has_sink.then(|| Arc::clone(self.audit.aggregator())), self.sources());
+        }
+    }
+
+    pub(crate) fn layers(&self) -> Layers {
         let fingerprint = self.fingerprint();
-        let audit = match &self.requester {
-            Requester::Nobody => self.audit.clone(),
-            Requester::Address => self.audit.clone().with_requester(self.address.clone()),
-            Requester::Hash(key, _) => self.audit.clone().with_requester_hash(self.address.clone(), key),
+        self.tell_audit();
+        self.followed.put(&self.gate);
+        let followed = Arc::clone(&self.followed);
+        self.setup_check.expect_gates(move || followed.is_forgotten());
+        let audit = self.audit.clone().with_sources(self.sources());
+        let audit = match &self.request_id {
+            Some(header) => audit.with_request_id_header(header.clone()),
+            None => audit,
         };
         let own = self.policy.otherwise.metadata.own_members();
         let audit = if self.record_document { audit.with_document().showing(own) } else { audit };
         let audit = audit.with_policy(fingerprint);
-        let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone());
+        let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone()).deferred();
         let (rate_limit, policy) = match &self.shared_quotas {
             Some(shared) => (rate_limit.with_shared_quotas(shared.clone()), self.policy.clone().sharing(shared)),
             None => (rate_limit, self.policy.clone()),
         };
-        let guard = GuardLayer::new(policy).with_limits(self.limits.clone()).with_deadline(self.deadline);
+        let guard =
+            PolicyLayer::new(policy.policy(fingerprint)).with_limits(self.limits.clone()).with_deadline(self.deadline);
         let client_url = self.client_url_in_file.as_ref().unwrap_or(&self.client_url);
         let guard = guard.with_client_url(client_url.clone());
         let audit = audit.with_client_url(client_url.clone());
-        let guard = guard.with_fingerprint(fingerprint).with_setup_check(self.setup_check.clone());
+        let guard = guard.charging(self.books.lifecycle.registrar().is_some());
+        let guard = guard.with_setup_check(self.setup_check.clone());
         let rate_limit = rate_limit.with_setup_check(self.setup_check.clone());
         let initial_access_token = self.initial_access_token.clone().or_registrar(self.books.lifecycle.registrar());
         let initial_access_token = initial_access_token.with_client_url(client_url.clone());
         if self.books.lifecycle.registrar().is_some() {
             self.setup_check.manages_clients();
         }
-        let (rate_limit, initial_access_token, guard) = if self.report_only {
-            (rate_limit.report_only(), initial_access_token.report_only(), guard.report_only())
-        } else {
-            (rate_limit, initial_access_token, guard)
-        };
+        let guard = guard.with_shadow(self.shadow());
         let lifecycle =
             self.books.layer().with_client_address(self.address.clone()).with_client_url(client_url.clone());
-        let answer = if self.report_only { self.answer.clone().report_only() } else { self.answer.clone() };
-        Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer }
+        let answer = self.answer.clone().with_client_url(client_url.clone());
+        let layers = Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer };
+        self.reporting(layers)
+    }
+
+    /// Makes layers report-only as configured.
+    fn reporting(&self, mut layers: Layers) -> Layers {
+        if self.report_only {
+            layers.guard = layers.guard.report_only().with_reminder(Arc::new(Reminder::new()));
+            layers.lifecycle = layers.lifecycle.report_only();
+            layers.answer = layers.answer.report_only();
+        }
+        let reports = |rule| self.report_only || self.policy.report_only.contains(&rule);
+        if reports(ReportableRule::RateLimit) {
+            layers.rate_limit = layers.rate_limit.report_only();
+        }
+        if reports(ReportableRule::InitialAccessToken) {
+            layers.initial_access_token = layers.initial_access_token.report_only();
+        }
+        layers
     }
 }
 
 impl Requester {
-    /// What addresses are hashed with.
-    pub(super) fn key(&self) -> Option<Vec<u8>> {
+    /// Returns the key that addresses are hashed with; `None` if they are not hashed.
+    pub(crate) fn key(&self) -> Option<Vec<u8>> {
         match self {
             Self::Hash(key, _) => Some(key.clone()),
             Self::Nobody | Self::Address => None,

@@ -6,27 +6,27 @@ use std::time::SystemTime;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::layers::initial_access_token::InitialAccessTokenLayer;
 #[cfg(feature = "jwt")]
-use crate::initial_access::JwtTokens;
-use crate::initial_access::{InitialAccess, StaticTokens};
-use crate::initial_access_token::InitialAccessTokenLayer;
-use crate::policy::ConfigError;
+use crate::layers::initial_access_token::tokens::JwtTokens;
+use crate::layers::initial_access_token::tokens::{InitialAccess, StaticTokens};
 use crate::registration::Digest;
+use crate::rules::ConfigError;
 
-/// Initial access tokens. Those that are listed are there as digests: the file holds no secret.
+/// Initial access tokens. Listed tokens are stored as digests: the file holds no secret.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "Unchecked", into = "Unchecked")]
-pub(super) struct Tokens(Unchecked);
+pub(crate) struct Tokens(Unchecked);
 
-/// As it is read.
+/// The settings as they are read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 struct Unchecked {
-    /// Whether nobody registers without.
+    /// Requires a token for every registration.
     required: bool,
-    /// The origins of pages whose requests pass; without, any.
+    /// The origins of pages whose requests pass (default: any).
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_origins: Option<Vec<String>>,
     /// Tokens by their SHA-256.
@@ -45,27 +45,27 @@ struct Token {
     /// Its SHA-256, in 64 hexadecimal digits: `printf %s TOKEN | sha256sum`.
     #[serde(deserialize_with = "sha256")]
     sha256: String,
-    /// Who it belongs to.
+    /// The owner of the token.
     owner: String,
-    /// The rules that judge what it admits.
+    /// The rules for clients that it admits, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rules: Option<String>,
-    /// How many clients it admits.
+    /// The number of clients that it admits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_uses: Option<NonZeroU64>,
-    /// When it ends: `2027-01-31T00:00:00Z`.
+    /// The time at which it expires: `2027-01-31T00:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<Instant>,
 }
 
-/// A point in time, as RFC 3339 writes it in UTC.
+/// A point in time, in UTC as in RFC 3339.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 #[serde(try_from = "String", into = "String")]
 struct Instant(SystemTime);
 
 impl Tokens {
-    pub(super) fn layer(&self) -> Result<InitialAccessTokenLayer, ConfigError> {
+    pub(crate) fn layer(&self) -> Result<InitialAccessTokenLayer, ConfigError> {
         let Unchecked { required, allowed_origins, tokens, .. } = &self.0;
         let listed =
             tokens.iter().try_fold(StaticTokens::new(), |all, token| all.add_sha256(&token.sha256, token.access()))?;

@@ -50,7 +50,7 @@ fn is_canonical_ipv6(bracketed: &str) -> bool {
         && !inner.contains('.')
 }
 
-/// Whether `host` is a DNS name, lower case, in the form that the WHATWG host parser gives back unchanged, and not an
+/// Returns `true` if `host` is a DNS name, lower case, in the form that the WHATWG host parser gives back unchanged, and not an
 /// IPv4 address in any spelling.
 pub(super) fn is_canonical_dns_name(host: &str) -> bool {
     let bytes = host.as_bytes();
@@ -63,7 +63,7 @@ pub(super) fn is_canonical_dns_name(host: &str) -> bool {
     !may_be_a_label || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
 }
 
-/// Whether there is nothing but labels of letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore
+/// Returns `true` if there are only labels of letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore
 /// that DNS allows. Each byte is a step from state to state, and no branch.
 fn has_canonical_labels(host: &[u8]) -> bool {
     let step = |state: u8, byte: &u8| {
@@ -117,24 +117,24 @@ fn is_number(label: &[u8]) -> bool {
     }
 }
 
-/// Whether `host` is a canonical DNS name that can be a public one.
+/// Returns `true` if `host` is a canonical DNS name that can be a public one.
 pub(crate) fn is_public_dns_name(host: &str) -> bool {
     is_canonical_dns_name(host) && has_public_suffix(host)
 }
 
-/// Whether `host` is `domain` or a name below it.
+/// Returns `true` if `host` is `domain` or a name below it.
 pub(crate) fn is_within_domain(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Whether a canonical DNS name can be a public one: two labels at least and no special-use suffix.
+/// Returns `true` if a canonical DNS name can be a public one: two labels at least and no special-use suffix.
 pub(super) fn has_public_suffix(host: &str) -> bool {
     let top_level = last_label(host);
     top_level.len() < host.len() && !is_special_use(top_level)
 }
 
 /// Top-level names that never lead to a public host: RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476 and the names
-/// that ICANN keeps out of the root for private networks.
+/// that ICANN keeps out of the root, or RFC 6762 appendix G and Kubernetes use, for private networks.
 fn is_special_use(top_level: &str) -> bool {
     matches!(
         top_level,
@@ -144,12 +144,15 @@ fn is_special_use(top_level: &str) -> bool {
             | "example"
             | "home"
             | "internal"
+            | "intranet"
             | "invalid"
             | "lan"
             | "local"
             | "localdomain"
             | "localhost"
             | "onion"
+            | "private"
+            | "svc"
             | "test"
     )
 }

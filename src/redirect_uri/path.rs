@@ -2,7 +2,7 @@
 
 use super::{BRACKET, PERCENT, RedirectUriError, Survey};
 
-/// Refuses dot segments, and the escapes behind which readers find different paths: browsers collapse `/a/%2e%2e/b`,
+/// Rejects dot segments, and the escapes behind which readers find different paths: browsers collapse `/a/%2e%2e/b`,
 /// proxies decode `%2f`, servlet containers drop `;…`, and string comparison does none of that.
 pub(super) fn check(path: &str, survey: Survey) -> Result<(), RedirectUriError> {
     if survey.has(BRACKET) && path.contains(['[', ']']) {
@@ -22,7 +22,7 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.split(';').next(), Some("." | ".."))
 }
 
-/// Whether every escape is well formed and stands for a character that has no meaning in a path.
+/// Returns `true` if every escape is well formed and stands for a character that has no meaning in a path.
 fn has_plain_escapes(path: &[u8]) -> bool {
     let (mut rest, mut ascii) = (path, true);
     while let [byte, tail @ ..] = rest {
@@ -44,13 +44,13 @@ fn has_plain_escapes(path: &[u8]) -> bool {
     ascii || is_visible(&decode(path))
 }
 
-/// Whether decoded bytes are UTF-8 without controls and white space.
+/// Returns `true` if decoded bytes are UTF-8 without controls and white space.
 fn is_visible(decoded: &[u8]) -> bool {
     str::from_utf8(decoded).is_ok_and(|text| !text.chars().any(|c| c.is_control() || c.is_whitespace()))
 }
 
 /// Decodes escapes that are well formed.
-fn decode(path: &[u8]) -> Vec<u8> {
+pub(super) fn decode(path: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
     while let [byte, tail @ ..] = rest {

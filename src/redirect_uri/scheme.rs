@@ -4,86 +4,155 @@
 const EXECUTABLE: [&str; 3] = ["data", "javascript", "vbscript"];
 
 /// Schemes that read files, nest other URLs, speak to network services, or are handled by the browser or the operating
-/// system itself instead of by an application that someone chose to install.
-const HANDLED_ELSEWHERE: [&str; 75] = [
+/// system itself (its installer, settings, scripts, remote desktops) instead of by an application that someone chose to
+/// install.
+const HANDLED_ELSEWHERE: [&str; 143] = [
     "about",
     "acap",
     "afp",
     "aim",
     "android-app",
+    "app-prefs",
+    "app-settings",
+    "applescript",
+    "apt",
+    "apturl",
     "blob",
+    "brave",
+    "browser",
     "callto",
     "chrome",
+    "chrome-error",
     "chrome-extension",
+    "chrome-native",
+    "chrome-search",
     "chrome-untrusted",
     "cid",
     "content",
+    "cydia",
+    "dav",
+    "davs",
     "devtools",
     "dict",
     "dns",
     "edge",
+    "edge-extension",
     "facetime",
+    "facetime-audio",
     "feed",
     "file",
     "filesystem",
     "finger",
+    "firefox",
+    "firefox-private",
+    "fish",
+    "flatpak",
+    "flatpak+https",
     "ftp",
     "ftps",
     "geo",
     "git",
     "googlechrome",
+    "googlechromes",
     "gopher",
     "hcp",
     "help",
     "imap",
+    "imessage",
     "intent",
+    "ipp",
+    "ipps",
     "irc",
     "ircs",
+    "isolated-app",
+    "itms",
+    "itms-apps",
+    "itms-appss",
+    "itms-books",
+    "itms-services",
     "jar",
     "ldap",
+    "ldapi",
     "ldaps",
     "livescript",
     "local",
+    "macappstore",
+    "macappstores",
     "magnet",
     "mailto",
+    "man",
+    "market",
     "mhtml",
+    "microsoft-edge",
     "mid",
     "mk",
+    "mms",
+    "mmsto",
     "mocha",
     "moz-extension",
     "news",
     "nfs",
     "nntp",
     "opera",
+    "pkg",
     "pop",
+    "prefs",
+    "rdar",
+    "rdp",
     "res",
     "resource",
+    "rlogin",
     "rsync",
+    "rtmp",
     "rtsp",
+    "rtsps",
+    "rtspu",
     "safari-extension",
     "safari-web-extension",
+    "samsungapps",
+    "scp",
     "search",
     "search-ms",
+    "service",
     "sftp",
     "shell",
+    "shortcuts",
+    "sileo",
     "sip",
     "sips",
     "smb",
     "sms",
+    "smsto",
+    "snap",
     "ssh",
+    "steam",
+    "svn",
+    "svn+ssh",
     "tel",
     "telnet",
     "tftp",
+    "tn3270",
+    "trash",
     "urn",
     "view-source",
+    "vivaldi",
+    "vnc",
+    "voicemail",
+    "wais",
+    "webcal",
+    "workflow",
     "ws",
     "wss",
+    "wtai",
     "wyciwyg",
     "x-apple.systempreferences",
+    "x-help-action",
+    "x-man-page",
+    "x-web-search",
     "xmpp",
 ];
 
-/// Whether a redirect to `scheme` is dangerous whatever the configuration says. Compares without case.
+/// Returns `true` if no configuration allows redirects to `scheme`. Ignores case.
 ///
 /// ```
 /// use tower_dcr::redirect_uri::is_dangerous_scheme;
@@ -93,13 +162,16 @@ const HANDLED_ELSEWHERE: [&str; 75] = [
 /// ```
 #[must_use]
 pub fn is_dangerous_scheme(scheme: &str) -> bool {
-    // Office, ms-settings, ms-msdt and their kin (the Follina class).
+    // Office, ms-settings, ms-msdt and their kin (the Follina class), and settings of Apple's systems.
     starts_with_ignore_case(scheme, "ms-")
-        || is_executable_scheme(scheme)
-        || HANDLED_ELSEWHERE.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+        || starts_with_ignore_case(scheme, "x-apple")
+        // A transport beside it makes no difference: `git+ssh`, `flatpak+https`, `view-source+http`.
+        || scheme.split('+').chain([scheme]).any(|part| {
+            is_executable_scheme(part) || HANDLED_ELSEWHERE.iter().any(|known| known.eq_ignore_ascii_case(part))
+        })
 }
 
-/// Whether following a link with `scheme` runs code. Compares without case.
+/// Returns `true` if following a link with `scheme` runs code. Ignores case.
 ///
 /// ```
 /// use tower_dcr::redirect_uri::is_executable_scheme;

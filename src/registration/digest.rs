@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::text;
 
-/// SHA-256 of some bytes. Displays as 64 lower-case hexadecimal digits.
+/// A SHA-256 digest. Displays as 64 lower-case hexadecimal digits.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -27,12 +27,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The first eight bytes, as a number.
+    /// Returns the first eight bytes as a number.
     pub(crate) fn prefix(&self) -> u64 {
         self.0.first_chunk().copied().map_or(0, u64::from_be_bytes)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -53,7 +53,7 @@ impl FromStr for Digest {
     }
 }
 
-/// Not 64 hexadecimal digits.
+/// An error for a text that is not 64 hexadecimal digits.
 ///
 /// ```
 /// use tower_dcr::registration::Digest;

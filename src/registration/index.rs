@@ -1,4 +1,4 @@
-//! Where the members are that specifications define.
+//! An index of members by field.
 
 use super::Field;
 use super::member::{Kind, Member};
@@ -7,11 +7,11 @@ use super::member::{Kind, Member};
 #[derive(Clone)]
 pub(super) struct Index([u8; Field::COUNT]);
 
-/// At this position or behind it: one has to look.
+/// Stands for this position and all later ones, which need a search.
 const FAR: u8 = u8::MAX;
 
 impl Index {
-    /// The index of these members. To be made anew whenever one comes or goes.
+    /// Builds the index of these members. Rebuilt whenever a member is added or removed.
     pub(super) fn of(members: &[Member]) -> Self {
         let mut positions = [0; Field::COUNT];
         for (position, member) in (1..).zip(members) {
@@ -22,7 +22,7 @@ impl Index {
         Self(positions)
     }
 
-    /// The member of this field, among the members that the index was made of.
+    /// Returns the member of a field, among the members that the index was built from.
     pub(super) fn find<'a>(&self, members: &'a [Member], field: Field) -> Option<&'a Member> {
         match self.0.get(field.index()).copied().unwrap_or_default() {
             FAR => members.iter().skip(usize::from(FAR) - 1).find(|member| member.kind == Kind::known(field)),

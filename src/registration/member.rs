@@ -1,4 +1,4 @@
-//! How a [`Registration`](super::Registration) keeps its members: as places in one text.
+//! The members of a [`Registration`](super::Registration), stored as byte ranges of one text.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -13,22 +13,22 @@ pub(super) struct Member {
     pub(super) name: Text,
     pub(super) kind: Kind,
     pub(super) slot: Slot,
-    /// Where the whole member stands in the text in canonical form; empty where it does not.
+    /// The range of the whole member in the text if it is there in canonical form; empty otherwise.
     pub(super) canonical: Text,
 }
 
-/// What is known of a member's name, in a byte: most members are found by it.
+/// The field that a member's name stands for, in a byte: most members are found by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind(u8);
 
-/// A member's value. Plain words and no payload in the variants: a copy of those goes byte by byte, and stalls.
+/// A member's value. The variants have no payload: a copy of one with payload goes byte by byte, which stalls.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     pub(super) form: Form,
     pub(super) place: Text,
 }
 
-/// How a value is kept: as its JSON text, unless said otherwise.
+/// The form in which a value is stored: its JSON text, unless a variant says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Null,
@@ -89,22 +89,22 @@ impl Kind {
         }
     }
 
-    /// A member that specifications define.
+    /// Returns the kind of a field that specifications define.
     pub(crate) const fn known(field: Field) -> Self {
         Self(field.0)
     }
 
-    /// Whether it is a human-readable one with a language tag, well formed or not (RFC 7591 section 2.2).
+    /// Returns `true` for a human-readable field with a language tag, well formed or not (RFC 7591 section 2.2).
     pub(crate) const fn is_tagged(self) -> bool {
         self.0 & Self::TAGGED != 0 && self.0 != Self::UNKNOWN.0
     }
 
-    /// The member's name without its tag, if it is known.
+    /// Returns the field without the language tag; `None` if the name is unknown.
     pub(crate) const fn base(self) -> Option<Field> {
         if self.0 == Self::UNKNOWN.0 { None } else { Some(Field(self.0 & !Self::TAGGED)) }
     }
 
-    /// The member's name, if specifications define it as it is.
+    /// Returns the field; `None` if the name is unknown or has a language tag.
     pub(crate) const fn field(self) -> Option<Field> {
         if self.0 & Self::TAGGED == 0 { Some(Field(self.0)) } else { None }
     }
@@ -137,7 +137,7 @@ impl Text {
         self.len() == 0
     }
 
-    /// As bytes, which needs no look at character boundaries.
+    /// Returns the range of `text` as bytes, without a check of character boundaries.
     pub(super) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.range()).unwrap_or_default()
     }

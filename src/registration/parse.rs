@@ -13,7 +13,7 @@ use super::index::Index;
 use super::member::{self, Form, Member, Slot, Text};
 use super::{Limits, Registration};
 
-/// Bytes that are no strict registration. Displays as a fixed sentence that quotes nothing.
+/// An error for bytes that are no strict registration. Displays as a fixed sentence that quotes nothing.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -26,7 +26,7 @@ pub struct ParseError {
     kind: ParseErrorKind,
 }
 
-/// What is wrong with the bytes of a registration.
+/// The rule that the bytes of a registration break.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -65,13 +65,13 @@ impl ParseError {
         Self { kind }
     }
 
-    /// What is wrong.
+    /// Returns the rule that the bytes break.
     #[must_use]
     pub const fn kind(&self) -> ParseErrorKind {
         self.kind
     }
 
-    /// The sentence that [`Display`](fmt::Display) writes.
+    /// Returns the sentence that [`Display`](fmt::Display) writes.
     #[must_use]
     pub const fn description(&self) -> &'static str {
         match self.kind {
@@ -97,10 +97,10 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Up to this many bytes the length says how many members to expect; what is longer has long strings.
+/// The length up to which a body has about as many members as its bytes suggest; longer ones have long strings.
 const TYPICAL: usize = 4096;
 
-/// Room behind what was sent for what rules insert, so that most registrations need no second buffer.
+/// Spare capacity after the text that was sent: most registrations need no second buffer for the values that rules insert.
 const ROOM: usize = 128;
 
 pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, ParseError> {
@@ -114,7 +114,7 @@ pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, Parse
     text.push_str(source);
     text.push_str(&scanner.decoded);
     let (sent, plain, index) = (source.len(), is_plain(source), Index::of(&members));
-    Ok(Registration { text, sent, plain, members, index, elements: scanner.elements })
+    Ok(Registration { text, sent, plain, members, index, elements: scanner.elements, shortened: Vec::new() })
 }
 
 type Scan<T> = Result<T, ParseErrorKind>;
@@ -187,7 +187,7 @@ impl<'s> Scanner<'s> {
         Ok(())
     }
 
-    /// A member's name, and what stands between it and the value.
+    /// Reads a member's name, and the colon after it.
     fn name(&mut self) -> Scan<Text> {
         let name = self.string()?;
         self.space();
@@ -232,7 +232,7 @@ impl<'s> Scanner<'s> {
         Ok(Slot::new(Form::Array, self.since(start)))
     }
 
-    /// Passes over a value with `depth` objects and arrays around it.
+    /// Skips a value with `depth` objects and arrays around it.
     fn value(&mut self, depth: usize) -> Scan<()> {
         match self.peek() {
             Some(b'"') => {
@@ -269,8 +269,8 @@ impl<'s> Scanner<'s> {
         Ok(())
     }
 
-    /// Whether two names are the same. Sorting brings those together: one by one against all others would let a body
-    /// of small members take its length squared.
+    /// Returns `true` if two names are equal. Sorting brings equal names together: comparing each with all others would make
+    /// a body of small members cost its length squared.
     fn any_twice(&self, names: &mut [(u64, Text)]) -> bool {
         names.sort_unstable_by(|a, b| self.compare(*a, *b));
         names.windows(2).any(|pair| matches!(pair, [a, b] if self.compare(*a, *b).is_eq()))
@@ -286,7 +286,7 @@ impl<'s> Scanner<'s> {
         self.items(depth, b']', self.limits.array, ParseErrorKind::ArrayTooLong, element)
     }
 
-    /// What objects and arrays have in common: items with commas between them, up to `close`.
+    /// Reads the items of an object or an array, with commas between them, up to `close`.
     fn items(
         &mut self,
         depth: usize,
@@ -350,7 +350,7 @@ impl<'s> Scanner<'s> {
         Ok(Text::new(from, self.source.len() + self.decoded.len()))
     }
 
-    /// What stands behind a backslash (RFC 8259 section 7).
+    /// Reads an escape after its backslash (RFC 8259 section 7).
     fn escape(&mut self) -> Scan<char> {
         let c = self.peek().ok_or(ParseErrorKind::Syntax)?;
         self.at += 1;
@@ -468,8 +468,8 @@ impl<'s> Scanner<'s> {
     }
 }
 
-/// How many bytes there are before a quotation mark, a backslash or a control character. Looks at eight at a time:
-/// most strings are so short that a call of `memchr` would cost more than it finds out.
+/// Returns the number of bytes before a quotation mark, a backslash or a control character. Looks at eight at a time: most
+/// strings are so short that a call of `memchr` costs more than it saves.
 #[inline]
 fn plain_bytes(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
@@ -494,7 +494,7 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     words.len() * 8 + plain
 }
 
-/// Whether no string holds anything but printable ASCII. Raw controls are no JSON, and an escape needs a backslash.
+/// Returns `true` if every string is printable ASCII. Raw controls are no JSON, and an escape needs a backslash.
 fn is_plain(source: &str) -> bool {
     source.bytes().fold(0, |found, byte| found | u8::from(byte >= 0x7F) | u8::from(byte == b'\\')) == 0
 }

@@ -178,3 +178,27 @@ fn known_members_are_found_wherever_they_are() {
         assert_eq!(found(&registration), (None, true, true), "{unknown}");
     }
 }
+
+/// The deepest document that any limits let through leaves most of a thread's 2 MiB to what called the parser.
+#[test]
+fn no_depth_overflows_the_stack() {
+    let limits = Limits::new().with_bytes(usize::MAX).with_depth(usize::MAX).with_string(usize::MAX);
+    let walk = move || {
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"[{"a":"#, "}]")] {
+            let levels = open.matches(['[', '{']).count();
+            let nested = |depth: usize| {
+                let times = depth / levels;
+                format!(r#"{{"x":{}1{}}}"#, open.repeat(times), close.repeat(times))
+            };
+            let deepest = Registration::parse_with(nested(62).as_bytes(), &limits).unwrap();
+            let canonical = deepest.canonical_bytes();
+            assert!(serde_json::from_slice::<serde_json::Value>(&canonical).is_ok());
+            assert!(Registration::parse_with(&canonical, &Limits::GENEROUS).is_ok());
+            for depth in [66, 20_000, 500_000] {
+                let error = Registration::parse_with(nested(depth).as_bytes(), &limits).unwrap_err();
+                assert!(matches!(error.kind(), ParseErrorKind::TooDeep | ParseErrorKind::TooLarge), "{depth}");
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(512 * 1024).spawn(walk).unwrap().join().unwrap();
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use test_support::ROOT;
+
 use crate::installed::Installed;
 
 /// Everything that is installed.
@@ -108,10 +110,9 @@ impl Bench {
     }
 
     fn open() -> Option<Self> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let installed = Installed::find()?;
-        let target = here.join("target/clients/rust");
-        let manifest = here.join("tests/clients/rust/Cargo.toml");
+        let target = Path::new(ROOT).join("target/clients/rust");
+        let manifest = Path::new(ROOT).join("Cargo.toml");
         let mut build = Command::new(env!("CARGO"));
         // What cargo has set for this test would have it build everything anew.
         for (name, _) in std::env::vars_os() {
@@ -119,7 +120,8 @@ impl Bench {
                 build.env_remove(name);
             }
         }
-        let build = build.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
+        let build =
+            build.args(["build", "--quiet", "--locked", "-p", "test-clients-rust", "--manifest-path"]).arg(manifest);
         assert!(build.arg("--target-dir").arg(&target).status().unwrap().success());
         Some(Self { installed, programs: target.join("debug") })
     }
@@ -216,7 +218,7 @@ impl Bench {
 
 /// The version of a crate that `tests/clients/rust` has.
 pub(crate) fn rust_version(name: &str) -> String {
-    let lock: toml::Table = include_str!("rust/Cargo.lock").parse().unwrap();
+    let lock: toml::Table = include_str!("../../Cargo.lock").parse().unwrap();
     let packages = lock["package"].as_array().unwrap();
     let package = packages.iter().find(|package| package["name"].as_str() == Some(name));
     package.unwrap()["version"].as_str().unwrap().to_owned()

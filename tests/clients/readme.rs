@@ -1,18 +1,18 @@
-//! What the README says of these tests, from what they found.
+//! The figures of these tests in `docs/compatibility.md`.
 
 use std::path::Path;
 
-/// Whether the README has `found` between the two marks of `part`. With `UPDATE_README`, it is written there.
+/// Asserts that the page has `found` between the two marks of `part`. With `UPDATE_README`, it is written there.
 pub(crate) fn check(part: &str, found: &str) {
     println!("{found}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compatibility.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (begin, end) = (format!("<!-- {part}: tests/clients/run --update -->\n"), format!("\n<!-- end of {part} -->"));
     let (before, rest) = readme.split_once(&begin).unwrap();
     let (written, after) = rest.split_once(&end).unwrap();
     if std::env::var_os("UPDATE_README").is_some() {
+        // What has changed fails once more.
         std::fs::write(path, [before, &begin, found, &end, after].concat()).unwrap();
-        return;
     }
-    assert_eq!(written, found, "README.md is behind: tests/clients/run --update");
+    assert_eq!(written, found, "docs/compatibility.md is behind: tests/clients/run --update");
 }

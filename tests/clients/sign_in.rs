@@ -1,4 +1,4 @@
-//! Released clients, from discovery to a call, through the guard of `examples/axum`.
+//! Released clients, from discovery to a call, through the layers of the demo.
 
 use crate::bench::{
     Bench, CONFIDENTIAL_CLIENTS, Client, MCP_CLIENTS, OAUTH_CLIENTS, OPENID_CLIENTS, Outcome, TWO_RESOURCES,
@@ -17,7 +17,7 @@ fn clients() -> impl Iterator<Item = &'static Client> {
 
 /// Those that do not sign in under a preset, and why.
 async fn refused(bench: &'static Bench, preset: &str) -> Vec<(&'static str, String)> {
-    let server = Running::start("axum", &["--addr", ANY_PORT, "--auto-approve", "--preset", preset]);
+    let server = Running::start("demo", &["--addr", ANY_PORT, "--auto-approve", "--preset", preset]);
     let (issuer, mcp) = (&server.base, format!("{}/mcp", server.base));
     let clients: Vec<_> = clients().chain([&TWO_RESOURCES]).collect();
     let outcomes = bench.sign_in_all(&clients, issuer, &mcp).await;

@@ -272,10 +272,20 @@ async fn what_a_server_reads_is_what_the_guard_judged() {
         let proxy = {
             let recorder = Recorder::new(&parser.running.base);
             let upstream = serve(Router::new().fallback(any(Recorder::forward)).with_state(recorder.clone())).await;
-            let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/unlimited.toml");
+            let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/unlimited.toml");
             let running = Running::start(
-                "proxy",
-                &["--upstream", &upstream, "--listen", ANY_PORT, "--register-path", "/register", "--policy", policy],
+                "dcr",
+                &[
+                    "proxy",
+                    "--upstream",
+                    &upstream,
+                    "--listen",
+                    ANY_PORT,
+                    "--register-path",
+                    "/register",
+                    "--policy",
+                    policy,
+                ],
             );
             ("proxy", recorder, running.base.clone(), Some(running))
         };

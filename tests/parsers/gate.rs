@@ -9,9 +9,9 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_dcr::GateLayer;
-use tower_dcr::ledger::{Actor, MemoryLedger};
-use tower_dcr::registrar::{Registrar, Revocation};
+use tower_dcr::clients::{Actor, MemoryLedger};
+use tower_dcr::clients::{Registrar, Revocation};
+use tower_dcr::layers::{GateLayer, GateSettings};
 
 use crate::parser::Parser;
 use crate::recorder::{Arrived, Recorder, send_all, serve};
@@ -137,7 +137,8 @@ async fn what_a_server_reads_is_what_the_gate_read() {
     let mut wrong = BTreeMap::<String, BTreeSet<&str>>::new();
     let mut read_alike = 0;
     for parser in Parser::all().await {
-        let modes: [(bool, Change); 2] = [(false, |gate| gate), (true, GateLayer::refusing_unknown)];
+        let modes: [(bool, Change); 2] =
+            [(false, |gate| gate), (true, |gate| gate.with_settings(GateSettings::new().rejecting_unknown()))];
         for (rejects_unknown, change) in modes {
             let recorder = Recorder::new(&parser.running.base);
             let base = serve(gated(&recorder, &registrar().await, change)).await;

@@ -25,10 +25,7 @@ impl Parser {
         let spawn = |name, command: &mut Command| Self { name, running: Running::spawn(command) };
         vec![
             Self { name: "PHP", running: php_server().await },
-            spawn(
-                "Rack",
-                Command::new("ruby").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parsers/servers/parser.rb")),
-            ),
+            spawn("Rack", Command::new("ruby").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/servers/parser.rb"))),
             spawn("aiohttp", &mut installed.python("python", "parser_aiohttp.py")),
             spawn("Starlette", &mut installed.python("python", "parser_starlette.py")),
             spawn("Express", &mut installed.node("parser-express.mjs")),
@@ -44,7 +41,7 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
 /// PHP's own server says where it listens to nobody but a log, and takes no port of its own choice.
 async fn php_server() -> Running {
     let address: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parsers/servers/parser.php");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/parser.php");
     let mut command = Command::new("php");
     command.args(["-n", "-d", "display_errors=0", "-S", &address.to_string(), script]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

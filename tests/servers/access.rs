@@ -10,15 +10,19 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_dcr::ClientUrl;
+use tower_dcr::audit::Event;
+use tower_dcr::clients::Destination;
+use tower_dcr::clients::{Actor, Fingerprint, Ledger, MemoryLedger, Status};
+use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::ManualClock;
-use tower_dcr::consent::Destination;
-use tower_dcr::event::Event;
-use tower_dcr::initial_access::{InitialAccess, StaticTokens};
-use tower_dcr::ledger::{Actor, Fingerprint, Ledger, MemoryLedger, PostgresLedger, SqliteLedger, Status};
-use tower_dcr::policy::{Cases, Condition, RedirectPattern, RedirectUriGuard, Standing};
+use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
-use tower_dcr::registrar::{Registrar, Revocation};
-use tower_dcr::{InitialAccessTokenLayer, LifecycleLayer, Preset};
+use tower_dcr::rules::{Condition, Policy, RedirectPattern, RedirectUris, Standing};
+use tower_dcr::{
+    Preset,
+    layers::{InitialAccessTokenLayer, LifecycleLayer},
+};
+use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
 use crate::databases::{Postgres, TempDir};
 use crate::down::Down;
@@ -87,13 +91,13 @@ async fn the_rules_of_a_token_judge_updates_too() {
     assert_eq!(update(&world, &anonymous, &to("http://127.0.0.1/other")).await.status, 200);
     assert_eq!(update(&world, "nobody", &partners).await.status, 400, "whom nobody admitted is anonymous");
     // Looked at again, each is judged by its own rules.
-    let loopback = || RedirectUriGuard::mcp().only_classes([RedirectClass::Loopback]);
+    let loopback = || RedirectUris::mcp().only_classes([RedirectClass::Loopback]);
     let hosts = [RedirectPattern::host("*.partner.example.com").unwrap()];
-    let rules = Cases::new()
-        .when(Condition::rules("partner"), RedirectUriGuard::mcp().only_https(hosts))
+    let rules = Policy::default()
+        .when(Condition::rules("partner"), RedirectUris::mcp().only_https(hosts))
         .when(Condition::anonymous(), loopback());
     assert_eq!(world.registrar.drift(&rules, |_| {}).await.unwrap().passing, 2);
-    assert_eq!(world.registrar.drift(&loopback(), |_| {}).await.unwrap().refused, 1);
+    assert_eq!(world.registrar.drift(&Policy::new(loopback()), |_| {}).await.unwrap().rejected, 1);
     // What the token admitted stays admitted by it.
     let record = ledger.find(&partner).await.unwrap().unwrap();
     assert_eq!((record.status, record.rules.as_deref()), (Status::Active, Some("partner")));
@@ -106,7 +110,7 @@ async fn urls_are_read_in_one_way() {
     let registrar = Registrar::new(MemoryLedger::default());
     let lifecycle = LifecycleLayer::new(registrar.clone()).with_client_url(ClientUrl::new().in_query());
     let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {})).with_lifecycle(lifecycle);
-    let handler = tower::service_fn(async |request: Request<tower_dcr::RegistrationBody>| {
+    let handler = tower::service_fn(async |request: Request<tower_dcr::layers::RegistrationBody>| {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let mut client: Value = serde_json::from_slice(&body).unwrap();
         client["client_id"] = "c-1".into();

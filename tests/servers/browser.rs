@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 
-use crate::databases::{TempDir, is_there};
+use crate::databases::TempDir;
+use crate::there::is_there;
 
 /// Debian's Chromium, driven by its driver.
 pub(crate) struct Browser {

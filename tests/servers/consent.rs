@@ -1,4 +1,4 @@
-//! The consent page of the axum example, as a person sees it.
+//! The consent page of the demo, as a person sees it.
 
 use fantoccini::Locator;
 use serde_json::json;
@@ -8,16 +8,39 @@ use crate::running::{ANY_PORT, Running};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_sees_who_asks_and_who_only_says_so() {
-    let server = Running::start("axum", &["--addr", ANY_PORT]);
+    let server = Running::start("demo", &["--addr", ANY_PORT]);
     let Some(browser) = Browser::open().await else { return };
     let rows = [
-        ("Claude", "https://claude.ai/api/mcp/auth_callback", "verified", "the answer goes to Claude and nobody else"),
+        (
+            "Claude",
+            "https://claude.ai/api/mcp/auth_callback",
+            "verified",
+            "goes to a callback of Claude, and only there",
+        ),
+        (
+            "Cursor",
+            "cursor://anysphere.cursor-mcp/cb",
+            "unverified",
+            "Any program on this device can take cursor: links",
+        ),
         ("CIaude Code", "http://localhost:3118/callback", "unverified", "nothing shows that it comes from Claude"),
         (
             "Claude Helper",
             "https://helper.example.net/cb",
             "contradicted",
             "It mentions Claude in its name, and is not from",
+        ),
+        (
+            "My Notes",
+            "https://claude.ai/api/mcp/auth_callback",
+            "verified",
+            "The name \u{201c}My Notes\u{201d} is the application\u{2019}s own",
+        ),
+        (
+            "Visual Studio Code",
+            "https://vscode.dev/redirect",
+            "unverified",
+            "The code that gives access can also reach others: the page hands the code to an editor",
         ),
         ("Notes", "https://notes.example.net/cb", "unclaimed", "Nobody has checked the name"),
         ("<b id=owned>Claude</b>", "com.example.notes:/cb", "unverified", "nothing shows that it comes from Claude"),
@@ -37,7 +60,10 @@ async fn a_person_sees_who_asks_and_who_only_says_so() {
         assert!(text.contains(verdict), "{name}: {text}");
         assert_eq!(browser.text("#first-seen").await, "just now");
         let destination = browser.text("#destination").await;
-        let host = redirect_uri.split("//").nth(1).map_or("com.example.notes", |rest| rest.split('/').next().unwrap());
+        let host = match redirect_uri.split_once("://") {
+            Some(("https" | "http", rest)) => rest.split('/').next().unwrap(),
+            _ => redirect_uri.split(':').next().unwrap(),
+        };
         assert!(destination.contains(host) || destination == "a program on this computer", "{destination}");
     }
     // What is not let in needs no page.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use rand::Rng;
 use serde_json::{Value, json};
+use tower_dcr::clients::{Actor, Client, Filter, Ledger, Status};
+use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::{Clock, ManualClock, SystemClock};
-use tower_dcr::ledger::{Actor, Client, Filter, Ledger, SqliteLedger, Status};
-use tower_dcr::registrar::{Registrar, Revocation};
+use tower_dcr_sqlx::SqliteLedger;
 
 use crate::databases::TempDir;
 use crate::world::{START, World};

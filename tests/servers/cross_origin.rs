@@ -49,7 +49,7 @@ async fn origin() -> String {
 async fn a_page_of_another_origin_registers_and_reads_refusals() {
     let Some(browser) = Browser::open().await else { return };
     let origin = origin().await;
-    let server = Running::start("axum", &["--addr", ANY_PORT, "--auto-approve", "--quota", "3"]);
+    let server = Running::start("demo", &["--addr", ANY_PORT, "--auto-approve", "--quota", "2"]);
     browser.client.goto(&origin).await.unwrap();
     let post = async |body: Value, media_type: &str| {
         let arguments = vec![json!(server.base), json!(body.to_string()), json!(media_type)];
@@ -65,6 +65,7 @@ async fn a_page_of_another_origin_registers_and_reads_refusals() {
     // Without a question beforehand, since a browser takes this for harmless.
     let plain = post(honest, "text/plain").await;
     assert_eq!((&plain["status"], &plain["body"]["error"]), (&json!(415), &json!("invalid_client_metadata")));
+    // The two that were judged have spent the quota.
     let another = json!({ "client_name": "Another", "redirect_uris": [redirect_uri] });
     let limited = post(another, "application/json").await;
     assert_eq!((&limited["status"], &limited["body"]["error"]), (&json!(429), &json!("too_many_requests")));

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tower_dcr::ledger::{
-    Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError, MemoryLedger,
-    Replacement, Status, Work,
+use tower_dcr::clients::{
+    Block, Blocks, Client, ClientKey, Filter, Fingerprint, Group, Grouping, Insertion, Ledger, LedgerError,
+    MemoryLedger, PushedRequests, Replacement, Status, TokenUses, Work,
 };
 
 /// A ledger that is down, or is asked what it can't answer, until it is up.
@@ -51,8 +51,8 @@ impl Ledger for Down {
     async fn find_all(&self, first: &str, second: u32) -> Result<Vec<Client>, LedgerError> {
         self.answer(self.ledger.find_all(first, second)).await
     }
-    async fn find_repeat(&self, first: &str) -> Result<Option<Client>, LedgerError> {
-        self.answer(self.ledger.find_repeat(first)).await
+    async fn find_by_dedup_key(&self, first: &str) -> Result<Option<Client>, LedgerError> {
+        self.answer(self.ledger.find_by_dedup_key(first)).await
     }
     async fn page(&self, first: &Filter, second: Option<ClientKey>, third: u32) -> Result<Vec<Client>, LedgerError> {
         self.answer(self.ledger.page(first, second, third)).await
@@ -69,6 +69,12 @@ impl Ledger for Down {
     async fn groups(&self, first: Grouping, second: u32) -> Result<Vec<Group>, LedgerError> {
         self.answer(self.ledger.groups(first, second)).await
     }
+    async fn trim_elsewhere(&self, first: u64) -> Result<u64, LedgerError> {
+        self.answer(self.ledger.trim_elsewhere(first)).await
+    }
+}
+
+impl Blocks for Down {
     async fn block(&self, first: &Block) -> Result<bool, LedgerError> {
         self.answer(self.ledger.block(first)).await
     }
@@ -81,12 +87,18 @@ impl Ledger for Down {
     async fn blocks(&self, first: Option<i64>, second: u32) -> Result<Vec<Block>, LedgerError> {
         self.answer(self.ledger.blocks(first, second)).await
     }
+}
+
+impl TokenUses for Down {
     async fn count_use(&self, first: &str, second: u64) -> Result<bool, LedgerError> {
         self.answer(self.ledger.count_use(first, second)).await
     }
     async fn return_use(&self, first: &str) -> Result<(), LedgerError> {
         self.answer(self.ledger.return_use(first)).await
     }
+}
+
+impl PushedRequests for Down {
     async fn put_pushed(&self, first: &str, second: &str, third: i64) -> Result<(), LedgerError> {
         self.answer(self.ledger.put_pushed(first, second, third)).await
     }
@@ -95,8 +107,5 @@ impl Ledger for Down {
     }
     async fn purge_pushed(&self, first: i64) -> Result<u64, LedgerError> {
         self.answer(self.ledger.purge_pushed(first)).await
-    }
-    async fn trim_elsewhere(&self, first: u64) -> Result<u64, LedgerError> {
-        self.answer(self.ledger.trim_elsewhere(first)).await
     }
 }

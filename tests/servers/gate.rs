@@ -10,11 +10,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_dcr::GateLayer;
-use tower_dcr::event::Action;
-use tower_dcr::ledger::{Actor, Fingerprint, Ledger, MemoryLedger, Origin, Status};
-use tower_dcr::registrar::{Registrar, Revocation};
+use tower_dcr::audit::LifecycleAction;
+use tower_dcr::clients::{Actor, Fingerprint, Ledger, MemoryLedger, Origin, Status};
+use tower_dcr::clients::{Registrar, Revocation};
+use tower_dcr::clock::ManualClock;
+use tower_dcr::layers::{GateLayer, GateSettings};
 
+use crate::down::Down;
 use crate::world::{DAY, World, metadata, serde_urlencoded, token};
 
 fn operator() -> Actor {
@@ -54,7 +56,7 @@ async fn each_endpoint_refuses_in_its_own_way() {
     let json = Request::get(format!("/authorize?client_id={id}")).header(header::ACCEPT, "application/json");
     let answer = world.send(json.body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_client"));
-    assert!(!world.events.of(Action::Refused).is_empty());
+    assert!(!world.events.of(LifecycleAction::Rejected).is_empty());
 }
 
 #[tokio::test]
@@ -111,7 +113,7 @@ async fn a_token_prolongs_and_a_failure_does_not() {
     // The server does not know it any more: no token, no proof.
     world.server.clients.lock().unwrap().remove(&unused);
     assert_eq!(world.token(&unused).await.status, 401);
-    assert_eq!(ledger.find(&unused).await.unwrap().unwrap().proven_at, None);
+    assert_eq!(ledger.find(&unused).await.unwrap().unwrap().last_used_at, None);
     for _ in 0..20 {
         world.clock.advance(40 * DAY);
         assert_eq!(world.token(&used).await.status, 200);
@@ -196,20 +198,25 @@ async fn a_name_with_two_readings_is_refused_for_either() {
     basic.headers_mut().insert(header::AUTHORIZATION, credentials.parse().unwrap());
     let answer = world.send(basic).await;
     assert_eq!(answer.error(), "invalid_client");
-    assert_eq!(world.events.of(Action::Refused).len(), 1, "by the gate, and not by the server");
+    assert_eq!(world.events.of(LifecycleAction::Rejected).len(), 1, "by the gate, and not by the server");
+}
+
+/// A gate that rejects unknown clients.
+fn strict() -> GateLayer {
+    GateLayer::token(Registrar::new(MemoryLedger::default())).with_settings(GateSettings::new().rejecting_unknown())
 }
 
 #[tokio::test]
 async fn preflights_pass() {
-    let (token_route, asked) = gated(GateLayer::token(Registrar::new(MemoryLedger::default())).refusing_unknown());
+    let (token_route, asked) = gated(strict());
     let preflight = Request::options("/token").header("origin", "https://app.example.com").body(Body::empty()).unwrap();
     assert_eq!(token_route.oneshot(preflight).await.unwrap().status(), 200);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn unknown_clients_can_be_refused() {
-    let (token_route, asked) = gated(GateLayer::token(Registrar::new(MemoryLedger::default())).refusing_unknown());
+async fn unknown_clients_can_be_rejected() {
+    let (token_route, asked) = gated(strict());
     let unknown = token_route.clone().oneshot(token("nobody")).await.unwrap();
     assert_eq!(unknown.status(), 401);
     let unidentified = token_route.oneshot(post("/token", &[("grant_type", "x")])).await.unwrap();
@@ -217,25 +224,63 @@ async fn unknown_clients_can_be_refused() {
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
+/// As the documentation of the gate says: one read for a known client and none within the age of the cache, two for an
+/// unknown one, none for a request that is rejected by its form.
 #[tokio::test]
-async fn a_revocation_elsewhere_is_seen_in_time() {
-    let ledger = MemoryLedger::default();
+async fn a_request_costs_as_many_reads_of_the_ledger_as_are_promised() {
+    let ledger = Down::default();
+    ledger.is_up.store(true, Ordering::SeqCst);
     let world = World::new(ledger.clone());
     let id = world.client("App").await;
-    let age = Duration::from_millis(300);
-    let (gate, asked) = gated(GateLayer::token(world.registrar.clone()).with_cache(age, 100));
-    assert_eq!(gate.clone().oneshot(token(&id)).await.unwrap().status(), 200);
-    // Another node, with its own registrar: this one is not told.
-    let elsewhere = Registrar::new(ledger);
-    elsewhere.revoke(Revocation::client(&id, operator(), "x")).await.unwrap();
-    let since = tokio::time::Instant::now();
-    while gate.clone().oneshot(token(&id)).await.unwrap().status() == 200 {
-        assert!(since.elapsed() < Duration::from_secs(5), "never seen");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let clock = Arc::new(ManualClock::new(Duration::from_secs(1000)));
+    let gate = GateLayer::authorization(world.registrar.clone()).with_clock(clock.clone());
+    let (gate, _) = gated(gate);
+    let reads = async |query: &str, status: u16| {
+        let before = ledger.asked.load(Ordering::SeqCst);
+        let request = Request::get(format!("/authorize?{query}")).body(Body::empty()).unwrap();
+        assert_eq!(gate.clone().oneshot(request).await.unwrap().status(), status, "{query}");
+        ledger.asked.load(Ordering::SeqCst) - before
+    };
+    let known = format!("client_id={id}&redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback");
+    assert_eq!(reads(&known, 200).await, 1, "the first time");
+    assert_eq!(reads(&known, 200).await, 0, "remembered");
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(reads(&known, 200).await, 1, "after five seconds");
+    assert_eq!(reads("client_id=made-up", 200).await, 2, "as it is, and in other letters");
+    assert_eq!(reads("client_id=made-up", 200).await, 0, "remembered, too");
+    assert_eq!(reads("client_id=a&client_id=b", 400).await, 0, "rejected by its form");
+}
+
+#[tokio::test]
+async fn a_revocation_elsewhere_is_seen_in_time() {
+    let short = Duration::from_millis(300);
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let layer = || GateLayer::token(world.registrar.clone());
+    for (layer, age, what) in [
+        (layer(), Duration::from_secs(5), "by default"),
+        (layer().with_settings(GateSettings::new().with_max_age(short)), short, "as it is told"),
+    ] {
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1000)));
+        let (gate, asked) = gated(layer.with_clock(clock.clone()));
+        let id = world.client(what).await;
+        let status = async || gate.clone().oneshot(token(&id)).await.unwrap().status();
+        assert_eq!(status().await, 200, "{what}");
+        // Another node, with its own registrar: this one is not told.
+        let elsewhere = Registrar::new(ledger.clone());
+        elsewhere.revoke(Revocation::client(&id, operator(), "x")).await.unwrap();
+        clock.advance(age.checked_sub(Duration::from_millis(1)).unwrap());
+        assert_eq!(status().await, 200, "{what}: read again too early");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(status().await, 401, "{what}: not read again");
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "{what}");
     }
-    assert!(asked.load(Ordering::SeqCst) >= 1);
+    let id = world.client("App").await;
+    Registrar::new(ledger).revoke(Revocation::client(&id, operator(), "x")).await.unwrap();
     // Without a cache, at once.
-    let (gate, _) = gated(GateLayer::token(world.registrar.clone()).with_cache(Duration::ZERO, 100));
+    let (gate, _) = gated(
+        GateLayer::token(world.registrar.clone()).with_settings(GateSettings::new().with_max_age(Duration::ZERO)),
+    );
     assert_eq!(gate.oneshot(token(&id)).await.unwrap().status(), 401);
 }
 

@@ -9,11 +9,11 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_dcr::GateLayer;
-use tower_dcr::gate::Grant;
-use tower_dcr::ledger::{Actor, Ledger, MemoryLedger};
-use tower_dcr::policy::{AuthMethod, Grants};
-use tower_dcr::registrar::{Lifetimes, Revocation};
+use tower_dcr::clients::{Actor, Ledger, MemoryLedger};
+use tower_dcr::clients::{Lifetimes, Revocation};
+use tower_dcr::layers::Grant;
+use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr::rules::{AuthMethod, Grants};
 
 use crate::world::{Answer, DAY, World, serde_urlencoded, token};
 
@@ -71,7 +71,7 @@ async fn nothing_beside_it_replaces_a_redirect_uri() {
     let id = world.register(&client).await.client_id();
     let object = |redirect_uri: &str| request_object(&json!({ "client_id": id, "redirect_uri": redirect_uri }));
     let plain = GateLayer::authorization(world.registrar.clone());
-    let with_objects = plain.clone().with_request_objects();
+    let with_objects = plain.clone().with_settings(GateSettings::new().with_request_objects());
     let (fine, foreign) = (object(own), object(evil));
     let urn = "urn:ietf:params:oauth:request_uri:x";
     let reference = "https://app.example.com/r";
@@ -178,7 +178,8 @@ async fn programs_can_read_what_a_registration_mends() {
         registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap())
     });
     let waiting = pending.client("Waiting").await;
-    let strict = GateLayer::authorization(world.registrar.clone()).refusing_unknown();
+    let strict =
+        GateLayer::authorization(world.registrar.clone()).with_settings(GateSettings::new().rejecting_unknown());
     let ambiguous = |accept: Option<&str>| {
         let mut request = look(&live, None, accept);
         *request.uri_mut() = format!("/authorize?client_id={live}&client.id={live}").parse().unwrap();
@@ -228,10 +229,20 @@ async fn requests_without_a_client() {
     }
     assert_eq!(status(&layer, grant("device_code")).await, 400);
     assert_eq!(status(&layer, grant("Token-Exchange")).await, 400);
-    let none = layer.clone().with_anonymous_grants(Vec::<String>::new());
+    let none = layer.clone().with_settings(GateSettings::new().with_anonymous_grants(Vec::<String>::new()));
     assert_eq!(status(&none, grant("token-exchange")).await, 400);
-    assert_eq!(status(&layer.clone().passing_unidentified(), refresh("r")).await, 299);
-    assert_eq!(status(&layer.clone().passing_unidentified().refusing_unknown(), refresh("r")).await, 400);
+    assert_eq!(
+        status(&layer.clone().with_settings(GateSettings::new().passing_unidentified()), refresh("r")).await,
+        299
+    );
+    assert_eq!(
+        status(
+            &layer.clone().with_settings(GateSettings::new().passing_unidentified().rejecting_unknown()),
+            refresh("r")
+        )
+        .await,
+        400
+    );
     let owners = [("live".to_owned(), live.clone()), ("revoked".to_owned(), revoked.clone())];
     let hooked = layer.clone().with_client_of(move |grant: Grant| {
         let owner = owners.iter().find(|(token, _)| *token == grant.value()).map(|(_, id)| id.clone());
@@ -267,8 +278,11 @@ async fn other_endpoints_without_a_client() {
     let introspection = GateLayer::introspection(world.registrar.clone());
     assert_eq!(status(&introspection, asks(true)).await, 299);
     assert_eq!(status(&introspection, asks(false)).await, 299);
-    assert_eq!(status(&introspection.clone().refusing_unknown(), asks(true)).await, 299);
-    assert_eq!(status(&introspection.refusing_unknown(), asks(false)).await, 400);
+    assert_eq!(
+        status(&introspection.clone().with_settings(GateSettings::new().rejecting_unknown()), asks(true)).await,
+        299
+    );
+    assert_eq!(status(&introspection.with_settings(GateSettings::new().rejecting_unknown()), asks(false)).await, 400);
     for layer in [
         GateLayer::pushed_authorization(world.registrar.clone()),
         GateLayer::device_authorization(world.registrar.clone()),
@@ -307,7 +321,7 @@ async fn seen_in_use_is_not_registered() {
     let world = World::new(MemoryLedger::default());
     world.server.clients.lock().unwrap().insert("old".into(), json!({}));
     assert_eq!(world.token("old").await.status, 200);
-    let strict = GateLayer::token(world.registrar.clone()).refusing_unknown();
+    let strict = GateLayer::token(world.registrar.clone()).with_settings(GateSettings::new().rejecting_unknown());
     assert_eq!(status(&strict, token("old")).await, 401);
 }
 
@@ -330,7 +344,7 @@ async fn other_methods_are_rejected() {
 #[tokio::test]
 async fn registrations_that_share_an_id_are_judged_together() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger, tower_dcr::registrar::Registrar::with_shared_client_ids);
+    let world = World::with(ledger, tower_dcr::clients::Registrar::with_shared_client_ids);
     for (name, uri) in [("One", "https://one.example.com/cb"), ("Two", "https://two.example.com/cb")] {
         *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "shared" })));
         let answer = world.register(&json!({ "client_name": name, "redirect_uris": [uri] })).await;
@@ -363,7 +377,7 @@ async fn only_a_token_proves_that_a_client_is_in_use() {
         let request = post("/token", &[("grant_type", "authorization_code"), ("code", "c"), ("client_id", &id)]);
         let answer = Answer::of(service.oneshot(request).await.unwrap().map(Body::new)).await;
         assert_eq!((answer.status, &*answer.text), (200, body), "as it came");
-        assert_eq!(ledger.find(&id).await.unwrap().unwrap().proven_at.is_some(), proves, "{body}");
+        assert_eq!(ledger.find(&id).await.unwrap().unwrap().last_used_at.is_some(), proves, "{body}");
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
-use tower_dcr::event::Action;
-use tower_dcr::ledger::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, State, Status};
-use tower_dcr::policy::Caller;
-use tower_dcr::registrar::{Lifetimes, Registrar, Revocation};
-use tower_dcr::{GuardLayer, LifecycleLayer};
+use tower_dcr::audit::LifecycleAction;
+use tower_dcr::clients::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, State, Status};
+use tower_dcr::clients::{Lifetimes, Registrar, Revocation};
+use tower_dcr::layers::{LifecycleLayer, PolicyLayer};
+use tower_dcr::rules::Caller;
 
 use crate::down::Down;
 use crate::world::{DAY, HOUR, START, World, metadata, register};
@@ -58,7 +58,7 @@ async fn a_repeat_gets_the_earlier_answer() {
 
 #[tokio::test]
 async fn repeats_can_be_switched_off() {
-    let world = World::with(MemoryLedger::default(), Registrar::without_repeats);
+    let world = World::with(MemoryLedger::default(), Registrar::without_deduplication);
     assert_ne!(world.client("App").await, world.client("App").await);
 }
 
@@ -67,7 +67,7 @@ async fn repeats_can_be_switched_off() {
 async fn the_oauth_preset_gives_each_its_own() {
     use axum::routing::post;
     use tower::ServiceExt;
-    use tower_dcr::policy::{AuthMethod, Grants};
+    use tower_dcr::rules::{AuthMethod, Grants};
     let world = World::new(MemoryLedger::default());
     let preset = tower_dcr::oauth(Grants::authorization_code(), AuthMethod::one_of(["none"]));
     let route = post(crate::world::create).layer(preset.with_registrar(world.registrar.clone()));
@@ -86,7 +86,9 @@ async fn loopback_ports_count_unless_told_otherwise() {
     assert_ne!(exact.register(&with_port(1)).await.client_id(), exact.register(&with_port(2)).await.client_id());
     let free = World::with(MemoryLedger::default(), Registrar::with_any_loopback_port);
     let first = free.register(&with_port(1)).await.client_id();
-    assert_eq!(free.register(&with_port(2)).await.client_id(), first);
+    let second = free.register(&with_port(2)).await;
+    assert_eq!(second.client_id(), first);
+    assert_eq!(second.json()["redirect_uris"], json!(["http://127.0.0.1:2/cb"]), "what this one registered");
     // The gate compares with what was registered first, and lets any port pass.
     assert_eq!(free.authorize(&first, "http://127.0.0.1:777/cb").await.status, 200);
 }
@@ -178,7 +180,7 @@ async fn a_client_that_hangs_up_leaves_a_record_that_says_so() {
     assert_eq!(world.register(&metadata("App")).await.status, 201);
     let statuses: Vec<_> = records(&ledger).await.into_iter().map(|client| client.status).collect();
     assert_eq!(statuses, [Status::Active, Status::Failed]);
-    assert_eq!(world.events.of(Action::Abandoned).len(), 1);
+    assert_eq!(world.events.of(LifecycleAction::Abandoned).len(), 1);
 }
 
 #[tokio::test]
@@ -222,7 +224,7 @@ async fn many_at_once_get_one_each_where_answers_hold_a_token() {
 #[tokio::test]
 async fn a_server_that_recognises_repeats_itself_is_no_trouble() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger.clone(), Registrar::without_repeats);
+    let world = World::with(ledger.clone(), Registrar::without_deduplication);
     *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "always-this" })));
     for _ in 0..3 {
         assert_eq!(world.client("App").await, "always-this");
@@ -250,7 +252,7 @@ async fn approval_keeps_one_client_id() {
     assert_eq!(world.client("App").await, id, "however often it asks");
     let page = world.authorize(&id, "http://127.0.0.1:3118/callback").await;
     assert!(page.status == 400 && page.text.contains("not been approved yet"), "{page:?}");
-    let review = tower_dcr::review::Review::new(world.registrar.clone());
+    let review = tower_dcr::clients::ClientAdmin::new(world.registrar.clone());
     review.approve(&id, "alice", "known to us").await.unwrap();
     assert_eq!(world.client("App").await, id);
     assert_eq!(world.token(&id).await.status, 200);
@@ -305,7 +307,7 @@ async fn revoked_is_revoked() {
             .body(Body::from(update.to_string()))
             .unwrap();
         assert_eq!(world.send(put).await.status, 400, "{reason}");
-        let events = world.events.of(Action::Revoked);
+        let events = world.events.of(LifecycleAction::Revoked);
         assert_eq!((events.len(), events[0].actor.as_deref()), (1, Some("operator:alice")), "{reason}");
     }
 }
@@ -336,7 +338,7 @@ async fn a_client_manages_itself_until_it_is_no_more() {
     let update = json!({ "client_id": id, "client_name": "Renamed", "redirect_uris": ["http://127.0.0.1:3118/other"] });
     assert_eq!(world.send(manage("PUT", &update.to_string())).await.status, 200);
     let client = ledger.find(&id).await.unwrap().unwrap();
-    assert_eq!((client.fingerprints.name.as_str(), client.repeat_key.as_deref()), ("renamed", None));
+    assert_eq!((client.fingerprints.name.as_str(), client.dedup_key.as_deref()), ("renamed", None));
     assert_eq!(world.authorize(&id, "http://127.0.0.1:3118/callback").await.status, 400, "not registered any more");
     assert_eq!(world.authorize(&id, "http://127.0.0.1:3118/other").await.status, 200);
 
@@ -385,7 +387,7 @@ async fn the_owner_of_a_token_ends_what_it_admitted() {
     assert!(by("team-b", &id).await.is_err());
     assert!(by("team-a", &other).await.is_err());
     assert_eq!(by("team-a", &id).await.unwrap().clients, 1);
-    assert_eq!(world.events.of(Action::Revoked)[0].actor.as_deref(), Some("token-owner:team-a"));
+    assert_eq!(world.events.of(LifecycleAction::Revoked)[0].actor.as_deref(), Some("token-owner:team-a"));
     let all = Revocation::new(Fingerprint::name("Other"), Actor::TokenOwner("team-a".into()), "x");
     assert!(world.registrar.revoke(all).await.is_err(), "one at a time");
 }
@@ -401,9 +403,9 @@ async fn without_a_guard_nothing_is_registered() {
     assert_eq!(answer.status(), 500);
     // Behind one that only observes, everything passes.
     let observing = ServiceBuilder::new()
-        .layer(GuardLayer::new(tower_dcr::policy::MetadataAllowlist::mcp()).report_only())
+        .layer(PolicyLayer::new(tower_dcr::rules::MetadataAllowlist::mcp()).report_only())
         .layer(LifecycleLayer::new(registrar))
-        .service(service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
+        .service(service_fn(async |_: Request<tower_dcr::layers::RegistrationBody>| {
             Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::empty()))
         }));
     assert_eq!(observing.oneshot(register(&metadata("App"))).await.unwrap().status(), 200);
@@ -428,10 +430,10 @@ async fn a_ledger_that_is_down_fails_closed() {
 async fn a_ledger_that_is_down_can_be_done_without() {
     use tower::{ServiceBuilder, ServiceExt, service_fn};
     let layer = LifecycleLayer::new(Registrar::new(Down::default())).danger_register_without_ledger();
-    let handler = service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
+    let handler = service_fn(async |_: Request<tower_dcr::layers::RegistrationBody>| {
         Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::from(r#"{"client_id":"c"}"#)))
     });
-    let guard = GuardLayer::new(tower_dcr::policy::MetadataAllowlist::mcp());
+    let guard = PolicyLayer::new(tower_dcr::rules::MetadataAllowlist::mcp());
     let register_route = ServiceBuilder::new().layer(guard).layer(layer).service(handler);
     let answer = register_route.oneshot(register(&metadata("App"))).await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -448,4 +450,65 @@ async fn a_returning_client_has_the_time_to_sign_in() {
     assert_eq!(world.token(&id).await.status, 200);
     let client = ledger.find(&id).await.unwrap().unwrap();
     assert_eq!(client.state(now() + 8 * 24 * 3600 * 1000), State::Active);
+}
+
+/// Whoever comes back after a revocation by name comes under a name that people take for it.
+#[tokio::test]
+async fn a_blocked_name_blocks_those_that_look_like_it() {
+    let world = World::new(MemoryLedger::default());
+    let other_node = World::around(Arc::clone(&world.server), world.clock.clone(), MemoryLedger::default(), |_| {
+        world.registrar.clone()
+    });
+    let clean = world.client("Honest").await;
+    assert_eq!(world.register(&metadata("Phishing Tool")).await.status, 201, "the names were read once");
+    let revocation = Revocation::new(Fingerprint::name("Phishing Tool"), Actor::Operator("alice".into()), "phishing");
+    world.registrar.revoke(revocation).await.unwrap();
+    for name in
+        ["Phishing Tool", "PHISHING TOOL (2)", "Phlshing Tool", "Ph1shing-Tool", "Рhishing Tool", "PhishingTool"]
+    {
+        for node in [&world, &other_node] {
+            assert_eq!(node.register(&metadata(name)).await.status, 400, "{name}");
+        }
+        let update = json!({ "client_id": clean, "client_name": name, "redirect_uris": ["http://127.0.0.1:3118/cb"] });
+        let put = Request::put(format!("/register/{clean}")).header(header::CONTENT_TYPE, "application/json");
+        assert_eq!(world.send(put.body(Body::from(update.to_string())).unwrap()).await.status, 400, "{name}");
+    }
+    for name in ["Fishing Tool", "Phishing Tools", "Phishing Tool Blocker", "Tool"] {
+        assert_eq!(world.register(&metadata(name)).await.status, 201, "{name}");
+    }
+    let alice = Actor::Operator("alice".into());
+    assert!(world.registrar.unblock(&Fingerprint::name("Phishing Tool"), &alice).await.unwrap());
+    assert_eq!(world.register(&metadata("Ph1shing-Tool")).await.status, 201);
+}
+
+/// A block that another node wrote is seen after five seconds at most.
+#[tokio::test]
+async fn a_look_alike_of_what_another_node_blocked_is_rejected_soon() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let other = World::around(Arc::clone(&world.server), world.clock.clone(), ledger, |registrar| registrar);
+    world.client("Honest").await;
+    let revocation = Revocation::new(Fingerprint::name("Phishing Tool"), Actor::Operator("alice".into()), "phishing");
+    other.registrar.revoke(revocation).await.unwrap();
+    assert_eq!(world.register(&metadata("Phishing Tool")).await.status, 400, "the name itself at once");
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(world.register(&metadata("Phlshing Tool")).await.status, 400);
+}
+
+/// A registration that another node began and nobody answers keeps an equal one waiting once, and not when it is old.
+#[tokio::test]
+async fn an_old_registration_without_an_answer_is_not_waited_for() {
+    let shared = Down::default();
+    shared.is_up.store(true, Ordering::SeqCst);
+    let world = World::new(shared.clone());
+    let node = World::around(Arc::clone(&world.server), world.clock.clone(), shared.clone(), |registrar| registrar);
+    node.server.delay_ms.store(10_000, Ordering::SeqCst);
+    let hung_up = tokio::time::timeout(Duration::from_millis(50), node.register(&metadata("App"))).await;
+    assert!(hung_up.is_err());
+    node.server.delay_ms.store(0, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(4));
+    let before = shared.asked.load(Ordering::SeqCst);
+    assert_eq!(world.register(&metadata("App")).await.status, 201);
+    let asked = shared.asked.load(Ordering::SeqCst) - before;
+    assert!(asked < 20, "{asked} questions: it looked again and again");
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::databases::{TempDir, is_there};
+use crate::databases::TempDir;
 use crate::running::{ANY_PORT, Running};
+use crate::there::is_there;
 
 struct Nginx {
     process: Child,
@@ -71,7 +72,7 @@ impl Drop for Nginx {
 
 #[tokio::test]
 async fn behind_nginx_each_client_has_its_own_budget() {
-    let server = Running::start("axum", &["--addr", ANY_PORT, "--quota", "2", "--trusted-proxy", "127.0.0.1"]);
+    let server = Running::start("demo", &["--addr", ANY_PORT, "--quota", "2", "--trusted-proxy", "127.0.0.1"]);
     let Some(nginx) = Nginx::start(&server.base).await else { return };
     let statuses = [
         nginx.register("127.0.0.2", "a").await,
@@ -81,7 +82,7 @@ async fn behind_nginx_each_client_has_its_own_budget() {
     ];
     assert_eq!(statuses, [201, 201, 429, 201], "whatever the client writes");
     // Without trust, all of them are nginx.
-    let server = Running::start("axum", &["--addr", ANY_PORT, "--quota", "2"]);
+    let server = Running::start("demo", &["--addr", ANY_PORT, "--quota", "2"]);
     let Some(nginx) = Nginx::start(&server.base).await else { return };
     let statuses = [
         nginx.register("127.0.0.2", "a").await,

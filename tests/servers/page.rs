@@ -14,9 +14,9 @@ use fantoccini::Locator;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_dcr::Registration;
-use tower_dcr::ledger::{Fingerprints, Ledger, MemoryLedger, Status};
-use tower_dcr::review::Review;
-use tower_dcr::review_service::{Access, ReviewService};
+use tower_dcr::clients::ClientAdmin;
+use tower_dcr::clients::{Fingerprints, Ledger, MemoryLedger, Status};
+use tower_dcr_admin::{Access, AdminService};
 
 use crate::browser::Browser;
 use crate::world::{Answer, World, metadata};
@@ -26,7 +26,7 @@ const PASSWORD: &str = "correct horse";
 /// The page behind HTTP Basic, beside the world's routes.
 fn app(world: &World) -> Router {
     let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("alice:{PASSWORD}")));
-    let service = ReviewService::new(Review::new(world.registrar.clone()), "/admin/clients", move |request: &_| {
+    let service = AdminService::new(ClientAdmin::new(world.registrar.clone()), "/admin/clients", move |request: &_| {
         let request: &http::request::Parts = request;
         match request.headers.get(header::AUTHORIZATION) {
             None => Access::Challenge("Basic realm=\"clients\""),
@@ -156,7 +156,7 @@ async fn an_operator_uses_the_page_in_a_browser() {
     // No guard lets that in today; there may be records from before.
     let hostile = json!({ "client_name": hostile, "redirect_uris": ["https://xn--80ak6aa92e.com/cb"] }).to_string();
     let prints = Fingerprints::of(&Registration::parse(hostile.as_bytes()).unwrap(), false);
-    let mut hostile = tower_dcr::ledger::Client::draft(hostile, prints, 1_767_225_600_000);
+    let mut hostile = tower_dcr::clients::Client::draft(hostile, prints, 1_767_225_600_000);
     (hostile.status, hostile.client_id) = (Status::Active, Some("hostile".into()));
     ledger.insert(&hostile, None).await.unwrap();
     let id = world.client("App").await;

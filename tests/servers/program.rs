@@ -5,17 +5,50 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
+use tower_dcr::clients::Lifetimes;
 use tower_dcr::clock::{Clock, SystemClock};
-use tower_dcr::ledger::PostgresLedger;
-use tower_dcr::registrar::Lifetimes;
+use tower_dcr_sqlx::PostgresLedger;
 
 use crate::databases::Postgres;
+use crate::programs::binary;
 use crate::world::{World, metadata};
 
 fn dcr(arguments: &[&str]) -> (i32, Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_dcr")).args(arguments).arg("--json").output().unwrap();
+    let output = Command::new(binary("dcr")).args(arguments).arg("--json").output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Runs a program that fails, and returns its words.
+fn refused(arguments: &[&str]) -> String {
+    let output = Command::new(binary("dcr")).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// In a database that is not a ledger, or one of another version, no table is made or changed.
+#[tokio::test]
+async fn a_database_is_left_as_it_is() {
+    let Some(postgres) = Postgres::start() else { return };
+    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'";
+    let (other, old) = (postgres.fresh_database().await, postgres.fresh_database().await);
+    PostgresLedger::new(old.clone()).await.unwrap();
+    let last = "DELETE FROM tower_dcr_migrations WHERE version = (SELECT MAX(version) FROM tower_dcr_migrations)";
+    sqlx::query(last).execute(&old).await.unwrap();
+    for (pool, words) in [(other, "is not a ledger"), (old, "when it starts")] {
+        let before: i64 = sqlx::query_scalar(tables).fetch_one(&pool).await.unwrap();
+        let url = pool.connect_options().to_url_lossy().to_string();
+        let acts = ["--ledger", &url, "--operator", "alice", "--reason", "x"];
+        for error in [
+            refused(&["clients", "list", &url]),
+            refused(&["clients", "blocks", &url]),
+            refused(&[&["clients", "revoke"], &acts[..], &["name=app"]].concat()),
+        ] {
+            assert!(error.contains(words) && error.contains("127.0.0.1"), "{error}");
+        }
+        let after: i64 = sqlx::query_scalar(tables).fetch_one(&pool).await.unwrap();
+        assert_eq!(before, after, "{words}");
+    }
 }
 
 /// What an operator does at a terminal, every node sees.
@@ -42,10 +75,18 @@ async fn an_operator_approves_and_revokes_at_a_terminal() {
     assert_eq!((status, &replay["judged"]), (0, &json!(1)));
     let (status, revoked) = dcr(&[&["clients", "revoke"], &acts[..], &["name=app"]].concat());
     assert_eq!((status, &revoked["clients"]), (0, &json!(1)));
+    assert_eq!(revoked["blocked"], json!({"kind": "name", "value": "app"}));
+    let (_, blocks) = dcr(&["clients", "blocks", &url]);
+    assert_eq!((&blocks[0]["value"], &blocks[0]["actor"]), (&json!("app"), &json!("operator:alice")));
+    let (_, shown) = dcr(&["clients", "show", &url, &client]);
+    assert_eq!((&shown["blocked"]["kind"], &shown["state"]), (&json!("name"), &json!("revoked")));
+    assert_eq!(dcr(&["clients", "stale", &url]), (0, json!([])));
     let (_, listed) = dcr(&["clients", "list", "--queue", "revoked", "--ledger", &url]);
     assert_eq!((&listed[0]["client_id"], &listed[0]["reason"]), (&json!(client), &json!("known to us")));
     while world.token(&client).await.status != 401 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(world.register(&metadata("App")).await.status, 400, "it is blocked");
+    let (status, _) = dcr(&["clients", "unblock", "--ledger", &url, "--operator", "alice", "name=app"]);
+    assert_eq!((status, world.register(&metadata("App")).await.status), (0, 201));
 }

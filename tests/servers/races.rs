@@ -12,15 +12,16 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_dcr::GateLayer;
+use tower_dcr::clients::Revocation;
+use tower_dcr::clients::{Actor, Filter, Fingerprint, Ledger, Status};
 use tower_dcr::clock::ManualClock;
-use tower_dcr::ledger::{Actor, Filter, Fingerprint, Ledger, PostgresLedger, Status};
-use tower_dcr::registrar::Revocation;
+use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr_sqlx::PostgresLedger;
 
 use crate::databases::Postgres;
 use crate::world::{START, World, token};
 
-type Gate = BoxCloneSyncService<Request<Body>, http::Response<tower_dcr::body::ResponseBody<Body>>, Infallible>;
+type Gate = BoxCloneSyncService<Request<Body>, http::Response<tower_dcr::layers::ResponseBody<Body>>, Infallible>;
 
 /// A node, and a gate that asks the ledger each time.
 struct Node {
@@ -30,7 +31,8 @@ struct Node {
 
 impl Node {
     fn new(world: World) -> Self {
-        let layer = GateLayer::token(world.registrar.clone()).with_cache(Duration::ZERO, 1);
+        let layer =
+            GateLayer::token(world.registrar.clone()).with_settings(GateSettings::new().with_max_age(Duration::ZERO));
         let handler = service_fn(async |_: Request<_>| Ok(http::Response::new(Body::from("a token"))));
         Self { world, gate: BoxCloneSyncService::new(ServiceBuilder::new().layer(layer).service(handler)) }
     }
@@ -78,7 +80,7 @@ async fn round(nodes: Arc<[Arc<Node>; 2]>, ledger: PostgresLedger, number: usize
         0 => Fingerprint::name(&name),
         1 => {
             let registration = tower_dcr::Registration::parse(body.to_string().as_bytes()).unwrap();
-            let prints = tower_dcr::ledger::Fingerprints::of(&registration, false);
+            let prints = tower_dcr::clients::Fingerprints::of(&registration, false);
             Fingerprint::Family(prints.family)
         }
         // By client_id: of one that is there already.

@@ -14,11 +14,11 @@ use axum::routing::{get, post, put};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Sink};
+use tower_dcr::clients::Ledger;
+use tower_dcr::clients::Registrar;
 use tower_dcr::clock::ManualClock;
-use tower_dcr::event::{Action, Event, LifecycleEvent, Sink};
-use tower_dcr::ledger::Ledger;
-use tower_dcr::registrar::Registrar;
-use tower_dcr::{GateLayer, Preset};
+use tower_dcr::{Preset, layers::GateLayer};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -57,7 +57,7 @@ impl Sink for Events {
 }
 
 impl Events {
-    pub(crate) fn of(&self, action: Action) -> Vec<LifecycleEvent> {
+    pub(crate) fn of(&self, action: LifecycleAction) -> Vec<LifecycleEvent> {
         self.0.lock().unwrap().iter().filter(|event| event.action == action).cloned().collect()
     }
 }
@@ -198,7 +198,7 @@ fn preset() -> Preset {
     tower_dcr::mcp()
         .without_rate_limits()
         .with_sink(|_: &Event| {})
-        .with_secret_in_answer(tower_dcr::SecretInAnswer::Allow(vec!["client_secret_basic".into()]))
+        .with_secret_in_response(tower_dcr::layers::SecretInResponse::Allow(vec!["client_secret_basic".into()]))
 }
 
 fn app(server: Arc<Server>, registrar: Registrar, preset: Preset) -> Router {

@@ -6,14 +6,13 @@
 //! again the next morning (34 records of one client in a morning); and floods.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use tower_dcr::ledger::{Filter, Ledger, MemoryLedger};
+use tower_dcr::clients::{Filter, Ledger, MemoryLedger};
 
 use crate::world::{DAY, Server, World};
 
@@ -153,10 +152,7 @@ async fn year(mut world: World, protected: bool) -> Outcome {
 async fn a_year() {
     let ledger = MemoryLedger::default();
     let with = World::with(ledger.clone(), |registrar| {
-        registrar
-            .with_any_loopback_port()
-            .with_max_clients(std::num::NonZeroU64::new(1000).unwrap())
-            .with_grace(Duration::from_secs(3600))
+        registrar.with_any_loopback_port().with_max_clients(std::num::NonZeroU64::new(1000).unwrap())
     });
     let with = year(with, true).await;
     let without = year(World::new(MemoryLedger::default()), false).await;

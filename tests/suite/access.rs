@@ -9,14 +9,13 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tower_dcr::clock::ManualClock;
-use tower_dcr::initial_access::{InitialAccess, InitialAccessTokens, JwtTokens, StaticTokens, TokenError};
-use tower_dcr::policy::{
-    Caller, Cases, Condition, ConfigError, Policy, RedirectHostQuota, RedirectPattern, RedirectUriGuard, Review,
-    Submission,
-};
-use tower_dcr::quota::Quota;
+use tower_dcr::layers::{InitialAccess, InitialAccessTokens, JwtTokens, StaticTokens, TokenError};
+use tower_dcr::rate_limit::Quota;
 use tower_dcr::redirect_uri::RedirectClass;
-use tower_dcr::{InitialAccessTokenLayer, Preset, Registration};
+use tower_dcr::rules::{
+    Caller, Condition, ConfigError, Context, Policy, RedirectHostQuota, RedirectPattern, RedirectUris,
+};
+use tower_dcr::{Preset, Registration, layers::InitialAccessTokenLayer};
 
 use crate::signer::Signer;
 use crate::support::{Kept, Naive, Read, behind, post, send};
@@ -275,18 +274,20 @@ async fn who_only_observes_refuses_nobody() {
     assert_eq!(kept.take().pop().unwrap().authorized_by.as_deref(), Some("partner-portal"));
 }
 
-fn judge(rule: &impl Policy, caller: Caller, uri: &str) -> Result<(), String> {
-    let mut registration = Registration::parse(json!({ "redirect_uris": [uri] }).to_string().as_bytes()).unwrap();
-    let mut review = Review::registration().by(caller);
-    rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.description())
+fn is_accepted(policy: &Policy, caller: Caller, uri: &str) -> bool {
+    let registration = Registration::parse(json!({ "redirect_uris": [uri] }).to_string().as_bytes()).unwrap();
+    let evaluation = policy.evaluate(registration, &Context::registration().by(caller));
+    let rejection = evaluation.rejection();
+    assert!(rejection.is_none_or(|rejection| ["cases", "redirect-uris"].contains(&rejection.rule())));
+    rejection.is_none()
 }
 
 #[test]
 fn conditions_choose_the_rules() {
-    let loopback = || RedirectUriGuard::mcp().only_classes([RedirectClass::Loopback]);
-    let host = |host: &str| RedirectUriGuard::mcp().only_https([RedirectPattern::host(host).unwrap()]);
+    let loopback = || RedirectUris::mcp().only_classes([RedirectClass::Loopback]);
+    let host = |host: &str| RedirectUris::mcp().only_https([RedirectPattern::host(host).unwrap()]);
     let native = [RedirectClass::Loopback, RedirectClass::PrivateUse];
-    let cases = Cases::new()
+    let cases = Policy::default()
         .when(Condition::rules("partner"), host("partner.example.com"))
         .when(Condition::token().and(Condition::redirects(native).not()), host("app.example.com"))
         .when(Condition::anonymous().or(Condition::token()), loopback());
@@ -303,16 +304,13 @@ fn conditions_choose_the_rules() {
         (Caller::anonymous(), "https://app.example.com/cb", false),
     ];
     for (caller, uri, accepted) in rows {
-        assert_eq!(judge(&cases, caller.clone(), uri).is_ok(), accepted, "{caller:?} {uri}");
+        assert_eq!(is_accepted(&cases, caller.clone(), uri), accepted, "{caller:?} {uri}");
     }
-    assert!(judge(&Cases::new(), Caller::anonymous(), "http://127.0.0.1/cb").is_err(), "no case, no registration");
-    assert!(judge(&Cases::new().otherwise(loopback()), Caller::anonymous(), "http://127.0.0.1/cb").is_ok());
-    let described = |cases: &Cases| {
-        let mut out = String::new();
-        cases.describe(&mut out);
-        out
-    };
-    assert_ne!(described(&cases), described(&Cases::new().when(Condition::rules("other"), loopback())));
+    let others = Policy::default().when(Condition::rules("other"), loopback());
+    assert!(!is_accepted(&others, Caller::anonymous(), "http://127.0.0.1/cb"), "no case, no registration");
+    assert!(is_accepted(&others.clone().otherwise(loopback()), Caller::anonymous(), "http://127.0.0.1/cb"));
+    assert_ne!(cases.fingerprint(), others.fingerprint());
+    assert_ne!(others.fingerprint(), others.clone().otherwise(loopback()).fingerprint());
 }
 
 /// A token that was to be judged by rules which nobody configured is judged by none.
@@ -329,7 +327,7 @@ async fn rules_that_are_not_there_let_nothing_in() {
     let there = other.for_callers(Condition::rules("partner"), Ok).unwrap();
     assert_eq!(register(&there, &[&bearer]).await.0.status(), StatusCode::CREATED);
     // In a rule of the user's own as well.
-    let own = preset.add_rule(Cases::new().when(Condition::rules("partner"), RedirectUriGuard::mcp()));
+    let own = preset.add_rule(Policy::default().when(Condition::rules("partner"), RedirectUris::mcp()));
     assert_eq!(register(&own, &[&bearer]).await.0.status(), StatusCode::CREATED);
 }
 

@@ -7,13 +7,16 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Layer, service_fn};
-use tower_dcr::event::Outcome;
-use tower_dcr::policy::AuthMethod;
-use tower_dcr::{AnswerLayer, Preset, RegistrationBody, SecretInAnswer};
+use tower_dcr::audit::Outcome;
+use tower_dcr::rules::AuthMethod;
+use tower_dcr::{
+    Preset,
+    layers::{RegistrationBody, ResponseLayer, SecretInResponse},
+};
 
-use tower_dcr::ledger::{Client, Filter, Ledger, MemoryLedger, Status};
-use tower_dcr::registrar::Registrar;
-use tower_dcr::{GuardLayer, HandlerErrors, LifecycleLayer};
+use tower_dcr::clients::Registrar;
+use tower_dcr::clients::{Client, Filter, Ledger, MemoryLedger, Status};
+use tower_dcr::layers::{HandlerErrors, LifecycleLayer, PolicyLayer};
 
 use crate::support::{Kept, Read, post, send};
 
@@ -72,7 +75,7 @@ async fn a_bare_answer_is_completed_with_what_was_registered() {
     let (read, kept) = answered(Preset::mcp(), 200, "application/json", r#"{"client_id":"c"}"#).await;
     assert_eq!(read.status(), StatusCode::CREATED);
     let expected = json!({
-        "application_type": "native", "client_id": "c", "client_name": "A", "grant_types": ["authorization_code"],
+        "application_type": "native", "client_id": "c", "client_name": "A", "grant_types": ["authorization_code", "refresh_token"],
         "redirect_uris": ["http://localhost:3000/cb"], "response_types": ["code"], "scope": "mcp",
         "token_endpoint_auth_method": "none",
     });
@@ -100,7 +103,7 @@ async fn nulls_and_empty_strings_are_dropped_and_what_the_handler_says_stands() 
 
 #[tokio::test]
 async fn without_normalising_an_answer_stays_as_it_is() {
-    let preset = Preset::mcp().with_answer(AnswerLayer::new().without_normalising());
+    let preset = Preset::mcp().with_answer(ResponseLayer::new().without_normalising());
     let (read, _) = answered(preset, 200, "application/json", r#"{ "client_id" : "c", "scope": null }"#).await;
     assert_eq!(read.status(), StatusCode::OK);
     assert_eq!(read.body, r#"{ "client_id" : "c", "scope": null }"#);
@@ -132,10 +135,10 @@ async fn a_secret_can_be_stripped_or_allowed() {
         "client_id": "c", "client_secret": "s", "client_secret_expires_at": 0,
         "token_endpoint_auth_method": "client_secret_post",
     });
-    let (read, _) = json_answered(Preset::mcp().with_secret_in_answer(SecretInAnswer::Strip), answer.clone()).await;
+    let (read, _) = json_answered(Preset::mcp().with_secret_in_response(SecretInResponse::Strip), answer.clone()).await;
     assert_eq!(read.json()["token_endpoint_auth_method"], "none");
     assert!(read.json().get("client_secret").is_none());
-    let allow = |method: &str| Preset::mcp().with_secret_in_answer(SecretInAnswer::Allow(vec![method.into()]));
+    let allow = |method: &str| Preset::mcp().with_secret_in_response(SecretInResponse::Allow(vec![method.into()]));
     let (read, _) = json_answered(allow("client_secret_post"), answer.clone()).await;
     assert_eq!(read.json()["client_secret"], "s");
     let (read, _) = json_answered(allow("client_secret_basic"), answer).await;
@@ -205,7 +208,7 @@ async fn a_success_that_registers_nothing_fails_in_all_books() {
         // And without the layers further out.
         let (read, _) = answered(Preset::mcp(), status, content_type, answer).await;
         assert_eq!(read.status(), StatusCode::BAD_GATEWAY, "{reason}");
-        let preset = Preset::mcp().with_answer(AnswerLayer::new().without_normalising());
+        let preset = Preset::mcp().with_answer(ResponseLayer::new().without_normalising());
         let (read, _) = answered(preset, status, content_type, answer).await;
         assert_eq!(read.status(), StatusCode::BAD_GATEWAY, "not normalising: {reason}");
     }
@@ -223,7 +226,7 @@ async fn without_the_answer_layer_the_ledger_wants_a_client_id_as_well() {
     ] {
         let ledger = MemoryLedger::default();
         let layers = tower::ServiceBuilder::new()
-            .layer(GuardLayer::new(tower_dcr::policy::MetadataAllowlist::mcp()))
+            .layer(PolicyLayer::new(tower_dcr::rules::MetadataAllowlist::mcp()))
             .layer(LifecycleLayer::new(Registrar::new(ledger.clone())));
         let service = layers.service(service_fn(move |_: Request<RegistrationBody>| {
             let response = Response::builder().status(status).body(Full::<Bytes>::from(answer)).unwrap();
@@ -355,7 +358,7 @@ async fn what_was_wrong_in_an_answer_is_flagged() {
 async fn clients_can_reach_the_configuration_endpoint_or_are_not_told_of_it() {
     let public = || Preset::mcp().with_public_url("https://as.example.com").unwrap();
     let there = Some("https://as.example.com/register/c");
-    for (preset, host, given, expected, reason) in [
+    for (preset, host, given, expected, reason) in vec![
         (Preset::mcp(), "as.example.com", json!("https://as.example.com/register/c"), there, "public"),
         (Preset::mcp(), "as.example.com", json!("/register/c"), None, "relative"),
         (Preset::mcp(), "as.example.com", json!("http://127.0.0.1:8080/register/c"), None, "loopback"),
@@ -581,8 +584,8 @@ async fn an_update_that_names_no_client_is_about_that_of_its_url() {
         [("/register/c", "c", true), ("/clients/c/configuration", "c", true), ("/register/c", "d", false)]
     {
         let layers = tower::ServiceBuilder::new()
-            .layer(GuardLayer::new(tower_dcr::policy::RedirectUriGuard::mcp()))
-            .layer(AnswerLayer::new());
+            .layer(PolicyLayer::new(tower_dcr::rules::RedirectUris::mcp()))
+            .layer(ResponseLayer::new());
         let service = layers.service(service_fn(move |_: Request<RegistrationBody>| {
             let body = Full::<Bytes>::from(json!({ "client_id": answer }).to_string());
             std::future::ready(Ok::<_, Infallible>(Response::new(body)))

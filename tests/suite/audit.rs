@@ -10,13 +10,16 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Outcome, Sink, to_line};
 use tower_dcr::client_address::ClientAddress;
+use tower_dcr::clients::{Actor, MemoryLedger};
+use tower_dcr::clients::{Lifetimes, Registrar, Revocation};
 use tower_dcr::clock::{Clock, ManualClock};
-use tower_dcr::event::{Event, LifecycleEvent, Outcome, Sink, to_line};
-use tower_dcr::ledger::{Actor, MemoryLedger};
-use tower_dcr::policy::{Disposition, Operation};
-use tower_dcr::registrar::{Registrar, Revocation};
-use tower_dcr::{AuditLayer, Preset, RateLimitLayer, RegistrationBody};
+use tower_dcr::rules::{Disposition, Operation};
+use tower_dcr::{
+    Preset,
+    layers::{AuditLayer, GateLayer, RateLimitLayer, RegistrationBody},
+};
 
 use crate::support::{Kept, Naive, behind, post, send};
 
@@ -31,14 +34,16 @@ fn outcome(kept: &Kept) -> Outcome {
 #[tokio::test]
 async fn every_outcome_is_one_event() {
     let (kept, naive) = (Kept::default(), Naive::default());
-    let one = tower_dcr::quota::Quota::per_hour(std::num::NonZeroU32::new(3).unwrap());
+    let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(3).unwrap());
     let service = behind(&Preset::mcp().with_address_quota(one).with_sink(kept.sink()), &naive);
     send(&service, post(GOOD)).await;
     assert_eq!(outcome(&kept), Outcome::Accepted);
     send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"],"foo":1}"#)).await;
     assert_eq!(outcome(&kept), Outcome::Rewritten);
     send(&service, post("{")).await;
-    assert_eq!(outcome(&kept), Outcome::Refused);
+    assert_eq!(outcome(&kept), Outcome::Rejected);
+    send(&service, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;
+    assert_eq!(outcome(&kept), Outcome::Rejected);
     send(&service, post(GOOD)).await;
     assert_eq!(outcome(&kept), Outcome::Limited);
     for method in [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS] {
@@ -199,13 +204,13 @@ async fn no_registration_without_its_record_if_the_sink_says_so() {
     assert_eq!(answer.json()["error"], "temporarily_unavailable");
     assert!(answer.header("retry-after").is_some() && naive.seen().is_empty());
     let event = kept.take().pop().unwrap();
-    assert_eq!((event.outcome, event.rule), (Outcome::Refused, Some("audit")));
+    assert_eq!((event.outcome, event.rule), (Outcome::Rejected, Some("audit")));
 }
 
 #[tokio::test]
 async fn report_only_events_say_what_would_have_been() {
     let (kept, naive) = (Kept::default(), Naive::default());
-    let one = tower_dcr::quota::Quota::per_hour(std::num::NonZeroU32::MIN);
+    let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::MIN);
     let rate_limit = RateLimitLayer::empty().with_address_quota(one);
     let service = behind(&Preset::mcp().with_rate_limit(rate_limit).with_sink(kept.sink()).report_only(), &naive);
     for _ in 0..2 {
@@ -219,7 +224,7 @@ async fn report_only_events_say_what_would_have_been() {
         refusals.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
     };
     assert_eq!(refused(&events[0]), ["redirect-uris"]);
-    assert_eq!(refused(&events[1]), ["rate-limit", "redirect-uris"]);
+    assert_eq!(refused(&events[1]), ["redirect-uris", "rate-limit"]);
     assert!(to_line(&events[1]).contains(r#""enforced":false"#));
 }
 
@@ -269,5 +274,232 @@ async fn a_shared_sink_and_each_of_two_get_all_events_of_both_kinds() {
         counter.is_full.store(true, Ordering::SeqCst);
         assert_eq!(register().await, StatusCode::SERVICE_UNAVAILABLE);
         counter.is_full.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Keeps the lines of both kinds.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Lines {
+    fn take(&self) -> Vec<serde_json::Value> {
+        let lines = std::mem::take(&mut *self.0.lock().unwrap());
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn of(&self, action: LifecycleAction) -> Vec<serde_json::Value> {
+        self.take().into_iter().filter(|event| event["action"] == action.as_str()).collect()
+    }
+}
+
+impl Sink for Lines {
+    fn emit(&self, event: &Event) {
+        self.0.lock().unwrap().push(to_line(event));
+    }
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        self.0.lock().unwrap().push(to_line(event));
+    }
+}
+
+fn from(address: [u8; 4], mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    request.extensions_mut().insert(SocketAddr::from((address, 1)));
+    request
+}
+
+#[tokio::test]
+async fn the_operator_reads_why_as_the_client_does() {
+    for (body, rule) in [
+        (r#"{"redirect_uris":["gopher://a.example.com/cb"]}"#, "redirect-uris"),
+        (r#"{"redirect_uris":["https://app.example.com:8443/cb"]}"#, "redirect-uris"),
+        (r#"{"client_name":"Claude","redirect_uris":["https://evil.example.com/cb"]}"#, "identity"),
+        ("{", "json"),
+    ] {
+        let kept = Kept::default();
+        let answer = send(&behind(&Preset::mcp().with_sink(kept.sink()), &Naive::default()), post(body)).await;
+        let event = kept.take().pop().unwrap();
+        let reason = event.reason.as_deref().unwrap_or_default();
+        assert!(!reason.is_empty() && event.rule.is_some(), "{event:?}");
+        let told = answer.json()["error_description"].as_str().unwrap().to_owned();
+        assert!(told.contains(reason), "{rule}: {told:?} is not because of {reason:?}");
+        assert!(!reason.contains("example.com"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_has_the_id_of_its_request_if_the_header_is_named() {
+    let long = "x".repeat(500);
+    for (preset, sent, expected) in [
+        (Preset::mcp(), "4bf92f3577b34da6", None),
+        (
+            Preset::mcp().with_request_id_header("x-request-id".parse().unwrap()),
+            "4bf92f3577b34da6",
+            Some("4bf92f3577b34da6"),
+        ),
+        (Preset::mcp().with_request_id_header("x-request-id".parse().unwrap()), &*long, Some(&long[..128])),
+        (Preset::mcp().with_request_id_header("x-request-id".parse().unwrap()), "", None),
+        (Preset::mcp().with_request_id_header("traceparent".parse().unwrap()), "4bf92f3577b34da6", None),
+    ] {
+        let kept = Kept::default();
+        let mut request = post(r#"{"redirect_uris":["javascript:alert(1)"]}"#);
+        request.headers_mut().insert("x-request-id", sent.parse().unwrap());
+        send(&behind(&preset.with_sink(kept.sink()), &Naive::default()), request).await;
+        assert_eq!(kept.take().pop().unwrap().request_id.as_deref(), expected);
+    }
+}
+
+/// One source sends thousands of requests that cost it nothing: what was registered is still there to read.
+#[tokio::test]
+async fn limits_and_unknown_clients_leave_two_lines_each() {
+    let lines = Lines::default();
+    let quota = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(1).unwrap());
+    let registrar = Registrar::new(MemoryLedger::default());
+    let preset = Preset::mcp()
+        .with_address_quota(quota)
+        .with_requester()
+        .with_registrar(registrar.clone())
+        .with_sink(lines.clone());
+    let service = behind(&preset, &Naive::default());
+    let gate = behind(&GateLayer::token(registrar.clone()), &Naive::default());
+    let form = |id: u32| {
+        let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+        let body = format!("grant_type=authorization_code&code=x&client_id=made-up-{id}");
+        from([192, 0, 2, 1], request.body(Full::new(Bytes::from(body))).unwrap())
+    };
+    assert_eq!(send(&service, from([192, 0, 2, 1], post(GOOD))).await.status(), StatusCode::CREATED);
+    for id in 0..500 {
+        let other = r#"{"client_name":"other","redirect_uris":["https://app.example.com/cb"]}"#;
+        let answer = send(&service, from([192, 0, 2, 1], post(other))).await;
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        send(&gate, form(id)).await;
+    }
+    drop((service, gate, preset, registrar));
+    let events = lines.take();
+    let limited: Vec<_> = events.iter().filter(|event| event["outcome"] == "limited").collect();
+    let unknown: Vec<_> =
+        events.iter().filter(|event| event["action"] == "unregistered_client" && event["subject"] == "token").collect();
+    for (kind, all) in [("limited", &limited), ("unknown", &unknown)] {
+        assert_eq!(all.len(), 2, "{kind}: {all:?}");
+        assert!(all[0].get("count").is_none() && all[1]["count"] == 499, "{kind}: {all:?}");
+        assert!(all[1]["reason"].is_string(), "{kind}: {all:?}");
+    }
+    assert_eq!((&limited[1]["requester"], &limited[1]["rule"]), (&"192.0.2.1".into(), &"rate-limit".into()));
+    assert_eq!((&unknown[0]["client_id"], &unknown[0]["source"]), (&"made-up-0".into(), &"192.0.2.1".into()));
+    assert!(unknown[1].get("client_id").is_none() && unknown[1]["source"] == "192.0.2.1");
+    assert_eq!(events.iter().filter(|event| event["outcome"] == "accepted").count(), 1);
+}
+
+/// One call says where all events go, in whatever order; a sink of the registrar's own goes before.
+#[tokio::test]
+async fn the_registrar_has_the_sink_of_its_preset() {
+    let revoke = async |registrar: &Registrar| {
+        registrar.revoke(Revocation::client("client-1", Actor::Operator("alice".into()), "abuse")).await.unwrap();
+    };
+    for order in 0..3 {
+        let (of_preset, own) = (Lines::default(), Lines::default());
+        let registrar = Registrar::new(MemoryLedger::default());
+        let kept = registrar.clone();
+        let preset = match order {
+            0 => Preset::mcp().with_sink(of_preset.clone()).with_registrar(registrar),
+            1 => Preset::mcp().with_registrar(registrar).with_sink(of_preset.clone()),
+            _ => Preset::mcp().with_sink(of_preset.clone()).with_registrar(registrar.with_sink(own.clone())),
+        };
+        let service = behind(&preset, &Naive::default());
+        send(&service, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await;
+        let registrar = if order == 2 { kept.with_sink(own.clone()) } else { kept };
+        revoke(&registrar).await;
+        let (of_preset, own) = (of_preset.of(LifecycleAction::Revoked).len(), own.of(LifecycleAction::Revoked).len());
+        assert_eq!((of_preset, own), if order == 2 { (0, 1) } else { (1, 0) }, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn what_ends_by_itself_says_which_client_it_was_and_where_from() {
+    for (requester, source) in [("none", "192.0.2.0/24"), ("address", "192.0.2.7")] {
+        let lines = Lines::default();
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600)));
+        let registrar = Registrar::new(MemoryLedger::default()).with_clock(clock.clone());
+        let preset = Preset::mcp().with_registrar(registrar.clone()).with_sink(lines.clone());
+        let preset = if requester == "address" { preset.with_requester() } else { preset };
+        let body = r#"{"client_name":"An\u202eApp","redirect_uris":["http://localhost/cb"]}"#;
+        let name = r#"{"client_name":"An App","redirect_uris":["http://localhost/cb"]}"#;
+        let service = behind(&preset, &Naive::default());
+        send(&service, from([192, 0, 2, 7], post(body))).await;
+        send(&service, from([192, 0, 2, 7], post(name))).await;
+        clock.advance(Duration::from_secs(400 * 24 * 3600));
+        registrar.maintain_once().await.unwrap();
+        let expired = lines.of(LifecycleAction::Expired);
+        assert!(!expired.is_empty());
+        for event in &expired {
+            assert_eq!(event["source"], source, "{event}");
+            assert!(event["client_name"].is_string() && event["client_id"].is_string(), "{event}");
+        }
+        assert!(expired.iter().any(|event| event["client_name"] == "An App"), "{expired:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_says_which_fields_it_changed_and_not_to_what() {
+    let lines = Lines::default();
+    let registrar = Registrar::new(MemoryLedger::default());
+    let preset = Preset::mcp().with_registrar(registrar).with_sink(lines.clone());
+    let service = behind(&preset, &Naive::default());
+    send(&service, post(r#"{"client_name":"Old","redirect_uris":["http://localhost/cb"]}"#)).await;
+    for (body, changed) in [
+        (
+            r#"{"client_id":"client-1","client_name":"New","redirect_uris":["http://localhost/cb"]}"#,
+            vec!["client_name"],
+        ),
+        (
+            r#"{"client_id":"client-1","software_id":"an-id","redirect_uris":["http://localhost/other"]}"#,
+            vec!["client_name", "redirect_uris", "software_id"],
+        ),
+    ] {
+        let mut request = post(body);
+        (*request.method_mut(), *request.uri_mut()) = (Method::PUT, "/register/client-1".parse().unwrap());
+        assert!(send(&service, request).await.status().is_success());
+        let updated = lines.of(LifecycleAction::Updated);
+        assert_eq!(updated.len(), 1, "{updated:?}");
+        assert_eq!(updated[0]["changed"], serde_json::json!(changed));
+        assert!(!updated[0].to_string().contains("an-id") && !updated[0].to_string().contains("other"), "{updated:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_approval_is_told_apart() {
+    for (approval, pending) in [(None, false), (Some(Duration::from_secs(3600)), true)] {
+        let kept = Kept::default();
+        let lifetimes = match approval {
+            Some(time) => Lifetimes::new().with_approval(time).unwrap(),
+            None => Lifetimes::new(),
+        };
+        let registrar = Registrar::new(MemoryLedger::default()).with_lifetimes(lifetimes);
+        let service = behind(&Preset::mcp().with_registrar(registrar).with_sink(kept.sink()), &Naive::default());
+        for outcome in [Outcome::Accepted, Outcome::Deduplicated] {
+            send(&service, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await;
+            assert_eq!(kept.lines()[0].contains(r#""pending":true"#), pending);
+            let event = kept.take().pop().unwrap();
+            assert_eq!((event.outcome, event.pending), (outcome, pending));
+        }
+    }
+}
+
+/// Whoever adds an outcome or an action says what it is elsewhere.
+#[test]
+fn the_documentation_maps_every_outcome_and_action() {
+    let page = include_str!("../../docs/audit.md");
+    let named = |source: &str| -> Vec<String> {
+        let arms = source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \""));
+        arms.map(|(_, name)| name.trim_end_matches(['"', ',']).to_owned()).collect()
+    };
+    let outcomes = named(include_str!("../../src/audit.rs"));
+    let actions = named(include_str!("../../src/audit/lifecycle.rs"));
+    assert_eq!((outcomes.len(), actions.len()), (7, 17), "{outcomes:?} {actions:?}");
+    let ocsf = page.split("## Audit events in OCSF").nth(1).unwrap();
+    for name in outcomes {
+        assert!(ocsf.contains(&format!("`{name}`")), "{name}");
+    }
+    for name in actions {
+        assert!(ocsf.contains(&format!("| `{name}` | ")), "{name}");
     }
 }

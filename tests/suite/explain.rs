@@ -1,60 +1,96 @@
-//! Every rule is explained, and every explanation is of a rule.
+//! Every rule is explained, and explanations are true.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
-use tower_dcr::explain::{self, Explanation};
-use tower_dcr::policy::{Policy, Review, Submission};
+use tower_dcr::rules::{Context, MemberOperators, MetadataOperators, RuleDocs};
 use tower_dcr::{Preset, Registration};
 
-/// The names of rules in the sources: of constants, of `begin` and of refusals.
-fn names(dir: &Path, found: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            names(&entry, found);
-            continue;
-        }
-        let source = fs::read_to_string(&entry).unwrap_or_default();
-        let code = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        for before in [
-            "RULE: &str = \"",
-            ".begin(\"",
-            "ErrorCode::MethodNotAllowed, \"",
-            "ErrorCode::UnsupportedMediaType, \"",
-            "ErrorCode::InvalidClientMetadata, \"",
-            "ErrorCode::RequestTimeout, \"",
-        ] {
-            let named = code.split(before).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
-            found.extend(named.filter(|name| name.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase())));
-        }
-    }
+fn listed() -> BTreeSet<&'static str> {
+    Preset::rule_docs().map(|docs| docs.id).collect()
+}
+
+/// Rules of every preset, with those that only settings switch on.
+fn presets() -> [Preset; 2] {
+    let operators = || MetadataOperators::new().on("tenant", MemberOperators::new().essential()).unwrap();
+    let statements = || {
+        let keys = r#"{"keys":[{"kty":"EC","crv":"P-256",
+            "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+        let issuer = tower_dcr::rules::Issuer::new("i", keys, ["ES256"]).unwrap();
+        tower_dcr::rules::SoftwareStatements::new([issuer]).unwrap()
+    };
+    [Preset::mcp(), Preset::strict()].map(|preset| {
+        let preset = preset.map_metadata(|metadata| Ok(metadata.with_operators(operators()))).unwrap();
+        preset.with_software_statements(statements())
+    })
 }
 
 #[test]
-fn every_rule_is_explained() {
-    let mut found = BTreeSet::new();
-    names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    let explained: BTreeSet<String> = explain::RULES.iter().map(|rule| rule.name.to_owned()).collect();
-    assert_eq!(found.difference(&explained).collect::<Vec<_>>(), Vec::<&String>::new(), "not explained");
-    assert_eq!(explained.difference(&found).collect::<Vec<_>>(), Vec::<&String>::new(), "no rule");
+fn every_rule_of_a_preset_is_explained_under_its_id() {
+    assert_eq!(listed().len(), Preset::rule_docs().count(), "each once");
+    let mut seen = BTreeSet::new();
+    for preset in presets() {
+        for rule in preset.policy().rules() {
+            let docs = rule.docs().unwrap_or_else(|| panic!("{} is not explained", rule.id()));
+            assert_eq!((docs.id, docs.replayable), (rule.id(), rule.replayable()));
+            assert!(Preset::rule_docs().any(|listed| std::ptr::eq(listed, docs)), "{} is not listed", rule.id());
+            seen.insert(rule.id());
+        }
+    }
+    // The others speak where no rule of a policy does.
+    let by_layers = [
+        "answer",
+        "audit",
+        "body",
+        "cases",
+        "client-url",
+        "initial-access-token",
+        "lifecycle",
+        "media-type",
+        "method",
+        "origin",
+        "pinned-rules",
+        "rate-limit",
+        "strict-json",
+    ];
+    assert_eq!(listed().difference(&seen).copied().collect::<Vec<_>>(), by_layers);
+}
+
+/// `dcr replay` judges again by these alone.
+#[test]
+fn rules_that_need_more_than_the_document_are_not_replayable() {
+    let others: Vec<&str> = Preset::rule_docs().filter(|docs| !docs.replayable).map(|docs| docs.id).collect();
+    assert_eq!(
+        others,
+        [
+            "audit",
+            "rate-limit",
+            "initial-access-token",
+            "origin",
+            "method",
+            "client-url",
+            "media-type",
+            "body",
+            "strict-json",
+            "software-statement",
+            "redirect-host-quota",
+            "lifecycle",
+            "answer",
+        ]
+    );
 }
 
 /// What an attack that is a registration meets: the rules that refuse it or change it.
-fn met_by(attack: &str) -> BTreeSet<String> {
-    let Ok(mut registration) = Registration::parse(attack.as_bytes()) else { return ["strict-json".to_owned()].into() };
-    let mut review = Review::registration();
-    let preset = Preset::mcp();
-    let verdict = preset.policy().review(&mut Submission::new(&mut registration, &mut review));
-    let changed = review.findings().iter().map(|finding| finding.rule.to_owned());
-    changed.chain(verdict.err().map(|refused| refused.rule().to_owned())).collect()
+fn met_by(attack: &str) -> BTreeSet<&'static str> {
+    let Ok(registration) = Registration::parse(attack.as_bytes()) else { return ["strict-json"].into() };
+    let evaluation = Preset::mcp().policy().evaluate(registration, &Context::registration());
+    evaluation.findings().iter().map(|finding| finding.rule).collect()
 }
 
 #[test]
 fn the_rules_meet_the_attacks_that_explain_them() {
     let mut tried = 0;
-    for Explanation { name, attack, .. } in explain::RULES.iter().filter(|rule| rule.attack.starts_with('{')) {
-        assert!(met_by(attack).contains(*name), "{name}: {attack} is met by {:?}", met_by(attack));
+    for RuleDocs { id, attack, .. } in Preset::rule_docs().filter(|rule| rule.attack.starts_with('{')) {
+        assert!(met_by(attack).contains(id), "{id}: {attack} is met by {:?}", met_by(attack));
         tried += 1;
     }
     assert!(tried >= 11, "{tried}");
@@ -63,7 +99,7 @@ fn the_rules_meet_the_attacks_that_explain_them() {
 #[test]
 fn settings_that_loosen_a_rule_are_settings() {
     let schema = Preset::file_schema().to_string();
-    for rule in explain::RULES {
+    for rule in Preset::rule_docs() {
         for word in rule
             .loosen
             .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
@@ -71,7 +107,7 @@ fn settings_that_loosen_a_rule_are_settings() {
         {
             let last = word.trim_matches('.').rsplit('.').next().unwrap();
             let known = last == "NAME" || last == "com" || last == "example" || schema.contains(&format!("\"{last}\""));
-            assert!(known || word.starts_with("com."), "{}: {word}", rule.name);
+            assert!(known || word.starts_with("com."), "{}: {word}", rule.id);
         }
     }
 }

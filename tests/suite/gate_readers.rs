@@ -10,11 +10,11 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use tower_dcr::GateLayer;
-use tower_dcr::body::ReplayBody;
-use tower_dcr::event::{Event, LifecycleEvent, Sink};
-use tower_dcr::ledger::MemoryLedger;
-use tower_dcr::registrar::Registrar;
+use tower_dcr::audit::{Event, LifecycleEvent, Sink};
+use tower_dcr::clients::MemoryLedger;
+use tower_dcr::clients::Registrar;
+use tower_dcr::layers::ReplayBody;
+use tower_dcr::layers::{GateLayer, GateSettings};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -71,7 +71,8 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn check(query: &str, media_type: &str, body: &[u8]) -> bool {
     let (ids, server) = (Ids::default(), Server::default());
     let registrar = Registrar::new(MemoryLedger::default()).with_sink(ids.clone());
-    let mut gate = GateLayer::token(registrar).passing_unidentified().layer(server.clone());
+    let mut gate =
+        GateLayer::token(registrar).with_settings(GateSettings::new().passing_unidentified()).layer(server.clone());
     let Ok(request) = Request::post(format!("/token?{query}"))
         .header(header::CONTENT_TYPE, media_type)
         .body(Full::new(Bytes::copy_from_slice(body)))

@@ -11,20 +11,22 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_dcr::policy::{Disposition, MetadataAllowlist, Operation, RedirectUriGuard, ReportOnly, Review, Submission};
+use tower_dcr::layers::{PolicyLayer, RegistrationBody};
 use tower_dcr::registration::Limits;
-use tower_dcr::{GuardLayer, MetadataAllowlistLayer, RedirectUriGuardLayer, RegistrationBody, Rejection};
+use tower_dcr::rules::{
+    Decision, Disposition, Evaluation, MetadataAllowlist, Operation, RedirectUris, ReportOnly, Rule, rule,
+};
 
 use crate::support::{Naive, behind, post, send};
 
 const GOOD: &str = r#"{"redirect_uris":["https://app.example.com/cb"],"foo":1}"#;
 
-fn metadata() -> MetadataAllowlistLayer {
-    GuardLayer::new(MetadataAllowlist::mcp())
+fn metadata() -> PolicyLayer {
+    PolicyLayer::new(MetadataAllowlist::mcp())
 }
 
-fn redirect_uris() -> RedirectUriGuardLayer {
-    GuardLayer::new(RedirectUriGuard::mcp())
+fn redirect_uris() -> PolicyLayer {
+    PolicyLayer::new(RedirectUris::mcp())
 }
 
 /// Counts how often the bytes of the original body are asked for.
@@ -44,12 +46,12 @@ impl Body for Counted {
 }
 
 /// A rule that notes at which address the registration lies: the same for all rules that share one parse.
-fn witness(seen: &Arc<Mutex<Vec<usize>>>) -> impl Fn(&mut Submission<'_>) -> Result<(), Rejection> + use<> {
+fn witness(seen: &Arc<Mutex<Vec<usize>>>) -> impl Rule + use<> {
     let seen = Arc::clone(seen);
-    move |submission: &mut Submission<'_>| -> Result<(), Rejection> {
-        seen.lock().unwrap().push(submission.registration().source().as_ptr().addr());
+    rule("witness", move |draft| {
+        seen.lock().unwrap().push(draft.registration().source().as_ptr().addr());
         Ok(())
-    }
+    })
 }
 
 #[tokio::test]
@@ -57,11 +59,11 @@ async fn any_number_of_guards_in_one_stack_parse_once() {
     let seen = Arc::default();
     let naive = Naive::default();
     let stack = ServiceBuilder::new()
-        .layer(GuardLayer::new(witness(&seen)))
+        .layer(PolicyLayer::new(witness(&seen)))
         .layer(metadata())
-        .layer(GuardLayer::new(witness(&seen)))
+        .layer(PolicyLayer::new(witness(&seen)))
         .layer(redirect_uris())
-        .layer(GuardLayer::new(witness(&seen)));
+        .layer(PolicyLayer::new(witness(&seen)));
     let service = behind(&stack.into_inner(), &naive);
     let reads = Arc::new(AtomicUsize::new(0));
     let request = post(GOOD).map(|body| Counted(body, Arc::clone(&reads)));
@@ -82,16 +84,16 @@ async fn separate_axum_layers_parse_each_for_itself_and_agree() {
             "/register",
             axum::routing::post(async move |request: axum::extract::Request| handler.register(request).await),
         )
-        .layer(GuardLayer::new(witness(&seen)))
+        .layer(PolicyLayer::new(witness(&seen)))
         .layer(metadata())
-        .layer(GuardLayer::new(witness(&seen)))
+        .layer(PolicyLayer::new(witness(&seen)))
         .layer(redirect_uris());
     let response = app.oneshot(post(GOOD).map(axum::body::Body::new)).await.unwrap();
     assert_eq!(response.status(), StatusCode::CREATED);
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 2);
     assert_ne!(seen[0], seen[1]);
-    assert_eq!(response.extensions().get::<Review>().unwrap().rules().first(), Some(&"redirect-uris"));
+    assert_eq!(response.extensions().get::<Evaluation>().unwrap().rules().first(), Some(&"redirect-uris"));
     assert!(!naive.seen()[0].windows(5).any(|window| window == b"\"foo\""));
 }
 
@@ -205,7 +207,7 @@ async fn an_update_goes_through_the_same_rules_and_keeps_the_client_id() {
     let evil = put(r#"{"client_id":"c","redirect_uris":["https://app.example.com/cb#x"]}"#);
     let answer = send(&service, evil).await;
     assert_eq!(answer.json()["error"], "invalid_redirect_uri");
-    assert_eq!(answer.response.extensions().get::<Review>().unwrap().operation(), Operation::Update);
+    assert_eq!(answer.response.extensions().get::<Evaluation>().unwrap().operation(), Operation::Update);
 }
 
 #[tokio::test]
@@ -327,16 +329,17 @@ async fn report_only_lets_everything_pass_as_it_came() {
         [(evil, "application/json"), (GOOD, "application/json"), ("a=b", "text/plain"), ("", "application/json")]
     {
         let naive = Naive::default();
-        let policy = (MetadataAllowlist::mcp(), RedirectUriGuard::mcp());
-        let service = behind(&GuardLayer::new(policy).report_only(), &naive);
+        let policy = (MetadataAllowlist::mcp(), RedirectUris::mcp());
+        let service = behind(&PolicyLayer::new(policy).report_only(), &naive);
         let mut request = post(body);
         request.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
         request.headers_mut().insert("content-digest", http::HeaderValue::from_static("stays"));
         let answer = send(&service, request).await;
         assert_eq!(answer.status(), StatusCode::CREATED, "{body}");
         assert_eq!(naive.seen(), [Bytes::from(body)], "{body}");
-        let review = answer.response.extensions().get::<Review>().unwrap();
-        assert!(review.findings().iter().all(|finding| !finding.enforced) && !review.is_rewritten());
+        let review = answer.response.extensions().get::<Evaluation>().unwrap();
+        assert!(review.findings().iter().all(|finding| !finding.enforced));
+        assert_eq!(review.decision(), Decision::Accept);
         assert!(body == GOOD || review.findings().iter().any(|finding| finding.disposition == Disposition::Refused));
     }
     // Too large to look at, and passed on whole.
@@ -351,13 +354,13 @@ async fn report_only_lets_everything_pass_as_it_came() {
 #[tokio::test]
 async fn one_rule_can_be_tried_while_the_others_hold() {
     let naive = Naive::default();
-    let policy = (MetadataAllowlist::mcp(), ReportOnly::new(RedirectUriGuard::strict()));
-    let service = behind(&GuardLayer::new(policy), &naive);
+    let policy = (MetadataAllowlist::mcp(), ReportOnly::new(RedirectUris::strict()));
+    let service = behind(&PolicyLayer::new(policy), &naive);
     let answer = send(&service, post(r#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_eq!(answer.json()["redirect_uris"], serde_json::json!(["http://localhost/cb"]));
     assert!(answer.json().get("foo").is_none());
-    let review = answer.response.extensions().get::<Review>().unwrap();
+    let review = answer.response.extensions().get::<Evaluation>().unwrap();
     let refused = review.findings().iter().find(|finding| finding.disposition == Disposition::Refused).unwrap();
     assert_eq!((refused.rule, refused.enforced), ("redirect-uris", false));
 }

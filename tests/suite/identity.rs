@@ -8,9 +8,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_dcr::event::Outcome;
-use tower_dcr::policy::{Claim, Identities, Identity, IdentityGuard, OnClaim, Standing};
-use tower_dcr::{GuardLayer, Preset, Registration, RegistrationBody};
+use tower_dcr::audit::Outcome;
+use tower_dcr::rules::{Claim, ClientIdentity, Identities, Identity, OnClaim, Standing};
+use tower_dcr::{
+    Preset, Registration,
+    layers::{PolicyLayer, RegistrationBody},
+};
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::skeleton;
 
@@ -130,9 +133,9 @@ async fn imitations_of_the_corpus_are_refused_or_marked() {
         let row: Value = serde_json::from_str(row).unwrap();
         let id = row["id"].as_str().unwrap();
         let name = row["body"]["client_name"].as_str().unwrap_or_default();
-        // The owner's own hosts are no imitation. Backwards, in another script by its sound, and a word of the name are
+        // The owner's own hosts are no imitation. Backwards, and a word of the name, are
         // other names.
-        let others = ["edualC", "Клод", "Copilot"];
+        let others = ["edualC", "Copilot"];
         if !id.starts_with("name-confusable") || row["mcp"] == "register" || others.contains(&name) {
             continue;
         }
@@ -269,10 +272,10 @@ async fn the_verdict_reaches_the_handler_and_nobody_else_can_give_it() {
             async { Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default())) }
         })
     };
-    let register = ServiceBuilder::new().layer(GuardLayer::new(IdentityGuard::new())).service(handler);
+    let register = ServiceBuilder::new().layer(PolicyLayer::new(ClientIdentity::new())).service(handler);
     let request = |name: &str, redirect_uri: &str| {
         let mut request = post(json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string());
-        request.extensions_mut().insert(identify("Claude", "https://claude.ai/cb"));
+        request.extensions_mut().insert(identify("Claude", "https://claude.ai/api/mcp/auth_callback"));
         request
     };
     register.clone().oneshot(request("Claude Code", "http://localhost/cb")).await.unwrap();
@@ -295,7 +298,7 @@ async fn events_say_who_was_claimed_and_never_what_was_sent() {
         (kept.take().pop().unwrap(), serde_json::from_str::<Value>(&line).unwrap())
     };
     let (event, line) = register("CIaude", "https://evil.example.net/cb").await;
-    assert_eq!((event.outcome, event.rule), (Outcome::Refused, Some("identity")));
+    assert_eq!((event.outcome, event.rule), (Outcome::Rejected, Some("identity")));
     assert_eq!(line["identity"], json!({ "standing": "contradicted", "claimed": "Claude", "claim": "name" }));
     assert!(!line.to_string().contains("CIaude"));
     let (event, line) = register("Claude Code (secret project)", "http://localhost/cb").await;
@@ -311,12 +314,13 @@ async fn events_say_who_was_claimed_and_never_what_was_sent() {
 #[tokio::test]
 async fn outcomes_are_the_operators() {
     let refuse = OnClaim::Refuse;
-    let guard = IdentityGuard::new().with_contradicted_mention(refuse).with_unverified(refuse);
+    let guard = ClientIdentity::new().with_contradicted_mention(refuse).with_unverified(refuse);
     let preset = Preset::mcp().without_rate_limits().map_identity(|_| Ok(guard)).unwrap();
     for (name, redirect_uri, status) in [
         ("Claude Helper", "https://helper.example.net/cb", 400),
         ("Claude Code", "http://localhost/cb", 400),
-        ("Claude", "https://claude.ai/cb", 201),
+        ("Claude", "https://claude.ai/api/mcp/auth_callback", 201),
+        ("Claude", "https://claude.ai/cb", 400),
         ("Notes", "http://localhost/cb", 201),
     ] {
         let body = json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
 use tower_dcr::Preset;
-use tower_dcr::event::{BrokenChain, ChainKey, JsonLines, JsonLinesError, Overflow, Sink, verify_chain};
+use tower_dcr::audit::{BrokenChain, ChainHead, ChainKey, JsonLines, JsonLinesError, Overflow, Sink, verify_chain};
 
 use crate::support::{Kept, Naive, behind, post, send};
 
@@ -151,6 +151,224 @@ async fn a_chain_is_not_started_in_the_middle_of_a_file() {
     assert!(error.to_string().contains("no/such/folder"), "{error}");
 }
 
+fn open_chained(path: &Path) -> Result<JsonLines, JsonLinesError> {
+    JsonLines::new(path).with_max_bytes(u64::MAX).with_chain(key()).open()
+}
+
+/// Opens a chained file, writes so many lines, and closes it again.
+async fn chained(path: &Path, lines: usize) {
+    register(&open_chained(path).unwrap(), lines).await;
+}
+
+/// Whether the file holds together, and reaches its head.
+fn holds(path: &Path) -> bool {
+    let Ok(chain) = verify_chain(BufReader::new(fs::File::open(path).unwrap()), &key(), None) else { return false };
+    ChainHead::of_file(path, &key()).is_ok_and(|head| chain.reaches(&head))
+}
+
+fn resumptions(path: &Path) -> usize {
+    String::from_utf8_lossy(&fs::read(path).unwrap()).matches(r#""action":"resumed""#).count()
+}
+
+#[tokio::test]
+async fn lines_are_numbered_and_the_head_has_the_last_one() {
+    let folder = Folder::new();
+    let path = folder.file("audit");
+    chained(&path, 3).await;
+    chained(&path, 2).await;
+    let text = fs::read_to_string(&path).unwrap();
+    let number = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap();
+    assert_eq!(text.lines().map(number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    let head = ChainHead::of_file(&path, &key()).unwrap();
+    assert_eq!((head.lines, &*head.last), (5, &*verify(&path, None).unwrap().1));
+    assert!(holds(&path) && resumptions(&path) == 0);
+    let other = ChainKey::new(b"another key, as long").unwrap();
+    assert!(matches!(ChainHead::of_file(&path, &other), Err(BrokenChain::Head)));
+    assert!(matches!(ChainHead::of_file(folder.file("none"), &key()), Err(BrokenChain::Io(_))));
+}
+
+/// A person with access to the files, and not to the key, while the server is down.
+#[tokio::test]
+async fn a_change_while_the_server_was_down_is_found_ever_after() {
+    type Change = fn(&Path, &Path, &str);
+    let changes: [(&str, Change); 9] = [
+        ("lines are cut off", |file, _, text| fs::write(file, kept(text, 4)).unwrap()),
+        ("the last line is cut off", |file, _, text| fs::write(file, kept(text, 9)).unwrap()),
+        ("the last line break is cut off, and more", |file, _, text| fs::write(file, &kept(text, 4)[..900]).unwrap()),
+        ("all lines are cut off", |file, _, _| fs::write(file, "").unwrap()),
+        ("the file is removed", |file, _, _| fs::remove_file(file).unwrap()),
+        ("the last line is another one", |file, _, text| {
+            fs::write(file, kept(text, 9) + "{\"outcome\":\"accepted\",\"n\":10,\"chain\":\"00\"}\n").unwrap();
+        }),
+        ("the head is removed", |_, head, _| fs::remove_file(head).unwrap()),
+        ("the head is emptied", |_, head, _| fs::write(head, "").unwrap()),
+        ("the file is cut, and the head removed", |file, head, text| {
+            fs::write(file, kept(text, 4)).unwrap();
+            fs::remove_file(head).unwrap();
+        }),
+    ];
+    for (reason, change) in changes {
+        let folder = Folder::new();
+        let (path, head) = (folder.file("audit"), folder.file("audit.head"));
+        chained(&path, 10).await;
+        assert!(holds(&path));
+        change(&path, &head, &fs::read_to_string(&path).unwrap());
+        // It goes on all the same, and says so once.
+        chained(&path, 10).await;
+        chained(&path, 2).await;
+        assert!(!holds(&path), "{reason}");
+        assert!((1..=2).contains(&resumptions(&path)), "{reason}");
+        let accepted = fs::read_to_string(&path).unwrap().matches(r#""outcome":"accepted""#).count();
+        assert!(accepted >= 12, "{reason}: no new event is lost: {accepted}");
+    }
+}
+
+fn kept(text: &str, lines: usize) -> String {
+    text.split_inclusive('\n').take(lines).collect()
+}
+
+/// The one thing that a head beside the file does not find, and one elsewhere does.
+#[tokio::test]
+async fn an_older_file_with_its_older_head_differs_from_a_head_elsewhere() {
+    let folder = Folder::new();
+    let (path, head) = (folder.file("audit"), folder.file("audit.head"));
+    chained(&path, 4).await;
+    let older = (fs::read(&path).unwrap(), fs::read(&head).unwrap());
+    let elsewhere = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let copy = std::sync::Arc::clone(&elsewhere);
+    let copying = move |head: &ChainHead| *copy.lock().unwrap() = Some(head.clone());
+    register(&JsonLines::new(&path).with_chain(key()).with_head_copy(copying).open().unwrap(), 6).await;
+    fs::write(&path, older.0).unwrap();
+    fs::write(&head, older.1).unwrap();
+    assert!(holds(&path));
+    let elsewhere = elsewhere.lock().unwrap().clone().unwrap();
+    assert_eq!(elsewhere.lines, 10);
+    let chain = verify_chain(BufReader::new(fs::File::open(&path).unwrap()), &key(), None).unwrap();
+    assert!(!chain.reaches(&elsewhere));
+}
+
+/// A crash can come between two writes: what is on disk is then ahead of its head.
+#[tokio::test]
+async fn a_head_that_is_behind_is_no_fault() {
+    let folder = Folder::new();
+    let (path, head) = (folder.file("audit"), folder.file("audit.head"));
+    for before in [0, 3] {
+        if before == 0 {
+            drop(open_chained(&path).unwrap());
+        } else {
+            chained(&path, before).await;
+        }
+        let behind = fs::read(&head).unwrap();
+        chained(&path, 5).await;
+        fs::write(&head, behind).unwrap();
+        chained(&path, 1).await;
+        assert!(holds(&path) && resumptions(&path) == 0, "{before}");
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_before_a_restart_is_no_fault() {
+    let folder = Folder::new();
+    let path = folder.file("audit");
+    chained(&path, 3).await;
+    fs::rename(&path, folder.file("audit.1")).unwrap();
+    chained(&path, 2).await;
+    assert_eq!(resumptions(&path), 0);
+    let (_, last) = verify(&folder.file("audit.1"), None).unwrap();
+    assert_eq!(verify(&path, Some(&last)).unwrap().0, 2);
+    assert_eq!(verify(&path, None), Err(1));
+}
+
+#[tokio::test]
+async fn another_key_is_an_error() {
+    let folder = Folder::new();
+    let path = folder.file("audit");
+    chained(&path, 2).await;
+    let other = ChainKey::new(b"another key, as long").unwrap();
+    let error = JsonLines::new(&path).with_chain(other).open().unwrap_err();
+    assert!(matches!(&error, JsonLinesError::Key(at) if *at == path), "{error}");
+    assert!(holds(&path), "and nothing was changed");
+}
+
+/// Without its key a chained file would go on unchained, and no verification would pass over that again.
+#[tokio::test]
+async fn a_chained_file_is_not_opened_without_its_key() {
+    type Change<'a> = &'a dyn Fn(&Folder);
+    let remove = |folder: &Folder, name: &str| fs::remove_file(folder.file(name)).unwrap();
+    let rows: [(&str, bool, Change<'_>); 8] = [
+        ("as it was", false, &|_| ()),
+        ("the head alone tells", false, &|folder| remove(folder, "audit")),
+        ("it was just rotated", false, &|folder| fs::rename(folder.file("audit"), folder.file("audit.1")).unwrap()),
+        ("the last line alone tells", false, &|folder| remove(folder, "audit.head")),
+        ("half a line follows", false, &|folder| {
+            remove(folder, "audit.head");
+            let mut file = fs::OpenOptions::new().append(true).open(folder.file("audit")).unwrap();
+            std::io::Write::write_all(&mut file, b"{\"sch").unwrap();
+        }),
+        ("both were moved away", true, &|folder| {
+            remove(folder, "audit");
+            remove(folder, "audit.head");
+        }),
+        ("its rotated files stay", true, &|folder| {
+            fs::rename(folder.file("audit"), folder.file("audit.1")).unwrap();
+            remove(folder, "audit.head");
+        }),
+        ("another file", true, &|folder| {
+            remove(folder, "audit.head");
+            fs::write(folder.file("audit"), "{\"schema\":1}\n").unwrap();
+        }),
+    ];
+    for (reason, opens, change) in rows {
+        let folder = Folder::new();
+        chained(&folder.file("audit"), 3).await;
+        change(&folder);
+        let before = fs::read(folder.file("audit")).ok();
+        match JsonLines::new(folder.file("audit")).open() {
+            Ok(_) => assert!(opens, "{reason}"),
+            Err(error) => {
+                assert!(!opens && matches!(error, JsonLinesError::Chained(_)), "{reason}: {error}");
+                assert!(error.to_string().contains("is chained, and no key was given"), "{error}");
+                assert!(fs::read(folder.file("audit")).ok() == before, "{reason}: and nothing was changed");
+            }
+        }
+    }
+}
+
+/// Chained or not: a crash or a full disk leaves half a line, or half a letter.
+#[tokio::test]
+async fn half_a_line_neither_stops_the_start_nor_takes_the_next_event_with_it() {
+    let halves: [(&str, &[u8]); 5] = [
+        ("half a line", br#"{"schema":1,"time_ms":17672256"#),
+        ("half a letter", b"{\"schema\":1,\"requester\":\"\xc3"),
+        ("a brace", b"{"),
+        ("zeros, as file systems leave them", &[0; 300]),
+        ("a sealed line without its break", br#"{"schema":1,"n":4,"chain":"00"}"#),
+    ];
+    for (reason, half) in halves {
+        for lines in [0, 3] {
+            for is_chained in [false, true] {
+                let folder = Folder::new();
+                let path = folder.file("audit");
+                let open = || {
+                    let file = JsonLines::new(&path);
+                    if is_chained { file.with_chain(key()) } else { file }.open().unwrap()
+                };
+                register(&open(), lines).await;
+                let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+                std::io::Write::write_all(&mut file, half).unwrap();
+                register(&open(), 2).await;
+                let bytes = fs::read(&path).unwrap();
+                let whole = |line: &&[u8]| serde_json::from_slice::<serde_json::Value>(line).is_ok();
+                let accepted = bytes.split(|byte| *byte == b'\n').filter(whole);
+                let accepted = accepted.filter(|line| String::from_utf8_lossy(line).contains("accepted")).count();
+                assert_eq!(accepted, lines + 2, "{reason}, {lines}, {is_chained}");
+                assert_eq!(resumptions(&path), 1, "{reason}, {lines}, {is_chained}");
+                assert!(!is_chained || holds(&path), "{reason}, {lines}");
+            }
+        }
+    }
+}
+
 /// Renaming `/dev/null`, which takes any number of bytes, would leave everybody else without it.
 #[cfg(unix)]
 #[tokio::test]
@@ -179,7 +397,7 @@ async fn what_a_full_disk_loses_is_counted_or_refused() {
     assert_eq!(counting.lost(), 3);
     assert!(counting.is_ready());
     let (naive, kept) = (Naive::default(), Kept::default());
-    let refusing = JsonLines::new("/dev/full").with_overflow(Overflow::Refuse).open().unwrap();
+    let refusing = JsonLines::new("/dev/full").with_overflow(Overflow::Reject).open().unwrap();
     let service = behind(&Preset::mcp().with_sink((kept.sink(), refusing.clone())), &naive);
     let send = async || {
         let answer = send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"]}"#)).await;

@@ -1,6 +1,6 @@
 //! What a ledger writes down in words, it reads again.
 
-use tower_dcr::ledger::{Actor, Fingerprint, Origin, Status};
+use tower_dcr::clients::{Actor, Fingerprint, Origin, Status};
 
 #[test]
 fn actors_are_read_as_they_are_written() {

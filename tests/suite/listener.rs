@@ -123,16 +123,20 @@ async fn answer_after(addr: SocketAddr, head: &str, body_bytes: usize) -> (u16, 
 /// A server that closes while a body is on its way resets the connection, and the client may never see why.
 #[tokio::test]
 async fn an_answer_before_the_body_was_read_reaches_the_client() {
-    let one = tower_dcr::quota::Quota::per_hour(std::num::NonZeroU32::MIN);
-    let limited = tower_dcr::RateLimitLayer::empty().with_global_quota(one);
+    let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::MIN);
+    let limited = tower_dcr::layers::RateLimitLayer::empty().with_requests_quota(one);
     let spent = serve(Preset::mcp().with_rate_limit(limited)).await;
     assert_eq!(
-        first_status(spent, b"POST /register HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await,
-        Some(415)
+        first_status(
+            spent,
+            b"POST /register HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+        )
+        .await,
+        Some(400)
     );
     let addr = listen().await;
-    let tokens = tower_dcr::initial_access::StaticTokens::new();
-    let tokens = tower_dcr::InitialAccessTokenLayer::new(tokens);
+    let tokens = tower_dcr::layers::StaticTokens::new();
+    let tokens = tower_dcr::layers::InitialAccessTokenLayer::new(tokens);
     let with_tokens = serve(Preset::mcp().without_rate_limits().with_initial_access_tokens(tokens)).await;
     let json = "content-type: application/json\r\n";
     for (addr, head, status) in [

@@ -1,49 +1,45 @@
 //! All integration tests, as one binary that is linked once.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
+use test_support::{folder, rows, support};
+
 mod access;
 mod answer;
-mod asking;
 mod audit;
 mod buffered;
-mod cli;
-mod connections;
 mod corpus;
 mod digests;
-mod examples;
+mod draft;
 mod explain;
+mod flood;
 mod floors;
-mod folder;
-mod frameworks;
 mod gate;
 mod gate_readers;
 mod guard;
 mod identity;
-mod inner_servers;
 mod jsonl;
 mod ledger_words;
+mod lint;
 mod listener;
 mod management;
+mod names;
 mod operators;
 mod patterns;
 mod policy_file;
+mod policy_reference;
 mod presets;
 mod properties;
-mod proxy;
+mod protocol;
 mod rate_limit;
 mod reload;
-mod rows;
 mod rules_alone;
-mod running;
 mod server_metadata;
 mod setup_check;
 mod shared_quotas;
 mod signer;
 mod statements;
-mod submission;
-mod support;
 mod switches;
 mod telemetry;
 mod tracing_sink;
 mod traits;
-mod urls;
+mod trying;

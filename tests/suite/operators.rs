@@ -2,23 +2,23 @@
 
 use serde_json::{Value, json};
 use tower_dcr::Registration;
-use tower_dcr::policy::{
-    ConfigError, Disposition, MemberOperators, MetadataAllowlist, MetadataOperators, Negotiation, Policy, Review,
-    Submission,
+use tower_dcr::rules::{
+    ConfigError, Context, Disposition, IntoRules, MemberOperators, MetadataAllowlist, MetadataOperators, Negotiation,
+    Policy,
 };
+
+use crate::support::outcome;
 
 fn operators(json: &Value) -> Result<MetadataOperators, serde_json::Error> {
     serde_json::from_value(json!({ "x": json }))
 }
 
 /// What becomes of `x`, and how.
-fn apply(rule: &impl Policy, body: &Value) -> Result<(Value, Vec<Disposition>), String> {
-    let mut registration = Registration::parse(body.to_string().as_bytes()).unwrap();
-    let mut review = Review::registration();
-    let verdict = rule.review(&mut Submission::new(&mut registration, &mut review));
-    verdict.map_err(|refused| refused.description())?;
-    let after = serde_json::from_slice(&registration.canonical_bytes()).unwrap();
-    Ok((after, review.findings().iter().map(|finding| finding.disposition).collect()))
+fn apply(rule: &(impl IntoRules + Clone), body: &Value) -> Result<(Value, Vec<Disposition>), String> {
+    let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
+    let evaluation = Policy::new(rule.clone()).evaluate(registration, &Context::registration());
+    let after = outcome(&evaluation)?;
+    Ok((after, evaluation.findings().iter().map(|finding| finding.disposition).collect()))
 }
 
 /// What the member is and how that came, or how the refusal begins.

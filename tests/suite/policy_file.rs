@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_dcr::client_address::{ClientAddress, ForwardedHeader};
-use tower_dcr::initial_access::InitialAccess;
-use tower_dcr::jwt::Issuer;
-use tower_dcr::policy::{
-    ApplicationType, AuthMethod, ClientName, Condition, Decorations, Grants, Jwks, MemberOperators, MetadataOperators,
-    OnClaim, Policy, RedirectHostQuota, RedirectPattern, ReservedIdentity, Review, Scope, SoftwareStatements,
-    Submission, Unwanted,
-};
-use tower_dcr::preset::PolicyFileError;
-use tower_dcr::quota::Quota;
+use tower_dcr::layers::InitialAccess;
+use tower_dcr::policy_file::PolicyFileError;
+use tower_dcr::rate_limit::Quota;
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::registration::Limits;
-use tower_dcr::{Preset, Registration, SecretInAnswer};
+use tower_dcr::rules::Issuer;
+use tower_dcr::rules::{
+    ApplicationType, AuthMethod, ClientName, Condition, ConfigError, Context, Decorations, Grants, Jwks,
+    MemberOperators, MetadataOperators, OnClaim, Overlong, RedirectHostQuota, RedirectPattern, ReservedIdentity, Scope,
+    SoftwareStatements, UnlistedSchemes, UnsupportedScope, Unwanted,
+};
+use tower_dcr::{
+    Preset, Registration,
+    layers::{RateLimitLayer, ResponseLayer, SecretInResponse},
+};
 
-use crate::support::{Kept, Naive, behind, post, send};
+use crate::support::{Kept, Naive, behind, outcome, post, send};
 
 fn oauth() -> Preset {
     let grants = Grants::new(["authorization_code", "client_credentials"], ["code"]).unwrap();
@@ -31,11 +34,8 @@ const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256",
 
 /// What the rules make of a registration.
 fn judge(preset: &Preset, body: &Value) -> Result<Value, String> {
-    let mut registration = Registration::parse(body.to_string().as_bytes()).unwrap();
-    let mut review = Review::registration();
-    let verdict = preset.policy().review(&mut Submission::new(&mut registration, &mut review));
-    verdict.map_err(|refused| refused.description())?;
-    Ok(serde_json::from_slice(&registration.canonical_bytes()).unwrap())
+    let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
+    outcome(&preset.policy().evaluate(registration, &Context::registration()))
 }
 
 /// Every builder method that says something a file can say, and the file.
@@ -48,6 +48,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         let acme = ReservedIdentity::new("Acme").unwrap().also_called(["Acme Cloud"]).unwrap();
         let acme = acme.with_https(["https://app.acme.com/*"]).unwrap().with_scheme("com.acme.app").unwrap();
         let acme = acme.with_relayed_scheme("acme-relay").unwrap().with_link_host("acme.com").unwrap();
+        let acme = acme.with_source("https://docs.acme.com/oauth", "2026-11-29").unwrap();
         acme.with_domain("acme.com").unwrap().mixing_redirects()
     };
     vec![
@@ -64,6 +65,11 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              one_of = ['none', 'private_key_jwt']",
         ),
         (mcp().report_only(), "report_only = true"),
+        (
+            mcp().with_report_only_rules(["identity", "scope"]).unwrap(),
+            "report_only_rules = ['identity']\nadd_report_only_rules = ['scope']",
+        ),
+        (mcp().with_answer(ResponseLayer::new().report_only()), "answer.report_only = true"),
         (
             mcp().with_limits(
                 Limits::new().with_bytes(9000).with_depth(4).with_members(50).with_array(20).with_string(5000),
@@ -111,6 +117,35 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         (mcp().with_address_quota(quota("120/minute, burst 600")), "rate_limit.address = '120/minute, burst 600'"),
         (mcp().with_global_quota(quota("5/second")), "rate_limit.global = '5/second'"),
         (
+            mcp().with_rate_limit(
+                RateLimitLayer::new()
+                    .with_prefix_quota(quota("61/minute"))
+                    .with_wide_prefix_quota(quota("62/minute"))
+                    .with_newcomers_quota(quota("63/hour"))
+                    .with_proven_quota(quota("64/minute"))
+                    .with_proven_global_quota(quota("65/minute"))
+                    .with_deduplication_quota(quota("66/minute"))
+                    .with_unreadable_quota(quota("67/minute"))
+                    .with_requests_quota(quota("68/minute"))
+                    .with_fields(false),
+            ),
+            "[rate_limit]
+             prefix = '61/minute'
+             wide_prefix = '62/minute'
+             newcomers = '63/hour'
+             proven = '64/minute'
+             proven_global = '65/minute'
+             deduplication = '66/minute'
+             unreadable = '67/minute'
+             requests = '68/minute'
+             fields = false",
+        ),
+        (
+            mcp().with_rate_limit(RateLimitLayer::empty().with_address_quota(quota("30/minute"))),
+            "rate_limit = { address = '30/minute', global = 'off', prefix = 'off', wide_prefix = 'off', proven = 'off', \
+             deduplication = 'off', unreadable = 'off', requests = 'off' }",
+        ),
+        (
             mcp().without_rate_limits(),
             "rate_limit.address = 'off'\nrate_limit.global = 'off'\n[redirect_host_quota]\nquota = 'off'\nexempt = []",
         ),
@@ -122,16 +157,17 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              quota = '7/hour'
              exempt = ['https://a.example.com/*']",
         ),
-        (mcp().with_secret_in_answer(SecretInAnswer::Strip), "answer.secret = 'strip'"),
+        (mcp().with_secret_in_response(SecretInResponse::Strip), "answer.secret = 'strip'"),
         (
-            mcp().with_secret_in_answer(SecretInAnswer::Allow(vec!["client_secret_basic".into()])),
+            mcp().with_secret_in_response(SecretInResponse::Allow(vec!["client_secret_basic".into()])),
             "answer.secret = { allow = ['client_secret_basic'] }",
         ),
-        (mcp().with_answer(tower_dcr::AnswerLayer::new().without_normalising()), "answer.normalise = false"),
-        (mcp().with_errors(tower_dcr::HandlerErrors::Pass), "answer.errors = 'pass'"),
+        (mcp().with_answer(ResponseLayer::new().without_normalising()), "answer.normalise = false"),
+        (mcp().with_errors(tower_dcr::layers::HandlerErrors::Pass), "answer.errors = 'pass'"),
         (mcp().with_public_url("https://as.example.com/").unwrap(), "answer.public_url = 'https://as.example.com'"),
         (mcp().with_requester(), "audit.requester = 'address'"),
         (mcp().with_document(), "audit.document = true"),
+        (mcp().with_request_id_header("x-request-id".parse().unwrap()), "audit.request_id_header = 'X-Request-Id'"),
         (
             mcp()
                 .map_redirect_uris(|guard| {
@@ -143,6 +179,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
                         .with_https_ports([443, 8443])
                         .with_localhost(false)
                         .with_reverse_domain_schemes(false)
+                        .with_unlisted_schemes(UnlistedSchemes::Mark)
                         .only_classes([RedirectClass::Https, RedirectClass::PrivateUse])
                         .refusing_unlisted()
                         .add_pattern(pattern("https://intranet/cb"))
@@ -155,6 +192,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              https_ports = [8443, 443]
              localhost = false
              reverse_domain_schemes = false
+             unlisted_schemes = 'mark'
              classes = ['https', 'private_use']
              otherwise = 'reject'
              patterns = ['https://intranet/cb']
@@ -185,12 +223,21 @@ fn pairs() -> Vec<(Preset, &'static str)> {
                                 .with_method_for("https://a.example.com/cb", "client_secret_post")?,
                         )
                         .with_scope(
-                            Scope::any().with_ceiling(["read", "write"])?.with_default(["read"])?.refusing_others(),
+                            Scope::any()
+                                .with_ceiling(["read", "write"])?
+                                .with_default(["read"])?
+                                .with_add(["write"])?
+                                .otherwise(UnsupportedScope::Reject),
                         )
                         .with_application_type(ApplicationType::as_sent())
                         .with_decorations(Decorations::refused().same_site())
                         .with_jwks(Jwks::new().with_limits(2, 999)?)
-                        .with_client_name(ClientName::new().with_max_chars(40)?.with_reserved_words(["official"])?)
+                        .with_client_name(
+                            ClientName::new()
+                                .with_max_chars(40)?
+                                .with_overlong(Overlong::Reject)
+                                .with_reserved_words(["official"])?,
+                        )
                         .with_operators(
                             MetadataOperators::new()
                                 .on("client_name", MemberOperators::new().essential())?
@@ -216,6 +263,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              [metadata.scope]
              ceiling = ['read', 'write']
              default = ['read']
+             add = ['write']
              otherwise = 'reject'
              [metadata.application_type]
              infer = false
@@ -228,6 +276,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              max_bytes = 999
              [metadata.client_name]
              max_chars = 40
+             overlong = 'reject'
              reserved_words = ['official']
              [metadata.policy]
              client_name = { essential = true }
@@ -258,6 +307,8 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              link_hosts = ['acme.com']
              domains = ['acme.com']
              mixing_redirects = true
+             source = 'https://docs.acme.com/oauth'
+             checked = '2026-11-29'
              [identity.identities]
              release = ['Cursor']",
         ),
@@ -313,7 +364,19 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Number(number) => number.as_u64().map(|number| json!(number + 1)).into_iter().collect(),
         // Whichever of these is read there.
         Value::String(text) => {
-            let all = ["strip", "reject", "narrow", "substitute", "mark", "address", "forwarded", "off", "pass", "11s"];
+            let all = [
+                "strip",
+                "reject",
+                "narrow",
+                "substitute",
+                "mark",
+                "authorization_code",
+                "address",
+                "forwarded",
+                "off",
+                "pass",
+                "11s",
+            ];
             all.iter().filter(|other| *other != text).map(|other| json!(other)).collect()
         }
         Value::Array(elements) if elements.len() > 1 => vec![json!(elements[..elements.len() - 1])],
@@ -387,7 +450,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
     let rows = [
         wrong("extend = 'mcp'", (1, "extend", "extend"), "unknown field `extend`", "did you mean `extends`?"),
         wrong("extends = 'mpc'", (1, "extends", "'mpc'"), "unknown variant `mpc`", "did you mean `mcp`?"),
-        wrong("extends = 7", (1, "extends", "7"), "invalid type", ""),
+        wrong("extends = 7", (1, "extends", "7"), r#"expected one of "mcp", "strict", "oauth""#, ""),
         wrong("\nextends = 'oauth'", (2, "extends", "'oauth'"), "needs metadata.grants.grant_types", ""),
         wrong(
             "[redirect_uri]\nlocalhost = true",
@@ -434,27 +497,45 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
         wrong(
             "[redirect_uris]\nmax_count = 0",
             (2, "redirect_uris.max_count", "0"),
-            "nonzero",
-            "write, for example, 10",
+            "0 is out of range: it must be at least 1",
+            "write 1 or more",
         ),
         wrong(
             "[redirect_uris]\nhttps_ports = [70000]",
             (2, "redirect_uris.https_ports[0]", "70000"),
-            "expected u16",
+            "expected a whole number from 0 to 65535",
             "",
         ),
         wrong(
             "[rate_limit]\naddress = '10 per minute'",
             (2, "rate_limit.address", "'10 per minute'"),
-            "is no quota",
+            "is not a quota",
             "60/minute, burst 300",
         ),
-        wrong("body_deadline = '10'", (1, "body_deadline", "'10'"), "is no time like", "7days"),
+        wrong(
+            "[rate_limit]\nglobal = '0/minute'",
+            (2, "rate_limit.global", "'0/minute'"),
+            "allows nothing",
+            "600/minute",
+        ),
+        wrong(
+            "[rate_limit]\nproven = '1/hour, burst 1000'",
+            (2, "rate_limit.proven", "'1/hour, burst 1000'"),
+            "30 days",
+            "dcr explain",
+        ),
+        wrong(
+            "[redirect_host_quota]\nquota = '10000001/second'",
+            (2, "redirect_host_quota.quota", "'10000001/second'"),
+            "limits nothing",
+            "60/minute, burst 600",
+        ),
+        wrong("body_deadline = '10'", (1, "body_deadline", "'10'"), "is not a time like", "7days"),
         wrong(
             "[lifecycle]\nidle = '7days'",
             (2, "lifecycle.idle", "'7days'"),
-            "must be at least 2592000 s",
-            "a shorter time breaks clients",
+            "must be at least 30 days, not 7 days",
+            "write \"30 days\" or more: a shorter time breaks clients",
         ),
         wrong(
             "[metadata.grants]\ngrant_types = ['password']",
@@ -521,7 +602,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
         wrong(
             "[[callers]]\nwhen = 'token'\nredirect_uris.https_ports = ['x']",
             (3, "callers[0].redirect_uris.https_ports[0]", "'x'"),
-            "expected u16",
+            "expected a whole number from 0 to 65535",
             "",
         ),
         wrong(
@@ -534,6 +615,18 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "[initial_access_tokens]\ntokens = [{ sha256 = 'abc', owner = 'portal' }]",
             (2, "initial_access_tokens.tokens[0].sha256", "'abc'"),
             "is no SHA-256",
+            "",
+        ),
+        wrong(
+            "[audit]\nrequest_id_header = 'x request'",
+            (2, "audit.request_id_header", "'x request'"),
+            "is no name of a header",
+            "",
+        ),
+        wrong(
+            "[audit]\nchain_key_file = '/no/such/file'",
+            (2, "audit.chain_key_file", "'/no/such/file'"),
+            "/no/such/file",
             "",
         ),
         wrong("[audit]\nrequester = 'hash'", (2, "audit.requester", "'hash'"), "can't be hashed without a key", ""),
@@ -556,6 +649,76 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "\"implicit\"",
         ),
         wrong("[answer]\nsecret = 'keep'", (2, "answer.secret", "'keep'"), "unknown variant `keep`", ""),
+        wrong(
+            "[answer]\nsecret = 'allow'",
+            (2, "answer.secret", "'allow'"),
+            "expected a value for this word",
+            "{ allow = [\"client_secret_basic\"] }",
+        ),
+        wrong(
+            "[[callers]]\nwhen = 'rules'",
+            (2, "callers[0].when", "'rules'"),
+            "expected a value for this word",
+            "{ rules = \"partner\" }",
+        ),
+        wrong(
+            "[[callers]]\nwhen = { token = 'a' }",
+            (2, "callers[0].when", ""),
+            "expected a word that stands alone",
+            "",
+        ),
+        wrong(
+            "shadow = 'next.toml'",
+            (1, "shadow", ""),
+            "expected a table",
+            "`[shadow]`, in brackets, and its keys below: `policy = \"next.toml\"`",
+        ),
+        wrong("lifecycle = 5", (1, "lifecycle", "5"), "expected a table", "never_used = \"7days\""),
+        wrong("client_url = true", (1, "client_url", "true"), "expected a table", "in_query = true"),
+        wrong(
+            "initial_access_tokens = true",
+            (1, "initial_access_tokens", "true"),
+            "expected a table",
+            "required = true",
+        ),
+        wrong("metadata.policy = true", (1, "metadata.policy", "true"), "expected a table", "`[metadata.policy]`"),
+        wrong(
+            "[callers]\nwhen = 'token'",
+            (1, "callers", ""),
+            "expected a list, in brackets",
+            "`[[callers]]`, in double brackets",
+        ),
+        wrong(
+            "report_only_rules = 'identity'",
+            (1, "report_only_rules", "'identity'"),
+            "expected a list",
+            "[\"identity\"]",
+        ),
+        wrong(
+            "report_only_rules = ['body']",
+            (1, "report_only_rules[0]", "'body'"),
+            "the rule `body` can't be report-only",
+            "take it out",
+        ),
+        wrong(
+            "redirect_uris.add_private_use_schemes = ['http']",
+            (1, "redirect_uris.add_private_use_schemes[0]", "'http'"),
+            "is not a private-use scheme",
+            "redirect_uris.classes",
+        ),
+        wrong(
+            "redirect_uris.only_https = ['https://app.example.com/([']",
+            (1, "redirect_uris.only_https[0]", "'https://app.example.com/(['"),
+            "a bracket",
+            "begin a regular expression with \"regex: \"",
+        ),
+        wrong(
+            "redirect_uris.add_patterns = [{ host = 'a' }]",
+            (1, "redirect_uris.add_patterns", ""),
+            "expected a text, in quotation marks",
+            "\"https://app.example.com/oauth/*\"",
+        ),
+        wrong("body_deadline = ['10s']", (1, "body_deadline", ""), "expected a time like", ""),
     ];
     let mut off = Vec::new();
     for Wrong { file, line, key, value, message, suggestion } in rows {
@@ -563,12 +726,55 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
         let right = (error.line(), error.key()) == (line, key)
             && (value.is_empty() || error.value() == Some(value))
             && error.message().contains(message)
-            && error.suggestion().is_some_and(|found| found.contains(suggestion));
+            && error.suggestion().is_some_and(|found| found.to_string().contains(suggestion));
         if !right {
             off.push(format!("{file}\n{error}"));
         }
     }
     assert!(off.is_empty(), "{}", off.join("\n\n"));
+}
+
+/// A list is no table: its elements would be taken for keys, by their order.
+#[test]
+fn no_table_is_read_out_of_a_list() {
+    for (file, key, suggestion) in [
+        ("lifecycle = ['365days']", "lifecycle", "write `[lifecycle]` once, in single brackets"),
+        ("lifecycle = [5]", "lifecycle", "write `[lifecycle]` once, in single brackets"),
+        ("lifecycle = []", "lifecycle", "write `[lifecycle]` once, in single brackets"),
+        ("body = [1000]", "body", "write `[body]` once, in single brackets"),
+        ("[[answer]]\nreport_only = true", "answer", "write `[answer]` once, in single brackets"),
+        ("[[metadata.scope]]\ndefault = ['a']", "metadata.scope", "write `[metadata.scope]` once"),
+        ("metadata.policy = []", "metadata.policy", "write `[metadata.policy]`"),
+        ("metadata.policy.tenant = [['a']]", "metadata.policy.tenant", "write `[metadata.policy.tenant]` once"),
+        ("callers = [['token']]", "callers[0]", "in braces"),
+        ("identity.identities.reserve = [['Acme']]", "identity.identities.reserve[0]", "in braces"),
+        ("initial_access_tokens.tokens = [['abc', 'portal']]", "initial_access_tokens.tokens[0]", "in braces"),
+        ("[[initial_access_tokens]]\nrequired = true", "initial_access_tokens", "in single brackets"),
+        ("shadow = ['next.toml']", "shadow", "in single brackets"),
+    ] {
+        let error = Preset::from_toml(file).expect_err(file);
+        assert_eq!(error.key(), key, "{error}");
+        assert!(error.message().starts_with("expected a table"), "{error}");
+        assert!(error.suggestion().unwrap().to_string().contains(suggestion) && error.others().is_empty(), "{error}");
+    }
+    assert!(Preset::from_json(r#"{"lifecycle": ["365days"]}"#).is_err());
+}
+
+/// Words of Rust and serde mean nothing to who writes a policy.
+#[test]
+fn mistakes_are_said_in_plain_words() {
+    let schema = Preset::file_schema();
+    let keys = |kind: &Value| kind["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    for key in keys(&schema).iter().filter(|key| *key != "$schema") {
+        for value in ["5", "1.5", "true", "'x'", "[]", "[[]]", "[{}]", "{ x = 1 }", "1979-05-27"] {
+            let Err(error) = Preset::from_toml(&format!("{key} = {value}")) else { continue };
+            let said = error.message();
+            for word in ["struct", "sequence", "newtype", "unit", "map", "invalid type", "variant index", "enum"] {
+                assert!(!said.contains(word), "{key} = {value}: {error}");
+            }
+            assert!(error.suggestion().is_some(), "{key} = {value}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -605,7 +811,7 @@ fn errors_are_one_line_with_everything_in_it() {
     let error = Preset::from_toml("[redirect_uris]\nlocalhost = 'yes'").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "policy:2:13: redirect_uris.localhost: invalid type: string \"yes\", expected a boolean (found 'yes'); \
+        "policy:2:13: redirect_uris.localhost: expected a boolean (found 'yes'); \
          write true or false, without quotation marks"
     );
     let error = Preset::from_file("/no/such/policy.toml").unwrap_err();
@@ -613,6 +819,243 @@ fn errors_are_one_line_with_everything_in_it() {
     assert_eq!(error.file(), Some(Path::new("/no/such/policy.toml")));
     let _: &(dyn std::error::Error + Send + Sync) = &error;
     let _: fn(&PolicyFileError) -> &str = PolicyFileError::text;
+}
+
+/// All that is wrong with a file is said in one run, in the order of the file; what follows from it is not.
+#[test]
+fn all_mistakes_of_a_file_are_named_in_its_order() {
+    let keys = |text: &str| -> Vec<String> {
+        let error = Preset::from_toml(text).expect_err(text);
+        std::iter::once(&error).chain(error.others()).map(|error| error.key().to_owned()).collect()
+    };
+    for (text, expected, reason) in [
+        (
+            "extends = 'mpc'\nreport_onyl = true\n[redirect_uris]\nlocalhost = 'yes'\nmax_count = 0\n\
+             add_private_use_schemes = ['a.b', 'javascript', '*', 'c.d', 'MyApp']\n[lifecycle]\nidle = '7days'\napproval = true\n\
+             [identity.identities]\nrelease = ['Claud', 'Claude', 'Cursr']\n[[callers]]\nwhen = 'anybody'\n\
+             redirect_uris.https_ports = [443, 'x']\n[[callers]]\nmetadata.grants.otherwise = 'strip'",
+            &[
+                "extends",
+                "report_onyl",
+                "redirect_uris.localhost",
+                "redirect_uris.max_count",
+                "redirect_uris.add_private_use_schemes[1]",
+                "redirect_uris.add_private_use_schemes[2]",
+                "redirect_uris.add_private_use_schemes[4]",
+                "lifecycle.idle",
+                "lifecycle.approval",
+                "identity.identities",
+                "identity.identities",
+                "callers[0].when",
+                "callers[0].redirect_uris.https_ports[1]",
+                "callers[1]",
+                "callers[1].metadata.grants.otherwise",
+            ][..],
+            "every kind",
+        ),
+        (
+            "[redirect_uris]\nlocalhost = 'x'\n[[callers]]\nwhen = 'token'",
+            &["redirect_uris.localhost"],
+            "callers inherit",
+        ),
+        (
+            "extends = 'oauth'\n[metadata.grants]\ngrant_type = ['authorization_code']\n\
+             [metadata.token_endpoint_auth_method]\none_of = ['none']",
+            &["metadata.grants.grant_type"],
+            "a misspelt key is not missing as well",
+        ),
+        ("extends = 'oauth'\nbody_deadline = 10", &["extends", "body_deadline"], "what is missing is said once"),
+        ("[[callers]]\nwhen = 7\nmetadata = 8", &["callers[0].when", "callers[0].metadata"], "the condition is there"),
+        (
+            "[audit]\nrequester = 'hash'\nrequester_key_file = '/no/such/file'\ndocumnet = true",
+            &["audit.requester_key_file", "audit.documnet"],
+            "the key is not missing as well",
+        ),
+        (
+            "[metadata.policy]\ntenant = { one_off = ['a'] }\nclient_id = { essential = true }\nscope = { value = 7 }",
+            &["metadata.policy.tenant.one_off", "metadata.policy", "metadata.policy"],
+            "one member after the other",
+        ),
+    ] {
+        assert_eq!(keys(text), expected, "{reason}");
+    }
+    let many: Vec<String> = (0..200).map(|number| format!("key_{number} = 1")).collect();
+    assert_eq!(keys(&many.join("\n")).len(), 50);
+}
+
+#[test]
+fn a_broken_policy_reads_well_through_main() {
+    let error = Preset::from_toml("report_onyl = true\n\n[lifecycle]\n\tapproval = true\n").unwrap_err();
+    let boxed: Box<dyn std::error::Error> = error.clone().into();
+    assert_eq!(
+        format!("{boxed:?}"),
+        "policy:1:1: report_onyl: unknown field `report_onyl` (found report_onyl); did you mean `report_only`?\n  |\n\
+         1 | report_onyl = true\n  | ^^^^^^^^^^^\n\n\
+         policy:4:13: lifecycle.approval: expected a time like \"90s\", \"2h 30m\" or \"7days\" \
+         (found true); write, for example, \"24h\"\n  |\n4 |  approval = true\n  |             ^^^^"
+    );
+    assert_eq!(error.to_string().lines().count(), 2);
+    assert_eq!(error.others().len(), 1);
+    assert!(error.others()[0].others().is_empty());
+}
+
+/// Every limit of a file has a floor and a ceiling; what is said of one that is broken can be written.
+#[test]
+fn limits_have_floors_and_ceilings() {
+    for (key, wrong, bound) in [
+        ("body.max_depth", "100000", "64"),
+        ("body.max_depth", "1", "2"),
+        ("body.max_bytes", "1000000000", "1048576"),
+        ("body.max_bytes", "0", "2"),
+        ("body.max_members", "0", "1"),
+        ("body.max_members", "100000", "1000"),
+        ("body.max_array", "100000", "1000"),
+        ("body.max_string", "2000000", "1048576"),
+        ("body_deadline", "'0s'", "\"100ms\""),
+        ("body_deadline", "'1day'", "\"10 minutes\""),
+        ("client_address.ipv6_prefix", "0", "32"),
+        ("client_address.ipv6_prefix", "129", "128"),
+        ("metadata.client_name.max_chars", "100000", "256"),
+        ("metadata.client_name.max_chars", "0", "1"),
+        ("metadata.jwks.max_keys", "1000", "100"),
+        ("metadata.jwks.max_bytes", "-1", "1"),
+        ("redirect_uris.max_count", "0", "1"),
+        ("redirect_uris.max_count", "100000", "1000"),
+        ("redirect_uris.max_bytes", "1000000", "16384"),
+        ("lifecycle.never_used", "'1min'", "\"1 hour\""),
+        ("lifecycle.idle", "'1day'", "\"30 days\""),
+        ("lifecycle.approval", "'1s'", "\"1 hour\""),
+        ("lifecycle.idle", "'101years'", "\"100 years\""),
+        ("lifecycle.retention", "'1000years'", "\"100 years\""),
+        ("gate.max_age", "'1000years'", "\"100 years\""),
+        ("gate.grace", "'1000years'", "\"100 years\""),
+    ] {
+        let error = Preset::from_toml(&format!("{key} = {wrong}")).expect_err(key);
+        let (message, suggestion) = (error.message(), error.suggestion().unwrap().to_string());
+        assert_eq!((error.key(), error.value()), (key, Some(wrong)), "{error}");
+        assert!(message.contains(bound.trim_matches('"')), "{error}");
+        assert!(suggestion.starts_with(&format!("write {bound} or ")), "{error}");
+        let suggested = Preset::from_toml(&format!("{key} = {bound}"));
+        assert!(suggested.is_ok(), "what is suggested: {suggested:?}");
+    }
+    // Nobody who wrote "never" as a hundred years is turned away.
+    assert!(Preset::from_toml("lifecycle.idle = '36500days'").is_ok());
+}
+
+/// The builder has the same bounds: a number counts as the bound where there is no error to be returned.
+#[test]
+fn limits_of_the_builder_have_the_same_bounds() {
+    let largest = Limits::new()
+        .with_bytes(usize::MAX)
+        .with_depth(usize::MAX)
+        .with_members(usize::MAX)
+        .with_array(usize::MAX)
+        .with_string(usize::MAX);
+    let smallest = Limits::new().with_bytes(0).with_depth(0).with_members(0).with_array(0).with_string(0);
+    for (limits, deadline, bits) in [(largest, Duration::MAX, 255), (smallest, Duration::ZERO, 0)] {
+        let preset = Preset::mcp()
+            .with_limits(limits)
+            .with_deadline(deadline)
+            .with_client_address(ClientAddress::new().with_ipv6_prefix(bits));
+        let read = Preset::from_json(&preset.to_json()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read.fingerprint(), preset.fingerprint());
+    }
+    for error in [
+        ClientName::new().with_max_chars(0).unwrap_err(),
+        ClientName::new().with_max_chars(257).unwrap_err(),
+        Jwks::new().with_limits(0, 1).unwrap_err(),
+        Jwks::new().with_limits(1, usize::MAX).unwrap_err(),
+    ] {
+        assert!(matches!(error, ConfigError::OutOfRange { .. }), "{error}");
+    }
+}
+
+/// No suggestion repeats what was rejected.
+#[test]
+fn what_is_suggested_is_accepted() {
+    for (file, with) in [
+        ("redirect_uris.add_private_use_schemes = ['*']", None),
+        ("redirect_uris.add_private_use_schemes = ['my app']", None),
+        ("redirect_uris.add_private_use_schemes = ['https']", None),
+        (
+            "redirect_uris.add_private_use_schemes = ['MyApp:']",
+            Some("redirect_uris.add_private_use_schemes = ['myapp']"),
+        ),
+        ("identity.identities.reserve = [{ name = 'A', link_hosts = ['*'] }]", None),
+    ] {
+        let error = Preset::from_toml(file).expect_err(file);
+        let suggestion = error.suggestion().unwrap().to_string();
+        match with {
+            None => assert!(!suggestion.starts_with("write \"") && !suggestion.contains("like \"*"), "{error}"),
+            Some(with) => assert!(suggestion == "write \"myapp\"" && Preset::from_toml(with).is_ok(), "{error}"),
+        }
+    }
+}
+
+/// A client keeps what it asks for, gets what is added, and the whole default if it asks for nothing.
+#[test]
+fn what_is_added_to_scopes_leaves_the_default_alone() {
+    let preset = Preset::from_toml(
+        "[metadata.scope]\nceiling = ['read', 'write', 'offline_access']\ndefault = ['read', 'write', 'offline_access']\n\
+         add = ['offline_access']\notherwise = 'default'",
+    )
+    .unwrap();
+    for (asked, expected, reason) in [
+        (None, "offline_access read write", "asks for nothing"),
+        (Some("read"), "read offline_access", "keeps what it asks for"),
+        (Some("offline_access read"), "offline_access read", "has it"),
+        (Some("read openid"), "read offline_access", "loses what is above the ceiling"),
+        (Some("openid profile"), "offline_access read write", "nothing is left"),
+        (Some(""), "offline_access read write", "an empty list is none"),
+    ] {
+        let mut client = json!({"redirect_uris": ["http://localhost/cb"]});
+        if let Some(asked) = asked {
+            client["scope"] = json!(asked);
+        }
+        assert_eq!(judge(&preset, &client).unwrap()["scope"], expected, "{reason}");
+    }
+    let without_default = Preset::from_toml("metadata.scope.add = ['offline_access']").unwrap();
+    let client = json!({"redirect_uris": ["http://localhost/cb"]});
+    assert!(judge(&without_default, &client).unwrap().get("scope").is_none(), "the server's default stays");
+    for policy in ["metadata.grants.otherwise = 'default'", "redirect_uris.otherwise = 'default'"] {
+        assert!(Preset::from_toml(policy).is_err(), "{policy}: there is none");
+    }
+}
+
+/// OpenID Federation 1.0 section 6.1.3.1.
+#[test]
+fn operators_go_together_as_the_standard_says() {
+    for (operators, is_ok, reason) in [
+        ("{ essential = false }", true, "says nothing, and is no mistake"),
+        ("{ }", false, "is nothing at all"),
+        ("{ value = ['a', 'b'], add = ['b'] }", true, "add is within value"),
+        ("{ value = ['a'], add = ['b'] }", false, "add is not within value"),
+        ("{ value = 'a', add = ['a'] }", false, "value is no list"),
+    ] {
+        let read = Preset::from_toml(&format!("metadata.policy.groups = {operators}"));
+        assert_eq!(read.is_ok(), is_ok, "{reason}: {read:?}");
+    }
+    for (member, operators, is_ok, reason) in [
+        ("post_logout_redirect_uris", "{ default = 'https://a.example.com/' }", false, "a list"),
+        ("post_logout_redirect_uris", "{ default = ['https://a.example.com/'] }", true, "a list"),
+        ("post_logout_redirect_uris", "{ add = [1] }", false, "of strings"),
+        ("post_logout_redirect_uris", "{ one_of = ['https://a.example.com/'] }", false, "which no client can meet"),
+        ("client_name", "{ value = ['App'] }", false, "a string"),
+        ("client_name", "{ add = ['App'] }", false, "no list"),
+        ("client_name#fr", "{ value = 7 }", false, "language-tagged ones, too"),
+        ("scope", "{ add = ['read'] }", true, "a list in a string"),
+        ("scope", "{ default = ['read'] }", false, "but a string"),
+        ("default_max_age", "{ default = '60' }", false, "a number"),
+        ("default_max_age", "{ default = 60 }", true, "a number"),
+        ("require_auth_time", "{ value = 'true' }", false, "a boolean"),
+        ("jwks", "{ value = [] }", false, "an object"),
+        ("tenant", "{ value = ['a', 1] }", true, "the server's own"),
+    ] {
+        let read = Preset::from_toml(&format!("[metadata.policy]\n'{member}' = {operators}"));
+        assert_eq!(read.is_ok(), is_ok, "{member} {operators}: {reason}: {read:?}");
+    }
+    assert!(Preset::from_toml("metadata.members.supply = { jwks_uri = ['x'] }").is_err());
+    assert!(Preset::from_toml("metadata.members.supply = { jwks_uri = 'https://a.example.com/' }").is_ok());
 }
 
 /// The rules that a file gives to some callers are those for everybody but for what it says of them.
@@ -667,10 +1110,11 @@ async fn tokens_of_a_file_admit_those_who_have_them() {
 #[tokio::test]
 async fn every_event_has_the_fingerprint_of_the_policy() {
     let kept = Kept::default();
-    let guard = Preset::from_toml("rate_limit.address = '2/hour'").unwrap().with_sink(kept.sink());
+    let guard = Preset::from_toml("rate_limit.address = '1/hour'").unwrap().with_sink(kept.sink());
     let fingerprint = u64::from_str_radix(&guard.fingerprint(), 16).unwrap();
     let register = behind(&guard, &Naive::default());
-    for body in [r#"{"redirect_uris":["http://localhost/cb"]}"#, "no json", "limited"] {
+    let good = r#"{"redirect_uris":["http://localhost/cb"]}"#;
+    for body in [good, "no json", good] {
         send(&register, post(body)).await;
     }
     drop(tower::Service::call(&mut register.clone(), post("{}")));
@@ -678,7 +1122,7 @@ async fn every_event_has_the_fingerprint_of_the_policy() {
     assert_eq!(events.len(), 4);
     assert_eq!(
         events.iter().map(|event| event.outcome.as_str()).collect::<Vec<_>>(),
-        ["accepted", "refused", "limited", "abandoned"]
+        ["accepted", "rejected", "limited", "abandoned"]
     );
     assert!(events.iter().all(|event| event.policy == Some(fingerprint)), "{events:?}");
 }
@@ -748,4 +1192,26 @@ fn the_schema_accepts_what_is_accepted_and_refuses_what_is_misspelt() {
         assert!(!schema.is_valid(&policy), "{policy}");
     }
     assert!(schema.is_valid(&json!({"$schema": "x", "redirect_uris": {"add_private_use_schemes": ["a.b"]}})));
+}
+
+/// The key of the chain is read with the policy, from beside it, and shown nowhere.
+#[test]
+fn the_key_of_the_chain_comes_from_its_file() {
+    let folder = std::env::temp_dir().join(format!("tower-dcr-chain-key-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("key"), "0123456789abcdef\n").unwrap();
+    std::fs::write(folder.join("short"), "0123456789abcde\n").unwrap();
+    let policy = |key: &str| {
+        let file = folder.join("policy.toml");
+        std::fs::write(&file, format!("[audit]\nchain_key_file = '{key}'\n")).unwrap();
+        Preset::from_file(&file)
+    };
+    let preset = policy("key").unwrap();
+    assert!(preset.chain_key().is_some() && Preset::mcp().chain_key().is_none());
+    let shown = preset.to_toml().unwrap();
+    assert!(shown.contains("chain_key_file = \"key\"") && !shown.contains("0123456789abcdef"), "{shown}");
+    let short = policy("short").unwrap_err();
+    assert_eq!((short.line(), short.key()), (2, "audit.chain_key_file"));
+    assert!(short.message().contains("less than 16 bytes"), "{short}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

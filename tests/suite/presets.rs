@@ -1,11 +1,12 @@
 //! The table of presets, row by row, and what can be changed about them.
 
 use serde_json::{Value, json};
-use tower_dcr::Preset;
-use tower_dcr::policy::{
-    ApplicationType, AuthMethod, ConfigError, Decorations, Grants, Members, MetadataAllowlist, RedirectPattern,
-    RedirectUriGuard, Scope, Unwanted, VENDOR_CALLBACKS,
+use tower_dcr::redirect_uri::RedirectClass;
+use tower_dcr::rules::{
+    ApplicationType, AuthMethod, ConfigError, Context, Decision, Decorations, Disposition, Grants, Members,
+    MetadataAllowlist, Policy, RedirectPattern, RedirectUris, Scope, UnlistedSchemes, Unwanted, VENDOR_CALLBACKS,
 };
+use tower_dcr::{Preset, Registration};
 
 use crate::support::{Naive, behind, post, send};
 
@@ -41,7 +42,7 @@ async fn unknown_and_unwanted_members() {
     {
         let body = with(changes.clone());
         let plain = with(
-            json!({ "grant_types": ["authorization_code"], "response_types": ["code"], "token_endpoint_auth_method": "none" }),
+            json!({ "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], "token_endpoint_auth_method": "none" }),
         );
         assert_eq!(judged(&Preset::mcp(), body.clone()).await.unwrap(), plain, "{changes}");
         assert!(judged(&Preset::strict(), body.clone()).await.is_err(), "{changes}");
@@ -239,6 +240,23 @@ async fn redirect_uris_by_class() {
         ("cursor://anysphere/cb", [true, false, false]),
         ("com.example.app:/cb", [true, false, true]),
         ("myapp://cb", [false, false, false]),
+        // Callbacks of applications that the tables know.
+        ("antigravity://google.antigravity/oauth", [true, false, false]),
+        ("postman://app/oauth2/callback", [true, false, false]),
+        ("raycast://oauth?package_name=Extension", [true, false, false]),
+        ("com.raycast:/oauth", [true, false, true]),
+        ("slack://oauth/callback", [true, false, false]),
+        ("warp://mcp/oauth2callback", [true, false, false]),
+        ("workbuddy://workbuddy/mcp/connector%3A/oauth/callback", [true, false, false]),
+        // Names that lead into networks, and that nobody owns.
+        ("https://127-0-0-1.nip.io/cb", [false, false, false]),
+        ("https://192-168-0-1.x.plex.direct/cb", [false, false, false]),
+        ("https://app.lndo.site/cb", [false, false, false]),
+        ("https://fritz.box/cb", [false, false, false]),
+        ("https://foo.svc/cb", [false, false, false]),
+        ("https://foo.intranet/cb", [false, false, false]),
+        ("https://co.uk/cb", [false, false, false]),
+        ("https://app.203-0-113-7.sslip.io/cb", [true, true, true]),
         ("http://app.example.com/cb", [false, false, false]),
     ];
     for (uri, expected) in table {
@@ -262,9 +280,120 @@ async fn redirect_uris_by_class() {
     }
 }
 
+/// What a client is told: which of scheme, host, top-level domain, port or number it is.
+#[tokio::test]
+async fn refusals_of_redirect_uris_say_what_is_wrong() {
+    let many: Vec<String> = (0..11).map(|n| format!("https://app{n}.example.com/cb")).collect();
+    let listed =
+        Preset::mcp().map_redirect_uris(|guard| Ok(guard.only_https([RedirectPattern::host("a.com")?]))).unwrap();
+    for (preset, uris, expected) in [
+        (Preset::mcp(), json!(many), "redirect_uris has 11 entries, and at most 10 are allowed (redirect-uris)"),
+        (
+            Preset::mcp(),
+            json!(["https://evil.example/cb"]),
+            "redirect_uris[0] leads to a host without a public top-level domain (redirect-uris)",
+        ),
+        (
+            Preset::mcp(),
+            json!(["https://app.example.com:8443/cb"]),
+            "redirect_uris[0] leads to a port that is not allowed here (redirect-uris)",
+        ),
+        (
+            Preset::mcp(),
+            json!(["https://co.uk/cb"]),
+            "redirect_uris[0] leads to a public suffix, which has no owner (redirect-uris)",
+        ),
+        (
+            Preset::mcp(),
+            json!(["https://10-0-0-1.nip.io/cb"]),
+            "redirect_uris[0] leads to a host name for private networks (redirect-uris)",
+        ),
+        (
+            listed,
+            json!(["https://b.com/cb"]),
+            "redirect_uris[0] leads to a place that is not listed here (redirect-uris)",
+        ),
+    ] {
+        assert_eq!(judged(&preset, json!({ "redirect_uris": uris })).await.unwrap_err(), expected);
+    }
+}
+
+/// However the scheme is let in, a link that makes the application act is no redirect URI.
+#[tokio::test]
+async fn links_that_act_are_rejected_under_every_policy() {
+    const LINKS: [&str; 6] = [
+        "cursor://anysphere.cursor-deeplink/mcp/install?name=x&config=e30",
+        "vscode://vscode.git/clone?url=https://x.test/x.git",
+        "jetbrains://idea/checkout/git?checkout.repo=x",
+        "warp://action/new_tab",
+        "x-github-client://openRepo/https://github.com/x/y",
+        "https://vscode.dev/redirect?url=vscode:mcp/install",
+    ];
+    let open = |guard: RedirectUris| {
+        let guard = guard.with_unlisted_schemes(UnlistedSchemes::Mark);
+        ["cursor", "vscode", "jetbrains", "warp", "x-github-client"]
+            .into_iter()
+            .try_fold(guard, RedirectUris::add_private_use_scheme)
+    };
+    for preset in [Preset::mcp(), Preset::strict(), oauth()] {
+        for preset in [preset.clone(), preset.map_redirect_uris(open).unwrap()] {
+            for link in LINKS {
+                // Also beside one that is allowed: it is never dropped in silence.
+                let body = json!({ "redirect_uris": ["http://127.0.0.1/cb", link] });
+                let refused = judged(&preset, body).await.unwrap_err();
+                assert!(refused.starts_with("redirect_uris[1] leads to a link of an application"), "{link}: {refused}");
+            }
+        }
+    }
+    for link in LINKS {
+        assert!(RedirectPattern::exact(link).is_err(), "a pattern can't name {link}");
+    }
+}
+
+/// Any scheme but the dangerous ones: with a finding, and only where the class is allowed.
+#[tokio::test]
+async fn unlisted_schemes_can_be_marked() {
+    let marking = |guard: RedirectUris| Ok::<_, ConfigError>(guard.with_unlisted_schemes(UnlistedSchemes::Mark));
+    let findings = |guard: &RedirectUris, uris: &[&str]| {
+        let body = json!({ "redirect_uris": uris }).to_string();
+        let registration = Registration::parse(body.as_bytes()).unwrap();
+        let evaluation = Policy::new(guard.clone()).evaluate(registration, &Context::registration());
+        match evaluation.decision() {
+            Decision::Reject => Err(evaluation.rejection().unwrap().clone()),
+            decision => Ok((evaluation.findings().to_vec(), decision == Decision::Rewrite)),
+        }
+    };
+    let guard = RedirectUris::mcp().with_unlisted_schemes(UnlistedSchemes::Mark);
+    let (found, rewritten) = findings(&guard, &["newapp://cb", "otherapp:/cb", "http://127.0.0.1/cb"]).unwrap();
+    assert_eq!(found.iter().map(|finding| finding.disposition).collect::<Vec<_>>(), [Disposition::Flagged]);
+    assert!(!rewritten);
+    assert_eq!(findings(&guard, &["cursor://anysphere.cursor-mcp/cb"]).unwrap().0, [], "a listed one");
+    for dangerous in [
+        "javascript:/x",
+        "ms-settings:/privacy",
+        "itms-services://x",
+        "shortcuts://run-shortcut",
+        "git+ssh://x",
+        "x-apple.systempreferences:/x",
+        "steam://run",
+        "microsoft-edge:/x",
+        "vnc://x",
+        "data:/x",
+        "market://x",
+    ] {
+        assert!(findings(&guard, &[dangerous]).is_err(), "{dangerous}");
+    }
+    let hosts = guard.only_classes([RedirectClass::Https]);
+    assert!(findings(&hosts, &["newapp://cb"]).is_err());
+    let owned = marking(RedirectUris::mcp()).and_then(|guard| guard.add_private_use_scheme("com.example.app")).unwrap();
+    assert!(findings(&owned, &["com.example.app.evil:/cb"]).is_err(), "its owner has said which schemes are theirs");
+    let preset = Preset::mcp().map_redirect_uris(marking).unwrap();
+    assert!(judged(&preset, json!({ "redirect_uris": ["workbuddy2://cb"] })).await.is_ok());
+}
+
 #[tokio::test]
 async fn redirect_uris_can_be_opened_and_closed() {
-    let preset = |change: fn(RedirectUriGuard) -> Result<RedirectUriGuard, ConfigError>| {
+    let preset = |change: fn(RedirectUris) -> Result<RedirectUris, ConfigError>| {
         Preset::mcp().map_redirect_uris(change).unwrap()
     };
     let allows = async |preset: &Preset, uri: &str| judged(preset, json!({ "redirect_uris": [uri] })).await.is_ok();
@@ -292,12 +421,12 @@ async fn redirect_uris_can_be_opened_and_closed() {
         allows(&small, "http://127.0.0.1/cb").await && !allows(&small, "https://app.example.com/a-long-callback").await
     );
     for scheme in ["javascript", "DATA", "ms-word", "file"] {
-        let error = RedirectUriGuard::mcp().add_private_use_scheme(scheme).unwrap_err();
+        let error = RedirectUris::mcp().add_private_use_scheme(scheme).unwrap_err();
         assert_eq!(error, ConfigError::DangerousScheme { scheme: scheme.into() });
     }
     for scheme in ["https", "http", "My.App", "a b", "", "1a"] {
         assert!(
-            matches!(RedirectUriGuard::mcp().add_private_use_scheme(scheme), Err(ConfigError::Scheme { .. })),
+            matches!(RedirectUris::mcp().add_private_use_scheme(scheme), Err(ConfigError::Scheme { .. })),
             "{scheme}"
         );
     }
@@ -359,7 +488,10 @@ async fn decorations() {
 #[test]
 fn contradictory_grants_are_a_configuration_error() {
     let fails = |grants: &[&str], responses: &[&str]| {
-        matches!(Grants::new(grants.to_vec(), responses.to_vec()), Err(ConfigError::Grants { .. }))
+        matches!(
+            Grants::new(grants.to_vec(), responses.to_vec()),
+            Err(ConfigError::NoGrants | ConfigError::PasswordGrant | ConfigError::MissingGrant)
+        )
     };
     assert!(fails(&[], &["code"]) && fails(&["password"], &[]) && fails(&["authorization_code"], &["token"]));
     assert!(!fails(&["authorization_code"], &["code"]));

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use tower_dcr::clock::ManualClock;
-use tower_dcr::policy::RedirectHostQuota;
-use tower_dcr::quota::Quota;
-use tower_dcr::{Preset, RateLimitLayer, Rejection};
+use tower_dcr::rate_limit::Quota;
+use tower_dcr::rules::RedirectHostQuota;
+use tower_dcr::{Preset, Rejection, layers::RateLimitLayer};
 
 use crate::support::{Naive, behind, post, send};
 
@@ -87,25 +87,36 @@ async fn a_request_takes_from_all_budgets_or_from_none() {
     assert_eq!(statuses([10, 0, 0, 2], 2).await, [201, 429]);
 }
 
+/// Judging it was work: without that, requests after a spent host would be free.
 #[tokio::test]
-async fn what_the_redirect_host_budget_refuses_costs_the_address_nothing() {
+async fn a_spent_redirect_host_takes_from_the_address_and_from_no_other_host() {
     let naive = Naive::default();
     let preset = Preset::mcp()
-        .with_rate_limit(RateLimitLayer::empty().with_address_quota(per_minute(3)))
+        .with_rate_limit(RateLimitLayer::empty().with_address_quota(per_minute(3)).with_global_quota(per_minute(3)))
         .with_redirect_host_quota(RedirectHostQuota::new(per_minute(1)));
     let service = behind(&preset, &naive);
-    let two_hosts = r#"{"redirect_uris":["https://a.example.com/cb","https://b.example.com/cb"]}"#;
+    let two_hosts = r#"{"redirect_uris":["https://a.example.com/cb","https://b.example.net/cb"]}"#;
     let a = r#"{"redirect_uris":["https://a.example.com/cb"]}"#;
-    let b = r#"{"redirect_uris":["https://b.example.com/cb"]}"#;
+    let b = r#"{"redirect_uris":["https://b.example.net/cb"]}"#;
     assert_eq!(send(&service, from([10, 0, 0, 1], a)).await.status(), StatusCode::CREATED);
     for _ in 0..5 {
         let refused = send(&service, from([10, 0, 0, 1], two_hosts)).await;
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(refused.header("retry-after").is_some());
     }
-    // The second host lost nothing to the refusals either.
-    assert_eq!(send(&service, from([10, 0, 0, 1], b)).await.status(), StatusCode::CREATED);
-    // What everybody shares is not counted.
+    assert_eq!(send(&service, from([10, 0, 0, 1], b)).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    // The second host lost nothing to the refusals, and neither did what all share.
+    assert_eq!(send(&service, from([10, 0, 0, 2], b)).await.status(), StatusCode::CREATED);
+    assert_eq!(send(&service, from([10, 0, 0, 2], GOOD)).await.status(), StatusCode::TOO_MANY_REQUESTS, "a's domain");
+}
+
+/// What everybody shares is not counted by host.
+#[tokio::test]
+async fn shared_redirects_have_no_host_budget() {
+    let preset = Preset::mcp()
+        .with_rate_limit(RateLimitLayer::empty())
+        .with_redirect_host_quota(RedirectHostQuota::new(per_minute(1)));
+    let service = behind(&preset, &Naive::default());
     for uri in ["http://localhost:1/cb", "https://claude.ai/api/mcp/auth_callback", "cursor://anysphere/cb"] {
         for peer in 20..30 {
             let body = format!(r#"{{"redirect_uris":["{uri}"]}}"#);
@@ -113,6 +124,20 @@ async fn what_the_redirect_host_budget_refuses_costs_the_address_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn rate_limit_fields_can_be_left_out() {
+    let limits = RateLimitLayer::empty().with_global_quota(per_minute(1)).with_fields(false);
+    for preset in [Preset::mcp().with_rate_limit(limits), Preset::from_toml(FIELDS_OFF).unwrap()] {
+        let service = behind(&preset, &Naive::default());
+        assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
+        let refused = send(&service, from([10, 0, 0, 1], GOOD)).await;
+        assert_eq!((refused.status(), refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, Some("60")));
+        assert_eq!((refused.header("ratelimit"), refused.header("ratelimit-policy")), (None, None));
+    }
+}
+
+const FIELDS_OFF: &str = "rate_limit = { address = 'off', global = '1/minute', fields = false }";
 
 #[tokio::test]
 async fn clones_and_routes_share_one_state() {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tower_dcr::initial_access::{InitialAccess, StaticTokens};
-use tower_dcr::ledger::{MemoryLedger, Status};
-use tower_dcr::policy::{Condition, Submission};
+use tower_dcr::clients::ClientAdmin;
+use tower_dcr::clients::{Lifetimes, Registrar};
+use tower_dcr::clients::{MemoryLedger, Status};
+use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
-use tower_dcr::registrar::{Lifetimes, Registrar};
-use tower_dcr::rejection::{ErrorCode, Rejection};
-use tower_dcr::review::Review;
-use tower_dcr::{GateLayer, InitialAccessTokenLayer, Preset};
+use tower_dcr::rules::ErrorCode;
+use tower_dcr::rules::{Condition, rule};
+use tower_dcr::{Preset, layers::InitialAccessTokenLayer};
 
-use crate::support::{Kept, Naive, behind, post, send};
+use crate::folder::Folder;
+use crate::support::{Kept, Naive, behind, logged, post, send};
 
 const LOOPBACK: &str = r#"{"redirect_uris":["http://localhost/cb"]}"#;
 const HOSTED: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
@@ -33,20 +34,47 @@ async fn the_next_request_is_judged_by_the_next_policy() {
     assert_eq!(guard.handle().fingerprint(), next.fingerprint());
 }
 
+/// The log tells whether the policy or its shadow has changed.
+#[test]
+fn the_log_says_what_has_changed() {
+    let folder = Folder::new("reload-log");
+    let path = folder.0.join("policy.toml");
+    let (with, without) = ("shadow.policy = 'next.toml'\n", "");
+    let (strict, mcp) = (Preset::strict().fingerprint(), Preset::mcp().fingerprint());
+    let rows = [
+        ("it is tried", with, "extends = 'strict'", "another shadow policy is tried", Some(&strict)),
+        ("as before", with, "extends = 'strict'\n# Soon.", "read again and is the same", Some(&strict)),
+        ("another one", with, "extends = 'mcp'", "another shadow policy is tried", Some(&mcp)),
+        ("no more", without, "extends = 'mcp'", "no shadow policy is tried any more", None),
+        ("a policy", "report_only = true", "", "another registration policy is in force", None),
+        ("both", with, "extends = 'strict'", "another registration policy is in force", Some(&strict)),
+    ];
+    let guard = Preset::mcp().reloadable();
+    for (reason, policy, next, message, shadow) in rows {
+        folder.write("policy.toml", policy).write("next.toml", next);
+        let lines = logged(tracing::Level::INFO, || guard.handle().reload(&path).unwrap());
+        let line = lines.iter().find(|line| line.contains("tower_dcr::reload")).unwrap();
+        assert!(line.contains(message), "{reason}: {line}");
+        assert!(line.contains(&format!("fingerprint=\"{}\"", guard.handle().fingerprint())), "{reason}: {line}");
+        let said = line.split_once("shadow=\"").map(|(_, rest)| rest.split('"').next().unwrap());
+        assert_eq!(said, shadow.map(String::as_str), "{reason}: {line}");
+    }
+}
+
 #[tokio::test]
 async fn nobody_gets_their_budget_back() {
     let guard =
-        Preset::from_toml("rate_limit.address = '3/hour'\nredirect_host_quota.quota = '2/hour'").unwrap().reloadable();
+        Preset::from_toml("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'").unwrap().reloadable();
     let register = behind(&guard, &Naive::default());
     for expected in [201, 201, 429] {
         assert_eq!(send(&register, post(HOSTED)).await.status(), expected, "of one host");
     }
-    guard.handle().replace(&Preset::from_toml("rate_limit.address = '3/hour'\nredirect_host_quota.quota = '2/hour'\nreport_only = false\nbody_deadline = '9s'").unwrap()).unwrap();
+    guard.handle().replace(&Preset::from_toml("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'\nreport_only = false\nbody_deadline = '9s'").unwrap()).unwrap();
     assert_eq!(send(&register, post(HOSTED)).await.status(), 429, "the host is still known");
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 429, "and so is the address");
     // A larger quota lets more of them in, and counts what was used.
-    guard.handle().replace(&Preset::from_toml("rate_limit.address = '3/hour, burst 5'").unwrap()).unwrap();
+    guard.handle().replace(&Preset::from_toml("rate_limit.address = '5/hour, burst 7'").unwrap()).unwrap();
     for expected in [201, 201, 429] {
         assert_eq!(send(&register, post(LOOPBACK)).await.status(), expected);
     }
@@ -57,13 +85,10 @@ async fn nobody_gets_their_budget_back() {
 #[tokio::test]
 async fn what_only_code_can_say_stays() {
     let kept = Kept::default();
-    let no_bots = |submission: &mut Submission<'_>| -> Result<(), Rejection> {
-        submission.begin("no-bots");
-        match submission.registration().string("client_name") {
-            Some("bot") => Err(submission.reject(ErrorCode::InvalidClientMetadata, "not you")),
-            _ => Ok(()),
-        }
-    };
+    let no_bots = rule("no-bots", |draft| match draft.registration().string("client_name") {
+        Some("bot") => Err(draft.reject(ErrorCode::InvalidClientMetadata, "not you")),
+        _ => Ok(()),
+    });
     let registrar = Registrar::new(MemoryLedger::default());
     let guard = Preset::mcp().add_rule(no_bots).with_sink(kept.sink()).with_registrar(registrar).reloadable();
     let register = behind(&guard, &Naive::default());
@@ -75,16 +100,13 @@ async fn what_only_code_can_say_stays() {
     assert_eq!(send(&register, post(bot)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.as_str()).collect();
-    assert_eq!(outcomes, ["refused", "accepted", "refused", "repeated"], "the ledger is still the same");
+    assert_eq!(outcomes, ["rejected", "accepted", "rejected", "deduplicated"], "the ledger is still the same");
 }
 
 /// Rules in code that are for some callers stay with them.
 #[tokio::test]
 async fn rules_in_code_stay_with_their_callers() {
-    let never = |submission: &mut Submission<'_>| -> Result<(), Rejection> {
-        submission.begin("never");
-        Err(submission.reject(ErrorCode::InvalidClientMetadata, "not you"))
-    };
+    let never = rule("never", |draft| Err(draft.reject(ErrorCode::InvalidClientMetadata, "not you")));
     let hosted = Condition::redirects([RedirectClass::Https]);
     let built = Preset::mcp().for_callers(hosted, |rules| Ok(rules.add_rule(never))).unwrap();
     let guard = built.clone().reloadable();
@@ -106,19 +128,21 @@ async fn rules_in_code_stay_with_their_callers() {
 async fn tokens_that_are_wanted_stay_wanted() {
     let tokens = || {
         let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("portal")).unwrap();
-        Preset::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens))
+        Box::new(Preset::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens)))
     };
-    let listed = Preset::from_toml(
-        "initial_access_tokens.tokens = [{ owner = 'portal', \
+    let listed = Box::new(
+        Preset::from_toml(
+            "initial_access_tokens.tokens = [{ owner = 'portal', \
          sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b' }]",
-    )
-    .unwrap();
+        )
+        .unwrap(),
+    );
     for (first, second, status, reason) in [
-        (tokens(), Preset::mcp().report_only(), 201, "what only observes lets everybody pass"),
-        (tokens(), Preset::strict(), 401, "a file says nothing of those in code"),
+        (tokens(), Box::new(Preset::mcp().report_only()), 201, "what only observes lets everybody pass"),
+        (tokens(), Box::new(Preset::strict()), 401, "a file says nothing of those in code"),
         (listed.clone(), tokens(), 401, "those in code instead of listed ones"),
         (tokens(), listed.clone(), 401, "listed ones instead of those in code"),
-        (listed, Preset::mcp(), 201, "listed ones that are no longer listed"),
+        (listed, Box::new(Preset::mcp()), 201, "listed ones that are no longer listed"),
     ] {
         let guard = first.reloadable();
         let register = behind(&guard, &Naive::default());
@@ -140,7 +164,7 @@ async fn lifetimes_and_gates_follow() {
     assert_eq!(registrar.lifetimes(), built.clone().with_idle(DAY * 180).unwrap(), "before any request");
     let guard = guard.reloadable();
     let token = tower::Layer::layer(
-        &GateLayer::token(registrar.clone()),
+        &guard.gates(registrar.clone()).token(),
         tower::service_fn(async |_: http::Request<_>| {
             Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
         }),
@@ -156,7 +180,7 @@ async fn lifetimes_and_gates_follow() {
     assert_eq!(by_nobody().await, 200);
     let register = behind(&guard, &Naive::default());
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
-    let client = Review::new(registrar.clone()).client("client-1").await.unwrap().unwrap();
+    let client = ClientAdmin::new(registrar.clone()).client("client-1").await.unwrap().unwrap();
     assert_eq!(client.status, Status::Pending, "approval is wanted now");
     assert_eq!(client.policy.as_deref(), Some(&*guard.handle().fingerprint()));
     guard.handle().replace(&Preset::mcp()).unwrap();
@@ -208,6 +232,17 @@ async fn a_bad_file_changes_nothing_and_the_next_good_one_counts() {
     assert_eq!(third, Preset::mcp().report_only().fingerprint(), "now it is done");
     write("");
     assert_eq!(changed_from(&third).await, second);
+    // Images and package stores give all files one time, and two policies can be equally long.
+    let write_at_noon = |policy: &str| {
+        write(&format!("{policy:<40}"));
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(43_200)).unwrap();
+    };
+    write_at_noon("extends = 'strict'");
+    let strict = changed_from(&second).await;
+    assert_eq!(strict, Preset::strict().fingerprint());
+    write_at_noon("extends = 'mcp'");
+    assert_eq!(changed_from(&strict).await, second);
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(handle.fingerprint(), second, "a file that is gone is no policy");

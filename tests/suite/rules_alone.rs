@@ -1,36 +1,31 @@
 //! Each rule by itself, outside of any preset: it judges, and tells one configuration of it from another.
 
-use std::sync::Arc;
-
 use tower_dcr::Registration;
-use tower_dcr::policy::{
-    ApplicationType, AuthMethod, Cases, Claim, ClientName, Condition, Decorations, DereferencedUris, Grants,
-    IdentityGuard, Jwks, MemberOperators, Members, MetadataAllowlist, MetadataOperators, OnClaim, Policy,
-    RedirectHostQuota, RedirectUriGuard, ReportOnly, Review, Scope, Standing, Submission,
+use tower_dcr::rules::{
+    ApplicationType, AuthMethod, Claim, ClientIdentity, ClientName, Condition, Context, Decorations, DereferencedUris,
+    Evaluation, Grants, IntoRules, Jwks, MemberOperators, Members, MetadataAllowlist, MetadataOperators, OnClaim,
+    Policy, RedirectHostQuota, RedirectUris, ReportOnly, Scope, Standing,
 };
 
-/// What a rule makes of a registration: the rule that refuses, or what is left of it.
-fn judged(rule: &impl Policy, body: &str) -> Result<String, &'static str> {
-    let mut registration = Registration::parse(body.as_bytes()).unwrap();
-    let mut review = Review::registration();
-    rule.review(&mut Submission::new(&mut registration, &mut review)).map_err(|refused| refused.rule())?;
-    Ok(String::from_utf8(registration.canonical_bytes()).unwrap())
+fn evaluate(policy: &Policy, body: &str) -> Evaluation {
+    policy.evaluate(Registration::parse(body.as_bytes()).unwrap(), &Context::registration())
 }
 
-fn described(rule: &impl Policy) -> String {
-    let mut text = String::new();
-    rule.describe(&mut text);
-    text
+/// Evaluates a registration by one rule. Returns the id of the rule that rejects, or the remaining document.
+fn judged(policy: &Policy, body: &str) -> Result<String, &'static str> {
+    let evaluation = evaluate(policy, body);
+    match evaluation.rejection() {
+        Some(rejection) => Err(rejection.rule()),
+        None => Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap()),
+    }
 }
 
-type Rule = Arc<dyn Policy>;
-
-fn rule(rule: impl Policy + 'static) -> Rule {
-    Arc::new(rule)
+fn rule(rules: impl IntoRules) -> Policy {
+    Policy::new(rules)
 }
 
 /// A rule, the same otherwise configured, and a registration with what the rule makes of it.
-type Row = (Rule, Rule, &'static str, Result<&'static str, &'static str>);
+type Row = (Policy, Policy, &'static str, Result<&'static str, &'static str>);
 
 fn rules() -> Vec<Row> {
     let quota = |text: &str| text.parse().unwrap();
@@ -67,8 +62,8 @@ fn rules() -> Vec<Row> {
             Ok(r#"{"grant_types":["authorization_code"],"response_types":["code"]}"#),
         ),
         (
-            rule(IdentityGuard::new()),
-            rule(IdentityGuard::new().with_unverified(OnClaim::Refuse)),
+            rule(ClientIdentity::new()),
+            rule(ClientIdentity::new().with_unverified(OnClaim::Refuse)),
             r#"{"client_name":"Claude","redirect_uris":["https://claude.example.net/cb"]}"#,
             Err("identity"),
         ),
@@ -98,8 +93,8 @@ fn rules() -> Vec<Row> {
             Ok(r#"{"redirect_uris":["https://app.example.com/cb"]}"#),
         ),
         (
-            rule(RedirectUriGuard::mcp()),
-            rule(RedirectUriGuard::strict()),
+            rule(RedirectUris::mcp()),
+            rule(RedirectUris::strict()),
             r#"{"redirect_uris":["javascript:alert(1)"]}"#,
             Err("redirect-uris"),
         ),
@@ -118,7 +113,7 @@ fn rules() -> Vec<Row> {
     ]
 }
 
-/// What is made of rules is a rule.
+/// Sets of rules.
 fn combinations() -> Vec<Row> {
     vec![
         (
@@ -128,8 +123,8 @@ fn combinations() -> Vec<Row> {
             Ok(r#"{"skip_consent":true}"#),
         ),
         (
-            rule(Cases::new().when(Condition::token(), Members::lenient()).otherwise(Members::strict())),
-            rule(Cases::new().when(Condition::anonymous(), Members::lenient()).otherwise(Members::strict())),
+            rule(Policy::default().when(Condition::token(), Members::lenient()).otherwise(Members::strict())),
+            rule(Policy::default().when(Condition::anonymous(), Members::lenient()).otherwise(Members::strict())),
             r#"{"skip_consent":true}"#,
             Err("known-members"),
         ),
@@ -159,10 +154,10 @@ fn each_judges() {
 #[test]
 fn each_tells_one_configuration_from_another() {
     for (rule, other, body, _) in rules().into_iter().chain(combinations()) {
-        let (one, another) = (described(&rule), described(&other));
-        assert!(!one.is_empty(), "{body}");
+        assert_ne!(rule.rules().count(), 0, "{body}");
+        assert_eq!(rule.fingerprint(), rule.clone().fingerprint());
         // One rule has nothing to configure.
-        assert_eq!(one == another, body.contains("jwks_uri"), "{body}: {one}");
+        assert_eq!(rule.fingerprint() == other.fingerprint(), body.contains("jwks_uri"), "{body}: {rule:?}");
     }
 }
 
@@ -170,19 +165,18 @@ fn each_tells_one_configuration_from_another() {
 #[test]
 fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
     let body = r#"{"client_name":"ChatGPT beside Claude today","redirect_uris":["https://new.claude.ai/cb"]}"#;
-    let mut registration = Registration::parse(body.as_bytes()).unwrap();
-    let mut review = Review::registration();
-    IdentityGuard::new().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
-    let identity = review.identity().unwrap();
+    let policy = Policy::new(ClientIdentity::new());
+    let evaluation = evaluate(&policy, body);
+    assert!(evaluation.rejection().is_none());
+    let identity = evaluation.identity().unwrap();
     assert_eq!((identity.standing(), identity.claim()), (Standing::Contradicted, Some(Claim::Mention)));
     let body = body
         .replace("new.claude.ai", "app.example.com")
         .replace("https", "http")
         .replace("app.example.com", "localhost");
-    let mut registration = Registration::parse(body.as_bytes()).unwrap();
-    let mut review = Review::registration();
-    IdentityGuard::new().review(&mut Submission::new(&mut registration, &mut review)).unwrap();
-    assert_eq!(review.identity().unwrap().standing(), Standing::Unverified);
+    let evaluation = evaluate(&policy, &body);
+    assert!(evaluation.rejection().is_none());
+    assert_eq!(evaluation.identity().unwrap().standing(), Standing::Unverified);
 }
 
 /// Scope is a list with single spaces between (RFC 6749 section 3.3), and what is asked for is compared with what there is.
@@ -190,7 +184,7 @@ fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
 fn scopes_are_lists_and_no_more_than_there_is() {
     let narrowing = || Scope::any().with_ceiling(["read", "write"]).unwrap();
     let refusing = || narrowing().refusing_others();
-    let scope = |rule: &Scope, scope: &str| judged(rule, &format!(r#"{{"scope":"{scope}"}}"#));
+    let scope = |rule: &Scope, scope: &str| judged(&Policy::new(rule.clone()), &format!(r#"{{"scope":"{scope}"}}"#));
     let kept = |scope: &str| Ok(format!(r#"{{"scope":"{scope}"}}"#));
     for (sent, narrowed, refused) in [
         ("read", Some("read"), false),

@@ -7,8 +7,8 @@ use axum::{Json, Router};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use tower_dcr::policy::{AuthMethod, Condition};
-use tower_dcr::{Preset, ServerMetadataLayer};
+use tower_dcr::rules::{AuthMethod, Condition};
+use tower_dcr::{Preset, layers::ServerMetadataLayer};
 
 const PATH: &str = "/.well-known/oauth-authorization-server";
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tower_dcr::Preset;
-use tower_dcr::setup_check::Misconfiguration;
+use tower_dcr::clients::{MemoryLedger, Registrar};
+use tower_dcr::layers::{Misconfiguration, SetupCheck};
+use tower_dcr::policy_file::ReloadableLayer;
 
 use crate::support::{Naive, behind, send};
 
@@ -50,6 +52,38 @@ async fn a_proxy_whose_word_is_not_taken_is_noticed() {
     assert_eq!(found(trusting(), "10.0.0.5", 30, None).await, expected("10.0.0.5", false), "it does not say");
     let said = expected("10.0.0.5", true)[0].to_string();
     assert!(said.contains("with_trusted_proxies([\"10.0.0.5\"])"), "{said}");
+}
+
+/// A file can only reach gates that the preset made.
+#[tokio::test]
+async fn a_gate_section_that_no_gate_follows_is_noticed() {
+    let registrar = Registrar::new(MemoryLedger::default());
+    let forgotten = |check: &SetupCheck| check.found().contains(&Misconfiguration::ForgottenGates);
+    let register = async |layer: &ReloadableLayer| {
+        send(&behind(layer, &Naive::default()), honest().body(Full::<Bytes>::from(BODY)).unwrap()).await;
+    };
+    for (policy, makes_gates, is_noticed) in [
+        ("gate.unknown = 'reject'", false, true),
+        ("gate.unknown = 'reject'", true, false),
+        ("lifecycle.idle = '180days'", false, false),
+    ] {
+        let preset = Preset::from_toml(policy).unwrap().with_registrar(registrar.clone());
+        let check = preset.setup_check();
+        let layer = preset.reloadable();
+        let gates = makes_gates.then(|| layer.gates(registrar.clone()));
+        assert!(!forgotten(&check), "{policy}: gates may still be made");
+        register(&layer).await;
+        assert_eq!(forgotten(&check), is_noticed, "{policy} {gates:?}");
+    }
+    // The section comes with a later file.
+    let preset = Preset::mcp();
+    let check = preset.setup_check();
+    let layer = preset.reloadable();
+    register(&layer).await;
+    assert!(!forgotten(&check));
+    layer.handle().replace(&Preset::from_toml("gate.max_age = '1s'").unwrap()).unwrap();
+    register(&layer).await;
+    assert!(forgotten(&check));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Budgets that nodes share, in front of a handler: what is taken where, given back, and refused.
+//! Budgets that nodes share, in front of a handler: what is taken where, released, and rejected.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -9,12 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use tower_dcr::event::Outcome;
-use tower_dcr::ledger::MemoryLedger;
-use tower_dcr::policy::{Policy, RedirectHostQuota, ReportOnly};
-use tower_dcr::quota::{Bucket, Budget, Fallback, Quota, QuotaStore, QuotaStoreError, SharedQuotas, Verdict};
-use tower_dcr::registrar::Registrar;
-use tower_dcr::{GuardLayer, Preset, RateLimitLayer, Rejection};
+use tower_dcr::audit::Outcome;
+use tower_dcr::clients::MemoryLedger;
+use tower_dcr::clients::Registrar;
+use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::rules::{Context, Decision, Policy, RedirectHostQuota, ReportOnly};
+use tower_dcr::{
+    Preset, Rejection,
+    layers::{PolicyLayer, RateLimitLayer},
+};
 
 use crate::support::{Kept, Naive, behind, post, send};
 
@@ -53,17 +56,17 @@ impl Store {
 }
 
 impl QuotaStore for Store {
-    async fn take(&self, buckets: &[Bucket]) -> Result<Verdict, QuotaStoreError> {
+    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
         self.answer()?;
         let spent = *self.spent.lock().unwrap();
         if let Some(index) = buckets.iter().position(|bucket| Some(bucket.budget()) == spent) {
-            return Ok(Verdict::Spent { index, retry_after: Duration::from_millis(6500) });
+            return Ok(QuotaDecision::Spent { index, retry_after: Duration::from_millis(6500) });
         }
         self.taken.lock().unwrap().extend(buckets.iter().map(|bucket| (bucket.budget(), bucket.key())));
-        Ok(Verdict::Taken)
+        Ok(QuotaDecision::Taken)
     }
 
-    async fn give_back(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
+    async fn release(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
         self.answer()?;
         let mut taken = self.taken.lock().unwrap();
         for bucket in buckets {
@@ -78,11 +81,14 @@ fn shared(store: &Store) -> SharedQuotas {
     SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap())
 }
 
-/// One address may register four at once, and one more in a quarter of an hour.
+/// One address may register four at once, and one more in a quarter of an hour; its network many.
 fn preset(store: &Store) -> Preset {
+    let limits = RateLimitLayer::new()
+        .with_address_quota("4/hour".parse().unwrap())
+        .with_prefix_quota("900/hour".parse().unwrap());
     Preset::mcp()
         .with_peer_address(|extensions| extensions.get().copied())
-        .with_address_quota("4/hour".parse().unwrap())
+        .with_rate_limit(limits)
         .with_shared_quotas(shared(store))
 }
 
@@ -96,13 +102,13 @@ const HOSTED: &str = "https://app.example.com/cb";
 const LOOPBACK: &str = "http://127.0.0.1/cb";
 
 #[tokio::test]
-async fn all_budgets_of_the_head_are_one_question_and_those_of_hosts_another() {
+async fn budgets_of_addresses_are_one_question_and_those_of_hosts_another() {
     let store = Store::default();
     let service = behind(&preset(&store), &Naive::default());
     assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
-    assert_eq!((store.asked(), store.taken()), (1, vec!["address", "global"]));
+    assert_eq!((store.asked(), store.taken()), (1, vec!["address", "prefix", "global"]));
     assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::CREATED);
-    assert_eq!((store.asked(), &store.taken()[2..]), (3, &["address", "global", "redirect-host"][..]));
+    assert_eq!((store.asked(), &store.taken()[3..]), (3, &["redirect-host", "address", "prefix", "global"][..]));
     let mut preflight = from(1, HOSTED);
     *preflight.method_mut() = Method::OPTIONS;
     send(&service, preflight).await;
@@ -118,7 +124,7 @@ async fn nodes_know_the_same_buckets() {
         send(&node, from(1, HOSTED)).await;
     }
     let taken = store.taken.lock().unwrap().clone();
-    assert_eq!(taken[..3], taken[3..]);
+    assert_eq!(taken[..4], taken[4..]);
 }
 
 #[tokio::test]
@@ -145,7 +151,7 @@ async fn what_is_spent_for_all_is_refused_here_and_costs_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_spent_host_is_refused_by_its_rule_and_the_address_pays_nothing() {
+async fn a_spent_host_is_refused_by_its_rule_and_only_the_address_pays() {
     let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
     store.spend(Some("redirect-host"));
     let service = behind(&preset(&store).with_sink(kept.sink()), &naive);
@@ -160,7 +166,8 @@ async fn a_spent_host_is_refused_by_its_rule_and_the_address_pays_nothing() {
     assert_eq!((event.outcome, event.rule), (Outcome::Limited, Some("redirect-host-quota")));
     assert!(event.digest_after.is_none(), "nothing was forwarded");
     store.spend(None);
-    assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::CREATED);
+    assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(send(&service, from(2, HOSTED)).await.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
@@ -171,7 +178,7 @@ async fn repeats_are_given_back_here_and_there() {
     // Many times more than the budget of the address.
     for _ in 0..20 {
         assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::CREATED);
-        assert_eq!(store.taken(), ["address", "global", "redirect-host"]);
+        assert_eq!(store.taken(), ["redirect-host", "address", "prefix", "global"]);
     }
 }
 
@@ -199,7 +206,7 @@ async fn without_the_store_each_node_gives_its_share() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(store.taken(), ["address", "global"]);
+    assert_eq!(store.taken(), ["address", "prefix", "global"]);
 }
 
 /// What was admitted before the day turned bad counts.
@@ -218,7 +225,7 @@ async fn a_share_is_less_what_this_node_has_given_before() {
 #[tokio::test]
 async fn without_the_store_nobody_registers_where_that_is_wanted() {
     let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
-    let refusing = shared(&store).with_fallback(Fallback::Refuse);
+    let refusing = shared(&store).with_fallback(Fallback::Reject);
     let service = behind(&preset(&store).with_shared_quotas(refusing).with_sink(kept.sink()), &naive);
     store.is_down(true);
     for _ in 0..10 {
@@ -249,10 +256,10 @@ async fn a_host_that_nobody_can_look_up_is_refused_or_shared() {
     let rule = RedirectHostQuota::new("2/hour".parse().unwrap());
     let guard = |fallback| {
         let shared = shared(&store).with_fallback(fallback);
-        behind(&GuardLayer::new(rule.clone().with_shared_quotas(shared)), &Naive::default())
+        behind(&PolicyLayer::new(rule.clone().with_shared_quotas(shared)), &Naive::default())
     };
     store.is_down(true);
-    let refusing = guard(Fallback::Refuse);
+    let refusing = guard(Fallback::Reject);
     let refused = send(&refusing, from(1, HOSTED)).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.response.extensions().get::<Rejection>().unwrap().rule(), "redirect-host-quota");
@@ -294,25 +301,31 @@ async fn who_only_observes_lets_pass_and_notes() {
     assert_eq!(store.taken()[before..], ["address", "global"]);
 
     let rule = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN)).with_shared_quotas(shared(&store));
-    let observing = behind(&GuardLayer::new(ReportOnly::new(rule)), &Naive::default());
+    let observing = behind(&PolicyLayer::new(ReportOnly::new(rule)), &Naive::default());
     for _ in 0..3 {
         assert_eq!(send(&observing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
     }
 }
 
-/// A rule that is judged by hand asks nobody.
-#[test]
-fn a_rule_by_itself_knows_this_node_only() {
+/// An evaluation takes nothing for good, here or from other nodes, until it is committed.
+#[tokio::test]
+async fn evaluations_reserve_and_commit() {
     let store = Store::default();
     let rule = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN)).with_shared_quotas(shared(&store));
     let judge = || {
         let body = format!(r#"{{"redirect_uris":["{HOSTED}"]}}"#);
-        let mut registration = tower_dcr::Registration::parse(body.as_bytes()).unwrap();
-        let mut review = tower_dcr::policy::Review::registration();
-        rule.review(&mut tower_dcr::policy::Submission::new(&mut registration, &mut review)).is_ok()
+        let registration = tower_dcr::Registration::parse(body.as_bytes()).unwrap();
+        Policy::new(rule.clone()).evaluate(registration, &Context::registration())
     };
-    assert!(judge() && !judge());
-    assert_eq!(store.asked(), 0);
+    let reserved = judge();
+    assert_eq!((reserved.decision(), judge().decision()), (Decision::Accept, Decision::Reject), "it is reserved");
+    let copy = reserved.clone();
+    drop(reserved);
+    assert_eq!(judge().decision(), Decision::Accept, "released");
+    drop(copy);
+    assert_eq!((judge().decision(), store.asked()), (Decision::Accept, 0), "a copy has reserved nothing");
+    judge().commit().await.unwrap();
+    assert_eq!((judge().decision(), store.asked()), (Decision::Reject, 1), "taken");
 }
 
 #[tokio::test]
@@ -331,8 +344,8 @@ async fn a_layer_alone_shares_its_own_budgets() {
     assert_eq!(send(&service, of("b")).await.status(), StatusCode::CREATED);
     assert_eq!(send(&service, of("a")).await.status(), StatusCode::TOO_MANY_REQUESTS);
     let taken = store.taken.lock().unwrap().clone();
-    let tenants = Budget::new("tenant", Quota::per_hour(NonZeroU32::MIN));
-    assert_eq!(taken[0].1, tenants.bucket(&http::HeaderValue::from_static("a")).key());
+    let tenant = Bucket::new("tenant", Quota::per_hour(NonZeroU32::MIN), &http::HeaderValue::from_static("a"));
+    assert_eq!(taken[0].1, tenant.key());
 }
 
 /// Another policy is another set of quotas over the same budgets, shared with the same nodes.
@@ -348,7 +361,7 @@ async fn a_reload_goes_on_sharing() {
     guard.handle().replace(&Preset::from_toml(policy).unwrap()).unwrap();
     send(&service, from(1, HOSTED)).await;
     let after = store.taken.lock().unwrap().clone();
-    assert_eq!((after.len(), &after[3..]), (6, &before[..]));
+    assert_eq!((after.len(), &after[4..]), (8, &before[..]));
     store.spend(Some("redirect-host"));
     assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
 }

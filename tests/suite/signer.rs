@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tower_dcr::jwt::Issuer;
+use tower_dcr::rules::Issuer;
 
 pub(crate) struct Signer {
     name: &'static str,

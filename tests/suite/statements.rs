@@ -10,8 +10,8 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower_dcr::Preset;
 use tower_dcr::clock::ManualClock;
-use tower_dcr::policy::{Condition, RedirectPattern, SoftwareStatements};
 use tower_dcr::redirect_uri::RedirectClass;
+use tower_dcr::rules::{Condition, RedirectPattern, SoftwareStatements};
 
 use crate::signer::Signer;
 use crate::support::{Kept, Naive, Read, behind, post, send};
@@ -78,6 +78,24 @@ async fn what_is_signed_takes_precedence_and_is_judged() {
         outcome.event["findings"].as_array().unwrap().iter().filter(|f| f["disposition"] == "asserted").collect();
     assert_eq!(asserted.len(), 4, "{asserted:?}");
     assert!(!outcome.event.to_string().contains(&statement[..20]));
+}
+
+/// RFC 7591 section 5: what is signed is as good as the one who signed it.
+#[tokio::test]
+async fn the_ledger_keeps_the_issuer() {
+    use tower_dcr::clients::Registrar;
+    use tower_dcr::clients::{Filter, Ledger, MemoryLedger};
+    let signer = Signer::new("https://directory.example.com");
+    let statement =
+        signer.sign(&json!({ "client_name": "Signed", "redirect_uris": ["https://signed.example.com/cb"] }));
+    let plain = json!({ "client_name": "Plain", "redirect_uris": ["https://plain.example.com/cb"] });
+    for (body, issuer) in [(with(&statement), Some("https://directory.example.com")), (plain, None)] {
+        let ledger = MemoryLedger::default();
+        let preset = preset(statements(&signer)).with_registrar(Registrar::new(ledger.clone()));
+        assert_eq!(register(&preset, &body).await.answer.status(), StatusCode::CREATED);
+        let record = ledger.page(&Filter::default(), None, 1).await.unwrap().remove(0);
+        assert_eq!((record.statement_issuer.as_deref(), record.is_vouched_for()), (issuer, issuer.is_some()));
+    }
 }
 
 /// RFC 7591 section 3.1.1: the way around every rule that only looks at plain members.

@@ -3,12 +3,13 @@
 use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
-use tower_dcr::policy::{
-    AuthMethod, ClientName, ConfigError, Decorations, Grants, OnClaim, RedirectPattern, Scope, Unwanted,
-};
-use tower_dcr::quota::Quota;
+use tower_dcr::rate_limit::Quota;
 use tower_dcr::registration::Limits;
-use tower_dcr::{Preset, RateLimitLayer};
+use tower_dcr::rules::{
+    AuthMethod, ClientName, ConfigError, Decorations, Grants, OnClaim, RedirectPattern, Scope, UnlistedSchemes,
+    Unwanted,
+};
+use tower_dcr::{Preset, layers::RateLimitLayer};
 
 use crate::support::{Naive, behind, post, send};
 
@@ -42,7 +43,7 @@ fn named(name: &str, uri: &str) -> Value {
     json!({ "client_name": name, "redirect_uris": [uri] })
 }
 
-const SWITCHES: [Switch; 17] = [
+const SWITCHES: [Switch; 18] = [
     (
         "https ports",
         |preset| preset.map_redirect_uris(|guard| Ok(guard.with_https_ports([443, 8443]))),
@@ -57,6 +58,11 @@ const SWITCHES: [Switch; 17] = [
         "a private-use scheme",
         |preset| preset.map_redirect_uris(|guard| guard.add_private_use_scheme("myapp")),
         || redirecting("myapp://cb"),
+    ),
+    (
+        "unlisted schemes",
+        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_unlisted_schemes(UnlistedSchemes::Mark))),
+        || redirecting("otherapp://cb"),
     ),
     (
         "reverse domain names",
@@ -144,6 +150,12 @@ const SWITCHES: [Switch; 17] = [
     ),
 ];
 
+/// Whether what one switch opens is open with the other one too: any scheme but the dangerous ones is also a listed one, and
+/// one in reverse domain name notation.
+fn opens(turned: &str, name: &str) -> bool {
+    turned == name || (turned == "unlisted schemes" && ["a private-use scheme", "reverse domain names"].contains(&name))
+}
+
 async fn is_registered(preset: &Preset, body: &Value) -> bool {
     send(&behind(preset, &Naive::default()), post(body.to_string())).await.status() == 201
 }
@@ -158,7 +170,7 @@ async fn loosening_one_loosens_no_other() {
     for (turned, preset) in SWITCHES.iter().zip(&loosened) {
         for (name, _, probe) in &SWITCHES {
             let registered = is_registered(preset, &probe()).await;
-            assert_eq!(registered, *name == turned.0, "with {} loosened: {name}", turned.0);
+            assert_eq!(registered, opens(turned.0, name), "with {} loosened: {name}", turned.0);
         }
     }
 }
@@ -172,10 +184,94 @@ async fn loosening_two_loosens_two() {
             let preset = loosen_other(loosen_one(closed()).unwrap()).unwrap();
             for (name, _, probe) in &SWITCHES {
                 let registered = is_registered(&preset, &probe()).await;
-                assert_eq!(registered, name == one || name == other, "with {one} and {other} loosened: {name}");
+                assert_eq!(
+                    registered,
+                    opens(one, name) || opens(other, name),
+                    "with {one} and {other} loosened: {name}"
+                );
             }
         }
     }
+}
+
+/// A rule, and what nothing but this rule refuses. The first ones as strict as it gets, the others at an OpenID provider.
+type Reported = (&'static str, fn() -> Value);
+
+const REPORTED: [Reported; 9] = [
+    ("client-name", || with("client_name", "A".repeat(150))),
+    ("decorations", || with("logo_uri", "http://localhost:5173/logo.png")),
+    ("grant-types", || with("grant_types", vec!["authorization_code", "client_credentials"])),
+    ("identity", || named("Claude", "https://app.example.com/cb")),
+    ("known-members", || with("skip_consent", true)),
+    ("redirect-uris", || redirecting("myapp://cb")),
+    ("response-types", || with("response_types", vec!["code", "token"])),
+    ("scope", || with("scope", "read admin")),
+    ("token-endpoint-auth-method", || with("token_endpoint_auth_method", "private_key_jwt")),
+];
+
+const REPORTED_OF_PROVIDER: [Reported; 4] = [
+    ("application-type", || {
+        let mut body = redirecting("http://127.0.0.1/cb");
+        body["application_type"] = "desktop".into();
+        body
+    }),
+    ("dereferenced-uris", || {
+        let mut body = with("token_endpoint_auth_method", "private_key_jwt");
+        body["jwks_uri"] = "https://10.0.0.1/keys".into();
+        body
+    }),
+    ("jwks", || {
+        let mut body = with("token_endpoint_auth_method", "private_key_jwt");
+        body["jwks"] = json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0" }] });
+        body
+    }),
+    ("metadata-policy", || with("tos_uri", "https://app.example.com/other")),
+];
+
+fn provider() -> Preset {
+    let policy = "extends = 'oauth'
+        rate_limit = { address = 'off', global = 'off' }
+        redirect_host_quota.quota = 'off'
+        metadata.grants = { grant_types = ['authorization_code'], response_types = ['code'] }
+        metadata.token_endpoint_auth_method.one_of = ['none', 'private_key_jwt']
+        metadata.application_type.unknown = 'reject'
+        metadata.policy.tos_uri.one_of = ['https://app.example.com/tos']";
+    Preset::from_toml(policy).unwrap()
+}
+
+/// Reporting one rule opens that one, and two open two. Which policy is tried beside it opens and closes nothing.
+#[tokio::test]
+async fn reporting_a_rule_loosens_no_other() {
+    for (base, table) in [(closed(), &REPORTED[..]), (provider(), &REPORTED_OF_PROVIDER[..])] {
+        for (name, probe) in table {
+            let answer = send(&behind(&base, &Naive::default()), post(probe().to_string())).await;
+            let rule = answer.response.extensions().get::<tower_dcr::Rejection>().map(tower_dcr::Rejection::rule);
+            assert_eq!(rule, Some(*name), "{name} is closed, and by this rule");
+        }
+        for (index, (one, _)) in table.iter().enumerate() {
+            for (other, _) in &table[index..] {
+                let preset = base.clone().with_report_only_rules([one, other]).unwrap();
+                let shadowed = [preset.clone(), preset.with_shadow(Preset::mcp())];
+                for (name, probe) in table {
+                    for preset in &shadowed {
+                        let registered = is_registered(preset, &probe()).await;
+                        assert_eq!(registered, name == one || name == other, "with {one} and {other} reported: {name}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Each rule that can be reported has a row: those that are about no document, in `trying.rs`.
+#[test]
+fn every_rule_that_can_be_reported_is_tried() {
+    let schema = Preset::file_schema();
+    let named = schema["$defs"]["ReportableRule"]["enum"].as_array().unwrap();
+    let tried = REPORTED.iter().chain(&REPORTED_OF_PROVIDER).map(|(name, _)| *name);
+    let elsewhere = ["initial-access-token", "rate-limit", "redirect-host-quota"];
+    let tried: std::collections::BTreeSet<&str> = tried.chain(elsewhere).collect();
+    assert_eq!(named.iter().map(|name| name.as_str().unwrap()).collect::<std::collections::BTreeSet<_>>(), tried);
 }
 
 /// Nor does turning the limits off, or making bodies larger.

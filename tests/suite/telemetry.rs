@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use serde_json::Value;
-use tower_dcr::event::{Event, JsonLines, Sink};
-use tower_dcr::ledger::MemoryLedger;
-use tower_dcr::quota::{LocalStore, SharedQuotas};
-use tower_dcr::registrar::Registrar;
-use tower_dcr::telemetry::{self, METRICS};
-use tower_dcr::{GateLayer, Preset};
+use tower_dcr::audit::{Event, JsonLines, METRICS, Sink, describe_metrics};
+use tower_dcr::clients::MemoryLedger;
+use tower_dcr::clients::Registrar;
+use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::{
+    Preset,
+    layers::{GateLayer, GateSettings},
+};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -36,6 +38,19 @@ fn folder() -> std::path::PathBuf {
     folder
 }
 
+/// A store that confirms what a node's own tables admit.
+struct Unlimited;
+
+impl QuotaStore for Unlimited {
+    async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+        Ok(QuotaDecision::Taken)
+    }
+
+    async fn release(&self, _: &[Bucket]) -> Result<(), QuotaStoreError> {
+        Ok(())
+    }
+}
+
 /// Does everything that is counted.
 async fn do_everything() {
     let folder = folder();
@@ -44,7 +59,7 @@ async fn do_everything() {
     let guard = Preset::from_toml("rate_limit.address = '4/hour'")
         .unwrap()
         .with_registrar(registrar.clone())
-        .with_shared_quotas(SharedQuotas::new(LocalStore::new(), NonZeroU32::MIN))
+        .with_shared_quotas(SharedQuotas::new(Unlimited, NonZeroU32::MIN))
         .reloadable();
     let register = behind(&guard, &Naive::default());
     for body in [
@@ -54,17 +69,21 @@ async fn do_everything() {
     ] {
         send(&register, post(body)).await;
     }
-    let token = tower::Layer::layer(
-        &GateLayer::token(registrar.clone()).refusing_unknown(),
-        tower::service_fn(async |_: http::Request<_>| {
-            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
-        }),
-    );
-    for client in ["client-1", "nobody"] {
-        let request = http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
-        let body =
-            http_body_util::Full::<bytes::Bytes>::from(format!("grant_type=authorization_code&client_id={client}"));
-        send(&token, request.body(body).unwrap()).await;
+    let strict = GateSettings::new().rejecting_unknown();
+    for settings in [strict.clone(), strict.report_only()] {
+        let gate = GateLayer::token(registrar.clone()).with_settings(settings);
+        let token = tower::Layer::layer(
+            &gate,
+            tower::service_fn(async |_: http::Request<_>| {
+                Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
+            }),
+        );
+        for client in ["client-1", "nobody"] {
+            let request = http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+            let body =
+                http_body_util::Full::<bytes::Bytes>::from(format!("grant_type=authorization_code&client_id={client}"));
+            send(&token, request.body(body).unwrap()).await;
+        }
     }
     registrar.maintain_once().await.unwrap();
     let policy = folder.join("policy.toml");
@@ -80,6 +99,9 @@ async fn do_everything() {
         &Naive::default(),
     );
     send(&once, post("{}")).await;
+    let shadowed = behind(&Preset::mcp().with_shadow(Preset::strict()), &Naive::default());
+    send(&shadowed, post(r#"{"redirect_uris":["http://127.0.0.1/cb"],"foo":1}"#)).await;
+    send(&shadowed, post(r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#)).await;
     for _ in 0..50 {
         full.emit(&events.lock().unwrap()[0]);
     }
@@ -92,24 +114,27 @@ fn every_metric_that_is_documented_is_emitted_and_no_other() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     metrics::with_local_recorder(&recorder, || {
-        telemetry::describe();
+        describe_metrics();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(do_everything());
     });
     let seen = seen(&snapshotter);
     let names: BTreeSet<&str> = seen.keys().map(|key| key.split('{').next().unwrap()).collect();
-    assert_eq!(names, BTreeSet::from(METRICS));
+    assert_eq!(names, METRICS.iter().copied().collect());
     for expected in [
         r#"tower_dcr_registrations_total{operation="create",outcome="rewritten"}"#,
-        r#"tower_dcr_registrations_total{operation="create",outcome="repeated"}"#,
-        r#"tower_dcr_refusals_total{rule="redirect-uris",error="invalid_redirect_uri"}"#,
+        r#"tower_dcr_registrations_total{operation="create",outcome="deduplicated"}"#,
+        r#"tower_dcr_rejections_total{rule="redirect-uris",error="invalid_redirect_uri"}"#,
         r#"tower_dcr_findings_total{rule="known-members",disposition="stripped",enforced="true"}"#,
         r#"tower_dcr_findings_total{rule="redirect-uris",disposition="refused",enforced="false"}"#,
-        r#"tower_dcr_registration_duration_seconds{outcome="refused"}"#,
+        r#"tower_dcr_shadow_registrations_total{outcome="rejected",in_force="rewritten",rule="known-members"}"#,
+        r#"tower_dcr_shadow_registrations_total{outcome="accepted",in_force="accepted",rule=""}"#,
+        r#"tower_dcr_registration_duration_seconds{outcome="rejected"}"#,
         r#"tower_dcr_gate_requests_total{endpoint="token",decision="passed"}"#,
-        r#"tower_dcr_gate_requests_total{endpoint="token",decision="refused"}"#,
+        r#"tower_dcr_gate_requests_total{endpoint="token",decision="rejected"}"#,
+        r#"tower_dcr_gate_requests_total{endpoint="token",decision="reported"}"#,
         r#"tower_dcr_clients{status="active"}"#,
-        r#"tower_dcr_lifecycle_events_total{action="refused"}"#,
+        r#"tower_dcr_lifecycle_events_total{action="rejected"}"#,
         r#"tower_dcr_store_requests_total{store="ledger_reads",result="answered"}"#,
         r#"tower_dcr_store_requests_total{store="ledger_writes",result="answered"}"#,
         r#"tower_dcr_store_requests_total{store="rate_limits",result="answered"}"#,
@@ -128,9 +153,7 @@ fn every_metric_that_is_documented_is_emitted_and_no_other() {
 /// The labels that the docs of a metric name.
 fn documented(metric: &str) -> BTreeSet<String> {
     let docs = include_str!("../../src/telemetry.rs");
-    let constant = docs.lines().find(|line| line.contains(&format!("\"{metric}\""))).unwrap();
-    let constant = constant.trim_start_matches("pub const ").split(':').next().unwrap();
-    let row = docs.lines().find(|line| line.starts_with(&format!("//! | [`{constant}`]"))).unwrap();
+    let row = docs.lines().find(|line| line.starts_with(&format!("/// | `{metric}`"))).unwrap();
     row.split('|').nth(3).unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -162,7 +185,7 @@ fn the_dashboard_shows_metrics_that_there_are() {
         }
         shown.insert(metrics[0]);
     }
-    assert_eq!(shown, BTreeSet::from(METRICS), "every metric is shown");
+    assert_eq!(shown, METRICS.iter().copied().collect(), "every metric is shown");
 }
 
 /// Spans as a collector sees them.
@@ -202,7 +225,7 @@ fn an_attempt_is_a_span_with_the_names_of_the_conventions() {
         tracing::callsite::rebuild_interest_cache();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let inside = tower::service_fn(async |_: http::Request<tower_dcr::RegistrationBody>| {
+            let inside = tower::service_fn(async |_: http::Request<tower_dcr::layers::RegistrationBody>| {
                 tracing::Span::current().record("dcr.rule", "the handler is inside");
                 let body = http_body_util::Full::<bytes::Bytes>::from(r#"{"client_id":"c"}"#);
                 Ok::<_, std::convert::Infallible>(
@@ -226,7 +249,7 @@ fn an_attempt_is_a_span_with_the_names_of_the_conventions() {
     assert_eq!((&*accepted["dcr.outcome"], &*accepted["http.response.status_code"]), ("accepted", "201"));
     assert_eq!(accepted["dcr.rule"], "the handler is inside");
     assert_eq!(accepted["dcr.policy"], Preset::mcp().fingerprint());
-    assert_eq!((&*refused["dcr.outcome"], &*refused["dcr.rule"]), ("refused", "known-members"));
+    assert_eq!((&*refused["dcr.outcome"], &*refused["dcr.rule"]), ("rejected", "known-members"));
     assert_eq!((&*refused["error.type"], &*refused["http.request.method"]), ("invalid_client_metadata", "POST"));
     assert!(!refused.contains_key("otel.status_code"), "a refusal is no error of the server");
 }

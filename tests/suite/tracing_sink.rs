@@ -1,43 +1,15 @@
 //! Audit events in the log: at the level that they are documented to have, whole, and with fields to filter by.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use tower_dcr::Preset;
-use tower_dcr::event::TracingSink;
-use tower_dcr::ledger::{Actor, MemoryLedger};
-use tower_dcr::registrar::{Registrar, Revocation};
+use tower_dcr::audit::TracingSink;
+use tower_dcr::clients::{Actor, MemoryLedger};
+use tower_dcr::clients::{Registrar, Revocation};
 
-use crate::support::{Naive, behind, post, send};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::support::{self, Naive, behind, post, send};
 
 /// What is logged at `level` and above while two register, one of them in vain, and one is revoked.
 fn logged(level: tracing::Level) -> Vec<String> {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone())
-        .finish();
-    // With one subscriber in the process, `tracing` remembers for all threads what one of them wants.
-    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
-    tracing::subscriber::with_default(subscriber, || {
-        tracing::callsite::rebuild_interest_cache();
+    let lines = support::logged(level, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let registrar = Registrar::new(MemoryLedger::default());
@@ -48,8 +20,7 @@ fn logged(level: tracing::Level) -> Vec<String> {
             registrar.revoke(Revocation::client("client-1", Actor::Operator("alice".into()), "abuse")).await.unwrap();
         });
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    text.lines().filter(|line| line.contains("tower_dcr::audit:")).map(str::to_owned).collect()
+    lines.into_iter().filter(|line| line.contains("tower_dcr::audit:")).collect()
 }
 
 #[test]
@@ -61,7 +32,7 @@ fn what_was_registered_is_news_and_what_was_not_a_warning() {
         assert!(registered.contains(part), "{part} is not in {registered}");
     }
     assert!(refused.trim_start().starts_with("WARN"), "{refused}");
-    for part in [r#"outcome="refused""#, r#"rule="redirect-uris""#, "status=400"] {
+    for part in [r#"outcome="rejected""#, r#"rule="redirect-uris""#, "status=400"] {
         assert!(refused.contains(part), "{part} is not in {refused}");
     }
     assert!(!refused.contains("alert"), "{refused}");
@@ -72,5 +43,5 @@ fn what_was_registered_is_news_and_what_was_not_a_warning() {
 #[test]
 fn whoever_wants_warnings_only_gets_what_was_not_registered() {
     let lines = logged(tracing::Level::WARN);
-    assert!(lines.len() == 1 && lines[0].contains(r#"outcome="refused""#), "{lines:#?}");
+    assert!(lines.len() == 1 && lines[0].contains(r#"outcome="rejected""#), "{lines:#?}");
 }

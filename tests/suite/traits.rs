@@ -1,14 +1,13 @@
 //! What users rely on without seeing it: auto traits.
 
-use tower_dcr::answer::Answer;
-use tower_dcr::audit::Audit;
-use tower_dcr::body::{BodyError, ResponseBody, ResponseFuture};
-use tower_dcr::guard::Guard;
-use tower_dcr::policy::{ConfigError, MetadataAllowlist, RedirectUriGuard, Review};
-use tower_dcr::quota::Limiter;
-use tower_dcr::rate_limit::RateLimit;
+use tower_dcr::layers::{BodyError, ResponseBody, ResponseFuture};
+use tower_dcr::layers::{Layered, MapResponseFuture};
+use tower_dcr::preset::{PresetBody, PresetService};
+use tower_dcr::rate_limit::SharedQuotas;
+use tower_dcr::rules::{ConfigError, Context, Draft, Evaluation, Policy, RedirectUris, Rule};
 use tower_dcr::{
-    AnswerLayer, AuditLayer, GuardLayer, Preset, RateLimitLayer, Registration, RegistrationBody, Rejection,
+    Preset, Registration, Rejection,
+    layers::{AuditLayer, PolicyLayer, PolicyService, RateLimitLayer, RegistrationBody, ResponseLayer},
 };
 
 fn send<T: Send>() {}
@@ -18,33 +17,62 @@ fn clone_send_sync<T: Clone + Send + Sync + 'static>() {}
 #[test]
 fn auto_traits_hold() {
     clone_send_sync::<Preset>();
-    clone_send_sync::<GuardLayer<(MetadataAllowlist, RedirectUriGuard)>>();
+    clone_send_sync::<PolicyLayer>();
+    clone_send_sync::<Policy>();
     clone_send_sync::<RateLimitLayer>();
     clone_send_sync::<AuditLayer>();
-    clone_send_sync::<AnswerLayer>();
-    clone_send_sync::<Guard<(), RedirectUriGuard>>();
-    clone_send_sync::<RateLimit<()>>();
-    clone_send_sync::<Audit<()>>();
-    clone_send_sync::<Answer<()>>();
-    clone_send_sync::<Review>();
+    clone_send_sync::<ResponseLayer>();
+    clone_send_sync::<PolicyService<()>>();
+    clone_send_sync::<Layered<RateLimitLayer, ()>>();
+    clone_send_sync::<Layered<AuditLayer, ()>>();
+    clone_send_sync::<Layered<ResponseLayer, ()>>();
+    clone_send_sync::<Evaluation>();
+    clone_send_sync::<Context>();
     clone_send_sync::<Rejection>();
     clone_send_sync::<Registration>();
     send_sync::<RegistrationBody>();
     send_sync::<ResponseBody<http_body_util::Full<bytes::Bytes>>>();
     send_sync::<BodyError>();
     send_sync::<ConfigError>();
-    send_sync::<Limiter>();
+    send_sync::<SharedQuotas>();
+    clone_send_sync::<PresetService<()>>();
+    send_sync::<PresetBody<http_body_util::Full<bytes::Bytes>>>();
     send::<ResponseFuture<(), ()>>();
+    send::<MapResponseFuture<(), (), ()>>();
 }
 
-/// No `P: Clone` is asked for.
+/// No `R: Clone` is asked for.
 #[test]
-fn layers_are_clone_whatever_their_rule_is() {
-    struct NotClone;
-    impl tower_dcr::policy::Policy for NotClone {
-        fn review(&self, _: &mut tower_dcr::policy::Submission<'_>) -> Result<(), Rejection> {
+fn policies_are_clone_whatever_their_rule_is() {
+    struct NotClone(std::sync::atomic::AtomicBool);
+    impl Rule for NotClone {
+        fn id(&self) -> &'static str {
+            "not-clone"
+        }
+
+        fn check(&self, _: &mut Draft<'_>) -> Result<(), Rejection> {
             Ok(())
         }
+
+        fn config(&self) -> serde_json::Value {
+            self.0.load(std::sync::atomic::Ordering::Relaxed).into()
+        }
     }
-    clone_send_sync::<GuardLayer<NotClone>>();
+    let one: Box<dyn Rule> = Box::new(NotClone(true.into()));
+    let policy = Policy::new((one, std::sync::Arc::new(NotClone(false.into()))));
+    assert_eq!(policy.clone().fingerprint(), policy.fingerprint());
+}
+
+/// A `main` that returns an error prints it with `Debug`.
+#[test]
+fn errors_read_well_through_main() {
+    let printed = |error: Box<dyn std::error::Error>| format!("{error:?}");
+    let scheme = RedirectUris::mcp().add_private_use_scheme("javascript").unwrap_err();
+    assert_eq!(printed(scheme.into()), "the scheme \"javascript\" is never allowed in a redirect URI");
+    let audit = tower_dcr::audit::JsonLines::new("/no/such/folder/audit.jsonl").open().unwrap_err();
+    let audit = printed(audit.into());
+    assert!(audit.starts_with("audit file /no/such/folder/audit.jsonl: "), "{audit}");
+    assert_eq!(audit.matches("os error").count(), 1, "{audit}");
+    let quota = "60 per fortnight".parse::<tower_dcr::rate_limit::Quota>().unwrap_err();
+    assert!(printed(quota.into()).starts_with("\"60 per fortnight\" is not a quota"));
 }

@@ -8,13 +8,25 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tower::{Service, ServiceBuilder, service_fn};
-use tower_dcr::event::Event;
-use tower_dcr::initial_access::{InitialAccess, StaticTokens};
-use tower_dcr::ledger::MemoryLedger;
-use tower_dcr::policy::Submission;
-use tower_dcr::quota::{LocalStore, SharedQuotas};
-use tower_dcr::registrar::Registrar;
-use tower_dcr::{InitialAccessTokenLayer, Rejection, RegistrationBody};
+use tower_dcr::audit::Event;
+use tower_dcr::layers::{InitialAccess, StaticTokens};
+use tower_dcr::clients::MemoryLedger;
+use tower_dcr::rules::rule;
+use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::clients::Registrar;
+use tower_dcr::layers::{InitialAccessTokenLayer, RegistrationBody};
+
+struct Unlimited;
+
+impl QuotaStore for Unlimited {
+    async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+        Ok(QuotaDecision::Taken)
+    }
+
+    async fn release(&self, _: &[Bucket]) -> Result<(), QuotaStoreError> {
+        Ok(())
+    }
+}
 
 fn serve(_: impl Service<Request<Incoming>>) {}
 
@@ -24,10 +36,10 @@ fn main() {
         .with_deprovision(async |_client_id: String| Ok(()))
         .with_still_in_use(async |_client_id: String| Ok(true));
     let guard = tower_dcr::mcp()
-        .add_rule(|_: &mut Submission<'_>| -> Result<(), Rejection> { Ok(()) })
+        .add_rule(rule("named", |_| Ok(())))
         .with_sink(|event: &Event| println!("{event:?}"))
         .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens))
-        .with_shared_quotas(SharedQuotas::new(LocalStore::new(), NonZeroU32::MIN))
+        .with_shared_quotas(SharedQuotas::new(Unlimited, NonZeroU32::MIN))
         .with_registrar(registrar);
     serve(ServiceBuilder::new().layer(guard).service(service_fn(async |request: Request<RegistrationBody>| {
         let _ = request;

@@ -1,5 +1,5 @@
-use tower_dcr::ledger::MemoryLedger;
-use tower_dcr::registrar::Registrar;
+use tower_dcr::clients::MemoryLedger;
+use tower_dcr::clients::Registrar;
 
 fn main() {
     let _ = Registrar::new(MemoryLedger::default()).with_deprovision(|client_id: String| println!("{client_id}"));

@@ -1,7 +1,7 @@
 //! The gate wants the registrar, and not its ledger.
 
-use tower_dcr::GateLayer;
-use tower_dcr::ledger::MemoryLedger;
+use tower_dcr::layers::GateLayer;
+use tower_dcr::clients::MemoryLedger;
 
 fn main() {
     let _ = GateLayer::token(MemoryLedger::default());

@@ -1,4 +1,4 @@
-use tower_dcr::registrar::Registrar;
+use tower_dcr::clients::Registrar;
 
 fn main() {
     let _ = Registrar::new("clients.db");

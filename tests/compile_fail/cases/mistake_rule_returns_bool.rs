@@ -1,5 +1,5 @@
-use tower_dcr::policy::Submission;
+use tower_dcr::rules::rule;
 
 fn main() {
-    let _ = tower_dcr::mcp().add_rule(|submission: &mut Submission<'_>| submission.registration().contains("client_name"));
+    let _ = tower_dcr::mcp().add_rule(rule("named", |draft| draft.registration().contains("client_name")));
 }

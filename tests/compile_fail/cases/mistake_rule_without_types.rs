@@ -1,6 +1,6 @@
 fn main() {
-    let _ = tower_dcr::mcp().add_rule(|submission| {
-        submission.begin("mine");
+    let _ = tower_dcr::mcp().add_rule(|draft| {
+        draft.strip("contacts");
         Ok(())
     });
 }

@@ -1,4 +1,4 @@
-use tower_dcr::event::Event;
+use tower_dcr::audit::Event;
 
 fn main() {
     let _ = tower_dcr::mcp().with_sink(|event: Event| println!("{event:?}"));

@@ -4,13 +4,15 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-#[path = "../../../src/breaker/circuit.rs"]
+#[path = "../../../src/circuit_breaker/circuit.rs"]
 mod circuit;
-#[path = "../../../src/quota/gcra.rs"]
+#[path = "../../../src/rate_limit/gcra.rs"]
 mod gcra;
 mod models;
-#[path = "../../../src/quota/table.rs"]
+#[path = "../../../src/rate_limit/table.rs"]
 mod table;
+#[path = "../../../src/text.rs"]
+mod text;
 
 /// The crate's own, with loom's locks.
 mod sync {
@@ -23,17 +25,11 @@ mod sync {
     }
 }
 
-// What the included files use of the module around them.
+// Items of the modules around the included files.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Exhausted {
     retry_after: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Remaining {
-    spare: u64,
-    interval: u64,
 }
 
 const fn nonzero(count: u32) -> NonZeroU32 {

@@ -59,7 +59,7 @@ fn two_new_keys_never_get_one_bucket() {
         (1..4).for_each(|number| _ = table.take(key(number), hourly(1), 0).unwrap());
         let take = |number: u64| {
             let table = Arc::clone(&table);
-            thread::spawn(move || matches!(table.take(key(number), hourly(1), 0), Ok((Place::Own(_), _))))
+            thread::spawn(move || matches!(table.take(key(number), hourly(1), 0), Ok(Place::Own(_))))
         };
         let own = each(vec![take(8), take(9)]);
         assert_eq!(own.iter().filter(|own| **own).count(), 1, "the last bucket is one's own");
@@ -67,35 +67,35 @@ fn two_new_keys_never_get_one_bucket() {
 }
 
 #[test]
-fn a_refund_admits_one_more_and_no_other() {
+fn a_release_admits_one_more_and_no_other() {
     loom::model(|| {
         let table = Arc::new(Table::new(4));
-        let (place, _) = table.take(key(1), hourly(1), 0).unwrap();
-        let refunding = Arc::clone(&table);
-        let refund = thread::spawn(move || refunding.give_back(place, hourly(1)));
+        let place = table.take(key(1), hourly(1), 0).unwrap();
+        let releasing = Arc::clone(&table);
+        let release = thread::spawn(move || releasing.release(place, hourly(1)));
         let take = |_| {
             let table = Arc::clone(&table);
             thread::spawn(move || table.take(key(1), hourly(1), 0).is_ok())
         };
         let admitted = each((0..2).map(take).collect()).into_iter().filter(|admitted| *admitted).count();
-        refund.join().unwrap();
+        release.join().unwrap();
         let late = table.take(key(1), hourly(1), 0).is_ok();
         assert_eq!(admitted + usize::from(late), 1);
     });
 }
 
 #[test]
-fn a_bucket_is_refunded_to_its_owner_or_to_nobody() {
+fn a_bucket_is_released_to_its_owner_or_to_nobody() {
     loom::model(|| {
         let table = Arc::new(Table::new(4));
-        let (place, _) = table.take(key(1), hourly(1), 0).unwrap();
-        // An hour later its debt is paid, and somebody else may have the bucket.
+        let place = table.take(key(1), hourly(1), 0).unwrap();
+        // An hour later the bucket is full, and may be reassigned.
         let hour = 3_600_000_000_000;
         (2..5).for_each(|number| _ = table.take(key(number), hourly(1), hour).unwrap());
-        let (refunding, taking) = (Arc::clone(&table), Arc::clone(&table));
-        let refund = thread::spawn(move || refunding.give_back(place, hourly(1)));
+        let (releasing, taking) = (Arc::clone(&table), Arc::clone(&table));
+        let release = thread::spawn(move || releasing.release(place, hourly(1)));
         let take = thread::spawn(move || taking.take(key(9), hourly(1), hour).is_ok());
-        refund.join().unwrap();
+        release.join().unwrap();
         assert!(take.join().unwrap());
         assert!(table.take(key(9), hourly(1), hour).is_err(), "the new owner has spent it");
     });
@@ -103,33 +103,33 @@ fn a_bucket_is_refunded_to_its_owner_or_to_nobody() {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Opened at zero.
+/// Returns a circuit that opened at zero.
 fn open() -> Arc<Circuit> {
     let circuit = Circuit::default();
-    (0..5).for_each(|_| _ = circuit.leave(Duration::ZERO).unwrap().failed(Duration::ZERO));
-    assert!(circuit.leave(Duration::ZERO).is_err());
+    (0..5).for_each(|_| _ = circuit.permit(Duration::ZERO).unwrap().failed(Duration::ZERO));
+    assert!(circuit.permit(Duration::ZERO).is_err());
     Arc::new(circuit)
 }
 
 #[test]
-fn one_probe_at_a_time_whoever_comes() {
+fn there_is_one_probe_at_a_time() {
     loom::model(|| {
         let circuit = open();
         let probing = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
         let probe = |_| {
             let (circuit, probing) = (Arc::clone(&circuit), Arc::clone(&probing));
             thread::spawn(move || {
-                let Ok(leave) = circuit.leave(SECOND) else { return 0 };
+                let Ok(permit) = circuit.permit(SECOND) else { return 0 };
                 let others = probing.fetch_add(1, loom::sync::atomic::Ordering::SeqCst);
-                assert_eq!(others, 0, "somebody else is asking");
+                assert_eq!(others, 0, "another probe is on its way");
                 probing.fetch_sub(1, loom::sync::atomic::Ordering::SeqCst);
-                drop(leave);
+                drop(permit);
                 1
             })
         };
         assert!(each((0..3).map(probe).collect()).into_iter().sum::<i32>() >= 1);
-        // Who hangs up leaves it to the next one.
-        assert!(circuit.leave(SECOND).is_ok());
+        // A dropped probe leaves it to the next call.
+        assert!(circuit.permit(SECOND).is_ok());
     });
 }
 
@@ -137,14 +137,14 @@ fn one_probe_at_a_time_whoever_comes() {
 fn failures_at_once_open_it_once() {
     loom::model(|| {
         let circuit = Arc::new(Circuit::default());
-        (0..3).for_each(|_| assert!(circuit.leave(SECOND).unwrap().failed(SECOND).is_none()));
+        (0..3).for_each(|_| assert!(circuit.permit(SECOND).unwrap().failed(SECOND).is_none()));
         let fail = |_| {
             let circuit = Arc::clone(&circuit);
-            thread::spawn(move || circuit.leave(SECOND).ok().and_then(|leave| leave.failed(SECOND)).is_some())
+            thread::spawn(move || circuit.permit(SECOND).ok().and_then(|permit| permit.failed(SECOND)).is_some())
         };
         let opened = each((0..3).map(fail).collect()).into_iter().filter(|opened| *opened).count();
         assert_eq!(opened, 1);
-        assert!(circuit.leave(SECOND).is_err());
+        assert!(circuit.permit(SECOND).is_err());
     });
 }
 
@@ -153,12 +153,12 @@ fn a_late_failure_does_not_undo_a_recovery() {
     loom::model(|| {
         let circuit = Arc::new(Circuit::default());
         let late = Arc::clone(&circuit);
-        (0..4).for_each(|_| _ = circuit.leave(Duration::ZERO).unwrap().failed(Duration::ZERO));
-        let failing = thread::spawn(move || late.leave(Duration::ZERO).ok().map(|leave| leave.failed(SECOND)));
-        let answered = circuit.leave(Duration::ZERO).is_ok_and(|leave| leave.succeeded());
-        assert!(!answered, "it was never open when that was asked");
+        (0..4).for_each(|_| _ = circuit.permit(Duration::ZERO).unwrap().failed(Duration::ZERO));
+        let failing = thread::spawn(move || late.permit(Duration::ZERO).ok().map(|permit| permit.failed(SECOND)));
+        let answered = circuit.permit(Duration::ZERO).is_ok_and(|permit| permit.succeeded());
+        assert!(!answered, "it was never open at the time of that call");
         failing.join().unwrap();
-        // Whichever came first, it can be asked again after a pause, by somebody.
-        assert!(circuit.leave(SECOND * 60).is_ok());
+        // In either order, a call is permitted after a pause.
+        assert!(circuit.permit(SECOND * 60).is_ok());
     });
 }

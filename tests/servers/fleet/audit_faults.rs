@@ -1,11 +1,11 @@
-//! A bad day of the disk with the audit file on it.
+//! A failure of the disk with the audit file on it.
 
 use std::fs::File;
 use std::io::BufReader;
 use std::time::Duration;
 
-use tower_dcr::event::{ChainKey, JsonLines, Overflow, Sink, verify_chain};
-use tower_dcr::ledger::MemoryLedger;
+use tower_dcr::audit::{ChainKey, JsonLines, Overflow, Sink, verify_chain};
+use tower_dcr::clients::MemoryLedger;
 
 use super::small_disk::SmallDisk;
 use crate::databases::TempDir;
@@ -14,7 +14,7 @@ use crate::world::{World, metadata};
 const KEY: &[u8] = b"sixteen bytes or more";
 
 /// Registers until the disk has been full for a while, frees it, and says how many were registered.
-async fn bad_day(overflow: Overflow) -> Option<(usize, JsonLines, std::path::PathBuf, (TempDir, SmallDisk))> {
+async fn full_disk(overflow: Overflow) -> Option<(usize, JsonLines, std::path::PathBuf, (TempDir, SmallDisk))> {
     let dir = TempDir::new("audit");
     let disk = SmallDisk::mount(&dir, "1m")?;
     let path = dir.path().join("audit.jsonl");
@@ -54,14 +54,14 @@ fn lines(path: &std::path::Path) -> usize {
 
 #[tokio::test]
 async fn a_full_disk_refuses_and_loses_no_registration() {
-    let Some((registered, _, path, _disk)) = bad_day(Overflow::Refuse).await else { return };
+    let Some((registered, _, path, _disk)) = full_disk(Overflow::Reject).await else { return };
     assert!((20..700).contains(&registered), "{registered}");
     assert_eq!(lines(&path), registered);
 }
 
 #[tokio::test]
 async fn a_full_disk_loses_what_is_counted() {
-    let Some((registered, file, path, _disk)) = bad_day(Overflow::Count).await else { return };
+    let Some((registered, file, path, _disk)) = full_disk(Overflow::Count).await else { return };
     assert_eq!(registered, 801);
     assert!(file.lost() > 0);
     assert_eq!(lines(&path) as u64 + file.lost(), 801);

@@ -1,12 +1,12 @@
-//! The tables of `docs/bad-days.md`, which the tests hold against what happens.
+//! The tables of `docs/failure-modes.md`, which the tests compare with what happens.
 
 /// Asserts that the row which begins with `day` goes on with these cells. Times are not compared.
 pub(crate) fn assert_row(day: &str, cells: &[String]) {
-    let page = include_str!("../../../docs/bad-days.md");
+    let page = include_str!("../../../docs/failure-modes.md");
     let row = page.lines().find(|line| line.starts_with(&format!("| {day} |")));
-    let row = row.unwrap_or_else(|| panic!("docs/bad-days.md has no row {day:?}; it would go on {cells:?}"));
+    let row = row.unwrap_or_else(|| panic!("docs/failure-modes.md has no row {day:?}; it would go on {cells:?}"));
     let shown: Vec<&str> = row.split('|').map(str::trim).skip(2).take(cells.len()).collect();
-    assert_eq!(shown, cells, "docs/bad-days.md, {day:?}");
+    assert_eq!(shown, cells, "docs/failure-modes.md, {day:?}");
 }
 
 /// The time below which 99 in 100 are.

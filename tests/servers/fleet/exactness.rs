@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
-use tower_dcr::quota::{Bucket, Budget, Quota, QuotaStore, RedisStore, Verdict};
+use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore};
+use tower_dcr_redis::RedisStore;
 
 use super::redis_server::{self, Redis};
 
@@ -26,7 +27,7 @@ fn buckets(name: &str) -> [Bucket; 2] {
         _ => Quota::per_second(count(100)).allow_burst(count(50)),
     };
     let endless = Quota::per_second(count(1_000_000));
-    [Budget::new("endless", endless).bucket("all"), Budget::new("narrow", quota).bucket(name)]
+    [Bucket::new("endless", endless, "all"), Bucket::new("narrow", quota, name)]
 }
 
 /// Microseconds by the server's clock.
@@ -52,7 +53,7 @@ fn process() {
                 tokio::spawn(async move {
                     let (mut admitted, mut asked) = (0_u64, 0_u64);
                     while Instant::now() < end {
-                        admitted += u64::from(store.take(&buckets).await.unwrap() == Verdict::Taken);
+                        admitted += u64::from(store.take(&buckets).await.unwrap() == QuotaDecision::Taken);
                         asked += 1;
                     }
                     (admitted, asked)

@@ -7,9 +7,12 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_dcr::ledger::{Actor, LedgerError};
-use tower_dcr::registrar::Revocation;
-use tower_dcr::{GateLayer, Preset};
+use tower_dcr::clients::Revocation;
+use tower_dcr::clients::{Actor, LedgerError};
+use tower_dcr::{
+    Preset,
+    layers::{GateLayer, GateSettings},
+};
 
 use crate::down::Down;
 use crate::world::{World, metadata, token};
@@ -52,9 +55,10 @@ fn an_error_says_which_of_the_two_it_is() {
 }
 
 /// The status that a gate, which remembers nothing for longer than it must, answers a client with.
-async fn status(gate: GateLayer, before: impl AsyncFnOnce(), client: &str) -> u16 {
+async fn status(gate: GateLayer, settings: GateSettings, before: impl AsyncFnOnce(), client: &str) -> u16 {
     let handler = service_fn(async |_: Request<_>| Ok::<_, Infallible>(Response::new(Body::from("a token"))));
-    let gate = gate.with_cache(Duration::from_millis(1), 10).layer(handler);
+    let settings = settings.with_max_age(Duration::from_millis(1));
+    let gate = gate.with_settings(settings).with_cache_capacity(10).layer(handler);
     assert_eq!(gate.clone().oneshot(token(client)).await.unwrap().status(), 200);
     tokio::time::sleep(Duration::from_millis(20)).await;
     before().await;
@@ -71,11 +75,12 @@ async fn who_was_here_a_moment_ago_goes_on_while_the_ledger_is_down() {
     let client = world.client("App").await;
     let another = world.client("Another").await;
     let gate = || GateLayer::token(world.registrar.clone());
-    assert_eq!(status(gate(), async || up(false), &client).await, 200);
+    let stale = |millis| GateSettings::new().with_grace(Duration::from_millis(millis));
+    assert_eq!(status(gate(), GateSettings::new(), async || up(false), &client).await, 200);
     up(true);
-    assert_eq!(status(gate().with_grace(Duration::ZERO), async || up(false), &client).await, 503);
+    assert_eq!(status(gate(), stale(0), async || up(false), &client).await, 503);
     up(true);
-    assert_eq!(status(gate().with_grace(Duration::from_millis(5)), async || up(false), &client).await, 503);
+    assert_eq!(status(gate(), stale(5), async || up(false), &client).await, 503);
     up(true);
     // What was read before somebody on this node was revoked does not count: it could be the one.
     let revoke = async || {
@@ -83,9 +88,10 @@ async fn who_was_here_a_moment_ago_goes_on_while_the_ledger_is_down() {
         world.registrar.revoke(revocation).await.unwrap();
         up(false);
     };
-    assert_eq!(status(gate(), revoke, &client).await, 503);
+    assert_eq!(status(gate(), GateSettings::new(), revoke, &client).await, 503);
     up(true);
     // A policy file has the last word.
-    drop(Preset::from_toml("gate.grace = '0s'").unwrap().with_registrar(world.registrar.clone()));
-    assert_eq!(status(gate().with_grace(Duration::from_secs(60)), async || up(false), &client).await, 503);
+    let preset = Preset::from_toml("gate.grace = '0s'").unwrap();
+    let gate = preset.gates(world.registrar.clone()).token();
+    assert_eq!(status(gate, stale(60_000), async || up(false), &client).await, 503);
 }

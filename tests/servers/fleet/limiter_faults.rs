@@ -1,4 +1,4 @@
-//! Bad days of the Redis that nodes share their budgets through.
+//! Failures of the Redis that nodes share their budgets through.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,11 +11,12 @@ use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_dcr::event::Event;
-use tower_dcr::quota::{Fallback, Quota, RedisStore, SharedQuotas};
+use tower_dcr::audit::Event;
+use tower_dcr::rate_limit::{Fallback, Quota, SharedQuotas};
+use tower_dcr_redis::RedisStore;
 
 use super::docs;
-use super::redis_server::{self, Redis};
+use super::redis_server::{self, Connect as _, Redis};
 
 type Register = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -34,7 +35,7 @@ async fn node(port: u16, fallback: Fallback) -> Register {
         .with_address_quota(quota())
         .with_shared_quotas(shared)
         .with_sink(|_: &Event| {});
-    let handler = service_fn(async |_: Request<tower_dcr::RegistrationBody>| {
+    let handler = service_fn(async |_: Request<tower_dcr::layers::RegistrationBody>| {
         let answer = Response::builder().status(201).header("content-type", "application/json");
         Ok(answer.body(Body::from(r#"{"client_id":"c"}"#)).unwrap())
     });
@@ -48,7 +49,8 @@ const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
 
 /// Somebody whom nobody has seen before.
 fn somebody() -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + HONEST.fetch_add(1, Ordering::SeqCst)))
+    // In a network of their own, too.
+    IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + (HONEST.fetch_add(1, Ordering::SeqCst) << 8)))
 }
 
 async fn register(node: &Register, from: IpAddr) -> StatusCode {
@@ -56,7 +58,7 @@ async fn register(node: &Register, from: IpAddr) -> StatusCode {
     let request = request.extension(SocketAddr::new(from, 4711));
     // A host of their own, whose budget is another question to Redis.
     let host = from.to_string().replace('.', "-");
-    let body = format!(r#"{{"client_name":"c","redirect_uris":["https://app{host}.example.com/cb"]}}"#);
+    let body = format!(r#"{{"client_name":"c","redirect_uris":["https://app.example-{host}.com/cb"]}}"#);
     node.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().status()
 }
 
@@ -104,7 +106,7 @@ struct Day {
 }
 
 /// A good day on which the attacker spends the budget at the first node, then a bad one, then a good one.
-async fn bad_day(day: Day, mut redis: Redis, strike: impl AsyncFnOnce(&mut Redis), heal: impl AsyncFnOnce(&mut Redis)) {
+async fn fail(day: Day, mut redis: Redis, strike: impl AsyncFnOnce(&mut Redis), heal: impl AsyncFnOnce(&mut Redis)) {
     let nodes = [node(day.port, day.fallback).await, node(day.port, day.fallback).await];
     let (refused, before) = honest(&nodes).await;
     assert_eq!((refused, attack(&nodes[..1]).await), (0, 20));
@@ -145,21 +147,20 @@ fn day(name: &'static str, redis: &Redis) -> Day {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_stopped() {
     let Some(redis) = redis_server::start() else { return };
-    bad_day(day("Redis hangs (SIGSTOP)", &redis), redis, async |redis| redis.freeze(), async |redis| redis.thaw())
-        .await;
+    fail(day("Redis hangs (SIGSTOP)", &redis), redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_stopped_and_nobody_may_register_without_it() {
     let Some(redis) = redis_server::start() else { return };
-    let day = Day { fallback: Fallback::Refuse, ..day("Redis hangs, `Fallback::Refuse`", &redis) };
-    bad_day(day, redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;
+    let day = Day { fallback: Fallback::Reject, ..day("Redis hangs, `Fallback::Reject`", &redis) };
+    fail(day, redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_killed() {
     let Some(redis) = redis_server::start() else { return };
-    bad_day(
+    fail(
         day("Redis is killed, and back later, empty", &redis),
         redis,
         async |redis| redis.kill(),
@@ -175,14 +176,14 @@ async fn redis_is_restarted_empty() {
         redis.kill();
         redis.restart();
     };
-    bad_day(day("Redis is restarted, empty", &redis), redis, strike, async |_| ()).await;
+    fail(day("Redis is restarted, empty", &redis), redis, strike, async |_| ()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_forgets_its_scripts() {
     let Some(redis) = redis_server::start() else { return };
     let strike = async |redis: &mut Redis| _ = redis.command(&["SCRIPT", "FLUSH"]).await;
-    bad_day(day("The script cache is flushed", &redis), redis, strike, async |_| ()).await;
+    fail(day("The script cache is flushed", &redis), redis, strike, async |_| ()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +191,7 @@ async fn redis_takes_no_writes() {
     let Some(redis) = redis_server::start() else { return };
     let strike = async |redis: &mut Redis| _ = redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await;
     let heal = async |redis: &mut Redis| _ = redis.command(&["REPLICAOF", "NO", "ONE"]).await;
-    bad_day(day("Redis becomes a replica (`READONLY`)", &redis), redis, strike, heal).await;
+    fail(day("Redis becomes a replica (`READONLY`)", &redis), redis, strike, heal).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,5 +201,5 @@ async fn redis_is_slow() {
     let day = Day { port: way.port(), ..day("Redis is slow by 300 ms", &redis) };
     let (slow, fast) = (way.clone(), way);
     let strike = async move |_: &mut Redis| slow.set_delay(Duration::from_millis(300));
-    bad_day(day, redis, strike, async move |_: &mut Redis| fast.set_delay(Duration::ZERO)).await;
+    fail(day, redis, strike, async move |_: &mut Redis| fast.set_delay(Duration::ZERO)).await;
 }

@@ -13,21 +13,28 @@ use crate::databases;
 
 pub(crate) use crate::databases::Redis;
 
-/// `None` if there is no `redis-server` here and that is all right; then the test says so.
+/// `None` if there is no `redis-server` here and tests may skip.
 pub(crate) fn start() -> Option<Redis> {
     databases::redis(&[])
 }
 
-impl Redis {
-    pub(crate) async fn manager(&self) -> ConnectionManager {
+/// Connections to a server, and single commands.
+pub(crate) trait Connect {
+    async fn manager(&self) -> ConnectionManager;
+    async fn connection(&self) -> MultiplexedConnection;
+    async fn command(&self, words: &[&str]) -> redis::Value;
+}
+
+impl Connect for Redis {
+    async fn manager(&self) -> ConnectionManager {
         manager(self.port()).await
     }
 
-    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+    async fn connection(&self) -> MultiplexedConnection {
         connection(self.port()).await
     }
 
-    pub(crate) async fn command(&self, words: &[&str]) -> redis::Value {
+    async fn command(&self, words: &[&str]) -> redis::Value {
         let mut command = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| _ = command.arg(*word));
         command.query_async(&mut self.connection().await).await.unwrap()

@@ -2,23 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::cluster::ClusterClient;
-use tower_dcr::clock::ManualClock;
-use tower_dcr::quota::{Budget, LocalStore, Quota, QuotaStore, RedisStore, Verdict, conformance};
+use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore, conformance};
+use tower_dcr_redis::RedisStore;
 
-use super::redis_server;
+use super::redis_server::{self, Connect as _};
 use crate::databases;
-
-#[tokio::test]
-async fn the_local_tables_conform() {
-    let clock = Arc::new(ManualClock::default());
-    let store = LocalStore::new().with_clock(Arc::clone(&clock) as _);
-    conformance::run(&store, async |time: Duration| clock.advance(time)).await;
-    conformance::run(&LocalStore::new(), tokio::time::sleep).await;
-}
 
 #[tokio::test]
 async fn redis_conforms() {
@@ -29,10 +20,10 @@ async fn redis_conforms() {
     conformance::run(&other, tokio::time::sleep).await;
     // Scripts that the server forgets are sent again.
     server.command(&["SCRIPT", "FLUSH"]).await;
-    let bucket = [Budget::new("flushed", Quota::per_hour(NonZeroU32::MIN)).bucket("a")];
-    assert_eq!(other.take(&bucket).await.unwrap(), Verdict::Taken);
+    let bucket = [Bucket::new("flushed", Quota::per_hour(NonZeroU32::MIN), "a")];
+    assert_eq!(other.take(&bucket).await.unwrap(), QuotaDecision::Taken);
     server.command(&["SCRIPT", "FLUSH"]).await;
-    other.give_back(&bucket).await.unwrap();
+    other.release(&bucket).await.unwrap();
 }
 
 #[tokio::test]
@@ -52,17 +43,18 @@ async fn a_redis_cluster_conforms() {
     conformance::run(&store, tokio::time::sleep).await;
 }
 
-/// Nothing stays: each key goes when its bucket is full, and a refusal writes none.
+/// Each key expires when its bucket is full, and a rejection writes none.
 #[tokio::test]
-async fn keys_go_with_their_debt() {
+async fn keys_expire_when_their_bucket_is_full() {
     let Some(server) = redis_server::start() else { return };
     let store = RedisStore::new(server.connection().await);
     let quota = Quota::per_second(NonZeroU32::new(10).unwrap()).allow_burst(NonZeroU32::MIN);
-    let budget = Budget::new("short", quota);
-    let all = Budget::new("all", Quota::per_second(NonZeroU32::new(10).unwrap())).bucket(&());
+    let all = Bucket::new("all", Quota::per_second(NonZeroU32::new(10).unwrap()), &());
     let mut taken = 0;
     for key in 0..100 {
-        taken += u32::from(store.take(&[budget.bucket(&key), all.clone()]).await.unwrap() == Verdict::Taken);
+        taken += u32::from(
+            store.take(&[Bucket::new("short", quota, &key), all.clone()]).await.unwrap() == QuotaDecision::Taken,
+        );
     }
     let keys: BTreeSet<String> = redis::cmd("KEYS").arg("*").query_async(&mut server.connection().await).await.unwrap();
     assert!(keys.iter().all(|key| key.starts_with("{tower-dcr}:short:") || key.starts_with("{tower-dcr}:all:")));

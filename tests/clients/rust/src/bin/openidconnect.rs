@@ -14,7 +14,7 @@ use openidconnect::{
     PkceCodeChallenge, RedirectUrl, RegistrationUrl, ResponseTypes, Scope, TokenResponse, TokenUrl,
 };
 use serde_json::{Value, json};
-use tower_dcr_clients::{Error, call, consent, parameter};
+use test_clients_rust::{Error, call, consent, parameter};
 
 const REDIRECT_URI: &str = "http://127.0.0.1:33423/callback";
 

@@ -6,7 +6,7 @@ use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::auth::{AuthClient, AuthorizationRequest, OAuthState};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use serde_json::json;
-use tower_dcr_clients::{Error, consent};
+use test_clients_rust::{Error, consent};
 
 const REDIRECT_URI: &str = "http://127.0.0.1:33422/callback";
 

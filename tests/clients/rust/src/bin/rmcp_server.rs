@@ -17,8 +17,8 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ServerHandler, tool, tool_handler, tool_router};
 use serde_json::{Map, Value, json};
+use test_clients_rust::Error;
 use tokio::net::TcpListener;
-use tower_dcr_clients::Error;
 use tower_http::cors::CorsLayer;
 use url::Url;
 
@@ -125,7 +125,7 @@ async fn main() -> Result<(), Error> {
     let mut register = post(oauth_register);
     if guarded {
         let guard = tower_dcr::mcp()
-            .with_secret_in_answer(tower_dcr::SecretInAnswer::Strip)
+            .with_secret_in_response(tower_dcr::layers::SecretInResponse::Strip)
             .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
         metadata = metadata.layer(guard.server_metadata_layer());
         register = register.layer(guard);
@@ -139,9 +139,9 @@ async fn main() -> Result<(), Error> {
         .route("/.well-known/oauth-protected-resource/mcp", get(protected_resource))
         .route("/.well-known/oauth-authorization-server", metadata)
         .route("/oauth/register", register)
-        .route("/oauth/authorize", get(oauth_authorize))
         .route("/oauth/token", post(oauth_token))
         .layer(cors_layer)
+        .route("/oauth/authorize", get(oauth_authorize))
         .with_state(store);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);

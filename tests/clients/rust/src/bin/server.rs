@@ -12,10 +12,10 @@ use oauth_as::registration::{RegistrationAttempt, RegistrationConfig, Registrati
 use oauth_as::server::{AuthorizationServer, ServerConfig};
 use oauth_as::store::MemoryStorage;
 use oauth2_test_server::{AppState, IssuerConfig, router};
+use test_clients_rust::Error;
 use tokio::net::TcpListener;
 use tower::Layer;
-use tower_dcr::{Preset, SecretInAnswer};
-use tower_dcr_clients::Error;
+use tower_dcr::{Preset, layers::SecretInResponse};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -63,7 +63,7 @@ fn mcp_oauth(issuer: &str) -> Result<(Router, Preset), Error> {
     let (tokens, clients, passkeys) = create_default_stores(&config);
     let endpoint = Router::new().route("/mcp", get(async || "an MCP endpoint"));
     let server = build_oauth_router_with_stores(endpoint, config, tokens, clients, passkeys);
-    Ok((server, tower_dcr::mcp().with_secret_in_answer(SecretInAnswer::Allow(vec!["client_secret_post".into()]))))
+    Ok((server, tower_dcr::mcp().with_secret_in_response(SecretInResponse::Allow(vec!["client_secret_post".into()]))))
 }
 
 struct Anybody;
@@ -88,5 +88,5 @@ fn oauth_as(issuer: &str) -> Result<(Router, Preset), Error> {
 /// Every client gets a secret here, too, and needs none.
 fn oauth2_test_server(port: u16) -> (Router, Preset) {
     let config = IssuerConfig { host: "127.0.0.1".into(), port, ..IssuerConfig::default() };
-    (router::build_router(AppState::new(config)), tower_dcr::mcp().with_secret_in_answer(SecretInAnswer::Strip))
+    (router::build_router(AppState::new(config)), tower_dcr::mcp().with_secret_in_response(SecretInResponse::Strip))
 }

@@ -1,0 +1,290 @@
+//! The HTML page.
+
+use askama::Template;
+use http::{Response, StatusCode};
+use tower_dcr::clients::{Block, Client, ClientCounts, ClientQueue, Grouping, State, Status};
+
+use super::{Config, Done, PER_PAGE, PageBody, Parameters, Problem, answer, read_cursor, read_queue, shown};
+
+const DAY: i64 = 24 * 3600 * 1000;
+/// The number of days in the chart.
+const DAYS: u16 = 30;
+const BAR: i64 = 10;
+const MAX_GROUPS: u32 = 10;
+
+#[derive(Template)]
+#[template(path = "clients.html")]
+struct Page {
+    base: String,
+    operator: String,
+    notice: String,
+    chart: Chart,
+    mix: Vec<Slice>,
+    family_bars: Vec<FamilyBar>,
+    tabs: Vec<Tab>,
+    queue: &'static str,
+    clients: Vec<ClientRow>,
+    next: Option<i64>,
+    groups: Vec<GroupTable>,
+    blocks: Vec<BlockRow>,
+}
+
+struct Chart {
+    days: u16,
+    width: i64,
+    most: u64,
+    bars: Vec<Bar>,
+}
+
+struct Bar {
+    x: i64,
+    y: u64,
+    height: u64,
+    label: String,
+}
+
+struct Slice {
+    name: &'static str,
+    clients: u64,
+    x: u64,
+    width: u64,
+}
+
+struct FamilyBar {
+    name: String,
+    clients: u64,
+    y: u64,
+    text_y: u64,
+    width: u64,
+}
+
+struct Tab {
+    name: &'static str,
+    title: &'static str,
+    is_current: bool,
+}
+
+struct ClientRow {
+    name: String,
+    /// The claimed identity and its evidence.
+    identity: String,
+    client_id: String,
+    raw_client_id: String,
+    /// The key of the record: an action applies to one of several records with the same `client_id`.
+    record: i64,
+    state: &'static str,
+    note: String,
+    hosts: Vec<String>,
+    created: String,
+    proven: String,
+    expires: String,
+    reviewed: String,
+    is_actionable: bool,
+}
+
+struct GroupTable {
+    title: &'static str,
+    explanation: &'static str,
+    /// The kind of fingerprint that the group has in common; empty if there is none.
+    kind: &'static str,
+    rows: Vec<GroupRow>,
+}
+
+struct GroupRow {
+    clients: u64,
+    name: String,
+    key: String,
+    raw_key: String,
+    values: Vec<String>,
+}
+
+struct BlockRow {
+    kind: &'static str,
+    value: String,
+    raw_value: String,
+    since: String,
+    actor: String,
+    reason: String,
+}
+
+/// Title, explanation and common fingerprint of each grouping.
+const TABLES: [(Grouping, &str, &str, &str); 5] = [
+    (Grouping::Families, "Families", "The same name and the same shape of redirect URIs.", "family"),
+    (Grouping::Duplicates, "Duplicates", "The very same registration.", "digest"),
+    (
+        Grouping::NamesAcrossHosts,
+        "One name, different hosts",
+        "Who calls itself the same and sends its users elsewhere. One of them may imitate the other.",
+        "name",
+    ),
+    (
+        Grouping::HostsAcrossNames,
+        "One host, different names",
+        "Clients that send their users to one host and call themselves differently.",
+        "",
+    ),
+    (
+        Grouping::SoftwareAcrossHosts,
+        "One software_id, different hosts",
+        "Clients with one software_id that send their users to different hosts. One of them may imitate the other.",
+        "software_id",
+    ),
+];
+
+impl Config {
+    pub(super) async fn page(&self, operator: &str, query: &Parameters) -> Result<Response<PageBody>, Problem> {
+        let queue = read_queue(query)?;
+        let list = self.admin.list(queue, read_cursor(query)?, PER_PAGE).await?;
+        let summary = self.admin.summary(DAYS).await?;
+        let now = self.admin.now();
+        let mut groups = Vec::new();
+        for (by, title, explanation, kind) in TABLES {
+            let rows = self.admin.groups(by, MAX_GROUPS).await?.into_iter().map(|group| GroupRow {
+                clients: group.clients,
+                name: shown::text(group.client_name.as_deref().unwrap_or("(no name)")),
+                key: shown::host(&group.key),
+                values: group.values.iter().map(|value| shown::host(value)).collect(),
+                raw_key: group.key,
+            });
+            groups.push(GroupTable { title, explanation, kind, rows: rows.collect() });
+        }
+        let blocks = self.admin.blocks(None, PER_PAGE).await?;
+        let page = Page {
+            base: self.base.clone(),
+            operator: shown::text(operator),
+            notice: query
+                .get("done")
+                .and_then(|code| Done::read(code))
+                .map(|done| done.to_string())
+                .unwrap_or_default(),
+            chart: Chart::of(&summary, now),
+            mix: mix(&summary),
+            family_bars: family_bars(groups.first().map_or(&[], |table| &table.rows)),
+            tabs: tabs(queue),
+            queue: queue.as_str(),
+            clients: list.clients.iter().map(|client| ClientRow::of(client, now)).collect(),
+            next: list.next.map(|key| key.0),
+            groups,
+            blocks: blocks.iter().map(|block| BlockRow::of(block, now)).collect(),
+        };
+        let html = page.render().map_err(|error| {
+            tracing::error!(target: "tower_dcr::lifecycle", %error, "the page can't be made");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page can't be made")
+        })?;
+        Ok(answer(StatusCode::OK, "text/html; charset=utf-8", html))
+    }
+}
+
+impl Chart {
+    fn of(summary: &ClientCounts, now: i64) -> Self {
+        let today = now.div_euclid(DAY) * DAY;
+        let most = summary.registered_by_day.iter().map(|(_, clients)| *clients).max().unwrap_or(0);
+        let bars = summary.registered_by_day.iter().map(|(day, clients)| {
+            let ago = (today - day) / DAY;
+            // Rounded up, so that one client is visible.
+            let height = (clients * 76).div_ceil(most.max(1));
+            let label = match ago {
+                0 => format!("today: {clients}"),
+                1 => format!("yesterday: {clients}"),
+                days => format!("{days} days ago: {clients}"),
+            };
+            Bar { x: (i64::from(DAYS) - 1 - ago) * BAR + 1, y: 80 - height, height, label }
+        });
+        Self { days: DAYS, width: i64::from(DAYS) * BAR, most, bars: bars.collect() }
+    }
+}
+
+fn mix(summary: &ClientCounts) -> Vec<Slice> {
+    let total: u64 = summary.statuses.iter().map(|(_, clients)| clients).sum();
+    let mut x = 0;
+    let slices = Status::ALL.into_iter().filter_map(|status| {
+        let (_, clients) = summary.statuses.iter().find(|(known, clients)| *known == status && *clients > 0)?;
+        let width = clients * 300 / total.max(1);
+        let slice = Slice { name: status.as_str(), clients: *clients, x, width };
+        x += width;
+        Some(slice)
+    });
+    slices.collect()
+}
+
+fn family_bars(families: &[GroupRow]) -> Vec<FamilyBar> {
+    let most = families.iter().map(|family| family.clients).max().unwrap_or(1);
+    let bars = (0..).zip(families.iter().take(5)).map(|(row, family)| FamilyBar {
+        name: family.name.chars().take(40).collect(),
+        clients: family.clients,
+        y: row * 16 + 2,
+        text_y: row * 16 + 12,
+        width: (family.clients * 300).div_ceil(most),
+    });
+    bars.collect()
+}
+
+fn tabs(current: ClientQueue) -> Vec<Tab> {
+    let title = |queue: ClientQueue| match queue {
+        ClientQueue::All => "All",
+        ClientQueue::Pending => "Waiting for approval",
+        ClientQueue::NeverReviewed => "Never reviewed",
+        ClientQueue::NeverUsed => "Never used",
+        ClientQueue::Stale => "Stale",
+        ClientQueue::ExpiringSoon => "Expiring soon",
+        ClientQueue::Elsewhere => "Registered elsewhere",
+        ClientQueue::FailingDeprovisioning => "Server not told",
+        ClientQueue::Revoked => "Revoked",
+        ClientQueue::Failed => "Failed",
+        other => other.as_str(),
+    };
+    let tab = |queue: ClientQueue| Tab { name: queue.as_str(), title: title(queue), is_current: queue == current };
+    ClientQueue::ALL.into_iter().map(tab).collect()
+}
+
+impl ClientRow {
+    fn of(client: &Client, now: i64) -> Self {
+        let state = client.state(now);
+        let time = |time: Option<i64>, none: &str| time.map_or_else(|| none.to_owned(), |time| relative(time, now));
+        let note = client.deprovisioning.error.as_ref().map(|error| format!("the server was not told: {error}"));
+        let raw_client_id = client.client_id.clone().unwrap_or_default();
+        Self {
+            name: shown::text(client.fingerprints.client_name.as_deref().unwrap_or("(no name)")),
+            identity: client.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
+            client_id: shown::text(&raw_client_id),
+            is_actionable: matches!(state, State::Pending | State::Active | State::Stale) && !raw_client_id.is_empty(),
+            raw_client_id,
+            record: client.key.0,
+            state: state.as_str(),
+            note: note.or_else(|| client.reason.clone()).map(|note| shown::text(&note)).unwrap_or_default(),
+            hosts: client.fingerprints.redirect_hosts.iter().map(|host| shown::host(host)).collect(),
+            created: relative(client.created_at, now),
+            proven: time(client.last_used_at, "never"),
+            expires: time(client.expires_at, ""),
+            reviewed: match (&client.reviewed_by, client.reviewed_at) {
+                (Some(operator), Some(at)) => format!("{} by {}", relative(at, now), shown::text(operator)),
+                _ => "never".to_owned(),
+            },
+        }
+    }
+}
+
+impl BlockRow {
+    fn of(block: &Block, now: i64) -> Self {
+        Self {
+            kind: block.fingerprint.kind(),
+            value: shown::text(block.fingerprint.value()),
+            raw_value: block.fingerprint.value().to_owned(),
+            since: relative(block.created_at, now),
+            actor: shown::text(&block.actor.to_string()),
+            reason: shown::text(&block.reason),
+        }
+    }
+}
+
+/// Returns the time relative to `now`, in the past or the future.
+fn relative(time: i64, now: i64) -> String {
+    let seconds = (now - time).unsigned_abs() / 1000;
+    let (number, unit) = match seconds {
+        0..60 => return "now".to_owned(),
+        60..3600 => (seconds / 60, "min"),
+        3600..86_400 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "d"),
+    };
+    if time > now { format!("in {number} {unit}") } else { format!("{number} {unit} ago") }
+}

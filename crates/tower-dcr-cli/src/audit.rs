@@ -1,0 +1,144 @@
+//! `dcr audit`.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tower_dcr::audit::{BrokenChain, ChainHead, ChainKey, verify_chain};
+
+use super::{OK, Outcome, REFUSED, input, output, stats};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// Verifies the keyed chain of audit files, the oldest first, and that the last of them reaches its head.
+    ///
+    /// Exit status: 0 if it holds, 4 if a line was changed, the end was cut off, the head is missing, or there is no line
+    /// at all; 1 for what can't be read.
+    Verify {
+        /// The file with the key, without white space around it.
+        #[arg(long, env = "DCR_CHAIN_KEY_FILE", value_name = "FILE")]
+        key_file: PathBuf,
+        /// The last value of the file before the first one here.
+        #[arg(long, value_name = "VALUE")]
+        previous: Option<String>,
+        /// The head of the chain, if it is not beside the last file: the same name with .head added.
+        #[arg(long, value_name = "FILE")]
+        head: Option<PathBuf>,
+        /// Don't ask for a head: for rotated files without the newest one. Lines cut off at the end are then not found.
+        #[arg(long, conflicts_with = "head")]
+        without_head: bool,
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Sums an audit file up: outcomes, rules, clients, and how many there were over time.
+    ///
+    /// Exit status: 0, 5 if there is no audit event in it; 1 for what can't be read.
+    Stats {
+        /// The file; - for the standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+impl Audit {
+    pub(super) fn run(self, json: bool) -> Outcome {
+        match self {
+            Self::Verify { key_file, previous, head, without_head, files } => {
+                input::each_once(&files)?;
+                let key = ChainKey::from_file(key_file)?;
+                // Read before the lines. Later, the head could count lines that a server appends meanwhile.
+                let head = if without_head { None } else { Some(read_head(head, &files, &key)?) };
+                verify(&key, previous, head.as_ref(), &files, json)
+            }
+            Self::Stats { file } => stats::run(&file, json),
+        }
+    }
+}
+
+/// The head, or the error in it.
+type Head = Result<ChainHead, String>;
+
+fn read_head(head: Option<PathBuf>, files: &[PathBuf], key: &ChainKey) -> Result<Head, Box<dyn Error>> {
+    let path = head.unwrap_or_else(|| {
+        let mut name = files.last().map(|file| file.as_os_str().to_owned()).unwrap_or_default();
+        name.push(".head");
+        name.into()
+    });
+    Ok(match ChainHead::read(&path, key) {
+        Ok(head) => Ok(head),
+        Err(BrokenChain::Io(error)) if error.kind() == ErrorKind::NotFound => {
+            Err(format!("{}: the head is missing (--without-head for rotated files)", path.display()))
+        }
+        Err(BrokenChain::Io(error)) => return Err(format!("{}: {error}", path.display()).into()),
+        Err(broken) => Err(format!("{}: {broken}", path.display())),
+    })
+}
+
+fn verify(key: &ChainKey, mut previous: Option<String>, head: Option<&Head>, files: &[PathBuf], json: bool) -> Outcome {
+    let mut report = Report { json, entries: Vec::new() };
+    let mut end = None;
+    let mut lines = 0;
+    for path in files {
+        let unreadable = |error: io::Error| format!("{}: {error}", path.display());
+        let file = File::open(path).map_err(unreadable)?;
+        match verify_chain(BufReader::new(file), key, previous.as_deref()) {
+            Ok(chain) => {
+                lines += chain.lines;
+                let text = format!("{}: {} lines, ends with {}", path.display(), chain.lines, chain.last);
+                let entry = json!({"file": path, "lines": chain.lines, "number": chain.number, "last": chain.last});
+                report.say(&text, entry)?;
+                previous = Some(chain.last.clone());
+                // A file without lines does not change the number of lines before it.
+                end = if chain.lines > 0 || end.is_none() { Some(chain) } else { end };
+            }
+            Err(BrokenChain::Io(error)) => return Err(unreadable(error).into()),
+            Err(broken) => {
+                let text = format!("{}: {broken}", path.display());
+                report.say(&text, json!({"file": path, "broken": broken.to_string()}))?;
+                return report.end(REFUSED);
+            }
+        }
+    }
+    let fault = match (head, end) {
+        _ if lines == 0 => Some("there is no line to verify".to_owned()),
+        (Some(Err(fault)), _) => Some(fault.clone()),
+        (Some(Ok(head)), Some(end)) if !end.reaches(head) => {
+            Some(format!("the head says {} lines: the files end before it", head.lines))
+        }
+        _ => None,
+    };
+    match fault {
+        None => report.end(OK),
+        Some(fault) => {
+            report.say(&fault, json!({"broken": fault}))?;
+            report.end(REFUSED)
+        }
+    }
+}
+
+/// The results: each a line of text or an element of the JSON.
+struct Report {
+    json: bool,
+    entries: Vec<Value>,
+}
+
+impl Report {
+    fn say(&mut self, text: &str, entry: Value) -> Result<(), Box<dyn Error>> {
+        self.entries.push(entry);
+        if !self.json {
+            output::line(text)?;
+        }
+        Ok(())
+    }
+
+    fn end(self, status: u8) -> Outcome {
+        if self.json {
+            output::json(&self.entries)?;
+        }
+        Ok(status)
+    }
+}

@@ -1,0 +1,327 @@
+//! `dcr check`.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use similar::{ChangeTag, TextDiff};
+use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
+use tower_dcr::registration::{Limits, ParseErrorKind};
+use tower_dcr::rules::{Context, Decision, Disposition, Evaluation, Finding};
+use tower_dcr::{Preset, Registration, Rejection};
+
+use super::broken::{self, Place};
+use super::output::{Paint, escaped, painted};
+use super::{DIFFERS, OK, Outcome, PolicyArg, REFUSED, input, output, policy};
+
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    #[command(flatten)]
+    policy: PolicyArg,
+    /// Judges an update (PUT, RFC 7592) and not a registration.
+    #[arg(long)]
+    update: bool,
+    /// Judges as for the holder of an initial access token of this owner.
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
+    /// Judges by the rules that the token names.
+    #[arg(long, value_name = "NAME", requires = "owner")]
+    rules: Option<String>,
+    /// The registration: JSON that begins with { or [, a file that holds it, or - for the standard input.
+    #[arg(value_name = "BODY")]
+    body: PathBuf,
+}
+
+/// The result of evaluating a registration.
+struct Judged {
+    /// The reason of a rejection.
+    rejection: Option<Rejection>,
+    evaluation: Evaluation,
+    after: Option<Vec<u8>>,
+    /// The place and the reason of a fault, with more detail than the server's response.
+    place: Option<Place>,
+    /// The effect on a server under this policy: weaker than the decision if rules are report-only.
+    in_force: &'static str,
+    /// `true` if the policy enforces nothing.
+    reports_all: bool,
+}
+
+impl Check {
+    pub(super) fn run(self, json: bool) -> Outcome {
+        let (preset, fingerprint) = policy::rules(&self.policy.policy)?;
+        let body = read(&self.body, preset.limits())?;
+        let caller = policy::caller(self.owner.as_deref(), self.rules.as_deref());
+        let context = if self.update { Context::update() } else { Context::registration() };
+        let judged = judge_all(&preset, &body, &context.by(caller));
+        let status = match verdict(&judged) {
+            "refuse" => REFUSED,
+            "rewrite" => DIFFERS,
+            _ => OK,
+        };
+        if json {
+            output::json(&as_json(&judged, &fingerprint, &body))?;
+        } else {
+            print(&judged, &body)?;
+        }
+        Ok(status)
+    }
+}
+
+/// Reads the body up to the limits of a server, and one more byte.
+fn read(body: &Path, limits: &Limits) -> Result<Vec<u8>, Box<dyn Error>> {
+    match body.to_str() {
+        Some(json) if json.trim_start().starts_with(['{', '[']) => Ok(json.as_bytes().to_vec()),
+        _ => input::read(body, limits.bytes()),
+    }
+}
+
+/// Evaluates as if everything was enforced, and notes the parts that are.
+fn judge_all(preset: &Preset, body: &[u8], context: &Context) -> Judged {
+    let mut judged = judge(preset, body, context);
+    if judged.rejection.is_none() && policy::only_reports(preset) {
+        // The findings of the policy as it is: they say which of them are enforced.
+        let enforced = judge(&policy::enforcing(preset), body, context);
+        judged = Judged { evaluation: judged.evaluation, in_force: judged.in_force, ..enforced };
+    }
+    if preset.is_report_only() {
+        (judged.in_force, judged.reports_all) = ("accept", true);
+    }
+    judged
+}
+
+fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
+    let registration = match Registration::parse_with(body, preset.limits()) {
+        Ok(registration) => registration,
+        Err(error) => {
+            let place = broken::find(body, error).or_else(|| limit(preset, error.kind()));
+            return Judged {
+                rejection: Some(error.into()),
+                evaluation: Evaluation::default(),
+                after: None,
+                place,
+                in_force: "refuse",
+                reports_all: false,
+            };
+        }
+    };
+    let evaluation = preset.policy().evaluate(registration, context);
+    let rejection = evaluation.rejection().cloned();
+    let after = evaluation.registration().filter(|_| rejection.is_none()).map(Registration::canonical_bytes);
+    let place = rejection.as_ref().and_then(|rejection| redirect(preset, body, rejection));
+    let in_force = match evaluation.decision() {
+        Decision::Reject => "refuse",
+        Decision::Rewrite => "rewrite",
+        _ => "accept",
+    };
+    Judged { rejection, evaluation, after, place, in_force, reports_all: false }
+}
+
+/// Returns the limit that the document exceeds.
+fn limit(preset: &Preset, kind: ParseErrorKind) -> Option<Place> {
+    let key = match kind {
+        ParseErrorKind::ArrayTooLong => "max_array",
+        ParseErrorKind::StringTooLong => "max_string",
+        ParseErrorKind::TooDeep => "max_depth",
+        ParseErrorKind::TooLarge => "max_bytes",
+        ParseErrorKind::TooManyMembers => "max_members",
+        _ => return None,
+    };
+    let limit = settings(preset).pointer(&format!("/body/{key}"))?.to_string();
+    Some(Place { line: 0, column: 0, reason: format!("body.{key} is {limit}") })
+}
+
+/// Finds the faulty part of a redirect URI and the setting that rejects it, with more detail than the server's
+/// response.
+fn redirect(preset: &Preset, body: &[u8], refused: &Rejection) -> Option<Place> {
+    let policy = settings(preset);
+    // Rules for callers have their own settings.
+    let has_callers = policy.get("callers").and_then(Value::as_array).is_some_and(|callers| !callers.is_empty());
+    if refused.rule() != "redirect-uris" || has_callers {
+        return None;
+    }
+    let sent: Value = serde_json::from_slice(body).ok()?;
+    let uri = RedirectUri::parse(sent.get("redirect_uris")?.get(refused.index()?)?.as_str()?).ok()?;
+    let said = refused.description();
+    let is_about = |words: &str| said.contains(words);
+    let inside = ["public top-level domain", "public suffix", "private networks"];
+    let reason = match (uri.class(), uri.host()) {
+        (RedirectClass::Https, _) if is_about("place that is not listed") => {
+            "the https redirect URIs that are allowed are listed in redirect_uris.only_https".to_owned()
+        }
+        (RedirectClass::Https, _) if is_about("port that is not allowed") => {
+            format!("port {} is not in redirect_uris.https_ports", uri.port().unwrap_or(443))
+        }
+        (RedirectClass::Https, Some(host)) if inside.into_iter().any(is_about) => {
+            format!("{host} is not a public host name; redirect_uris.add_patterns admits exceptions")
+        }
+        (RedirectClass::PrivateUse, _) if is_about("scheme that is not allowed") => {
+            format!("{}: is not in redirect_uris.private_use_schemes", uri.scheme())
+        }
+        _ => return None,
+    };
+    Some(Place { line: 0, column: 0, reason })
+}
+
+/// Returns the policy in the form of a file.
+fn settings(preset: &Preset) -> Value {
+    serde_json::from_str(&preset.to_json()).unwrap_or_default()
+}
+
+/// Returns the decision of the policy, enforced or report-only.
+fn verdict(judged: &Judged) -> &'static str {
+    let is_rewritten = || judged.evaluation.findings().iter().any(|finding| finding.disposition.rewrites());
+    match &judged.rejection {
+        Some(_) => "refuse",
+        None if is_rewritten() => "rewrite",
+        None => "accept",
+    }
+}
+
+impl Judged {
+    /// Returns `true` if a server enforces the decision. Findings of report-only rules don't matter if another rule
+    /// rejects.
+    fn is_enforced(&self) -> bool {
+        let verdict = verdict(self);
+        let acts_on_all = || verdict == "refuse" || self.findings().iter().all(|finding| finding.enforced);
+        !self.reports_all && self.in_force == verdict && acts_on_all()
+    }
+
+    /// Returns the findings other than the rejection, each marked as enforced by a server or not.
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.evaluation.findings().to_vec();
+        findings.retain(|finding| !finding.enforced || finding.disposition != Disposition::Refused);
+        if self.reports_all {
+            for finding in &mut findings {
+                finding.enforced = false;
+            }
+        }
+        findings
+    }
+}
+
+fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
+    let refused = judged.rejection.as_ref();
+    let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
+    json!({
+        "verdict": verdict(judged),
+        "in_force": judged.in_force,
+        "enforced": judged.is_enforced(),
+        "policy": fingerprint,
+        "status": refused.map(|refused| refused.code().status().as_u16()),
+        "error": refused.map(|refused| refused.code().as_str()),
+        "rule": refused.map(Rejection::rule),
+        "field": refused.and_then(Rejection::field),
+        "index": refused.and_then(Rejection::index),
+        "description": refused.map(Rejection::description),
+        "reason": judged.place.as_ref().map(|place| &place.reason),
+        "line": judged.place.as_ref().map(|place| place.line).filter(|line| *line > 0),
+        "column": judged.place.as_ref().map(|place| place.column).filter(|column| *column > 0),
+        "identity": judged.evaluation.identity(),
+        "rules": judged.evaluation.rules(),
+        "findings": judged.findings(),
+        "before": parsed(body),
+        "after": judged.after.as_deref().and_then(parsed),
+    })
+}
+
+fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
+    let (verdict, is_enforced) = (verdict(judged), judged.is_enforced());
+    let would = if verdict == judged.in_force { "" } else { "would " };
+    match &judged.rejection {
+        Some(refused) => {
+            let status = refused.code().status().as_u16();
+            let error = format!("{status} {}: {}", refused.code().as_str(), refused.description());
+            output::line(format_args!("{}  {error}", painted(&format!("{would}refuse"), &Paint::Bad)))?;
+        }
+        None if verdict == "rewrite" => output::line(painted(&format!("{would}rewrite"), &Paint::Mild))?,
+        None => output::line(painted("accept", &Paint::Good))?,
+    }
+    if !is_enforced {
+        output::line(if judged.in_force == verdict && !judged.reports_all {
+            "report-only: a server under this policy changes less of it"
+        } else {
+            "report-only: a server under this policy lets it pass"
+        })?;
+    }
+    match &judged.place {
+        None => {}
+        Some(Place { line: 0, reason, .. }) => output::line(format_args!("because {}", escaped(reason)))?,
+        Some(Place { line, column, reason }) => {
+            output::line(format_args!("at line {line}, column {column}: {}", escaped(reason)))?;
+        }
+    }
+    if let Some(identity) = judged.evaluation.identity() {
+        output::line(format_args!("identity: {}", escaped(&identity.to_string())))?;
+    }
+    let refused_by = judged.rejection.as_ref().map(Rejection::rule);
+    let mut table = output::table(&["RULE", "FINDING"]);
+    let mut rows = 0;
+    for rule in rules_once(judged) {
+        let mut findings: Vec<String> =
+            judged.findings().iter().filter(|finding| finding.rule == rule).map(shown).collect();
+        let is_said = judged.findings().iter().any(|f| f.rule == rule && f.disposition == Disposition::Refused);
+        if refused_by == Some(rule) && !is_said {
+            findings.push(if would.is_empty() { "refuses" } else { "would refuse" }.into());
+        }
+        table.add_row([rule.to_owned(), if findings.is_empty() { "passes".into() } else { findings.join(", ") }]);
+        rows += 1;
+    }
+    if rows > 0 {
+        output::line("")?;
+        output::print_table(&table)?;
+    }
+    if let Some(after) = &judged.after {
+        print_diff(body, after)?;
+    }
+    Ok(())
+}
+
+/// Returns the rules that ran, each once.
+fn rules_once(judged: &Judged) -> Vec<&'static str> {
+    let mut rules: Vec<&'static str> = Vec::new();
+    for rule in judged.evaluation.rules().iter().copied().chain(judged.rejection.as_ref().map(Rejection::rule)) {
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
+fn shown(finding: &Finding) -> String {
+    let (does, would) = match finding.disposition {
+        Disposition::Asserted => ("takes from the statement", "take from the statement"),
+        Disposition::Defaulted => ("writes out", "write out"),
+        Disposition::Flagged => ("flags", "flag"),
+        Disposition::Narrowed => ("narrows", "narrow"),
+        Disposition::Stripped => ("strips", "strip"),
+        Disposition::Substituted => ("substitutes", "substitute"),
+        Disposition::Supplied => ("supplies", "supply"),
+        _ => ("refuses", "refuse"),
+    };
+    let shown = if finding.enforced { does.to_owned() } else { format!("would {would}") };
+    format!("{shown} {}", escaped(&finding.field)).trim_end().to_owned()
+}
+
+/// Prints the difference between the sent and the forwarded document, member by member.
+fn print_diff(body: &[u8], after: &[u8]) -> Result<(), Box<dyn Error>> {
+    let pretty = |bytes: &[u8]| -> Result<String, serde_json::Error> {
+        // Sorted by name, like the canonical form.
+        let members: std::collections::BTreeMap<String, Value> = serde_json::from_slice(bytes)?;
+        serde_json::to_string_pretty(&members)
+    };
+    let (before, after) = (pretty(body)?, pretty(after)?);
+    if before == after {
+        return Ok(());
+    }
+    output::line("")?;
+    for change in TextDiff::from_lines(&before, &after).iter_all_changes() {
+        let text = escaped(change.value().trim_end_matches('\n'));
+        output::line(match change.tag() {
+            ChangeTag::Delete => painted(&format!("-{text}"), &Paint::Bad),
+            ChangeTag::Insert => painted(&format!("+{text}"), &Paint::Good),
+            ChangeTag::Equal => format!(" {text}"),
+        })?;
+    }
+    Ok(())
+}

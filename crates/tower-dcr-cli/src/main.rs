@@ -1,0 +1,181 @@
+//! `dcr`: inspects registrations, policies, audit files and ledgers, and runs a proxy.
+//!
+//! Results go to the standard output, as text or (`--json`) as JSON, and everything else to the standard error. Colour
+//! and progress are for terminals only.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+mod audit;
+mod broken;
+mod check;
+mod clients;
+mod compat;
+mod document;
+mod explain;
+mod input;
+mod ledger;
+mod lint;
+mod output;
+mod policy;
+mod proxy;
+mod replay;
+mod stats;
+
+/// Looks at registrations, policies, audit files and ledgers of tower-dcr.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dcr",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = STATUSES
+)]
+struct Cli {
+    /// Prints results as JSON on the standard output, and errors as JSON on the standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says what a policy makes of a registration, and why.
+    ///
+    /// The limits of the policy on a body hold here as they do in a server. Exit status: 0 accepted as it is, 3 accepted with
+    /// less or other, 4 refused; 1 for a file that can't be read. What the policy only reports (`report_only`,
+    /// `report_only_rules`) counts as if it was enforced, and is marked: "would refuse".
+    Check(check::Check),
+    /// Explains a rule: what it protects, an attack, how to loosen it and what that opens. Without a rule, lists them.
+    Explain {
+        /// The name of the rule, as in audit events and error descriptions; or a setting of policy files, such as
+        /// gate.unknown.
+        rule: Option<String>,
+    },
+    /// Finds what is wrong with a policy file, or probably not meant.
+    ///
+    /// Exit status: 0 if there is nothing, 3 for warnings, 4 for errors; 1 for a file that can't be read.
+    Lint {
+        /// The policy file.
+        file: PathBuf,
+    },
+    /// Prints the whole effective policy.
+    Show(PolicyArg),
+    /// Says which registrations of the past would fare otherwise under another policy.
+    ///
+    /// Exit status: 0 if none would, 3 if some would be accepted or rewritten otherwise, 4 if some would be refused that were
+    /// accepted, 5 if there was nothing to judge, or not all of it could be read and the rest is no 3 or 4; 1 for an input
+    /// that can't be read. Lines that can't be read are counted, and the first is named. What a policy only reports
+    /// (`report_only`, `report_only_rules`) counts as if it was enforced, and is marked: "would refuse".
+    Replay(replay::Replay),
+    /// Looks at the clients in a ledger, and ends or approves them.
+    Clients {
+        #[command(subcommand)]
+        command: clients::Clients,
+    },
+    /// Verifies audit files, and sums them up.
+    Audit {
+        #[command(subcommand)]
+        command: audit::Audit,
+    },
+    /// Prints the JSON Schema of policy files, for editors.
+    Schema,
+    /// Protects an OAuth server in any language, as a reverse proxy in front of it.
+    Proxy(Box<proxy::Args>),
+    /// Prints completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages into a folder, or this page to the standard output.
+    Man {
+        /// The folder.
+        folder: Option<PathBuf>,
+    },
+}
+
+/// Which policy.
+#[derive(Args, Clone, Debug)]
+struct PolicyArg {
+    /// A policy file, or the name of a preset: mcp, strict.
+    #[arg(long, short, env = "DCR_POLICY", default_value = "mcp", value_name = "FILE")]
+    policy: String,
+}
+
+/// Success.
+const OK: u8 = 0;
+/// A mistake on the command line: clap's code.
+const USAGE: u8 = 2;
+/// Something differs, and nothing is rejected by it.
+const DIFFERS: u8 = 3;
+/// Something is rejected, or invalid.
+const REFUSED: u8 = 4;
+/// There was nothing to evaluate, or not all of it could be read.
+const NOTHING: u8 = 5;
+
+const STATUSES: &str = "Exit status: 0 as asked for; 1 an error; 2 a mistake on the command line; 3 something differs or is \
+    warned of; 4 something is refused or wrong; 5 nothing to judge, or not all of it. It stays the same if nobody reads the output \
+    to its end.";
+
+type Outcome = Result<u8, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            if !error.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+                error.exit();
+            }
+            output::complain(&error, true);
+            return ExitCode::from(USAGE);
+        }
+    };
+    match cli.command.run(cli.json) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            output::complain(&*error, cli.json);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self, json: bool) -> Outcome {
+        match self {
+            Self::Check(check) => check.run(json),
+            Self::Explain { rule } => explain::run(rule.as_deref(), json),
+            Self::Lint { file } => lint::run(&file, json),
+            Self::Show(PolicyArg { policy }) => policy::show(&policy, json),
+            Self::Replay(replay) => replay.run(json),
+            Self::Clients { command } => command.run(json),
+            Self::Audit { command } => command.run(json),
+            Self::Schema => policy::schema(),
+            Self::Proxy(args) => args.run(),
+            Self::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "dcr", &mut script);
+                output::raw(&script)?;
+                Ok(OK)
+            }
+            Self::Man { folder: Some(folder) } => {
+                if folder.exists() && !folder.is_dir() {
+                    return Err(format!("{} is not a folder", folder.display()).into());
+                }
+                std::fs::create_dir_all(&folder).map_err(|error| input::named(&folder, &error))?;
+                clap_mangen::generate_to(Cli::command(), folder)?;
+                Ok(OK)
+            }
+            Self::Man { folder: None } => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+                output::raw(&page)?;
+                Ok(OK)
+            }
+        }
+    }
+}

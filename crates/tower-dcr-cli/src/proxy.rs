@@ -1,0 +1,338 @@
+//! `dcr proxy`: the layers in front of an OAuth server in any language, as a reverse proxy.
+//!
+//! ```console
+//! dcr proxy --upstream http://127.0.0.1:8080 --public-url https://as.example.com
+//! dcr proxy --upstream https://as.internal --upstream-ca internal.pem \
+//!     --policy policy.toml --ledger sqlite:clients.db --audit registrations.jsonl
+//! ```
+//!
+//! Evaluates registrations, and with a ledger enforces them at the endpoints that clients use: authorization, tokens,
+//! pushed requests, devices, introspection, revocation. The server's own discovery document names these endpoints
+//! (RFC 8414, OpenID Connect Discovery). The proxy changes that document to name its own endpoints and the metadata
+//! that the policy allows. Everything else passes: long bodies, server-sent events, web sockets.
+//!
+//! The head of each request is normalized before anything is evaluated (`proxy/request.rs`), so that the server reads
+//! the same request.
+//!
+//! Only this proxy may be able to reach the server: a client that reaches it directly registers there without any
+//! check.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::Uri;
+use axum::response::Response;
+use tower::ServiceExt;
+use tower_dcr::audit::{Sink, TracingSink};
+use tower_dcr::clients::Registrar;
+use tower_dcr::rules::ServerMetadata;
+use tower_dcr::{
+    Preset,
+    layers::{GateLayer, GateSettings, ServerMetadataLayer},
+};
+use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
+
+mod connections;
+mod discovery;
+mod endpoints;
+mod forwarded;
+mod headers;
+mod host;
+mod path;
+mod rejected;
+mod request;
+mod setup;
+mod upstream;
+
+use connections::Limits;
+use discovery::Public;
+use endpoints::{Endpoint, Endpoints};
+use forwarded::Forwarding;
+use setup::{Audit, Setup};
+use upstream::{Upstream, Way};
+
+use super::{OK, Outcome, output};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The OAuth server: `http://127.0.0.1:8080`, or with `https`.
+    #[arg(long)]
+    upstream: Origin,
+    /// Certificates that sign the server's, as PEM, besides those that this machine trusts.
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Option<PathBuf>,
+    /// How long the server may take for the head of an answer.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    upstream_timeout: Duration,
+    /// Ask the server for itself by its own name, and not by the one that the client used.
+    #[arg(long)]
+    upstream_host: bool,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// How clients call this proxy: `https://as.example.com`. Without, what the request says.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<Origin>,
+    /// Where the server's discovery document is, if it is in neither of the two usual places.
+    #[arg(long, value_name = "PATH")]
+    discovery_path: Option<String>,
+    /// Let the server announce what the policy refuses, too: for clients that were registered by hand.
+    #[arg(long)]
+    keep_metadata: bool,
+    /// Where the server registers clients, if its discovery document does not say; or where besides.
+    #[arg(long, value_name = "PATH")]
+    register_path: Vec<String>,
+    /// The same for its authorization endpoint.
+    #[arg(long, value_name = "PATH")]
+    authorize_path: Vec<String>,
+    /// The same for its token endpoint.
+    #[arg(long, value_name = "PATH")]
+    token_path: Vec<String>,
+    /// The same for its endpoint for pushed authorization requests (RFC 9126).
+    #[arg(long, value_name = "PATH")]
+    par_path: Vec<String>,
+    /// The same for its device authorization endpoint (RFC 8628).
+    #[arg(long, value_name = "PATH")]
+    device_path: Vec<String>,
+    /// The same for its introspection endpoint (RFC 7662).
+    #[arg(long, value_name = "PATH")]
+    introspect_path: Vec<String>,
+    /// The same for its revocation endpoint (RFC 7009).
+    #[arg(long, value_name = "PATH")]
+    revoke_path: Vec<String>,
+    /// Send registrations at this path to the registration endpoint, too: some clients use /register whatever the discovery
+    /// document says.
+    #[arg(long, value_name = "PATH")]
+    register_alias: Vec<String>,
+    /// Take path segments with this name for scripts, behind which the server finds all of its paths. Names such as index.php
+    /// and app.cgi are taken for scripts anyway.
+    #[arg(long, value_name = "NAME")]
+    script: Vec<String>,
+    /// Pass paths that servers read in different ways: with empty segments, dot segments, `;`, or escapes that are not needed.
+    #[arg(long)]
+    allow_odd_paths: bool,
+    /// The policy, which is read again whenever it changes. The preset `mcp` without.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Keep a ledger of clients, and hold them to it: `sqlite:PATH`, or `postgres://…`.
+    #[arg(long, value_name = "URL")]
+    ledger: Option<String>,
+    /// Write audit events to this file, a line of JSON each.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Chain the lines of the audit file with the key in this file (16 bytes at least). A policy has it in
+    /// `audit.chain_key_file`.
+    #[arg(long, value_name = "FILE", requires = "audit")]
+    audit_key_file: Option<PathBuf>,
+    /// Believe what this address or network says of who it forwards for. A policy has that in `client_address`.
+    #[arg(long, value_name = "CIDR", conflicts_with = "policy")]
+    trusted_proxy: Vec<String>,
+    /// How many connections may be open; from one address 200, unless there is a proxy.
+    #[arg(long, value_name = "N", default_value = "2000")]
+    max_connections: usize,
+}
+
+/// The services that a request can be sent to.
+struct Proxy {
+    endpoints: Endpoints,
+    forwarding: Forwarding,
+    allow_odd_paths: bool,
+    judged: HashMap<Endpoint, Way>,
+    /// The service for all other requests.
+    onward: Way,
+}
+
+impl Proxy {
+    fn judges(&self, endpoint: Endpoint) -> bool {
+        self.judged.contains_key(&endpoint)
+    }
+}
+
+async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let version = parts.version;
+    let mut response = match request::take_over(&proxy, &mut parts) {
+        Err(rejected) => rejected.answer(&parts.headers, body).await,
+        Ok(endpoint) => {
+            let way = endpoint.and_then(|endpoint| proxy.judged.get(&endpoint)).unwrap_or(&proxy.onward);
+            let request = Request::from_parts(parts, body);
+            way.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+        }
+    };
+    // The version of a message is that of its connection (RFC 9110 section 2.5).
+    *response.version_mut() = version;
+    response
+}
+
+async fn registrar(args: &Args, sink: Arc<dyn Sink>) -> Result<Option<Registrar>, Error> {
+    let registrar = match args.ledger.as_deref() {
+        None => return Ok(None),
+        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+            Registrar::new(PostgresLedger::new(sqlx::PgPool::connect(url).await?).await?)
+        }
+        Some(url) => match url.strip_prefix("sqlite:") {
+            Some(path) => Registrar::new(SqliteLedger::open(path).await?),
+            None => return Err(format!("--ledger {url}: sqlite:PATH or postgres://… is known here").into()),
+        },
+    };
+    let registrar = registrar.with_sink(sink);
+    tokio::spawn(registrar.clone().maintain(Duration::from_mins(1)));
+    Ok(Some(registrar))
+}
+
+fn rules(args: &Args) -> Result<Preset, Error> {
+    Ok(match &args.policy {
+        Some(file) => Preset::from_file(file)?,
+        None => tower_dcr::mcp().with_trusted_proxies(&args.trusted_proxy)?,
+    })
+}
+
+fn preset(args: &Args, rules: Preset, registrar: Option<Registrar>, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
+    let preset = match &args.public_url {
+        Some(origin) => rules.with_public_url(origin.to_string())?,
+        None => rules,
+    };
+    let preset = preset
+        .with_sink(sink)
+        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+    Ok(match registrar {
+        Some(registrar) => preset.with_registrar(registrar),
+        None => preset,
+    })
+}
+
+/// Returns the proxy, its policy as of the start, and the file with the key of its audit file.
+async fn proxy(args: &Args) -> Result<(Proxy, Preset, Option<PathBuf>), Error> {
+    let upstream = Upstream::new(args)?;
+    let rules = rules(args)?;
+    let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, TracingSink::new())?;
+    let registrar = registrar(args, Arc::clone(&audit.sink)).await?;
+    // Before waiting for the server: an invalid policy is reported at once.
+    let preset = preset(args, rules, registrar.clone(), audit.sink)?;
+    let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
+    let preset = preset.with_client_url(endpoints.client_url()?);
+    let forwarding = Forwarding::new(&preset, args.public_url.clone())?;
+    let guard = preset.clone().reloadable();
+    if let Some(file) = &args.policy {
+        tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
+    }
+    let public = Public::new(args.public_url.clone(), &args.upstream, endpoints.clone(), registrar.is_some())?;
+    let metadata = if args.keep_metadata {
+        ServerMetadataLayer::new(ServerMetadata::default)
+    } else {
+        guard.server_metadata_layer()
+    };
+    let gates = registrar.map(|registrar| guard.gates(registrar));
+    let amend = metadata.with_amendment(move |request, document| public.amend(request, document));
+    let mut judged = HashMap::from([
+        (Endpoint::Register, upstream::readable(upstream.behind(guard))),
+        (Endpoint::Discovery, upstream.behind(amend)),
+    ]);
+    if let Some(gates) = gates {
+        // Only request parameters that the server supports may replace a redirect URI.
+        let objects = endpoints.takes_request || endpoints.takes_request_uri;
+        let request = |gate: GateLayer| {
+            if objects { gate.with_settings(GateSettings::new().with_request_objects()) } else { gate }
+        };
+        for (endpoint, gate) in [
+            (Endpoint::Device, gates.device_authorization()),
+            (Endpoint::Introspect, gates.introspection()),
+            (Endpoint::Par, request(gates.pushed_authorization())),
+            (Endpoint::Revoke, gates.revocation()),
+            (Endpoint::Token, gates.token()),
+        ] {
+            judged.insert(endpoint, upstream::readable(upstream.behind(gate)));
+        }
+        // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
+        judged.insert(Endpoint::Authorize, upstream.behind(request(gates.authorization())));
+    }
+    let proxy = Proxy { endpoints, forwarding, allow_odd_paths: args.allow_odd_paths, judged, onward: upstream.way() };
+    Ok((proxy, preset, audit.key_file))
+}
+
+/// Waits for Ctrl-C or the signal of a service manager.
+#[cfg(unix)]
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn stopped() {
+    // An error here means that the signal is not supported.
+    let _interrupted = tokio::signal::ctrl_c().await;
+}
+
+impl Args {
+    pub(super) fn run(&self) -> Outcome {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+        tokio::runtime::Runtime::new()?.block_on(serve(self)).map_err(|error| output::causes(&*error))?;
+        Ok(OK)
+    }
+}
+
+async fn serve(args: &Args) -> Result<(), Error> {
+    let (proxy, preset, key_file) = proxy(args).await?;
+    let listener = tokio::net::TcpListener::bind(args.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    println!("{}", proxy.endpoints);
+    let policy = args.policy.as_ref().map(|file| file.display().to_string());
+    Setup {
+        policy: policy.as_deref().unwrap_or("the preset mcp"),
+        preset: &preset,
+        ledger: args.ledger.as_deref().unwrap_or("none: clients are not held to what they registered"),
+        audit: args.audit.as_deref(),
+        key_file: key_file.as_deref(),
+        log: "the log",
+    }
+    .say();
+    // Behind a proxy, all clients share one address.
+    let each = if proxy.forwarding.has_proxies() { args.max_connections } else { 200 };
+    let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
+    connections::serve(listener, app, Limits { all: args.max_connections, each }, stopped()).await;
+    Ok(())
+}
+
+/// Scheme, host and port: `https://as.example.com`.
+#[derive(Clone, Debug)]
+struct Origin {
+    scheme: String,
+    authority: String,
+}
+
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let parts = url.parse::<Uri>().map(Uri::into_parts).ok();
+        match parts.map(|parts| (parts.scheme, parts.authority, parts.path_and_query)) {
+            Some((Some(scheme), Some(authority), path)) if path.as_ref().is_none_or(|path| path == "/") => {
+                match scheme.as_str() {
+                    "http" | "https" => Ok(Self { scheme: scheme.to_string(), authority: authority.to_string() }),
+                    _ => Err("only http and https are spoken here".into()),
+                }
+            }
+            _ => Err("write scheme, host and port, and nothing else: https://as.example.com".into()),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}

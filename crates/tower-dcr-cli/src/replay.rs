@@ -1,0 +1,426 @@
+//! `dcr replay`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use serde_json::json;
+use tower_dcr::clients::ClientQueue;
+use tower_dcr::clients::{Fingerprints, Status};
+use tower_dcr::registration::Limits;
+use tower_dcr::rules::{Context, Decision, Disposition, Finding};
+use tower_dcr::{Preset, Registration, Rejection};
+
+use super::document::{self, Past, Skipped, Verdict};
+use super::ledger::Access;
+use super::output::{Paint, escaped, painted};
+use super::{DIFFERS, NOTHING, OK, Outcome, REFUSED, input, ledger, output, policy};
+
+#[derive(Args, Debug)]
+pub(super) struct Replay {
+    /// The policy to try: a file, or the name of a preset.
+    #[arg(long, short, value_name = "NEW")]
+    policy: String,
+    /// The policy to compare it with; without, what is recorded. Registrations of which nothing is recorded count as
+    /// accepted.
+    #[arg(long, value_name = "OLD")]
+    against: Option<String>,
+    /// Try the shadow of the policy (`[shadow]` in its file), and compare it with the policy itself.
+    #[arg(long, conflicts_with = "against")]
+    shadow: bool,
+    /// How many groups to show.
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    limit: usize,
+    /// Audit files (with documents), a corpus, registrations one a line, or a ledger: sqlite:FILE, postgres://…; - for the
+    /// standard input.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<String>,
+}
+
+/// Groups beyond these are counted together, since attackers choose names.
+const MAX_GROUPS: usize = 10_000;
+/// The limits for reading a document; a stricter policy rejects it.
+const READABLE: Limits =
+    Limits::new().with_bytes(1 << 20).with_string(1 << 20).with_depth(64).with_members(10_000).with_array(10_000);
+
+/// A change of the decision for a family of clients.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Group {
+    /// The fingerprint of the family; empty for groups beyond the limit.
+    family: String,
+    from: Verdict,
+    to: Verdict,
+    /// `true` if a server under the policy enforces the change.
+    enforced: bool,
+    rule: Cow<'static, str>,
+}
+
+/// The frequency of a change, and an example.
+struct Change {
+    count: u64,
+    client_name: Option<String>,
+    redirects: String,
+}
+
+#[derive(Default)]
+struct Tally {
+    lines: u64,
+    judged: u64,
+    unreadable: u64,
+    /// The input and line number of the first.
+    first_unreadable: Option<String>,
+    without_document: u64,
+    not_by_policy: u64,
+    lifecycle: u64,
+    /// Those that a server accepts although its policy rejects or rewrites them.
+    not_enforced: u64,
+    /// `true` if the policy compared with is report-only.
+    against_report_only: bool,
+    /// By old and new decision.
+    verdicts: HashMap<(Verdict, Verdict), u64>,
+    changes: HashMap<Group, Change>,
+}
+
+/// The policies under evaluation, and the counts.
+struct Judge<'a> {
+    new: &'a Preset,
+    old: Option<&'a Preset>,
+    tally: Tally,
+}
+
+impl Replay {
+    /// Returns the policy to try, and the policy to compare it with; `None` to compare it with the recorded decisions.
+    fn policies(&self) -> Result<(Preset, Option<Preset>), Box<dyn Error>> {
+        let (named, _) = policy::rules(&self.policy)?;
+        if !self.shadow {
+            if named.shadow().is_some() {
+                let name = &self.policy;
+                // A failure to write to the standard error can't be reported.
+                let _gone = writeln!(anstream::stderr(), "note: {name} has a shadow policy: --shadow compares the two");
+            }
+            let old = self.against.as_deref().map(policy::rules).transpose()?;
+            return Ok((named, old.map(|(old, _)| old)));
+        }
+        match named.shadow() {
+            Some(shadow) => Ok((shadow.without_rate_limits(), Some(named))),
+            None => Err(format!("{}: there is no `[shadow]` in this policy", self.policy).into()),
+        }
+    }
+
+    pub(super) fn run(self, json: bool) -> Outcome {
+        input::each_once(&self.inputs)?;
+        let (new, old) = self.policies()?;
+        let mut judge = Judge { new: &new, old: old.as_ref(), tally: Tally::default() };
+        for input in &self.inputs {
+            judge.input(input)?;
+        }
+        let mut tally = judge.tally;
+        tally.against_report_only = old.as_ref().is_some_and(policy::only_reports);
+        if json {
+            print_json(&tally)?;
+        } else {
+            print(&tally, self.limit)?;
+        }
+        let newly_refused = |((from, to), count): (&(Verdict, Verdict), &u64)| {
+            *count > 0 && *to == Verdict::Refuse && *from != Verdict::Refuse
+        };
+        Ok(match () {
+            () if tally.judged == 0 => NOTHING,
+            () if tally.verdicts.iter().any(newly_refused) => REFUSED,
+            () if !tally.changes.is_empty() => DIFFERS,
+            () if tally.unreadable > 0 => NOTHING,
+            () => OK,
+        })
+    }
+}
+
+impl Judge<'_> {
+    fn input(&mut self, input: &str) -> Result<(), Box<dyn Error>> {
+        if ledger::is_ledger(input) {
+            return self.ledger(input);
+        }
+        if input == "-" {
+            let read = self.lines(input, io::stdin().lock(), &output::progress(None, "lines"));
+            return read.map_err(|error| input::named(input, &error));
+        }
+        let file = File::open(Path::new(input)).map_err(|error| input::named(input, &error))?;
+        let bar = output::progress(file.metadata().ok().map(|file| file.len()), "bytes");
+        self.lines(input, BufReader::with_capacity(1 << 18, file), &bar).map_err(|error| input::named(input, &error))
+    }
+
+    /// Reads one line at a time into memory.
+    fn lines(&mut self, name: &str, mut input: impl BufRead, bar: &ProgressBar) -> io::Result<()> {
+        let mut line = Vec::with_capacity(4096);
+        let mut number: u64 = 0;
+        let in_bytes = bar.length().is_some();
+        let mut since = 0;
+        loop {
+            let read = input::read_line(&mut input, &mut line)?;
+            if read == 0 {
+                bar.finish_and_clear();
+                return Ok(());
+            }
+            self.tally.lines += 1;
+            number += 1;
+            since += if in_bytes { read } else { 1 };
+            if self.tally.lines.is_multiple_of(4096) {
+                bar.inc(std::mem::take(&mut since));
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match document::read(&line) {
+                Ok(past) => self.judge(&past, || format!("{name}:{number}")),
+                Err(Skipped::Unreadable) => self.tally.unreadable(|| format!("{name}:{number}")),
+                Err(Skipped::NoDocument) => self.tally.without_document += 1,
+                Err(Skipped::NotByPolicy) => self.tally.not_by_policy += 1,
+                Err(Skipped::Lifecycle) => self.tally.lifecycle += 1,
+            }
+        }
+    }
+
+    /// Reads every live client: each was accepted in its current form.
+    fn ledger(&mut self, url: &str) -> Result<(), Box<dyn Error>> {
+        let (runtime, review) = ledger::open(url, Access::Read, None)?;
+        let mut cursor = None;
+        let bar = output::progress(None, "clients");
+        loop {
+            let page = runtime.block_on(review.list(ClientQueue::All, cursor, 500));
+            let page = page.map_err(|error| ledger::named(url, error.into()))?;
+            for client in page.clients.iter().filter(|client| !client.registration.is_empty()) {
+                if !matches!(client.status, Status::Active | Status::Pending) {
+                    continue;
+                }
+                self.tally.lines += 1;
+                bar.inc(1);
+                let past = Past {
+                    document: &client.registration,
+                    update: false,
+                    owner: client.admitted_by.as_deref().map(Cow::Borrowed),
+                    rules: client.rules.as_deref().map(Cow::Borrowed),
+                    recorded: Some((Verdict::Accept, None)),
+                };
+                self.judge(&past, || format!("record {}", client.key.0));
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                bar.finish_and_clear();
+                return Ok(());
+            }
+        }
+    }
+
+    fn judge(&mut self, past: &Past<'_>, place: impl Fn() -> String) {
+        let Ok(registration) = Registration::parse_with(past.document.as_bytes(), &READABLE) else {
+            self.tally.unreadable(place);
+            return;
+        };
+        self.tally.judged += 1;
+        let (from, old_rule) = match (self.old, &past.recorded) {
+            (Some(old), _) => {
+                let ruling = verdict(old, registration.clone(), past);
+                (ruling.verdict, ruling.rule)
+            }
+            (None, Some((verdict, rule))) => (*verdict, rule.as_deref().and_then(known).map(Cow::Borrowed)),
+            (None, None) => (Verdict::Accept, None),
+        };
+        let Ruling { verdict: to, rule, enforced } = verdict(self.new, registration.clone(), past);
+        *self.tally.verdicts.entry((from, to)).or_default() += 1;
+        self.tally.not_enforced += u64::from(!enforced);
+        if from != to {
+            self.tally.change(&registration, (from, to, enforced), rule.or(old_rule).unwrap_or_default());
+        }
+    }
+}
+
+/// Returns the stable name of a known rule; `None` for others.
+fn known(rule: &str) -> Option<&'static str> {
+    Preset::rule_docs().map(|docs| docs.id).find(|id| *id == rule)
+}
+
+/// The decision of a policy about a registration.
+struct Ruling {
+    verdict: Verdict,
+    /// The rule behind the decision.
+    rule: Option<Cow<'static, str>>,
+    /// `true` if a server under the policy enforces the decision.
+    enforced: bool,
+}
+
+/// Evaluates as if report-only rules were enforced, as recorded decisions are read.
+fn verdict(preset: &Preset, registration: Registration, past: &Past<'_>) -> Ruling {
+    let enforced = !preset.is_report_only();
+    if let Err(error) = Registration::parse_with(past.document.as_bytes(), preset.limits()) {
+        return Ruling { verdict: Verdict::Refuse, rule: Some(Rejection::from(error).rule().into()), enforced };
+    }
+    let context = if past.update { Context::update() } else { Context::registration() };
+    let context = context.by(policy::caller(past.owner.as_deref(), past.rules.as_deref()));
+    let evaluation = preset.policy().evaluate(registration, &context);
+    if let Some(rejection) = evaluation.rejection() {
+        return Ruling { verdict: Verdict::Refuse, rule: Some(rejection.rule().into()), enforced };
+    }
+    let refused = |finding: &&Finding| finding.disposition == Disposition::Refused;
+    let rewritten = |finding: &&Finding| finding.disposition.rewrites();
+    let found = |verdict, finding: &Finding, enforced| Ruling { verdict, rule: Some(finding.rule.into()), enforced };
+    match (evaluation.findings().iter().find(refused), evaluation.findings().iter().find(rewritten)) {
+        // A report-only rule: an enforced one rejects.
+        (Some(finding), _) => found(Verdict::Refuse, finding, false),
+        (None, Some(finding)) => {
+            found(Verdict::Rewrite, finding, enforced && evaluation.decision() == Decision::Rewrite)
+        }
+        (None, None) => Ruling { verdict: Verdict::Accept, rule: None, enforced: true },
+    }
+}
+
+impl Tally {
+    fn unreadable(&mut self, place: impl Fn() -> String) {
+        self.unreadable += 1;
+        self.first_unreadable.get_or_insert_with(place);
+    }
+
+    fn change(
+        &mut self,
+        registration: &Registration,
+        (from, to, enforced): (Verdict, Verdict, bool),
+        rule: Cow<'static, str>,
+    ) {
+        let family = Fingerprints::of(registration, true).family;
+        let mut group = Group { family, from, to, enforced, rule };
+        if self.changes.len() >= MAX_GROUPS && !self.changes.contains_key(&group) {
+            group.family.clear();
+        }
+        let others = group.family.is_empty();
+        let change = self.changes.entry(group).or_insert_with(|| Change {
+            count: 0,
+            client_name: registration
+                .string("client_name")
+                .filter(|_| !others)
+                .map(|name| name.chars().take(60).collect()),
+            redirects: if others { String::new() } else { places(registration) },
+        });
+        change.count += 1;
+    }
+
+    /// Returns the groups: rejections first, then by descending count.
+    fn sorted(&self) -> Vec<(&Group, &Change)> {
+        let mut changes: Vec<_> = self.changes.iter().collect();
+        changes.sort_by_key(|(group, change)| {
+            let order = (group.to != Verdict::Refuse, std::cmp::Reverse(change.count));
+            (order, group.rule.clone(), group.family.clone(), group.enforced)
+        });
+        changes
+    }
+}
+
+/// Returns the hosts and schemes that the codes of a client go to.
+fn places(registration: &Registration) -> String {
+    let mut places: Vec<String> = registration
+        .redirect_uris()
+        .map(|uri| match tower_dcr::redirect_uri::RedirectUri::parse(uri) {
+            Ok(uri) => match uri.host().filter(|_| matches!(uri.scheme(), "http" | "https")) {
+                Some(host) => host.to_owned(),
+                None => format!("{}:", uri.scheme()),
+            },
+            Err(_) => "?".to_owned(),
+        })
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    places.truncate(4);
+    places.join(" ").chars().take(120).collect()
+}
+
+fn print(tally: &Tally, limit: usize) -> io::Result<()> {
+    let changes = tally.sorted();
+    if !changes.is_empty() {
+        let mut table = output::table(&["COUNT", "FROM", "TO", "RULE", "CLIENT", "REDIRECTS TO"]);
+        for (group, change) in changes.iter().take(limit) {
+            let name = match (&change.client_name, group.family.is_empty()) {
+                (_, true) => "(others)".to_owned(),
+                (Some(name), false) => escaped(name),
+                (None, false) => "(no name)".to_owned(),
+            };
+            table.add_row([
+                change.count.to_string(),
+                group.from.as_str().to_owned(),
+                if group.enforced { group.to.as_str().to_owned() } else { format!("would {}", group.to.as_str()) },
+                group.rule.clone().into_owned(),
+                name,
+                escaped(&change.redirects),
+            ]);
+        }
+        output::print_table(&table)?;
+        if changes.len() > limit {
+            output::line(format_args!("… and {} more groups (--limit, or --json for all)", changes.len() - limit))?;
+        }
+        output::line("")?;
+    }
+    let count = |wanted: &dyn Fn(Verdict, Verdict) -> bool| -> u64 {
+        tally.verdicts.iter().filter(|((from, to), _)| wanted(*from, *to)).map(|(_, count)| count).sum()
+    };
+    let refused = count(&|from, to| to == Verdict::Refuse && from != Verdict::Refuse);
+    let admitted = count(&|from, to| from == Verdict::Refuse && to != Verdict::Refuse);
+    let otherwise = count(&|from, to| from != to && from != Verdict::Refuse && to != Verdict::Refuse);
+    let paint = if refused > 0 || tally.judged == 0 { Paint::Bad } else { Paint::Good };
+    let summary = format!(
+        "{}: {refused} newly refused, {admitted} newly accepted, {otherwise} rewritten otherwise, {} as before",
+        output::count(tally.judged, "registration"),
+        count(&|from, to| from == to)
+    );
+    output::line(painted(&summary, &paint))?;
+    let first = tally.first_unreadable.as_deref().map(escaped).unwrap_or_default();
+    for (count, noun, what) in [
+        (tally.without_document, "event", "without a document: see `audit.document`"),
+        (tally.not_by_policy, "event", "decided by something else than a policy"),
+        (tally.unreadable, "line", &*format!("that can't be read, the first at {first}")),
+    ] {
+        if count > 0 {
+            output::line(format_args!("left out: {} {what}", output::count(count, noun)))?;
+        }
+    }
+    if tally.not_enforced > 0 {
+        let registrations = output::count(tally.not_enforced, "registration");
+        let what = "that the policy rejects or rewrites";
+        output::line(format_args!("report-only: a server under this policy lets {registrations} pass {what}"))?;
+    }
+    if tally.against_report_only {
+        output::line("report-only: the policy compared with counts as if it was enforced")?;
+    }
+    if tally.judged == 0 {
+        output::line("nothing was judged: there is no verdict")?;
+    }
+    Ok(())
+}
+
+fn print_json(tally: &Tally) -> Result<(), Box<dyn Error>> {
+    let groups: Vec<_> = tally
+        .sorted()
+        .into_iter()
+        .map(|(group, change)| {
+            json!({
+                "count": change.count, "from": group.from.as_str(), "to": group.to.as_str(), "rule": group.rule,
+                "enforced": group.enforced,
+                "family": Some(&group.family).filter(|family| !family.is_empty()), "client_name": change.client_name,
+                "redirects_to": change.redirects,
+            })
+        })
+        .collect();
+    let mut verdicts: Vec<_> = tally.verdicts.iter().collect();
+    verdicts.sort_unstable();
+    let verdicts: Vec<_> = verdicts
+        .into_iter()
+        .map(|((from, to), count)| json!({"from": from.as_str(), "to": to.as_str(), "count": count}))
+        .collect();
+    output::json(&json!({
+        "lines": tally.lines, "judged": tally.judged, "without_document": tally.without_document,
+        "not_by_policy": tally.not_by_policy, "lifecycle": tally.lifecycle, "unreadable": tally.unreadable,
+        "first_unreadable": tally.first_unreadable, "not_enforced": tally.not_enforced,
+        "against_report_only": tally.against_report_only,
+        "verdicts": verdicts, "changes": groups,
+    }))
+}

@@ -1,0 +1,45 @@
+//! Ledgers of registered clients in SQLite and PostgreSQL, for [`tower_dcr`].
+//!
+//! [`SqliteLedger`] uses a file, for one machine; [`PostgresLedger`] uses an existing connection pool, for any number
+//! of nodes. Both implement [`Ledger`](tower_dcr::clients::Ledger):
+//!
+//! ```
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tower_dcr::clients::{ClientAdmin, ClientQueue, Registrar};
+//! use tower_dcr_sqlx::SqliteLedger;
+//!
+//! # let dir = std::env::temp_dir().join(format!("tower-dcr-doc-lib-{}", std::process::id()));
+//! # std::fs::create_dir_all(&dir).unwrap();
+//! # let path = dir.join("clients.db");
+//! let registrar = Registrar::new(SqliteLedger::open(&path).await?);
+//! let admin = ClientAdmin::new(registrar.clone());
+//! assert!(admin.list(ClientQueue::All, None, 50).await?.clients.is_empty());
+//! # std::fs::remove_dir_all(&dir).unwrap();
+//! # Ok::<_, tower_dcr::clients::LedgerError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! The tables are named `tower_dcr_…`. A ledger creates and updates them when it is opened, and records their version
+//! in `tower_dcr_migrations`; the tables of your own migrations stay unchanged.
+//!
+//! # Features
+//!
+//! Both are on by default.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `sqlite` | [`SqliteLedger`] |
+//! | `postgres` | [`PostgresLedger`] |
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresLedger;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;

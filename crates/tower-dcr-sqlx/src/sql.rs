@@ -1,0 +1,1030 @@
+//! A ledger in SQL, shared by both databases.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, QueryBuilder, Row, SqlSafeStr,
+    Type,
+};
+
+use tower_dcr::clients::{
+    Block, Blocks, Client, ClientKey, Evictable, Filter, Fingerprint, Fingerprints, Group, Grouping, Insertion,
+    LargestSource, Ledger, LedgerError, Origin, PushedRequests, Replacement, Source, Status, StoredResponse, TokenUses,
+    Work,
+};
+
+/// The differences between the databases.
+#[expect(unnameable_types, reason = "a bound of the ledgers, which are named by database")]
+pub trait Dialect: Database<Connection: Migrate> {
+    /// Begins a transaction that writes.
+    const BEGIN: &'static str;
+    /// The type of an ascending key that the database assigns and never reuses.
+    const KEY: &'static str;
+    /// Selects a row if the table of migrations exists.
+    const HAS_MIGRATIONS: &'static str;
+}
+
+/// A ledger in an SQL database. Clones share one pool.
+#[expect(unnameable_types, reason = "`SqliteLedger` and `PostgresLedger` are its names")]
+pub struct SqlLedger<DB: Database> {
+    pool: Pool<DB>,
+}
+
+/// The versions of the schema, in order. `{KEY}` stands for [`Dialect::KEY`]; the rest means the same in both databases
+/// (`BIGINT` is the only integer of SQLite).
+const MIGRATIONS: [&str; 6] = [
+    include_str!("../migrations/1.sql"),
+    include_str!("../migrations/2.sql"),
+    include_str!("../migrations/3.sql"),
+    include_str!("../migrations/4.sql"),
+    include_str!("../migrations/5.sql"),
+    include_str!("../migrations/6.sql"),
+];
+
+/// The columns of a record, in the order of [`push_values`].
+const COLUMNS: [&str; 38] = [
+    "version",
+    "status",
+    "origin",
+    "client_id",
+    "registration",
+    "response_status",
+    "response_body",
+    "dedup_key",
+    "digest",
+    "family",
+    "name",
+    "redirect_set",
+    "redirect_hosts",
+    "client_name",
+    "software_id",
+    "source",
+    "source_wide",
+    "admitted_by",
+    "created_at",
+    "last_used_at",
+    "alive_since",
+    "expires_at",
+    "not_after",
+    "reviewed_at",
+    "reviewed_by",
+    "ended_at",
+    "ended_by",
+    "reason",
+    "deprovision_at",
+    "deprovision_attempts",
+    "deprovision_error",
+    "identity",
+    "rules",
+    "policy",
+    "variant",
+    "shared_id",
+    "statement_issuer",
+    "vouched",
+];
+
+impl<DB> SqlLedger<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
+{
+    /// Migrates the tables. Versions are recorded in a separate table: the pool is the user's, and so is
+    /// `_sqlx_migrations`.
+    pub(crate) async fn migrated(pool: Pool<DB>) -> Result<Self, LedgerError> {
+        let ledger = Self { pool };
+        // SQLite has no lock for migrations: of two processes that start with an empty file, one fails and then finds
+        // this version. That can happen at each version.
+        for _version in MIGRATIONS {
+            if ledger.migrate(MIGRATIONS.len()).await.is_ok() {
+                return Ok(ledger);
+            }
+        }
+        ledger.migrate(MIGRATIONS.len()).await.map(|()| ledger)
+    }
+
+    /// Uses the tables unchanged. Rejects a database without tables, or with another version of them.
+    pub(crate) async fn existing(pool: Pool<DB>) -> Result<Self, LedgerError> {
+        let ledger = Self { pool };
+        match ledger.check_version().await {
+            Ok(()) => Ok(ledger),
+            Err(error) => {
+                // SQLite removes its files beside the database.
+                ledger.pool.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn check_version(&self) -> Result<(), LedgerError> {
+        let has_migrations =
+            QueryBuilder::new(DB::HAS_MIGRATIONS).build().fetch_optional(&self.pool).await.map_err(failed)?.is_some();
+        if !has_migrations {
+            return Err(LedgerError::new("the database is not a ledger: it has no table tower_dcr_migrations"));
+        }
+        let mut newest = QueryBuilder::new("SELECT MAX(version) AS version FROM tower_dcr_migrations WHERE success");
+        let version: Option<i64> =
+            newest.build().fetch_one(&self.pool).await.map_err(failed)?.try_get("version").map_err(failed)?;
+        let (version, known) = (version.unwrap_or(0), i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX));
+        let remedy = match version.cmp(&known) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Less => "a server with this version of tower-dcr brings it up to date when it starts",
+            Ordering::Greater => "use a newer version of tower-dcr",
+        };
+        let error = format!("the tables of the ledger have version {version}, and version {known} is needed: {remedy}");
+        Err(LedgerError::new(error))
+    }
+
+    /// Runs the first `versions` migrations that the database does not have.
+    async fn migrate(&self, versions: usize) -> Result<(), LedgerError> {
+        let migrations = (1..).zip(MIGRATIONS).take(versions).map(|(version, sql)| {
+            let sql = AssertSqlSafe(sql.replace("{KEY}", DB::KEY)).into_sql_str();
+            Migration::new(version, "tower-dcr".into(), MigrationType::Simple, sql, false)
+        });
+        let mut migrator = Migrator::with_migrations(migrations.collect());
+        migrator.dangerous_set_table_name("tower_dcr_migrations");
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        migrator.run_direct(None, &mut *connection, false).await.map_err(LedgerError::new)
+    }
+
+    async fn one(&self, mut query: QueryBuilder<DB>) -> Result<Option<Client>, LedgerError> {
+        query.build().fetch_optional(&self.pool).await.map_err(failed)?.as_ref().map(read_client).transpose()
+    }
+
+    async fn many(&self, mut query: QueryBuilder<DB>) -> Result<Vec<Client>, LedgerError> {
+        query.build().fetch_all(&self.pool).await.map_err(failed)?.iter().map(read_client).collect()
+    }
+
+    async fn find_by(&self, column: &str, value: &str) -> Result<Option<Client>, LedgerError> {
+        let mut query = select();
+        query.push(column).push(" = ").push_bind(value.to_owned());
+        self.one(query).await
+    }
+
+    /// Returns the record that prevents the insertion of `client`; `None` if there is none.
+    async fn holder(&self, client: &Client) -> Result<Option<Client>, LedgerError> {
+        if let Some(key) = &client.dedup_key
+            && let Some(holder) = self.find_by("dedup_key", key).await?
+        {
+            return Ok(Some(holder));
+        }
+        match &client.client_id {
+            Some(id) => self.find_variant(id, &client.variant).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Tries to insert once. Returns `None` if the conflicting record no longer exists.
+    async fn try_insert(&self, client: &Client, max_live: Option<u64>) -> Result<Option<Insertion>, LedgerError> {
+        let mut transaction = self.pool.begin_with(DB::BEGIN).await.map_err(failed)?;
+        if client.counts_against_quota() {
+            let max = max_live.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
+            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients + 1 WHERE clients < ");
+            count.push_bind(max).push(" RETURNING clients");
+            if count.build().fetch_optional(&mut *transaction).await.map_err(failed)?.is_none() {
+                transaction.rollback().await.map_err(failed)?;
+                return Ok(Some(self.holder(client).await?.map_or(Insertion::Full, Insertion::Exists)));
+            }
+        }
+        let mut insert = QueryBuilder::new("INSERT INTO tower_dcr_clients (");
+        insert.push(COLUMNS.join(", ")).push(") VALUES (");
+        let mut values = insert.separated(", ");
+        values.push_bind(1_i64);
+        push_values(client, |value| match value {
+            Value::Number(number) => _ = values.push_bind(number),
+            Value::Text(text) => _ = values.push_bind(text),
+        });
+        insert.push(") ON CONFLICT DO NOTHING RETURNING id");
+        let Some(row) = insert.build().fetch_optional(&mut *transaction).await.map_err(failed)? else {
+            transaction.rollback().await.map_err(failed)?;
+            return Ok(self.holder(client).await?.map(Insertion::Exists));
+        };
+        let key: i64 = row.try_get("id").map_err(failed)?;
+        insert_hosts(&mut *transaction, key, client).await?;
+        transaction.commit().await.map_err(failed)?;
+        let mut inserted = client.clone();
+        (inserted.key, inserted.version) = (ClientKey(key), 1);
+        Ok(Some(Insertion::Inserted(inserted)))
+    }
+
+    /// Returns `true` if the record counts against the quota, with its redirect hosts; `None` if its version has
+    /// changed.
+    async fn current(&self, client: &Client) -> Result<Option<(bool, String)>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT status, origin, redirect_hosts FROM tower_dcr_clients WHERE id = ");
+        query.push_bind(client.key.0).push(" AND version = ").push_bind(client.version);
+        let Some(row) = query.build().fetch_optional(&self.pool).await.map_err(failed)? else { return Ok(None) };
+        let status: Status = row.try_get::<String, _>("status").map_err(failed)?.parse().map_err(LedgerError::new)?;
+        let origin: Origin = row.try_get::<String, _>("origin").map_err(failed)?.parse().map_err(LedgerError::new)?;
+        Ok(Some((status.is_live() && origin == Origin::Registered, row.try_get("redirect_hosts").map_err(failed)?)))
+    }
+
+    /// Returns the values in which the clients of a group differ.
+    async fn values_of(&self, by: Grouping, key: &str) -> Result<Vec<String>, LedgerError> {
+        let mut query = match by {
+            Grouping::NamesAcrossHosts => {
+                QueryBuilder::new("SELECT DISTINCT redirect_hosts AS value FROM tower_dcr_clients AS c WHERE c.name = ")
+            }
+            Grouping::SoftwareAcrossHosts => QueryBuilder::new(
+                "SELECT DISTINCT redirect_hosts AS value FROM tower_dcr_clients AS c WHERE c.software_id = ",
+            ),
+            Grouping::HostsAcrossNames => QueryBuilder::new(
+                "SELECT DISTINCT c.name AS value FROM tower_dcr_redirect_hosts AS h \
+                 JOIN tower_dcr_clients AS c ON c.id = h.client WHERE h.host = ",
+            ),
+            Grouping::Duplicates | Grouping::Families => return Ok(Vec::new()),
+        };
+        query.push_bind(key.to_owned()).push(" AND ").push(LIVE).push(" ORDER BY value LIMIT ");
+        query.push_bind(i64::try_from(Group::MAX_VALUES).unwrap_or(i64::MAX));
+        let rows = query.build().fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(|row| row.try_get("value").map_err(failed)).collect()
+    }
+}
+
+impl<DB> Ledger for SqlLedger<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
+{
+    async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
+        for _ in 0..16 {
+            if let Some(insertion) = self.try_insert(client, max_live).await? {
+                return Ok(insertion);
+            }
+        }
+        Err(LedgerError::new("insertion prevented by a record that comes and goes"))
+    }
+
+    async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
+        // Reading outside of the transaction is sound: a record that still has this version counts as before.
+        let Some((counted, hosts)) = self.current(client).await? else { return Ok(Replacement::Outdated) };
+        let gain = i64::from(client.counts_against_quota()) - i64::from(counted);
+        let mut transaction = self.pool.begin_with(DB::BEGIN).await.map_err(failed)?;
+        if gain != 0 {
+            // Before the record, like an insertion: one order of locks prevents deadlocks.
+            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients + ");
+            count.push_bind(gain).build().execute(&mut *transaction).await.map_err(failed)?;
+        }
+        let mut update = QueryBuilder::new("UPDATE tower_dcr_clients SET version = ");
+        update.push_bind(client.version + 1);
+        let mut columns = COLUMNS.iter().skip(1);
+        push_values(client, |value| {
+            update.push(", ").push(columns.next().copied().unwrap_or_default()).push(" = ");
+            match value {
+                Value::Number(number) => _ = update.push_bind(number),
+                Value::Text(text) => _ = update.push_bind(text),
+            }
+        });
+        update.push(" WHERE id = ").push_bind(client.key.0).push(" AND version = ").push_bind(client.version);
+        match update.push(" RETURNING id").build().fetch_optional(&mut *transaction).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return transaction.rollback().await.map(|()| Replacement::Outdated).map_err(failed),
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                return transaction.rollback().await.map(|()| Replacement::Taken).map_err(failed);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        if hosts != client.fingerprints.redirect_hosts.join(" ") {
+            let mut delete = QueryBuilder::new("DELETE FROM tower_dcr_redirect_hosts WHERE client = ");
+            delete.push_bind(client.key.0).build().execute(&mut *transaction).await.map_err(failed)?;
+            insert_hosts(&mut *transaction, client.key.0, client).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(Replacement::Replaced)
+    }
+
+    async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
+        let Some((counted, _)) = self.current(client).await? else { return Ok(false) };
+        let mut transaction = self.pool.begin_with(DB::BEGIN).await.map_err(failed)?;
+        if counted {
+            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients - 1");
+            count.build().execute(&mut *transaction).await.map_err(failed)?;
+        }
+        let mut delete = QueryBuilder::new("DELETE FROM tower_dcr_clients WHERE id = ");
+        delete.push_bind(client.key.0).push(" AND version = ").push_bind(client.version).push(" RETURNING id");
+        let removed = delete.build().fetch_optional(&mut *transaction).await.map_err(failed)?.is_some();
+        if removed {
+            transaction.commit().await.map_err(failed)?;
+        } else {
+            transaction.rollback().await.map_err(failed)?;
+        }
+        Ok(removed)
+    }
+
+    async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
+        let mut query = select();
+        query.push("id = ").push_bind(key.0);
+        self.one(query).await
+    }
+
+    async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
+        self.find_by("client_id", client_id).await
+    }
+
+    async fn find_all(&self, client_id: &str, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let mut query = select();
+        push_client_id(&mut query, client_id);
+        // The expressions are 0 or 1 in both databases.
+        query.push(" ORDER BY CASE WHEN ").push(LIVE).push(" THEN 0 ELSE 1 END, ");
+        query.push(
+            "CASE WHEN last_used_at IS NULL THEN 1 ELSE 0 END, CASE WHEN reviewed_at IS NULL THEN 1 ELSE 0 END, ",
+        );
+        query.push("id DESC LIMIT ").push_bind(i64::from(limit));
+        self.many(query).await
+    }
+
+    async fn find_variant(&self, client_id: &str, variant: &str) -> Result<Option<Client>, LedgerError> {
+        if variant.is_empty() {
+            return self.find(client_id).await;
+        }
+        let mut query = select();
+        query.push("shared_id = ").push_bind(client_id.to_owned());
+        query.push(" AND variant = ").push_bind(variant.to_owned());
+        self.one(query).await
+    }
+
+    async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {
+        let mut query =
+            QueryBuilder::new("SELECT id FROM tower_dcr_clients WHERE lower(COALESCE(client_id, shared_id)) = ");
+        query.push_bind(client_id.to_ascii_lowercase());
+        query.push(" AND COALESCE(client_id, shared_id) <> ").push_bind(client_id.to_owned());
+        Ok(query.push(" LIMIT 1").build().fetch_optional(&self.pool).await.map_err(failed)?.is_some())
+    }
+
+    async fn find_by_dedup_key(&self, dedup_key: &str) -> Result<Option<Client>, LedgerError> {
+        self.find_by("dedup_key", dedup_key).await
+    }
+
+    async fn page(&self, filter: &Filter, before: Option<ClientKey>, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let mut query = select();
+        query.push("id < ").push_bind(before.map_or(i64::MAX, |key| key.0));
+        push_filter(&mut query, filter);
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+        self.many(query).await
+    }
+
+    async fn due(&self, work: Work, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let (column, condition, time) = match work {
+            Work::Expire(time) => ("expires_at", LIVE, time),
+            Work::Reconcile(time) => ("created_at", "status = 'registering'", time),
+            Work::Deprovision(time) => ("deprovision_at", "deprovision_at IS NOT NULL", time),
+            Work::Purge(time) => {
+                let condition =
+                    "status IN ('expired', 'revoked', 'failed') AND deprovision_at IS NULL AND registration <> ''";
+                ("ended_at", condition, time)
+            }
+            Work::ShortenSource(time) => ("created_at", "source <> source_wide", time),
+        };
+        let mut query = select();
+        query.push(condition).push(" AND ").push(column).push(" <= ").push_bind(time);
+        query.push(" ORDER BY ").push(column).push(" LIMIT ").push_bind(i64::from(limit));
+        self.many(query).await
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT status, COUNT(*) AS clients FROM tower_dcr_clients GROUP BY status");
+        let rows = query.build().fetch_all(&self.pool).await.map_err(failed)?;
+        let read = |row: &DB::Row| {
+            let status = row.try_get::<String, _>("status").map_err(failed)?.parse().map_err(LedgerError::new)?;
+            Ok((status, row.try_get::<i64, _>("clients").map_err(failed)?.unsigned_abs()))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn timeline(&self, since: i64, step: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
+        let step = step.max(1);
+        let mut query = QueryBuilder::new("SELECT created_at / ");
+        query.push_bind(step).push(" AS step, COUNT(*) AS clients FROM tower_dcr_clients WHERE created_at >= ");
+        query.push_bind(since).push(" GROUP BY 1 ORDER BY 1");
+        let rows = query.build().fetch_all(&self.pool).await.map_err(failed)?;
+        let read = |row: &DB::Row| {
+            Ok((
+                row.try_get::<i64, _>("step").map_err(failed)? * step,
+                row.try_get::<i64, _>("clients").map_err(failed)?.unsigned_abs(),
+            ))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn groups(&self, by: Grouping, limit: u32) -> Result<Vec<Group>, LedgerError> {
+        const CLIENTS: &str = "tower_dcr_clients AS c";
+        let (key, from, condition, having) = match by {
+            Grouping::Duplicates => ("c.digest", CLIENTS, "", "COUNT(*) > 1"),
+            Grouping::Families => ("c.family", CLIENTS, "", "COUNT(*) > 1"),
+            Grouping::NamesAcrossHosts => {
+                ("c.name", CLIENTS, " AND c.name <> ''", "COUNT(DISTINCT c.redirect_hosts) > 1")
+            }
+            Grouping::SoftwareAcrossHosts => {
+                ("c.software_id", CLIENTS, " AND c.software_id IS NOT NULL", "COUNT(DISTINCT c.redirect_hosts) > 1")
+            }
+            Grouping::HostsAcrossNames => (
+                "h.host",
+                "tower_dcr_redirect_hosts AS h JOIN tower_dcr_clients AS c ON c.id = h.client",
+                " AND h.host <> 'loopback'",
+                "COUNT(DISTINCT c.name) > 1",
+            ),
+        };
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(key).push(" AS key, MIN(c.client_name) AS client_name, COUNT(*) AS clients FROM ").push(from);
+        query.push(" WHERE ").push(LIVE).push(condition);
+        query.push(" GROUP BY ").push(key).push(" HAVING ").push(having);
+        query.push(" ORDER BY clients DESC, key LIMIT ").push_bind(i64::from(limit));
+        let rows = query.build().fetch_all(&self.pool).await.map_err(failed)?;
+        let mut groups = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let key: String = row.try_get("key").map_err(failed)?;
+            let values = self.values_of(by, &key).await?;
+            let clients = row.try_get::<i64, _>("clients").map_err(failed)?.unsigned_abs();
+            groups.push(Group::new(key, row.try_get("client_name").map_err(failed)?, clients, values));
+        }
+        Ok(groups)
+    }
+
+    async fn largest_source(&self, of: Evictable, limit: u32) -> Result<LargestSource, LedgerError> {
+        let row = largest_network(of).build().fetch_optional(&self.pool).await.map_err(failed)?;
+        let Some(row) = row else { return Ok(LargestSource::default()) };
+        let network: Option<String> = row.try_get("source_wide").map_err(failed)?;
+        let mut query = select();
+        push_evictable(&mut query, of);
+        match network {
+            None => _ = query.push(" AND source_wide IS NULL"),
+            Some(network) => _ = query.push(" AND source_wide = ").push_bind(network),
+        }
+        query.push(" ORDER BY alive_since, id LIMIT ").push_bind(i64::from(limit));
+        Ok(LargestSource {
+            total: row.try_get::<i64, _>("total").map_err(failed)?.unsigned_abs(),
+            clients: row.try_get::<i64, _>("clients").map_err(failed)?.unsigned_abs(),
+            first: self.many(query).await?,
+        })
+    }
+
+    async fn trim_spent(&self, before: i64, keep: u64) -> Result<u64, LedgerError> {
+        // These don't count against the quota and have no redirect hosts, so nothing else changes.
+        let mut query =
+            QueryBuilder::new("DELETE FROM tower_dcr_clients WHERE id IN (SELECT id FROM tower_dcr_clients WHERE ");
+        query.push(SPENT).push(" AND ended_at <= ").push_bind(before).push(" ORDER BY ended_at LIMIT ");
+        query.push_bind(TRIMMED_AT_ONCE).push(") OR id IN (SELECT id FROM tower_dcr_clients WHERE ").push(SPENT);
+        query.push(" ORDER BY ended_at DESC, id DESC LIMIT ").push_bind(TRIMMED_AT_ONCE);
+        query.push(" OFFSET ").push_bind(i64::try_from(keep).unwrap_or(i64::MAX));
+        let rows = query.push(") RETURNING id").build().fetch_all(&self.pool).await.map_err(failed)?;
+        Ok(rows.len() as u64)
+    }
+
+    async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
+        // These don't count against the quota and have no redirect hosts, so nothing else changes.
+        let mut query = QueryBuilder::new(
+            "DELETE FROM tower_dcr_clients WHERE id IN (SELECT id FROM tower_dcr_clients \
+             WHERE status IN ('pending', 'active') AND origin = 'elsewhere' ORDER BY alive_since DESC, id DESC LIMIT ",
+        );
+        query.push_bind(TRIMMED_AT_ONCE).push(" OFFSET ").push_bind(i64::try_from(keep).unwrap_or(i64::MAX));
+        let rows = query.push(") RETURNING id").build().fetch_all(&self.pool).await.map_err(failed)?;
+        Ok(rows.len() as u64)
+    }
+}
+
+impl<DB> Blocks for SqlLedger<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
+{
+    async fn block(&self, block: &Block) -> Result<bool, LedgerError> {
+        let mut query =
+            QueryBuilder::new("INSERT INTO tower_dcr_blocks (kind, value, created_at, actor, reason) VALUES (");
+        let mut values = query.separated(", ");
+        values.push_bind(block.fingerprint.kind().to_owned()).push_bind(block.fingerprint.value().to_owned());
+        values.push_bind(block.created_at).push_bind(block.actor.to_string()).push_bind(block.reason.clone());
+        query.push(") ON CONFLICT DO NOTHING RETURNING created_at");
+        Ok(query.build().fetch_optional(&self.pool).await.map_err(failed)?.is_some())
+    }
+
+    async fn unblock(&self, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
+        let mut query = QueryBuilder::new("DELETE FROM tower_dcr_blocks WHERE ");
+        push_fingerprint_key(&mut query, fingerprint);
+        Ok(query.push(" RETURNING created_at").build().fetch_optional(&self.pool).await.map_err(failed)?.is_some())
+    }
+
+    async fn find_block(&self, fingerprints: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT * FROM tower_dcr_blocks WHERE ");
+        for (index, fingerprint) in fingerprints.iter().enumerate() {
+            query.push(if index == 0 { "(" } else { " OR (" });
+            push_fingerprint_key(&mut query, fingerprint);
+            query.push(")");
+        }
+        if fingerprints.is_empty() {
+            return Ok(None);
+        }
+        query
+            .push(" LIMIT 1")
+            .build()
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?
+            .as_ref()
+            .map(read_block)
+            .transpose()
+    }
+
+    async fn blocks(&self, before: Option<i64>, limit: u32) -> Result<Vec<Block>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT * FROM tower_dcr_blocks WHERE created_at < ");
+        query.push_bind(before.unwrap_or(i64::MAX)).push(" ORDER BY created_at DESC, kind, value LIMIT ");
+        let rows = query.push_bind(i64::from(limit)).build().fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(read_block).collect()
+    }
+}
+
+impl<DB> TokenUses for SqlLedger<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
+{
+    async fn count_use(&self, token: &str, limit: u64) -> Result<bool, LedgerError> {
+        if limit == 0 {
+            return Ok(false);
+        }
+        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_token_uses (token, uses) VALUES (");
+        query.push_bind(token.to_owned()).push(", 1) ON CONFLICT (token) DO UPDATE SET ");
+        query.push("uses = tower_dcr_token_uses.uses + 1 WHERE tower_dcr_token_uses.uses < ");
+        query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX)).push(" RETURNING uses");
+        Ok(query.build().fetch_optional(&self.pool).await.map_err(failed)?.is_some())
+    }
+
+    async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
+        let mut query =
+            QueryBuilder::new("UPDATE tower_dcr_token_uses SET uses = uses - 1 WHERE uses > 0 AND token = ");
+        query.push_bind(token.to_owned()).build().execute(&self.pool).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl<DB> PushedRequests for SqlLedger<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
+{
+    async fn put_pushed(&self, request: &str, client_id: &str, expires_at: i64) -> Result<(), LedgerError> {
+        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_pushed (request, client_id, expires_at) VALUES (");
+        let mut values = query.separated(", ");
+        values.push_bind(request.to_owned()).push_bind(client_id.to_owned()).push_bind(expires_at);
+        query.push(") ON CONFLICT (request) DO UPDATE SET ");
+        query.push("client_id = excluded.client_id, expires_at = excluded.expires_at");
+        query.build().execute(&self.pool).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
+        let mut query = QueryBuilder::new("SELECT client_id FROM tower_dcr_pushed WHERE request = ");
+        query.push_bind(request.to_owned()).push(" AND expires_at > ").push_bind(now);
+        let row = query.build().fetch_optional(&self.pool).await.map_err(failed)?;
+        row.map(|row| row.try_get("client_id")).transpose().map_err(failed)
+    }
+
+    async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {
+        let mut query = QueryBuilder::new("DELETE FROM tower_dcr_pushed WHERE expires_at <= ");
+        let rows =
+            query.push_bind(now).push(" RETURNING expires_at").build().fetch_all(&self.pool).await.map_err(failed)?;
+        Ok(rows.len() as u64)
+    }
+}
+
+/// The number of records that one statement removes.
+const TRIMMED_AT_ONCE: i64 = 1000;
+
+/// The condition of the index on `ended_at`.
+const SPENT: &str = "registration = '' AND deprovision_at IS NULL \
+     AND (status = 'failed' OR (status = 'expired' AND (deprovision_attempts > 0 OR variant <> '')))";
+
+/// The condition of the indices.
+const LIVE: &str = "status IN ('registering', 'pending', 'active')";
+
+fn select<DB: Database>() -> QueryBuilder<DB> {
+    QueryBuilder::new("SELECT * FROM tower_dcr_clients WHERE ")
+}
+
+enum Value {
+    Number(Option<i64>),
+    Text(Option<String>),
+}
+
+/// Calls `push` with the value of every column except the version, in the order of [`COLUMNS`].
+fn push_values(client: &Client, mut push: impl FnMut(Value)) {
+    let prints = &client.fingerprints;
+    let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
+    text(Some(client.status.as_str()));
+    text(Some(client.origin.as_str()));
+    // Unique across variants: see `shared_id` at the end.
+    text(client.client_id.as_deref().filter(|_| client.variant.is_empty()));
+    text(Some(&client.registration));
+    push(Value::Number(client.response.as_ref().map(|response| i64::from(response.status))));
+    let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
+    text(client.response.as_ref().map(|response| &*response.body));
+    text(client.dedup_key.as_deref());
+    text(Some(&prints.digest));
+    text(Some(&prints.family));
+    text(Some(&prints.name));
+    text(Some(&prints.redirect_set));
+    text(Some(&prints.redirect_hosts.join(" ")));
+    text(prints.client_name.as_deref());
+    text(prints.software_id.as_deref());
+    text(prints.source.as_ref().map(|source| &*source.narrow));
+    text(prints.source.as_ref().map(|source| &*source.wide));
+    text(client.admitted_by.as_deref());
+    let times = [Some(client.created_at), client.last_used_at, Some(client.alive_since()), client.expires_at];
+    times.into_iter().chain([client.not_after, client.reviewed_at]).for_each(|time| push(Value::Number(time)));
+    push(Value::Text(client.reviewed_by.clone()));
+    push(Value::Number(client.ended_at));
+    push(Value::Text(client.ended_by.as_ref().map(ToString::to_string)));
+    push(Value::Text(client.reason.clone()));
+    push(Value::Number(client.deprovisioning.due_at));
+    push(Value::Number(Some(i64::from(client.deprovisioning.attempts))));
+    push(Value::Text(client.deprovisioning.error.clone()));
+    // Every identity has a JSON form.
+    push(Value::Text(client.identity.as_ref().and_then(|identity| serde_json::to_string(identity).ok())));
+    push(Value::Text(client.rules.clone()));
+    push(Value::Text(client.policy.clone()));
+    push(Value::Text(Some(client.variant.clone())));
+    push(Value::Text(client.client_id.clone().filter(|_| !client.variant.is_empty())));
+    push(Value::Text(client.statement_issuer.clone()));
+    push(Value::Number(Some(i64::from(client.is_vouched_for()))));
+}
+
+async fn insert_hosts<DB>(connection: &mut DB::Connection, key: i64, client: &Client) -> Result<(), LedgerError>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    for host in &client.fingerprints.redirect_hosts {
+        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_redirect_hosts (host, client) VALUES (");
+        query.push_bind(host.clone()).push(", ").push_bind(key).push(")");
+        query.build().execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn push_fingerprint_key<DB>(query: &mut QueryBuilder<DB>, fingerprint: &Fingerprint)
+where
+    DB: Database,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    query.push("kind = ").push_bind(fingerprint.kind().to_owned());
+    query.push(" AND value = ").push_bind(fingerprint.value().to_owned());
+}
+
+/// Selects the network that holds most clients of that kind; in a tie, the one with the first client.
+fn largest_network<DB: Database>(of: Evictable) -> QueryBuilder<DB> {
+    let mut query =
+        QueryBuilder::new("SELECT source_wide, COUNT(*) AS clients, CAST(SUM(COUNT(*)) OVER () AS BIGINT) AS total ");
+    query.push("FROM tower_dcr_clients WHERE ");
+    push_evictable(&mut query, of);
+    query.push(" GROUP BY source_wide ORDER BY clients DESC, MIN(alive_since) LIMIT 1");
+    query
+}
+
+/// Adds the condition of the indices.
+fn push_evictable<DB: Database>(query: &mut QueryBuilder<DB>, of: Evictable) {
+    query.push("status IN ('pending', 'active') AND origin = 'registered' AND reviewed_at IS NULL");
+    query.push(match of {
+        Evictable::Unused => " AND last_used_at IS NULL AND vouched = 0",
+        Evictable::VouchedUnused => " AND last_used_at IS NULL AND vouched = 1",
+        Evictable::Used => " AND last_used_at IS NOT NULL AND vouched = 0",
+        Evictable::VouchedUsed => " AND last_used_at IS NOT NULL AND vouched = 1",
+    });
+}
+
+/// Adds a condition for every record of a client.
+fn push_client_id<DB>(query: &mut QueryBuilder<DB>, client_id: &str)
+where
+    DB: Database,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    query.push("(client_id = ").push_bind(client_id.to_owned());
+    query.push(" OR shared_id = ").push_bind(client_id.to_owned()).push(")");
+}
+
+fn push_filter<DB>(query: &mut QueryBuilder<DB>, filter: &Filter)
+where
+    DB: Database,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    if !filter.statuses.is_empty() {
+        query.push(" AND status IN (");
+        let mut names = query.separated(", ");
+        for status in &filter.statuses {
+            names.push_bind(status.as_str().to_owned());
+        }
+        query.push(")");
+    }
+    match &filter.fingerprint {
+        None => {}
+        Some(Fingerprint::Source(network)) => {
+            query.push(" AND (source = ").push_bind(network.clone());
+            query.push(" OR source_wide = ").push_bind(network.clone()).push(")");
+        }
+        Some(Fingerprint::ClientId(client_id)) => {
+            query.push(" AND ");
+            push_client_id(query, client_id);
+        }
+        // Every other kind is named after its column.
+        Some(fingerprint) => {
+            query.push(" AND ").push(fingerprint.kind()).push(" = ").push_bind(fingerprint.value().to_owned());
+        }
+    }
+    if let Some(origin) = filter.origin {
+        query.push(" AND origin = ").push_bind(origin.as_str().to_owned());
+    }
+    if let Some(owner) = &filter.admitted_by {
+        query.push(" AND admitted_by = ").push_bind(owner.clone());
+    }
+    let flags = [
+        (filter.never_used, " AND last_used_at IS NULL"),
+        (filter.never_reviewed, " AND reviewed_at IS NULL"),
+        (filter.failing_deprovisioning, " AND deprovision_at IS NOT NULL AND deprovision_error IS NOT NULL"),
+    ];
+    for (_, condition) in flags.into_iter().filter(|(set, _)| *set) {
+        query.push(condition);
+    }
+    if let Some(time) = filter.idle_since {
+        query.push(" AND alive_since < ").push_bind(time);
+    }
+    if let Some(time) = filter.expires_before {
+        query.push(" AND expires_at < ").push_bind(time);
+    }
+    if let Some(time) = filter.stale_at {
+        // The same condition as in `Client::state`.
+        query.push(" AND status = 'active' AND expires_at > ").push_bind(time);
+        query.push(" AND ").push_bind(time).push(" - alive_since > expires_at - ").push_bind(time);
+    }
+}
+
+fn read_client<R>(row: &R) -> Result<Client, LedgerError>
+where
+    R: Row,
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'q> i64: Decode<'q, R::Database> + Type<R::Database>,
+    for<'q> String: Decode<'q, R::Database> + Type<R::Database>,
+{
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
+    let optional = |column: &str| row.try_get::<Option<String>, _>(column).map_err(failed);
+    let number = |column: &str| row.try_get::<i64, _>(column).map_err(failed);
+    let time = |column: &str| row.try_get::<Option<i64>, _>(column).map_err(failed);
+    let response = match (time("response_status")?, optional("response_body")?) {
+        (Some(status), Some(body)) => {
+            Some(StoredResponse { status: u16::try_from(status).map_err(LedgerError::new)?, body })
+        }
+        _ => None,
+    };
+    let hosts = text("redirect_hosts")?;
+    let source = optional("source")?.zip(optional("source_wide")?);
+    let mut prints = Fingerprints::default();
+    prints.digest = text("digest")?;
+    prints.family = text("family")?;
+    prints.name = text("name")?;
+    prints.redirect_set = text("redirect_set")?;
+    prints.redirect_hosts = hosts.split(' ').filter(|host| !host.is_empty()).map(str::to_owned).collect();
+    prints.client_name = optional("client_name")?;
+    prints.software_id = optional("software_id")?;
+    prints.source = source.map(|(narrow, wide)| Source::stored(narrow, wide));
+    let mut client = Client::draft(text("registration")?, prints, number("created_at")?);
+    client.key = ClientKey(number("id")?);
+    client.version = number("version")?;
+    client.status = text("status")?.parse().map_err(LedgerError::new)?;
+    client.origin = text("origin")?.parse().map_err(LedgerError::new)?;
+    client.client_id = optional("client_id")?.or(optional("shared_id")?);
+    client.variant = text("variant")?;
+    client.response = response;
+    client.dedup_key = optional("dedup_key")?;
+    client.admitted_by = optional("admitted_by")?;
+    client.rules = optional("rules")?;
+    client.statement_issuer = optional("statement_issuer")?;
+    client.policy = optional("policy")?;
+    let identity = optional("identity")?.map(|json| serde_json::from_str(&json));
+    client.identity = identity.transpose().map_err(LedgerError::new)?;
+    client.last_used_at = time("last_used_at")?;
+    client.expires_at = time("expires_at")?;
+    client.not_after = time("not_after")?;
+    client.reviewed_at = time("reviewed_at")?;
+    client.reviewed_by = optional("reviewed_by")?;
+    client.ended_at = time("ended_at")?;
+    client.ended_by = optional("ended_by")?.map(|actor| actor.parse()).transpose().map_err(LedgerError::new)?;
+    client.reason = optional("reason")?;
+    client.deprovisioning.due_at = time("deprovision_at")?;
+    client.deprovisioning.attempts = u32::try_from(number("deprovision_attempts")?).unwrap_or(u32::MAX);
+    client.deprovisioning.error = optional("deprovision_error")?;
+    Ok(client)
+}
+
+fn read_block<R>(row: &R) -> Result<Block, LedgerError>
+where
+    R: Row,
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'q> i64: Decode<'q, R::Database> + Type<R::Database>,
+    for<'q> String: Decode<'q, R::Database> + Type<R::Database>,
+{
+    let kind: String = row.try_get("kind").map_err(failed)?;
+    let fingerprint = Fingerprint::from_parts(&kind, row.try_get::<String, _>("value").map_err(failed)?)
+        .ok_or_else(|| LedgerError::new(format!("a block of the unknown kind {kind:?}")))?;
+    let actor = row.try_get::<String, _>("actor").map_err(failed)?.parse().map_err(LedgerError::new)?;
+    let created_at = row.try_get("created_at").map_err(failed)?;
+    Ok(Block::new(fingerprint, created_at, actor, row.try_get::<String, _>("reason").map_err(failed)?))
+}
+
+/// Converts a database error.
+pub(crate) fn failed(error: sqlx::Error) -> LedgerError {
+    if is_outage(&error) { LedgerError::outage(error) } else { LedgerError::new(error) }
+}
+
+/// Returns `true` if the database is unreachable or rejects every write.
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_outage_code(&code)),
+        _ => false,
+    }
+}
+
+/// Returns `true` for the codes of an outage. SQLSTATE has five characters: connection exception, read-only
+/// transaction, insufficient resources (a full disk, too many connections), operator intervention (a shutdown, a
+/// timeout), system error. SQLite's are numbers, and the lowest byte is the kind: busy, locked, read-only, I/O error,
+/// corrupt, full, can't be opened.
+fn is_outage_code(code: &str) -> bool {
+    match code.len() {
+        5 => code == "25006" || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)),
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14)),
+    }
+}
+
+impl<DB: Database> Clone for SqlLedger<DB> {
+    fn clone(&self) -> Self {
+        Self { pool: self.pool.clone() }
+    }
+}
+
+impl<DB: Database> fmt::Debug for SqlLedger<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlLedger").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outages_do_not_depend_on_the_request() {
+        for error in [
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+            sqlx::Error::WorkerCrashed,
+            sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into()),
+        ] {
+            assert!(failed(error).is_outage());
+        }
+        assert!(!failed(sqlx::Error::RowNotFound).is_outage());
+        assert!(!failed(sqlx::Error::ColumnNotFound("client_id".into())).is_outage());
+    }
+
+    #[test]
+    fn outages_are_known_by_their_codes() {
+        // Connection failure, read-only, disk full, too many connections, shutdown, statement timeout, I/O error.
+        for code in ["08006", "25006", "53100", "53300", "57P01", "57014", "58030"] {
+            assert!(is_outage_code(code), "{code}");
+        }
+        // A unique key, an invalid text, a deadlock, a missing column, an open transaction.
+        for code in ["23505", "22021", "40P01", "42703", "25001"] {
+            assert!(!is_outage_code(code), "{code}");
+        }
+        // SQLite: busy, locked, read-only, I/O error (reading), corrupt, full, can't be opened.
+        for code in ["5", "6", "8", "266", "11", "13", "14"] {
+            assert!(is_outage_code(code), "{code}");
+        }
+        // An SQL error, a constraint, a unique key, no code at all.
+        for code in ["1", "19", "2067", ""] {
+            assert!(!is_outage_code(code), "{code}");
+        }
+    }
+
+    /// Two clients in tables of version 5: one in use, and one with a stored response.
+    const CLIENTS_OF_VERSION_5: &str = "\
+        INSERT INTO tower_dcr_clients (version, status, origin, client_id, registration, answer_status, answer_body, \
+        repeat_key, digest, family, name, redirect_set, redirect_hosts, created_at, proven_at, alive_since, \
+        deprovision_attempts, variant, vouched) VALUES \
+        (3, 'active', 'registered', 'used', '{}', NULL, NULL, NULL, 'd1', 'f1', 'n1', 'r1', '', 10, 50, 50, 0, '', 0), \
+        (1, 'active', 'registered', 'new', '{}', 201, '{\"client_id\":\"new\"}', 'key', 'd2', 'f2', 'n2', 'r2', '', 20, NULL, \
+        20, 0, '', 0)";
+
+    async fn has_the_clients_of_version_5(ledger: &impl Ledger) {
+        let used = ledger.find("used").await.unwrap().unwrap();
+        assert_eq!((used.version, used.created_at, used.last_used_at), (3, 10, Some(50)));
+        assert_eq!((used.dedup_key, used.response), (None, None));
+        let new = ledger.find_by_dedup_key("key").await.unwrap().unwrap();
+        assert_eq!((new.client_id.as_deref(), new.last_used_at), (Some("new"), None));
+        let body = r#"{"client_id":"new"}"#.into();
+        assert_eq!(new.response, Some(StoredResponse { status: 201, body }));
+        for (of, client) in [(Evictable::Used, "used"), (Evictable::Unused, "new")] {
+            let first = ledger.largest_source(of, 1).await.unwrap().first;
+            assert_eq!(first[0].client_id.as_deref(), Some(client), "{of:?}");
+        }
+        // Keys are still unique.
+        let mut equal = new.clone();
+        equal.client_id = Some("other".into());
+        assert_eq!(ledger.insert(&equal, None).await.unwrap(), Insertion::Exists(new));
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn a_sqlite_ledger_of_version_5_is_migrated() {
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.unwrap();
+        SqlLedger { pool: pool.clone() }.migrate(5).await.unwrap();
+        sqlx::raw_sql(CLIENTS_OF_VERSION_5).execute(&pool).await.unwrap();
+        has_the_clients_of_version_5(&crate::SqliteLedger::new(pool).await.unwrap()).await;
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
+    async fn a_postgres_ledger_of_version_5_is_migrated() {
+        let Some(server) = test_support::databases::Postgres::start() else { return };
+        let pool = server.fresh_database().await;
+        SqlLedger { pool: pool.clone() }.migrate(5).await.unwrap();
+        sqlx::raw_sql(CLIENTS_OF_VERSION_5).execute(&pool).await.unwrap();
+        has_the_clients_of_version_5(&crate::PostgresLedger::new(pool).await.unwrap()).await;
+    }
+
+    /// The query for evictable clients reads only an index, for any number of clients.
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn the_largest_network_is_found_in_an_index() {
+        for clients in [10_000_u32, 100_000] {
+            let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+            let pool = options.connect("sqlite::memory:").await.unwrap();
+            let ledger = crate::SqliteLedger::new(pool.clone()).await.unwrap();
+            // A tenth of each kind is used, half from one network.
+            let fill = format!(
+                "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {clients} - 1) \
+                 INSERT INTO tower_dcr_clients (version, status, origin, client_id, registration, digest, family, name, \
+                 redirect_set, redirect_hosts, source, source_wide, created_at, alive_since, last_used_at, vouched, \
+                 deprovision_attempts) SELECT 1, 'active', 'registered', 'c' || i, '{{}}', i, i, i, i, '', i, \
+                 CASE WHEN i % 2 = 0 THEN 'large' ELSE 'n' || (i % 5000) END, i, i, \
+                 CASE WHEN i % 10 < 2 THEN i END, i % 10 = 1, 0 FROM n"
+            );
+            sqlx::raw_sql(AssertSqlSafe(fill)).execute(&pool).await.unwrap();
+            for of in Evictable::ALL {
+                let (index, share) = match of {
+                    Evictable::Unused => ("unused", 8),
+                    Evictable::VouchedUnused => ("unused", 0),
+                    Evictable::Used | Evictable::VouchedUsed => ("used", 1),
+                };
+                let sql = format!("EXPLAIN QUERY PLAN {}", largest_network::<sqlx::Sqlite>(of).into_string());
+                let plan = sqlx::query(AssertSqlSafe(sql)).fetch_all(&pool).await.unwrap();
+                let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+                let read: Vec<_> = plan.iter().filter(|step| step.contains("tower_dcr_clients")).collect();
+                let wanted = format!("USING COVERING INDEX tower_dcr_clients_{index} (vouched=?");
+                assert!(read.len() == 1 && read.iter().all(|step| step.contains(&wanted)), "{of:?}: {plan:?}");
+                let found = ledger.largest_source(of, 16).await.unwrap();
+                assert_eq!(found.total, u64::from(clients / 10 * share), "{of:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! A minimal authorization server: enough of OAuth 2.1 for clients to sign in, without any check of registrations.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Form, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tower_dcr::Registration;
+use tower_dcr::clients::ConsentFacts;
+use tower_dcr::clients::Registrar;
+use tower_dcr::redirect_uri::matches;
+use tower_dcr::rules::Identities;
+use url::Url;
+
+use crate::consent;
+
+/// The state of the server.
+#[derive(Clone)]
+pub(crate) struct Server {
+    auto_approve: bool,
+    /// The ledger of clients; `None` without one.
+    registrar: Option<Registrar>,
+    state: Arc<Mutex<Stores>>,
+}
+
+#[derive(Default)]
+struct Stores {
+    clients: HashMap<String, Map<String, Value>>,
+    /// Authorization requests that wait for consent, and codes that wait for their client.
+    pending: HashMap<String, Authorization>,
+    codes: HashMap<String, Authorization>,
+    /// Access and refresh tokens, with the client that they were issued to.
+    access: HashMap<String, String>,
+    refresh: HashMap<String, String>,
+}
+
+/// One authorization request.
+#[derive(Clone)]
+pub(crate) struct Authorization {
+    pub(crate) client_id: String,
+    pub(crate) redirect_uri: String,
+    issuer: String,
+    state: Option<String>,
+    challenge: String,
+    created: Instant,
+}
+
+const CODE_LIFETIME: Duration = Duration::from_mins(1);
+
+impl Server {
+    pub(crate) fn new(auto_approve: bool) -> Self {
+        Self { auto_approve, registrar: None, state: Arc::default() }
+    }
+
+    /// Shows data of `registrar` on the consent page.
+    pub(crate) fn with_registrar(self, registrar: Registrar) -> Self {
+        Self { registrar: Some(registrar), ..self }
+    }
+
+    /// Returns the data that the consent page shows about a client.
+    async fn facts(&self, client_id: &str, redirect_uri: &str) -> ConsentFacts {
+        if let Some(registrar) = &self.registrar {
+            // An unreadable record is shown as an unknown client.
+            return registrar
+                .consent_facts(client_id, redirect_uri)
+                .await
+                .ok()
+                .flatten()
+                .unwrap_or_else(ConsentFacts::unknown);
+        }
+        // Without a ledger: the document that the client sent.
+        let json = self.stores().clients.get(client_id).map(|client| json!(client).to_string()).unwrap_or_default();
+        match Registration::parse(json.as_bytes()) {
+            Ok(client) => ConsentFacts::new(&client, redirect_uri, &Identities::new("none")),
+            Err(_) => ConsentFacts::unknown(),
+        }
+    }
+
+    pub(crate) fn accepts(&self, access_token: &str) -> bool {
+        self.stores().access.contains_key(access_token)
+    }
+
+    /// Drops the client, its codes and its tokens (RFC 7592 section 2.3).
+    pub(crate) fn forget(&self, client_id: &str) {
+        let mut stores = self.stores();
+        stores.clients.remove(client_id);
+        stores.pending.retain(|_, authorization| authorization.client_id != client_id);
+        stores.codes.retain(|_, authorization| authorization.client_id != client_id);
+        stores.access.retain(|_, owner| owner != client_id);
+        stores.refresh.retain(|_, owner| owner != client_id);
+    }
+
+    pub(crate) fn has_refresh_token(&self, client_id: &str) -> bool {
+        self.stores().refresh.values().any(|owner| owner == client_id)
+    }
+
+    /// Restores a client as it was registered.
+    pub(crate) fn restore(&self, client_id: &str, registration: &str) {
+        if let Ok(mut client) = serde_json::from_str::<Map<String, Value>>(registration) {
+            client.insert("client_id".into(), client_id.into());
+            self.stores().clients.insert(client_id.to_owned(), client);
+        }
+    }
+
+    fn stores(&self) -> MutexGuard<'_, Stores> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the server's own URL by the name that the client used: `localhost` or `127.0.0.1`.
+pub(crate) fn issuer(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    format!("http://{host}")
+}
+
+/// Serves the metadata of RFC 8414. The preset's own layer announces the metadata that its rules allow.
+pub(crate) async fn metadata(headers: HeaderMap) -> Json<Value> {
+    let issuer = issuer(&headers);
+    Json(json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+        "registration_endpoint": format!("{issuer}/register"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
+        "scopes_supported": ["mcp"],
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+    }))
+}
+
+/// Implements RFC 7591 without a single check: stores the document and responds with all of it.
+pub(crate) async fn register(State(server): State<Server>, Json(mut client): Json<Map<String, Value>>) -> Response {
+    let client_id = random();
+    client.insert("client_id".into(), client_id.clone().into());
+    server.stores().clients.insert(client_id, client.clone());
+    (StatusCode::CREATED, Json(client)).into_response()
+}
+
+#[derive(Deserialize)]
+pub(crate) struct AuthorizationRequest {
+    client_id: String,
+    redirect_uri: Option<String>,
+    response_type: Option<String>,
+    state: Option<String>,
+    code_challenge: Option<String>,
+    code_challenge_method: Option<String>,
+}
+
+pub(crate) async fn authorize(
+    State(server): State<Server>,
+    headers: HeaderMap,
+    Query(request): Query<AuthorizationRequest>,
+) -> Response {
+    let Some(client) = server.stores().clients.get(&request.client_id).cloned() else {
+        return page(StatusCode::BAD_REQUEST, "This application is not registered here.");
+    };
+    let registered: Vec<&str> =
+        client.get("redirect_uris").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let redirect_uri = match (&request.redirect_uri, registered.as_slice()) {
+        // The crate's own comparison; string equality for URIs that its rules would reject.
+        (Some(uri), _) if registered.iter().any(|known| known == uri || matches(known, uri)) => uri.clone(),
+        (None, [only]) => (*only).to_owned(),
+        // RFC 6749 section 4.1.2.1: never redirect to a URI that was not registered.
+        _ => {
+            return page(
+                StatusCode::BAD_REQUEST,
+                "This application asks to be answered at an address that is not its own.",
+            );
+        }
+    };
+    let authorization = Authorization {
+        client_id: request.client_id,
+        redirect_uri,
+        issuer: issuer(&headers),
+        state: request.state,
+        challenge: request.code_challenge.unwrap_or_default(),
+        created: Instant::now(),
+    };
+    if request.response_type.as_deref() != Some("code") {
+        return authorization.answer(&[("error", "unsupported_response_type")]);
+    }
+    if authorization.challenge.is_empty() || request.code_challenge_method.as_deref() != Some("S256") {
+        return authorization
+            .answer(&[("error", "invalid_request"), ("error_description", "PKCE with S256 is required")]);
+    }
+    if server.auto_approve {
+        return approve(&server, authorization);
+    }
+    let id = random();
+    let facts = server.facts(&authorization.client_id, &authorization.redirect_uri).await;
+    let html = consent::page(&facts, &id);
+    server.stores().pending.insert(id, authorization);
+    ([(header::X_FRAME_OPTIONS, "DENY"), (header::CACHE_CONTROL, "no-store")], Html(html)).into_response()
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Decision {
+    id: String,
+    approve: Option<String>,
+}
+
+pub(crate) async fn decide(State(server): State<Server>, Form(decision): Form<Decision>) -> Response {
+    let Some(authorization) = server.stores().pending.remove(&decision.id) else {
+        return page(StatusCode::BAD_REQUEST, "This request was answered already, or never made.");
+    };
+    match decision.approve {
+        Some(_) => approve(&server, authorization),
+        None => authorization.answer(&[("error", "access_denied")]),
+    }
+}
+
+fn approve(server: &Server, authorization: Authorization) -> Response {
+    let code = random();
+    let response = authorization.answer(&[("code", &code)]);
+    server.stores().codes.insert(code, authorization);
+    response
+}
+
+impl Authorization {
+    /// Sends the browser back to the client, with `iss` (RFC 9207) and `state`.
+    fn answer(&self, parameters: &[(&str, &str)]) -> Response {
+        let Ok(mut location) = Url::parse(&self.redirect_uri) else {
+            return page(StatusCode::BAD_REQUEST, "There is no way back to this application.");
+        };
+        location.query_pairs_mut().extend_pairs(parameters).append_pair("iss", &self.issuer);
+        if let Some(state) = &self.state {
+            location.query_pairs_mut().append_pair("state", state);
+        }
+        (StatusCode::FOUND, [(header::LOCATION, location.as_str())]).into_response()
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct TokenRequest {
+    grant_type: String,
+    client_id: Option<String>,
+    code: Option<String>,
+    code_verifier: Option<String>,
+    redirect_uri: Option<String>,
+    refresh_token: Option<String>,
+}
+
+pub(crate) async fn token(State(server): State<Server>, Form(request): Form<TokenRequest>) -> Response {
+    let mut stores = server.stores();
+    let Some(client_id) = request.client_id.clone().filter(|id| stores.clients.contains_key(id)) else {
+        return token_error(StatusCode::UNAUTHORIZED, "invalid_client");
+    };
+    let granted = match request.grant_type.as_str() {
+        "authorization_code" => stores.redeem(&request, &client_id),
+        "refresh_token" => {
+            request.refresh_token.as_ref().and_then(|token| stores.refresh.remove(token)) == Some(client_id.clone())
+        }
+        _ => return token_error(StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+    };
+    if !granted {
+        return token_error(StatusCode::BAD_REQUEST, "invalid_grant");
+    }
+    let (access, refresh) = (random(), random());
+    stores.access.insert(access.clone(), client_id.clone());
+    stores.refresh.insert(refresh.clone(), client_id);
+    let answer = json!({
+        "access_token": access, "token_type": "Bearer", "expires_in": 3600, "refresh_token": refresh, "scope": "mcp",
+    });
+    ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
+}
+
+#[derive(Deserialize)]
+pub(crate) struct RevocationRequest {
+    token: String,
+    client_id: String,
+}
+
+/// Implements RFC 7009: a token that is unknown or another client's gets the same response as a revoked one.
+pub(crate) async fn revoke(State(server): State<Server>, Form(request): Form<RevocationRequest>) -> StatusCode {
+    let mut guard = server.stores();
+    let stores = &mut *guard;
+    for tokens in [&mut stores.access, &mut stores.refresh] {
+        if tokens.get(&request.token) == Some(&request.client_id) {
+            tokens.remove(&request.token);
+        }
+    }
+    StatusCode::OK
+}
+
+impl Stores {
+    /// Returns `true` if the code is this client's and comes with the verifier (RFC 7636 section 4.6). A code works
+    /// once.
+    fn redeem(&mut self, request: &TokenRequest, client_id: &str) -> bool {
+        let Some(authorization) = request.code.as_ref().and_then(|code| self.codes.remove(code)) else { return false };
+        let verifier = request.code_verifier.as_deref().unwrap_or_default();
+        authorization.client_id == client_id
+            && authorization.created.elapsed() < CODE_LIFETIME
+            && request.redirect_uri.as_ref().is_none_or(|uri| *uri == authorization.redirect_uri)
+            && BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) == authorization.challenge
+    }
+}
+
+fn token_error(status: StatusCode, error: &str) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "error": error }))).into_response()
+}
+
+fn page(status: StatusCode, text: &str) -> Response {
+    (status, Html(format!("<!doctype html><title>Sign in</title><p>{text}"))).into_response()
+}
+
+/// Returns 256 unguessable bits.
+pub(crate) fn random() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}

@@ -1,0 +1,130 @@
+//! The consent page, shown before an application gets access.
+
+use std::time::Duration;
+
+use tower_dcr::clients::{ConsentFacts, Destination};
+use tower_dcr::rules::{Claim, Standing};
+
+/// Renders the consent page. The name is chosen by the application; the destination of the response and the time of
+/// registration are reliable.
+pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
+    let (introduction, name) = match facts.client_name() {
+        Some(name) => ("An application that calls itself", name),
+        None => ("The application", "An application that gives no name"),
+    };
+    let (badge, verdict) = verdict(facts);
+    format!(
+        r#"<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Allow access?</title>
+<style>
+  body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 28rem; margin: 4rem auto; padding: 0 1rem; }}
+  dt {{ color: #555; }} dd {{ margin: 0 0 1rem; font-weight: 600; overflow-wrap: anywhere; }}
+  bdi {{ unicode-bidi: isolate; }}
+  p {{ border-left: .25rem solid #b45309; padding-left: .75rem; }}
+  p.verified {{ border-color: #15803d; }} p.contradicted {{ border-color: #b91c1c; }}
+  button {{ font: inherit; padding: .5rem 1.25rem; margin-right: .5rem; }}
+</style>
+<h1>Allow access?</h1>
+<dl>
+  <dt>{introduction}</dt><dd id="name"><bdi>{name}</bdi></dd>
+  <dt>The answer goes to</dt><dd id="destination"><bdi>{destination}</bdi></dd>
+  <dt>It was registered here</dt><dd id="first-seen">{first_seen}</dd>
+</dl>
+<p id="verdict" class="{badge}">{verdict}</p>
+<form method="post" action="/authorize">
+  <input type="hidden" name="id" value="{id}">
+  <button name="approve" value="yes">Allow</button>
+  <button>Refuse</button>
+</form>
+"#,
+        name = escape(name),
+        destination = escape(&facts.destination().to_string()),
+        first_seen = escape(&first_seen(facts)),
+        verdict = escape(&verdict),
+    )
+}
+
+/// Returns the statement about the name, and its level of warning.
+fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
+    let identity = facts.identity();
+    let advice = advice(facts);
+    match (identity.standing(), identity.claimed()) {
+        (Standing::Verified, Some(owner)) if facts.owner().is_some() => {
+            let verified = format!("Verified: the answer goes to a callback of {owner}, and only there.");
+            // Every user of a product can have it connect an application under any name.
+            match facts.client_name().filter(|name| !name.eq_ignore_ascii_case(owner)) {
+                Some(name) => {
+                    ("verified", format!("{verified} The name \u{201c}{name}\u{201d} is the application\u{2019}s own."))
+                }
+                None => ("verified", verified),
+            }
+        }
+        (Standing::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Mention) => {
+            ("contradicted", format!("It mentions {claimed} in its name, and is not from {claimed}. {advice}"))
+        }
+        (Standing::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Link) => {
+            ("contradicted", format!("It links to pages of {claimed}, and is not from {claimed}. {advice}"))
+        }
+        (Standing::Contradicted, Some(claimed)) => {
+            ("contradicted", format!("It claims to be {claimed}, and is not. {advice}"))
+        }
+        (Standing::Unverified, Some(claimed)) => {
+            ("unverified", format!("Not verified: nothing shows that it comes from {claimed}. {advice}"))
+        }
+        _ if facts.client_name().is_none() => ("unclaimed", format!("It does not say what it is. {advice}")),
+        _ => ("unclaimed", format!("Nobody has checked the name. {advice}")),
+    }
+}
+
+/// Names the recipient of the response, and says when to continue, in words for users of a site, an editor or a
+/// terminal.
+fn advice(facts: &ConsentFacts) -> String {
+    let receivers = match facts.destination() {
+        Destination::Loopback => "Any program on this computer can receive the answer. ".to_owned(),
+        Destination::Application(scheme) => {
+            format!("Any program on this device can take {scheme}: links and receive the answer. ")
+        }
+        Destination::Host(_) => String::new(),
+        _ => return "This does not look right. Don\u{2019}t go on.".to_owned(),
+    };
+    let relay = match facts.relay() {
+        Some(relay) => format!("The code that gives access can also reach others: {relay}. "),
+        None => String::new(),
+    };
+    format!("{receivers}{relay}Go on only if you have just started to connect this application yourself.")
+}
+
+fn first_seen(facts: &ConsentFacts) -> String {
+    let Some(first_seen) = facts.first_seen() else { return "at a time that nobody wrote down".into() };
+    let age = first_seen.elapsed().unwrap_or_default();
+    let ago = |number: u64, unit: &str| format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" });
+    let when = match age.as_secs() {
+        0..60 => "just now".to_owned(),
+        seconds @ 60..3600 => ago(seconds / 60, "minute"),
+        seconds @ 3600..86_400 => ago(seconds / 3600, "hour"),
+        seconds => ago(seconds / 86_400, "day"),
+    };
+    let is_new = age < Duration::from_hours(24);
+    match (facts.last_used(), is_new) {
+        (Some(_), _) => format!("{when}, and has been used since"),
+        (None, true) => when,
+        (None, false) => format!("{when}, and was never used"),
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.chars().fold(String::new(), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+        out
+    })
+}

@@ -1,0 +1,353 @@
+//! A small OAuth authorization server with an MCP endpoint: a preset on its `/register`, a ledger of its clients, the
+//! gate in front of `/authorize`, `/token` and `/revoke`, and the administration page.
+//!
+//! ```console
+//! cargo run -p demo
+//! cargo run -p demo -- --ledger sqlite:clients.db    # remembers its clients
+//! cargo run -p demo -- --policy examples/policy.toml # edit it while the server runs
+//! cargo run -p demo -- --unprotected                 # without any of these, to see the difference
+//! ```
+//!
+//! The other files are the server that you already have: its `/register` stores every document. The preset is
+//! configured in [`guard`], the ledger in [`registrar`], and both are put on their routes in [`router`].
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::routing::{any, get, post};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use clap::{Parser, ValueEnum};
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+use tower_dcr::audit::Sink;
+use tower_dcr::clients::ClientAdmin;
+use tower_dcr::clients::Registrar;
+use tower_dcr::clients::{Filter, MemoryLedger};
+use tower_dcr::layers::{InitialAccess, StaticTokens};
+use tower_dcr::policy_file::ReloadableLayer;
+use tower_dcr::rate_limit::Quota;
+use tower_dcr::rules::{AuthMethod, Caller, Context, Grants, RedirectUris};
+use tower_dcr::{Preset, Registration, layers::InitialAccessTokenLayer};
+use tower_dcr_admin::{Access, AdminService};
+use tower_dcr_sqlx::SqliteLedger;
+use tower_http::cors::{Any, CorsLayer};
+
+mod authorization;
+#[path = "../../../crates/tower-dcr-cli/src/proxy/connections.rs"]
+mod connections;
+mod consent;
+mod lines;
+mod mcp;
+#[path = "../../../crates/tower-dcr-cli/src/proxy/setup.rs"]
+mod setup;
+
+use authorization::Server;
+use connections::Limits;
+use lines::Lines;
+use setup::{Audit, Setup};
+
+type Error = Box<dyn std::error::Error>;
+
+#[derive(Parser)]
+struct Args {
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    addr: SocketAddr,
+    /// Don't ask for consent.
+    #[arg(long)]
+    auto_approve: bool,
+    /// Leave the preset, the ledger and the gate out.
+    #[arg(long)]
+    unprotected: bool,
+    /// The preset with the rules to apply.
+    #[arg(long, value_enum, default_value = "mcp")]
+    preset: Rules,
+    /// A policy file instead, which is read again whenever it changes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "quota", "private_scheme", "trusted_proxy"])]
+    policy: Option<PathBuf>,
+    /// Write audit events to this file, a line of JSON each.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Chain the lines of the audit file with the key in this file (16 bytes at least). A policy has it in
+    /// `audit.chain_key_file`.
+    #[arg(long, value_name = "FILE", requires = "audit")]
+    audit_key_file: Option<PathBuf>,
+    /// The ledger of clients: `sqlite:PATH`. Without, it is in memory.
+    #[arg(long, value_name = "sqlite:PATH")]
+    ledger: Option<String>,
+    /// Registrations per minute and address.
+    #[arg(long, value_name = "N")]
+    quota: Option<NonZeroU32>,
+    /// Allow redirects to this private-use scheme as well.
+    #[arg(long, value_name = "NAME")]
+    private_scheme: Vec<String>,
+    /// Reject registrations without this initial access token (16 characters at least).
+    #[arg(long, value_name = "TOKEN")]
+    initial_access_token: Vec<String>,
+    /// The maximum number of open connections; 200 from one address, unless there is a proxy.
+    #[arg(long, value_name = "N", default_value = "2000")]
+    max_connections: usize,
+    /// Trust X-Forwarded-For from this address or network.
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Rules {
+    Mcp,
+    Oauth,
+    Strict,
+}
+
+/// Returns the rules that the flags select.
+fn rules(args: &Args) -> Result<Preset, Error> {
+    Ok(match (&args.policy, args.preset) {
+        (Some(file), _) => Preset::from_file(file)?,
+        (None, Rules::Mcp) => tower_dcr::mcp(),
+        (None, Rules::Strict) => tower_dcr::strict(),
+        (None, Rules::Oauth) => tower_dcr::oauth(Grants::authorization_code(), AuthMethod::one_of(["none"])),
+    })
+}
+
+/// Returns the preset, with the settings that only flags have.
+fn guard(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
+    let mut preset = rules
+        .with_registrar(registrar)
+        .with_sink(sink)
+        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+    if args.audit.is_none() {
+        // For the names and hosts in the terminal.
+        preset = preset.with_document();
+    }
+    if args.policy.is_none() {
+        preset = preset.with_trusted_proxies(&args.trusted_proxy)?.map_redirect_uris(|guard| {
+            args.private_scheme.iter().try_fold(guard, RedirectUris::add_private_use_scheme)
+        })?;
+    }
+    if !args.initial_access_token.is_empty() {
+        let tokens =
+            (1..).zip(&args.initial_access_token).try_fold(StaticTokens::new(), |tokens, (number, token)| {
+                tokens.add(token, InitialAccess::of(format!("token {number}")))
+            })?;
+        preset = preset.with_initial_access_tokens(InitialAccessTokenLayer::new(tokens));
+    }
+    if let Some(quota) = args.quota {
+        // The global budget is ten times as large, as it is by default.
+        let all = quota.saturating_mul(NonZeroU32::MIN.saturating_add(9));
+        preset = preset.with_address_quota(Quota::per_minute(quota)).with_global_quota(Quota::per_minute(all));
+    }
+    Ok(preset)
+}
+
+/// Creates the registrar, and connects it to the server.
+async fn registrar(args: &Args, server: &Server, sink: Arc<dyn Sink>) -> Result<Registrar, Error> {
+    let registrar = match args.ledger.as_deref().map(|ledger| ledger.strip_prefix("sqlite:").ok_or(ledger)) {
+        None => Registrar::new(MemoryLedger::default()),
+        Some(Ok(path)) => Registrar::new(SqliteLedger::open(path).await?),
+        Some(Err(other)) => return Err(format!("--ledger {other}: only sqlite:PATH is known here").into()),
+    };
+    let (told, asked) = (server.clone(), server.clone());
+    Ok(registrar
+        .with_sink(sink)
+        // This server compares redirect URIs with `tower_dcr::redirect_uri::matches`.
+        .with_any_loopback_port()
+        .with_deprovision(move |client_id: String| {
+            told.forget(&client_id);
+            async { Ok(()) }
+        })
+        .with_still_in_use(move |client_id: String| {
+            let in_use = asked.has_refresh_token(&client_id);
+            async move { Ok(in_use) }
+        }))
+}
+
+/// Restores the clients in the ledger: this server keeps them only in memory.
+async fn restore(server: &Server, review: &ClientAdmin) -> Result<(), Error> {
+    let mut cursor = None;
+    loop {
+        let page = review.find(&Filter::live(), cursor, 500).await?;
+        for client in &page.clients {
+            if let Some(client_id) = &client.client_id {
+                server.restore(client_id, &client.registration);
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Returns the administration page, protected by a token.
+fn review_page(review: ClientAdmin, token: &str) -> AdminService {
+    let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("admin:{token}")));
+    AdminService::new(review, "/admin/clients", move |request: &Parts| {
+        let given = request.headers.get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
+        if bool::from(given.ct_eq(expected.as_bytes())) {
+            Access::Operator("admin".to_owned())
+        } else {
+            Access::Challenge("Basic realm=\"clients\"")
+        }
+    })
+}
+
+fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, review_token: &str) -> Router {
+    let register = post(authorization::register);
+    let token = post(authorization::token);
+    let authorize = get(authorization::authorize).post(authorization::decide);
+    let revoke = post(authorization::revoke);
+    let metadata = get(authorization::metadata);
+    let (metadata, register, token, revoke, authorize, review) = match protection {
+        Some((layer, registrar)) => {
+            let gates = layer.gates(registrar.clone());
+            (
+                metadata.layer(layer.server_metadata_layer()),
+                register.layer(layer),
+                token.layer(gates.token()),
+                revoke.layer(gates.revocation()),
+                authorize.layer(gates.authorization()),
+                Some(review_page(ClientAdmin::new(registrar), review_token)),
+            )
+        }
+        None => (metadata, register, token, revoke, authorize, None),
+    };
+    // Outside of the preset, so that pages in a browser can read its rejections.
+    let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(Any);
+    let router = Router::new()
+        .route("/.well-known/oauth-authorization-server", metadata)
+        .route("/.well-known/oauth-protected-resource", get(mcp::metadata))
+        .route("/.well-known/oauth-protected-resource/mcp", get(mcp::metadata))
+        .route("/register", register)
+        .route("/token", token)
+        .route("/revoke", revoke)
+        .route("/mcp", any(mcp::endpoint))
+        .layer(cors)
+        // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
+        .route("/authorize", authorize);
+    match review {
+        Some(review) => router.nest_service("/admin/clients", review),
+        None => router,
+    }
+    .with_state(server)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let args = Args::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let server = Server::new(args.auto_approve);
+    let mut key_file = None;
+    let (protection, preset) = if args.unprotected {
+        (None, None)
+    } else {
+        let rules = rules(&args)?;
+        let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, Lines)?;
+        let registrar = registrar(&args, &server, Arc::clone(&audit.sink)).await?;
+        restore(&server, &ClientAdmin::new(registrar.clone())).await?;
+        tokio::spawn(registrar.clone().maintain(Duration::from_mins(1)));
+        let preset = guard(&args, rules, registrar.clone(), audit.sink)?;
+        let guard = preset.clone().reloadable();
+        if let Some(file) = &args.policy {
+            tokio::spawn(guard.handle().watch(file, Duration::from_secs(1)));
+        }
+        key_file = audit.key_file;
+        (Some((guard, registrar)), Some(preset))
+    };
+    let server = match &protection {
+        Some((_, registrar)) => server.with_registrar(registrar.clone()),
+        None => server,
+    };
+    let review_token = authorization::random();
+    let listener = tokio::net::TcpListener::bind(args.addr).await?;
+    say_hello(&listener.local_addr()?.to_string(), &args, preset.as_ref(), &review_token);
+    if let Some(preset) = &preset {
+        say_setup(&args, preset, key_file.as_deref());
+    }
+    let app = router(server, protection, &review_token);
+    // Behind a proxy, all clients share one address.
+    let each = if args.trusted_proxy.is_empty() { 200 } else { args.max_connections };
+    let interrupted = async {
+        // An error here means that the signal is not supported.
+        let _interrupted = tokio::signal::ctrl_c().await;
+    };
+    connections::serve(listener, app, Limits { all: args.max_connections, each }, interrupted).await;
+    Ok(())
+}
+
+fn say_setup(args: &Args, preset: &Preset, key_file: Option<&Path>) {
+    let policy = match (&args.policy, args.preset) {
+        (Some(file), _) => file.display().to_string(),
+        (None, Rules::Mcp) => "the preset mcp".to_owned(),
+        (None, Rules::Oauth) => "the preset oauth".to_owned(),
+        (None, Rules::Strict) => "the preset strict".to_owned(),
+    };
+    let ledger = args.ledger.as_deref().unwrap_or("in memory");
+    let log = "the log, in short lines; whole with --audit FILE";
+    Setup { policy: &policy, preset, ledger, audit: args.audit.as_deref(), key_file, log }.say();
+}
+
+/// Bodies of an honest client and an attacker.
+const HONEST: &str = r#"{"client_name":"My App","redirect_uris":["http://127.0.0.1:8080/callback"]}"#;
+const ATTACK: &str = r#"{"client_name":"Claude","redirect_uris":["javascript:alert(document.cookie)"]}"#;
+
+/// Returns `true` if the policy admits a registration that `caller` sends.
+fn admits(preset: &Preset, caller: Caller, json: &str) -> bool {
+    if preset.is_report_only() {
+        return true;
+    }
+    if caller.is_anonymous() && wants_tokens(preset) {
+        return false;
+    }
+    let Ok(registration) = Registration::parse_with(json.as_bytes(), preset.limits()) else { return false };
+    preset.policy().evaluate(registration, &Context::registration().by(caller)).rejection().is_none()
+}
+
+/// Returns `true` if the policy file requires initial access tokens. It has only their digests.
+fn wants_tokens(preset: &Preset) -> bool {
+    let document = serde_json::to_value(preset).unwrap_or_default();
+    let rules = document.pointer("/report_only_rules").and_then(Value::as_array);
+    let is_reported = rules.is_some_and(|rules| rules.iter().any(|rule| rule == "initial-access-token"));
+    document.pointer("/initial_access_tokens/required") == Some(&Value::Bool(true)) && !is_reported
+}
+
+fn say_hello(address: &str, args: &Args, preset: Option<&Preset>, review_token: &str) {
+    let base = format!("http://{address}");
+    println!("listening on {base}");
+    if preset.is_some() {
+        println!("review of its clients: http://admin:{review_token}@{address}/admin/clients");
+    }
+    println!();
+    let token = args.initial_access_token.first().filter(|_| preset.is_some());
+    let caller = || token.map_or_else(Caller::anonymous, |_| Caller::authorized("token 1"));
+    let admitted = |json: &str| preset.is_none_or(|preset| admits(preset, caller(), json));
+    let say_how = |json: &str| {
+        let token = token.map(|token| format!(" -H 'authorization: Bearer {token}'")).unwrap_or_default();
+        println!("  curl -i {base}/register -H 'content-type: application/json'{token} \\");
+        println!("    -d '{json}'");
+        println!();
+    };
+    println!(
+        "{}",
+        if admitted(HONEST) { "An honest client registers:" } else { "This client is rejected by the policy:" }
+    );
+    say_how(HONEST);
+    println!(
+        "{}",
+        match (preset, admitted(ATTACK)) {
+            (None, _) => "An attacker registers, too (without --unprotected, it is rejected):",
+            (Some(_), false) => "An attacker is rejected (with --unprotected, it registers):",
+            (Some(preset), true) if preset.is_report_only() => "An attacker registers, too, since nothing is enforced:",
+            (Some(_), true) => "An attacker registers, too, since the policy does not enforce what would reject this:",
+        }
+    );
+    say_how(ATTACK);
+    println!("The MCP endpoint is {base}/mcp");
+}

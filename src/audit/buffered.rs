@@ -1,0 +1,227 @@
+//! [`Buffered`]: events to a pipeline of your own, in batches.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::queue::{Outlet, Queue};
+use super::{Event, LifecycleEvent, Overflow, Sink};
+
+/// Passes events through a bounded queue to a thread of its own, and from there in batches to a [`BatchSink`] that may block:
+/// a broker, a database, an HTTP collector.
+///
+/// [`Overflow`] sets the behavior when the queue is full or the pipeline fails: by default events are counted as lost; under
+/// [`Overflow::Reject`] a batch is tried again until it is written, and meanwhile registrations are answered with 503.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use tower_dcr::audit::{Buffered, Overflow, Record, to_line};
+///
+/// let collector: Arc<Mutex<Vec<String>>> = Arc::default();
+/// let pipeline = {
+///     let collector = Arc::clone(&collector);
+///     // A real one would send the batch, and wait for the answer.
+///     move |batch: &[Record]| {
+///         collector.lock().unwrap().extend(batch.iter().map(to_line));
+///         Ok(())
+///     }
+/// };
+/// let audit = Buffered::new(pipeline).with_queue(10_000).with_overflow(Overflow::Reject).start()?;
+/// let preset = tower_dcr::mcp().with_sink(audit.clone());
+/// audit.flush();
+/// assert_eq!(audit.lost(), 0);
+/// # drop(preset);
+/// # Ok::<_, std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Buffered {
+    queue: Arc<Queue<Record>>,
+}
+
+/// Configures a [`Buffered`].
+///
+/// ```
+/// use tower_dcr::audit::{Buffered, Overflow, Sinks, TracingSink};
+///
+/// // Any `Sink` that can't fail.
+/// let audit = Buffered::new(Sinks(TracingSink::new())).with_queue(1000).with_overflow(Overflow::Count).start()?;
+/// # let _ = audit;
+/// # Ok::<_, std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct BufferedBuilder<P> {
+    pipeline: P,
+    queue: usize,
+    overflow: Overflow,
+}
+
+/// An event of either kind.
+///
+/// ```
+/// use tower_dcr::audit::{Record, to_line};
+///
+/// fn describe(record: &Record) -> String {
+///     match record {
+///         Record::Registration(event) => event.outcome.as_str().into(),
+///         other => to_line(other),
+///     }
+/// }
+/// # let _ = describe;
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Record {
+    /// An attempt to register.
+    Registration(Box<Event>),
+    /// An event of a client's later life.
+    Lifecycle(Box<LifecycleEvent>),
+}
+
+/// Writes batches of events, on a thread that may block.
+///
+/// ```
+/// use std::error::Error;
+/// use std::io::Write;
+/// use std::net::TcpStream;
+/// use tower_dcr::audit::{BatchSink, Record, to_line};
+///
+/// struct Collector(TcpStream);
+///
+/// impl BatchSink for Collector {
+///     fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
+///         let lines: String = batch.iter().map(|record| to_line(record) + "\n").collect();
+///         Ok(self.0.write_all(lines.as_bytes())?)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a sink of batches of audit events",
+    note = "implement `tower_dcr::audit::BatchSink`, use a closure `FnMut(&[Record]) -> Result<(), Box<dyn Error + Send + Sync>>`, or put a `Sink` into `Sinks`"
+)]
+pub trait BatchSink: Send + 'static {
+    /// Writes a batch, all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the batch can't be written. It is then lost or tried again, as [`Overflow`] says; a pipeline that has written a part of
+    /// it has to recognize repeated events.
+    fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+impl<F> BatchSink for F
+where
+    F: FnMut(&[Record]) -> Result<(), Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self(batch)
+    }
+}
+
+/// Makes a [`BatchSink`] of a [`Sink`], which receives the events one by one. A batch fails while the sink is
+/// [not ready](Sink::is_ready).
+///
+/// ```
+/// use tower_dcr::audit::{Buffered, Event, Sinks};
+///
+/// let slow = |event: &Event| println!("{:?}", event.outcome);
+/// let audit = Buffered::new(Sinks(slow)).start()?;
+/// # let _ = audit;
+/// # Ok::<_, std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "made by its user")]
+pub struct Sinks<S>(pub S);
+
+impl<S: Sink> BatchSink for Sinks<S> {
+    fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if !self.0.is_ready() {
+            return Err("sink not ready".into());
+        }
+        for record in batch {
+            match record {
+                Record::Registration(event) => self.0.emit(event),
+                Record::Lifecycle(event) => self.0.emit_lifecycle(event),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Buffered {
+    /// Passes events to `pipeline`: by default through a queue of 4096, and lost events are counted.
+    #[expect(clippy::new_ret_no_self, reason = "starting a thread can fail: the builder's `start` says so")]
+    pub fn new<P: BatchSink>(pipeline: P) -> BufferedBuilder<P> {
+        BufferedBuilder { pipeline, queue: 4096, overflow: Overflow::Count }
+    }
+
+    /// Returns the number of lost events: the queue was full, or the pipeline failed.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.queue.lost()
+    }
+
+    /// Waits until the pipeline has written all events so far, or fails. Dropping the last clone does that too.
+    pub fn flush(&self) {
+        self.queue.flush();
+    }
+}
+
+impl<P: BatchSink> BufferedBuilder<P> {
+    /// Sets how many events may wait; at least one (default: 4096).
+    pub fn with_queue(mut self, events: usize) -> Self {
+        self.queue = events;
+        self
+    }
+
+    /// Sets the behavior when the queue is full or the pipeline fails (default: [`Overflow::Count`]).
+    pub fn with_overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// If the thread can't be started.
+    pub fn start(self) -> io::Result<Buffered> {
+        let queue = Queue::open(Pipeline(self.pipeline), self.queue, self.overflow)?;
+        Ok(Buffered { queue: Arc::new(queue) })
+    }
+}
+
+struct Pipeline<P>(P);
+
+impl<P: BatchSink> Outlet<Record> for Pipeline<P> {
+    fn write(&mut self, batch: &mut VecDeque<Record>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.write(batch.make_contiguous())?;
+        batch.clear();
+        Ok(())
+    }
+}
+
+impl Sink for Buffered {
+    fn emit(&self, event: &Event) {
+        self.queue.send(event, |event| Record::Registration(Box::new(event.clone())));
+    }
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        self.queue.send(event, |event| Record::Lifecycle(Box::new(event.clone())));
+    }
+
+    fn is_ready(&self) -> bool {
+        self.queue.is_ready()
+    }
+}
+
+impl fmt::Debug for Buffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffered").field("overflow", &self.queue.overflow()).field("lost", &self.lost()).finish()
+    }
+}

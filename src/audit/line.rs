@@ -1,0 +1,45 @@
+//! An event as one line of ASCII.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
+
+/// Returns an [`Event`](super::Event) or a [`LifecycleEvent`](super::LifecycleEvent) as one line of compact JSON in printable
+/// ASCII, without characters that control a terminal or a log viewer (line separators, escape sequences, bidirectional
+/// overrides).
+///
+/// ```
+/// use tower_dcr::audit::{Event, to_line};
+///
+/// let preset = tower_dcr::mcp().with_sink(|event: &Event| println!("{}", to_line(event)));
+/// # let _ = preset;
+/// ```
+#[must_use]
+pub fn to_line(event: &impl Serialize) -> String {
+    let mut line = Vec::with_capacity(512);
+    // Writing into memory can't fail, and every part of an event has a JSON form.
+    let _infallible = event.serialize(&mut Serializer::with_formatter(&mut line, PrintableAscii));
+    String::from_utf8(line).unwrap_or_default()
+}
+
+struct PrintableAscii;
+
+impl Formatter for PrintableAscii {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            match c {
+                ' '..='~' => write!(writer, "{c}")?,
+                _ => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_char_escape<W: io::Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        serde_json::ser::CompactFormatter.write_char_escape(writer, escape)
+    }
+}

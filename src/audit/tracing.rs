@@ -1,0 +1,59 @@
+//! [`TracingSink`]: events to `tracing`.
+
+use super::{Event, LifecycleEvent, Outcome, Sink, to_line};
+
+/// Writes each event as one `tracing` event with the target `tower_dcr::audit`: `INFO` for a registration, `WARN` for an
+/// attempt without one, `INFO` for a lifecycle event.
+///
+/// The fields `outcome`, `rule`, `reason` and `status` are for filtering; `event` is the whole event, as
+/// [`to_line`] writes it.
+///
+/// ```
+/// use tower_dcr::audit::TracingSink;
+///
+/// let preset = tower_dcr::mcp().with_sink(TracingSink::new());
+/// # let _ = preset;
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct TracingSink {}
+
+impl TracingSink {
+    /// Creates the sink.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+const TARGET: &str = "tower_dcr::audit";
+
+pub(super) fn log_lifecycle(event: &LifecycleEvent) {
+    if tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+        let action = event.action.as_str();
+        tracing::info!(target: TARGET, action, event = %to_line(event), "client lifecycle");
+    }
+}
+
+impl Sink for TracingSink {
+    fn emit(&self, event: &Event) {
+        let registered = matches!(event.outcome, Outcome::Accepted | Outcome::Deduplicated | Outcome::Rewritten);
+        let enabled = if registered {
+            tracing::enabled!(target: TARGET, tracing::Level::INFO)
+        } else {
+            tracing::enabled!(target: TARGET, tracing::Level::WARN)
+        };
+        if !enabled {
+            return;
+        }
+        let (outcome, rule, status) = (event.outcome.as_str(), event.rule, event.status);
+        // Rules in code write reasons, too: escaped, a reason can't break the line.
+        let reason = event.reason.as_deref().map(tracing::field::debug);
+        let line = to_line(event);
+        if registered {
+            tracing::info!(target: TARGET, outcome, rule, status, event = %line, "client registration");
+        } else {
+            tracing::warn!(target: TARGET, outcome, rule, reason, status, event = %line, "client registration");
+        }
+    }
+}

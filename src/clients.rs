@@ -1,0 +1,20 @@
+//! Registered clients: the ledger that stores them, the registrar that decides about them, and their administration.
+
+pub(crate) mod admin;
+pub(crate) mod consent;
+pub(crate) mod ledger;
+pub(crate) mod registrar;
+
+pub use admin::{AdminError, ClientAdmin, ClientCounts, ClientPage, ClientQueue};
+pub use consent::{ConsentFacts, Destination};
+#[cfg(feature = "test-util")]
+pub use ledger::conformance;
+pub use ledger::{
+    Actor, Block, Blocks, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Group,
+    Grouping, Insertion, LargestSource, Ledger, LedgerError, MemoryLedger, Origin, PushedRequests, Replacement, Source,
+    State, Status, StoredResponse, TokenUses, UnknownName, Work,
+};
+pub use registrar::{
+    Deprovision, DriftOutcome, DriftProgress, DriftReport, ForgetReport, Lifetimes, MaintenanceReport, Registrar,
+    Revocation, RevocationReport, RevokeError, StillInUse,
+};

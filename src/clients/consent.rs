@@ -1,0 +1,302 @@
+//! [`ConsentFacts`]: facts about a client for a consent page.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use crate::clients::ledger::Client;
+use crate::redirect_uri::{RedirectClass, RedirectUri, matches};
+use crate::registration::{Limits, Registration};
+use crate::rules::identity::name;
+use crate::rules::{Identities, Identity};
+
+/// Facts about a client, for a consent page to show before an application gets access.
+///
+/// The name is chosen by the application, even if a vendor [gets the codes](ConsentFacts::owner). The destination of the
+/// code is a fact, and so is the time since which this server knows the application. The specification of MCP wants the host of the redirect URI on the page, and a warning for one that leads to the
+/// person's own machine; RFC 7591 section 5 wants people warned of clients that were registered only just now.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::clients::{ConsentFacts, Destination};
+/// use tower_dcr::rules::Identities;
+///
+/// let client = Registration::parse(br#"{"client_name":"Claude Code (work)","redirect_uris":["http://localhost/callback"]}"#)?;
+/// let facts = ConsentFacts::new(&client, "http://localhost:3118/callback", &Identities::known());
+/// assert_eq!(facts.client_name(), Some("Claude Code (work)"));
+/// assert_eq!(facts.destination(), &Destination::Loopback);
+/// assert_eq!((facts.owner(), facts.identity().claimed()), (None, Some("Claude")));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsentFacts {
+    client_name: Option<String>,
+    identity: Identity,
+    destination: Destination,
+    relay: Option<&'static str>,
+    first_seen: Option<SystemTime>,
+    last_used: Option<SystemTime>,
+    reviewed: bool,
+}
+
+/// The destination of an authorization code.
+///
+/// ```
+/// use tower_dcr::clients::Destination;
+///
+/// assert_eq!(Destination::Host("claude.ai".into()).to_string(), "claude.ai");
+/// assert_eq!(Destination::Loopback.to_string(), "a program on this computer");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Destination {
+    /// A server, by its DNS name (an internationalised one begins with `xn--`).
+    Host(String),
+    /// A program on the person's own computer: any that listens there.
+    Loopback,
+    /// The program that opens links with this scheme on the person's device. Any program can claim a scheme: the operating
+    /// system does not check its owner (RFC 8252 section 8.6).
+    Application(String),
+    /// An unknown place: the client did not register this redirect URI, or it has no host. The page must not offer consent.
+    Unregistered,
+}
+
+impl ConsentFacts {
+    /// Returns the facts about a client that was registered as `registration`, and now asks for a code at `redirect_uri`.
+    #[must_use]
+    pub fn new(registration: &Registration, redirect_uri: &str, identities: &Identities) -> Self {
+        Self::with_identity(registration, redirect_uri, identities.identify(registration), identities)
+    }
+
+    /// Returns the facts about a client in a ledger, with the identity that was recorded when it registered. Knows the
+    /// [relays](Self::relay) of [`Identities::known`].
+    #[must_use]
+    pub fn of_client(client: &Client, redirect_uri: &str) -> Self {
+        let identity = client.identity.clone().unwrap_or_default();
+        let facts = match Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS) {
+            Ok(registration) => Self::with_identity(&registration, redirect_uri, identity, &Identities::known()),
+            Err(_) => Self::unknown(),
+        };
+        let time = |milliseconds: i64| {
+            let since = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
+            SystemTime::UNIX_EPOCH.checked_add(since)
+        };
+        Self {
+            first_seen: time(client.created_at),
+            last_used: client.last_used_at.and_then(time),
+            reviewed: client.reviewed_at.is_some(),
+            ..facts
+        }
+    }
+
+    /// Returns the facts about the record of a `client_id` that registered the redirect URI. If several did, one that no
+    /// operator reviewed comes first, and of those the newest. `None` if there is no record.
+    pub(crate) fn of_records(records: &[Client], redirect_uri: &str) -> Option<Self> {
+        let registered =
+            records.iter().filter(|client| client.status.is_live() && client.has_redirect_uri(redirect_uri));
+        let least_known = registered.max_by_key(|client| (client.reviewed_at.is_none(), client.key));
+        least_known.or_else(|| records.first()).map(|client| Self::of_client(client, redirect_uri))
+    }
+
+    fn with_identity(
+        registration: &Registration,
+        redirect_uri: &str,
+        identity: Identity,
+        identities: &Identities,
+    ) -> Self {
+        let is_registered = registration.redirect_uris().any(|known| matches(known, redirect_uri));
+        let uri = RedirectUri::parse(redirect_uri).ok().filter(|_| is_registered);
+        let client_name = registration.string("client_name").filter(|name| !name.trim().is_empty());
+        Self {
+            client_name: client_name.map(|name| name::visible(name).into_owned()),
+            identity,
+            destination: uri.as_ref().map_or(Destination::Unregistered, Destination::of),
+            relay: uri.as_ref().and_then(|uri| identities.relay(uri)),
+            ..Self::unknown()
+        }
+    }
+
+    /// Returns the facts about an unknown client.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            client_name: None,
+            identity: Identity::default(),
+            destination: Destination::Unregistered,
+            relay: None,
+            first_seen: None,
+            last_used: None,
+            reviewed: false,
+        }
+    }
+
+    /// Returns the name that the client chose, with invisible characters spelled out ([`name::visible`]). Escape it for HTML.
+    /// `None` if it has none.
+    #[must_use]
+    pub fn client_name(&self) -> Option<&str> {
+        self.client_name.as_deref()
+    }
+
+    /// Returns the identity that it claims, checked against all of its redirect URIs.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Returns the reserved identity that alone gets the code: every redirect URI is an `https` callback of the vendor, and
+    /// the code goes to one of them. `None` for every other destination, including the product's own scheme, which any
+    /// program can claim. The client's [name](Self::client_name) can be another one: a page should say that the client chose
+    /// it.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.identity.owner().filter(|_| matches!(self.destination, Destination::Host(_)))
+    }
+
+    /// Returns the destination of the code.
+    #[must_use]
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Returns a description of a destination that is known to hand codes on, as the second half of a sentence: a page that
+    /// passes them to an editor, a scheme whose links extensions get. `None` for every other destination, which may hand them
+    /// on all the same.
+    ///
+    /// ```
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::clients::ConsentFacts;
+    /// use tower_dcr::rules::Identities;
+    ///
+    /// let editor = Registration::parse(br#"{"redirect_uris":["https://vscode.dev/redirect"]}"#)?;
+    /// let facts = ConsentFacts::new(&editor, "https://vscode.dev/redirect", &Identities::known());
+    /// assert_eq!(facts.relay(), Some("the page hands the code to an editor, and that to any extension"));
+    /// # Ok::<_, tower_dcr::registration::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn relay(&self) -> Option<&str> {
+        self.relay
+    }
+
+    /// Returns the time of its registration here; `None` without a ledger.
+    #[must_use]
+    pub fn first_seen(&self) -> Option<SystemTime> {
+        self.first_seen
+    }
+
+    /// Returns the time of its last token, to within half an idle limit. `None` if it never got one: this consent would be the
+    /// first.
+    #[must_use]
+    pub fn last_used(&self) -> Option<SystemTime> {
+        self.last_used
+    }
+
+    /// Returns whether an operator approved or extended it.
+    #[must_use]
+    pub fn is_reviewed(&self) -> bool {
+        self.reviewed
+    }
+}
+
+impl Destination {
+    fn of(uri: &RedirectUri<'_>) -> Self {
+        match (uri.class(), uri.host()) {
+            (RedirectClass::Loopback, _) => Self::Loopback,
+            (RedirectClass::PrivateUse, _) => Self::Application(uri.scheme().to_owned()),
+            (RedirectClass::Https | RedirectClass::PlainHttp, Some(host)) => Self::Host(host.to_owned()),
+            (RedirectClass::Https | RedirectClass::PlainHttp, None) => Self::Unregistered,
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => f.write_str(host),
+            Self::Loopback => f.write_str("a program on this computer"),
+            Self::Application(scheme) => write!(f, "the program that opens {scheme}: links on this device"),
+            Self::Unregistered => f.write_str("an address that the application did not register"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::ledger::{Fingerprints, Status};
+
+    fn parse(json: &str) -> Registration {
+        Registration::parse(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn where_the_code_goes_is_a_fact() {
+        let client = parse(
+            r#"{"client_name":"Cl\u202eaude","redirect_uris":["https://a.example.com/cb","http://127.0.0.1/cb","com.example.a:/cb"]}"#,
+        );
+        let destination = |uri| ConsentFacts::new(&client, uri, &Identities::known()).destination;
+        assert_eq!(destination("https://a.example.com/cb"), Destination::Host("a.example.com".into()));
+        assert_eq!(destination("http://127.0.0.1:9/cb"), Destination::Loopback);
+        assert_eq!(destination("com.example.a:/cb"), Destination::Application("com.example.a".into()));
+        for other in ["https://a.example.com/other", "https://b.example.com/cb", "http://localhost/cb", "javascript:x"]
+        {
+            assert_eq!(destination(other), Destination::Unregistered, "{other}");
+        }
+        let facts = ConsentFacts::new(&client, "com.example.a:/cb", &Identities::known());
+        assert_eq!(facts.client_name(), Some("Cl⟨U+202E⟩aude"));
+    }
+
+    #[test]
+    fn what_hands_codes_on_is_known() {
+        let acme =
+            crate::rules::ReservedIdentity::new("Acme Editor").unwrap().with_relayed_scheme("acme-editor").unwrap();
+        let own = Identities::new("1").reserve(acme);
+        let rows = [
+            ("https://vscode.dev/redirect", Some("extension")),
+            ("https://mcp.docker.com/oauth/callback?from=a", Some("port")),
+            ("https://global.consent.azure-apim.net/redirect/acme", Some("Power Platform")),
+            ("https://mcp.docker.com/oauth/callback", Some("port")),
+            ("vscode://vscode.github-authentication/did-authenticate", Some("extension")),
+            ("acme-editor://auth", Some("extension")),
+            ("https://vscode.dev/other", None),
+            ("https://claude.ai/api/mcp/auth_callback", None),
+            ("com.example.app:/cb", None),
+            ("http://127.0.0.1/cb", None),
+        ];
+        for (uri, relay) in rows {
+            let json = serde_json::json!({ "redirect_uris": [uri] }).to_string();
+            let client = parse(&json);
+            let facts = ConsentFacts::new(&client, uri, &own);
+            assert_eq!(facts.relay().is_some(), relay.is_some(), "{uri}");
+            assert!(relay.is_none_or(|part| facts.relay().unwrap().contains(part)), "{uri}: {facts:?}");
+            assert_eq!(
+                ConsentFacts::new(&client, "https://other.example.com/cb", &own).relay(),
+                None,
+                "not registered"
+            );
+            let record = Client::draft(json, Fingerprints::of(&client, false), 0);
+            let is_known = relay.is_some() && !uri.starts_with("acme");
+            assert_eq!(ConsentFacts::of_client(&record, uri).relay().is_some(), is_known, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_more_to_say() {
+        let json = r#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#;
+        let mut client = Client::draft(json, Fingerprints::of(&parse(json), false), 1_767_225_600_000);
+        client.identity = Some(Identities::known().identify(&parse(json)));
+        client.status = Status::Active;
+        let facts = ConsentFacts::of_client(&client, "https://claude.ai/api/mcp/auth_callback");
+        assert_eq!((facts.owner(), facts.last_used(), facts.is_reviewed()), (Some("Claude"), None, false));
+        assert_eq!(facts.first_seen(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)));
+        assert_eq!(ConsentFacts::of_client(&client, "https://evil.example.com/cb").owner(), None);
+        // A record from a version that took schemes for proof.
+        let by_scheme = r#"{"standing":"verified","claimed":"Cursor","claim":"name","proof":["cursor:"]}"#;
+        client.registration = r#"{"client_name":"Cursor","redirect_uris":["cursor://anysphere.cursor-mcp/cb"]}"#.into();
+        client.identity = serde_json::from_str(by_scheme).ok();
+        assert_eq!(ConsentFacts::of_client(&client, "cursor://anysphere.cursor-mcp/cb").owner(), None);
+        client.registration = "not JSON".into();
+        assert_eq!(
+            ConsentFacts::of_client(&client, "https://claude.ai/api/mcp/auth_callback").destination(),
+            &Destination::Unregistered
+        );
+    }
+}

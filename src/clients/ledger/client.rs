@@ -1,0 +1,500 @@
+//! [`Client`]: the record of one registration.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Fingerprints;
+use crate::redirect_uri::matches;
+use crate::registration::{Limits, Registration};
+use crate::rules::{Caller, Identity, Standing};
+
+/// The key of a record, assigned by the ledger; later records have larger keys.
+///
+/// ```
+/// use tower_dcr::clients::ClientKey;
+///
+/// assert!(ClientKey(1) < ClientKey(2));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a number")]
+pub struct ClientKey(pub i64);
+
+/// The record of one registration, which is written before the server is asked. Times are milliseconds since 1970-01-01 00:00
+/// UTC.
+///
+/// A record holds no secret: of a response that contains one, only the `client_id` is kept.
+///
+/// ```
+/// use tower_dcr::Registration;
+/// use tower_dcr::clients::{Client, Fingerprints, State, Status};
+///
+/// let registration = Registration::parse(br#"{"client_name":"App","redirect_uris":["http://localhost/cb"]}"#)?;
+/// let mut client = Client::draft(registration.source(), Fingerprints::of(&registration, false), 0);
+/// assert_eq!(client.state(0), State::Registering);
+/// (client.status, client.expires_at) = (Status::Active, Some(1000));
+/// assert_eq!([client.state(500), client.state(501), client.state(1000)], [State::Active, State::Stale, State::Expired]);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Client {
+    /// The key that the ledger assigned; 0 before the insertion.
+    pub key: ClientKey,
+    /// The version, which grows with each change.
+    pub version: i64,
+    /// The stored status.
+    pub status: Status,
+    /// The way into the ledger.
+    pub origin: Origin,
+    /// The `client_id` that the server assigned; `None` until it has answered.
+    pub client_id: Option<String>,
+    /// Tells the records of one `client_id` apart where the server gives it to several registrations
+    /// ([`with_shared_client_ids`](crate::clients::registrar::Registrar::with_shared_client_ids)); otherwise empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+    /// The registration that was forwarded to the server, as canonical JSON.
+    pub registration: String,
+    /// The response of the server, if an equal registration may get it; otherwise `None`.
+    pub response: Option<StoredResponse>,
+    /// The deduplication key: an equal registration has the same, and gets this client. Unique; `None` without deduplication.
+    pub dedup_key: Option<String>,
+    /// The fingerprints of the registration.
+    pub fingerprints: Fingerprints,
+    /// The owner of the initial access token; `None` without one.
+    pub admitted_by: Option<String>,
+    /// The rules that this token named, which apply to updates too.
+    pub rules: Option<String>,
+    /// The issuer of the software statement whose claims are in the registration; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement_issuer: Option<String>,
+    /// The identity that it claims, checked against its redirect URIs; `None` if it claims none.
+    pub identity: Option<Identity>,
+    /// The fingerprint of the policy that accepted it or its last update, as in audit events: 16 hexadecimal digits.
+    pub policy: Option<String>,
+    /// The time of the registration.
+    pub created_at: i64,
+    /// The time of its last token, recorded once in half an idle limit; `None` if it never got one.
+    pub last_used_at: Option<i64>,
+    /// The time at which it expires unless it is used before; `None` if it does not.
+    pub expires_at: Option<i64>,
+    /// The expiry of its secret, which is the latest time at which it expires; `None` without one.
+    pub not_after: Option<i64>,
+    /// The time at which an operator approved or extended it; `None` if none did.
+    pub reviewed_at: Option<i64>,
+    /// The operator who did.
+    pub reviewed_by: Option<String>,
+    /// The time at which it failed, expired or was revoked; `None` while it is live.
+    pub ended_at: Option<i64>,
+    /// The one that ended it.
+    pub ended_by: Option<Actor>,
+    /// The reason, for people.
+    pub reason: Option<String>,
+    /// The state of its deletion at the server.
+    pub deprovisioning: Deprovisioning,
+}
+
+/// A response of the server to a registration, kept for equal registrations.
+///
+/// ```
+/// use tower_dcr::clients::StoredResponse;
+///
+/// let answer = StoredResponse { status: 201, body: r#"{"client_id":"s6BhdRkqt3"}"#.into() };
+/// # let _ = answer;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "complete")]
+pub struct StoredResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON document.
+    pub body: String,
+}
+
+/// The state of the deletion of an ended client at the server.
+///
+/// ```
+/// use tower_dcr::clients::Deprovisioning;
+///
+/// assert_eq!(Deprovisioning::due(1_767_225_600_000).attempts, 0);
+/// assert_eq!(Deprovisioning::default().due_at, None);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Deprovisioning {
+    /// The time of the next attempt; `None` if there is nothing to do.
+    pub due_at: Option<i64>,
+    /// The number of attempts.
+    pub attempts: u32,
+    /// The error of the last attempt.
+    pub error: Option<String>,
+}
+
+/// The stored status of a record. The rights of a client also depend on the time: see [`State`].
+///
+/// ```
+/// use tower_dcr::clients::Status;
+///
+/// assert_eq!("revoked".parse(), Ok(Status::Revoked));
+/// assert!(Status::Active.is_live() && !Status::Revoked.is_live());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Status {
+    /// The server was asked and has not answered.
+    Registering,
+    /// Registered, and waiting for approval.
+    Pending,
+    /// Registered.
+    Active,
+    /// Not used in time.
+    Expired,
+    /// Ended by an operator, by the client, or by the owner of its token.
+    Revoked,
+    /// Not registered by the server, or the answer was not seen.
+    Failed,
+}
+
+/// The state of a client at a given time: its [`Status`], with expiry taken into account.
+///
+/// ```
+/// use tower_dcr::clients::State;
+///
+/// assert_eq!(State::Stale.as_str(), "stale");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum State {
+    /// Not registered yet.
+    Registering,
+    /// Waiting for approval.
+    Pending,
+    /// May sign in.
+    Active,
+    /// May sign in, but more than half of its lifetime has passed, counted from its last token or its registration. The one
+    /// definition of "stale", used by [`ClientQueue::Stale`](crate::clients::admin::ClientQueue::Stale), `dcr clients
+    /// stale` and the admin page.
+    Stale,
+    /// Not used in time.
+    Expired,
+    /// Ended by an operator, by the client, or by the owner of its token.
+    Revoked,
+    /// Not registered.
+    Failed,
+}
+
+/// The way in which a client came into the ledger.
+///
+/// ```
+/// use tower_dcr::clients::Origin;
+///
+/// assert_eq!("elsewhere".parse(), Ok(Origin::Elsewhere));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Origin {
+    /// Through the registration endpoint.
+    Registered,
+    /// Not registered through this endpoint: recorded when it got a token.
+    Elsewhere,
+}
+
+/// The one that acted on a client.
+///
+/// ```
+/// use tower_dcr::clients::Actor;
+///
+/// let alice = Actor::Operator("alice".into());
+/// assert_eq!(alice.to_string(), "operator:alice");
+/// assert_eq!("operator:alice".parse(), Ok(alice));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Actor {
+    /// The client itself (RFC 7592 section 2.3).
+    Client,
+    /// An operator, through [`ClientAdmin`](crate::clients::ClientAdmin).
+    Operator(String),
+    /// The library, for a configured limit.
+    System,
+    /// The owner of the initial access token that admitted the client.
+    TokenOwner(String),
+}
+
+impl Client {
+    /// Creates the record of a registration that is about to be forwarded.
+    #[must_use]
+    pub fn draft(registration: impl Into<String>, fingerprints: Fingerprints, created_at: i64) -> Self {
+        Self {
+            key: ClientKey(0),
+            version: 0,
+            status: Status::Registering,
+            origin: Origin::Registered,
+            client_id: None,
+            variant: String::new(),
+            registration: registration.into(),
+            response: None,
+            dedup_key: None,
+            fingerprints,
+            admitted_by: None,
+            rules: None,
+            statement_issuer: None,
+            identity: None,
+            policy: None,
+            created_at,
+            last_used_at: None,
+            expires_at: None,
+            not_after: None,
+            reviewed_at: None,
+            reviewed_by: None,
+            ended_at: None,
+            ended_by: None,
+            reason: None,
+            deprovisioning: Deprovisioning::default(),
+        }
+    }
+
+    /// Returns the state of the client at `now`.
+    #[must_use]
+    pub fn state(&self, now: i64) -> State {
+        match self.status {
+            Status::Registering => State::Registering,
+            Status::Expired => State::Expired,
+            Status::Revoked => State::Revoked,
+            Status::Failed => State::Failed,
+            Status::Pending | Status::Active if self.expires_at.is_some_and(|at| at <= now) => State::Expired,
+            Status::Pending => State::Pending,
+            Status::Active if self.is_past_half_life(now) => State::Stale,
+            Status::Active => State::Active,
+        }
+    }
+
+    /// Returns the start of the current lifetime: the last use, or the registration.
+    #[must_use]
+    pub fn alive_since(&self) -> i64 {
+        self.last_used_at.unwrap_or(self.created_at)
+    }
+
+    /// Returns whether it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
+    /// bounded on their own.
+    #[must_use]
+    pub fn counts_against_quota(&self) -> bool {
+        self.status.is_live() && self.origin == Origin::Registered
+    }
+
+    /// Returns whether others vouch for it: a verified identity, an initial access token, or a software statement.
+    #[must_use]
+    pub fn is_vouched_for(&self) -> bool {
+        self.admitted_by.is_some()
+            || self.statement_issuer.is_some()
+            || self.identity.as_ref().is_some_and(|identity| identity.standing() == Standing::Verified)
+    }
+
+    /// Returns whether the record is no longer needed: the registration failed, or the client made room for another and the
+    /// server has deleted it.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        let is_done = match self.status {
+            Status::Failed => true,
+            Status::Expired => self.deprovisioning.attempts > 0 || !self.variant.is_empty(),
+            Status::Registering | Status::Pending | Status::Active | Status::Revoked => false,
+        };
+        is_done && self.registration.is_empty() && self.deprovisioning.due_at.is_none()
+    }
+
+    /// Removes everything that came from the client. The digest of the registration stays, and the reason of its end.
+    pub(crate) fn empty(&mut self) {
+        self.registration.clear();
+        let digest = std::mem::take(&mut self.fingerprints.digest);
+        self.fingerprints = Fingerprints { digest, ..Fingerprints::default() };
+        (self.response, self.dedup_key) = (None, None);
+        (self.admitted_by, self.rules, self.statement_issuer) = (None, None, None);
+        (self.identity, self.policy) = (None, None);
+    }
+
+    /// Returns the sort key of [`find_all`](super::Ledger::find_all).
+    pub(super) fn precedence(&self) -> impl Ord + use<> {
+        std::cmp::Reverse((self.status.is_live(), self.last_used_at.is_some(), self.reviewed_at.is_some(), self.key))
+    }
+
+    /// Returns the caller that it was admitted as.
+    pub(crate) fn caller(&self) -> Caller {
+        match (&self.admitted_by, &self.rules) {
+            (None, _) => Caller::anonymous(),
+            (Some(owner), None) => Caller::authorized(owner.as_str()),
+            (Some(owner), Some(rules)) => Caller::authorized(owner.as_str()).with_rules(rules.as_str()),
+        }
+    }
+
+    /// Returns whether it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).
+    pub(crate) fn has_redirect_uri(&self, redirect_uri: &str) -> bool {
+        Registration::parse_with(self.registration.as_bytes(), &Limits::GENEROUS)
+            .is_ok_and(|registration| registration.redirect_uris().any(|uri| matches(uri, redirect_uri)))
+    }
+
+    /// Returns `time`, or the expiry of its secret if that is earlier.
+    pub(crate) fn at_most(&self, time: i64) -> i64 {
+        self.not_after.map_or(time, |limit| time.min(limit))
+    }
+
+    fn is_past_half_life(&self, now: i64) -> bool {
+        // More has passed than is left: without a division, as in SQL.
+        self.expires_at.is_some_and(|end| now.saturating_sub(self.alive_since()) > end.saturating_sub(now))
+    }
+
+    /// Ends the client.
+    pub(crate) fn end(&mut self, status: Status, at: i64, by: Actor, reason: impl Into<String>) {
+        self.status = status;
+        self.ended_at = Some(at);
+        self.ended_by = Some(by);
+        self.reason = Some(reason.into());
+        // An equal registration becomes a new client.
+        self.dedup_key = None;
+        self.response = None;
+        self.expires_at = None;
+    }
+}
+
+impl Deprovisioning {
+    /// Creates the state of a deletion that is due at `at`.
+    #[must_use]
+    pub fn due(at: i64) -> Self {
+        Self { due_at: Some(at), ..Self::default() }
+    }
+}
+
+impl Status {
+    /// All statuses.
+    pub const ALL: [Self; 6] =
+        [Self::Registering, Self::Pending, Self::Active, Self::Expired, Self::Revoked, Self::Failed];
+
+    /// The statuses of live clients.
+    pub const LIVE: [Self; 3] = [Self::Registering, Self::Pending, Self::Active];
+
+    /// Returns the stored name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registering => "registering",
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Returns whether the client may sign in, or may become able to.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Registering | Self::Pending | Self::Active)
+    }
+}
+
+impl FromStr for Status {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| UnknownName(name.to_owned()))
+    }
+}
+
+impl State {
+    /// Returns the displayed name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registering => "registering",
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Origin {
+    /// Returns the stored name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+impl FromStr for Origin {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "registered" => Ok(Self::Registered),
+            "elsewhere" => Ok(Self::Elsewhere),
+            _ => Err(UnknownName(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::Operator(name) => write!(f, "operator:{name}"),
+            Self::System => f.write_str("system"),
+            Self::TokenOwner(name) => write!(f, "token-owner:{name}"),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        match text.split_once(':') {
+            Some(("operator", name)) => Ok(Self::Operator(name.to_owned())),
+            Some(("token-owner", name)) => Ok(Self::TokenOwner(name.to_owned())),
+            None if text == "client" => Ok(Self::Client),
+            None if text == "system" => Ok(Self::System),
+            _ => Err(UnknownName(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for Actor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An unknown name of a [`Status`], an [`Origin`] or an [`Actor`] in a ledger.
+///
+/// ```
+/// use tower_dcr::clients::Status;
+///
+/// assert_eq!("dancing".parse::<Status>().unwrap_err().to_string(), r#"unknown value "dancing""#);
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct UnknownName(String);
+
+crate::text::debug_for_people!(UnknownName);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown value {:?}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownName {}

@@ -1,0 +1,771 @@
+//! A conformance suite for [`Ledger`]s (feature `test-util`).
+//!
+//! ```
+//! use tower_dcr::clients::{MemoryLedger, conformance};
+//!
+//! # let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+//! # runtime.block_on(async {
+//! conformance::run(async || MemoryLedger::default()).await;
+//! # });
+//! ```
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a suite of tests")]
+
+use std::task::Poll;
+
+use super::{
+    Actor, Block, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Grouping, Insertion,
+    LargestSource, Ledger, Origin, Replacement, Source, Status, StoredResponse, Work,
+};
+use crate::registration::Registration;
+use crate::rules::{Identities, Identity};
+
+/// Runs every check, each on an empty ledger from `open`.
+///
+/// # Panics
+///
+/// If a check fails, with the reason.
+pub async fn run<L: Ledger>(open: impl AsyncFn() -> L) {
+    keeps_every_member(&open().await).await;
+    gives_one_key_to_each(&open().await).await;
+    lets_one_of_equals_in(&open().await).await;
+    replaces_what_was_read(&open().await).await;
+    lets_one_change_win(&open().await).await;
+    rejects_a_taken_client_id(&open().await).await;
+    holds_the_quota(&open().await).await;
+    holds_the_quota_under_concurrency(&open().await).await;
+    removes_what_was_read(&open().await).await;
+    pages_from_new_to_old(&open().await).await;
+    filters(&open().await).await;
+    hands_out_what_is_due(&open().await).await;
+    finds_the_largest_source(&open().await).await;
+    trims_spent_records(&open().await).await;
+    counts_and_draws(&open().await).await;
+    groups(&open().await).await;
+    blocks(&open().await).await;
+    counts_uses(&open().await).await;
+    keeps_variants_apart(&open().await).await;
+    stores_pushed_requests(&open().await).await;
+    bounds_what_was_registered_elsewhere(&open().await).await;
+}
+
+/// A record as the registrar makes it.
+fn draft(name: &str, redirect_uri: &str, created_at: i64) -> Client {
+    let json = serde_json::json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string();
+    let registration = Registration::parse(json.as_bytes()).unwrap();
+    let address = Some([192, 0, 2, 7].into());
+    Client::draft(json, Fingerprints::of(&registration, false).with_source(address), created_at)
+}
+
+fn active(id: &str, created_at: i64) -> Client {
+    Client { status: Status::Active, client_id: Some(id.into()), ..draft(id, "https://a.example.com/cb", created_at) }
+}
+
+async fn insert(ledger: &impl Ledger, client: &Client) -> Client {
+    match ledger.insert(client, None).await.unwrap() {
+        Insertion::Inserted(client) => client,
+        other => panic!("not inserted: {other:?}"),
+    }
+}
+
+/// Records are read as they were written.
+async fn keeps_every_member(ledger: &impl Ledger) {
+    let full = Client {
+        status: Status::Revoked,
+        origin: Origin::Elsewhere,
+        client_id: Some("id \" ' \\ 日本 \u{1F600}".into()),
+        response: Some(StoredResponse { status: 201, body: "{\"client_id\":\"x\"}".into() }),
+        dedup_key: Some("repeat".into()),
+        admitted_by: Some("owner".into()),
+        rules: Some("partner".into()),
+        statement_issuer: Some("https://issuer.example.com".into()),
+        identity: Some(claude()),
+        policy: Some("00c0ffee00c0ffee".into()),
+        last_used_at: Some(2),
+        expires_at: Some(i64::MAX),
+        not_after: Some(4),
+        reviewed_at: Some(5),
+        reviewed_by: Some("alice".into()),
+        ended_at: Some(6),
+        ended_by: Some(Actor::Operator("bob: the operator".into())),
+        reason: Some("because".into()),
+        deprovisioning: Deprovisioning { due_at: Some(7), attempts: 3, error: Some("down".into()) },
+        ..draft("A (x)", "http://127.0.0.1:1/cb", 1)
+    };
+    let inserted = insert(ledger, &full).await;
+    assert_eq!(Client { key: ClientKey(0), version: 0, ..inserted.clone() }, full);
+    let bare = insert(ledger, &draft("B", "com.example.b:/cb", 1)).await;
+    for client in [inserted, bare] {
+        assert_eq!(ledger.get(client.key).await.unwrap().as_ref(), Some(&client));
+        if let Some(id) = &client.client_id {
+            assert_eq!(ledger.find(id).await.unwrap().as_ref(), Some(&client));
+        }
+        if let Some(key) = &client.dedup_key {
+            assert_eq!(ledger.find_by_dedup_key(key).await.unwrap().as_ref(), Some(&client));
+        }
+    }
+    assert_eq!(ledger.find("nobody").await.unwrap(), None);
+    assert_eq!(ledger.find_by_dedup_key("nobody").await.unwrap(), None);
+    assert_eq!(ledger.get(ClientKey(i64::MAX)).await.unwrap(), None);
+}
+
+/// Keys grow.
+async fn gives_one_key_to_each(ledger: &impl Ledger) {
+    let one = insert(ledger, &active("one", 1)).await;
+    let other = insert(ledger, &active("other", 1)).await;
+    assert!(one.key < other.key, "{:?} {:?}", one.key, other.key);
+}
+
+/// One of many equal registrations at once is inserted, and the others get its record.
+async fn lets_one_of_equals_in(ledger: &impl Ledger) {
+    let client = Client { dedup_key: Some("same".into()), ..draft("A", "https://a.example.com/cb", 1) };
+    let outcomes = together((0..24).map(|_| ledger.insert(&client, None))).await;
+    let mut keys = Vec::new();
+    let mut inserted = 0;
+    for outcome in outcomes {
+        match outcome.unwrap() {
+            Insertion::Inserted(client) => {
+                inserted += 1;
+                keys.push(client.key);
+            }
+            Insertion::Exists(client) => keys.push(client.key),
+            Insertion::Full => panic!("there is no quota"),
+        }
+    }
+    keys.dedup();
+    assert_eq!((inserted, keys.len()), (1, 1));
+    assert_eq!(ledger.page(&Filter::default(), None, 10).await.unwrap().len(), 1);
+}
+
+/// An outdated change is not made.
+async fn replaces_what_was_read(ledger: &impl Ledger) {
+    let read = insert(ledger, &Client { dedup_key: Some("r".into()), ..active("a", 1) }).await;
+    let mut changed = read.clone();
+    changed.last_used_at = Some(9);
+    assert_eq!(ledger.replace(&changed).await.unwrap(), Replacement::Replaced);
+    assert_eq!(ledger.replace(&changed).await.unwrap(), Replacement::Outdated, "the version has changed");
+    let now = ledger.get(read.key).await.unwrap().unwrap();
+    assert_eq!(now, Client { version: read.version + 1, ..changed });
+    // What was given up is free again; what it is found by follows.
+    let moved = Client {
+        dedup_key: None,
+        client_id: Some("b".into()),
+        fingerprints: draft("B", "https://b.example.com/cb", 1).fingerprints,
+        ..now
+    };
+    assert_eq!(ledger.replace(&moved).await.unwrap(), Replacement::Replaced);
+    assert_eq!(ledger.find("a").await.unwrap(), None);
+    assert_eq!(ledger.find_by_dedup_key("r").await.unwrap(), None);
+    assert_eq!(ledger.find("b").await.unwrap().unwrap().key, read.key);
+    insert(ledger, &Client { dedup_key: Some("r".into()), ..active("a", 1) }).await;
+    let nobody = Client { key: ClientKey(i64::MAX), ..read };
+    assert_eq!(ledger.replace(&nobody).await.unwrap(), Replacement::Outdated);
+}
+
+/// One of many changes to a record at once is made.
+async fn lets_one_change_win(ledger: &impl Ledger) {
+    let read = insert(ledger, &active("a", 1)).await;
+    let change = async |time| ledger.replace(&Client { last_used_at: Some(time), ..read.clone() }).await.unwrap();
+    let outcomes = together((0..16).map(change)).await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Replacement::Replaced).count(), 1, "{outcomes:?}");
+    assert_eq!(ledger.get(read.key).await.unwrap().unwrap().version, read.version + 1);
+}
+
+/// No two records have one `client_id`.
+async fn rejects_a_taken_client_id(ledger: &impl Ledger) {
+    let first = insert(ledger, &active("a", 1)).await;
+    assert_eq!(ledger.insert(&active("a", 2), None).await.unwrap(), Insertion::Exists(first));
+    let second = insert(ledger, &draft("B", "https://b.example.com/cb", 1)).await;
+    let claiming = Client { client_id: Some("a".into()), ..second.clone() };
+    assert_eq!(ledger.replace(&claiming).await.unwrap(), Replacement::Taken);
+    assert_eq!(ledger.get(second.key).await.unwrap(), Some(second), "left as it was");
+}
+
+/// No more live records than the quota; what ends makes room, what comes back to life takes it.
+async fn holds_the_quota(ledger: &impl Ledger) {
+    let one = insert(ledger, &Client { dedup_key: Some("r".into()), ..active("one", 1) }).await;
+    insert(ledger, &active("two", 1)).await;
+    assert_eq!(ledger.insert(&active("three", 1), Some(2)).await.unwrap(), Insertion::Full);
+    let again = Client { dedup_key: Some("r".into()), ..active("another", 1) };
+    assert!(
+        matches!(ledger.insert(&again, Some(2)).await.unwrap(), Insertion::Exists(_)),
+        "an equal one needs no room"
+    );
+    assert!(matches!(ledger.insert(&active("two", 1), Some(2)).await.unwrap(), Insertion::Exists(_)));
+    let ended = Client { status: Status::Revoked, ended_at: Some(2), ..one };
+    assert_eq!(ledger.replace(&ended).await.unwrap(), Replacement::Replaced);
+    assert!(matches!(ledger.insert(&active("three", 1), Some(2)).await.unwrap(), Insertion::Inserted(_)));
+    assert_eq!(ledger.insert(&active("four", 1), Some(2)).await.unwrap(), Insertion::Full);
+    let two = ledger.find("two").await.unwrap().unwrap();
+    assert!(ledger.remove(&two).await.unwrap());
+    assert!(matches!(ledger.insert(&active("four", 1), Some(2)).await.unwrap(), Insertion::Inserted(_)));
+    let past = Client { status: Status::Failed, ended_at: Some(2), ..active("past", 1) };
+    assert!(matches!(ledger.insert(&past, Some(2)).await.unwrap(), Insertion::Inserted(_)), "it is not live");
+    assert_eq!(ledger.insert(&active("five", 1), Some(2)).await.unwrap(), Insertion::Full);
+}
+
+/// The quota holds for many registrations at once.
+async fn holds_the_quota_under_concurrency(ledger: &impl Ledger) {
+    let attempt = async |index| ledger.insert(&active(&format!("c{index}"), 1), Some(7)).await.unwrap();
+    let outcomes = together((0..24).map(attempt)).await;
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Insertion::Inserted(_))).count(), 7);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Insertion::Full)).count(), 17);
+    assert_eq!(ledger.page(&Filter::live(), None, 100).await.unwrap().len(), 7);
+}
+
+/// A record that was changed after it was read is not removed.
+async fn removes_what_was_read(ledger: &impl Ledger) {
+    let read = insert(ledger, &active("a", 1)).await;
+    assert_eq!(ledger.replace(&read).await.unwrap(), Replacement::Replaced);
+    assert!(!ledger.remove(&read).await.unwrap(), "it was changed");
+    let now = ledger.get(read.key).await.unwrap().unwrap();
+    assert!(ledger.remove(&now).await.unwrap());
+    assert!(!ledger.remove(&now).await.unwrap(), "it is gone");
+    assert_eq!(ledger.find("a").await.unwrap(), None);
+    assert_eq!(insert(ledger, &active("a", 1)).await.client_id.as_deref(), Some("a"));
+}
+
+/// The newest first, and on from where a page ended.
+async fn pages_from_new_to_old(ledger: &impl Ledger) {
+    for index in 0..7 {
+        insert(ledger, &active(&format!("c{index}"), 1)).await;
+    }
+    let mut seen = Vec::new();
+    let mut before = None;
+    loop {
+        let page = ledger.page(&Filter::default(), before, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.key);
+        seen.extend(page.into_iter().filter_map(|client| client.client_id));
+    }
+    assert_eq!(seen, ["c6", "c5", "c4", "c3", "c2", "c1", "c0"]);
+}
+
+/// Every member of a filter narrows.
+async fn filters(ledger: &impl Ledger) {
+    let plain = insert(ledger, &active("plain", 10)).await;
+    let busy = Client { last_used_at: Some(50), expires_at: Some(100), reviewed_at: Some(60), ..active("busy", 10) };
+    let busy = insert(ledger, &busy).await;
+    let ended = Client {
+        status: Status::Revoked,
+        origin: Origin::Elsewhere,
+        admitted_by: Some("owner".into()),
+        ended_at: Some(5),
+        deprovisioning: Deprovisioning { due_at: Some(1), attempts: 1, error: Some("down".into()) },
+        ..active("ended", 10)
+    };
+    let ended = insert(ledger, &ended).await;
+    let mut other = draft("Other", "http://localhost:1/cb", 10);
+    other.fingerprints.software_id = Some("soft".into());
+    let other = insert(ledger, &other.clone()).await;
+    let every = [&other, &ended, &busy, &plain];
+    let prints = other.fingerprints.clone();
+    let by = |fingerprint| Filter { fingerprint: Some(fingerprint), ..Filter::default() };
+    let rows: Vec<(&str, Filter, Vec<&Client>)> = vec![
+        ("nothing", Filter::default(), every.to_vec()),
+        ("live", Filter::live(), vec![&other, &busy, &plain]),
+        ("two statuses", Filter::of_status([Status::Revoked, Status::Registering]), vec![&other, &ended]),
+        ("origin", Filter { origin: Some(Origin::Elsewhere), ..Filter::default() }, vec![&ended]),
+        ("admitted", Filter { admitted_by: Some("owner".into()), ..Filter::default() }, vec![&ended]),
+        ("never used", Filter { never_used: true, ..Filter::live() }, vec![&other, &plain]),
+        ("never reviewed", Filter { never_reviewed: true, ..Filter::live() }, vec![&other, &plain]),
+        ("idle", Filter { idle_since: Some(50), ..Filter::live() }, vec![&other, &plain]),
+        ("idle, at the edge", Filter { idle_since: Some(51), ..Filter::live() }, vec![&other, &busy, &plain]),
+        ("expiring", Filter { expires_before: Some(101), ..Filter::default() }, vec![&busy]),
+        ("not expiring yet", Filter { expires_before: Some(100), ..Filter::default() }, vec![]),
+        ("stale", Filter { stale_at: Some(76), ..Filter::default() }, vec![&busy]),
+        ("not stale at half of its life", Filter { stale_at: Some(75), ..Filter::default() }, vec![]),
+        ("stale to its end", Filter { stale_at: Some(99), ..Filter::default() }, vec![&busy]),
+        ("not stale but expired", Filter { stale_at: Some(100), ..Filter::default() }, vec![]),
+        ("failing", Filter { failing_deprovisioning: true, ..Filter::default() }, vec![&ended]),
+        ("client_id", by(Fingerprint::ClientId("busy".into())), vec![&busy]),
+        ("digest", by(Fingerprint::Digest(prints.digest.clone())), vec![&other]),
+        ("family", by(Fingerprint::Family(prints.family.clone())), vec![&other]),
+        ("name", by(Fingerprint::name("OTHER")), vec![&other]),
+        ("redirect set", by(Fingerprint::RedirectSet(prints.redirect_set.clone())), vec![&other]),
+        ("software", by(Fingerprint::SoftwareId("soft".into())), vec![&other]),
+        ("source", by(Fingerprint::source("192.0.2.7").unwrap()), every.to_vec()),
+        ("site", by(Fingerprint::source("192.0.2.0/24").unwrap()), every.to_vec()),
+        ("another site", by(Fingerprint::source("192.0.3.0/24").unwrap()), vec![]),
+    ];
+    for (reason, filter, wanted) in rows {
+        let found = ledger.page(&filter, None, 100).await.unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{reason}");
+        for client in every {
+            assert_eq!(filter.matches(client), wanted.contains(&client), "{reason}: {:?}", client.client_id);
+        }
+    }
+}
+
+/// Due records are returned, the longest due first, and no others.
+async fn hands_out_what_is_due(ledger: &impl Ledger) {
+    let late = Client { expires_at: Some(30), ..active("late", 1) };
+    let early = Client { expires_at: Some(20), last_used_at: Some(2), ..active("early", 2) };
+    let started = draft("started", "https://s.example.com/cb", 25);
+    let ended = Client { status: Status::Expired, ended_at: Some(22), ..active("ended", 3) };
+    let untold = Client {
+        status: Status::Revoked,
+        ended_at: Some(21),
+        deprovisioning: Deprovisioning::due(24),
+        ..active("untold", 3)
+    };
+    let purged =
+        Client { status: Status::Expired, ended_at: Some(1), registration: String::new(), ..active("purged", 3) };
+    let kept = Client { reviewed_at: Some(3), ..active("kept", 1) };
+    let foreign = Client { origin: Origin::Elsewhere, ..active("foreign", 1) };
+    for client in [late, early, started, ended, untold, purged, kept, foreign] {
+        insert(ledger, &client).await;
+    }
+    let mut shortened = active("shortened", 1);
+    shortened.fingerprints.source = Some(Source::stored("192.0.2.0/24", "192.0.2.0/24"));
+    let mut unknown = active("unknown", 1);
+    unknown.fingerprints.source = None;
+    for client in [shortened, unknown] {
+        insert(ledger, &client).await;
+    }
+    let rows: [(Work, &[&str]); 9] = [
+        (Work::Expire(19), &[]),
+        (Work::Expire(20), &["early"]),
+        (Work::Expire(99), &["early", "late"]),
+        (Work::Reconcile(24), &[]),
+        (Work::Reconcile(25), &["started"]),
+        (Work::Deprovision(23), &[]),
+        (Work::Deprovision(24), &["untold"]),
+        (Work::Purge(21), &[]),
+        (Work::Purge(22), &["ended"]),
+    ];
+    for (work, wanted) in rows {
+        let due = ledger.due(work, 100).await.unwrap();
+        let names: Vec<&str> = due.iter().map(|client| client.fingerprints.client_name.as_deref().unwrap()).collect();
+        assert_eq!(names, wanted, "{work:?}");
+    }
+    assert_eq!(ledger.due(Work::Expire(99), 1).await.unwrap().len(), 1, "the limit");
+    let addresses = async |time| {
+        let due = ledger.due(Work::ShortenSource(time), 100).await.unwrap();
+        let mut names: Vec<_> = due.into_iter().filter_map(|client| client.fingerprints.client_name).collect();
+        names.sort_unstable();
+        names
+    };
+    assert!(addresses(0).await.is_empty());
+    assert_eq!(addresses(2).await, ["early", "foreign", "kept", "late"], "neither shortened nor unknown ones");
+}
+
+/// The largest network of each kind is found, and its first clients.
+async fn finds_the_largest_source(ledger: &impl Ledger) {
+    let from = |id: &str, third: Option<u8>, created_at: i64| {
+        let mut client = active(id, created_at);
+        client.fingerprints = client.fingerprints.with_source(third.map(|third| [192, 0, third, 7].into()));
+        client
+    };
+    let nothing = ledger.largest_source(Evictable::Unused, 10).await.unwrap();
+    assert_eq!(nothing, LargestSource::default());
+    let verified = |client: Client| Client { identity: Some(claude()), ..client };
+    let used = |client: Client, at: i64| Client { last_used_at: Some(at), ..client };
+    let rows = vec![
+        from("a1", Some(1), 5),
+        from("a2", Some(1), 4),
+        from("a3", Some(1), 6),
+        from("b1", Some(2), 1),
+        from("b2", Some(2), 2),
+        verified(from("v1", Some(3), 1)),
+        Client { admitted_by: Some("owner".into()), ..from("v2", Some(3), 2) },
+        Client { statement_issuer: Some("issuer".into()), ..from("v3", Some(1), 3) },
+        used(from("u1", Some(4), 9), 10),
+        used(from("u2", Some(5), 1), 30),
+        used(from("u3", Some(5), 8), 20),
+        verified(used(from("w1", Some(6), 1), 2)),
+        // None of these makes room.
+        draft("registering", "https://a.example.com/cb", 1),
+        Client { reviewed_at: Some(1), ..from("reviewed", Some(1), 1) },
+        Client { origin: Origin::Elsewhere, ..from("elsewhere", Some(1), 1) },
+        Client { status: Status::Expired, ended_at: Some(1), ..from("expired", Some(1), 1) },
+        // It waits for approval, and does.
+        Client { status: Status::Pending, ..from("a4", Some(1), 7) },
+    ];
+    for client in &rows {
+        insert(ledger, client).await;
+    }
+    let wanted: [(Evictable, u64, u64, &[&str]); 4] = [
+        (Evictable::Unused, 6, 4, &["a2", "a1", "a3", "a4"]),
+        (Evictable::VouchedUnused, 3, 2, &["v1", "v2"]),
+        (Evictable::Used, 3, 2, &["u3", "u2"]),
+        (Evictable::VouchedUsed, 1, 1, &["w1"]),
+    ];
+    let ids = |found: &LargestSource| -> Vec<String> {
+        found.first.iter().filter_map(|client| client.client_id.clone()).collect()
+    };
+    for (of, total, clients, first) in wanted {
+        let found = ledger.largest_source(of, 10).await.unwrap();
+        assert_eq!(
+            (found.total, found.clients, ids(&found)),
+            (total, clients, first.iter().map(|id| (*id).to_owned()).collect()),
+            "{of:?}"
+        );
+        assert_eq!(LargestSource::among(&rows, of, 10).clients, clients, "{of:?}");
+    }
+    assert_eq!(ids(&ledger.largest_source(Evictable::Unused, 1).await.unwrap()), ["a2"], "the limit");
+    // Those without a source are one network, and of networks that hold as many the one with the oldest goes first.
+    for id in ["n1", "n2", "n3", "n4"] {
+        insert(ledger, &from(id, None, 3)).await;
+    }
+    let found = ledger.largest_source(Evictable::Unused, 9).await.unwrap();
+    assert_eq!(
+        (found.total, found.clients, ids(&found)),
+        (10, 4, ["n1", "n2", "n3", "n4"].map(str::to_owned).to_vec())
+    );
+    // It follows every change.
+    let n1 = ledger.find("n1").await.unwrap().unwrap();
+    assert_eq!(ledger.replace(&used(n1, 40)).await.unwrap(), Replacement::Replaced);
+    assert!(ledger.remove(&ledger.find("a4").await.unwrap().unwrap()).await.unwrap());
+    let a2 = ledger.find("a2").await.unwrap().unwrap();
+    assert_eq!(ledger.replace(&verified(a2)).await.unwrap(), Replacement::Replaced);
+    let found = ledger.largest_source(Evictable::Unused, 9).await.unwrap();
+    assert_eq!((found.total, found.clients, ids(&found)), (7, 3, ["n2", "n3", "n4"].map(str::to_owned).to_vec()));
+}
+
+/// Spent records are removed by time and by number, and no others.
+async fn trims_spent_records(ledger: &impl Ledger) {
+    let ended = |id: &str, status: Status, ended_at: i64| Client {
+        status,
+        ended_at: Some(ended_at),
+        registration: String::new(),
+        fingerprints: Fingerprints::default(),
+        ..active(id, 1)
+    };
+    let told = Deprovisioning { attempts: 1, ..Deprovisioning::default() };
+    let rows = vec![
+        ended("failed", Status::Failed, 10),
+        Client { deprovisioning: told.clone(), ..ended("told", Status::Expired, 20) },
+        Client { variant: "v".into(), ..ended("shared", Status::Expired, 30) },
+        ended("failed late", Status::Failed, 40),
+        // The server may still know it, or has yet to be told; it is not empty; it was revoked; it lives.
+        ended("not told", Status::Expired, 10),
+        Client { deprovisioning: Deprovisioning::due(9), ..ended("due", Status::Expired, 10) },
+        Client { registration: "{}".into(), ..ended("whole", Status::Failed, 10) },
+        Client { deprovisioning: told, ..ended("revoked", Status::Revoked, 10) },
+        active("live", 1),
+    ];
+    for client in &rows {
+        insert(ledger, client).await;
+    }
+    let left = async || -> Vec<String> {
+        let page = ledger.page(&Filter::default(), None, 100).await.unwrap();
+        page.into_iter().rev().filter_map(|client| client.client_id).collect()
+    };
+    let kept = ["not told", "due", "whole", "revoked", "live"];
+    assert_eq!(ledger.trim_spent(9, 4).await.unwrap(), 0);
+    assert_eq!(ledger.trim_spent(20, 4).await.unwrap(), 2);
+    assert_eq!(left().await, [&["shared", "failed late"][..], &kept[..]].concat());
+    assert_eq!(ledger.trim_spent(9, 1).await.unwrap(), 1, "the first that ended goes first");
+    assert_eq!(left().await, [&["failed late"][..], &kept[..]].concat());
+    assert_eq!(ledger.trim_spent(9, 0).await.unwrap(), 1);
+    assert_eq!(left().await, kept);
+}
+
+/// Numbers for the overview.
+async fn counts_and_draws(ledger: &impl Ledger) {
+    for (index, created_at) in [5, 10, 19, 20, 45].into_iter().enumerate() {
+        insert(ledger, &active(&format!("c{index}"), created_at)).await;
+    }
+    insert(ledger, &Client { status: Status::Expired, ended_at: Some(1), ..active("old", 46) }).await;
+    let mut counts = ledger.counts().await.unwrap();
+    counts.retain(|(_, clients)| *clients > 0);
+    counts.sort_unstable();
+    assert_eq!(counts, [(Status::Active, 5), (Status::Expired, 1)]);
+    assert_eq!(ledger.timeline(10, 10).await.unwrap(), [(10, 2), (20, 1), (40, 2)]);
+}
+
+/// Clients are grouped.
+async fn groups(ledger: &impl Ledger) {
+    let rows = [
+        ("App (laptop)", "http://127.0.0.1:1/cb"),
+        ("App (desktop)", "http://127.0.0.1:2/cb"),
+        ("App (desktop)", "http://127.0.0.1:2/cb"),
+        ("app", "https://evil.example.com/cb"),
+        ("Other", "https://evil.example.com/cb2"),
+    ];
+    for (name, uri) in rows {
+        insert(ledger, &draft(name, uri, 1)).await;
+    }
+    let gone = Client { status: Status::Revoked, ended_at: Some(1), ..draft("Other", "https://x.example.com/cb", 1) };
+    insert(ledger, &gone).await;
+    assert_eq!(ledger.groups(Grouping::SoftwareAcrossHosts, 10).await.unwrap(), []);
+    for (software_id, uri) in
+        [("soft", "https://a.example.net/cb"), ("soft", "https://b.example.net/cb"), ("other", "com.c:/cb")]
+    {
+        let mut client = draft(&format!("S {uri}"), uri, 1);
+        client.fingerprints.software_id = Some(software_id.into());
+        insert(ledger, &client).await;
+    }
+    let software = ledger.groups(Grouping::SoftwareAcrossHosts, 10).await.unwrap();
+    assert_eq!(software.len(), 1);
+    assert_eq!((&*software[0].key, software[0].clients), ("soft", 2));
+    assert_eq!(software[0].values, ["a.example.net", "b.example.net"]);
+
+    let duplicates = ledger.groups(Grouping::Duplicates, 10).await.unwrap();
+    assert_eq!(duplicates.len(), 1);
+    assert_eq!((duplicates[0].clients, duplicates[0].client_name.as_deref()), (2, Some("App (desktop)")));
+    let families = ledger.groups(Grouping::Families, 10).await.unwrap();
+    assert_eq!(families.len(), 1);
+    assert_eq!((families[0].clients, families[0].client_name.as_deref()), (3, Some("App (desktop)")));
+    let names = ledger.groups(Grouping::NamesAcrossHosts, 10).await.unwrap();
+    assert_eq!(names.len(), 1, "what was revoked does not count: {names:?}");
+    assert_eq!((&*names[0].key, names[0].clients), ("app", 4));
+    assert_eq!(names[0].values, ["evil.example.com", "loopback"]);
+    let hosts = ledger.groups(Grouping::HostsAcrossNames, 10).await.unwrap();
+    assert_eq!(hosts.len(), 1);
+    assert_eq!((&*hosts[0].key, hosts[0].clients), ("evil.example.com", 2));
+    assert_eq!(hosts[0].values, ["app", "other"]);
+    assert!(ledger.groups(Grouping::Families, 0).await.unwrap().is_empty());
+}
+
+/// Blocks stay, and are found by any of several fingerprints.
+async fn blocks(ledger: &impl Ledger) {
+    let name = Fingerprint::name("Evil");
+    let block = Block::new(name.clone(), 5, Actor::Operator("alice".into()), "because");
+    assert!(ledger.block(&block).await.unwrap());
+    let again = Block { created_at: 6, actor: Actor::System, ..block.clone() };
+    assert!(!ledger.block(&again).await.unwrap(), "the first one stays");
+    let others = [Fingerprint::Digest("evil".into()), Fingerprint::SoftwareId("evil".into())];
+    assert_eq!(ledger.find_block(&others).await.unwrap(), None, "the kind counts");
+    assert_eq!(ledger.find_block(&[]).await.unwrap(), None);
+    let [digest, _] = others;
+    assert_eq!(ledger.find_block(&[digest.clone(), name.clone()]).await.unwrap(), Some(block.clone()));
+    let second = Block::new(digest, 9, Actor::Client, "");
+    ledger.block(&second).await.unwrap();
+    assert_eq!(ledger.blocks(None, 10).await.unwrap(), [second, block.clone()]);
+    assert_eq!(ledger.blocks(Some(9), 10).await.unwrap(), [block]);
+    assert!(ledger.unblock(&name).await.unwrap());
+    assert!(!ledger.unblock(&name).await.unwrap());
+    assert_eq!(ledger.find_block(&[name]).await.unwrap(), None);
+}
+
+/// A token with a limited number of uses admits that many, at once too, and one that was returned again.
+async fn counts_uses(ledger: &impl Ledger) {
+    let admitted = together((0..24).map(|_| ledger.count_use("one", 5))).await;
+    assert_eq!(admitted.into_iter().filter(|counted| *counted.as_ref().unwrap()).count(), 5);
+    assert!(ledger.count_use("other", 1).await.unwrap());
+    assert!(!ledger.count_use("other", 1).await.unwrap());
+    assert!(!ledger.count_use("never", 0).await.unwrap());
+    ledger.return_use("one").await.unwrap();
+    ledger.return_use("nobody's").await.unwrap();
+    assert!(ledger.count_use("one", 5).await.unwrap());
+    assert!(!ledger.count_use("one", 5).await.unwrap());
+    assert!(ledger.count_use("one", 6).await.unwrap(), "the limit is the caller's");
+}
+
+/// One `client_id` may have several records that differ in their variant; nothing of one shows in another.
+async fn keeps_variants_apart(ledger: &impl Ledger) {
+    let of = |variant: &str, created_at| Client { variant: variant.into(), ..active("shared", created_at) };
+    let first = insert(ledger, &of("", 1)).await;
+    let second = insert(ledger, &of("v2", 2)).await;
+    let third = insert(ledger, &Client { last_used_at: Some(9), ..of("v3", 3) }).await;
+    insert(ledger, &active("other", 4)).await;
+    assert_eq!(ledger.insert(&of("v2", 5), None).await.unwrap(), Insertion::Exists(second.clone()));
+    assert_eq!(ledger.insert(&of("", 5), None).await.unwrap(), Insertion::Exists(first.clone()));
+    assert_eq!(ledger.find("shared").await.unwrap(), Some(first.clone()), "the one without a variant");
+    let rows = [
+        ("shared", "", Some(&first)),
+        ("shared", "v2", Some(&second)),
+        ("shared", "v3", Some(&third)),
+        ("shared", "v4", None),
+        ("other", "v2", None),
+        ("nobody", "", None),
+    ];
+    for (id, variant, wanted) in rows {
+        assert_eq!(ledger.find_variant(id, variant).await.unwrap().as_ref(), wanted, "{id} {variant:?}");
+    }
+    let all = ledger.find_all("shared", 10).await.unwrap();
+    assert_eq!(all, [third.clone(), second.clone(), first.clone()], "in use first, then the newest");
+    assert_eq!(ledger.find_all("shared", 2).await.unwrap(), [third.clone(), second.clone()], "the limit");
+    assert_eq!(ledger.find_all("nobody", 10).await.unwrap(), []);
+    assert_eq!(ledger.get(second.key).await.unwrap(), Some(second.clone()));
+    // Another record can't become what this one is.
+    let claiming = Client { variant: "v2".into(), ..first.clone() };
+    assert_eq!(ledger.replace(&claiming).await.unwrap(), Replacement::Taken);
+    let ended = Client { status: Status::Revoked, ended_at: Some(9), ..third.clone() };
+    assert_eq!(ledger.replace(&ended).await.unwrap(), Replacement::Replaced);
+    let all = ledger.find_all("shared", 10).await.unwrap();
+    let keys: Vec<ClientKey> = all.iter().map(|client| client.key).collect();
+    assert_eq!(keys, [second.key, first.key, third.key], "live ones first");
+    assert_eq!(all[0..2], [second.clone(), first.clone()], "nothing else has changed");
+    let filter = Filter { fingerprint: Some(Fingerprint::ClientId("shared".into())), ..Filter::default() };
+    assert_eq!(ledger.page(&filter, None, 10).await.unwrap().len(), 3);
+    assert!(ledger.remove(&first).await.unwrap());
+    assert_eq!(ledger.find("shared").await.unwrap(), None);
+    assert_eq!(ledger.find_all("shared", 10).await.unwrap().len(), 2);
+    // An id in another case is another client, but not to every server.
+    for (id, found) in [("SHARED", true), ("Shared", true), ("shared", false), ("share", false), ("OTHER", true)] {
+        assert_eq!(ledger.has_in_other_case(id).await.unwrap(), found, "{id}");
+    }
+    insert(ledger, &active("sHaReD", 5)).await;
+    for id in ["SHARED", "shared"] {
+        assert!(ledger.has_in_other_case(id).await.unwrap(), "{id}: in mixed case");
+    }
+    // The place is free again.
+    let moved = Client { variant: String::new(), ..second.clone() };
+    assert_eq!(ledger.replace(&moved).await.unwrap(), Replacement::Replaced);
+    assert_eq!(ledger.find("shared").await.unwrap().map(|client| client.key), Some(second.key));
+    insert(ledger, &of("v2", 6)).await;
+}
+
+/// The client of a pushed request is known until the entry expires.
+async fn stores_pushed_requests(ledger: &impl Ledger) {
+    ledger.put_pushed("one", "a", 10).await.unwrap();
+    ledger.put_pushed("other", "id \" ' \\ 日本 \u{1F600}", 20).await.unwrap();
+    let rows =
+        [("one", 9, Some("a")), ("one", 10, None), ("other", 19, Some("id \" ' \\ 日本 \u{1F600}")), ("none", 1, None)];
+    for (request, now, wanted) in rows {
+        assert_eq!(ledger.find_pushed(request, now).await.unwrap().as_deref(), wanted, "{request} at {now}");
+    }
+    ledger.put_pushed("one", "b", 30).await.unwrap();
+    assert_eq!(ledger.find_pushed("one", 10).await.unwrap().as_deref(), Some("b"), "the later note counts");
+    assert_eq!(ledger.purge_pushed(19).await.unwrap(), 0);
+    assert_eq!(ledger.purge_pushed(20).await.unwrap(), 1);
+    assert_eq!(ledger.find_pushed("other", 0).await.unwrap(), None);
+    assert_eq!(ledger.find_pushed("one", 29).await.unwrap().as_deref(), Some("b"));
+}
+
+/// Clients that were registered elsewhere take no room from others, and those that were used last stay.
+async fn bounds_what_was_registered_elsewhere(ledger: &impl Ledger) {
+    let foreign = |id: &str, last_used_at| Client {
+        origin: Origin::Elsewhere,
+        last_used_at: Some(last_used_at),
+        ..active(id, 1)
+    };
+    for (id, last_used_at) in [("oldest", 2), ("newest", 9), ("older", 3), ("newer", 8)] {
+        insert(ledger, &foreign(id, last_used_at)).await;
+    }
+    let revoked = Client { status: Status::Revoked, ended_at: Some(1), ..foreign("revoked", 1) };
+    insert(ledger, &revoked).await;
+    assert!(matches!(ledger.insert(&active("here", 1), Some(1)).await.unwrap(), Insertion::Inserted(_)));
+    assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
+    assert!(matches!(ledger.insert(&foreign("another", 7), Some(1)).await.unwrap(), Insertion::Inserted(_)));
+    assert_eq!(ledger.trim_elsewhere(5).await.unwrap(), 0);
+    assert_eq!(ledger.trim_elsewhere(3).await.unwrap(), 2);
+    for (id, stays) in
+        [("oldest", false), ("older", false), ("another", true), ("newer", true), ("newest", true), ("revoked", true)]
+    {
+        assert_eq!(ledger.find(id).await.unwrap().is_some(), stays, "{id}");
+    }
+    // Once it is registered here, it counts.
+    let newest = ledger.find("newest").await.unwrap().unwrap();
+    assert!(ledger.remove(&ledger.find("here").await.unwrap().unwrap()).await.unwrap());
+    let here = Client { origin: Origin::Registered, ..newest };
+    assert_eq!(ledger.replace(&here).await.unwrap(), Replacement::Replaced);
+    assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
+}
+
+/// An identity with every member.
+fn claude() -> Identity {
+    let json = br#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#;
+    Identities::known().identify(&Registration::parse(json).unwrap())
+}
+
+/// Polls all of them at once, in whatever runtime there is.
+async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|cx| {
+        for (future, output) in &mut waiting {
+            if output.is_none()
+                && let Poll::Ready(ready) = future.as_mut().poll(cx)
+            {
+                *output = Some(ready);
+            }
+        }
+        if waiting.iter().any(|(_, output)| output.is_none()) { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Blocks, LedgerError, MemoryLedger, PushedRequests, TokenUses};
+    use super::*;
+
+    /// A ledger that implements the required methods only.
+    struct Minimal(MemoryLedger);
+
+    impl Ledger for Minimal {
+        async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
+            self.0.insert(client, max_live).await
+        }
+
+        async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
+            self.0.replace(client).await
+        }
+
+        async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
+            self.0.remove(client).await
+        }
+
+        async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
+            self.0.get(key).await
+        }
+
+        async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
+            self.0.find(client_id).await
+        }
+
+        async fn find_by_dedup_key(&self, dedup_key: &str) -> Result<Option<Client>, LedgerError> {
+            self.0.find_by_dedup_key(dedup_key).await
+        }
+
+        async fn page(
+            &self,
+            filter: &Filter,
+            before: Option<ClientKey>,
+            limit: u32,
+        ) -> Result<Vec<Client>, LedgerError> {
+            // Defaults get short pages, and have to read more than one.
+            self.0.page(filter, before, if limit == super::super::PAGE { 3 } else { limit }).await
+        }
+    }
+
+    impl Blocks for Minimal {
+        async fn block(&self, block: &Block) -> Result<bool, LedgerError> {
+            self.0.block(block).await
+        }
+
+        async fn unblock(&self, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
+            self.0.unblock(fingerprint).await
+        }
+
+        async fn find_block(&self, fingerprints: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
+            self.0.find_block(fingerprints).await
+        }
+
+        async fn blocks(&self, before: Option<i64>, limit: u32) -> Result<Vec<Block>, LedgerError> {
+            self.0.blocks(before, limit).await
+        }
+    }
+
+    impl TokenUses for Minimal {
+        async fn count_use(&self, token: &str, limit: u64) -> Result<bool, LedgerError> {
+            self.0.count_use(token, limit).await
+        }
+
+        async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
+            self.0.return_use(token).await
+        }
+    }
+
+    impl PushedRequests for Minimal {
+        async fn put_pushed(&self, request: &str, client_id: &str, expires_at: i64) -> Result<(), LedgerError> {
+            self.0.put_pushed(request, client_id, expires_at).await
+        }
+
+        async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
+            self.0.find_pushed(request, now).await
+        }
+
+        async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {
+            self.0.purge_pushed(now).await
+        }
+    }
+
+    #[tokio::test]
+    async fn defaults_conform() {
+        run(async || Minimal(MemoryLedger::default())).await;
+    }
+}

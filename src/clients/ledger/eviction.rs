@@ -1,0 +1,105 @@
+//! The clients that make room for others at the quota.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::{Client, Origin, Status};
+
+/// A kind of live client that makes room for others. Clients that an operator approved or extended are of no kind, nor are
+/// clients that were [registered elsewhere](Origin::Elsewhere) and registrations that the server has not answered yet.
+///
+/// ```
+/// use tower_dcr::clients::{Client, Evictable, Fingerprints, Status};
+///
+/// let mut client = Client::draft("{}", Fingerprints::default(), 1000);
+/// assert_eq!(Evictable::of(&client), None, "it is being registered");
+/// client.status = Status::Active;
+/// assert_eq!(Evictable::of(&client), Some(Evictable::Unused));
+/// client.last_used_at = Some(2000);
+/// assert_eq!(Evictable::of(&client), Some(Evictable::Used));
+/// assert_eq!(Evictable::Used.since(&client), 2000);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a ledger handles every one of them")]
+pub enum Evictable {
+    /// Never got a token.
+    Unused,
+    /// Never got a token, and is [vouched for](Client::is_vouched_for).
+    VouchedUnused,
+    /// Got a token.
+    Used,
+    /// Got a token, and is [vouched for](Client::is_vouched_for).
+    VouchedUsed,
+}
+
+/// The largest network among the clients of one [`Evictable`] kind.
+///
+/// ```
+/// use tower_dcr::clients::LargestSource;
+///
+/// assert_eq!(LargestSource::default().total, 0);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "made by ledgers, and complete")]
+pub struct LargestSource {
+    /// The number of clients of that kind, from any source.
+    pub total: u64,
+    /// The number of them from the source network that holds most. Clients without a source count as one network.
+    pub clients: u64,
+    /// The first clients of that network: the oldest, or the least recently used.
+    pub first: Vec<Client>,
+}
+
+impl Evictable {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Unused, Self::VouchedUnused, Self::Used, Self::VouchedUsed];
+
+    /// Returns the kind of `client`; `None` if it does not make room for others.
+    #[must_use]
+    pub fn of(client: &Client) -> Option<Self> {
+        let may_go = matches!(client.status, Status::Pending | Status::Active)
+            && client.reviewed_at.is_none()
+            && client.origin == Origin::Registered;
+        may_go.then(|| match (client.last_used_at.is_some(), client.is_vouched_for()) {
+            (false, false) => Self::Unused,
+            (false, true) => Self::VouchedUnused,
+            (true, false) => Self::Used,
+            (true, true) => Self::VouchedUsed,
+        })
+    }
+
+    /// Returns the time by which clients of this kind are ordered: of the registration, or of the last use.
+    #[must_use]
+    pub fn since(self, client: &Client) -> i64 {
+        match self {
+            Self::Unused | Self::VouchedUnused => client.created_at,
+            Self::Used | Self::VouchedUsed => client.alive_since(),
+        }
+    }
+}
+
+impl LargestSource {
+    /// Finds the largest network among the `clients` of that kind.
+    pub(crate) fn among<'a>(clients: impl IntoIterator<Item = &'a Client>, of: Evictable, limit: u32) -> Self {
+        let mut sources: HashMap<Option<&str>, Vec<&Client>> = HashMap::new();
+        for client in clients.into_iter().filter(|client| Evictable::of(client) == Some(of)) {
+            sources.entry(network(client)).or_default().push(client);
+        }
+        let total = sources.values().map(|clients| clients.len() as u64).sum();
+        let order = |client: &&Client| (of.since(client), client.key);
+        let largest = sources.into_values().min_by_key(|clients| {
+            // Of networks that hold as many, the one with the oldest client.
+            (Reverse(clients.len()), clients.iter().map(order).min())
+        });
+        let mut first = largest.unwrap_or_default();
+        first.sort_by_key(order);
+        let clients = first.len() as u64;
+        first.truncate(limit as usize);
+        Self { total, clients, first: first.into_iter().cloned().collect() }
+    }
+}
+
+/// Returns the network that a client is counted by.
+pub(super) fn network(client: &Client) -> Option<&str> {
+    client.fingerprints.source.as_ref().map(|source| source.wide.as_str())
+}

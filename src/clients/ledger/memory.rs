@@ -1,0 +1,450 @@
+//! [`MemoryLedger`]: a ledger that ends with the process.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::eviction::network;
+use super::{
+    Actor, Block, Blocks, Client, ClientKey, Evictable, Filter, Fingerprint, Insertion, LargestSource, Ledger,
+    LedgerError, Origin, PushedRequests, Replacement, Status, TokenUses, Work,
+};
+use crate::sync::lock;
+
+/// A [`Ledger`] in memory, of bounded size, for tests and for one node that may lose its clients. Clones share one ledger.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use tower_dcr::clients::MemoryLedger;
+///
+/// let ledger = MemoryLedger::new(NonZeroUsize::new(10_000).unwrap());
+/// # let _ = ledger;
+/// ```
+#[derive(Clone)]
+pub struct MemoryLedger {
+    max_records: usize,
+    state: Arc<Mutex<State>>,
+}
+
+/// The records and their indices. Work is queued by its time, so that none of it needs a scan.
+#[derive(Default)]
+struct State {
+    last: i64,
+    clients: BTreeMap<i64, Arc<Client>>,
+    /// By `client_id`, and then by variant.
+    by_client_id: HashMap<String, BTreeMap<String, Arc<Client>>>,
+    /// The keys of `by_client_id`, by themselves in lower case.
+    spellings: HashMap<String, BTreeSet<String>>,
+    by_dedup_key: HashMap<String, Arc<Client>>,
+    /// For each kind of work: time and record.
+    queues: [BTreeSet<(i64, i64)>; 5],
+    /// Records that may be removed: end and record.
+    forgettable: BTreeSet<(i64, i64)>,
+    /// [Spent](Client::is_spent) records: end and record.
+    spent: BTreeSet<(i64, i64)>,
+    /// The clients that make room for others, by kind.
+    evictable: HashMap<Evictable, Networks>,
+    /// Live clients that were registered elsewhere: last use and record.
+    elsewhere: BTreeSet<(i64, i64)>,
+    live: u64,
+    blocks: HashMap<Fingerprint, Block>,
+    token_uses: HashMap<String, u64>,
+    /// Pushed requests: client and expiry.
+    pushed: HashMap<String, (String, i64)>,
+    /// Expiry and request.
+    pushed_expiry: BTreeSet<(i64, String)>,
+}
+
+/// The clients of each network: time and record.
+type Networks = HashMap<Option<String>, BTreeSet<(i64, i64)>>;
+
+/// Every kind of work, at the end of time, so that anything that will ever be due is.
+const WORK: [Work; 5] = [
+    Work::Expire(i64::MAX),
+    Work::Reconcile(i64::MAX),
+    Work::Deprovision(i64::MAX),
+    Work::Purge(i64::MAX),
+    Work::ShortenSource(i64::MAX),
+];
+
+impl MemoryLedger {
+    /// Creates a ledger of at most `max_records` records. At that number, records of clients that failed, expired or deleted
+    /// themselves are removed, and of clients that were registered elsewhere, the oldest first. Clients that somebody else
+    /// revoked are never removed. If none can be removed, an insertion returns [`Insertion::Full`].
+    #[must_use]
+    pub fn new(max_records: std::num::NonZeroUsize) -> Self {
+        Self { max_records: max_records.get(), state: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Default for MemoryLedger {
+    /// Creates a ledger of at most 100,000 records.
+    fn default() -> Self {
+        Self { max_records: 100_000, state: Arc::default() }
+    }
+}
+
+impl State {
+    fn holder(&self, client: &Client) -> Option<&Arc<Client>> {
+        let by_key = client.dedup_key.as_ref().and_then(|key| self.by_dedup_key.get(key));
+        by_key.or_else(|| self.namesake(client))
+    }
+
+    /// The record that has the same `client_id` and variant.
+    fn namesake(&self, client: &Client) -> Option<&Arc<Client>> {
+        self.by_client_id.get(client.client_id.as_ref()?)?.get(&client.variant)
+    }
+
+    /// Returns whether another record has the `dedup_key`, or the `client_id` and variant.
+    fn is_taken(&self, client: &Client) -> bool {
+        let other = |holder: Option<&Arc<Client>>| holder.is_some_and(|known| known.key != client.key);
+        other(client.dedup_key.as_ref().and_then(|key| self.by_dedup_key.get(key))) || other(self.namesake(client))
+    }
+
+    fn put(&mut self, client: Client) {
+        let key = client.key.0;
+        let client = Arc::new(client);
+        if let Some(id) = &client.client_id {
+            let variants = self.by_client_id.entry(id.clone()).or_default();
+            variants.insert(client.variant.clone(), Arc::clone(&client));
+            self.spellings.entry(id.to_ascii_lowercase()).or_default().insert(id.clone());
+        }
+        if let Some(dedup_key) = &client.dedup_key {
+            self.by_dedup_key.insert(dedup_key.clone(), Arc::clone(&client));
+        }
+        for (queue, work) in self.queues.iter_mut().zip(WORK) {
+            queue.extend(work.due_since(&client).map(|since| (since, key)));
+        }
+        self.forgettable.extend(forgettable_since(&client).map(|since| (since, key)));
+        self.elsewhere.extend(elsewhere_since(&client).map(|since| (since, key)));
+        self.spent.extend(spent_since(&client).map(|since| (since, key)));
+        if let Some(kind) = Evictable::of(&client) {
+            let network = network(&client).map(str::to_owned);
+            self.evictable.entry(kind).or_default().entry(network).or_default().insert((kind.since(&client), key));
+        }
+        self.live += u64::from(client.counts_against_quota());
+        self.clients.insert(key, client);
+    }
+
+    fn take(&mut self, key: i64) -> Option<Arc<Client>> {
+        let client = self.clients.remove(&key)?;
+        if let Some(id) = &client.client_id
+            && let Some(variants) = self.by_client_id.get_mut(id)
+        {
+            variants.remove(&client.variant);
+            if variants.is_empty() {
+                self.by_client_id.remove(id);
+                let folded = id.to_ascii_lowercase();
+                if let Some(spellings) = self.spellings.get_mut(&folded) {
+                    spellings.remove(id);
+                    if spellings.is_empty() {
+                        self.spellings.remove(&folded);
+                    }
+                }
+            }
+        }
+        if let Some(dedup_key) = &client.dedup_key {
+            self.by_dedup_key.remove(dedup_key);
+        }
+        for (queue, work) in self.queues.iter_mut().zip(WORK) {
+            if let Some(since) = work.due_since(&client) {
+                queue.remove(&(since, key));
+            }
+        }
+        if let Some(since) = forgettable_since(&client) {
+            self.forgettable.remove(&(since, key));
+        }
+        if let Some(since) = elsewhere_since(&client) {
+            self.elsewhere.remove(&(since, key));
+        }
+        if let Some(since) = spent_since(&client) {
+            self.spent.remove(&(since, key));
+        }
+        self.forget_evictable(&client);
+        self.live -= u64::from(client.counts_against_quota());
+        Some(client)
+    }
+
+    /// Removes the records that ended first, until there is room for one more.
+    fn make_room(&mut self, max_records: usize) {
+        while self.clients.len() >= max_records
+            && let Some((_, first)) = self.forgettable.first().copied()
+        {
+            self.take(first);
+        }
+    }
+
+    fn forget_evictable(&mut self, client: &Client) {
+        let Some(kind) = Evictable::of(client) else { return };
+        let Some(networks) = self.evictable.get_mut(&kind) else { return };
+        let network = network(client).map(str::to_owned);
+        if let Some(clients) = networks.get_mut(&network) {
+            clients.remove(&(kind.since(client), client.key.0));
+            if clients.is_empty() {
+                networks.remove(&network);
+            }
+        }
+    }
+
+    fn forget_pushed(&mut self, request: &str) {
+        if let Some((_, expires_at)) = self.pushed.remove(request) {
+            self.pushed_expiry.remove(&(expires_at, request.to_owned()));
+        }
+    }
+
+    fn queue(&self, work: Work) -> &BTreeSet<(i64, i64)> {
+        let [expire, reconcile, deprovision, purge, shorten_source] = &self.queues;
+        match work {
+            Work::Expire(_) => expire,
+            Work::Reconcile(_) => reconcile,
+            Work::Deprovision(_) => deprovision,
+            Work::Purge(_) => purge,
+            Work::ShortenSource(_) => shorten_source,
+        }
+    }
+}
+
+/// Returns the time since which the record may be removed. The server may still know a client that was revoked: without its
+/// record, the gate would take it for one that was registered elsewhere.
+fn forgettable_since(client: &Client) -> Option<i64> {
+    let may_go = match client.status {
+        Status::Expired | Status::Failed => true,
+        Status::Revoked => client.ended_by == Some(Actor::Client),
+        Status::Registering | Status::Pending | Status::Active => false,
+    };
+    client.ended_at.filter(|_| may_go).or_else(|| elsewhere_since(client))
+}
+
+/// Returns the last use of a live client that was registered elsewhere.
+fn elsewhere_since(client: &Client) -> Option<i64> {
+    (client.origin == Origin::Elsewhere && client.status.is_live()).then(|| client.alive_since())
+}
+
+fn spent_since(client: &Client) -> Option<i64> {
+    client.ended_at.filter(|_| client.is_spent())
+}
+
+impl Ledger for MemoryLedger {
+    async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
+        let mut state = self.state();
+        if let Some(holder) = state.holder(client) {
+            return Ok(Insertion::Exists(Client::clone(holder)));
+        }
+        state.make_room(self.max_records);
+        if state.clients.len() >= self.max_records
+            || (client.counts_against_quota() && max_live.is_some_and(|max| state.live >= max))
+        {
+            return Ok(Insertion::Full);
+        }
+        state.last += 1;
+        let inserted = Client { key: ClientKey(state.last), version: 1, ..client.clone() };
+        state.put(inserted.clone());
+        Ok(Insertion::Inserted(inserted))
+    }
+
+    async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
+        let mut state = self.state();
+        if state.clients.get(&client.key.0).is_none_or(|known| known.version != client.version) {
+            return Ok(Replacement::Outdated);
+        }
+        if state.is_taken(client) {
+            return Ok(Replacement::Taken);
+        }
+        state.take(client.key.0);
+        state.put(Client { version: client.version + 1, ..client.clone() });
+        Ok(Replacement::Replaced)
+    }
+
+    async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
+        let mut state = self.state();
+        let current = state.clients.get(&client.key.0).is_some_and(|known| known.version == client.version);
+        Ok(current && state.take(client.key.0).is_some())
+    }
+
+    async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
+        let found = self.state().clients.get(&key.0).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
+    }
+
+    async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
+        // Copied outside of the lock.
+        let found = self.state().by_client_id.get(client_id).and_then(|variants| variants.get("")).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
+    }
+
+    async fn find_all(&self, client_id: &str, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let found = self.state().by_client_id.get(client_id).cloned().unwrap_or_default();
+        let mut found: Vec<_> = found.into_values().collect();
+        found.sort_by_cached_key(|client| client.precedence());
+        found.truncate(limit as usize);
+        Ok(found.into_iter().map(Arc::unwrap_or_clone).collect())
+    }
+
+    async fn find_variant(&self, client_id: &str, variant: &str) -> Result<Option<Client>, LedgerError> {
+        let found = self.state().by_client_id.get(client_id).and_then(|variants| variants.get(variant)).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
+    }
+
+    async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {
+        let state = self.state();
+        let spellings = state.spellings.get(&client_id.to_ascii_lowercase());
+        Ok(spellings.is_some_and(|spellings| spellings.iter().any(|known| known != client_id)))
+    }
+
+    async fn find_by_dedup_key(&self, dedup_key: &str) -> Result<Option<Client>, LedgerError> {
+        let found = self.state().by_dedup_key.get(dedup_key).cloned();
+        Ok(found.map(Arc::unwrap_or_clone))
+    }
+
+    async fn page(&self, filter: &Filter, before: Option<ClientKey>, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let state = self.state();
+        let older = state.clients.range(..before.map_or(i64::MAX, |key| key.0));
+        let passing = older.rev().map(|(_, client)| client).filter(|client| filter.matches(client));
+        Ok(passing.take(limit as usize).map(|client| Client::clone(client)).collect())
+    }
+
+    async fn due(&self, work: Work, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let state = self.state();
+        let queued = state.queue(work).iter().filter_map(|(_, key)| state.clients.get(key));
+        let due = queued.take_while(|client| work.due_since(client).is_some());
+        Ok(due.take(limit as usize).map(|client| Client::clone(client)).collect())
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
+        let mut counts = BTreeMap::new();
+        self.state().clients.values().for_each(|client| *counts.entry(client.status).or_default() += 1);
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn largest_source(&self, of: Evictable, limit: u32) -> Result<LargestSource, LedgerError> {
+        let state = self.state();
+        let networks = || state.evictable.get(&of).into_iter().flat_map(HashMap::values);
+        let Some(largest) = networks().min_by_key(|clients| (Reverse(clients.len()), clients.first().copied())) else {
+            return Ok(LargestSource::default());
+        };
+        let first = largest.iter().filter_map(|(_, key)| state.clients.get(key)).take(limit as usize);
+        Ok(LargestSource {
+            total: networks().map(|clients| clients.len() as u64).sum(),
+            clients: largest.len() as u64,
+            first: first.map(|client| Client::clone(client)).collect(),
+        })
+    }
+
+    async fn trim_spent(&self, before: i64, keep: u64) -> Result<u64, LedgerError> {
+        let mut state = self.state();
+        let mut trimmed = 0;
+        while let Some((since, key)) = state.spent.first().copied()
+            && (since <= before || state.spent.len() as u64 > keep)
+        {
+            state.take(key);
+            trimmed += 1;
+        }
+        Ok(trimmed)
+    }
+
+    async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
+        let mut state = self.state();
+        let mut trimmed = 0;
+        while state.elsewhere.len() as u64 > keep
+            && let Some((_, key)) = state.elsewhere.first().copied()
+        {
+            state.take(key);
+            trimmed += 1;
+        }
+        Ok(trimmed)
+    }
+}
+
+impl Blocks for MemoryLedger {
+    async fn block(&self, block: &Block) -> Result<bool, LedgerError> {
+        let mut state = self.state();
+        let is_new = !state.blocks.contains_key(&block.fingerprint);
+        state.blocks.entry(block.fingerprint.clone()).or_insert_with(|| block.clone());
+        Ok(is_new)
+    }
+
+    async fn unblock(&self, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
+        Ok(self.state().blocks.remove(fingerprint).is_some())
+    }
+
+    async fn find_block(&self, fingerprints: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
+        let state = self.state();
+        Ok(fingerprints.iter().find_map(|fingerprint| state.blocks.get(fingerprint)).cloned())
+    }
+
+    async fn blocks(&self, before: Option<i64>, limit: u32) -> Result<Vec<Block>, LedgerError> {
+        let mut blocks: Vec<Block> = self.state().blocks.values().cloned().collect();
+        blocks.retain(|block| before.is_none_or(|time| block.created_at < time));
+        blocks.sort_by(|one, other| {
+            other.created_at.cmp(&one.created_at).then_with(|| one.fingerprint.cmp(&other.fingerprint))
+        });
+        blocks.truncate(limit as usize);
+        Ok(blocks)
+    }
+}
+
+impl TokenUses for MemoryLedger {
+    async fn count_use(&self, token: &str, limit: u64) -> Result<bool, LedgerError> {
+        let mut state = self.state();
+        let uses = state.token_uses.get(token).copied().unwrap_or_default();
+        if uses >= limit {
+            return Ok(false);
+        }
+        state.token_uses.insert(token.to_owned(), uses + 1);
+        Ok(true)
+    }
+
+    async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
+        if let Some(uses) = self.state().token_uses.get_mut(token) {
+            *uses = uses.saturating_sub(1);
+        }
+        Ok(())
+    }
+}
+
+impl PushedRequests for MemoryLedger {
+    async fn put_pushed(&self, request: &str, client_id: &str, expires_at: i64) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        state.forget_pushed(request);
+        while state.pushed.len() >= self.max_records
+            && let Some((_, first)) = state.pushed_expiry.pop_first()
+        {
+            state.pushed.remove(&first);
+        }
+        state.pushed.insert(request.to_owned(), (client_id.to_owned(), expires_at));
+        state.pushed_expiry.insert((expires_at, request.to_owned()));
+        Ok(())
+    }
+
+    async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
+        let state = self.state();
+        Ok(state
+            .pushed
+            .get(request)
+            .filter(|(_, expires_at)| *expires_at > now)
+            .map(|(client_id, _)| client_id.clone()))
+    }
+
+    async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {
+        let mut state = self.state();
+        let mut purged = 0;
+        while state.pushed_expiry.first().is_some_and(|(expires_at, _)| *expires_at <= now)
+            && let Some((_, request)) = state.pushed_expiry.pop_first()
+        {
+            state.pushed.remove(&request);
+            purged += 1;
+        }
+        Ok(purged)
+    }
+}
+
+impl fmt::Debug for MemoryLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLedger").field("max_records", &self.max_records).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,562 @@
+//! [`Registrar`]: manages the lifecycle of registered clients in a [`Ledger`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use http::{Extensions, HeaderMap};
+use ipnet::IpNet;
+
+use crate::audit::{Aggregator, LifecycleAction, LifecycleEvent, Sink, Sources, TracingSink};
+use crate::client_address::ClientAddress;
+use crate::clients::consent::ConsentFacts;
+use crate::clients::ledger::{
+    Actor, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status, WatchedLedger,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::period;
+use crate::sync::lock;
+use crate::telemetry;
+
+mod admission;
+mod changes;
+mod drift;
+mod eviction;
+mod lifetimes;
+mod lookalikes;
+mod maintenance;
+mod pushed;
+mod records;
+mod revocation;
+mod server;
+mod settings;
+
+pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked, conflict};
+pub(crate) use changes::ChangeIntent;
+pub use drift::{DriftOutcome, DriftProgress, DriftReport};
+pub use lifetimes::Lifetimes;
+use lookalikes::BlockedNames;
+pub use maintenance::MaintenanceReport;
+pub use revocation::{ForgetReport, Revocation, RevocationReport, RevokeError};
+pub use server::{Deprovision, StillInUse};
+use server::{ErasedDeprovision, ErasedStillInUse};
+pub(crate) use settings::LifecycleSettings;
+use settings::Settings;
+
+/// Manages the lifecycle of registered clients in a [`Ledger`]. Clones share one registrar.
+///
+/// The layers share one registrar: [`LifecycleLayer`](crate::layers::LifecycleLayer) on the registration route,
+/// [`GateLayer`](crate::layers::GateLayer) in front of the endpoints that clients use, [`ClientAdmin`](crate::clients::admin::ClientAdmin) for the
+/// operator, and [`maintain`](Registrar::maintain) for work that is due. All state is in the ledger, so any number of nodes
+/// may have a registrar.
+///
+/// # The life of a client
+///
+/// | state | begins | ends |
+/// | --- | --- | --- |
+/// | registering | written before the server is asked | with the answer of the server; after a minute it counts as failed |
+/// | pending | registered or updated, if [approval](Lifetimes::with_approval) is required | with the approval, or at its limit: expired |
+/// | active | registered, or approved | after 7 days without a first token, 90 days without another: expired |
+/// | stale | active, and more than half of the time between its last token (or its registration) and its expiry has passed | with a token: active again |
+/// | expired, revoked | at a limit; revoked by an operator, the client or its token owner | never: the application registers again and gets another `client_id` |
+///
+/// An approval ends with an update (RFC 7592) that changes anything except for `software_version`, `contacts` and the ports of
+/// loopback redirect URIs: the client is pending again if approval is required, and otherwise counts as not reviewed.
+///
+/// A server may give an equal registration the `client_id` that it gave before. A live record then continues. One that expired,
+/// or that the client itself deleted, begins anew: it waits for approval again if approval is required. One that somebody else
+/// revoked stays revoked. If the server gives the `client_id` of a record to *another* registration, the record stays as it is,
+/// the registration is answered with 500, and an event ([`LifecycleAction::IdConflict`]) and a warning are emitted. Use
+/// [`with_shared_client_ids`](Registrar::with_shared_client_ids) if the server does so by design, and `dcr clients forget` if
+/// it lost its store and reuses its ids.
+///
+/// # Lifetimes
+///
+/// *Never used*, 7 days: clients register each time they start, and most registrations never lead to a sign-in. Twenty-four
+/// hours, as some servers have it, hit people who came back from a weekend; less than an hour is an error when the registrar
+/// is built. *Idle*, 90 days from the last token: a fixed lifetime kills busy clients, one that slides does not; less than
+/// 30 days is an error, since refresh tokens live as long. *Half-life*: a busy client's use is recorded once in half an
+/// idle limit, so a client expires between one idle limit and one and a half after its last token. [`StillInUse`] is asked
+/// before a client expires: one with a valid refresh token does not.
+///
+/// # Deduplication
+///
+/// An equal registration of a public client gets the stored response. Registrations are equal if the canonical digests of
+/// the forwarded documents are; a client is public if its method is `none`, and the response has no secret and no registration
+/// access token. Deduplication does not extend the wait for approval, and OpenID Connect forbids it
+/// ([`without_deduplication`](Registrar::without_deduplication)).
+///
+/// # The quota
+///
+/// If a full table rejected all registrations, an attacker could lock the endpoint by filling it. So at the
+/// [quota](Registrar::with_max_clients) clients make room for others, at any age: of the source network (24 bits of IPv4, 48
+/// of IPv6) that holds most of a kind, the oldest first. The kinds in their order:
+///
+/// 1. never used, and not vouched for;
+/// 2. never used, and [vouched for](crate::clients::ledger::Client::is_vouched_for);
+/// 3. used, the least recently used first;
+/// 4. used, and vouched for.
+///
+/// A kind that was never used makes room while there are more of it than a tenth of the quota, or more than a hundredth of the
+/// quota from one network. A used kind makes room while one network has more than a hundredth of the quota, or a tenth if it is
+/// vouched for: many people share the networks of a hosted application. If no kind has too many, one that was never used
+/// goes all the same. What an operator approved or extended never makes room, nor does a registration that the server has not
+/// answered, for at most a minute. Only if there is nothing else is a registration answered with 503 and `Retry-After`. What an
+/// attacker can and can't do with this is in
+/// [`docs/client-quota.md`](https://docs.rs/crate/tower-dcr/latest/source/docs/client-quota.md).
+///
+/// A record that made room, and one whose registration failed, is emptied at once: the digest, the time and the reason are
+/// kept. It is removed after an hour, and before if there are more than 10,000 of them; the `client_id` of one that the server
+/// was not [told](Registrar::with_deprovision) of stays.
+///
+/// # Revocation
+///
+/// A client is ended by the operator, through [`ClientAdmin`](crate::clients::admin::ClientAdmin); the client itself, by `DELETE` (RFC 7592); the owner of the
+/// initial access token with which it was registered ([`Actor::TokenOwner`]). Each is in the record, with the reason, and
+/// an audit event. A revocation by an operator also blocks, since clients register again as soon as they are rejected:
+/// see [`Revocation`]. [`Deprovision`] deletes the client at the server, and is repeated until it succeeds.
+///
+/// # Answers to ended clients
+///
+/// At the token endpoint `401 invalid_client`, on which clients forget their `client_id`, register again and let the user
+/// sign in: an expired client is back after one sign-in, with another `client_id`. If it was revoked, its registration is
+/// rejected with `400 invalid_client_metadata`. At the authorization endpoint there is no such signal
+/// (RFC 6749 section 4.1.2.1 forbids to redirect), so the user sees a page with the remedy: remove the connection and add it
+/// again. While the ledger is down,
+/// clients that were seen a moment ago [go on](crate::layers::GateSettings::with_grace), and all other requests get `503
+/// temporarily_unavailable`, never `invalid_client`: clients would discard a `client_id` that is still valid.
+///
+/// # Crashes
+///
+/// A registration is recorded before the server is asked, and the response before it is sent. So a crash leaves no record, or
+/// one without an answer (it counts as failed after a minute), or the client: no client has a `client_id` that the ledger does
+/// not know. The server may then keep a client that is in no ledger. An update (RFC 7592) is recorded after the server made it;
+/// after a crash in between the ledger has the older redirect URIs, and the gate rejects newer ones until the client updates
+/// again. A `DELETE` that the ledger misses leaves a record that expires.
+///
+/// ```
+/// use std::num::NonZeroU64;
+/// use std::time::Duration;
+/// use tower_dcr::clients::MemoryLedger;
+/// use tower_dcr::clients::{Lifetimes, Registrar};
+///
+/// let lifetimes = Lifetimes::new().with_idle(Duration::from_secs(180 * 24 * 3600))?;
+/// let registrar = Registrar::new(MemoryLedger::default())
+///     .with_lifetimes(lifetimes)
+///     .with_max_clients(NonZeroU64::new(50_000).unwrap())
+///     .with_deprovision(async |client_id: String| {
+///         println!("delete the client {client_id} and its tokens");
+///         Ok(())
+///     });
+/// # let _ = registrar;
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Registrar {
+    config: Arc<Config>,
+}
+
+#[derive(Clone)]
+struct Config {
+    ledger: Arc<dyn ErasedLedger>,
+    clock: Arc<dyn Clock>,
+    /// The sink of events, if it was set here.
+    aggregator: Option<Arc<Aggregator>>,
+    /// The audit settings of a preset, for all clones.
+    audit: Arc<ArcSwap<Audit>>,
+    /// As built.
+    settings: Settings,
+    /// The settings in force: those of a policy file over those that were built, for all clones.
+    in_force: Arc<ArcSwap<Settings>>,
+    deprovision: Option<Arc<dyn ErasedDeprovision>>,
+    still_in_use: Option<Arc<dyn ErasedStillInUse>>,
+    /// The names that operators blocked, as last read.
+    blocked_names: Arc<Mutex<BlockedNames>>,
+    /// Registrations whose client hung up in this process: the next one need not wait for them.
+    abandoned: Arc<Mutex<Vec<ClientKey>>>,
+    /// Clients that the server seemed not to know, with the time.
+    doubts: Arc<Mutex<HashMap<ClientKey, i64>>>,
+    /// Set once a conflict of `client_id`s was logged.
+    has_warned_of_conflict: Arc<AtomicBool>,
+    /// The number of registrations that failed in this process.
+    failures: Arc<AtomicU64>,
+    /// Grows with each local change of a client, which invalidates every gate cache.
+    epoch: Arc<AtomicU64>,
+    /// Grows with each local registration, which invalidates the unknown clients in gate caches.
+    registrations: Arc<AtomicU64>,
+}
+
+/// The audit settings of a preset.
+struct Audit {
+    aggregator: Arc<Aggregator>,
+    sources: Sources,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { aggregator: Aggregator::new(TracingSink::new()), sources: Sources::unnamed(ClientAddress::new()) }
+    }
+}
+
+/// The result of [`Registrar::update`].
+pub(crate) enum Updated {
+    /// The changed record.
+    Changed(Client),
+    /// The record without a change: there was nothing to do, or it is gone.
+    Unchanged(Client),
+}
+
+impl Updated {
+    pub(crate) fn changed(self) -> Option<Client> {
+        match self {
+            Self::Changed(client) => Some(client),
+            Self::Unchanged(_) => None,
+        }
+    }
+
+    pub(crate) fn into_client(self) -> Client {
+        match self {
+            Self::Changed(client) | Self::Unchanged(client) => client,
+        }
+    }
+}
+
+/// After this long without an answer, a registration counts as failed.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Registrar {
+    /// Creates a registrar that stores clients in `ledger`, with the default [`Lifetimes`], no quota, and deduplication.
+    pub fn new(ledger: impl Ledger) -> Self {
+        let config = Config {
+            ledger: Arc::new(WatchedLedger::new(ledger, Self::LEDGER_DEADLINE)),
+            clock: Arc::new(SystemClock::new()),
+            aggregator: None,
+            audit: Arc::new(ArcSwap::from_pointee(Audit::default())),
+            settings: Settings::new(),
+            in_force: Arc::new(ArcSwap::from_pointee(Settings::new())),
+            deprovision: None,
+            still_in_use: None,
+            blocked_names: Arc::default(),
+            abandoned: Arc::default(),
+            doubts: Arc::default(),
+            has_warned_of_conflict: Arc::default(),
+            failures: Arc::default(),
+            epoch: Arc::default(),
+            registrations: Arc::default(),
+        };
+        Self { config: Arc::new(config) }
+    }
+
+    /// The default time limit for each request to the ledger: 3 seconds.
+    pub const LEDGER_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// Sets the time limit for each request to the ledger (default: 3 s), for all clones. After it the ledger counts as
+    /// unavailable.
+    pub fn with_ledger_deadline(self, deadline: Duration) -> Self {
+        self.ledger().set_deadline(deadline.min(period::LONGEST));
+        self
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
+    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+        self.change(|config| {
+            change(&mut config.settings);
+            config.in_force = Arc::new(ArcSwap::from_pointee(config.settings.clone()));
+        })
+    }
+
+    /// Applies a policy file over the settings that were built, for all clones.
+    pub(crate) fn reconfigure(&self, lifecycle: &LifecycleSettings) {
+        self.config.in_force.store(Arc::new(self.config.settings.under(lifecycle)));
+    }
+
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.config.in_force.load()
+    }
+
+    /// Sets the lifetimes of clients.
+    pub fn with_lifetimes(self, lifetimes: Lifetimes) -> Self {
+        self.set(|settings| settings.lifetimes = lifetimes)
+    }
+
+    /// Sets how many clients may live at once (default: no limit). When so many do, others make room: see the
+    /// [docs of the registrar](crate::clients::Registrar#the-quota). The key in policy files is `lifecycle.max_clients`.
+    pub fn with_max_clients(self, clients: NonZeroU64) -> Self {
+        self.set(|settings| settings.max_clients = Some(clients))
+    }
+
+    /// Sets how long a record keeps the address that it was registered from (default: 30 days). After that it keeps the
+    /// address's network only, 24 bits of IPv4 or 48 bits of IPv6, until it is purged. [`maintain`](Self::maintain)
+    /// shortens them. The key in policy files is `lifecycle.address_retention`.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use std::time::Duration;
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::clients::{Client, Fingerprints, Insertion, Ledger, MemoryLedger, Status};
+    /// use tower_dcr::clients::Registrar;
+    ///
+    /// let ledger = MemoryLedger::default();
+    /// let registration = Registration::parse(b"{}").unwrap();
+    /// let prints = Fingerprints::of(&registration, false).with_source(Some([192, 0, 2, 7].into()));
+    /// let mut client = Client::draft("{}", prints, 0);
+    /// client.status = Status::Active;
+    /// let Insertion::Inserted(client) = ledger.insert(&client, None).await? else { unreachable!() };
+    ///
+    /// let registrar = Registrar::new(ledger.clone()).with_address_retention(Duration::from_secs(24 * 3600));
+    /// assert_eq!(registrar.maintain_once().await?.shortened, 1);
+    /// let source = ledger.get(client.key).await?.unwrap().fingerprints.source.unwrap();
+    /// assert_eq!((&*source.narrow, &*source.wide), ("192.0.2.0/24", "192.0.2.0/24"));
+    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn with_address_retention(self, retention: Duration) -> Self {
+        self.set(|settings| settings.address_retention = retention)
+    }
+
+    /// Disables deduplication: calls the handler for every registration, including one that is equal to an earlier one. The
+    /// key in policy files is `lifecycle.deduplication`. OpenID Connect requires it: "The Client Identifier … MUST NOT be currently valid for any other registered Client" (OpenID Connect
+    /// Dynamic Client Registration 1.0 section 3.2).
+    pub fn without_deduplication(self) -> Self {
+        self.set(|settings| settings.deduplication = false)
+    }
+
+    /// Deduplicates registrations that differ only in the ports of loopback redirect URIs: for a server that ignores these
+    /// ports (RFC 8252 section 7.3). Applications that listen on a new port at each start then get one client instead of one
+    /// for each start. If the server compares the port, their sign-ins fail.
+    pub fn with_any_loopback_port(self) -> Self {
+        self.set(|settings| settings.any_loopback_port = true)
+    }
+
+    /// Accepts that the server gives one `client_id` to several registrations: to all, or to all with one name or host, as
+    /// facades of a provider without registration do. By default the second of them is answered with 500 `server_error`,
+    /// since it would otherwise take over the record of the first.
+    ///
+    /// Each distinct registration (by what was forwarded, and by the owner of its initial access token) then has a record of
+    /// its own under the same `client_id`, with its own status, approval, last use and identity; nothing is inherited. At
+    /// the authorization endpoint a request passes if a live record has its redirect URI. Approval and revocation are per
+    /// record. Neither [`Deprovision`](Self::with_deprovision) nor [`StillInUse`](Self::with_still_in_use) is called, since they
+    /// would affect the other registrations. Refresh tokens don't say to which
+    /// registration they belong, so a revoked registration can't sign in again, and its tokens end only at the server.
+    /// Read, update and deletion by the client (RFC 7592) are rejected while several records of its id live: the request does
+    /// not name one of them.
+    ///
+    /// At most 1,000 records of one `client_id` live. One more ends the oldest that never got a token and was never approved;
+    /// if there is none, the registration is answered with 503. A [rate limit](crate::layers::RateLimitLayer) keeps one that registers
+    /// often from ending what others registered and have not used yet. A sign-in counts as a use of one such record at most:
+    /// of several with one redirect URI, one that got a token before, or the oldest.
+    pub fn with_shared_client_ids(self) -> Self {
+        self.set(|settings| settings.shared_client_ids = true)
+    }
+
+    /// Records no source network. Nothing can then be blocked by
+    /// [source](crate::clients::ledger::Fingerprint::source), and at the [quota](crate::clients::Registrar#the-quota) all clients count as from one
+    /// network: the oldest that was never used goes first, from any source.
+    pub fn without_sources(self) -> Self {
+        self.set(|settings| settings.sources = false)
+    }
+
+    /// Sets how long the whole record of an ended client is kept (default: 30 days). After that it is emptied, or removed if
+    /// the server is known to have no such client. The key in policy files is `lifecycle.retention`.
+    pub fn with_retention(self, retention: Duration) -> Self {
+        self.set(|settings| settings.retention = retention)
+    }
+
+    /// Lets clients that the ledger does not know update themselves (`PUT`, RFC 7592) although initial access tokens or
+    /// approval are required: they are then judged, forwarded and recorded. Without it such an update is answered with 401,
+    /// since a server that registers what it does not know would register it without token or approval. Set it where clients
+    /// registered before there was a ledger, and the server answers 401 to unknown ones (RFC 7592 section 2.1). The key in
+    /// policy files is `lifecycle.manage_unknown`.
+    pub fn manage_unknown(self) -> Self {
+        self.set(|settings| settings.manage_unknown = true)
+    }
+
+    /// Sets the call that deletes expired and revoked clients at the server, with their tokens (RFC 7592 section 2.3). Without
+    /// it, tokens stay valid until the server ends them, and only the gate rejects the client. Set it on every node that
+    /// [maintains](Self::maintain) the ledger, or on none.
+    pub fn with_deprovision(self, deprovision: impl Deprovision) -> Self {
+        self.change(|config| config.deprovision = Some(Arc::new(deprovision)))
+    }
+
+    /// Sets the call that asks the server before a client expires.
+    pub fn with_still_in_use(self, still_in_use: impl StillInUse) -> Self {
+        self.change(|config| config.still_in_use = Some(Arc::new(still_in_use)))
+    }
+
+    /// Sets where lifecycle events go (default: to the sink of the [preset](crate::Preset::with_sink) that has this
+    /// registrar, and without one to `tracing`).
+    pub fn with_sink(self, sink: impl Sink) -> Self {
+        self.change(|config| config.aggregator = Some(Aggregator::new(sink)))
+    }
+
+    /// Sets the names of sources in audit events, and the sink unless it was set here.
+    pub(crate) fn follow_audit(&self, aggregator: Option<Arc<Aggregator>>, sources: Sources) {
+        let before = self.config.audit.load();
+        let aggregator = aggregator.unwrap_or_else(|| Arc::clone(&before.aggregator));
+        self.config.audit.store(Arc::new(Audit { aggregator, sources }));
+    }
+
+    /// Replaces the clock. Nodes that share a ledger should agree on the time to within a minute.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.change(|config| config.clock = clock)
+    }
+
+    /// Returns facts for a consent page about a client that asks for a code at `redirect_uri`; `None` if it is unknown.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LedgerError`] if the ledger is unavailable.
+    pub async fn consent_facts(
+        &self,
+        client_id: &str,
+        redirect_uri: &str,
+    ) -> Result<Option<ConsentFacts>, LedgerError> {
+        let all = self.look_up_all(client_id).await?;
+        Ok(ConsentFacts::of_records(&all, redirect_uri))
+    }
+
+    /// Returns the lifetimes in force.
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.settings().lifetimes.clone()
+    }
+
+    pub(crate) fn needs_approval(&self) -> bool {
+        self.settings().lifetimes.needs_approval()
+    }
+
+    pub(crate) fn ledger(&self) -> &dyn ErasedLedger {
+        &*self.config.ledger
+    }
+
+    /// Returns the time in milliseconds since 1970-01-01 00:00 UTC.
+    pub(crate) fn now(&self) -> i64 {
+        milliseconds(self.config.clock.unix_time())
+    }
+
+    /// Returns the address to record.
+    fn source_of(&self, requester: &Requester) -> Option<IpAddr> {
+        requester.address.filter(|_| self.settings().sources)
+    }
+
+    pub(crate) fn event(&self, action: LifecycleAction) -> LifecycleEvent {
+        LifecycleEvent::new(self.now(), action)
+    }
+
+    /// Creates an event about a client, with its name and source.
+    pub(crate) fn event_of(&self, action: LifecycleAction, client: &Client) -> LifecycleEvent {
+        let audit = self.config.audit.load();
+        let source = client.fingerprints.source.as_ref().map(|source| audit.sources.recorded(&source.narrow));
+        self.event(action).of_record(client).coming_from(source)
+    }
+
+    pub(crate) fn emit(&self, event: &LifecycleEvent) {
+        self.emit_from(event, None);
+    }
+
+    /// Emits an event that a request from `address` caused.
+    pub(crate) fn emit_from(&self, event: &LifecycleEvent, address: Option<IpAddr>) {
+        telemetry::lifecycle(event.action.as_str());
+        let audit = self.config.audit.load();
+        let network = address.map(|address| audit.sources.network(address));
+        let named = || audit.sources.network_name(address?).or_else(|| event.source.clone());
+        self.config.aggregator.as_ref().unwrap_or(&audit.aggregator).lifecycle(event, network, named);
+    }
+
+    /// Emits an event that `client` caused; summed events are grouped by the source in its record.
+    fn emit_of(&self, event: &LifecycleEvent, client: &Client) {
+        let source = client.fingerprints.source.as_ref();
+        let network = source.and_then(|source| source.narrow.parse::<IpNet>().ok());
+        self.emit_from(event, network.map(|network| network.addr()));
+    }
+
+    /// Returns the client address of a request, as the preset finds it.
+    pub(crate) fn address_of(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        self.config.audit.load().sources.resolve(headers, extensions)
+    }
+
+    /// Returns the name of the source `address` in events.
+    pub(crate) fn source_name(&self, address: Option<IpAddr>) -> Option<String> {
+        self.config.audit.load().sources.name(address?)
+    }
+
+    /// Changes a record, and repeats that if it was changed meanwhile. `change` returns the changed record, or `None` if there
+    /// is nothing to do.
+    pub(crate) async fn update(
+        &self,
+        mut client: Client,
+        mut change: impl FnMut(&Client) -> Option<Client>,
+    ) -> Result<Updated, LedgerError> {
+        loop {
+            let Some(next) = change(&client) else { return Ok(Updated::Unchanged(client)) };
+            match self.ledger().replace(&next).await? {
+                Replacement::Replaced => return Ok(Updated::Changed(Client { version: next.version + 1, ..next })),
+                Replacement::Taken => return Err(LedgerError::new("client_id of another record")),
+                Replacement::Outdated => match self.ledger().get(client.key).await? {
+                    Some(now) => client = now,
+                    None => return Ok(Updated::Unchanged(client)),
+                },
+            }
+        }
+    }
+
+    /// Returns `client` as ended.
+    fn ended(&self, client: &Client, status: Status, by: Actor, reason: &str) -> Client {
+        let mut ended = client.clone();
+        let now = self.now();
+        ended.end(status, now, by, reason);
+        if ended.client_id.is_some() {
+            // Maintenance deletes it at the server; this registrar may be of a tool that can't.
+            ended.deprovisioning = Deprovisioning::due(now);
+        }
+        ended
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.config.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn registrations(&self) -> u64 {
+        self.config.registrations.load(Ordering::SeqCst)
+    }
+
+    fn count_registration(&self) {
+        self.config.registrations.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn begin_epoch(&self) {
+        self.config.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn abandon(&self, key: ClientKey) {
+        lock(&self.config.abandoned).push(key);
+    }
+
+    fn take_abandoned(&self, at_most: usize) -> Vec<ClientKey> {
+        let mut abandoned = lock(&self.config.abandoned);
+        let kept = abandoned.len().saturating_sub(at_most);
+        // The newest first: others may be waiting for these.
+        abandoned.split_off(kept)
+    }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
+    // Later added to dates.
+    i64::try_from(duration.min(period::LONGEST).as_millis()).unwrap_or(i64::MAX)
+}
+
+impl fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registrar").field("settings", &**self.settings()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! Updates and deletions by clients (RFC 7592).
+
+use super::admission::{RULE, secret_expiry, with_fewer_redirect_uris};
+use super::{Refusal, Registrar, Requester, RevocationReport, ServerAnswer, Updated};
+use crate::audit::LifecycleAction;
+use crate::client_url::RULE as URL_RULE;
+use crate::clients::ledger::{Actor, Client, Fingerprints, LedgerError, Origin, Status};
+use crate::registration::{Field, Limits, Registration};
+use crate::rules::Caller;
+use crate::rules::{ErrorCode, Rejection};
+
+/// An update that is about to be forwarded to the server.
+pub(crate) struct ChangeIntent {
+    id: String,
+    /// `None` if the ledger does not know it yet.
+    client: Option<Client>,
+    next: Fingerprints,
+    registration: String,
+    requester: Requester,
+}
+
+impl ChangeIntent {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns whether the client was registered elsewhere, and is new here.
+    pub(crate) fn is_new(&self) -> bool {
+        self.client.is_none()
+    }
+}
+
+/// The number of extensions of an unknown ID that are checked.
+const MAX_EXTENSIONS: usize = 4;
+
+impl Registrar {
+    /// Looks up the client of a URL. An unknown ID that some servers fold into a known one is rejected: they cut
+    /// `.json` off the last segment, or compare without case.
+    async fn managed(&self, client_id: &str) -> Result<Option<Client>, Refusal> {
+        let mut records = self.look_up_all(client_id).await?;
+        if records.iter().filter(|client| client.status.is_live()).count() > 1 {
+            // One of those that share the ID would change or end another one's registration.
+            let detail = "several registrations share this client_id: none of them can be managed";
+            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
+        }
+        if !records.is_empty() {
+            return Ok(Some(records.swap_remove(0)));
+        }
+        let extensions = client_id.rmatch_indices('.').take(MAX_EXTENSIONS);
+        let mut is_known = self.is_known_otherwise(client_id).await?;
+        for other in extensions.filter_map(|(at, _)| client_id.get(..at)).filter(|other| !other.is_empty()) {
+            is_known |= self.look_up(other).await?.is_some();
+        }
+        if is_known {
+            let detail = "the URL does not name a client in the one spelling that is read";
+            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
+        }
+        Ok(None)
+    }
+
+    /// Checks whether a client may read or change its registration. Returns `None` if the ledger does not know it.
+    ///
+    /// RFC 7592 section 5: the registration access token dies with the client. Section 2.1: what does not exist any more
+    /// is answered with 401.
+    pub(crate) async fn may_manage(&self, client_id: &str) -> Result<Option<Client>, Refusal> {
+        let Some(client) = self.managed(client_id).await? else { return Ok(None) };
+        if client.status.is_live() {
+            return Ok(Some(client));
+        }
+        Err(gone())
+    }
+
+    /// Returns the caller that a client was admitted as; `None` if it was not registered here.
+    pub(crate) async fn admitted_as(&self, client_id: &str) -> Result<Option<Caller>, Refusal> {
+        let registered = self.managed(client_id).await?.filter(|client| client.origin == Origin::Registered);
+        Ok(registered.map(|client| client.caller()))
+    }
+
+    /// Admits an update. `managed` is the client of the URL.
+    pub(crate) async fn admit_change(
+        &self,
+        managed: &str,
+        registration: &Registration,
+        requester: &Requester,
+    ) -> Result<ChangeIntent, Refusal> {
+        // The usual bypass is a clean registration and then an update to revoked metadata.
+        let (json, next) = self.describe_update(registration, requester);
+        self.reject_blocked(&next).await?;
+        // A client that was only seen in use is as good as unknown.
+        let client = self.may_manage(managed).await?.filter(|client| client.origin == Origin::Registered);
+        if client.is_none() && self.settings().lifetimes.needs_approval() && !self.settings().manage_unknown {
+            // Handlers that register what they do not know would register it without approval.
+            return Err(gone());
+        }
+        // RFC 7592 section 2.2: the client_id in the request "MUST be the same as its currently issued client identifier".
+        if registration.string_at(Field::CLIENT_ID).is_some_and(|named| named != managed) {
+            let detail = "must be the client that this URL is about";
+            let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
+            return Err(Refusal::Rejected(rejection));
+        }
+        Ok(ChangeIntent { id: managed.to_owned(), client, next, registration: json, requester: requester.clone() })
+    }
+
+    /// Records a change that the server has made.
+    pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Refusal> {
+        let ChangeIntent { id, client, next, registration, requester } = intent;
+        let answered = answer.and_then(|answer| answer.document.string_at(Field::CLIENT_ID));
+        if answered.is_some_and(|answered| answered != id) {
+            tracing::error!(
+                target: "tower_dcr::lifecycle",
+                client_id = ?id,
+                "the server answered the update of a client with another client_id"
+            );
+            let detail = "the server answered the update of a client with another one";
+            return Err(Refusal::Rejected(Rejection::new(ErrorCode::ServerError, RULE, detail)));
+        }
+        let fewer = answer.and_then(|answer| with_fewer_redirect_uris(&registration, answer.document));
+        let registration = fewer.unwrap_or(registration);
+        let not_after = |client: Option<&Client>| {
+            answer.map_or(client.and_then(|client| client.not_after), |answer| secret_expiry(answer.document))
+        };
+        let known = match client {
+            Some(known) => known,
+            None => match self.adopt_managed(&id, &parsed(&registration)?, &requester).await? {
+                // A block from now on finds it.
+                Updated::Changed(new) => return self.end_if_blocked(new, &next).await,
+                // Another node was faster.
+                Updated::Unchanged(known) => known,
+            },
+        };
+        let change = |client: &Client| {
+            client.status.is_live().then(|| {
+                let mut fingerprints = next.clone();
+                // Where it was registered from; the update may come from anywhere.
+                fingerprints.source.clone_from(&client.fingerprints.source);
+                let mut changed = Client {
+                    registration: registration.clone(),
+                    identity: requester.identity.clone(),
+                    statement_issuer: requester.statement_issuer.clone(),
+                    policy: requester.policy(),
+                    fingerprints,
+                    not_after: not_after(Some(client)),
+                    ..client.clone()
+                };
+                changed.expires_at = client.expires_at.map(|at| changed.at_most(at));
+                if !is_as_reviewed(client, &changed) {
+                    // The review was of another registration.
+                    (changed.reviewed_at, changed.reviewed_by) = (None, None);
+                    let lifetimes = &self.settings().lifetimes;
+                    if lifetimes.needs_approval() && client.status == Status::Active {
+                        changed.status = Status::Pending;
+                        changed.expires_at = Some(changed.at_most(self.now().saturating_add(lifetimes.first_ms())));
+                    }
+                }
+                // It is no longer equal to what others registered.
+                (changed.dedup_key, changed.response) = (None, None);
+                changed
+            })
+        };
+        let before = known.registration.clone();
+        let Some(changed) = self.update(known, change).await?.changed() else { return Err(gone()) };
+        self.begin_epoch();
+        let mut event = self.event_of(LifecycleAction::Updated, &changed).changing(&before, &changed.registration);
+        if changed.status == Status::Pending {
+            event = event.because("waits for approval");
+        }
+        self.emit_of(&event.by(&Actor::Client), &changed);
+        self.end_if_blocked(changed, &next).await
+    }
+
+    /// Ends the client if it is blocked now.
+    async fn end_if_blocked(&self, changed: Client, next: &Fingerprints) -> Result<(), Refusal> {
+        // As for a new registration: either this sees the block, or the revocation sees the change.
+        let result = self.reject_blocked(next).await;
+        if let Err(Refusal::Rejected(_)) = &result {
+            self.end_one(changed, &Actor::System, "changed into what is blocked", &mut RevocationReport::default())
+                .await?;
+        }
+        result
+    }
+
+    /// Records that the server has deleted the client at its request.
+    pub(crate) async fn deleted(&self, client_id: &str) -> Result<(), LedgerError> {
+        let Some(client) = self.look_up(client_id).await? else { return Ok(()) };
+        let reason = "deleted by the client";
+        let end = |client: &Client| {
+            client.status.is_live().then(|| {
+                // Not by `ended`: there is nothing to delete at the server.
+                let mut ended = client.clone();
+                ended.end(Status::Revoked, self.now(), Actor::Client, reason);
+                ended
+            })
+        };
+        if let Some(ended) = self.update(client, end).await?.changed() {
+            self.begin_epoch();
+            let event = self.event_of(LifecycleAction::Revoked, &ended);
+            self.emit(&event.by(&Actor::Client).because(reason));
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a review of `before` holds for `after`: only the version of the software, contacts or loopback ports
+/// differ.
+fn is_as_reviewed(before: &Client, after: &Client) -> bool {
+    let reviewed = |client: &Client| {
+        let mut registration = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS).ok()?;
+        registration.retain(|name, _| !Field::of(name.as_bytes()).is_some_and(Field::is_informational));
+        let identity = client.identity.as_ref();
+        let identity = identity.map(|identity| (identity.standing(), identity.claimed().map(str::to_owned)));
+        Some((Fingerprints::of(&registration, true).digest, identity, client.statement_issuer.clone()))
+    };
+    reviewed(before).is_some_and(|before| reviewed(after) == Some(before))
+}
+
+fn parsed(registration: &str) -> Result<Registration, LedgerError> {
+    Registration::parse_with(registration.as_bytes(), &Limits::GENEROUS).map_err(LedgerError::new)
+}
+
+/// RFC 7592 section 2.1: "If the client does not exist on this server, the server MUST respond with HTTP 401".
+fn gone() -> Refusal {
+    let detail = "the client of this registration access token is not registered any more";
+    Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail))
+}

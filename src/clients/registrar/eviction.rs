@@ -1,0 +1,138 @@
+//! Making room at the quota.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::admission::busy;
+use super::records::MAX_SHARING;
+use super::{REGISTRATION_TIMEOUT, Refusal, Registrar, milliseconds};
+use crate::audit::LifecycleAction;
+use crate::clients::ledger::{Actor, Client, Evictable, LargestSource, LedgerError, Replacement, Status, Work};
+
+/// The most clients that one registration ends.
+const MAX_AT_ONCE: u64 = 16;
+
+const REASON: &str = "made room for another client";
+
+/// The shares of the quota that decide which clients make room.
+///
+/// A flood of registrations costs its sender nothing, so never used clients go first. If they always went first, a table
+/// that is full of used ones would leave newcomers no time to sign in; so a tenth of the table is theirs, and clients that
+/// were used give way to it where one network has more than its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shares {
+    /// Clients that were never used may be so many, of each kind, before they make room for each other.
+    newcomers: u64,
+    /// One network may have so many of a kind, if others need the room.
+    network: u64,
+    /// So many of the vouched for that were used: many people share the few networks of a hosted application.
+    vouched_network: u64,
+}
+
+impl Shares {
+    fn of(max_clients: u64) -> Self {
+        let [tenth, hundredth] = [10, 100].map(|part| (max_clients / part).max(1));
+        Self { newcomers: tenth, network: hundredth, vouched_network: tenth }
+    }
+
+    /// The kinds that make room in turn.
+    const ORDER: [Step; 6] = [
+        Step { of: Evictable::Unused, is_last_resort: false },
+        Step { of: Evictable::VouchedUnused, is_last_resort: false },
+        Step { of: Evictable::Used, is_last_resort: false },
+        Step { of: Evictable::VouchedUsed, is_last_resort: false },
+        Step { of: Evictable::Unused, is_last_resort: true },
+        Step { of: Evictable::VouchedUnused, is_last_resort: true },
+    ];
+
+    /// Returns how many of `found` are too many in that step.
+    fn surplus(self, step: Step, found: &LargestSource) -> u64 {
+        match step.of {
+            Evictable::Unused | Evictable::VouchedUnused if step.is_last_resort => found.total,
+            Evictable::Unused | Evictable::VouchedUnused => {
+                found.total.saturating_sub(self.newcomers).max(found.clients.saturating_sub(self.network))
+            }
+            Evictable::Used => found.clients.saturating_sub(self.network),
+            Evictable::VouchedUsed => found.clients.saturating_sub(self.vouched_network),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    of: Evictable,
+    is_last_resort: bool,
+}
+
+impl Registrar {
+    /// Ends clients to make room for another, or rejects it: see the docs of [`Registrar`](Registrar#the-quota).
+    pub(super) async fn make_room(&self) -> Result<(), Refusal> {
+        let max_clients = self.settings().max_clients.map(NonZeroU64::get);
+        let max_clients = match max_clients {
+            Some(clients) => clients,
+            // The ledger has a bound of its own.
+            None => self.ledger().counts().await?.iter().map(|(_, clients)| clients).sum(),
+        };
+        let before = self.now().saturating_sub(milliseconds(REGISTRATION_TIMEOUT));
+        let mut made = false;
+        for client in self.ledger().due(Work::Reconcile(before), 16).await? {
+            made |= self.abandon_registration(client).await?;
+        }
+        if made {
+            return Ok(());
+        }
+        let (shares, at_once) = (Shares::of(max_clients), (max_clients / 1000).clamp(1, MAX_AT_ONCE));
+        for step in Shares::ORDER {
+            let found = self.ledger().largest_source(step.of, u32::try_from(at_once).unwrap_or(1)).await?;
+            let surplus = usize::try_from(shares.surplus(step, &found)).unwrap_or(usize::MAX);
+            if surplus > 0 && !found.first.is_empty() {
+                for client in found.first.iter().take(surplus) {
+                    self.evict(client).await?;
+                }
+                // If they had all changed, others made room, and the caller tries again.
+                return Ok(());
+            }
+        }
+        self.report_full().await
+    }
+
+    async fn report_full(&self) -> Result<(), Refusal> {
+        self.emit(&self.event(LifecycleAction::LedgerFull));
+        let counts = self.ledger().counts().await?;
+        let is_asking = counts.iter().any(|(status, clients)| *status == Status::Registering && *clients > 0);
+        // Registrations that the server has not answered hold places for a minute at most.
+        Err(busy(if is_asking { REGISTRATION_TIMEOUT } else { Duration::from_secs(300) }))
+    }
+
+    /// Ends clients among `all`, the records of one `client_id`, until there is room for one more: never used ones, of the
+    /// network that has most. Returns whether there is room. Young ones too: otherwise anybody could keep all others from
+    /// registering.
+    pub(super) async fn make_room_among(&self, all: &[Client]) -> Result<bool, LedgerError> {
+        let mut live: Vec<&Client> = all.iter().filter(|known| known.status.is_live()).collect();
+        while live.len() >= MAX_SHARING {
+            let kinds = [Evictable::Unused, Evictable::VouchedUnused];
+            let first = kinds
+                .into_iter()
+                .find_map(|of| LargestSource::among(live.iter().copied(), of, 1).first.into_iter().next());
+            let Some(first) = first else { return Ok(false) };
+            if !self.evict(&first).await? {
+                return Ok(false);
+            }
+            live.retain(|known| known.key != first.key);
+        }
+        Ok(true)
+    }
+
+    /// Ends `client` and empties its record: an attacker who fills the table again and again would otherwise fill the disk.
+    /// Returns `false` if it was changed meanwhile.
+    async fn evict(&self, client: &Client) -> Result<bool, LedgerError> {
+        let mut evicted = self.ended(client, Status::Expired, Actor::System, REASON);
+        evicted.empty();
+        let is_evicted = self.ledger().replace(&evicted).await? == Replacement::Replaced;
+        if is_evicted {
+            // No new epoch: a flood would otherwise empty the caches of gates at each registration.
+            self.emit(&self.event_of(LifecycleAction::Evicted, client).by(&Actor::System).because(REASON));
+        }
+        Ok(is_evicted)
+    }
+}

@@ -1,0 +1,119 @@
+//! [`Lifetimes`] of clients.
+
+use std::time::Duration;
+
+use super::milliseconds;
+use crate::clients::ledger::{Client, Origin};
+use crate::rules::ConfigError;
+
+/// The lifetimes of clients: see the docs of [`Registrar`](crate::clients::Registrar#lifetimes).
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dcr::clients::Lifetimes;
+///
+/// const DAY: Duration = Duration::from_secs(24 * 3600);
+/// let lifetimes = Lifetimes::new().with_never_used(DAY * 14)?.with_idle(DAY * 365)?;
+/// assert!(Lifetimes::new().with_idle(DAY * 7).is_err(), "refresh tokens live longer");
+/// # let _ = lifetimes;
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Lifetimes {
+    never_used: Duration,
+    idle: Duration,
+    approval: Option<Duration>,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Lifetimes {
+    /// Creates the default lifetimes: 7 days without a first token, 90 days without another, no approval.
+    pub const fn new() -> Self {
+        Self {
+            never_used: Duration::from_secs(7 * 24 * 3600),
+            idle: Duration::from_secs(90 * 24 * 3600),
+            approval: None,
+        }
+    }
+
+    /// Sets the lifetime of a client that never got a token (default: 7 days). The key in policy files is
+    /// `lifecycle.never_used`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::OutOfRange`] above 100 years, or under an hour: a person needs the time to sign in.
+    pub fn with_never_used(self, lifetime: Duration) -> Result<Self, ConfigError> {
+        let never_used = at_least(HOUR, lifetime, "the lifetime of a client that was never used")?;
+        Ok(Self { never_used, ..self })
+    }
+
+    /// Sets the lifetime of a client after its last token (default: 90 days). The key in policy files is `lifecycle.idle`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::OutOfRange`] above 100 years, or under 30 days: unused refresh tokens live as long.
+    pub fn with_idle(self, lifetime: Duration) -> Result<Self, ConfigError> {
+        Ok(Self { idle: at_least(DAY * 30, lifetime, "the lifetime of a client that is idle")?, ..self })
+    }
+
+    /// Requires approval, and expires clients that are not approved within this time. Until then they have a `client_id`, the
+    /// same one each time they register again, and the gate rejects them. The key in policy files is `lifecycle.approval`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::OutOfRange`] above 100 years, or under an hour: an operator needs the time to look.
+    pub fn with_approval(self, within: Duration) -> Result<Self, ConfigError> {
+        Ok(Self { approval: Some(at_least(HOUR, within, "the time for approval")?), ..self })
+    }
+
+    pub(super) fn needs_approval(&self) -> bool {
+        self.approval.is_some()
+    }
+
+    /// Returns the lifetime of an unused client in milliseconds.
+    pub(crate) fn never_used_ms(&self) -> i64 {
+        milliseconds(self.never_used)
+    }
+
+    pub(crate) fn idle_ms(&self) -> i64 {
+        milliseconds(self.idle)
+    }
+
+    /// Returns the time from a recorded use to the expiry. A use is recorded once in half an idle limit, so a client that
+    /// expires was idle for at least the limit.
+    pub(crate) fn after_use_ms(&self) -> i64 {
+        self.idle_ms().saturating_add(self.idle_ms() / 2)
+    }
+
+    /// Returns `client` with the expiry that these lifetimes would give it. Extensions by an operator are ignored, the expiry
+    /// of its secret is not.
+    pub(crate) fn applied_to(&self, client: Client) -> Client {
+        if client.origin == Origin::Elsewhere {
+            return client;
+        }
+        let end = match client.last_used_at {
+            Some(used) => used.saturating_add(self.after_use_ms()),
+            // Approval begins the time for a first token.
+            None => client.created_at.max(client.reviewed_at.unwrap_or(0)).saturating_add(self.never_used_ms()),
+        };
+        Client { expires_at: Some(client.at_most(end)), ..client }
+    }
+
+    /// Returns the time from the registration to the expiry.
+    pub(super) fn first_ms(&self) -> i64 {
+        milliseconds(self.approval.unwrap_or(self.never_used))
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn at_least(least: Duration, lifetime: Duration, what: &'static str) -> Result<Duration, ConfigError> {
+    ConfigError::check_time(what, lifetime, least)
+}

@@ -1,0 +1,274 @@
+//! Maintenance of a ledger.
+
+use std::time::Duration;
+
+use futures_timer::Delay;
+
+use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
+use crate::audit::LifecycleAction;
+use crate::clients::ledger::{
+    Actor, Client, ClientKey, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work,
+};
+use crate::telemetry;
+use crate::text;
+
+/// The result of one round of maintenance.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::clients::MemoryLedger;
+/// use tower_dcr::clients::{MaintenanceReport, Registrar};
+///
+/// assert_eq!(Registrar::new(MemoryLedger::default()).maintain_once().await?, MaintenanceReport::default());
+/// # Ok::<_, tower_dcr::clients::LedgerError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MaintenanceReport {
+    /// The number of clients that expired.
+    pub expired: u64,
+    /// The number of clients past their lifetime that the server reports as in use.
+    pub kept: u64,
+    /// The number of registrations whose answer was not seen.
+    pub abandoned: u64,
+    /// The number of clients that were deleted at the server.
+    pub deprovisioned: u64,
+    /// The number of clients whose deletion at the server failed.
+    pub deprovisioning_failed: u64,
+    /// The number of old records that were emptied or removed.
+    pub purged: u64,
+    /// The number of records whose address was shortened to its network.
+    pub shortened: u64,
+}
+
+const BATCH: u32 = 100;
+
+/// The retention of the digest and the time of a failed registration.
+const SPENT_RETENTION: Duration = Duration::from_secs(3600);
+
+/// The largest number of spent records.
+const MAX_SPENT: u64 = 10_000;
+
+/// The time for which one node has the deletion of a client at the server to itself.
+const DEPROVISION_LEASE: Duration = Duration::from_secs(300);
+/// The pause after the first failure; it doubles with each.
+const RETRY: Duration = Duration::from_secs(30);
+const LONGEST_RETRY: Duration = Duration::from_secs(6 * 3600);
+
+impl Registrar {
+    /// Runs maintenance once: expires clients, ends registrations that were never answered, retries deletions at the server,
+    /// and purges records. For an external timer, such as cron; [`maintain`](Self::maintain) runs it repeatedly. Any number of
+    /// nodes may run it at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LedgerError`] if the ledger is unavailable or [`StillInUse`](super::StillInUse) fails; completed work stays
+    /// done.
+    pub async fn maintain_once(&self) -> Result<MaintenanceReport, LedgerError> {
+        let mut done = MaintenanceReport::default();
+        self.expire_due(&mut done).await?;
+        self.reconcile(&mut done).await?;
+        self.deprovision_due(&mut done).await?;
+        self.purge(&mut done).await?;
+        self.shorten_sources(&mut done).await?;
+        self.ledger().purge_pushed(self.now()).await?;
+        let counts = self.ledger().counts().await?;
+        for status in Status::ALL {
+            let count = counts.iter().find(|(counted, _)| *counted == status).map_or(0, |(_, count)| *count);
+            telemetry::clients(status.as_str(), count);
+        }
+        Ok(done)
+    }
+
+    /// Runs maintenance now and after every `pause`, forever: spawn it. Logs errors and continues.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # let _guard = runtime.enter();
+    /// use std::time::Duration;
+    /// use tower_dcr::clients::MemoryLedger;
+    /// use tower_dcr::clients::Registrar;
+    ///
+    /// let registrar = Registrar::new(MemoryLedger::default());
+    /// tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
+    /// ```
+    pub async fn maintain(self, pause: Duration) {
+        loop {
+            match self.maintain_once().await {
+                Ok(done) if done == MaintenanceReport::default() => {}
+                Ok(done) => tracing::info!(target: "tower_dcr::lifecycle", ?done, "ledger maintained"),
+                Err(error) => {
+                    let error = text::causes(&error);
+                    tracing::error!(target: "tower_dcr::lifecycle", %error, "maintenance of the ledger failed; it is retried after the pause");
+                }
+            }
+            Delay::new(pause).await;
+        }
+    }
+
+    /// Returns the next records that `work` is due on; `None` if there are none.
+    async fn batch(&self, work: Work) -> Result<Option<Vec<Client>>, LedgerError> {
+        let batch = self.ledger().due(work, BATCH).await?;
+        Ok(Some(batch).filter(|batch| !batch.is_empty()))
+    }
+
+    async fn expire_due(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
+        while let Some(batch) = self.batch(Work::Expire(self.now())).await? {
+            for client in batch {
+                match self.expire(client).await?.status {
+                    Status::Expired => done.expired += 1,
+                    _ => done.kept += 1,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn reconcile(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
+        done.abandoned += self.end_abandoned(usize::MAX).await?;
+        let before = self.now().saturating_sub(milliseconds(REGISTRATION_TIMEOUT));
+        while let Some(batch) = self.batch(Work::Reconcile(before)).await? {
+            for client in batch {
+                done.abandoned += u64::from(self.abandon_registration(client).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn deprovision_due(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
+        // What fails is due later than this.
+        let now = self.now();
+        while let Some(batch) = self.batch(Work::Deprovision(now)).await? {
+            for client in batch {
+                match self.config.deprovision.as_ref().filter(|_| !self.is_shared(&client)) {
+                    // There is nothing to call, or others have that id as well.
+                    None => drop(
+                        self.ledger().replace(&Client { deprovisioning: Deprovisioning::default(), ..client }).await?,
+                    ),
+                    Some(_) if self.deprovision(client).await? => done.deprovisioned += 1,
+                    Some(_) => done.deprovisioning_failed += 1,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the client at the server, unless another node does. Returns whether nothing is left to do here.
+    pub(super) async fn deprovision(&self, client: Client) -> Result<bool, LedgerError> {
+        let (Some(server), Some(id)) = (&self.config.deprovision, client.client_id.clone()) else { return Ok(true) };
+        if self.is_shared(&client) {
+            return Ok(true);
+        }
+        let attempts = client.deprovisioning.attempts.saturating_add(1);
+        let lease = self.now().saturating_add(milliseconds(DEPROVISION_LEASE));
+        let claimed = Client {
+            deprovisioning: Deprovisioning { due_at: Some(lease), attempts, ..client.deprovisioning.clone() },
+            ..client
+        };
+        if self.ledger().replace(&claimed).await? != Replacement::Replaced {
+            return Ok(true);
+        }
+        let claimed = Client { version: claimed.version + 1, ..claimed };
+        let outcome = server.deprovision(&id).await;
+        let next = match &outcome {
+            Ok(()) => Deprovisioning { attempts, ..Deprovisioning::default() },
+            Err(error) => {
+                let pause = RETRY.saturating_mul(1 << (attempts - 1).min(16)).min(LONGEST_RETRY);
+                let due_at = self.now().saturating_add(milliseconds(pause));
+                Deprovisioning { due_at: Some(due_at), attempts, error: Some(text::causes(&**error)) }
+            }
+        };
+        let event = match &next.error {
+            None => self.event_of(LifecycleAction::Deprovisioned, &claimed),
+            Some(error) => self.event_of(LifecycleAction::DeprovisioningFailed, &claimed).because(error),
+        };
+        self.update(claimed, |client| {
+            (client.deprovisioning.attempts == attempts)
+                .then(|| Client { deprovisioning: next.clone(), ..client.clone() })
+        })
+        .await?;
+        self.emit(&event.by(&Actor::System));
+        Ok(outcome.is_ok())
+    }
+
+    /// Deletes a client again that got a token from the server after its deletion.
+    pub(crate) async fn deprovision_again(&self, key: ClientKey) {
+        if self.config.deprovision.is_none() {
+            return;
+        }
+        let again: Result<(), LedgerError> = async {
+            let Some(client) = self.ledger().get(key).await? else { return Ok(()) };
+            let due = |client: &Client| {
+                (!client.status.is_live() && client.deprovisioning.due_at.is_none())
+                    .then(|| Client { deprovisioning: Deprovisioning::due(self.now()), ..client.clone() })
+            };
+            match self.update(client, due).await?.changed() {
+                Some(client) => self.deprovision(client).await.map(drop),
+                None => Ok(()),
+            }
+        }
+        .await;
+        if let Err(error) = again {
+            let error = text::causes(&error);
+            tracing::error!(target: "tower_dcr::lifecycle", %error, "deletion of a client at the server failed; it is retried");
+        }
+    }
+
+    /// Removes records of failed registrations, and of clients that made room and were deleted at the server.
+    pub(super) async fn trim_spent(&self) -> Result<u64, LedgerError> {
+        let before = self.now().saturating_sub(milliseconds(SPENT_RETENTION));
+        self.ledger().trim_spent(before, MAX_SPENT).await
+    }
+
+    async fn shorten_sources(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
+        let before = self.now().saturating_sub(milliseconds(self.settings().address_retention));
+        while let Some(batch) = self.batch(Work::ShortenSource(before)).await? {
+            for mut client in batch {
+                if let Some(source) = &mut client.fingerprints.source {
+                    source.narrow.clone_from(&source.wide);
+                }
+                done.shortened += u64::from(self.ledger().replace(&client).await? == Replacement::Replaced);
+            }
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
+        loop {
+            match self.trim_spent().await? {
+                0 => break,
+                trimmed => done.purged += trimmed,
+            }
+        }
+        let before = self.now().saturating_sub(milliseconds(self.settings().retention));
+        while let Some(batch) = self.batch(Work::Purge(before)).await? {
+            for client in batch {
+                done.purged += u64::from(self.purge_one(&client).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the record, or empties it if the server may still know the client: without its `client_id` and its end, the
+    /// gate would take it for one that was registered elsewhere.
+    async fn purge_one(&self, client: &Client) -> Result<bool, LedgerError> {
+        let told = client.deprovisioning.attempts > 0 || client.ended_by == Some(Actor::Client);
+        // The gate finds the other records of a shared id.
+        if client.client_id.is_none() || told || !client.variant.is_empty() {
+            return self.ledger().remove(client).await;
+        }
+        let emptied = Client {
+            registration: String::new(),
+            response: None,
+            fingerprints: Fingerprints::default(),
+            admitted_by: None,
+            rules: None,
+            statement_issuer: None,
+            identity: None,
+            ..client.clone()
+        };
+        Ok(self.ledger().replace(&emptied).await? == Replacement::Replaced)
+    }
+}

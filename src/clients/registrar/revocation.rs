@@ -1,0 +1,334 @@
+//! Revocation of clients.
+
+use std::fmt;
+
+use super::Registrar;
+use crate::audit::LifecycleAction;
+use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprint, LedgerError, Status};
+
+/// A revocation: the clients to end, the actor and the reason.
+///
+/// A revocation also blocks: the same metadata can't be registered again, deduplicated, renewed or updated to, under any
+/// `client_id`. Clients register again as soon as they are rejected, so ending a `client_id` alone has no effect. A revocation
+/// by `client_id` blocks equal metadata, which for a public application means every installation of it;
+/// [`allowing_registration`](Self::allowing_registration) is for a client whose tokens were stolen and that may start anew.
+///
+/// ```
+/// use tower_dcr::clients::{Actor, Fingerprint};
+/// use tower_dcr::clients::Revocation;
+///
+/// let alice = Actor::Operator("alice".into());
+/// let all_of_them = Revocation::new(Fingerprint::name("Claude Coode"), alice.clone(), "imitates a known name");
+/// let only_this = Revocation::client("s6BhdRkqt3", alice, "token leaked").allowing_registration();
+/// # let _ = (all_of_them, only_this);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Revocation {
+    target: Fingerprint,
+    record: Option<ClientKey>,
+    actor: Actor,
+    reason: String,
+    blocks: bool,
+}
+
+/// The result of a revocation.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::clients::{Actor, Fingerprint, MemoryLedger};
+/// use tower_dcr::clients::{Registrar, Revocation};
+///
+/// let revocation = Revocation::new(Fingerprint::source("192.0.2.0/24")?, Actor::Operator("alice".into()), "a flood");
+/// let revoked = Registrar::new(MemoryLedger::default()).revoke(revocation).await?;
+/// assert_eq!(revoked.clients, 0);
+/// assert_eq!(revoked.blocked.unwrap().to_string(), "source:192.0.2.0/24");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RevocationReport {
+    /// The number of clients that were ended.
+    pub clients: u64,
+    /// The number of them whose deletion at the server failed; it is retried.
+    pub not_deprovisioned: u64,
+    /// The blocked fingerprint; `None` if nothing was blocked.
+    pub blocked: Option<Fingerprint>,
+}
+
+/// The reason for which a revocation failed.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::clients::{Actor, MemoryLedger};
+/// use tower_dcr::clients::{Registrar, Revocation, RevokeError};
+///
+/// let nobody = Revocation::client("nobody", Actor::Operator("alice".into()), "gone");
+/// let error = Registrar::new(MemoryLedger::default()).revoke(nobody).await.unwrap_err();
+/// assert!(matches!(error, RevokeError::UnknownClient));
+/// # });
+/// ```
+#[non_exhaustive]
+pub enum RevokeError {
+    /// Several live records have this `client_id`: select one of them, or a fingerprint that they share.
+    Ambiguous,
+    /// The ledger is unavailable.
+    Ledger(LedgerError),
+    /// The owner of an initial access token may only end what that token admitted, one client at a time.
+    NotAdmitted,
+    /// The fingerprint is empty: it would match every client without a name, for example.
+    EmptyFingerprint,
+    /// The ledger has no such client.
+    UnknownClient,
+}
+
+/// The result of [`Registrar::forget`].
+///
+/// ```
+/// use tower_dcr::clients::ForgetReport;
+///
+/// assert_eq!(ForgetReport::default().records, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ForgetReport {
+    /// The number of records that were removed.
+    pub records: u64,
+    /// The number of them that were records of revoked clients.
+    pub revoked: u64,
+}
+
+const BATCH: u32 = 100;
+
+/// The number of attempts to remove records that others change at the same time.
+const MAX_ROUNDS: u32 = 64;
+
+impl Revocation {
+    /// Revokes every live client that has the fingerprint `target`, and blocks it. Blocking a name also rejects
+    /// [confusable](crate::rules::identity::name::is_confusable) names; live clients with such a name are not ended.
+    pub fn new(target: Fingerprint, actor: Actor, reason: impl Into<String>) -> Self {
+        Self { target, record: None, actor, reason: reason.into(), blocks: true }
+    }
+
+    /// Revokes one client, and blocks its registration.
+    pub fn client(client_id: impl Into<String>, actor: Actor, reason: impl Into<String>) -> Self {
+        Self::new(Fingerprint::ClientId(client_id.into()), actor, reason)
+    }
+
+    /// Revokes one record of `client_id`, and blocks its registration: for a server that gives one `client_id` to several
+    /// registrations.
+    pub fn record(client_id: impl Into<String>, key: ClientKey, actor: Actor, reason: impl Into<String>) -> Self {
+        Self { record: Some(key), ..Self::client(client_id, actor, reason) }
+    }
+
+    /// Allows the same metadata to be registered again.
+    pub fn allowing_registration(mut self) -> Self {
+        self.blocks = false;
+        self
+    }
+}
+
+impl Registrar {
+    /// Revokes clients. Afterwards none of them gets a token through a gate that reads the ledger, and nothing blocked is
+    /// registered; gates with cached records follow within
+    /// [their limit](crate::layers::GateSettings::with_max_age).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RevokeError`]. After an error of the ledger some clients may have ended; the call can be repeated.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<RevocationReport, RevokeError> {
+        let Revocation { target, record, actor, reason, blocks } = revocation;
+        if target.value().is_empty() {
+            return Err(RevokeError::EmptyFingerprint);
+        }
+        let Fingerprint::ClientId(id) = &target else {
+            if matches!(actor, Actor::TokenOwner(_)) {
+                return Err(RevokeError::NotAdmitted);
+            }
+            if blocks {
+                self.block(target.clone(), actor.clone(), &reason).await?;
+            }
+            let revoked = self.end_all(&target, &actor, &reason).await?;
+            return Ok(RevocationReport { blocked: blocks.then_some(target), ..revoked });
+        };
+        let mut all = self.look_up_all(id).await?;
+        if let Some(key) = record {
+            all.retain(|client| client.key == key);
+        }
+        if let Actor::TokenOwner(owner) = &actor {
+            // Of several records, those that it admitted.
+            let is_own = |client: &Client| client.admitted_by.as_ref() == Some(owner);
+            if all.iter().any(is_own) {
+                all.retain(is_own);
+            }
+        }
+        if all.iter().filter(|client| client.status.is_live()).count() > 1 {
+            return Err(RevokeError::Ambiguous);
+        }
+        // Live ones come first.
+        let client = all.into_iter().next().ok_or(RevokeError::UnknownClient)?;
+        let mut revoked = RevocationReport::default();
+        if let Actor::TokenOwner(owner) = &actor {
+            if client.admitted_by.as_ref() != Some(owner) {
+                return Err(RevokeError::NotAdmitted);
+            }
+        } else if blocks && !client.fingerprints.digest.is_empty() {
+            let digest = Fingerprint::Digest(client.fingerprints.digest.clone());
+            self.block(digest.clone(), actor.clone(), &reason).await?;
+            revoked.blocked = Some(digest);
+        }
+        self.end_one(client, &actor, &reason, &mut revoked).await?;
+        Ok(revoked)
+    }
+
+    /// Removes the records of `client_id`, or the one with that `key`, so that the server can give the id to another
+    /// registration: for a server that lost its clients and reuses their ids. The server is not called, and blocks stay: a
+    /// revoked registration stays rejected.
+    ///
+    /// The client is then unknown to gates, and unknown clients pass by default
+    /// ([`GateSettings::rejecting_unknown`](crate::layers::GateSettings::rejecting_unknown)): a revoked client that the server still knows
+    /// would be let in again.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RevokeError::UnknownClient`] or [`RevokeError::Ledger`].
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use tower_dcr::clients::{Actor, MemoryLedger};
+    /// use tower_dcr::clients::{Registrar, RevokeError};
+    ///
+    /// let registrar = Registrar::new(MemoryLedger::default());
+    /// let alice = Actor::Operator("alice".into());
+    /// let error = registrar.forget("s6BhdRkqt3", None, &alice, "the server was set up anew").await.unwrap_err();
+    /// assert!(matches!(error, RevokeError::UnknownClient));
+    /// # });
+    /// ```
+    pub async fn forget(
+        &self,
+        client_id: &str,
+        key: Option<ClientKey>,
+        actor: &Actor,
+        reason: &str,
+    ) -> Result<ForgetReport, RevokeError> {
+        let mut forgotten = ForgetReport::default();
+        let is_named = |client: &Client| key.is_none_or(|key| client.key == key);
+        // A record that was changed meanwhile is read again.
+        for _ in 0..MAX_ROUNDS {
+            let mut all = self.look_up_all(client_id).await?;
+            all.retain(is_named);
+            if all.is_empty() {
+                break;
+            }
+            for client in all {
+                if self.ledger().remove(&client).await? {
+                    forgotten.records += 1;
+                    forgotten.revoked += u64::from(client.status == Status::Revoked);
+                    let event = self.event_of(LifecycleAction::Forgotten, &client);
+                    self.emit(&event.about(format!("record:{}", client.key.0)).by(actor).because(reason));
+                }
+            }
+        }
+        self.begin_epoch();
+        if forgotten.records == 0 { Err(RevokeError::UnknownClient) } else { Ok(forgotten) }
+    }
+
+    /// Removes a block, so that the registration is accepted again. Ended clients stay ended. Returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LedgerError`] if the ledger is unavailable.
+    pub async fn unblock(&self, fingerprint: &Fingerprint, actor: &Actor) -> Result<bool, LedgerError> {
+        let removed = self.ledger().unblock(fingerprint).await?;
+        if removed {
+            self.forget_blocked_names();
+            self.emit(&self.event(LifecycleAction::Unblocked).about(fingerprint.to_string()).by(actor));
+        }
+        Ok(removed)
+    }
+
+    async fn block(&self, fingerprint: Fingerprint, actor: Actor, reason: &str) -> Result<(), LedgerError> {
+        let block = Block::new(fingerprint, self.now(), actor, reason);
+        let is_new = self.ledger().block(&block).await?;
+        // After the write, or a request in between would cache the names without it.
+        self.forget_blocked_names();
+        if is_new {
+            let event = self.event(LifecycleAction::Blocked).about(block.fingerprint.to_string());
+            self.emit(&event.by(&block.actor).because(reason));
+        }
+        Ok(())
+    }
+
+    async fn end_all(
+        &self,
+        target: &Fingerprint,
+        actor: &Actor,
+        reason: &str,
+    ) -> Result<RevocationReport, RevokeError> {
+        let live = Filter { fingerprint: Some(target.clone()), ..Filter::live() };
+        let mut revoked = RevocationReport::default();
+        loop {
+            let batch = self.ledger().page(&live, None, BATCH).await?;
+            if batch.is_empty() {
+                return Ok(revoked);
+            }
+            for client in batch {
+                self.end_one(client, actor, reason, &mut revoked).await?;
+            }
+        }
+    }
+
+    pub(super) async fn end_one(
+        &self,
+        client: Client,
+        actor: &Actor,
+        reason: &str,
+        revoked: &mut RevocationReport,
+    ) -> Result<(), LedgerError> {
+        let end = |client: &Client| {
+            // An expired client can be revoked, too: its record then says so.
+            (client.status != Status::Revoked).then(|| self.ended(client, Status::Revoked, actor.clone(), reason))
+        };
+        let Some(ended) = self.update(client, end).await?.changed() else { return Ok(()) };
+        self.begin_epoch();
+        revoked.clients += 1;
+        self.emit(&self.event_of(LifecycleAction::Revoked, &ended).by(actor).because(reason));
+        if ended.deprovisioning.due_at.is_some() && !self.deprovision(ended).await? {
+            revoked.not_deprovisioned += 1;
+        }
+        Ok(())
+    }
+}
+
+impl From<LedgerError> for RevokeError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+crate::text::debug_for_people!(RevokeError);
+
+impl fmt::Display for RevokeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ambiguous => f.write_str("several records have this client_id: select one by its key"),
+            Self::Ledger(error) => error.fmt(f),
+            Self::NotAdmitted => f.write_str("client not admitted by this owner of an initial access token"),
+            Self::EmptyFingerprint => f.write_str("empty fingerprint"),
+            Self::UnknownClient => f.write_str("unknown client"),
+        }
+    }
+}
+
+impl std::error::Error for RevokeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Ledger(error) => Some(error),
+            Self::Ambiguous | Self::NotAdmitted | Self::EmptyFingerprint | Self::UnknownClient => None,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The layers in front of a registration endpoint and of the endpoints that registered clients use.
+
+pub(crate) mod audit;
+pub(crate) mod body;
+pub(crate) mod docs;
+pub(crate) mod gate;
+pub(crate) mod initial_access_token;
+pub(crate) mod layered;
+pub(crate) mod lifecycle;
+pub(crate) mod policy;
+pub(crate) mod rate_limit;
+pub(crate) mod response;
+pub(crate) mod server_metadata;
+pub(crate) mod setup_check;
+
+pub use audit::AuditLayer;
+pub use body::{BodyError, MapResponseFuture, RegistrationBody, ReplayBody, ResponseBody, ResponseFuture};
+pub use gate::{ClientOf, GateLayer, GateSettings, Gates, Grant};
+pub use initial_access_token::InitialAccessTokenLayer;
+#[cfg(feature = "jwt")]
+pub use initial_access_token::tokens::JwtTokens;
+pub use initial_access_token::tokens::{InitialAccess, InitialAccessTokens, StaticTokens, TokenError};
+pub use layered::Layered;
+pub use lifecycle::LifecycleLayer;
+pub use policy::{PolicyLayer, PolicyService};
+pub use rate_limit::{RateLimitLayer, RequestHead};
+pub use response::{HandlerErrors, ResponseLayer, SecretInResponse};
+pub use server_metadata::ServerMetadataLayer;
+pub use setup_check::{Misconfiguration, SetupCheck};

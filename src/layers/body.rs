@@ -1,0 +1,26 @@
+//! The request and response bodies that the layers exchange.
+
+mod evaluation;
+mod future;
+mod gathered;
+mod headers;
+mod media_type;
+mod read;
+mod refusal;
+mod request;
+mod response;
+mod unread;
+
+pub(crate) use evaluation::attach;
+pub(crate) use future::{Finish, Finished, Unchanged};
+pub use future::{MapResponseFuture, ResponseFuture};
+pub(crate) use headers::{ask_for_plain_answer, describe_body, forget_old_body};
+pub(crate) use media_type::MediaType;
+pub(crate) use read::{ReadError, drain, is_encoded, is_form, is_json, read};
+pub(crate) use refusal::{forbid_storing, refuse};
+pub use request::{BodyError, RegistrationBody};
+pub(crate) use response::{
+    ANSWER_LIMITS, ReadAnswer, has_document, is_coded, issued_client_id, read_answer, read_or_pass,
+};
+pub use response::{ReplayBody, ResponseBody};
+pub(crate) use unread::{Unread, announce_close};

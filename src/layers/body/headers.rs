@@ -1,0 +1,52 @@
+//! Rewrites headers of messages whose body was read by a layer, or whose response will be.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Makes the headers of a request describe only the body that the inner service gets: the media type and the length are
+/// written anew, and headers that describe, encode, range or sign another body are removed.
+pub(crate) fn describe_body(headers: &mut HeaderMap, media_type: &'static str, length: usize) {
+    forget_old_body(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    ask_for_plain_answer(headers);
+}
+
+/// Asks the inner service for a whole body without a content coding, which a layer can read.
+pub(crate) fn ask_for_plain_answer(headers: &mut HeaderMap) {
+    remove(headers, |name| matches!(name, "accept-encoding" | "range" | "if-range" | "te"));
+}
+
+/// Removes the headers of a body that was read or replaced, its media type and length included.
+pub(crate) fn forget_old_body(headers: &mut HeaderMap) {
+    remove(headers, |name| {
+        (name.starts_with("content-") && !name.starts_with("content-security-policy"))
+            // `Digest`, `Repr-Digest`, `Signature-Input`, `X-Hub-Signature-256`, `X-Amz-Content-Sha256` and similar
+            // ones.
+            || ["digest", "signature", "content-sha", "content-md5"].iter().any(|kind| name.contains(kind))
+            || matches!(
+                name,
+                "expect"
+                    | "trailer"
+                    | "transfer-encoding"
+                    // The method was checked as well: a header must not override it in the application.
+                    | "x-http-method"
+                    | "x-http-method-override"
+                    | "x-method-override"
+            )
+    });
+}
+
+/// Removes headers by their names, in which `_` is read as `-`: CGI and its successors read both as one.
+fn remove(headers: &mut HeaderMap, is_stale: impl Fn(&str) -> bool) {
+    let is_stale = |name: &HeaderName| match name.as_str() {
+        name if name.contains('_') => is_stale(&name.replace('_', "-")),
+        name => is_stale(name),
+    };
+    if !headers.keys().any(is_stale) {
+        return;
+    }
+    let stale: Vec<HeaderName> = headers.keys().filter(|name| is_stale(name)).cloned().collect();
+    for name in stale {
+        headers.remove(name);
+    }
+}

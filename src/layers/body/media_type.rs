@@ -1,0 +1,162 @@
+//! Media types, parsed strictly by the grammar of RFC 9110 section 8.3.1.
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// A media type in which every byte matched the grammar.
+///
+/// Parsers disagree about everything that the grammar does not allow: some trim white space around `=` and others keep
+/// it, so that `charset =utf-7` is a charset to one and an unknown parameter to the next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MediaType {
+    /// `type/subtype` in lower case.
+    essence: String,
+    /// Names in lower case, values without their quotes.
+    parameters: Vec<(String, String)>,
+}
+
+/// The `Content-Type` is repeated, or is no media type.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl MediaType {
+    /// Reads the `Content-Type` of a message. `None` if it has none.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, Malformed> {
+        let mut fields = headers.get_all(header::CONTENT_TYPE).iter();
+        match (fields.next(), fields.next()) {
+            (None, _) => Ok(None),
+            (Some(only), None) => Self::parse(only).map(Some).ok_or(Malformed),
+            (Some(_), Some(_)) => Err(Malformed),
+        }
+    }
+
+    fn parse(value: &HeaderValue) -> Option<Self> {
+        // White space around a field value is not part of it (RFC 9110 section 5.5).
+        let text = str::from_utf8(value.as_bytes()).ok()?.trim_matches(OWS);
+        // RFC 9110 section 5.5: white space around a field value is not part of it. Not every server has removed it.
+        let text = text.trim_matches(OWS);
+        let (kind, rest) = token(text)?;
+        let (subtype, mut rest) = token(rest.strip_prefix('/')?)?;
+        let essence = format!("{kind}/{subtype}").to_ascii_lowercase();
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        // parameters = *( OWS ";" OWS [ parameter ] ), RFC 9110 section 5.6.6
+        while let Some(next) = rest.trim_start_matches(OWS).strip_prefix(';') {
+            rest = next.trim_start_matches(OWS);
+            if rest.is_empty() || rest.starts_with(';') {
+                continue;
+            }
+            let (name, after) = token(rest)?;
+            let name = name.to_ascii_lowercase();
+            let (value, after) = parameter_value(after.strip_prefix('=')?)?;
+            // One parser takes the first of a repeated name, another the last.
+            if parameters.iter().any(|(known, _)| *known == name) {
+                return None;
+            }
+            parameters.push((name, value));
+            rest = after;
+        }
+        rest.is_empty().then_some(Self { essence, parameters })
+    }
+
+    pub(crate) fn is(&self, essence: &str) -> bool {
+        self.essence == essence
+    }
+
+    /// Returns whether the parameters say that the content is UTF-8. Parameters that begin with `charset` (`charset*`,
+    /// RFC 8187) are a charset to some parsers.
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.parameters
+            .iter()
+            .filter(|(name, _)| name.starts_with("charset"))
+            .all(|(name, value)| name == "charset" && value.eq_ignore_ascii_case("utf-8"))
+    }
+}
+
+/// Optional white space, RFC 9110 section 5.6.3.
+const OWS: [char; 2] = [' ', '\t'];
+
+/// Splits a token (RFC 9110 section 5.6.2) off.
+fn token(text: &str) -> Option<(&str, &str)> {
+    let is_tchar = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let end = text.find(|c| !is_tchar(c)).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
+/// Splits a token or a quoted string (RFC 9110 section 5.6.4) off.
+fn parameter_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return token(text).map(|(value, rest)| (value.to_owned(), rest));
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '"' => return Some((value, quoted.get(at + 1..)?)),
+            '\\' => value.push(characters.next().map(|(_, c)| c).filter(|c| is_quotable(*c))?),
+            c if is_quotable(c) => value.push(c),
+            _ => return None,
+        }
+    }
+    None
+}
+
+fn is_quotable(c: char) -> bool {
+    matches!(c, '\t' | ' '..='~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_grammar_allows_is_read() {
+        for (text, essence, utf8) in [
+            ("application/json", "application/json", true),
+            ("APPLICATION/Json", "application/json", true),
+            ("application/json;charset=utf-8", "application/json", true),
+            ("application/json ; charset=UTF-8", "application/json", true),
+            ("application/json; charset=\"utf-8\"", "application/json", true),
+            ("application/json; charset=\"ut\\f-8\"", "application/json", true),
+            ("application/json;", "application/json", true),
+            (" \tapplication/json \t", "application/json", true),
+            (" application/json\t", "application/json", true),
+            ("application/json; ; version=1", "application/json", true),
+            ("application/json; charset=utf-7", "application/json", false),
+            ("application/json; charset*=utf-8''x", "application/json", false),
+            ("application/json; charset*0=utf-7", "application/json", false),
+            ("application/vnd.x+json", "application/vnd.x+json", true),
+        ] {
+            let media = MediaType::parse(&HeaderValue::from_str(text).unwrap()).unwrap_or_else(|| panic!("{text}"));
+            assert!(media.is(essence), "{text}");
+            assert_eq!(media.is_utf8(), utf8, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_parsers_disagree_about_is_not() {
+        for text in [
+            "",
+            "json",
+            "application/",
+            "/json",
+            "application /json",
+            "application/ json",
+            "application/json charset=utf-8",
+            "application/json, application/json",
+            "application/json; charset =utf-7",
+            "application/json; charset= utf-8",
+            "application/json; charset\t=utf-7",
+            "application/json; charset",
+            "application/json; charset=",
+            "application/json; =utf-8",
+            "application/json; charset=utf-8 x",
+            "application/json; charset=\"utf-8",
+            "application/json; charset=\"utf-8\"x",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset=utf-8; Charset=utf-8",
+            "application/json; cha(r)set=utf-7",
+            "application/json; x=\"\u{e9}\"",
+        ] {
+            assert_eq!(MediaType::parse(&HeaderValue::from_bytes(text.as_bytes()).unwrap()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A rejection as an HTTP response.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+
+use super::ResponseBody;
+use crate::rules::{ErrorCode, Rejection};
+
+/// Creates the response to a rejected request: RFC 7591 JSON with `no-store`, and the rejection in its extensions.
+pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
+    let bytes = Bytes::from(error_body(&rejection));
+    let length = HeaderValue::from(bytes.len());
+    let mut response = Response::new(ResponseBody::own(bytes));
+    *response.status_mut() = rejection.code().status();
+    let headers = response.headers_mut();
+    headers.reserve(if rejection.retry_after().is_some() { 8 } else { 6 });
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    forbid_storing(headers);
+    if let Some(seconds) = rejection.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match rejection.code() {
+        // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field".
+        ErrorCode::MethodNotAllowed => {
+            let methods = rejection.allow().unwrap_or("POST, PUT, GET, HEAD, DELETE, OPTIONS");
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        // RFC 6750 section 3: "the resource server MUST include the HTTP "WWW-Authenticate" response header field".
+        ErrorCode::InvalidToken => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+        }
+        ErrorCode::InsufficientScope => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""));
+        }
+        // Section 3.1: if there is no token, the server "SHOULD NOT include an error code".
+        ErrorCode::TokenRequired => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"client registration\""));
+        }
+        ErrorCode::UnsupportedMediaType => {
+            headers.insert(HeaderName::from_static("accept-post"), HeaderValue::from_static("application/json"));
+        }
+        _ => {}
+    }
+    response.extensions_mut().insert(rejection);
+    response
+}
+
+/// Writes the JSON of RFC 7591 section 3.2.2. Neither string needs escaping: error codes are constants, and a
+/// description has no quotation mark, backslash or control character (RFC 6749 section 5.2).
+fn error_body(rejection: &Rejection) -> String {
+    let mut body = String::with_capacity(192);
+    // RFC 6750 section 3.1: a request without a token "SHOULD NOT include an error code or other error information".
+    let code = Some(rejection.code()).filter(|code| *code != ErrorCode::TokenRequired).map(ErrorCode::as_str);
+    body.push('{');
+    for piece in code.iter().flat_map(|code| ["\"error\":\"", code, "\","]) {
+        body.push_str(piece);
+    }
+    body.push_str("\"error_description\":\"");
+    rejection.describe(&mut body);
+    body.push_str("\"}");
+    body
+}
+
+/// Forbids caching. RFC 7591 section 3.2.1 shows both fields; credentials must not stay in a cache (OAuth 2.1 section
+/// 3.2.3).
+pub(crate) fn forbid_storing(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+}

@@ -1,0 +1,226 @@
+//! Decides whether a request may go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cache::Records;
+use super::endpoint::{Success, Unnamed};
+use super::parameters::Seen;
+use super::records::Known;
+use super::redirect::{self, Elsewhere};
+use super::refusal::Fault;
+use super::{Config, Grant, pushed};
+use crate::audit::LifecycleAction;
+use crate::clients::ledger::{Actor, Client, LedgerError, Origin, State};
+
+/// The maximum age of a record by which a client is rejected: one that has just registered or was just approved must
+/// not be rejected as unknown.
+/// hear that it is unknown.
+const CONFIRMED: Duration = Duration::from_secs(1);
+
+/// A request that may go on.
+#[derive(Debug, Default)]
+pub(super) struct Admitted {
+    /// Its client. `None` if it is not certain.
+    pub(super) client_id: Option<String>,
+    /// The client's record. `None` if the ledger has none.
+    pub(super) known: Option<Arc<Known>>,
+    /// The records that a token is given for, if several registrations share the ID.
+    pub(super) sharing: Vec<Client>,
+}
+
+impl Config {
+    /// Decides whether a request may go on.
+    pub(super) async fn admit(&self, seen: &Seen) -> Result<Admitted, Fault> {
+        if !self.endpoint.judges_client {
+            return Ok(Admitted::default());
+        }
+        let mut ids = seen.client_ids.clone();
+        let mut client_id = ids.first().cloned();
+        if ids.is_empty() || seen.is_named_aside {
+            // To a server that does not look in this place, the request names no client.
+            client_id = self.unidentified(seen).await?;
+            ids.extend(client_id.clone().filter(|owner| !ids.contains(owner)));
+        }
+        if ids.is_empty() {
+            return Ok(Admitted::default());
+        }
+        match self.check(&ids, client_id.as_deref(), seen).await {
+            Ok(checked) => checked.map(|checked| Admitted { client_id, ..checked }),
+            Err(error) => {
+                error.log();
+                if self.settings.passes_without_ledger() { Ok(Admitted::default()) } else { Err(Fault::Unavailable) }
+            }
+        }
+    }
+
+    /// Returns the records that a token is given for, if several registrations share the ID.
+    fn sharing(&self, records: &Records, seen: &Seen) -> Vec<Client> {
+        if self.endpoint.success != Success::RecordUse || records.len() < 2 {
+            return Vec::new();
+        }
+        let records: Vec<Client> = records.iter().map(|known| known.client.clone()).collect();
+        self.registrar.used_of(&records, seen.redirect_uri.as_deref()).into_iter().cloned().collect()
+    }
+
+    /// Checks each of the names that the client may have: the server takes one of them.
+    async fn check(
+        &self,
+        ids: &[String],
+        client_id: Option<&str>,
+        seen: &Seen,
+    ) -> Result<Result<Admitted, Fault>, LedgerError> {
+        let elsewhere = if self.endpoint.compares_redirect_uri {
+            match self.elsewhere(ids, seen).await? {
+                Ok(elsewhere) => elsewhere,
+                Err(fault) => return Ok(Err(fault)),
+            }
+        } else {
+            Elsewhere::No
+        };
+        let mut admitted = Admitted::default();
+        for id in ids {
+            let mut records = self.look_up(id).await?;
+            let mut verdict = self.judge_all(&records, seen, elsewhere);
+            if verdict.is_err() {
+                // It may have been registered, approved or updated since, on this node or another.
+                records = self.look_up_within(id, self.settings.max_age().min(CONFIRMED)).await?;
+                verdict = self.judge_all(&records, seen, elsewhere);
+            }
+            match verdict {
+                Ok(known) => {
+                    if client_id == Some(id) && known.is_some() {
+                        admitted.sharing = self.sharing(&records, seen);
+                    }
+                    admitted.known = admitted.known.or(known);
+                }
+                Err((known, fault)) => return Ok(Err(self.noted(&known.client, fault, seen))),
+            }
+        }
+        let is_registered = |known: &Arc<Known>| known.client.origin != Origin::Elsewhere;
+        match &admitted.known {
+            // An id that was only seen in use was never registered.
+            Some(known) if is_registered(known) || !self.settings.rejects_unknown() => Ok(Ok(admitted)),
+            Some(_) => Ok(self.unknown(ids, seen).map(|()| Admitted::default())),
+            None if !self.settings.rejects_unknown() && self.is_known_otherwise(ids).await? => {
+                Ok(Err(Fault::Ambiguous("the client is named in another spelling")))
+            }
+            None => Ok(self.unknown(ids, seen).map(|()| Admitted::default())),
+        }
+    }
+
+    /// Returns the first of the records of an ID that may go on. Of several registrations under one ID, one has to fit.
+    /// `None` if there are none.
+    fn judge_all(
+        &self,
+        records: &Records,
+        seen: &Seen,
+        elsewhere: Elsewhere,
+    ) -> Result<Option<Arc<Known>>, (Arc<Known>, Fault)> {
+        let compares = self.endpoint.compares_redirect_uri;
+        if compares
+            && records.len() > 1
+            && seen.is_request
+            && seen.redirect_uri.is_none()
+            && elsewhere == Elsewhere::No
+            && let Some(known) = records.first()
+        {
+            // Each of those that share the ID may have one redirect URI, but the server knows several.
+            return Err((Arc::clone(known), Fault::NoRedirect));
+        }
+        let mut rejected = None;
+        for known in records.iter() {
+            let checked = self
+                .judge(&known.client)
+                .and_then(|()| if compares { redirect::check(known, seen, elsewhere) } else { Ok(()) });
+            match checked {
+                Ok(()) => return Ok(Some(Arc::clone(known))),
+                // The fault of a live record is reported first.
+                Err(fault) if rejected.is_none() || matches!(fault, Fault::Redirect | Fault::NoRedirect) => {
+                    rejected = Some((Arc::clone(known), fault));
+                }
+                Err(_) => {}
+            }
+        }
+        rejected.map_or(Ok(None), Err)
+    }
+
+    /// Returns whether a request refers to something that holds its redirect URI.
+    async fn elsewhere(&self, ids: &[String], seen: &Seen) -> Result<Result<Elsewhere, Fault>, LedgerError> {
+        let takes_objects = self.settings.takes_request_objects();
+        let Some(request_uri) = &seen.request_uri else {
+            let is_inside = seen.object.as_ref().is_some_and(|object| object.redirect_uri.is_some());
+            return Ok(Ok(if is_inside && takes_objects { Elsewhere::Yes } else { Elsewhere::No }));
+        };
+        Ok(match self.registrar.pushed_by(request_uri).await? {
+            Some(owner) if ids.iter().all(|id| *id == owner) => Ok(Elsewhere::Yes),
+            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(Elsewhere::Yes),
+            _ => Err(Fault::Ambiguous("it is not known who pushed the request")),
+        })
+    }
+
+    pub(super) fn judge(&self, client: &Client) -> Result<(), Fault> {
+        match client.state(self.registrar.now()) {
+            State::Active | State::Stale => Ok(()),
+            State::Pending => Err(Fault::Pending),
+            State::Revoked if client.ended_by == Some(Actor::Client) => Err(Fault::Deleted),
+            State::Revoked => Err(Fault::Revoked),
+            State::Expired | State::Failed | State::Registering => Err(Fault::Expired),
+        }
+    }
+
+    /// Decides about a request that names no client, or not to every server. Returns the owner of its grant, if the
+    /// server is asked.
+    async fn unidentified(&self, seen: &Seen) -> Result<Option<String>, Fault> {
+        match self.endpoint.unnamed {
+            Unnamed::PassWithToken if seen.has_token => return Ok(None),
+            Unnamed::Pass | Unnamed::PassWithToken => {
+                return if self.settings.rejects_unknown() { Err(Fault::Unidentified) } else { Ok(None) };
+            }
+            Unnamed::AskForOwner => {
+                if let Some(owner) = self.owner(seen).await? {
+                    return Ok(Some(owner));
+                }
+                if seen.grant_type.as_ref().is_some_and(|grant_type| self.settings.is_anonymous(grant_type)) {
+                    return Ok(None);
+                }
+            }
+            Unnamed::Reject => {}
+        }
+        if !self.settings.passes_unidentified() {
+            return Err(Fault::Unidentified);
+        }
+        let event = self.registrar.event(LifecycleAction::UnregisteredClient);
+        self.emit(event.because(Fault::Unidentified.as_str()), seen.address);
+        Ok(None)
+    }
+
+    /// Asks the server for the client that the grant was issued to.
+    async fn owner(&self, seen: &Seen) -> Result<Option<String>, Fault> {
+        let (Some(grant_type), Some(grant), Some(client_of)) = (&seen.grant_type, &seen.grant, &self.client_of) else {
+            return Ok(None);
+        };
+        client_of.client_of(Grant::new(grant_type, grant)).await.map_err(|error| {
+            tracing::error!(%error, "the client of a grant can't be found out: answering 503");
+            Fault::Unavailable
+        })
+    }
+
+    fn unknown(&self, ids: &[String], seen: &Seen) -> Result<(), Fault> {
+        let id = ids.first().map(String::as_str);
+        let rejects = self.settings.rejects_unknown();
+        let action = if rejects { LifecycleAction::Rejected } else { LifecycleAction::UnregisteredClient };
+        if !rejects || !self.settings.reports() {
+            self.emit(self.registrar.event(action).of_client(id).because(Fault::Unknown.as_str()), seen.address);
+        }
+        if rejects { Err(Fault::Unknown) } else { Ok(()) }
+    }
+
+    fn noted(&self, client: &Client, fault: Fault, seen: &Seen) -> Fault {
+        if !self.settings.reports() {
+            let event = self.registrar.event_of(LifecycleAction::Rejected, client);
+            self.emit(event.because(fault.as_str()), seen.address);
+        }
+        fault
+    }
+}

@@ -1,0 +1,175 @@
+//! The table of endpoints with a gate, one row each.
+
+use http::Method;
+
+/// A row of the table: the properties in which endpoints differ.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// The name of the endpoint in events and metrics.
+    pub(super) name: &'static str,
+    /// The methods that go on; any other is answered with 405.
+    pub(super) methods: &'static [Method],
+    /// The sender of the requests.
+    pub(super) sender: Sender,
+    /// The form of a rejection.
+    pub(super) rejection: RejectionForm,
+    /// Set if clients that have ended, are not approved or are unknown are rejected.
+    pub(super) judges_client: bool,
+    /// Set if each redirect URI is compared with the registered ones.
+    pub(super) compares_redirect_uri: bool,
+    /// Set if it takes the `request_uri` of a request that was pushed or is kept elsewhere.
+    pub(super) takes_request_uri: bool,
+    /// The decision about requests that name no client.
+    pub(super) unnamed: Unnamed,
+    /// The consequence of a successful response.
+    pub(super) success: Success,
+    /// The responses which show that the server has lost a client.
+    pub(super) loss: Loss,
+}
+
+/// The sender of the requests, which decides the places where the client and its credentials may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// The browser of a person. Parameters are in the query, in the form or in both; parameters of token requests are a
+    /// login form's own; any scheme of `Authorization` and any cookie passes; a `POST` may be a step of a consent form.
+    Browser,
+    /// The client itself. Parameters of a `POST` are in the body, except for `client_id`, which counts as missing in
+    /// the query; schemes and cookies that may name another client are rejected.
+    Client,
+}
+
+/// The form of a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RejectionForm {
+    /// A page if `Accept` names `text/html`, else JSON; 400, and never 401 or a redirect (RFC 6749 section 4.1.2.1). A
+    /// foreign redirect URI is `invalid_client`, since a new registration solves the problem.
+    Page,
+    /// JSON; 401 with a challenge for `invalid_client` (RFC 6749 section 5.2).
+    Json,
+}
+
+/// The decision about a request that names no client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    /// Passes unless unknown clients are rejected: a form of the server's own.
+    Pass,
+    /// Passes with a bearer token, and otherwise as [`Pass`](Self::Pass): a resource server.
+    PassWithToken,
+    /// Asks the server for the owner of the grant, passes grants that may be anonymous, and rejects others.
+    AskForOwner,
+    /// Rejects unless the settings pass such requests.
+    Reject,
+}
+
+/// The consequence of a successful response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Success {
+    /// None.
+    Pass,
+    /// The use of the client is recorded. The response is withheld if the client has ended meanwhile.
+    RecordUse,
+    /// The `request_uri` in the response is recorded as the client's. The response is withheld if that fails.
+    RecordPushed,
+}
+
+/// The responses which show that the server has lost a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// None.
+    Never,
+    /// A 401 to a client that only gave its name: nothing else could be wrong.
+    Unauthorized,
+    /// Two client errors within an hour, since others are sent to the client by a redirect. Any other response resets
+    /// the count.
+    TwoErrors,
+}
+
+const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::OPTIONS, Method::POST];
+
+/// RFC 6749 section 3.1.
+pub(super) static AUTHORIZATION: Endpoint = Endpoint {
+    name: "authorization",
+    methods: METHODS,
+    sender: Sender::Browser,
+    rejection: RejectionForm::Page,
+    judges_client: true,
+    compares_redirect_uri: true,
+    takes_request_uri: true,
+    unnamed: Unnamed::Pass,
+    success: Success::Pass,
+    loss: Loss::TwoErrors,
+};
+
+/// RFC 6749 section 3.2.
+pub(super) static TOKEN: Endpoint = Endpoint {
+    name: "token",
+    methods: METHODS,
+    sender: Sender::Client,
+    rejection: RejectionForm::Json,
+    judges_client: true,
+    compares_redirect_uri: false,
+    takes_request_uri: true,
+    unnamed: Unnamed::AskForOwner,
+    success: Success::RecordUse,
+    loss: Loss::Unauthorized,
+};
+
+/// RFC 9126. Section 2.1: a `request_uri` "MUST NOT" be pushed.
+pub(super) static PUSHED_AUTHORIZATION: Endpoint = Endpoint {
+    name: "pushed_authorization",
+    methods: METHODS,
+    sender: Sender::Client,
+    rejection: RejectionForm::Json,
+    judges_client: true,
+    compares_redirect_uri: true,
+    takes_request_uri: false,
+    unnamed: Unnamed::Reject,
+    success: Success::RecordPushed,
+    loss: Loss::Never,
+};
+
+/// RFC 8628.
+pub(super) static DEVICE_AUTHORIZATION: Endpoint = Endpoint {
+    name: "device_authorization",
+    methods: METHODS,
+    sender: Sender::Client,
+    rejection: RejectionForm::Json,
+    judges_client: true,
+    compares_redirect_uri: false,
+    takes_request_uri: true,
+    unnamed: Unnamed::Reject,
+    success: Success::Pass,
+    loss: Loss::Never,
+};
+
+/// RFC 7662.
+pub(super) static INTROSPECTION: Endpoint = Endpoint {
+    name: "introspection",
+    methods: METHODS,
+    sender: Sender::Client,
+    rejection: RejectionForm::Json,
+    judges_client: true,
+    compares_redirect_uri: false,
+    takes_request_uri: true,
+    unnamed: Unnamed::PassWithToken,
+    success: Success::Pass,
+    loss: Loss::Never,
+};
+
+/// RFC 7009: revoking a token is always allowed.
+pub(super) static REVOCATION: Endpoint = Endpoint {
+    name: "revocation",
+    methods: METHODS,
+    sender: Sender::Client,
+    rejection: RejectionForm::Json,
+    judges_client: false,
+    compares_redirect_uri: false,
+    takes_request_uri: true,
+    unnamed: Unnamed::Pass,
+    success: Success::Pass,
+    loss: Loss::Never,
+};
+
+#[cfg(test)]
+pub(super) static ALL: [&Endpoint; 6] =
+    [&AUTHORIZATION, &TOKEN, &PUSHED_AUTHORIZATION, &DEVICE_AUTHORIZATION, &INTROSPECTION, &REVOCATION];

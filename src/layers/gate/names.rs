@@ -1,0 +1,287 @@
+//! The parameters that name a client or its grant, and every spelling that some server reads as one of them.
+
+use std::borrow::Cow;
+
+use unicode_normalization::UnicodeNormalization;
+
+/// A parameter that the gate reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    ClientId,
+    RedirectUri,
+    ClientAssertion,
+    ClientAssertionType,
+    Request,
+    RequestUri,
+    GrantType,
+    Code,
+    RefreshToken,
+    DeviceCode,
+    AuthReqId,
+}
+
+impl Name {
+    pub(super) const ALL: [Self; 11] = [
+        Self::ClientId,
+        Self::RedirectUri,
+        Self::ClientAssertion,
+        Self::ClientAssertionType,
+        Self::Request,
+        Self::RequestUri,
+        Self::GrantType,
+        Self::Code,
+        Self::RefreshToken,
+        Self::DeviceCode,
+        Self::AuthReqId,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientId => "client_id",
+            Self::RedirectUri => "redirect_uri",
+            Self::ClientAssertion => "client_assertion",
+            Self::ClientAssertionType => "client_assertion_type",
+            Self::Request => "request",
+            Self::RequestUri => "request_uri",
+            Self::GrantType => "grant_type",
+            Self::Code => "code",
+            Self::RefreshToken => "refresh_token",
+            Self::DeviceCode => "device_code",
+            Self::AuthReqId => "auth_req_id",
+        }
+    }
+
+    /// Returns the name reduced to its letters and digits.
+    const fn folded(self) -> &'static str {
+        match self {
+            Self::ClientId => "clientid",
+            Self::RedirectUri => "redirecturi",
+            Self::ClientAssertion => "clientassertion",
+            Self::ClientAssertionType => "clientassertiontype",
+            Self::Request => "request",
+            Self::RequestUri => "requesturi",
+            Self::GrantType => "granttype",
+            Self::Code => "code",
+            Self::RefreshToken => "refreshtoken",
+            Self::DeviceCode => "devicecode",
+            Self::AuthReqId => "authreqid",
+        }
+    }
+
+    /// Returns whether only token requests have it; a login form may have a `Code` of its own.
+    pub(super) const fn is_of_token_request(self) -> bool {
+        matches!(self, Self::GrantType | Self::Code | Self::RefreshToken | Self::DeviceCode | Self::AuthReqId)
+    }
+
+    /// Returns whether forms use the word for other things as well, below a name of their own (`user[code]`).
+    const fn is_common_word(self) -> bool {
+        matches!(self, Self::Request | Self::Code)
+    }
+}
+
+/// The reading of a parameter name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Spelled exactly.
+    Exact(Name),
+    /// Spelled in another way, but some server reads it as this one.
+    Folded(Name),
+    /// Another parameter to every server.
+    Other,
+}
+
+/// Reads a parameter name after its escapes were decoded.
+///
+/// PHP turns `.`, ` ` and `[` into `_`, drops leading spaces and cuts at NUL; PHP, Rack and qs read `client_id[]`, and
+/// qs `[client_id]`; ASP.NET, and Go in JSON, ignore case, Go by Unicode's simple folding; ASP.NET binds
+/// `model.client_id`, Spring `_client_id` and `!client_id`, Zope `client_id:list`. Future servers will fold in other
+/// ways, so the fold is far wider than any of these: only letters and digits count.
+pub(super) fn read(name: &str) -> Reading {
+    if let Some(exact) = Name::ALL.into_iter().find(|known| known.as_str() == name) {
+        return Reading::Exact(exact);
+    }
+    let mut spelling = Cow::Borrowed(name);
+    // A second and third decoder further in.
+    for _ in 0..3 {
+        if let Some(folded) = fold(&spelling) {
+            return Reading::Folded(folded);
+        }
+        if !spelling.contains('%') {
+            break;
+        }
+        let bytes = spelling.replace('+', " ").into_bytes();
+        let decoded = percent_encoding::percent_decode(&bytes).decode_utf8_lossy().into_owned();
+        spelling = Cow::Owned(decoded);
+    }
+    Reading::Other
+}
+
+fn fold(name: &str) -> Option<Name> {
+    let mut parts = vec![String::new()];
+    for c in name.nfkd().flat_map(char::to_lowercase).flat_map(unfolded) {
+        if c.is_ascii_alphanumeric() {
+            if let Some(part) = parts.last_mut() {
+                part.push(c);
+            }
+        } else if c.is_ascii() && !matches!(c, '_' | '-') && parts.last().is_some_and(|part| !part.is_empty()) {
+            parts.push(String::new());
+        }
+    }
+    // Some parsers drop text between two parts, and some text behind the last or before the first that counts.
+    Name::ALL.into_iter().find(|known| {
+        let starts = if known.is_common_word() { 1 } else { parts.len() };
+        (0..starts).any(|start| begins_with(parts.get(start..).unwrap_or_default(), known.folded()))
+    })
+}
+
+/// Returns whether the first of the parts make up the name.
+fn begins_with(parts: &[String], name: &str) -> bool {
+    let mut rest = name;
+    for part in parts {
+        let Some(left) = rest.strip_prefix(part.as_str()) else { return false };
+        if left.is_empty() {
+            return true;
+        }
+        rest = left;
+    }
+    false
+}
+
+/// Maps letters that lose their mark in upper or lower case only.
+fn unfolded(c: char) -> std::iter::Once<char> {
+    std::iter::once(match c {
+        '\u{131}' => 'i',
+        '\u{17f}' => 's',
+        c => c,
+    })
+}
+
+/// Returns whether a member name of a JSON object of claims is a spelling of `known`: only case and punctuation can
+/// differ there.
+pub(super) fn is_spelling_of(name: &str, known: &str) -> bool {
+    let letters = |text: &str| -> String {
+        text.nfkd().flat_map(char::to_lowercase).flat_map(unfolded).filter(char::is_ascii_alphanumeric).collect()
+    };
+    name != known && letters(name) == letters(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_names_are_known() {
+        for (name, what) in [
+            ("client.id", "PHP"),
+            ("client id", "PHP"),
+            (" client_id", "PHP"),
+            ("client[id", "PHP"),
+            ("client_id\0", "PHP"),
+            ("client_id\0x", "PHP"),
+            ("client_id[]", "PHP, Rack, qs"),
+            ("client_id[0]", "PHP, Rack, qs"),
+            ("client id[client id]", "PHP"),
+            ("client.id[x]", "PHP"),
+            ("x[client.id]", "model binding"),
+            ("client_id[x][y]", "PHP, Rack, qs"),
+            ("[client_id]", "qs"),
+            ("[client_id][0]", "qs"),
+            ("__proto__[client_id]", "qs"),
+            ("CLIENT_ID", "ASP.NET"),
+            ("Client_Id", "ASP.NET"),
+            ("cl\u{131}ent_id", "case folding"),
+            ("cl\u{130}ent_id", "case folding"),
+            ("ｃｌｉｅｎｔ＿ｉｄ", "best fit"),
+            ("client\u{ff3f}id", "best fit"),
+            ("\u{feff}client_id", "a byte order mark"),
+            ("client\u{200b}_id", "zero width"),
+            ("client_id\u{a0}", "white space"),
+            ("?client_id", "URLSearchParams"),
+            ("&client_id", "a second separator"),
+            ("request.client_id", "ASP.NET model binding"),
+            ("model['client_id']", "model binding"),
+            ("_client_id", "Spring"),
+            ("!client_id", "Spring"),
+            ("client_id:utf8:list", "Zope"),
+            ("client%5Fid", "decoded twice"),
+            ("client%255Fid", "decoded three times"),
+            ("clientId", "names in Java"),
+            ("client-id", "names of headers"),
+            ("client\n_id", "unfolded lines"),
+            ("{\"client_id\":\"x\"}", "JSON"),
+        ] {
+            assert_eq!(read(name), Reading::Folded(Name::ClientId), "{name:?}: {what}");
+        }
+        for (name, known) in [
+            ("redirect.uri", Name::RedirectUri),
+            ("\u{212a}", Name::Code),
+            ("reque\u{17f}t", Name::Request),
+            ("request[0]", Name::Request),
+            ("[request][0]", Name::Request),
+            ("Request_Uri", Name::RequestUri),
+            ("grant type", Name::GrantType),
+            ("client.assertion", Name::ClientAssertion),
+            ("refresh_token[]", Name::RefreshToken),
+        ] {
+            let wanted = if name == "\u{212a}" { Reading::Other } else { Reading::Folded(known) };
+            assert_eq!(read(name), wanted, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn honest_names_are_others() {
+        for name in [
+            "resource",
+            "state",
+            "scope",
+            "audience",
+            "response_type",
+            "response_mode",
+            "code_challenge",
+            "code_challenge_method",
+            "code_verifier",
+            "client_secret",
+            "client_name",
+            "nonce",
+            "prompt",
+            "login_hint",
+            "id_token_hint",
+            "max_age",
+            "ui_locales",
+            "claims",
+            "dpop_jkt",
+            "authorization_details",
+            "assertion",
+            "subject_token",
+            "subject_token_type",
+            "actor_token",
+            "requested_token_type",
+            "pre-authorized_code",
+            "tx_code",
+            "user_code",
+            "token",
+            "token_type_hint",
+            "username",
+            "password",
+            "user[email]",
+            "user[code]",
+            "scope[]",
+            "scopes[read]",
+            "authenticity_token",
+            "__RequestVerificationToken",
+            "csrfmiddlewaretoken",
+            "_csrf",
+            "utf8",
+            "consent_challenge",
+            "post_logout_redirect_uri",
+            "request_id",
+            "iss",
+            "vendor.parameter",
+        ] {
+            assert_eq!(read(name), Reading::Other, "{name}");
+        }
+        for known in Name::ALL {
+            assert_eq!(read(known.as_str()), Reading::Exact(known));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Client records from the cache or the ledger.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::Config;
+use super::cache::Records;
+use crate::clients::ledger::{Client, LedgerError, Origin, State};
+use crate::registration::{Limits, Registration};
+
+/// A record, with values derived from it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) client: Client,
+    /// Parsed on first use, which the token endpoint never needs. `None` inside if the record can't be read.
+    redirect_uris: OnceLock<Option<Vec<String>>>,
+}
+
+impl Known {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, redirect_uris: OnceLock::new() }
+    }
+
+    /// Returns whether every server accepts the scope.
+    pub(super) fn has_scope(&self, scope: Option<&str>) -> bool {
+        let Some(scope) = scope else { return true };
+        let registered = Registration::parse_with(self.client.registration.as_bytes(), &Limits::GENEROUS).ok();
+        let registered = registered.as_ref().and_then(|document| document.string("scope")).unwrap_or_default();
+        scope.split(' ').all(|wanted| registered.split(' ').any(|known| known == wanted))
+    }
+
+    pub(super) fn redirect_uris(&self) -> Option<&[String]> {
+        let read = || {
+            let document = Registration::parse_with(self.client.registration.as_bytes(), &Limits::GENEROUS).ok()?;
+            Some(document.redirect_uris().map(str::to_owned).collect())
+        };
+        self.redirect_uris.get_or_init(read).as_deref()
+    }
+}
+
+impl Config {
+    /// Returns whether some server reads the name of an unknown client as one that the ledger has.
+    pub(super) async fn is_known_otherwise(&self, ids: &[String]) -> Result<bool, LedgerError> {
+        for id in ids {
+            let (registrations, max_age) = (self.registrar.registrations(), self.settings.max_age());
+            let remembered = self.cache.absent(id, registrations, max_age).and_then(|absent| absent.has_other_case);
+            let found = if let Some(found) = remembered {
+                found
+            } else {
+                let found = self.registrar.is_known_otherwise(id).await?;
+                self.remember_absent(id, registrations, Some(found));
+                found
+            };
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the records of a client.
+    pub(super) async fn look_up(&self, id: &str) -> Result<Records, LedgerError> {
+        self.look_up_within(id, self.settings.max_age()).await
+    }
+
+    /// Returns the records of a client, at most `max_age` old while the ledger is available.
+    pub(super) async fn look_up_within(&self, id: &str, max_age: Duration) -> Result<Records, LedgerError> {
+        let now = self.registrar.now();
+        let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
+        // The registrar records that a client has expired.
+        let has_lapsed =
+            |known: &Arc<Known>| known.client.status.is_live() && known.client.state(now) == State::Expired;
+        let remembered =
+            |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(has_lapsed));
+        if let Some(records) = remembered(max_age) {
+            return Ok(records);
+        }
+        if self.cache.absent(id, registrations, max_age).is_some() {
+            return Ok(Records::default());
+        }
+        match self.registrar.look_up_all(id).await {
+            Ok(found) if found.is_empty() => {
+                self.remember_absent(id, registrations, None);
+                Ok(Records::default())
+            }
+            Ok(mut found) => {
+                // Once a client is registered under an ID, a record that the ID was seen in use no longer counts.
+                if found.iter().any(|client| client.origin == Origin::Registered) {
+                    found.retain(|client| client.origin == Origin::Registered);
+                }
+                let records: Records = found.into_iter().map(|client| Arc::new(Known::new(client))).collect();
+                self.remember(id, epoch, &records);
+                Ok(records)
+            }
+            Err(error) => remembered(self.settings.longest_age()).ok_or(error),
+        }
+    }
+    /// Stores records that were read in epoch `epoch`.
+    pub(super) fn remember(&self, id: &str, epoch: u64, records: &Records) {
+        if self.keeps_records() {
+            self.cache.put(id, epoch, records);
+        }
+    }
+
+    fn remember_absent(&self, id: &str, registrations: u64, has_other_case: Option<bool>) {
+        if self.keeps_records() {
+            self.cache.put_absent(id, registrations, has_other_case);
+        }
+    }
+
+    fn keeps_records(&self) -> bool {
+        self.settings.max_age() > Duration::ZERO
+    }
+}

@@ -1,0 +1,214 @@
+//! Initial access tokens (RFC 7591 section 3.1): their owners, numbers of uses and rules.
+//!
+//! [`InitialAccessTokenLayer`](crate::layers::InitialAccessTokenLayer) verifies tokens by an [`InitialAccessTokens`].
+//! There are two here: [`StaticTokens`], a list, and `JwtTokens` (feature `jwt`), signed by an issuer that you trust.
+
+use std::error::Error;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::rules::Caller;
+
+#[cfg(feature = "jwt")]
+mod jwt_tokens;
+mod static_tokens;
+
+#[cfg(feature = "jwt")]
+pub use jwt_tokens::JwtTokens;
+pub use static_tokens::StaticTokens;
+
+/// The access that a valid initial access token gives.
+///
+/// ```
+/// use std::num::NonZeroU64;
+/// use tower_dcr::layers::InitialAccess;
+///
+/// let access = InitialAccess::of("partner-portal").with_rules("partner").with_max_uses(NonZeroU64::new(20).unwrap());
+/// assert_eq!(access.owner(), "partner-portal");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialAccess {
+    owner: String,
+    rules: Option<String>,
+    max_uses: Option<NonZeroU64>,
+    expires_at: Option<Duration>,
+    token_id: String,
+}
+
+impl InitialAccess {
+    /// Creates the access of a token of `owner`: the name that audit events and the ledger use, and under which its
+    /// clients can be revoked.
+    #[must_use]
+    pub fn of(owner: impl Into<String>) -> Self {
+        Self { owner: owner.into(), rules: None, max_uses: None, expires_at: None, token_id: String::new() }
+    }
+
+    /// Sets the rules for clients that it admits, at registration and at every later update: see
+    /// [`Condition::rules`](crate::rules::Condition::rules).
+    #[must_use]
+    pub fn with_rules(mut self, rules: impl Into<String>) -> Self {
+        self.rules = Some(rules.into());
+        self
+    }
+
+    /// Sets the number of clients that it admits (default: unlimited). They are counted in the ledger.
+    #[must_use]
+    pub fn with_max_uses(mut self, uses: NonZeroU64) -> Self {
+        self.max_uses = Some(uses);
+        self
+    }
+
+    /// Limits it to one client.
+    #[must_use]
+    pub fn single_use(self) -> Self {
+        self.with_max_uses(NonZeroU64::MIN)
+    }
+
+    /// Sets the time at which it expires (default: never).
+    #[must_use]
+    pub fn with_expiry(mut self, at: SystemTime) -> Self {
+        self.expires_at = Some(at.duration_since(UNIX_EPOCH).unwrap_or_default());
+        self
+    }
+
+    /// Sets the ID under which its uses are counted. It must be unique, and must not disclose the token. The verifiers
+    /// here set it.
+    #[must_use]
+    pub fn with_token_id(mut self, id: impl Into<String>) -> Self {
+        self.token_id = id.into();
+        self
+    }
+
+    /// Returns the owner.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Returns the number of clients that it admits. `None` if it is unlimited.
+    #[must_use]
+    pub fn max_uses(&self) -> Option<NonZeroU64> {
+        self.max_uses
+    }
+
+    pub(crate) fn token_id(&self) -> &str {
+        &self.token_id
+    }
+
+    fn is_over(&self, now: Duration) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        let caller = Caller::authorized(self.owner.as_str());
+        match &self.rules {
+            Some(rules) => caller.with_rules(rules.as_str()),
+            None => caller,
+        }
+    }
+}
+
+/// Verifies initial access tokens.
+///
+/// ```
+/// use tower_dcr::layers::{InitialAccess, InitialAccessTokens, TokenError};
+///
+/// /// Asks the server's own store of API keys.
+/// struct ApiKeys;
+///
+/// impl InitialAccessTokens for ApiKeys {
+///     async fn verify(&self, token: &str) -> Result<InitialAccess, TokenError> {
+///         match look_up(token).await {
+///             Ok(Some(account)) => Ok(InitialAccess::of(account)),
+///             Ok(None) => Err(TokenError::Invalid),
+///             Err(error) => Err(TokenError::Unavailable(error.into())),
+///         }
+///     }
+/// }
+/// # async fn look_up(_: &str) -> Result<Option<String>, std::io::Error> { Ok(None) }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what initial access tokens are worth",
+    note = "implement `tower_dcr::layers::InitialAccessTokens`, or use `StaticTokens`"
+)]
+pub trait InitialAccessTokens: Send + Sync + 'static {
+    /// Verifies an unmodified token (RFC 6750 section 2.1), which has the syntax of one and at most 4096 bytes. It must
+    /// take as long for a wrong one as for one that is nearly right.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TokenError`] if the token does not admit the registration, or can't be verified now.
+    fn verify(&self, token: &str) -> impl Future<Output = Result<InitialAccess, TokenError>> + Send;
+}
+
+/// Tries the first, and for a token that it does not know, the second.
+impl<A: InitialAccessTokens, B: InitialAccessTokens> InitialAccessTokens for (A, B) {
+    async fn verify(&self, token: &str) -> Result<InitialAccess, TokenError> {
+        match self.0.verify(token).await {
+            Err(TokenError::Invalid) => self.1.verify(token).await,
+            found => found,
+        }
+    }
+}
+
+/// The reason for rejecting a token.
+///
+/// ```
+/// use tower_dcr::layers::TokenError;
+///
+/// assert_eq!(TokenError::Invalid.to_string(), "the initial access token is not valid");
+/// ```
+#[non_exhaustive]
+pub enum TokenError {
+    /// Unknown, expired or withdrawn: 401 `invalid_token` (RFC 6750 section 3.1).
+    Invalid,
+    /// Valid, but for another purpose: 403 `insufficient_scope`.
+    Insufficient,
+    /// Can't be verified now: 503.
+    Unavailable(Box<dyn Error + Send + Sync>),
+}
+
+crate::text::debug_for_people!(TokenError);
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invalid => "the initial access token is not valid",
+            Self::Insufficient => "the initial access token is not for registering clients",
+            Self::Unavailable(_) => "initial access tokens can't be verified",
+        })
+    }
+}
+
+impl Error for TokenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unavailable(source) => Some(&**source),
+            Self::Invalid | Self::Insufficient => None,
+        }
+    }
+}
+
+type Verifying<'a> = Pin<Box<dyn Future<Output = Result<InitialAccess, TokenError>> + Send + 'a>>;
+
+/// [`InitialAccessTokens`] of any type.
+pub(crate) trait ErasedTokens: Send + Sync {
+    fn verify<'a>(&'a self, token: &'a str) -> Verifying<'a>;
+}
+
+impl<T: InitialAccessTokens> ErasedTokens for T {
+    fn verify<'a>(&'a self, token: &'a str) -> Verifying<'a> {
+        Box::pin(InitialAccessTokens::verify(self, token))
+    }
+}
+
+/// Returns whether the text has the syntax of a token (RFC 6750 section 2.1: `b64token`).
+pub(crate) fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty()
+        && body.bytes().all(
+            |byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' | b'/'),
+        )
+}

@@ -1,0 +1,656 @@
+//! [`LifecycleLayer`]: records every registration in a ledger, and deduplicates registrations.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::audit::{AwaitsApproval, CostsLikeRegistration, Deduplicated, RegisteredClient, Unanswerable};
+use crate::client_address::ClientAddress;
+use crate::client_url::{ClientUrl, UrlTarget};
+use crate::clients::ledger::{LedgerError, Status, StoredResponse};
+use crate::clients::registrar::{
+    self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
+};
+use crate::layers::body::{
+    self, ANSWER_LIMITS, MapResponseFuture, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
+};
+use crate::layers::layered::Layered;
+use crate::method::MethodKind;
+use crate::rate_limit::budgets::Ticket;
+use crate::registration::{Field, Registration};
+use crate::rules::{Caller, Evaluation, Facts, Operation};
+use crate::rules::{ErrorCode, Rejection};
+
+/// Records every registration in a ledger, and deduplicates registrations.
+///
+/// The layer stands on the registration route, inside of the policy layers and outside of the
+/// [`ResponseLayer`](crate::layers::ResponseLayer) (members that it removes from a response must not be stored).
+///
+/// 1. `POST`: the registration is recorded **before** the handler is called, so that a client which hangs up, a crash
+///    or a failing handler leaves a record that says so. If an equal registration of a public client is in the ledger,
+///    the stored response is returned and the handler is not called; if an equal one is being made at the same time, on
+///    any node, its response is awaited. A revoked registration is rejected.
+/// 2. The handler's response is read (200 or 201, with or without an echo of the metadata) and recorded **before** it
+///    goes out: nobody holds a `client_id` that the ledger does not know. A response that holds a secret or a
+///    registration access token is never returned twice, and its secrets are not stored.
+/// 3. `PUT`, `GET` and `DELETE` (RFC 7592) of a client that has expired or was revoked are answered with 401, as
+///    section 2.1 requires. A `PUT` that the handler accepts changes the record, and ends an approval of the changed
+///    parts; a `DELETE` ends it. A `PUT` of a client that the ledger does not know is forwarded and recorded, or
+///    answered with 401 if clients need approval, unless [unknown clients may be managed](Registrar::manage_unknown).
+/// 4. If the ledger is unavailable, a registration is answered with 503 and `Retry-After`;
+///    [`danger_register_without_ledger`](LifecycleLayer::danger_register_without_ledger) changes that.
+///
+/// A registration that no policy layer has checked is answered with 500: the record and the handler's reading could
+/// differ. A registration that passed in report-only mode is not recorded.
+///
+/// A layer in [report-only mode](LifecycleLayer::report_only) records registrations as far as it can, and passes the
+/// others.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response, StatusCode};
+/// # use http_body_util::{BodyExt, Full};
+/// # use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// # let post = |body: &'static str| {
+/// #     let request = Request::post("/register").header("content-type", "application/json");
+/// #     request.body(Full::<Bytes>::from(body)).unwrap()
+/// # };
+/// use std::convert::Infallible;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use tower_dcr::clients::{Actor, MemoryLedger};
+/// use tower_dcr::rules::MetadataAllowlist;
+/// use tower_dcr::clients::{Registrar, Revocation};
+/// use tower_dcr::{layers::{PolicyLayer, LifecycleLayer, RegistrationBody}};
+///
+/// // A handler that makes a new client each time it is called.
+/// static MADE: AtomicU32 = AtomicU32::new(0);
+/// let handler = service_fn(async |_: Request<RegistrationBody>| {
+///     let id = MADE.fetch_add(1, Ordering::Relaxed);
+///     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(format!(r#"{{"client_id":"client-{id}"}}"#))))
+/// });
+/// let registrar = Registrar::new(MemoryLedger::default());
+/// let register = ServiceBuilder::new()
+///     .layer(PolicyLayer::new(MetadataAllowlist::mcp()))
+///     .layer(LifecycleLayer::new(registrar.clone()))
+///     .service(handler);
+///
+/// let body = r#"{"client_name":"App","redirect_uris":["http://localhost/cb"]}"#;
+/// for _ in 0..2 {
+///     let answer = register.clone().oneshot(post(body)).await.unwrap();
+///     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), r#"{"client_id":"client-0"}"#);
+/// }
+///
+/// let alice = Actor::Operator("alice".into());
+/// registrar.revoke(Revocation::client("client-0", alice, "imitates another application")).await.unwrap();
+/// let refused = register.oneshot(post(body)).await.unwrap();
+/// assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+/// # });
+/// ```
+///
+/// ```
+/// use tower_dcr::layers::LifecycleLayer;
+/// use tower_dcr::client_address::ClientAddress;
+/// use tower_dcr::clients::MemoryLedger;
+/// use tower_dcr::clients::Registrar;
+///
+/// let layer = LifecycleLayer::new(Registrar::new(MemoryLedger::default())).with_client_address(ClientAddress::new());
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LifecycleLayer {
+    /// `None` if nothing is recorded.
+    config: Option<Arc<Config>>,
+}
+
+#[derive(Clone)]
+struct Config {
+    registrar: Registrar,
+    address: ClientAddress,
+    /// `None` for the default.
+    client_url: Option<ClientUrl>,
+    register_without_ledger: bool,
+    report_only: bool,
+}
+
+/// The `Retry-After` if the ledger is unavailable.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+impl LifecycleLayer {
+    /// Creates a layer that records clients in the ledger of `registrar`.
+    pub fn new(registrar: Registrar) -> Self {
+        let config = Config {
+            registrar,
+            address: ClientAddress::new(),
+            client_url: None,
+            register_without_ledger: false,
+            report_only: false,
+        };
+        Self { config: Some(Arc::new(config)) }
+    }
+
+    /// Creates a layer that records nothing: the default of presets without a registrar.
+    pub(crate) fn off() -> Self {
+        Self { config: None }
+    }
+
+    pub(crate) fn registrar(&self) -> Option<Registrar> {
+        self.config.as_ref().map(|config| config.registrar.clone())
+    }
+
+    /// Returns the rules for URLs of clients. `None` if they were not set.
+    pub(crate) fn client_url(&self) -> Option<&ClientUrl> {
+        self.config.as_ref()?.client_url.as_ref()
+    }
+
+    pub(crate) fn map_registrar(self, map: impl FnOnce(Registrar) -> Registrar) -> Self {
+        self.change(|config| config.registrar = map(config.registrar.clone()))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        self.config.as_mut().map(Arc::make_mut).map(change);
+        self
+    }
+
+    /// Sets the source of a client's address; records store its networks, so that they can be blocked (default:
+    /// [`ClientAddress::new`]).
+    pub fn with_client_address(self, address: ClientAddress) -> Self {
+        self.change(|config| config.address = address)
+    }
+
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). They must match the
+    /// handler's: a client that may manage itself could otherwise name another one here. All layers of a route need the
+    /// same; a preset with this layer passes them to all of its layers.
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = Some(client_url))
+    }
+
+    /// Registers clients while the ledger is unavailable. An attacker who slows the ledger down can then register a
+    /// revoked client again, unnoticed: such clients appear at the token endpoint as registered elsewhere, if at all.
+    pub fn danger_register_without_ledger(self) -> Self {
+        self.change(|config| config.register_without_ledger = true)
+    }
+
+    /// Passes every request that would be rejected here (revoked registrations, clients that have ended and manage
+    /// themselves, registrations while the ledger is full or unavailable), unrecorded, and reports it in audit events
+    /// as a finding with `enforced: false`. By default it is rejected. Everything else is recorded as always. Only a
+    /// response of the handler that can't be read, and a request that no policy layer has checked, are still answered
+    /// with an error. The key in policy files is `lifecycle.report_only`, and wins over this setting.
+    ///
+    /// ```
+    /// use tower_dcr::layers::LifecycleLayer;
+    /// use tower_dcr::clients::MemoryLedger;
+    /// use tower_dcr::clients::Registrar;
+    ///
+    /// let layer = LifecycleLayer::new(Registrar::new(MemoryLedger::default())).report_only();
+    /// # let _ = layer;
+    /// ```
+    pub fn report_only(self) -> Self {
+        self.change(|config| config.report_only = true)
+    }
+}
+
+impl<S> Layer<S> for LifecycleLayer {
+    type Service = Layered<Self, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Layered::new(self, inner)
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Layered<LifecycleLayer, S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = MapResponseFuture<S::Future, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Some(config) = self.layer.config.clone() else {
+            return MapResponseFuture::new(self.inner.call(request), Unchanged);
+        };
+        let inner = self.take_ready();
+        let kind = MethodKind::of(request.method());
+        let recorded = match kind {
+            MethodKind::Create | MethodKind::Update => match Checked::of(&request) {
+                Checked::Registration(registration, facts) if kind == MethodKind::Create => {
+                    ResponseFuture::new(config.register(inner, request, registration, facts))
+                }
+                Checked::Registration(registration, facts) => {
+                    ResponseFuture::new(config.change(inner, request, registration, facts))
+                }
+                Checked::Passed => ResponseFuture::new(forward(inner, request)),
+                Checked::No => return MapResponseFuture::answered(unguarded()),
+            },
+            MethodKind::Delete => ResponseFuture::new(config.delete(inner, request)),
+            MethodKind::Read => ResponseFuture::new(config.read(inner, request)),
+            // The service that was polled ready is in there, and nothing is awaited before it.
+            MethodKind::Options | MethodKind::Other => ResponseFuture::new(forward(inner, request)),
+        };
+        MapResponseFuture::finishing(recorded)
+    }
+}
+
+type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
+
+async fn forward<S, B, R>(mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    Ok(inner.call(request).await?.map(ResponseBody::inner))
+}
+
+/// The state of a body when it arrives.
+enum Checked {
+    Registration(Arc<Registration>, Facts),
+    /// Passed by a policy layer in report-only mode.
+    Passed,
+    /// There is no policy layer.
+    No,
+}
+
+impl Checked {
+    fn of<B: 'static>(request: &Request<B>) -> Self {
+        match RegistrationBody::downcast_ref(request.body()) {
+            None => Self::No,
+            Some(body) => body.share().map_or(Self::Passed, |registration| {
+                Self::Registration(registration, body.facts().cloned().unwrap_or_default())
+            }),
+        }
+    }
+}
+
+impl Config {
+    async fn register<S, B, R>(
+        self: Arc<Self>,
+        mut inner: S,
+        request: Request<B>,
+        registration: Arc<Registration>,
+        facts: Facts,
+    ) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+        R: Body,
+    {
+        let requester = self.requester(request.headers(), request.extensions(), facts);
+        let unless_repeated = requester.unless_repeated.clone();
+        let intent = match self.registrar.admit(&registration, requester).await {
+            Ok(Admission::Ask(intent)) => intent,
+            Ok(Admission::Deduplicated(client)) => {
+                let is_pending = client.status == Status::Pending;
+                let response = repeat(client.client_id, client.response, &registration);
+                return Ok(awaiting_approval(response, is_pending));
+            }
+            Err(refusal) => {
+                let refusal = refusal.unless_repeated(unless_repeated);
+                return self.refuse_or(Operation::Create, refusal, || forward(inner, request)).await;
+            }
+        };
+        // Drops the shared reference, so that a layer further in need not copy the document.
+        drop(registration);
+        match inner.call(request).await {
+            Ok(response) => Ok(self.record(*intent, response).await),
+            Err(error) => {
+                settle(intent.fail("the handler failed").await);
+                Err(error)
+            }
+        }
+    }
+
+    /// Records the handler's response, and returns it.
+    async fn record<R: Body>(&self, intent: Intent, response: Response<R>) -> Response<ResponseBody<R>> {
+        if !response.status().is_success() {
+            let reason = match response.extensions().get::<Rejection>() {
+                Some(rejection) => rejection.description(),
+                None => format!("the server answered {}", response.status().as_u16()),
+            };
+            settle(intent.fail(&reason).await);
+            return response.map(ResponseBody::inner);
+        }
+        let status = response.status();
+        let Some((response, Some(document))) = read(response).await else {
+            settle(intent.fail("the server's answer could not be read").await);
+            return unreadable();
+        };
+        let (document, bytes) = document;
+        if let Err(detail) = body::issued_client_id(&document) {
+            let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(Field::CLIENT_ID.name());
+            settle(intent.fail(&rejection.description()).await);
+            return self.refuse(Operation::Create, rejection, response);
+        }
+        let body = str::from_utf8(&bytes).unwrap_or_default();
+        let answer = ServerAnswer { status: status.as_u16(), document: &document, body };
+        match intent.complete(&answer).await {
+            Ok(Completion::Recorded) => awaiting_approval(response, self.registrar.needs_approval()),
+            Ok(Completion::Revoked) => self.refuse(Operation::Create, registrar::blocked(), response),
+            Ok(Completion::Conflict) => self.refuse(Operation::Create, registrar::conflict(), response),
+            Err(error) => {
+                let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
+                error.log();
+                tracing::error!(target: "tower_dcr::lifecycle", ?client_id, "a client could not be recorded");
+                self.refuse_unrecorded(Operation::Create, response)
+            }
+        }
+    }
+
+    async fn change<S, B, R>(
+        self: Arc<Self>,
+        mut inner: S,
+        request: Request<B>,
+        registration: Arc<Registration>,
+        facts: Facts,
+    ) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
+        R: Body,
+    {
+        let requester = self.requester(request.headers(), request.extensions(), facts);
+        let managed = match self.managed(&request) {
+            Ok(Some(id)) => id,
+            // A policy layer with other rules for URLs has let it pass.
+            Ok(None) => return Ok(unguarded()),
+            Err(rejection) => {
+                return self.refuse_or(Operation::Update, rejection.into(), || forward(inner, request)).await;
+            }
+        };
+        let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
+            Ok(intent) => intent,
+            Err(refusal) => {
+                let refusal = refusal.unless_repeated(requester.unless_repeated);
+                return self.refuse_or(Operation::Update, refusal, || forward(inner, request)).await;
+            }
+        };
+        if let Some(rejection) = requester.unless_repeated.filter(|_| intent.is_new()) {
+            return Ok(body::refuse(rejection));
+        }
+        drop(registration);
+        let response = inner.call(request).await?;
+        // A success that can't go out as one is still a change.
+        if !response.status().is_success() && response.extensions().get::<Unanswerable>().is_none() {
+            return Ok(response.map(ResponseBody::inner));
+        }
+        let is_new = intent.is_new();
+        let mut response = self.record_change(intent, response).await;
+        if is_new {
+            response.extensions_mut().insert(CostsLikeRegistration);
+        }
+        Ok(response)
+    }
+
+    async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
+        let status = response.status().as_u16();
+        let is_withheld = response.extensions().get::<Unanswerable>().is_some();
+        let Some((response, document)) = read(response).await else { return unreadable() };
+        let document = document.filter(|_| response.status().is_success());
+        // A success proves a change only if it is about the client (RFC 7592 section 3): anybody can send a PUT, and a
+        // server may have a generic page for all requests.
+        let is_about_client =
+            document.as_ref().is_some_and(|(document, _)| document.string_at(Field::CLIENT_ID) == Some(intent.id()));
+        if !is_about_client && !is_withheld {
+            let Some(_) = document else { return response };
+            return self.refuse(Operation::Update, unreadable_rejection(), response);
+        }
+        let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
+            status,
+            document,
+            body: str::from_utf8(bytes).unwrap_or_default(),
+        });
+        match self.registrar.changed(intent, answer.as_ref()).await {
+            Ok(()) => response,
+            Err(Refusal::Rejected(rejection)) => self.refuse(Operation::Update, rejection, response),
+            Err(Refusal::Ledger(error)) => {
+                error.log();
+                self.refuse_unrecorded(Operation::Update, response)
+            }
+        }
+    }
+
+    async fn read<S, B, R>(self: Arc<Self>, inner: S, request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
+    {
+        let allowed = match self.managed(&request) {
+            Ok(id) => self.may_manage(id.as_deref()).await,
+            Err(rejection) => Err(rejection.into()),
+        };
+        match allowed {
+            Ok(()) => forward(inner, request).await,
+            Err(refusal) => self.refuse_or(Operation::Read, refusal, || forward(inner, request)).await,
+        }
+    }
+
+    async fn delete<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+        B: 'static,
+        R: Body,
+    {
+        let (id, allowed) = match self.managed(&request) {
+            Ok(id) => {
+                let allowed = self.may_manage(id.as_deref()).await;
+                (id, allowed)
+            }
+            Err(rejection) => (None, Err(rejection.into())),
+        };
+        if let Err(refusal) = allowed {
+            return self.refuse_or(Operation::Delete, refusal, || forward(inner, request)).await;
+        }
+        let response = inner.call(request).await?.map(ResponseBody::inner);
+        // RFC 7592 section 2.3: a deletion is answered with 204. A generic page has deleted nothing.
+        let is_deleted = response.status() == StatusCode::NO_CONTENT;
+        let Some(id) = id.filter(|_| is_deleted) else { return Ok(response) };
+        Ok(match self.registrar.deleted(&id).await {
+            Ok(()) => response,
+            Err(error) => {
+                // The server has deleted it; the record expires by itself.
+                error.log();
+                response
+            }
+        })
+    }
+
+    /// Returns the setting of the policy file, else the one in code.
+    fn registers_without_ledger(&self) -> bool {
+        self.registrar.settings().danger_register_without_ledger.unwrap_or(self.register_without_ledger)
+    }
+
+    /// Returns the client that the URL is about; `None` for the registration route.
+    fn managed<B: 'static>(&self, request: &Request<B>) -> Result<Option<String>, Rejection> {
+        let default = ClientUrl::new();
+        let urls = self.client_url.as_ref().unwrap_or(&default);
+        match urls.check(request.method(), request.uri()) {
+            Ok(UrlTarget::Client(id)) => Ok(Some(id)),
+            Ok(UrlTarget::Registration | UrlTarget::Unreadable) => Ok(None),
+            // A policy layer in report-only mode passes all URLs.
+            Err(_) if RegistrationBody::downcast_ref(request.body()).is_some_and(RegistrationBody::is_passed) => {
+                Ok(None)
+            }
+            Err(rejection) => Err(rejection),
+        }
+    }
+
+    async fn may_manage(&self, id: Option<&str>) -> Result<(), Refusal> {
+        match id {
+            Some(id) => self.registrar.may_manage(id).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions, facts: Facts) -> Requester {
+        Requester {
+            address: self.address.resolve(headers, extensions),
+            caller: extensions.get::<Caller>().cloned().unwrap_or_default(),
+            identity: facts.identity.map(Arc::unwrap_or_clone),
+            statement_issuer: facts.statement.map(|statement| statement.issuer.clone()),
+            policy: facts.policy,
+            unless_repeated: extensions.get::<Ticket>().and_then(Ticket::unless_repeated).cloned(),
+        }
+    }
+
+    /// Rejects, or goes on without the ledger if that is allowed or the rejection is only reported.
+    async fn refuse_or<R, E, A>(
+        &self,
+        operation: Operation,
+        refusal: Refusal,
+        go_on: impl FnOnce() -> A,
+    ) -> Answered<R, E>
+    where
+        A: Future<Output = Answered<R, E>>,
+    {
+        let rejection = match refusal {
+            Refusal::Rejected(rejection) => rejection,
+            Refusal::Ledger(error) => {
+                error.log();
+                if self.registers_without_ledger() {
+                    return go_on().await;
+                }
+                unavailable()
+            }
+        };
+        // A spent budget is enforced by the limiter, which has a switch of its own.
+        if !self.reports() || rejection.code() == ErrorCode::TooManyRequests {
+            return Ok(body::refuse(rejection));
+        }
+        let mut response = go_on().await?;
+        body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
+        Ok(response)
+    }
+
+    /// Replaces the handler's response by a rejection, or reports that.
+    fn refuse<R>(
+        &self,
+        operation: Operation,
+        rejection: Rejection,
+        mut response: Response<ResponseBody<R>>,
+    ) -> Response<ResponseBody<R>> {
+        if !self.reports() {
+            return body::refuse(rejection);
+        }
+        body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
+        response
+    }
+
+    /// Rejects a response that could not be recorded, or passes it if that is allowed.
+    fn refuse_unrecorded<R>(
+        &self,
+        operation: Operation,
+        response: Response<ResponseBody<R>>,
+    ) -> Response<ResponseBody<R>> {
+        if self.registers_without_ledger() { response } else { self.refuse(operation, unavailable(), response) }
+    }
+
+    /// Returns whether rejections are reported only. The setting of the policy file wins over the one in code.
+    fn reports(&self) -> bool {
+        self.registrar.settings().report_only.unwrap_or(self.report_only)
+    }
+}
+
+/// Logs an error. A record that could not be settled is settled later, by its age.
+fn settle(settled: Result<(), LedgerError>) {
+    if let Err(error) = settled {
+        error.log();
+    }
+}
+
+/// Reads the response's body and puts its bytes back; with the document, if it is one. `None` if the body is too long
+/// or broken off.
+async fn read<R: Body>(response: Response<R>) -> Option<(Response<ResponseBody<R>>, Option<(Registration, Bytes)>)> {
+    let (mut parts, body) = response.into_parts();
+    let ReadAnswer::Complete(bytes) = body::read_answer(body).await else { return None };
+    let document = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().map(|document| (document, bytes.clone()));
+    if let Some((document, _)) = &document {
+        parts.extensions.get_or_insert_with(|| RegisteredClient::of(document));
+    }
+    Some((Response::from_parts(parts, ResponseBody::own(bytes)), document))
+}
+
+/// Returns the stored response again, with the redirect URIs of this request.
+fn repeat<R>(
+    client_id: Option<String>,
+    answer: Option<StoredResponse>,
+    registration: &Registration,
+) -> Response<ResponseBody<R>> {
+    let Some(answer) = answer else { return body::refuse(unavailable()) };
+    let bytes = Bytes::from(echoing(answer.body, registration));
+    let length = HeaderValue::from(bytes.len());
+    let mut response = Response::new(ResponseBody::own(bytes));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    body::forbid_storing(response.headers_mut());
+    response.extensions_mut().insert(RegisteredClient(client_id));
+    response.extensions_mut().insert(Deduplicated);
+    response
+}
+
+/// Returns the stored body with the redirect URIs of this request: if loopback ports don't count, the first client had
+/// others, and a client may compare them (RFC 7591 section 3.2.1).
+fn echoing(body: String, registration: &Registration) -> String {
+    let Ok(serde_json::Value::Object(mut document)) = serde_json::from_str(&body) else { return body };
+    let sent: Vec<&str> = registration.redirect_uris().collect();
+    let differs = |echoed: &Vec<serde_json::Value>| {
+        // If a server accepted fewer of them, its list stays.
+        echoed.len() == sent.len() && echoed.iter().map(serde_json::Value::as_str).ne(sent.iter().copied().map(Some))
+    };
+    match document.get_mut("redirect_uris") {
+        Some(serde_json::Value::Array(echoed)) if differs(echoed) => {
+            *echoed = sent.iter().copied().map(serde_json::Value::from).collect();
+        }
+        _ => return body,
+    }
+    serde_json::to_string(&document).unwrap_or(body)
+}
+
+/// Marks a response for the audit layer: the client can't sign in yet.
+fn awaiting_approval<R>(mut response: Response<R>, is_pending: bool) -> Response<R> {
+    if is_pending {
+        response.extensions_mut().insert(AwaitsApproval);
+    }
+    response
+}
+
+fn unguarded<R>() -> Response<ResponseBody<R>> {
+    tracing::error!(target: "tower_dcr::lifecycle", "LifecycleLayer needs a PolicyLayer outside of it");
+    body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
+}
+
+fn unreadable<R>() -> Response<ResponseBody<R>> {
+    body::refuse(unreadable_rejection())
+}
+
+fn unreadable_rejection() -> Rejection {
+    Rejection::new(ErrorCode::BadGateway, RULE, "the server's answer could not be read")
+}
+
+fn unavailable() -> Rejection {
+    let detail = "clients can't be registered now; try again later";
+    Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("registrar", &self.registrar).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! A policy that is evaluated in addition to the one in force.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+
+use crate::registration::{Limits, Registration};
+use crate::rules::{Context, Evaluation, Policy, Rejection};
+
+/// Evaluates another policy without effect: it charges no budget, and stores nothing.
+#[derive(Clone)]
+pub(crate) struct Shadow {
+    policy: Policy,
+    limits: Limits,
+}
+
+impl Shadow {
+    pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
+        Self { policy, limits }
+    }
+
+    /// Evaluates the policy on a copy. `first` is the decision of the layer itself, which holds under any policy;
+    /// `source` is the body if it was read under `limits`. `None` if a rule panicked: a shadow policy must not end the
+    /// request.
+    pub(super) fn evaluate(
+        &self,
+        registration: &Registration,
+        context: &Context,
+        first: Result<(), Rejection>,
+        source: Option<(&Bytes, &Limits)>,
+    ) -> Option<Evaluation> {
+        let evaluated = catch_unwind(AssertUnwindSafe(|| match first.and_then(|()| self.fits(source)) {
+            Ok(()) => self.policy.evaluate_in_place(registration.clone(), context).0,
+            Err(rejection) => {
+                let mut evaluation = Evaluation::begin(context);
+                evaluation.set_policy(self.policy.fingerprint());
+                evaluation.end(Err(rejection));
+                evaluation
+            }
+        }));
+        if evaluated.is_err() {
+            tracing::error!(target: "tower_dcr::guard", "a rule of the shadow policy panicked: nothing is reported");
+        }
+        evaluated.ok()
+    }
+
+    /// Parses the body again if this policy has other limits.
+    fn fits(&self, source: Option<(&Bytes, &Limits)>) -> Result<(), Rejection> {
+        let Some((bytes, _)) = source.filter(|(_, limits)| **limits != self.limits) else { return Ok(()) };
+        Registration::parse_with(bytes, &self.limits).map(drop).map_err(Rejection::from)
+    }
+}
+
+impl fmt::Debug for Shadow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shadow").finish_non_exhaustive()
+    }
+}

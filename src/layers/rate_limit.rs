@@ -1,0 +1,643 @@
+//! [`RateLimitLayer`]: limits the rate of client registrations.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::audit::{CostsLikeRegistration, Deduplicated};
+use crate::client_address::{ClientAddress, Source};
+use crate::clock::{Clock, CoarseClock};
+use crate::layers::body::{self, Finish, Finished, MapResponseFuture, ResponseBody, ResponseFuture, Unread};
+use crate::layers::layered::Layered;
+use crate::layers::setup_check::SetupCheck;
+use crate::method::MethodKind;
+use crate::rate_limit::budgets::{self, Budgets, RULE, Setting, Slot, Ticket};
+use crate::rate_limit::{Budget, Denied, Limiter, Quota, Reservation, SharedQuotas, Spent};
+use crate::rules::Rejection;
+use crate::rules::{Evaluation, Operation, Standing};
+
+/// Limits the rate of client registrations.
+///
+/// # Budgets
+///
+/// A registration takes only from the budgets of its class:
+///
+/// | budget | default | taken by |
+/// | --- | --- | --- |
+/// | `address` | 60 a minute, 300 at once | unproven registrations of one IPv4 address or IPv6 /64 |
+/// | `prefix` | 180 a minute, 900 at once | the same, of one IPv4 /24 or IPv6 /56 |
+/// | `wide_prefix` | 300 a minute, 1500 at once | the same, of one IPv6 /48 |
+/// | `global` | 600 a minute, 3000 at once | the same, in all; the last third is left to newcomers |
+/// | `newcomers` | 12 an hour, 6 at once | the same, of one IPv4 /24 or IPv6 /48, from that third |
+/// | `proven` | 300 a minute, 1500 at once | registrations that a vendor's callback proves, by address; a network has twice as many |
+/// | `proven_global` | 12,000 a minute, 60,000 at once | the same, in all |
+/// | `deduplication` | 600 a minute, 3000 at once | registrations that the ledger knows, by address; a network has twenty times as many |
+/// | `unreadable` | 60 a minute, 300 at once | requests rejected before they are evaluated, and failed management, by address and network |
+/// | `requests` | 300 a minute, 1500 at once | requests that are read and evaluated, by address and network |
+///
+/// A default follows `address` (`proven_global` follows `global`): twice the quota of an address means twice that of
+/// its networks, its deduplicated registrations, and so on. Without a quota of an address there are none of them,
+/// unless they are set.
+///
+/// *Proven* means that every redirect URI is a vendor's own callback ([`Standing::Verified`]); a *network* is an IPv4
+/// /24 or an IPv6 /48. The chapter
+/// [`docs/rate-limits.md`](https://docs.rs/crate/tower-dcr/latest/source/docs/rate-limits.md) describes the limits for
+/// one machine, one network and many machines.
+///
+/// In a preset the limiter takes from `requests` when the head of a request is there, and from the budgets of the class
+/// once the document was evaluated. So a request that is rejected on the way never spends the budgets of honest
+/// clients, and every request costs something:
+///
+/// - A wrong method or media type takes from `unreadable` and is not read once that is spent. A body that can't be read
+///   takes from `unreadable`, and from `requests` once that is spent.
+/// - A document that a rule rejects takes from the budgets of its address and prefixes, and so does one whose [redirect
+///   host](crate::rules::RedirectHostQuota) has no budget left.
+/// - A registration whose budget is spent still passes if a [`LifecycleLayer`](crate::layers::LifecycleLayer) knows it.
+/// - `GET`, `HEAD`, `DELETE` and `PUT` (RFC 7592) take from `unreadable`, and get it back unless they are answered with
+///   4xx: guessing registration access tokens is limited, and a client that manages itself pays nothing. A `PUT` of a
+///   client that the ledger did not know takes like a registration. `OPTIONS` takes nothing.
+///
+/// Without a preset, the layer takes from the budgets of unproven registrations when the head is there, and releases or
+/// moves the charge if the response shows another class.
+///
+/// A rejected request is answered with 429, `Retry-After` (whole seconds, rounded up, at least 1), an error in the form
+/// of RFC 7591, and the `RateLimit` and `RateLimit-Policy` fields of draft-ietf-httpapi-ratelimit-headers-10 for the
+/// budget that is spent. The fields name no partition key and disclose nothing that is not on this page;
+/// [`with_fields(false)`](RateLimitLayer::with_fields) leaves them out. An unread body is drained within bounds.
+///
+/// # The defaults
+///
+/// Of 16 released MCP clients, one retries a 429 at registration; for the others one false rejection is a failed
+/// sign-in. And addresses are shared: a hosted client registers for thousands of users from a few of them. Limits of 10
+/// or 20 an hour and address, as on many servers, reject such clients within minutes.
+///
+/// # Behind a proxy
+///
+/// Without [trusted proxies](ClientAddress::with_trusted_proxies) all requests seem to come from the proxy and share
+/// its budget. If the server does not pass on the address of a connection (in axum: the router was not served with
+/// `into_make_service_with_connect_info`, or [`RateLimitLayer::with_client_address`] does not look for it), they share
+/// one budget too. A [`SetupCheck`](crate::layers::SetupCheck) warns of both.
+///
+/// # Many nodes
+///
+/// With [`SharedQuotas`] the budgets of registrations, proven or not, are those of all nodes: each node takes from its
+/// own budgets, and then the shared store confirms all of them at once. If the store is unavailable,
+/// [`Fallback`](crate::rate_limit::Fallback) decides: each node uses its share, or rejects with 503. `deduplication`,
+/// `unreadable` and `requests` bound the work of one node, and stay local.
+///
+/// # Memory
+///
+/// The state is in the layer (3 MiB), is shared by all services that it makes, and never grows; see
+/// [`quota`](crate::rate_limit).
+///
+/// [`Standing::Verified`]: crate::rules::Standing::Verified
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response, StatusCode};
+/// # use http_body_util::{BodyExt, Full};
+/// # use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// # let post = |body: &'static str| {
+/// #     let request = Request::post("/register").header("content-type", "application/json");
+/// #     request.body(Full::<Bytes>::from(body)).unwrap()
+/// # };
+/// use std::num::NonZeroU32;
+/// use tower_dcr::layers::RateLimitLayer;
+/// use tower_dcr::rate_limit::Quota;
+///
+/// let one_a_minute = Quota::per_minute(NonZeroU32::MIN);
+/// let register = ServiceBuilder::new()
+///     .layer(RateLimitLayer::empty().with_global_quota(one_a_minute))
+///     .service(service_fn(async |_: Request<Full<Bytes>>| {
+///         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+///     }));
+///
+/// assert_eq!(register.clone().oneshot(post("{}")).await.unwrap().status(), StatusCode::OK);
+/// let limited = register.oneshot(post("{}")).await.unwrap();
+/// assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
+/// assert_eq!(limited.headers()["retry-after"], "60");
+/// # let _ = limited.into_body().collect().await;
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RateLimitLayer {
+    config: Arc<Config>,
+}
+
+#[derive(Clone, Debug)]
+struct Config {
+    budgets: Arc<Budgets>,
+    /// The budgets with keys of the server's own.
+    custom: Vec<Arc<Custom>>,
+    address: ClientAddress,
+    fields: bool,
+    /// Set if a layer further in charges registrations, once they are evaluated.
+    deferred: bool,
+    check: SetupCheck,
+}
+
+/// Writes the key of a request, if it has one.
+type KeyOf = dyn Fn(&RequestHead<'_>, &mut dyn Hasher) + Send + Sync;
+
+/// A budget by a key of the server's own.
+struct Custom {
+    budget: Budget,
+    key: Box<KeyOf>,
+}
+
+/// The head of a request, as seen before its body is read.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use tower_dcr::layers::RateLimitLayer;
+/// use tower_dcr::rate_limit::Quota;
+/// use tower_dcr::layers::RequestHead;
+///
+/// // One budget for each tenant, which a layer further out has put into a header.
+/// let limits = RateLimitLayer::new().add_budget(
+///     "tenant",
+///     Quota::per_hour(NonZeroU32::new(500).unwrap()),
+///     |head: &RequestHead<'_>| head.headers.get("x-tenant").cloned(),
+/// );
+/// # let _ = limits;
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub uri: &'a Uri,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// The extensions that the server attached, such as the address of the connection.
+    pub extensions: &'a Extensions,
+}
+
+impl RateLimitLayer {
+    /// The default quota of unproven registrations of one address: 60 a minute, 300 at once.
+    pub const ADDRESS: Quota = budgets::ADDRESS;
+
+    /// The default quota of all unproven registrations: 600 a minute, 3000 at once.
+    pub const GLOBAL: Quota = budgets::GLOBAL;
+
+    /// Creates a layer with the default budgets. The [docs of the layer](RateLimitLayer) give the reasons for them.
+    pub fn new() -> Self {
+        Slot::ALL.into_iter().fold(Self::empty(), |limits, slot| limits.with_setting(slot, Setting::Default))
+    }
+
+    /// Creates a layer without budgets.
+    pub fn empty() -> Self {
+        let config = Config {
+            budgets: Arc::new(Budgets::new(Arc::new(CoarseClock::new()))),
+            custom: Vec::new(),
+            address: ClientAddress::new(),
+            fields: true,
+            deferred: false,
+            check: SetupCheck::new(),
+        };
+        Self { config: Arc::new(config) }
+    }
+
+    /// Sets the quota of unproven registrations from one address (default: [`ADDRESS`](Self::ADDRESS)). An address is
+    /// an IPv4 address or an IPv6 network of [`ClientAddress::with_ipv6_prefix`] bits.
+    pub fn with_address_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Address, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of unproven registrations from one IPv4 /24 or IPv6 /56 (default: three times the quota of an
+    /// address).
+    pub fn with_prefix_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Prefix, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of unproven registrations from one IPv6 /48 (default: five times the quota of an address).
+    pub fn with_wide_prefix_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::WidePrefix, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of all unproven registrations together (default: [`GLOBAL`](Self::GLOBAL)).
+    pub fn with_global_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Global, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of unproven registrations from one IPv4 /24 or IPv6 /48 in the last third of the global budget,
+    /// which is reserved for networks that register little (default: 12 an hour, 6 at once). Without this budget,
+    /// nothing is reserved.
+    pub fn with_newcomers_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Newcomers, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of registrations from one address that a vendor's callback proves (default: five times the quota
+    /// of an address); an IPv4 /24 or IPv6 /48 has twice as many. Without this budget, they are charged like unproven
+    /// ones.
+    pub fn with_proven_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Proven, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of all registrations together that a vendor's callback proves (default: twenty times the quota of
+    /// all unproven ones).
+    pub fn with_proven_global_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::ProvenGlobal, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of registrations from one address that a ledger knows already (default: ten times the quota of an
+    /// address); an IPv4 /24 or IPv6 /48 has twenty times as many. Without this budget, only the budget of requests
+    /// limits them.
+    pub fn with_deduplication_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Deduplication, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of requests from one address that are rejected before they are evaluated, or fail to manage a
+    /// client (default: the quota of an address); an IPv4 /24 or IPv6 /48 has twenty times as many. Without this
+    /// budget, they are charged as requests.
+    pub fn with_unreadable_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Unreadable, Setting::Quota(quota))
+    }
+
+    /// Sets the quota of requests from one address that are read and evaluated (default: five times the quota of an
+    /// address); an IPv4 /24 or IPv6 /48 has twenty times as many. Proven and deduplicated registrations do not count.
+    pub fn with_requests_quota(self, quota: Quota) -> Self {
+        self.with_setting(Slot::Requests, Setting::Quota(quota))
+    }
+
+    /// Sets whether a 429 has the `RateLimit` and `RateLimit-Policy` fields (default: `true`). `Retry-After` stays.
+    pub fn with_fields(mut self, fields: bool) -> Self {
+        Arc::make_mut(&mut self.config).fields = fields;
+        self
+    }
+
+    /// Adds a budget for each value of any key from the head of a request. Every request except `OPTIONS` takes from
+    /// it. Requests for which `key` returns `None` share one. `name` appears in the `RateLimit` fields: letters,
+    /// digits, hyphens. A budget with the name of an earlier one replaces it. Deduplicated registrations and successful
+    /// management of a client get back the amount that they took.
+    pub fn add_budget<K: Hash>(
+        mut self,
+        name: &'static str,
+        quota: Quota,
+        key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        let key = Box::new(move |head: &RequestHead<'_>, mut hasher: &mut dyn Hasher| {
+            if let Some(key) = key(head) {
+                key.hash(&mut hasher);
+            }
+        });
+        let custom = Arc::new(Custom { budget: Budget::over(name, Limiter::new(quota)), key });
+        let all = &mut Arc::make_mut(&mut self.config).custom;
+        match all.iter_mut().find(|other| other.budget.name() == name) {
+            Some(other) => *other = custom,
+            None => all.push(custom),
+        }
+        self
+    }
+
+    /// Shares the budgets of registrations with other nodes (default: local budgets).
+    pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
+        self.change(|budgets| budgets.shared = Some(shared))
+    }
+
+    /// Sets the source of a client's address (default: [`ClientAddress::new`]).
+    pub fn with_client_address(mut self, address: ClientAddress) -> Self {
+        Arc::make_mut(&mut self.config).address = address;
+        self
+    }
+
+    /// Replaces the clock.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.change(|budgets| budgets.clock = clock)
+    }
+
+    /// Sets the check that records deployment mistakes.
+    pub(crate) fn with_setup_check(mut self, check: SetupCheck) -> Self {
+        Arc::make_mut(&mut self.config).check = check;
+        self
+    }
+
+    /// Counts and reports requests over a budget, but passes all of them.
+    pub fn report_only(self) -> Self {
+        self.change(|budgets| budgets.report_only = true)
+    }
+
+    /// Leaves it to a policy layer further in to charge registrations.
+    pub(crate) fn deferred(mut self) -> Self {
+        Arc::make_mut(&mut self.config).deferred = true;
+        self
+    }
+
+    /// Returns the setting of a budget.
+    pub(crate) fn setting(&self, slot: Slot) -> Setting {
+        self.config.budgets.setting(slot)
+    }
+
+    /// Returns whether a 429 has `RateLimit` fields.
+    pub(crate) fn has_fields(&self) -> bool {
+        self.config.fields
+    }
+
+    /// Changes the setting of a budget, and keeps its buckets: spent budgets stay spent.
+    pub(crate) fn with_setting(self, slot: Slot, setting: Setting) -> Self {
+        self.change(|budgets| budgets.set(slot, setting))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Budgets)) -> Self {
+        change(Arc::make_mut(&mut Arc::make_mut(&mut self.config).budgets));
+        self
+    }
+}
+
+impl Default for RateLimitLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = Layered<Self, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Layered::new(self, inner)
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Layered<RateLimitLayer, S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Body + Send + 'static,
+    R: Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = MapResponseFuture<S::Future, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let head = RequestHead::of(&request);
+        let mut charge = Charge::of(&head, &self.layer.config);
+        if charge.kind != MethodKind::Options
+            && let Err(rejection) = charge.take(&head)
+        {
+            return MapResponseFuture::finishing(ResponseFuture::new(async move {
+                Ok(Unread::of(request).answer(charge.reject(rejection)).await)
+            }));
+        }
+        request.extensions_mut().insert(charge.ticket.clone());
+        if charge.reservation.commit_local() {
+            return MapResponseFuture::new(self.inner.call(request), charge);
+        }
+        let mut inner = self.take_ready();
+        MapResponseFuture::finishing(ResponseFuture::new(async move {
+            match charge.commit().await {
+                Ok(()) => {
+                    let answer = inner.call(request).await?;
+                    let (response, back) = charge.close(answer);
+                    back.release().await;
+                    Ok(response)
+                }
+                Err(rejection) => Ok(Unread::of(request).answer(charge.reject(rejection)).await),
+            }
+        }))
+    }
+}
+
+/// The budgets that a request has taken from, or the reason for rejecting it.
+#[derive(Debug)]
+struct Charge {
+    config: Arc<Config>,
+    kind: MethodKind,
+    operation: Operation,
+    ticket: Ticket,
+    /// The charge to the budgets of registrations.
+    reservation: Reservation,
+    /// The charge to the budget of unreadable requests, released if the request is not one.
+    unreadable: Option<Reservation>,
+    /// The charge to the budget of requests.
+    requests: Option<Reservation>,
+    observed: Option<Rejection>,
+}
+
+impl Charge {
+    fn of(head: &RequestHead<'_>, config: &Arc<Config>) -> Self {
+        let kind = MethodKind::of(head.method);
+        let is_charged = kind != MethodKind::Options && config.budgets.need_source();
+        let source = if is_charged { config.source(head) } else { None };
+        Self {
+            kind,
+            operation: Operation::of(head.method),
+            ticket: Ticket::new(Arc::clone(&config.budgets), source),
+            reservation: Reservation::new(config.budgets.shared.as_ref(), &config.budgets.clock),
+            unreadable: None,
+            requests: None,
+            observed: None,
+            config: Arc::clone(config),
+        }
+    }
+
+    /// Takes from the budgets of this node.
+    fn take(&mut self, head: &RequestHead<'_>) -> Result<(), Rejection> {
+        self.take_all(head).or_else(|spent| {
+            self.reservation = Reservation::default();
+            release_local(self.unreadable.take());
+            release_local(self.requests.take());
+            self.refuse(&Denied::Spent(spent))
+        })
+    }
+
+    fn take_all(&mut self, head: &RequestHead<'_>) -> Result<(), Spent> {
+        let config = Arc::clone(&self.config);
+        let (budgets, now) = (&config.budgets, config.budgets.clock.monotonic());
+        let source = self.ticket.source().copied();
+        let has_document = self.kind.has_document();
+        // The head shows that the body will not be read.
+        let is_misplaced = self.kind == MethodKind::Other || has_document && !body::is_json(head.headers);
+        if self.is_management() || is_misplaced {
+            self.unreadable = Some(budgets.take_work(Slot::Unreadable, source.as_ref())?);
+        }
+        if has_document && !is_misplaced {
+            self.requests = Some(budgets.take_work(Slot::Requests, source.as_ref())?);
+        }
+        for custom in &config.custom {
+            self.reservation.take(&custom.budget, |hasher| (custom.key)(head, hasher), now)?;
+        }
+        if config.deferred { Ok(()) } else { budgets.take_unproven(&mut self.reservation, source.as_ref(), now, false) }
+    }
+
+    /// Takes the same from the shared store.
+    async fn commit(&mut self) -> Result<(), Rejection> {
+        self.reservation.commit().await.or_else(|denied| self.refuse(&denied))
+    }
+
+    fn refuse(&mut self, denied: &Denied) -> Result<(), Rejection> {
+        let rejection = self.ticket.rejection(denied);
+        if self.config.budgets.report_only {
+            self.observed = Some(rejection);
+            return Ok(());
+        }
+        Err(rejection)
+    }
+
+    fn is_management(&self) -> bool {
+        matches!(self.kind, MethodKind::Update | MethodKind::Read | MethodKind::Delete)
+    }
+
+    /// Takes from a budget of this node's work; returns `false` if there is no such budget.
+    fn pays(&self, slot: Slot) -> Result<bool, Spent> {
+        self.config.budgets.take_work(slot, self.ticket.source()).map(|reservation| !reservation.is_empty())
+    }
+
+    /// Releases and moves charges according to the response; returns those that are to be released in the shared store
+    /// as well.
+    fn close<B>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
+        let failed = answer.status().is_client_error();
+        let extensions = answer.extensions();
+        if extensions.get::<Deduplicated>().is_some() {
+            return self.close_repeated(answer);
+        }
+        let costs_like_registration = extensions.get::<CostsLikeRegistration>().is_some();
+        let is_rejected = extensions.get::<Rejection>().is_some();
+        if !failed {
+            // A failed request may be an attempt to guess a token.
+            release_local(self.unreadable.take());
+        }
+        let back = if self.is_management() && !failed {
+            // A client that manages itself.
+            if costs_like_registration { Reservation::default() } else { std::mem::take(&mut self.reservation) }
+        } else if failed && !self.ticket.is_judged() {
+            self.close_unreadable()
+        } else if failed || is_rejected {
+            // Evaluating it was work, and nothing was registered.
+            self.reservation.split(Budgets::is_global)
+        } else if self.ticket.is_proven() {
+            release_local(self.requests.take());
+            Reservation::default()
+        } else if !self.config.deferred && is_proven(extensions) && self.pays(Slot::Proven).is_ok_and(|paid| paid) {
+            release_local(self.requests.take());
+            self.reservation.split(Budgets::is_unproven)
+        } else {
+            Reservation::default()
+        };
+        (self.finished(answer), back)
+    }
+
+    /// Releases the charge of a deduplicated registration: clients that register each time they start must not be
+    /// limited.
+    fn close_repeated<B>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
+        if let Err(spent) = self.pays(Slot::Deduplication)
+            && let Err(rejection) = self.refuse(&Denied::Spent(spent))
+        {
+            return (self.reject(rejection), Reservation::default());
+        }
+        release_local(self.requests.take());
+        (self.finished(answer), std::mem::take(&mut self.reservation))
+    }
+
+    /// Releases the budgets of honest clients for a request rejected before evaluation, as far as another budget pays.
+    fn close_unreadable(&mut self) -> Reservation {
+        let paid_before = self.unreadable.as_ref().is_some_and(|reservation| !reservation.is_empty());
+        if paid_before || self.pays(Slot::Unreadable).is_ok_and(|paid| paid) {
+            release_local(self.requests.take());
+            return self.reservation.split(Budgets::is_unproven);
+        }
+        self.reservation.split(Budgets::is_wide)
+    }
+
+    /// Returns the response with the reported rejection and the budget that was spent.
+    fn finished<B>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
+        let mut response = response.map(ResponseBody::inner);
+        if let Some(rejection) = &self.observed {
+            body::attach(&mut response, Evaluation::would_have_rejected(self.operation, rejection));
+        }
+        self.show(response)
+    }
+
+    fn reject<R>(&self, rejection: Rejection) -> Response<ResponseBody<R>> {
+        self.show(body::refuse(rejection))
+    }
+
+    /// Writes the fields of the budget that was spent.
+    fn show<B>(&self, mut response: Response<B>) -> Response<B> {
+        let rejection = response.extensions().get::<Rejection>().filter(|rejection| rejection.rule() == RULE);
+        let seconds = rejection.and_then(Rejection::retry_after_seconds);
+        if let Some((seconds, spent)) = seconds.zip(self.ticket.spent()).filter(|_| self.config.fields)
+            && response.status() == StatusCode::TOO_MANY_REQUESTS
+        {
+            let (name, quota) = (spent.name(), spent.quota());
+            let policy = format!("\"{name}\";q={};w={}", quota.burst(), whole_seconds(quota.window()));
+            let state = format!("\"{name}\";r=0;t={seconds}");
+            // A budget's name could be invalid here; without the fields the response is still correct.
+            if let (Ok(policy), Ok(state)) = (HeaderValue::try_from(policy), HeaderValue::try_from(state)) {
+                response.headers_mut().insert(POLICY, policy);
+                response.headers_mut().insert(STATE, state);
+            }
+        }
+        response
+    }
+}
+
+impl<B, E> Finish<B, E> for Charge {
+    fn finish(mut self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
+        Finished::Now(response.map(|response| {
+            let (response, mut back) = self.close(response);
+            back.release_local();
+            response
+        }))
+    }
+}
+
+/// Releases a request from a local budget.
+fn release_local(reservation: Option<Reservation>) {
+    if let Some(mut reservation) = reservation {
+        reservation.release_local();
+    }
+}
+
+fn is_proven(extensions: &Extensions) -> bool {
+    let identity = extensions.get::<Evaluation>().and_then(Evaluation::identity);
+    identity.is_some_and(|identity| identity.standing() == Standing::Verified)
+}
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STATE: HeaderName = HeaderName::from_static("ratelimit");
+
+impl Config {
+    fn source(&self, head: &RequestHead<'_>) -> Option<Source> {
+        let address = self.address.resolve(head.headers, head.extensions);
+        self.check.address(address, head.headers);
+        address.map(|address| self.address.source(address))
+    }
+}
+
+impl<'a> RequestHead<'a> {
+    fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custom").field("budget", &self.budget).finish_non_exhaustive()
+    }
+}

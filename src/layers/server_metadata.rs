@@ -1,0 +1,208 @@
+//! [`ServerMetadataLayer`]: narrows the server's metadata document (RFC 8414, OpenID Connect Discovery) to the policy.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body::Body;
+use serde_json::{Map, Value};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::layers::body::{self, Finish, Finished, MapResponseFuture, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::layers::layered::Layered;
+use crate::rules::ServerMetadata;
+use crate::rules::{ErrorCode, Rejection};
+
+/// Narrows the server's metadata document (RFC 8414, OpenID Connect Discovery) to the policy.
+///
+/// Clients read that document before they register, and choose from it. If it announces a grant type or an
+/// authentication method that the policy removes or rejects, clients choose in vain. If it does not announce `none`,
+/// while the policy makes every client public, clients expect a secret.
+///
+/// The layer belongs on the routes of these documents. In a successful response that is a JSON object, the members of
+/// [`ServerMetadata`] are narrowed, and validators of the old text (`ETag`, `Last-Modified`, digests) are removed. Any
+/// other response passes unchanged.
+///
+/// A document is for all clients: grant types and methods that only manually registered clients have are no longer
+/// announced, either. Leave this layer out if those clients read the document.
+///
+/// ```
+/// use axum::{Json, Router, routing::{get, post}};
+/// # use serde_json::{Value, json};
+/// # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
+/// # async fn metadata() -> Json<Value> { Json(json!({})) }
+///
+/// let guard = tower_dcr::mcp();
+/// let app: Router = Router::new()
+///     .route("/.well-known/oauth-authorization-server", get(metadata).layer(guard.server_metadata_layer()))
+///     .route("/register", post(register).layer(guard));
+/// # let _ = app;
+/// ```
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response, header};
+/// use http_body_util::{BodyExt, Full};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dcr::layers::ServerMetadataLayer;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// let server = service_fn(async |_: Request<Full<Bytes>>| {
+///     let document = r#"{"issuer":"https://as.example.com","response_types_supported":["code","token"]}"#;
+///     let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
+///     Ok::<_, std::convert::Infallible>(response.body(Full::<Bytes>::from(document)).unwrap())
+/// });
+/// let layer = ServerMetadataLayer::new(|| tower_dcr::mcp().server_metadata());
+/// let service = ServiceBuilder::new().layer(layer).service(server);
+///
+/// let request = Request::get("/.well-known/oauth-authorization-server").body(Full::default()).unwrap();
+/// let document = service.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+/// assert!(String::from_utf8_lossy(&document).contains(r#""response_types_supported":["code"]"#));
+/// # });
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct ServerMetadataLayer {
+    config: Arc<Config>,
+}
+
+#[derive(Clone)]
+struct Config {
+    metadata: Arc<dyn Fn() -> ServerMetadata + Send + Sync>,
+    further: Option<Arc<Amendment>>,
+}
+
+type Amendment = dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync;
+
+impl ServerMetadataLayer {
+    /// Creates a layer with the return value of `metadata`, which is called for every document: a policy can be
+    /// [replaced](crate::policy_file::reload::PolicyHandle) meanwhile.
+    pub fn new(metadata: impl Fn() -> ServerMetadata + Send + Sync + 'static) -> Self {
+        Self { config: Arc::new(Config { metadata: Arc::new(metadata), further: None }) }
+    }
+
+    /// Changes more of the document, after it was narrowed. For a proxy, which can see from the request the host that
+    /// the client uses:
+    ///
+    /// ```
+    /// let layer = tower_dcr::mcp().server_metadata_layer().with_amendment(|request, document| {
+    ///     if let Some(host) = request.headers.get("host").and_then(|host| host.to_str().ok()) {
+    ///         document.insert("registration_endpoint".into(), format!("https://{host}/register").into());
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn with_amendment(mut self, further: impl Fn(&Parts, &mut Map<String, Value>) + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.config).further = Some(Arc::new(further));
+        self
+    }
+}
+
+impl<S> Layer<S> for ServerMetadataLayer {
+    type Service = Layered<Self, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Layered::new(self, inner)
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Layered<ServerMetadataLayer, S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = MapResponseFuture<S::Future, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        // Only a whole, uncompressed document can be changed.
+        parts.headers.remove(header::ACCEPT_ENCODING);
+        parts.headers.remove(header::RANGE);
+        let reading = Reading { request: parts.clone(), config: Arc::clone(&self.layer.config) };
+        MapResponseFuture::new(self.inner.call(Request::from_parts(parts, body)), reading)
+    }
+}
+
+/// A request for the document.
+struct Reading {
+    request: Parts,
+    config: Arc<Config>,
+}
+
+impl<B, E> Finish<B, E> for Reading
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    E: Send + 'static,
+{
+    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
+        match response {
+            Ok(response) if self.is_document(&response) => {
+                Finished::Later(ResponseFuture::new(async move { Ok(self.amend(response).await) }))
+            }
+            response => Finished::Now(response.map(|response| response.map(ResponseBody::inner))),
+        }
+    }
+}
+
+impl Reading {
+    fn is_document<B>(&self, response: &Response<B>) -> bool {
+        matches!(self.request.method, Method::GET | Method::HEAD)
+            && body::has_document(response)
+            && !body::is_encoded(response.headers())
+    }
+
+    async fn amend<B: Body>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
+        let (mut parts, body) = response.into_parts();
+        // Headers about the old text (RFC 9110 sections 8.6, 8.8 and 14.3; RFC 9530).
+        for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
+            parts.headers.remove(name);
+        }
+        body::forget_old_body(&mut parts.headers);
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.request.method == Method::HEAD {
+            return Response::from_parts(parts, ResponseBody::inner(body));
+        }
+        let ReadAnswer::Complete(bytes) = body::read_answer(body).await else {
+            return body::refuse(Rejection::new(
+                ErrorCode::ServerError,
+                "server-metadata",
+                "the server's document could not be read",
+            ));
+        };
+        let bytes = match serde_json::from_slice::<Map<String, Value>>(&bytes) {
+            Ok(document) => self.amended(document),
+            // An invalid document is not repaired.
+            Err(_) => bytes,
+        };
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        Response::from_parts(parts, ResponseBody::own(bytes))
+    }
+
+    fn amended(&self, mut document: Map<String, Value>) -> Bytes {
+        (self.config.metadata)().amend(&mut document);
+        if let Some(further) = &self.config.further {
+            further(&self.request, &mut document);
+        }
+        Value::Object(document).to_string().into()
+    }
+}
+
+impl fmt::Debug for ServerMetadataLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerMetadataLayer").finish_non_exhaustive()
+    }
+}

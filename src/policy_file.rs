@@ -1,0 +1,17 @@
+//! Policy files in TOML and JSON, their checks, and replacing a policy while the server runs.
+
+pub(crate) mod document;
+pub(crate) mod key;
+mod known_clients;
+pub(crate) mod lint;
+#[cfg(feature = "policy-file")]
+pub(crate) mod load;
+pub(crate) mod reload;
+
+pub use known_clients::{KNOWN_CLIENTS_VERSION, KnownClient, known_clients};
+pub use lint::{Lint, Severity};
+#[cfg(feature = "policy-file")]
+pub use load::PolicyFileError;
+#[cfg(feature = "policy-file")]
+pub use reload::Watching;
+pub use reload::{PolicyHandle, Reloadable, ReloadableLayer};

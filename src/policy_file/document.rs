@@ -1,0 +1,371 @@
+//! The settings of a preset that a policy file can have.
+
+use std::path::PathBuf;
+
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
+
+use crate::bounds;
+use crate::client_address;
+use crate::client_url::ClientUrl;
+use crate::clients::registrar::LifecycleSettings;
+use crate::layers::gate::GateSettings;
+use crate::layers::rate_limit::RateLimitLayer;
+use crate::layers::response;
+use crate::period::Period;
+use crate::preset::rules::PresetRules;
+use crate::preset::shadow::ShadowSettings;
+use crate::preset::tokens::Tokens;
+use crate::rate_limit::Quota;
+use crate::rate_limit::budgets::{Setting, Slot};
+use crate::registration::Limits;
+#[cfg(feature = "software-statement")]
+use crate::rules::SoftwareStatements;
+use crate::rules::{
+    ClientIdentity, Condition, ConfigError, MetadataAllowlist, RedirectHostQuota, RedirectPattern, RedirectUris,
+    ReportableRule,
+};
+
+/// A registration policy: the whole configuration of the layers and their rules. Settings that are left out stay as in
+/// the preset that the policy extends. A list `x` can be replaced, or extended by `add_x`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(title = "Policy of tower-dcr"))]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Document {
+    /// The preset that the policy extends.
+    pub(crate) extends: Base,
+    /// Lets every registration pass as it came, and reports decisions in audit events: nothing is enforced.
+    pub(crate) report_only: bool,
+    /// The rules that are evaluated and reported, but not enforced, by their names in audit events.
+    pub(crate) report_only_rules: Vec<ReportableRule>,
+    /// A policy that is evaluated beside this one. It is reported in audit events and metrics, and changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<ShadowSettings>,
+    /// Limits on the size of a registration.
+    pub(crate) body: Limits,
+    /// The time limit for reading the body, counted from the first read that does not complete at once; 10 minutes at
+    /// most.
+    #[serde(deserialize_with = "bounds::time::<_, 100, 600_000>")]
+    pub(crate) body_deadline: Period,
+    /// The source of client addresses.
+    pub(crate) client_address: client_address::Settings,
+    /// Reads the client ID from the URL of a client (RFC 7592; default: the last segment of the path).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_url: Option<ClientUrl>,
+    /// Limits on the rate of registrations.
+    pub(crate) rate_limit: RateLimits,
+    /// The rules about everything but redirect URIs.
+    pub(crate) metadata: MetadataAllowlist,
+    /// The rules about redirect URIs.
+    pub(crate) redirect_uris: RedirectUris,
+    /// The rule that compares claimed names with proof.
+    pub(crate) identity: ClientIdentity,
+    /// Limits on registrations for one redirect host.
+    pub(crate) redirect_host_quota: HostQuota,
+    /// Rules for callers that meet a condition; the first condition that holds counts. Settings that are left out are
+    /// those for everybody.
+    pub(crate) callers: Vec<Case>,
+    /// The issuers of software statements (RFC 7591 section 2.3). Without them, software statements are rejected.
+    #[cfg(feature = "software-statement")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) software_statements: Option<SoftwareStatements>,
+    /// Initial access tokens (RFC 7591 section 3.1). Without them, everybody may register.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) initial_access_tokens: Option<Tokens>,
+    /// The checks of the handler's answers.
+    pub(crate) answer: response::Settings,
+    /// The lifetimes of clients, if there is a ledger.
+    pub(crate) lifecycle: LifecycleSettings,
+    /// The handling of clients at the other endpoints, by gates that the preset makes.
+    pub(crate) gate: GateSettings,
+    /// The contents of audit events.
+    pub(crate) audit: AuditSettings,
+}
+
+/// A preset that a policy extends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Base {
+    /// The preset for MCP servers.
+    #[default]
+    Mcp,
+    /// The preset for known clients.
+    Strict,
+    /// The preset for other OAuth and OpenID servers; needs `metadata.grants` and
+    /// `metadata.token_endpoint_auth_method`.
+    Oauth,
+}
+
+/// Limits on the rate of registrations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RateLimits {
+    /// Limits unproven registrations of one IPv4 address or IPv6 network (`client_address.ipv6_prefix`).
+    pub(crate) address: Allowance,
+    /// Limits all unproven registrations.
+    pub(crate) global: Allowance,
+    /// Limits unproven registrations of one IPv4 /24 or IPv6 /56 (default: three times `address`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix: Option<Allowance>,
+    /// Limits unproven registrations of one IPv6 /48 (default: five times `address`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wide_prefix: Option<Allowance>,
+    /// Limits unproven registrations of one IPv4 /24 or IPv6 /48 from the last third of `global`, which is reserved for
+    /// networks with few registrations (default: `12/hour, burst 6`). `off` reserves nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) newcomers: Option<Allowance>,
+    /// Limits registrations that a vendor's callback proves, by address (default: five times `address`); a network has
+    /// twice as many. `off` charges them like unproven ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proven: Option<Allowance>,
+    /// Limits all registrations that a vendor's callback proves (default: twenty times `global`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proven_global: Option<Allowance>,
+    /// Limits registrations that the ledger knows, by address (default: ten times `address`); a network has twenty
+    /// times as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deduplication: Option<Allowance>,
+    /// Limits requests that are rejected before they are evaluated, and failed management of clients, by address
+    /// (default: `address`); a network has twenty times as many. `off` charges them as requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unreadable: Option<Allowance>,
+    /// Limits requests that are read and evaluated, by address (default: five times `address`); a network has twenty
+    /// times as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requests: Option<Allowance>,
+    /// Adds the `RateLimit` and `RateLimit-Policy` fields to a 429.
+    pub(crate) fields: bool,
+}
+
+/// Limits the registrations for one redirect host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HostQuota {
+    /// Limits registrations that lead to one registrable domain.
+    quota: Allowance,
+    /// The redirect URIs that are not counted.
+    exempt: Vec<RedirectPattern>,
+}
+
+/// A quota like `60/minute, burst 300`, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Allowance(pub(crate) Option<Quota>);
+
+/// Rules for some callers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Case {
+    /// The condition under which they apply.
+    pub(crate) when: Condition,
+    /// The rules about everything but redirect URIs.
+    #[serde(default)]
+    pub(crate) metadata: MetadataAllowlist,
+    /// The rules about redirect URIs.
+    #[serde(default)]
+    pub(crate) redirect_uris: RedirectUris,
+    /// The rule that compares claimed names with proof.
+    #[serde(default)]
+    pub(crate) identity: ClientIdentity,
+    /// Limits on registrations for one redirect host.
+    #[serde(default)]
+    pub(crate) redirect_host_quota: HostQuota,
+}
+
+/// The contents of audit events.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuditSettings {
+    /// The form in which events name the requester.
+    pub(crate) requester: RequesterName,
+    /// The file whose content is the key of the hash, without white space around it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requester_key_file: Option<PathBuf>,
+    /// Adds the redacted registration to events, so that another policy can be tried on it.
+    pub(crate) document: bool,
+    /// The header whose value events hold as the ID of the request, such as `x-request-id`. Your proxy has to set it: a
+    /// client can write any header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id_header: Option<FieldName>,
+    /// The file whose content is the key of the audit file's chain, without white space around it: at least 16 bytes.
+    /// The file is read when the server starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chain_key_file: Option<PathBuf>,
+}
+
+/// The name of a header.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct FieldName(pub(crate) HeaderName);
+
+/// The form in which audit events name the requester.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RequesterName {
+    /// Not named.
+    #[default]
+    None,
+    /// The address.
+    Address,
+    /// A keyed hash of the address.
+    Hash,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        crate::preset::Preset::mcp().document()
+    }
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            address: Allowance(Some(RateLimitLayer::ADDRESS)),
+            global: Allowance(Some(RateLimitLayer::GLOBAL)),
+            prefix: None,
+            wide_prefix: None,
+            newcomers: None,
+            proven: None,
+            proven_global: None,
+            deduplication: None,
+            unreadable: None,
+            requests: None,
+            fields: true,
+        }
+    }
+}
+
+impl RateLimits {
+    pub(crate) fn of(layer: &RateLimitLayer) -> Self {
+        let known = |slot| match layer.setting(slot) {
+            Setting::Off => Some(Allowance(None)),
+            Setting::Default => None,
+            Setting::Quota(quota) => Some(Allowance(Some(quota))),
+        };
+        Self {
+            address: known(Slot::Address).unwrap_or(Allowance(Some(RateLimitLayer::ADDRESS))),
+            global: known(Slot::Global).unwrap_or(Allowance(Some(RateLimitLayer::GLOBAL))),
+            prefix: known(Slot::Prefix),
+            wide_prefix: known(Slot::WidePrefix),
+            newcomers: known(Slot::Newcomers),
+            proven: known(Slot::Proven),
+            proven_global: known(Slot::ProvenGlobal),
+            deduplication: known(Slot::Deduplication),
+            unreadable: known(Slot::Unreadable),
+            requests: known(Slot::Requests),
+            fields: layer.has_fields(),
+        }
+    }
+
+    /// Returns the layer with these limits and the buckets of `layer`.
+    pub(crate) fn apply(&self, layer: RateLimitLayer) -> RateLimitLayer {
+        let set = |layer: RateLimitLayer, slot| {
+            let setting = match self.allowance(slot) {
+                None => Setting::Default,
+                Some(Allowance(None)) => Setting::Off,
+                Some(Allowance(Some(quota))) => Setting::Quota(quota),
+            };
+            layer.with_setting(slot, setting)
+        };
+        Slot::ALL.into_iter().fold(layer, set).with_fields(self.fields)
+    }
+
+    fn allowance(&self, slot: Slot) -> Option<Allowance> {
+        match slot {
+            Slot::Address => Some(self.address),
+            Slot::Global => Some(self.global),
+            Slot::Prefix => self.prefix,
+            Slot::WidePrefix => self.wide_prefix,
+            Slot::Newcomers => self.newcomers,
+            Slot::Proven => self.proven,
+            Slot::ProvenGlobal => self.proven_global,
+            Slot::Deduplication => self.deduplication,
+            Slot::Unreadable => self.unreadable,
+            Slot::Requests => self.requests,
+        }
+    }
+}
+
+impl Default for HostQuota {
+    fn default() -> Self {
+        Self::of(Some(&RedirectHostQuota::new(RedirectHostQuota::DEFAULT)))
+    }
+}
+
+impl HostQuota {
+    fn of(rule: Option<&RedirectHostQuota>) -> Self {
+        let exempt = rule.map(|rule| rule.exempt().to_vec()).unwrap_or_default();
+        Self { quota: Allowance(rule.map(RedirectHostQuota::quota)), exempt }
+    }
+
+    /// Returns the rule with the buckets of `old`; `None` if the quota is off.
+    fn rule(self, old: Option<&RedirectHostQuota>) -> Option<RedirectHostQuota> {
+        let rule = RedirectHostQuota::new(self.quota.0?).with_exempt(self.exempt);
+        Some(match old {
+            Some(old) => rule.over(old),
+            None => rule,
+        })
+    }
+}
+
+impl Case {
+    pub(crate) fn of(when: Condition, rules: &PresetRules) -> Self {
+        Self {
+            when,
+            metadata: rules.metadata.clone(),
+            redirect_uris: rules.redirect_uris.clone(),
+            identity: rules.identity.clone(),
+            redirect_host_quota: HostQuota::of(rules.host_quota.first()),
+        }
+    }
+
+    /// Returns these rules; settings that only code has are those of `old`.
+    pub(crate) fn rules(self, old: &PresetRules) -> PresetRules {
+        PresetRules {
+            metadata: self.metadata,
+            redirect_uris: self.redirect_uris,
+            identity: self.identity,
+            rules: old.rules.clone(),
+            host_quota: Vec::from_iter(self.redirect_host_quota.rule(old.host_quota.first())),
+        }
+    }
+}
+
+impl TryFrom<String> for FieldName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("{text:?} is no name of a header"))
+    }
+}
+
+impl From<FieldName> for String {
+    fn from(name: FieldName) -> Self {
+        name.0.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for Allowance {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|quota| Self(Some(quota))).map_err(ConfigError::Quota)
+    }
+}
+
+impl From<Allowance> for String {
+    fn from(allowance: Allowance) -> Self {
+        allowance.0.map_or_else(|| "off".to_owned(), |quota| quota.to_string())
+    }
+}

@@ -1,0 +1,879 @@
+//! Lints: probable mistakes in a policy.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value as Json;
+
+use super::{KnownClient, known_clients};
+use crate::policy_file::key::{Key, RuleSet, Setting, Step};
+use crate::preset::Preset;
+use crate::rate_limit::Quota;
+use crate::registration::{Field, Registration};
+use crate::rules::{Checked, Condition, Decision, NATIVE_SCHEMES, VENDOR_CALLBACKS};
+
+#[cfg(feature = "regex")]
+mod expression;
+mod members;
+mod networks;
+
+use members::Danger;
+use networks::Part;
+
+/// A probable mistake in a policy.
+///
+/// ```
+/// use tower_dcr::Preset;
+/// use tower_dcr::policy_file::Severity;
+///
+/// let preset = Preset::mcp().with_trusted_proxies(["0.0.0.0/0"])?;
+/// let lint = preset.lint().remove(0);
+/// assert_eq!((lint.severity(), lint.key()), (Severity::Error, "client_address.trusted_proxies"));
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lint {
+    severity: Severity,
+    /// The path as text.
+    key: String,
+    path: Key,
+    /// The element of the setting's list that the lint is about.
+    subject: Option<String>,
+    message: String,
+    suggestion: String,
+    file: Option<PathBuf>,
+    /// The bytes, with line and column.
+    place: Option<(Range<usize>, usize, usize)>,
+}
+
+/// The severity of a lint.
+///
+/// ```
+/// use tower_dcr::policy_file::Severity;
+///
+/// assert!(Severity::Error > Severity::Warning);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// The setting may be intended.
+    Warning,
+    /// The setting lets an attack through, or can't have the effect that it asks for.
+    Error,
+}
+
+impl Lint {
+    /// Returns the severity.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// Returns the setting, such as `redirect_uris.patterns[2]`.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the description of the mistake.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the suggested correction.
+    #[must_use]
+    pub fn suggestion(&self) -> &str {
+        &self.suggestion
+    }
+
+    /// Returns the bytes of the policy file that the lint is about; `None` if the setting is not in it.
+    #[must_use]
+    pub fn span(&self) -> Option<Range<usize>> {
+        self.place.as_ref().map(|(span, ..)| span.clone())
+    }
+
+    /// Returns the line of the policy file, counted from 1; `None` if the setting is not in it.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        self.place.as_ref().map(|(_, line, _)| *line)
+    }
+
+    /// Returns the column in characters, counted from 1; `None` if the setting is not in the file.
+    #[must_use]
+    pub fn column(&self) -> Option<usize> {
+        self.place.as_ref().map(|(.., column)| *column)
+    }
+
+    /// Returns the policy file that the lint is about, which may be that of the [shadow](Preset::with_shadow); `None`
+    /// if the policy did not come from [`Preset::lint_file`].
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    fn new(severity: Severity, path: Key, message: String, suggestion: String) -> Self {
+        Self { severity, key: path.to_string(), path, subject: None, message, suggestion, file: None, place: None }
+    }
+
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn path(&self) -> &[Step] {
+        &self.path.0
+    }
+
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn at(self, file: Option<&Path>, text: &str, span: Option<Range<usize>>) -> Self {
+        let place = span.map(|span| {
+            let (line, column) = crate::policy_file::load::line_and_column(text, span.start);
+            (span, line, column)
+        });
+        Self { file: file.map(Path::to_path_buf), place, ..self }
+    }
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}; {}", self.severity, self.key, self.message, self.suggestion)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+impl Preset {
+    /// Returns probable mistakes in the policy: settings that let an attack through, that break known clients, or that
+    /// can't have any effect. The worst comes first.
+    #[must_use]
+    pub fn lint(&self) -> Vec<Lint> {
+        let mut linter = self.settings_lint();
+        // Takes longer than all other lints together.
+        linter.clients(self);
+        linter.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
+        linter.found
+    }
+
+    /// Returns the lints of [`lint`](Self::lint), and the rows of tables that go stale and were last compared with
+    /// their source more than a year before `today`. No decision on a registration depends on a date.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let guard = tower_dcr::mcp();
+    /// let year_2100 = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    /// let old = guard.lint_at(year_2100).pop().unwrap();
+    /// assert_eq!(old.key(), "identity.identities");
+    /// assert!(old.message().contains("more than a year ago"));
+    /// ```
+    #[must_use]
+    pub fn lint_at(&self, today: SystemTime) -> Vec<Lint> {
+        let mut lints = self.lint();
+        lints.extend(self.old_rows(today));
+        lints
+    }
+
+    fn old_rows(&self, today: SystemTime) -> Option<Lint> {
+        // The formatter does not write years from 10000 on.
+        let today = today.min(SystemTime::UNIX_EPOCH + Duration::from_secs(250_000_000_000));
+        let today = humantime::format_rfc3339_seconds(today).to_string();
+        let today = today.get(..10)?;
+        let identities = self.settings.policy.otherwise.identity.identities();
+        let rows = || identities.checked().filter(|row| row.is_older_than_a_year(today));
+        let oldest = rows().min_by_key(Checked::checked)?;
+        let message = format!(
+            "rows were last compared with their source more than a year ago: {}, the oldest {:?} on {}",
+            rows().count(),
+            oldest.subject(),
+            oldest.checked()
+        );
+        let suggestion = "use a newer version of tower-dcr; compare rows of your own with their source".to_owned();
+        Some(Lint::new(Severity::Warning, Setting::Identities.into(), message, suggestion))
+    }
+
+    /// Logs settings that let an attack through, can't have an effect, or only report. A preset that enforces nothing
+    /// logs that elsewhere.
+    pub(crate) fn log_errors(&self) {
+        let reported = [
+            Setting::AnswerReportOnly,
+            Setting::GateReportOnly,
+            Setting::LifecycleReportOnly,
+            Setting::ReportOnlyRules,
+        ];
+        let is_reported = |lint: &Lint| reported.iter().any(|setting| lint.path == Key::from(*setting));
+        let is_logged = |lint: &&Lint| lint.severity == Severity::Error || is_reported(lint);
+        for lint in self.settings_lint().found.iter().filter(is_logged) {
+            let Lint { key, message, suggestion, .. } = lint;
+            match lint.severity {
+                Severity::Error => tracing::error!(target: "tower_dcr::setup", "{key}: {message}; {suggestion}"),
+                Severity::Warning => tracing::warn!(target: "tower_dcr::setup", "{key}: {message}; {suggestion}"),
+            }
+        }
+    }
+
+    /// Returns the lints of each setting by itself.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn lint_settings(&self) -> Vec<Lint> {
+        self.settings_lint().found
+    }
+
+    fn settings_lint(&self) -> Linter {
+        let mut linter = Linter { policy: serde_json::to_value(self).unwrap_or_default(), found: Vec::new() };
+        linter.patterns();
+        linter.reserved_identities();
+        linter.redirect_uris();
+        linter.addresses();
+        linter.limits();
+        linter.times();
+        linter.members();
+        linter.tokens();
+        linter.gate();
+        linter.metadata();
+        linter.callers(&self.conditions());
+        linter.dangers();
+        linter
+    }
+
+    fn conditions(&self) -> Vec<&Condition> {
+        self.settings.policy.cases.iter().map(|(condition, _)| condition).collect()
+    }
+}
+
+struct Linter {
+    policy: Json,
+    found: Vec<Lint>,
+}
+
+/// The suggestion for a scope above the ceiling.
+const CEILING: &str = "add it to the ceiling, or take it out";
+
+/// The number of known clients that are named; the rest is counted.
+const NAMED: usize = 5;
+
+impl Linter {
+    fn note(
+        &mut self,
+        severity: Severity,
+        key: impl Into<Key>,
+        subject: Option<&str>,
+        message: impl Into<String>,
+        suggestion: impl Into<String>,
+    ) {
+        let mut lint = Lint::new(severity, key.into(), message.into(), suggestion.into());
+        lint.subject = subject.map(str::to_owned);
+        let is_same = |found: &Lint, path: &[Step]| found.path.0 == path && found.message == lint.message;
+        if lint.path.for_everybody().is_some_and(|path| self.found.iter().any(|found| is_same(found, path))) {
+            // Callers inherit the mistake from the rules for everybody.
+            return;
+        }
+        self.found.push(lint);
+    }
+
+    fn error(&mut self, key: impl Into<Key>, message: impl Into<String>, suggestion: impl Into<String>) {
+        self.note(Severity::Error, key, None, message, suggestion);
+    }
+
+    fn warn(&mut self, key: impl Into<Key>, message: impl Into<String>, suggestion: impl Into<String>) {
+        self.note(Severity::Warning, key, None, message, suggestion);
+    }
+
+    /// Returns the value of a setting; `null` if it is missing.
+    fn at(&self, key: impl Into<Key>) -> &Json {
+        let found = key.into().0.iter().try_fold(&self.policy, |value, step| match step {
+            Step::Element(index) => value.get(index),
+            Step::Member(name) => value.get(name),
+        });
+        found.unwrap_or(&Json::Null)
+    }
+
+    fn text(&self, key: impl Into<Key>) -> &str {
+        self.at(key).as_str().unwrap_or_default()
+    }
+
+    fn texts(&self, key: impl Into<Key>) -> Vec<String> {
+        self.at(key).as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
+    }
+
+    /// Returns the rules for everybody and those of each caller.
+    fn rule_sets(&self) -> Vec<RuleSet> {
+        let callers = self.at(Setting::Callers).as_array().map_or(0, Vec::len);
+        std::iter::once(RuleSet::Everybody).chain((0..callers).map(RuleSet::Caller)).collect()
+    }
+
+    /// Checks every list of redirect URI patterns.
+    fn patterns(&mut self) {
+        for set in self.rule_sets() {
+            for list in [Setting::OnlyHttps, Setting::Patterns, Setting::Exempt] {
+                let key = set.key(list);
+                for (index, pattern) in self.texts(key.clone()).iter().enumerate() {
+                    self.pattern(key.clone().element(index), pattern);
+                }
+            }
+        }
+        let identities = self.at(Setting::Reserve).as_array().map_or(0, Vec::len);
+        for identity in 0..identities {
+            let key = Key::from(Setting::Reserve).element(identity).member("https");
+            for (index, pattern) in self.texts(key.clone()).iter().enumerate() {
+                self.pattern(key.clone().element(index), pattern);
+            }
+        }
+    }
+
+    /// Checks for reserved identities with too many proofs or with names that many honest clients have.
+    fn reserved_identities(&mut self) {
+        for set in self.rule_sets() {
+            let reserve = set.key(Setting::Reserve);
+            for identity in 0..self.at(reserve.clone()).as_array().map_or(0, Vec::len) {
+                let key = |name: &str| reserve.clone().element(identity).member(name);
+                for (index, pattern) in self.texts(key("https")).iter().enumerate() {
+                    let (host, path) =
+                        pattern.strip_prefix("https://").and_then(|rest| rest.split_once('/')).unwrap_or_default();
+                    let message = match () {
+                        () if path == "*" => "every page at the root of the host proves the identity",
+                        () if host.starts_with("*.") => "every host below the domain proves the identity",
+                        () => continue,
+                    };
+                    let suggestion = "list the callbacks one by one: a page or a relay hands the code on";
+                    self.warn(key("https").element(index), message, suggestion);
+                }
+                let also = self.texts(key("also_called")).into_iter().enumerate();
+                let also = also.map(|(index, name)| (key("also_called").element(index), name));
+                let name = (key("name"), self.text(key("name")).to_owned());
+                let names: Vec<_> = std::iter::once(name).chain(also).collect();
+                for (key, name) in names.into_iter().filter(|(_, name)| is_short(name)) {
+                    let message = format!("{name:?} has fewer than three letters: many honest names have it in them");
+                    self.warn(key, message, "reserve it with more words around it");
+                }
+            }
+        }
+    }
+
+    fn pattern(&mut self, key: Key, pattern: &str) {
+        #[cfg(feature = "regex")]
+        if let Some(expression) = pattern.strip_prefix("regex: ") {
+            return self.expression(key, expression);
+        }
+        if pattern.starts_with("regex:") {
+            let message = "this is a redirect URI of the scheme \"regex\", and no regular expression";
+            return self.error(key, message, "write \"regex: …\", with a space");
+        }
+        let host = pattern.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
+        if pattern.starts_with("http://") && !(host == "localhost" || host.starts_with("127.") || host.starts_with('['))
+        {
+            let message = format!("this can't come about: http to another machine ({host}) is never allowed");
+            return self.error(key, message, "give that host TLS, and write \"https://…\" (RFC 9700 section 2.6)");
+        }
+        let Some(parent) = host.strip_prefix("*.") else { return };
+        let suffix = psl::suffix(parent.as_bytes()).filter(psl::Suffix::is_known);
+        if suffix.is_some_and(|suffix| suffix.as_bytes() == parent.as_bytes()) {
+            let message = format!("anybody can have a host below {parent}, which is a public suffix");
+            self.error(key, message, "list the hosts one by one");
+        }
+    }
+
+    #[cfg(feature = "regex")]
+    fn expression(&mut self, key: Key, expression: &str) {
+        use expression::Fault;
+        let (message, suggestion) = match expression::fault(expression) {
+            None => return,
+            Some(Fault::NoEnd) => {
+                let message = "the expression has no end: any path and query pass";
+                return self.warn(key, message, "name the paths: every one of them is a place where codes may go");
+            }
+            Some(Fault::TooIntricate) => {
+                let message = "the expression has too many alternatives to say where codes may go";
+                return self.warn(key, message, "write several patterns");
+            }
+            Some(Fault::Unanchored) => (
+                "the expression is unanchored: an alternative does not begin with a scheme that is written out",
+                "begin each alternative with the scheme and the whole host",
+            ),
+            Some(Fault::HostNotAnchored) => (
+                "the host is not anchored: what matches anything stands before the path",
+                "write the host out, or use a pattern: \"https://*.example.com/cb\"",
+            ),
+            Some(Fault::Dot) => (
+                "a dot in the host matches any character: app.example.com also means appXexample.com",
+                "write \\\\. in TOML's basic strings, or \\. in literal ones",
+            ),
+            Some(Fault::OpenDomain) => (
+                "the domain is not written out: hosts of strangers match",
+                "put what varies left of a domain of yours: \"https://*.example.com/cb\"",
+            ),
+            Some(Fault::PublicSuffix) => (
+                "anybody can have a host that matches: what is written out of it is a public suffix",
+                "list the hosts one by one",
+            ),
+        };
+        self.error(key, message, suggestion);
+    }
+
+    fn redirect_uris(&mut self) {
+        for set in self.rule_sets() {
+            let classes = self.texts(set.key(Setting::Classes));
+            let allows = |class: &str| classes.iter().any(|allowed| allowed == class);
+            if !["https", "loopback", "private_use"].iter().any(|class| allows(class)) {
+                let message = "no class of redirect URIs is allowed: every registration is refused";
+                self.error(set.key(Setting::Classes), message, "allow \"https\", \"loopback\" or \"private_use\"");
+            }
+            if allows("plain_http") {
+                let message = "plain_http has no effect: http to another machine is never allowed";
+                self.warn(set.key(Setting::Classes), message, "take it out");
+            }
+            let listed = self.at(set.key(Setting::OnlyHttps)).is_array();
+            if listed && !allows("https") {
+                let message = "only_https can't come about: the class https is not allowed";
+                self.error(set.key(Setting::OnlyHttps), message, "add \"https\" to classes, or take the list out");
+            }
+            if listed && self.texts(set.key(Setting::OnlyHttps)).is_empty() && allows("https") {
+                let message = "an empty list allows no https redirect URI";
+                self.warn(set.key(Setting::OnlyHttps), message, "list places, or take \"https\" out of classes");
+            }
+            if listed && *self.at(set.key(Setting::HttpsPorts)) != serde_json::json!([443]) {
+                let message = "https_ports can't come about: only_https says which ports there are";
+                self.error(set.key(Setting::HttpsPorts), message, "write the ports into the patterns");
+            }
+            let schemes = self.texts(set.key(Setting::PrivateUseSchemes));
+            self.ports(set);
+            if self.text(set.key(Setting::UnlistedSchemes)) == "mark" {
+                let message =
+                    "any application can register with any scheme: it is not known which program gets the codes";
+                self.warn(set.key(Setting::UnlistedSchemes), message, "list the schemes that your clients have");
+            }
+            let own: Vec<&String> =
+                schemes.iter().filter(|scheme| !NATIVE_SCHEMES.contains(&scheme.as_str())).collect();
+            if !own.is_empty() && !allows("private_use") {
+                let message = "private-use schemes can't come about: their class is not allowed";
+                self.error(set.key(Setting::PrivateUseSchemes), message, "add \"private_use\" to classes");
+            }
+            for scheme in own.iter().filter(|scheme| !scheme.contains('.')) {
+                let message = format!(
+                    "any application can take the scheme {scheme:?}, and with it the codes (RFC 8252 section 8.4)"
+                );
+                let suggestion = "use the reverse of a domain name: \"com.example.app\"";
+                let key = set.key(Setting::PrivateUseSchemes);
+                self.note(Severity::Warning, key, Some(scheme), message, suggestion);
+            }
+        }
+    }
+
+    /// Checks for ports that browsers block.
+    fn ports(&mut self, set: RuleSet) {
+        let list = set.key(Setting::HttpsPorts);
+        let ports = self.at(list.clone()).as_array().cloned().unwrap_or_default();
+        for port in ports.iter().filter_map(Json::as_u64) {
+            if let Some(message) = blocked(port) {
+                self.error(list.clone(), message, "take it out");
+            }
+        }
+        for list in [set.key(Setting::OnlyHttps), set.key(Setting::Patterns)] {
+            for (index, pattern) in self.texts(list.clone()).iter().enumerate() {
+                let authority = pattern.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
+                let Some((_, ports)) = authority.rsplit_once(':') else { continue };
+                if let Some(message) = ports.split(',').filter_map(|port| port.parse().ok()).find_map(blocked) {
+                    self.error(list.clone().element(index), message, "take the port out");
+                }
+            }
+        }
+    }
+
+    fn addresses(&mut self) {
+        let part = networks::part_of_the_internet(&self.texts(Setting::TrustedProxies));
+        let can = "anybody can write an address of their own into every request";
+        match part {
+            Part::Small => {}
+            Part::Large => {
+                let message = format!("a large part of the Internet is trusted as a proxy: there, {can}");
+                self.warn(Setting::TrustedProxies, message, "name your proxies");
+            }
+            Part::Whole => {
+                let message = format!("everybody is a trusted proxy: {can}");
+                self.error(Setting::TrustedProxies, message, "name your proxies");
+            }
+        }
+        let bits = self.at(Setting::Ipv6Prefix).as_u64().unwrap_or(64);
+        if bits > 64 {
+            let message = format!(
+                "networks of {bits} bits: one subscriber has 2^{} of them, and as many budgets",
+                bits.min(128) - 64
+            );
+            self.error(Setting::Ipv6Prefix, message, "write 64, or less");
+        } else if bits < 48 {
+            let message = format!("networks of {bits} bits: all customers of a provider share one budget");
+            self.warn(Setting::Ipv6Prefix, message, "write 64, or at least 48");
+        }
+    }
+
+    fn limits(&mut self) {
+        let quota = |text: &str| text.parse::<Quota>().ok();
+        if let Some(quota) = quota(self.text(Setting::RateLimitAddress))
+            && (quota.burst().get() < 60 || quota.interval() > Duration::from_secs(6))
+        {
+            let message = format!(
+                "{quota} would refuse hosted platforms, which register for thousands of people from a few addresses"
+            );
+            self.warn(
+                Setting::RateLimitAddress,
+                message,
+                "60 at once and 10 a minute at least; \"60/minute, burst 300\" is the default",
+            );
+        }
+        let spacious = |key: Setting| quota(self.text(key)).map(|quota| (quota.interval(), quota.burst()));
+        if let (Some((address, burst)), Some((global, all))) =
+            (spacious(Setting::RateLimitAddress), spacious(Setting::RateLimitGlobal))
+            && (global > address || all < burst)
+        {
+            let message = "one address can use up what all together may do, and shut everybody else out";
+            self.error(Setting::RateLimitGlobal, message, "ten times what one address may do");
+        }
+        for (key, message) in [
+            (Setting::RateLimitAddress, "nothing limits what one address or network registers"),
+            (Setting::RateLimitGlobal, "nothing limits what all addresses together register"),
+            (Setting::HostQuota, "nothing limits the registrations for one redirect host"),
+        ] {
+            if self.text(key) == "off" {
+                self.warn(key, message, "take it out, and the default holds");
+            }
+        }
+        if self.at(Setting::MaxClients).as_u64().is_some_and(|clients| clients < 100) {
+            let message =
+                "a few registrations fill the table, and people have no time to sign in before they make room";
+            self.warn(Setting::MaxClients, message, "1000 or more, or take it out");
+        }
+        if quota(self.text(Setting::HostQuota)).is_some() {
+            let exempt = self.texts(Setting::Exempt);
+            let missing = VENDOR_CALLBACKS.iter().filter(|place| !exempt.iter().any(|exempt| exempt == *place)).count();
+            if missing > 0 {
+                let message =
+                    format!("{missing} callbacks of hosted clients share one budget each with all of their users");
+                self.warn(Setting::Exempt, message, "use add_exempt, which keeps those that are known");
+            }
+        }
+        let deadline = humantime::parse_duration(self.text(Setting::BodyDeadline)).unwrap_or_default();
+        if deadline < Duration::from_secs(2) {
+            self.warn(Setting::BodyDeadline, "people on slow connections are refused", "10s is the default");
+        } else if deadline > Duration::from_secs(60) {
+            let message = "whoever sends a byte now and then holds a connection for that long";
+            self.warn(Setting::BodyDeadline, message, "10s is the default");
+        }
+    }
+
+    fn metadata(&mut self) {
+        for set in self.rule_sets() {
+            let key = |setting| set.key(setting);
+            if self.text(key(Setting::UnknownMembers)) == "reject" && self.text(Setting::Extends) != "strict" {
+                let message = "clients that send a member of a newer specification can't register any more \
+                               (RFC 7591 section 2 has servers ignore such members)";
+                self.warn(key(Setting::UnknownMembers), message, "\"strip\" keeps the member out, and the client in");
+            }
+            if self.texts(key(Setting::GrantTypes)).iter().any(|grant| grant == "implicit") {
+                let message = "the implicit grant puts tokens into URLs (RFC 9700 section 2.1.2)";
+                self.warn(key(Setting::GrantTypes), message, "authorization_code does what it was for");
+            }
+            let ceiling = self.texts(key(Setting::ScopeCeiling));
+            let outside = |scope: &String| !ceiling.is_empty() && !ceiling.contains(scope);
+            if let Some(scope) = self.texts(key(Setting::ScopeDefault)).iter().find(|scope| outside(scope)) {
+                let message =
+                    format!("the default scope {scope:?} is above the ceiling: whoever asks for nothing gets it");
+                self.note(Severity::Error, key(Setting::ScopeDefault), Some(scope), message, CEILING);
+            }
+            if let Some(scope) = self.texts(key(Setting::ScopeAdd)).iter().find(|scope| outside(scope)) {
+                let message = format!("the scope {scope:?} is above the ceiling: whoever asks for anything gets it");
+                self.note(Severity::Error, key(Setting::ScopeAdd), Some(scope), message, CEILING);
+            }
+            if self.text(key(Setting::ScopeOtherwise)) == "default" && self.texts(key(Setting::ScopeDefault)).is_empty()
+            {
+                let message = "this can't come about: there is no default";
+                self.error(key(Setting::ScopeOtherwise), message, "add metadata.scope.default");
+            }
+            self.released(set);
+            let identities = self.at(key(Setting::Identities));
+            let empty = identities.get("reserve").and_then(Json::as_array).is_some_and(Vec::is_empty);
+            if identities.get("known") == Some(&Json::Bool(false)) && empty {
+                let message = "the table of names is empty: the identity rule can't fire";
+                self.error(key(Setting::KnownIdentities), message, "keep the known names, or reserve some");
+            }
+        }
+    }
+
+    /// Checks for known names that anybody may use.
+    fn released(&mut self, set: RuleSet) {
+        for name in self.texts(set.key(Setting::Release)) {
+            let message = format!("anybody may call themselves {name:?}");
+            let suggestion = "take it out, unless the name is yours";
+            self.note(Severity::Warning, set.key(Setting::Release), Some(&name), message, suggestion);
+        }
+        let reserves = self.at(set.key(Setting::Reserve)).as_array().is_some_and(|reserve| !reserve.is_empty());
+        if reserves && self.at(set.key(Setting::KnownIdentities)) == &Json::Bool(false) {
+            let message = "anybody may call themselves by any of the known names";
+            self.warn(set.key(Setting::KnownIdentities), message, "keep the known names, and release single ones");
+        }
+    }
+
+    /// Checks for times that undo the purpose of a setting.
+    fn times(&mut self) {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let time = |key: Setting| humantime::parse_duration(self.text(key)).unwrap_or_default();
+        let mut found = Vec::new();
+        if time(Setting::GateMaxAge) > HOUR {
+            found.push((
+                Setting::GateMaxAge,
+                "a client that is revoked on another node passes for that long",
+                "5s is the default",
+            ));
+        }
+        if time(Setting::GateGrace) > HOUR * 24 {
+            let message = "while the ledger can't be used, a client that was revoked meanwhile passes for that long";
+            found.push((Setting::GateGrace, message, "1min is the default, and a failover takes no longer"));
+        }
+        for (key, message, suggestion) in found {
+            self.error(key, message, suggestion);
+        }
+    }
+
+    /// Checks for members that clients should not be able to send, and defaults without effect.
+    fn members(&mut self) {
+        for set in self.rule_sets() {
+            let allow = set.key(Setting::MembersAllow);
+            let mut open: Vec<(Key, String)> =
+                self.texts(allow.clone()).into_iter().map(|name| (allow.clone(), name)).collect();
+            let policy = self.at(set.key(Setting::MetadataPolicy)).as_object().cloned().unwrap_or_default();
+            for (name, operators) in policy {
+                let key = set.key(Setting::MetadataPolicy).member(&*name);
+                let has = |operator: &str| operators.get(operator).is_some();
+                self.unreachable_default(set, &name, has("add"), has("default"));
+                if !["value", "one_of", "subset_of"].into_iter().any(has) {
+                    open.push((key, name));
+                }
+            }
+            for (key, name) in open {
+                let (message, suggestion) = match members::danger(&name) {
+                    None => continue,
+                    Some(Danger::LooksLike(field)) => (
+                        format!(
+                            "servers that compare names loosely read {name:?} as {field}, which no rule has looked at"
+                        ),
+                        format!("let {field} through, or take it out"),
+                    ),
+                    Some(Danger::Privilege) => (
+                        format!("clients can say of themselves what only this server should: {name:?}"),
+                        "take it out, or say it for all of them in `metadata.members.supply`".to_owned(),
+                    ),
+                };
+                self.note(Severity::Error, key, Some(&name), message, suggestion);
+            }
+        }
+    }
+
+    /// Checks for a default that `add` makes unreachable: `add` comes before `default`, and adds the member (OpenID
+    /// Federation 1.0 section 6.1.3).
+    fn unreachable_default(&mut self, set: RuleSet, name: &str, adds: bool, has_default: bool) {
+        let is_scope = name == Field::SCOPE.name() && !self.texts(set.key(Setting::ScopeDefault)).is_empty();
+        if !adds || !(has_default || is_scope) {
+            return;
+        }
+        let message =
+            format!("add makes the default unreachable: a client without {name} gets what is added, and nothing else");
+        let suggestion = if name == Field::SCOPE.name() {
+            "write metadata.scope.add, which leaves metadata.scope.default alone"
+        } else {
+            "write it as superset_of with otherwise = \"substitute\", which leaves an absent member to default"
+        };
+        self.error(set.key(Setting::MetadataPolicy).member(name).member("add"), message, suggestion);
+    }
+
+    fn tokens(&mut self) {
+        let settings = self.at(Setting::TokensTable);
+        let lists_none = settings.get("tokens").and_then(Json::as_array).is_some_and(Vec::is_empty);
+        if !lists_none || settings.get("jwt").is_some() {
+            return;
+        }
+        if settings.get("required") == Some(&Json::Bool(true)) {
+            let message = "a token is required, and there is none: nobody can register";
+            let suggestion =
+                "list tokens, or an issuer in jwt; to close registration, do not announce the endpoint either";
+            self.warn(Setting::TokensRequired, message, suggestion);
+        } else {
+            self.warn(Setting::TokensTable, "there are no tokens: this has no effect", "list tokens, or take it out");
+        }
+    }
+
+    /// Checks for settings of the gate and the registrar that contradict one another.
+    fn gate(&mut self) {
+        let is = |key: Setting| self.at(key) == &Json::Bool(true);
+        let (rejects_unknown, passes) =
+            (self.text(Setting::UnknownClients) == "reject", self.text(Setting::UnidentifiedRequests) == "pass");
+        let names_grants = self.at(Setting::AnonymousGrants).is_array();
+        let (manages, closed) = (is(Setting::ManageUnknown), is(Setting::PassWithoutLedger));
+        let (ports, deduplicates) =
+            (is(Setting::AnyLoopbackPort), self.at(Setting::Deduplication) != &Json::Bool(false));
+        if rejects_unknown && passes {
+            let message = "this can't come about: where unknown clients are rejected, so are requests that name none";
+            self.error(Setting::UnidentifiedRequests, message, "take it out, or let unknown clients pass");
+        } else if passes && names_grants {
+            let message = "this has no effect: every request may leave its client out";
+            self.warn(Setting::AnonymousGrants, message, "take it out, or unidentified = \"pass\"");
+        }
+        if rejects_unknown && manages {
+            let message = "clients that the ledger does not know may update themselves, and then get no token";
+            self.warn(Setting::ManageUnknown, message, "take it out, or let unknown clients pass");
+        }
+        if rejects_unknown && closed {
+            let message = "unknown clients are rejected only while the ledger can be used";
+            self.warn(Setting::UnknownClients, message, "take danger_pass_without_ledger out");
+        }
+        if ports && !deduplicates {
+            let message = "this has no effect: equal registrations do not get the client that is there";
+            self.warn(Setting::AnyLoopbackPort, message, "remove it, or deduplication = false");
+        }
+    }
+
+    fn callers(&mut self, conditions: &[&Condition]) {
+        for (index, condition) in conditions.iter().enumerate() {
+            if conditions.iter().take(index).any(|earlier| earlier == condition) {
+                let message = "these rules can't come about: the same condition stands further up";
+                self.error(Key::from(Setting::Callers).element(index).member("when"), message, "join the two");
+            }
+        }
+        let mut named = Vec::new();
+        named_rules(self.at(Setting::Callers), &mut named);
+        let tokens = self.at(Setting::Tokens).as_array().cloned().unwrap_or_default();
+        for (index, token) in tokens.iter().enumerate() {
+            let Some(rules) = token.get("rules").and_then(Json::as_str) else { continue };
+            if !named.iter().any(|name| name == rules) {
+                let message = format!("no callers have the rules {rules:?}: this token is answered with 500");
+                let key = Key::from(Setting::Tokens).element(index).member("rules");
+                self.error(key, message, format!("add [[callers]] with when = {{ rules = {rules:?} }}"));
+            }
+        }
+    }
+
+    fn dangers(&mut self) {
+        if self.at(Setting::ReportOnly) == &Json::Bool(true) {
+            let way_out = "take it out, or enforce this policy and try the next one under [shadow]";
+            self.warn(Setting::ReportOnly, "nothing is enforced", way_out);
+        }
+        if !self.texts(Setting::ReportOnlyRules).is_empty() {
+            let message = format!("not enforced: {}", self.texts(Setting::ReportOnlyRules).join(", "));
+            self.warn(Setting::ReportOnlyRules, message, "take them out once the audit events show no surprises");
+        }
+        for (key, message) in [
+            (
+                Setting::AnswerReportOnly,
+                "answers of the handler that break clients, and secrets for public ones, go out",
+            ),
+            (Setting::GateReportOnly, "revoked clients and foreign redirect URIs pass the gates"),
+            (Setting::LifecycleReportOnly, "revoked clients can be registered again"),
+        ] {
+            if self.at(key) == &Json::Bool(true) {
+                self.warn(key, message, "take it out once the audit events show no surprises");
+            }
+        }
+        for (key, message) in [
+            (
+                Setting::RegisterWithoutLedger,
+                "whoever slows the ledger down can register what was revoked, and nobody finds it",
+            ),
+            (Setting::PassWithoutLedger, "whoever slows the ledger down brings back every client that was revoked"),
+        ] {
+            if self.at(key) == &Json::Bool(true) {
+                self.warn(key, message, "take it out");
+            }
+        }
+        if self.at(Setting::AnswerSecret).get("allow").and_then(Json::as_array).is_some_and(Vec::is_empty) {
+            self.error(
+                Setting::AnswerSecret,
+                "no method is allowed, so nothing is",
+                "write \"reject\", or name methods",
+            );
+        }
+        if self.text(Setting::ContradictedName) == "mark" {
+            let message = "imitations of known names are registered";
+            self.warn(Setting::ContradictedName, message, "\"reject\", unless your consent page shows the verdict");
+        }
+    }
+
+    /// Evaluates the known clients under the rules.
+    fn clients(&mut self, preset: &Preset) {
+        let unlimited = preset.clone().without_rate_limits();
+        // The presets reject some by design.
+        let base = match self.text(Setting::Extends) {
+            "strict" => Preset::strict(),
+            _ => Preset::mcp(),
+        }
+        .without_rate_limits();
+        let limits = &preset.settings.limits;
+        let is_too_large = |client: &KnownClient| Registration::parse_with(client.body().as_bytes(), limits).is_err();
+        let too_large = known_clients().filter(is_too_large).count();
+        if too_large > 0 {
+            let message = format!("{too_large} known clients send more than these limits hold");
+            self.warn(Setting::Body, message, "the defaults hold every client that is known");
+        }
+        let (mut broken, mut by_scope) = (Vec::new(), 0);
+        for client in known_clients().filter(|client| client.evaluate(base.policy()).decision() != Decision::Reject) {
+            if let Some(rejection) = client.evaluate(unlimited.policy()).rejection() {
+                by_scope += usize::from(rejection.rule() == "scope");
+                broken.push(client.name().to_owned());
+            }
+        }
+        if broken.is_empty() {
+            return;
+        }
+        let named: Vec<&str> = broken.iter().map(String::as_str).take(NAMED).collect();
+        let more = if broken.len() > NAMED { format!(" and {} more", broken.len() - NAMED) } else { String::new() };
+        let message = format!(
+            "{} of {} known clients can't register: {}{more}",
+            broken.len(),
+            known_clients().count(),
+            named.join(", ")
+        );
+        let suggestion = if by_scope == broken.len() {
+            "`metadata.scope.otherwise = \"default\"` gives them the default; `dcr clients compat` says why for each"
+        } else {
+            "`dcr clients compat` says why for each"
+        };
+        self.warn(Setting::Extends, message, suggestion);
+    }
+}
+
+/// Returns the problem with a port: the "bad ports" of the Fetch standard (section 2.9), which browsers block; `None`
+/// if there is none.
+fn blocked(port: u64) -> Option<String> {
+    const BLOCKED: [u64; 82] = [
+        1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109,
+        110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530,
+        531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190,
+        5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+    ];
+    (port == 0 || BLOCKED.contains(&port)).then(|| {
+        format!("port {port} is another protocol's: browsers do not go there, and a code that did is text to it")
+    })
+}
+
+/// Returns whether a name is too short. In scripts that write words or syllables, two signs are enough.
+fn is_short(name: &str) -> bool {
+    name.chars().filter(|c| c.is_alphanumeric()).count() < 3 && name.chars().all(|c| c < '\u{1100}')
+}
+
+/// Collects the names of rules in conditions.
+fn named_rules(value: &Json, found: &mut Vec<String>) {
+    match value {
+        Json::Object(members) => {
+            found.extend(members.get("rules").and_then(Json::as_str).map(str::to_owned));
+            members.values().for_each(|value| named_rules(value, found));
+        }
+        Json::Array(elements) => elements.iter().for_each(|value| named_rules(value, found)),
+        _ => {}
+    }
+}

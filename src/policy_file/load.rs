@@ -1,0 +1,786 @@
+//! Presets from policy files, in TOML and JSON.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Deserialize as _;
+use serde_json::Value as Json;
+use serde_path_to_error::Segment;
+
+use crate::bounds;
+use crate::policy_file::document::{Base, Document};
+use crate::policy_file::key::{Key, Step};
+use crate::policy_file::lint::Lint;
+use crate::preset::Preset;
+use crate::preset::shadow::{Shadow, ShadowSettings};
+use crate::rules::{AuthMethod, ConfigError, Grants, Suggestion};
+
+mod merge;
+mod problem;
+mod source;
+mod suggest;
+mod value;
+
+use problem::Problem;
+use source::{Node, SyntaxError};
+use value::Value;
+
+/// The syntax of a policy file.
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Toml,
+}
+
+/// An invalid policy file: the place of the mistake, the value there, and a suggestion.
+///
+/// ```
+/// use tower_dcr::Preset;
+///
+/// let error = Preset::from_toml("[redirect_uris]\nadd_private_use_schemes = [\"javascript\"]\n").unwrap_err();
+/// assert_eq!((error.line(), error.column(), error.value()), (2, 28, Some("\"javascript\"")));
+/// assert_eq!(error.key(), "redirect_uris.add_private_use_schemes[0]");
+/// assert!(error.message().starts_with("the scheme \"javascript\" is never allowed"));
+/// assert_eq!(error.others(), []);
+/// ```
+///
+/// A file with several mistakes gives one error, whose [`others`](Self::others) follow in the order of the file.
+/// [`Display`](fmt::Display) writes a line for each of them. [`Debug`](fmt::Debug), which a `main` that returns
+/// `Result<(), Box<dyn Error>>` prints, adds the piece of the file below each line.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PolicyFileError(Box<Details>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Details {
+    file: Option<PathBuf>,
+    text: Arc<str>,
+    span: Range<usize>,
+    key: String,
+    message: String,
+    suggestion: Option<Suggestion>,
+    /// The mistakes further down.
+    others: Vec<PolicyFileError>,
+    /// The lints of the settings that could be read.
+    lints: Vec<Lint>,
+}
+
+impl Preset {
+    /// Reads a policy file: TOML, or JSON if its name ends in `.json`. Settings that only code has (sinks, ledgers,
+    /// rules of your own, the source of peer addresses) are added to the preset that this returns.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PolicyFileError`] if the file can't be read or is invalid.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, PolicyFileError> {
+        let path = path.as_ref();
+        Self::from_read_file(path, read_policy(path))
+    }
+
+    /// Reads a policy from text that was read from `path` before.
+    pub(crate) fn from_read_file(path: &Path, read: io::Result<String>) -> Result<Self, PolicyFileError> {
+        let text = read.map_err(|error| PolicyFileError::unreadable(path, &error))?;
+        of_text(&text, Format::of(path), Some(path), false)
+    }
+
+    /// Reads a policy file, and returns probable mistakes in it: [`lint`](Self::lint), with places, in the order of the
+    /// file. Those in the file of a [shadow](Self::with_shadow) follow.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PolicyFileError`] if the file can't be read or is invalid; the error has the
+    /// [lints](PolicyFileError::lints) of the rest of the file.
+    pub fn lint_file(path: impl AsRef<Path>) -> Result<Vec<Lint>, PolicyFileError> {
+        Self::lint_file_by(path.as_ref(), Self::lint)
+    }
+
+    /// Reads a policy file, and returns the lints of [`lint_at`](Self::lint_at), placed as by
+    /// [`lint_file`](Self::lint_file).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PolicyFileError`] if the file can't be read or is invalid.
+    pub fn lint_file_at(path: impl AsRef<Path>, today: SystemTime) -> Result<Vec<Lint>, PolicyFileError> {
+        Self::lint_file_by(path.as_ref(), |preset| preset.lint_at(today))
+    }
+
+    fn lint_file_by(path: &Path, lint: impl Fn(&Self) -> Vec<Lint>) -> Result<Vec<Lint>, PolicyFileError> {
+        let text = read_policy(path).map_err(|error| PolicyFileError::unreadable(path, &error))?;
+        let mut reader = Reader::new(&text, Format::of(path), Some(path), false)?;
+        let preset = reader.read();
+        if reader.is_broken() {
+            // A missing setting may be one that was taken out as a mistake.
+            let mut lints = preset.map(|preset| reader.placed(preset.lint_settings())).unwrap_or_default();
+            lints.retain(|lint| lint.span().is_some());
+            let mut error = reader.failure();
+            error.0.lints = lints;
+            return Err(error);
+        }
+        let Some(preset) = preset else { return Err(reader.failure()) };
+        let mut lints = reader.placed(lint(&preset));
+        if let Some((shadow, path)) = preset.shadow_of_file()
+            && let Ok(text) = read_policy(path)
+            && let Ok(reader) = Reader::new(&text, Format::of(path), Some(path), true)
+        {
+            let of_both = |found: &Lint| {
+                let is_same = |lint: &Lint| (lint.key(), lint.message()) == (found.key(), found.message());
+                found.span().is_none() && lints.iter().any(is_same)
+            };
+            let found: Vec<Lint> = reader.placed(lint(shadow)).into_iter().filter(|lint| !of_both(lint)).collect();
+            lints.extend(found);
+        }
+        Ok(lints)
+    }
+
+    /// Reads a policy in TOML.
+    ///
+    /// ```
+    /// use tower_dcr::Preset;
+    ///
+    /// let guard = Preset::from_toml(r#"
+    ///     extends = "mcp"
+    ///
+    ///     [rate_limit]
+    ///     address = "120/minute, burst 600"
+    ///
+    ///     [redirect_uris]
+    ///     add_private_use_schemes = ["com.example.app"]
+    ///
+    ///     [metadata.policy.tenant]
+    ///     one_of = ["blue", "green"]
+    ///     essential = true
+    /// "#)?;
+    /// let same = Preset::from_toml(&guard.to_toml().unwrap())?;
+    /// assert_eq!(same.fingerprint(), guard.fingerprint());
+    /// # Ok::<_, tower_dcr::policy_file::PolicyFileError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PolicyFileError`] if the policy is invalid.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyFileError> {
+        of_text(text, Format::Toml, None, false)
+    }
+
+    /// Reads a policy in JSON.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PolicyFileError`] if the policy is invalid.
+    pub fn from_json(text: &str) -> Result<Self, PolicyFileError> {
+        of_text(text, Format::Json, None, false)
+    }
+
+    /// Returns the whole effective policy in TOML, without secrets and settings that only code has; `None` if it has a
+    /// `null` in it, which TOML can't write.
+    #[must_use]
+    pub fn to_toml(&self) -> Option<String> {
+        toml::to_string_pretty(&self.document()).ok()
+    }
+
+    /// Returns the whole effective policy in JSON, without secrets and settings that only code has.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&self.document()).unwrap_or_default()
+    }
+
+    /// Returns the JSON Schema (draft 2020-12) of policy files, for editors; it holds for TOML, too.
+    #[cfg(feature = "schema")]
+    #[must_use]
+    pub fn file_schema() -> serde_json::Value {
+        let mut schema =
+            schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Document>();
+        offer_additions(&mut schema);
+        let mut schema = schema.to_value();
+        if let Some(properties) = schema.pointer_mut("/properties").and_then(Json::as_object_mut) {
+            properties.insert(
+                "$schema".into(),
+                serde_json::json!({"description": "Where this schema is.", "type": "string"}),
+            );
+        }
+        schema
+    }
+}
+
+/// Adds `add_x` for every list `x`.
+#[cfg(feature = "schema")]
+fn offer_additions(schema: &mut schemars::Schema) {
+    schemars::transform::transform_subschemas(&mut offer_additions, schema);
+    let Some(properties) = schema.get_mut("properties").and_then(Json::as_object_mut) else { return };
+    let is_list = |schema: &Json| match schema.get("type") {
+        Some(Json::String(kind)) => kind == "array",
+        Some(Json::Array(kinds)) => kinds.iter().any(|kind| kind == "array"),
+        _ => false,
+    };
+    let lists: Vec<(String, Json)> = properties
+        .iter()
+        .filter(|(_, schema)| is_list(schema))
+        .map(|(name, list)| (name.clone(), list.clone()))
+        .collect();
+    for (name, mut list) in lists {
+        if let Some(list) = list.as_object_mut() {
+            list.remove("default");
+            list.insert("description".into(), format!("Goes to the end of `{name}`.").into());
+        }
+        properties.insert(format!("{}{name}", merge::ADD), list);
+    }
+}
+
+/// The size limit of a policy file, far above any honest one.
+const MAX_BYTES: u64 = 4 << 20;
+
+pub(crate) fn read_policy(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    // A device reports no length, so the limit is on reading.
+    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large for a policy"));
+    }
+    Ok(text)
+}
+
+fn of_text(text: &str, format: Format, path: Option<&Path>, is_shadow: bool) -> Result<Preset, PolicyFileError> {
+    let mut reader = Reader::new(text, format, path, is_shadow)?;
+    match reader.read() {
+        Some(preset) if !reader.is_broken() => Ok(preset),
+        _ => Err(reader.failure()),
+    }
+}
+
+/// The most mistakes of one file that are reported at once.
+const MAX_MISTAKES: usize = 50;
+
+#[derive(Clone)]
+struct File<'a> {
+    path: Option<&'a Path>,
+    text: Arc<str>,
+}
+
+impl File<'_> {
+    fn error(
+        &self,
+        span: Range<usize>,
+        key: String,
+        message: String,
+        suggestion: Option<Suggestion>,
+    ) -> PolicyFileError {
+        let (file, text) = (self.path.map(Path::to_path_buf), Arc::clone(&self.text));
+        PolicyFileError(Box::new(Details {
+            file,
+            text,
+            span,
+            key,
+            message,
+            suggestion,
+            others: Vec::new(),
+            lints: Vec::new(),
+        }))
+    }
+}
+
+/// Reads a policy to its end: mistakes are taken out, and the rest is read again.
+struct Reader<'a> {
+    file: File<'a>,
+    over: Json,
+    root: Node,
+    is_shadow: bool,
+    found: Vec<Mistake>,
+    /// The mistakes in the file of the shadow policy.
+    in_shadow: Vec<PolicyFileError>,
+}
+
+struct Mistake {
+    /// The path as the file has it.
+    path: Vec<Step>,
+    error: PolicyFileError,
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &str, format: Format, path: Option<&'a Path>, is_shadow: bool) -> Result<Self, PolicyFileError> {
+        let file = File { path, text: text.into() };
+        match read_as(text, format) {
+            Ok((over, root)) => Ok(Self { file, over, root, is_shadow, found: Vec::new(), in_shadow: Vec::new() }),
+            Err(SyntaxError { message, span }) => Err(file.error(span, String::new(), message, None)),
+        }
+    }
+
+    /// Reads the policy; `None` if nothing could be read.
+    fn read(&mut self) -> Option<Preset> {
+        // Editors find the schema there.
+        self.root.take_out(&steps(&["$schema"]));
+        let base = match base(&self.over) {
+            Ok(base) => base,
+            Err(fault) => {
+                if !self.note(fault, &Json::Null) {
+                    return None;
+                }
+                Preset::mcp()
+            }
+        };
+        let under = serde_json::to_value(base.document()).unwrap_or_default();
+        // A mistake in the rules for everybody is reported once, not again for callers, which inherit them.
+        self.document(&under, false)?;
+        let document = self.document(&under, true)?;
+        self.check_needs(&under);
+        let mut settings = base.settings;
+        settings.shadow = document.shadow.as_ref().and_then(|shadow| self.shadow(shadow, &under)).map(Arc::new);
+        let audit = document.audit.clone();
+        let chain_key = audit.chain_key_file.and_then(|file| Some((self.key(&file, "chain_key_file", &under)?, file)));
+        settings.chain_key = chain_key.map(|(key, file)| (file, key));
+        let key = audit.requester_key_file.as_deref().map(|file| self.key(file, "requester_key_file", &under));
+        // If the key could not be read, that was reported, and other mistakes about the requester would follow from it.
+        if !matches!(key, Some(None))
+            && let Err(found) = settings.adopt(document, key.flatten())
+        {
+            self.note(Fault { path: steps(&["audit", "requester"]), problem: Problem::from(&found) }, &under);
+        }
+        Some(Preset::of(settings))
+    }
+
+    fn is_broken(&self) -> bool {
+        !self.found.is_empty() || !self.in_shadow.is_empty()
+    }
+
+    /// Returns `lints` in the order of the file; those without a place in it come last.
+    fn placed(&self, lints: Vec<Lint>) -> Vec<Lint> {
+        let text = &*self.file.text;
+        let place = |lint: Lint| {
+            let path = lint.path();
+            // For a setting that is not in the file, the nearest one above it.
+            let (node, rest) = self.root.locate(path, &mut Vec::new());
+            // The element of a list that the lint is about.
+            let is_list = rest.iter().all(|step| matches!(step, Step::Element(_)));
+            let element = lint.subject().and_then(|subject| node.scalar_of(subject, text, &mut Vec::new()));
+            let node = element.filter(|_| is_list).unwrap_or(node);
+            let span = (rest.len() < path.len()).then(|| node.span.clone());
+            lint.at(self.file.path, text, span)
+        };
+        let mut placed: Vec<Lint> = lints.into_iter().map(place).collect();
+        placed.sort_by_key(|lint| lint.span().map_or(usize::MAX, |span| span.start));
+        placed
+    }
+
+    /// Returns the rest of the file merged over `under`; `None` if there is nothing left to take out.
+    fn document(&mut self, under: &Json, with_callers: bool) -> Option<Document> {
+        loop {
+            let mut policy = merge::merge(under.clone(), self.root.rest_of(&self.over));
+            if with_callers {
+                merge::complete_callers(&mut policy);
+            } else if let Some(policy) = policy.as_object_mut() {
+                policy.remove("callers");
+            }
+            match serde_path_to_error::deserialize(Value(policy)) {
+                Ok(document) => return Some(document),
+                Err(error) => {
+                    if !self.note(Fault::of(error), under) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks for settings that the `oauth` preset leaves to the file.
+    fn check_needs(&mut self, under: &Json) {
+        if self.over.get("extends").and_then(Json::as_str) != Some("oauth") {
+            return;
+        }
+        let needed = [["metadata", "grants", "grant_types"], ["metadata", "token_endpoint_auth_method", "one_of"]];
+        let is_missing = |needed: &&[&str; 3]| {
+            let is_known = |mistake: &Mistake| mistake.path.starts_with(&steps(&needed[..2]));
+            let is_there = self.over.pointer(&format!("/{}", needed.join("/"))).is_some();
+            !is_there && !self.found.iter().any(is_known)
+        };
+        let missing: Vec<String> = needed.iter().filter(is_missing).map(|needed| needed.join(".")).collect();
+        if !missing.is_empty() {
+            let message = format!("\"oauth\" needs {}: every server has its own", missing.join(" and "));
+            let problem = Problem::with_suggestion(message, Suggestion::advice(OAUTH));
+            self.note(Fault { path: steps(&["extends"]), problem }, under);
+        }
+    }
+
+    /// Reads the key from a file that `audit` names.
+    fn key(&mut self, file: &Path, setting: &str, under: &Json) -> Option<Vec<u8>> {
+        match read_key(file, self.file.path) {
+            Ok(key) => Some(key),
+            Err(message) => {
+                self.note(Fault { path: steps(&["audit", setting]), problem: Problem::new(message) }, under);
+                None
+            }
+        }
+    }
+
+    /// Reads the shadow policy. Mistakes in it are reported for its own file.
+    fn shadow(&mut self, named: &ShadowSettings, under: &Json) -> Option<Shadow> {
+        if self.is_shadow {
+            let suggestion = Suggestion::advice("take `[shadow]` out of it");
+            let problem = Problem::with_suggestion("a shadow policy has no shadow of its own", suggestion);
+            self.note(Fault { path: steps(&["shadow"]), problem }, under);
+            return None;
+        }
+        let path = beside(self.file.path, &named.policy);
+        let text = match read_policy(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("the shadow policy {} can't be read: {error}", path.display());
+                let suggestion = Suggestion::advice("name a file; the path begins where this one is");
+                let problem = Problem::with_suggestion(message, suggestion);
+                self.note(Fault { path: steps(&["shadow", "policy"]), problem }, under);
+                return None;
+            }
+        };
+        match of_text(&text, Format::of(&path), Some(&path), true) {
+            Ok(preset) => Some(Shadow::of_file(preset, named.policy.clone(), path)),
+            Err(mut error) => {
+                let others = std::mem::take(&mut error.0.others);
+                self.in_shadow.extend([error].into_iter().chain(others));
+                None
+            }
+        }
+    }
+
+    /// Takes out a mistake and records it, unless it follows from one that was taken out before. Returns whether
+    /// anything was left to take out.
+    fn note(&mut self, fault: Fault, valid: &Json) -> bool {
+        let Fault { path, problem } = fault;
+        let text = Arc::clone(&self.file.text);
+        let Place { span, value, key, cause } = place(&self.root, &path, &problem, &text);
+        let follows = self.found.iter().any(|earlier| {
+            let below = earlier.path.strip_prefix(&*cause).filter(|below| !below.is_empty());
+            // A missing field is a mistake of its own, unless it is the one that was taken out.
+            below.is_some_and(|below| match &problem {
+                Problem::MissingKey(name) => below == steps(&[name]),
+                _ => true,
+            })
+        });
+        if !follows {
+            let value = value.and_then(|span| text.get(span)).map(|text| text.trim_matches(['"', '\'']).into());
+            let suggestion = suggest::suggestion(&problem, &path, value.as_ref(), at(valid, &path));
+            let error = self.file.error(span, written(&key), suggest::message(&problem, &path), Some(suggestion));
+            self.found.push(Mistake { path: cause.clone(), error });
+        }
+        !cause.is_empty() && self.found.len() < MAX_MISTAKES && self.root.take_out(&cause)
+    }
+
+    /// Returns the first mistake of the file, with the others.
+    fn failure(self) -> PolicyFileError {
+        let mut errors: Vec<PolicyFileError> = self.found.into_iter().map(|mistake| mistake.error).collect();
+        errors.sort_by_key(|error| error.0.span.start);
+        let mut errors = errors.into_iter().chain(self.in_shadow);
+        let Some(mut first) = errors.next() else {
+            return self.file.error(0..0, String::new(), "the policy can't be read".into(), None);
+        };
+        first.0.others = errors.collect();
+        first
+    }
+}
+
+impl Format {
+    fn of(path: &Path) -> Self {
+        if path.extension().is_some_and(|kind| kind == "json") { Self::Json } else { Self::Toml }
+    }
+}
+
+fn read_as(text: &str, format: Format) -> Result<(Json, Node), SyntaxError> {
+    match format {
+        Format::Json => source::read_json(text),
+        Format::Toml => source::read_toml(text),
+    }
+}
+
+/// A mistake, and the path of the value that has it.
+struct Fault {
+    path: Vec<Step>,
+    problem: Problem,
+}
+
+const OAUTH: &str = "say what your server has: grant_types = [\"authorization_code\"], one_of = [\"none\"]";
+
+impl Fault {
+    fn of(error: serde_path_to_error::Error<Problem>) -> Self {
+        let step = |segment: &Segment| match segment {
+            Segment::Seq { index } => Some(Step::Element(*index)),
+            Segment::Map { key } => Some(Step::Member(key.clone())),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        };
+        Self { path: error.path().iter().filter_map(step).collect(), problem: error.into_inner() }
+    }
+}
+
+fn steps(names: &[&str]) -> Vec<Step> {
+    names.iter().map(|name| Step::Member((*name).to_owned())).collect()
+}
+
+/// Returns the preset that a policy extends.
+fn base(over: &Json) -> Result<Preset, Fault> {
+    let fault = |names: &[&str], problem| Err(Fault { path: steps(names), problem });
+    if !over.is_object() {
+        return fault(&[], Problem::new("a policy is a table"));
+    }
+    match over.get("extends").map(|name| Base::deserialize(Value(name.clone()))) {
+        None | Some(Ok(Base::Mcp)) => Ok(Preset::mcp()),
+        Some(Ok(Base::Strict)) => Ok(Preset::strict()),
+        Some(Ok(Base::Oauth)) => Ok(Preset::oauth(Grants::default(), AuthMethod::only_none())),
+        Some(Err(error)) => fault(&["extends"], error),
+    }
+}
+
+/// Returns the path of a file that a policy names: relative paths begin at the policy's folder.
+fn beside(policy: Option<&Path>, file: &Path) -> PathBuf {
+    policy.and_then(Path::parent).map_or_else(|| file.to_path_buf(), |folder| folder.join(file))
+}
+
+/// Reads the key in a file, without white space around it.
+fn read_key(file: &Path, policy: Option<&Path>) -> Result<Vec<u8>, String> {
+    let key = bounds::read_small(&beside(policy, file)).map_err(|error| format!("{}: {error}", file.display()))?;
+    match key.trim_ascii() {
+        key if key.len() < 16 => Err(format!("the key in {} has less than 16 bytes", file.display())),
+        key => Ok(key.to_vec()),
+    }
+}
+
+/// Returns the line, and the column in characters, of a byte: both counted from 1.
+pub(crate) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
+}
+
+struct Place {
+    /// The bytes to point to.
+    span: Range<usize>,
+    /// The bytes of the value that has the mistake.
+    value: Option<Range<usize>>,
+    /// The setting, as the file has it.
+    key: Vec<Step>,
+    /// The path to take out of the file so that the rest can be read.
+    cause: Vec<Step>,
+}
+
+/// Returns the place of a problem; `path` is a path in the merged policy.
+fn place(root: &Node, path: &[Step], problem: &Problem, text: &str) -> Place {
+    let mut key = Vec::new();
+    if let Some((Step::Member(name), table)) =
+        path.split_last().filter(|_| matches!(problem, Problem::UnknownKey { .. }))
+    {
+        let (node, _) = root.locate(table, &mut key);
+        let added = format!("{}{name}", merge::ADD);
+        let cause = |name: &str| [&*key, &steps(&[name])].concat();
+        let (span, cause) = match (node.name_of(name), node.name_of(&added)) {
+            (Some(span), _) => (span, cause(name)),
+            (None, Some(span)) => (span, cause(&added)),
+            (None, None) => (node.span.clone(), key.clone()),
+        };
+        key.push(Step::Member(name.clone()));
+        return Place { span, value: None, key, cause };
+    }
+    let (node, rest) = root.locate(path, &mut key);
+    let mut cause = key.clone();
+    let input = problem.input().unwrap_or_default();
+    let mentioned = node.scalar_of(input, text, &mut cause);
+    // One element of a list can be left out by itself, as can one member that is named; others belong together.
+    if !matches!(cause.last(), Some(Step::Element(_))) {
+        cause.truncate(key.len());
+    }
+    let named = node.member_of(input).filter(|_| rest.is_empty() && mentioned.is_none());
+    // In a list that was added to, the text tells which element it is.
+    key.extend(node.element_of(input, text).filter(|_| matches!(rest, [Step::Element(_), ..])).map(Step::Element));
+    let is_added = matches!((key.last(), rest), (Some(Step::Member(name)), [Step::Element(_), ..]) if name.starts_with(merge::ADD));
+    let is_there = rest.is_empty() || is_added || key.len() > path.len() - rest.len();
+    let key = if is_there { key } else { path.to_vec() };
+    if let Some((name, span)) = named {
+        cause.push(Step::Member(name.to_owned()));
+        return Place { span, value: None, key, cause };
+    }
+    match mentioned {
+        Some(element) => Place { span: element.span.clone(), value: Some(element.span.clone()), key, cause },
+        None => Place { span: node.span.clone(), value: rest.is_empty().then(|| node.span.clone()), key, cause },
+    }
+}
+
+fn at<'a>(value: &'a Json, path: &[Step]) -> Option<&'a Json> {
+    path.iter().try_fold(value, |value, step| match step {
+        Step::Element(index) => value.get(index),
+        Step::Member(name) => value.get(name),
+    })
+}
+
+/// Returns a path as text, such as `callers[0].redirect_uris`.
+fn written(path: &[Step]) -> String {
+    Key(path.to_vec()).to_string()
+}
+
+impl PolicyFileError {
+    fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::of_file(path, format!("can't be read: {error}"))
+    }
+
+    /// Creates the error for a policy that is invalid only in its use.
+    pub(crate) fn of_config(path: &Path, error: &ConfigError) -> Self {
+        Self::of_file(path, error.to_string())
+    }
+
+    fn of_file(path: &Path, message: String) -> Self {
+        File { path: Some(path), text: Arc::from("") }.error(0..0, String::new(), message, None)
+    }
+
+    /// Returns the file; `None` if the policy came from text.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
+    }
+
+    /// Returns the line, counted from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.place().0
+    }
+
+    /// Returns the column in characters, counted from 1.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        self.place().1
+    }
+
+    /// Returns the bytes of the text that the error is about.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.0.span.clone()
+    }
+
+    /// Returns the whole text of the policy.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Returns the setting, such as `redirect_uris.patterns[2]`. Empty if the text is not TOML or JSON.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    /// Returns the text at the mistake, on one line and cut to 80 characters; `None` if it is empty.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        let written = self.0.text.get(self.0.span.clone())?.lines().next()?;
+        Some(written.char_indices().nth(80).map_or(written, |(end, _)| written.get(..end).unwrap_or_default()))
+            .filter(|written| !written.is_empty())
+    }
+
+    /// Returns the description of the mistake.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Returns the suggested correction; `None` if there is none.
+    #[must_use]
+    pub fn suggestion(&self) -> Option<&Suggestion> {
+        self.0.suggestion.as_ref()
+    }
+
+    /// Returns the other mistakes of the same file, in the order of the file.
+    ///
+    /// ```
+    /// use tower_dcr::Preset;
+    ///
+    /// let error = Preset::from_toml("report_onyl = true\nbody_deadline = 10\n").unwrap_err();
+    /// let keys: Vec<&str> = std::iter::once(&error).chain(error.others()).map(|error| error.key()).collect();
+    /// assert_eq!(keys, ["report_onyl", "body_deadline"]);
+    /// ```
+    #[must_use]
+    pub fn others(&self) -> &[Self] {
+        &self.0.others
+    }
+
+    /// Returns probable mistakes in the rest of the file: empty unless the error came from [`Preset::lint_file`].
+    ///
+    /// ```
+    /// use tower_dcr::Preset;
+    ///
+    /// # let file = std::env::temp_dir().join(format!("tower-dcr-doc-lints-{}.toml", std::process::id()));
+    /// std::fs::write(&file, "report_onyl = true\ngate.grace = \"30days\"\n").unwrap();
+    /// let error = Preset::lint_file(&file).unwrap_err();
+    /// assert_eq!((error.key(), error.lints()[0].key()), ("report_onyl", "gate.grace"));
+    /// # std::fs::remove_file(&file).unwrap();
+    /// ```
+    #[must_use]
+    pub fn lints(&self) -> &[Lint] {
+        &self.0.lints
+    }
+
+    fn place(&self) -> (usize, usize) {
+        line_and_column(&self.0.text, self.0.span.start)
+    }
+}
+
+impl PolicyFileError {
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.others())
+    }
+
+    fn write_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.file {
+            Some(file) => write!(f, "{}:", file.display())?,
+            None => f.write_str("policy:")?,
+        }
+        if !self.0.text.is_empty() {
+            write!(f, "{}:{}:", self.line(), self.column())?;
+        }
+        f.write_str(" ")?;
+        if !self.0.key.is_empty() {
+            write!(f, "{}: ", self.0.key)?;
+        }
+        f.write_str(&self.0.message)?;
+        if let Some(value) = self.value() {
+            write!(f, " (found {value})")?;
+        }
+        match &self.0.suggestion {
+            Some(suggestion) => write!(f, "; {suggestion}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the line of the file, with the mistake marked below it.
+    fn write_snippet(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(line) = self.0.text.lines().nth(self.line() - 1) else { return Ok(()) };
+        let (number, before) = (self.line().to_string(), self.column() - 1);
+        let shown = |c: char| if c.is_control() { ' ' } else { c };
+        let line: String = line.chars().map(shown).collect();
+        let marked = self.value().map_or(1, |value| value.chars().count()).max(1);
+        let gutter = " ".repeat(number.len());
+        write!(f, "\n{gutter} |\n{number} | {line}\n{gutter} | {}{}", " ".repeat(before), "^".repeat(marked))
+    }
+}
+
+/// Writes a line for each mistake.
+impl fmt::Display for PolicyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.all().enumerate().try_for_each(|(index, error)| {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.write_line(f)
+        })
+    }
+}
+
+/// Writes each mistake with its line of the file: a `main` that returns this error prints it like that.
+impl fmt::Debug for PolicyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.all().enumerate().try_for_each(|(index, error)| {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            error.write_line(f)?;
+            error.write_snippet(f)
+        })
+    }
+}
+
+impl std::error::Error for PolicyFileError {}

@@ -1,0 +1,223 @@
+//! [`ReloadableLayer`] and [`PolicyHandle`]: replacing a policy while the server runs.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use http::Request;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::clients::registrar::Registrar;
+use crate::layers::body::RegistrationBody;
+use crate::layers::gate::Gates;
+use crate::layers::server_metadata::ServerMetadataLayer;
+use crate::preset::{Preset, PresetService};
+use crate::rules::{ConfigError, ServerMetadata};
+use crate::sync::lock;
+use crate::telemetry;
+
+#[cfg(feature = "policy-file")]
+mod watch;
+
+#[cfg(feature = "policy-file")]
+pub use watch::Watching;
+
+/// A preset whose policy can be replaced.
+///
+/// A policy can be replaced while requests are in progress. Each request is evaluated by one policy from beginning to
+/// end; later requests by the next one. No request waits and none is dropped. State is kept: budgets that are used up,
+/// the ledger, statements that were used. Settings that only code has are kept as well: the sink, the source of peer
+/// addresses, the ledger, token stores and rules of your own.
+///
+/// A [shadow](Preset::with_shadow) is read, checked and replaced with the policy that names it, and its file is
+/// watched, too.
+///
+/// Each replacement is logged (target `tower_dcr::reload`, level `INFO`) with the `fingerprint` of the policy in force
+/// and of its `shadow`, and says which of the two has changed.
+///
+/// An invalid policy file changes nothing. It is logged as an error, and counted
+/// (`tower_dcr_policy_reloads_total{result="rejected"}`).
+///
+/// ```
+/// use axum::{Json, Router, routing::post};
+/// # use serde_json::Value;
+/// # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
+///
+/// let guard = tower_dcr::mcp().reloadable();
+/// let handle = guard.handle();
+/// let app: Router = Router::new().route("/register", post(register).layer(guard));
+///
+/// // With the feature `policy-file`:
+/// // tokio::spawn(handle.clone().watch("policy.toml", Duration::from_secs(2)));
+/// let before = handle.fingerprint();
+/// handle.replace(&tower_dcr::mcp().report_only())?;
+/// assert_ne!(handle.fingerprint(), before);
+/// # let _ = app;
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+///
+/// With a registrar, its settings (lifetimes, quota and others) are reloaded, too, for every layer that has the same
+/// registrar, and the section `[gate]` for the [gates](ReloadableLayer::gates) of this layer.
+///
+/// ```
+/// let guard = tower_dcr::mcp().reloadable();
+/// let handle = guard.handle();
+/// # let _ = handle;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ReloadableLayer {
+    handle: PolicyHandle,
+}
+
+/// Replaces the policy of a [`ReloadableLayer`]. Clones share one policy.
+///
+/// ```
+/// let handle = tower_dcr::mcp().reloadable().handle();
+/// handle.replace(&tower_dcr::strict())?;
+/// assert_eq!(handle.fingerprint(), tower_dcr::strict().fingerprint());
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct PolicyHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    preset: ArcSwap<Preset>,
+    /// The lock for one replacement at a time.
+    replacing: Mutex<()>,
+}
+
+impl Preset {
+    /// Creates a layer whose policy can be replaced while the server runs: see
+    /// [`reload`](crate::policy_file::PolicyHandle).
+    pub fn reloadable(self) -> ReloadableLayer {
+        self.settle();
+        telemetry::policy_in_force(None, &self.fingerprint());
+        let shared = Shared { preset: ArcSwap::from_pointee(self), replacing: Mutex::default() };
+        ReloadableLayer { handle: PolicyHandle { shared: Arc::new(shared) } }
+    }
+}
+
+impl ReloadableLayer {
+    /// Returns the handle that replaces the policy.
+    #[must_use]
+    pub fn handle(&self) -> PolicyHandle {
+        self.handle.clone()
+    }
+
+    /// Creates the gates for the other endpoints, whose settings follow the policy in force: see [`Preset::gates`].
+    pub fn gates(&self, registrar: Registrar) -> Gates {
+        // Without the lock, a policy that is put in force at the same time could be overwritten by the older one.
+        let _one_at_a_time = lock(&self.handle.shared.replacing);
+        self.handle.shared.preset.load().gates(registrar)
+    }
+
+    /// Creates the layer that writes the metadata of the policy in force into the server's discovery document: see
+    /// [`ServerMetadataLayer`].
+    pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
+        let handle = self.handle();
+        ServerMetadataLayer::new(move || handle.server_metadata())
+    }
+}
+
+impl PolicyHandle {
+    /// Puts the policy of `preset` in force: all settings that a policy file can have. Settings that only code has
+    /// stay.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError`] if the policy needs a key that is missing. The policy in force stays.
+    pub fn replace(&self, preset: &Preset) -> Result<(), ConfigError> {
+        let _one_at_a_time = lock(&self.shared.replacing);
+        let next = self.shared.preset.load().with_policy_of(preset)?;
+        // The registrar is configured before the first request.
+        next.settle();
+        let (fingerprint, shadow) = (next.fingerprint(), next.shadow_fingerprint());
+        let before = self.shared.preset.swap(Arc::new(next));
+        telemetry::policy_in_force(Some(&before.fingerprint()), &fingerprint);
+        // The fingerprint of a policy does not depend on its shadow.
+        let change = match (before.fingerprint() == fingerprint, before.shadow_fingerprint() == shadow, &shadow) {
+            (false, ..) => "another registration policy is in force",
+            (true, false, Some(_)) => "another shadow policy is tried beside the registration policy",
+            (true, false, None) => "no shadow policy is tried any more beside the registration policy",
+            (true, true, _) => "the registration policy was read again and is the same",
+        };
+        tracing::info!(target: "tower_dcr::reload", fingerprint, shadow, "{change}");
+        Ok(())
+    }
+
+    /// Returns the fingerprint of the policy in force: see [`Preset::fingerprint`].
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.shared.preset.load().fingerprint()
+    }
+
+    /// Returns whether the policy in force enforces nothing: see [`Preset::is_report_only`].
+    #[must_use]
+    pub fn is_report_only(&self) -> bool {
+        self.shared.preset.load().is_report_only()
+    }
+
+    /// Returns the metadata that the policy in force allows: see [`Preset::server_metadata`].
+    #[must_use]
+    pub fn server_metadata(&self) -> ServerMetadata {
+        self.shared.preset.load().server_metadata()
+    }
+}
+
+impl<S> Layer<S> for ReloadableLayer {
+    type Service = Reloadable<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Reloadable { inner, handle: self.handle.clone() }
+    }
+}
+
+/// The service that [`ReloadableLayer`] makes.
+///
+/// ```
+/// use tower_dcr::policy_file::Reloadable;
+/// use tower_layer::Layer;
+///
+/// fn guarded<S>(inner: S) -> Reloadable<S> {
+///     tower_dcr::mcp().reloadable().layer(inner)
+/// }
+/// # let _ = guarded(());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reloadable<S> {
+    inner: S,
+    handle: PolicyHandle,
+}
+
+impl<S, B> Service<Request<B>> for Reloadable<S>
+where
+    S: Service<Request<RegistrationBody>> + Clone,
+    PresetService<S>: Service<Request<B>, Error = S::Error>,
+{
+    type Response = <PresetService<S> as Service<Request<B>>>::Response;
+    type Error = S::Error;
+    type Future = <PresetService<S> as Service<Request<B>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // No layer of a preset has a readiness of its own.
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone has not been polled ready, so the ready service is called.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        self.handle.shared.preset.load().layer(ready).call(request)
+    }
+}
+
+impl fmt::Debug for PolicyHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyHandle").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
+    }
+}

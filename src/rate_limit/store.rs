@@ -1,0 +1,116 @@
+//! [`QuotaStore`]: the store of budgets that nodes share.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::Bucket;
+
+/// Keeps the budgets that nodes share: for each [`Bucket`] the time at which it will be full again.
+///
+/// [`SharedQuotas`](super::SharedQuotas) asks it on each registration, so a store needs a short timeout of its own. The crate
+/// `tower-dcr-redis` has one for Redis and Valkey. The suite in `rate_limit::conformance` (feature `test-util`) tests a store
+/// of your own.
+///
+/// ```
+/// use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError};
+///
+/// /// Confirms whatever a node's own tables admit.
+/// struct Unlimited;
+///
+/// impl QuotaStore for Unlimited {
+///     async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+///         Ok(QuotaDecision::Taken)
+///     }
+///
+///     async fn release(&self, _: &[Bucket]) -> Result<(), QuotaStoreError> {
+///         Ok(())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store of rate limits",
+    label = "expected a type that implements `tower_dcr::rate_limit::QuotaStore`",
+    note = "use `RedisStore::new(connection)` of the crate `tower-dcr-redis`, whose connection is the `redis` crate's"
+)]
+pub trait QuotaStore: Send + Sync + 'static {
+    /// Takes one request from each of these buckets, or from none of them, in one atomic step.
+    fn take(&self, buckets: &[Bucket]) -> impl Future<Output = Result<QuotaDecision, QuotaStoreError>> + Send;
+
+    /// Releases one request in each of these buckets. A bucket that is full stays full.
+    fn release(&self, buckets: &[Bucket]) -> impl Future<Output = Result<(), QuotaStoreError>> + Send;
+}
+
+/// The result of [`QuotaStore::take`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dcr::rate_limit::QuotaDecision;
+///
+/// let decision = QuotaDecision::Spent { index: 0, retry_after: Duration::from_secs(3) };
+/// assert_ne!(decision, QuotaDecision::Taken);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "stores construct it")]
+pub enum QuotaDecision {
+    /// One request was taken from each.
+    Taken,
+    /// Nothing was taken.
+    Spent {
+        /// The index of the first bucket that had no request left.
+        index: usize,
+        /// The time after which it will have one.
+        retry_after: Duration,
+    },
+}
+
+/// The error of a [`QuotaStore`].
+///
+/// ```
+/// use tower_dcr::rate_limit::QuotaStoreError;
+///
+/// let error = QuotaStoreError::new("connection refused");
+/// assert_eq!(error.to_string(), "rate limit store unavailable");
+/// assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "connection refused");
+/// ```
+pub struct QuotaStoreError(Box<dyn Error + Send + Sync>);
+
+impl QuotaStoreError {
+    /// Wraps the error of a store.
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+crate::text::debug_for_people!(QuotaStoreError);
+
+impl fmt::Display for QuotaStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rate limit store unavailable")
+    }
+}
+
+impl Error for QuotaStoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, QuotaStoreError>> + Send + 'a>>;
+
+/// [`QuotaStore`] with boxed futures, for use as a trait object.
+pub(crate) trait ErasedStore: Send + Sync {
+    fn take<'a>(&'a self, buckets: &'a [Bucket]) -> BoxFuture<'a, QuotaDecision>;
+    fn release<'a>(&'a self, buckets: &'a [Bucket]) -> BoxFuture<'a, ()>;
+}
+
+impl<S: QuotaStore> ErasedStore for S {
+    fn take<'a>(&'a self, buckets: &'a [Bucket]) -> BoxFuture<'a, QuotaDecision> {
+        Box::pin(QuotaStore::take(self, buckets))
+    }
+
+    fn release<'a>(&'a self, buckets: &'a [Bucket]) -> BoxFuture<'a, ()> {
+        Box::pin(QuotaStore::release(self, buckets))
+    }
+}

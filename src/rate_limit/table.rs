@@ -1,0 +1,110 @@
+//! Buckets in fixed memory.
+
+use std::sync::OnceLock;
+
+use super::Exhausted;
+use super::gcra::{Nanos, Quota};
+use crate::sync::{Mutex, MutexGuard, lock};
+
+pub(super) struct Table {
+    /// A power of two of them, allocated for the first key: most presets in a process never see one.
+    sets: OnceLock<Box<[Set]>>,
+    count: usize,
+    overflow: Mutex<Nanos>,
+}
+
+/// The number of buckets that share one lock and one cache line.
+pub(super) const WAYS: usize = 4;
+
+/// Aligned to a cache line: under a flood of new keys, fetching it is the cost of a check.
+#[repr(align(64))]
+struct Set(Mutex<Buckets>);
+
+/// An untouched bucket has the tag zero and the time zero: it is full.
+#[derive(Default)]
+struct Buckets {
+    /// The upper half of the keys' hashes; the lower half chooses the set. Two keys share a bucket if some 46 bits
+    /// collide under a secret key, which no attacker can search for.
+    tags: [u32; WAYS],
+    /// The time at which each bucket will be full again. A bucket with a time in the past is full, and may be reassigned.
+    full_at: [Nanos; WAYS],
+}
+
+/// The bucket from which a request was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// The key's own, by the hash of the key.
+    Own(u64),
+    /// The bucket that keys without room share.
+    Overflow,
+}
+
+impl Buckets {
+    /// Returns the time of the bucket with this tag.
+    fn find(&mut self, tag: u32) -> Option<&mut Nanos> {
+        let way = self.tags.iter().position(|other| *other == tag)?;
+        self.full_at.get_mut(way)
+    }
+
+    /// Assigns a full bucket to this tag, and returns its time.
+    fn reassign(&mut self, tag: u32, now: Nanos) -> Option<&mut Nanos> {
+        let way = self.full_at.iter().position(|full_at| *full_at <= now)?;
+        *self.tags.get_mut(way)? = tag;
+        let full_at = self.full_at.get_mut(way)?;
+        *full_at = 0;
+        Some(full_at)
+    }
+}
+
+impl Table {
+    pub(super) fn new(buckets: usize) -> Self {
+        let count = buckets.div_ceil(WAYS).next_power_of_two();
+        Self { sets: OnceLock::new(), count, overflow: Mutex::new(0) }
+    }
+
+    /// Returns the number of buckets.
+    pub(super) fn len(&self) -> usize {
+        self.count * WAYS
+    }
+
+    /// Takes one request from the bucket of `hash`, or from the overflow bucket if there is no room.
+    pub(super) fn take(&self, hash: u64, quota: Quota, now: Nanos) -> Result<Place, Exhausted> {
+        let tag = tag(hash);
+        let mut buckets = self.buckets(hash);
+        let mut own = buckets.find(tag);
+        if own.is_none() {
+            own = buckets.reassign(tag, now);
+        }
+        if let Some(full_at) = own {
+            return quota.take(full_at, now).map(|()| Place::Own(hash));
+        }
+        drop(buckets);
+        quota.take(&mut lock(&self.overflow), now).map(|()| Place::Overflow)
+    }
+
+    /// Releases one request in the bucket that it was taken from.
+    pub(super) fn release(&self, place: Place, quota: Quota) {
+        match place {
+            Place::Overflow => quota.release(&mut lock(&self.overflow)),
+            // A bucket that was reassigned in the meantime was full.
+            Place::Own(hash) => {
+                if let Some(full_at) = self.buckets(hash).find(tag(hash)) {
+                    quota.release(full_at);
+                }
+            }
+        }
+    }
+
+    fn buckets(&self, hash: u64) -> MutexGuard<'_, Buckets> {
+        let make = || (0..self.count).map(|_| Set(Mutex::new(Buckets::default()))).collect();
+        let sets = self.sets.get_or_init(make);
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+        let index = hash as usize & (sets.len() - 1);
+        #[expect(clippy::indexing_slicing, reason = "masked by a power of two minus one, and there is a set at least")]
+        lock(&sets[index].0)
+    }
+}
+
+const fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}

@@ -1,0 +1,101 @@
+//! Rules that accept, narrow or reject a registration, and the [`Policy`] that runs them.
+//!
+//! A [`Rule`] sees a [`Draft`]: the parsed [`Registration`](crate::Registration), the caller, and the operation, a
+//! registration or an update. It is independent of HTTP, time and other rules, so documents from other sources, `POST
+//! /register` and `PUT /register/{id}` share the same rules. A closure becomes a rule by a [name](rule()).
+//!
+//! A [`Policy`] is built from rules and sets of rules. [`Policy::evaluate`] evaluates a registration:
+//!
+//! ```
+//! use tower_dcr::Registration;
+//! use tower_dcr::rules::{Context, ErrorCode, MetadataAllowlist, Policy, RedirectUris, rule};
+//!
+//! let named = rule("client-name-required", |draft| {
+//!     if draft.registration().string("client_name").is_some() {
+//!         return Ok(());
+//!     }
+//!     Err(draft.reject(ErrorCode::InvalidClientMetadata, "is required").with_field("client_name"))
+//! });
+//! let policy = Policy::new((MetadataAllowlist::mcp(), RedirectUris::mcp(), named));
+//!
+//! let registration = Registration::parse(br#"{"redirect_uris":["http://localhost:3000/cb"]}"#)?;
+//! let evaluation = policy.evaluate(registration, &Context::registration());
+//! let rejection = evaluation.rejection().unwrap();
+//! assert_eq!(rejection.description(), "client_name is required (client-name-required)");
+//! # Ok::<_, tower_dcr::registration::ParseError>(())
+//! ```
+
+use std::num::NonZeroUsize;
+
+pub(crate) mod caller;
+mod checked;
+pub(crate) mod condition;
+pub(crate) mod config_error;
+mod context;
+mod draft;
+pub(crate) mod evaluation;
+pub(crate) mod excess;
+pub(crate) mod identity;
+#[cfg(feature = "jwt")]
+pub(crate) mod jwt;
+pub(crate) mod metadata;
+pub(crate) mod policy;
+pub(crate) mod redirect_host_limit;
+pub(crate) mod redirect_uris;
+pub(crate) mod rejection;
+mod report_only;
+mod rule;
+mod server_metadata;
+#[cfg(feature = "software-statement")]
+pub(crate) mod software_statement;
+
+pub use crate::suggestion::{Bound, Suggestion};
+pub use caller::Caller;
+pub use checked::Checked;
+pub use condition::Condition;
+pub use config_error::ConfigError;
+pub use context::Context;
+pub use draft::Draft;
+pub use evaluation::{Decision, Disposition, Evaluation, Finding, Operation};
+pub(crate) use evaluation::{Facts, Statement};
+pub(crate) use excess::Excess;
+pub use identity::known::IDENTITIES_VERSION;
+pub use identity::name::{is_confusable, visible};
+pub use identity::rule::{ClientIdentity, OnClaim};
+pub use identity::status::{Claim, Identity, Standing};
+pub use identity::table::{Identities, ReservedIdentity};
+#[cfg(feature = "jwt")]
+pub use jwt::{Issuer, IssuerError};
+pub use metadata::allowlist::MetadataAllowlist;
+pub use metadata::application_type::ApplicationType;
+pub use metadata::auth_method::AuthMethod;
+pub use metadata::client_name::{ClientName, Overlong};
+pub use metadata::display_uris::Decorations;
+pub use metadata::fetched_uris::DereferencedUris;
+pub use metadata::grants::{AbsentGrants, Grants};
+pub use metadata::jwks::Jwks;
+pub use metadata::members::{Members, Unwanted};
+pub use metadata::operators::{MemberOperators, MetadataOperators, Negotiation};
+pub use metadata::scope::{Scope, UnsupportedScope};
+pub use policy::{IntoRules, Policy};
+pub use redirect_host_limit::RedirectHostQuota;
+pub use redirect_uris::native_schemes::{NATIVE_SCHEMES, NATIVE_SCHEMES_VERSION};
+pub use redirect_uris::pattern::RedirectPattern;
+pub use redirect_uris::rule::{RedirectUris, UnlistedSchemes};
+pub use redirect_uris::vendor_callbacks::{VENDOR_CALLBACKS, VENDOR_CALLBACKS_VERSION};
+pub use rejection::{ErrorCode, Rejection};
+pub use report_only::ReportOnly;
+pub(crate) use report_only::ReportableRule;
+use rule::settings;
+pub use rule::{FnRule, Rule, RuleDocs, rule};
+pub use server_metadata::ServerMetadata;
+#[cfg(feature = "software-statement")]
+pub use software_statement::SoftwareStatements;
+
+/// For literals.
+const fn nonzero(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
+    }
+}

@@ -1,0 +1,62 @@
+//! The caller of a registration.
+
+use std::sync::Arc;
+
+/// The caller of a registration: anonymous, or the holder of an initial access token (RFC 7591 section 3.1).
+///
+/// [`InitialAccessTokenLayer`](crate::layers::InitialAccessTokenLayer) puts it into a request's extensions, for the
+/// inner layers. A layer of yours that authenticates the caller in another way can do the same. Without it the caller
+/// is anonymous.
+///
+/// ```
+/// use tower_dcr::rules::Caller;
+///
+/// let caller = Caller::authorized("partner-portal").with_rules("partner");
+/// assert_eq!((caller.owner(), caller.rules()), (Some("partner-portal"), Some("partner")));
+/// assert!(Caller::anonymous().owner().is_none());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Caller {
+    owner: Option<Arc<str>>,
+    rules: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// Creates a caller without a credential.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// Creates a caller with a credential of `owner`.
+    #[must_use]
+    pub fn authorized(owner: impl Into<Arc<str>>) -> Self {
+        Self { owner: Some(owner.into()), rules: None }
+    }
+
+    /// Sets the rules that the credential names for its registrations, now and at every later update: see
+    /// [`Condition::rules`](crate::rules::Condition::rules).
+    #[must_use]
+    pub fn with_rules(mut self, rules: impl Into<Arc<str>>) -> Self {
+        self.rules = Some(rules.into());
+        self
+    }
+
+    /// Returns the owner of the credential. `None` if there was none.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    /// Returns the rules that the credential names. `None` if it names none.
+    #[must_use]
+    pub fn rules(&self) -> Option<&str> {
+        self.rules.as_deref()
+    }
+
+    /// Returns `true` if there was no credential.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.owner.is_none()
+    }
+}

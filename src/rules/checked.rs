@@ -1,0 +1,120 @@
+//! The source of a table's row, and the date of the last comparison with it.
+
+/// A row of a table, with its source and the date on which it was last compared with that source.
+///
+/// Returned by [`Identities::checked`](crate::rules::Identities::checked).
+///
+/// ```
+/// use tower_dcr::rules::{Identities, ReservedIdentity};
+///
+/// let acme = ReservedIdentity::new("Acme")?
+///     .with_https(["https://app.acme.com/cb"])?
+///     .with_source("https://docs.acme.com/oauth", "2026-11-29")?;
+/// let table = Identities::new("1").reserve(acme);
+/// let row = table.checked().next().unwrap();
+/// assert_eq!((row.subject(), row.checked()), ("Acme", "2026-11-29"));
+/// assert!(!row.is_older_than_a_year("2027-11-29") && row.is_older_than_a_year("2027-11-30"));
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked<'a> {
+    subject: &'a str,
+    owner: Option<&'a str>,
+    source: Option<&'a str>,
+    date: &'a str,
+    relays: Option<&'a str>,
+}
+
+impl<'a> Checked<'a> {
+    pub(super) const fn new(
+        subject: &'a str,
+        owner: Option<&'a str>,
+        source: Option<&'a str>,
+        checked: &'a str,
+    ) -> Self {
+        Self { subject, owner, source, date: checked, relays: None }
+    }
+
+    pub(super) const fn relayed(self, relays: Option<&'a str>) -> Self {
+        Self { relays, ..self }
+    }
+
+    /// Returns the subject of the row: the name of an identity, the pattern of a callback, or a scheme.
+    #[must_use]
+    pub const fn subject(&self) -> &'a str {
+        self.subject
+    }
+
+    /// Returns the name of the identity that the row belongs to. `None` for a scheme.
+    #[must_use]
+    pub const fn owner(&self) -> Option<&'a str> {
+        self.owner
+    }
+
+    /// Returns the URL of the documentation, the source code or the report that the row was made from. `None` if it was
+    /// not set.
+    #[must_use]
+    pub const fn source(&self) -> Option<&'a str> {
+        self.source
+    }
+
+    /// Returns the date on which the row was last compared with its source: `YYYY-MM-DD`.
+    #[must_use]
+    pub const fn checked(&self) -> &'a str {
+        self.date
+    }
+
+    /// Returns how a code that is sent to this callback can get to others than its owner. Such a callback proves
+    /// nothing. `None` if it can't, and for rows that are not about a callback.
+    #[must_use]
+    pub const fn relays(&self) -> Option<&'a str> {
+        self.relays
+    }
+
+    /// Returns `true` if the row was checked more than a year before `today` (`YYYY-MM-DD`). `false` if `today` is not
+    /// a date.
+    #[must_use]
+    pub fn is_older_than_a_year(&self, today: &str) -> bool {
+        let Some((year, day)) = today.split_at_checked(4).filter(|_| Self::is_date(today)) else { return false };
+        let Ok(year) = year.parse::<u16>() else { return false };
+        // Dates of this form are in order as text.
+        format!("{:04}{day}", year.saturating_sub(1)).as_str() > self.date
+    }
+
+    /// Returns `true` if `text` is a date as `YYYY-MM-DD`.
+    pub(super) fn is_date(text: &str) -> bool {
+        let parts: Vec<&str> = text.split('-').collect();
+        let [year, month, day] = parts[..] else { return false };
+        let in_range = |text: &str, length: usize, most: u16| {
+            text.len() == length
+                && text.bytes().all(|byte| byte.is_ascii_digit())
+                && text.parse().is_ok_and(|number: u16| (1..=most).contains(&number))
+        };
+        in_range(year, 4, 9999) && in_range(month, 2, 12) && in_range(day, 2, 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_year_is_a_year() {
+        let row = |checked| Checked::new("x", None, None, checked);
+        for (checked, today, old) in [
+            ("2026-11-29", "2026-11-29", false),
+            ("2026-11-29", "2027-11-29", false),
+            ("2026-11-29", "2027-11-30", true),
+            ("2024-02-29", "2025-02-28", false),
+            ("2024-02-29", "2025-03-01", true),
+            ("2026-11-29", "2020-01-01", false),
+            ("2026-11-29", "tomorrow", false),
+            ("2026-11-29", "é026-11-29", false),
+        ] {
+            assert_eq!(row(checked).is_older_than_a_year(today), old, "{checked} {today}");
+        }
+        for text in ["", "2026", "2026-1-1", "2026-13-01", "2026-00-01", "2026-01-32", "2026-01-01x", "+026-01-01"] {
+            assert!(!Checked::is_date(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Words that people put before or behind a product's name without a space: `claudeapp`, `chatgptpro`, `myclaude`.
+
+/// Only in small letters: a capital already begins a word. Longer words count with a plural s, too.
+const WORDS: &[&str] = &[
+    "access",
+    "account",
+    "action",
+    "admin",
+    "agent",
+    "ai",
+    "alpha",
+    "and",
+    "android",
+    "api",
+    "apis",
+    "app",
+    "apps",
+    "assist",
+    "assistant",
+    "atlas",
+    "auth",
+    "authorized",
+    "automation",
+    "backup",
+    "beta",
+    "billing",
+    "bot",
+    "bots",
+    "bridge",
+    "browser",
+    "builder",
+    "business",
+    "by",
+    "calendar",
+    "center",
+    "centre",
+    "chat",
+    "chrome",
+    "cli",
+    "client",
+    "cloud",
+    "code",
+    "codex",
+    "com",
+    "community",
+    "companion",
+    "company",
+    "confirm",
+    "connect",
+    "connection",
+    "connector",
+    "console",
+    "copilot",
+    "corp",
+    "cowork",
+    "data",
+    "demo",
+    "desktop",
+    "dev",
+    "docs",
+    "dot",
+    "download",
+    "drive",
+    "edition",
+    "editor",
+    "enterprise",
+    "extension",
+    "file",
+    "firefox",
+    "for",
+    "free",
+    "from",
+    "gateway",
+    "get",
+    "global",
+    "go",
+    "gpt",
+    "group",
+    "haiku",
+    "helper",
+    "home",
+    "host",
+    "hosted",
+    "hosting",
+    "hq",
+    "hub",
+    "id",
+    "ide",
+    "identity",
+    "inc",
+    "install",
+    "installer",
+    "integration",
+    "internal",
+    "io",
+    "ios",
+    "iphone",
+    "lab",
+    "labs",
+    "launcher",
+    "link",
+    "linux",
+    "lite",
+    "live",
+    "llc",
+    "llm",
+    "local",
+    "login",
+    "mac",
+    "mail",
+    "manager",
+    "marketplace",
+    "max",
+    "mcp",
+    "mini",
+    "mobile",
+    "my",
+    "new",
+    "news",
+    "next",
+    "note",
+    "now",
+    "oauth",
+    "office",
+    "official",
+    "online",
+    "open",
+    "opus",
+    "org",
+    "original",
+    "page",
+    "pay",
+    "plugin",
+    "plus",
+    "portal",
+    "premium",
+    "private",
+    "pro",
+    "prod",
+    "proxy",
+    "public",
+    "reader",
+    "real",
+    "remote",
+    "runner",
+    "safe",
+    "sdk",
+    "search",
+    "secure",
+    "security",
+    "server",
+    "service",
+    "setup",
+    "share",
+    "signin",
+    "site",
+    "sonnet",
+    "sso",
+    "store",
+    "studio",
+    "super",
+    "support",
+    "sync",
+    "system",
+    "team",
+    "template",
+    "test",
+    "the",
+    "to",
+    "tool",
+    "trusted",
+    "try",
+    "unofficial",
+    "update",
+    "use",
+    "user",
+    "verified",
+    "verify",
+    "version",
+    "via",
+    "web",
+    "windows",
+    "with",
+    "work",
+    "workflow",
+    "workspace",
+    "writer",
+    "your",
+];
+
+/// Longer texts are not taken apart.
+const MAX_BYTES: usize = 40;
+
+/// Shorter words have no plural: `devinais` is French.
+const MIN_PLURAL_BYTES: usize = 4;
+
+/// Returns `true` if `text` consists of everyday words and names. `names` returns the lengths of the names at the
+/// beginning of a text.
+pub(super) fn is_everyday(text: &str, names: &dyn Fn(&str) -> Vec<usize>) -> bool {
+    text.is_empty() || reach(text, names).contains(&text.len())
+}
+
+/// Returns every length of a beginning of `text` that consists of everyday words only.
+pub(super) fn prefixes(text: &str) -> Vec<usize> {
+    reach(text, &|_| Vec::new())
+}
+
+fn reach(text: &str, names: &dyn Fn(&str) -> Vec<usize>) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    let mut rest = vec![text];
+    while let Some(text_left) = rest.pop() {
+        let behind_names = names(text_left).into_iter().filter_map(|length| text_left.get(length..));
+        for left in rests(text_left).chain(behind_names) {
+            let length = text.len() - left.len();
+            if length <= MAX_BYTES && !lengths.contains(&length) {
+                lengths.push(length);
+                rest.push(left);
+            }
+        }
+    }
+    lengths
+}
+
+/// Returns the remainders of `text` after each everyday word at its beginning.
+fn rests(text: &str) -> impl Iterator<Item = &str> {
+    let first = text.as_bytes().first().copied();
+    let start = WORDS.partition_point(|word| word.as_bytes().first().copied() < first);
+    let words = WORDS.iter().skip(start).take_while(move |word| word.as_bytes().first().copied() == first);
+    words.flat_map(move |word| {
+        let left = text.strip_prefix(word);
+        let plural = left.filter(|_| word.len() >= MIN_PLURAL_BYTES).and_then(|left| left.strip_prefix('s'));
+        left.into_iter().chain(plural)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_everyday_words_and_names_count() {
+        assert!(WORDS.is_sorted());
+        let acme = |text: &str| if text.starts_with("acme") { vec![4] } else { Vec::new() };
+        for (text, wanted) in [
+            ("", true),
+            ("app", true),
+            ("mcpclient", true),
+            ("apps", true),
+            ("plugins", true),
+            ("extensionsserver", true),
+            ("fromacme", true),
+            ("acmeplugin", true),
+            ("acmex", false),
+            ("appx", false),
+            ("ais", false),
+            ("s", false),
+            ("tte", false),
+        ] {
+            assert_eq!(is_everyday(text, &acme), wanted, "{text}");
+        }
+        let mut lengths = prefixes("myappslack");
+        lengths.sort_unstable();
+        assert_eq!(lengths, [2, 5, 6]);
+        assert!(!is_everyday(&"app".repeat(20), &acme), "a flood");
+    }
+}

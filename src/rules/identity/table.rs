@@ -1,0 +1,882 @@
+//! Reserved identities, and how registrations are compared with them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
+
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name, is_within_domain, known_schemes};
+use crate::registration::{Field, Registration, UriUse, Value};
+use crate::rules::identity::known::{IDENTITIES_VERSION, KNOWN, Known};
+use crate::rules::identity::name::{self, Found, Matcher, Reach};
+use crate::rules::identity::status::{Claim, Identity, Standing};
+use crate::rules::metadata::public_link;
+use crate::rules::redirect_uris::private_use_scheme::PrivateUseScheme;
+use crate::rules::redirect_uris::vendor_callbacks::CALLBACKS;
+use crate::rules::{Checked, ConfigError, RedirectPattern};
+
+/// A reserved name, and the redirect URIs that prove it.
+///
+/// ```
+/// use tower_dcr::rules::{Identities, ReservedIdentity};
+///
+/// let acme = ReservedIdentity::new("Acme")?
+///     .also_called(["Acme Cloud", "Acme Assistant"])?
+///     .with_https(["https://app.acme.com/oauth/*"])?
+///     .with_scheme("com.acme.app")?
+///     .with_link_host("acme.com")?
+///     .with_domain("acme.com")?;
+/// let identities = Identities::known().reserve(acme);
+/// # let _ = identities;
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+#[must_use]
+pub struct ReservedIdentity {
+    /// The reserved name.
+    name: Comparable,
+    /// Other names of the identity.
+    #[serde(default, rename = "also_called")]
+    also: Vec<Comparable>,
+    /// The `https` redirect URIs that prove the identity.
+    #[serde(default)]
+    https: Vec<HttpsPattern>,
+    /// The identity's own private-use schemes. They prove nothing, since any program can register a scheme. They
+    /// contradict every other reserved name.
+    #[serde(default)]
+    schemes: BTreeSet<PrivateUseScheme>,
+    /// Schemes whose links the product passes on to extensions by other authors. They neither prove nor contradict any
+    /// name.
+    #[serde(default, rename = "relayed_schemes")]
+    relayed: BTreeSet<PrivateUseScheme>,
+    /// Hosts that belong to the identity alone. Links to them claim it.
+    #[serde(default, rename = "link_hosts")]
+    links: BTreeSet<PublicHost>,
+    /// The identity's own domains. A place there that is not listed neither proves nor contradicts the identity.
+    #[serde(default)]
+    domains: BTreeSet<PublicHost>,
+    /// Declares that its clients send `https` and loopback redirects in one registration.
+    #[serde(default, rename = "mixing_redirects")]
+    mixes: bool,
+    /// The URL that documents the identity's redirect URIs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// The date on which the identity was last compared with its source: `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checked: Option<CheckedOn>,
+}
+
+/// A date as `YYYY-MM-DD`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct CheckedOn(String);
+
+/// A name with a letter or a digit in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct Comparable(String);
+
+/// A public DNS name in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct PublicHost(String);
+
+/// A redirect URI pattern of `https`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+#[serde(try_from = "String", into = "String")]
+struct HttpsPattern(RedirectPattern);
+
+/// A table of reserved identities. [`known`](Self::known) has the products whose clients register with every MCP
+/// server. Any such table becomes outdated, so it can be extended and replaced, and has a version.
+///
+/// ```
+/// use tower_dcr::rules::{IDENTITIES_VERSION, Identities, ReservedIdentity};
+///
+/// assert_eq!(Identities::known().version(), IDENTITIES_VERSION);
+/// let own = Identities::new("2026-11-24").reserve(ReservedIdentity::new("Acme")?.with_https(["https://app.acme.com/cb"])?);
+/// assert_eq!(own.names().collect::<Vec<_>>(), ["Acme"]);
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Changes"))]
+#[serde(try_from = "Changes", into = "Changes")]
+#[must_use]
+pub struct Identities {
+    table: Arc<Table>,
+}
+
+/// The form of a table in a file: its differences from the known table, or from an empty one.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Identities"))]
+#[serde(default, deny_unknown_fields)]
+struct Changes {
+    /// Includes the known products.
+    known: bool,
+    /// The version of the table. The table of known products has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// Identities that are added. Each replaces one of the same name.
+    reserve: Vec<ReservedIdentity>,
+    /// Names of known products that any client may use.
+    release: BTreeSet<String>,
+}
+
+struct Table {
+    /// `true` if the table was created from the known one.
+    known: bool,
+    version: String,
+    identities: Vec<ReservedIdentity>,
+    /// All names of all identities.
+    names: Matcher,
+    /// For each link host, the identities that own it.
+    links: HashMap<String, Vec<usize>>,
+    /// A cache of the claims found in names. The same few names recur, and a comparison tries many forms of a name.
+    seen: Cache<String, Arc<[(usize, Claim)]>>,
+}
+
+/// The number of names in the cache.
+const REMEMBERED: usize = 4096;
+
+/// The maximum length of a cached name.
+const MAX_REMEMBERED_BYTES: usize = 512;
+
+impl ReservedIdentity {
+    /// Reserves `name` and every name that is easily confused with it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Name`] if there is no letter or digit in it.
+    pub fn new(name: impl Into<String>) -> Result<Self, ConfigError> {
+        let name = name.into().try_into()?;
+        Ok(Self {
+            name,
+            also: Vec::new(),
+            https: Vec::new(),
+            schemes: BTreeSet::new(),
+            relayed: BTreeSet::new(),
+            links: BTreeSet::new(),
+            domains: BTreeSet::new(),
+            mixes: false,
+            source: None,
+            checked: None,
+        })
+    }
+
+    /// Adds other names of the identity.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Name`] as [`new`](Self::new) does.
+    pub fn also_called<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        for name in names {
+            self.also.push(name.into().try_into()?);
+        }
+        Ok(self)
+    }
+
+    /// Adds `https` redirect URIs that prove the identity, in the syntax of [`RedirectPattern`]. List the product's
+    /// callbacks and nothing wider: a page, a relay or an open redirect on the same host would pass the code on. In
+    /// place of a `/*`, exactly one segment of letters, digits and `-._~` proves the identity, without a query. Other
+    /// matches of the pattern prove nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Pattern`] if a pattern is malformed or not an `https` pattern.
+    pub fn with_https<S: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        for pattern in patterns {
+            self.https.push(pattern.as_ref().to_owned().try_into()?);
+        }
+        Ok(self)
+    }
+
+    /// Adds one of the identity's own private-use schemes. It proves nothing, since an operating system gives a scheme
+    /// to any program that asks for it (RFC 8252 section 8.6): the identity is then unverified. Another reserved name
+    /// with this scheme is contradicted.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::DangerousScheme`] for `javascript` and similar schemes, and [`ConfigError::Scheme`] if
+    /// the text is not a scheme.
+    pub fn with_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
+        self.schemes.insert(scheme.into().try_into()?);
+        Ok(self)
+    }
+
+    /// Adds a private-use scheme whose links the product passes on to extensions by other authors, as editors do. It
+    /// neither proves nor contradicts any name.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`with_scheme`](Self::with_scheme).
+    pub fn with_relayed_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
+        self.relayed.insert(scheme.into().try_into()?);
+        Ok(self)
+    }
+
+    /// Adds a host that belongs to the identity alone. Links to it or to a subdomain (`client_uri`, `logo_uri`, …)
+    /// claim the identity. Don't list a host with a marketplace or pages of other parties, which may link there.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Host`] if `host` is not a public DNS name in lower case.
+    pub fn with_link_host(mut self, host: impl Into<String>) -> Result<Self, ConfigError> {
+        self.links.insert(host.into().try_into()?);
+        Ok(self)
+    }
+
+    /// Adds one of the identity's own domains. Redirects to a place there that is not listed neither prove nor
+    /// contradict the identity: tables become outdated, and a rejection is a failed sign-in. Names below it that are
+    /// rented out, according to the Public Suffix List, don't belong to the domain.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Host`] as [`with_link_host`](Self::with_link_host) does.
+    pub fn with_domain(mut self, domain: impl Into<String>) -> Result<Self, ConfigError> {
+        self.domains.insert(domain.into().try_into()?);
+        Ok(self)
+    }
+
+    /// Declares that its clients send `https` and loopback redirects in one registration, as editors do that run in a
+    /// browser and on a desktop. Such a list is then unverified. By default it is contradicted: an attacker lists the
+    /// vendor's redirect URI to use its name, and receives the code at the other one.
+    pub fn mixing_redirects(mut self) -> Self {
+        self.mixes = true;
+        self
+    }
+
+    /// Sets the URL that documents its redirect URIs, and the date on which that was last read, as `YYYY-MM-DD`
+    /// (default: neither). No decision depends on it. [`Identities::checked`] returns it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Date`] if `checked` is not such a date.
+    pub fn with_source(mut self, source: impl Into<String>, checked: impl Into<String>) -> Result<Self, ConfigError> {
+        (self.source, self.checked) = (Some(source.into()), Some(checked.into().try_into()?));
+        Ok(self)
+    }
+
+    fn known(row: &Known) -> Result<Self, ConfigError> {
+        let proofs = CALLBACKS.iter().filter(|callback| callback.vendor == row.name && callback.relays.is_none());
+        let names = row.also.iter().chain(name::transliterations::of(row.name)).copied();
+        let mut identity = Self::new(row.name)?
+            .also_called(names)?
+            .with_https(proofs.map(|callback| callback.pattern))?
+            .with_source(row.source, row.checked)?;
+        for scheme in row.schemes {
+            identity = identity.with_scheme(*scheme)?;
+        }
+        for scheme in row.relayed {
+            identity = identity.with_relayed_scheme(*scheme)?;
+        }
+        for domain in row.domains {
+            identity = identity.with_domain(*domain)?;
+        }
+        for host in row.links {
+            identity = identity.with_link_host(*host)?;
+        }
+        Ok(if row.mixes { identity.mixing_redirects() } else { identity })
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.also).map(|name| name.0.as_str())
+    }
+
+    /// Returns `true` if a host is in one of the identity's domains, and not in a name below it that is rented out to a
+    /// customer.
+    fn is_related(&self, host: &str) -> bool {
+        let is_at = |own: &str| is_within_domain(host, own) && (host == own || public_link::are_same_site(host, own));
+        self.domains.iter().any(|own| is_at(&own.0))
+    }
+}
+
+impl TryFrom<String> for CheckedOn {
+    type Error = ConfigError;
+
+    fn try_from(date: String) -> Result<Self, ConfigError> {
+        if Checked::is_date(&date) { Ok(Self(date)) } else { Err(ConfigError::Date { value: date }) }
+    }
+}
+
+impl From<CheckedOn> for String {
+    fn from(date: CheckedOn) -> Self {
+        date.0
+    }
+}
+
+impl TryFrom<String> for PublicHost {
+    type Error = ConfigError;
+
+    fn try_from(host: String) -> Result<Self, ConfigError> {
+        if is_public_dns_name(&host) { Ok(Self(host)) } else { Err(ConfigError::Host { host }) }
+    }
+}
+
+impl From<PublicHost> for String {
+    fn from(host: PublicHost) -> Self {
+        host.0
+    }
+}
+
+impl TryFrom<String> for Comparable {
+    type Error = ConfigError;
+
+    fn try_from(name: String) -> Result<Self, ConfigError> {
+        if Matcher::new(Reach::Wide).insert(&name, 0) { Ok(Self(name)) } else { Err(ConfigError::Name { name }) }
+    }
+}
+
+impl From<Comparable> for String {
+    fn from(name: Comparable) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for HttpsPattern {
+    type Error = ConfigError;
+
+    fn try_from(pattern: String) -> Result<Self, ConfigError> {
+        if !pattern.starts_with("https://") {
+            return Err(ConfigError::Pattern { pattern, reason: "does not begin with https://".into() });
+        }
+        pattern.parse().map(Self)
+    }
+}
+
+impl From<HttpsPattern> for String {
+    fn from(pattern: HttpsPattern) -> Self {
+        pattern.0.to_string()
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { known: true, version: None, reserve: Vec::new(), release: BTreeSet::new() }
+    }
+}
+
+impl TryFrom<Changes> for Identities {
+    type Error = ConfigError;
+
+    fn try_from(changes: Changes) -> Result<Self, ConfigError> {
+        let known = Self::known();
+        if let Some(name) = changes.release.iter().find(|name| !known.names().any(|known| known == *name)) {
+            return Err(ConfigError::UnknownIdentity { name: name.clone() });
+        }
+        let from = if changes.known { known } else { Self::new("") };
+        let stays = |identity: &&ReservedIdentity| !changes.release.contains(&identity.name.0);
+        let mut identities: Vec<ReservedIdentity> = from.table.identities.iter().filter(stays).cloned().collect();
+        for identity in changes.reserve {
+            // As in the builder, the later of two identities with one name counts.
+            identities.retain(|other| other.name != identity.name);
+            identities.push(identity);
+        }
+        let version = changes.version.unwrap_or_else(|| from.table.version.clone());
+        Ok(Self::of(changes.known, version, identities))
+    }
+}
+
+impl From<Identities> for Changes {
+    fn from(identities: Identities) -> Self {
+        let Table { known, version, identities, .. } = &*identities.table;
+        let same = |one: &ReservedIdentity, other: &ReservedIdentity| {
+            serde_json::to_string(one).ok() == serde_json::to_string(other).ok()
+        };
+        let from = if *known { Identities::known() } else { Identities::new("") };
+        let began = &from.table.identities;
+        let reserve = identities.iter().filter(|identity| !began.iter().any(|other| same(identity, other)));
+        let release = began.iter().filter(|known| !identities.iter().any(|identity| identity.name == known.name));
+        Self {
+            known: *known,
+            version: Some(version.clone()).filter(|version| *version != from.table.version),
+            reserve: reserve.cloned().collect(),
+            release: release.map(|identity| identity.name.0.clone()).collect(),
+        }
+    }
+}
+
+/// Returns the host of a link that every reader reads the same way: only letters, digits, dots and hyphens up to a
+/// slash.
+fn plain_host(link: &str) -> Option<&str> {
+    let rest = link.strip_prefix("https://")?;
+    let host = rest.split('/').next().filter(|host| !host.ends_with('.'))?;
+    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    (!host.is_empty() && host.bytes().all(is_plain)).then_some(host)
+}
+
+/// The evidence of one redirect URI about a claim.
+enum Evidence {
+    /// A callback of the identity on this host.
+    For(String),
+    /// Another place in one of the identity's domains: customers' pages, a relay, a callback that is not in the table.
+    Near,
+    /// A scheme of the identity, or one whose links are passed on to extensions.
+    Scheme,
+    /// A program on the person's computer, or a scheme of an unknown application.
+    Neither,
+    /// A place of another party.
+    Against,
+}
+
+impl Identities {
+    /// Creates an empty table. `version` is the operator's own, and is part of the policy's fingerprint.
+    pub fn new(version: impl Into<String>) -> Self {
+        Self::of(false, version.into(), Vec::new())
+    }
+
+    /// Returns the products whose clients register with every MCP server, as of [`IDENTITIES_VERSION`].
+    pub fn known() -> Self {
+        static TABLE: LazyLock<Identities> = LazyLock::new(|| {
+            // A unit test checks that each row is valid.
+            let rows = KNOWN.iter().filter_map(|row| ReservedIdentity::known(row).ok());
+            Identities::of(true, IDENTITIES_VERSION.to_owned(), rows.collect())
+        });
+        TABLE.clone()
+    }
+
+    /// Reserves an identity. It replaces one of the same name.
+    pub fn reserve(self, identity: ReservedIdentity) -> Self {
+        let mut identities = self.table.identities.clone();
+        identities.retain(|other| other.name != identity.name);
+        identities.push(identity);
+        Self::of(self.table.known, self.table.version.clone(), identities)
+    }
+
+    /// Allows any client to use the names of an identity.
+    pub fn release(self, name: &str) -> Self {
+        let mut identities = self.table.identities.clone();
+        identities.retain(|other| other.name.0 != name);
+        Self::of(self.table.known, self.table.version.clone(), identities)
+    }
+
+    fn of(known: bool, version: String, identities: Vec<ReservedIdentity>) -> Self {
+        let mut names = Matcher::new(Reach::Wide);
+        let mut links: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, identity) in identities.iter().enumerate() {
+            for host in &identity.links {
+                links.entry(host.0.clone()).or_default().push(index);
+            }
+            for name in identity.names() {
+                names.insert(name, index);
+            }
+        }
+        Self { table: Arc::new(Table { known, version, identities, names, links, seen: Cache::new(REMEMBERED) }) }
+    }
+
+    /// Returns the version of the table.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.table.version
+    }
+
+    /// Returns the names of the identities, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.table.identities.iter().map(|identity| identity.name.0.as_str())
+    }
+
+    /// Returns the rows that have a date of the last comparison with their source: the identities of this table and, if
+    /// it was created from the known one, the vendors' callbacks and the schemes of known applications. No decision
+    /// depends on it.
+    ///
+    /// ```
+    /// use tower_dcr::rules::Identities;
+    ///
+    /// let known = Identities::known();
+    /// let claude = known.checked().find(|row| row.subject() == "https://claude.ai/api/mcp/auth_callback").unwrap();
+    /// assert_eq!(claude.owner(), Some("Claude"));
+    /// assert!(claude.source().unwrap().starts_with("https://"));
+    /// assert!(claude.is_older_than_a_year("2100-01-01"));
+    /// ```
+    pub fn checked(&self) -> impl Iterator<Item = Checked<'_>> {
+        let known = self.table.known;
+        let own = self.table.identities.iter().filter_map(|identity| {
+            let checked = identity.checked.as_ref()?;
+            Some(Checked::new(&identity.name.0, Some(&identity.name.0), identity.source.as_deref(), &checked.0))
+        });
+        let callbacks = CALLBACKS.iter().filter(move |_| known).map(|callback| {
+            Checked::new(callback.pattern, Some(callback.vendor), Some(callback.source), callback.checked)
+                .relayed(callback.relays)
+        });
+        let schemes = known_schemes()
+            .filter(move |_| known)
+            .map(|scheme| Checked::new(scheme.scheme(), None, Some(scheme.source()), scheme.checked()));
+        own.chain(callbacks).chain(schemes)
+    }
+
+    /// Returns how a code that is sent to this redirect URI can get to others than the owner of the place. `None` if no
+    /// table has an entry. A place that passes codes on does so regardless of the names that are reserved here.
+    pub(crate) fn relay(&self, uri: &RedirectUri<'_>) -> Option<&'static str> {
+        static RELAYS: LazyLock<Vec<(RedirectPattern, &str)>> = LazyLock::new(|| {
+            let relays = CALLBACKS.iter().filter_map(|callback| Some((callback.pattern, callback.relays?)));
+            relays.filter_map(|(pattern, relays)| Some((pattern.parse().ok()?, relays))).collect()
+        });
+        if uri.class() == RedirectClass::PrivateUse {
+            let tables = [&self.table, &Self::known().table];
+            let is_relayed = tables.iter().any(|table| table.is_relayed(uri.scheme()));
+            return is_relayed
+                .then_some("the application that opens these links hands the code to any of its extensions");
+        }
+        // Only the page reads the query. It passes the code on with any query.
+        let page = RedirectUri::parse(uri.as_str().split('?').next().unwrap_or_default()).ok()?;
+        RELAYS.iter().find(|(pattern, _)| pattern.matches(&page)).map(|(_, relays)| *relays)
+    }
+
+    /// Returns the identity that a registration claims, with the evidence of its redirect URIs.
+    #[must_use]
+    pub fn identify(&self, registration: &Registration) -> Identity {
+        let claims = self.claims(registration);
+        if claims.is_empty() {
+            return self.table.owner(registration).unwrap_or_default();
+        }
+        let uris: Vec<&str> = registration.redirect_uris().collect();
+        let judge = |(index, claim): &(usize, Claim)| self.table.judge(*index, Some(*claim), &uris);
+        let verdicts: Vec<Identity> = claims.iter().map(judge).collect();
+        let first = |wanted: &dyn Fn(&Identity) -> bool| verdicts.iter().find(|verdict| wanted(verdict)).cloned();
+        // A name, or a link that is displayed, must not be another's. For a client that only has another's name among
+        // its words, the redirect URIs decide.
+        first(&|verdict| verdict.standing() == Standing::Contradicted && verdict.claim() != Some(Claim::Mention))
+            .or_else(|| first(&|verdict| verdict.standing() == Standing::Verified))
+            .or_else(|| first(&|verdict| verdict.standing() == Standing::Contradicted))
+            .or_else(|| verdicts.iter().min_by_key(|verdict| verdict.claim()).cloned())
+            .unwrap_or_default()
+    }
+
+    /// Returns the identities that are claimed, the strongest claims first.
+    fn claims(&self, registration: &Registration) -> BTreeSet<(usize, Claim)> {
+        let mut claims = BTreeSet::new();
+        // If a name was shortened, the whole name counts, too.
+        for name in registration.shortened() {
+            claims.extend(self.table.claims_of_name(name).iter().copied());
+        }
+        for member in registration.entries() {
+            let Value::String(text) = member.value() else { continue };
+            match member.kind().base() {
+                Some(Field::CLIENT_NAME) => claims.extend(self.table.claims_of_name(text).iter().copied()),
+                Some(field) if field.uri() == UriUse::Displayed => {
+                    claims.extend(self.table.owners_of_link(text).map(|index| (index, Claim::Link)));
+                }
+                _ => {}
+            }
+        }
+        let mut strongest = BTreeSet::new();
+        let mut last = None;
+        for (index, claim) in claims {
+            if last != Some(index) {
+                strongest.insert((index, claim));
+            }
+            last = Some(index);
+        }
+        strongest
+    }
+}
+
+impl Table {
+    fn claims_of_name(&self, name: &str) -> Arc<[(usize, Claim)]> {
+        if let Some(known) = self.seen.get(name) {
+            return known;
+        }
+        let claims: Arc<[_]> = self.find_claims(name).into();
+        if name.len() <= MAX_REMEMBERED_BYTES {
+            self.seen.insert(name.to_owned(), Arc::clone(&claims));
+        }
+        claims
+    }
+
+    fn find_claims(&self, name: &str) -> Vec<(usize, Claim)> {
+        let claim = |found| match found {
+            Found::Whole => Claim::Name,
+            // Rejecting a name that only looks alike at a glance would reject people of that name.
+            Found::Alike | Found::Part => Claim::Mention,
+        };
+        self.names.find(name).into_iter().map(|(index, found)| (index, claim(found))).collect()
+    }
+
+    fn owners_of_link(&self, link: &str) -> impl Iterator<Item = usize> {
+        let owners = plain_host(link).map_or_else(
+            || {
+                // Parsed like a browser does, which follows links that strict readers reject.
+                let url = url::Url::parse(link).ok();
+                let host = url.as_ref().and_then(url::Url::host_str);
+                host.and_then(|host| self.owners_of_host(host.trim_end_matches('.')))
+            },
+            |host| self.owners_of_host(host),
+        );
+        owners.into_iter().flatten().copied()
+    }
+
+    /// Returns the identities that own the host or a domain above it.
+    fn owners_of_host(&self, host: &str) -> Option<&Vec<usize>> {
+        let parents = host.match_indices('.').filter_map(|(dot, _)| host.get(dot + 1..));
+        std::iter::once(host).chain(parents).find_map(|host| self.links.get(host))
+    }
+
+    fn judge(&self, index: usize, claim: Option<Claim>, uris: &[&str]) -> Identity {
+        let Some(identity) = self.identities.get(index) else { return Identity::default() };
+        let mut proof = BTreeSet::new();
+        let (mut near, mut scheme, mut neither, mut against) = (0, 0, 0, 0);
+        for uri in uris {
+            match self.evidence(identity, uri) {
+                Evidence::For(host) => drop(proof.insert(host)),
+                Evidence::Near => near += 1,
+                Evidence::Scheme => scheme += 1,
+                Evidence::Neither => neither += 1,
+                Evidence::Against => against += 1,
+            }
+        }
+        // With a place of the vendor, to use its name, an attacker lists another one that receives the code.
+        let borrowed = neither > 0 && !identity.mixes && (near > 0 || !proof.is_empty());
+        let standing = match () {
+            () if against > 0 || borrowed => Standing::Contradicted,
+            () if !proof.is_empty() && near + scheme + neither == 0 => Standing::Verified,
+            () => Standing::Unverified,
+        };
+        let proof = if standing == Standing::Verified { proof.into_iter().collect() } else { Vec::new() };
+        Identity::new(standing, &identity.name.0, claim, proof)
+    }
+
+    fn evidence(&self, identity: &ReservedIdentity, uri: &str) -> Evidence {
+        let Ok(uri) = RedirectUri::parse(uri) else { return Evidence::Against };
+        let host = uri.host().unwrap_or_default();
+        match uri.class() {
+            RedirectClass::Https if identity.https.iter().any(|own| own.0.proves(&uri)) => {
+                Evidence::For(host.to_owned())
+            }
+            RedirectClass::Https if identity.is_related(host) => Evidence::Near,
+            RedirectClass::Https if identity.https.iter().any(|own| own.0.matches(&uri)) => Evidence::Near,
+            RedirectClass::Loopback => Evidence::Neither,
+            RedirectClass::PrivateUse if identity.schemes.contains(uri.scheme()) => Evidence::Scheme,
+            RedirectClass::PrivateUse if self.is_relayed(uri.scheme()) => Evidence::Scheme,
+            RedirectClass::PrivateUse if !self.is_owned(uri.scheme()) => Evidence::Neither,
+            RedirectClass::Https | RedirectClass::PlainHttp | RedirectClass::PrivateUse => Evidence::Against,
+        }
+    }
+
+    /// Returns `true` if an application passes links with this scheme on to extensions, which can have any name.
+    fn is_relayed(&self, scheme: &str) -> bool {
+        self.identities.iter().any(|identity| identity.relayed.contains(scheme))
+    }
+
+    fn is_owned(&self, scheme: &str) -> bool {
+        self.identities.iter().any(|identity| identity.schemes.contains(scheme))
+    }
+
+    /// Returns the owner of all of these `https` redirect URIs, for a client that claims nothing. `None` if there is
+    /// none.
+    fn owner(&self, registration: &Registration) -> Option<Identity> {
+        let first = registration.redirect_uris().next().filter(|uri| uri.starts_with("https:"))?;
+        let first = RedirectUri::parse(first).ok()?;
+        let owns = |identity: &ReservedIdentity| identity.https.iter().any(|own| own.0.proves(&first));
+        let index = self.identities.iter().position(owns)?;
+        let uris: Vec<&str> = registration.redirect_uris().collect();
+        let verdict = self.judge(index, None, &uris);
+        Some(verdict).filter(|verdict| verdict.standing() == Standing::Verified)
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Table { version, identities, .. } = &*self.table;
+        f.debug_struct("Identities").field("version", version).field("identities", identities).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_row_is_in_the_table() {
+        let rows: Vec<ReservedIdentity> = KNOWN.iter().map(|row| ReservedIdentity::known(row).unwrap()).collect();
+        assert_eq!(Identities::known().names().count(), rows.len());
+        let distinct: BTreeSet<&str> = rows.iter().map(|row| row.name.0.as_str()).collect();
+        assert_eq!(distinct.len(), rows.len(), "each name once");
+    }
+
+    #[test]
+    fn each_row_says_where_it_is_from() {
+        let known = Identities::known();
+        for row in known.checked() {
+            assert!(row.source().is_some_and(|source| source.starts_with("https://")), "{}", row.subject());
+            assert!(Checked::is_date(row.checked()) && row.checked() <= IDENTITIES_VERSION, "{}", row.subject());
+        }
+        assert!(known.names().all(|name| known.checked().any(|row| row.subject() == name)));
+        // Each callback of an identity either proves it or is listed as a relay.
+        for callback in CALLBACKS.iter().filter(|callback| callback.vendor != "LobeHub") {
+            let json = serde_json::json!({ "client_name": callback.vendor, "redirect_uris": [callback.pattern.replace('*', "x")] });
+            let proven = identify(&json.to_string()).standing() == Standing::Verified;
+            assert_eq!(proven, callback.relays.is_none(), "{}", callback.pattern);
+            assert!(proven || identify(&json.to_string()).standing() == Standing::Unverified, "{}", callback.pattern);
+        }
+        let own = Identities::new("1").reserve(ReservedIdentity::new("Acme").unwrap());
+        assert_eq!(own.checked().count(), 0);
+        assert!(ReservedIdentity::new("Acme").unwrap().with_source("https://acme.com", "today").is_err());
+    }
+
+    /// A name below a vendor's domain that is rented out belongs to its customer.
+    #[test]
+    fn rented_names_are_not_of_the_domain() {
+        let own = ReservedIdentity::new("Acme").unwrap().with_domain("herokuapp.com").unwrap();
+        let own = own.with_domain("acme.com").unwrap();
+        assert!(own.is_related("acme.com") && own.is_related("a.b.acme.com"));
+        assert!(!own.is_related("evil.herokuapp.com") && !own.is_related("notacme.com"));
+    }
+
+    fn identify(json: &str) -> Identity {
+        Identities::known().identify(&Registration::parse(json.as_bytes()).unwrap())
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    #[test]
+    fn every_redirect_uri_has_to_prove_the_claim() {
+        const CLAUDE: &str = "https://claude.ai/api/mcp/auth_callback";
+        use Standing::{Contradicted, Unclaimed, Unverified, Verified};
+        let rows = [
+            ("Claude", &[CLAUDE][..], Verified, "its callback"),
+            ("Claude", &[CLAUDE, "https://claude.com/api/mcp/auth_callback"], Verified, "its callbacks"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/ig2N09X8ZQ6D"], Verified, "one for each connector"),
+            ("Cursor", &["https://www.cursor.com/agents/mcp/oauth/callback"], Verified, "its hosted agents"),
+            (
+                "Perplexity",
+                &["https://enterprise.perplexity.ai/rest/connections/oauth_callback"],
+                Verified,
+                "its callback",
+            ),
+            ("Claude", &[CLAUDE, "https://evil.example.com/cb"], Contradicted, "one of the list"),
+            ("Claude", &["https://claude.ai.evil.com/cb"], Contradicted, "prefix of a host"),
+            ("Claude", &["https://evilclaude.ai/cb"], Contradicted, "suffix of a host"),
+            ("Claude", &["https://evil.com/claude.ai/cb"], Contradicted, "in a path"),
+            ("Claude", &["https://claude.ai/public/artifacts/1"], Unverified, "pages of its customers"),
+            ("Claude", &["https://claude.ai/cb"], Unverified, "not its callback"),
+            ("Claude", &["https://claude.ai/api/mcp/auth_callback?x=1"], Unverified, "not quite its callback"),
+            ("Claude", &["https://user-content.claude.ai/cb"], Unverified, "another host of its domain"),
+            ("Claude", &["https://claude.ai:8443/api/mcp/auth_callback"], Unverified, "another port of the host"),
+            ("ChatGPT", &["https://chatgpt.com/g/g-evil"], Unverified, "pages of its customers"),
+            ("ChatGPT", &["https://chatgpt.com/?q=x"], Unverified, "a page that runs a prompt"),
+            (
+                "Perplexity",
+                &["https://www.perplexity.com/rest/connections/oauth_callback"],
+                Unverified,
+                "another domain",
+            ),
+            ("Grok", &["https://console.x.ai/cb"], Unverified, "another domain"),
+            ("GitHub", &["https://github.com/login/oauth/authorize?client_id=x"], Unverified, "a redirector"),
+            ("GitHub Copilot", &["https://github.com/evil/page"], Unverified, "pages of its customers"),
+            ("Slack", &["https://slack.com/openid/connect/authorize?redirect_uri=x"], Unverified, "a redirector"),
+            (
+                "Slack",
+                &["https://oauth2.slack.com/external/auth/callback"],
+                Unverified,
+                "every Slack app gets codes there",
+            ),
+            (
+                "Postman",
+                &["https://oauth.pstmn.io/v1/callback"],
+                Unverified,
+                "every person with Postman gets codes there",
+            ),
+            ("Microsoft", &["https://token.botframework.com/.auth/web/redirect"], Unverified, "any Azure bot"),
+            ("Microsoft Copilot", &["https://global.consent.azure-apim.net/redirect/x"], Unverified, "any connector"),
+            (
+                "Claude",
+                &["https://token.botframework.com/.auth/web/redirect"],
+                Contradicted,
+                "a relay of somebody else",
+            ),
+            ("Raycast", &["https://raycast.com/redirect?packageName=Evil"], Unverified, "any extension"),
+            ("Raycast", &["com.raycast:/oauth?package_name=Evil"], Unverified, "any extension"),
+            ("Docker Desktop", &["https://mcp.docker.com/oauth/callback"], Unverified, "any program on the computer"),
+            ("Google Antigravity", &["https://antigravity.google/oauth-callback"], Unverified, "shows the code"),
+            ("Visual Studio Code", &["https://vscode.dev/redirect"], Unverified, "any extension"),
+            ("Claude", &["http://localhost:9999/cb"], Unverified, "any program on the computer"),
+            ("Claude", &["http://localhost:9999/cb", CLAUDE], Contradicted, "borrowed proof"),
+            ("Claude", &["com.example.app:/cb"], Unverified, "a scheme of an unknown application"),
+            ("Claude", &["claude://cb"], Unverified, "its own scheme, which any program can take"),
+            ("Claude", &[CLAUDE, "claude://cb"], Unverified, "any program gets a code, too"),
+            ("Cursor", &["claude://cb"], Contradicted, "another's scheme"),
+            ("Cursor", &["vscode://x/cb"], Unverified, "an extension may have any name"),
+            ("Cursor", &["cursor://evil-publisher.evil/cb"], Unverified, "any extension"),
+            ("Windsurf", &["windsurf://evil.publisher/cb"], Unverified, "any extension"),
+            ("Cursor", &["cursor://x/cb", "http://localhost:8787/cb", "grokbot://cb"], Unverified, "what Cursor sends"),
+            ("Visual Studio Code", &["vscode://publisher.extension/cb"], Unverified, "an extension is not the editor"),
+            ("Notes for Cursor", &["cursor://x/cb"], Unverified, "a mention, and a scheme"),
+            (
+                "Visual Studio Code",
+                &["https://vscode.dev/redirect", "http://127.0.0.1/"],
+                Unverified,
+                "an editor's list",
+            ),
+            ("Claude", &[], Unverified, "no redirect at all"),
+            ("Notes", &["https://app.example.com/cb"], Unclaimed, "nobody in particular"),
+            ("Notes", &[CLAUDE], Verified, "whatever its name, the code goes to Claude"),
+            ("Notes", &["https://claude.ai/cb"], Unclaimed, "not the callback"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/aB3-._~"], Verified, "one segment"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/a/b"], Unverified, "two segments"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/;x"], Unverified, "a parameter"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/a%3Fb"], Unverified, "an escape"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/"], Unverified, "no segment"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/x?redirect=https://evil.com"], Unverified, "a query"),
+            ("ChatGPT", &["https://chatgpt.com/connector/oauth/x?"], Unverified, "an empty query"),
+            ("Notes", &["https://chatgpt.com/connector/oauth/x?redirect=x"], Unclaimed, "no badge by it"),
+            ("Notes", &[CLAUDE, "https://evil.com/cb"], Unclaimed, "no badge by one of the list"),
+            ("Notes", &[CLAUDE, "claude://cb"], Unclaimed, "no badge by one of the list"),
+            ("Notes", &["https://github.com/evil"], Unclaimed, "pages of customers"),
+            ("Notes", &["vscode://publisher.notes/cb"], Unclaimed, "an extension is not the editor"),
+            ("Notes", &["cursor://publisher.notes/cb"], Unclaimed, "an extension is not the editor"),
+            ("Claude Monet Gallery", &["https://monet.example.com/cb"], Contradicted, "a mention"),
+            ("MCPJam Claude readiness probe", &[CLAUDE], Verified, "a mention, and proof"),
+        ];
+        for (name, uris, standing, reason) in rows {
+            let verdict = identify(&serde_json::json!({"client_name": name, "redirect_uris": uris}).to_string());
+            assert_eq!(verdict.standing(), standing, "{name} {uris:?}: {reason}");
+        }
+    }
+
+    #[test]
+    fn one_segment_behind_a_proof_of_ones_own_proves() {
+        let acme = |pattern: &str, uri: &str| {
+            let acme = ReservedIdentity::new("Acme").unwrap().with_https([pattern]).unwrap();
+            let json = serde_json::json!({ "client_name": "Acme", "redirect_uris": [uri] }).to_string();
+            let registration = Registration::parse(json.as_bytes()).unwrap();
+            Identities::new("1").reserve(acme).identify(&registration).standing()
+        };
+        for (pattern, uri, standing) in [
+            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x", Standing::Verified),
+            // The same vendor, although no domain is listed.
+            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x/y", Standing::Unverified),
+            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x?y", Standing::Unverified),
+            ("https://app.acme.com/*", "https://app.acme.com/x", Standing::Verified),
+            ("https://app.acme.com/*", "https://app.acme.com/", Standing::Unverified),
+            ("https://app.acme.com/*", "https://app.acme.com", Standing::Unverified),
+            ("https://app.acme.com/*", "https://app.acme.com?x", Standing::Unverified),
+            ("https://app.acme.com/cb?x=1", "https://app.acme.com/cb?x=1", Standing::Verified),
+            ("https://*.acme.com/cb", "https://eu.acme.com/cb", Standing::Verified),
+            ("https://app.acme.com/cb/*", "https://app.acme.com/other", Standing::Contradicted),
+        ] {
+            assert_eq!(acme(pattern, uri), standing, "{pattern} {uri}");
+        }
+    }
+
+    #[test]
+    fn tags_and_links_are_claims_too() {
+        let tagged =
+            r#"{"client_name":"Notes","client_name#ja":"Claude","redirect_uris":["https://app.example.com/cb"]}"#;
+        assert_eq!(identify(tagged).claim(), Some(Claim::Name));
+        for link in
+            ["https://claude.ai", "https://CLAUDE.ai./x", "https://cdn.claude.ai/favicon.ico", "https:\\\\claude.ai"]
+        {
+            let json = serde_json::json!({"client_name": "Notes", "logo_uri": link, "redirect_uris": ["https://app.example.com/cb"]});
+            assert_eq!(identify(&json.to_string()).claim(), Some(Claim::Link), "{link}");
+        }
+        for link in ["https://notclaude.ai", "https://claude.ai.example.com", "nonsense"] {
+            let json = serde_json::json!({"logo_uri": link, "redirect_uris": ["https://app.example.com/cb"]});
+            assert_eq!(identify(&json.to_string()), Identity::default(), "{link}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The client's authentication method at the token endpoint.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::redirect_uri::RedirectUri;
+use crate::registration::Field;
+use crate::rules::{ConfigError, Draft, Rule, RuleDocs, settings};
+use crate::rules::{ErrorCode, Rejection};
+
+/// Decides on `token_endpoint_auth_method` (RFC 7591 section 2) and writes it out.
+///
+/// An absent member means `client_secret_basic`, so a server that wants public clients and leaves the default implicit
+/// issues secrets that the client neither requested nor uses. Every tested MCP client accepts `none` in place of a
+/// shared secret. A client that would prove possession of a key is rejected instead of being made weaker.
+///
+/// ```
+/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
+/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
+/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
+/// #     if let Some(rejection) = evaluation.rejection() {
+/// #         return Err(rejection.description());
+/// #     }
+/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::rules::AuthMethod;
+///
+/// let secret = r#"{"token_endpoint_auth_method":"client_secret_post"}"#;
+/// assert_eq!(judge(&AuthMethod::public(), secret)?, r#"{"token_endpoint_auth_method":"none"}"#);
+/// assert!(judge(&AuthMethod::only_none(), secret).is_err());
+/// assert_eq!(judge(&AuthMethod::one_of(["client_secret_post"]), secret)?, secret);
+/// # Ok::<_, String>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, try_from = "Unchecked")]
+#[must_use]
+pub struct AuthMethod {
+    /// The methods that the server offers, compared literally.
+    one_of: Vec<String>,
+    /// Action on a client that requests a shared secret which is not offered.
+    otherwise: Otherwise,
+    /// The method of clients whose redirect URIs are all listed here, regardless of the method that they request.
+    by_redirect_uri: BTreeMap<String, String>,
+}
+
+/// The settings as they are written in a file.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+struct Unchecked {
+    /// The methods that the server offers, compared literally.
+    one_of: Vec<String>,
+    /// The action on a client that requests a shared secret which is not offered. Methods that prove possession of a
+    /// key are rejected in either case: no client is made weaker.
+    otherwise: Otherwise,
+    /// The method of clients whose redirect URIs are all listed here, regardless of the method that they request.
+    by_redirect_uri: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+enum Otherwise {
+    /// The registration is rejected.
+    #[serde(rename = "reject", alias = "refuse")]
+    Refuse,
+    /// The client gets `none`.
+    Substitute,
+}
+
+const NONE: &str = "none";
+const FIELD: &str = Field::TOKEN_ENDPOINT_AUTH_METHOD.name();
+const SHARED_SECRET: [&str; 3] = ["client_secret_basic", "client_secret_jwt", "client_secret_post"];
+
+pub(crate) static DOCS: RuleDocs = RuleDocs {
+    id: "token-endpoint-auth-method",
+    protects: "Public clients from secrets that they can't keep, and key-based ones from being made weaker.",
+    reference: "RFC 7591 section 2 (absent means client_secret_basic); OAuth 2.1 section 2.4",
+    attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"token_endpoint_auth_method\":\"private_key_jwt\"}",
+    loosen: "metadata.token_endpoint_auth_method.one_of = [\"none\", \"client_secret_post\"], or one client's redirect URI \
+             in by_redirect_uri",
+    opens: "Secrets in every copy of an application, which many clients then don't send.",
+    replayable: true,
+};
+
+impl AuthMethod {
+    /// Creates the rule for `none`: inserted when absent, substituted for the shared-secret methods, anything else
+    /// rejected.
+    pub fn public() -> Self {
+        Self { otherwise: Otherwise::Substitute, ..Self::only_none() }
+    }
+
+    /// Creates the rule for `none`: inserted when absent, anything else rejected.
+    pub fn only_none() -> Self {
+        Self::one_of([NONE])
+    }
+
+    /// Creates the rule for one of `methods`, compared literally. An absent member becomes the RFC's default,
+    /// `client_secret_basic`, if that is listed, and the first of `methods` if it is not.
+    pub fn one_of<S: Into<String>>(methods: impl IntoIterator<Item = S>) -> Self {
+        let one_of = methods.into_iter().map(Into::into).collect();
+        Self { one_of, otherwise: Otherwise::Refuse, by_redirect_uri: BTreeMap::new() }
+    }
+
+    /// Sets the `method` of clients that register `redirect_uri` (and none without such an override), regardless of the
+    /// method that they request. A few platforms need a secret but don't request one.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Pattern`] if `redirect_uri` is not a redirect URI.
+    pub fn with_method_for(
+        mut self,
+        redirect_uri: impl Into<String>,
+        method: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        let redirect_uri = redirect_uri.into();
+        if let Err(error) = RedirectUri::parse(&redirect_uri) {
+            return Err(ConfigError::Pattern { pattern: redirect_uri, reason: error.to_string() });
+        }
+        self.by_redirect_uri.insert(redirect_uri, method.into());
+        Ok(self)
+    }
+
+    /// Returns every method that a client can get.
+    pub(crate) fn offered(&self) -> BTreeSet<String> {
+        self.one_of.iter().chain(self.by_redirect_uri.values()).cloned().collect()
+    }
+
+    /// Returns `true` if clients that request a secret become public ones.
+    pub(crate) fn makes_public(&self) -> bool {
+        self.otherwise == Otherwise::Substitute
+    }
+
+    /// Returns the override on which *all* of the client's redirect URIs agree: one listed URI next to another one
+    /// would lend its method to the owner of the other.
+    fn overridden(&self, draft: &Draft<'_>) -> Option<String> {
+        if self.by_redirect_uri.is_empty() {
+            return None;
+        }
+        let mut methods = draft.registration().redirect_uris().map(|uri| self.by_redirect_uri.get(uri));
+        let first = methods.next()??;
+        methods.all(|method| method == Some(first)).then(|| first.clone())
+    }
+}
+
+impl Default for AuthMethod {
+    fn default() -> Self {
+        Self::public()
+    }
+}
+
+impl Default for Unchecked {
+    fn default() -> Self {
+        let AuthMethod { one_of, otherwise, by_redirect_uri } = AuthMethod::default();
+        Self { one_of, otherwise, by_redirect_uri }
+    }
+}
+
+impl TryFrom<Unchecked> for AuthMethod {
+    type Error = ConfigError;
+
+    fn try_from(read: Unchecked) -> Result<Self, ConfigError> {
+        if read.one_of.is_empty() {
+            return Err(ConfigError::Zero { what: "the number of authentication methods" });
+        }
+        if read.otherwise == Otherwise::Substitute && !read.one_of.iter().any(|method| method == NONE) {
+            return Err(ConfigError::Substitute);
+        }
+        let method = Self { otherwise: read.otherwise, ..Self::one_of(read.one_of) };
+        read.by_redirect_uri.into_iter().try_fold(method, |method, (uri, by)| method.with_method_for(uri, by))
+    }
+}
+
+impl Rule for AuthMethod {
+    fn id(&self) -> &'static str {
+        DOCS.id
+    }
+
+    fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
+        if let Some(method) = self.overridden(draft) {
+            if draft.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) != Some(&method) {
+                draft.substitute(FIELD, method);
+            }
+            return Ok(());
+        }
+        let refuse = |draft: &Draft<'_>| {
+            Err(draft.reject(ErrorCode::InvalidClientMetadata, "is not offered by this server").with_field(FIELD))
+        };
+        match draft.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) {
+            Some(method) if self.one_of.iter().any(|listed| listed == method) => {}
+            Some(method) if self.otherwise == Otherwise::Substitute && SHARED_SECRET.contains(&method) => {
+                draft.substitute(FIELD, NONE);
+            }
+            Some(_) => return refuse(draft),
+            None => {
+                let basic = self.one_of.iter().find(|method| *method == "client_secret_basic");
+                let Some(default) = basic.or(self.one_of.first()) else { return refuse(draft) };
+                if default == NONE {
+                    draft.insert_default(FIELD, NONE);
+                } else {
+                    draft.insert_default(FIELD, default.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> Json {
+        settings(self)
+    }
+
+    fn docs(&self) -> Option<&'static RuleDocs> {
+        Some(&DOCS)
+    }
+}

@@ -1,0 +1,281 @@
+//! The rule over `client_name`: names that can be displayed.
+
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use unicode_security::MixedScript;
+
+use crate::bounds;
+use crate::registration::{Field, Value};
+use crate::rules::identity::name::{self, Fault, Matcher, Reach};
+use crate::rules::{ConfigError, Draft, Rule, RuleDocs, nonzero, settings};
+use crate::rules::{ErrorCode, Rejection};
+
+/// Rejects a `client_name` (language-tagged ones too) that is not displayed as it reads, or that disturbs the text
+/// around it.
+///
+/// 1. No character that is invisible, or changes how others are displayed: controls, line separators, characters that
+///    reorder text (`Claude` spelled backwards after U+202E), zero-width characters, tags, fillers. Joiners are
+///    accepted where RFC 5892 appendix A allows them and between emoji, variation selectors after a character that has
+///    variants.
+/// 2. Something visible, and no more than four combining marks on one letter (UTS #39 section 5.4).
+/// 3. At most 100 characters ([`with_max_chars`](Self::with_max_chars)): a long name pushes the rest of a consent page
+///    out of sight. A longer one is cut ([`with_overlong`](Self::with_overlong)), one of more than 256 is rejected.
+/// 4. None of the operator's [reserved words](Self::with_reserved_words). By default there are none.
+///
+/// A word that mixes scripts as no language does (UTS #39 section 5.1), and characters that Unicode has not assigned or
+/// leaves to private use, are flagged. A name that is not cut is unchanged: "used as is" (RFC 7591 section 2.2). The
+/// claims of a name are checked by [`ClientIdentity`](crate::rules::ClientIdentity), before and after it is cut.
+///
+/// ```
+/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
+/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
+/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
+/// #     if let Some(rejection) = evaluation.rejection() {
+/// #         return Err(rejection.description());
+/// #     }
+/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::rules::ClientName;
+///
+/// assert!(judge(&ClientName::new(), r#"{"client_name":"Café"}"#).is_ok());
+/// assert!(judge(&ClientName::new(), r#"{"client_name":"\u202eedualC"}"#).is_err());
+/// let reserved = ClientName::new().with_reserved_words(["official", "verified"]).unwrap();
+/// assert!(judge(&reserved, r#"{"client_name":"Official MCP Client"}"#).is_err());
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+#[must_use]
+pub struct ClientName {
+    /// Maximum number of characters of a name; 256 at most.
+    #[serde(deserialize_with = "bounds::number::<_, _, 1, 256>")]
+    max_chars: NonZeroUsize,
+    /// Action on a name that has more, up to 256.
+    overlong: Overlong,
+    /// Words that no name may contain, nor anything that looks like them.
+    reserved_words: ReservedWords,
+}
+
+/// The action on a name that is too long.
+///
+/// ```
+/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
+/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
+/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
+/// #     if let Some(rejection) = evaluation.rejection() {
+/// #         return Err(rejection.description());
+/// #     }
+/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::rules::{ClientName, Overlong};
+///
+/// let rule = ClientName::new().with_max_chars(10)?;
+/// assert_eq!(judge(&rule, r#"{"client_name":"Meeting Notes"}"#).unwrap(), r#"{"client_name":"Meeting"}"#);
+/// assert!(judge(&rule.with_overlong(Overlong::Reject), r#"{"client_name":"Meeting Notes"}"#).is_err());
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Overlong {
+    /// The name is cut, between two words if that leaves half of it (RFC 7591 section 3.2.1: the server may "replace
+    /// any of the client's requested metadata values").
+    #[default]
+    Cut,
+    /// The registration is rejected.
+    Reject,
+}
+
+/// Words, with their matcher.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Vec<String>"))]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+struct ReservedWords {
+    words: Vec<String>,
+    matcher: Arc<Matcher>,
+}
+
+const FIELD: &str = Field::CLIENT_NAME.name();
+
+/// The maximum length of a name that is cut. Of longer ones too little would be left, and identities are compared with
+/// this many characters, in any script.
+const MAX_CUT_CHARS: usize = 256;
+
+pub(crate) static DOCS: RuleDocs = RuleDocs {
+    id: "client-name",
+    protects: "People from names that are not what they look like.",
+    reference: "RFC 7591 sections 2.2 and 5; UTS #39 sections 5.1 and 5.4",
+    attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"client_name\":\"\\u202eedualC\"}",
+    loosen: "metadata.client_name.max_chars = 200; metadata.client_name.overlong = \"cut\"; \
+             metadata.client_name.reserved_words = []",
+    opens: "Names that push the rest of the page out of sight, or that lend a trust nobody has earned.",
+    replayable: true,
+};
+
+impl ClientName {
+    /// Allows 100 characters, cuts longer names, and reserves no words.
+    pub fn new() -> Self {
+        Self { max_chars: nonzero(100), overlong: Overlong::Cut, reserved_words: ReservedWords::default() }
+    }
+
+    /// Sets the maximum number of characters (Unicode scalar values) of a name (default: 100).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::OutOfRange`] for zero, and for more than 256: names are compared with reserved ones up to
+    /// 1,024 bytes.
+    pub fn with_max_chars(mut self, max_chars: usize) -> Result<Self, ConfigError> {
+        self.max_chars = nonzero(ConfigError::check("the length of a name", max_chars, &1, &256)?);
+        Ok(self)
+    }
+
+    /// Sets the action on a name with more characters (default: [`Overlong::Cut`]). One with more than 256, or with
+    /// more than the maximum if that is higher, is rejected in any case.
+    pub fn with_overlong(mut self, overlong: Overlong) -> Self {
+        self.overlong = overlong;
+        self
+    }
+
+    /// Sets words that suggest a trust which registration does not confer (`official`, `verified`), or that are the
+    /// operator's own. Texts that look like one of them count, too. The rest of the name does not matter.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Word`] if a text is not one word.
+    pub fn with_reserved_words<S: Into<String>>(
+        mut self,
+        words: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ConfigError> {
+        for word in words {
+            self.reserved_words.add(word.into())?;
+        }
+        Ok(self)
+    }
+
+    /// Returns the number of bytes to which `name` is cut. `None` if it is not too long.
+    fn cut(&self, name: &str) -> Result<Option<usize>, Cow<'static, str>> {
+        let max_chars = self.max_chars.get();
+        if name.len() <= max_chars {
+            return Ok(None);
+        }
+        let Some((limit, _)) = name.char_indices().nth(max_chars) else { return Ok(None) };
+        let chars = name.chars().count();
+        let longest = if self.overlong == Overlong::Cut { MAX_CUT_CHARS.max(max_chars) } else { max_chars };
+        if chars > longest {
+            return Err(format!("has {chars} characters, more than {longest}").into());
+        }
+        let left = name::cut(name, limit);
+        match self.fault(left) {
+            Some(detail) => Err(detail.into()),
+            None => Ok(Some(left.len())),
+        }
+    }
+
+    /// Returns the reason for which a name is rejected. `None` if there is none.
+    fn fault(&self, name: &str) -> Option<&'static str> {
+        match name::fault(name) {
+            Some(Fault::Hidden) => return Some("contains a character that is not shown, or changes how others are"),
+            Some(Fault::Marks) => return Some("has too many combining marks on one letter"),
+            Some(Fault::Blank) => return Some("has nothing in it that is shown"),
+            None => {}
+        }
+        self.reserved_words.are_in(name).then_some("contains a word that is reserved")
+    }
+}
+
+/// Returns `true` if a name that is accepted is to be flagged.
+fn is_odd(name: &str) -> bool {
+    !name.is_ascii() && (name.chars().any(name::is_odd) || name.split_whitespace().any(|word| !word.is_single_script()))
+}
+
+impl ReservedWords {
+    fn add(&mut self, word: String) -> Result<(), ConfigError> {
+        if !name::is_one_word(&word) || !Arc::make_mut(&mut self.matcher).insert(&word, self.words.len()) {
+            return Err(ConfigError::Word { word });
+        }
+        self.words.push(word);
+        Ok(())
+    }
+
+    fn are_in(&self, name: &str) -> bool {
+        !self.words.is_empty() && !self.matcher.find(name).is_empty()
+    }
+}
+
+impl Default for ReservedWords {
+    fn default() -> Self {
+        Self { words: Vec::new(), matcher: Matcher::new(Reach::Words).into() }
+    }
+}
+
+impl TryFrom<Vec<String>> for ReservedWords {
+    type Error = ConfigError;
+
+    fn try_from(words: Vec<String>) -> Result<Self, ConfigError> {
+        let mut reserved = Self::default();
+        words.into_iter().try_for_each(|word| reserved.add(word))?;
+        Ok(reserved)
+    }
+}
+
+impl From<ReservedWords> for Vec<String> {
+    fn from(reserved: ReservedWords) -> Self {
+        reserved.words
+    }
+}
+
+impl Default for ClientName {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Rule for ClientName {
+    fn id(&self) -> &'static str {
+        DOCS.id
+    }
+
+    fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
+        let (mut odd, plain) = (false, draft.registration().is_plain());
+        let mut cuts = Vec::new();
+        for (position, member) in draft.registration().entries().enumerate() {
+            let (Some(Field::CLIENT_NAME), Value::String(name)) = (member.kind().base(), member.value()) else {
+                continue;
+            };
+            let reject = |detail| draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(FIELD);
+            if let Some(detail) = self.fault(name) {
+                return Err(reject(detail.into()));
+            }
+            cuts.extend(self.cut(name).map_err(reject)?.map(|bytes| (position, bytes)));
+            odd |= !plain && is_odd(name);
+        }
+        for (position, bytes) in cuts {
+            draft.shorten_at(position, bytes, FIELD);
+        }
+        if odd {
+            draft.flag(FIELD);
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> Json {
+        settings(self)
+    }
+
+    fn docs(&self) -> Option<&'static RuleDocs> {
+        Some(&DOCS)
+    }
+}
+
+impl std::fmt::Debug for ReservedWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.words.fmt(f)
+    }
+}

@@ -1,0 +1,139 @@
+//! The links that a consent page displays.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_executable_scheme};
+use crate::registration::{Field, Registration, UriUse, Value};
+use crate::rules::metadata::public_link;
+use crate::rules::{Draft, Rule, RuleDocs, Unwanted, settings};
+use crate::rules::{ErrorCode, Rejection};
+
+/// Strips `client_uri`, `logo_uri`, `tos_uri` and `policy_uri` (language-tagged ones too) that are not `https` to a
+/// public DNS name, and rejects a registration with one that would run code when a person clicks on it.
+///
+/// A client loses only a picture, not its registration: development builds send `http://localhost:5173`. A server that
+/// fetches a logo can't be sent into its own network (CVE-2021-26715).
+///
+/// ```
+/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
+/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
+/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
+/// #     if let Some(rejection) = evaluation.rejection() {
+/// #         return Err(rejection.description());
+/// #     }
+/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::rules::Decorations;
+///
+/// let development = r#"{"client_uri":"http://localhost:5173"}"#;
+/// assert_eq!(judge(&Decorations::stripped(), development)?, "{}");
+/// assert!(judge(&Decorations::refused(), development).is_err());
+/// assert!(judge(&Decorations::stripped(), r#"{"logo_uri":"javascript:alert(1)"}"#).is_err());
+/// # Ok::<_, String>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+#[must_use]
+pub struct Decorations {
+    /// Action on a link that is not `https` to a public host.
+    otherwise: Unwanted,
+    /// Requires links to lead to the site of a redirect URI or of `client_uri`.
+    same_site: bool,
+}
+
+pub(crate) static DOCS: RuleDocs = RuleDocs {
+    id: "decorations",
+    protects: "People on the consent page, and the server that fetches a logo.",
+    reference: "RFC 7591 section 5; OpenID Connect Dynamic Client Registration 1.0 section 9.1; CVE-2021-26715",
+    attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"logo_uri\":\"https://169.254.169.254/latest/meta-data\"}",
+    loosen: "metadata.decorations.otherwise = \"strip\"; metadata.decorations.same_site = false",
+    opens: "Links to other sites. Executable ones and private networks stay out.",
+    replayable: true,
+};
+
+impl Decorations {
+    /// Creates the rule that strips a link that is not acceptable.
+    pub fn stripped() -> Self {
+        Self { otherwise: Unwanted::Strip, same_site: false }
+    }
+
+    /// Creates the rule that rejects a registration with a link that is not acceptable.
+    pub fn refused() -> Self {
+        Self { otherwise: Unwanted::Refuse, same_site: false }
+    }
+
+    /// Accepts only links to the site of a redirect URI or of `client_uri`. A site is a registrable domain (the Public
+    /// Suffix List): RFC 7591 section 5 wants the same host, which few honest clients have. Some known clients lose
+    /// their logo. A client that lies about its page can lie about its logo with it.
+    /// [`ClientIdentity`](crate::rules::ClientIdentity) decides which site may be claimed.
+    pub fn same_site(mut self) -> Self {
+        self.same_site = true;
+        self
+    }
+}
+
+impl Default for Decorations {
+    fn default() -> Self {
+        Self::stripped()
+    }
+}
+
+impl Rule for Decorations {
+    fn id(&self) -> &'static str {
+        DOCS.id
+    }
+
+    fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
+        let mut strip = Vec::new();
+        let sites = if self.same_site { sites(draft.registration()) } else { Vec::new() };
+        let is_at = |host: &str| sites.iter().any(|site| public_link::are_same_site(site, host));
+        for (position, member) in draft.registration().entries().enumerate() {
+            let Some(field) = member.kind().base().filter(|field| field.uri() == UriUse::Displayed) else { continue };
+            let Value::String(link) = member.value() else { continue };
+            if acceptable_host(link).is_some_and(|host| !self.same_site || is_at(host)) {
+                continue;
+            }
+            let refuse = |detail| Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name()));
+            if runs_code(link) {
+                return refuse("uses a scheme that is never allowed");
+            }
+            if self.otherwise == Unwanted::Refuse {
+                return refuse("is not an https link to a public host of this client");
+            }
+            strip.push(position);
+        }
+        if !strip.is_empty() {
+            draft.strip_at(&strip);
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> Json {
+        settings(self)
+    }
+
+    fn docs(&self) -> Option<&'static RuleDocs> {
+        Some(&DOCS)
+    }
+}
+
+fn acceptable_host(link: &str) -> Option<&str> {
+    public_link::read(link).filter(|link| link.unusual_port().is_none())?.host()
+}
+
+/// Returns the hosts that codes are sent to, and that of the client's page.
+fn sites(document: &Registration) -> Vec<&str> {
+    let https = |uri| RedirectUri::parse(uri).ok().filter(|uri| uri.class() == RedirectClass::Https)?.host();
+    let page = document.string_at(Field::CLIENT_URI).and_then(acceptable_host);
+    document.redirect_uris().filter_map(https).chain(page).collect()
+}
+
+/// Returns `true` if the link's scheme runs code. As in browsers, control characters and spaces before or in the scheme
+/// don't count.
+fn runs_code(link: &str) -> bool {
+    let scheme: String = link.chars().take_while(|c| *c != ':').filter(|c| !c.is_control() && *c != ' ').collect();
+    is_executable_scheme(&scheme)
+}

@@ -1,0 +1,121 @@
+//! URIs that a server fetches, or to which it sends a browser.
+
+use serde_json::Value as Json;
+
+use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::registration::{JsonType, UriUse, Value};
+use crate::rules::metadata::public_link;
+use crate::rules::{Draft, Rule, RuleDocs};
+use crate::rules::{ErrorCode, Rejection};
+
+/// Rejects a registration in which a URI that the server fetches, or a browser follows, does not lead to a public host.
+///
+/// - `jwks_uri`, `signed_jwks_uri`, `sector_identifier_uri`, `initiate_login_uri`, `backchannel_logout_uri`,
+///   `frontchannel_logout_uri`, `backchannel_client_notification_endpoint` and each of `request_uris` must be `https`
+///   to a public DNS name. `request_uris` may have a fragment, which is a hash.
+/// - Each of `post_logout_redirect_uris` and `claims_redirect_uris` must be valid as a redirect URI.
+///
+/// (OpenID Connect Dynamic Client Registration section 2, Back- and Front-Channel Logout section 2, RP-Initiated Logout
+/// section 3.1, CIBA section 4, OpenID Federation section 5.2.1, UMA 2.0 Grant section 2.)
+///
+/// A key URI can make a server send requests into its own network, and a logout URI can run `javascript:`. Without the
+/// member, the client would be a different one, so the registration is rejected instead of being narrowed. Such members
+/// are present only if [`Members`](crate::rules::Members) accepts them. This library fetches nothing.
+///
+/// ```
+/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
+/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
+/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
+/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
+/// #     if let Some(rejection) = evaluation.rejection() {
+/// #         return Err(rejection.description());
+/// #     }
+/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// # }
+/// use tower_dcr::rules::DereferencedUris;
+///
+/// assert!(judge(&DereferencedUris::new(), r#"{"jwks_uri":"https://app.example.com/jwks"}"#).is_ok());
+/// assert!(judge(&DereferencedUris::new(), r#"{"jwks_uri":"https://169.254.169.254/latest"}"#).is_err());
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct DereferencedUris {}
+
+pub(crate) static DOCS: RuleDocs = RuleDocs {
+    id: "dereferenced-uris",
+    protects: "The server's own network from what the server fetches on a stranger's word.",
+    reference: "OpenID Connect Dynamic Client Registration 1.0 sections 2 and 9; RFC 9700 section 4.11",
+    attack: "jwks_uri: \"https://10.0.0.1/keys\"",
+    loosen: "Nothing does: leave the member out of the policy (metadata.members.openid = false) instead.",
+    opens: "Requests into your network.",
+    replayable: true,
+};
+
+impl DereferencedUris {
+    /// Creates the rule, which has no settings.
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl Rule for DereferencedUris {
+    fn id(&self) -> &'static str {
+        DOCS.id
+    }
+
+    fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
+        for member in draft.registration().entries() {
+            let Some(field) = member.kind().field() else { continue };
+            let (is_acceptable, detail): (fn(&str) -> bool, _) = match field.uri() {
+                UriUse::Fetched => (is_public, "is not an https link to a public host"),
+                UriUse::FetchedWithHash => (is_public_with_hash, "is not an https link to a public host"),
+                UriUse::Redirect => (can_be_redirected_to, "is not a place that a browser can be sent to"),
+                UriUse::NotUri | UriUse::Callback | UriUse::Displayed | UriUse::NotFollowed => continue,
+            };
+            let Err(index) = check(field.json_type(), &member.value(), is_acceptable) else { continue };
+            let rejection = draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name());
+            return Err(match index {
+                Some(index) => rejection.with_index(index),
+                None => rejection,
+            });
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> Json {
+        Json::Null
+    }
+
+    fn docs(&self) -> Option<&'static RuleDocs> {
+        Some(&DOCS)
+    }
+}
+
+/// Checks a URI, or each of a list. The error is the index of the first unacceptable one; `None` outside of a list.
+fn check(json_type: JsonType, value: &Value<'_>, is_acceptable: fn(&str) -> bool) -> Result<(), Option<usize>> {
+    match (json_type, value) {
+        (JsonType::Strings, Value::Strings(uris)) => {
+            uris.clone().position(|uri| !is_acceptable(uri)).map_or(Ok(()), |index| Err(Some(index)))
+        }
+        (JsonType::Strings, _) => Err(Some(0)),
+        (_, Value::String(uri)) if is_acceptable(uri) => Ok(()),
+        _ => Err(None),
+    }
+}
+
+fn is_public(uri: &str) -> bool {
+    public_link::read(uri).is_some()
+}
+
+fn is_public_with_hash(uri: &str) -> bool {
+    uri.split('#').next().is_some_and(is_public)
+}
+
+fn can_be_redirected_to(uri: &str) -> bool {
+    RedirectUri::parse(uri).is_ok_and(|uri| match uri.class() {
+        RedirectClass::Https => uri.leads_to_public_host(),
+        RedirectClass::Loopback | RedirectClass::PrivateUse => true,
+        RedirectClass::PlainHttp => false,
+    })
+}

@@ -1,0 +1,49 @@
+//! Private-use schemes of known native applications.
+
+/// The date on which [`NATIVE_SCHEMES`] was last compared with the requests of clients: `YYYY-MM-DD`.
+///
+/// ```
+/// assert_eq!(tower_dcr::rules::NATIVE_SCHEMES_VERSION.len(), "YYYY-MM-DD".len());
+/// ```
+pub const NATIVE_SCHEMES_VERSION: &str = "2026-11-29";
+
+/// Schemes without a dot that known native clients register. RFC 8252 section 8.4 advises servers to reject them, which
+/// would break these clients. [`RedirectUris::with_private_use_schemes`] replaces the table. Links that make the
+/// application act are rejected under any list ([`known_schemes()`]).
+///
+/// [`RedirectUris::with_private_use_schemes`]: crate::rules::RedirectUris::with_private_use_schemes
+/// [`known_schemes()`]: crate::redirect_uri::known_schemes()
+///
+/// ```
+/// assert!(tower_dcr::rules::NATIVE_SCHEMES.contains(&"vscode"));
+/// ```
+pub const NATIVE_SCHEMES: [&str; 15] = [
+    "antigravity",
+    "claude",
+    "cursor",
+    "grokbot",
+    "jetbrains",
+    "kiro",
+    "postman",
+    "raycast",
+    "slack",
+    "vscode",
+    "vscode-insiders",
+    "warp",
+    "windsurf",
+    "workbuddy",
+    "zed",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redirect_uri::known_schemes;
+
+    #[test]
+    fn each_has_a_row_with_its_handlers() {
+        for scheme in NATIVE_SCHEMES {
+            assert!(known_schemes().any(|known| known.scheme() == scheme), "{scheme}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! [`Rejection`]: the reason for which a registration was rejected, as data.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::registration::{ParseError, ParseErrorKind};
+
+/// The rejection of a registration: the rule, the member, and the message to the client.
+///
+/// A rejected request gets a response, never a service error. Its `Rejection` is in the response's extensions. It
+/// repeats nothing that the client sent, except a member's name in [`field`](Self::field), which is a name that this
+/// crate or the operator knows.
+///
+/// ```
+/// use tower_dcr::rules::{ErrorCode, Rejection};
+///
+/// let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, "contact-required", "must name somebody")
+///     .with_field("contacts")
+///     .with_index(0);
+/// assert_eq!(rejection.description(), "contacts[0] must name somebody (contact-required)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    code: ErrorCode,
+    rule: &'static str,
+    field: Option<Cow<'static, str>>,
+    index: Option<usize>,
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+/// The `error` member of a rejection, with its HTTP status.
+///
+/// ```
+/// use tower_dcr::rules::ErrorCode;
+///
+/// assert_eq!(ErrorCode::InvalidRedirectUri.as_str(), "invalid_redirect_uri");
+/// assert_eq!(ErrorCode::TooManyRequests.status(), http::StatusCode::TOO_MANY_REQUESTS);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// 403 `access_denied`: a page in a browser without permission.
+    AccessDenied,
+    /// 502 `server_error`: the handler responded with success, but registered no client or another one.
+    BadGateway,
+    /// 403 `insufficient_scope`: a valid token that doesn't permit this (RFC 6750 section 3.1).
+    InsufficientScope,
+    /// 400 `invalid_client_metadata` (RFC 7591 section 3.2.2).
+    InvalidClientMetadata,
+    /// 400 `invalid_redirect_uri` (RFC 7591 section 3.2.2).
+    InvalidRedirectUri,
+    /// 400 `invalid_software_statement` (RFC 7591 section 3.2.2).
+    InvalidSoftwareStatement,
+    /// 401 `invalid_token`: the initial access token or the registration access token is invalid (RFC 7591 section 3,
+    /// RFC 7592 section 2.1, RFC 6750 section 3.1).
+    InvalidToken,
+    /// 405 `invalid_request`: a method that neither registers nor reads.
+    MethodNotAllowed,
+    /// 413 `invalid_client_metadata`: the body exceeds the size limit.
+    PayloadTooLarge,
+    /// 408 `invalid_request`: the body did not arrive in time.
+    RequestTimeout,
+    /// 500 `server_error`: the handler's response violates the policy.
+    ServerError,
+    /// 503 `temporarily_unavailable`: a dependency of the decision is down.
+    TemporarilyUnavailable,
+    /// 401: a token is required, and there is none. Neither challenge nor body has an error code (RFC 6750 section
+    /// 3.1). In events it is `invalid_token`.
+    TokenRequired,
+    /// 429 `too_many_requests`: a rate limit is exceeded.
+    TooManyRequests,
+    /// 400 `unapproved_software_statement` (RFC 7591 section 3.2.2).
+    UnapprovedSoftwareStatement,
+    /// 415 `invalid_client_metadata`: not plain `application/json`.
+    UnsupportedMediaType,
+}
+
+impl ErrorCode {
+    /// Returns the value of the `error` member.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "access_denied",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidClientMetadata | Self::PayloadTooLarge | Self::UnsupportedMediaType => {
+                "invalid_client_metadata"
+            }
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidSoftwareStatement => "invalid_software_statement",
+            Self::InvalidToken | Self::TokenRequired => "invalid_token",
+            Self::MethodNotAllowed | Self::RequestTimeout => "invalid_request",
+            Self::BadGateway | Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::TooManyRequests => "too_many_requests",
+            Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
+        }
+    }
+
+    /// Returns the HTTP status code.
+    #[must_use]
+    pub const fn status(self) -> http::StatusCode {
+        match self {
+            Self::InvalidClientMetadata
+            | Self::InvalidRedirectUri
+            | Self::InvalidSoftwareStatement
+            | Self::UnapprovedSoftwareStatement => http::StatusCode::BAD_REQUEST,
+            Self::AccessDenied | Self::InsufficientScope => http::StatusCode::FORBIDDEN,
+            Self::InvalidToken | Self::TokenRequired => http::StatusCode::UNAUTHORIZED,
+            Self::MethodNotAllowed => http::StatusCode::METHOD_NOT_ALLOWED,
+            Self::PayloadTooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => http::StatusCode::REQUEST_TIMEOUT,
+            Self::BadGateway => http::StatusCode::BAD_GATEWAY,
+            Self::ServerError => http::StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TemporarilyUnavailable => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests => http::StatusCode::TOO_MANY_REQUESTS,
+            Self::UnsupportedMediaType => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+}
+
+impl Rejection {
+    /// Creates a rejection by `rule` (a stable kebab-case name) for a reason that the client may read. `detail`
+    /// completes the sentence "`field` …" or is a sentence of its own. It must not repeat anything that the client
+    /// sent.
+    #[must_use]
+    pub fn new(code: ErrorCode, rule: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, rule, field: None, index: None, detail: detail.into(), retry_after: None, allow: None }
+    }
+
+    /// Returns the same rejection, attributed to this rule.
+    pub(crate) fn by(mut self, rule: &'static str) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// Sets the metadata member at fault.
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Sets the index of the element at fault in an array, counted from 0.
+    #[must_use]
+    pub fn with_index(mut self, index: usize) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// Sets the time after which the client may try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Sets the allowed methods, for the `Allow` header of a 405.
+    #[must_use]
+    pub(crate) fn with_allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// Returns the allowed methods. `None` if they are not set.
+    pub(crate) const fn allow(&self) -> Option<&'static str> {
+        self.allow
+    }
+
+    /// Returns the error code with its HTTP status.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// Returns the stable name of the rule that rejected.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// Returns the metadata member at fault. `None` if it is not set.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// Returns the detail: the fault, without the field and the rule.
+    pub(crate) fn reason(&self) -> Cow<'static, str> {
+        self.detail.clone()
+    }
+
+    /// Returns the metadata member at fault as an owned value. `None` if it is not set.
+    pub(crate) fn owned_field(&self) -> Option<Cow<'static, str>> {
+        self.field.clone()
+    }
+
+    /// Returns the index of the array element at fault, counted from 0. `None` if it is not set.
+    #[must_use]
+    pub const fn index(&self) -> Option<usize> {
+        self.index
+    }
+
+    /// Returns the time after which the client may try again. `None` if waiting doesn't help.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Returns the value of the `Retry-After` header: whole seconds, rounded up, at least 1 (RFC 9110 section 10.2.3).
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| u64::try_from(after.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX).max(1))
+    }
+
+    /// Returns the `error_description`: ASCII without quotation mark and backslash (RFC 6749 section 5.2), nothing
+    /// quoted.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let mut sentence = String::with_capacity(96);
+        self.describe(&mut sentence);
+        sentence
+    }
+
+    /// Appends the description to `out`.
+    pub(crate) fn describe(&self, out: &mut String) {
+        // Users write custom rules: their texts have to fit the grammar, too.
+        let mut push = |piece: &str| {
+            let misfits = piece.bytes().fold(0, |found, byte| found | u8::from(!fits_description(byte)));
+            if misfits == 0 {
+                out.push_str(piece);
+            } else {
+                out.extend(piece.chars().map(|c| if u8::try_from(c).is_ok_and(fits_description) { c } else { '?' }));
+            }
+        };
+        match (self.field.as_deref(), self.index) {
+            (Some(field), Some(index)) => [field, "[", &index.to_string(), "] "].into_iter().for_each(&mut push),
+            (Some(field), None) => [field, " "].into_iter().for_each(&mut push),
+            (None, _) => {}
+        }
+        [&*self.detail, " (", self.rule, ")"].into_iter().for_each(push);
+    }
+}
+
+/// Returns `true` if the byte may be in a description (RFC 6749 section 5.2: "%x20-21 / %x23-5B / %x5D-7E").
+const fn fits_description(byte: u8) -> bool {
+    matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')
+}
+
+impl From<ParseError> for Rejection {
+    /// Creates the response to a body that can't be read: 413 if it is too large, 400 otherwise.
+    fn from(error: ParseError) -> Self {
+        match error.kind() {
+            ParseErrorKind::TooLarge => Self::new(ErrorCode::PayloadTooLarge, "body", error.description()),
+            _ => Self::new(ErrorCode::InvalidClientMetadata, "strict-json", error.description()),
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.description())
+    }
+}
+
+impl std::error::Error for Rejection {}

@@ -1,0 +1,239 @@
+//! The values that rules allow, in the form of server metadata.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::MetadataAllowlist;
+use crate::rules::metadata::grants::in_order;
+
+/// The values that a policy allows in registrations, in the terms of the server metadata document (RFC 8414, OpenID
+/// Connect Discovery). Clients choose from that document: if it announces values that the policy rejects, sign-ins
+/// fail.
+///
+/// ```
+/// use serde_json::json;
+///
+/// let mut document = json!({
+///     "issuer": "https://as.example.com",
+///     "response_types_supported": ["code", "token"],
+///     "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+///     "token_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt"],
+/// });
+/// tower_dcr::mcp().server_metadata().amend(document.as_object_mut().unwrap());
+/// assert_eq!(document, json!({
+///     "issuer": "https://as.example.com",
+///     "response_types_supported": ["code"],
+///     "grant_types_supported": ["authorization_code", "refresh_token"],
+///     "token_endpoint_auth_methods_supported": ["none"],
+/// }));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerMetadata {
+    /// `None` if any grant type is allowed.
+    grant_types: Option<BTreeSet<String>>,
+    response_types: Option<BTreeSet<String>>,
+    auth_methods: Option<BTreeSet<String>>,
+    scopes: Option<BTreeSet<String>>,
+    /// `true` if all clients become public ones.
+    makes_public: bool,
+}
+
+const NONE: &str = "none";
+
+impl ServerMetadata {
+    /// Creates the values that `rules` allow.
+    #[must_use]
+    pub fn new(rules: &MetadataAllowlist) -> Self {
+        let (grant_types, response_types) = rules.grants().offered();
+        let auth_methods = rules.auth_method().offered();
+        let within = |member: &str, offered: BTreeSet<String>| match rules.operators().ceiling(member) {
+            Some(ceiling) => offered.intersection(&ceiling).cloned().collect(),
+            None => offered,
+        };
+        let scopes = match (rules.scope().ceiling(), rules.operators().ceiling("scope")) {
+            (Some(scopes), Some(ceiling)) => Some(scopes.intersection(&ceiling).cloned().collect()),
+            (scopes, ceiling) => scopes.or(ceiling),
+        };
+        Self {
+            grant_types: Some(within("grant_types", grant_types)),
+            response_types: Some(within("response_types", response_types)),
+            auth_methods: Some(within("token_endpoint_auth_method", auth_methods)),
+            scopes,
+            makes_public: rules.auth_method().makes_public(),
+        }
+    }
+
+    /// Returns the values that either of two policies allows: the document is the same for all callers.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let either = |one: Option<BTreeSet<String>>, other: Option<BTreeSet<String>>| Some(&one? | &other?);
+        Self {
+            grant_types: either(self.grant_types, other.grant_types),
+            response_types: either(self.response_types, other.response_types),
+            auth_methods: either(self.auth_methods, other.auth_methods),
+            scopes: either(self.scopes, other.scopes),
+            makes_public: self.makes_public || other.makes_public,
+        }
+    }
+
+    /// Narrows the grant types, response types, scopes and authentication methods at the token endpoint in `document`
+    /// to the allowed ones, and removes values that would then be wrong.
+    ///
+    /// - If server and policy have nothing in common, the policy's values are written.
+    /// - `none` is announced if the policy makes every client a public one, even if the server did not announce it.
+    /// - `token_endpoint_auth_signing_alg_values_supported` is removed with the last method that signs.
+    /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
+    ///
+    /// Everything else is kept, including the methods of other endpoints.
+    pub fn amend(&self, document: &mut Map<String, Value>) {
+        // RFC 8414 section 2: "If omitted, the default value is "["authorization_code", "implicit"]"."
+        let grants = narrow(document, GRANTS, self.grant_types.as_ref(), &["authorization_code", "implicit"], None);
+        let responses = narrow(document, RESPONSES, self.response_types.as_ref(), &[], None);
+        let public = self.makes_public.then_some(NONE);
+        // "If omitted, the default is "client_secret_basic"".
+        let methods = narrow(document, METHODS, self.auth_methods.as_ref(), &["client_secret_basic"], public);
+        // A server that lists no scopes may have any.
+        let scopes = document.contains_key(SCOPES) && narrow(document, SCOPES, self.scopes.as_ref(), &[], None);
+        if methods && !strings(document, METHODS).iter().any(|method| method.ends_with("_jwt")) {
+            document.remove("token_endpoint_auth_signing_alg_values_supported");
+        }
+        if grants || responses || methods || scopes {
+            document.remove("signed_metadata");
+        }
+    }
+}
+
+const GRANTS: &str = "grant_types_supported";
+const RESPONSES: &str = "response_types_supported";
+const METHODS: &str = "token_endpoint_auth_methods_supported";
+const SCOPES: &str = "scopes_supported";
+
+/// Narrows a list to the allowed values, with `always` in any case, in the server's order. Returns `true` if that
+/// changed it.
+fn narrow(
+    document: &mut Map<String, Value>,
+    member: &str,
+    allowed: Option<&BTreeSet<String>>,
+    default: &[&str],
+    always: Option<&str>,
+) -> bool {
+    let Some(allowed) = allowed.filter(|allowed| !allowed.is_empty()) else { return false };
+    let announced = match document.get(member) {
+        Some(Value::Array(_)) => strings(document, member),
+        _ => default.iter().map(ToString::to_string).collect(),
+    };
+    let mut left: Vec<String> = announced.into_iter().filter(|value| allowed.contains(&*in_order(value))).collect();
+    if let Some(always) = always.filter(|always| !left.iter().any(|value| value == always)) {
+        left.push(always.to_owned());
+    }
+    if left.is_empty() {
+        left = allowed.iter().cloned().collect();
+    }
+    let left = Value::from(left);
+    let changed = document.get(member) != Some(&left);
+    document.insert(member.to_owned(), left);
+    changed
+}
+
+fn strings(document: &Map<String, Value>, member: &str) -> Vec<String> {
+    let values = document.get(member).and_then(Value::as_array).into_iter().flatten();
+    values.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rules::{AuthMethod, Grants, MemberOperators, MetadataOperators, Scope};
+
+    fn amended(rules: &MetadataAllowlist, mut document: Value) -> Value {
+        ServerMetadata::new(rules).amend(document.as_object_mut().unwrap());
+        document
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_default() {
+        let expected = json!({
+            "grant_types_supported": ["authorization_code"], "response_types_supported": ["code"],
+            "token_endpoint_auth_methods_supported": ["none"],
+        });
+        assert_eq!(amended(&MetadataAllowlist::mcp(), json!({})), expected);
+        let junk = json!({ "grant_types_supported": "all", "token_endpoint_auth_methods_supported": null });
+        assert_eq!(amended(&MetadataAllowlist::mcp(), junk), expected);
+    }
+
+    #[test]
+    fn what_follows_from_a_list_goes_with_it() {
+        let document = json!({
+            "grant_types_supported": ["authorization_code", "refresh_token"], "response_types_supported": ["code"],
+            "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
+            "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "revocation_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "signed_metadata": "e30.e30.e30", "scopes_supported": ["openid"],
+        });
+        let expected = json!({
+            "grant_types_supported": ["authorization_code", "refresh_token"], "response_types_supported": ["code"],
+            "token_endpoint_auth_methods_supported": ["none"],
+            "revocation_endpoint_auth_methods_supported": ["private_key_jwt"], "scopes_supported": ["openid"],
+        });
+        assert_eq!(amended(&MetadataAllowlist::mcp(), document), expected);
+        // A document that needs no change stays signed.
+        let mut signed = expected;
+        signed["signed_metadata"] = json!("e30.e30.e30");
+        assert_eq!(amended(&MetadataAllowlist::mcp(), signed.clone()), signed);
+    }
+
+    #[test]
+    fn the_words_of_a_response_type_have_no_order() {
+        let grants = Grants::new(["authorization_code", "implicit"], ["code", "code id_token"]).unwrap();
+        let rules = MetadataAllowlist::oauth(grants, AuthMethod::one_of(["client_secret_basic", "private_key_jwt"]));
+        let document = amended(
+            &rules,
+            json!({ "response_types_supported": ["id_token code", "code", "token"],
+                "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"],
+                "token_endpoint_auth_signing_alg_values_supported": ["ES256"] }),
+        );
+        assert_eq!(document["response_types_supported"], json!(["id_token code", "code"]));
+        assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["private_key_jwt"]));
+        assert_eq!(document["token_endpoint_auth_signing_alg_values_supported"], json!(["ES256"]));
+    }
+
+    #[test]
+    fn where_nothing_is_in_common_the_policy_is_announced() {
+        let rules = MetadataAllowlist::oauth(Grants::authorization_code(), AuthMethod::one_of(["private_key_jwt"]));
+        let document = amended(&rules, json!({ "token_endpoint_auth_methods_supported": ["client_secret_post"] }));
+        assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["private_key_jwt"]));
+    }
+
+    #[test]
+    fn operators_and_scopes_count() {
+        let operators = MetadataOperators::new()
+            .on("grant_types", MemberOperators::new().subset_of(["authorization_code"]))
+            .unwrap()
+            .on("scope", MemberOperators::new().subset_of(["read", "write"]))
+            .unwrap();
+        let scope = Scope::any().with_ceiling(["read", "admin"]).unwrap();
+        let rules = MetadataAllowlist::mcp().with_operators(operators).with_scope(scope);
+        let document = json!({ "grant_types_supported": ["authorization_code", "refresh_token"],
+            "scopes_supported": ["admin", "read", "write"] });
+        let document = amended(&rules, document);
+        assert_eq!(document["grant_types_supported"], json!(["authorization_code"]));
+        assert_eq!(document["scopes_supported"], json!(["read"]));
+        assert!(amended(&rules, json!({})).get("scopes_supported").is_none());
+    }
+
+    #[test]
+    fn a_document_is_for_everybody() {
+        let confidential = AuthMethod::one_of(["client_secret_basic"]);
+        let rules = MetadataAllowlist::oauth(Grants::authorization_code(), confidential);
+        let both = ServerMetadata::new(&rules).or(ServerMetadata::new(&MetadataAllowlist::mcp()));
+        let mut document = json!({ "token_endpoint_auth_methods_supported": ["client_secret_basic"] });
+        both.amend(document.as_object_mut().unwrap());
+        assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["client_secret_basic", "none"]));
+        let mut document = json!({ "grant_types_supported": ["password"] });
+        ServerMetadata::default().or(ServerMetadata::new(&rules)).amend(document.as_object_mut().unwrap());
+        assert_eq!(document, json!({ "grant_types_supported": ["password"] }));
+    }
+}

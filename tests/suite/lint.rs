@@ -1,0 +1,209 @@
+//! Policies that undo a rule, and those that only look like it.
+
+use tower_dcr::Preset;
+use tower_dcr::policy_file::{Lint, Severity};
+
+fn lints(policy: &str) -> Vec<Lint> {
+    Preset::from_toml(policy).unwrap_or_else(|error| panic!("{policy}: {error}")).lint()
+}
+
+const ERROR: Severity = Severity::Error;
+const WARNING: Severity = Severity::Warning;
+
+/// What is found: the setting, how bad it is, and words of what is said.
+const FOUND: &[(&str, &str, Severity, &str)] = &[
+    (
+        r"redirect_uris.patterns = ['regex: \w+://\w+\.\w+/cb']",
+        "redirect_uris.patterns[0]",
+        ERROR,
+        "does not begin with a scheme",
+    ),
+    (
+        r"redirect_uris.patterns = ['regex: https://app\.example\.com/cb|x.*']",
+        "redirect_uris.patterns[0]",
+        ERROR,
+        "does not begin with a scheme",
+    ),
+    (
+        r"redirect_uris.only_https = ['regex: https://[a-z.]+/cb']",
+        "redirect_uris.only_https[0]",
+        ERROR,
+        "the domain is not written out",
+    ),
+    (
+        r"redirect_uris.only_https = ['regex: https://[a-z]+\.github\.io/cb']",
+        "redirect_uris.only_https[0]",
+        ERROR,
+        "public suffix",
+    ),
+    (
+        r"redirect_uris.only_https = ['regex: https://app\.example\.com\S*']",
+        "redirect_uris.only_https[0]",
+        ERROR,
+        "not anchored",
+    ),
+    (
+        "client_address.trusted_proxies = ['0.0.0.0/1', '128.0.0.0/1']",
+        "client_address.trusted_proxies",
+        ERROR,
+        "everybody is a trusted proxy",
+    ),
+    ("client_address.trusted_proxies = ['::/1']", "client_address.trusted_proxies", ERROR, "everybody"),
+    ("client_address.trusted_proxies = ['64.0.0.0/6']", "client_address.trusted_proxies", WARNING, "a large part"),
+    ("client_address.ipv6_prefix = 32", "client_address.ipv6_prefix", WARNING, "share one budget"),
+    ("metadata.members.allow = ['skip_consent']", "metadata.members.allow", ERROR, "what only this server should"),
+    ("metadata.members.allow = ['org', 'trusted']", "metadata.members.allow", ERROR, "what only this server should"),
+    ("metadata.members.allow = ['redirectUris']", "metadata.members.allow", ERROR, "as redirect_uris"),
+    ("metadata.policy.trusted.essential = true", "metadata.policy.trusted", ERROR, "what only this server should"),
+    (
+        "[[callers]]\nwhen = 'token'\nmetadata.members.allow = ['firstParty']",
+        "callers[0].metadata.members.allow",
+        ERROR,
+        "what only this server should",
+    ),
+    ("redirect_uris.https_ports = [443, 22]", "redirect_uris.https_ports", ERROR, "port 22 is another protocol's"),
+    ("redirect_uris.https_ports = [0]", "redirect_uris.https_ports", ERROR, "port 0"),
+    (
+        "redirect_uris.only_https = ['https://app.example.com:443,25/*']",
+        "redirect_uris.only_https[0]",
+        ERROR,
+        "port 25 is another protocol's",
+    ),
+    ("identity.identities.release = ['Claude']", "identity.identities.release", WARNING, "call themselves \"Claude\""),
+    (
+        "identity.identities = { known = false, reserve = [{ name = 'Acme' }] }",
+        "identity.identities.known",
+        WARNING,
+        "any of the known names",
+    ),
+    (
+        "identity.identities.reserve = [{ name = 'Acme', https = ['https://acme.com/cb', 'https://acme.com/*'] }]",
+        "identity.identities.reserve[0].https[1]",
+        WARNING,
+        "every page at the root",
+    ),
+    (
+        "identity.identities.reserve = [{ name = 'Acme', https = ['https://*.acme.com/cb'] }]",
+        "identity.identities.reserve[0].https[0]",
+        WARNING,
+        "every host below",
+    ),
+    (
+        "identity.identities.reserve = [{ name = 'X' }]",
+        "identity.identities.reserve[0].name",
+        WARNING,
+        "fewer than three letters",
+    ),
+    (
+        "[[callers]]\nwhen = 'token'\nidentity.identities.reserve = [{ name = 'Acme', also_called = ['Acme Go', 'a-c'] }]",
+        "callers[0].identity.identities.reserve[0].also_called[1]",
+        WARNING,
+        "fewer than three letters",
+    ),
+    ("gate.grace = '10years'", "gate.grace", ERROR, "that was revoked meanwhile"),
+    ("gate.max_age = '1year'", "gate.max_age", ERROR, "revoked on another node"),
+    ("[initial_access_tokens]\nrequired = true", "initial_access_tokens.required", WARNING, "nobody can register"),
+    ("[initial_access_tokens]\nrequired = false", "initial_access_tokens", WARNING, "no effect"),
+    ("gate.unknown = 'reject'\ngate.unidentified = 'pass'", "gate.unidentified", ERROR, "can't come about"),
+    ("gate.unidentified = 'pass'\ngate.anonymous_grants = ['x']", "gate.anonymous_grants", WARNING, "no effect"),
+    ("gate.unknown = 'reject'\nlifecycle.manage_unknown = true", "lifecycle.manage_unknown", WARNING, "get no token"),
+    ("gate.unknown = 'reject'\ngate.danger_pass_without_ledger = true", "gate.unknown", WARNING, "only while"),
+    (
+        "lifecycle = { any_loopback_port = true, deduplication = false }",
+        "lifecycle.any_loopback_port",
+        WARNING,
+        "no effect",
+    ),
+    (
+        "metadata.scope.default = ['read']\nmetadata.policy.scope.add = ['offline_access']",
+        "metadata.policy.scope.add",
+        ERROR,
+        "makes the default unreachable",
+    ),
+    (
+        "metadata.policy.groups = { add = ['staff'], default = ['guests'] }",
+        "metadata.policy.groups.add",
+        ERROR,
+        "makes the default unreachable",
+    ),
+    ("metadata.scope = { ceiling = ['a'], add = ['b'] }", "metadata.scope.add", ERROR, "above the ceiling"),
+    ("metadata.scope.otherwise = 'default'", "metadata.scope.otherwise", ERROR, "there is no default"),
+    ("body.max_string = 20", "body", WARNING, "known clients send more"),
+    ("rate_limit.address = 'off'", "rate_limit.address", WARNING, "nothing limits"),
+    ("rate_limit.global = 'off'", "rate_limit.global", WARNING, "nothing limits"),
+    ("redirect_host_quota.quota = 'off'", "redirect_host_quota.quota", WARNING, "nothing limits"),
+    ("lifecycle.max_clients = 1", "lifecycle.max_clients", WARNING, "fill the table"),
+];
+
+/// Quotas as large as they get are read back, and compared.
+#[test]
+fn enormous_quotas_are_compared() {
+    for quota in ["100000/second", "1000000/second", "10000000/second", "10000000/minute"] {
+        let lints = lints(&format!("rate_limit.address = '{quota}'"));
+        assert!(lints.iter().any(|lint| lint.message().contains("one address can use up")), "{quota}: {lints:#?}");
+    }
+}
+
+/// What nothing is said of.
+const CLEAN: &[&str] = &[
+    r"redirect_uris.only_https = ['regex: https://app[.]example[.]com/cb', 'https://claude.ai/*']
+      redirect_uris.otherwise = 'narrow'
+      redirect_uris.classes = ['https', 'loopback', 'private_use']",
+    r"redirect_uris.patterns = ['regex: https://[a-z]+\.example\.com/cb', 'regex: https://app[.]example[.]com/cb']",
+    r"redirect_uris.patterns = ['regex: https://(www\.)?example\.(com|net)/cb']",
+    "redirect_uris.https_ports = [443, 8443, 10443]",
+    "identity.identities.reserve = [{ name = 'IBM', https = ['https://ibm.com/cb/*'] }, { name = '微信' }]",
+    "client_address.trusted_proxies = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7', '127.0.0.1', '::1']",
+    "client_address.trusted_proxies = ['173.245.48.0/20', '104.16.0.0/13', '2606:4700::/32']",
+    "client_address.ipv6_prefix = 56",
+    "metadata.members.allow = ['tenant', 'org_id', 'post_logout_redirect_uris', 'consent_page_uri']",
+    "metadata.members.supply = { skip_consent = false }",
+    "metadata.policy.trusted.value = false",
+    "metadata.policy.tenant = { one_of = ['blue'], default = 'blue' }",
+    "metadata.policy.groups = { default = ['guests', 'staff'], superset_of = ['staff'], otherwise = 'substitute' }",
+    "metadata.scope = { default = ['read', 'offline_access'], add = ['offline_access'] }",
+    "metadata.policy.scope.add = ['offline_access']",
+    "metadata.scope = { ceiling = ['mcp'], default = ['mcp'], otherwise = 'default' }",
+    "gate = { max_age = '1min', grace = '10min', unknown = 'reject' }",
+    "gate = { unidentified = 'pass' }",
+    "lifecycle = { max_clients = 50000, idle = '36500days', never_used = '1year' }",
+    "lifecycle = { any_loopback_port = true, manage_unknown = true }",
+    "[[initial_access_tokens.tokens]]
+      sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b'
+      owner = 'portal'",
+    "[body]\nmax_bytes = 1048576\nmax_depth = 64",
+];
+
+#[test]
+fn what_undoes_a_rule_is_found() {
+    for (policy, key, severity, message) in FOUND {
+        let lints = lints(policy);
+        let found = lints
+            .iter()
+            .any(|lint| lint.key() == *key && lint.severity() == *severity && lint.message().contains(message));
+        assert!(found, "{policy}: {lints:#?}");
+        assert!(lints.iter().all(|lint| !lint.suggestion().is_empty()), "{lints:?}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_it_is_left_alone() {
+    for policy in CLEAN {
+        let mut lints = lints(policy);
+        // Which clients a list of places shuts out is true, and not what is asked here.
+        lints.retain(|lint| lint.key() != "extends");
+        assert_eq!(lints, [], "{policy}");
+    }
+}
+
+/// The way out that is named works.
+#[test]
+fn a_ceiling_that_breaks_clients_names_the_way_out() {
+    let scope = "ceiling = ['mcp:read']\ndefault = ['mcp:read']";
+    let narrow = lints(&format!("[metadata.scope]\n{scope}"));
+    assert!(
+        narrow.iter().any(|lint| lint.suggestion().contains("metadata.scope.otherwise = \"default\"")),
+        "{narrow:?}"
+    );
+    assert_eq!(lints(&format!("[metadata.scope]\n{scope}\notherwise = 'default'")), []);
+}
