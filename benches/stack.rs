@@ -165,7 +165,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Case::new("guard alone", || call(&guard, BODY)),
             Case::new("rate limit alone", || call(&rate_limit, BODY)),
             Case::new("audit alone", || call(&audit, BODY)),
-            Case::new("preset refuses a redirect", || call(&whole, EVIL)),
+            Case::new("preset rejects a redirect", || call(&whole, EVIL)),
             Case::new("preset limits", || call(&limited, BODY)),
             Case::new("tower_governor limits", || call(&strict_governor, BODY)),
         ],
@@ -175,7 +175,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let more = whole.allocations.saturating_sub(bare.allocations);
         target("allocations more than bare", u32::try_from(more).map_or(f64::NAN, f64::from), 30.0);
         target("preset to assembled today", whole.nanos / assembled.nanos, 0.85);
-        target("a refused redirect to bare", refused.ratio, 0.5);
+        target("a rejected redirect to bare", refused.ratio, 0.5);
         target("a limited request to bare", limited.ratio, 0.3);
         target("a limited request to tower_governor's", limited.nanos / governor.nanos, 1.0);
     }

@@ -85,7 +85,7 @@ impl Bound {
         match self {
             Self::AtLeast(bound) if is_number(bound) => write!(f, "write {bound} or more"),
             Self::AtLeast(bound) => {
-                write!(f, "write {bound:?} or more: a shorter time breaks clients that are honest")
+                write!(f, "write {bound:?} or more: a shorter time breaks honest clients")
             }
             Self::AtMost(bound) if is_number(bound) => write!(f, "write {bound} or less"),
             Self::AtMost(bound) => write!(f, "write {bound:?} or less"),

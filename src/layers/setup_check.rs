@@ -230,18 +230,18 @@ impl fmt::Display for Misconfiguration {
             ),
             Self::FormRoute { path } => write!(
                 f,
-                "a form was sent to {path:?} and refused: if that is not the registration endpoint, put the layers on its \
+                "a form sent to {path:?} was rejected: if that is not the registration endpoint, put the layers on its \
                  route only (`.route(\"/register\", post(register).layer(guard))`), and not on the whole router"
             ),
             Self::NoPeerAddress => f.write_str(
-                "the address of connections is not known, so that all clients share one registration budget: see \
+                "the peer address of connections is unknown, so that all clients share one registration budget: see \
                  `ClientAddress::with_peer_address`, and have the server put it into requests \
                  (`into_make_service_with_connect_info::<SocketAddr>()`)",
             ),
             Self::OneAddress { address, forwards: true } => write!(
                 f,
-                "all registrations come from {address}, which says for whom it asks and is not believed, so that all clients \
-                 share one registration budget: if it is your proxy, say so (`with_trusted_proxies([\"{address}\"])`)"
+                "all registrations come from {address}, whose forwarding header is not trusted, so that all clients share \
+                 one registration budget: if it is your proxy, trust it (`with_trusted_proxies([\"{address}\"])`)"
             ),
             Self::OneAddress { address, forwards: false } => write!(
                 f,
@@ -255,8 +255,8 @@ impl fmt::Display for Misconfiguration {
             ),
             Self::PlainHttpHost { host } => write!(
                 f,
-                "a client that is answered at http://{} was refused, since http is for loopback addresses only (RFC 9700 \
-                 section 2.6): if it is a client of yours, give that host TLS",
+                "a client with a redirect URI at http://{} was rejected, since http is for loopback addresses only (RFC \
+                 9700 section 2.6): if it is a client of yours, give that host TLS",
                 host.escape_debug()
             ),
         }

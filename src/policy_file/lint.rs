@@ -330,7 +330,7 @@ impl Linter {
         }
     }
 
-    /// Checks for reserved identities with too many proofs or with names that many honest clients have.
+    /// Checks for reserved identities with overly broad callbacks or with names that many honest clients have.
     fn reserved_identities(&mut self) {
         for set in self.rule_sets() {
             let reserve = set.key(Setting::Reserve);
@@ -340,8 +340,8 @@ impl Linter {
                     let (host, path) =
                         pattern.strip_prefix("https://").and_then(|rest| rest.split_once('/')).unwrap_or_default();
                     let message = match () {
-                        () if path == "*" => "every page at the root of the host proves the identity",
-                        () if host.starts_with("*.") => "every host below the domain proves the identity",
+                        () if path == "*" => "every page at the root of the host verifies the identity",
+                        () if host.starts_with("*.") => "every host below the domain verifies the identity",
                         () => continue,
                     };
                     let suggestion = "list the callbacks one by one: a page or a relay hands the code on";
@@ -365,19 +365,19 @@ impl Linter {
             return self.expression(key, expression);
         }
         if pattern.starts_with("regex:") {
-            let message = "this is a redirect URI of the scheme \"regex\", and no regular expression";
+            let message = "this is a redirect URI of the scheme \"regex\", not a regular expression";
             return self.error(key, message, "write \"regex: …\", with a space");
         }
         let host = pattern.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
         if pattern.starts_with("http://") && !(host == "localhost" || host.starts_with("127.") || host.starts_with('['))
         {
-            let message = format!("this can't come about: http to another machine ({host}) is never allowed");
+            let message = format!("no effect: http to another machine ({host}) is never allowed");
             return self.error(key, message, "give that host TLS, and write \"https://…\" (RFC 9700 section 2.6)");
         }
         let Some(parent) = host.strip_prefix("*.") else { return };
         let suffix = psl::suffix(parent.as_bytes()).filter(psl::Suffix::is_known);
         if suffix.is_some_and(|suffix| suffix.as_bytes() == parent.as_bytes()) {
-            let message = format!("anybody can have a host below {parent}, which is a public suffix");
+            let message = format!("anyone can register a host below {parent}, which is a public suffix");
             self.error(key, message, "list the hosts one by one");
         }
     }
@@ -389,18 +389,18 @@ impl Linter {
             None => return,
             Some(Fault::NoEnd) => {
                 let message = "the expression has no end: any path and query pass";
-                return self.warn(key, message, "name the paths: every one of them is a place where codes may go");
+                return self.warn(key, message, "name the paths: codes can go to every one of them");
             }
             Some(Fault::TooIntricate) => {
-                let message = "the expression has too many alternatives to say where codes may go";
+                let message = "the expression has too many alternatives to check where codes can go";
                 return self.warn(key, message, "write several patterns");
             }
             Some(Fault::Unanchored) => (
-                "the expression is unanchored: an alternative does not begin with a scheme that is written out",
+                "the expression is unanchored: an alternative does not begin with a literal scheme",
                 "begin each alternative with the scheme and the whole host",
             ),
             Some(Fault::HostNotAnchored) => (
-                "the host is not anchored: what matches anything stands before the path",
+                "the host is not anchored: an expression before the path matches any text",
                 "write the host out, or use a pattern: \"https://*.example.com/cb\"",
             ),
             Some(Fault::Dot) => (
@@ -408,11 +408,11 @@ impl Linter {
                 "write \\\\. in TOML's basic strings, or \\. in literal ones",
             ),
             Some(Fault::OpenDomain) => (
-                "the domain is not written out: hosts of strangers match",
-                "put what varies left of a domain of yours: \"https://*.example.com/cb\"",
+                "the domain is not literal: hosts of others match",
+                "put the variable part left of a domain of yours: \"https://*.example.com/cb\"",
             ),
             Some(Fault::PublicSuffix) => (
-                "anybody can have a host that matches: what is written out of it is a public suffix",
+                "anyone can register a host that matches: its literal part is a public suffix",
                 "list the hosts one by one",
             ),
         };
@@ -424,7 +424,7 @@ impl Linter {
             let classes = self.texts(set.key(Setting::Classes));
             let allows = |class: &str| classes.iter().any(|allowed| allowed == class);
             if !["https", "loopback", "private_use"].iter().any(|class| allows(class)) {
-                let message = "no class of redirect URIs is allowed: every registration is refused";
+                let message = "no class of redirect URIs is allowed: every registration is rejected";
                 self.error(set.key(Setting::Classes), message, "allow \"https\", \"loopback\" or \"private_use\"");
             }
             if allows("plain_http") {
@@ -433,7 +433,7 @@ impl Linter {
             }
             let listed = self.at(set.key(Setting::OnlyHttps)).is_array();
             if listed && !allows("https") {
-                let message = "only_https can't come about: the class https is not allowed";
+                let message = "only_https has no effect: the class https is not allowed";
                 self.error(set.key(Setting::OnlyHttps), message, "add \"https\" to classes, or take the list out");
             }
             if listed && self.texts(set.key(Setting::OnlyHttps)).is_empty() && allows("https") {
@@ -441,20 +441,19 @@ impl Linter {
                 self.warn(set.key(Setting::OnlyHttps), message, "list places, or take \"https\" out of classes");
             }
             if listed && *self.at(set.key(Setting::HttpsPorts)) != serde_json::json!([443]) {
-                let message = "https_ports can't come about: only_https says which ports there are";
+                let message = "https_ports has no effect: only_https names the ports";
                 self.error(set.key(Setting::HttpsPorts), message, "write the ports into the patterns");
             }
             let schemes = self.texts(set.key(Setting::PrivateUseSchemes));
             self.ports(set);
             if self.text(set.key(Setting::UnlistedSchemes)) == "mark" {
-                let message =
-                    "any application can register with any scheme: it is not known which program gets the codes";
+                let message = "any application can register with any scheme, and any program can get the codes";
                 self.warn(set.key(Setting::UnlistedSchemes), message, "list the schemes that your clients have");
             }
             let own: Vec<&String> =
                 schemes.iter().filter(|scheme| !NATIVE_SCHEMES.contains(&scheme.as_str())).collect();
             if !own.is_empty() && !allows("private_use") {
-                let message = "private-use schemes can't come about: their class is not allowed";
+                let message = "private-use schemes have no effect: their class is not allowed";
                 self.error(set.key(Setting::PrivateUseSchemes), message, "add \"private_use\" to classes");
             }
             for scheme in own.iter().filter(|scheme| !scheme.contains('.')) {
@@ -490,7 +489,7 @@ impl Linter {
 
     fn addresses(&mut self) {
         let part = networks::part_of_the_internet(&self.texts(Setting::TrustedProxies));
-        let can = "anybody can write an address of their own into every request";
+        let can = "anyone can write any address into every request";
         match part {
             Part::Small => {}
             Part::Large => {
@@ -498,7 +497,7 @@ impl Linter {
                 self.warn(Setting::TrustedProxies, message, "name your proxies");
             }
             Part::Whole => {
-                let message = format!("everybody is a trusted proxy: {can}");
+                let message = format!("every address is a trusted proxy: {can}");
                 self.error(Setting::TrustedProxies, message, "name your proxies");
             }
         }
@@ -521,7 +520,7 @@ impl Linter {
             && (quota.burst().get() < 60 || quota.interval() > Duration::from_secs(6))
         {
             let message = format!(
-                "{quota} would refuse hosted platforms, which register for thousands of people from a few addresses"
+                "{quota} would reject hosted platforms, which register for thousands of people from a few addresses"
             );
             self.warn(
                 Setting::RateLimitAddress,
@@ -534,8 +533,8 @@ impl Linter {
             (spacious(Setting::RateLimitAddress), spacious(Setting::RateLimitGlobal))
             && (global > address || all < burst)
         {
-            let message = "one address can use up what all together may do, and shut everybody else out";
-            self.error(Setting::RateLimitGlobal, message, "ten times what one address may do");
+            let message = "one address can use up the budget of all, and lock out every other client";
+            self.error(Setting::RateLimitGlobal, message, "allow ten times as much as for one address");
         }
         for (key, message) in [
             (Setting::RateLimitAddress, "nothing limits what one address or network registers"),
@@ -543,28 +542,26 @@ impl Linter {
             (Setting::HostQuota, "nothing limits the registrations for one redirect host"),
         ] {
             if self.text(key) == "off" {
-                self.warn(key, message, "take it out, and the default holds");
+                self.warn(key, message, "take it out, to get the default");
             }
         }
         if self.at(Setting::MaxClients).as_u64().is_some_and(|clients| clients < 100) {
-            let message =
-                "a few registrations fill the table, and people have no time to sign in before they make room";
+            let message = "a few registrations fill the table, and evict clients before people can sign in";
             self.warn(Setting::MaxClients, message, "1000 or more, or take it out");
         }
         if quota(self.text(Setting::HostQuota)).is_some() {
             let exempt = self.texts(Setting::Exempt);
             let missing = VENDOR_CALLBACKS.iter().filter(|place| !exempt.iter().any(|exempt| exempt == *place)).count();
             if missing > 0 {
-                let message =
-                    format!("{missing} callbacks of hosted clients share one budget each with all of their users");
-                self.warn(Setting::Exempt, message, "use add_exempt, which keeps those that are known");
+                let message = format!("{missing} callbacks of hosted clients have one budget for all of their users");
+                self.warn(Setting::Exempt, message, "use add_exempt, which keeps the known ones");
             }
         }
         let deadline = humantime::parse_duration(self.text(Setting::BodyDeadline)).unwrap_or_default();
         if deadline < Duration::from_secs(2) {
-            self.warn(Setting::BodyDeadline, "people on slow connections are refused", "10s is the default");
+            self.warn(Setting::BodyDeadline, "people on slow connections are rejected", "10s is the default");
         } else if deadline > Duration::from_secs(60) {
-            let message = "whoever sends a byte now and then holds a connection for that long";
+            let message = "a client that sends a byte now and then holds a connection for that long";
             self.warn(Setting::BodyDeadline, message, "10s is the default");
         }
     }
@@ -579,29 +576,31 @@ impl Linter {
             }
             if self.texts(key(Setting::GrantTypes)).iter().any(|grant| grant == "implicit") {
                 let message = "the implicit grant puts tokens into URLs (RFC 9700 section 2.1.2)";
-                self.warn(key(Setting::GrantTypes), message, "authorization_code does what it was for");
+                self.warn(key(Setting::GrantTypes), message, "use authorization_code instead");
             }
             let ceiling = self.texts(key(Setting::ScopeCeiling));
             let outside = |scope: &String| !ceiling.is_empty() && !ceiling.contains(scope);
             if let Some(scope) = self.texts(key(Setting::ScopeDefault)).iter().find(|scope| outside(scope)) {
-                let message =
-                    format!("the default scope {scope:?} is above the ceiling: whoever asks for nothing gets it");
+                let message = format!(
+                    "the default scope {scope:?} is above the ceiling: a client that asks for no scope gets it"
+                );
                 self.note(Severity::Error, key(Setting::ScopeDefault), Some(scope), message, CEILING);
             }
             if let Some(scope) = self.texts(key(Setting::ScopeAdd)).iter().find(|scope| outside(scope)) {
-                let message = format!("the scope {scope:?} is above the ceiling: whoever asks for anything gets it");
+                let message =
+                    format!("the scope {scope:?} is above the ceiling: a client that asks for any scope gets it");
                 self.note(Severity::Error, key(Setting::ScopeAdd), Some(scope), message, CEILING);
             }
             if self.text(key(Setting::ScopeOtherwise)) == "default" && self.texts(key(Setting::ScopeDefault)).is_empty()
             {
-                let message = "this can't come about: there is no default";
+                let message = "no effect: there is no default";
                 self.error(key(Setting::ScopeOtherwise), message, "add metadata.scope.default");
             }
             self.released(set);
             let identities = self.at(key(Setting::Identities));
             let empty = identities.get("reserve").and_then(Json::as_array).is_some_and(Vec::is_empty);
             if identities.get("known") == Some(&Json::Bool(false)) && empty {
-                let message = "the table of names is empty: the identity rule can't fire";
+                let message = "the table of names is empty: the identity rule has no effect";
                 self.error(key(Setting::KnownIdentities), message, "keep the known names, or reserve some");
             }
         }
@@ -610,13 +609,13 @@ impl Linter {
     /// Checks for known names that anybody may use.
     fn released(&mut self, set: RuleSet) {
         for name in self.texts(set.key(Setting::Release)) {
-            let message = format!("anybody may call themselves {name:?}");
+            let message = format!("any client may call itself {name:?}");
             let suggestion = "take it out, unless the name is yours";
             self.note(Severity::Warning, set.key(Setting::Release), Some(&name), message, suggestion);
         }
         let reserves = self.at(set.key(Setting::Reserve)).as_array().is_some_and(|reserve| !reserve.is_empty());
         if reserves && self.at(set.key(Setting::KnownIdentities)) == &Json::Bool(false) {
-            let message = "anybody may call themselves by any of the known names";
+            let message = "any client may use any of the known names";
             self.warn(set.key(Setting::KnownIdentities), message, "keep the known names, and release single ones");
         }
     }
@@ -661,14 +660,12 @@ impl Linter {
                 let (message, suggestion) = match members::danger(&name) {
                     None => continue,
                     Some(Danger::LooksLike(field)) => (
-                        format!(
-                            "servers that compare names loosely read {name:?} as {field}, which no rule has looked at"
-                        ),
-                        format!("let {field} through, or take it out"),
+                        format!("servers that compare names loosely read {name:?} as {field}, unchecked by any rule"),
+                        format!("allow {field} instead, or take it out"),
                     ),
                     Some(Danger::Privilege) => (
-                        format!("clients can say of themselves what only this server should: {name:?}"),
-                        "take it out, or say it for all of them in `metadata.members.supply`".to_owned(),
+                        format!("clients can set a privilege that only this server should set: {name:?}"),
+                        "take it out, or set it for all clients in `metadata.members.supply`".to_owned(),
                     ),
                 };
                 self.note(Severity::Error, key, Some(&name), message, suggestion);
@@ -700,12 +697,12 @@ impl Linter {
             return;
         }
         if settings.get("required") == Some(&Json::Bool(true)) {
-            let message = "a token is required, and there is none: nobody can register";
+            let message = "a token is required, and there is none: no client can register";
             let suggestion =
                 "list tokens, or an issuer in jwt; to close registration, do not announce the endpoint either";
             self.warn(Setting::TokensRequired, message, suggestion);
         } else {
-            self.warn(Setting::TokensTable, "there are no tokens: this has no effect", "list tokens, or take it out");
+            self.warn(Setting::TokensTable, "no effect: there are no tokens", "list tokens, or take it out");
         }
     }
 
@@ -719,10 +716,10 @@ impl Linter {
         let (ports, deduplicates) =
             (is(Setting::AnyLoopbackPort), self.at(Setting::Deduplication) != &Json::Bool(false));
         if rejects_unknown && passes {
-            let message = "this can't come about: where unknown clients are rejected, so are requests that name none";
+            let message = "no effect: a gate that rejects unknown clients rejects requests without a client, too";
             self.error(Setting::UnidentifiedRequests, message, "take it out, or let unknown clients pass");
         } else if passes && names_grants {
-            let message = "this has no effect: every request may leave its client out";
+            let message = "no effect: every request may leave its client out";
             self.warn(Setting::AnonymousGrants, message, "take it out, or unidentified = \"pass\"");
         }
         if rejects_unknown && manages {
@@ -734,7 +731,7 @@ impl Linter {
             self.warn(Setting::UnknownClients, message, "take danger_pass_without_ledger out");
         }
         if ports && !deduplicates {
-            let message = "this has no effect: equal registrations do not get the client that is there";
+            let message = "no effect: equal registrations do not get the existing client";
             self.warn(Setting::AnyLoopbackPort, message, "remove it, or deduplication = false");
         }
     }
@@ -742,7 +739,7 @@ impl Linter {
     fn callers(&mut self, conditions: &[&Condition]) {
         for (index, condition) in conditions.iter().enumerate() {
             if conditions.iter().take(index).any(|earlier| earlier == condition) {
-                let message = "these rules can't come about: the same condition stands further up";
+                let message = "no effect: the same condition stands further up";
                 self.error(Key::from(Setting::Callers).element(index).member("when"), message, "join the two");
             }
         }
@@ -783,9 +780,9 @@ impl Linter {
         for (key, message) in [
             (
                 Setting::RegisterWithoutLedger,
-                "whoever slows the ledger down can register what was revoked, and nobody finds it",
+                "an attacker who slows the ledger down can register a revoked client again, unrecorded",
             ),
-            (Setting::PassWithoutLedger, "whoever slows the ledger down brings back every client that was revoked"),
+            (Setting::PassWithoutLedger, "an attacker who slows the ledger down brings back every revoked client"),
         ] {
             if self.at(key) == &Json::Bool(true) {
                 self.warn(key, message, "take it out");
@@ -794,7 +791,7 @@ impl Linter {
         if self.at(Setting::AnswerSecret).get("allow").and_then(Json::as_array).is_some_and(Vec::is_empty) {
             self.error(
                 Setting::AnswerSecret,
-                "no method is allowed, so nothing is",
+                "no method is allowed, so no secret is",
                 "write \"reject\", or name methods",
             );
         }
@@ -818,7 +815,7 @@ impl Linter {
         let too_large = known_clients().filter(is_too_large).count();
         if too_large > 0 {
             let message = format!("{too_large} known clients send more than these limits hold");
-            self.warn(Setting::Body, message, "the defaults hold every client that is known");
+            self.warn(Setting::Body, message, "the defaults accept every known client");
         }
         let (mut broken, mut by_scope) = (Vec::new(), 0);
         for client in known_clients().filter(|client| client.evaluate(base.policy()).decision() != Decision::Reject) {
@@ -839,9 +836,9 @@ impl Linter {
             named.join(", ")
         );
         let suggestion = if by_scope == broken.len() {
-            "`metadata.scope.otherwise = \"default\"` gives them the default; `dcr clients compat` says why for each"
+            "`metadata.scope.otherwise = \"default\"` gives them the default; `dcr clients compat` lists the reasons"
         } else {
-            "`dcr clients compat` says why for each"
+            "`dcr clients compat` lists the reasons"
         };
         self.warn(Setting::Extends, message, suggestion);
     }
@@ -856,12 +853,11 @@ fn blocked(port: u64) -> Option<String> {
         531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190,
         5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
     ];
-    (port == 0 || BLOCKED.contains(&port)).then(|| {
-        format!("port {port} is another protocol's: browsers do not go there, and a code that did is text to it")
-    })
+    (port == 0 || BLOCKED.contains(&port))
+        .then(|| format!("port {port} belongs to another protocol: browsers block it"))
 }
 
-/// Returns whether a name is too short. In scripts that write words or syllables, two signs are enough.
+/// Returns `true` if a name is too short. In scripts that write words or syllables, two signs are enough.
 fn is_short(name: &str) -> bool {
     name.chars().filter(|c| c.is_alphanumeric()).count() < 3 && name.chars().all(|c| c < '\u{1100}')
 }

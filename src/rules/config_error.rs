@@ -222,7 +222,7 @@ impl ConfigError {
             Self::MissingGrant => Suggestion::advice(
                 "\"code\" needs \"authorization_code\", \"token\" and \"id_token\" need \"implicit\"",
             ),
-            Self::Member { .. } => Suggestion::Remove(Some("it passes by a rule of its own, or is the server's alone")),
+            Self::Member { .. } => Suggestion::Remove(Some("another rule handles it, or only the server issues it")),
             Self::UnknownIdentity { .. } => Suggestion::OneOf(Identities::known().names().map(str::to_owned).collect()),
             Self::Operators { .. } => {
                 Suggestion::advice("see OpenID Federation 1.0 section 6.1.3, or `dcr explain metadata-policy`")
@@ -315,23 +315,23 @@ impl fmt::Display for ConfigError {
         Hint::leave(|| Hint { input: self.input().map(str::to_owned), suggestion: self.suggestion() });
         match self {
             Self::Cidr { value } => write!(f, "{value:?} is neither an IP address nor a CIDR block"),
-            Self::ClientIdCharacter { character } => write!(f, "{character:?} can't be a character of client IDs"),
+            Self::ClientIdCharacter { character } => write!(f, "client IDs can't contain {character:?}"),
             Self::QueryParameter { name } => {
-                write!(f, "{name:?} can't be a query parameter of registrations: it is metadata, or no plain name")
+                write!(f, "{name:?} can't be a query parameter of registrations: it is metadata, or not a plain name")
             }
             Self::RegistrationPath { path } => {
-                write!(f, "{path:?} is no path of a registration endpoint: \"/register\" is one")
+                write!(f, "{path:?} is not the path of a registration endpoint, such as \"/register\"")
             }
             Self::Date { value } => write!(f, "{value:?} is not a day as YYYY-MM-DD"),
             Self::DangerousScheme { scheme } => write!(f, "the scheme {scheme:?} is never allowed in a redirect URI"),
             Self::DomainWildcard { pattern } => {
-                write!(f, "the redirect URI pattern {pattern:?}: has a wildcard below a top-level domain")
+                write!(f, "the redirect URI pattern {pattern:?} has a wildcard below a top-level domain")
             }
             Self::MissingGrant => {
-                f.write_str("the grant types make no sense: a response type needs a grant type that is not offered")
+                f.write_str("invalid grant types: a response type needs a grant type that is not offered")
             }
-            Self::NoGrants => f.write_str("the grant types make no sense: there is none"),
-            Self::PasswordGrant => f.write_str("the grant types make no sense: password must not be used"),
+            Self::NoGrants => f.write_str("invalid grant types: the list is empty"),
+            Self::PasswordGrant => f.write_str("invalid grant types: password must not be used"),
             Self::PathWildcard { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Quota(error) if error.is_form() => write!(f, "{error}, nor \"off\""),
             Self::Quota(error) => error.fmt(f),
@@ -341,11 +341,11 @@ impl fmt::Display for ConfigError {
             Self::UnknownIdentity { name } => write!(f, "{name:?} is not in the table of known identities"),
             Self::Word { word } => write!(f, "{word:?} is not one word with a letter or a digit in it"),
             Self::Operators { member, reason } => write!(f, "the operators on the member {member:?}: {reason}"),
-            Self::Origin { origin } => write!(f, "{origin:?} is no origin as browsers write it"),
+            Self::Origin { origin } => write!(f, "{origin:?} is not an origin as browsers write it"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
             Self::Fingerprint { kind, kinds } => {
-                write!(f, "{kind:?} is no kind of fingerprint: there are ")?;
+                write!(f, "{kind:?} is not a kind of fingerprint: expected one of ")?;
                 let mut kinds = kinds.iter();
                 kinds.next().map_or(Ok(()), |first| f.write_str(first))?;
                 kinds.try_for_each(|kind| write!(f, ", {kind}"))
@@ -358,14 +358,12 @@ impl fmt::Display for ConfigError {
             Self::OutOfRange { what, value, bound } => write!(f, "{what} must be {bound}, not {value}"),
             Self::ReportOnlyRule { name } => write!(f, "{name:?} is not the name of a rule that can be report-only"),
             Self::Shape { member, demand } => write!(f, "the member {member:?} {demand}"),
-            Self::RequesterKey => {
-                f.write_str("the requester can't be hashed without a key: requester_key_file names its file")
-            }
+            Self::RequesterKey => f.write_str("the requester can't be hashed without a key: set requester_key_file"),
             Self::Scheme { scheme } if scheme == "http" || scheme == "https" => {
                 write!(f, "{scheme:?} is not a private-use scheme: its redirect URIs have a class of their own")
             }
             Self::Scheme { scheme } => write!(f, "{scheme:?} is not a URI scheme in lower case"),
-            Self::Substitute => f.write_str("shared secrets can't be substituted by none if none is not offered"),
+            Self::Substitute => f.write_str("shared secrets can't be replaced with \"none\", which is not offered"),
             Self::Scope { token } => write!(f, "{token:?} is not a scope token"),
         }
     }
@@ -402,7 +400,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_out_of_range_is_named_with_its_bound() {
+    fn names_the_bound_of_a_value_out_of_range() {
         const DAY: Duration = Duration::from_secs(24 * 3600);
         let error = ConfigError::check_time("the retention", DAY * 7, DAY * 30).unwrap_err();
         assert_eq!(error.to_string(), "the retention must be at least 30 days, not 7 days");

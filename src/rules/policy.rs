@@ -64,21 +64,21 @@ const PINNED_RULES: &str = "pinned-rules";
 
 pub(crate) static CASES_DOCS: RuleDocs = RuleDocs {
     id: CASES,
-    protects: "Callers for whom there are no rules from being judged by none.",
+    protects: "The server from callers without rules.",
     reference: "RFC 7591 section 5",
-    attack: "Ask as somebody whom no condition is about.",
+    attack: "Register as a caller that matches no condition.",
     loosen: "In code: `Policy::otherwise`.",
-    opens: "What those rules let through.",
+    opens: "Everything that those rules accept.",
     replayable: true,
 };
 
 pub(crate) static PINNED_RULES_DOCS: RuleDocs = RuleDocs {
     id: PINNED_RULES,
-    protects: "Clients of a token from being judged by other rules than those that the token names.",
+    protects: "Clients of a token from evaluation under other rules than those that the token names.",
     reference: "RFC 7591 section 3.1",
     attack: "Rename the rules in the policy, and registrations with the old token get those for everybody.",
     loosen: "Add [[callers]] with when = { rules = \"NAME\" }.",
-    opens: "What those rules let through.",
+    opens: "Everything that those rules accept.",
     replayable: true,
 };
 

@@ -64,7 +64,7 @@ const SPENT: &str = "too many registrations lead to one redirect host";
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "redirect-host-quota",
-    protects: "The table of clients from one who has many addresses and one host.",
+    protects: "The table of clients from an attacker with many addresses and one host.",
     reference: "RFC 7591 section 5",
     attack: "Register from a thousand addresses, each time for https://attacker.example.net/cb.",
     loosen: "redirect_host_quota.add_exempt = [\"https://app.example.com/*\"]; redirect_host_quota.quota = \"off\"",

@@ -94,11 +94,11 @@ const MAX_USED: usize = 65_536;
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "software-statement",
-    protects: "Claims that count more than what was sent from being anybody's claims.",
+    protects: "Claims that take precedence over the request from being forged.",
     reference: "RFC 7591 sections 2.3 and 3.2.2, RFC 8725 section 3.1",
     attack: "A statement that is signed with `none`, or with the public key as an HMAC secret.",
     loosen: "[software_statements] with issuers = [{ name, jwks, algorithms }]",
-    opens: "Whatever those issuers sign.",
+    opens: "All claims that those issuers sign.",
     replayable: false,
 };
 

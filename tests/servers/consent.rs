@@ -7,7 +7,7 @@ use crate::browser::Browser;
 use crate::running::{ANY_PORT, Running};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_sees_who_asks_and_who_only_says_so() {
+async fn the_consent_page_tells_verified_from_claimed_names() {
     let server = Running::start("demo", &["--addr", ANY_PORT]);
     let Some(browser) = Browser::open().await else { return };
     let rows = [
@@ -23,7 +23,7 @@ async fn a_person_sees_who_asks_and_who_only_says_so() {
             "unverified",
             "Any program on this device can take cursor: links",
         ),
-        ("CIaude Code", "http://localhost:3118/callback", "unverified", "nothing shows that it comes from Claude"),
+        ("CIaude Code", "http://localhost:3118/callback", "unverified", "no evidence that it comes from Claude"),
         (
             "Claude Helper",
             "https://helper.example.net/cb",
@@ -42,8 +42,8 @@ async fn a_person_sees_who_asks_and_who_only_says_so() {
             "unverified",
             "The code that gives access can also reach others: the page hands the code to an editor",
         ),
-        ("Notes", "https://notes.example.net/cb", "unclaimed", "Nobody has checked the name"),
-        ("<b id=owned>Claude</b>", "com.example.notes:/cb", "unverified", "nothing shows that it comes from Claude"),
+        ("Notes", "https://notes.example.net/cb", "unclaimed", "The name is not checked"),
+        ("<b id=owned>Claude</b>", "com.example.notes:/cb", "unverified", "no evidence that it comes from Claude"),
     ];
     for (name, redirect_uri, class, verdict) in rows {
         let (status, client) = server.register(&json!({ "client_name": name, "redirect_uris": [redirect_uri] })).await;
@@ -66,9 +66,9 @@ async fn a_person_sees_who_asks_and_who_only_says_so() {
         };
         assert!(destination.contains(host) || destination == "a program on this computer", "{destination}");
     }
-    // What is not let in needs no page.
+    // A rejected registration needs no page.
     let imitation = json!({ "client_name": "CIaude", "redirect_uris": ["https://claude.example.net/cb"] });
-    let (status, refused) = server.register(&imitation).await;
-    assert_eq!((status, &refused["error"]), (400, &json!("invalid_client_metadata")), "{refused}");
+    let (status, rejected) = server.register(&imitation).await;
+    assert_eq!((status, &rejected["error"]), (400, &json!("invalid_client_metadata")), "{rejected}");
     browser.client.clone().close().await.unwrap();
 }

@@ -99,6 +99,6 @@ where
     });
     match read.await {
         Some(read) => Ok(read.to_bytes()),
-        None => Err(Problem::new(StatusCode::BAD_REQUEST, "the body is too large or did not arrive")),
+        None => Err(Problem::new(StatusCode::BAD_REQUEST, "body too large, or not received in time")),
     }
 }

@@ -44,10 +44,10 @@ impl fmt::Display for Done {
         match self {
             Self::Approved => f.write_str("Approved."),
             Self::Extended { days } => write!(f, "Extended by {days} days."),
-            Self::Nothing => f.write_str("It was not blocked."),
+            Self::Nothing => f.write_str("Not blocked."),
             Self::Revoked { clients, untold: 0 } => write!(f, "Revoked: {clients}."),
             Self::Revoked { clients, untold } => {
-                write!(f, "Revoked: {clients}. Of {untold} the server could not be told yet; it will be tried again.")
+                write!(f, "Revoked: {clients}. Not deprovisioned yet: {untold}; this is retried.")
             }
             Self::Unblocked => f.write_str("Unblocked."),
         }
@@ -59,7 +59,7 @@ mod tests {
     use super::Done;
 
     #[test]
-    fn a_code_is_read_as_what_it_was() {
+    fn codes_are_read_back() {
         for done in [
             Done::Approved,
             Done::Extended { days: 90 },

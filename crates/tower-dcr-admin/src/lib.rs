@@ -222,7 +222,8 @@ impl Problem {
         match self {
             Self::Plain(status, text) => answer_json(status, &json!({ "error": text })),
             Self::Challenge(challenge) => {
-                let mut response = answer_json(StatusCode::UNAUTHORIZED, &json!({ "error": "who are you?" }));
+                let mut response =
+                    answer_json(StatusCode::UNAUTHORIZED, &json!({ "error": "authentication required" }));
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
                 response
             }
@@ -278,7 +279,7 @@ impl Config {
     {
         let operator = match (self.access)(parts) {
             Access::Operator(name) => name,
-            Access::Deny => return Err(Problem::new(StatusCode::FORBIDDEN, "this is not for you")),
+            Access::Deny => return Err(Problem::new(StatusCode::FORBIDDEN, "access denied")),
             Access::Challenge(challenge) => return Err(Problem::Challenge(challenge)),
         };
         // A router that nests has already removed the base.
@@ -304,7 +305,7 @@ impl Config {
                 let done = self.act(&operator, &act).await?;
                 Ok(answer_json(StatusCode::OK, &json!({ "done": done.to_string() })))
             }
-            _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "there is nothing to be done here")),
+            _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")),
         }
     }
 
@@ -332,7 +333,7 @@ impl Config {
             "groups" => {
                 let by = query.get("by").map_or("families", String::as_str);
                 let by = GROUPINGS.into_iter().find(|(name, _)| *name == by);
-                let (_, by) = by.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "there is no such grouping"))?;
+                let (_, by) = by.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "unknown grouping"))?;
                 value(self.admin.groups(by, limit.min(500)).await?)
             }
             "blocks" => {
@@ -346,7 +347,7 @@ impl Config {
             }
             path => {
                 let id = path.strip_prefix("clients/").map(|id| percent_decode_str(id).decode_utf8_lossy());
-                let Some(id) = id else { return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such page")) };
+                let Some(id) = id else { return Err(Problem::new(StatusCode::NOT_FOUND, "no such page")) };
                 let client = self.admin.client(&id).await?.ok_or(AdminError::UnknownClient)?;
                 let mut shown = client_json(&client, self.admin.now());
                 let registration = serde_json::from_str::<Value>(&client.registration).unwrap_or_default();
@@ -361,7 +362,7 @@ impl Config {
     async fn act(&self, operator: &str, parameters: &Parameters) -> Result<Done, Problem> {
         let get = |name: &'static str| {
             let text = parameters.get(name).map(String::as_str).filter(|text| !text.is_empty());
-            text.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, format!("{name} is missing")))
+            text.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, format!("missing {name}")))
         };
         let reason = parameters.get("reason").map_or("", String::as_str);
         let fingerprint = || {
@@ -406,7 +407,7 @@ impl Config {
                 Fingerprint::Family(client.fingerprints.family)
             }
             "revoke_all" => fingerprint()?,
-            _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "there is no such act")),
+            _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "unknown act")),
         };
         let revoked = self.admin.revoke(revoked, operator, reason).await?;
         Ok(Done::Revoked { clients: revoked.clients, untold: revoked.not_deprovisioned })
@@ -424,7 +425,7 @@ const GROUPINGS: [(&str, Grouping); 5] = [
 fn read_queue(parameters: &Parameters) -> Result<ClientQueue, Problem> {
     let Some(name) = parameters.get("queue") else { return Ok(ClientQueue::All) };
     let queue = ClientQueue::ALL.into_iter().find(|queue| queue.as_str() == name);
-    queue.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "there is no such queue"))
+    queue.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "unknown queue"))
 }
 
 /// Returns the key of the record, if several have one `client_id`; `None` if the parameter is missing.
@@ -437,7 +438,7 @@ fn read_cursor(parameters: &Parameters) -> Result<Option<ClientKey>, Problem> {
 }
 
 fn number<N: std::str::FromStr>(text: &str, name: &str) -> Result<N, Problem> {
-    text.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, format!("{name} is not a number that can be used")))
+    text.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, format!("invalid number in {name}")))
 }
 
 async fn read_form<B>(body: B) -> Result<Parameters, Problem>
@@ -455,11 +456,11 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if !body::is_json(&parts.headers) {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media type other than application/json"));
     }
     let bytes = body::read(body).await?;
     let object: HashMap<String, Value> = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("no JSON object: {error}")))?;
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("not a JSON object: {error}")))?;
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Ok(object.into_iter().map(|(name, value)| (name, text(value))).collect())
 }

@@ -109,18 +109,18 @@ struct BlockRow {
 
 /// Title, explanation and common fingerprint of each grouping.
 const TABLES: [(Grouping, &str, &str, &str); 5] = [
-    (Grouping::Families, "Families", "The same name and the same shape of redirect URIs.", "family"),
-    (Grouping::Duplicates, "Duplicates", "The very same registration.", "digest"),
+    (Grouping::Families, "Families", "The same name and the same kind of redirect URIs.", "family"),
+    (Grouping::Duplicates, "Duplicates", "Equal registrations.", "digest"),
     (
         Grouping::NamesAcrossHosts,
         "One name, different hosts",
-        "Who calls itself the same and sends its users elsewhere. One of them may imitate the other.",
+        "Clients with one name that send their users to different hosts. One of them may imitate the other.",
         "name",
     ),
     (
         Grouping::HostsAcrossNames,
         "One host, different names",
-        "Clients that send their users to one host and call themselves differently.",
+        "Clients with different names that send their users to one host.",
         "",
     ),
     (
@@ -168,8 +168,8 @@ impl Config {
             blocks: blocks.iter().map(|block| BlockRow::of(block, now)).collect(),
         };
         let html = page.render().map_err(|error| {
-            tracing::error!(target: "tower_dcr::lifecycle", %error, "the page can't be made");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page can't be made")
+            tracing::error!(target: "tower_dcr::lifecycle", %error, "failed to render the administration page");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "page not rendered")
         })?;
         Ok(answer(StatusCode::OK, "text/html; charset=utf-8", html))
     }
@@ -228,7 +228,7 @@ fn tabs(current: ClientQueue) -> Vec<Tab> {
         ClientQueue::Stale => "Stale",
         ClientQueue::ExpiringSoon => "Expiring soon",
         ClientQueue::Elsewhere => "Registered elsewhere",
-        ClientQueue::FailingDeprovisioning => "Server not told",
+        ClientQueue::FailingDeprovisioning => "Deprovisioning failed",
         ClientQueue::Revoked => "Revoked",
         ClientQueue::Failed => "Failed",
         other => other.as_str(),
@@ -241,7 +241,7 @@ impl ClientRow {
     fn of(client: &Client, now: i64) -> Self {
         let state = client.state(now);
         let time = |time: Option<i64>, none: &str| time.map_or_else(|| none.to_owned(), |time| relative(time, now));
-        let note = client.deprovisioning.error.as_ref().map(|error| format!("the server was not told: {error}"));
+        let note = client.deprovisioning.error.as_ref().map(|error| format!("deprovisioning failed: {error}"));
         let raw_client_id = client.client_id.clone().unwrap_or_default();
         Self {
             name: shown::text(client.fingerprints.client_name.as_deref().unwrap_or("(no name)")),

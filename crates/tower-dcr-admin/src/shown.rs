@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_invisible_is_shown() {
+    fn spells_out_invisible_characters() {
         let rows = [
             ("plain", "Claude Code", "Claude Code"),
             ("other scripts", "Приложение 日本 é", "Приложение 日本 é"),

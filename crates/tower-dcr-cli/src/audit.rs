@@ -9,34 +9,34 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use tower_dcr::audit::{BrokenChain, ChainHead, ChainKey, verify_chain};
 
-use super::{OK, Outcome, REFUSED, input, output, stats};
+use super::{OK, Outcome, REJECTED, input, output, stats};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
-    /// Verifies the keyed chain of audit files, the oldest first, and that the last of them reaches its head.
+    /// Verifies the keyed hash chain of audit files, the oldest first, up to the head of the last one.
     ///
-    /// Exit status: 0 if it holds, 4 if a line was changed, the end was cut off, the head is missing, or there is no line
-    /// at all; 1 for what can't be read.
+    /// Exit status: 0 if the chain is intact, 4 if a line was changed, the end was cut off, the head is missing, or there is
+    /// no line; 1 for an unreadable file.
     Verify {
         /// The file with the key, without white space around it.
         #[arg(long, env = "DCR_CHAIN_KEY_FILE", value_name = "FILE")]
         key_file: PathBuf,
-        /// The last value of the file before the first one here.
+        /// The last value of the preceding file.
         #[arg(long, value_name = "VALUE")]
         previous: Option<String>,
-        /// The head of the chain, if it is not beside the last file: the same name with .head added.
+        /// The head of the chain; by default, the file next to the last one with .head added to its name.
         #[arg(long, value_name = "FILE")]
         head: Option<PathBuf>,
-        /// Don't ask for a head: for rotated files without the newest one. Lines cut off at the end are then not found.
+        /// Skips the check of the head: for rotated files without the newest one. Lines cut off at the end are not detected.
         #[arg(long, conflicts_with = "head")]
         without_head: bool,
         /// The files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Sums an audit file up: outcomes, rules, clients, and how many there were over time.
+    /// Summarizes an audit file: outcomes, rules, changes of clients, and counts over time.
     ///
-    /// Exit status: 0, 5 if there is no audit event in it; 1 for what can't be read.
+    /// Exit status: 0, 5 if there is no audit event in it; 1 for an unreadable file.
     Stats {
         /// The file; - for the standard input.
         #[arg(value_name = "FILE")]
@@ -71,7 +71,7 @@ fn read_head(head: Option<PathBuf>, files: &[PathBuf], key: &ChainKey) -> Result
     Ok(match ChainHead::read(&path, key) {
         Ok(head) => Ok(head),
         Err(BrokenChain::Io(error)) if error.kind() == ErrorKind::NotFound => {
-            Err(format!("{}: the head is missing (--without-head for rotated files)", path.display()))
+            Err(format!("{}: head missing (--without-head for rotated files)", path.display()))
         }
         Err(BrokenChain::Io(error)) => return Err(format!("{}: {error}", path.display()).into()),
         Err(broken) => Err(format!("{}: {broken}", path.display())),
@@ -99,15 +99,15 @@ fn verify(key: &ChainKey, mut previous: Option<String>, head: Option<&Head>, fil
             Err(broken) => {
                 let text = format!("{}: {broken}", path.display());
                 report.say(&text, json!({"file": path, "broken": broken.to_string()}))?;
-                return report.end(REFUSED);
+                return report.end(REJECTED);
             }
         }
     }
     let fault = match (head, end) {
-        _ if lines == 0 => Some("there is no line to verify".to_owned()),
+        _ if lines == 0 => Some("no line to verify".to_owned()),
         (Some(Err(fault)), _) => Some(fault.clone()),
         (Some(Ok(head)), Some(end)) if !end.reaches(head) => {
-            Some(format!("the head says {} lines: the files end before it", head.lines))
+            Some(format!("the files end before line {}, which the head names", head.lines))
         }
         _ => None,
     };
@@ -115,7 +115,7 @@ fn verify(key: &ChainKey, mut previous: Option<String>, head: Option<&Head>, fil
         None => report.end(OK),
         Some(fault) => {
             report.say(&fault, json!({"broken": fault}))?;
-            report.end(REFUSED)
+            report.end(REJECTED)
         }
     }
 }

@@ -13,19 +13,19 @@ use tower_dcr::{Preset, Registration, Rejection};
 
 use super::broken::{self, Place};
 use super::output::{Paint, escaped, painted};
-use super::{DIFFERS, OK, Outcome, PolicyArg, REFUSED, input, output, policy};
+use super::{DIFFERS, OK, Outcome, PolicyArg, REJECTED, input, output, policy};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
     #[command(flatten)]
     policy: PolicyArg,
-    /// Judges an update (PUT, RFC 7592) and not a registration.
+    /// Evaluates an update (PUT, RFC 7592) instead of a registration.
     #[arg(long)]
     update: bool,
-    /// Judges as for the holder of an initial access token of this owner.
+    /// Evaluates as for a caller with an initial access token of this owner.
     #[arg(long, value_name = "OWNER")]
     owner: Option<String>,
-    /// Judges by the rules that the token names.
+    /// Evaluates under the rules that the token names.
     #[arg(long, value_name = "NAME", requires = "owner")]
     rules: Option<String>,
     /// The registration: JSON that begins with { or [, a file that holds it, or - for the standard input.
@@ -55,7 +55,7 @@ impl Check {
         let context = if self.update { Context::update() } else { Context::registration() };
         let judged = judge_all(&preset, &body, &context.by(caller));
         let status = match verdict(&judged) {
-            "refuse" => REFUSED,
+            "refuse" => REJECTED,
             "rewrite" => DIFFERS,
             _ => OK,
         };
@@ -133,16 +133,16 @@ fn limit(preset: &Preset, kind: ParseErrorKind) -> Option<Place> {
 
 /// Finds the faulty part of a redirect URI and the setting that rejects it, with more detail than the server's
 /// response.
-fn redirect(preset: &Preset, body: &[u8], refused: &Rejection) -> Option<Place> {
+fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place> {
     let policy = settings(preset);
     // Rules for callers have their own settings.
     let has_callers = policy.get("callers").and_then(Value::as_array).is_some_and(|callers| !callers.is_empty());
-    if refused.rule() != "redirect-uris" || has_callers {
+    if rejection.rule() != "redirect-uris" || has_callers {
         return None;
     }
     let sent: Value = serde_json::from_slice(body).ok()?;
-    let uri = RedirectUri::parse(sent.get("redirect_uris")?.get(refused.index()?)?.as_str()?).ok()?;
-    let said = refused.description();
+    let uri = RedirectUri::parse(sent.get("redirect_uris")?.get(rejection.index()?)?.as_str()?).ok()?;
+    let said = rejection.description();
     let is_about = |words: &str| said.contains(words);
     let inside = ["public top-level domain", "public suffix", "private networks"];
     let reason = match (uri.class(), uri.host()) {
@@ -201,19 +201,19 @@ impl Judged {
 }
 
 fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
-    let refused = judged.rejection.as_ref();
+    let rejection = judged.rejection.as_ref();
     let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
     json!({
         "verdict": verdict(judged),
         "in_force": judged.in_force,
         "enforced": judged.is_enforced(),
         "policy": fingerprint,
-        "status": refused.map(|refused| refused.code().status().as_u16()),
-        "error": refused.map(|refused| refused.code().as_str()),
-        "rule": refused.map(Rejection::rule),
-        "field": refused.and_then(Rejection::field),
-        "index": refused.and_then(Rejection::index),
-        "description": refused.map(Rejection::description),
+        "status": rejection.map(|rejection| rejection.code().status().as_u16()),
+        "error": rejection.map(|rejection| rejection.code().as_str()),
+        "rule": rejection.map(Rejection::rule),
+        "field": rejection.and_then(Rejection::field),
+        "index": rejection.and_then(Rejection::index),
+        "description": rejection.map(Rejection::description),
         "reason": judged.place.as_ref().map(|place| &place.reason),
         "line": judged.place.as_ref().map(|place| place.line).filter(|line| *line > 0),
         "column": judged.place.as_ref().map(|place| place.column).filter(|column| *column > 0),
@@ -229,19 +229,19 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
     let (verdict, is_enforced) = (verdict(judged), judged.is_enforced());
     let would = if verdict == judged.in_force { "" } else { "would " };
     match &judged.rejection {
-        Some(refused) => {
-            let status = refused.code().status().as_u16();
-            let error = format!("{status} {}: {}", refused.code().as_str(), refused.description());
-            output::line(format_args!("{}  {error}", painted(&format!("{would}refuse"), &Paint::Bad)))?;
+        Some(rejection) => {
+            let status = rejection.code().status().as_u16();
+            let error = format!("{status} {}: {}", rejection.code().as_str(), rejection.description());
+            output::line(format_args!("{}  {error}", painted(&format!("{would}reject"), &Paint::Bad)))?;
         }
         None if verdict == "rewrite" => output::line(painted(&format!("{would}rewrite"), &Paint::Mild))?,
         None => output::line(painted("accept", &Paint::Good))?,
     }
     if !is_enforced {
         output::line(if judged.in_force == verdict && !judged.reports_all {
-            "report-only: a server under this policy changes less of it"
+            "report-only: a server under this policy changes less"
         } else {
-            "report-only: a server under this policy lets it pass"
+            "report-only: a server under this policy accepts it"
         })?;
     }
     match &judged.place {
@@ -254,15 +254,15 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
     if let Some(identity) = judged.evaluation.identity() {
         output::line(format_args!("identity: {}", escaped(&identity.to_string())))?;
     }
-    let refused_by = judged.rejection.as_ref().map(Rejection::rule);
+    let rejected_by = judged.rejection.as_ref().map(Rejection::rule);
     let mut table = output::table(&["RULE", "FINDING"]);
     let mut rows = 0;
     for rule in rules_once(judged) {
         let mut findings: Vec<String> =
             judged.findings().iter().filter(|finding| finding.rule == rule).map(shown).collect();
         let is_said = judged.findings().iter().any(|f| f.rule == rule && f.disposition == Disposition::Refused);
-        if refused_by == Some(rule) && !is_said {
-            findings.push(if would.is_empty() { "refuses" } else { "would refuse" }.into());
+        if rejected_by == Some(rule) && !is_said {
+            findings.push(if would.is_empty() { "rejects" } else { "would reject" }.into());
         }
         table.add_row([rule.to_owned(), if findings.is_empty() { "passes".into() } else { findings.join(", ") }]);
         rows += 1;
@@ -297,7 +297,7 @@ fn shown(finding: &Finding) -> String {
         Disposition::Stripped => ("strips", "strip"),
         Disposition::Substituted => ("substitutes", "substitute"),
         Disposition::Supplied => ("supplies", "supply"),
-        _ => ("refuses", "refuse"),
+        _ => ("rejects", "reject"),
     };
     let shown = if finding.enforced { does.to_owned() } else { format!("would {would}") };
     format!("{shown} {}", escaped(&finding.field)).trim_end().to_owned()

@@ -15,7 +15,7 @@ use tower_dcr::rules::ConfigError;
 
 use super::ledger::Access;
 use super::output::{Paint, escaped, painted};
-use super::{DIFFERS, NOTHING, OK, Outcome, PolicyArg, REFUSED, compat, ledger, output, policy};
+use super::{DIFFERS, NOTHING, OK, Outcome, PolicyArg, REJECTED, compat, ledger, output, policy};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Clients {
@@ -25,36 +25,36 @@ pub(super) enum Clients {
         ledger: LedgerArg,
         #[command(flatten)]
         limit: Limit,
-        /// Which.
+        /// The clients to list.
         #[arg(long, value_parser = queues(), default_value = "all")]
         queue: ClientQueue,
     },
-    /// Lists active clients of which more than half of the lifetime has passed without a token, the newest first.
+    /// Lists active clients that got no token for more than half of their lifetime, the newest first.
     Stale {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         limit: Limit,
-        /// Asks what would be stale, or have expired, under the lifetimes of another policy: a file, or the name of a
-        /// preset. Otherwise the lifetimes are those that the records have.
+        /// Lists clients that would be stale or expired under the lifetimes of another policy: a file, or the name of a
+        /// preset. By default, the lifetimes in the records apply.
         #[arg(long, short, value_name = "FILE")]
         policy: Option<String>,
     },
-    /// Lists registrations that are there more than once.
+    /// Lists registrations that occur more than once.
     Duplicates {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         limit: Limit,
     },
-    /// Lists clients with one name and one shape of redirect URIs.
+    /// Lists groups of clients with the same name and the same kind of redirect URIs.
     Families {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         limit: Limit,
     },
-    /// Lists what may not be registered again, the newest block first.
+    /// Lists blocks on further registrations, the newest first.
     Blocks {
         #[command(flatten)]
         ledger: LedgerArg,
@@ -66,16 +66,16 @@ pub(super) enum Clients {
     Show {
         #[command(flatten)]
         ledger: LedgerArg,
-        /// Which record, by its number in `list`, if several have the `client_id`.
+        /// The number of the record in `list`, if several have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
         /// The `client_id`.
         client_id: String,
     },
-    /// Says what today's policy makes of what was registered yesterday.
+    /// Re-evaluates stored registrations under a policy.
     ///
-    /// Exit status: 0 if everything would pass, 3 if something would be rewritten, 4 if something would be refused, 5 if there
-    /// is no client.
+    /// Exit status: 0 if all would be accepted unchanged, 3 if some would be rewritten, 4 if some would be rejected, 5 if
+    /// there is no client.
     Drift {
         #[command(flatten)]
         ledger: LedgerArg,
@@ -84,93 +84,92 @@ pub(super) enum Clients {
         #[command(flatten)]
         policy: PolicyArg,
     },
-    /// Lets a pending client sign in, or notes that somebody looked at an active one.
+    /// Approves a pending client, or records a review of an active one.
     #[command(allow_missing_positional = true)]
     Approve {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         act: Act,
-        /// The policy that says how long clients live: a file, or the name of a preset.
+        /// The policy that sets the lifetimes of clients: a file, or the name of a preset.
         #[arg(long, short, env = "DCR_POLICY", default_value = "mcp", value_name = "FILE")]
         policy: String,
-        /// Which record, by its number in `list`, if several have the `client_id`.
+        /// The number of the record in `list`, if several have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
         /// The `client_id`.
         client_id: String,
     },
-    /// Gives a client more time. The expiry of its secret stays the limit, and none gets less time than it has.
+    /// Extends the lifetime of a client, at most to the expiry of its secret. Never shortens it.
     #[command(allow_missing_positional = true)]
     Extend {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         act: Act,
-        /// How long from now on, at least: `90days`, `12h`.
+        /// The time from now: `90days`, `12h`.
         #[arg(long = "for", value_name = "TIME", value_parser = some_time)]
         time: Duration,
-        /// Which record, by its number in `list`, if several have the `client_id`.
+        /// The number of the record in `list`, if several have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
         /// The `client_id`.
         client_id: String,
     },
-    /// Removes the record of a client, so that the server can give its `client_id` to another.
+    /// Removes the record of a client, so that the server can use its `client_id` for another.
     ///
-    /// For a server that lost its clients and gives out their ids again. What was blocked stays blocked. A gate takes the
-    /// client for one that it does not know, and lets it pass unless `gate.unknown = "reject"`: forget no revoked client
-    /// that the server still knows.
+    /// For servers that lost their clients and issue the same ids again. Blocks stay. A gate treats the client as unknown,
+    /// and lets it pass unless `gate.unknown = "reject"`: never remove a revoked client that the server still knows.
     #[command(allow_missing_positional = true)]
     Forget {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         act: Act,
-        /// Which record, by its number in `list`; otherwise all that have the `client_id`.
+        /// The number of the record in `list`; by default, all that have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
         /// The `client_id`.
         client_id: String,
     },
-    /// Ends clients, and blocks what they registered: `unblock` takes the block back.
+    /// Revokes clients, and blocks their registration: `unblock` removes the block.
     #[command(allow_missing_positional = true)]
     Revoke {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         act: Act,
-        /// Which record, by its number in `list`, if several have the `client_id`.
+        /// The number of the record in `list`, if several have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
-        /// The `client_id`, or what clients have in common, as `digest=…` (64 hexadecimal digits), `family=…` or
+        /// The `client_id`, or a fingerprint that clients share, as `digest=…` (64 hexadecimal digits), `family=…` or
         /// `redirect_set=…` (32 each), `name=…`, `software_id=…` or `source=…`.
         target: String,
     },
-    /// Lets be registered again what was blocked. Clients that were revoked stay revoked.
+    /// Removes a block on further registrations. Revoked clients stay revoked.
     #[command(allow_missing_positional = true)]
     Unblock {
         #[command(flatten)]
         ledger: LedgerArg,
         #[command(flatten)]
         operator: Operator,
-        /// What is blocked, as `blocks` and `revoke` print it: `name=…`, `digest=…`.
+        /// The blocked fingerprint, as `blocks` and `revoke` print it: `name=…`, `digest=…`.
         #[arg(value_name = "BLOCK")]
         target: String,
     },
-    /// Says which of the clients that are known a policy would break.
+    /// Lists known MCP clients that a policy would reject.
     ///
     /// Exit status: 0 if none, 4 if some.
     Compat {
         #[command(flatten)]
         policy: PolicyArg,
-        /// Lists those that it does not break, too.
+        /// Lists the others, too.
         #[arg(long)]
         all: bool,
     },
 }
 
-/// A ledger. No command makes one, or changes its tables; those that only read open it for reading only.
+/// A ledger. No command creates one or changes its tables; commands that only read open it read-only.
 #[derive(Args, Debug)]
 pub(super) struct LedgerArg {
     /// The ledger: `sqlite:FILE`, `postgres://HOST/DATABASE`.
@@ -185,24 +184,24 @@ const LEDGER_VARIABLE: &str = "DCR_LEDGER";
 
 #[derive(Args, Debug)]
 pub(super) struct Limit {
-    /// How many to show.
+    /// The maximum number to show.
     #[arg(long, default_value_t = 50, value_name = "COUNT")]
     limit: u32,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct Operator {
-    /// The name of the person who does it, for the record.
+    /// The name of the operator, for the record.
     #[arg(long, env = "USER", value_name = "NAME", value_parser = not_blank)]
     operator: String,
 }
 
-/// Who does it, and why: both are in the record.
+/// The operator and the reason: both are recorded.
 #[derive(Args, Debug)]
 pub(super) struct Act {
     #[command(flatten)]
     by: Operator,
-    /// Why.
+    /// The reason, for the record.
     #[arg(long, value_name = "TEXT", value_parser = not_blank)]
     reason: String,
 }
@@ -210,7 +209,7 @@ pub(super) struct Act {
 /// Parses a duration to add. Rejects zero.
 fn some_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time.as_millis() == 0 => Err("it is no time at all".to_owned()),
+        Ok(time) if time.as_millis() == 0 => Err("zero duration".to_owned()),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }
@@ -218,7 +217,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 
 /// Rejects blank text: records are read later.
 fn not_blank(text: &str) -> Result<String, &'static str> {
-    if text.trim().is_empty() { Err("it is empty") } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() { Err("empty text") } else { Ok(text.to_owned()) }
 }
 
 impl LedgerArg {
@@ -226,7 +225,7 @@ impl LedgerArg {
         let from_environment = || std::env::var(LEDGER_VARIABLE).ok();
         match (&self.placed, &self.named) {
             (Some(placed), Some(named)) if placed != named && from_environment().as_ref() != Some(named) => {
-                Err(format!("two ledgers are named: {placed} and --ledger").into())
+                Err(format!("two ledgers: {placed} and --ledger").into())
             }
             _ => ledger::open(self.url(), access, policy),
         }
@@ -439,7 +438,7 @@ fn show(ledger: &LedgerArg, record: Option<ClientKey>, client_id: &str, json: bo
     // Live records come first.
     let Some(client) = all.iter().find(is_named) else {
         return Err(match record {
-            Some(key) => format!("record {} is none of {client_id:?}", key.0).into(),
+            Some(key) => format!("record {} does not belong to client {client_id:?}", key.0).into(),
             None => AdminError::UnknownClient.into(),
         });
     };
@@ -508,12 +507,12 @@ fn rows(client: &Client, block: Option<&Block>, review: &ClientAdmin) -> Vec<(&'
         ("reviewed", by(client.reviewed_at, client.reviewed_by.clone())),
         ("ended", by(client.ended_at, client.ended_by.as_ref().map(ToString::to_string))),
         ("reason", client.reason.clone()),
-        ("to be told", untold.due_at.map(|at| format!("{}, after {} attempts", time(at), untold.attempts))),
+        ("deprovision", untold.due_at.map(|at| format!("{}, after {} attempts", time(at), untold.attempts))),
         ("last error", untold.error.clone()),
     ];
     let mut rows: Vec<_> = rows.into_iter().filter_map(|(title, text)| Some((title, text?))).collect();
     if !prints.digest.is_empty() {
-        rows.extend(prints.all().iter().map(|print| ("known by", written(print))));
+        rows.extend(prints.all().iter().map(|print| ("fingerprint", written(print))));
     }
     rows.extend(
         block.map(|block| ("blocked", format!("{} by {}: {}", written(&block.fingerprint), block.actor, block.reason))),
@@ -577,9 +576,9 @@ fn block_json(block: &Block) -> Value {
 
 fn unblock(ledger: &LedgerArg, operator: &str, target: &str, json: bool) -> Outcome {
     // Events use a colon.
-    let (kind, value) = target
-        .split_once(['=', ':'])
-        .ok_or_else(|| format!("{target:?} is no block: write it as `dcr clients blocks` prints it, as name=…"))?;
+    let (kind, value) = target.split_once(['=', ':']).ok_or_else(|| {
+        format!("invalid block {target:?}: write it as `dcr clients blocks` prints it, such as name=…")
+    })?;
     let fingerprint = match (Fingerprint::parse(kind, value), Fingerprint::from_parts(kind, value)) {
         // Earlier versions stored blocks without checking them.
         (Err(ConfigError::FingerprintDigits { .. }), Some(stored)) => stored,
@@ -655,7 +654,9 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
         if !found.is_empty() {
             let mut table = output::table(&["CLIENT_ID", "NAME", "", "WHY"]);
             for (id, name, fate, why) in &found {
-                table.add_row([escaped(id), escaped(name.as_deref().unwrap_or("-")), (*fate).to_owned(), escaped(why)]);
+                // The JSON has the older word.
+                let fate = if *fate == "refuse" { "reject" } else { fate };
+                table.add_row([escaped(id), escaped(name.as_deref().unwrap_or("-")), fate.to_owned(), escaped(why)]);
             }
             output::print_table(&table)?;
         }
@@ -664,7 +665,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
             output::line(format_args!("… and {hidden} more: --limit COUNT"))?;
         }
         let summary = format!(
-            "{}: {} pass, {} would be rewritten, {} refused, {} can't be read",
+            "{}: {} accepted, {} would be rewritten, {} rejected, {} unreadable",
             output::count(drift.checked, "client"),
             drift.passing,
             drift.rewritten,
@@ -678,7 +679,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     }
     Ok(match () {
         () if drift.checked == 0 => NOTHING,
-        () if drift.rejected > 0 => REFUSED,
+        () if drift.rejected > 0 => REJECTED,
         () if drift.passing < drift.checked => DIFFERS,
         () => OK,
     })
@@ -741,10 +742,10 @@ fn limit_of(client: &Client, at: i64, asked: Duration, now: i64) -> String {
     let asked = i64::try_from(asked.as_millis()).unwrap_or(i64::MAX);
     let given = at.saturating_sub(now);
     match () {
-        () if given > asked => ", which is later than asked for".to_owned(),
+        () if given > asked => ", later than requested".to_owned(),
         () if given.saturating_add(PASSED) >= asked => String::new(),
         () if client.not_after == Some(at) => ", when its secret expires".to_owned(),
-        () => format!(": cut to {} days, the longest time", given.saturating_add(PASSED) / DAY),
+        () => format!(": limited to {} days, the maximum", given.saturating_add(PASSED) / DAY),
     }
 }
 
@@ -777,7 +778,7 @@ fn check_record(
 ) -> Result<(), Box<dyn Error>> {
     match runtime.block_on(review.record(key))? {
         Some(client) if client.client_id.as_deref() == Some(client_id) => Ok(()),
-        _ => Err(format!("record {} is none of {client_id:?}", key.0).into()),
+        _ => Err(format!("record {} does not belong to client {client_id:?}", key.0).into()),
     }
 }
 

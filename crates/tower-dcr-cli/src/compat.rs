@@ -5,7 +5,7 @@ use tower_dcr::policy_file::{KNOWN_CLIENTS_VERSION, KnownClient, known_clients};
 use tower_dcr::rules::Decision;
 
 use super::output::{Paint, painted};
-use super::{OK, Outcome, REFUSED, output, policy};
+use super::{OK, Outcome, REJECTED, output, policy};
 
 pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
     let (preset, fingerprint) = policy::rules(named)?;
@@ -47,29 +47,38 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
     } else {
         let mut table = output::table(&["CLIENT", "", "WHY"]);
         for (client, fate, why) in judged.iter().filter(|(_, fate, _)| all || *fate == Decision::Reject) {
-            table.add_row([client.name(), name(*fate), why]);
+            table.add_row([client.name(), shown(*fate), why]);
         }
         if broken > 0 || all {
             output::print_table(&table)?;
         }
         let summary = format!(
-            "{} known clients: {} accepted, {} rewritten, {broken} refused",
+            "{} known clients: {} accepted, {} rewritten, {broken} rejected",
             judged.len(),
             count(Decision::Accept),
             count(Decision::Rewrite)
         );
         output::line(painted(&summary, if broken > 0 { &Paint::Bad } else { &Paint::Good }))?;
         if taken > 0 {
-            output::line(format_args!("report-only: a server under this policy lets {taken} of the refused pass"))?;
+            output::line(format_args!("report-only: a server under this policy accepts {taken} of the rejected"))?;
         }
     }
-    Ok(if broken > 0 { REFUSED } else { OK })
+    Ok(if broken > 0 { REJECTED } else { OK })
 }
 
+/// Returns the fate in the JSON.
 const fn name(fate: Decision) -> &'static str {
     match fate {
         Decision::Accept => "accepted",
         Decision::Rewrite => "rewritten",
         _ => "refused",
+    }
+}
+
+/// Returns the fate in the text.
+const fn shown(fate: Decision) -> &'static str {
+    match fate {
+        Decision::Accept | Decision::Rewrite => name(fate),
+        _ => "rejected",
     }
 }

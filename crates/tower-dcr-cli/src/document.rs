@@ -11,7 +11,7 @@ use tower_dcr::Preset;
 pub(super) enum Verdict {
     Accept,
     Rewrite,
-    Refuse,
+    Reject,
 }
 
 /// A registration to evaluate again.
@@ -108,11 +108,11 @@ pub(super) fn read(line: &[u8]) -> Result<Past<'_>, Skipped> {
 
 /// Returns the recorded decision of the rules, enforced or only reported.
 fn recorded<'a>(findings: &[Found<'a>]) -> Result<(Verdict, Option<Cow<'a, str>>), Skipped> {
-    if let Some(refused) = findings.iter().find(|found| found.disposition == "refused") {
-        if !is_replayable(&refused.rule) {
+    if let Some(rejecting) = findings.iter().find(|found| found.disposition == "refused") {
+        if !is_replayable(&rejecting.rule) {
             return Err(Skipped::NotByPolicy);
         }
-        return Ok((Verdict::Refuse, Some(refused.rule.clone())));
+        return Ok((Verdict::Reject, Some(rejecting.rule.clone())));
     }
     let changes =
         |found: &&Found<'_>| !matches!(&*found.disposition, "defaulted" | "flagged") && is_replayable(&found.rule);
@@ -123,11 +123,20 @@ fn recorded<'a>(findings: &[Found<'a>]) -> Result<(Verdict, Option<Cow<'a, str>>
 }
 
 impl Verdict {
+    /// Returns the verdict in the JSON.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Accept => "accept",
             Self::Rewrite => "rewrite",
-            Self::Refuse => "refuse",
+            Self::Reject => "refuse",
+        }
+    }
+
+    /// Returns the verdict in the text.
+    pub(super) const fn shown(self) -> &'static str {
+        match self {
+            Self::Accept | Self::Rewrite => self.as_str(),
+            Self::Reject => "reject",
         }
     }
 }

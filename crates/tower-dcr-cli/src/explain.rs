@@ -16,7 +16,7 @@ pub(super) fn run(rule: Option<&str>, json: bool) -> Outcome {
                 if json { output::json(&setting)? } else { print_setting(name, &setting)? }
             } else {
                 let known = Preset::rule_docs().map(|rule| rule.id).collect::<Vec<_>>().join(", ");
-                return Err(format!("there is no rule and no setting {name:?}; the rules are {known}").into());
+                return Err(format!("unknown rule or setting {name:?}; the rules are {known}").into());
             }
         }
         None if json => output::json(&Preset::rule_docs().map(as_json).collect::<Vec<_>>())?,
@@ -66,10 +66,10 @@ fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 fn print_setting(key: &str, setting: &Value) -> std::io::Result<()> {
     output::line(painted(key, &Paint::Strong))?;
     let text = setting["description"].as_str().unwrap_or_default().replace('\n', " ");
-    output::line(format_args!("\n  {}\n    {text}", painted("Says", &Paint::Strong)))?;
+    output::line(format_args!("\n  {}\n    {text}", painted("Description", &Paint::Strong)))?;
     if let Some(members) = setting["members"].as_array() {
         let members: Vec<&str> = members.iter().filter_map(Value::as_str).collect();
-        return output::line(format_args!("\n  {}\n    {}", painted("Holds", &Paint::Strong), members.join(", ")));
+        return output::line(format_args!("\n  {}\n    {}", painted("Settings", &Paint::Strong), members.join(", ")));
     }
     if !setting["mcp"].is_null() {
         output::line(format_args!("\n  {}\n    {}", painted("Value in mcp", &Paint::Strong), setting["mcp"]))?;
@@ -81,10 +81,10 @@ fn print(rule: &RuleDocs) -> std::io::Result<()> {
     output::line(painted(rule.id, &Paint::Strong))?;
     for (title, text) in [
         ("Protects", rule.protects),
-        ("Written in", rule.reference),
-        ("An attack", rule.attack),
-        ("To loosen it", rule.loosen),
-        ("That opens", rule.opens),
+        ("References", rule.reference),
+        ("Attack", rule.attack),
+        ("Loosen with", rule.loosen),
+        ("Risk", rule.opens),
     ] {
         output::line(format_args!("\n  {}\n    {text}", painted(title, &Paint::Strong)))?;
     }

@@ -41,10 +41,7 @@ pub(super) fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Res
         input.consume(taken);
         read = read.saturating_add(taken as u64);
         if read > MAX_SKIPPED {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "a line of more than 64 MiB: this is no audit file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a line of more than 64 MiB: not an audit file"));
         }
     }
     Ok(read)
@@ -58,7 +55,7 @@ pub(super) fn each_once(inputs: impl IntoIterator<Item = impl AsRef<Path>>) -> R
         // A URL and - are no files; a missing file is an error later.
         let file = std::fs::canonicalize(input).unwrap_or_else(|_| input.to_path_buf());
         if seen.contains(&file) {
-            return Err(format!("{}: this input is named twice", input.display()).into());
+            return Err(format!("{}: input named twice", input.display()).into());
         }
         seen.push(file);
     }

@@ -40,7 +40,9 @@ pub(super) fn open(
     let registrar = match url.strip_prefix("sqlite:") {
         Some(file) => Registrar::new(runtime.block_on(sqlite(file.trim_start_matches("//"), access))?),
         None if is_ledger(url) => Registrar::new(runtime.block_on(postgres(url, access))?),
-        None => return Err(format!("{url:?} is no ledger: write sqlite:FILE or postgres://HOST/DATABASE").into()),
+        None => {
+            return Err(format!("invalid ledger URL {url:?}: expected sqlite:FILE or postgres://HOST/DATABASE").into());
+        }
     };
     if let Some(policy) = policy {
         policy.configure(&registrar);
@@ -50,10 +52,10 @@ pub(super) fn open(
 
 async fn sqlite(file: &str, access: Access) -> Result<SqliteLedger, Box<dyn Error>> {
     if !Path::new(file).exists() {
-        return Err(format!("there is no ledger {file}").into());
+        return Err(format!("{file}: no such ledger").into());
     }
     if Path::new(file).is_dir() {
-        return Err(format!("{file}: a directory is not a ledger").into());
+        return Err(format!("{file}: a directory, not a ledger").into());
     }
     let opened = match access {
         Access::Read => SqliteLedger::open_read_only(file).await,
@@ -65,7 +67,7 @@ async fn sqlite(file: &str, access: Access) -> Result<SqliteLedger, Box<dyn Erro
 async fn postgres(url: &str, access: Access) -> Result<PostgresLedger, Box<dyn Error>> {
     // An invalid URL may contain a password: it is not repeated.
     let options: PgConnectOptions =
-        url.parse().map_err(|error| format!("the URL of the ledger: {}", output::causes(&error)))?;
+        url.parse().map_err(|error| format!("invalid ledger URL: {}", output::causes(&error)))?;
     let options = options.disable_statement_logging();
     let options = match access {
         Access::Read => options.options([("default_transaction_read_only", "on")]),
@@ -76,7 +78,7 @@ async fn postgres(url: &str, access: Access) -> Result<PostgresLedger, Box<dyn E
     let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
     let connection = match connected {
         Ok(connected) => connected.map_err(|error| of_place(&place, &error))?,
-        Err(_) => return Err(format!("{place}: no answer within {} s", PATIENCE.as_secs()).into()),
+        Err(_) => return Err(format!("{place}: no response within {} s", PATIENCE.as_secs()).into()),
     };
     connection.close().await.map_err(|error| of_place(&place, &error))?;
     let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(PATIENCE).connect_lazy_with(options);
@@ -102,7 +104,7 @@ pub(super) fn named(url: &str, error: Box<dyn Error>) -> Box<dyn Error> {
     };
     let place = match url.strip_prefix("sqlite:") {
         Some(file) => file.trim_start_matches("//").to_owned(),
-        None => url.parse().map_or_else(|_| "the ledger".to_owned(), |options| place_of(&options)),
+        None => url.parse().map_or_else(|_| "ledger".to_owned(), |options| place_of(&options)),
     };
     of(&place, of_ledger)
 }

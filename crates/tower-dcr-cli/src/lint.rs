@@ -11,7 +11,7 @@ use tower_dcr::Preset;
 use tower_dcr::clock::{Clock, SystemClock};
 use tower_dcr::policy_file::{Lint, PolicyFileError, Severity};
 
-use super::{DIFFERS, OK, Outcome, REFUSED, input, output};
+use super::{DIFFERS, OK, Outcome, REJECTED, input, output};
 
 pub(super) fn run(file: &Path, json: bool) -> Outcome {
     let mut findings: Vec<Finding> = match Preset::lint_file_at(file, today()) {
@@ -44,7 +44,7 @@ pub(super) fn run(file: &Path, json: bool) -> Outcome {
     Ok(match findings.iter().map(|found| found.severity).max() {
         None => OK,
         Some(Severity::Warning) => DIFFERS,
-        Some(_) => REFUSED,
+        Some(_) => REJECTED,
     })
 }
 

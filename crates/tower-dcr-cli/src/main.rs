@@ -25,7 +25,7 @@ mod proxy;
 mod replay;
 mod stats;
 
-/// Looks at registrations, policies, audit files and ledgers of tower-dcr.
+/// Inspects registrations, policies, audit files and ledgers of tower-dcr, and runs a proxy.
 #[derive(Debug, Parser)]
 #[command(
     name = "dcr",
@@ -45,40 +45,40 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Says what a policy makes of a registration, and why.
+    /// Evaluates a registration under a policy: accepted, rewritten or rejected, and why.
     ///
-    /// The limits of the policy on a body hold here as they do in a server. Exit status: 0 accepted as it is, 3 accepted with
-    /// less or other, 4 refused; 1 for a file that can't be read. What the policy only reports (`report_only`,
-    /// `report_only_rules`) counts as if it was enforced, and is marked: "would refuse".
+    /// The policy's limits on the body apply as in a server. Exit status: 0 accepted unchanged, 3 accepted with changes,
+    /// 4 rejected; 1 for an unreadable file. Report-only rules (`report_only`, `report_only_rules`) count as enforced, and
+    /// are marked: "would reject".
     Check(check::Check),
-    /// Explains a rule: what it protects, an attack, how to loosen it and what that opens. Without a rule, lists them.
+    /// Explains a rule: its purpose, an attack, how to loosen it, and the risk of that. Without a rule, lists all rules.
     Explain {
         /// The name of the rule, as in audit events and error descriptions; or a setting of policy files, such as
         /// gate.unknown.
         rule: Option<String>,
     },
-    /// Finds what is wrong with a policy file, or probably not meant.
+    /// Reports errors and likely mistakes in a policy file.
     ///
-    /// Exit status: 0 if there is nothing, 3 for warnings, 4 for errors; 1 for a file that can't be read.
+    /// Exit status: 0 without findings, 3 for warnings, 4 for errors; 1 for an unreadable file.
     Lint {
         /// The policy file.
         file: PathBuf,
     },
     /// Prints the whole effective policy.
     Show(PolicyArg),
-    /// Says which registrations of the past would fare otherwise under another policy.
+    /// Finds past registrations that another policy would decide differently.
     ///
-    /// Exit status: 0 if none would, 3 if some would be accepted or rewritten otherwise, 4 if some would be refused that were
-    /// accepted, 5 if there was nothing to judge, or not all of it could be read and the rest is no 3 or 4; 1 for an input
-    /// that can't be read. Lines that can't be read are counted, and the first is named. What a policy only reports
-    /// (`report_only`, `report_only_rules`) counts as if it was enforced, and is marked: "would refuse".
+    /// Exit status: 0 without differences, 3 if some registrations would be accepted or rewritten differently, 4 if some that
+    /// were accepted would be rejected, 5 if there was nothing to evaluate, or if some lines are unreadable and the others
+    /// give neither 3 nor 4; 1 for an unreadable input. Unreadable lines are counted, and the first is named. Report-only
+    /// rules (`report_only`, `report_only_rules`) count as enforced, and are marked: "would reject".
     Replay(replay::Replay),
-    /// Looks at the clients in a ledger, and ends or approves them.
+    /// Lists, approves, extends, revokes and removes the clients of a ledger.
     Clients {
         #[command(subcommand)]
         command: clients::Clients,
     },
-    /// Verifies audit files, and sums them up.
+    /// Verifies and summarizes audit files.
     Audit {
         #[command(subcommand)]
         command: audit::Audit,
@@ -99,7 +99,7 @@ enum Command {
     },
 }
 
-/// Which policy.
+/// The policy to use.
 #[derive(Args, Clone, Debug)]
 struct PolicyArg {
     /// A policy file, or the name of a preset: mcp, strict.
@@ -114,13 +114,12 @@ const USAGE: u8 = 2;
 /// Something differs, and nothing is rejected by it.
 const DIFFERS: u8 = 3;
 /// Something is rejected, or invalid.
-const REFUSED: u8 = 4;
+const REJECTED: u8 = 4;
 /// There was nothing to evaluate, or not all of it could be read.
 const NOTHING: u8 = 5;
 
-const STATUSES: &str = "Exit status: 0 as asked for; 1 an error; 2 a mistake on the command line; 3 something differs or is \
-    warned of; 4 something is refused or wrong; 5 nothing to judge, or not all of it. It stays the same if nobody reads the output \
-    to its end.";
+const STATUSES: &str = "Exit status: 0 success; 1 an error; 2 a mistake on the command line; 3 a difference or a warning; 4 a \
+    rejection, or an error in the input; 5 nothing to evaluate, or not all of it readable. A closed pipe does not change it.";
 
 type Outcome = Result<u8, Box<dyn Error>>;
 

@@ -67,76 +67,76 @@ pub(super) struct Args {
     /// The OAuth server: `http://127.0.0.1:8080`, or with `https`.
     #[arg(long)]
     upstream: Origin,
-    /// Certificates that sign the server's, as PEM, besides those that this machine trusts.
+    /// Additional CA certificates for the server, as a PEM file.
     #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
-    /// How long the server may take for the head of an answer.
+    /// The time limit for the head of the server's response.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     upstream_timeout: Duration,
-    /// Ask the server for itself by its own name, and not by the one that the client used.
+    /// Sends the server its own host name, instead of the one that the client used.
     #[arg(long)]
     upstream_host: bool,
-    /// Where to listen.
+    /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// How clients call this proxy: `https://as.example.com`. Without, what the request says.
+    /// The public URL of this proxy: `https://as.example.com`. By default, taken from each request.
     #[arg(long, value_name = "URL")]
     public_url: Option<Origin>,
-    /// Where the server's discovery document is, if it is in neither of the two usual places.
+    /// The path of the server's discovery document, if it is at neither of the two usual paths.
     #[arg(long, value_name = "PATH")]
     discovery_path: Option<String>,
-    /// Let the server announce what the policy refuses, too: for clients that were registered by hand.
+    /// Keeps server metadata that the policy rejects in the discovery document: for clients that were registered by hand.
     #[arg(long)]
     keep_metadata: bool,
-    /// Where the server registers clients, if its discovery document does not say; or where besides.
+    /// A path of the server's registration endpoint, in addition to the one in its discovery document.
     #[arg(long, value_name = "PATH")]
     register_path: Vec<String>,
-    /// The same for its authorization endpoint.
+    /// The same for the authorization endpoint.
     #[arg(long, value_name = "PATH")]
     authorize_path: Vec<String>,
-    /// The same for its token endpoint.
+    /// The same for the token endpoint.
     #[arg(long, value_name = "PATH")]
     token_path: Vec<String>,
-    /// The same for its endpoint for pushed authorization requests (RFC 9126).
+    /// The same for the endpoint for pushed authorization requests (RFC 9126).
     #[arg(long, value_name = "PATH")]
     par_path: Vec<String>,
-    /// The same for its device authorization endpoint (RFC 8628).
+    /// The same for the device authorization endpoint (RFC 8628).
     #[arg(long, value_name = "PATH")]
     device_path: Vec<String>,
-    /// The same for its introspection endpoint (RFC 7662).
+    /// The same for the introspection endpoint (RFC 7662).
     #[arg(long, value_name = "PATH")]
     introspect_path: Vec<String>,
-    /// The same for its revocation endpoint (RFC 7009).
+    /// The same for the revocation endpoint (RFC 7009).
     #[arg(long, value_name = "PATH")]
     revoke_path: Vec<String>,
-    /// Send registrations at this path to the registration endpoint, too: some clients use /register whatever the discovery
-    /// document says.
+    /// Sends registrations at this path to the registration endpoint, too: some clients use /register without reading the
+    /// discovery document.
     #[arg(long, value_name = "PATH")]
     register_alias: Vec<String>,
-    /// Take path segments with this name for scripts, behind which the server finds all of its paths. Names such as index.php
-    /// and app.cgi are taken for scripts anyway.
+    /// Treats path segments with this name as scripts, which get the rest of the path. Names such as index.php and app.cgi
+    /// are always treated as scripts.
     #[arg(long, value_name = "NAME")]
     script: Vec<String>,
-    /// Pass paths that servers read in different ways: with empty segments, dot segments, `;`, or escapes that are not needed.
+    /// Accepts paths that servers read in different ways: with empty segments, dot segments, `;`, or escapes that are not needed.
     #[arg(long)]
     allow_odd_paths: bool,
-    /// The policy, which is read again whenever it changes. The preset `mcp` without.
+    /// The policy file, reloaded when it changes. By default, the preset `mcp`.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Keep a ledger of clients, and hold them to it: `sqlite:PATH`, or `postgres://…`.
+    /// The ledger of clients, enforced at the endpoints that they use: `sqlite:PATH`, or `postgres://…`.
     #[arg(long, value_name = "URL")]
     ledger: Option<String>,
-    /// Write audit events to this file, a line of JSON each.
+    /// The file for audit events, one JSON object per line.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
-    /// Chain the lines of the audit file with the key in this file (16 bytes at least). A policy has it in
+    /// The file with the key (at least 16 bytes) of the audit file's hash chain. A policy sets it as
     /// `audit.chain_key_file`.
     #[arg(long, value_name = "FILE", requires = "audit")]
     audit_key_file: Option<PathBuf>,
-    /// Believe what this address or network says of who it forwards for. A policy has that in `client_address`.
+    /// An address or network of proxies whose forwarding headers are trusted. A policy sets them in `client_address`.
     #[arg(long, value_name = "CIDR", conflicts_with = "policy")]
     trusted_proxy: Vec<String>,
-    /// How many connections may be open; from one address 200, unless there is a proxy.
+    /// The maximum number of open connections; 200 from one address, unless there are trusted proxies.
     #[arg(long, value_name = "N", default_value = "2000")]
     max_connections: usize,
 }
@@ -181,7 +181,7 @@ async fn registrar(args: &Args, sink: Arc<dyn Sink>) -> Result<Option<Registrar>
         }
         Some(url) => match url.strip_prefix("sqlite:") {
             Some(path) => Registrar::new(SqliteLedger::open(path).await?),
-            None => return Err(format!("--ledger {url}: sqlite:PATH or postgres://… is known here").into()),
+            None => return Err(format!("--ledger {url}: expected sqlite:PATH or postgres://…").into()),
         },
     };
     let registrar = registrar.with_sink(sink);
@@ -294,7 +294,7 @@ async fn serve(args: &Args) -> Result<(), Error> {
     Setup {
         policy: policy.as_deref().unwrap_or("the preset mcp"),
         preset: &preset,
-        ledger: args.ledger.as_deref().unwrap_or("none: clients are not held to what they registered"),
+        ledger: args.ledger.as_deref().unwrap_or("none: clients are checked at registration only"),
         audit: args.audit.as_deref(),
         key_file: key_file.as_deref(),
         log: "the log",
@@ -323,10 +323,10 @@ impl FromStr for Origin {
             Some((Some(scheme), Some(authority), path)) if path.as_ref().is_none_or(|path| path == "/") => {
                 match scheme.as_str() {
                     "http" | "https" => Ok(Self { scheme: scheme.to_string(), authority: authority.to_string() }),
-                    _ => Err("only http and https are spoken here".into()),
+                    _ => Err("unsupported scheme: expected http or https".into()),
                 }
             }
-            _ => Err("write scheme, host and port, and nothing else: https://as.example.com".into()),
+            _ => Err("expected only scheme, host and port: https://as.example.com".into()),
         }
     }
 }

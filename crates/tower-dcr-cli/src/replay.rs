@@ -19,24 +19,24 @@ use tower_dcr::{Preset, Registration, Rejection};
 use super::document::{self, Past, Skipped, Verdict};
 use super::ledger::Access;
 use super::output::{Paint, escaped, painted};
-use super::{DIFFERS, NOTHING, OK, Outcome, REFUSED, input, ledger, output, policy};
+use super::{DIFFERS, NOTHING, OK, Outcome, REJECTED, input, ledger, output, policy};
 
 #[derive(Args, Debug)]
 pub(super) struct Replay {
     /// The policy to try: a file, or the name of a preset.
     #[arg(long, short, value_name = "NEW")]
     policy: String,
-    /// The policy to compare it with; without, what is recorded. Registrations of which nothing is recorded count as
+    /// The policy to compare it with; by default, the recorded decisions. Registrations without a recorded decision count as
     /// accepted.
     #[arg(long, value_name = "OLD")]
     against: Option<String>,
-    /// Try the shadow of the policy (`[shadow]` in its file), and compare it with the policy itself.
+    /// Tries the shadow of the policy (`[shadow]` in its file), and compares it with the policy itself.
     #[arg(long, conflicts_with = "against")]
     shadow: bool,
-    /// How many groups to show.
+    /// The maximum number of groups to show.
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
     limit: usize,
-    /// Audit files (with documents), a corpus, registrations one a line, or a ledger: sqlite:FILE, postgres://…; - for the
+    /// Audit files (with documents), a corpus, registrations one per line, or a ledger: sqlite:FILE, postgres://…; - for the
     /// standard input.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
@@ -108,7 +108,7 @@ impl Replay {
         }
         match named.shadow() {
             Some(shadow) => Ok((shadow.without_rate_limits(), Some(named))),
-            None => Err(format!("{}: there is no `[shadow]` in this policy", self.policy).into()),
+            None => Err(format!("{}: no `[shadow]` in this policy", self.policy).into()),
         }
     }
 
@@ -126,12 +126,12 @@ impl Replay {
         } else {
             print(&tally, self.limit)?;
         }
-        let newly_refused = |((from, to), count): (&(Verdict, Verdict), &u64)| {
-            *count > 0 && *to == Verdict::Refuse && *from != Verdict::Refuse
+        let newly_rejected = |((from, to), count): (&(Verdict, Verdict), &u64)| {
+            *count > 0 && *to == Verdict::Reject && *from != Verdict::Reject
         };
         Ok(match () {
             () if tally.judged == 0 => NOTHING,
-            () if tally.verdicts.iter().any(newly_refused) => REFUSED,
+            () if tally.verdicts.iter().any(newly_rejected) => REJECTED,
             () if !tally.changes.is_empty() => DIFFERS,
             () if tally.unreadable > 0 => NOTHING,
             () => OK,
@@ -256,20 +256,20 @@ struct Ruling {
 fn verdict(preset: &Preset, registration: Registration, past: &Past<'_>) -> Ruling {
     let enforced = !preset.is_report_only();
     if let Err(error) = Registration::parse_with(past.document.as_bytes(), preset.limits()) {
-        return Ruling { verdict: Verdict::Refuse, rule: Some(Rejection::from(error).rule().into()), enforced };
+        return Ruling { verdict: Verdict::Reject, rule: Some(Rejection::from(error).rule().into()), enforced };
     }
     let context = if past.update { Context::update() } else { Context::registration() };
     let context = context.by(policy::caller(past.owner.as_deref(), past.rules.as_deref()));
     let evaluation = preset.policy().evaluate(registration, &context);
     if let Some(rejection) = evaluation.rejection() {
-        return Ruling { verdict: Verdict::Refuse, rule: Some(rejection.rule().into()), enforced };
+        return Ruling { verdict: Verdict::Reject, rule: Some(rejection.rule().into()), enforced };
     }
-    let refused = |finding: &&Finding| finding.disposition == Disposition::Refused;
+    let rejected = |finding: &&Finding| finding.disposition == Disposition::Refused;
     let rewritten = |finding: &&Finding| finding.disposition.rewrites();
     let found = |verdict, finding: &Finding, enforced| Ruling { verdict, rule: Some(finding.rule.into()), enforced };
-    match (evaluation.findings().iter().find(refused), evaluation.findings().iter().find(rewritten)) {
+    match (evaluation.findings().iter().find(rejected), evaluation.findings().iter().find(rewritten)) {
         // A report-only rule: an enforced one rejects.
-        (Some(finding), _) => found(Verdict::Refuse, finding, false),
+        (Some(finding), _) => found(Verdict::Reject, finding, false),
         (None, Some(finding)) => {
             found(Verdict::Rewrite, finding, enforced && evaluation.decision() == Decision::Rewrite)
         }
@@ -310,7 +310,7 @@ impl Tally {
     fn sorted(&self) -> Vec<(&Group, &Change)> {
         let mut changes: Vec<_> = self.changes.iter().collect();
         changes.sort_by_key(|(group, change)| {
-            let order = (group.to != Verdict::Refuse, std::cmp::Reverse(change.count));
+            let order = (group.to != Verdict::Reject, std::cmp::Reverse(change.count));
             (order, group.rule.clone(), group.family.clone(), group.enforced)
         });
         changes
@@ -347,8 +347,8 @@ fn print(tally: &Tally, limit: usize) -> io::Result<()> {
             };
             table.add_row([
                 change.count.to_string(),
-                group.from.as_str().to_owned(),
-                if group.enforced { group.to.as_str().to_owned() } else { format!("would {}", group.to.as_str()) },
+                group.from.shown().to_owned(),
+                if group.enforced { group.to.shown().to_owned() } else { format!("would {}", group.to.shown()) },
                 group.rule.clone().into_owned(),
                 name,
                 escaped(&change.redirects),
@@ -363,36 +363,36 @@ fn print(tally: &Tally, limit: usize) -> io::Result<()> {
     let count = |wanted: &dyn Fn(Verdict, Verdict) -> bool| -> u64 {
         tally.verdicts.iter().filter(|((from, to), _)| wanted(*from, *to)).map(|(_, count)| count).sum()
     };
-    let refused = count(&|from, to| to == Verdict::Refuse && from != Verdict::Refuse);
-    let admitted = count(&|from, to| from == Verdict::Refuse && to != Verdict::Refuse);
-    let otherwise = count(&|from, to| from != to && from != Verdict::Refuse && to != Verdict::Refuse);
-    let paint = if refused > 0 || tally.judged == 0 { Paint::Bad } else { Paint::Good };
+    let rejected = count(&|from, to| to == Verdict::Reject && from != Verdict::Reject);
+    let admitted = count(&|from, to| from == Verdict::Reject && to != Verdict::Reject);
+    let otherwise = count(&|from, to| from != to && from != Verdict::Reject && to != Verdict::Reject);
+    let paint = if rejected > 0 || tally.judged == 0 { Paint::Bad } else { Paint::Good };
     let summary = format!(
-        "{}: {refused} newly refused, {admitted} newly accepted, {otherwise} rewritten otherwise, {} as before",
+        "{}: {rejected} newly rejected, {admitted} newly accepted, {otherwise} rewritten differently, {} unchanged",
         output::count(tally.judged, "registration"),
         count(&|from, to| from == to)
     );
     output::line(painted(&summary, &paint))?;
     let first = tally.first_unreadable.as_deref().map(escaped).unwrap_or_default();
-    for (count, noun, what) in [
-        (tally.without_document, "event", "without a document: see `audit.document`"),
-        (tally.not_by_policy, "event", "decided by something else than a policy"),
-        (tally.unreadable, "line", &*format!("that can't be read, the first at {first}")),
+    for (count, noun, more) in [
+        (tally.without_document, "event", " without a document: see `audit.document`"),
+        (tally.not_by_policy, "event", " not decided by a policy"),
+        (tally.unreadable, "unreadable line", &*format!(", the first at {first}")),
     ] {
         if count > 0 {
-            output::line(format_args!("left out: {} {what}", output::count(count, noun)))?;
+            output::line(format_args!("skipped: {}{more}", output::count(count, noun)))?;
         }
     }
     if tally.not_enforced > 0 {
         let registrations = output::count(tally.not_enforced, "registration");
         let what = "that the policy rejects or rewrites";
-        output::line(format_args!("report-only: a server under this policy lets {registrations} pass {what}"))?;
+        output::line(format_args!("report-only: a server under this policy accepts {registrations} {what}"))?;
     }
     if tally.against_report_only {
-        output::line("report-only: the policy compared with counts as if it was enforced")?;
+        output::line("report-only: the rules of the other policy count as enforced")?;
     }
     if tally.judged == 0 {
-        output::line("nothing was judged: there is no verdict")?;
+        output::line("no registration was evaluated")?;
     }
     Ok(())
 }

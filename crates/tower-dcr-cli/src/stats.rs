@@ -51,7 +51,7 @@ struct Stats {
     others: u64,
     outcomes: BTreeMap<String, u64>,
     actions: BTreeMap<String, u64>,
-    refusals: BTreeMap<String, u64>,
+    rejections: BTreeMap<String, u64>,
     policies: BTreeMap<String, u64>,
     /// By the hour since 1970: the total, and those that were not registered.
     hours: BTreeMap<u64, (u64, u64)>,
@@ -78,7 +78,7 @@ pub(super) fn run(file: &Path, json: bool) -> Outcome {
     if json {
         stats.print_json()?;
     } else if is_empty {
-        output::line(format_args!("{}: there is no audit event in it", escaped(&file.display().to_string())))?;
+        output::line(format_args!("{}: no audit event in it", escaped(&file.display().to_string())))?;
     } else {
         stats.print()?;
     }
@@ -105,7 +105,7 @@ impl Stats {
         self.events = self.events.saturating_add(event.count);
         count(&mut self.outcomes, &event.outcome, event.count);
         if let Some(rule) = &event.rule {
-            count(&mut self.refusals, rule, event.count);
+            count(&mut self.rejections, rule, event.count);
         }
         if let Some(policy) = &event.policy {
             count(&mut self.policies, policy, event.count);
@@ -142,10 +142,10 @@ impl Stats {
             table.add_row([escaped(outcome), count.to_string(), share(*count, self.events)]);
         }
         output::print_table(&table)?;
-        if !self.refusals.is_empty() {
+        if !self.rejections.is_empty() {
             output::line("")?;
-            let mut table = output::table(&["REFUSED BY", "EVENTS", "SHARE"]);
-            for (rule, count) in &self.refusals {
+            let mut table = output::table(&["REJECTED BY", "EVENTS", "SHARE"]);
+            for (rule, count) in &self.rejections {
                 table.add_row([escaped(rule), count.to_string(), share(*count, self.events)]);
             }
             output::print_table(&table)?;
@@ -164,7 +164,7 @@ impl Stats {
             output::line(format_args!("\n{} events, half of them under {half} us, 99 % under {most} us", self.events))?;
         }
         if self.others > 0 {
-            output::line(format_args!("{} other lines", self.others))?;
+            output::line(output::count(self.others, "other line"))?;
         }
         Ok(())
     }
@@ -176,10 +176,10 @@ impl Stats {
         };
         let step = nice_step((last - first + 1).div_ceil(BARS));
         let mut bars: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for (hour, (all, refused)) in &self.hours {
+        for (hour, (all, rejected)) in &self.hours {
             let bar = bars.entry(hour / step).or_default();
             bar.0 = bar.0.saturating_add(*all);
-            bar.1 = bar.1.saturating_add(*refused);
+            bar.1 = bar.1.saturating_add(*rejected);
         }
         let most = bars.values().map(|(all, _)| *all).max().unwrap_or(1).max(1);
         output::line(format_args!(
@@ -188,17 +188,17 @@ impl Stats {
             painted("░", &Paint::Bad)
         ))?;
         for bar in first / step..=last / step {
-            let (all, refused) = bars.get(&bar).copied().unwrap_or_default();
+            let (all, rejected) = bars.get(&bar).copied().unwrap_or_default();
             let scaled = |count: u64| usize::try_from(count.saturating_mul(WIDTH).div_ceil(most)).unwrap_or_default();
             let drawn = |sign: &str, count: u64, paint| match scaled(count) {
                 0 => String::new(),
                 width => painted(&sign.repeat(width), paint),
             };
-            let (registered, refused) =
-                (drawn("█", all.saturating_sub(refused), &Paint::Good), drawn("░", refused, &Paint::Bad));
+            let (registered, rejected) =
+                (drawn("█", all.saturating_sub(rejected), &Paint::Good), drawn("░", rejected, &Paint::Bad));
             let start = UNIX_EPOCH + Duration::from_millis(bar * step * HOUR);
             let start = humantime::format_rfc3339_seconds(start).to_string();
-            let bar = format!("{} {all:>9} {registered}{refused}", start.get(..13).unwrap_or_default());
+            let bar = format!("{} {all:>9} {registered}{rejected}", start.get(..13).unwrap_or_default());
             output::line(bar.trim_end())?;
         }
         Ok(())
@@ -208,10 +208,10 @@ impl Stats {
         let hours: Vec<_> = self
             .hours
             .iter()
-            .map(|(hour, (all, refused))| json!({"time_ms": hour * HOUR, "events": all, "not_registered": refused}))
+            .map(|(hour, (all, rejected))| json!({"time_ms": hour * HOUR, "events": all, "not_registered": rejected}))
             .collect();
         output::json(&json!({
-            "events": self.events, "other_lines": self.others, "outcomes": self.outcomes, "refused_by": self.refusals,
+            "events": self.events, "other_lines": self.others, "outcomes": self.outcomes, "refused_by": self.rejections,
             "actions": self.actions,
             "policies": self.policies, "p50_us": self.percentile(50), "p99_us": self.percentile(99), "hours": hours,
         }))

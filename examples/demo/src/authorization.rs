@@ -175,10 +175,7 @@ pub(crate) async fn authorize(
         (None, [only]) => (*only).to_owned(),
         // RFC 6749 section 4.1.2.1: never redirect to a URI that was not registered.
         _ => {
-            return page(
-                StatusCode::BAD_REQUEST,
-                "This application asks to be answered at an address that is not its own.",
-            );
+            return page(StatusCode::BAD_REQUEST, "The redirect URI is not registered for this application.");
         }
     };
     let authorization = Authorization {
@@ -214,7 +211,7 @@ pub(crate) struct Decision {
 
 pub(crate) async fn decide(State(server): State<Server>, Form(decision): Form<Decision>) -> Response {
     let Some(authorization) = server.stores().pending.remove(&decision.id) else {
-        return page(StatusCode::BAD_REQUEST, "This request was answered already, or never made.");
+        return page(StatusCode::BAD_REQUEST, "This request is unknown or already answered.");
     };
     match decision.approve {
         Some(_) => approve(&server, authorization),
@@ -233,7 +230,7 @@ impl Authorization {
     /// Sends the browser back to the client, with `iss` (RFC 9207) and `state`.
     fn answer(&self, parameters: &[(&str, &str)]) -> Response {
         let Ok(mut location) = Url::parse(&self.redirect_uri) else {
-            return page(StatusCode::BAD_REQUEST, "There is no way back to this application.");
+            return page(StatusCode::BAD_REQUEST, "The redirect URI of this application is invalid.");
         };
         location.query_pairs_mut().extend_pairs(parameters).append_pair("iss", &self.issuer);
         if let Some(state) = &self.state {

@@ -37,7 +37,7 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
 <form method="post" action="/authorize">
   <input type="hidden" name="id" value="{id}">
   <button name="approve" value="yes">Allow</button>
-  <button>Refuse</button>
+  <button>Deny</button>
 </form>
 "#,
         name = escape(name),
@@ -72,10 +72,10 @@ fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
             ("contradicted", format!("It claims to be {claimed}, and is not. {advice}"))
         }
         (Standing::Unverified, Some(claimed)) => {
-            ("unverified", format!("Not verified: nothing shows that it comes from {claimed}. {advice}"))
+            ("unverified", format!("Not verified: no evidence that it comes from {claimed}. {advice}"))
         }
-        _ if facts.client_name().is_none() => ("unclaimed", format!("It does not say what it is. {advice}")),
-        _ => ("unclaimed", format!("Nobody has checked the name. {advice}")),
+        _ if facts.client_name().is_none() => ("unclaimed", format!("It has no name. {advice}")),
+        _ => ("unclaimed", format!("The name is not checked. {advice}")),
     }
 }
 
@@ -88,17 +88,17 @@ fn advice(facts: &ConsentFacts) -> String {
             format!("Any program on this device can take {scheme}: links and receive the answer. ")
         }
         Destination::Host(_) => String::new(),
-        _ => return "This does not look right. Don\u{2019}t go on.".to_owned(),
+        _ => return "The destination is unknown. Do not continue.".to_owned(),
     };
     let relay = match facts.relay() {
         Some(relay) => format!("The code that gives access can also reach others: {relay}. "),
         None => String::new(),
     };
-    format!("{receivers}{relay}Go on only if you have just started to connect this application yourself.")
+    format!("{receivers}{relay}Continue only if you have just started to connect this application yourself.")
 }
 
 fn first_seen(facts: &ConsentFacts) -> String {
-    let Some(first_seen) = facts.first_seen() else { return "at a time that nobody wrote down".into() };
+    let Some(first_seen) = facts.first_seen() else { return "at an unknown time".into() };
     let age = first_seen.elapsed().unwrap_or_default();
     let ago = |number: u64, unit: &str| format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" });
     let when = match age.as_secs() {

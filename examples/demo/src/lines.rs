@@ -78,7 +78,7 @@ fn name(name: Option<&Value>) -> String {
     match name {
         None | Some(Value::Null) => "(no name)".to_owned(),
         Some(Value::String(name)) => format!("\"{}\"", short(name)),
-        Some(_) => "(name is no text)".to_owned(),
+        Some(_) => "(invalid name)".to_owned(),
     }
 }
 
@@ -92,7 +92,7 @@ fn targets(document: &Map<String, Value>) -> String {
                 ("http" | "https", Some(host)) => short(host),
                 (scheme, _) => format!("{}:", short(scheme)),
             },
-            Err(_) => "(no URI)".to_owned(),
+            Err(_) => "(invalid URI)".to_owned(),
         };
         if !targets.contains(&target) {
             targets.push(target);

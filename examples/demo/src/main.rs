@@ -61,41 +61,41 @@ struct Args {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:3000")]
     addr: SocketAddr,
-    /// Don't ask for consent.
+    /// Approves every authorization request without asking for consent.
     #[arg(long)]
     auto_approve: bool,
-    /// Leave the preset, the ledger and the gate out.
+    /// Runs the server without preset, ledger and gate.
     #[arg(long)]
     unprotected: bool,
     /// The preset with the rules to apply.
     #[arg(long, value_enum, default_value = "mcp")]
     preset: Rules,
-    /// A policy file instead, which is read again whenever it changes.
+    /// A policy file instead of a preset, reloaded when it changes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "quota", "private_scheme", "trusted_proxy"])]
     policy: Option<PathBuf>,
-    /// Write audit events to this file, a line of JSON each.
+    /// The file for audit events, one JSON object per line.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
-    /// Chain the lines of the audit file with the key in this file (16 bytes at least). A policy has it in
+    /// The file with the key (at least 16 bytes) of the audit file's hash chain. A policy sets it as
     /// `audit.chain_key_file`.
     #[arg(long, value_name = "FILE", requires = "audit")]
     audit_key_file: Option<PathBuf>,
-    /// The ledger of clients: `sqlite:PATH`. Without, it is in memory.
+    /// The ledger of clients: `sqlite:PATH`. By default, in memory.
     #[arg(long, value_name = "sqlite:PATH")]
     ledger: Option<String>,
-    /// Registrations per minute and address.
+    /// The limit of registrations per minute and address.
     #[arg(long, value_name = "N")]
     quota: Option<NonZeroU32>,
-    /// Allow redirects to this private-use scheme as well.
+    /// Allows redirects to this private-use scheme, too.
     #[arg(long, value_name = "NAME")]
     private_scheme: Vec<String>,
-    /// Reject registrations without this initial access token (16 characters at least).
+    /// Rejects registrations without this initial access token (at least 16 characters).
     #[arg(long, value_name = "TOKEN")]
     initial_access_token: Vec<String>,
-    /// The maximum number of open connections; 200 from one address, unless there is a proxy.
+    /// The maximum number of open connections; 200 from one address, unless there are trusted proxies.
     #[arg(long, value_name = "N", default_value = "2000")]
     max_connections: usize,
-    /// Trust X-Forwarded-For from this address or network.
+    /// Trusts X-Forwarded-For from this address or network.
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<String>,
 }
@@ -152,7 +152,7 @@ async fn registrar(args: &Args, server: &Server, sink: Arc<dyn Sink>) -> Result<
     let registrar = match args.ledger.as_deref().map(|ledger| ledger.strip_prefix("sqlite:").ok_or(ledger)) {
         None => Registrar::new(MemoryLedger::default()),
         Some(Ok(path)) => Registrar::new(SqliteLedger::open(path).await?),
-        Some(Err(other)) => return Err(format!("--ledger {other}: only sqlite:PATH is known here").into()),
+        Some(Err(other)) => return Err(format!("--ledger {other}: expected sqlite:PATH").into()),
     };
     let (told, asked) = (server.clone(), server.clone());
     Ok(registrar
@@ -290,7 +290,7 @@ fn say_setup(args: &Args, preset: &Preset, key_file: Option<&Path>) {
         (None, Rules::Strict) => "the preset strict".to_owned(),
     };
     let ledger = args.ledger.as_deref().unwrap_or("in memory");
-    let log = "the log, in short lines; whole with --audit FILE";
+    let log = "the log, shortened; use --audit FILE for whole events";
     Setup { policy: &policy, preset, ledger, audit: args.audit.as_deref(), key_file, log }.say();
 }
 
@@ -322,7 +322,7 @@ fn say_hello(address: &str, args: &Args, preset: Option<&Preset>, review_token: 
     let base = format!("http://{address}");
     println!("listening on {base}");
     if preset.is_some() {
-        println!("review of its clients: http://admin:{review_token}@{address}/admin/clients");
+        println!("administration page: http://admin:{review_token}@{address}/admin/clients");
     }
     println!();
     let token = args.initial_access_token.first().filter(|_| preset.is_some());
@@ -344,8 +344,8 @@ fn say_hello(address: &str, args: &Args, preset: Option<&Preset>, review_token: 
         match (preset, admitted(ATTACK)) {
             (None, _) => "An attacker registers, too (without --unprotected, it is rejected):",
             (Some(_), false) => "An attacker is rejected (with --unprotected, it registers):",
-            (Some(preset), true) if preset.is_report_only() => "An attacker registers, too, since nothing is enforced:",
-            (Some(_), true) => "An attacker registers, too, since the policy does not enforce what would reject this:",
+            (Some(preset), true) if preset.is_report_only() => "An attacker registers, too: the policy is report-only:",
+            (Some(_), true) => "An attacker registers, too: the policy does not enforce the rule that rejects it:",
         }
     );
     say_how(ATTACK);

@@ -61,14 +61,14 @@ fn answer(body: &[u8]) -> Response {
         Some("ping") => json!({}),
         Some("tools/list") => json!({ "tools": [{
             "name": "echo",
-            "description": "Says what you say",
+            "description": "Returns its input",
             "inputSchema": {
                 "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"],
             },
         }] }),
         Some("tools/call") if parameter("/params/name") == "echo" => {
             let text = parameter("/params/arguments/text");
-            let said = text.as_str().unwrap_or("there is no text to say");
+            let said = text.as_str().unwrap_or("missing text");
             json!({ "content": [{ "type": "text", "text": said }], "isError": !text.is_string() })
         }
         _ => {

@@ -85,11 +85,11 @@ pub enum OnClaim {
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "identity",
-    protects: "People from clients that claim to be somebody else.",
+    protects: "People from clients that imitate others.",
     reference: "RFC 7591 section 5: \"MUST treat all client metadata as self-asserted\"",
     attack: "{\"redirect_uris\":[\"https://attacker.example.net/cb\"],\"client_name\":\"CIaude\"}",
     loosen: "identity.contradicted_name = \"mark\"; identity.identities.release = [\"Cursor\"]",
-    opens: "Imitations on the consent page, marked there if it shows the verdict.",
+    opens: "Imitations on the consent page, marked there if it shows the result.",
     replayable: true,
 };
 

@@ -50,7 +50,7 @@ const FIELD: &str = Field::APPLICATION_TYPE.name();
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "application-type",
-    protects: "Native clients from being taken for web clients, for which servers refuse loopback redirects.",
+    protects: "Native clients from being taken for web clients, whose loopback redirects servers reject.",
     reference: "OpenID Connect Dynamic Client Registration 1.0 section 2",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"application_type\":\"web\"}",
     loosen: "metadata.application_type.infer = false",

@@ -110,12 +110,12 @@ const MAX_CUT_CHARS: usize = 256;
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "client-name",
-    protects: "People from names that are not what they look like.",
+    protects: "People from names with invisible or misleading characters.",
     reference: "RFC 7591 sections 2.2 and 5; UTS #39 sections 5.1 and 5.4",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"client_name\":\"\\u202eedualC\"}",
     loosen: "metadata.client_name.max_chars = 200; metadata.client_name.overlong = \"cut\"; \
              metadata.client_name.reserved_words = []",
-    opens: "Names that push the rest of the page out of sight, or that lend a trust nobody has earned.",
+    opens: "Names that push the rest of the page out of sight, or that claim undeserved trust.",
     replayable: true,
 };
 

@@ -44,10 +44,10 @@ pub struct DereferencedUris {}
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "dereferenced-uris",
-    protects: "The server's own network from what the server fetches on a stranger's word.",
+    protects: "The server's own network from requests that a client makes the server send.",
     reference: "OpenID Connect Dynamic Client Registration 1.0 sections 2 and 9; RFC 9700 section 4.11",
     attack: "jwks_uri: \"https://10.0.0.1/keys\"",
-    loosen: "Nothing does: leave the member out of the policy (metadata.members.openid = false) instead.",
+    loosen: "Not possible: leave the member out of the policy (metadata.members.openid = false) instead.",
     opens: "Requests into your network.",
     replayable: true,
 };

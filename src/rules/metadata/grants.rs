@@ -95,11 +95,11 @@ const REFRESH: &str = "refresh_token";
 
 pub(crate) static GRANT_TYPES_DOCS: RuleDocs = RuleDocs {
     id: "grant-types",
-    protects: "Grants that the server did not mean to offer to strangers.",
+    protects: "Grants that the server does not offer to any client.",
     reference: "RFC 7591 sections 2 and 2.1; RFC 9700 section 2.4 (password MUST NOT be used)",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"grant_types\":[\"client_credentials\"]}",
     loosen: "metadata.grants.add_grant_types = [\"client_credentials\"]; metadata.grants.otherwise = \"narrow\"",
-    opens: "Tokens without a person, or without a redirect that anybody has looked at.",
+    opens: "Tokens without a person, or without a checked redirect URI.",
     replayable: true,
 };
 

@@ -61,7 +61,7 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     reference: "RFC 7591 section 2; RFC 7517 sections 4.6 and 5; RFC 7518 section 6",
     attack: "jwks: {\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}",
     loosen: "metadata.jwks.max_keys = 20; metadata.jwks.max_bytes = 32768",
-    opens: "Larger sets. Private keys stay refused.",
+    opens: "Larger sets. Private keys stay rejected.",
     replayable: true,
 };
 

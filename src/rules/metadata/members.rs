@@ -157,7 +157,7 @@ enum Fate {
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "known-members",
-    protects: "The handler and its store from members that nobody expected (mass assignment).",
+    protects: "The handler and its store from unexpected members (mass assignment).",
     reference: "RFC 7591 section 2: \"MUST ignore any client metadata … that it does not understand\"; sections 2.2 and 6",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"skip_consent\":true,\"client_secret\":\"chosen by me\"}",
     loosen: "metadata.members.allow = [\"tenant\"]; metadata.members.openid = true; \

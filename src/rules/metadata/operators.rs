@@ -125,9 +125,9 @@ pub enum Negotiation {
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "metadata-policy",
-    protects: "What single members may be, in the operator's own words.",
+    protects: "Single members from values that the operator does not allow.",
     reference: "OpenID Federation 1.0 section 6.1.3; RFC 7591 section 3.2.1 (the server may reject, replace, substitute)",
-    attack: "Ask for another tenant's clients: {\"tenant\":\"somebody else\"}",
+    attack: "Ask for another tenant's clients: {\"tenant\":\"another\"}",
     loosen: "metadata.policy.NAME.otherwise = \"substitute\", or take the operator out",
     opens: "Other values of that member.",
     replayable: true,

@@ -94,7 +94,7 @@ struct Token(String);
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "scope",
-    protects: "Scopes that strangers are not to have.",
+    protects: "Scopes that are not for every client.",
     reference: "RFC 6749 section 3.3; RFC 7591 section 2",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"scope\":\"read \\\"\"}",
     loosen: "metadata.scope.add_ceiling = [\"admin\"]; metadata.scope.otherwise = \"narrow\"",

@@ -114,7 +114,7 @@ const FIELD: &str = Field::REDIRECT_URIS.name();
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "redirect-uris",
-    protects: "Authorization codes from going to somebody else.",
+    protects: "Authorization codes from reaching an attacker.",
     reference: "RFC 8252 sections 7 and 8.4; RFC 9700 sections 2.1 and 4.1; RFC 7591 section 5",
     attack: "{\"redirect_uris\":[\"javascript:alert(document.cookie)\"]}",
     loosen: "redirect_uris.add_private_use_schemes = [\"com.example.app\"]; redirect_uris.add_patterns = \

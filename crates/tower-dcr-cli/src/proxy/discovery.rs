@@ -44,7 +44,9 @@ impl Public {
             document.remove(REGISTRATION);
             self.warned.call_once(|| {
                 let path = request.uri.path();
-                tracing::warn!("{path:?} names a registration endpoint that is not guarded (see --register-path)");
+                tracing::warn!(
+                    "removed an unprotected registration endpoint from {path:?}; to protect it, add --register-path"
+                );
             });
         }
         document.retain(|_, value| !value.is_null());

@@ -155,7 +155,9 @@ impl Endpoints {
         self.aliases.clone_from(&args.register_alias);
         for path in args.register_path.iter().chain(&args.register_alias) {
             let parsed = path.parse::<PathAndQuery>().ok().filter(|parsed| parsed.path().starts_with('/'));
-            let Some(parsed) = parsed else { return Err(format!("{path:?} is not a path: /oauth/register").into()) };
+            let Some(parsed) = parsed else {
+                return Err(format!("{path:?} is not a path such as /oauth/register").into());
+            };
             if !args.register_alias.contains(path) {
                 self.registration_paths.push(parsed.path().to_owned());
                 self.registration.get_or_insert(parsed);
@@ -194,7 +196,7 @@ impl Endpoints {
 
     fn distinct(&self) -> Result<(), Error> {
         if self.known.iter().any(|known| known.path.is_empty()) {
-            return Err("an endpoint at / can't be told from everything else".into());
+            return Err("unsupported endpoint at /: every path is below it".into());
         }
         Ok(())
     }
@@ -271,11 +273,10 @@ pub(crate) async fn find(args: &Args, upstream: &Upstream, gated: bool) -> Resul
         if documents.is_empty() && (!missing.is_empty() || args.discovery_path.is_some()) {
             let places = places.join(" nor at ");
             let or = match &*missing {
-                [] => "leave --discovery-path out".to_owned(),
-                missing => format!("where the endpoints are with {}", flags(missing)),
+                [] => "leave it out".to_owned(),
+                missing => format!("add {}", flags(missing)),
             };
-            let message =
-                format!("the server has no discovery document at {places}: say where it is with --discovery-path");
+            let message = format!("the server has no discovery document at {places}: set --discovery-path");
             return Err(format!("{message}, or {or}").into());
         }
         for document in &documents {
@@ -286,7 +287,7 @@ pub(crate) async fn find(args: &Args, upstream: &Upstream, gated: bool) -> Resul
     if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|(what, _)| format!("no {what} endpoint")).collect();
         let (names, flags) = (names.join(" and "), flags(&missing));
-        return Err(format!("the server's discovery document names {names}: say where to find it with {flags}").into());
+        return Err(format!("the server's discovery document names {names}: add {flags}").into());
     }
     endpoints.distinct()?;
     Ok(endpoints)
@@ -312,7 +313,7 @@ async fn discover(upstream: &Upstream, paths: &[String]) -> Vec<Map<String, Valu
             return documents;
         };
         // The server may still be starting.
-        tracing::warn!("the server can't be asked where its endpoints are, trying again: {trouble}");
+        tracing::warn!("the server's discovery document is unavailable, retrying: {trouble}");
         tokio::time::sleep(patience).await;
         patience = Duration::from_secs(5).min(patience * 2);
     }

@@ -13,15 +13,15 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), &'static str> {
     let mut nominated = Vec::new();
     for field in headers.get_all(header::CONNECTION) {
-        let field = field.to_str().map_err(|_| "the Connection field can't be read")?;
+        let field = field.to_str().map_err(|_| "unreadable Connection field")?;
         for option in
             field.split(',').map(|option| option.trim_matches([' ', '\t'])).filter(|option| !option.is_empty())
         {
-            nominated.push(option.parse::<HeaderName>().map_err(|_| "the Connection field can't be read")?);
+            nominated.push(option.parse::<HeaderName>().map_err(|_| "unreadable Connection field")?);
         }
     }
     if nominated.iter().any(|name| is_end_to_end(name.as_str())) {
-        return Err("the Connection field names what is for the server");
+        return Err("the Connection field names an end-to-end header");
     }
     let hop_by_hop = HOP_BY_HOP.iter().copied().map(HeaderName::from_static);
     for name in nominated.into_iter().chain(hop_by_hop) {

@@ -15,21 +15,21 @@ pub(crate) fn read(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<O
     let mut fields = headers.get_all(header::HOST).iter();
     let (field, another) = (fields.next(), fields.next());
     if another.is_some() {
-        return Err("there are several Host fields");
+        return Err("several Host fields");
     }
-    let field = field.map(|field| field.to_str().map_err(|_| "the Host field is no host")).transpose()?;
+    let field = field.map(|field| field.to_str().map_err(|_| "invalid host")).transpose()?;
     let target = uri.authority().map(Authority::as_str);
     if [field, target].into_iter().flatten().any(|host| !is_authority(host)) {
-        return Err("the Host field is no host");
+        return Err("invalid host");
     }
     match (field, target) {
         (Some(field), Some(target)) if !same(uri.scheme_str(), field, target) => {
-            Err("Host and target name different hosts")
+            Err("different hosts in the Host field and the target")
         }
         // RFC 9112 section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         // message that lacks a Host header field".
-        (None, _) if version == Version::HTTP_11 => Err("there is no Host field"),
-        (None, None) if version > Version::HTTP_11 => Err("there is no host"),
+        (None, _) if version == Version::HTTP_11 => Err("missing Host field"),
+        (None, None) if version > Version::HTTP_11 => Err("missing host"),
         (field, target) => Ok(field.or(target).map(str::to_owned)),
     }
 }

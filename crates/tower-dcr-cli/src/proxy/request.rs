@@ -21,7 +21,7 @@ pub(crate) fn take_over(proxy: &Proxy, parts: &mut Parts) -> Result<Option<Endpo
     }
     // `OPTIONS *` concerns the server, not a resource.
     if !parts.uri.path().starts_with('/') {
-        return Err("the target is no path".into());
+        return Err("the target is not a path".into());
     }
     let host = host::read(parts.version, &parts.uri, &parts.headers)?;
     let kept = Kept::of(&parts.method, parts.version, &parts.headers);
@@ -35,7 +35,7 @@ pub(crate) fn take_over(proxy: &Proxy, parts: &mut Parts) -> Result<Option<Endpo
     let endpoint = proxy.endpoints.at(parts.uri.path())?.filter(|endpoint| proxy.judges(*endpoint));
     match endpoint {
         None => kept.put_back(&mut parts.headers),
-        Some(_) if parts.uri.query().is_some_and(names_method) => return Err("the query names another method".into()),
+        Some(_) if parts.uri.query().is_some_and(names_method) => return Err("the query overrides the method".into()),
         // Its responses are pages, which are not read here.
         Some(Endpoint::Authorize) => {}
         Some(_) => headers::ask_for_plain_answer(&mut parts.headers),

@@ -27,9 +27,9 @@ impl Audit {
         let Some(file) = file else {
             return match rules.chain_key_file() {
                 // The operator expects a chained file, and there would be none.
-                Some(_) => Err(io::Error::other(
-                    "audit.chain_key_file in the policy chains an audit file, and --audit names none",
-                )),
+                Some(_) => {
+                    Err(io::Error::other("--audit missing: audit.chain_key_file in the policy chains the audit file"))
+                }
                 None => Ok(Self { sink: Arc::new(log), key_file: None }),
             };
         };

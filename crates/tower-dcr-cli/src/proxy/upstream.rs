@@ -88,7 +88,7 @@ impl Upstream {
             return Err(trouble.message().into());
         }
         if response.status().is_server_error() {
-            return Err(format!("{path} is answered with {}", response.status()).into());
+            return Err(format!("{path}: status {}", response.status()).into());
         }
         if response.status() != StatusCode::OK {
             return Ok(None);

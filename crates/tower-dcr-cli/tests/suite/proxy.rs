@@ -428,25 +428,25 @@ async fn mistakes_on_the_command_line_are_named() {
     let policy = policy.to_str().unwrap();
     for (arguments, expected) in [
         (vec!["--upstream", "as.example.com"], "https://as.example.com"),
-        (vec!["--upstream", "ftp://as.example.com"], "only http and https"),
-        (vec!["--upstream", "https://as.example.com/realm"], "nothing else"),
+        (vec!["--upstream", "ftp://as.example.com"], "expected http or https"),
+        (vec!["--upstream", "https://as.example.com/realm"], "only scheme, host and port"),
         (vec!["--upstream", &*bare], "--register-path"),
-        (vec!["--upstream", &*bare, "--register-path", "/"], "can't be told"),
+        (vec!["--upstream", &*bare, "--register-path", "/"], "unsupported endpoint at /"),
         (
             vec!["--upstream", &*bare, "--ledger", "sqlite::memory:"],
             "--register-path and --authorize-path and --token-path",
         ),
         (
             vec!["--upstream", &*bare, "--register-path", "/r", "--ledger", "sqlite::memory:"],
-            "with --discovery-path, or where the endpoints are with --authorize-path and --token-path\n",
+            "set --discovery-path, or add --authorize-path and --token-path\n",
         ),
         (
             vec!["--upstream", &*bare, "--register-path", "/r", "--token-path", "/t", "--ledger", "sqlite::memory:"],
-            "or where the endpoints are with --authorize-path\n",
+            "or add --authorize-path\n",
         ),
         (
             vec!["--upstream", &*bare, "--register-path", "/r", "--discovery-path", "/d"],
-            "no discovery document at /d: say where it is with --discovery-path, or leave --discovery-path out\n",
+            "no discovery document at /d: set --discovery-path, or leave it out\n",
         ),
         (vec!["--upstream", &*own, "--ledger", "mysql:x"], "mysql:x"),
         (vec!["--upstream", &*own, "--trusted-proxy", "ten"], "\"ten\""),
@@ -517,7 +517,7 @@ async fn it_names_its_setup_and_rejects_keys_that_chain_nothing() {
     let server = Server {
         command,
         base: base.into_iter().map(str::to_owned).collect(),
-        ledger: "none: clients are not held to what they registered",
+        ledger: "none: clients are checked at registration only",
         log: "the log",
         unwritten: |preset| preset,
     };
@@ -535,7 +535,7 @@ fn each_attempt_to_ask_the_server_is_logged_once() {
     command.args(["--upstream", "http://127.0.0.1:9", "--listen", ANY_PORT]).env("NO_COLOR", "1");
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut proxy = Running { child, base: String::new(), client: reqwest::Client::new() };
-    let lines = logged(&mut proxy, 3, |line| line.contains("trying again"));
+    let lines = logged(&mut proxy, 3, |line| line.contains("retrying"));
     assert_eq!(lines.len(), 3, "{lines:#?}");
 }
 

@@ -77,8 +77,8 @@ async fn a_client_signs_in() {
     assert!(location.as_str().starts_with(redirect_uri));
     assert_eq!((parameter("state"), parameter("iss")), (Some("s".into()), Some(server.base.clone())));
     for elsewhere in ["http://127.0.0.1:51004/other", "http://localhost/cb", "https://evil.example.net/cb"] {
-        let refused = authorize(elsewhere, &challenge).await.unwrap();
-        assert!(refused.status().as_u16() == 400 && refused.headers().get("location").is_none(), "{elsewhere}");
+        let rejected = authorize(elsewhere, &challenge).await.unwrap();
+        assert!(rejected.status().as_u16() == 400 && rejected.headers().get("location").is_none(), "{elsewhere}");
     }
     let without_pkce = authorize(redirect_uri, "").await.unwrap();
     assert!(without_pkce.headers()["location"].to_str().unwrap().contains("error=invalid_request"));
@@ -133,8 +133,8 @@ async fn it_asks_for_consent_and_shows_what_is_known() {
     assert!(page.contains("app.example.com") && page.contains("&lt;script&gt;") && !page.contains(name), "{page}");
     let id = page.split("name=\"id\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let decide = server.client.post(format!("{}/authorize", server.base)).form(&[("id", id)]);
-    let refused = decide.try_clone().unwrap().send().await.unwrap();
-    assert!(refused.headers()["location"].to_str().unwrap().contains("error=access_denied"));
+    let denied = decide.try_clone().unwrap().send().await.unwrap();
+    assert!(denied.headers()["location"].to_str().unwrap().contains("error=access_denied"));
     assert_eq!(decide.send().await.unwrap().status().as_u16(), 400, "answered once");
 }
 
@@ -145,7 +145,7 @@ async fn the_consent_page_says_what_is_known() {
     let claude = "https://claude.ai/api/mcp/auth_callback";
     let verified = "Verified: the answer goes to a callback of Claude, and only there.";
     let own = |name: &str| format!("{verified} The name \u{201c}{name}\u{201d} is the application\u{2019}s own.");
-    let advice = "Go on only if you have just started to connect this application yourself.";
+    let advice = "Continue only if you have just started to connect this application yourself.";
     let relayed = "The code that gives access can also reach others: the page hands the code to an editor, and that to any \
                    extension.";
     let by_links =
@@ -155,8 +155,8 @@ async fn the_consent_page_says_what_is_known() {
         ("another name at the callback", json!({ "client_name": "My Notes" }), claude, &own("My Notes"), advice),
         ("the name among others", json!({ "client_name": "Claude Helper" }), claude, &own("Claude Helper"), advice),
         ("no name at the callback", json!({}), claude, verified, "The name"),
-        ("no name", json!({}), "https://notes.example.net/cb", "It does not say what it is.", "checked the name"),
-        ("no name and a loopback", json!({}), "http://127.0.0.1/cb", "any program", "checked the name"),
+        ("no name", json!({}), "https://notes.example.net/cb", "It has no name.", "is not checked"),
+        ("no name and a loopback", json!({}), "http://127.0.0.1/cb", "any program", "is not checked"),
         ("an editor's page", json!({ "client_name": "Notes" }), "https://vscode.dev/redirect", relayed, "come from"),
         (
             "the editor at its page",
@@ -351,8 +351,8 @@ async fn the_banner_tells_the_truth() {
     for (arguments, honest, attack) in [
         (vec!["--policy", shipped], registers, "An attacker is rejected (with"),
         (vec!["--preset", "strict"], registers, "An attacker is rejected (with"),
-        (vec!["--policy", &open], registers, "An attacker registers, too, since nothing is enforced:"),
-        (vec!["--policy", &both], registers, "An attacker registers, too, since the policy does not enforce"),
+        (vec!["--policy", &open], registers, "An attacker registers, too: the policy is report-only:"),
+        (vec!["--policy", &both], registers, "An attacker registers, too: the policy does not enforce"),
         (vec!["--policy", &one], registers, "An attacker is rejected (with"),
         (vec!["--policy", &hosted], is_rejected, "An attacker is rejected (with"),
         (vec!["--policy", &tokens], is_rejected, "An attacker is rejected (with"),
@@ -419,14 +419,14 @@ async fn each_attempt_is_a_readable_line() {
     assert_eq!(lines[1], " rejected     \"Claude\" -> javascript:, redirect-uris: uses a scheme that is never allowed");
     let shown = " rejected     \"⟨U+001B⟩[2JEvil⟨U+000A⟩12:00:00Z accepted ⟨U+202E⟩";
     assert!(lines[2].starts_with(shown) && lines[2].contains("x…\" -> a.example b.example c.example and 2 more, "));
-    assert!(lines[3].starts_with(" rejected     (name is no text) -> (no redirect URI), "), "{}", lines[3]);
+    assert!(lines[3].starts_with(" rejected     (invalid name) -> (no redirect URI), "), "{}", lines[3]);
     assert!(lines[4].starts_with(" rejected    , strict-json: "), "{}", lines[4]);
     assert!(lines.iter().all(|line| line.len() < 300), "{lines:#?}");
 }
 
 #[test]
 fn it_names_its_setup_and_rejects_keys_that_chain_nothing() {
-    let log = "the log, in short lines; whole with --audit FILE";
+    let log = "the log, shortened; use --audit FILE for whole events";
     let server = Server { command, base: Vec::new(), ledger: "in memory", log, unwritten: Preset::with_document };
     server.names_its_setup();
     server.rejects_keys_that_chain_nothing();
