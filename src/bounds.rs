@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_out_of_range_is_named_with_its_bound() {
+    fn a_value_out_of_range_is_reported_with_its_bound() {
         let read = |text: &str| number::<_, u16, 2, 64>(&mut serde_json::Deserializer::from_str(text));
         assert_eq!(read("64").unwrap(), 64);
         for (text, words) in [("1", "at least 2"), ("65", "at most 64"), ("-7", "at least 2"), ("100000", "at most 64")]

@@ -61,7 +61,7 @@ fn each_pause_is_twice_as_long_up_to_a_limit() {
 }
 
 #[test]
-fn a_call_from_before_it_opened_says_nothing_of_after() {
+fn a_result_from_before_the_circuit_opened_is_ignored() {
     let circuit = Circuit::default();
     let (late_success, late_failure) = (circuit.permit(SECOND).unwrap(), circuit.permit(SECOND).unwrap());
     (0..FAILURES).for_each(|_| _ = circuit.permit(SECOND).unwrap().failed(SECOND));

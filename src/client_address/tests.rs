@@ -60,7 +60,7 @@ fn an_ipv6_subscriber_is_one_client() {
 }
 
 #[test]
-fn networks_that_can_not_be_meant_are_refused() {
+fn rejects_invalid_networks() {
     for value in ["10.0.0.0/33", "localhost", "", "::ffff:10.0.0.0/104"] {
         let error = ClientAddress::new().with_trusted_proxies([value]).unwrap_err();
         assert_eq!(error, ConfigError::Cidr { value: value.into() });

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_code_goes_is_a_fact() {
+    fn facts_name_the_destination_of_the_code() {
         let client = parse(
             r#"{"client_name":"Cl\u202eaude","redirect_uris":["https://a.example.com/cb","http://127.0.0.1/cb","com.example.a:/cb"]}"#,
         );
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hands_codes_on_is_known() {
+    fn facts_name_relays() {
         let acme =
             crate::rules::ReservedIdentity::new("Acme Editor").unwrap().with_relayed_scheme("acme-editor").unwrap();
         let own = Identities::new("1").reserve(acme);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_has_more_to_say() {
+    fn facts_of_a_record_have_age_and_last_use() {
         let json = r#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#;
         let mut client = Client::draft(json, Fingerprints::of(&parse(json), false), 1_767_225_600_000);
         client.identity = Some(Identities::known().identify(&parse(json)));

@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_acts_is_no_redirect_uri() {
+    fn rejects_links_that_trigger_actions() {
         for (uri, why) in [
             ("cursor://anysphere.cursor-deeplink/mcp/install?name=x&config=e30", "installs a server"),
             ("cursor://anysphere.cursor-deeplink/prompt?text=x", "writes a prompt"),

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_where_they_lead() {
+    fn public_and_private_host_names_are_distinguished() {
         use NotPublic::{LeadsInside, Suffix, TopLevel};
         for host in [
             "app.example.com",

@@ -47,7 +47,7 @@ fn strings_with_more_than_one_reading_are_no_redirect_uris() {
 }
 
 #[test]
-fn parts_are_what_they_seem() {
+fn returns_the_parts_of_a_uri() {
     for (raw, class, host, port, path) in [
         ("https://app.example.com", RedirectClass::Https, Some("app.example.com"), None, ""),
         ("https://app.example.com:8443/cb?x=1", RedirectClass::Https, Some("app.example.com"), Some(8443), "/cb"),

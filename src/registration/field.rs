@@ -346,7 +346,7 @@ mod tests {
 
     /// Names say much of what a row has to: a column that was forgotten shows.
     #[test]
-    fn rows_say_what_their_names_promise() {
+    fn flags_of_fields_match_their_names() {
         for field in Field::all() {
             let name = field.name();
             let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));

@@ -5,7 +5,7 @@ fn kind(body: &[u8]) -> ParseErrorKind {
 }
 
 #[test]
-fn what_readers_disagree_on_is_refused_for_what_it_is() {
+fn rejects_documents_that_readers_disagree_on() {
     for (body, expected) in [
         (r#"{"a":1,"a":2}"#, ParseErrorKind::DuplicateMember),
         (r#"{"a":1,"\u0061":2}"#, ParseErrorKind::DuplicateMember),
@@ -133,7 +133,7 @@ fn escapes_are_decoded_as_serde_json_decodes_them() {
 }
 
 #[test]
-fn what_is_not_in_canonical_form_is_written_anew_and_what_is_is_copied() {
+fn only_non_canonical_values_are_rewritten() {
     for (body, expected) in [
         (r#"{"b":"x","a":["y","z"],"c":1.50,"d":null}"#, r#"{"a":["y","z"],"b":"x","c":1.50,"d":null}"#),
         (

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_the_default() {
+    fn absent_metadata_has_its_default() {
         let expected = json!({
             "grant_types_supported": ["authorization_code"], "response_types_supported": ["code"],
             "token_endpoint_auth_methods_supported": ["none"],
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_a_list_goes_with_it() {
+    fn dependent_metadata_is_removed_with_its_list() {
         let document = json!({
             "grant_types_supported": ["authorization_code", "refresh_token"], "response_types_supported": ["code"],
             "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_in_common_the_policy_is_announced() {
+    fn without_a_common_value_the_policy_is_announced() {
         let rules = MetadataAllowlist::oauth(Grants::authorization_code(), AuthMethod::one_of(["private_key_jwt"]));
         let document = amended(&rules, json!({ "token_endpoint_auth_methods_supported": ["client_secret_post"] }));
         assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["private_key_jwt"]));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_for_everybody() {
+    fn the_document_is_the_union_for_all_callers() {
         let confidential = AuthMethod::one_of(["client_secret_basic"]);
         let rules = MetadataAllowlist::oauth(Grants::authorization_code(), confidential);
         let both = ServerMetadata::new(&rules).or(ServerMetadata::new(&MetadataAllowlist::mcp()));

@@ -46,7 +46,7 @@ async fn updates_are_judged_and_the_rest_of_management_works() {
 /// 200 where 201 is due, registered members that are missing or `null`, secrets for public clients: what the servers answer
 /// alone, and what becomes of it.
 #[tokio::test]
-async fn the_quirks_of_their_answers_are_mended() {
+async fn corrects_quirks_of_server_answers() {
     let Some(bench) = Bench::find() else { return };
     // One that each of them registers.
     let honest = json!({ "client_name": "App", "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],

@@ -6,7 +6,7 @@ use crate::bench::{Bench, Client, MCP_CLIENTS};
 use crate::running::Running;
 
 #[tokio::test]
-async fn the_lines_of_the_guide_let_clients_in_and_attacks_not() {
+async fn the_code_of_the_guide_accepts_clients_and_rejects_attacks() {
     let Some(bench) = Bench::find() else { return };
     let clients: Vec<&Client> = MCP_CLIENTS.iter().collect();
     let evil = json!({ "redirect_uris": ["javascript:alert(1)"] });

@@ -192,7 +192,7 @@ fn owed(rows: Vec<Row>, verdict: &str) -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn published_servers_register_no_attack_behind_the_guard() {
+async fn published_servers_register_no_attack_behind_the_layers() {
     let Some(bench) = Bench::find() else { return };
     let (attacks, honest) = (owed(attacks(), "refuse"), owed(clients(), "register"));
     let (all, most) = (attacks.len(), honest.len());

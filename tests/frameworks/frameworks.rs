@@ -69,7 +69,7 @@ async fn on_a_router_of_axum() {
 }
 
 #[tokio::test]
-async fn behind_a_cors_layer_browsers_can_read_refusals() {
+async fn behind_a_cors_layer_browsers_can_read_rejections() {
     let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any);
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(2).unwrap());
     let guard = Preset::mcp().with_address_quota(one);

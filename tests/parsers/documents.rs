@@ -257,7 +257,7 @@ fn faults(row: &Row, arrived: &Arrived, plain: &HashMap<usize, Bytes>) -> Vec<St
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_server_reads_is_what_the_guard_judged() {
+async fn servers_read_the_evaluated_document() {
     let rows = rows();
     let mut wrong = BTreeMap::<String, BTreeSet<String>>::new();
     for parser in Parser::all().await {

@@ -131,7 +131,7 @@ fn losses(row: &Row, arrived: Option<&Arrived>, status: u16) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_server_reads_is_what_the_gate_read() {
+async fn servers_read_the_same_request_as_the_gate() {
     let rows = all();
     let honest = rows.iter().filter(|row| row.owed != Owed::OneReading).count();
     let mut wrong = BTreeMap::<String, BTreeSet<&str>>::new();

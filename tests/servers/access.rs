@@ -72,7 +72,7 @@ async fn update(world: &World, id: &str, body: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn the_rules_of_a_token_judge_updates_too() {
+async fn the_rules_of_a_token_apply_to_updates_too() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone()).guarded_by(guard);
     let (partners, own) = (to("https://a.partner.example.com/cb"), to("http://127.0.0.1/cb"));
@@ -129,7 +129,7 @@ async fn urls_are_read_in_one_way() {
 }
 
 #[tokio::test]
-async fn a_use_is_given_back_if_no_client_comes_of_it() {
+async fn a_use_of_a_token_is_returned_without_a_client() {
     let world = World::new(MemoryLedger::default()).guarded_by(guard);
     let refused = world.send(with_token(&to("javascript:alert(1)"), ONCE)).await;
     assert_eq!(refused.status, 400);
@@ -168,7 +168,7 @@ async fn clients_of_different_owners_are_different_clients() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_is_down_counts_nothing_and_admits_nobody() {
+async fn a_ledger_outage_rejects_counted_tokens() {
     let world = World::new(Down::default()).guarded_by(guard);
     assert_eq!(world.send(with_token(&metadata("App"), ONCE)).await.status, 503);
     assert_eq!(update(&world, "client-1", &metadata("App")).await.status, 503, "nobody knows by which rules");
@@ -208,7 +208,7 @@ async fn a_token_for_five_admits_five_on_two_nodes() {
 }
 
 #[tokio::test]
-async fn records_say_who_was_claimed_and_pages_can_ask() {
+async fn records_keep_the_claimed_identity_for_consent_pages() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let body = json!({ "client_name": "Claude Code (work)", "redirect_uris": ["http://127.0.0.1/cb"] });

@@ -117,7 +117,7 @@ async fn the_network_that_holds_most_makes_room() {
 /// Many people share the networks and the name of a hosted application; a flood that only claims to be it is kept to its
 /// network.
 #[tokio::test]
-async fn hosted_clients_do_not_make_room_because_they_are_many() {
+async fn hosted_clients_have_a_larger_share() {
     let ledger = MemoryLedger::default();
     let world = World::with(ledger.clone(), full_at(100));
     let mut people = Vec::new();
@@ -181,7 +181,7 @@ async fn signed_in_clients_of_one_network_leave_room() {
 }
 
 #[tokio::test]
-async fn nothing_else_makes_room() {
+async fn other_clients_are_not_evicted() {
     let ledger = MemoryLedger::default();
     let world = World::with(ledger.clone(), full_at(3));
     let review = ClientAdmin::new(world.registrar.clone());
@@ -217,7 +217,7 @@ async fn registrations_that_are_not_answered_make_room_after_a_minute() {
 
 /// A client that made room leaves a digest behind, and nothing once the server knows that it is gone.
 #[tokio::test]
-async fn what_made_room_leaves_no_document_behind() {
+async fn evicted_clients_leave_no_document() {
     let ledger = MemoryLedger::default();
     let world = World::with(ledger.clone(), full_at(2));
     let first = client_from(&world, [10, 0, 0], &native("Secretive")).await;
@@ -427,7 +427,7 @@ fn hosted_flood(number: u32) -> Value {
 
 /// The table of `docs/client-quota.md`.
 #[tokio::test]
-async fn what_an_attacker_can_do_for_an_hour() {
+async fn an_attack_of_an_hour_has_the_documented_effect() {
     const NONE: Harm = Harm { rejected: 0, too_late: 0, ended: 0 };
     let attack = |networks, per_minute, signs_in, body| Attack { networks, per_minute, signs_in, body };
     let rows = [

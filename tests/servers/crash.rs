@@ -105,7 +105,7 @@ async fn use_until_it_dies(base: String, crash: u32, caller: u32) -> Told {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_was_answered_is_lost() {
+async fn answered_registrations_survive_a_crash() {
     let crashes: u32 = std::env::var("CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
     let dir = TempDir::new("crash");
     let path = dir.path().join("clients.db");

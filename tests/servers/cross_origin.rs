@@ -46,7 +46,7 @@ async fn origin() -> String {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_registers_and_reads_refusals() {
+async fn a_page_of_another_origin_registers_and_reads_rejections() {
     let Some(browser) = Browser::open().await else { return };
     let origin = origin().await;
     let server = Running::start("demo", &["--addr", ANY_PORT, "--auto-approve", "--quota", "2"]);

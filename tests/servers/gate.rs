@@ -29,7 +29,7 @@ fn post(path: &str, form: &[(&str, &str)]) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn each_endpoint_refuses_in_its_own_way() {
+async fn each_endpoint_rejects_in_its_own_form() {
     let world = World::new(MemoryLedger::default());
     let id = world.client("App").await;
     world.registrar.revoke(Revocation::client(&id, operator(), "x")).await.unwrap();
@@ -60,7 +60,7 @@ async fn each_endpoint_refuses_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_request_is_repeated() {
+async fn rejections_repeat_no_text_of_the_request() {
     let world = World::new(MemoryLedger::default());
     let id = world.client("App").await;
     let page = world.authorize(&id, "https://evil.example.com/<script>alert(1)</script>").await;
@@ -104,7 +104,7 @@ async fn redirect_uris_are_checked_again() {
 }
 
 #[tokio::test]
-async fn a_token_prolongs_and_a_failure_does_not() {
+async fn only_an_issued_token_extends_a_client() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let (used, unused) = (world.client("Used").await, world.client("Unused").await);
@@ -131,7 +131,7 @@ async fn a_token_prolongs_and_a_failure_does_not() {
 }
 
 #[tokio::test]
-async fn a_client_with_a_live_refresh_token_never_goes() {
+async fn a_client_with_a_live_refresh_token_never_expires() {
     let world = World::new(MemoryLedger::default());
     let id = world.client("App").await;
     assert_eq!(world.token(&id).await.status, 200);
@@ -184,7 +184,7 @@ fn gated(
 
 /// "a+b" is "a b" to one server and "a+b" to another.
 #[tokio::test]
-async fn a_name_with_two_readings_is_refused_for_either() {
+async fn rejects_a_client_name_with_two_readings() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     for id in ["a b", "a+b"] {
@@ -227,7 +227,7 @@ async fn unknown_clients_can_be_rejected() {
 /// As the documentation of the gate says: one read for a known client and none within the age of the cache, two for an
 /// unknown one, none for a request that is rejected by its form.
 #[tokio::test]
-async fn a_request_costs_as_many_reads_of_the_ledger_as_are_promised() {
+async fn a_request_costs_the_documented_number_of_ledger_reads() {
     let ledger = Down::default();
     ledger.is_up.store(true, Ordering::SeqCst);
     let world = World::new(ledger.clone());
@@ -285,7 +285,7 @@ async fn a_revocation_elsewhere_is_seen_in_time() {
 }
 
 #[tokio::test]
-async fn a_token_that_crosses_a_revocation_is_not_handed_out() {
+async fn a_token_issued_during_a_revocation_is_withheld() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let id = world.client("App").await;

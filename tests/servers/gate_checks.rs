@@ -64,7 +64,7 @@ fn request_object(claims: &Value) -> String {
 }
 
 #[tokio::test]
-async fn nothing_beside_it_replaces_a_redirect_uri() {
+async fn no_other_parameter_replaces_a_redirect_uri() {
     let world = World::new(MemoryLedger::default());
     let (own, evil) = ("https://app.example.com/cb", "https://evil.example.net/cb");
     let client = json!({ "client_name": "App", "redirect_uris": [own, "https://app.example.com/other"] });
@@ -170,7 +170,7 @@ async fn pushed_requests_belong_to_their_client() {
 
 /// Programs that look for `invalid_client` at the authorization endpoint register again; the others wait.
 #[tokio::test]
-async fn programs_can_read_what_a_registration_mends() {
+async fn programs_can_read_that_a_new_registration_helps() {
     let world = World::new(MemoryLedger::default());
     let (revoked, live) = (world.client("Revoked").await, world.client("Live").await);
     world.registrar.revoke(Revocation::client(&revoked, operator(), "x")).await.unwrap();
@@ -317,7 +317,7 @@ async fn another_spelling_of_a_known_client_is_rejected() {
 
 /// A name that was only seen in use at a gate that lets everybody pass was never registered.
 #[tokio::test]
-async fn seen_in_use_is_not_registered() {
+async fn clients_only_seen_in_use_are_not_registered() {
     let world = World::new(MemoryLedger::default());
     world.server.clients.lock().unwrap().insert("old".into(), json!({}));
     assert_eq!(world.token("old").await.status, 200);
@@ -342,7 +342,7 @@ async fn other_methods_are_rejected() {
 
 /// Of several registrations under one id, one has to be live and to have the redirect URI.
 #[tokio::test]
-async fn registrations_that_share_an_id_are_judged_together() {
+async fn registrations_that_share_an_id_are_evaluated_together() {
     let ledger = MemoryLedger::default();
     let world = World::with(ledger, tower_dcr::clients::Registrar::with_shared_client_ids);
     for (name, uri) in [("One", "https://one.example.com/cb"), ("Two", "https://two.example.com/cb")] {
@@ -359,7 +359,7 @@ async fn registrations_that_share_an_id_are_judged_together() {
 
 /// Some servers say what went wrong in a success.
 #[tokio::test]
-async fn only_a_token_proves_that_a_client_is_in_use() {
+async fn only_an_issued_token_counts_as_use() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let id = world.client("App").await;
@@ -412,7 +412,7 @@ async fn consent_forms_of_frameworks_pass() {
 
 /// What is missing is no reason to register again.
 #[tokio::test]
-async fn a_missing_redirect_uri_is_no_reason_to_register_again() {
+async fn a_missing_redirect_uri_does_not_ask_for_a_new_registration() {
     let world = World::new(MemoryLedger::default());
     let uris = ["https://app.example.com/cb", "https://app.example.com/other"];
     let id = world.register(&json!({ "client_name": "App", "redirect_uris": uris })).await.client_id();
@@ -424,7 +424,7 @@ async fn a_missing_redirect_uri_is_no_reason_to_register_again() {
 
 /// PHP without a configuration has cookies override parameters.
 #[tokio::test]
-async fn cookies_name_no_other_client() {
+async fn cookies_do_not_override_the_client() {
     let world = World::new(MemoryLedger::default());
     let (good, bad) = (world.client("App").await, world.client("Other").await);
     world.registrar.revoke(Revocation::client(bad.as_str(), operator(), "x")).await.unwrap();

@@ -92,7 +92,7 @@ async fn keeps_the_first(ledger: impl Ledger + Clone, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_second_registration_takes_nothing_over() {
+async fn a_second_registration_inherits_nothing() {
     keeps_the_first(MemoryLedger::default(), "memory").await;
     let dir = TempDir::new("ids");
     keeps_the_first(SqliteLedger::open(dir.path().join("clients.db")).await.unwrap(), "SQLite").await;
@@ -100,7 +100,7 @@ async fn a_second_registration_takes_nothing_over() {
 
 /// A server that recognises repeats is believed, by what was forwarded, whether the ledger recognises them or not.
 #[tokio::test]
-async fn an_equal_registration_goes_on_with_the_record() {
+async fn an_equal_registration_keeps_the_record() {
     let app = metadata("App");
     let other_port = with_uri("App", "http://127.0.0.1:4000/callback");
     let rows: [(&str, Change, Value, &Value); 4] = [
@@ -172,7 +172,7 @@ async fn the_setting_for_ports_may_change_in_between() {
 }
 
 #[tokio::test]
-async fn what_one_owner_registered_is_not_what_another_did() {
+async fn registrations_of_different_owners_are_not_shared() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     one_id(&world);
@@ -189,7 +189,7 @@ async fn what_one_owner_registered_is_not_what_another_did() {
 
 /// Which ended clients come back if the server gives their id to an equal registration.
 #[tokio::test]
-async fn what_expired_begins_anew_and_what_was_revoked_does_not() {
+async fn an_expired_client_can_register_anew_and_a_revoked_one_not() {
     type End = fn(World) -> std::pin::Pin<Box<dyn Future<Output = World>>>;
     let rows: [(&str, End, u16); 5] = [
         (
@@ -278,7 +278,7 @@ async fn what_expired_begins_anew_and_what_was_revoked_does_not() {
 
 /// An id that somebody got a token by before anything was registered under it lends nothing to what is registered.
 #[tokio::test]
-async fn a_client_registered_elsewhere_lends_nothing() {
+async fn a_client_registered_elsewhere_passes_nothing_on() {
     let ledger = MemoryLedger::default();
     let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
     let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval));
@@ -409,7 +409,7 @@ async fn one_sign_in_proves_one(ledger: impl Ledger + Clone, reason: &str) {
 }
 
 #[tokio::test]
-async fn one_sign_in_proves_one_record() {
+async fn one_sign_in_counts_for_one_record() {
     one_sign_in_proves_one(MemoryLedger::default(), "memory").await;
     let dir = TempDir::new("one-sign-in");
     one_sign_in_proves_one(SqliteLedger::open(dir.path().join("clients.db")).await.unwrap(), "SQLite").await;
@@ -545,7 +545,7 @@ async fn redirect_uris_that_the_server_left_out_are_not_kept() {
 
 /// Ids that were only seen in a success take no room from registrations, and don't grow without bound.
 #[tokio::test]
-async fn clients_registered_elsewhere_take_no_room() {
+async fn clients_registered_elsewhere_do_not_count_against_the_quota() {
     let ledger = MemoryLedger::new(std::num::NonZeroUsize::new(10).unwrap());
     let world =
         World::with(ledger.clone(), |registrar| registrar.with_max_clients(std::num::NonZeroU64::new(2).unwrap()));
@@ -597,7 +597,7 @@ async fn the_operator_is_told_once() {
 
 /// A ledger of versions before keeps its records, and those from elsewhere leave the quota.
 #[tokio::test]
-async fn a_ledger_of_the_version_before_is_brought_up_to_date() {
+async fn a_ledger_of_the_previous_version_is_migrated() {
     let dir = TempDir::new("migrated");
     let path = dir.path().join("clients.db");
     let ledger = SqliteLedger::open(&path).await.unwrap();

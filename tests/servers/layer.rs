@@ -25,7 +25,7 @@ fn now() -> i64 {
 }
 
 #[tokio::test]
-async fn what_was_forwarded_and_answered_is_recorded() {
+async fn records_have_the_forwarded_and_answered_metadata() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let body = json!({ "client_name": "App (laptop)", "redirect_uris": ["http://127.0.0.1:1/cb"], "unknown": 1 });
@@ -64,7 +64,7 @@ async fn repeats_can_be_switched_off() {
 
 /// OpenID Connect Dynamic Client Registration section 3.2 wants a `client_id` for each.
 #[tokio::test]
-async fn the_oauth_preset_gives_each_its_own() {
+async fn the_oauth_preset_does_not_deduplicate() {
     use axum::routing::post;
     use tower::ServiceExt;
     use tower_dcr::rules::{AuthMethod, Grants};
@@ -79,7 +79,7 @@ async fn the_oauth_preset_gives_each_its_own() {
 }
 
 #[tokio::test]
-async fn loopback_ports_count_unless_told_otherwise() {
+async fn loopback_ports_count_by_default() {
     let with_port =
         |port: u16| json!({ "client_name": "App", "redirect_uris": [format!("http://127.0.0.1:{port}/cb")] });
     let exact = World::new(MemoryLedger::default());
@@ -150,7 +150,7 @@ async fn handlers_of_every_kind_are_recorded() {
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_leaves_a_record_that_says_so() {
+async fn a_failed_handler_leaves_a_failed_record() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     *world.server.answer.lock().unwrap() = Some((500, json!({ "error": "server_error" })));
@@ -167,7 +167,7 @@ async fn a_handler_that_fails_leaves_a_record_that_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_hangs_up_leaves_a_record_that_says_so() {
+async fn a_disconnected_client_leaves_an_abandoned_record() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     world.server.delay_ms.store(60_000, Ordering::SeqCst);
@@ -222,7 +222,7 @@ async fn many_at_once_get_one_each_where_answers_hold_a_token() {
 }
 
 #[tokio::test]
-async fn a_server_that_recognises_repeats_itself_is_no_trouble() {
+async fn a_server_that_deduplicates_itself_works() {
     let ledger = MemoryLedger::default();
     let world = World::with(ledger.clone(), Registrar::without_deduplication);
     *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "always-this" })));
@@ -264,7 +264,7 @@ async fn approval_keeps_one_client_id() {
 }
 
 #[tokio::test]
-async fn revoked_is_revoked() {
+async fn a_revoked_registration_stays_rejected() {
     type Target = fn(&Client) -> Fingerprint;
     let targets: [(&str, Target); 7] = [
         ("client", |client| Fingerprint::ClientId(client.client_id.clone().unwrap())),
@@ -313,7 +313,7 @@ async fn revoked_is_revoked() {
 }
 
 #[tokio::test]
-async fn sources_are_kept_unless_told_otherwise() {
+async fn sources_are_recorded_by_default() {
     for kept in [true, false] {
         let ledger = MemoryLedger::default();
         let world = World::with(ledger.clone(), |registrar| if kept { registrar } else { registrar.without_sources() });
@@ -326,7 +326,7 @@ async fn sources_are_kept_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn a_client_manages_itself_until_it_is_no_more() {
+async fn a_client_manages_itself_until_it_ends() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let id = world.client("App").await;
@@ -375,7 +375,7 @@ async fn a_client_manages_no_other() {
 }
 
 #[tokio::test]
-async fn the_owner_of_a_token_ends_what_it_admitted() {
+async fn the_owner_of_a_token_revokes_its_clients() {
     let world = World::new(MemoryLedger::default());
     let mut request = register(&metadata("App"));
     request.extensions_mut().insert(Caller::authorized("team-a"));
@@ -393,7 +393,7 @@ async fn the_owner_of_a_token_ends_what_it_admitted() {
 }
 
 #[tokio::test]
-async fn without_a_guard_nothing_is_registered() {
+async fn without_a_policy_layer_every_registration_is_rejected() {
     use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
     let registrar = Registrar::new(MemoryLedger::default());
     let mut bare = ServiceBuilder::new().layer(LifecycleLayer::new(registrar.clone())).service(service_fn(
@@ -427,7 +427,7 @@ async fn a_ledger_that_is_down_fails_closed() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_is_down_can_be_done_without() {
+async fn registering_without_a_ledger_can_be_enabled() {
     use tower::{ServiceBuilder, ServiceExt, service_fn};
     let layer = LifecycleLayer::new(Registrar::new(Down::default())).danger_register_without_ledger();
     let handler = service_fn(async |_: Request<tower_dcr::layers::RegistrationBody>| {
@@ -483,7 +483,7 @@ async fn a_blocked_name_blocks_those_that_look_like_it() {
 
 /// A block that another node wrote is seen after five seconds at most.
 #[tokio::test]
-async fn a_look_alike_of_what_another_node_blocked_is_rejected_soon() {
+async fn a_look_alike_of_a_name_blocked_on_another_node_is_rejected_soon() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let other = World::around(Arc::clone(&world.server), world.clock.clone(), ledger, |registrar| registrar);
@@ -497,7 +497,7 @@ async fn a_look_alike_of_what_another_node_blocked_is_rejected_soon() {
 
 /// A registration that another node began and nobody answers keeps an equal one waiting once, and not when it is old.
 #[tokio::test]
-async fn an_old_registration_without_an_answer_is_not_waited_for() {
+async fn an_unanswered_old_registration_is_not_waited_for() {
     let shared = Down::default();
     shared.is_up.store(true, Ordering::SeqCst);
     let world = World::new(shared.clone());

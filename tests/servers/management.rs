@@ -46,7 +46,7 @@ async fn is_recorded(ledger: &MemoryLedger, id: &str) -> bool {
 
 /// A server that registers what it does not know would do it without a token, and without approval.
 #[tokio::test]
-async fn an_unknown_client_is_not_made_by_an_update() {
+async fn an_update_does_not_create_a_client() {
     type Change = (&'static str, fn(Registrar) -> Registrar, fn(Preset) -> Preset, u16);
     let approval: fn(Registrar) -> Registrar =
         |registrar| registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap());
@@ -98,7 +98,7 @@ async fn a_policy_file_lets_unknown_clients_be_managed() {
 }
 
 #[tokio::test]
-async fn what_an_unknown_client_is_updated_to_is_recorded() {
+async fn an_update_of_an_unknown_client_is_recorded() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     assert_eq!(world.send(update("from-before")).await.status, 200);
@@ -155,7 +155,7 @@ async fn updates_cost_if_they_may_be_registrations() {
 
 /// Servers fold these into the client, or do not: neither reading counts.
 #[tokio::test]
-async fn a_revoked_client_does_not_manage_itself_by_another_spelling() {
+async fn a_revoked_client_can_not_manage_itself_by_another_spelling() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let id = world.client("App").await;
@@ -190,7 +190,7 @@ async fn a_revoked_client_does_not_manage_itself_by_another_spelling() {
 
 /// The rules that a token named judge every update, however the URL is spelled.
 #[tokio::test]
-async fn pinned_rules_judge_updates_by_every_spelling() {
+async fn pinned_rules_apply_to_updates_in_every_spelling() {
     let guard = |preset: Preset| {
         let hosts = [RedirectPattern::host("*.partner.example.com").unwrap()];
         preset
@@ -226,7 +226,7 @@ async fn unknown_clients_are_read_and_deleted_without_a_body() {
 
 /// Anybody can send a `PUT` or `DELETE`, and a server may have a page for everything, or a handler that looks at no method.
 #[tokio::test]
-async fn only_an_answer_about_the_client_changes_or_ends_it() {
+async fn only_an_answer_with_the_client_id_changes_the_record() {
     let answers: [(&str, u16, &str, &str); 6] = [
         ("a page for everything", 200, "text/html", "<!doctype html>"),
         ("an error in a success", 200, "application/json", r#"{"error":"invalid_token"}"#),

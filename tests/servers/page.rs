@@ -56,7 +56,7 @@ async fn act(app: &Router, act: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_the_check() {
+async fn rejects_requests_without_access() {
     let world = World::new(MemoryLedger::default());
     let app = app(&world);
     for path in ["", "/", "/style.css", "/api/summary", "/api/clients"] {
@@ -124,7 +124,7 @@ async fn the_api_reads_and_acts() {
 }
 
 #[tokio::test]
-async fn requests_across_origins_are_refused() {
+async fn rejects_requests_across_origins() {
     let world = World::new(MemoryLedger::default());
     let app = app(&world);
     let id = world.client("App").await;

@@ -28,7 +28,7 @@ fn refused(arguments: &[&str]) -> String {
 
 /// In a database that is not a ledger, or one of another version, no table is made or changed.
 #[tokio::test]
-async fn a_database_is_left_as_it_is() {
+async fn read_commands_do_not_change_a_database() {
     let Some(postgres) = Postgres::start() else { return };
     let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'";
     let (other, old) = (postgres.fresh_database().await, postgres.fresh_database().await);

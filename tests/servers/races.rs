@@ -127,7 +127,7 @@ async fn round(nodes: Arc<[Arc<Node>; 2]>, ledger: PostgresLedger, number: usize
 
 /// Nothing that a stranger sends is a fault of the database.
 #[tokio::test]
-async fn postgres_takes_what_comes() {
+async fn no_request_causes_a_postgres_error() {
     let Some(database) = Postgres::start() else { return };
     let ledger = PostgresLedger::new(database.fresh_database().await).await.unwrap();
     let world = World::new(ledger);
@@ -145,7 +145,7 @@ async fn postgres_takes_what_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_revoked_never_comes_back() {
+async fn a_revoked_client_never_returns() {
     let rounds: usize = std::env::var("RACE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
     let Some(database) = Postgres::start() else { return };
     let pool = database.fresh_database().await;

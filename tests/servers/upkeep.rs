@@ -16,7 +16,7 @@ use tower_dcr::rules::{MetadataAllowlist, Policy, RedirectUris};
 use crate::world::{Answer, DAY, HOUR, World, metadata, register};
 
 #[test]
-fn lifetimes_that_break_clients_are_refused() {
+fn rejects_lifetimes_that_break_clients() {
     assert!(Lifetimes::new().with_never_used(Duration::from_secs(3599)).is_err());
     assert!(Lifetimes::new().with_never_used(HOUR).is_ok());
     let error = Lifetimes::new().with_idle(29 * DAY).unwrap_err();
@@ -25,7 +25,7 @@ fn lifetimes_that_break_clients_are_refused() {
 }
 
 #[tokio::test]
-async fn a_full_ledger_makes_room_and_never_for_nothing() {
+async fn a_full_ledger_evicts_only_for_an_admitted_client() {
     let ledger = MemoryLedger::default();
     let world = World::with(ledger.clone(), |registrar| registrar.with_max_clients(NonZeroU64::new(3).unwrap()));
     let used = world.client("Used").await;
@@ -72,7 +72,7 @@ async fn the_quota_holds_when_many_come_at_once() {
 }
 
 #[tokio::test]
-async fn maintenance_expires_settles_tells_and_purges() {
+async fn maintenance_expires_abandons_deprovisions_and_purges() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let (used, unused) = (world.client("Used").await, world.client("Unused").await);
@@ -108,7 +108,7 @@ async fn maintenance_expires_settles_tells_and_purges() {
 }
 
 #[tokio::test]
-async fn what_the_server_was_not_told_of_stays_known() {
+async fn a_client_that_was_not_deprovisioned_stays_in_the_ledger() {
     let ledger = MemoryLedger::default();
     let registrar = tower_dcr::clients::Registrar::new(ledger.clone());
     let clock = Arc::new(tower_dcr::clock::ManualClock::new(crate::world::START));
@@ -133,7 +133,7 @@ async fn crash_while_registering(world: &World, ledger: &MemoryLedger) {
 }
 
 #[tokio::test]
-async fn an_abandoned_registration_is_settled_by_its_age() {
+async fn an_unanswered_registration_is_abandoned_by_its_age() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     crash_while_registering(&world, &ledger).await;
@@ -145,7 +145,7 @@ async fn an_abandoned_registration_is_settled_by_its_age() {
 
 /// A server that was restarted in the middle of a registration.
 #[tokio::test]
-async fn what_a_crash_left_behind_keeps_nobody_out() {
+async fn leftovers_of_a_crash_block_no_registration() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     crash_while_registering(&world, &ledger).await;
@@ -156,7 +156,7 @@ async fn what_a_crash_left_behind_keeps_nobody_out() {
 }
 
 #[tokio::test]
-async fn drift_says_what_todays_rules_would_do() {
+async fn drift_re_evaluates_clients_under_the_current_rules() {
     let world = World::new(MemoryLedger::default());
     for index in 0..450 {
         world.client(&format!("App {index}")).await;
@@ -185,7 +185,7 @@ async fn drift_says_what_todays_rules_would_do() {
 }
 
 #[tokio::test]
-async fn the_review_shows_what_deserves_a_look() {
+async fn queues_list_clients_that_need_attention() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let review = ClientAdmin::new(world.registrar.clone());
@@ -248,7 +248,7 @@ async fn pages_have_cursors() {
 
 /// What an operator did stands in the same chained file as what clients did.
 #[tokio::test]
-async fn acts_are_lines_of_the_audit_file() {
+async fn actions_are_audit_events() {
     use tower_dcr::audit::{ChainKey, JsonLines, verify_chain};
     let dir = crate::databases::TempDir::new("audit");
     let path = dir.path().join("audit.jsonl");
@@ -299,7 +299,7 @@ fn events_are_counted() {
 
 /// Nobody waits for it any more, and who hung on gets the client all the same.
 #[tokio::test]
-async fn an_answer_that_comes_after_a_registration_was_given_up_counts() {
+async fn an_answer_after_the_registration_was_abandoned_counts() {
     let world = World::new(MemoryLedger::default());
     world.server.delay_ms.store(400, Ordering::SeqCst);
     let (app, body) = (world.app.clone(), register(&metadata("Slow")));

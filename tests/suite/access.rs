@@ -51,7 +51,7 @@ const NO_TOKEN: &str = "Bearer realm=\"client registration\"";
 const WRONG_TOKEN: &str = "Bearer error=\"invalid_token\"";
 
 #[tokio::test]
-async fn a_wrong_token_is_never_none() {
+async fn rejects_a_wrong_token_even_if_tokens_are_optional() {
     let bearer = format!("Bearer {PARTNER}");
     let longer = format!("{bearer}x");
     let huge = format!("Bearer {}", "x".repeat(5000));
@@ -125,7 +125,7 @@ async fn tokens_expire() {
 }
 
 #[test]
-fn weak_or_doubled_tokens_are_refused_when_they_are_listed() {
+fn rejects_weak_and_duplicate_tokens_in_the_configuration() {
     let refused = |token: &str| StaticTokens::new().add(token, InitialAccess::of("owner")).unwrap_err().to_string();
     for token in ["", "short", "fifteen-bytes-x", "a token with spaces", "tökens-of-other-scripts"] {
         let error = refused(token);
@@ -151,7 +151,7 @@ impl InitialAccessTokens for Down {
 }
 
 #[tokio::test]
-async fn what_cannot_be_verified_is_not_let_in() {
+async fn rejects_tokens_that_can_not_be_verified() {
     for layer in [InitialAccessTokenLayer::new(Down), InitialAccessTokenLayer::new(Down).optional()] {
         let (answer, calls) = register(&preset(layer.clone()), &["Bearer down"]).await;
         assert_eq!(
@@ -225,7 +225,7 @@ async fn signed_tokens_are_verified() {
 }
 
 #[tokio::test]
-async fn browsers_of_other_origins_are_turned_away() {
+async fn rejects_browsers_of_other_origins() {
     let layer =
         InitialAccessTokenLayer::new(tokens()).optional().with_allowed_origins(["https://app.example.com"]).unwrap();
     let preset = preset(layer);
@@ -261,7 +261,7 @@ async fn browsers_of_other_origins_are_turned_away() {
 }
 
 #[tokio::test]
-async fn who_only_observes_refuses_nobody() {
+async fn report_only_tokens_reject_no_request() {
     let kept = Kept::default();
     let preset = preset(InitialAccessTokenLayer::new(tokens())).report_only().with_sink(kept.sink());
     let (answer, calls) = register(&preset, &["Bearer Vq3s8nR1xW7tB0yKd5Ld"]).await;
@@ -315,7 +315,7 @@ fn conditions_choose_the_rules() {
 
 /// A token that was to be judged by rules which nobody configured is judged by none.
 #[tokio::test]
-async fn rules_that_are_not_there_let_nothing_in() {
+async fn rejects_tokens_that_name_missing_rules() {
     let access = InitialAccess::of("partner").with_rules("partner");
     let tokens = StaticTokens::new().add(PARTNER, access).unwrap();
     let preset = preset(InitialAccessTokenLayer::new(tokens));

@@ -168,7 +168,7 @@ async fn errors_of_the_handler_pass_and_are_not_stored() {
 
 /// What registers nothing is no registration, for anybody: the client, the audit event and the ledger say the same.
 #[tokio::test]
-async fn a_success_that_registers_nothing_fails_in_all_books() {
+async fn a_success_without_a_client_fails_in_answer_event_and_ledger() {
     let long = json!({ "client_id": "c", "x": "x".repeat(300_000) }).to_string();
     for (status, content_type, answer, reason) in [
         (201, "application/json", "{}", "no client_id"),
@@ -258,7 +258,7 @@ async fn a_compressed_answer_can_not_be_read() {
 }
 
 #[tokio::test]
-async fn json_is_checked_and_named_whatever_it_was_called() {
+async fn json_is_checked_under_any_media_type() {
     let secret = r#"{"client_id":"c","client_secret":"s"}"#;
     let nulls = "\u{feff}{\"client_id\":\"c\",\"logo_uri\":null}";
     for called in [
@@ -289,7 +289,7 @@ async fn json_is_checked_and_named_whatever_it_was_called() {
 }
 
 #[tokio::test]
-async fn members_get_the_types_that_clients_read() {
+async fn members_get_the_types_that_clients_accept() {
     for (member, given, expected) in [
         ("scope", json!(["openid", "mcp"]), json!("openid mcp")),
         ("scope", json!(["openid", "", "mcp"]), json!("openid mcp")),
@@ -322,7 +322,7 @@ async fn members_get_the_types_that_clients_read() {
 }
 
 #[tokio::test]
-async fn a_secret_has_a_time_at_which_it_expires_that_clients_read() {
+async fn a_secret_has_an_expiry_that_clients_accept() {
     let method = AuthMethod::public().with_method_for("http://localhost:3000/cb", "client_secret_post").unwrap();
     for (given, expected) in [
         (json!("1760000000"), 1_760_000_000_u64),
@@ -344,7 +344,7 @@ async fn a_secret_has_a_time_at_which_it_expires_that_clients_read() {
 
 /// What is mended is in the audit event, but for what most servers' answers lack.
 #[tokio::test]
-async fn what_was_wrong_in_an_answer_is_flagged() {
+async fn corrections_of_an_answer_are_flagged() {
     let answer = json!({ "client_id": "c", "scope": ["mcp"], "client_id_issued_at": "1760000000", "logo_uri": null });
     let (_, kept) = json_answered(Preset::mcp(), answer).await;
     let event = kept.take().pop().unwrap();
@@ -404,7 +404,7 @@ async fn clients_can_reach_the_configuration_endpoint_or_are_not_told_of_it() {
 }
 
 #[tokio::test]
-async fn of_keys_and_where_they_are_the_keys_stay() {
+async fn keys_take_precedence_over_their_url() {
     let answer = json!({ "client_id": "c", "jwks": { "keys": [] }, "jwks_uri": "https://a.example.com/jwks" });
     let json = json_answered(Preset::mcp(), answer).await.0.json();
     assert_eq!((&json["jwks"], json.get("jwks_uri")), (&json!({ "keys": [] }), None));
@@ -454,7 +454,7 @@ async fn redirect_uris_that_were_not_forwarded_fail() {
 }
 
 #[tokio::test]
-async fn an_update_is_about_the_client_that_was_asked_for() {
+async fn an_update_must_answer_with_the_requested_client() {
     const NAMED: &str = r#"{"client_id":"c","redirect_uris":["http://localhost:3000/cb"]}"#;
     for (uri, body, status, answer, passes, reason) in [
         ("/register/c", NAMED, 200, r#"{"client_id":"c"}"#, true, "the same"),
@@ -483,7 +483,7 @@ async fn an_update_is_about_the_client_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn what_a_client_reads_of_itself_is_written_for_clients() {
+async fn a_read_of_a_client_is_completed_and_typed() {
     let public = || Preset::mcp().with_public_url("https://as.example.com").unwrap();
     let answer = json!({
         "client_id": "c", "redirect_uris": ["http://localhost:3000/cb"], "client_secret": null, "scope": ["a", "b"],
@@ -563,7 +563,7 @@ async fn errors_of_the_handler_are_written_as_clients_read_them() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_no_answer_to_a_registration() {
+async fn rejects_a_redirect_as_the_answer_to_a_registration() {
     for status in [301, 302, 303, 307, 308] {
         let headers = [("location", "/login"), ("content-type", "text/html")];
         let (read, kept) = asked(Preset::mcp(), post(REQUEST), status, &headers, b"<a>").await;

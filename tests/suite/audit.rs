@@ -91,7 +91,7 @@ async fn a_handler_that_panics_is_an_event() {
 }
 
 #[tokio::test]
-async fn an_event_says_what_happened_and_not_what_was_sent() {
+async fn events_contain_no_registered_values() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let key = b"a key that nobody else has";
     let preset = Preset::mcp().with_sink(kept.sink()).with_requester_hash(key);
@@ -127,7 +127,7 @@ async fn an_event_says_what_happened_and_not_what_was_sent() {
 
 /// What was refused, and what only was looked at, can be told apart and found again by its digest.
 #[tokio::test]
-async fn digests_are_of_what_came_and_of_what_went_on() {
+async fn digests_are_of_the_sent_and_the_forwarded_document() {
     use tower_dcr::registration::Digest;
     let evil = r#"{"redirect_uris":["javascript:alert(1)"]}"#;
     for (preset, body, goes_on) in [
@@ -196,7 +196,7 @@ impl Sink for Full503 {
 }
 
 #[tokio::test]
-async fn no_registration_without_its_record_if_the_sink_says_so() {
+async fn rejects_registrations_while_the_sink_is_not_ready() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let service = behind(&Preset::mcp().with_sink((kept.sink(), Full503)), &naive);
     let answer = send(&service, post(GOOD)).await;
@@ -208,7 +208,7 @@ async fn no_registration_without_its_record_if_the_sink_says_so() {
 }
 
 #[tokio::test]
-async fn report_only_events_say_what_would_have_been() {
+async fn report_only_events_have_the_decision() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::MIN);
     let rate_limit = RateLimitLayer::empty().with_address_quota(one);
@@ -229,7 +229,7 @@ async fn report_only_events_say_what_would_have_been() {
 }
 
 #[test]
-fn a_bad_clock_is_survived() {
+fn a_clock_that_goes_backwards_does_not_panic() {
     let clock = ManualClock::new(Duration::MAX);
     assert_eq!(clock.monotonic(), Duration::from_nanos(u64::MAX));
 }
@@ -308,7 +308,7 @@ fn from(address: [u8; 4], mut request: Request<Full<Bytes>>) -> Request<Full<Byt
 }
 
 #[tokio::test]
-async fn the_operator_reads_why_as_the_client_does() {
+async fn events_have_the_reason_of_the_clients_answer() {
     for (body, rule) in [
         (r#"{"redirect_uris":["gopher://a.example.com/cb"]}"#, "redirect-uris"),
         (r#"{"redirect_uris":["https://app.example.com:8443/cb"]}"#, "redirect-uris"),
@@ -414,7 +414,7 @@ async fn the_registrar_has_the_sink_of_its_preset() {
 }
 
 #[tokio::test]
-async fn what_ends_by_itself_says_which_client_it_was_and_where_from() {
+async fn expiry_and_eviction_events_name_client_and_source() {
     for (requester, source) in [("none", "192.0.2.0/24"), ("address", "192.0.2.7")] {
         let lines = Lines::default();
         let clock = Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600)));
@@ -439,7 +439,7 @@ async fn what_ends_by_itself_says_which_client_it_was_and_where_from() {
 }
 
 #[tokio::test]
-async fn an_update_says_which_fields_it_changed_and_not_to_what() {
+async fn update_events_name_changed_fields_without_values() {
     let lines = Lines::default();
     let registrar = Registrar::new(MemoryLedger::default());
     let preset = Preset::mcp().with_registrar(registrar).with_sink(lines.clone());
@@ -466,7 +466,7 @@ async fn an_update_says_which_fields_it_changed_and_not_to_what() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_approval_is_told_apart() {
+async fn events_mark_clients_that_wait_for_approval() {
     for (approval, pending) in [(None, false), (Some(Duration::from_secs(3600)), true)] {
         let kept = Kept::default();
         let lifetimes = match approval {

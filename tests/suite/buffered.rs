@@ -82,7 +82,7 @@ async fn events_of_both_kinds_arrive_in_order_and_in_batches() {
 }
 
 #[tokio::test]
-async fn what_finds_no_room_is_counted() {
+async fn events_beyond_the_queue_are_counted() {
     let pipeline = Pipeline::default();
     let audit = Buffered::new(pipeline.clone()).with_queue(10).start().unwrap();
     pipeline.hold(true);
@@ -94,7 +94,7 @@ async fn what_finds_no_room_is_counted() {
 }
 
 #[tokio::test]
-async fn what_finds_no_room_is_refused_where_each_must_be_recorded() {
+async fn registrations_beyond_the_queue_are_rejected_on_request() {
     let pipeline = Pipeline::default();
     let audit = Buffered::new(pipeline.clone()).with_queue(10).with_overflow(Overflow::Reject).start().unwrap();
     pipeline.hold(true);
@@ -147,7 +147,7 @@ async fn closing_tries_once_more_and_gives_up() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_panics_is_none() {
+async fn a_pipeline_that_panics_makes_the_sink_unready() {
     let panics = |_: &[Record]| -> Result<(), Box<dyn Error + Send + Sync>> { panic!("a mistake in the pipeline") };
     let audit = Buffered::new(panics).with_overflow(Overflow::Reject).start().unwrap();
     register(audit.clone(), 1).await;
@@ -159,7 +159,7 @@ async fn a_pipeline_that_panics_is_none() {
 }
 
 #[tokio::test]
-async fn any_sink_can_stand_behind_it() {
+async fn any_sink_can_be_buffered() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let kept = Arc::clone(&seen);
     let slow = move |event: &Event| {

@@ -193,7 +193,7 @@ fn wrong_error(row: &Row, answer: &Read) -> Option<String> {
 }
 
 #[tokio::test]
-async fn attacks_come_out_as_labelled() {
+async fn attacks_have_the_labelled_result() {
     let mut faults = Vec::new();
     let mut judged = 0;
     for row in attacks().iter().filter(|row| row.registers()) {
@@ -213,7 +213,7 @@ async fn attacks_come_out_as_labelled() {
 
 /// Rows on which reasonable engineers differ have no label. What becomes of them is recorded, so that a change is seen.
 #[tokio::test]
-async fn contested_rows_come_out_as_recorded() {
+async fn contested_rows_have_the_recorded_result() {
     let mut verdicts = String::new();
     for row in attacks().iter().chain(&clients()).filter(|row| row.registers()) {
         for (name, preset) in [("mcp", Preset::mcp()), ("strict", Preset::strict())] {
@@ -262,7 +262,7 @@ async fn the_oauth_preset_rejects_what_the_others_reject() {
 
 /// RFC 7592: an update must not do what a registration could not.
 #[tokio::test]
-async fn an_update_with_an_attack_is_judged_like_a_registration_with_it() {
+async fn attacks_are_rejected_in_updates_too() {
     let mut judged = 0;
     for row in attacks().iter().filter(|row| row.registers() && row.text("method").is_none()) {
         // Attacks on the members that a client must send with an update, or on the bytes of a document.
@@ -309,7 +309,7 @@ fn profile(row: &Row) -> Result<Preset, ConfigError> {
 }
 
 #[tokio::test]
-async fn clients_come_out_as_labelled() {
+async fn clients_have_the_labelled_result() {
     let mut faults = Vec::new();
     for row in clients().iter().filter(|row| row.registers()) {
         faults.extend(judge(row, "mcp", profile(row).unwrap().without_rate_limits()).await);
@@ -319,7 +319,7 @@ async fn clients_come_out_as_labelled() {
 
 /// Names and links that only the identity rules can judge must still be forwarded safely or refused cleanly.
 #[tokio::test]
-async fn whatever_the_label_nothing_unsafe_is_forwarded() {
+async fn no_unsafe_document_is_forwarded() {
     let (mut faults, mut forwarded) = (Vec::new(), 0);
     for row in attacks().iter().chain(&clients()).filter(|row| row.text("needs").is_some()) {
         let Some(request) = row.request().filter(|request| request.method() == "POST") else { continue };
@@ -344,7 +344,7 @@ async fn scopes_are_cut_to_the_ceiling() {
 }
 
 #[tokio::test]
-async fn rate_limits_come_out_as_labelled() {
+async fn rate_limits_have_the_labelled_result() {
     let mut faults = Vec::new();
     let mut judged = 0;
     for row in attacks().iter().filter(|row| row.row["steps"].is_array()) {

@@ -22,7 +22,7 @@ fn done(edit: Edit) -> (Vec<(String, Disposition)>, String) {
 
 /// Not even a rejection that is made by hand says that another rule has spoken.
 #[test]
-fn no_rule_speaks_under_the_name_of_another() {
+fn no_rule_rejects_under_the_name_of_another() {
     let before = rule("before", |draft| {
         draft.strip("scope");
         Ok(())
@@ -42,7 +42,7 @@ fn no_rule_speaks_under_the_name_of_another() {
 }
 
 #[test]
-fn each_edit_is_noted_once() {
+fn each_edit_is_one_finding() {
     let edits: [(Edit, &str, Disposition, &str); 9] = [
         (|s| s.strip("scope"), "scope", Disposition::Stripped, "no scope"),
         (
@@ -72,7 +72,7 @@ fn each_edit_is_noted_once() {
 }
 
 #[test]
-fn what_changes_nothing_is_not_noted() {
+fn edits_without_a_change_are_no_findings() {
     let edits: [Edit; 6] = [
         |s| s.strip("software_id"),
         |s| s.narrow_strings("grant_types", |_| true),

@@ -198,7 +198,7 @@ async fn twenty_names_below_one_domain_have_one_budget() {
 
 /// An address that goes on after its redirect host is spent pays like one that registers.
 #[tokio::test]
-async fn a_spent_redirect_host_makes_nothing_free() {
+async fn a_spent_redirect_host_still_costs_the_address() {
     let hand = Hand::new();
     let quota = RedirectHostQuota::with_clock("5/minute".parse().unwrap(), hand.clone());
     let service = behind(&hand.preset().with_redirect_host_quota(quota), &Naive::default());
@@ -218,7 +218,7 @@ async fn a_spent_redirect_host_makes_nothing_free() {
 
 /// A repeat takes from a budget of its own, and passes although its address, its network and everybody are spent.
 #[tokio::test]
-async fn repeats_pass_beside_a_flood_and_have_an_end() {
+async fn repeats_pass_during_a_flood_up_to_their_own_budget() {
     let hand = Hand::new();
     let preset = hand.preset().with_registrar(Registrar::new(MemoryLedger::default()));
     let naive = Naive::default();
@@ -249,7 +249,7 @@ async fn repeats_pass_beside_a_flood_and_have_an_end() {
 
 /// Nobody takes a registration for a repeat because the ledger is down.
 #[tokio::test]
-async fn without_its_budget_nothing_registers_beside_the_ledger() {
+async fn without_a_deduplication_budget_repeats_are_still_found() {
     let hand = Hand::new();
     let limits =
         RateLimitLayer::empty().with_global_quota("1/hour".parse().unwrap()).with_clock(Arc::new(hand.clone()));
@@ -318,7 +318,7 @@ fn garbage(number: usize) -> Request<Full<Bytes>> {
 
 /// 330 requests a second of garbage from 1,000 addresses, for half a minute, and two newcomers a second.
 #[tokio::test]
-async fn garbage_from_a_thousand_addresses_shuts_nobody_out() {
+async fn garbage_from_a_thousand_addresses_locks_no_newcomer_out() {
     let hand = Hand::new();
     let handler = tower::service_fn(async |request: Request<tower_dcr::layers::RegistrationBody>| {
         let status = if request.method() == http::Method::GET { 401 } else { 201 };
@@ -469,7 +469,7 @@ async fn proven_registrations_pass_beside_a_flood() {
 
 /// A stranger who registers a vendor's callback spends the budget of their own address and network only.
 #[tokio::test]
-async fn strangers_do_not_spend_what_a_hosted_client_has() {
+async fn other_networks_do_not_spend_a_hosted_clients_budget() {
     let hand = Hand::new();
     let limits =
         hand.limits().with_address_quota("2/hour".parse().unwrap()).with_global_quota("10/hour".parse().unwrap());
@@ -500,7 +500,7 @@ async fn without_a_budget_of_addresses_there_is_none_of_networks() {
 
 /// A layer that stands alone gives back what the answer shows to be garbage.
 #[tokio::test]
-async fn a_layer_alone_takes_garbage_for_garbage() {
+async fn a_rate_limit_layer_alone_charges_unreadable_requests() {
     let hand = Hand::new();
     let guard = tower_dcr::layers::PolicyLayer::new(tower_dcr::rules::RedirectUris::mcp());
     let stack = tower::ServiceBuilder::new().layer(hand.limits()).layer(guard);

@@ -210,7 +210,7 @@ fn arrows_point_down() {
 }
 
 #[test]
-fn only_layers_and_what_stands_on_them_know_tower_or_http_bodies() {
+fn only_layers_and_modules_above_use_tower_or_http_bodies() {
     for (path, source) in modules() {
         let is_prose = |line: &&str| ["//", "#[doc ="].iter().any(|prose| line.trim_start().starts_with(prose));
         let code: String = source.lines().filter(|line| !is_prose(line)).collect();

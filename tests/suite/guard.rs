@@ -55,7 +55,7 @@ fn witness(seen: &Arc<Mutex<Vec<usize>>>) -> impl Rule + use<> {
 }
 
 #[tokio::test]
-async fn any_number_of_guards_in_one_stack_parse_once() {
+async fn several_policy_layers_in_one_stack_parse_once() {
     let seen = Arc::default();
     let naive = Naive::default();
     let stack = ServiceBuilder::new()
@@ -100,7 +100,7 @@ async fn separate_axum_layers_parse_each_for_itself_and_agree() {
 /// An approval in the request's extensions would survive a layer that replaces the body. An approval that is the body
 /// does not.
 #[tokio::test]
-async fn a_body_that_is_rewritten_between_two_guards_is_reviewed_again() {
+async fn a_body_rewritten_between_two_policy_layers_is_evaluated_again() {
     let naive = Naive::default();
     let evil = r#"{"redirect_uris":["javascript:alert(1)"],"skip_consent":true}"#;
     let stack = ServiceBuilder::new()
@@ -131,7 +131,7 @@ async fn readers_that_take_the_first_or_the_last_duplicate_never_differ() {
 }
 
 #[tokio::test]
-async fn what_is_read_is_what_was_checked_and_its_headers_describe_it() {
+async fn the_handler_reads_the_checked_body_with_matching_headers() {
     let headers = Arc::new(Mutex::new(http::HeaderMap::new()));
     let kept = Arc::clone(&headers);
     let service = metadata().layer(service_fn(move |request: Request<RegistrationBody>| {
@@ -160,7 +160,7 @@ async fn what_is_read_is_what_was_checked_and_its_headers_describe_it() {
 }
 
 #[tokio::test]
-async fn methods_that_register_nothing_pass_and_unknown_ones_do_not() {
+async fn read_methods_pass_and_unknown_methods_are_rejected() {
     for (method, passes) in [
         (Method::GET, true),
         (Method::HEAD, true),
@@ -211,7 +211,7 @@ async fn an_update_goes_through_the_same_rules_and_keeps_the_client_id() {
 }
 
 #[tokio::test]
-async fn sizes_are_limited_by_what_arrives() {
+async fn sizes_are_limited_by_received_bytes() {
     let naive = Naive::default();
     let service = behind(&metadata().with_limits(Limits::new().with_bytes(100)), &naive);
     let long = format!(r#"{{"redirect_uris":["https://app.example.com/cb"],"x":"{}"}}"#, "x".repeat(100));
@@ -244,7 +244,7 @@ impl<I: Iterator + Unpin> futures_core::Stream for Chunks<I> {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_given_up_on() {
+async fn a_body_without_end_is_rejected() {
     let naive = Naive::default();
     let service = behind(&metadata().with_deadline(Duration::from_millis(50)), &naive);
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, Infallible>::new(4);
@@ -257,7 +257,7 @@ async fn a_body_that_never_ends_is_given_up_on() {
 
 /// HTTP/2 lets a client send frames without data for ever.
 #[tokio::test]
-async fn a_body_of_empty_frames_is_given_up_on() {
+async fn a_body_of_empty_frames_is_rejected() {
     let naive = Naive::default();
     let frames = Chunks(std::iter::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::new()))));
     let answer = send(&behind(&metadata(), &naive), post("").map(|_| StreamBody::new(frames))).await;
@@ -352,7 +352,7 @@ async fn report_only_lets_everything_pass_as_it_came() {
 }
 
 #[tokio::test]
-async fn one_rule_can_be_tried_while_the_others_hold() {
+async fn one_rule_can_be_report_only_while_others_are_enforced() {
     let naive = Naive::default();
     let policy = (MetadataAllowlist::mcp(), ReportOnly::new(RedirectUris::strict()));
     let service = behind(&PolicyLayer::new(policy), &naive);

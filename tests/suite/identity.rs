@@ -127,7 +127,7 @@ fn imitations_by_public_tables_of_lookalikes_are_recognised() {
 
 /// What the corpus says is an imitation, or may be taken for one, with the names that are known by default.
 #[tokio::test]
-async fn imitations_of_the_corpus_are_refused_or_marked() {
+async fn imitations_of_the_corpus_are_rejected_or_marked() {
     let (mut refused, mut marked, mut unmarked) = (0, 0, Vec::new());
     for row in include_str!("../data/attacks.jsonl").lines() {
         let row: Value = serde_json::from_str(row).unwrap();
@@ -242,7 +242,7 @@ async fn honest_names_pass() {
 
 /// Where honest clients have their page: markets and projects on the hosts of those who are reserved.
 #[test]
-fn pages_on_other_peoples_hosts_claim_nobody() {
+fn pages_on_hosts_of_customers_claim_no_identity() {
     for page in [
         "https://github.com/acme/tool",
         "https://hub.docker.com/r/acme/tool",
@@ -263,7 +263,7 @@ fn pages_on_other_peoples_hosts_claim_nobody() {
 
 /// The verdict is derived from the checked document, and reaches handler and event; what was there before is dropped.
 #[tokio::test]
-async fn the_verdict_reaches_the_handler_and_nobody_else_can_give_it() {
+async fn only_the_policy_layer_sets_the_identity_for_the_handler() {
     let told: Arc<Mutex<Option<Identity>>> = Arc::default();
     let handler = {
         let told = Arc::clone(&told);
@@ -288,7 +288,7 @@ async fn the_verdict_reaches_the_handler_and_nobody_else_can_give_it() {
 }
 
 #[tokio::test]
-async fn events_say_who_was_claimed_and_never_what_was_sent() {
+async fn events_name_the_claimed_identity_and_no_sent_text() {
     let kept = Kept::default();
     let preset = Preset::mcp().without_rate_limits().with_sink(kept.sink());
     let service = behind(&preset, &Naive::default());
@@ -312,7 +312,7 @@ async fn events_say_who_was_claimed_and_never_what_was_sent() {
 }
 
 #[tokio::test]
-async fn outcomes_are_the_operators() {
+async fn outcomes_of_claims_are_configurable() {
     let refuse = OnClaim::Refuse;
     let guard = ClientIdentity::new().with_contradicted_mention(refuse).with_unverified(refuse);
     let preset = Preset::mcp().without_rate_limits().map_identity(|_| Ok(guard)).unwrap();

@@ -189,7 +189,7 @@ async fn lines_are_numbered_and_the_head_has_the_last_one() {
 
 /// A person with access to the files, and not to the key, while the server is down.
 #[tokio::test]
-async fn a_change_while_the_server_was_down_is_found_ever_after() {
+async fn a_change_while_the_server_was_down_is_always_found() {
     type Change = fn(&Path, &Path, &str);
     let changes: [(&str, Change); 9] = [
         ("lines are cut off", |file, _, text| fs::write(file, kept(text, 4)).unwrap()),
@@ -249,7 +249,7 @@ async fn an_older_file_with_its_older_head_differs_from_a_head_elsewhere() {
 
 /// A crash can come between two writes: what is on disk is then ahead of its head.
 #[tokio::test]
-async fn a_head_that_is_behind_is_no_fault() {
+async fn a_head_behind_the_file_is_accepted() {
     let folder = Folder::new();
     let (path, head) = (folder.file("audit"), folder.file("audit.head"));
     for before in [0, 3] {
@@ -267,7 +267,7 @@ async fn a_head_that_is_behind_is_no_fault() {
 }
 
 #[tokio::test]
-async fn a_rotation_before_a_restart_is_no_fault() {
+async fn a_rotation_before_a_restart_is_accepted() {
     let folder = Folder::new();
     let path = folder.file("audit");
     chained(&path, 3).await;
@@ -336,7 +336,7 @@ async fn a_chained_file_is_not_opened_without_its_key() {
 
 /// Chained or not: a crash or a full disk leaves half a line, or half a letter.
 #[tokio::test]
-async fn half_a_line_neither_stops_the_start_nor_takes_the_next_event_with_it() {
+async fn half_a_line_does_not_stop_the_start_or_lose_the_next_event() {
     let halves: [(&str, &[u8]); 5] = [
         ("half a line", br#"{"schema":1,"time_ms":17672256"#),
         ("half a letter", b"{\"schema\":1,\"requester\":\"\xc3"),
@@ -372,7 +372,7 @@ async fn half_a_line_neither_stops_the_start_nor_takes_the_next_event_with_it() 
 /// Renaming `/dev/null`, which takes any number of bytes, would leave everybody else without it.
 #[cfg(unix)]
 #[tokio::test]
-async fn what_is_no_regular_file_is_never_renamed() {
+async fn only_regular_files_are_rotated() {
     use std::os::unix::fs::FileTypeExt;
     let folder = Folder::new();
     let pipe = folder.file("pipe");
@@ -391,7 +391,7 @@ async fn what_is_no_regular_file_is_never_renamed() {
 /// `/dev/full` takes nothing: every write fails, as on a disk without room.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_a_full_disk_loses_is_counted_or_refused() {
+async fn events_lost_by_a_full_disk_are_counted_or_rejected() {
     let counting = JsonLines::new("/dev/full").open().unwrap();
     register(&counting, 3).await;
     assert_eq!(counting.lost(), 3);

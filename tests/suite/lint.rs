@@ -180,7 +180,7 @@ const CLEAN: &[&str] = &[
 ];
 
 #[test]
-fn what_undoes_a_rule_is_found() {
+fn lints_settings_that_undo_a_rule() {
     for (policy, key, severity, message) in FOUND {
         let lints = lints(policy);
         let found = lints
@@ -192,7 +192,7 @@ fn what_undoes_a_rule_is_found() {
 }
 
 #[test]
-fn what_only_looks_like_it_is_left_alone() {
+fn lints_no_similar_harmless_setting() {
     for policy in CLEAN {
         let mut lints = lints(policy);
         // Which clients a list of places shuts out is true, and not what is asked here.
@@ -203,7 +203,7 @@ fn what_only_looks_like_it_is_left_alone() {
 
 /// The way out that is named works.
 #[test]
-fn a_ceiling_that_breaks_clients_names_the_way_out() {
+fn the_lint_for_a_scope_ceiling_suggests_the_default() {
     let scope = "ceiling = ['mcp:read']\ndefault = ['mcp:read']";
     let narrow = lints(&format!("[metadata.scope]\n{scope}"));
     assert!(

@@ -52,7 +52,7 @@ fn decode(base64: &Value) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn requests_on_the_wire_come_out_as_labelled() {
+async fn requests_on_the_wire_have_the_labelled_result() {
     let addr = listen().await;
     let mut judged = 0;
     for line in include_str!("../data/attacks.jsonl").lines() {
@@ -85,7 +85,7 @@ async fn requests_on_the_wire_come_out_as_labelled() {
 }
 
 #[tokio::test]
-async fn methods_are_answered_for() {
+async fn rejects_unknown_methods_with_405() {
     let addr = listen().await;
     for line in include_str!("../data/attacks.jsonl").lines() {
         let row: Value = serde_json::from_str(line).unwrap();

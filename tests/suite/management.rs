@@ -161,7 +161,7 @@ async fn the_forwarded_headers_are_written_anew() {
 }
 
 #[tokio::test]
-async fn what_is_encoded_is_not_read() {
+async fn rejects_encoded_bodies() {
     for encoding in ["gzip", "identity, gzip", "x"] {
         let mut request = post(GOOD);
         request.headers_mut().insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
@@ -186,7 +186,7 @@ async fn methods_without_a_registration_go_on_without_a_body() {
 }
 
 #[tokio::test]
-async fn an_observed_request_passes_as_it_came() {
+async fn a_report_only_request_passes_unchanged() {
     for (method, uri, body) in [
         ("GET", "/register", EVIL),
         ("PUT", "/register", EVIL),
@@ -344,7 +344,7 @@ async fn failed_management_calls_are_events() {
 
 /// A path that is read as the URL of a client may be the registration endpoint of a server that has not said so.
 #[tokio::test]
-async fn a_registration_path_that_is_not_known_is_noticed_once() {
+async fn an_unknown_registration_path_is_logged_once() {
     let preset = Preset::mcp();
     let service = preset.layer(service_fn(manage));
     let register = || request("POST", "/oauth2/reg", GOOD);

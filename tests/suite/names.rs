@@ -249,7 +249,7 @@ const SPELLINGS: &[(Fate, &str, &[&str])] = &[
 ];
 
 #[test]
-fn reserved_names_are_found_however_they_are_set() {
+fn reserved_names_are_found_in_any_typesetting() {
     let mut wrong = Vec::new();
     for (wanted, reason, names) in SPELLINGS {
         for name in *names {
@@ -453,7 +453,7 @@ fn affixed(name: &str) -> Vec<String> {
 
 /// The rates that the chapter on impersonation reports: `cargo test --test suite imitations -- --nocapture`.
 #[test]
-fn imitations_by_how_a_name_is_set_are_recognised() {
+fn imitations_by_typesetting_are_recognised() {
     let percent = |some: usize, of: usize| some * 100 / of.max(1);
     let mut wrong = Vec::new();
     let mut totals = [0; 3];
@@ -518,7 +518,7 @@ fn judge(rules: &(impl IntoRules + Clone), name: &str) -> Result<(String, Vec<Di
 }
 
 #[test]
-fn long_names_are_cut_where_that_hides_nothing() {
+fn long_names_are_cut_unless_that_hides_something() {
     let rules = (ClientName::new(), ClientIdentity::new());
     let words = |count: usize| "Meeting notes ".repeat(count).trim_end().to_owned();
     let long = words(10);
@@ -558,7 +558,7 @@ fn long_names_are_cut_where_that_hides_nothing() {
 
 /// In other scripts, in tagged names, and on its way to the server.
 #[tokio::test]
-async fn the_server_gets_the_name_that_is_left() {
+async fn the_server_gets_the_cut_name() {
     let naive = Naive::default();
     let long = "ノ".repeat(150);
     let body = json!({ "client_name": "Notes", "client_name#ja": long, "redirect_uris": [FOREIGN] }).to_string();

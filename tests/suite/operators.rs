@@ -84,7 +84,7 @@ fn operators_do_what_the_standard_says() {
 }
 
 #[test]
-fn operators_that_can_not_be_meant_are_refused() {
+fn rejects_contradictory_operators() {
     for (json, reason) in [
         (json!({}), "there are none"),
         (json!({"one_of": ["a"], "subset_of": ["a"]}), "single values"),

@@ -53,7 +53,7 @@ fn patterns_match_part_by_part() {
 }
 
 #[test]
-fn patterns_that_can_not_be_meant_are_refused() {
+fn rejects_invalid_patterns() {
     for pattern in [
         "",
         "*",

@@ -341,7 +341,7 @@ fn the_builder_and_a_file_say_the_same() {
 }
 
 #[test]
-fn what_is_written_out_is_read_again() {
+fn a_written_policy_reads_back_as_the_same() {
     for (built, file) in pairs() {
         let toml = built.to_toml().unwrap();
         let read = Preset::from_toml(&toml).unwrap_or_else(|error| panic!("{error}\n{file}\n{toml}"));
@@ -446,7 +446,7 @@ const fn wrong(
 }
 
 #[test]
-fn mistakes_are_named_with_their_place_and_a_way_out() {
+fn errors_have_a_place_and_a_suggestion() {
     let rows = [
         wrong("extend = 'mcp'", (1, "extend", "extend"), "unknown field `extend`", "did you mean `extends`?"),
         wrong("extends = 'mpc'", (1, "extends", "'mpc'"), "unknown variant `mpc`", "did you mean `mcp`?"),
@@ -736,7 +736,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
 
 /// A list is no table: its elements would be taken for keys, by their order.
 #[test]
-fn no_table_is_read_out_of_a_list() {
+fn rejects_a_list_in_place_of_a_table() {
     for (file, key, suggestion) in [
         ("lifecycle = ['365days']", "lifecycle", "write `[lifecycle]` once, in single brackets"),
         ("lifecycle = [5]", "lifecycle", "write `[lifecycle]` once, in single brackets"),
@@ -762,7 +762,7 @@ fn no_table_is_read_out_of_a_list() {
 
 /// Words of Rust and serde mean nothing to who writes a policy.
 #[test]
-fn mistakes_are_said_in_plain_words() {
+fn errors_contain_no_terms_of_rust() {
     let schema = Preset::file_schema();
     let keys = |kind: &Value| kind["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     for key in keys(&schema).iter().filter(|key| *key != "$schema") {
@@ -798,7 +798,7 @@ fn json_is_read_strictly_and_points_to_the_same_places() {
 }
 
 #[test]
-fn toml_that_is_none_is_named_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     let error = Preset::from_toml("[redirect_uris]\nlocalhost = = true\n").unwrap_err();
     assert_eq!(error.line(), 2);
     let error = Preset::from_toml("a = 1\na = 2\n").unwrap_err();
@@ -972,7 +972,7 @@ fn limits_of_the_builder_have_the_same_bounds() {
 
 /// No suggestion repeats what was rejected.
 #[test]
-fn what_is_suggested_is_accepted() {
+fn suggestions_are_accepted() {
     for (file, with) in [
         ("redirect_uris.add_private_use_schemes = ['*']", None),
         ("redirect_uris.add_private_use_schemes = ['my app']", None),
@@ -994,7 +994,7 @@ fn what_is_suggested_is_accepted() {
 
 /// A client keeps what it asks for, gets what is added, and the whole default if it asks for nothing.
 #[test]
-fn what_is_added_to_scopes_leaves_the_default_alone() {
+fn added_scopes_keep_the_default() {
     let preset = Preset::from_toml(
         "[metadata.scope]\nceiling = ['read', 'write', 'offline_access']\ndefault = ['read', 'write', 'offline_access']\n\
          add = ['offline_access']\notherwise = 'default'",
@@ -1080,7 +1080,7 @@ fn callers_have_rules_of_their_own() {
 }
 
 #[tokio::test]
-async fn tokens_of_a_file_admit_those_who_have_them() {
+async fn tokens_of_a_file_admit_their_holders() {
     let digest = tower_dcr::registration::Digest::of(b"Vq3s8nR1xW7tB0yKd5Lc");
     let file = format!(
         "[initial_access_tokens]
@@ -1128,7 +1128,7 @@ async fn every_event_has_the_fingerprint_of_the_policy() {
 }
 
 #[tokio::test]
-async fn an_event_holds_the_registration_if_that_is_wanted_without_what_is_nobodys_business() {
+async fn events_hold_the_redacted_registration_on_request() {
     let kept = Kept::default();
     let guard =
         Preset::from_toml("audit.document = true\nmetadata.members.allow = ['tenant']").unwrap().with_sink(kept.sink());
@@ -1161,7 +1161,7 @@ async fn an_event_holds_the_registration_if_that_is_wanted_without_what_is_nobod
 
 /// `schema/policy.json` is for editors. To bring it up to date: `UPDATE_SCHEMA=1 cargo test policy_file`.
 #[test]
-fn the_schema_that_is_committed_is_that_of_the_types() {
+fn the_committed_schema_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/policy.json");
     let schema = format!("{}\n", serde_json::to_string_pretty(&Preset::file_schema()).unwrap());
     if std::env::var_os("UPDATE_SCHEMA").is_some() {
@@ -1171,7 +1171,7 @@ fn the_schema_that_is_committed_is_that_of_the_types() {
 }
 
 #[test]
-fn the_schema_accepts_what_is_accepted_and_refuses_what_is_misspelt() {
+fn the_schema_accepts_valid_files_and_rejects_misspelt_keys() {
     let schema = jsonschema::validator_for(&Preset::file_schema()).unwrap();
     for (built, file) in pairs() {
         let policy: Value = serde_json::from_str(&built.to_json()).unwrap();

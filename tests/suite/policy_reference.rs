@@ -270,7 +270,7 @@ fn blocks(reference: &str) -> Vec<Block> {
 
 /// Every example behind a "#" can be written as it stands, with what has to be there.
 #[test]
-fn what_is_commented_out_in_the_reference_is_valid() {
+fn commented_out_settings_of_the_reference_are_valid() {
     let folder = crate::folder::Folder::new("reference");
     folder.write("next.toml", "").write("chain.key", "0123456789abcdef").write("requester.key", "0123456789abcdef");
     let blocks = blocks(&reference());

@@ -62,7 +62,7 @@ async fn unknown_and_unwanted_members() {
 }
 
 #[tokio::test]
-async fn members_that_are_followed_lead_to_public_places() {
+async fn fetched_uris_must_be_public() {
     for (changes, fault) in [
         (json!({ "jwks_uri": "https://app.example.com/jwks" }), None),
         (json!({ "jwks_uri": "http://app.example.com/jwks" }), Some("jwks_uri is not")),
@@ -282,7 +282,7 @@ async fn redirect_uris_by_class() {
 
 /// What a client is told: which of scheme, host, top-level domain, port or number it is.
 #[tokio::test]
-async fn refusals_of_redirect_uris_say_what_is_wrong() {
+async fn rejections_of_redirect_uris_name_the_fault() {
     let many: Vec<String> = (0..11).map(|n| format!("https://app{n}.example.com/cb")).collect();
     let listed =
         Preset::mcp().map_redirect_uris(|guard| Ok(guard.only_https([RedirectPattern::host("a.com")?]))).unwrap();
@@ -433,7 +433,7 @@ async fn redirect_uris_can_be_opened_and_closed() {
 }
 
 #[tokio::test]
-async fn members_of_the_operators_own() {
+async fn members_allows_and_supplies_extra_members() {
     let preset = Preset::mcp()
         .map_metadata(|metadata| {
             metadata.map_members(|members| {

@@ -61,7 +61,7 @@ async fn absent_grant_types_are_what_the_policy_says() {
 }
 
 #[tokio::test]
-async fn every_answer_says_how_it_is_to_be_kept_and_read() {
+async fn every_answer_has_cache_and_type_headers() {
     let honest = send(&behind(&Preset::mcp(), &Naive::default()), post(HONEST)).await;
     let evil = with(&json!({ "redirect_uris": ["javascript:alert(1)"] }));
     let rejected = send(&behind(&Preset::mcp(), &Naive::default()), post(evil)).await;
@@ -87,7 +87,7 @@ async fn every_answer_says_how_it_is_to_be_kept_and_read() {
 }
 
 #[tokio::test]
-async fn what_would_have_been_right_is_in_the_headers() {
+async fn rejections_name_the_allowed_methods_and_types_in_headers() {
     let service = behind(&Preset::mcp(), &Naive::default());
     let send_as = async |method: Method, uri: &str, media: &str| {
         let request = Request::builder().method(method).uri(uri).header("content-type", media);
@@ -113,7 +113,7 @@ async fn what_would_have_been_right_is_in_the_headers() {
 
 /// RFC 6750 section 3.1: without a token there is none that could be invalid.
 #[tokio::test]
-async fn a_missing_token_is_no_invalid_one() {
+async fn a_missing_token_is_challenged_without_an_error_code() {
     let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner")).unwrap();
     let preset = Preset::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens));
     let service = behind(&preset, &Naive::default());
@@ -130,7 +130,7 @@ async fn a_missing_token_is_no_invalid_one() {
 
 /// RFC 7493 section 2.1. Readers disagree on what such a string is.
 #[tokio::test]
-async fn noncharacters_are_in_nothing_that_is_forwarded() {
+async fn noncharacters_are_never_forwarded() {
     for (member, reason) in [
         (r#""software_id":"a\uffffb""#, "the last code point of a plane"),
         (r#""software_id":"\ufdd0""#, "one of the block"),

@@ -28,7 +28,7 @@ fn from(peer: [u8; 4], body: &str) -> Request<Full<Bytes>> {
 const GOOD: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
 
 #[tokio::test]
-async fn a_refusal_tells_when_to_come_back() {
+async fn a_rejection_has_retry_after() {
     let clock = Arc::new(ManualClock::new(Duration::from_secs(100)));
     let layer = RateLimitLayer::empty()
         .with_address_quota(per_minute(40).allow_burst(NonZeroU32::MIN))

@@ -20,7 +20,7 @@ const LOOPBACK: &str = r#"{"redirect_uris":["http://localhost/cb"]}"#;
 const HOSTED: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
 
 #[tokio::test]
-async fn the_next_request_is_judged_by_the_next_policy() {
+async fn a_reload_applies_to_the_next_request() {
     let kept = Kept::default();
     let guard = Preset::mcp().with_sink(kept.sink()).reloadable();
     let register = behind(&guard, &Naive::default());
@@ -36,7 +36,7 @@ async fn the_next_request_is_judged_by_the_next_policy() {
 
 /// The log tells whether the policy or its shadow has changed.
 #[test]
-fn the_log_says_what_has_changed() {
+fn the_log_names_the_changed_policy() {
     let folder = Folder::new("reload-log");
     let path = folder.0.join("policy.toml");
     let (with, without) = ("shadow.policy = 'next.toml'\n", "");
@@ -62,7 +62,7 @@ fn the_log_says_what_has_changed() {
 }
 
 #[tokio::test]
-async fn nobody_gets_their_budget_back() {
+async fn a_reload_keeps_spent_budgets() {
     let guard =
         Preset::from_toml("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'").unwrap().reloadable();
     let register = behind(&guard, &Naive::default());
@@ -83,7 +83,7 @@ async fn nobody_gets_their_budget_back() {
 }
 
 #[tokio::test]
-async fn what_only_code_can_say_stays() {
+async fn settings_in_code_survive_a_reload() {
     let kept = Kept::default();
     let no_bots = rule("no-bots", |draft| match draft.registration().string("client_name") {
         Some("bot") => Err(draft.reject(ErrorCode::InvalidClientMetadata, "not you")),
@@ -125,7 +125,7 @@ async fn rules_in_code_stay_with_their_callers() {
 
 /// Nobody gets in without a token because it is in code what tokens there are.
 #[tokio::test]
-async fn tokens_that_are_wanted_stay_wanted() {
+async fn a_reload_keeps_required_tokens() {
     let tokens = || {
         let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("portal")).unwrap();
         Box::new(Preset::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens)))
@@ -188,7 +188,7 @@ async fn lifetimes_and_gates_follow() {
 }
 
 #[tokio::test]
-async fn a_bad_file_changes_nothing_and_the_next_good_one_counts() {
+async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     let folder = std::env::temp_dir().join(format!("tower-dcr-reload-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("policy.toml");
@@ -254,7 +254,7 @@ async fn a_bad_file_changes_nothing_and_the_next_good_one_counts() {
 
 /// Tasks register as fast as they can while the policy goes to and fro: each is judged by one of the two, as a whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_request_is_dropped_or_judged_by_halves() {
+async fn a_reload_drops_no_request_and_mixes_no_policies() {
     let kept = Kept::default();
     let file = |scope: &str| {
         Preset::from_toml(&format!(

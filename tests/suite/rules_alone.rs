@@ -181,7 +181,7 @@ fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
 
 /// Scope is a list with single spaces between (RFC 6749 section 3.3), and what is asked for is compared with what there is.
 #[test]
-fn scopes_are_lists_and_no_more_than_there_is() {
+fn scopes_are_lists_and_bounded() {
     let narrowing = || Scope::any().with_ceiling(["read", "write"]).unwrap();
     let refusing = || narrowing().refusing_others();
     let scope = |rule: &Scope, scope: &str| judged(&Policy::new(rule.clone()), &format!(r#"{{"scope":"{scope}"}}"#));

@@ -30,7 +30,7 @@ async fn ask(layer: ServerMetadataLayer, method: Method) -> (StatusCode, HeaderM
 }
 
 #[tokio::test]
-async fn the_document_says_what_the_guard_allows() {
+async fn the_document_announces_what_the_policy_allows() {
     let (status, headers, body) = ask(Preset::mcp().server_metadata_layer(), Method::GET).await;
     assert_eq!(status, StatusCode::OK);
     let document: Value = serde_json::from_slice(&body).unwrap();
@@ -44,7 +44,7 @@ async fn the_document_says_what_the_guard_allows() {
 }
 
 #[tokio::test]
-async fn what_only_observes_announces_nothing() {
+async fn a_report_only_policy_announces_nothing() {
     let (_, _, body) = ask(Preset::mcp().report_only().server_metadata_layer(), Method::GET).await;
     let document: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(document["grant_types_supported"], json!(["authorization_code", "password"]));

@@ -35,7 +35,7 @@ async fn found(preset: Preset, peer: &str, count: usize, header: Option<(&str, &
 }
 
 #[tokio::test]
-async fn a_proxy_whose_word_is_not_taken_is_noticed() {
+async fn an_untrusted_proxy_is_logged() {
     let header = Some(("x-forwarded-for", "198.51.100.7"));
     let expected =
         |address: &str, forwards| vec![Misconfiguration::OneAddress { address: address.parse().unwrap(), forwards }];
@@ -56,7 +56,7 @@ async fn a_proxy_whose_word_is_not_taken_is_noticed() {
 
 /// A file can only reach gates that the preset made.
 #[tokio::test]
-async fn a_gate_section_that_no_gate_follows_is_noticed() {
+async fn a_gate_section_without_a_gate_is_logged() {
     let registrar = Registrar::new(MemoryLedger::default());
     let forgotten = |check: &SetupCheck| check.found().contains(&Misconfiguration::ForgottenGates);
     let register = async |layer: &ReloadableLayer| {
@@ -87,7 +87,7 @@ async fn a_gate_section_that_no_gate_follows_is_noticed() {
 }
 
 #[tokio::test]
-async fn two_addresses_are_no_proxy() {
+async fn two_addresses_are_not_reported_as_a_proxy() {
     let preset = Preset::mcp();
     let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
@@ -100,7 +100,7 @@ async fn two_addresses_are_no_proxy() {
 }
 
 #[tokio::test]
-async fn what_requests_show_is_noted_once() {
+async fn findings_of_requests_are_logged_once() {
     let preset = Preset::mcp();
     let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
@@ -122,7 +122,7 @@ async fn what_requests_show_is_noted_once() {
 
 /// Callers can write two of them.
 #[tokio::test]
-async fn nobody_fills_the_memory_with_findings() {
+async fn findings_are_bounded() {
     let preset = Preset::mcp().without_rate_limits();
     let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());

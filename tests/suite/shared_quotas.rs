@@ -102,7 +102,7 @@ const HOSTED: &str = "https://app.example.com/cb";
 const LOOPBACK: &str = "http://127.0.0.1/cb";
 
 #[tokio::test]
-async fn budgets_of_addresses_are_one_question_and_those_of_hosts_another() {
+async fn address_budgets_take_one_store_call_and_host_budgets_another() {
     let store = Store::default();
     let service = behind(&preset(&store), &Naive::default());
     assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
@@ -117,7 +117,7 @@ async fn budgets_of_addresses_are_one_question_and_those_of_hosts_another() {
 
 /// The same everywhere: the buckets of an address are its network's.
 #[tokio::test]
-async fn nodes_know_the_same_buckets() {
+async fn nodes_share_buckets() {
     let (store, naive) = (Store::default(), Naive::default());
     for _ in 0..2 {
         let node = behind(&preset(&store), &naive);
@@ -128,7 +128,7 @@ async fn nodes_know_the_same_buckets() {
 }
 
 #[tokio::test]
-async fn what_is_spent_for_all_is_refused_here_and_costs_nothing_else() {
+async fn a_spent_shared_budget_is_rejected_locally_at_no_other_cost() {
     let store = Store::default();
     store.spend(Some("global"));
     let naive = Naive::default();
@@ -151,7 +151,7 @@ async fn what_is_spent_for_all_is_refused_here_and_costs_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_spent_host_is_refused_by_its_rule_and_only_the_address_pays() {
+async fn a_spent_host_is_rejected_by_its_rule_and_charges_only_the_address() {
     let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
     store.spend(Some("redirect-host"));
     let service = behind(&preset(&store).with_sink(kept.sink()), &naive);
@@ -171,7 +171,7 @@ async fn a_spent_host_is_refused_by_its_rule_and_only_the_address_pays() {
 }
 
 #[tokio::test]
-async fn repeats_are_given_back_here_and_there() {
+async fn the_charge_of_a_repeat_is_returned_locally_and_in_the_store() {
     let store = Store::default();
     let preset = preset(&store).with_registrar(Registrar::new(MemoryLedger::default()));
     let service = behind(&preset, &Naive::default());
@@ -183,7 +183,7 @@ async fn repeats_are_given_back_here_and_there() {
 }
 
 #[tokio::test]
-async fn without_the_store_each_node_gives_its_share() {
+async fn without_the_store_each_node_admits_its_share() {
     let store = Store::default();
     store.is_down(true);
     let service = behind(&preset(&store), &Naive::default());
@@ -211,7 +211,7 @@ async fn without_the_store_each_node_gives_its_share() {
 
 /// What was admitted before the day turned bad counts.
 #[tokio::test]
-async fn a_share_is_less_what_this_node_has_given_before() {
+async fn a_share_counts_earlier_admissions_of_this_node() {
     let store = Store::default();
     let service = behind(&preset(&store), &Naive::default());
     for _ in 0..4 {
@@ -223,7 +223,7 @@ async fn a_share_is_less_what_this_node_has_given_before() {
 }
 
 #[tokio::test]
-async fn without_the_store_nobody_registers_where_that_is_wanted() {
+async fn without_the_store_fallback_reject_rejects_all() {
     let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
     let refusing = shared(&store).with_fallback(Fallback::Reject);
     let service = behind(&preset(&store).with_shared_quotas(refusing).with_sink(kept.sink()), &naive);
@@ -251,7 +251,7 @@ async fn without_the_store_nobody_registers_where_that_is_wanted() {
 
 /// The head is admitted, and then the store goes.
 #[tokio::test]
-async fn a_host_that_nobody_can_look_up_is_refused_or_shared() {
+async fn a_host_budget_without_the_store_is_rejected_or_shared() {
     let store = Store::default();
     let rule = RedirectHostQuota::new("2/hour".parse().unwrap());
     let guard = |fallback| {
@@ -270,7 +270,7 @@ async fn a_host_that_nobody_can_look_up_is_refused_or_shared() {
 }
 
 #[tokio::test]
-async fn who_only_observes_lets_pass_and_notes() {
+async fn report_only_limits_pass_and_are_reported() {
     let (store, kept) = (Store::default(), Kept::default());
     let service = behind(&preset(&store).report_only().with_sink(kept.sink()), &Naive::default());
     for budget in ["global", "redirect-host"] {

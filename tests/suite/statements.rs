@@ -48,7 +48,7 @@ fn with(statement: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_signed_takes_precedence_and_is_judged() {
+async fn signed_claims_take_precedence_and_are_evaluated() {
     let signer = Signer::new("https://directory.example.com");
     let statement = signer.sign(&json!({
         "client_name": "Signed",
@@ -118,7 +118,7 @@ async fn an_attack_inside_of_a_statement_is_an_attack() {
 }
 
 #[tokio::test]
-async fn what_is_not_rightly_signed_is_refused() {
+async fn rejects_invalid_signatures() {
     let signer = Signer::new("https://directory.example.com");
     let other = Signer::new("https://directory.example.com");
     let stranger = Signer::new("https://stranger.example.com");
@@ -236,7 +236,7 @@ async fn audience_age_and_use_are_checked_where_that_was_configured() {
 }
 
 #[tokio::test]
-async fn an_update_may_repeat_what_was_used() {
+async fn an_update_may_repeat_a_used_statement() {
     let signer = Signer::new("https://directory.example.com");
     let (naive, preset) = (Naive::default(), preset(statements(&signer).single_use()));
     let service = behind(&preset, &naive);
@@ -303,7 +303,7 @@ async fn a_statement_can_have_rules_of_its_own() {
 
 /// Whatever is sent for a statement, the answer is an answer.
 #[tokio::test]
-async fn nothing_that_looks_like_a_statement_is_a_fault() {
+async fn rejects_malformed_statements() {
     let signer = Signer::new("https://directory.example.com");
     let preset = preset(statements(&signer));
     for header in

@@ -161,7 +161,7 @@ async fn is_registered(preset: &Preset, body: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn loosening_one_loosens_no_other() {
+async fn loosening_one_rule_loosens_no_other() {
     assert!(is_registered(&closed(), &redirecting("https://app.example.com/cb")).await);
     let loosened: Vec<Preset> = SWITCHES.iter().map(|(_, loosen, _)| loosen(closed()).unwrap()).collect();
     for (name, _, probe) in &SWITCHES {
@@ -177,7 +177,7 @@ async fn loosening_one_loosens_no_other() {
 
 /// Two at once open both, and nothing besides.
 #[tokio::test]
-async fn loosening_two_loosens_two() {
+async fn loosening_two_rules_loosens_no_third() {
     for (index, (one, loosen_one, _)) in SWITCHES.iter().enumerate() {
         for (other, loosen_other, _) in &SWITCHES[index + 1..] {
             // Two that set the same part of the policy: the later one counts, and it closes nothing it did not open.
@@ -265,7 +265,7 @@ async fn reporting_a_rule_loosens_no_other() {
 
 /// Each rule that can be reported has a row: those that are about no document, in `trying.rs`.
 #[test]
-fn every_rule_that_can_be_reported_is_tried() {
+fn every_report_only_rule_is_tested() {
     let schema = Preset::file_schema();
     let named = schema["$defs"]["ReportableRule"]["enum"].as_array().unwrap();
     let tried = REPORTED.iter().chain(&REPORTED_OF_PROVIDER).map(|(name, _)| *name);

@@ -24,7 +24,7 @@ fn logged(level: tracing::Level) -> Vec<String> {
 }
 
 #[test]
-fn what_was_registered_is_news_and_what_was_not_a_warning() {
+fn registrations_are_logged_as_info_and_rejections_as_warnings() {
     let lines = logged(tracing::Level::INFO);
     let [registered, refused, later @ ..] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(registered.trim_start().starts_with("INFO"), "{registered}");
@@ -41,7 +41,7 @@ fn what_was_registered_is_news_and_what_was_not_a_warning() {
 }
 
 #[test]
-fn whoever_wants_warnings_only_gets_what_was_not_registered() {
+fn at_level_warn_only_failed_registrations_are_logged() {
     let lines = logged(tracing::Level::WARN);
     assert!(lines.len() == 1 && lines[0].contains(r#"outcome="rejected""#), "{lines:#?}");
 }

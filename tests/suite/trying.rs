@@ -39,7 +39,7 @@ async fn attempt(preset: &Preset, request: Request<Full<Bytes>>) -> (Read, Optio
 }
 
 #[tokio::test]
-async fn a_shadow_is_reported_and_decides_nothing() {
+async fn a_shadow_is_reported_and_not_enforced() {
     let only_loopback = || Preset::from_toml("redirect_uris.classes = ['loopback']").unwrap();
     let small = || Preset::mcp().with_limits(Limits::new().with_bytes(50));
     let rows = vec![
@@ -89,7 +89,7 @@ async fn a_shadow_is_reported_and_decides_nothing() {
 /// With a shadow or without, every request of the corpus has the same answer, reaches the handler as the same bytes, and is
 /// the same event.
 #[tokio::test]
-async fn a_shadow_changes_nothing_for_anybody() {
+async fn a_shadow_changes_no_request_or_answer() {
     let corpus = include_str!("../data/clients.jsonl").lines().chain(include_str!("../data/attacks.jsonl").lines());
     let bodies = corpus.map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|row| row["body"].is_object());
     let kept = Kept::default();
@@ -134,7 +134,7 @@ async fn an_update_has_a_shadow_and_is_about_its_client_under_any_policy() {
 
 /// What is counted or used up is counted and used up by the policy in force alone.
 #[tokio::test]
-async fn a_shadow_takes_from_no_budget_and_uses_nothing_up() {
+async fn a_shadow_charges_no_budget_and_no_single_use() {
     let one = || RedirectHostQuota::new("1/hour".parse::<Quota>().unwrap());
     let three = || RedirectHostQuota::new("3/hour".parse::<Quota>().unwrap());
     // The same buckets, as a policy file that is read has them.
@@ -309,7 +309,7 @@ async fn a_rule_is_reported_by_its_name() {
 
 /// Each of the limits has a switch of its own.
 #[tokio::test]
-async fn one_limit_that_only_reports_leaves_the_other_in_force() {
+async fn one_report_only_limit_leaves_the_other_enforced() {
     for (reported, status, rule) in
         [("rate-limit", 429, "redirect-host-quota"), ("redirect-host-quota", 429, "rate-limit"), ("scope", 429, "")]
     {
@@ -382,7 +382,7 @@ async fn answered(preset: &Preset, status: u16, headers: Headers<'_>, answer: &s
 }
 
 #[tokio::test]
-async fn answers_that_are_only_reported_go_out_as_they_came() {
+async fn report_only_answers_pass_unchanged() {
     let json = [("content-type", "application/json")];
     let coded = [("content-type", "application/json"), ("content-encoding", "gzip")];
     let away = [("location", "https://other.example.com/register")];
@@ -461,7 +461,7 @@ fn managing(method: http::Method, path: &str, body: &'static str) -> Request<Ful
 }
 
 #[tokio::test]
-async fn what_the_ledger_would_reject_is_only_reported() {
+async fn a_report_only_ledger_reports_its_rejections() {
     use http::Method;
     for (settings, reports) in [
         ("lifecycle.report_only = true", true),
@@ -515,7 +515,7 @@ async fn gated(gate: &GateLayer, request: Request<Full<Bytes>>) -> (StatusCode, 
 type Row<'a> = (GateLayer, Box<dyn Fn() -> Request<Full<Bytes>> + 'a>, &'a str);
 
 #[tokio::test]
-async fn a_gate_that_only_reports_lets_every_request_pass_as_it_came() {
+async fn a_report_only_gate_passes_every_request_unchanged() {
     const FORM: &str = "application/x-www-form-urlencoded";
     let events = Both::default();
     let registrar = Registrar::new(MemoryLedger::default()).with_sink(events.clone()).without_deduplication();
@@ -577,7 +577,7 @@ async fn a_gate_that_only_reports_lets_every_request_pass_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_policy_file_has_the_last_word_on_gates() {
+async fn a_policy_file_overrides_gate_settings_in_code() {
     let registrar = Registrar::new(MemoryLedger::default());
     let request = || {
         let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");

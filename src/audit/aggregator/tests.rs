@@ -66,7 +66,7 @@ fn limited() -> Event {
 
 /// What reached a rule has an event each; the rest is the first, and the number of the others.
 #[test]
-fn what_costs_nothing_is_summed_and_nothing_else() {
+fn only_free_attempts_are_summed() {
     use Operation::{Create, Delete, Read, Update};
     let with_status = |event: Event, status| Event { status: Some(status), ..event };
     let judged_by_rules = |event: Event| Event { rules: vec!["redirect-uris"], ..event };
@@ -131,7 +131,7 @@ fn what_costs_nothing_is_summed_and_nothing_else() {
 
 /// A client that changes its registration again and again costs nobody else's events.
 #[test]
-fn updates_without_end_are_summed() {
+fn a_flood_of_updates_is_summed() {
     let log = Log::new(Sources::unnamed(ClientAddress::new()));
     (0..1000).for_each(|at| log.lifecycle(at, Some("192.0.2.1"), LifecycleAction::Updated, "client-1"));
     log.lifecycle(1001, Some("192.0.2.2"), LifecycleAction::Updated, "client-2");
@@ -174,7 +174,7 @@ fn no_change_hides_in_a_sum() {
 
 /// However many sources and requests there are, the lines of a minute are bounded; and their counts add up.
 #[test]
-fn nobody_can_wash_the_log() {
+fn a_flood_can_not_fill_the_log() {
     let log = Log::new(Sources::by_address(ClientAddress::new()));
     let mut lines = Vec::new();
     let (minutes, each) = (3, 50_000_u64);
@@ -208,7 +208,7 @@ fn nobody_can_wash_the_log() {
 /// Rejected documents are long. Each has its event as long as it costs something; after the first ones of a minute, without
 /// the document.
 #[test]
-fn rejected_documents_do_not_wash_the_log() {
+fn rejected_documents_can_not_fill_the_log() {
     let log = Log::new(Sources::by_address(ClientAddress::new()));
     let body = bytes::Bytes::from(format!(r#"{{"client_name":"{}"}}"#, "x".repeat(10_000)));
     let (mut bytes, mut lines, mut documents) = (0, 0, 0);
@@ -303,7 +303,7 @@ fn sums_are_written_at_the_end_of_the_interval() {
 
 /// A clock that is set back does not keep sums for ever, nor does it lose any.
 #[test]
-fn a_clock_that_is_set_back_is_survived() {
+fn a_clock_that_is_set_back_loses_no_sum() {
     let log = Log::new(Sources::unnamed(ClientAddress::new()));
     log.attempt(3_600_000, "192.0.2.1", limited(), false);
     (0..3).for_each(|at| log.attempt(at, "192.0.2.1", limited(), false));

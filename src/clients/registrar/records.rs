@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn doubts_are_bounded() {
+    async fn counts_of_rejected_answers_are_bounded() {
         let (registrar, _) = registrar(&MemoryLedger::default());
         for key in 0..3 * i64::try_from(MAX_DOUBTS).unwrap() {
             assert!(!registrar.is_second_doubt(ClientKey(key)));

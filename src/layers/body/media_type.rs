@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_grammar_allows_is_read() {
+    fn reads_valid_media_types() {
         for (text, essence, utf8) in [
             ("application/json", "application/json", true),
             ("APPLICATION/Json", "application/json", true),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_parsers_disagree_about_is_not() {
+    fn rejects_media_types_that_parsers_disagree_about() {
         for text in [
             "",
             "json",

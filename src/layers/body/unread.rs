@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_does_not_end_is_left() {
+    async fn a_long_unread_body_closes_the_connection() {
         let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
         sender.send(Frame::data(Bytes::from_static(b"{"))).await.unwrap();
         assert!(closes(Version::HTTP_11, &[], body).await, "does not go on");

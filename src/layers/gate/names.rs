@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn honest_names_are_others() {
+    fn honest_parameter_names_are_not_reserved() {
         for name in [
             "resource",
             "state",

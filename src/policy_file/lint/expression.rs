@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_open_is_found_and_what_is_not_is_left_alone() {
+    fn finds_open_expressions_and_no_others() {
         for (expression, expected) in [
             (r".*\.example\.com/cb", Some(Fault::Unanchored)),
             (r"\w+://\w+\.\w+/cb", Some(Fault::Unanchored)),

@@ -700,7 +700,7 @@ mod tests {
     }
 
     #[test]
-    fn each_row_says_where_it_is_from() {
+    fn each_row_has_its_source() {
         let known = Identities::known();
         for row in known.checked() {
             assert!(row.source().is_some_and(|source| source.starts_with("https://")), "{}", row.subject());
@@ -734,7 +734,7 @@ mod tests {
 
     #[expect(clippy::too_many_lines, reason = "a table")]
     #[test]
-    fn every_redirect_uri_has_to_prove_the_claim() {
+    fn every_redirect_uri_must_verify_the_claim() {
         const CLAUDE: &str = "https://claude.ai/api/mcp/auth_callback";
         use Standing::{Contradicted, Unclaimed, Unverified, Verified};
         let rows = [
@@ -839,7 +839,7 @@ mod tests {
     }
 
     #[test]
-    fn one_segment_behind_a_proof_of_ones_own_proves() {
+    fn one_segment_behind_a_custom_callback_verifies() {
         let acme = |pattern: &str, uri: &str| {
             let acme = ReservedIdentity::new("Acme").unwrap().with_https([pattern]).unwrap();
             let json = serde_json::json!({ "client_name": "Acme", "redirect_uris": [uri] }).to_string();

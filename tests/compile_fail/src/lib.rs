@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests {
     #[test]
-    fn mistakes_are_answered_with_the_way_out() {
+    fn compiler_errors_suggest_the_correction() {
         let cases = trybuild::TestCases::new();
         cases.pass("cases/as_it_should_be.rs");
         cases.compile_fail("cases/mistake_*.rs");

@@ -85,7 +85,7 @@ fn a_release_admits_one_more_and_no_other() {
 }
 
 #[test]
-fn a_bucket_is_released_to_its_owner_or_to_nobody() {
+fn a_bucket_is_released_to_its_owner_only() {
     loom::model(|| {
         let table = Arc::new(Table::new(4));
         let place = table.take(key(1), hourly(1), 0).unwrap();

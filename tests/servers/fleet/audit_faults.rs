@@ -53,14 +53,14 @@ fn lines(path: &std::path::Path) -> usize {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_and_loses_no_registration() {
+async fn a_full_disk_rejects_and_loses_no_registration() {
     let Some((registered, _, path, _disk)) = full_disk(Overflow::Reject).await else { return };
     assert!((20..700).contains(&registered), "{registered}");
     assert_eq!(lines(&path), registered);
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_what_is_counted() {
+async fn a_full_disk_loses_counted_events() {
     let Some((registered, file, path, _disk)) = full_disk(Overflow::Count).await else { return };
     assert_eq!(registered, 801);
     assert!(file.lost() > 0);

@@ -109,7 +109,7 @@ fn three_processes_get_exactly_the_burst() {
 }
 
 #[test]
-fn three_processes_get_exactly_what_is_earned_and_never_one_more() {
+fn three_processes_get_exactly_the_refilled_amount() {
     let Some(server) = redis_server::start() else { return };
     let Counted { start, end, admitted, asked } = three_processes(&server, "refill");
     assert!(asked > 10 * admitted, "{asked} requests for {admitted} are no crowd");

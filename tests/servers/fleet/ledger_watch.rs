@@ -35,7 +35,7 @@ async fn asked(is_outage: bool) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_ledger_that_is_down_is_let_alone() {
+async fn an_outage_opens_the_circuit_of_the_ledger() {
     // Reads and writes are watched apart, and each is let alone after five failures in a row.
     let (by_registrations, by_sign_ins) = asked(true).await;
     assert!((5..=10).contains(&by_registrations) && by_sign_ins <= 5, "{by_registrations} and {by_sign_ins}");
@@ -43,13 +43,13 @@ async fn a_ledger_that_is_down_is_let_alone() {
 
 /// Or one who finds a question that it can't answer would turn all others away.
 #[tokio::test]
-async fn a_question_that_fails_keeps_nobody_from_asking() {
+async fn a_failing_query_does_not_open_the_circuit() {
     let (by_registrations, by_sign_ins) = asked(false).await;
     assert!(by_registrations >= 20 && by_sign_ins >= 20, "{by_registrations} and {by_sign_ins}");
 }
 
 #[test]
-fn an_error_says_which_of_the_two_it_is() {
+fn errors_tell_outages_from_failing_queries() {
     assert!(LedgerError::outage("connection refused").is_outage());
     assert!(!LedgerError::new("no such column").is_outage());
 }
@@ -66,7 +66,7 @@ async fn status(gate: GateLayer, settings: GateSettings, before: impl AsyncFnOnc
 }
 
 #[tokio::test]
-async fn who_was_here_a_moment_ago_goes_on_while_the_ledger_is_down() {
+async fn recently_used_clients_pass_during_a_ledger_outage() {
     let ledger = Down { is_outage: true, ..Down::default() };
     let is_up = ledger.is_up.clone();
     let up = |now: bool| is_up.store(now, Ordering::SeqCst);

@@ -151,7 +151,7 @@ async fn redis_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_stopped_and_nobody_may_register_without_it() {
+async fn redis_is_stopped_with_fallback_reject() {
     let Some(redis) = redis_server::start() else { return };
     let day = Day { fallback: Fallback::Reject, ..day("Redis hangs, `Fallback::Reject`", &redis) };
     fail(day, redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;

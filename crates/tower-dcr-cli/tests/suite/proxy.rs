@@ -156,7 +156,7 @@ fn is_judged(answer: &str) -> bool {
 }
 
 #[tokio::test]
-async fn registrations_are_judged_and_others_pass() {
+async fn registrations_are_evaluated_and_other_requests_pass() {
     let proxy = start(&upstream().await, &[]).await;
     let honest = json!({ "redirect_uris": ["http://127.0.0.1:1/cb"], "skip_consent": true });
     let (status, client) = post_json(&proxy, "/oauth/clients?tenant=1", &honest).await;
@@ -171,7 +171,7 @@ async fn registrations_are_judged_and_others_pass() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_can_read_refusals() {
+async fn pages_of_other_origins_can_read_rejections() {
     let proxy = start(&upstream().await, &[]).await;
     let answer = proxy.client.post(format!("{}/oauth/clients", proxy.base)).json(&json!({})).send().await.unwrap();
     assert_eq!(
@@ -223,7 +223,7 @@ async fn the_discovery_document_names_this_proxy_and_what_the_policy_allows() {
 
 /// The ledger is shared with its administrator: here, this test.
 #[tokio::test]
-async fn a_revoked_client_is_turned_away_without_the_servers_help() {
+async fn a_revoked_client_is_rejected_without_the_servers_help() {
     let folder = Folder::new("proxy-gate");
     let file = folder.0.join("clients.db");
     let ledger = format!("sqlite:{}", file.display());
@@ -346,7 +346,7 @@ async fn web_sockets_pass() {
 }
 
 #[tokio::test]
-async fn what_has_begun_is_finished_before_it_stops() {
+async fn requests_in_progress_finish_before_it_stops() {
     let mut proxy = start(&upstream().await, &[]).await;
     let slow = tokio::spawn(proxy.client.get(format!("{}/slow", proxy.base)).send());
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -472,7 +472,7 @@ async fn mistakes_on_the_command_line_are_named() {
 
 /// A registration endpoint that does not end in `/register` is no client's URL.
 #[tokio::test]
-async fn the_registration_endpoint_is_no_client_and_clients_are_led_to_the_public_address() {
+async fn the_registration_endpoint_is_not_a_client_url_and_client_urls_are_public() {
     let listener = TcpListener::bind(ANY_PORT).await.unwrap();
     let own = format!("http://{}", listener.local_addr().unwrap());
     let managed = json!({
@@ -541,7 +541,7 @@ fn each_attempt_to_ask_the_server_is_logged_once() {
 
 /// A server that registers every client, at the usual places.
 #[tokio::test]
-async fn it_protects_a_server_that_knows_nothing_of_it() {
+async fn it_protects_a_server_without_configuration() {
     let listener = TcpListener::bind(ANY_PORT).await.unwrap();
     let own = format!("http://{}", listener.local_addr().unwrap());
     let metadata = {

@@ -63,7 +63,7 @@ async fn honest_clients_register(server: &Running, day: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_say_little_cost_little_and_keep_nobody_out() {
+async fn idle_connections_cost_little_and_lock_no_client_out() {
     let server = start(&[]);
     let address: SocketAddr = server.base.strip_prefix("http://").unwrap().parse().unwrap();
     honest_clients_register(&server, "before").await;

@@ -120,7 +120,7 @@ async fn a_client_signs_in() {
 }
 
 #[tokio::test]
-async fn it_asks_for_consent_and_shows_what_is_known() {
+async fn it_asks_for_consent_and_shows_known_data() {
     let server = start(&[]);
     let name = "<script>alert(1)</script>";
     let body = json!({ "client_name": name, "redirect_uris": ["https://app.example.com/cb"] });
@@ -140,7 +140,7 @@ async fn it_asks_for_consent_and_shows_what_is_known() {
 
 /// The page shows the known data of a client.
 #[tokio::test]
-async fn the_consent_page_says_what_is_known() {
+async fn the_consent_page_shows_known_data() {
     let server = start(&["--quota", "1000"]);
     let claude = "https://claude.ai/api/mcp/auth_callback";
     let verified = "Verified: the answer goes to a callback of Claude, and only there.";
@@ -280,7 +280,7 @@ async fn the_defaults_carry_a_test_bench() {
 
 /// The ledger outlives the server; a client that another process revokes stays revoked.
 #[tokio::test]
-async fn it_remembers_clients_and_sees_what_another_process_revokes() {
+async fn it_keeps_clients_and_sees_revocations_by_another_process() {
     let dir = std::env::temp_dir().join(format!("tower-dcr-ledger-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let ledger = format!("sqlite:{}", dir.join("clients.db").display());
@@ -328,7 +328,7 @@ async fn it_remembers_clients_and_sees_what_another_process_revokes() {
 
 /// The banner of the example matches its behaviour.
 #[tokio::test]
-async fn the_banner_tells_the_truth() {
+async fn the_banner_matches_the_policy() {
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;
 

@@ -74,7 +74,7 @@ fn unclear(reason: &str, read: &Result<Seen, Fault>) {
 }
 
 #[test]
-fn the_client_is_read_from_wherever_it_may_be() {
+fn reads_the_client_from_every_place() {
     let assertion = jws(r#"{"iss":"c","sub":"c","aud":"https://as.example.com"}"#);
     let typed = format!("client_assertion_type={JWT_BEARER}&client_assertion={assertion}");
     let rows: Vec<(&str, Builder, String, &[&str])> = vec![

@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_found() {
+    fn finds_invisible_characters() {
         let hidden = [
             ("a\u{8}b", "backspace"),
             ("a\u{85}b", "next line"),
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_scripts_and_emoji_need_is_left_alone() {
+    fn keeps_characters_that_scripts_and_emoji_need() {
         let shown = [
             ("می\u{200C}خواهم", "Persian non-joiner"),
             ("क्\u{200D}ष", "Devanagari joiner behind a virama"),

@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_all_there_is_or_part_of_it() {
+    fn distinguishes_whole_names_and_mentions() {
         use Found::{Alike, Part, Whole};
         for (wanted, name, expected, reason) in [
             ("Claude", "Claude", Some(Whole), "itself"),

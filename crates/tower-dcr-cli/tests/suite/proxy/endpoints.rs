@@ -231,7 +231,7 @@ async fn an_endpoint_below_another_is_itself() {
 
 /// The replacements for a redirect URI are those that the server supports and that passed the gate.
 #[tokio::test]
-async fn requests_are_elsewhere_if_the_server_says_so() {
+async fn request_objects_count_if_the_server_supports_them() {
     let registration = json!({ "redirect_uris": ["https://app.example.com/1", "https://app.example.com/2"] });
     for objects in [false, true] {
         let (own, _) = complete_upstream(objects).await;
@@ -259,7 +259,7 @@ async fn requests_are_elsewhere_if_the_server_says_so() {
 
 /// Every browser and client library asks for compressed responses.
 #[tokio::test]
-async fn answers_that_are_judged_are_not_compressed() {
+async fn evaluated_answers_are_not_compressed() {
     let (own, _) = complete_upstream(false).await;
     let folder = Folder::new("proxy-gzip");
     let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());

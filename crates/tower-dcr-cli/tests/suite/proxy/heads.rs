@@ -6,7 +6,7 @@ use super::{is_rejected, post_raw, raw, received, start, upstream};
 use test_support::folder::Folder;
 
 #[tokio::test]
-async fn what_is_forwarded_is_believed_of_trusted_proxies_only() {
+async fn forwarding_headers_count_from_trusted_proxies_only() {
     let own = upstream().await;
     let said = "host: as.example.com\r\nx-forwarded-for: 6.6.6.6, 203.0.113.7\r\nx-forwarded-host: evil.example.net\r\n\
                 x-forwarded-proto: https\r\nforwarded: for=198.51.100.9;host=evil.example.net;proto=gopher\r\n\
@@ -118,7 +118,7 @@ async fn headers_that_override_the_request_never_pass() {
 
 /// RFC 9110 section 7.6.1, applied before evaluation: a header that is removed later was still evaluated.
 #[tokio::test]
-async fn connection_takes_nothing_out_of_a_judged_request() {
+async fn the_connection_header_removes_no_evaluated_header() {
     let proxy = start(&upstream().await, &[]).await;
     let body = json!({ "redirect_uris": ["http://127.0.0.1:1/cb"], "software_version": "x&client_name=Claude&z=" });
     let post = async |path: &str, connection: &str| {
@@ -162,7 +162,7 @@ async fn connection_takes_nothing_out_of_a_judged_request() {
 }
 
 #[tokio::test]
-async fn a_host_is_a_host() {
+async fn rejects_invalid_hosts() {
     let proxy = start(&upstream().await, &[]).await;
     for (target, host) in [
         ("/x", "as.example.com"),

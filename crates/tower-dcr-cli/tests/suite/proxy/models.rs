@@ -109,7 +109,7 @@ const READINGS: usize = 4 * 2 * 3 * 3 * 2;
 
 /// Paths that the search above has found.
 #[test]
-fn parameters_end_before_a_backslash_does() {
+fn path_parameters_end_before_a_backslash() {
     for path in ["/OAUTH%2fclients;%5cx", "/oauth/clients;\\x", "/oauth/clients;a%5c..%5cb"] {
         let readings = readings(path, &Scripts::default()).unwrap();
         assert!(readings.contains(&plain("/oauth/clients")), "{path}: {readings:?}");

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{HEAD, is_judged, is_rejected, post_raw, raw, start, upstream};
 
 #[tokio::test]
-async fn it_finds_the_endpoints_and_guards_every_spelling_of_them() {
+async fn it_finds_the_endpoints_and_protects_every_spelling() {
     let own = upstream().await;
     let proxy = start(&own, &["--script", "front"]).await;
     let odd = start(&own, &["--script", "front", "--allow-odd-paths"]).await;
@@ -146,7 +146,7 @@ async fn canonical_paths_pass_and_others_are_rejected() {
 
 /// A program named in the metadata, with and without its extension.
 #[tokio::test]
-async fn programs_are_guarded_by_all_their_names() {
+async fn scripts_are_protected_under_all_their_names() {
     let own = upstream().await;
     let proxy = start(&own, &["--register-path", "/index.php/apps/register.php"]).await;
     let evil = json!({ "redirect_uris": ["javascript:alert(1)"] }).to_string();
