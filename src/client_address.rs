@@ -171,7 +171,7 @@ impl ClientAddress {
     }
 
     /// Sets how many bits of an IPv6 address make a client's network (default: 64). Values above 128 count as 128, values below
-    /// 32 as 32: fewer bits make one client of a whole provider, or of everybody.
+    /// 32 as 32: fewer bits make one client of a whole provider, or of the Internet.
     pub fn with_ipv6_prefix(mut self, bits: u8) -> Self {
         self.settings.ipv6_prefix = bits.clamp(32, 128);
         self

@@ -1,6 +1,6 @@
-//! What the method of a request asks for.
+//! The meaning of request methods.
 
-/// What the method of a request asks for. All layers read methods by this.
+/// The meaning of a request's method, the same in all layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MethodKind {
     /// `POST`: a new client (RFC 7591).

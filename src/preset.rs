@@ -145,7 +145,7 @@ impl Preset {
     }
 
     /// Adds rules for callers that meet `condition`: the current rules of the preset, changed by `change`. Later
-    /// changes to the preset's rules apply to everybody else only, except for limits. The first condition that holds
+    /// changes to the preset's rules apply to all other callers only, except for limits. The first condition that holds
     /// counts.
     ///
     /// ```
@@ -583,7 +583,7 @@ impl Preset {
         settings.shadow.clone_from(&other.settings.shadow);
         settings.chain_key.clone_from(&other.settings.chain_key);
         if other.settings.tokens.is_none() && !other.settings.initial_access_token.is_off() {
-            // Tokens that `other` has in code are taken over: without them, everybody could register.
+            // Tokens that `other` has in code are taken over: without them, any caller could register.
             settings.initial_access_token = other.settings.initial_access_token.clone();
         }
         Ok(Self::of(settings))

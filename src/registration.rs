@@ -287,7 +287,7 @@ impl Registration {
 
     /// Sets the member called `name` to any JSON `value` if it is absent. Returns `true` if it was.
     pub fn insert_default_value(&mut self, name: &str, value: &serde_json::Value) -> bool {
-        // It may hold other characters than the strings that were sent.
+        // The result may hold other characters than the strings that were sent.
         self.plain &= value.to_string().bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
         if let serde_json::Value::Array(elements) = value
             && let Some(strings) = elements.iter().map(serde_json::Value::as_str).collect::<Option<Vec<&str>>>()
@@ -323,7 +323,7 @@ impl Registration {
             return false;
         }
         self.remove(name);
-        // It may hold other characters than the strings that were sent.
+        // The result may hold other characters than the strings that were sent.
         self.plain &= other.plain;
         self.insert_absent(name, |registration| registration.adopt(other, member.slot))
     }

@@ -17,7 +17,7 @@ const POLICY_INFO: &str = "tower_dcr_policy_info";
 
 /// The names of all metrics.
 ///
-/// They go through the [`metrics`](https://docs.rs/metrics) facade: install an exporter of your choice. Every label has few
+/// The metrics go through the [`metrics`](https://docs.rs/metrics) facade: install an exporter of your choice. Every label has few
 /// values, and no client chooses one. `examples/grafana/dashboard.json` shows them.
 ///
 /// | name | kind | labels | description |

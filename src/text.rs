@@ -33,7 +33,7 @@ pub(crate) fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-/// Whether there is a control character. Looks at every byte, in a form that vectorises; C1 controls are two bytes.
+/// Returns `true` if there is a control character. Reads every byte, in a form that vectorises; C1 controls are two bytes.
 pub(crate) fn has_control(text: &str) -> bool {
     let ascii = text.bytes().fold(0, |found, byte| found | u8::from(byte < 0x20 || byte == 0x7F)) != 0;
     ascii || (!text.is_ascii() && text.chars().any(char::is_control))

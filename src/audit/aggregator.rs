@@ -62,7 +62,7 @@ struct Sum {
     summary: Option<Summary>,
 }
 
-/// Returns `true` for a field whose change has no consequence for anybody's security.
+/// Returns `true` for a field whose change has no effect on security.
 fn is_informational(name: &str) -> bool {
     Field::of(name.as_bytes()).is_some_and(Field::is_informational)
 }

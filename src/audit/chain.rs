@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use crate::bounds::read_small;
 use crate::text;
 
-/// The key of a chain: at least 16 bytes, secret from everybody who can write the audit file.
+/// The key of a chain: at least 16 bytes, secret from all who can write the audit file.
 ///
 /// ```
 /// use tower_dcr::audit::ChainKey;
@@ -278,7 +278,7 @@ impl VerifiedChain {
 pub enum BrokenChain {
     /// The head is not sealed with this key.
     Head,
-    /// This line, counted from 1, does not follow from the line before it.
+    /// The number of the first line, counted from 1, that does not follow from the line before it.
     Line(u64),
     /// The file can't be read.
     Io(io::Error),

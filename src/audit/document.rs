@@ -75,7 +75,7 @@ fn serialize_value<M: SerializeMap>(map: &mut M, value: &Value<'_>) -> Result<()
         Value::Bool(value) => map.serialize_value(value),
         Value::String(text) => map.serialize_value(text),
         Value::Strings(strings) => map.serialize_value(&strings.clone().collect::<Vec<&str>>()),
-        // It was parsed before.
+        // Never fails: the document was parsed before.
         Value::Number(json) | Value::Array(json) | Value::Object(json) => {
             map.serialize_value(&serde_json::from_str::<Json>(json).unwrap_or_default())
         }

@@ -53,7 +53,7 @@ use crate::clients::registrar::{
 /// use tower_dcr::clients::{ClientAdmin, AdminError};
 ///
 /// let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
-/// let error = admin.approve("nobody", "alice", "known to us").await.unwrap_err();
+/// let error = admin.approve("unknown", "alice", "known to us").await.unwrap_err();
 /// assert!(matches!(error, AdminError::UnknownClient));
 /// # });
 /// ```
@@ -134,7 +134,7 @@ pub struct ClientCounts {
 pub enum AdminError {
     /// Several live records have this `client_id`: name one of them.
     Ambiguous,
-    /// It has ended; who wants to sign in registers again.
+    /// The client has ended; to sign in, it has to register again.
     Ended,
     /// The ledger can't be used.
     Ledger(LedgerError),

@@ -315,8 +315,8 @@ pub enum Insertion {
 /// # runtime.block_on(async {
 /// use tower_dcr::clients::{Client, Fingerprints, Ledger, MemoryLedger, Replacement};
 ///
-/// let nobody = Client::draft("{}", Fingerprints::default(), 0);
-/// assert_eq!(MemoryLedger::default().replace(&nobody).await?, Replacement::Outdated);
+/// let absent = Client::draft("{}", Fingerprints::default(), 0);
+/// assert_eq!(MemoryLedger::default().replace(&absent).await?, Replacement::Outdated);
 /// # Ok::<_, tower_dcr::clients::LedgerError>(())
 /// # }).unwrap();
 /// ```

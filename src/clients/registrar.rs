@@ -69,8 +69,8 @@ use settings::Settings;
 /// loopback redirect URIs: the client is pending again if approval is required, and otherwise counts as not reviewed.
 ///
 /// A server may give an equal registration the `client_id` that it gave before. A live record then continues. One that expired,
-/// or that the client itself deleted, begins anew: it waits for approval again if approval is required. One that somebody else
-/// revoked stays revoked. If the server gives the `client_id` of a record to *another* registration, the record stays as it is,
+/// or that the client itself deleted, begins anew: it waits for approval again if approval is required. One that was
+/// revoked otherwise stays revoked. If the server gives the `client_id` of a record to *another* registration, the record stays as it is,
 /// the registration is answered with 500, and an event ([`LifecycleAction::IdConflict`]) and a warning are emitted. Use
 /// [`with_shared_client_ids`](Registrar::with_shared_client_ids) if the server does so by design, and `dcr clients forget` if
 /// it lost its store and reuses its ids.

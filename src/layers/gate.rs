@@ -52,7 +52,7 @@ use settings::SettingsInForce;
 
 /// Enforces the ledger in front of the endpoints that clients use, without the server's help.
 ///
-/// One layer for each endpoint: [`authorization`](GateLayer::authorization), [`token`](GateLayer::token),
+/// Has a constructor for each endpoint: [`authorization`](GateLayer::authorization), [`token`](GateLayer::token),
 /// [`pushed_authorization`](GateLayer::pushed_authorization),
 /// [`device_authorization`](GateLayer::device_authorization), [`introspection`](GateLayer::introspection),
 /// [`revocation`](GateLayer::revocation).
@@ -167,7 +167,7 @@ use settings::SettingsInForce;
 /// ));
 /// let request = Request::post("/token")
 ///     .header("content-type", "application/x-www-form-urlencoded")
-///     .body(Full::<Bytes>::from("grant_type=refresh_token&refresh_token=r&client_id=nobody"))
+///     .body(Full::<Bytes>::from("grant_type=refresh_token&refresh_token=r&client_id=unknown"))
 ///     .unwrap();
 /// let rejected = token.oneshot(request).await.unwrap();
 /// assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);

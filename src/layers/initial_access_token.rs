@@ -340,7 +340,7 @@ impl Config {
         if let (Some(token), Some(registrar)) = (counted, &self.registrar)
             && let Err(error) = registrar.ledger().return_use(&token).await
         {
-            // One use less than promised: the operator can issue another token.
+            // The token has one use less than promised: the operator can issue another one.
             error.log();
         }
     }

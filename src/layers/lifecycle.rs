@@ -38,7 +38,7 @@ use crate::rules::{ErrorCode, Rejection};
 ///    the stored response is returned and the handler is not called; if an equal one is being made at the same time, on
 ///    any node, its response is awaited. A revoked registration is rejected.
 /// 2. The handler's response is read (200 or 201, with or without an echo of the metadata) and recorded **before** it
-///    goes out: nobody holds a `client_id` that the ledger does not know. A response that holds a secret or a
+///    goes out: no client holds a `client_id` that the ledger does not know. A response that holds a secret or a
 ///    registration access token is never returned twice, and its secrets are not stored.
 /// 3. `PUT`, `GET` and `DELETE` (RFC 7592) of a client that has expired or was revoked are answered with 401, as
 ///    section 2.1 requires. A `PUT` that the handler accepts changes the record, and ends an approval of the changed
@@ -91,8 +91,8 @@ use crate::rules::{ErrorCode, Rejection};
 ///
 /// let alice = Actor::Operator("alice".into());
 /// registrar.revoke(Revocation::client("client-0", alice, "imitates another application")).await.unwrap();
-/// let refused = register.oneshot(post(body)).await.unwrap();
-/// assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+/// let rejected = register.oneshot(post(body)).await.unwrap();
+/// assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
 /// # });
 /// ```
 ///
@@ -402,7 +402,7 @@ impl Config {
         let is_withheld = response.extensions().get::<Unanswerable>().is_some();
         let Some((response, document)) = read(response).await else { return unreadable() };
         let document = document.filter(|_| response.status().is_success());
-        // A success proves a change only if it is about the client (RFC 7592 section 3): anybody can send a PUT, and a
+        // A success proves a change only if it names the client (RFC 7592 section 3): any caller can send a PUT, and a
         // server may have a generic page for all requests.
         let is_about_client =
             document.as_ref().is_some_and(|(document, _)| document.string_at(Field::CLIENT_ID) == Some(intent.id()));
@@ -566,7 +566,7 @@ impl Config {
     }
 }
 
-/// Logs an error. A record that could not be settled is settled later, by its age.
+/// Logs an error. An incomplete record is abandoned later, by its age.
 fn settle(settled: Result<(), LedgerError>) {
     if let Err(error) = settled {
         error.log();

@@ -287,9 +287,9 @@ where
 
 /// The result of reading a body.
 enum Intake {
-    /// It registers nothing, and passes unchanged in report-only mode.
+    /// The request registers nothing, and passes unchanged in report-only mode.
     Passed(RegistrationBody),
-    /// It registers nothing, and passes without its body. `closes` is set if some of that is still on the connection.
+    /// The request registers nothing, and passes without its body. `closes` is set if some of that is still on the connection.
     Dropped { closes: bool },
     /// A parsed document, with the bytes if this layer has read them.
     Parsed(Registration, Facts, Option<Bytes>),

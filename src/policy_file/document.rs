@@ -63,13 +63,13 @@ pub(crate) struct Document {
     /// Limits on registrations for one redirect host.
     pub(crate) redirect_host_quota: HostQuota,
     /// Rules for callers that meet a condition; the first condition that holds counts. Settings that are left out are
-    /// those for everybody.
+    /// those for all callers.
     pub(crate) callers: Vec<Case>,
     /// The issuers of software statements (RFC 7591 section 2.3). Without them, software statements are rejected.
     #[cfg(feature = "software-statement")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) software_statements: Option<SoftwareStatements>,
-    /// Initial access tokens (RFC 7591 section 3.1). Without them, everybody may register.
+    /// Initial access tokens (RFC 7591 section 3.1). Without them, any caller may register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) initial_access_tokens: Option<Tokens>,
     /// The checks of the handler's answers.

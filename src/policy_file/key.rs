@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One step of a path, from a value to one of its children.
+/// A step of a path, from a value to one of its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Element(usize),
@@ -118,7 +118,7 @@ impl Key {
         self
     }
 
-    /// Returns the setting of the rules for everybody that a caller's setting replaces; `None` for other settings.
+    /// Returns the setting of the general rules that a caller's setting replaces; `None` for other settings.
     pub(super) fn for_everybody(&self) -> Option<&[Step]> {
         match &*self.0 {
             [Step::Member(first), Step::Element(_), rest @ ..] if [first.as_str()] == Setting::Callers.path() => {

@@ -12,7 +12,7 @@ use crate::rules::{Context, ErrorCode, Evaluation, Policy, Rejection};
 /// ```
 pub const KNOWN_CLIENTS_VERSION: &str = "2026-11-25";
 
-/// One line for each form of a registration, from the sources of clients, captures of released versions and reports.
+/// A line for each form of a registration, from the sources of clients, captures of released versions and reports.
 const TABLE: &str = include_str!("known_clients.jsonl");
 
 /// A registration that a released client sends.

@@ -274,7 +274,7 @@ impl Linter {
         lint.subject = subject.map(str::to_owned);
         let is_same = |found: &Lint, path: &[Step]| found.path.0 == path && found.message == lint.message;
         if lint.path.for_everybody().is_some_and(|path| self.found.iter().any(|found| is_same(found, path))) {
-            // Callers inherit the mistake from the rules for everybody.
+            // Callers inherit the mistake from the general rules.
             return;
         }
         self.found.push(lint);
@@ -305,7 +305,7 @@ impl Linter {
         self.at(key).as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
     }
 
-    /// Returns the rules for everybody and those of each caller.
+    /// Returns the general rules and those of each caller.
     fn rule_sets(&self) -> Vec<RuleSet> {
         let callers = self.at(Setting::Callers).as_array().map_or(0, Vec::len);
         std::iter::once(RuleSet::Everybody).chain((0..callers).map(RuleSet::Caller)).collect()
@@ -606,7 +606,7 @@ impl Linter {
         }
     }
 
-    /// Checks for known names that anybody may use.
+    /// Checks for known names that any client may use.
     fn released(&mut self, set: RuleSet) {
         for name in self.texts(set.key(Setting::Release)) {
             let message = format!("any client may call itself {name:?}");

@@ -322,7 +322,7 @@ impl<'a> Reader<'a> {
             }
         };
         let under = serde_json::to_value(base.document()).unwrap_or_default();
-        // A mistake in the rules for everybody is reported once, not again for callers, which inherit them.
+        // A mistake in the general rules is reported once, not again for callers, which inherit them.
         self.document(&under, false)?;
         let document = self.document(&under, true)?;
         self.check_needs(&under);

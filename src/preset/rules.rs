@@ -38,7 +38,7 @@ pub(crate) static DOCS: &[&RuleDocs] = &[
     &redirect_host_limit::DOCS,
 ];
 
-/// One set of rules, in their order: for everybody, or for callers of
+/// A set of rules, in their order: the general ones, or those for callers of
 /// [`Preset::for_callers`](super::Preset::for_callers).
 ///
 /// ```

@@ -59,7 +59,7 @@ impl Settings {
 
 impl Preset {
     /// Evaluates `shadow` on every registration as well, and only reports its decisions, while this policy is enforced.
-    /// They are in audit events ([`shadow`](crate::audit::Event::shadow)), in [metrics](crate::audit::METRICS)
+    /// The decisions are in audit events ([`shadow`](crate::audit::Event::shadow)), in [metrics](crate::audit::METRICS)
     /// (`tower_dcr_shadow_registrations_total`), and in the span. In policy files: `[shadow]` with `policy =
     /// "next.toml"`, a path relative to the file; such a shadow has the same rules in code as this preset.
     ///
@@ -68,7 +68,7 @@ impl Preset {
     /// rate limits, tokens, ledger and answers are not, and its own `report_only` and shadow have no effect. Rules of
     /// your own can ask whether they [run for a shadow](crate::rules::Draft::is_shadow).
     ///
-    /// It costs a copy of the document and a second run of the rules, as `cargo bench --bench stack` shows.
+    /// A shadow costs a copy of the document and a second run of the rules, as `cargo bench --bench stack` shows.
     ///
     /// ```
     /// use tower_dcr::audit::Event;

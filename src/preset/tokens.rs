@@ -37,7 +37,7 @@ struct Unchecked {
     jwt: Option<JwtTokens>,
 }
 
-/// One token.
+/// A token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

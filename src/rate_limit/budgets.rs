@@ -16,7 +16,7 @@ use crate::rules::{ErrorCode, Rejection};
 /// The rule that rejects a request whose budget is spent.
 pub(crate) const RULE: &str = "rate-limit";
 
-/// One of the budgets.
+/// A budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// Unproven registrations, by address.
@@ -333,7 +333,7 @@ struct Inner {
     source: Option<Source>,
     /// The body was read, and is a document.
     is_judged: AtomicBool,
-    /// It was charged to the budgets of proven registrations.
+    /// The request was charged to the budgets of proven registrations.
     is_proven: AtomicBool,
     /// The budget that was spent.
     spent: OnceLock<Budget>,

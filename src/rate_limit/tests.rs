@@ -64,7 +64,7 @@ fn a_bucket_that_is_not_full_is_never_evicted() {
         admitted += (0..3).filter(|_| limiter.check(&key, Duration::ZERO).is_ok()).count();
     }
     assert!(limiter.check("exhausted", Duration::ZERO).is_err());
-    // At most 63 buckets besides, with three each, and the burst of the one that overflows.
+    // At most 63 other buckets, with three each, and the burst of the one that overflows.
     assert!(admitted <= 63 * 3 + 5, "{admitted}");
     // Once the buckets are full again, every key finds room.
     assert!(limiter.check("exhausted", SECOND * 60 * 5).is_ok() && limiter.check(&7_u32, SECOND * 60 * 5).is_ok());

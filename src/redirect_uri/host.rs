@@ -58,7 +58,7 @@ pub(super) fn is_canonical_dns_name(host: &str) -> bool {
     if !in_length || !has_canonical_labels(bytes) || is_number(last_label(host).as_bytes()) {
         return false;
     }
-    // Whether an A-label is valid takes the Unicode tables of the URL crate to say.
+    // The validity of an A-label depends on the Unicode tables of the URL crate.
     let may_be_a_label = memchr::memchr(b'-', bytes).is_some() && bytes.windows(2).any(|pair| pair == b"--");
     !may_be_a_label || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
 }

@@ -87,7 +87,7 @@ const CODE: &[&str] = &[
 /// Raycast reads two schemes alike.
 const RAYCAST: &[&str] = &["ai-commands", "extensions", "mcp", "quicklinks", "script-commands", "snippets"];
 
-/// Those of [`CODE`] that say nothing about where they end: a file or a profile can be called `callback`.
+/// The handlers of [`CODE`] whose last segment says nothing: a file or a profile can be called `callback`.
 const OPEN_ENDED: [&str; 2] = ["file", "profile"];
 
 const fn row(
@@ -333,8 +333,8 @@ pub(super) fn is_denied(uri: &RedirectUri<'_>) -> bool {
 }
 
 /// Returns `true` if a scheme without a row leads to a handler of the applications that it may be kin to: of those with
-/// whose scheme its own begins; of Visual Studio Code, from which most editors are made; and to any whose name is nobody
-/// else's word.
+/// whose scheme its own begins; of Visual Studio Code, from which most editors are made; and to any whose name
+/// only one application uses.
 fn is_denied_in_kin(scheme: &str, segments: &[String], is_callback: bool) -> bool {
     let leads_to = |handler: &str| is_handler(handler, segments);
     let is_sister = |row: &&KnownScheme| scheme.starts_with(row.scheme);

@@ -1,4 +1,4 @@
-//! Which host names lead to a public web site that somebody owns.
+//! Recognises host names of public web sites with an owner.
 
 use std::net::Ipv4Addr;
 
@@ -35,7 +35,7 @@ pub(super) fn check(host: &str) -> Result<(), NotPublic> {
     if !psl::suffix(host.as_bytes()).is_some_and(|suffix| suffix.is_known()) {
         return Err(NotPublic::TopLevel);
     }
-    // A suffix below a domain that somebody owns is a machine of theirs: `*.compute.amazonaws.com`.
+    // A suffix below a domain with an owner is a machine of that owner: `*.compute.amazonaws.com`.
     let has_owner = |name: &str| psl::domain(name.as_bytes()).is_some();
     if !has_owner(host) && !host.split_once('.').is_some_and(|(_, parent)| has_owner(parent)) {
         return Err(NotPublic::Suffix);
@@ -68,7 +68,7 @@ const INSIDE: [&str; 47] = [
     "spoofed.burpcollaborator.net",
     "vcap.me",
     "yoogle.com",
-    // One address after another (rebinding).
+    // Alternating addresses (rebinding).
     "1u.ms",
     "rbndr.us",
     "rebind.network",

@@ -78,7 +78,7 @@ fn separate(out: &mut Vec<u8>, index: usize) {
 
 fn write_text(out: &mut Vec<u8>, registration: &Registration, text: Text) {
     if text.end() <= registration.sent {
-        // It stood in the source as it is, between quotation marks: nothing in it needs escaping.
+        // Copied from the source, where it is between quotation marks: nothing in it needs escaping.
         write_plain(out, registration.bytes(text));
     } else {
         write_string(out, registration.text(text));

@@ -1,6 +1,6 @@
 //! The strict reader.
 //!
-//! It makes one pass over the bytes and keeps positions in them, which no `serde` visitor can: what is not escaped is
+//! The reader makes one pass over the bytes and keeps positions in them, which no `serde` visitor can: unescaped text is
 //! never copied by itself, and the text of numbers and of nested values stays as sent, whatever features another crate
 //! turns on in `serde_json`. The tests and the fuzzer hold this reader against `serde_json`.
 
@@ -317,7 +317,7 @@ impl<'s> Scanner<'s> {
         Err(too_many)
     }
 
-    /// A string, unescaped. Inlined but for escapes, so that what is found stays in registers.
+    /// A string, unescaped. Inlined except for escapes, so that the result stays in registers.
     #[inline]
     fn string(&mut self) -> Scan<Text> {
         let [b'"', rest @ ..] = self.rest() else { return Err(ParseErrorKind::Syntax) };
@@ -366,7 +366,7 @@ impl<'s> Scanner<'s> {
         })
     }
 
-    /// One UTF-16 code unit, or the two of a pair. A lone surrogate is no character (RFC 7493 section 2.1).
+    /// A UTF-16 code unit, or the two of a pair. A lone surrogate is no character (RFC 7493 section 2.1).
     fn unicode_escape(&mut self) -> Scan<char> {
         let first = self.code_unit()?;
         let code = if matches!(first, 0xD800..0xDC00) {

@@ -189,7 +189,7 @@ pub enum Operation {
     Delete,
 }
 
-/// One effect of a rule.
+/// An effect of a rule.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -230,21 +230,21 @@ pub struct Finding {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Disposition {
-    /// It was set to a claim of a verified software statement.
+    /// The field was set to a claim of a verified software statement.
     Asserted,
     /// An absent member was given its default.
     Defaulted,
-    /// It was noted, without a change.
+    /// The field was flagged, without a change.
     Flagged,
     /// Elements or tokens were removed from it.
     Narrowed,
     /// The registration was rejected because of it.
     Refused,
-    /// It was removed.
+    /// The field was removed.
     Stripped,
     /// Its value was replaced by another one that works for the client.
     Substituted,
-    /// It was set to the operator's own value.
+    /// The field was set to the operator's own value.
     Supplied,
 }
 

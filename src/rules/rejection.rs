@@ -15,10 +15,10 @@ use crate::registration::{ParseError, ParseErrorKind};
 /// ```
 /// use tower_dcr::rules::{ErrorCode, Rejection};
 ///
-/// let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, "contact-required", "must name somebody")
+/// let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, "contact-required", "must name a person")
 ///     .with_field("contacts")
 ///     .with_index(0);
-/// assert_eq!(rejection.description(), "contacts[0] must name somebody (contact-required)");
+/// assert_eq!(rejection.description(), "contacts[0] must name a person (contact-required)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {

@@ -19,7 +19,7 @@ use crate::sync::lock;
 
 /// Verifies a `software_statement` (RFC 7591 section 2.3), and puts its claims into the registration.
 ///
-/// It runs before every other rule, so that the other rules check the statement's claims: "the values conveyed in the
+/// Runs before every other rule, so that the other rules check the statement's claims: "the values conveyed in the
 /// software statement MUST take precedence over those conveyed using plain JSON elements". The statement itself is not
 /// forwarded. A handler that read it again would find the values that the rules have removed. The response contains it,
 /// as section 3.2.1 requires ([`ResponseLayer`](crate::layers::ResponseLayer)).

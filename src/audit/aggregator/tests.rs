@@ -64,7 +64,7 @@ fn limited() -> Event {
     event(Operation::Create, Outcome::Limited, Some("rate-limit"))
 }
 
-/// What reached a rule has an event each; the rest is the first, and the number of the others.
+/// Attempts that reached a rule are events each; of the others, the first is, and their number.
 #[test]
 fn only_free_attempts_are_summed() {
     use Operation::{Create, Delete, Read, Update};
@@ -129,7 +129,7 @@ fn only_free_attempts_are_summed() {
     }
 }
 
-/// A client that changes its registration again and again costs nobody else's events.
+/// A client that changes its registration again and again suppresses no events of other clients.
 #[test]
 fn a_flood_of_updates_is_summed() {
     let log = Log::new(Sources::unnamed(ClientAddress::new()));
@@ -143,7 +143,7 @@ fn a_flood_of_updates_is_summed() {
     assert!(summed[0].contains("client-1"), "it is the same client in all of them: {summed:?}");
 }
 
-/// One change that matters, among many of another client that don't.
+/// Hides a change that matters among many of another client that don't.
 #[test]
 fn no_change_hides_in_a_sum() {
     let log = Log::new(Sources::unnamed(ClientAddress::new()));

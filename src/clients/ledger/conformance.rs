@@ -115,7 +115,7 @@ async fn gives_one_key_to_each(ledger: &impl Ledger) {
     assert!(one.key < other.key, "{:?} {:?}", one.key, other.key);
 }
 
-/// One of many equal registrations at once is inserted, and the others get its record.
+/// Of many equal registrations at once, one is inserted, and the others get its record.
 async fn lets_one_of_equals_in(ledger: &impl Ledger) {
     let client = Client { dedup_key: Some("same".into()), ..draft("A", "https://a.example.com/cb", 1) };
     let outcomes = together((0..24).map(|_| ledger.insert(&client, None))).await;
@@ -145,7 +145,7 @@ async fn replaces_what_was_read(ledger: &impl Ledger) {
     assert_eq!(ledger.replace(&changed).await.unwrap(), Replacement::Outdated, "the version has changed");
     let now = ledger.get(read.key).await.unwrap().unwrap();
     assert_eq!(now, Client { version: read.version + 1, ..changed });
-    // What was given up is free again; what it is found by follows.
+    // A released key is free again, and the indexes follow.
     let moved = Client {
         dedup_key: None,
         client_id: Some("b".into()),
@@ -161,7 +161,7 @@ async fn replaces_what_was_read(ledger: &impl Ledger) {
     assert_eq!(ledger.replace(&nobody).await.unwrap(), Replacement::Outdated);
 }
 
-/// One of many changes to a record at once is made.
+/// Of many changes to a record at once, one is made.
 async fn lets_one_change_win(ledger: &impl Ledger) {
     let read = insert(ledger, &active("a", 1)).await;
     let change = async |time| ledger.replace(&Client { last_used_at: Some(time), ..read.clone() }).await.unwrap();
@@ -378,7 +378,7 @@ async fn finds_the_largest_source(ledger: &impl Ledger) {
         Client { reviewed_at: Some(1), ..from("reviewed", Some(1), 1) },
         Client { origin: Origin::Elsewhere, ..from("elsewhere", Some(1), 1) },
         Client { status: Status::Expired, ended_at: Some(1), ..from("expired", Some(1), 1) },
-        // It waits for approval, and does.
+        // The record waits for approval.
         Client { status: Status::Pending, ..from("a4", Some(1), 7) },
     ];
     for client in &rows {
@@ -403,7 +403,7 @@ async fn finds_the_largest_source(ledger: &impl Ledger) {
         assert_eq!(LargestSource::among(&rows, of, 10).clients, clients, "{of:?}");
     }
     assert_eq!(ids(&ledger.largest_source(Evictable::Unused, 1).await.unwrap()), ["a2"], "the limit");
-    // Those without a source are one network, and of networks that hold as many the one with the oldest goes first.
+    // Records without a source are one network, and of networks that hold as many the one with the oldest goes first.
     for id in ["n1", "n2", "n3", "n4"] {
         insert(ledger, &from(id, None, 3)).await;
     }
@@ -412,7 +412,7 @@ async fn finds_the_largest_source(ledger: &impl Ledger) {
         (found.total, found.clients, ids(&found)),
         (10, 4, ["n1", "n2", "n3", "n4"].map(str::to_owned).to_vec())
     );
-    // It follows every change.
+    // The index follows every change.
     let n1 = ledger.find("n1").await.unwrap().unwrap();
     assert_eq!(ledger.replace(&used(n1, 40)).await.unwrap(), Replacement::Replaced);
     assert!(ledger.remove(&ledger.find("a4").await.unwrap().unwrap()).await.unwrap());
@@ -553,7 +553,7 @@ async fn counts_uses(ledger: &impl Ledger) {
     assert!(ledger.count_use("one", 6).await.unwrap(), "the limit is the caller's");
 }
 
-/// One `client_id` may have several records that differ in their variant; nothing of one shows in another.
+/// Several records with one `client_id` differ in their variant, and do not affect each other.
 async fn keeps_variants_apart(ledger: &impl Ledger) {
     let of = |variant: &str, created_at| Client { variant: variant.into(), ..active("shared", created_at) };
     let first = insert(ledger, &of("", 1)).await;

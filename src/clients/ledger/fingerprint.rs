@@ -29,7 +29,7 @@ use crate::text;
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fingerprint {
-    /// One client, by its `client_id`.
+    /// A single client, by its `client_id`.
     ClientId(String),
     /// The whole registration: its canonical digest in hexadecimal.
     Digest(String),

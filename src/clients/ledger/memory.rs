@@ -70,8 +70,8 @@ const WORK: [Work; 5] = [
 
 impl MemoryLedger {
     /// Creates a ledger of at most `max_records` records. At that number, records of clients that failed, expired or deleted
-    /// themselves are removed, and of clients that were registered elsewhere, the oldest first. Clients that somebody else
-    /// revoked are never removed. If none can be removed, an insertion returns [`Insertion::Full`].
+    /// themselves are removed, and of clients that were registered elsewhere, the oldest first. Clients that were
+    /// revoked, other than by deleting themselves, are never removed. If none can be removed, an insertion returns [`Insertion::Full`].
     #[must_use]
     pub fn new(max_records: std::num::NonZeroUsize) -> Self {
         Self { max_records: max_records.get(), state: Arc::default() }

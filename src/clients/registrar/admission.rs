@@ -118,7 +118,7 @@ pub(crate) struct ServerAnswer<'a> {
 /// The outcome of recording a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Completion {
-    /// It is in the ledger, and may be sent.
+    /// The client is in the ledger, and the response may be sent.
     Recorded,
     /// The registration was revoked meanwhile, or the server answered with a revoked client.
     Revoked,
@@ -284,7 +284,7 @@ impl Registrar {
                 self.expire(known).await?;
                 Ok(Step::Again)
             }
-            // It has no deduplication key any more: another request was faster.
+            // The record has no deduplication key any more: another request was faster.
             State::Expired | State::Revoked | State::Failed => Ok(Step::Again),
         }
     }
@@ -340,8 +340,8 @@ impl Registrar {
         Ok(abandoned.is_some())
     }
 
-    /// Ends a registration that has not ended yet, and empties its record: otherwise anybody could fill the disk behind a server
-    /// that rejects what the rules accept.
+    /// Ends a registration that has not ended yet, and empties its record: otherwise an attacker could fill the disk behind a
+    /// server that rejects documents which the rules accept.
     async fn fail_registration(&self, client: Client, reason: &str) -> Result<Option<Client>, LedgerError> {
         let fail = |client: &Client| {
             (client.status == Status::Registering).then(|| {
@@ -469,7 +469,7 @@ impl Registrar {
     }
 
     /// Handles a `client_id` that the ledger knows. If the forwarded document is equal, the server deduplicates by itself, and the
-    /// record continues. Otherwise the record stays as it is: a `client_id` proves nothing, since servers give one to everybody,
+    /// record continues. Otherwise the record stays as it is: a `client_id` proves nothing, since servers give one to all clients,
     /// or reuse their ids. Returns `None` if the draft has changed meanwhile.
     async fn adopt(&self, done: Client) -> Result<Option<Completion>, LedgerError> {
         let id = done.client_id.clone().unwrap_or_default();
@@ -534,7 +534,7 @@ impl Registrar {
             return Ok(Some(Completion::Revoked));
         }
         if !known.status.is_live() {
-            // It begins anew; the next round finds no record.
+            // The registration begins anew; the next round finds no record.
             self.ledger().remove(known).await?;
             return Ok(None);
         }
@@ -676,7 +676,7 @@ fn is_shareable(answer: &Registration) -> bool {
     let absent = |field| answer.at(field).is_none_or(|value| value.is_empty());
     absent(Field::CLIENT_SECRET)
         && absent(Field::REGISTRATION_ACCESS_TOKEN)
-        // It is echoed, and an equal registration may have another one.
+        // The statement is echoed, and an equal registration may have another one.
         && absent(Field::SOFTWARE_STATEMENT)
         && matches!(answer.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD), None | Some("none" | ""))
 }
@@ -739,13 +739,13 @@ mod tests {
         // An equal one goes on with its record, and needs no room.
         assert_eq!(register(&registrar, 0).await.unwrap(), Completion::Recorded, "{name}");
         assert_eq!(live(&registrar).await, (0..MAX_SHARING).collect::<Vec<_>>(), "{name}: all are seen");
-        // One more ends the oldest that was never used, the first included, which has no variant.
+        // A further one ends the oldest that was never used, the first included, which has no variant.
         for number in MAX_SHARING..MAX_SHARING + 2 {
             assert_eq!(register(&registrar, number).await.unwrap(), Completion::Recorded, "{name}: {number}");
         }
         let wanted: Vec<usize> = std::iter::once(1).chain(3..MAX_SHARING + 2).collect();
         assert_eq!(live(&registrar).await, wanted, "{name}: the used one stays");
-        // What made room may begin anew.
+        // An evicted registration may begin anew.
         assert_eq!(register(&registrar, 0).await.unwrap(), Completion::Recorded, "{name}");
         assert!(live(&registrar).await.contains(&0), "{name}");
         for number in live(&registrar).await {

@@ -39,7 +39,7 @@ impl Registrar {
     async fn managed(&self, client_id: &str) -> Result<Option<Client>, Refusal> {
         let mut records = self.look_up_all(client_id).await?;
         if records.iter().filter(|client| client.status.is_live()).count() > 1 {
-            // One of those that share the ID would change or end another one's registration.
+            // A client with a shared ID could change or end another one's registration.
             let detail = "several registrations share this client_id: none of them can be managed";
             return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
         }
@@ -131,7 +131,7 @@ impl Registrar {
         let change = |client: &Client| {
             client.status.is_live().then(|| {
                 let mut fingerprints = next.clone();
-                // Where it was registered from; the update may come from anywhere.
+                // The source of the registration; the update may come from another one.
                 fingerprints.source.clone_from(&client.fingerprints.source);
                 let mut changed = Client {
                     registration: registration.clone(),
@@ -152,7 +152,7 @@ impl Registrar {
                         changed.expires_at = Some(changed.at_most(self.now().saturating_add(lifetimes.first_ms())));
                     }
                 }
-                // It is no longer equal to what others registered.
+                // The changed registration is no longer equal to those of others.
                 (changed.dedup_key, changed.response) = (None, None);
                 changed
             })

@@ -39,11 +39,11 @@ pub struct DriftProgress<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriftOutcome {
-    /// It would be accepted unchanged.
+    /// The registration would be accepted unchanged.
     Passes,
-    /// It would be changed, by these findings.
+    /// The registration would be changed, by these findings.
     Rewritten(Vec<Finding>),
-    /// It would be rejected.
+    /// The registration would be rejected.
     Rejected {
         /// The rule that would reject it.
         rule: &'static str,

@@ -23,7 +23,7 @@ const REASON: &str = "made room for another client";
 struct Shares {
     /// Clients that were never used may be so many, of each kind, before they make room for each other.
     newcomers: u64,
-    /// One network may have so many of a kind, if others need the room.
+    /// The number of one kind that one network may have, if others need the room.
     network: u64,
     /// So many of the vouched for that were used: many people share the few networks of a hosted application.
     vouched_network: u64,
@@ -105,8 +105,8 @@ impl Registrar {
     }
 
     /// Ends clients among `all`, the records of one `client_id`, until there is room for one more: never used ones, of the
-    /// network that has most. Returns whether there is room. Young ones too: otherwise anybody could keep all others from
-    /// registering.
+    /// network that has most. Returns `true` if there is room. Young ones too: otherwise an attacker could keep all others
+    /// from registering.
     pub(super) async fn make_room_among(&self, all: &[Client]) -> Result<bool, LedgerError> {
         let mut live: Vec<&Client> = all.iter().filter(|known| known.status.is_live()).collect();
         while live.len() >= MAX_SHARING {

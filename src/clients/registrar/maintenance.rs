@@ -138,7 +138,7 @@ impl Registrar {
     }
 
     async fn deprovision_due(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
-        // What fails is due later than this.
+        // Failed calls are due later than this.
         let now = self.now();
         while let Some(batch) = self.batch(Work::Deprovision(now)).await? {
             for client in batch {

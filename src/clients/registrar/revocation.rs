@@ -66,8 +66,8 @@ pub struct RevocationReport {
 /// use tower_dcr::clients::{Actor, MemoryLedger};
 /// use tower_dcr::clients::{Registrar, Revocation, RevokeError};
 ///
-/// let nobody = Revocation::client("nobody", Actor::Operator("alice".into()), "gone");
-/// let error = Registrar::new(MemoryLedger::default()).revoke(nobody).await.unwrap_err();
+/// let unknown = Revocation::client("unknown", Actor::Operator("alice".into()), "gone");
+/// let error = Registrar::new(MemoryLedger::default()).revoke(unknown).await.unwrap_err();
 /// assert!(matches!(error, RevokeError::UnknownClient));
 /// # });
 /// ```

@@ -83,7 +83,7 @@ impl Config {
             let mut records = self.look_up(id).await?;
             let mut verdict = self.judge_all(&records, seen, elsewhere);
             if verdict.is_err() {
-                // It may have been registered, approved or updated since, on this node or another.
+                // The client may have been registered, approved or updated since, on this node or another.
                 records = self.look_up_within(id, self.settings.max_age().min(CONFIRMED)).await?;
                 verdict = self.judge_all(&records, seen, elsewhere);
             }

@@ -69,9 +69,9 @@ pub struct GateSettings {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 enum Handling {
-    /// They pass, and are reported in events.
+    /// Such requests pass, and are reported in events.
     Pass,
-    /// They are rejected.
+    /// Such requests are rejected.
     Reject,
 }
 

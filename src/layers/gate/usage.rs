@@ -15,7 +15,7 @@ use crate::clients::ledger::Client;
 impl Config {
     /// Records that the server has lost a client, as far as its response shows that. Otherwise a server that lost its
     /// store would get its lost clients again and again: after this, the next equal registration gets a new client.
-    /// Anybody can send requests that the server rejects for other reasons, so only the plainest ones count.
+    /// Any client can send requests that the server rejects for other reasons, so only the plainest ones count.
     pub(super) async fn notice_loss(&self, status: StatusCode, seen: &Seen, known: Option<&Known>) {
         let Some(known) = known.filter(|known| known.client.dedup_key.is_some()) else { return };
         let client = || known.client.clone();
@@ -86,8 +86,8 @@ impl Config {
     async fn record_shared_use(&self, sharing: Vec<Client>) -> Result<(), Fault> {
         let mut decision = Err(Fault::Revoked);
         for client in sharing {
-            // One sign-in counts for at most one record that never got a token: anybody can register many with one
-            // redirect URI.
+            // One sign-in counts for at most one record that never got a token: an attacker can register many with
+            // one redirect URI.
             if decision.is_ok() && client.last_used_at.is_none() {
                 break;
             }

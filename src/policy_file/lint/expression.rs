@@ -24,7 +24,7 @@ pub(super) enum Fault {
     TooIntricate,
 }
 
-/// One step of a way through an expression.
+/// A step of a way through an expression.
 #[derive(Clone, Copy)]
 enum Symbol {
     Char(char),
@@ -189,7 +189,7 @@ fn fault_of_host(host: &[Symbol]) -> Option<Fault> {
             }
             Symbol::Varying(variety) => {
                 has_dot |= variety.dot;
-                // Nobody else can own a host without a dot.
+                // A host without a dot has no other owner.
                 if variety.end && has_dot {
                     return Some(if variety.many { Fault::HostNotAnchored } else { Fault::Dot });
                 }

@@ -43,7 +43,7 @@ fn add(below: &mut Map<String, Json>, name: String, value: Json) {
     }
 }
 
-/// Completes the rules of each caller from the rules for everybody.
+/// Completes the rules of each caller from the general rules.
 pub(super) fn complete_callers(policy: &mut Json) {
     let Some(policy) = policy.as_object_mut() else { return };
     let everybody: Map<String, Json> =

@@ -31,7 +31,7 @@ pub(crate) struct Known {
 ///
 /// Names that are everyday words, or names of people, are listed only together with more words. Software that people
 /// run on their own hosts is not listed. Hosts with a marketplace or with projects of others (`github.com`,
-/// `hub.docker.com`, `apps.microsoft.com`) claim no identity. The domains include relays on which anybody can get a
+/// `hub.docker.com`, `apps.microsoft.com`) claim no identity. The domains include relays on which any customer can get a
 /// callback (`azure-apim.net`, `botframework.com`, `oauth.pstmn.io`): a domain proves nothing.
 pub(crate) const KNOWN: [Known; 19] = [
     Known {

@@ -4,7 +4,7 @@ use crate::redirect_uri::RedirectUri;
 
 /// Reads a link that every reader reads the same way, and that leads over `https` to a public web site.
 ///
-/// It uses the reader of redirect URIs, which is the strictest: no user information, no fragment, no address in any
+/// Uses the reader of redirect URIs, which is the strictest: no user information, no fragment, no address in any
 /// spelling, no internal name.
 pub(crate) fn read(link: &str) -> Option<RedirectUri<'_>> {
     RedirectUri::parse(link).ok().filter(RedirectUri::leads_to_public_host)

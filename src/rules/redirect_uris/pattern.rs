@@ -63,7 +63,7 @@ enum Kind {
 #[derive(Clone, Debug)]
 enum Host {
     Exact(String),
-    /// One label before this suffix, which begins with a dot.
+    /// A single label before this suffix, which begins with a dot.
     OneLabel(String),
 }
 

@@ -26,8 +26,8 @@ use crate::rules::{ErrorCode, Rejection};
 ///    section 7.1), or any after [`with_unlisted_schemes`](Self::with_unlisted_schemes);
 /// 4. a match of one of the operator's [patterns](Self::add_pattern).
 ///
-/// One entry that is malformed, ambiguous or dangerous, or plain `http` to another machine, rejects the registration:
-/// nobody sends it by accident. A link that makes a known application install, clone, open or run something
+/// An entry that is malformed, ambiguous or dangerous, or plain `http` to another machine, rejects the registration:
+/// no client sends it by accident. A link that makes a known application install, clone, open or run something
 /// ([`known_schemes()`](crate::redirect_uri::known_schemes())) is dangerous under any setting. An entry that is well
 /// formed but not allowed is dropped while another one remains (Cursor and VS Code send such lists). With
 /// [`refusing_unlisted`](Self::refusing_unlisted) it rejects the registration, as OpenID Connect Dynamic Client

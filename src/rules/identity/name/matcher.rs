@@ -63,7 +63,7 @@ struct Wanted {
     letters: Vec<char>,
 }
 
-/// One choice of readings, up to some unit.
+/// A choice of readings, up to some unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice that was made or not")]
 struct State {
@@ -80,7 +80,7 @@ struct State {
     merged: bool,
     /// `n` was read as `u`, or `u` as `n`.
     turned: bool,
-    /// One letter was read as two, which makes words of names: `Dande` of `Claude`.
+    /// A letter was read as two, which makes words of names: `Dande` of `Claude`.
     split: bool,
     /// A space was skipped where the name has no border between words.
     joined: bool,
@@ -282,7 +282,7 @@ fn drawn(word: &str) -> String {
     skeleton(word).filter(|c| c.is_alphanumeric()).collect()
 }
 
-/// One pass over a name.
+/// A pass over a name.
 struct Search<'a> {
     matcher: &'a Matcher,
     units: &'a Units,

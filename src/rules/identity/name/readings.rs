@@ -30,7 +30,7 @@ pub(super) struct Letters {
 /// The length of the longest reading: `㍿` is read as four characters.
 const MAX_LETTERS: usize = 4;
 
-/// One reading of a character.
+/// A reading of a character.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     pub(super) letters: Letters,
