@@ -1,4 +1,4 @@
-//! How many events a second the sinks take, beside how many registrations a second there are.
+//! The throughput of sinks, in events per second, and of registrations.
 
 #[path = "support/mod.rs"]
 #[expect(dead_code, reason = "only the targets")]

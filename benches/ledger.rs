@@ -1,4 +1,4 @@
-//! What the ledger costs, with a thousand clients in it and with a million.
+//! The cost of the ledger, with a thousand clients and with a million.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -62,13 +62,13 @@ impl Node {
             .layer(LifecycleLayer::new(registrar.clone()))
             .service(handler);
         // Not a successful answer, which would be a proof and a write for each client that is asked for first.
-        let refusing = service_fn(async |_: Request<_>| {
+        let rejecting = service_fn(async |_: Request<_>| {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = http::StatusCode::BAD_REQUEST;
             Ok(response)
         });
         let gate = GateLayer::token(registrar).with_settings(GateSettings::new().with_max_age(Duration::ZERO));
-        let token = ServiceBuilder::new().layer(gate).service(refusing);
+        let token = ServiceBuilder::new().layer(gate).service(rejecting);
         Self { register: BoxCloneSyncService::new(register), token: BoxCloneSyncService::new(token) }
     }
 

@@ -8,7 +8,7 @@ use support::{Case, compare, target};
 use tower_dcr::Registration;
 use tower_dcr::rules::{Context, MetadataAllowlist, Policy, RedirectUris};
 
-/// What rmcp sends, with a name and a scope.
+/// A registration of rmcp, with a name and a scope.
 fn typical() -> Vec<u8> {
     let body = json!({
         "client_name": "Example MCP Client (my-server)",

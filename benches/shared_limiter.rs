@@ -23,7 +23,7 @@ use tower_dcr::clock::{Clock, CoarseClock};
 use tower_dcr::rate_limit::{Bucket, Quota, QuotaStore};
 use tower_dcr_redis::RedisStore;
 
-/// What is asked.
+/// The budgets to take.
 #[derive(Clone)]
 enum Question {
     Ping(MultiplexedConnection),

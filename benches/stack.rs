@@ -115,9 +115,9 @@ fn assembled() -> Option<Router> {
             let response = if valid {
                 next.run(Request::from_parts(parts, Body::from(bytes))).await
             } else {
-                let mut refused = Response::new(Body::from("{\"error\":\"invalid_client_metadata\"}"));
-                *refused.status_mut() = StatusCode::BAD_REQUEST;
-                refused
+                let mut rejected = Response::new(Body::from("{\"error\":\"invalid_client_metadata\"}"));
+                *rejected.status_mut() = StatusCode::BAD_REQUEST;
+                rejected
             };
             Ok::<_, Infallible>(response)
         }
@@ -170,12 +170,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Case::new("tower_governor limits", || call(&strict_governor, BODY)),
         ],
     );
-    if let [bare, assembled, whole, _, _, _, _, refused, limited, governor] = figures.as_slice() {
+    if let [bare, assembled, whole, _, _, _, _, rejected, limited, governor] = figures.as_slice() {
         target("preset to bare", whole.ratio, 1.5);
         let more = whole.allocations.saturating_sub(bare.allocations);
         target("allocations more than bare", u32::try_from(more).map_or(f64::NAN, f64::from), 30.0);
         target("preset to assembled today", whole.nanos / assembled.nanos, 0.85);
-        target("a rejected redirect to bare", refused.ratio, 0.5);
+        target("a rejected redirect to bare", rejected.ratio, 0.5);
         target("a limited request to bare", limited.ratio, 0.3);
         target("a limited request to tower_governor's", limited.nanos / governor.nanos, 1.0);
     }

@@ -19,7 +19,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// What was measured of a case.
+/// The measurements of a case.
 pub(crate) struct Figure {
     pub(crate) nanos: f64,
     /// To the first case.

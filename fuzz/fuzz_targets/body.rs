@@ -1,4 +1,4 @@
-//! Whatever a body holds: what is accepted reads the same elsewhere, is canonical, and is not changed by a second review.
+//! Any body: an accepted one reads the same elsewhere, is canonical, and is not changed by a second evaluation.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

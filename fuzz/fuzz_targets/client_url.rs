@@ -1,4 +1,4 @@
-//! Whatever the path of a client's URL is: the client that is read is the one that every other reader finds there.
+//! Any path of a client's URL: every other reader finds the same client.
 #![no_main]
 
 use http::Uri;

@@ -1,4 +1,4 @@
-//! Whatever forwarding headers hold: no panic, no work without bound, and no word of an untrusted peer.
+//! Any forwarding headers: no panic, no unbounded work, and no address from an untrusted peer.
 #![no_main]
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Whatever a request holds: the client that another reader finds in it, the gate has found as well, or it goes nowhere.
+//! Any request: the gate finds the same client as another reader, or rejects it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

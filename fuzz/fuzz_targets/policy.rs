@@ -1,4 +1,4 @@
-//! A policy is read as it is meant, or refused with a place in it; what was read is written and read again.
+//! A policy is read, or rejected with a place in it; a policy that was read is written and read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

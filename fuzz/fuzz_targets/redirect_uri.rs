@@ -1,4 +1,4 @@
-//! What is a redirect URI here is the same URL to a WHATWG parser, letter by letter.
+//! A redirect URI is the same URL to a WHATWG parser, character by character.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever a request at the registration route is: what the handler gets is a document of ours, described by us, or no body.
+//! Any request at the registration route: the handler gets a checked document with our headers, or no body.
 #![no_main]
 
 use std::convert::Infallible;

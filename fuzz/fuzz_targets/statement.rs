@@ -1,4 +1,4 @@
-//! Whatever an issuer signs: nothing but the rules decides what is registered, and the statement itself is not.
+//! Any signed statement: only the rules decide about its claims, and the statement itself is not forwarded.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -30,7 +30,7 @@ static RULES: LazyLock<Policy> = LazyLock::new(|| {
 fn statement(text: &str) -> String {
     let Some((header, payload)) = text.split_once('\n') else { return text.to_owned() };
     let header = if header.is_empty() { r#"{"alg":"ES256"}"# } else { header };
-    // What no issuer leaves out, so that the rest is looked at.
+    // Required claims, so that the others are evaluated.
     let payload = payload.strip_prefix('{').map_or_else(
         || payload.to_owned(),
         |rest| {

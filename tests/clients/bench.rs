@@ -1,4 +1,4 @@
-//! Where the clients and servers are installed, and how they are started.
+//! Installed clients and servers, and their commands.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use crate::installed::Installed;
 /// Everything that is installed.
 pub(crate) struct Bench {
     installed: &'static Installed,
-    /// What `tests/clients/rust` is built to.
+    /// The target folder of `tests/clients/rust`.
     programs: PathBuf,
 }
 
@@ -91,7 +91,7 @@ const fn client(
     Client { name, package, program, arguments }
 }
 
-/// Who came through: what the server said, whether a refreshed token was good, and whether one that was revoked was not.
+/// A successful sign-in: the server's answer, `true` if the refreshed token was valid, and `true` if the revoked one was not.
 #[derive(Debug)]
 pub(crate) struct SignedIn {
     pub(crate) said: String,
@@ -99,7 +99,7 @@ pub(crate) struct SignedIn {
     pub(crate) revoked: bool,
 }
 
-/// What a client comes back with; all that it printed, if it does not sign in.
+/// The result of a client; its output, if it does not sign in.
 pub(crate) type Outcome = Result<SignedIn, String>;
 
 impl Bench {
@@ -114,7 +114,7 @@ impl Bench {
         let target = Path::new(ROOT).join("target/clients/rust");
         let manifest = Path::new(ROOT).join("Cargo.toml");
         let mut build = Command::new(env!("CARGO"));
-        // What cargo has set for this test would have it build everything anew.
+        // Variables of cargo for this test would cause a full rebuild.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
                 build.env_remove(name);

@@ -1,4 +1,4 @@
-//! Released clients and published servers, in the company of the guard. `tests/clients/run` installs what is needed and runs
+//! Released clients and published servers, with the layers. `tests/clients/run` installs them and runs
 //! this; without the installation the tests fail, unless `TOWER_DCR_SKIP_MISSING` is set.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 

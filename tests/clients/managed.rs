@@ -1,4 +1,4 @@
-//! What servers that nobody here wrote answer, and how they let clients be managed (RFC 7592), behind the guard.
+//! Third-party servers behind the layers: their answers, and their management of clients (RFC 7592).
 
 use serde_json::{Value, json};
 
@@ -30,8 +30,8 @@ async fn updates_are_judged_and_the_rest_of_management_works() {
         let answer = http.put(uri).bearer_auth(token).json(update).send().await.unwrap();
         (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
     };
-    let (status, refused) = put(&update).await;
-    assert_eq!((status, &refused["error"]), (400, &json!("invalid_redirect_uri")));
+    let (status, rejected) = put(&update).await;
+    assert_eq!((status, &rejected["error"]), (400, &json!("invalid_redirect_uri")));
     update["redirect_uris"] = json!(["http://127.0.0.1/other"]);
     let (status, updated) = put(&update).await;
     assert_eq!(status, 200, "{updated}");
@@ -77,7 +77,7 @@ async fn register(standing: &Standing, server: &Server, client: &Value) -> (u16,
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// What breaks one client or another.
+/// Answers that break clients.
 fn quirks_of(server: &str, status: u16, answer: &Value) -> Vec<String> {
     let members = answer.as_object().unwrap();
     let missing = ["client_name", "redirect_uris", "token_endpoint_auth_method"];

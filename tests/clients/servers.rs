@@ -1,4 +1,4 @@
-//! Servers that nobody here wrote: which attacks they register alone, and which behind the guard.
+//! Third-party servers: the attacks that they register alone, and behind the layers.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,9 +23,9 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     version: String,
     how: How,
-    /// Where it registers clients.
+    /// The path of its registration endpoint.
     pub(crate) path: &'static str,
-    /// Who is known to be able to sign in there, and whether it has an MCP endpoint.
+    /// The clients that can sign in there, and `true` if it has an MCP endpoint.
     clients: Vec<&'static Client>,
     mcp: bool,
 }
@@ -38,10 +38,10 @@ enum How {
     Proxy(fn(&Bench) -> Command),
 }
 
-/// A server alone or behind the guard.
+/// A server alone or behind the layers.
 pub(crate) struct Standing {
     pub(crate) base: String,
-    /// What is asked, and what is behind it.
+    /// The started programs.
     running: Vec<Running>,
 }
 
@@ -129,7 +129,7 @@ impl Server {
         proxied(command(bench), &folder.0.join("policy.toml"), &["--ledger", &ledger])
     }
 
-    /// How many of `rows` get a client.
+    /// Returns the number of `rows` that get a client.
     async fn registered(&self, standing: &Standing, rows: &[Row]) -> Vec<String> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -148,7 +148,7 @@ impl Server {
         registered
     }
 
-    /// How many get in, and what those say who don't.
+    /// Returns the number of sign-ins, and the output of the failures.
     async fn sign_ins(&self, bench: &'static Bench, standing: &Standing) -> (usize, Vec<String>) {
         let mcp = if self.mcp { format!("{}/mcp", standing.base) } else { "-".to_owned() };
         let outcomes = bench.sign_in_all(&self.clients, &standing.base, &mcp).await;
@@ -185,8 +185,8 @@ async fn registers(http: &Http<HttpConnector, Full<Bytes>>, request: Request<Ful
     false
 }
 
-/// What the preset owes all of them, without settings of a row's own.
-fn owed(rows: Vec<Row>, verdict: &str) -> Vec<Row> {
+/// Rows with this label, without settings of their own.
+fn labelled(rows: Vec<Row>, verdict: &str) -> Vec<Row> {
     let plain = |row: &Row| row.row["config"].is_null() && row.row["needs"].is_null() && row.row["profile"].is_null();
     rows.into_iter().filter(|row| row.registers() && plain(row) && row.text("mcp") == Some(verdict)).collect()
 }
@@ -194,7 +194,7 @@ fn owed(rows: Vec<Row>, verdict: &str) -> Vec<Row> {
 #[tokio::test]
 async fn published_servers_register_no_attack_behind_the_layers() {
     let Some(bench) = Bench::find() else { return };
-    let (attacks, honest) = (owed(attacks(), "refuse"), owed(clients(), "register"));
+    let (attacks, honest) = (labelled(attacks(), "refuse"), labelled(clients(), "register"));
     let (all, most) = (attacks.len(), honest.len());
     let mut table = vec![
         format!(

@@ -16,12 +16,12 @@ fn clients() -> impl Iterator<Item = &'static Client> {
 }
 
 /// Those that do not sign in under a preset, and why.
-async fn refused(bench: &'static Bench, preset: &str) -> Vec<(&'static str, String)> {
+async fn rejected(bench: &'static Bench, preset: &str) -> Vec<(&'static str, String)> {
     let server = Running::start("demo", &["--addr", ANY_PORT, "--auto-approve", "--preset", preset]);
     let (issuer, mcp) = (&server.base, format!("{}/mcp", server.base));
     let clients: Vec<_> = clients().chain([&TWO_RESOURCES]).collect();
     let outcomes = bench.sign_in_all(&clients, issuer, &mcp).await;
-    let refused = |(client, outcome): (&Client, Outcome)| match outcome {
+    let rejected = |(client, outcome): (&Client, Outcome)| match outcome {
         Ok(signed_in) => {
             assert_eq!(signed_in.said, "hello", "{}", client.name);
             assert!(signed_in.refreshed, "{} does not refresh", client.name);
@@ -32,19 +32,19 @@ async fn refused(bench: &'static Bench, preset: &str) -> Vec<(&'static str, Stri
         }
         Err(printed) => Some((client.name, printed)),
     };
-    outcomes.into_iter().filter_map(refused).collect()
+    outcomes.into_iter().filter_map(rejected).collect()
 }
 
 #[tokio::test]
 async fn released_clients_sign_in_through_each_preset() {
     let Some(bench) = Bench::find() else { return };
     for preset in ["mcp", "oauth"] {
-        let refused = refused(bench, preset).await;
-        assert!(refused.is_empty(), "{preset}: {refused:#?}");
+        let rejected = rejected(bench, preset).await;
+        assert!(rejected.is_empty(), "{preset}: {rejected:#?}");
     }
-    let refused = refused(bench, "strict").await;
-    assert_eq!(refused.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NOT_STRICT, "{refused:#?}");
-    assert!(refused[0].1.contains("redirect_uris[0]"), "{refused:#?}");
+    let rejected = rejected(bench, "strict").await;
+    assert_eq!(rejected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NOT_STRICT, "{rejected:#?}");
+    assert!(rejected[0].1.contains("redirect_uris[0]"), "{rejected:#?}");
 
     let mut names: Vec<String> = clients().map(|client| format!("{} {}", client.name, bench.version(client))).collect();
     names.sort();

@@ -22,7 +22,7 @@ async fn register(Json(mut client): Json<Map<String, Value>>) -> (StatusCode, Js
     (StatusCode::CREATED, Json(client))
 }
 
-/// What was sent, with an identifier.
+/// Echoes the metadata, with an identifier.
 fn with_client_id(body: &[u8]) -> Bytes {
     let mut client: Map<String, Value> = serde_json::from_slice(body).unwrap();
     client.insert("client_id".into(), "c".into());

@@ -1,4 +1,4 @@
-//! Servers that nobody here wrote, before and after.
+//! Third-party servers, without and with the layers.
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ async fn a_server_with_client_management_is_protected_at_updates_too() {
     assert_eq!((&updated["token_endpoint_auth_method"], &updated["client_name"]), (&json!("none"), &json!("App 2")));
     assert_eq!(send(app.clone(), with("DELETE"), &Value::Null).await.0, 204);
     assert_eq!(send(app.clone(), with("GET"), &Value::Null).await.0, 401);
-    // What is not registration is not touched.
+    // Other requests are unchanged.
     let form = http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
     let response = app.oneshot(form.body(axum::body::Body::from("grant_type=x")).unwrap()).await.unwrap();
     assert_ne!(response.status().as_u16(), 415);

@@ -20,7 +20,7 @@ struct Row {
     document: Option<usize>,
     /// Has to pass.
     honest: bool,
-    /// What is the connection's business, or the application's own.
+    /// Headers of the connection, or of the application itself.
     only_behind_proxy: bool,
 }
 
@@ -213,7 +213,7 @@ const STALE: [&str; 19] = [
     "want-content-digest",
 ];
 
-/// What a handler that merges parameters could read from elsewhere than the document.
+/// Members that a handler which merges parameters could read from outside of the document.
 fn parameters(read: &Value) -> BTreeSet<String> {
     let sources = ["query", "form", "merged"].into_iter().filter_map(|source| read[source].as_object());
     sources.flatten().map(|(name, _)| name.clone()).filter(|name| name != "tenant").collect()

@@ -82,7 +82,7 @@ fn folded(id: &str) -> String {
     id.trim_matches(is_blank).to_lowercase()
 }
 
-/// What is wrong with a request that got through.
+/// Returns the fault of a request that passed.
 fn faults(row: &Row, arrived: &Arrived, rejects_unknown: bool) -> Vec<String> {
     let mut faults = Vec::new();
     let sent = &row.request;
@@ -118,7 +118,7 @@ fn faults(row: &Row, arrived: &Arrived, rejects_unknown: bool) -> Vec<String> {
     faults
 }
 
-/// What an honest request lost on its way.
+/// Returns the parts that an honest request lost on its way.
 fn losses(row: &Row, arrived: Option<&Arrived>, status: u16) -> Option<String> {
     let Some(arrived) = arrived else { return Some(format!("does not pass: {status}")) };
     let expected = match row.owed {
@@ -147,7 +147,7 @@ async fn servers_read_the_same_request_as_the_gate() {
             let mut passed = 0;
             for (number, row) in rows.iter().enumerate() {
                 let mut found = Vec::new();
-                // Who rejects unknown clients rejects nobody in particular, too.
+                // A gate that rejects unknown clients also rejects requests without a client.
                 if row.owed != Owed::OneReading && !(rejects_unknown && row.owed == Owed::Nobody) {
                     let loss = losses(row, arrived.get(&number), statuses[number]);
                     passed += usize::from(loss.is_none());

@@ -38,7 +38,7 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// PHP's own server says where it listens to nobody but a log, and takes no port of its own choice.
+/// PHP's server prints its address to a log only, and can't choose a port.
 async fn php_server() -> Running {
     let address: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/parser.php");

@@ -1,4 +1,4 @@
-//! What stands between a layer and a parser, and notes what arrives there.
+//! A service between a layer and a parser, which records the requests.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ pub(crate) struct Arrived {
     pub(crate) method: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// What the parser says that it read; `null` where it answered with an error, and for HEAD.
+    /// The parser's reading; `null` for an error, and for HEAD.
     pub(crate) read: Value,
 }
 

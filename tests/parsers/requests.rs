@@ -1,4 +1,4 @@
-//! Requests that name a client, a redirect URI or a grant in every way that somebody may read.
+//! Requests that name a client, a redirect URI or a grant in every way that some server reads.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) owed: Owed,
 }
 
-/// What has to become of a row.
+/// The expected result of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owed {
     /// It is read as it was judged, or does not pass.
@@ -44,7 +44,7 @@ struct Rows(Vec<Row>);
 
 impl Rows {
     fn add(&mut self, name: impl Into<String>, method: &str, target: &str, types: &[&str], body: impl Into<Bytes>) {
-        // What no HTTP library sends is for a socket.
+        // Requests that no HTTP library sends need a socket.
         if let Some(request) = request(method, target, types, body) {
             self.0.push(Row { name: name.into(), request, owed: Owed::OneReading });
         }
@@ -384,7 +384,7 @@ fn media_types(rows: &mut Rows) {
     }
 }
 
-/// Bodies where nobody expects one, or under another method.
+/// Unexpected bodies, or bodies under another method.
 fn methods(rows: &mut Rows) {
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PUT", "PATCH", "QUERY", "post", "TRACE", "PROPFIND"] {
         for target in ["/token", "/authorize", "/token?client_id=good-client", "/authorize?client_id=good-client"] {
@@ -460,7 +460,7 @@ fn basic(rows: &mut Rows) {
     }
 }
 
-/// Each spelling of `redirect_uri`, for a good client; and grants of nobody.
+/// Each spelling of `redirect_uri`, for a registered client; and grants without a client.
 fn redirects_and_grants(rows: &mut Rows) {
     let (good_uri, evil_uri) = (encode(GOOD_URI), encode(EVIL_URI));
     let client = format!("response_type=code&client_id={GOOD}");
@@ -508,7 +508,7 @@ fn redirects_and_grants(rows: &mut Rows) {
     }
 }
 
-/// What honest clients send.
+/// Requests of honest clients.
 fn honest(rows: &mut Rows) {
     let basic = |user: &str| format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:secret")));
     let client = format!("client_id={GOOD}");

@@ -10,7 +10,7 @@ use tower_dcr::rules::{
 
 use test_support::support::outcome;
 
-/// What the web platform's tests say of a URL without a base.
+/// A row of the web platform's tests of URLs without a base.
 fn platform_tests() -> Vec<Value> {
     include_str!("../data/wpt-urls.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -20,7 +20,7 @@ fn judge(rule: &(impl IntoRules + Clone), body: &Value) -> Result<Value, String>
     outcome(&Policy::new(rule.clone()).evaluate(registration, &Context::registration()))
 }
 
-/// Whether a link is shown, byte for byte as it was sent.
+/// Returns `true` if a link is forwarded byte for byte.
 fn is_shown(link: &str) -> bool {
     match judge(&Decorations::stripped(), &json!({ "logo_uri": link })) {
         Ok(left) => left.get("logo_uri").is_some_and(|left| left == link),
@@ -32,7 +32,7 @@ fn is_followed(member: &str, uri: &str) -> bool {
     judge(&DereferencedUris::new(), &json!({ member: uri })).is_ok()
 }
 
-/// What has to hold for a link that passes, of its host as every reader sees it.
+/// The invariants of a link that passes, for its host in every reader.
 fn is_public(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or_default();
     let special =
@@ -105,7 +105,7 @@ fn the_web_platforms_tests_hold() {
     assert!(is_shown("https://app.example.com/logo.png"));
 }
 
-/// Every spelling that has led a server into its own network, and what nobody can own.
+/// Every spelling that has led a server into its own network, and names without an owner.
 const INSIDE: [&str; 89] = [
     "127.0.0.1",
     "127.1",
@@ -198,12 +198,12 @@ const INSIDE: [&str; 89] = [
     "example.com.",
 ];
 
-/// Whether it leads to the person's own machine by a spelling that redirect URIs may have.
+/// Returns `true` if the URL leads to the local machine in a spelling that redirect URIs may have.
 fn is_loopback(uri: &str) -> bool {
     RedirectUri::parse(uri).is_ok_and(|uri| uri.class() == RedirectClass::Loopback)
 }
 
-/// In every member that somebody follows.
+/// Every member that a server or browser follows.
 #[test]
 fn no_member_leads_inside() {
     let members = ["client_uri", "logo_uri", "tos_uri", "policy_uri", "logo_uri#en-US"];
@@ -248,7 +248,7 @@ fn no_member_leads_inside() {
     assert!(judge(&DereferencedUris::new(), &hashed).is_ok());
 }
 
-/// Members that somebody let through by hand are judged like those that pass by themselves.
+/// Members that a policy allows are checked like those that pass by default.
 #[test]
 fn members_that_were_let_through_are_judged() {
     let metadata = MetadataAllowlist::mcp()
@@ -326,10 +326,10 @@ fn keys_are_public_and_few() {
         assert_eq!(judge(&Jwks::new(), &json!({ "jwks": jwks })).is_ok(), accepted, "{reason}");
     }
     for private in ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"] {
-        let refused =
+        let rejected =
             judge(&Jwks::new(), &json!({ "jwks": { "keys": [rsa, with(private, json!("c2VjcmV0LXZhbHVl"))] } }));
-        let refused = refused.unwrap_err();
-        assert!(refused.starts_with("jwks has a private key") && !refused.contains("c2VjcmV0"), "{private}: {refused}");
+        let rejected = rejected.unwrap_err();
+        assert!(rejected.starts_with("jwks has a private key") && !rejected.contains("c2VjcmV0"), "{private}: {rejected}");
     }
     let both = json!({ "jwks": { "keys": [] }, "jwks_uri": "https://app.example.com/jwks" });
     assert!(judge(&Jwks::new(), &both).is_err());

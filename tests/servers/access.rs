@@ -98,7 +98,7 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
         .when(Condition::anonymous(), loopback());
     assert_eq!(world.registrar.drift(&rules, |_| {}).await.unwrap().passing, 2);
     assert_eq!(world.registrar.drift(&Policy::new(loopback()), |_| {}).await.unwrap().rejected, 1);
-    // What the token admitted stays admitted by it.
+    // Clients of the token keep its rules.
     let record = ledger.find(&partner).await.unwrap().unwrap();
     assert_eq!((record.status, record.rules.as_deref()), (Status::Active, Some("partner")));
     assert!(record.registration.contains("b.partner.example.com"));
@@ -131,8 +131,8 @@ async fn urls_are_read_in_one_way() {
 #[tokio::test]
 async fn a_use_of_a_token_is_returned_without_a_client() {
     let world = World::new(MemoryLedger::default()).guarded_by(guard);
-    let refused = world.send(with_token(&to("javascript:alert(1)"), ONCE)).await;
-    assert_eq!(refused.status, 400);
+    let rejected = world.send(with_token(&to("javascript:alert(1)"), ONCE)).await;
+    assert_eq!(rejected.status, 400);
     *world.server.answer.lock().unwrap() = Some((500, json!({ "error": "server_error" })));
     assert_eq!(world.send(with_token(&metadata("App"), ONCE)).await.status, 500);
     *world.server.answer.lock().unwrap() = None;

@@ -27,7 +27,7 @@ impl Browser {
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = |line: String| line.split("on port ").nth(1)?.trim_end_matches('.').parse::<u16>().ok();
         let port = lines.find_map(|line| port(line).filter(|port| *port != 0)).unwrap();
-        // A driver whose output nobody takes stops.
+        // A driver whose output is not read stops.
         std::thread::spawn(move || lines.for_each(drop));
         let profile = TempDir::new("chromium");
         let arguments = [

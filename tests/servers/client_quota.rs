@@ -191,14 +191,14 @@ async fn other_clients_are_not_evicted() {
     }
     let used = client_from(&world, [198, 51, 1], &native("Used")).await;
     assert_eq!(world.token(&used).await.status, 200);
-    let refused = world.register(&metadata("More")).await;
-    assert_eq!((refused.status, refused.error().as_str()), (503, "temporarily_unavailable"));
-    assert_eq!(refused.headers["retry-after"], "300");
+    let rejected = world.register(&metadata("More")).await;
+    assert_eq!((rejected.status, rejected.error().as_str()), (503, "temporarily_unavailable"));
+    assert_eq!(rejected.headers["retry-after"], "300");
     assert_eq!(world.events.of(LifecycleAction::LedgerFull).len(), 1);
     assert_eq!(status(&ledger, &used).await, Some(Status::Active), "one is no more than its share");
 }
 
-/// What is being registered stays; what nobody works on any more goes after a minute, with nobody maintaining the ledger.
+/// Registrations in progress stay; abandoned ones are removed after a minute, without maintenance of the ledger.
 #[tokio::test(start_paused = true)]
 async fn registrations_that_are_not_answered_make_room_after_a_minute() {
     let ledger = MemoryLedger::default();
@@ -242,7 +242,7 @@ async fn evicted_clients_leave_no_document() {
     assert_eq!(register_from(&world, [10, 0, 0], &native("Secretive")).await.status, 201);
 }
 
-/// What the server refuses leaves a digest and a time, for an hour, and not more than ten thousand of them.
+/// Registrations that the server rejects leave a digest and a time, for an hour, and at most ten thousand of them.
 #[tokio::test]
 async fn failed_registrations_leave_a_digest_and_a_time() {
     let ledger = MemoryLedger::default();
@@ -358,7 +358,7 @@ struct Attack {
     body: fn(u32) -> Value,
 }
 
-/// What honest people met.
+/// The effects on honest people.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Harm {
     /// Registrations that were rejected.

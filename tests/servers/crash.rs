@@ -76,7 +76,7 @@ impl Node {
     }
 }
 
-/// What callers were told.
+/// The answers that callers got.
 #[derive(Default)]
 struct Told {
     /// The `client_id` for each registration that was answered.

@@ -60,8 +60,8 @@ async fn a_page_of_another_origin_registers_and_reads_rejections() {
     let registered = post(honest.clone(), "application/json").await;
     assert_eq!((&registered["status"], &registered["body"]["client_name"]), (&json!(201), &json!("Page")));
 
-    let refused = post(json!({ "redirect_uris": ["javascript:alert(1)"] }), "application/json").await;
-    assert_eq!((&refused["status"], &refused["body"]["error"]), (&json!(400), &json!("invalid_redirect_uri")));
+    let rejected = post(json!({ "redirect_uris": ["javascript:alert(1)"] }), "application/json").await;
+    assert_eq!((&rejected["status"], &rejected["body"]["error"]), (&json!(400), &json!("invalid_redirect_uri")));
     // Without a question beforehand, since a browser takes this for harmless.
     let plain = post(honest, "text/plain").await;
     assert_eq!((&plain["status"], &plain["body"]["error"]), (&json!(415), &json!("invalid_client_metadata")));

@@ -320,7 +320,7 @@ async fn a_client_that_the_server_forgot_gets_a_new_one() {
     assert_ne!(again, id);
     assert_eq!(world.token(&again).await.status, 200);
     assert_eq!(world.client("App").await, again);
-    // Somebody who makes the server refuse can't end a client.
+    // A request that the server rejects can't end a client.
     assert!(ledger.find(&id).await.unwrap().unwrap().status.is_live());
 }
 

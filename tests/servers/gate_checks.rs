@@ -1,4 +1,4 @@
-//! What the gate compares and rejects: redirect URIs, pushed requests, spellings, requests without a client.
+//! Checks of the gate: redirect URIs, pushed requests, spellings, requests without a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tower_dcr::rules::{AuthMethod, Grants};
 
 use crate::world::{Answer, DAY, World, serde_urlencoded, token};
 
-/// What browsers accept.
+/// The `Accept` header of browsers.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
-/// Where the clients of [`World::client`] want to be answered.
+/// The redirect URI of the clients of [`World::client`].
 const CALLBACK: &str = "http://127.0.0.1:3118/callback";
 
 fn operator() -> Actor {
@@ -131,7 +131,7 @@ async fn a_client_without_redirect_uris_may_use_none() {
     assert_eq!(world.token(&id).await.status, 200);
 }
 
-/// The client that pushed a request goes on with it, at any node; nobody else does.
+/// Only the client that pushed a request can use it, at any node.
 #[tokio::test]
 async fn pushed_requests_belong_to_their_client() {
     let ledger = MemoryLedger::default();
@@ -410,7 +410,7 @@ async fn consent_forms_of_frameworks_pass() {
     assert_eq!(status(&gate, post("/authorize", &[("client_id", &id), ("state", "s")])).await, 400);
 }
 
-/// What is missing is no reason to register again.
+/// The error for a missing redirect URI must not make clients register again.
 #[tokio::test]
 async fn a_missing_redirect_uri_does_not_ask_for_a_new_registration() {
     let world = World::new(MemoryLedger::default());

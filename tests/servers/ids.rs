@@ -276,7 +276,7 @@ async fn an_expired_client_can_register_anew_and_a_revoked_one_not() {
     }
 }
 
-/// An id that somebody got a token by before anything was registered under it lends nothing to what is registered.
+/// An id that got a token before its registration passes nothing on to the registered client.
 #[tokio::test]
 async fn a_client_registered_elsewhere_passes_nothing_on() {
     let ledger = MemoryLedger::default();
@@ -298,7 +298,7 @@ async fn a_client_registered_elsewhere_passes_nothing_on() {
     let before = ledger.find(ID).await.unwrap();
     assert_eq!(world.register(&metadata("App")).await.status, 500);
     assert_eq!(ledger.find(ID).await.unwrap(), before);
-    // Where one such client was revoked, nobody can say that another registration is not it.
+    // If one such client was revoked, another registration could be the same client.
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     one_id(&world);
@@ -308,7 +308,7 @@ async fn a_client_registered_elsewhere_passes_nothing_on() {
     assert_eq!(ledger.find(ID).await.unwrap().unwrap().status, Status::Revoked);
 }
 
-/// Where it is said that the server shares ids, each registration has a record of its own, and inherits nothing.
+/// With shared ids, each registration has a record of its own, and inherits nothing.
 async fn shares(ledger: impl Ledger + Clone, reason: &str) {
     let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
     let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval).with_shared_client_ids());
@@ -355,7 +355,7 @@ async fn shares(ledger: impl Ledger + Clone, reason: &str) {
     // Consent is asked for what was registered with that redirect URI.
     let facts = world.registrar.consent_facts(ID, "http://127.0.0.1:3118/callback").await.unwrap().unwrap();
     assert_eq!(facts.client_name(), Some("App"), "{reason}");
-    // What expires leaves the others alone, however often it comes back.
+    // Expiry does not affect the other records, for any number of returns.
     world.clock.advance(8 * DAY);
     world.registrar.maintain_once().await.unwrap();
     assert_eq!(world.client("App").await, ID, "{reason}");
@@ -503,7 +503,7 @@ async fn a_record_that_is_forgotten_frees_its_id_and_no_block() {
     assert_eq!(world.client("Notes").await, ID);
     let client = ledger.find(ID).await.unwrap().unwrap();
     assert_eq!((client.fingerprints.name.as_str(), client.last_used_at, client.reviewed_at), ("notes", None, None));
-    // What was revoked stays out, though its record is gone.
+    // A revoked registration stays rejected although its record is removed.
     world.registrar.revoke(Revocation::client(ID, alice(), "imitates")).await.unwrap();
     assert_eq!(review.forget(ID, None, "alice", "again").await.unwrap().revoked, 1);
     assert_eq!(world.register(&metadata("Notes")).await.status, 400);
@@ -527,7 +527,7 @@ async fn a_repeat_echoes_the_redirect_uris_that_were_sent() {
     assert_eq!(second.json(), expected, "all else is as it was answered");
 }
 
-/// What the server did not take is not let through by the gate.
+/// The gate rejects redirect URIs that the server did not register.
 #[tokio::test]
 async fn redirect_uris_that_the_server_left_out_are_not_kept() {
     let ledger = MemoryLedger::default();

@@ -200,7 +200,7 @@ async fn many_at_once_get_one_client() {
     assert_eq!((world.calls(), records(&ledger).await.len()), (1, 1));
 }
 
-/// Where each gets its own, nobody queues for it.
+/// Registrations that are not deduplicated do not wait for each other.
 #[tokio::test]
 async fn many_at_once_get_one_each_where_answers_hold_a_token() {
     let ledger = MemoryLedger::default();
@@ -293,8 +293,8 @@ async fn a_revoked_registration_stays_rejected() {
         assert_eq!(revoked.clients, 1, "{reason}");
         assert_eq!(world.token(&id).await.status, 401, "{reason}: at once on this node");
         assert_eq!(world.server.deprovisioned.lock().unwrap().as_slice(), std::slice::from_ref(&id), "{reason}");
-        let refused = world.send(from_here()).await;
-        assert_eq!((refused.status, refused.error().as_str()), (400, "invalid_client_metadata"), "{reason}");
+        let rejected = world.send(from_here()).await;
+        assert_eq!((rejected.status, rejected.error().as_str()), (400, "invalid_client_metadata"), "{reason}");
         assert_eq!(world.calls(), 1, "{reason}");
         // Nor by a clean registration that is updated to it.
         let clean = json!({ "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
@@ -354,7 +354,7 @@ async fn a_client_manages_itself_until_it_ends() {
     assert_ne!(world.client("App").await, id, "it may come back as somebody new");
 }
 
-/// Whoever may manage one client does nothing to the record of another.
+/// A client can't change the record of another one.
 #[tokio::test]
 async fn a_client_manages_no_other() {
     let ledger = MemoryLedger::default();
@@ -366,8 +366,8 @@ async fn a_client_manages_no_other() {
         request.body(Body::from(update.to_string())).unwrap()
     };
     let before = ledger.find(&other).await.unwrap();
-    let refused = world.send(manage("PUT", &format!("/register/{mine}"))).await;
-    assert_eq!((refused.status, refused.error().as_str()), (400, "invalid_client_metadata"));
+    let rejected = world.send(manage("PUT", &format!("/register/{mine}"))).await;
+    assert_eq!((rejected.status, rejected.error().as_str()), (400, "invalid_client_metadata"));
     // By the URL of a client that the ledger does not know.
     assert_eq!(world.send(manage("PUT", "/register/from-before")).await.status, 400);
     assert_eq!(world.send(manage("DELETE", &format!("/register/from-before?client_id={other}"))).await.status, 400);
@@ -452,7 +452,7 @@ async fn a_returning_client_has_the_time_to_sign_in() {
     assert_eq!(client.state(now() + 8 * 24 * 3600 * 1000), State::Active);
 }
 
-/// Whoever comes back after a revocation by name comes under a name that people take for it.
+/// A client that was revoked by name returns under a look-alike name.
 #[tokio::test]
 async fn a_blocked_name_blocks_those_that_look_like_it() {
     let world = World::new(MemoryLedger::default());
@@ -495,7 +495,7 @@ async fn a_look_alike_of_a_name_blocked_on_another_node_is_rejected_soon() {
     assert_eq!(world.register(&metadata("Phlshing Tool")).await.status, 400);
 }
 
-/// A registration that another node began and nobody answers keeps an equal one waiting once, and not when it is old.
+/// An unanswered registration of another node delays an equal one once, and not when it is old.
 #[tokio::test]
 async fn an_unanswered_old_registration_is_not_waited_for() {
     let shared = Down::default();

@@ -111,7 +111,7 @@ async fn an_update_of_an_unknown_client_is_recorded() {
     assert_eq!(world.send(update("from-before")).await.status, 200);
     assert_eq!(world.events.of(LifecycleAction::UnregisteredClient).len(), 1, "known by now");
     assert_eq!(world.events.of(LifecycleAction::Updated).len(), 2);
-    // What the operator ends stays ended.
+    // Revocations by the operator persist.
     let alice = Actor::Operator("alice".into());
     world.registrar.revoke(Revocation::client("from-before", alice, "imitates")).await.unwrap();
     assert_eq!(world.token("from-before").await.status, 401);
@@ -179,7 +179,7 @@ async fn a_revoked_client_can_not_manage_itself_by_another_spelling() {
             let body =
                 json!({ "client_id": spelling, "client_name": "Clean", "redirect_uris": ["http://localhost/clean"] });
             let answer = world.send(manage(method, &format!("/register/{spelling}"), &body)).await;
-            // What axum routes nowhere reaches nobody.
+            // Requests without a route reach no handler.
             let is_unrouted = spelling.contains('/') && answer.status == 404;
             assert!(answer.status == status || is_unrouted, "{method} {spelling}: {}", answer.status);
         }
@@ -224,7 +224,7 @@ async fn unknown_clients_are_read_and_deleted_without_a_body() {
     assert!(server.clients.lock().unwrap().is_empty());
 }
 
-/// Anybody can send a `PUT` or `DELETE`, and a server may have a page for everything, or a handler that looks at no method.
+/// Any caller can send a `PUT` or `DELETE`, and a server may have a page for everything, or a handler that ignores the method.
 #[tokio::test]
 async fn only_an_answer_with_the_client_id_changes_the_record() {
     let answers: [(&str, u16, &str, &str); 6] = [

@@ -173,7 +173,7 @@ async fn compare(real: &impl Ledger, seed: u64, steps: u32) {
                 let plain = |page: Vec<Client>| page.into_iter().map(without_key).collect::<Vec<_>>();
                 assert_eq!(plain(pages.0), plain(pages.1), "{at}: {filter:?}");
                 let work = work(rng);
-                // What is due at the same time comes in any order.
+                // Records that are due at the same time come in any order.
                 let due = (model.due(work, 1000).await.unwrap(), real.due(work, 1000).await.unwrap());
                 let times =
                     |due: &[Client]| due.iter().map(|client| work.due_since(client).unwrap()).collect::<Vec<_>>();

@@ -20,7 +20,7 @@ fn dcr(arguments: &[&str]) -> (i32, Value) {
 }
 
 /// Runs a program that fails, and returns its words.
-fn refused(arguments: &[&str]) -> String {
+fn rejected(arguments: &[&str]) -> String {
     let output = Command::new(binary("dcr")).args(arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8(output.stderr).unwrap()
@@ -40,9 +40,9 @@ async fn read_commands_do_not_change_a_database() {
         let url = pool.connect_options().to_url_lossy().to_string();
         let acts = ["--ledger", &url, "--operator", "alice", "--reason", "x"];
         for error in [
-            refused(&["clients", "list", &url]),
-            refused(&["clients", "blocks", &url]),
-            refused(&[&["clients", "revoke"], &acts[..], &["name=app"]].concat()),
+            rejected(&["clients", "list", &url]),
+            rejected(&["clients", "blocks", &url]),
+            rejected(&[&["clients", "revoke"], &acts[..], &["name=app"]].concat()),
         ] {
             assert!(error.contains(words) && error.contains("127.0.0.1"), "{error}");
         }
@@ -51,7 +51,7 @@ async fn read_commands_do_not_change_a_database() {
     }
 }
 
-/// What an operator does at a terminal, every node sees.
+/// Actions of an operator at a terminal are visible on every node.
 #[tokio::test]
 async fn an_operator_approves_and_revokes_at_a_terminal() {
     let Some(postgres) = Postgres::start() else { return };

@@ -46,7 +46,7 @@ fn pause() -> Duration {
     Duration::from_micros(rand::rng().random_range(0..12_000))
 }
 
-/// What one application does: registers, and uses what it got.
+/// An application: registers, and uses its client.
 async fn application(node: Arc<Node>, body: Value) -> Option<String> {
     tokio::time::sleep(pause()).await;
     let answer = node.world.register(&body).await;
@@ -112,7 +112,7 @@ async fn round(nodes: Arc<[Arc<Node>; 2]>, ledger: PostgresLedger, number: usize
     let records = ledger.page(&filter, None, 100).await.unwrap();
     let live: Vec<_> = records.iter().filter(|client| client.status.is_live()).collect();
     assert!(live.is_empty(), "after the revocation of {target}: {live:?}");
-    // What a caller got an id for is in the ledger, revoked; the server was told of it.
+    // Every issued client is in the ledger, revoked and deprovisioned.
     let by_id: HashMap<_, _> = records.iter().filter_map(|client| Some((client.client_id.clone()?, client))).collect();
     for id in &given_out {
         assert_eq!(by_id[id].status, Status::Revoked, "{id}");
@@ -164,7 +164,7 @@ async fn a_revoked_client_never_returns() {
         ended.unwrap();
     }
     // The count that the quota goes by is what is there.
-    // Only those are left that were refused the change.
+    // Only clients whose change was rejected are left.
     let live = ledger.page(&Filter::live(), None, 10_000).await.unwrap();
     assert!(live.iter().all(|client| client.fingerprints.name.starts_with("clean")), "{live:?}");
     let (counted,): (i64,) = sqlx::query_as("SELECT clients FROM tower_dcr_live").fetch_one(&pool).await.unwrap();

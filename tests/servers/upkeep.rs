@@ -43,7 +43,7 @@ async fn a_full_ledger_evicts_only_for_an_admitted_client() {
     for id in [&used, &approved, &more] {
         assert_eq!(world.token(id).await.status, 200);
     }
-    // Two were used, and nobody knows from where: more than the share of one network.
+    // Two were used, without a source: more than the share of one network.
     let yet_more = world.client("Yet more").await;
     assert_eq!(ledger.find(&used).await.unwrap().unwrap().status, Status::Expired, "the least recently used");
     assert_eq!(world.token(&yet_more).await.status, 200);
@@ -123,7 +123,7 @@ async fn a_client_that_was_not_deprovisioned_stays_in_the_ledger() {
     assert_eq!(world.token(&id).await.status, 401, "the server would still give it a token");
 }
 
-/// As after a crash of another node: the record is there, and nobody works on it.
+/// As after a crash of another node: there is a record, and no request for it.
 async fn crash_while_registering(world: &World, ledger: &MemoryLedger) {
     let crashed = World::around(world.server.clone(), world.clock.clone(), ledger.clone(), |registrar| registrar);
     crashed.server.delay_ms.store(10_000, Ordering::SeqCst);
@@ -246,7 +246,7 @@ async fn pages_have_cursors() {
     assert_eq!(sizes, [2, 2, 1]);
 }
 
-/// What an operator did stands in the same chained file as what clients did.
+/// Actions of operators are in the same chained file as events of clients.
 #[tokio::test]
 async fn actions_are_audit_events() {
     use tower_dcr::audit::{ChainKey, JsonLines, verify_chain};
@@ -297,7 +297,7 @@ fn events_are_counted() {
     assert_eq!(full.map(|(.., value)| value), Some(&DebugValue::Counter(2)), "{counted:?}");
 }
 
-/// Nobody waits for it any more, and who hung on gets the client all the same.
+/// The registration was abandoned, and the caller that still waits gets the client.
 #[tokio::test]
 async fn an_answer_after_the_registration_was_abandoned_counts() {
     let world = World::new(MemoryLedger::default());

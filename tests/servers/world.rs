@@ -23,10 +23,10 @@ use tower_dcr::{Preset, layers::GateLayer};
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// Where the clock starts: 2026-01-01.
+/// The start of the clock: 2026-01-01.
 pub(crate) const START: Duration = Duration::from_secs(1_767_225_600);
 
-/// What the handler does besides registering.
+/// Additional behaviour of the handler.
 #[derive(Default)]
 pub(crate) struct Server {
     pub(crate) calls: AtomicU32,
@@ -38,7 +38,7 @@ pub(crate) struct Server {
     pub(crate) answer: Mutex<Option<(u16, Value)>>,
     /// Gives out registration access tokens (RFC 7592).
     pub(crate) management: AtomicBool,
-    /// How many registrations it works on, and how many it ever did at once.
+    /// The number of registrations in progress, and its maximum.
     pub(crate) at_once: AtomicU32,
     pub(crate) most_at_once: AtomicU32,
     /// Waits so many milliseconds before it answers.

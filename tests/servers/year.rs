@@ -1,6 +1,6 @@
 //! A year of a population like that which operators describe, with the layers and without.
 //!
-//! Who is in it, each for a reason that somebody has reported: applications that register each time they start with the
+//! The population, each from a report: applications that register each time they start with the
 //! same metadata (42 of 58 stored clients of one server were byte-identical), or with a new loopback port each time; ones
 //! that register once and refresh for months, with long pauses; ones whose approval page is closed, and that register
 //! again the next morning (34 records of one client in a morning); and floods.
@@ -16,7 +16,7 @@ use tower_dcr::clients::{Filter, Ledger, MemoryLedger};
 
 use crate::world::{DAY, Server, World};
 
-/// How somebody uses an application.
+/// The use of an application by a person.
 #[derive(Clone, Copy, PartialEq)]
 enum Habit {
     /// Registers at each start, with the same metadata.
@@ -36,7 +36,7 @@ struct Person {
     kept: Option<String>,
 }
 
-/// What came of the year.
+/// The result of the year.
 #[derive(Debug)]
 struct Outcome {
     live: usize,
@@ -126,7 +126,7 @@ async fn year(mut world: World, protected: bool) -> Outcome {
                 person.next_day += rng.random_range(person.pauses.0..=person.pauses.1);
             }
         }
-        // Somebody opens an editor, sees the approval page, and closes it.
+        // A person opens an editor, sees the approval page, and closes it.
         for attempt in 0..5 {
             let body = json!({ "client_name": "Editor", "redirect_uris": [format!("https://editor.example.com/cb?a={attempt}")] });
             world.register(&body).await;

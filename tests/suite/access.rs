@@ -1,4 +1,4 @@
-//! Who may register at all.
+//! Restrictions on callers.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ async fn register(preset: &Preset, authorization: &[&str]) -> (Read, usize) {
     (answer, naive.seen().len())
 }
 
-/// What is sent, what comes of it where a token is required and where it is optional, and why.
+/// The header, the results with required and with optional tokens, and the reason.
 type Row<'a> = (&'a [&'a str], Result<(), &'a str>, Result<(), &'a str>, &'a str);
 
 const NO_TOKEN: &str = "Bearer realm=\"client registration\"";
@@ -126,9 +126,9 @@ async fn tokens_expire() {
 
 #[test]
 fn rejects_weak_and_duplicate_tokens_in_the_configuration() {
-    let refused = |token: &str| StaticTokens::new().add(token, InitialAccess::of("owner")).unwrap_err().to_string();
+    let rejected = |token: &str| StaticTokens::new().add(token, InitialAccess::of("owner")).unwrap_err().to_string();
     for token in ["", "short", "fifteen-bytes-x", "a token with spaces", "tökens-of-other-scripts"] {
-        let error = refused(token);
+        let error = rejected(token);
         assert!(error.contains("\"owner\"") && (token.is_empty() || !error.contains(token)), "{error}");
     }
     assert!(tokens().add(PARTNER, InitialAccess::of("other")).is_err());
@@ -162,7 +162,7 @@ async fn rejects_tokens_that_can_not_be_verified() {
         assert_eq!((answer.status(), calls), (StatusCode::FORBIDDEN, 0));
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
     }
-    // Uses that nobody counts.
+    // Uses without a registrar.
     let once = StaticTokens::new().add(PARTNER, InitialAccess::of("partner").single_use()).unwrap();
     let (answer, calls) = register(&preset(InitialAccessTokenLayer::new(once)), &[&format!("Bearer {PARTNER}")]).await;
     assert_eq!((answer.status(), calls), (StatusCode::INTERNAL_SERVER_ERROR, 0));
@@ -246,9 +246,9 @@ async fn rejects_browsers_of_other_origins() {
         "http://app.example.com",
         "https://APP.example.com",
     ] {
-        let refused = from(&[origin], "POST").await;
+        let rejected = from(&[origin], "POST").await;
         assert_eq!(
-            (refused.status(), &refused.json()["error"]),
+            (rejected.status(), &rejected.json()["error"]),
             (StatusCode::FORBIDDEN, &json!("access_denied")),
             "{origin}"
         );
@@ -313,7 +313,7 @@ fn conditions_choose_the_rules() {
     assert_ne!(others.fingerprint(), others.clone().otherwise(loopback()).fingerprint());
 }
 
-/// A token that was to be judged by rules which nobody configured is judged by none.
+/// A token that names missing rules is rejected.
 #[tokio::test]
 async fn rejects_tokens_that_name_missing_rules() {
     let access = InitialAccess::of("partner").with_rules("partner");

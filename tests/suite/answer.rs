@@ -1,4 +1,4 @@
-//! What becomes of the handler's answer.
+//! Checks and corrections of the handler's answer.
 
 use std::convert::Infallible;
 
@@ -166,7 +166,7 @@ async fn errors_of_the_handler_pass_and_are_not_stored() {
     assert_eq!(kept.take()[0].outcome, Outcome::Failed);
 }
 
-/// What registers nothing is no registration, for anybody: the client, the audit event and the ledger say the same.
+/// An answer without a client is a failure in the client's answer, the audit event and the ledger.
 #[tokio::test]
 async fn a_success_without_a_client_fails_in_answer_event_and_ledger() {
     let long = json!({ "client_id": "c", "x": "x".repeat(300_000) }).to_string();
@@ -342,7 +342,7 @@ async fn a_secret_has_an_expiry_that_clients_accept() {
     }
 }
 
-/// What is mended is in the audit event, but for what most servers' answers lack.
+/// Corrections are in the audit event, except for those that most servers need.
 #[tokio::test]
 async fn corrections_of_an_answer_are_flagged() {
     let answer = json!({ "client_id": "c", "scope": ["mcp"], "client_id_issued_at": "1760000000", "logo_uri": null });
@@ -508,7 +508,7 @@ async fn a_read_of_a_client_is_completed_and_typed() {
     assert_eq!(read.json()["registration_access_token"], "new");
     let (read, _) = asked(public(), get("/register/c"), 200, &[JSON], rotated.as_bytes()).await;
     assert_eq!(read.json()["registration_client_uri"], "https://as.example.com/register/c");
-    // What is about no client passes as it is, at whatever length.
+    // Answers without a client pass unchanged, at any length.
     let page = format!("<p>{}</p>", "x".repeat(400_000));
     for other in [r#"{ "issuer": "http://localhost", "x": null }"#, "[]", &page] {
         for preset in [Preset::mcp(), Preset::mcp().report_only()] {

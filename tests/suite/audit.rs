@@ -125,7 +125,7 @@ async fn events_contain_no_registered_values() {
     assert_eq!(disposition("token_endpoint_auth_method"), Disposition::Defaulted);
 }
 
-/// What was refused, and what only was looked at, can be told apart and found again by its digest.
+/// Rejected and report-only registrations can be distinguished, and found by their digests.
 #[tokio::test]
 async fn digests_are_of_the_sent_and_the_forwarded_document() {
     use tower_dcr::registration::Digest;
@@ -219,12 +219,12 @@ async fn report_only_events_have_the_decision() {
     }
     let events = kept.take();
     assert!(events.iter().all(|event| event.outcome == Outcome::Accepted && event.client_id.is_some()));
-    let refused = |event: &Event| -> Vec<&str> {
-        let refusals = event.findings.iter().filter(|finding| finding.disposition == Disposition::Refused);
-        refusals.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
+    let rejected = |event: &Event| -> Vec<&str> {
+        let rejections = event.findings.iter().filter(|finding| finding.disposition == Disposition::Refused);
+        rejections.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
     };
-    assert_eq!(refused(&events[0]), ["redirect-uris"]);
-    assert_eq!(refused(&events[1]), ["redirect-uris", "rate-limit"]);
+    assert_eq!(rejected(&events[0]), ["redirect-uris"]);
+    assert_eq!(rejected(&events[1]), ["redirect-uris", "rate-limit"]);
     assert!(to_line(&events[1]).contains(r#""enforced":false"#));
 }
 

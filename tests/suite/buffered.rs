@@ -99,9 +99,9 @@ async fn registrations_beyond_the_queue_are_rejected_on_request() {
     let audit = Buffered::new(pipeline.clone()).with_queue(10).with_overflow(Overflow::Reject).start().unwrap();
     pipeline.hold(true);
     let statuses = register(audit.clone(), 30).await;
-    let (created, refused) = statuses.split_at(10);
+    let (created, rejected) = statuses.split_at(10);
     assert!(created.iter().all(|status| *status == StatusCode::CREATED));
-    assert!(refused.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE));
+    assert!(rejected.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE));
     pipeline.hold(false);
     audit.flush();
     let taken = pipeline.taken();
@@ -118,21 +118,21 @@ async fn a_pipeline_that_fails_loses_events_or_gets_them_again() {
     counting.flush();
     assert_eq!((pipeline.taken().len(), counting.lost()), (0, 5));
 
-    let refusing = Buffered::new(pipeline.clone()).with_overflow(Overflow::Reject).start().unwrap();
-    assert_eq!(register(refusing.clone(), 1).await, [StatusCode::CREATED]);
-    refusing.flush();
-    assert_eq!(register(refusing.clone(), 3).await, [StatusCode::SERVICE_UNAVAILABLE; 3]);
+    let rejecting = Buffered::new(pipeline.clone()).with_overflow(Overflow::Reject).start().unwrap();
+    assert_eq!(register(rejecting.clone(), 1).await, [StatusCode::CREATED]);
+    rejecting.flush();
+    assert_eq!(register(rejecting.clone(), 3).await, [StatusCode::SERVICE_UNAVAILABLE; 3]);
     pipeline.fails.store(false, Ordering::SeqCst);
-    while !refusing.is_ready() {
+    while !rejecting.is_ready() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(register(refusing.clone(), 1).await, [StatusCode::CREATED]);
-    drop(refusing);
+    assert_eq!(register(rejecting.clone(), 1).await, [StatusCode::CREATED]);
+    drop(rejecting);
     let taken = pipeline.taken();
     assert_eq!(taken.iter().filter(|line| line.contains("accepted")).count(), 2, "{taken:#?}");
     // The first of them, and how many others there were.
-    let refused: Vec<&String> = taken.iter().filter(|line| line.contains("rejected")).collect();
-    assert!(refused.len() == 2 && refused[1].contains(r#""count":2"#), "{taken:#?}");
+    let rejected: Vec<&String> = taken.iter().filter(|line| line.contains("rejected")).collect();
+    assert!(rejected.len() == 2 && rejected[1].contains(r#""count":2"#), "{taken:#?}");
 }
 
 /// A server that stops does not wait for a pipeline that never comes back.
@@ -140,9 +140,9 @@ async fn a_pipeline_that_fails_loses_events_or_gets_them_again() {
 async fn closing_tries_once_more_and_gives_up() {
     let pipeline = Pipeline::default();
     pipeline.fails.store(true, Ordering::SeqCst);
-    let refusing = Buffered::new(pipeline.clone()).with_overflow(Overflow::Reject).start().unwrap();
-    register(refusing.clone(), 2).await;
-    drop(refusing);
+    let rejecting = Buffered::new(pipeline.clone()).with_overflow(Overflow::Reject).start().unwrap();
+    register(rejecting.clone(), 2).await;
+    drop(rejecting);
     assert!(pipeline.taken().is_empty());
 }
 

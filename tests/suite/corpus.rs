@@ -23,7 +23,7 @@ use crate::support::{Kept, Naive, Read, behind, send};
 /// Rows whose label this crate does not follow, with the reason.
 const CONTESTED: [(&str, &str); 0] = [];
 
-/// What the corpus' README calls the fixture.
+/// The identities and schemes of the corpus.
 fn fixture(preset: Preset, config: &Value) -> Result<Preset, ConfigError> {
     let schemes: Vec<String> = match config["private_use_schemes"].as_array() {
         Some(schemes) => schemes.iter().map(|scheme| scheme.as_str().unwrap().to_owned()).collect(),
@@ -73,7 +73,7 @@ impl Outcome {
         if self.forwarded.is_some() && self.answer.status() == StatusCode::CREATED { "register" } else { "refuse" }
     }
 
-    /// What holds for everything that reaches the handler under `mcp`, whatever the label.
+    /// The invariants of every document that reaches the handler under `mcp`, for any label.
     fn check_forwarded(&self, row: &Row) -> Result<(), String> {
         let Some(forwarded) = &self.forwarded else { return Ok(()) };
         let ensure = |holds: bool, what: &str| if holds { Ok(()) } else { Err(format!("{what}: {forwarded:?}")) };
@@ -317,7 +317,7 @@ async fn clients_have_the_labelled_result() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Names and links that only the identity rules can judge must still be forwarded safely or refused cleanly.
+/// Names and links that only the identity rules can evaluate must still be forwarded safely or rejected.
 #[tokio::test]
 async fn no_unsafe_document_is_forwarded() {
     let (mut faults, mut forwarded) = (Vec::new(), 0);
@@ -381,7 +381,7 @@ async fn rate_limits_have_the_labelled_result() {
     assert_eq!(judged, 44);
 }
 
-/// The log injection rows again, with what an operator can make the events hold besides.
+/// The log injection rows again, with the optional members of events.
 #[tokio::test]
 async fn no_event_is_more_than_one_line() {
     for row in attacks().iter().filter(|row| row.row["audit"].is_string()) {

@@ -79,7 +79,7 @@ fn rules_that_need_more_than_the_document_are_not_replayable() {
     );
 }
 
-/// What an attack that is a registration meets: the rules that refuse it or change it.
+/// Returns the rules that reject or change an attack.
 fn met_by(attack: &str) -> BTreeSet<&'static str> {
     let Ok(registration) = Registration::parse(attack.as_bytes()) else { return ["strict-json"].into() };
     let evaluation = Preset::mcp().policy().evaluate(registration, &Context::registration());

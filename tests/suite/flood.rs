@@ -83,7 +83,7 @@ fn v6(site: u16, subnet: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2a00, 1, site, subnet, 0, 0, 0, 1)
 }
 
-/// What was answered, and by which rule.
+/// Returns the status, and the rule behind it.
 async fn answer<S, R>(service: &S, request: Request<Full<Bytes>>) -> (u16, Option<&'static str>)
 where
     S: Service<Request<Full<Bytes>>, Response = http::Response<R>> + Clone,
@@ -94,7 +94,7 @@ where
     (read.status().as_u16(), read.response.extensions().get::<Rejection>().map(Rejection::rule))
 }
 
-/// How many of these are registered.
+/// Returns the number of accepted registrations.
 async fn admitted<S, R>(service: &S, requests: impl IntoIterator<Item = Request<Full<Bytes>>>) -> usize
 where
     S: Service<Request<Full<Bytes>>, Response = http::Response<R>> + Clone,
@@ -225,7 +225,7 @@ async fn repeats_pass_during_a_flood_up_to_their_own_budget() {
     let service = behind(&preset, &naive);
     assert_eq!(answer(&service, from(v4(0, 1), native(0))).await, (201, None));
     assert_eq!(answer(&service, from(v4(0, 1), hosted("app.example.com"))).await, (201, None));
-    // Ten networks spend what all share, this one its own, and somebody the domain.
+    // Ten networks spend the global budget, this one its own, and another one that of the domain.
     for network in 0..12 {
         let flood = (0..300).map(|number| from(v4(network, 1), native(1 + number)));
         admitted(&service, flood).await;
@@ -247,7 +247,7 @@ async fn repeats_pass_during_a_flood_up_to_their_own_budget() {
     assert_eq!(admitted(&service, (0..20).map(|_| from(v4(0, 1), native(0)))).await, 10);
 }
 
-/// Nobody takes a registration for a repeat because the ledger is down.
+/// Only repeats pass a spent limit.
 #[tokio::test]
 async fn without_a_deduplication_budget_repeats_are_still_found() {
     let hand = Hand::new();
@@ -267,7 +267,7 @@ async fn without_a_deduplication_budget_repeats_are_still_found() {
     assert_eq!(outcomes, ["accepted", "limited", "deduplicated"], "the other two are summed");
 }
 
-/// A self-hosted client's users share one domain, and with it a budget that anybody can spend.
+/// A self-hosted client's users share one domain, and with it a budget that any caller can spend.
 #[tokio::test]
 async fn a_domain_s_budget_can_be_spent_by_strangers() {
     let hand = Hand::new();
@@ -302,7 +302,7 @@ async fn rejected_documents_beyond_the_budget_are_summed() {
     assert_eq!(kept.take().len(), 301);
 }
 
-/// What is rejected before it is judged, of every kind.
+/// Requests of every kind that are rejected before evaluation.
 fn garbage(number: usize) -> Request<Full<Bytes>> {
     let typed = |kind: &str| Request::post("/register").header("content-type", kind);
     let large = format!(r#"{{"client_name":"{}"}}"#, "x".repeat(20_000));
@@ -433,7 +433,7 @@ async fn a_flood_leaves_a_third_to_newcomers() {
     }
 }
 
-/// What remains: 2,000 from anywhere, and then six from each of 167 networks, spend the budget of all.
+/// A remaining risk: 2,000 from anywhere, and then six from each of 167 networks, spend the global budget.
 #[tokio::test]
 async fn a_botnet_of_many_networks_spends_the_third_of_newcomers() {
     let hand = Hand::new();
@@ -449,7 +449,7 @@ async fn a_botnet_of_many_networks_spends_the_third_of_newcomers() {
     assert_eq!(admitted(&service, newcomers).await, 600);
 }
 
-/// Users of a hosted client come from one address, which somebody else floods, and everybody's budget is spent.
+/// Users of a hosted client share one address, which an attacker floods, and the global budget is spent.
 #[tokio::test]
 async fn proven_registrations_pass_beside_a_flood() {
     let hand = Hand::new();
@@ -483,7 +483,7 @@ async fn other_networks_do_not_spend_a_hosted_clients_budget() {
     assert_eq!(strangers(0..1).await, 20);
     assert_eq!(strangers(1..9).await, 160);
     assert_eq!(admitted(&service, (0..12).map(|_| from(v4(100, 1), CLAUDE))).await, 10, "the vendor");
-    // What remains: ten networks at full rate spend what all together have. Others are not concerned.
+    // A remaining risk: ten networks at full rate spend the budget of all proven registrations. Others are not affected.
     assert_eq!(strangers(9..11).await, 10);
     assert_eq!(answer(&service, from(v4(101, 1), CLAUDE)).await, (429, Some("rate-limit")));
     assert_eq!(answer(&service, from(v4(101, 1), native(0))).await, (201, None));

@@ -102,7 +102,7 @@ pub(crate) fn check(query: &str, media_type: &str, body: &[u8]) -> bool {
     true
 }
 
-/// What PHP, Rack 2, qs, ASP.NET and Python read as `client_id`.
+/// The readings of PHP, Rack 2, qs, ASP.NET and Python as `client_id`.
 fn forms(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
     let text = text.trim_start_matches(['?', '\u{feff}']);

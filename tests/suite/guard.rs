@@ -361,8 +361,8 @@ async fn one_rule_can_be_report_only_while_others_are_enforced() {
     assert_eq!(answer.json()["redirect_uris"], serde_json::json!(["http://localhost/cb"]));
     assert!(answer.json().get("foo").is_none());
     let review = answer.response.extensions().get::<Evaluation>().unwrap();
-    let refused = review.findings().iter().find(|finding| finding.disposition == Disposition::Refused).unwrap();
-    assert_eq!((refused.rule, refused.enforced), ("redirect-uris", false));
+    let rejected = review.findings().iter().find(|finding| finding.disposition == Disposition::Refused).unwrap();
+    assert_eq!((rejected.rule, rejected.enforced), ("redirect-uris", false));
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ fn imitations() -> Vec<(&'static str, String, Vec<char>)> {
     imitations
 }
 
-/// How a name could be compared, by one method or several at once.
+/// Methods of comparing names, single or combined.
 type Method = (&'static str, fn(&str) -> Vec<String>);
 
 /// The obvious one, the other table, and both in the number of forms that they were proposed with; ours comes last.
@@ -125,7 +125,7 @@ fn imitations_by_public_tables_of_lookalikes_are_recognised() {
     assert!(missed.len() * 50 <= imitations.len(), "more than 2 % pass unmarked: {missed:?}");
 }
 
-/// What the corpus says is an imitation, or may be taken for one, with the names that are known by default.
+/// Imitations and possible imitations of the corpus, with the default table of names.
 #[tokio::test]
 async fn imitations_of_the_corpus_are_rejected_or_marked() {
     let (mut refused, mut marked, mut unmarked) = (0, 0, Vec::new());
@@ -155,7 +155,7 @@ async fn imitations_of_the_corpus_are_rejected_or_marked() {
     assert!(unmarked.len() * 50 <= refused + marked + unmarked.len(), "{unmarked:?}");
 }
 
-/// What people really call things, over a host of their own: nothing of it is refused.
+/// Honest names over hosts of their own: none is rejected.
 #[tokio::test]
 async fn honest_names_pass() {
     let names = [
@@ -240,7 +240,7 @@ async fn honest_names_pass() {
     }
 }
 
-/// Where honest clients have their page: markets and projects on the hosts of those who are reserved.
+/// Pages of honest clients: markets and projects on hosts of reserved vendors.
 #[test]
 fn pages_on_hosts_of_customers_claim_no_identity() {
     for page in [
@@ -313,8 +313,8 @@ async fn events_name_the_claimed_identity_and_no_sent_text() {
 
 #[tokio::test]
 async fn outcomes_of_claims_are_configurable() {
-    let refuse = OnClaim::Refuse;
-    let guard = ClientIdentity::new().with_contradicted_mention(refuse).with_unverified(refuse);
+    let reject = OnClaim::Refuse;
+    let guard = ClientIdentity::new().with_contradicted_mention(reject).with_unverified(reject);
     let preset = Preset::mcp().without_rate_limits().map_identity(|_| Ok(guard)).unwrap();
     for (name, redirect_uri, status) in [
         ("Claude Helper", "https://helper.example.net/cb", 400),

@@ -136,7 +136,7 @@ async fn the_first_line_that_was_tampered_with_is_named() {
     fs::write(&path, &whole).unwrap();
     assert!(verify_chain(whole.as_bytes(), &other, None).is_err());
     assert!(ChainKey::new(b"too short").is_none());
-    // What was cut off at the end shows only against a value that was kept elsewhere.
+    // A cut end is only detected with a value that was kept elsewhere.
     fs::write(&path, lines[..5].join("\n")).unwrap();
     assert_ne!(verify(&path, None).unwrap().1, verify_chain(whole.as_bytes(), &key(), None).unwrap().last);
 }
@@ -160,7 +160,7 @@ async fn chained(path: &Path, lines: usize) {
     register(&open_chained(path).unwrap(), lines).await;
 }
 
-/// Whether the file holds together, and reaches its head.
+/// Verifies the chain of the file up to its head.
 fn holds(path: &Path) -> bool {
     let Ok(chain) = verify_chain(BufReader::new(fs::File::open(path).unwrap()), &key(), None) else { return false };
     ChainHead::of_file(path, &key()).is_ok_and(|head| chain.reaches(&head))
@@ -397,11 +397,11 @@ async fn events_lost_by_a_full_disk_are_counted_or_rejected() {
     assert_eq!(counting.lost(), 3);
     assert!(counting.is_ready());
     let (naive, kept) = (Naive::default(), Kept::default());
-    let refusing = JsonLines::new("/dev/full").with_overflow(Overflow::Reject).open().unwrap();
-    let service = behind(&Preset::mcp().with_sink((kept.sink(), refusing.clone())), &naive);
+    let rejecting = JsonLines::new("/dev/full").with_overflow(Overflow::Reject).open().unwrap();
+    let service = behind(&Preset::mcp().with_sink((kept.sink(), rejecting.clone())), &naive);
     let send = async || {
         let answer = send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"]}"#)).await;
-        refusing.flush();
+        rejecting.flush();
         answer.status()
     };
     assert_eq!(send().await, StatusCode::CREATED);

@@ -1,4 +1,4 @@
-//! What a ledger writes down in words, it reads again.
+//! Words that ledgers store are read back as the same values.
 
 use tower_dcr::clients::{Actor, Fingerprint, Origin, Status};
 

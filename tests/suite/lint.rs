@@ -10,7 +10,7 @@ fn lints(policy: &str) -> Vec<Lint> {
 const ERROR: Severity = Severity::Error;
 const WARNING: Severity = Severity::Warning;
 
-/// What is found: the setting, how bad it is, and words of what is said.
+/// The policy, the setting, the severity, and words of the message.
 const FOUND: &[(&str, &str, Severity, &str)] = &[
     (
         r"redirect_uris.patterns = ['regex: \w+://\w+\.\w+/cb']",
@@ -149,7 +149,7 @@ fn enormous_quotas_are_compared() {
     }
 }
 
-/// What nothing is said of.
+/// Policies without a lint.
 const CLEAN: &[&str] = &[
     r"redirect_uris.only_https = ['regex: https://app[.]example[.]com/cb', 'https://claude.ai/*']
       redirect_uris.otherwise = 'narrow'

@@ -1,4 +1,4 @@
-//! What needs a real socket: requests that no HTTP library would build.
+//! Requests that no HTTP library builds, over a real socket.
 
 use std::net::SocketAddr;
 

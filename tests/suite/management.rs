@@ -30,7 +30,7 @@ fn request(method: &str, uri: &str, body: &'static str) -> Request<Full<Bytes>> 
     request.body(Full::from(body)).unwrap()
 }
 
-/// What a handler was given.
+/// The request that a handler got.
 type Given = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 
 /// Sends `request` through `layer` to a handler that answers 200 to everything. Returns the status, and what it was given.
@@ -274,7 +274,7 @@ async fn all_layers_of_a_preset_read_urls_in_one_way() {
     }
 }
 
-/// A handler that knows the client `c`, and nobody else.
+/// A handler that knows only the client `c`.
 async fn manage(request: Request<RegistrationBody>) -> Result<Response<Full<Bytes>>, Infallible> {
     let status = match (request.method(), request.uri().path()) {
         (_, "/register/c") => StatusCode::OK,

@@ -21,7 +21,7 @@ fn identify(name: &str) -> Identity {
     Identities::known().identify(&Registration::parse(json.as_bytes()).unwrap())
 }
 
-/// What becomes of a name over a host of somebody else.
+/// Returns the result for a name over a foreign host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     Rejected,
@@ -481,7 +481,7 @@ fn imitations_by_typesetting_are_recognised() {
     assert!(totals.iter().sum::<usize>() > 20_000);
 }
 
-/// Whatever is not a letter of the name's own script can stand behind it, and hides nothing.
+/// A character behind the name that is not a letter of its script hides nothing.
 #[test]
 fn imitations_with_any_character_behind_are_recognised() {
     let ranges = [0x21..0x3100, 0xA000..0xAC00, 0xF900..0x1_0000, 0x1_D400..0x1_D800, 0x1_F000..0x1_FB00];
@@ -508,7 +508,7 @@ fn named(name: &str) -> String {
     json!({ "client_name": name, "redirect_uris": [FOREIGN] }).to_string()
 }
 
-/// What is left of a name by these rules, or why it is rejected.
+/// Returns the name after these rules, or the reason of the rejection.
 fn judge(rules: &(impl IntoRules + Clone), name: &str) -> Result<(String, Vec<Disposition>), String> {
     let registration = Registration::parse(named(name).as_bytes()).unwrap();
     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());

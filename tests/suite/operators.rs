@@ -13,7 +13,7 @@ fn operators(json: &Value) -> Result<MetadataOperators, serde_json::Error> {
     serde_json::from_value(json!({ "x": json }))
 }
 
-/// What becomes of `x`, and how.
+/// The result for `x`, and the disposition.
 fn apply(rule: &(impl IntoRules + Clone), body: &Value) -> Result<(Value, Vec<Disposition>), String> {
     let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
     let evaluation = Policy::new(rule.clone()).evaluate(registration, &Context::registration());
@@ -21,7 +21,7 @@ fn apply(rule: &(impl IntoRules + Clone), body: &Value) -> Result<(Value, Vec<Di
     Ok((after, evaluation.findings().iter().map(|finding| finding.disposition).collect()))
 }
 
-/// What the member is and how that came, or how the refusal begins.
+/// Returns the member's value and disposition, or the beginning of the rejection.
 type Outcome = Result<(Value, &'static [Disposition]), &'static str>;
 
 #[test]
@@ -134,7 +134,7 @@ fn scope_is_a_list_between_spaces() {
     assert!(scope(&needed, "read").is_err() && scope(&needed, "read openid").is_ok());
 }
 
-/// What operators put into a registration is judged by the other rules like what was sent.
+/// Values from operators are evaluated by the other rules like sent ones.
 #[test]
 fn operators_come_before_the_rules() {
     let with = |member: &str, operators| {

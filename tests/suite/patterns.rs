@@ -100,7 +100,7 @@ fn regular_expressions_match_as_a_whole_or_not_at_all() {
     }
     // Flags end with the group that anchors.
     assert!(!matches(&regex("(?m)^https://app\\.example\\.com/cb$").unwrap(), "https://app.example.com/cb/more"));
-    // What is dangerous is no redirect URI and never gets to a pattern.
+    // A dangerous URI is rejected before patterns are compared.
     assert!(!matches(&regex(".*").unwrap(), "javascript:alert(1)"));
     // Nor does any pattern open plain http to another machine.
     let guard = RedirectUris::mcp().add_pattern(regex(".*").unwrap());

@@ -32,7 +32,7 @@ fn oauth() -> Preset {
 const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 
-/// What the rules make of a registration.
+/// Returns the result of a registration under the rules.
 fn judge(preset: &Preset, body: &Value) -> Result<Value, String> {
     let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
     outcome(&preset.policy().evaluate(registration, &Context::registration()))
@@ -938,7 +938,7 @@ fn limits_have_floors_and_ceilings() {
         let suggested = Preset::from_toml(&format!("{key} = {bound}"));
         assert!(suggested.is_ok(), "what is suggested: {suggested:?}");
     }
-    // Nobody who wrote "never" as a hundred years is turned away.
+    // A hundred years, as "never", is accepted.
     assert!(Preset::from_toml("lifecycle.idle = '36500days'").is_ok());
 }
 
@@ -1058,7 +1058,7 @@ fn operators_go_together_as_the_standard_says() {
     assert!(Preset::from_toml("metadata.members.supply = { jwks_uri = 'https://a.example.com/' }").is_ok());
 }
 
-/// The rules that a file gives to some callers are those for everybody but for what it says of them.
+/// The rules of callers are the general ones, except for their own settings.
 #[test]
 fn callers_have_rules_of_their_own() {
     let preset = Preset::from_toml(

@@ -259,7 +259,7 @@ fn blocks(reference: &str) -> Vec<Block> {
         } else if line.starts_with("# ") && bare.split_once(" = ").is_some_and(is_key) {
             blocks.last_mut().unwrap().keys.push((bare.to_owned(), is_required));
         } else {
-            // What the comment says goes on to the key.
+            // The comment belongs to the following key.
             is_required = bare == REQUIRED || is_required && line.starts_with("# ");
             continue;
         }

@@ -10,7 +10,7 @@ use tower_dcr::{Preset, Registration};
 
 use crate::support::{Naive, behind, post, send};
 
-/// What the handler is given, or the error.
+/// Returns the forwarded document, or the error.
 async fn judged(preset: &Preset, body: Value) -> Result<Value, String> {
     let naive = Naive::default();
     let answer = send(&behind(&preset.clone().without_rate_limits(), &naive), post(body.to_string())).await;
@@ -248,7 +248,7 @@ async fn redirect_uris_by_class() {
         ("slack://oauth/callback", [true, false, false]),
         ("warp://mcp/oauth2callback", [true, false, false]),
         ("workbuddy://workbuddy/mcp/connector%3A/oauth/callback", [true, false, false]),
-        // Names that lead into networks, and that nobody owns.
+        // Names of private networks, and names without an owner.
         ("https://127-0-0-1.nip.io/cb", [false, false, false]),
         ("https://192-168-0-1.x.plex.direct/cb", [false, false, false]),
         ("https://app.lndo.site/cb", [false, false, false]),
@@ -265,7 +265,7 @@ async fn redirect_uris_by_class() {
             assert_eq!(verdict.is_ok(), expected, "{uri}: {verdict:?}");
         }
     }
-    // Beside one that is allowed, one that is not is dropped, or refuses all.
+    // A URI that is not allowed, next to an allowed one, is dropped, or rejects all.
     let mixed = json!({ "redirect_uris": ["grokked://cb", "http://127.0.0.1/cb", "https://app.example.com:8443/cb"] });
     assert_eq!(judged(&Preset::mcp(), mixed.clone()).await.unwrap()["redirect_uris"], json!(["http://127.0.0.1/cb"]));
     assert_eq!(
@@ -273,14 +273,14 @@ async fn redirect_uris_by_class() {
         "redirect_uris[0] uses a scheme that is not allowed here (redirect-uris)"
     );
     assert!(judged(&oauth(), mixed).await.is_err());
-    // One that is dangerous refuses all, everywhere.
+    // A dangerous one rejects all, under every preset.
     let poisoned = json!({ "redirect_uris": ["http://127.0.0.1/cb", "http://app.example.com/cb"] });
     for preset in [Preset::mcp(), Preset::strict(), oauth()] {
         assert!(judged(&preset, poisoned.clone()).await.unwrap_err().starts_with("redirect_uris[1]"));
     }
 }
 
-/// What a client is told: which of scheme, host, top-level domain, port or number it is.
+/// The descriptions name the scheme, host, top-level domain, port or number.
 #[tokio::test]
 async fn rejections_of_redirect_uris_name_the_fault() {
     let many: Vec<String> = (0..11).map(|n| format!("https://app{n}.example.com/cb")).collect();
@@ -340,8 +340,8 @@ async fn links_that_act_are_rejected_under_every_policy() {
             for link in LINKS {
                 // Also beside one that is allowed: it is never dropped in silence.
                 let body = json!({ "redirect_uris": ["http://127.0.0.1/cb", link] });
-                let refused = judged(&preset, body).await.unwrap_err();
-                assert!(refused.starts_with("redirect_uris[1] leads to a link of an application"), "{link}: {refused}");
+                let rejected = judged(&preset, body).await.unwrap_err();
+                assert!(rejected.starts_with("redirect_uris[1] leads to a link of an application"), "{link}: {rejected}");
             }
         }
     }
@@ -447,8 +447,8 @@ async fn members_allows_and_supplies_extra_members() {
     for name in ["client_id", "software_statement", "redirect_uris", ""] {
         assert_eq!(Members::lenient().add_member(name).unwrap_err(), ConfigError::Member { name: name.into() });
     }
-    let refusing = MetadataAllowlist::mcp().with_members(Members::lenient().with_unknown(Unwanted::Refuse));
-    let preset = Preset::mcp().map_metadata(|_| Ok(refusing)).unwrap();
+    let rejecting = MetadataAllowlist::mcp().with_members(Members::lenient().with_unknown(Unwanted::Refuse));
+    let preset = Preset::mcp().map_metadata(|_| Ok(rejecting)).unwrap();
     assert_eq!(
         judged(&preset, with(json!({ "foo": 1 }))).await.unwrap_err(),
         "a member is not known to this server (known-members)"
@@ -474,13 +474,13 @@ async fn decorations() {
     let logo = async |preset: &Preset, uri: &str| {
         judged(preset, with(json!({ "logo_uri": uri }))).await.map(|body| body.get("logo_uri").is_some())
     };
-    let refusing =
+    let rejecting =
         Preset::mcp().map_metadata(|metadata| Ok(metadata.with_decorations(Decorations::refused()))).unwrap();
     for (uri, stays) in
         [("https://app.example.com/l.png", true), ("http://app.example.com/l.png", false), ("https://10.0.0.1/", false)]
     {
         assert_eq!(logo(&Preset::mcp(), uri).await, Ok(stays), "{uri}");
-        assert_eq!(logo(&refusing, uri).await.is_ok(), stays, "{uri}");
+        assert_eq!(logo(&rejecting, uri).await.is_ok(), stays, "{uri}");
     }
     assert!(logo(&Preset::mcp(), " JavaScript:alert(1)").await.is_err());
 }

@@ -1,4 +1,4 @@
-//! What holds for every input.
+//! Properties that hold for every input.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -188,7 +188,7 @@ proptest! {
     }
 }
 
-/// URLs that are near enough to those of clients to be read by somebody.
+/// URLs close enough to those of clients that some server may read them.
 fn client_url() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[a-zA-Z0-9._~-]{1,4}",

@@ -148,7 +148,7 @@ async fn noncharacters_are_never_forwarded() {
             }
         }
     }
-    // What is stripped anyway ends no registration.
+    // A member that is stripped anyway rejects no registration.
     let body = format!("{},\"x\":\"\\uffff\"}}", &HONEST[..HONEST.len() - 1]);
     assert!(forwarded(&Preset::mcp(), body).await.is_ok());
 }

@@ -36,21 +36,21 @@ async fn a_rejection_has_retry_after() {
     let service = behind(&layer, &Naive::default());
     assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     clock.advance(Duration::from_millis(300));
-    let refused = send(&service, from([10, 0, 0, 1], GOOD)).await;
-    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let rejected = send(&service, from([10, 0, 0, 1], GOOD)).await;
+    assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
     // 1.2 seconds more: rounded up.
-    assert_eq!(refused.header("retry-after"), Some("2"));
-    assert_eq!(refused.header("ratelimit"), Some("\"address\";r=0;t=2"));
-    assert_eq!(refused.header("ratelimit-policy"), Some("\"address\";q=1;w=2"));
-    assert_eq!(refused.header("cache-control"), Some("no-store"));
-    assert_eq!(refused.json()["error"], "too_many_requests");
-    assert_eq!(refused.response.extensions().get::<Rejection>().unwrap().rule(), "rate-limit");
+    assert_eq!(rejected.header("retry-after"), Some("2"));
+    assert_eq!(rejected.header("ratelimit"), Some("\"address\";r=0;t=2"));
+    assert_eq!(rejected.header("ratelimit-policy"), Some("\"address\";q=1;w=2"));
+    assert_eq!(rejected.header("cache-control"), Some("no-store"));
+    assert_eq!(rejected.json()["error"], "too_many_requests");
+    assert_eq!(rejected.response.extensions().get::<Rejection>().unwrap().rule(), "rate-limit");
     clock.advance(Duration::from_millis(1_200));
     assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     clock.advance(Duration::from_millis(1_499));
-    let refused = send(&service, from([10, 0, 0, 1], GOOD)).await;
+    let rejected = send(&service, from([10, 0, 0, 1], GOOD)).await;
     // A millisecond: a client that is told 0 would come back at once.
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(rejected.header("retry-after"), Some("1"));
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_request_takes_from_all_budgets_or_from_none() {
         statuses
     };
     assert_eq!(statuses([10, 0, 0, 1], 4).await, [201, 201, 201, 429]);
-    // The refused one took nothing from what all share: one is left.
+    // The rejected one took nothing from the global budget: one is left.
     assert_eq!(statuses([10, 0, 0, 2], 2).await, [201, 429]);
 }
 
@@ -100,17 +100,17 @@ async fn a_spent_redirect_host_takes_from_the_address_and_from_no_other_host() {
     let b = r#"{"redirect_uris":["https://b.example.net/cb"]}"#;
     assert_eq!(send(&service, from([10, 0, 0, 1], a)).await.status(), StatusCode::CREATED);
     for _ in 0..5 {
-        let refused = send(&service, from([10, 0, 0, 1], two_hosts)).await;
-        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert!(refused.header("retry-after").is_some());
+        let rejected = send(&service, from([10, 0, 0, 1], two_hosts)).await;
+        assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(rejected.header("retry-after").is_some());
     }
     assert_eq!(send(&service, from([10, 0, 0, 1], b)).await.status(), StatusCode::TOO_MANY_REQUESTS);
-    // The second host lost nothing to the refusals, and neither did what all share.
+    // The rejections cost neither the second host nor the global budget anything.
     assert_eq!(send(&service, from([10, 0, 0, 2], b)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&service, from([10, 0, 0, 2], GOOD)).await.status(), StatusCode::TOO_MANY_REQUESTS, "a's domain");
 }
 
-/// What everybody shares is not counted by host.
+/// Shared redirects are not counted by host.
 #[tokio::test]
 async fn shared_redirects_have_no_host_budget() {
     let preset = Preset::mcp()
@@ -131,9 +131,9 @@ async fn rate_limit_fields_can_be_left_out() {
     for preset in [Preset::mcp().with_rate_limit(limits), Preset::from_toml(FIELDS_OFF).unwrap()] {
         let service = behind(&preset, &Naive::default());
         assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
-        let refused = send(&service, from([10, 0, 0, 1], GOOD)).await;
-        assert_eq!((refused.status(), refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, Some("60")));
-        assert_eq!((refused.header("ratelimit"), refused.header("ratelimit-policy")), (None, None));
+        let rejected = send(&service, from([10, 0, 0, 1], GOOD)).await;
+        assert_eq!((rejected.status(), rejected.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, Some("60")));
+        assert_eq!((rejected.header("ratelimit"), rejected.header("ratelimit-policy")), (None, None));
     }
 }
 
@@ -165,14 +165,14 @@ async fn a_budget_can_have_any_key() {
     };
     assert_eq!(send(&service, of("a")).await.status(), StatusCode::CREATED);
     assert_eq!(send(&service, of("b")).await.status(), StatusCode::CREATED);
-    let refused = send(&service, of("a")).await;
-    assert_eq!(refused.header("ratelimit-policy"), Some("\"tenant\";q=1;w=60"));
+    let rejected = send(&service, of("a")).await;
+    assert_eq!(rejected.header("ratelimit-policy"), Some("\"tenant\";q=1;w=60"));
     // Without a key: one bucket for all of them.
     assert_eq!(send(&service, post(GOOD)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&service, post(GOOD)).await.status(), StatusCode::TOO_MANY_REQUESTS);
 }
 
-/// What the documentation promises for the default budgets.
+/// The documented default budgets.
 #[tokio::test]
 async fn the_defaults_fit_hosted_clients_and_test_benches() {
     let service = behind(&Preset::mcp(), &Naive::default());

@@ -123,7 +123,7 @@ async fn rules_in_code_stay_with_their_callers() {
     assert_ne!(built.fingerprint(), without.fingerprint());
 }
 
-/// Nobody gets in without a token because it is in code what tokens there are.
+/// Tokens that are set in code stay required after a reload.
 #[tokio::test]
 async fn a_reload_keeps_required_tokens() {
     let tokens = || {

@@ -183,10 +183,10 @@ fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
 #[test]
 fn scopes_are_lists_and_bounded() {
     let narrowing = || Scope::any().with_ceiling(["read", "write"]).unwrap();
-    let refusing = || narrowing().refusing_others();
+    let rejecting = || narrowing().refusing_others();
     let scope = |rule: &Scope, scope: &str| judged(&Policy::new(rule.clone()), &format!(r#"{{"scope":"{scope}"}}"#));
     let kept = |scope: &str| Ok(format!(r#"{{"scope":"{scope}"}}"#));
-    for (sent, narrowed, refused) in [
+    for (sent, narrowed, rejected) in [
         ("read", Some("read"), false),
         ("read write", Some("read write"), false),
         ("write admin", Some("write"), true),
@@ -197,7 +197,7 @@ fn scopes_are_lists_and_bounded() {
     ] {
         let expected = narrowed.map_or(Err("scope"), kept);
         assert_eq!(scope(&narrowing(), sent), expected, "{sent:?}");
-        assert_eq!(scope(&refusing(), sent).is_err(), refused, "{sent:?}");
+        assert_eq!(scope(&rejecting(), sent).is_err(), rejected, "{sent:?}");
     }
     // Neither a control character nor a letter beyond ASCII nor a quotation mark is part of a token.
     for sent in ["read\\u0007", "l\\u00e9r", "re\\\"ad", "re\\\\ad"] {

@@ -82,7 +82,7 @@ async fn an_amendment_sees_the_request() {
     assert_eq!(document["registration_endpoint"], "https://as.example.com/register");
 }
 
-/// What is no document passes as it came; what is too long to be one is not passed in part.
+/// Answers other than documents pass unchanged; too long ones are not passed in part.
 #[tokio::test]
 async fn other_answers_pass() {
     let answer = async |status: u16, content_type: &'static str, body: String| {

@@ -1,4 +1,4 @@
-//! What the first requests say of the server around.
+//! Deployment mistakes that the first requests show.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ fn honest() -> http::request::Builder {
 
 const BODY: &str = r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#;
 
-/// What is found after so many registrations from an address.
+/// Returns the findings after a number of registrations from an address.
 async fn found(preset: Preset, peer: &str, count: usize, header: Option<(&str, &str)>) -> Vec<Misconfiguration> {
     let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
@@ -44,7 +44,7 @@ async fn an_untrusted_proxy_is_logged() {
     assert_eq!(found(Preset::mcp(), "127.0.0.1", 30, header).await, expected("127.0.0.1", true));
     assert_eq!(found(Preset::mcp(), "fd00::5", 30, None).await, expected("fd00::5", false));
     assert_eq!(found(Preset::mcp(), "100.64.0.1", 30, None).await, expected("100.64.0.1", false));
-    // Who develops has no proxy; who is on the internet is nobody's.
+    // Development has no proxy; a public address is not a proxy.
     assert_eq!(found(Preset::mcp(), "127.0.0.1", 30, None).await, []);
     assert_eq!(found(Preset::mcp(), "203.0.113.7", 30, header).await, []);
     let trusting = || Preset::mcp().with_trusted_proxies(["10.0.0.0/8"]).unwrap();

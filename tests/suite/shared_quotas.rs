@@ -135,10 +135,10 @@ async fn a_spent_shared_budget_is_rejected_locally_at_no_other_cost() {
     let service = behind(&preset(&store), &naive);
     // More than the budget of the address, of which nothing is taken.
     for _ in 0..6 {
-        let refused = send(&service, from(1, LOOPBACK)).await;
-        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(refused.header("retry-after"), Some("7"));
-        assert_eq!(refused.header("ratelimit"), Some("\"global\";r=0;t=7"));
+        let rejected = send(&service, from(1, LOOPBACK)).await;
+        assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(rejected.header("retry-after"), Some("7"));
+        assert_eq!(rejected.header("ratelimit"), Some("\"global\";r=0;t=7"));
     }
     assert!(naive.seen().is_empty() && store.taken().is_empty());
     store.spend(None);
@@ -156,10 +156,10 @@ async fn a_spent_host_is_rejected_by_its_rule_and_charges_only_the_address() {
     store.spend(Some("redirect-host"));
     let service = behind(&preset(&store).with_sink(kept.sink()), &naive);
     for _ in 0..6 {
-        let refused = send(&service, from(1, HOSTED)).await;
-        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        let rejection = refused.response.extensions().get::<Rejection>().unwrap();
-        assert_eq!((rejection.rule(), refused.header("retry-after")), ("redirect-host-quota", Some("7")));
+        let rejected = send(&service, from(1, HOSTED)).await;
+        assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
+        let rejection = rejected.response.extensions().get::<Rejection>().unwrap();
+        assert_eq!((rejection.rule(), rejected.header("retry-after")), ("redirect-host-quota", Some("7")));
     }
     assert!(store.taken().is_empty() && naive.seen().is_empty());
     let event = kept.take().remove(0);
@@ -196,7 +196,7 @@ async fn without_the_store_each_node_admits_its_share() {
     for address in 2..50 {
         assert_eq!(send(&service, from(address, LOOPBACK)).await.status(), StatusCode::CREATED);
     }
-    // On a machine that is busy, somebody may have asked once more.
+    // On a busy machine there may be one more call.
     assert!((5..8).contains(&store.asked()), "after five failures nobody waits for it: {}", store.asked());
     store.is_down(false);
     for address in 60..250 {
@@ -209,7 +209,7 @@ async fn without_the_store_each_node_admits_its_share() {
     assert_eq!(store.taken(), ["address", "prefix", "global"]);
 }
 
-/// What was admitted before the day turned bad counts.
+/// Admissions before the outage count.
 #[tokio::test]
 async fn a_share_counts_earlier_admissions_of_this_node() {
     let store = Store::default();
@@ -225,8 +225,8 @@ async fn a_share_counts_earlier_admissions_of_this_node() {
 #[tokio::test]
 async fn without_the_store_fallback_reject_rejects_all() {
     let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
-    let refusing = shared(&store).with_fallback(Fallback::Reject);
-    let service = behind(&preset(&store).with_shared_quotas(refusing).with_sink(kept.sink()), &naive);
+    let rejecting = shared(&store).with_fallback(Fallback::Reject);
+    let service = behind(&preset(&store).with_shared_quotas(rejecting).with_sink(kept.sink()), &naive);
     store.is_down(true);
     for _ in 0..10 {
         let refused = send(&service, from(1, LOOPBACK)).await;
@@ -243,7 +243,7 @@ async fn without_the_store_fallback_reject_rejects_all() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Nothing was taken here by what was refused.
+    // The rejected requests took nothing from the local tables.
     for _ in 0..4 {
         assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);
     }
@@ -259,10 +259,10 @@ async fn a_host_budget_without_the_store_is_rejected_or_shared() {
         behind(&PolicyLayer::new(rule.clone().with_shared_quotas(shared)), &Naive::default())
     };
     store.is_down(true);
-    let refusing = guard(Fallback::Reject);
-    let refused = send(&refusing, from(1, HOSTED)).await;
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refused.response.extensions().get::<Rejection>().unwrap().rule(), "redirect-host-quota");
+    let rejecting = guard(Fallback::Reject);
+    let rejected = send(&rejecting, from(1, HOSTED)).await;
+    assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(rejected.response.extensions().get::<Rejection>().unwrap().rule(), "redirect-host-quota");
     let sharing = guard(Fallback::LocalShare);
     assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -281,8 +281,8 @@ async fn report_only_limits_pass_and_are_reported() {
         .take()
         .iter()
         .map(|event| {
-            let refused = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
-            refused.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
+            let rejected = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
+            rejected.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
         })
         .collect();
     assert_eq!(would_have, [["rate-limit"], ["redirect-host-quota"]]);

@@ -1,4 +1,4 @@
-//! Somebody who signs tokens, with a key of their own.
+//! An issuer that signs tokens with its own key.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -30,7 +30,7 @@ impl Signer {
         Issuer::new(self.name, &self.jwk_set().to_string(), ["ES256"]).unwrap()
     }
 
-    /// A token with these claims, besides issuer and expiry.
+    /// Returns a token with these claims, in addition to issuer and expiry.
     pub(crate) fn sign(&self, claims: &Value) -> String {
         let mut all = json!({ "iss": self.name, "exp": 4_000_000_000_u64 });
         all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());

@@ -301,7 +301,7 @@ async fn a_statement_can_have_rules_of_its_own() {
     assert!(register(&preset, &with(&signer.sign(&elsewhere))).await.forwarded.is_none());
 }
 
-/// Whatever is sent for a statement, the answer is an answer.
+/// Any malformed statement gets a 400.
 #[tokio::test]
 async fn rejects_malformed_statements() {
     let signer = Signer::new("https://directory.example.com");

@@ -13,7 +13,7 @@ use tower_dcr::{Preset, layers::RateLimitLayer};
 
 use crate::support::{Naive, behind, post, send};
 
-/// What a switch is called, what turning it does, and what is refused before and registered after.
+/// A setting: its name, the change, and a registration that is rejected before and accepted after it.
 type Switch = (&'static str, fn(Preset) -> Result<Preset, ConfigError>, fn() -> Value);
 
 /// As strict as it gets.
@@ -150,7 +150,7 @@ const SWITCHES: [Switch; 18] = [
     ),
 ];
 
-/// Whether what one switch opens is open with the other one too: any scheme but the dangerous ones is also a listed one, and
+/// Returns `true` if a setting also opens the other one's registration: any scheme except dangerous ones is also a listed one, and
 /// one in reverse domain name notation.
 fn opens(turned: &str, name: &str) -> bool {
     turned == name || (turned == "unlisted schemes" && ["a private-use scheme", "reverse domain names"].contains(&name))
@@ -175,7 +175,7 @@ async fn loosening_one_rule_loosens_no_other() {
     }
 }
 
-/// Two at once open both, and nothing besides.
+/// Two settings at once open both registrations, and no other.
 #[tokio::test]
 async fn loosening_two_rules_loosens_no_third() {
     for (index, (one, loosen_one, _)) in SWITCHES.iter().enumerate() {
@@ -194,7 +194,7 @@ async fn loosening_two_rules_loosens_no_third() {
     }
 }
 
-/// A rule, and what nothing but this rule refuses. The first ones as strict as it gets, the others at an OpenID provider.
+/// A rule, and a registration that only this rule rejects. The first ones under the strictest settings, the others at an OpenID provider.
 type Reported = (&'static str, fn() -> Value);
 
 const REPORTED: [Reported; 9] = [

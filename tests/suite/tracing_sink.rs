@@ -7,7 +7,7 @@ use tower_dcr::clients::{Registrar, Revocation};
 
 use crate::support::{self, Naive, behind, post, send};
 
-/// What is logged at `level` and above while two register, one of them in vain, and one is revoked.
+/// Returns the log at `level` and above of two registrations, one of them rejected, and a revocation.
 fn logged(level: tracing::Level) -> Vec<String> {
     let lines = support::logged(level, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! What users rely on without seeing it: auto traits.
+//! Auto traits, which users rely on implicitly.
 
 use tower_dcr::layers::{BodyError, ResponseBody, ResponseFuture};
 use tower_dcr::layers::{Layered, MapResponseFuture};

@@ -132,7 +132,7 @@ async fn an_update_has_a_shadow_and_is_about_its_client_under_any_policy() {
     assert_eq!((answer.status().as_u16(), event.shadow.unwrap().rule), (400, Some("client-url")));
 }
 
-/// What is counted or used up is counted and used up by the policy in force alone.
+/// Only the policy in force charges budgets and single uses.
 #[tokio::test]
 async fn a_shadow_charges_no_budget_and_no_single_use() {
     let one = || RedirectHostQuota::new("1/hour".parse::<Quota>().unwrap());
@@ -284,10 +284,10 @@ async fn a_rule_is_reported_by_its_name() {
         assert_eq!((answer.status().as_u16(), event.outcome), (201, Outcome::Accepted));
         let forwarded: Value = serde_json::from_slice(&forwarded.unwrap()).unwrap();
         assert_eq!(forwarded["skip_consent"], true, "as if there were no such rule");
-        let refused: Vec<_> =
+        let rejected: Vec<_> =
             event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused").collect();
-        let [refused] = refused[..] else { panic!("{refused:?}") };
-        assert_eq!((refused.rule, refused.enforced), ("known-members", false));
+        let [rejected] = rejected[..] else { panic!("{rejected:?}") };
+        assert_eq!((rejected.rule, rejected.enforced), ("known-members", false));
         assert_eq!(attempt(&preset, post(EVIL)).await.0.status(), 201);
         let greedy = r#"{"redirect_uris":["http://127.0.0.1/cb"],"grant_types":["password"]}"#;
         assert_eq!(attempt(&preset, post(greedy)).await.0.status(), 400, "the others are enforced");
@@ -349,8 +349,8 @@ async fn limits_and_tokens_are_reported_by_their_names() {
         assert_eq!(send(&service, post(HOSTED)).await.status(), 201);
     }
     let would_have = |event: &Event| -> Vec<&str> {
-        let refused = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
-        refused.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
+        let rejected = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
+        rejected.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
     };
     let events = kept.take();
     assert_eq!(would_have(&events[0]), [] as [&str; 0]);
@@ -418,7 +418,7 @@ async fn report_only_answers_pass_unchanged() {
             );
         }
     }
-    // What is not wrong has no finding, and is not touched either.
+    // Valid members have no finding, and are unchanged.
     let plain = r#"{ "client_id": "c", "client_uri": null }"#;
     let (answer, event) = answered(&reporting[0], 200, &json, plain).await;
     assert_eq!((answer.status().as_u16(), &answer.body[..]), (200, plain.as_bytes()));
@@ -442,11 +442,11 @@ impl Sink for Both {
 }
 
 impl Both {
-    /// The rules that would have refused, by the last event.
+    /// Returns the rules that would have rejected, by the last event.
     fn reported(&self) -> Vec<&'static str> {
         let event = self.0.lock().unwrap().0.pop().unwrap();
-        let refused = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
-        refused.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
+        let rejected = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
+        rejected.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
     }
 
     fn refused_at_gates(&self) -> Vec<LifecycleEvent> {

@@ -1,4 +1,4 @@
-//! What each of the mistakes should have been.
+//! The corrected form of each mistake.
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;

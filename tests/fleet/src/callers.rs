@@ -1,4 +1,4 @@
-//! Who calls: newcomers, applications that register each time they start, users who sign in, attackers.
+//! The callers: newcomers, applications that register at each start, users who sign in, attackers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,7 @@ impl Callers {
     pub(crate) fn start(nodes: &[Node], each: usize, tally: &Arc<Tally>) -> Result<Self, Error> {
         let stop = Arc::<AtomicBool>::default();
         let nodes: Arc<[String]> = nodes.iter().map(|node| node.base().to_owned()).collect();
-        // Longer than any wait for a store, so that whoever asks gets an answer.
+        // Longer than any wait for a store, so that every caller gets an answer.
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
         let mut tasks = JoinSet::new();
         for number in 0..each {
@@ -89,7 +89,7 @@ impl Caller {
         client_id.filter(|_| status == 201)
     }
 
-    /// Nobody has seen them before.
+    /// New clients.
     async fn newcomers(self) {
         while self.goes_on() {
             let from = any_address();
@@ -119,7 +119,7 @@ impl Caller {
         }
     }
 
-    /// Somebody who registered signs in, at any node.
+    /// A registered client signs in, at any node.
     async fn signs_in(self) {
         while self.goes_on() {
             let Some(client) = self.tally.some_client() else {

@@ -1,4 +1,4 @@
-//! What has to be true in the end.
+//! The invariants at the end.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -25,13 +25,13 @@ pub(crate) async fn open_ledger(port: u16) -> Result<PostgresLedger, Error> {
     Err("PostgreSQL does not listen".into())
 }
 
-/// How many clients are live.
+/// Returns the number of live clients.
 pub(crate) async fn stored(ledger: &PostgresLedger) -> Result<u64, Error> {
     let counts = ledger.counts().await?;
     Ok(counts.iter().filter(|(status, _)| *status == Status::Active).map(|(_, count)| count).sum())
 }
 
-/// What is wrong.
+/// Returns the violations.
 pub(crate) async fn all(ledger: &PostgresLedger, tally: &Tally, nodes: &[Node]) -> Result<Vec<String>, Error> {
     let mut faults = tally.faults();
     let (given, mut live) = (tally.clients(), BTreeSet::new());

@@ -1,4 +1,4 @@
-//! What goes wrong with Redis and PostgreSQL.
+//! Faults of Redis and PostgreSQL.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const DAYS: [&str; 5] = [
     "both hang",
 ];
 
-/// One bad day after the other, with good ones between, and a good one in the end.
+/// Causes one fault after the other, with pauses between, and a pause at the end.
 pub(crate) async fn until(time: Duration, redis: &mut Redis, postgres: &mut Postgres, tally: &Tally) {
     let start = Instant::now();
     let last = Duration::from_secs(15);

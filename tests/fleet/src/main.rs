@@ -53,10 +53,10 @@ struct Fleet {
     /// For how long.
     #[arg(long, default_value = "60")]
     seconds: u64,
-    /// How many nodes.
+    /// The number of nodes.
     #[arg(long, default_value = "3")]
     nodes: NonZeroU32,
-    /// How many callers of each kind at once.
+    /// The number of concurrent callers of each kind.
     #[arg(long, default_value = "4")]
     callers: usize,
     /// Stop, kill and restart Redis and PostgreSQL at random.

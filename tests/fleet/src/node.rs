@@ -81,7 +81,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a server does that trusts whoever comes.
+/// A server that accepts every client.
 async fn register(Json(mut client): Json<Map<String, Value>>) -> (StatusCode, Json<Map<String, Value>>) {
     client.insert("client_id".into(), Alphanumeric.sample_string(&mut rand::rng(), 22).into());
     (StatusCode::CREATED, Json(client))

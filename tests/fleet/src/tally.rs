@@ -1,4 +1,4 @@
-//! What became of whom, as a table.
+//! The outcomes by kind of caller, as a table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
 #[derive(Default)]
 struct State {
     kinds: BTreeMap<Kind, Counts>,
-    /// How many registrations each node has answered.
+    /// The number of registrations that each node has answered.
     attempts: HashMap<String, u64>,
     /// The clients that were given out; and in the order in which they were.
     given: BTreeSet<String>,
@@ -45,7 +45,7 @@ struct Counts {
     times: Vec<Duration>,
 }
 
-/// How many times are kept for the quantiles.
+/// The number of durations kept for the quantiles.
 const TIMES: usize = 4096;
 
 impl Tally {

@@ -17,7 +17,7 @@ fn hourly(burst: u32) -> Quota {
     Quota::per_hour(nonzero(1)).allow_burst(nonzero(burst))
 }
 
-/// What each of the threads got, once all have come.
+/// The results of the threads, once all have finished.
 fn each<T: 'static>(threads: Vec<thread::JoinHandle<T>>) -> Vec<T> {
     threads.into_iter().map(|thread| thread.join().unwrap()).collect()
 }

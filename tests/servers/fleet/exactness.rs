@@ -70,7 +70,7 @@ fn process() {
     });
 }
 
-/// What the processes counted together: from when until when by the server's clock, how many were admitted of how many.
+/// The total of the processes: start and end by the server's clock, and the admitted of all requests.
 struct Counted {
     start: u64,
     end: u64,

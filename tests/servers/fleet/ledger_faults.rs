@@ -45,18 +45,18 @@ impl Node {
         node
     }
 
-    /// How many of the known clients get no token.
+    /// Returns the number of known clients that get no token.
     async fn refused_sign_ins(&self) -> usize {
-        let mut refused = 0;
+        let mut rejected = 0;
         for client in &self.known {
-            refused += usize::from(self.world.token(client).await.status != 200);
+            rejected += usize::from(self.world.token(client).await.status != 200);
         }
-        refused
+        rejected
     }
 
-    /// Registers clients nobody has seen, five at a time: how many were refused, and how long each took.
+    /// Registers new clients, five at a time. Returns the number of rejections, and the durations.
     async fn register(&self, day: &str) -> (usize, Vec<Duration>) {
-        let (mut refused, mut times) = (0, Vec::new());
+        let (mut rejected, mut times) = (0, Vec::new());
         for group in 0..4 {
             let mut five = JoinSet::new();
             for number in 0..5 {
@@ -71,10 +71,10 @@ impl Node {
                 times.push(time);
                 assert!(answer.status == 201 || answer.status == 503, "{answer:?}");
                 assert!(answer.status == 201 || answer.headers.contains_key("retry-after"), "{answer:?}");
-                refused += usize::from(answer.status == 503);
+                rejected += usize::from(answer.status == 503);
             }
         }
-        (refused, times)
+        (rejected, times)
     }
 }
 
@@ -107,16 +107,16 @@ async fn fail_with(
 ) {
     let port = port(&postgres);
     let node = Node::new(&postgres, port).await;
-    let (refused, before) = node.register("before").await;
-    assert_eq!(refused, 0);
+    let (rejected, before) = node.register("before").await;
+    assert_eq!(rejected, 0);
 
     strike(&mut postgres, &node).await;
-    let (refused, during) = node.register("during").await;
+    let (rejected, during) = node.register("during").await;
     let locked_out = node.refused_sign_ins().await;
     let revoked = node.world.token(&node.revoked).await;
     assert!(revoked.status == 401 || revoked.status == 503, "{revoked:?}");
     let stranger = node.world.token("client-4711").await;
-    // The server knows nobody of that name: with the ledger at hand, it says so itself.
+    // The server does not know this client: with the ledger available, the server answers that itself.
     assert!(stranger.status == 401 || stranger.status == 503, "{stranger:?}");
 
     heal(&mut postgres, &node).await;
@@ -133,12 +133,12 @@ async fn fail_with(
     nothing_is_lost_or_there_twice(&node).await;
 
     let p99 = docs::p99(during).saturating_sub(docs::p99(before));
-    let cells = [words(refused), of(locked_out, node.known.len()), "none".into()];
+    let cells = [words(rejected), of(locked_out, node.known.len()), "none".into()];
     println!("| {name} | {} | {p99:.0?} | {recovery:.1?} |", cells.join(" | "));
     docs::assert_row(name, &cells);
 }
 
-/// Every client that the server gave out is in the ledger once, and nobody else is live there.
+/// Every issued client is in the ledger once, and no other is live.
 async fn nothing_is_lost_or_there_twice(node: &Node) {
     let ledger = PostgresLedger::new(node.pool.clone()).await.unwrap();
     let records = ledger.page(&Filter::default(), None, 10_000).await.unwrap();

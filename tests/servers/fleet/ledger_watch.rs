@@ -1,4 +1,4 @@
-//! A ledger that can't be used is let alone; one that can't answer a question is asked the next one.
+//! An outage opens the circuit of the ledger; a failing query does not.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use tower_dcr::{
 use crate::down::Down;
 use crate::world::{World, metadata, token};
 
-/// How often the ledger is asked by twenty registrations and twenty sign-ins, all of which have to wait.
+/// Returns the number of ledger calls by twenty registrations and twenty sign-ins, all of which have to wait.
 async fn asked(is_outage: bool) -> (usize, usize) {
     let ledger = Down { is_outage, ..Down::default() };
     let asked = ledger.asked.clone();
@@ -36,12 +36,12 @@ async fn asked(is_outage: bool) -> (usize, usize) {
 
 #[tokio::test]
 async fn an_outage_opens_the_circuit_of_the_ledger() {
-    // Reads and writes are watched apart, and each is let alone after five failures in a row.
+    // Reads and writes have circuits of their own, which open after five failures in a row.
     let (by_registrations, by_sign_ins) = asked(true).await;
     assert!((5..=10).contains(&by_registrations) && by_sign_ins <= 5, "{by_registrations} and {by_sign_ins}");
 }
 
-/// Or one who finds a question that it can't answer would turn all others away.
+/// Otherwise, an attacker with a failing query could lock all others out.
 #[tokio::test]
 async fn a_failing_query_does_not_open_the_circuit() {
     let (by_registrations, by_sign_ins) = asked(false).await;
@@ -82,7 +82,7 @@ async fn recently_used_clients_pass_during_a_ledger_outage() {
     up(true);
     assert_eq!(status(gate(), stale(5), async || up(false), &client).await, 503);
     up(true);
-    // What was read before somebody on this node was revoked does not count: it could be the one.
+    // Records read before a revocation on this node do not count: they could be the revoked one.
     let revoke = async || {
         let revocation = Revocation::client(&another, Actor::Operator("alice".into()), "abuse");
         world.registrar.revoke(revocation).await.unwrap();

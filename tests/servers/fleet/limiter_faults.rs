@@ -22,7 +22,7 @@ type Register = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 const NODES: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
-/// What one address may do: twenty at once, and one in three minutes.
+/// The budget of an address: twenty at once, and one in three minutes.
 fn quota() -> Quota {
     "20/hour".parse().unwrap()
 }
@@ -47,7 +47,7 @@ static HONEST: AtomicU32 = AtomicU32::new(1);
 
 const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
 
-/// Somebody whom nobody has seen before.
+/// Returns a new client.
 fn somebody() -> IpAddr {
     // In a network of their own, too.
     IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + (HONEST.fetch_add(1, Ordering::SeqCst) << 8)))
@@ -62,9 +62,9 @@ async fn register(node: &Register, from: IpAddr) -> StatusCode {
     node.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().status()
 }
 
-/// Honest clients, a few at a time and alternately at each node: how many were refused, and how long each took.
+/// Registers honest clients, a few at a time and alternately at each node. Returns the number of rejections, and the durations.
 async fn honest(nodes: &[Register]) -> (usize, Vec<Duration>) {
-    let (mut refused, mut times) = (0, Vec::new());
+    let (mut rejected, mut times) = (0, Vec::new());
     for _ in 0..40 {
         let waiting = nodes.iter().cycle().take(6).cloned().map(|node| {
             tokio::spawn(async move {
@@ -75,14 +75,14 @@ async fn honest(nodes: &[Register]) -> (usize, Vec<Duration>) {
         });
         for answer in waiting.collect::<Vec<_>>() {
             let (status, time) = answer.await.unwrap();
-            refused += usize::from(status != StatusCode::CREATED);
+            rejected += usize::from(status != StatusCode::CREATED);
             times.push(time);
         }
     }
-    (refused, times)
+    (rejected, times)
 }
 
-/// How many of sixty registrations from one address are admitted, at each node.
+/// Returns the number of admitted registrations, of sixty from one address, at each node.
 async fn attack(nodes: &[Register]) -> usize {
     let mut admitted = 0;
     for node in nodes {
@@ -93,7 +93,7 @@ async fn attack(nodes: &[Register]) -> usize {
     admitted
 }
 
-/// How often Redis was asked for a budget.
+/// Returns the number of budget calls to Redis.
 async fn asked(redis: &Redis) -> u64 {
     redis_server::calls(&mut redis.connection().await, "evalsha").await
 }
@@ -127,7 +127,7 @@ async fn fail(day: Day, mut redis: Redis, strike: impl AsyncFnOnce(&mut Redis), 
     if day.fallback == Fallback::LocalShare {
         refused += honest(&nodes).await.0;
     } else {
-        // Some are refused until each node has seen that Redis is back.
+        // Some are rejected until each node has noticed that Redis is back.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         honest(&nodes).await;
         assert_eq!(honest(&nodes).await.0, 0);

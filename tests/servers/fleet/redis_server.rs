@@ -108,7 +108,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay_ms: Arc<At
     }
 }
 
-/// How often a command was called.
+/// Returns the number of calls of a command.
 pub(crate) async fn calls(connection: &mut MultiplexedConnection, command: &str) -> u64 {
     let info: String = redis::cmd("INFO").arg("commandstats").query_async(connection).await.unwrap();
     let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));

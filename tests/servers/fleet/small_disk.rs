@@ -18,7 +18,7 @@ pub(super) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None` where nobody may mount one.
+    /// `None` without the permission to mount one.
     pub(super) fn mount(dir: &TempDir, size: &str) -> Option<Self> {
         let size = format!("size={size}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).status();

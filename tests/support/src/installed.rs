@@ -1,4 +1,4 @@
-//! What `tests/clients/install` installs, and how it is started.
+//! Programs that `tests/clients/install` installs, and their commands.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -63,7 +63,7 @@ impl Row {
         request.body(Full::from(self.body())).ok()
     }
 
-    /// Whether it is one request that registers. Sequences are for the rate limiter, bytes for a socket (`listener.rs`),
+    /// Returns `true` for a single registration request. Sequences are for the rate limiter, bytes for a socket (`listener.rs`),
     /// scopes for their rule; and methods that don't register are for the handler to answer.
     pub fn registers(&self) -> bool {
         self.row["steps"].is_null()

@@ -18,7 +18,7 @@ impl Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let base = lines.find_map(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned)).unwrap();
-        // A pipe that nobody reads would block the server once it is full.
+        // An unread pipe would block the server once it is full.
         std::thread::spawn(move || lines.for_each(drop));
         let client = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
         Self { child, base, client }

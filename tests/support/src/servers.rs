@@ -1,4 +1,4 @@
-//! A real Redis and a real PostgreSQL, each started on a free port in a folder of its own, ill on request, and stopped
+//! A real Redis and a real PostgreSQL, each started on a free port in a folder of its own, with faults on request, and stopped
 //! again.
 
 use std::net::{TcpListener, TcpStream};
@@ -57,7 +57,7 @@ impl Redis {
         self.port
     }
 
-    /// Answers nobody, and keeps its connections.
+    /// Stops answering, and keeps its connections.
     pub fn freeze(&self) {
         signal("-STOP", &[self.server.id()]);
     }
@@ -169,13 +169,13 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // SIGTERM, through whoever started it; the folder goes after the last process has.
+        // SIGTERM, through the parent process; the folder is removed after the last process.
         let _gone = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
         let _status = self.server.wait();
     }
 }
 
-/// Where Debian and others put the server's programs.
+/// The folders of the server's programs on Debian and others.
 fn programs() -> Option<PathBuf> {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = debian.map(|version| version.path().join("bin")).max();

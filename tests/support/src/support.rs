@@ -1,4 +1,4 @@
-//! What the tests share: a handler that accepts everything, and ways to talk to it.
+//! Shared helpers: a handler that accepts everything, and functions to call it.
 
 use std::convert::Infallible;
 use std::io;

@@ -10,7 +10,7 @@ pub fn is_there(program: &str, there: bool) -> bool {
         assert!(may_skip, "{program} is not installed; TOWER_DCR_SKIP_MISSING=1 skips what needs it");
         let thread = std::thread::current();
         let test = thread.name().unwrap_or("a test");
-        // An error here means that nobody reads.
+        // An error here means that the output is closed.
         let _told = writeln!(stderr(), "SKIPPED {test}: {program} is not installed");
     }
     there

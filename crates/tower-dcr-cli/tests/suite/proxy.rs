@@ -240,7 +240,7 @@ async fn a_revoked_client_is_rejected_without_the_servers_help() {
     let review = ClientAdmin::new(Registrar::new(SqliteLedger::open(&file).await.unwrap()));
     review.revoke(Fingerprint::ClientId(id.to_owned()), "operator", "a test").await.unwrap();
     let since = tokio::time::Instant::now();
-    let refused = loop {
+    let rejected = loop {
         let answer = token().await;
         if answer.status().as_u16() != 200 {
             break answer;
@@ -249,10 +249,10 @@ async fn a_revoked_client_is_rejected_without_the_servers_help() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(
-        (refused.status().as_u16(), &refused.headers()["access-control-allow-origin"]),
+        (rejected.status().as_u16(), &rejected.headers()["access-control-allow-origin"]),
         (401, &"*".parse().unwrap())
     );
-    assert_eq!(refused.json::<Value>().await.unwrap()["error"], "invalid_client");
+    assert_eq!(rejected.json::<Value>().await.unwrap()["error"], "invalid_client");
 }
 
 /// `HTTP/1.0` on a connection of HTTP/1.1 makes clients close it, or fail.

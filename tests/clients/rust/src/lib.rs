@@ -1,4 +1,4 @@
-//! What the clients share.
+//! Code that the clients share.
 
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Error> {
         Some("oauth2-test-server") => oauth2_test_server(port),
         other => return Err(format!("no such server: {other:?}").into()),
     };
-    // What is asked here is how much a guard lets through, and not how often. The scheme is one that attackers extend.
+    // This measures accepted documents, not rates. The scheme is one that attackers extend.
     let guard = guard.without_rate_limits();
     let guard = guard.map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?;
     let app = if guarded {
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// Every client gets a secret here, and nobody gets a token without.
+/// Every client gets a secret here, and no token without it.
 fn mcp_oauth(issuer: &str) -> Result<(Router, Preset), Error> {
     let store = std::env::temp_dir().join(format!("mcp-oauth-{}.json", std::process::id()));
     // Passkeys are bound to a name.
