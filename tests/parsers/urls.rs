@@ -329,7 +329,10 @@ fn keys_are_public_and_few() {
         let rejected =
             judge(&Jwks::new(), &json!({ "jwks": { "keys": [rsa, with(private, json!("c2VjcmV0LXZhbHVl"))] } }));
         let rejected = rejected.unwrap_err();
-        assert!(rejected.starts_with("jwks has a private key") && !rejected.contains("c2VjcmV0"), "{private}: {rejected}");
+        assert!(
+            rejected.starts_with("jwks has a private key") && !rejected.contains("c2VjcmV0"),
+            "{private}: {rejected}"
+        );
     }
     let both = json!({ "jwks": { "keys": [] }, "jwks_uri": "https://app.example.com/jwks" });
     assert!(judge(&Jwks::new(), &both).is_err());

@@ -341,7 +341,10 @@ async fn links_that_act_are_rejected_under_every_policy() {
                 // Also beside one that is allowed: it is never dropped in silence.
                 let body = json!({ "redirect_uris": ["http://127.0.0.1/cb", link] });
                 let rejected = judged(&preset, body).await.unwrap_err();
-                assert!(rejected.starts_with("redirect_uris[1] leads to a link of an application"), "{link}: {rejected}");
+                assert!(
+                    rejected.starts_with("redirect_uris[1] leads to a link of an application"),
+                    "{link}: {rejected}"
+                );
             }
         }
     }
