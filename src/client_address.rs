@@ -101,16 +101,8 @@ pub enum ForwardedHeader {
 }
 
 /// The network that shares a budget: an IPv4 address, or an IPv6 network, since one subscriber has a whole network of those.
-///
-/// ```
-/// use tower_dcr::client_address::ClientAddress;
-///
-/// let network = |address: &str| ClientAddress::new().network(address.parse().unwrap());
-/// assert_eq!(network("2001:db8::1"), network("2001:db8::ffff"));
-/// assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientNetwork(IpAddr);
+pub(crate) struct ClientNetwork(IpAddr);
 
 /// The networks of one client: budgets of unproven registrations hold for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +116,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Returns whether the network is wider than the prefix.
+    /// Returns `true` if the network is wider than the prefix.
     pub(crate) fn has_wide_prefix(&self) -> bool {
         matches!(self.network.0, IpAddr::V6(_))
     }
@@ -214,8 +206,7 @@ impl ClientAddress {
     }
 
     /// Returns the network of the client, for budgets.
-    #[must_use]
-    pub fn network(&self, address: IpAddr) -> ClientNetwork {
+    pub(crate) fn network(&self, address: IpAddr) -> ClientNetwork {
         ClientNetwork(match carried(address) {
             address @ IpAddr::V6(_) => first_of(address, self.settings.ipv6_prefix.min(128)),
             address @ IpAddr::V4(_) => address,

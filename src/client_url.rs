@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::method::MethodKind;
 use crate::registration::Field;
@@ -33,32 +34,30 @@ use crate::rules::{ErrorCode, Rejection};
 /// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
 /// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3/".parse()?), UrlTarget::Unreadable);
 ///
-/// let urls = ClientUrl::new().in_query();
+/// let mut urls = ClientUrl::new();
+/// urls.in_query = true;
 /// assert_eq!(urls.read(&"/register?client_id=s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
 /// # Ok::<_, http::uri::InvalidUri>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(try_from = "Settings", into = "Settings")]
-#[must_use]
-pub struct ClientUrl(Settings);
-
-/// The settings as a policy file has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientUrlSettings"))]
 #[serde(default, deny_unknown_fields)]
-struct Settings {
-    /// Reads the client ID from `?client_id=` instead of the last segment of the path.
-    in_query: bool,
-    /// Expects a `/` at the end of the path of a client's URL.
-    trailing_slash: bool,
+#[non_exhaustive]
+pub struct ClientUrl {
+    /// Reads the client ID from `?client_id=` instead of the last segment of the path: exactly one (OpenID Connect Dynamic
+    /// Client Registration 1.0 section 4.1). A URL without one is the registration route.
+    pub in_query: bool,
+    /// Expects a `/` at the end of the path of a client's URL. The spelling without it is then rejected.
+    pub trailing_slash: bool,
     /// The characters that client IDs may have in addition to letters, digits and `-._~`.
+    #[serde(deserialize_with = "characters")]
     additional_characters: String,
     /// The paths of the registration endpoint (default: paths of one segment, and those that end in `/register`).
+    #[serde(deserialize_with = "paths")]
     registration_paths: BTreeSet<String>,
     /// The only query parameters that reach the handler (default: all with a plain name that is not a metadata
     /// field's).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "parameter_names")]
     query_parameters: Option<BTreeSet<String>>,
 }
 
@@ -89,22 +88,9 @@ pub(crate) const RULE: &str = "client-url";
 
 impl ClientUrl {
     /// Reads the client ID from the last segment of the path.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Reads the client ID from the query: exactly one `client_id` (OpenID Connect Dynamic Client Registration 1.0
-    /// section 4.1). A URL without one is the registration route. The key in policy files is `client_url.in_query`.
-    pub fn in_query(mut self) -> Self {
-        self.0.in_query = true;
-        self
-    }
-
-    /// Expects exactly one `/` after the client ID (`/register/CLIENT_ID/`); the spelling without it is then rejected.
-    /// The key in policy files is `client_url.trailing_slash`.
-    pub fn with_trailing_slash(mut self) -> Self {
-        self.0.trailing_slash = true;
-        self
     }
 
     /// Adds characters that client IDs may have in addition to unreserved ones, such as `:` for `urn:…`. They may be
@@ -120,7 +106,7 @@ impl ClientUrl {
         if let Some(character) = characters.chars().find(|c| c.is_control() || *c == '%') {
             return Err(ConfigError::ClientIdCharacter { character });
         }
-        self.0.additional_characters.push_str(characters);
+        self.additional_characters.push_str(characters);
         Ok(self)
     }
 
@@ -137,7 +123,7 @@ impl ClientUrl {
         if !is_path || path.contains(['?', '#']) {
             return Err(ConfigError::RegistrationPath { path });
         }
-        self.0.registration_paths.insert(path);
+        self.registration_paths.insert(path);
         Ok(self)
     }
 
@@ -158,7 +144,7 @@ impl ClientUrl {
         if let Some(name) = names.iter().find(|name| !may_pass(name)) {
             return Err(ConfigError::QueryParameter { name: name.clone() });
         }
-        self.0.query_parameters = Some(names);
+        self.query_parameters = Some(names);
         Ok(self)
     }
 
@@ -166,7 +152,7 @@ impl ClientUrl {
     #[must_use]
     pub fn read(&self, uri: &Uri) -> UrlTarget {
         let query = uri.query().unwrap_or_default();
-        if self.0.in_query && query.contains(';') {
+        if self.in_query && query.contains(';') {
             // Some servers end the value there.
             return UrlTarget::Unreadable;
         }
@@ -174,7 +160,7 @@ impl ClientUrl {
             Ok(named) => named,
             Err(Ambiguous) => return UrlTarget::Unreadable,
         };
-        let id = match (self.0.in_query, named) {
+        let id = match (self.in_query, named) {
             (true, Some(value)) => self.decode(value, is_literal_in_query),
             (true, None) => return UrlTarget::Registration,
             (false, Some(_)) => None,
@@ -202,11 +188,11 @@ impl ClientUrl {
         }
     }
 
-    /// Returns whether all parameters are expected. A handler that ignores the method, or that merges the query into
+    /// Returns `true` if all parameters are expected. A handler that ignores the method, or that merges the query into
     /// the document, would read others as metadata.
     fn has_only_known_parameters(&self, query: &str) -> bool {
-        let is_known = |name: &str| match &self.0.query_parameters {
-            _ if self.0.in_query && name == "client_id" => true,
+        let is_known = |name: &str| match &self.query_parameters {
+            _ if self.in_query && name == "client_id" => true,
             Some(names) => names.contains(name),
             None => may_pass(name),
         };
@@ -221,15 +207,15 @@ impl ClientUrl {
                 .and_then(|at| path.get(at..))
                 .is_some_and(|end| end.eq_ignore_ascii_case(known))
         };
-        if !self.0.registration_paths.is_empty() {
-            return self.0.registration_paths.iter().any(ends_in);
+        if !self.registration_paths.is_empty() {
+            return self.registration_paths.iter().any(ends_in);
         }
         let path = path.strip_prefix('/').unwrap_or(path);
         path.is_empty() || path.rsplit_once('/').is_none_or(|(_, last)| last.eq_ignore_ascii_case("register"))
     }
 
     fn last_segment(&self, path: &str) -> Option<String> {
-        let path = if self.0.trailing_slash { path.strip_suffix('/')? } else { path };
+        let path = if self.trailing_slash { path.strip_suffix('/')? } else { path };
         let (before, segment) = path.rsplit_once('/')?;
         is_canonical(before).then_some(())?;
         self.decode(segment, is_literal_in_segment)
@@ -240,7 +226,7 @@ impl ClientUrl {
         if written.is_empty() || matches!(written, "." | "..") {
             return None;
         }
-        let more = &self.0.additional_characters;
+        let more = &self.additional_characters;
         if more.is_empty() {
             return written.chars().all(is_unreserved).then(|| written.to_owned());
         }
@@ -284,13 +270,13 @@ fn client_id_in(query: &str) -> Result<Option<&str>, Ambiguous> {
     Ok(found)
 }
 
-/// Returns whether a framework may take a parameter for the method of the request: `_method`, or names that PHP folds
+/// Returns `true` if a framework may take a parameter for the method of the request: `_method`, or names that PHP folds
 /// into it.
 fn overrides_method(query: &str) -> bool {
     parameters(query).any(|(name, _)| name != "method" && fold(name).is_some_and(|folded| folded == "method"))
 }
 
-/// Returns whether no framework takes a query parameter for a metadata field or for the method, judged by its name.
+/// Returns `true` if no framework takes a query parameter for a metadata field or for the method, judged by its name.
 fn may_pass(name: &str) -> bool {
     let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let is_plain = !name.is_empty() && name.chars().all(is_unreserved);
@@ -315,7 +301,7 @@ fn fold(name: &str) -> Option<String> {
     Some(letters.map(|c| c.to_ascii_lowercase()).collect())
 }
 
-/// Returns whether every reader finds the same segments in a path: only characters of RFC 3986 section 3.3, no empty
+/// Returns `true` if every reader finds the same segments in a path: only characters of RFC 3986 section 3.3, no empty
 /// segments and no dot segments.
 fn is_canonical(path: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte);
@@ -326,17 +312,17 @@ fn is_canonical(path: &str) -> bool {
     path.bytes().all(is_allowed) && path.split('/').skip(1).all(is_there)
 }
 
-/// Returns whether a character is unreserved (RFC 3986 section 2.3).
+/// Returns `true` if a character is unreserved (RFC 3986 section 2.3).
 fn is_unreserved(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~')
 }
 
-/// Returns whether a character may be literal in a segment (RFC 3986 section 3.3), except `;`, at which servers cut.
+/// Returns `true` if a character may be literal in a segment (RFC 3986 section 3.3), except `;`, at which servers cut.
 fn is_literal_in_segment(c: char) -> bool {
     matches!(c, '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | '=' | ':' | '@')
 }
 
-/// Returns whether a character may be literal in a query (RFC 3986 section 3.4), except separators of parameters, and
+/// Returns `true` if a character may be literal in a query (RFC 3986 section 3.4), except separators of parameters, and
 /// `+`, which is a space there.
 fn is_literal_in_query(c: char) -> bool {
     matches!(c, '!' | '$' | '\'' | '(' | ')' | '*' | ',' | '=' | ':' | '@' | '/' | '?')
@@ -360,25 +346,21 @@ fn unreadable(detail: &'static str) -> Rejection {
     Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail)
 }
 
-impl TryFrom<Settings> for ClientUrl {
-    type Error = ConfigError;
-
-    fn try_from(read: Settings) -> Result<Self, ConfigError> {
-        let Settings { in_query, trailing_slash, additional_characters, registration_paths, query_parameters } = read;
-        let settings = Settings { in_query, trailing_slash, ..Settings::default() };
-        let urls = Self(settings).with_additional_characters(&additional_characters)?;
-        let urls = registration_paths.into_iter().try_fold(urls, Self::with_registration_path)?;
-        match query_parameters {
-            Some(names) => urls.with_query_parameters(names),
-            None => Ok(urls),
-        }
-    }
+fn characters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let urls = ClientUrl::new().with_additional_characters(&String::deserialize(deserializer)?);
+    urls.map(|urls| urls.additional_characters).map_err(D::Error::custom)
 }
 
-impl From<ClientUrl> for Settings {
-    fn from(urls: ClientUrl) -> Self {
-        urls.0
-    }
+fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    let mut paths = BTreeSet::<String>::deserialize(deserializer)?.into_iter();
+    let urls = paths.try_fold(ClientUrl::new(), ClientUrl::with_registration_path);
+    urls.map(|urls| urls.registration_paths).map_err(D::Error::custom)
+}
+
+fn parameter_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet<String>>, D::Error> {
+    let Some(names) = Option::<Vec<String>>::deserialize(deserializer)? else { return Ok(None) };
+    let urls = ClientUrl::new().with_query_parameters(names);
+    urls.map(|urls| urls.query_parameters).map_err(D::Error::custom)
 }
 
 #[cfg(test)]
@@ -461,7 +443,8 @@ mod tests {
 
     #[test]
     fn a_trailing_slash_is_there_or_is_not() {
-        let urls = ClientUrl::new().with_trailing_slash();
+        let mut urls = ClientUrl::new();
+        urls.trailing_slash = true;
         assert_eq!(read(&urls, "/register/abc/").as_deref(), Some("abc"));
         assert_eq!(read(&urls, "/register/abc"), None);
         assert_eq!(read(&urls, "/register/abc//"), None);
@@ -469,7 +452,8 @@ mod tests {
 
     #[test]
     fn one_parameter_of_the_query_names_a_client() {
-        let urls = ClientUrl::new().in_query();
+        let mut urls = ClientUrl::new();
+        urls.in_query = true;
         for (uri, id) in [
             ("/register?client_id=abc", "abc"),
             ("/connect/clients?x=1&client_id=a~b", "a~b"),

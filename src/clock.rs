@@ -1,6 +1,7 @@
 //! [`Clock`]: the only source of time in this crate.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -46,6 +47,12 @@ impl Default for SystemClock {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Returns the system clock, as the default of a setting.
+#[cfg(any(feature = "jwt", feature = "software-statement"))]
+pub(crate) fn system() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
 }
 
 impl Clock for SystemClock {

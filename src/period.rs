@@ -54,6 +54,25 @@ impl Period {
     }
 }
 
+/// Reads and writes a time that may be absent.
+#[cfg(any(feature = "jwt", feature = "software-statement"))]
+pub(crate) mod if_any {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Period;
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Period>::deserialize(deserializer)?.map(|period| period.0))
+    }
+
+    #[expect(clippy::ref_option, reason = "serde hands a field over")]
+    pub(crate) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(Period).serialize(serializer)
+    }
+}
+
 /// A text that is no time, for a reason, or one that is too long.
 #[derive(Debug, PartialEq)]
 struct ParsePeriodError {

@@ -151,18 +151,23 @@ impl Preset {
     /// ```
     /// use tower_dcr::layers::InitialAccessTokenLayer;
     /// use tower_dcr::layers::{InitialAccess, StaticTokens};
-    /// use tower_dcr::rules::{Condition, RedirectPattern};
+    /// use tower_dcr::rules::Condition;
     /// use tower_dcr::redirect_uri::RedirectClass;
     ///
     /// // Anonymous callers may register applications on their own machine; a token may register these hosts.
     /// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal"))?;
     /// let guard = tower_dcr::mcp()
     ///     .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
-    ///     .for_callers(Condition::token(), |rules| {
-    ///         let hosts = [RedirectPattern::host("app.example.com")?, RedirectPattern::host("*.example.org")?];
-    ///         rules.map_redirect_uris(|guard| Ok(guard.only_https(hosts)))
+    ///     .for_callers(Condition::Token, |rules| {
+    ///         rules.map_redirect_uris(|mut uris| {
+    ///             uris.only_https = Some(vec!["https://app.example.com/*".parse()?, "https://*.example.org/*".parse()?]);
+    ///             Ok(uris)
+    ///         })
     ///     })?
-    ///     .map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback])))?;
+    ///     .map_redirect_uris(|mut uris| {
+    ///         uris.classes = vec![RedirectClass::Loopback];
+    ///         Ok(uris)
+    ///     })?;
     /// # let _ = guard;
     /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```

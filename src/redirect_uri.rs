@@ -33,7 +33,7 @@ mod public_host;
 mod scheme;
 
 pub(crate) use host::{is_public_dns_name, is_within_domain};
-pub use known_schemes::{KnownScheme, known_schemes};
+pub(crate) use known_schemes::known_schemes;
 pub(crate) use public_host::NotPublic;
 pub use scheme::{is_dangerous_scheme, is_executable_scheme};
 
@@ -94,7 +94,7 @@ pub enum RedirectUriError {
     Character,
     /// A scheme that runs code, reads files or steers the browser or system: `javascript`, `data`, `file`, `ms-*`, ….
     DangerousScheme,
-    /// A handler of an application that installs, clones, opens or runs something ([`known_schemes()`]; what those have in
+    /// A handler of an application that installs, clones, opens or runs something (a table of known ones; what those have in
     /// common is looked for behind any scheme), or a page on the web that opens one.
     DeniedHandler,
     /// A fragment, an empty one included (RFC 6749 section 3.1.2).

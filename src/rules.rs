@@ -27,6 +27,7 @@
 
 use std::num::NonZeroUsize;
 
+pub(crate) mod action;
 pub(crate) mod caller;
 mod checked;
 pub(crate) mod condition;
@@ -34,7 +35,6 @@ pub(crate) mod config_error;
 mod context;
 mod draft;
 pub(crate) mod evaluation;
-pub(crate) mod excess;
 pub(crate) mod identity;
 #[cfg(feature = "jwt")]
 pub(crate) mod jwt;
@@ -50,6 +50,7 @@ mod server_metadata;
 pub(crate) mod software_statement;
 
 pub use crate::suggestion::{Bound, Suggestion};
+pub use action::Action;
 pub use caller::Caller;
 pub use checked::Checked;
 pub use condition::Condition;
@@ -58,36 +59,35 @@ pub use context::Context;
 pub use draft::Draft;
 pub use evaluation::{Decision, Disposition, Evaluation, Finding, Operation};
 pub(crate) use evaluation::{Facts, Statement};
-pub(crate) use excess::Excess;
-pub use identity::known::IDENTITIES_VERSION;
+pub(crate) use identity::known::IDENTITIES_VERSION;
 pub use identity::name::{is_confusable, visible};
-pub use identity::rule::{ClientIdentity, OnClaim};
-pub use identity::status::{Claim, Identity, Standing};
+pub use identity::rule::ClientIdentity;
+pub use identity::status::{Claim, ClaimStatus, Identity};
 pub use identity::table::{Identities, ReservedIdentity};
 #[cfg(feature = "jwt")]
-pub use jwt::{Issuer, IssuerError};
+pub use jwt::Issuer;
 pub use metadata::allowlist::MetadataAllowlist;
 pub use metadata::application_type::ApplicationType;
 pub use metadata::auth_method::AuthMethod;
-pub use metadata::client_name::{ClientName, Overlong};
+pub use metadata::client_name::ClientName;
 pub use metadata::display_uris::Decorations;
 pub use metadata::fetched_uris::DereferencedUris;
 pub use metadata::grants::{AbsentGrants, Grants};
 pub use metadata::jwks::Jwks;
-pub use metadata::members::{Members, Unwanted};
-pub use metadata::operators::{MemberOperators, MetadataOperators, Negotiation};
-pub use metadata::scope::{Scope, UnsupportedScope};
+pub use metadata::members::Members;
+pub use metadata::operators::{MemberOperators, MetadataOperators};
+pub use metadata::scope::Scope;
 pub use policy::{IntoRules, Policy};
 pub use redirect_host_limit::RedirectHostQuota;
-pub use redirect_uris::native_schemes::{NATIVE_SCHEMES, NATIVE_SCHEMES_VERSION};
+pub use redirect_uris::native_schemes::NATIVE_SCHEMES;
 pub use redirect_uris::pattern::RedirectPattern;
-pub use redirect_uris::rule::{RedirectUris, UnlistedSchemes};
-pub use redirect_uris::vendor_callbacks::{VENDOR_CALLBACKS, VENDOR_CALLBACKS_VERSION};
+pub use redirect_uris::rule::RedirectUris;
+pub use redirect_uris::vendor_callbacks::vendor_callbacks;
 pub use rejection::{ErrorCode, Rejection};
 pub use report_only::ReportOnly;
 pub(crate) use report_only::ReportableRule;
-use rule::settings;
 pub use rule::{FnRule, Rule, RuleDocs, rule};
+use rule::{documented, settings};
 pub use server_metadata::ServerMetadata;
 #[cfg(feature = "software-statement")]
 pub use software_statement::SoftwareStatements;

@@ -8,7 +8,7 @@ use std::fmt;
 /// ```
 /// use tower_dcr::rules::{Bound, Jwks, Suggestion};
 ///
-/// let error = Jwks::new().with_limits(1000, 4096).unwrap_err();
+/// let error = Jwks::default().with_limits(1000, 4096).unwrap_err();
 /// let suggestion = error.suggestion().unwrap();
 /// assert_eq!(suggestion, Suggestion::Within(Bound::AtMost("100".into())));
 /// assert_eq!(suggestion.to_string(), "write 100 or less");

@@ -23,7 +23,9 @@ fuzz_target!(|target: &[u8]| {
         assert_eq!(url.path_segments().and_then(Iterator::last), Some(&*id));
         assert!(url.query_pairs().all(|(name, value)| name != "client_id" || value == id), "{uri} names two");
     }
-    if let UrlTarget::Client(id) = ClientUrl::new().in_query().read(&uri) {
+    let mut in_query = ClientUrl::new();
+    in_query.in_query = true;
+    if let UrlTarget::Client(id) = in_query.read(&uri) {
         let url = Url::parse(&format!("http://as.example{uri}")).expect("it was a URI");
         let named: Vec<_> = url.query_pairs().filter(|(name, _)| name == "client_id").collect();
         assert!(named.len() == 1 && named[0].1 == id, "{uri} is {id:?}");

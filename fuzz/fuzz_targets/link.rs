@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tower_dcr::Registration;
-use tower_dcr::rules::{Context, Decorations, DereferencedUris, Identities, IntoRules, Policy};
+use tower_dcr::rules::{Action, Context, Decorations, DereferencedUris, Identities, IntoRules, Policy};
 
 fn passes(rule: impl IntoRules, member: &str, link: &str) -> bool {
     let body = serde_json::json!({ member: link }).to_string();
@@ -16,9 +16,20 @@ fn passes(rule: impl IntoRules, member: &str, link: &str) -> bool {
 }
 
 fuzz_target!(|link: &str| {
-    let shown = passes(Decorations::stripped(), "logo_uri", link);
-    let followed = passes(DereferencedUris::new(), "jwks_uri", link);
-    assert_eq!(shown, passes(Decorations::refused(), "tos_uri", link));
+    let shown = passes(Decorations::default(), "logo_uri", link);
+    let followed = passes(DereferencedUris::default(), "jwks_uri", link);
+    assert_eq!(
+        shown,
+        passes(
+            {
+                let mut rule = Decorations::default();
+                rule.otherwise = Action::Reject;
+                rule
+            },
+            "tos_uri",
+            link
+        )
+    );
     assert!(followed || !shown, "what is shown could be followed");
     if !followed {
         return;

@@ -19,8 +19,8 @@ fuzz_target!(|name: &str| {
     let sent = registration.canonical_bytes();
     let facts = ConsentFacts::new(&registration, "https://app.example.com/cb", &Identities::known());
     assert!(facts.owner().is_none(), "nobody is verified by a name");
-    let evaluation =
-        Policy::new((ClientName::new(), ClientIdentity::new())).evaluate(registration, &Context::registration());
+    let evaluation = Policy::new((ClientName::default(), ClientIdentity::default()))
+        .evaluate(registration, &Context::registration());
     if let Some(registration) = evaluation.registration().filter(|_| evaluation.rejection().is_none()) {
         let left = registration.string("client_name").unwrap_or_default();
         assert!(name.starts_with(left) && left.chars().count() <= 100 && !name.chars().any(char::is_control));

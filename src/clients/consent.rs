@@ -246,9 +246,9 @@ mod tests {
 
     #[test]
     fn facts_name_relays() {
-        let acme =
-            crate::rules::ReservedIdentity::new("Acme Editor").unwrap().with_relayed_scheme("acme-editor").unwrap();
-        let own = Identities::new("1").reserve(acme);
+        let mut acme = crate::rules::ReservedIdentity::new("Acme Editor");
+        acme.relayed_schemes.insert("acme-editor".into());
+        let own = Identities::new("1").reserve(acme).unwrap();
         let rows = [
             ("https://vscode.dev/redirect", Some("extension")),
             ("https://mcp.docker.com/oauth/callback?from=a", Some("port")),

@@ -316,18 +316,18 @@ impl Config {
 
     /// Counts one more use. Returns the token ID to give back if no client is registered.
     async fn count(&self, access: &InitialAccess) -> Result<Option<String>, Rejection> {
-        let Some(limit) = access.max_uses() else { return Ok(None) };
-        let Some(registrar) = self.registrar.as_ref().filter(|_| !access.token_id().is_empty()) else {
+        let Some(limit) = access.max_uses else { return Ok(None) };
+        let Some(registrar) = self.registrar.as_ref().filter(|_| !access.token_id.is_empty()) else {
             tracing::error!(
                 target: "tower_dcr::initial_access",
-                owner = access.owner(),
+                owner = access.owner,
                 "a token with a limited number of uses needs a registrar, and an id, to be counted"
             );
             let detail = "this server can't count how often the initial access token is used";
             return Err(Rejection::new(ErrorCode::ServerError, RULE, detail));
         };
-        match registrar.ledger().count_use(access.token_id(), limit.get()).await {
-            Ok(true) => Ok(Some(access.token_id().to_owned())),
+        match registrar.ledger().count_use(&access.token_id, limit.get()).await {
+            Ok(true) => Ok(Some(access.token_id.clone())),
             Ok(false) => Err(invalid("the initial access token is used up")),
             Err(error) => {
                 error.log();

@@ -23,7 +23,7 @@ use crate::rate_limit::Reservation;
 use crate::rate_limit::budgets::{Class, Ticket};
 use crate::registration::{Field, Limits, ParseError, ParseErrorKind, Registration};
 use crate::rules::{
-    Caller, Context, ErrorCode, Evaluation, Facts, Identity, IntoRules, Operation, Policy, Rejection, Standing,
+    Caller, ClaimStatus, Context, ErrorCode, Evaluation, Facts, Identity, IntoRules, Operation, Policy, Rejection,
 };
 
 mod reminder;
@@ -335,7 +335,7 @@ impl Passage {
         if !ticket.is_judged() || is_update && !charging.knows_repeats {
             return;
         }
-        let proven = evaluation.identity().is_some_and(|identity| identity.standing() == Standing::Verified);
+        let proven = evaluation.identity().is_some_and(|identity| identity.status() == ClaimStatus::Verified);
         let class = if proven { Class::Proven } else { Class::Unproven };
         let rejection = match evaluation.take_spent() {
             // A rule's budget is enforced even if the limiter only reports.

@@ -21,7 +21,7 @@ use crate::method::MethodKind;
 use crate::rate_limit::budgets::{self, Budgets, RULE, Setting, Slot, Ticket};
 use crate::rate_limit::{Budget, Denied, Limiter, Quota, Reservation, SharedQuotas, Spent};
 use crate::rules::Rejection;
-use crate::rules::{Evaluation, Operation, Standing};
+use crate::rules::{ClaimStatus, Evaluation, Operation};
 
 /// Limits the rate of client registrations.
 ///
@@ -46,7 +46,7 @@ use crate::rules::{Evaluation, Operation, Standing};
 /// its networks, its deduplicated registrations, and so on. Without a quota of an address there are none of them,
 /// unless they are set.
 ///
-/// *Proven* means that every redirect URI is a vendor's own callback ([`Standing::Verified`]); a *network* is an IPv4
+/// *Proven* means that every redirect URI is a vendor's own callback ([`ClaimStatus::Verified`]); a *network* is an IPv4
 /// /24 or an IPv6 /48. The chapter
 /// [`docs/rate-limits.md`](https://docs.rs/crate/tower-dcr/latest/source/docs/rate-limits.md) describes the limits for
 /// one machine, one network and many machines.
@@ -97,7 +97,7 @@ use crate::rules::{Evaluation, Operation, Standing};
 /// The state is in the layer (3 MiB), is shared by all services that it makes, and never grows; see
 /// [`quota`](crate::rate_limit).
 ///
-/// [`Standing::Verified`]: crate::rules::Standing::Verified
+/// [`ClaimStatus::Verified`]: crate::rules::ClaimStatus::Verified
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -607,7 +607,7 @@ fn release_local(reservation: Option<Reservation>) {
 
 fn is_proven(extensions: &Extensions) -> bool {
     let identity = extensions.get::<Evaluation>().and_then(Evaluation::identity);
-    identity.is_some_and(|identity| identity.standing() == Standing::Verified)
+    identity.is_some_and(|identity| identity.status() == ClaimStatus::Verified)
 }
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

@@ -302,13 +302,14 @@ impl Default for HostQuota {
 
 impl HostQuota {
     fn of(rule: Option<&RedirectHostQuota>) -> Self {
-        let exempt = rule.map(|rule| rule.exempt().to_vec()).unwrap_or_default();
+        let exempt = rule.map(|rule| rule.exempt.clone()).unwrap_or_default();
         Self { quota: Allowance(rule.map(RedirectHostQuota::quota)), exempt }
     }
 
     /// Returns the rule with the buckets of `old`; `None` if the quota is off.
     fn rule(self, old: Option<&RedirectHostQuota>) -> Option<RedirectHostQuota> {
-        let rule = RedirectHostQuota::new(self.quota.0?).with_exempt(self.exempt);
+        let mut rule = RedirectHostQuota::new(self.quota.0?);
+        rule.exempt = self.exempt;
         Some(match old {
             Some(old) => rule.over(old),
             None => rule,

@@ -12,7 +12,7 @@ use crate::policy_file::key::{Key, RuleSet, Setting, Step};
 use crate::preset::Preset;
 use crate::rate_limit::Quota;
 use crate::registration::{Field, Registration};
-use crate::rules::{Checked, Condition, Decision, NATIVE_SCHEMES, VENDOR_CALLBACKS};
+use crate::rules::{Condition, Decision, NATIVE_SCHEMES, vendor_callbacks};
 
 #[cfg(feature = "regex")]
 mod expression;
@@ -189,14 +189,14 @@ impl Preset {
         let today = today.min(SystemTime::UNIX_EPOCH + Duration::from_secs(250_000_000_000));
         let today = humantime::format_rfc3339_seconds(today).to_string();
         let today = today.get(..10)?;
-        let identities = self.settings.policy.otherwise.identity.identities();
+        let identities = &self.settings.policy.otherwise.identity.identities;
         let rows = || identities.checked().filter(|row| row.is_older_than_a_year(today));
-        let oldest = rows().min_by_key(Checked::checked)?;
+        let oldest = rows().min_by_key(|row| row.date)?;
         let message = format!(
             "rows were last compared with their source more than a year ago: {}, the oldest {:?} on {}",
             rows().count(),
-            oldest.subject(),
-            oldest.checked()
+            oldest.subject,
+            oldest.date
         );
         let suggestion = "use a newer version of tower-dcr; compare rows of your own with their source".to_owned();
         Some(Lint::new(Severity::Warning, Setting::Identities.into(), message, suggestion))
@@ -551,7 +551,7 @@ impl Linter {
         }
         if quota(self.text(Setting::HostQuota)).is_some() {
             let exempt = self.texts(Setting::Exempt);
-            let missing = VENDOR_CALLBACKS.iter().filter(|place| !exempt.iter().any(|exempt| exempt == *place)).count();
+            let missing = vendor_callbacks().filter(|place| !exempt.iter().any(|exempt| exempt == place)).count();
             if missing > 0 {
                 let message = format!("{missing} callbacks of hosted clients have one budget for all of their users");
                 self.warn(Setting::Exempt, message, "use add_exempt, which keeps the known ones");

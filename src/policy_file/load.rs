@@ -524,7 +524,7 @@ fn base(over: &Json) -> Result<Preset, Fault> {
     match over.get("extends").map(|name| Base::deserialize(Value(name.clone()))) {
         None | Some(Ok(Base::Mcp)) => Ok(Preset::mcp()),
         Some(Ok(Base::Strict)) => Ok(Preset::strict()),
-        Some(Ok(Base::Oauth)) => Ok(Preset::oauth(Grants::default(), AuthMethod::only_none())),
+        Some(Ok(Base::Oauth)) => Ok(Preset::oauth(Grants::default(), AuthMethod::one_of(["none"]))),
         Some(Err(error)) => fault(&["extends"], error),
     }
 }

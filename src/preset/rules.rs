@@ -42,14 +42,19 @@ pub(crate) static DOCS: &[&RuleDocs] = &[
 /// [`Preset::for_callers`](super::Preset::for_callers).
 ///
 /// ```
-/// use tower_dcr::rules::{Condition, RedirectPattern};
+/// use tower_dcr::rules::Condition;
 /// use tower_dcr::redirect_uri::RedirectClass;
 ///
 /// let guard = tower_dcr::mcp()
-///     .map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback])))?
-///     .for_callers(Condition::rules("partner"), |rules| {
-///         rules.map_redirect_uris(|guard| {
-///             Ok(guard.only_classes([RedirectClass::Https]).only_https([RedirectPattern::host("app.example.com")?]))
+///     .map_redirect_uris(|mut uris| {
+///         uris.classes = vec![RedirectClass::Loopback];
+///         Ok(uris)
+///     })?
+///     .for_callers(Condition::Rules("partner".into()), |rules| {
+///         rules.map_redirect_uris(|mut uris| {
+///             uris.classes = vec![RedirectClass::Https];
+///             uris.only_https = Some(vec!["https://app.example.com/*".parse()?]);
+///             Ok(uris)
 ///         })
 ///     })?;
 /// # let _ = guard;
@@ -81,7 +86,7 @@ impl PresetRules {
         Self {
             metadata,
             redirect_uris,
-            identity: ClientIdentity::new(),
+            identity: ClientIdentity::default(),
             rules: Policy::default(),
             host_quota: vec![RedirectHostQuota::new(RedirectHostQuota::DEFAULT)],
         }

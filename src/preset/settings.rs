@@ -120,7 +120,7 @@ impl Settings {
 
     /// Returns the policy as a policy file has it, without secrets and settings that only code has.
     pub(crate) fn document(&self) -> Document {
-        let everybody = Case::of(Condition::anonymous(), &self.policy.otherwise);
+        let everybody = Case::of(Condition::Anonymous, &self.policy.otherwise);
         let (requester, requester_key_file) = match &self.requester {
             Requester::Nobody => (RequesterName::None, None),
             Requester::Address => (RequesterName::Address, None),
@@ -161,7 +161,7 @@ impl Settings {
     /// code, and the state of the limits.
     pub(crate) fn adopt(&mut self, document: Document, key: Option<Vec<u8>>) -> Result<(), ConfigError> {
         let Document { metadata, redirect_uris, identity, redirect_host_quota, .. } = document;
-        let everybody = Case { when: Condition::anonymous(), metadata, redirect_uris, identity, redirect_host_quota };
+        let everybody = Case { when: Condition::Anonymous, metadata, redirect_uris, identity, redirect_host_quota };
         let old = &self.policy;
         let policy = RuleSettings {
             #[cfg(feature = "software-statement")]

@@ -87,15 +87,9 @@ impl Tokens {
 impl Token {
     fn access(&self) -> InitialAccess {
         let mut access = InitialAccess::of(self.owner.as_str());
-        if let Some(rules) = &self.rules {
-            access = access.with_rules(rules.as_str());
-        }
-        if let Some(uses) = self.max_uses {
-            access = access.with_max_uses(uses);
-        }
-        if let Some(Instant(end)) = self.expires_at {
-            access = access.with_expiry(end);
-        }
+        access.rules.clone_from(&self.rules);
+        access.max_uses = self.max_uses;
+        access.expires_at = self.expires_at.map(|Instant(end)| end);
         access
     }
 }

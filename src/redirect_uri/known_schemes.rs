@@ -1,63 +1,49 @@
 //! Private-use schemes of known applications, and the handlers behind them that act instead of receiving a code.
 
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
 use super::RedirectUri;
 
 /// A private-use scheme of a known application, with the handlers that are never redirect URIs.
-///
-/// Returned by [`known_schemes`].
-///
-/// ```
-/// use tower_dcr::redirect_uri::known_schemes;
-///
-/// let cursor = known_schemes().find(|known| known.scheme() == "cursor").unwrap();
-/// assert!(cursor.denied().any(|handler| handler == "anysphere.cursor-deeplink"));
-/// assert_eq!(cursor.checked().len(), "YYYY-MM-DD".len());
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct KnownScheme {
-    scheme: &'static str,
-    /// Host and path segments in lower case; `*` is any segment, `x*` one that begins with `x`.
-    denied: &'static [&'static [&'static str]],
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KnownScheme {
+    /// The scheme, without the colon.
+    pub(crate) scheme: String,
+    /// The handlers that install, clone, open or run something: host and path segments in lower case. `*` is any segment,
+    /// `x*` one that begins with `x`.
+    #[serde(default)]
+    denied: Vec<String>,
+    /// `true` if the application has the handlers of Visual Studio Code ([`CODE`]) as well.
+    #[serde(default)]
+    is_editor: bool,
     /// A query parameter that makes any link of the scheme act.
-    denied_parameter: Option<&'static str>,
-    source: &'static str,
-    checked: &'static str,
+    denied_parameter: Option<String>,
+    /// The URL that documents the scheme, or the source code that reads it.
+    pub(crate) source: String,
+    /// The date on which the row was last compared with its source.
+    pub(crate) checked: String,
 }
 
 impl KnownScheme {
-    /// Returns the scheme, without the colon.
-    #[must_use]
-    pub const fn scheme(&self) -> &'static str {
-        self.scheme
-    }
-
-    /// Returns the handlers that install, clone, open or run something, each as host and path: `vscode.git/clone`. A `*`
-    /// stands for the rest of a segment.
-    pub fn denied(&self) -> impl Iterator<Item = &'static str> {
-        self.denied.iter().flat_map(|lists| lists.iter().copied())
-    }
-
-    /// Returns the URL that documents the scheme, or the source code that reads it.
-    #[must_use]
-    pub const fn source(&self) -> &'static str {
-        self.source
-    }
-
-    /// Returns the date on which the row was last compared with its source: `YYYY-MM-DD`.
-    #[must_use]
-    pub const fn checked(&self) -> &'static str {
-        self.checked
+    fn denied(&self) -> impl Iterator<Item = &str> {
+        let editor = if self.is_editor { CODE } else { &[] };
+        editor.iter().copied().chain(self.denied.iter().map(String::as_str))
     }
 }
 
+/// The table of known applications, in the order of their schemes.
+static KNOWN: LazyLock<Vec<KnownScheme>> = LazyLock::new(|| {
+    // A test checks that each line can be read.
+    TABLE.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+});
+
+const TABLE: &str = include_str!("known_schemes.jsonl");
+
 /// Returns the table of known applications.
-///
-/// ```
-/// use tower_dcr::redirect_uri::known_schemes;
-///
-/// assert!(known_schemes().all(|known| known.source().starts_with("https://")));
-/// ```
-pub fn known_schemes() -> impl Iterator<Item = &'static KnownScheme> {
+pub(crate) fn known_schemes() -> impl Iterator<Item = &'static KnownScheme> {
     KNOWN.iter()
 }
 
@@ -84,160 +70,8 @@ const CODE: &[&str] = &[
     "workspace",
 ];
 
-/// Raycast reads two schemes alike.
-const RAYCAST: &[&str] = &["ai-commands", "extensions", "mcp", "quicklinks", "script-commands", "snippets"];
-
 /// The handlers of [`CODE`] whose last segment says nothing: a file or a profile can be called `callback`.
 const OPEN_ENDED: [&str; 2] = ["file", "profile"];
-
-const fn row(
-    scheme: &'static str,
-    denied: &'static [&'static [&'static str]],
-    source: &'static str,
-    checked: &'static str,
-) -> KnownScheme {
-    KnownScheme { scheme, denied, denied_parameter: None, source, checked }
-}
-
-static KNOWN: [KnownScheme; 32] = [
-    row("antigravity", &[CODE], "https://antigravity.google/docs/mcp", "2026-11-29"),
-    row("cherrystudio", &[&["mcp", "providers"]], "https://github.com/CherryHQ/cherry-studio", "2026-11-29"),
-    row(
-        "claude",
-        &[&["claude.ai/new", "claude.ai/settings", "code", "cowork", "new", "resume"]],
-        "https://support.claude.com/en/articles/11503834",
-        "2026-11-29",
-    ),
-    row("code-oss", &[CODE], "https://github.com/microsoft/vscode", "2026-11-29"),
-    row("com.raycast", &[RAYCAST], "https://developers.raycast.com/api-reference/oauth", "2026-11-29"),
-    row(
-        "cursor",
-        &[CODE, &["anysphere.cursor-deeplink", "anysphere.remote-*", "createchat"]],
-        "https://cursor.com/docs/integrations/deeplinks",
-        "2026-11-29",
-    ),
-    row(
-        "docker-desktop",
-        &[&["dashboard", "extensions"]],
-        "https://docs.docker.com/extensions/extensions-sdk/extensions/share/",
-        "2026-11-29",
-    ),
-    row(
-        "github-mac",
-        &[&["openlocalrepo", "openrepo"]],
-        "https://github.com/desktop/desktop/blob/development/app/src/lib/parse-app-url.ts",
-        "2026-11-29",
-    ),
-    row(
-        "github-windows",
-        &[&["openlocalrepo", "openrepo"]],
-        "https://github.com/desktop/desktop/blob/development/app/src/lib/parse-app-url.ts",
-        "2026-11-29",
-    ),
-    row("gitkraken", &[&["repolink"]], "https://help.gitkraken.com/gitkraken-desktop/deep-linking/", "2026-11-29"),
-    row(
-        "goose",
-        &[&["bot", "extension", "recipe", "sessions"]],
-        "https://github.com/block/goose/blob/main/ui/desktop/src/main.ts",
-        "2026-11-29",
-    ),
-    row("grokbot", &[], "https://cursor.com/docs/context/mcp", "2026-11-24"),
-    row("insomnia", &[&["app", "plugins"]], "https://github.com/Kong/insomnia", "2026-11-29"),
-    KnownScheme {
-        scheme: "jetbrains",
-        denied: &[&[
-            "*/checkout",
-            "*/navigate",
-            "*/settings",
-            "*/shellcommand",
-            "gateway/coder",
-            "gateway/com.*",
-            "gateway/connect",
-            "gateway/ssh",
-        ]],
-        denied_parameter: Some("idea.required.plugins.id"),
-        source: "https://www.jetbrains.com/help/idea/opening-files-from-command-line.html",
-        checked: "2026-11-29",
-    },
-    row("kiro", &[CODE, &["kiro.mcp", "launch"]], "https://kiro.dev/docs/mcp/", "2026-11-29"),
-    row("lmstudio", &[&["add_mcp", "open_from_hf"]], "https://lmstudio.ai/docs/app/plugins/mcp/deeplink", "2026-11-29"),
-    row("obsidian", &[&["advanced-uri", "new"]], "https://help.obsidian.md/uri", "2026-11-29"),
-    row(
-        "postman",
-        &[&["app/collections", "app/workspaces"]],
-        "https://learning.postman.com/docs/sending-requests/authorization/oauth-20/",
-        "2026-11-24",
-    ),
-    row("raycast", &[RAYCAST], "https://manual.raycast.com/deeplinks", "2026-11-29"),
-    row(
-        "slack",
-        &[&["app", "channel", "file", "user", "workflow"]],
-        "https://docs.slack.dev/interactivity/deep-linking/",
-        "2026-11-29",
-    ),
-    row(
-        "sourcetree",
-        &[&["checkoutref", "clonerepo"]],
-        "https://nvd.nist.gov/vuln/detail/CVE-2017-14593",
-        "2026-11-29",
-    ),
-    row(
-        "trae",
-        &[CODE, &["trae.ai-ide/agent", "trae.ai-ide/mcp-*", "trae.ai-ide/side-chat"]],
-        "https://docs.trae.ai/ide/add-mcp-servers",
-        "2026-11-29",
-    ),
-    row(
-        "vscode",
-        &[CODE],
-        "https://code.visualstudio.com/docs/configure/command-line#_opening-vs-code-with-urls",
-        "2026-11-29",
-    ),
-    row(
-        "vscode-insiders",
-        &[CODE],
-        "https://code.visualstudio.com/docs/configure/command-line#_opening-vs-code-with-urls",
-        "2026-11-29",
-    ),
-    row("vscodium", &[CODE], "https://github.com/VSCodium/vscodium", "2026-11-29"),
-    row(
-        "warp",
-        &[&["action", "drive", "launch", "session", "shared_session"]],
-        "https://docs.warp.dev/terminal/more-features/uri-scheme",
-        "2026-11-29",
-    ),
-    row(
-        "warppreview",
-        &[&["action", "drive", "launch", "session", "shared_session"]],
-        "https://docs.warp.dev/terminal/more-features/uri-scheme",
-        "2026-11-29",
-    ),
-    row(
-        "windsurf",
-        &[CODE, &["windsurf-mcp-registry"]],
-        "https://docs.windsurf.com/windsurf/cascade/mcp",
-        "2026-11-29",
-    ),
-    row(
-        "windsurf-next",
-        &[CODE, &["windsurf-mcp-registry"]],
-        "https://docs.windsurf.com/windsurf/cascade/mcp",
-        "2026-11-29",
-    ),
-    row("workbuddy", &[], "https://github.com/liketrek/TREK/issues/2227", "2026-11-24"),
-    row(
-        "x-github-client",
-        &[&["openlocalrepo", "openrepo"]],
-        "https://github.com/desktop/desktop/blob/development/app/src/lib/parse-app-url.ts",
-        "2026-11-29",
-    ),
-    row(
-        "zed",
-        &[&["agent", "extension", "extensions", "file", "git", "schemas", "settings", "ssh"]],
-        "https://github.com/zed-industries/zed/blob/main/crates/zed/src/zed/open_listener.rs",
-        "2026-11-29",
-    ),
-];
 
 /// Pages on the web that open such a handler, with or without `www.`, at any depth of the path: an `https` redirect to one
 /// does the same. `*` is any segment.
@@ -312,9 +146,10 @@ const MAX_ROUNDS: usize = 8;
 /// A scheme without a row may be an editor made from a known one, or its nightly build: what the rows have in common counts
 /// there, too.
 pub(super) fn is_denied(uri: &RedirectUri<'_>) -> bool {
-    let known = KNOWN.binary_search_by(|known| known.scheme.cmp(uri.scheme)).ok().and_then(|at| KNOWN.get(at));
+    let known = KNOWN.binary_search_by(|known| known.scheme.as_str().cmp(uri.scheme)).ok().and_then(|at| KNOWN.get(at));
     let query = uri.raw.split_once('?').map_or("", |(_, query)| query);
-    let has_denied_parameter = |row: &KnownScheme| row.denied_parameter.is_some_and(|name| has_parameter(query, name));
+    let has_denied_parameter =
+        |row: &KnownScheme| row.denied_parameter.as_deref().is_some_and(|name| has_parameter(query, name));
     if known.map_or_else(|| KNOWN.iter().any(has_denied_parameter), has_denied_parameter) {
         return true;
     }
@@ -337,7 +172,7 @@ pub(super) fn is_denied(uri: &RedirectUri<'_>) -> bool {
 /// only one application uses.
 fn is_denied_in_kin(scheme: &str, segments: &[String], is_callback: bool) -> bool {
     let leads_to = |handler: &str| is_handler(handler, segments);
-    let is_sister = |row: &&KnownScheme| scheme.starts_with(row.scheme);
+    let is_sister = |row: &&KnownScheme| scheme.starts_with(&row.scheme);
     let is_name = |handler: &str| handler.split('/').next().is_some_and(|first| first.contains(['.', '-', '_']));
     KNOWN.iter().filter(is_sister).flat_map(KnownScheme::denied).any(leads_to)
         || KNOWN.iter().flat_map(KnownScheme::denied).filter(|handler| is_name(handler)).any(leads_to)
@@ -429,12 +264,15 @@ mod tests {
 
     #[test]
     fn the_table_is_in_order() {
+        for line in TABLE.lines() {
+            serde_json::from_str::<KnownScheme>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        }
         assert!(KNOWN.is_sorted_by(|one, other| one.scheme < other.scheme));
         for known in known_schemes() {
             let folds = |handler: &str| handler.to_lowercase() == handler && !handler.starts_with('/');
-            assert!(known.denied().all(folds), "{}", known.scheme());
-            assert!(known.source().starts_with("https://") && known.checked().len() == 10, "{}", known.scheme());
-            assert!(RedirectUri::parse(&format!("{}://publisher.name/callback", known.scheme())).is_ok());
+            assert!(known.denied().all(folds), "{}", known.scheme);
+            assert!(known.source.starts_with("https://") && known.checked.len() == 10, "{}", known.scheme);
+            assert!(RedirectUri::parse(&format!("{}://publisher.name/callback", known.scheme)).is_ok());
         }
     }
 

@@ -35,7 +35,7 @@ impl Caller {
     }
 
     /// Sets the rules that the credential names for its registrations, now and at every later update: see
-    /// [`Condition::rules`](crate::rules::Condition::rules).
+    /// [`Condition::Rules`](crate::rules::Condition::Rules).
     #[must_use]
     pub fn with_rules(mut self, rules: impl Into<Arc<str>>) -> Self {
         self.rules = Some(rules.into());

@@ -7,70 +7,32 @@
 /// ```
 /// use tower_dcr::rules::{Identities, ReservedIdentity};
 ///
-/// let acme = ReservedIdentity::new("Acme")?
-///     .with_https(["https://app.acme.com/cb"])?
-///     .with_source("https://docs.acme.com/oauth", "2026-11-29")?;
-/// let table = Identities::new("1").reserve(acme);
+/// let mut acme = ReservedIdentity::new("Acme");
+/// acme.source = Some("https://docs.acme.com/oauth".into());
+/// acme.checked = Some("2026-11-29".into());
+/// let table = Identities::new("1").reserve(acme)?;
 /// let row = table.checked().next().unwrap();
-/// assert_eq!((row.subject(), row.checked()), ("Acme", "2026-11-29"));
+/// assert_eq!((row.subject, row.date), ("Acme", "2026-11-29"));
 /// assert!(!row.is_older_than_a_year("2027-11-29") && row.is_older_than_a_year("2027-11-30"));
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checked<'a> {
-    subject: &'a str,
-    owner: Option<&'a str>,
-    source: Option<&'a str>,
-    date: &'a str,
-    relays: Option<&'a str>,
+    /// The name of an identity, the pattern of a callback, or a scheme.
+    pub subject: &'a str,
+    /// The name of the identity that the row belongs to. `None` for a scheme.
+    pub owner: Option<&'a str>,
+    /// The URL of the documentation, the source code or the report that the row was made from. `None` if it was not set.
+    pub source: Option<&'a str>,
+    /// The date of the last comparison with the source: `YYYY-MM-DD`.
+    pub date: &'a str,
+    /// The way by which a code that is sent to this callback can get to others than its owner: such a callback proves nothing.
+    /// `None` if there is none, and for rows that are not about a callback.
+    pub relays: Option<&'a str>,
 }
 
-impl<'a> Checked<'a> {
-    pub(super) const fn new(
-        subject: &'a str,
-        owner: Option<&'a str>,
-        source: Option<&'a str>,
-        checked: &'a str,
-    ) -> Self {
-        Self { subject, owner, source, date: checked, relays: None }
-    }
-
-    pub(super) const fn relayed(self, relays: Option<&'a str>) -> Self {
-        Self { relays, ..self }
-    }
-
-    /// Returns the subject of the row: the name of an identity, the pattern of a callback, or a scheme.
-    #[must_use]
-    pub const fn subject(&self) -> &'a str {
-        self.subject
-    }
-
-    /// Returns the name of the identity that the row belongs to. `None` for a scheme.
-    #[must_use]
-    pub const fn owner(&self) -> Option<&'a str> {
-        self.owner
-    }
-
-    /// Returns the URL of the documentation, the source code or the report that the row was made from. `None` if it was
-    /// not set.
-    #[must_use]
-    pub const fn source(&self) -> Option<&'a str> {
-        self.source
-    }
-
-    /// Returns the date on which the row was last compared with its source: `YYYY-MM-DD`.
-    #[must_use]
-    pub const fn checked(&self) -> &'a str {
-        self.date
-    }
-
-    /// Returns how a code that is sent to this callback can get to others than its owner. Such a callback proves
-    /// nothing. `None` if it can't, and for rows that are not about a callback.
-    #[must_use]
-    pub const fn relays(&self) -> Option<&'a str> {
-        self.relays
-    }
-
+impl Checked<'_> {
     /// Returns `true` if the row was checked more than a year before `today` (`YYYY-MM-DD`). `false` if `today` is not
     /// a date.
     #[must_use]
@@ -100,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_year_is_a_year() {
-        let row = |checked| Checked::new("x", None, None, checked);
+        let row = |date| Checked { subject: "x", owner: None, source: None, date, relays: None };
         for (checked, today, old) in [
             ("2026-11-29", "2026-11-29", false),
             ("2026-11-29", "2027-11-29", false),

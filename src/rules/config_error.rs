@@ -157,6 +157,13 @@ pub enum ConfigError {
         /// The given text.
         value: String,
     },
+    /// An issuer of tokens with invalid keys or algorithms.
+    Issuer {
+        /// The name of the issuer.
+        issuer: String,
+        /// The reason.
+        reason: String,
+    },
     /// An invalid initial access token. The error does not contain the token.
     InitialAccessToken {
         /// The owner of the token.
@@ -229,26 +236,7 @@ impl ConfigError {
             }
             Self::Quota(error) if error.is_form() => Suggestion::advice("write \"60/minute, burst 300\", or \"off\""),
             Self::OutOfRange { bound, .. } => Suggestion::Within(bound.clone()),
-            Self::Cidr { .. }
-            | Self::ClientIdCharacter { .. }
-            | Self::QueryParameter { .. }
-            | Self::RegistrationPath { .. }
-            | Self::Date { .. }
-            | Self::NoGrants
-            | Self::Name { .. }
-            | Self::Word { .. }
-            | Self::Origin { .. }
-            | Self::Pattern { .. }
-            | Self::Zero { .. }
-            | Self::Quota(_)
-            | Self::Shape { .. }
-            | Self::Fingerprint { .. }
-            | Self::FingerprintDigits { .. }
-            | Self::Source { .. }
-            | Self::InitialAccessToken { .. }
-            | Self::ReportOnlyRule { .. }
-            | Self::RequesterKey
-            | Self::Scope { .. } => return None,
+            _ => return None,
         })
     }
 
@@ -272,18 +260,10 @@ impl ConfigError {
                 Some(pattern)
             }
             Self::Fingerprint { kind, .. } => Some(kind),
+            Self::Issuer { issuer, .. } => Some(issuer),
             Self::InitialAccessToken { owner, .. } => Some(owner),
             Self::Scope { token } => Some(token),
-            Self::ClientIdCharacter { .. }
-            | Self::MissingGrant
-            | Self::NoGrants
-            | Self::PasswordGrant
-            | Self::Quota(_)
-            | Self::Zero { .. }
-            | Self::OutOfRange { .. }
-            | Self::FingerprintDigits { .. }
-            | Self::Substitute
-            | Self::RequesterKey => None,
+            _ => None,
         }
     }
 
@@ -323,6 +303,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "{path:?} is not the path of a registration endpoint, such as \"/register\"")
             }
             Self::Date { value } => write!(f, "{value:?} is not a day as YYYY-MM-DD"),
+            Self::Issuer { issuer, reason } => write!(f, "the issuer {issuer:?}: {reason}"),
             Self::DangerousScheme { scheme } => write!(f, "the scheme {scheme:?} is never allowed in a redirect URI"),
             Self::DomainWildcard { pattern } => {
                 write!(f, "the redirect URI pattern {pattern:?} has a wildcard below a top-level domain")

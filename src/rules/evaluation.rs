@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Caller, Condition, Context, ErrorCode, Identity, Rejection, Standing};
+use super::{Caller, ClaimStatus, Condition, Context, ErrorCode, Identity, Rejection};
 use crate::method::MethodKind;
 use crate::rate_limit::{Denied, Reservation};
 use crate::registration::{Digest, Registration};
@@ -446,7 +446,7 @@ impl Evaluation {
 
     pub(super) fn identify(&mut self, identity: Identity) {
         self.facts.identified = true;
-        self.facts.identity = (identity.standing() != Standing::Unclaimed).then(|| Arc::new(identity));
+        self.facts.identity = (identity.status() != ClaimStatus::Unclaimed).then(|| Arc::new(identity));
     }
 
     pub(super) fn reserve(&mut self, reservation: Reservation, spent: &'static str) {

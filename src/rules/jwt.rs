@@ -16,23 +16,22 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::registration::{Digest, Limits, Registration, Value};
-#[cfg(feature = "policy-file")]
-use crate::suggestion::Hint;
+use crate::rules::ConfigError;
 
 /// A party that signs tokens: its name, its public keys, and its algorithms.
 ///
 /// The operator provides the keys. Nothing is fetched, and keys and URLs in a token's header are ignored.
 ///
 /// ```
-/// use tower_dcr::rules::{Issuer, IssuerError};
+/// use tower_dcr::rules::{ConfigError, Issuer};
 ///
 /// let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256",
 ///     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-/// let issuer = Issuer::new("https://directory.example.com", keys, ["ES256"])?;
-/// assert_eq!(issuer.name(), "https://directory.example.com");
+/// let directory = Issuer::new("https://directory.example.com", keys, ["ES256"])?;
 /// assert!(Issuer::new("https://directory.example.com", keys, ["none"]).is_err());
 /// assert!(Issuer::new("https://directory.example.com", keys, ["HS256"]).is_err());
-/// # Ok::<_, IssuerError>(())
+/// # let _ = directory;
+/// # Ok::<_, ConfigError>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]
@@ -65,47 +64,21 @@ struct Key {
     public: DecodingKey,
 }
 
-/// The error for an invalid [`Issuer`].
-///
-/// ```
-/// use tower_dcr::rules::Issuer;
-///
-/// let error = Issuer::new("https://directory.example.com", r#"{"keys":[]}"#, ["ES256"]).unwrap_err();
-/// assert_eq!(error.to_string(), r#"the issuer "https://directory.example.com": there is no public key for its algorithms"#);
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct IssuerError {
-    issuer: String,
-    reason: String,
-}
-
-crate::text::debug_for_people!(IssuerError);
-
-impl fmt::Display for IssuerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[cfg(feature = "policy-file")]
-        Hint::leave(|| Hint { input: Some(self.issuer.clone()), suggestion: None });
-        write!(f, "the issuer {:?}: {}", self.issuer, self.reason)
-    }
-}
-
-impl std::error::Error for IssuerError {}
-
 impl Issuer {
     /// Creates the issuer `name` (the `iss` claim), with its JWK Set (RFC 7517 section 5) and the names of its
     /// algorithms (RFC 7518 section 3.1).
     ///
     /// # Errors
     ///
-    /// Returns [`IssuerError`] for `none`, for a symmetric or unknown algorithm, for an invalid JWK Set, and if no key
+    /// Returns [`ConfigError::Issuer`] for `none`, for a symmetric or unknown algorithm, for an invalid JWK Set, and if no key
     /// in it is for one of the algorithms.
     pub fn new<'a>(
         name: impl Into<String>,
         jwk_set: &str,
         algorithms: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, IssuerError> {
+    ) -> Result<Self, ConfigError> {
         let issuer = name.into();
-        let error = |reason: String| IssuerError { issuer: issuer.clone(), reason };
+        let error = |reason: String| ConfigError::Issuer { issuer: issuer.clone(), reason };
         let mut accepted = Vec::new();
         for name in algorithms {
             match Algorithm::from_str(name) {
@@ -124,12 +97,6 @@ impl Issuer {
         let _chosen = aws_lc::DEFAULT_PROVIDER.install_default();
         let jwks = serde_json::from_str(jwk_set).map_err(|_| error("its keys are no JWK Set".into()))?;
         Ok(Self { name: issuer, keys, algorithms: accepted, jwks: Arc::new(jwks) })
-    }
-
-    /// Returns the `iss` claim of its tokens.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     fn has_signed(&self, header: &Header, message: &str, signature: &str) -> bool {
@@ -155,9 +122,9 @@ impl Key {
 }
 
 impl TryFrom<Written> for Issuer {
-    type Error = IssuerError;
+    type Error = ConfigError;
 
-    fn try_from(written: Written) -> Result<Self, IssuerError> {
+    fn try_from(written: Written) -> Result<Self, ConfigError> {
         let Written { name, jwks, algorithms } = written;
         Self::new(name, &jwks.to_string(), algorithms.iter().map(String::as_str))
     }
@@ -182,11 +149,10 @@ impl fmt::Debug for Issuer {
 }
 
 /// The trusted issuers, and the limits on their tokens.
-#[derive(Clone, Debug)]
-pub(crate) struct Trust {
-    pub(crate) issuers: Vec<Issuer>,
+pub(crate) struct Trust<'a> {
+    pub(crate) issuers: &'a [Issuer],
     /// The `aud` claim has to contain one of them. If there are none, it is not checked.
-    pub(crate) audiences: Vec<String>,
+    pub(crate) audiences: &'a [String],
     /// The maximum age of a token, counted from its `iat`.
     pub(crate) max_age: Option<Duration>,
 }
@@ -257,7 +223,12 @@ fn decode(encoded: &str) -> Option<Registration> {
     Registration::parse_with(&BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?, &LIMITS).ok()
 }
 
-impl Trust {
+/// Returns the issuers, if there are any.
+pub(crate) fn some_issuers(issuers: Vec<Issuer>, what: &'static str) -> Result<Vec<Issuer>, ConfigError> {
+    if issuers.is_empty() { Err(ConfigError::Zero { what }) } else { Ok(issuers) }
+}
+
+impl Trust<'_> {
     /// Verifies `token` (JWS compact serialisation, RFC 7515 section 7.1); `now` is the time since 1970.
     pub(crate) fn verify(&self, token: &str, now: Duration) -> Result<Claims, Fault> {
         let (message, signature) = token.rsplit_once('.').ok_or(Fault::Malformed)?;

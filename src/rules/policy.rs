@@ -20,11 +20,12 @@ use crate::registration::{Digest, Registration};
 /// ```
 /// use tower_dcr::Registration;
 /// use tower_dcr::redirect_uri::RedirectClass;
-/// use tower_dcr::rules::{Caller, Condition, Context, Decision, Policy, RedirectPattern, RedirectUris};
+/// use tower_dcr::rules::{Caller, Condition, Context, Decision, Policy, RedirectUris};
 ///
-/// let policy = Policy::default()
-///     .when(Condition::anonymous(), RedirectUris::mcp().only_classes([RedirectClass::Loopback]))
-///     .when(Condition::token(), RedirectUris::mcp().only_https([RedirectPattern::host("app.example.com")?]));
+/// let (mut native, mut hosts) = (RedirectUris::mcp(), RedirectUris::mcp());
+/// native.classes = vec![RedirectClass::Loopback];
+/// hosts.only_https = Some(vec!["https://app.example.com/*".parse()?]);
+/// let policy = Policy::default().when(Condition::Anonymous, native).when(Condition::Token, hosts);
 /// let decide = |caller: Caller, body: &str| {
 ///     policy.evaluate(Registration::parse(body.as_bytes()).unwrap(), &Context::registration().by(caller)).decision()
 /// };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{Draft, RedirectPattern, Rule, RuleDocs, VENDOR_CALLBACKS, settings};
+use super::{Draft, RedirectPattern, Rule, RuleDocs, documented, settings, vendor_callbacks};
 use crate::clock::{Clock, CoarseClock};
 use crate::rate_limit::{Budget, Limiter, Quota, Reservation, SharedQuotas, nonzero};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
@@ -17,7 +17,7 @@ use crate::rules::{ErrorCode, Rejection};
 /// since subdomains cost nothing: `h0.attacker.example` and `h1.attacker.example` share one budget. Below a suffix on
 /// the public suffix list, including its private part, each customer has a domain: `one.github.io`, `two.github.io`. A
 /// registration takes from the budget of each of its domains, or of none. Loopback and private-use redirects are not
-/// counted, since all clients share them. Neither are the callbacks in [`VENDOR_CALLBACKS`], since all users of a
+/// counted, since all clients share them. Neither are the callbacks in [`vendor_callbacks()`], since all users of a
 /// hosted client share one.
 ///
 /// The rule only reserves. A layer, or [`commit`](super::Evaluation::commit), takes from the budgets.
@@ -44,11 +44,12 @@ use crate::rules::{ErrorCode, Rejection};
 /// # }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
-#[must_use]
+#[non_exhaustive]
 pub struct RedirectHostQuota {
     counted: Counted,
     shared: Option<SharedQuotas>,
-    exempt: Vec<RedirectPattern>,
+    /// The redirect URIs that are not counted (default: [`vendor_callbacks()`]).
+    pub exempt: Vec<RedirectPattern>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,40 +79,32 @@ impl RedirectHostQuota {
     pub const DEFAULT: Quota = Quota::per_minute(nonzero(60)).allow_burst(nonzero(600));
 
     /// Creates the rule with this quota for each host.
+    #[must_use]
     pub fn new(quota: Quota) -> Self {
         Self::with_clock(quota, CoarseClock::new())
     }
 
     /// Creates the rule with the caller's clock.
+    #[must_use]
     pub fn with_clock(quota: Quota, clock: impl Clock) -> Self {
         let budget = Budget::over(BUDGET, Limiter::with_buckets(quota, 4096));
         Self {
             counted: Counted { budget, clock: Arc::new(clock) },
             shared: None,
-            exempt: VENDOR_CALLBACKS.iter().filter_map(|pattern| pattern.parse().ok()).collect(),
+            exempt: vendor_callbacks().filter_map(|pattern| pattern.parse().ok()).collect(),
         }
     }
 
     /// Shares the budgets with other nodes. A rule can't wait for other nodes, so it takes from this node's budgets,
     /// and the layer that runs it ([`PolicyLayer`](crate::layers::PolicyLayer)) then has the others confirm that.
+    #[must_use]
     pub fn with_shared_quotas(mut self, shared: SharedQuotas) -> Self {
         self.shared = Some(shared);
         self
     }
 
-    /// Replaces the places that are not counted.
-    pub fn with_exempt(mut self, exempt: impl IntoIterator<Item = RedirectPattern>) -> Self {
-        self.exempt = exempt.into_iter().collect();
-        self
-    }
-
-    /// Returns the quota of each host.
-    pub fn quota(&self) -> Quota {
+    pub(crate) fn quota(&self) -> Quota {
         self.counted.budget.quota()
-    }
-
-    pub(crate) fn exempt(&self) -> &[RedirectPattern] {
-        &self.exempt
     }
 
     /// Returns the same limits with the buckets and the clock of `other`.
@@ -134,9 +127,7 @@ impl RedirectHostQuota {
 }
 
 impl Rule for RedirectHostQuota {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS, with a configuration of its own);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         if draft.is_shadow() {
@@ -164,9 +155,5 @@ impl Rule for RedirectHostQuota {
 
     fn config(&self) -> Json {
         settings(&(self.quota(), &self.exempt))
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }

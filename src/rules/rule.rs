@@ -217,6 +217,28 @@ impl<F> fmt::Debug for FnRule<F> {
     }
 }
 
+/// Implements the methods of [`Rule`] that follow from its [`RuleDocs`] and its settings.
+macro_rules! documented {
+    ($docs:expr) => {
+        documented!($docs, with a configuration of its own);
+
+        fn config(&self) -> serde_json::Value {
+            $crate::rules::rule::settings(self)
+        }
+    };
+    ($docs:expr, with a configuration of its own) => {
+        fn id(&self) -> &'static str {
+            $docs.id
+        }
+
+        fn docs(&self) -> Option<&'static $crate::rules::RuleDocs> {
+            Some(&$docs)
+        }
+    };
+}
+
+pub(super) use documented;
+
 /// Returns the settings of a rule in the form of a policy file.
 pub(super) fn settings(rule: &impl Serialize) -> Json {
     serde_json::to_value(rule).unwrap_or_default()

@@ -43,15 +43,14 @@ const NONE: &str = "none";
 
 impl ServerMetadata {
     /// Creates the values that `rules` allow.
-    #[must_use]
-    pub fn new(rules: &MetadataAllowlist) -> Self {
-        let (grant_types, response_types) = rules.grants().offered();
-        let auth_methods = rules.auth_method().offered();
-        let within = |member: &str, offered: BTreeSet<String>| match rules.operators().ceiling(member) {
+    pub(crate) fn new(rules: &MetadataAllowlist) -> Self {
+        let (grant_types, response_types) = rules.grants.offered();
+        let auth_methods = rules.auth_method.offered();
+        let within = |member: &str, offered: BTreeSet<String>| match rules.operators.ceiling(member) {
             Some(ceiling) => offered.intersection(&ceiling).cloned().collect(),
             None => offered,
         };
-        let scopes = match (rules.scope().ceiling(), rules.operators().ceiling("scope")) {
+        let scopes = match (rules.scope.ceiling(), rules.operators.ceiling("scope")) {
             (Some(scopes), Some(ceiling)) => Some(scopes.intersection(&ceiling).cloned().collect()),
             (scopes, ceiling) => scopes.or(ceiling),
         };
@@ -60,13 +59,12 @@ impl ServerMetadata {
             response_types: Some(within("response_types", response_types)),
             auth_methods: Some(within("token_endpoint_auth_method", auth_methods)),
             scopes,
-            makes_public: rules.auth_method().makes_public(),
+            makes_public: rules.auth_method.makes_public(),
         }
     }
 
     /// Returns the values that either of two policies allows: the document is the same for all callers.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         let either = |one: Option<BTreeSet<String>>, other: Option<BTreeSet<String>>| Some(&one? | &other?);
         Self {
             grant_types: either(self.grant_types, other.grant_types),
@@ -209,13 +207,18 @@ mod tests {
 
     #[test]
     fn operators_and_scopes_count() {
-        let operators = MetadataOperators::new()
-            .on("grant_types", MemberOperators::new().subset_of(["authorization_code"]))
+        let only = |elements: &[&str]| MemberOperators {
+            subset_of: elements.iter().map(|element| (*element).into()).collect(),
+            ..MemberOperators::default()
+        };
+        let operators = MetadataOperators::default()
+            .on("grant_types", only(&["authorization_code"]))
             .unwrap()
-            .on("scope", MemberOperators::new().subset_of(["read", "write"]))
+            .on("scope", only(&["read", "write"]))
             .unwrap();
-        let scope = Scope::any().with_ceiling(["read", "admin"]).unwrap();
-        let rules = MetadataAllowlist::mcp().with_operators(operators).with_scope(scope);
+        let scope = Scope::default().with_ceiling(["read", "admin"]).unwrap();
+        let mut rules = MetadataAllowlist::mcp();
+        (rules.operators, rules.scope) = (operators, scope);
         let document = json!({ "grant_types_supported": ["authorization_code", "refresh_token"],
             "scopes_supported": ["admin", "read", "write"] });
         let document = amended(&rules, document);

@@ -5,15 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{ConfigError, Draft, Operation, Rule, RuleDocs, settings};
-use crate::clock::{Clock, SystemClock};
-use crate::period::Period;
+use super::{ConfigError, Draft, Operation, Rule, RuleDocs, documented};
+use crate::clock::{self, Clock};
+use crate::period;
 use crate::registration::{Acceptance, Digest, Field, Registration, Value};
 use crate::rules::Statement;
-use crate::rules::jwt::{Claims, Fault, Issuer, Trust};
+use crate::rules::jwt::{self, Claims, Fault, Issuer, Trust};
 use crate::rules::{ErrorCode, Rejection};
 use crate::sync::lock;
 
@@ -31,7 +31,7 @@ use crate::sync::lock;
 ///
 /// Claims that are client metadata replace members of the same name, including their language-tagged variants. `jwks`
 /// replaces `jwks_uri`, and the reverse. Other claims replace only members that the client sent under the same name, or
-/// that [`with_claims`](Self::with_claims) lists. Members that only the server issues are never taken from a statement.
+/// that [`claims`](Self::claims) lists. Members that only the server issues are never taken from a statement.
 ///
 /// ```
 /// use tower_dcr::rules::Issuer;
@@ -39,46 +39,44 @@ use crate::sync::lock;
 /// # let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 ///
 /// let directory = Issuer::new("https://directory.example.com", keys, ["ES256"])?;
-/// let statements = SoftwareStatements::new([directory])?.with_audience("https://auth.example.com");
+/// let mut statements = SoftwareStatements::new([directory])?;
+/// statements.audiences = vec!["https://auth.example.com".into()];
 /// let guard = tower_dcr::mcp().with_software_statements(statements);
 /// # let _ = guard;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]
-#[serde(try_from = "Written", into = "Written")]
-#[must_use]
-pub struct SoftwareStatements {
-    trust: Trust,
-    required: bool,
-    claims: Vec<String>,
-    /// The used statements, until they expire, by a digest of issuer and `jti`. Clones share it.
-    used: Option<Arc<Mutex<HashMap<Digest, Duration>>>>,
-    clock: Arc<dyn Clock>,
-}
-
-/// The rule as it is written in a file.
-#[derive(Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "SoftwareStatements"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Written {
+#[non_exhaustive]
+pub struct SoftwareStatements {
     /// The issuers of statements.
+    #[serde(deserialize_with = "some_issuers")]
     issuers: Vec<Issuer>,
     /// The accepted values of `aud`, one of which is required. Without any, `aud` is not checked.
     #[serde(default)]
-    audiences: Vec<String>,
-    /// The maximum age of a statement, counted from its `iat`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    max_age: Option<Period>,
+    pub audiences: Vec<String>,
+    /// The maximum age of a statement, counted from its `iat`, regardless of its `exp`: the time in which a stolen one can be
+    /// used.
+    #[serde(default, with = "period::if_any", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<period::Period>"))]
+    pub max_age: Option<Duration>,
     /// Requires a statement for every registration.
     #[serde(default)]
-    required: bool,
-    /// Claims that are used in addition to client metadata.
+    pub required: bool,
+    /// Claims that are used in addition to client metadata, for members of the server's own.
     #[serde(default)]
-    claims: Vec<String>,
-    /// Accepts each statement for one client only.
+    pub claims: Vec<String>,
+    /// Accepts each statement for one client only. It then needs a `jti`, which this process remembers until the statement
+    /// expires. Updates may repeat it. In RFC 7591 section 2.3 all instances of an application share one statement: this is for
+    /// issuers that sign one for each.
     #[serde(default)]
-    single_use: bool,
+    pub single_use: bool,
+    /// The used statements, until they expire, by a digest of issuer and `jti`. Clones share it.
+    #[serde(skip)]
+    used: Arc<Mutex<HashMap<Digest, Duration>>>,
+    #[serde(skip, default = "clock::system")]
+    clock: Arc<dyn Clock>,
 }
 
 const FIELD: &str = Field::SOFTWARE_STATEMENT.name();
@@ -109,64 +107,28 @@ impl SoftwareStatements {
     ///
     /// Returns [`ConfigError::Zero`] if there are none.
     pub fn new(issuers: impl IntoIterator<Item = Issuer>) -> Result<Self, ConfigError> {
-        let issuers: Vec<Issuer> = issuers.into_iter().collect();
-        if issuers.is_empty() {
-            return Err(ConfigError::Zero { what: "the number of issuers of software statements" });
-        }
         Ok(Self {
-            trust: Trust { issuers, audiences: Vec::new(), max_age: None },
+            issuers: jwt::some_issuers(issuers.into_iter().collect(), ISSUERS)?,
+            audiences: Vec::new(),
+            max_age: None,
             required: false,
             claims: Vec::new(),
-            used: None,
-            clock: Arc::new(SystemClock::new()),
+            single_use: false,
+            used: Arc::default(),
+            clock: clock::system(),
         })
     }
 
-    /// Requires this value in `aud`. Called again, it adds an alternative.
-    pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
-        self.trust.audiences.push(audience.into());
-        self
-    }
-
-    /// Sets the maximum age of a statement, counted from its `iat`, regardless of its `exp`: the time in which a stolen
-    /// one can be used.
-    pub fn with_max_age(mut self, age: Duration) -> Self {
-        self.trust.max_age = Some(age);
-        self
-    }
-
-    /// Accepts each statement once. It then needs a `jti`, which this process remembers until the statement expires.
-    /// Updates may repeat it. In RFC 7591 section 2.3 all instances of an application share one statement: this is for
-    /// issuers that sign one for each.
-    pub fn single_use(mut self) -> Self {
-        self.used = Some(Arc::default());
-        self
-    }
-
-    /// Rejects registrations without a statement.
-    pub fn required(mut self) -> Self {
-        self.required = true;
-        self
-    }
-
-    /// Also uses these claims, for members of the server's own
-    /// ([`Members::add_member`](crate::rules::Members::add_member)).
-    pub fn with_claims<S: Into<String>>(mut self, claims: impl IntoIterator<Item = S>) -> Self {
-        self.claims.extend(claims.into_iter().map(Into::into));
-        self
-    }
-
     /// Replaces the clock.
+    #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Returns the same rule with the clock of `other`, and with its memory if both have one.
+    /// Returns the same rule with the clock and the memory of `other`.
     pub(crate) fn remembering(mut self, other: &Self) -> Self {
-        if let (Some(used), Some(before)) = (&mut self.used, &other.used) {
-            *used = Arc::clone(before);
-        }
+        self.used = Arc::clone(&other.used);
         self.clock = Arc::clone(&other.clock);
         self
     }
@@ -174,9 +136,13 @@ impl SoftwareStatements {
     fn verify(&self, draft: &Draft<'_>, statement: &str) -> Result<Claims, Rejection> {
         let now = self.clock.unix_time();
         let too_long = statement.len() > MAX_BYTES;
-        let claims = if too_long { Err(Fault::Malformed) } else { self.trust.verify(statement, now) };
+        let claims = if too_long {
+            Err(Fault::Malformed)
+        } else {
+            Trust { issuers: &self.issuers, audiences: &self.audiences, max_age: self.max_age }.verify(statement, now)
+        };
         let claims = claims.map_err(|fault| {
-            let (code, detail) = refusal(fault);
+            let (code, detail) = rejection(fault);
             draft.reject(code, detail).with_field(FIELD)
         })?;
         if draft.operation() == Operation::Create && !draft.is_shadow() {
@@ -186,21 +152,23 @@ impl SoftwareStatements {
     }
 
     fn use_up(&self, draft: &Draft<'_>, claims: &Claims, now: Duration) -> Result<(), Rejection> {
-        let Some(used) = &self.used else { return Ok(()) };
-        let refuse = |code, detail| draft.reject(code, detail).with_field(FIELD);
+        if !self.single_use {
+            return Ok(());
+        }
+        let reject = |code, detail| draft.reject(code, detail).with_field(FIELD);
         let Some(id) = claims.token_id() else {
-            return Err(refuse(ErrorCode::InvalidSoftwareStatement, "has no jti"));
+            return Err(reject(ErrorCode::InvalidSoftwareStatement, "has no jti"));
         };
-        let mut used = lock(used);
+        let mut used = lock(&self.used);
         if used.len() >= MAX_USED {
             used.retain(|_, end| *end > now);
         }
         match used.get(&id) {
             Some(end) if *end > now => {
-                return Err(refuse(ErrorCode::InvalidSoftwareStatement, "was used before"));
+                return Err(reject(ErrorCode::InvalidSoftwareStatement, "was used before"));
             }
             _ if used.len() >= MAX_USED => {
-                let rejection = refuse(ErrorCode::TemporarilyUnavailable, "can't be taken now");
+                let rejection = reject(ErrorCode::TemporarilyUnavailable, "can't be taken now");
                 return Err(rejection.with_retry_after(Duration::from_secs(60)));
             }
             _ => {}
@@ -224,7 +192,7 @@ impl SoftwareStatements {
     }
 }
 
-fn refusal(fault: Fault) -> (ErrorCode, &'static str) {
+fn rejection(fault: Fault) -> (ErrorCode, &'static str) {
     let invalid = |detail| (ErrorCode::InvalidSoftwareStatement, detail);
     match fault {
         Fault::UnknownIssuer => (ErrorCode::UnapprovedSoftwareStatement, "is by an issuer that is not approved here"),
@@ -237,9 +205,7 @@ fn refusal(fault: Fault) -> (ErrorCode, &'static str) {
 }
 
 impl Rule for SoftwareStatements {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         let invalid = |draft: &Draft<'_>, detail: &'static str| {
@@ -262,42 +228,21 @@ impl Rule for SoftwareStatements {
         draft.state(Statement { issuer: claims.issuer, raw });
         Ok(())
     }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
-    }
 }
 
-impl TryFrom<Written> for SoftwareStatements {
-    type Error = ConfigError;
+const ISSUERS: &str = "the number of issuers of software statements";
 
-    fn try_from(written: Written) -> Result<Self, ConfigError> {
-        let Written { issuers, audiences, max_age, required, claims, single_use } = written;
-        let mut statements = Self { required, claims, ..Self::new(issuers)? };
-        (statements.trust.audiences, statements.trust.max_age) = (audiences, max_age.map(|age| age.0));
-        Ok(if single_use { statements.single_use() } else { statements })
-    }
-}
-
-impl From<SoftwareStatements> for Written {
-    fn from(statements: SoftwareStatements) -> Self {
-        let SoftwareStatements { trust, required, claims, used, .. } = statements;
-        let Trust { issuers, audiences, max_age } = trust;
-        Self { issuers, audiences, max_age: max_age.map(Period), required, claims, single_use: used.is_some() }
-    }
+fn some_issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Issuer>, D::Error> {
+    jwt::some_issuers(Vec::deserialize(deserializer)?, ISSUERS).map_err(D::Error::custom)
 }
 
 impl fmt::Debug for SoftwareStatements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SoftwareStatements")
-            .field("trust", &self.trust)
+            .field("issuers", &self.issuers)
             .field("required", &self.required)
             .field("claims", &self.claims)
-            .field("single_use", &self.used.is_some())
+            .field("single_use", &self.single_use)
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tower_dcr::Registration;
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
 use tower_dcr::rules::{
-    Context, Decorations, DereferencedUris, IntoRules, Jwks, Members, MetadataAllowlist, Policy, RedirectUris,
+    Action, Context, Decorations, DereferencedUris, IntoRules, Jwks, Members, MetadataAllowlist, Policy, RedirectUris,
 };
 
 use test_support::support::outcome;
@@ -22,14 +22,14 @@ fn judge(rule: &(impl IntoRules + Clone), body: &Value) -> Result<Value, String>
 
 /// Returns `true` if a link is forwarded byte for byte.
 fn is_shown(link: &str) -> bool {
-    match judge(&Decorations::stripped(), &json!({ "logo_uri": link })) {
+    match judge(&Decorations::default(), &json!({ "logo_uri": link })) {
         Ok(left) => left.get("logo_uri").is_some_and(|left| left == link),
         Err(_) => false,
     }
 }
 
 fn is_followed(member: &str, uri: &str) -> bool {
-    judge(&DereferencedUris::new(), &json!({ member: uri })).is_ok()
+    judge(&DereferencedUris::default(), &json!({ member: uri })).is_ok()
 }
 
 /// The invariants of a link that passes, for its host in every reader.
@@ -222,9 +222,20 @@ fn no_member_leads_inside() {
             format!("//{host}/"),
         ] {
             for member in members {
-                let left = judge(&Decorations::stripped(), &json!({ member: uri }));
+                let left = judge(&Decorations::default(), &json!({ member: uri }));
                 assert!(left.as_ref().is_err() || left == Ok(json!({})), "{member} {uri}");
-                assert!(judge(&Decorations::refused(), &json!({ member: uri })).is_err(), "{member} {uri}");
+                assert!(
+                    judge(
+                        &{
+                            let mut rule = Decorations::default();
+                            rule.otherwise = Action::Reject;
+                            rule
+                        },
+                        &json!({ member: uri })
+                    )
+                    .is_err(),
+                    "{member} {uri}"
+                );
             }
             // Redirect URIs are held to the same rule.
             let redirect = judge(&RedirectUris::mcp(), &json!({ "redirect_uris": [uri] }));
@@ -232,28 +243,29 @@ fn no_member_leads_inside() {
             let other_port = host == "example.com:22" || host == "example.com:25";
             for member in followed.iter().filter(|_| !other_port) {
                 assert!(!is_followed(member, &uri), "{member} {uri}");
-                assert!(judge(&DereferencedUris::new(), &json!({ "request_uris": [uri] })).is_err(), "{uri}");
+                assert!(judge(&DereferencedUris::default(), &json!({ "request_uris": [uri] })).is_err(), "{uri}");
             }
         }
     }
     for member in followed {
         assert!(is_followed(member, "https://app.example.com/x"), "{member}");
         assert!(
-            judge(&DereferencedUris::new(), &json!({ member: ["https://app.example.com/x"] })).is_err(),
+            judge(&DereferencedUris::default(), &json!({ member: ["https://app.example.com/x"] })).is_err(),
             "no string"
         );
     }
     let hashed =
         json!({ "request_uris": ["https://app.example.com/request.jwt#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM"] });
-    assert!(judge(&DereferencedUris::new(), &hashed).is_ok());
+    assert!(judge(&DereferencedUris::default(), &hashed).is_ok());
 }
 
 /// Members that a policy allows are checked like those that pass by default.
 #[test]
 fn members_that_were_let_through_are_judged() {
-    let metadata = MetadataAllowlist::mcp()
-        .map_members(|members| members.add_member("sector_identifier_uri")?.add_member("request_uris"))
-        .unwrap();
+    let mut metadata = MetadataAllowlist::mcp();
+    for name in ["sector_identifier_uri", "request_uris"] {
+        metadata.members = metadata.members.add_member(name).unwrap();
+    }
     let body = |uri: &str| json!({ "redirect_uris": ["https://app.example.com/cb"], "sector_identifier_uri": uri });
     assert!(judge(&metadata, &body("https://app.example.com/sector.json")).is_ok());
     assert!(judge(&metadata, &body("https://169.254.169.254/latest/meta-data/")).is_err());
@@ -261,7 +273,8 @@ fn members_that_were_let_through_are_judged() {
 
 #[test]
 fn links_can_be_held_to_the_clients_own_site() {
-    let rule = Decorations::stripped().same_site();
+    let mut rule = Decorations::default();
+    rule.same_site = true;
     let left = |body: Value| judge(&rule, &body).unwrap();
     let body = json!({
         "redirect_uris": ["https://app.example.co.uk/cb"],
@@ -289,7 +302,12 @@ fn links_can_be_held_to_the_clients_own_site() {
     assert_eq!(names(&left(pages)), ["redirect_uris"]);
     assert!(
         judge(
-            &Decorations::refused().same_site(),
+            &{
+                let mut rule = Decorations::default();
+                rule.otherwise = Action::Reject;
+                rule.same_site = true;
+                rule
+            },
             &json!({ "redirect_uris": ["https://a.com/cb"], "logo_uri": "https://b.com/x" })
         )
         .is_err()
@@ -323,11 +341,11 @@ fn keys_are_public_and_few() {
         (json!([1]), false, "an array"),
     ];
     for (jwks, accepted, reason) in rows {
-        assert_eq!(judge(&Jwks::new(), &json!({ "jwks": jwks })).is_ok(), accepted, "{reason}");
+        assert_eq!(judge(&Jwks::default(), &json!({ "jwks": jwks })).is_ok(), accepted, "{reason}");
     }
     for private in ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"] {
         let rejected =
-            judge(&Jwks::new(), &json!({ "jwks": { "keys": [rsa, with(private, json!("c2VjcmV0LXZhbHVl"))] } }));
+            judge(&Jwks::default(), &json!({ "jwks": { "keys": [rsa, with(private, json!("c2VjcmV0LXZhbHVl"))] } }));
         let rejected = rejected.unwrap_err();
         assert!(
             rejected.starts_with("jwks has a private key") && !rejected.contains("c2VjcmV0"),
@@ -335,9 +353,14 @@ fn keys_are_public_and_few() {
         );
     }
     let both = json!({ "jwks": { "keys": [] }, "jwks_uri": "https://app.example.com/jwks" });
-    assert!(judge(&Jwks::new(), &both).is_err());
+    assert!(judge(&Jwks::default(), &both).is_err());
     // In the place where they pass.
-    let openid = MetadataAllowlist::mcp().with_members(Members::lenient().with_openid_members());
+    let mut openid = MetadataAllowlist::mcp();
+    openid.members = {
+        let mut members = Members::default();
+        members.openid = true;
+        members
+    };
     let body = json!({ "redirect_uris": ["https://a.example.com/cb"], "jwks": { "keys": [with("d", json!("x"))] } });
     assert!(judge(&openid, &body).is_err());
 }
@@ -378,7 +401,7 @@ proptest! {
         prop_assert!(is_confusable(&name, &name) || !name.contains(char::is_alphanumeric), "not itself");
         prop_assert_eq!(is_confusable(&name, &other), is_confusable(&other, &name));
         let body = json!({ "client_name": name, "redirect_uris": ["https://app.example.com/cb"] });
-        let rule = (tower_dcr::rules::ClientName::new(), tower_dcr::rules::ClientIdentity::new());
+        let rule = (tower_dcr::rules::ClientName::default(), tower_dcr::rules::ClientIdentity::default());
         let first = judge(&rule, &body);
         prop_assert_eq!(&first, &judge(&rule, &body));
         if let Ok(left) = first {

@@ -17,7 +17,7 @@ use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::ManualClock;
 use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
-use tower_dcr::rules::{Condition, Policy, RedirectPattern, RedirectUris, Standing};
+use tower_dcr::rules::{ClaimStatus, Condition, Policy, RedirectPattern, RedirectUris};
 use tower_dcr::{
     Preset,
     layers::{InitialAccessTokenLayer, LifecycleLayer},
@@ -38,17 +38,26 @@ fn guard(preset: Preset) -> Preset {
     let five = NonZeroU64::new(5).unwrap();
     let tokens = StaticTokens::new()
         .add(PARTNER, InitialAccess::of("partner").with_rules("partner"))
-        .and_then(|tokens| tokens.add(ONCE, InitialAccess::of("once").single_use()))
+        .and_then(|tokens| tokens.add(ONCE, InitialAccess::of("once").with_max_uses(NonZeroU64::MIN)))
         .and_then(|tokens| tokens.add(FIVE, InitialAccess::of("five").with_max_uses(five)))
         .and_then(|tokens| tokens.add(OTHER, InitialAccess::of("other")))
         .unwrap();
     preset
         .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
-        .for_callers(Condition::rules("partner"), |rules| {
-            let hosts = [RedirectPattern::host("*.partner.example.com")?];
-            rules.map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Https]).only_https(hosts)))
+        .for_callers(Condition::Rules("partner".into()), |rules| {
+            let hosts = ["https://*.partner.example.com/*".parse::<RedirectPattern>()?];
+            rules.map_redirect_uris(|mut guard| {
+                guard.classes = Vec::from([RedirectClass::Https]);
+                guard.only_https = Some(hosts.into_iter().collect());
+                Ok(guard)
+            })
         })
-        .and_then(|preset| preset.map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback]))))
+        .and_then(|preset| {
+            preset.map_redirect_uris(|mut guard| {
+                guard.classes = Vec::from([RedirectClass::Loopback]);
+                Ok(guard)
+            })
+        })
         .unwrap()
 }
 
@@ -91,11 +100,19 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
     assert_eq!(update(&world, &anonymous, &to("http://127.0.0.1/other")).await.status, 200);
     assert_eq!(update(&world, "nobody", &partners).await.status, 400, "whom nobody admitted is anonymous");
     // Looked at again, each is judged by its own rules.
-    let loopback = || RedirectUris::mcp().only_classes([RedirectClass::Loopback]);
-    let hosts = [RedirectPattern::host("*.partner.example.com").unwrap()];
+    let loopback = || {
+        let mut uris = RedirectUris::mcp();
+        uris.classes = Vec::from([RedirectClass::Loopback]);
+        uris
+    };
+    let hosts = ["https://*.partner.example.com/*".parse::<RedirectPattern>().unwrap()];
     let rules = Policy::default()
-        .when(Condition::rules("partner"), RedirectUris::mcp().only_https(hosts))
-        .when(Condition::anonymous(), loopback());
+        .when(Condition::Rules("partner".into()), {
+            let mut uris = RedirectUris::mcp();
+            uris.only_https = Some(hosts.into_iter().collect());
+            uris
+        })
+        .when(Condition::Anonymous, loopback());
     assert_eq!(world.registrar.drift(&rules, |_| {}).await.unwrap().passing, 2);
     assert_eq!(world.registrar.drift(&Policy::new(loopback()), |_| {}).await.unwrap().rejected, 1);
     // Clients of the token keep its rules.
@@ -108,7 +125,11 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
 #[tokio::test]
 async fn urls_are_read_in_one_way() {
     let registrar = Registrar::new(MemoryLedger::default());
-    let lifecycle = LifecycleLayer::new(registrar.clone()).with_client_url(ClientUrl::new().in_query());
+    let lifecycle = LifecycleLayer::new(registrar.clone()).with_client_url({
+        let mut urls = ClientUrl::new();
+        urls.in_query = true;
+        urls
+    });
     let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {})).with_lifecycle(lifecycle);
     let handler = tower::service_fn(async |request: Request<tower_dcr::layers::RegistrationBody>| {
         let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -215,7 +236,7 @@ async fn records_keep_the_claimed_identity_for_consent_pages() {
     let id = world.register(&body).await.client_id();
     let record = ledger.find(&id).await.unwrap().unwrap();
     let identity = record.identity.unwrap();
-    assert_eq!((identity.standing(), identity.claimed()), (Standing::Unverified, Some("Claude")));
+    assert_eq!((identity.status(), identity.claimed()), (ClaimStatus::Unverified, Some("Claude")));
     assert_eq!(identity.to_string(), "unverified: Claude");
     let nobody = world.client("Notes").await;
     assert_eq!(ledger.find(&nobody).await.unwrap().unwrap().identity, None);

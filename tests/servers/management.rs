@@ -192,11 +192,15 @@ async fn a_revoked_client_can_not_manage_itself_by_another_spelling() {
 #[tokio::test]
 async fn pinned_rules_apply_to_updates_in_every_spelling() {
     let guard = |preset: Preset| {
-        let hosts = [RedirectPattern::host("*.partner.example.com").unwrap()];
+        let hosts = ["https://*.partner.example.com/*".parse::<RedirectPattern>().unwrap()];
         preset
             .with_initial_access_tokens(tokens().optional())
-            .for_callers(Condition::rules("partner"), |rules| {
-                rules.map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Https]).only_https(hosts)))
+            .for_callers(Condition::Rules("partner".into()), |rules| {
+                rules.map_redirect_uris(|mut guard| {
+                    guard.classes = Vec::from([RedirectClass::Https]);
+                    guard.only_https = Some(hosts.into_iter().collect());
+                    Ok(guard)
+                })
             })
             .unwrap()
     };

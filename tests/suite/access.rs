@@ -1,6 +1,6 @@
 //! Restrictions on callers.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -117,7 +117,8 @@ async fn events_name_the_owner_and_never_the_token() {
 #[tokio::test]
 async fn tokens_expire() {
     let clock = Arc::new(ManualClock::new(Duration::from_secs(1000)));
-    let access = InitialAccess::of("partner").with_expiry(SystemTime::UNIX_EPOCH + Duration::from_secs(2000));
+    let mut access = InitialAccess::of("partner");
+    access.expires_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2000));
     let tokens = StaticTokens::new().add(PARTNER, access).unwrap().with_clock(clock.clone());
     assert!(tokens.verify(PARTNER).await.is_ok());
     clock.set(Duration::from_secs(2000));
@@ -163,7 +164,7 @@ async fn rejects_tokens_that_can_not_be_verified() {
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
     }
     // Uses without a registrar.
-    let once = StaticTokens::new().add(PARTNER, InitialAccess::of("partner").single_use()).unwrap();
+    let once = StaticTokens::new().add(PARTNER, InitialAccess::of("partner").with_max_uses(NonZeroU64::MIN)).unwrap();
     let (answer, calls) = register(&preset(InitialAccessTokenLayer::new(once)), &[&format!("Bearer {PARTNER}")]).await;
     assert_eq!((answer.status(), calls), (StatusCode::INTERNAL_SERVER_ERROR, 0));
 }
@@ -175,11 +176,10 @@ async fn signed_tokens_are_verified() {
     let (third, spaced) = (Signer::new("https://other.example.com"), Signer::new("https://other.example.com b"));
     let clock = || Arc::new(ManualClock::new(Duration::from_secs(1_800_000_000)));
     let tokens = || {
-        JwtTokens::new([signer.issuer()], "https://auth.example.com/register")
-            .unwrap()
-            .with_scope("register_client")
-            .with_rules_claim("rules")
-            .with_clock(clock())
+        let mut tokens = JwtTokens::new([signer.issuer()], "https://auth.example.com/register").unwrap();
+        tokens.scope = Some("register_client".into());
+        tokens.rules_claim = Some("rules".into());
+        tokens.with_clock(clock())
     };
     let good = json!({ "aud": "https://auth.example.com/register", "scope": "openid register_client", "sub": "alice" });
     let with = |member: &str, value: Value| {
@@ -187,9 +187,9 @@ async fn signed_tokens_are_verified() {
         claims[member] = value;
         claims
     };
-    assert_eq!(tokens().verify(&signer.sign(&good)).await.unwrap().owner(), "https://portal.example.com alice");
+    assert_eq!(tokens().verify(&signer.sign(&good)).await.unwrap().owner, "https://portal.example.com alice");
     let nobody = tokens().verify(&signer.sign(&with("sub", json!(null)))).await.unwrap();
-    assert_eq!(nobody.owner(), "https://portal.example.com");
+    assert_eq!(nobody.owner, "https://portal.example.com");
     // Subjects are unique with one issuer only.
     let both = || {
         let issuers = [signer.issuer(), third.issuer(), spaced.issuer()];
@@ -201,7 +201,7 @@ async fn signed_tokens_are_verified() {
         both().verify(&third.sign(&with("sub", json!("b alice")))).await.unwrap(),
         both().verify(&spaced.sign(&good)).await.unwrap(),
     ];
-    let names: std::collections::BTreeSet<&str> = owners.iter().map(InitialAccess::owner).collect();
+    let names: std::collections::BTreeSet<&str> = owners.iter().map(|access| access.owner.as_str()).collect();
     assert_eq!(names.len(), 4, "{names:?}");
     for (token, reason) in [
         (other.sign(&good), "somebody else's key"),
@@ -215,10 +215,15 @@ async fn signed_tokens_are_verified() {
     }
     let other_scope = signer.sign(&with("scope", json!("openid register_clients")));
     assert!(matches!(tokens().verify(&other_scope).await, Err(TokenError::Insufficient)));
-    let without_id = tokens().single_use().verify(&signer.sign(&good)).await;
+    let once = || {
+        let mut tokens = tokens();
+        tokens.single_use = true;
+        tokens
+    };
+    let without_id = once().verify(&signer.sign(&good)).await;
     assert!(matches!(without_id, Err(TokenError::Invalid)), "nothing to count by");
-    let once = tokens().single_use().verify(&signer.sign(&with("jti", json!("1")))).await.unwrap();
-    assert_eq!(once.max_uses().map(std::num::NonZeroU64::get), Some(1));
+    let once = once().verify(&signer.sign(&with("jti", json!("1")))).await.unwrap();
+    assert_eq!(once.max_uses.map(NonZeroU64::get), Some(1));
     let (answer, _) =
         register(&preset(InitialAccessTokenLayer::new(tokens())), &[&format!("Bearer {}", signer.sign(&good))]).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
@@ -284,13 +289,21 @@ fn is_accepted(policy: &Policy, caller: Caller, uri: &str) -> bool {
 
 #[test]
 fn conditions_choose_the_rules() {
-    let loopback = || RedirectUris::mcp().only_classes([RedirectClass::Loopback]);
-    let host = |host: &str| RedirectUris::mcp().only_https([RedirectPattern::host(host).unwrap()]);
-    let native = [RedirectClass::Loopback, RedirectClass::PrivateUse];
+    let loopback = || {
+        let mut uris = RedirectUris::mcp();
+        uris.classes = Vec::from([RedirectClass::Loopback]);
+        uris
+    };
+    let host = |host: &str| {
+        let mut uris = RedirectUris::mcp();
+        uris.only_https = Some(Vec::from([format!("https://{host}/*").parse::<RedirectPattern>().unwrap()]));
+        uris
+    };
+    let native = Condition::Redirects(vec![RedirectClass::Loopback, RedirectClass::PrivateUse]);
     let cases = Policy::default()
-        .when(Condition::rules("partner"), host("partner.example.com"))
-        .when(Condition::token().and(Condition::redirects(native).not()), host("app.example.com"))
-        .when(Condition::anonymous().or(Condition::token()), loopback());
+        .when(Condition::Rules("partner".into()), host("partner.example.com"))
+        .when(Condition::All(vec![Condition::Token, Condition::Not(Box::new(native))]), host("app.example.com"))
+        .when(Condition::Any(vec![Condition::Anonymous, Condition::Token]), loopback());
     let partner = || Caller::authorized("p").with_rules("partner");
     let token = || Caller::authorized("t");
     let rows = [
@@ -306,7 +319,7 @@ fn conditions_choose_the_rules() {
     for (caller, uri, accepted) in rows {
         assert_eq!(is_accepted(&cases, caller.clone(), uri), accepted, "{caller:?} {uri}");
     }
-    let others = Policy::default().when(Condition::rules("other"), loopback());
+    let others = Policy::default().when(Condition::Rules("other".into()), loopback());
     assert!(!is_accepted(&others, Caller::anonymous(), "http://127.0.0.1/cb"), "no case, no registration");
     assert!(is_accepted(&others.clone().otherwise(loopback()), Caller::anonymous(), "http://127.0.0.1/cb"));
     assert_ne!(cases.fingerprint(), others.fingerprint());
@@ -322,12 +335,12 @@ async fn rejects_tokens_that_name_missing_rules() {
     let bearer = format!("Bearer {PARTNER}");
     let (answer, calls) = register(&preset, &[&bearer]).await;
     assert_eq!((answer.status(), calls), (StatusCode::INTERNAL_SERVER_ERROR, 0));
-    let other = preset.clone().for_callers(Condition::rules("other"), Ok).unwrap();
+    let other = preset.clone().for_callers(Condition::Rules("other".into()), Ok).unwrap();
     assert_eq!(register(&other, &[&bearer]).await.0.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    let there = other.for_callers(Condition::rules("partner"), Ok).unwrap();
+    let there = other.for_callers(Condition::Rules("partner".into()), Ok).unwrap();
     assert_eq!(register(&there, &[&bearer]).await.0.status(), StatusCode::CREATED);
     // In a rule of the user's own as well.
-    let own = preset.add_rule(Policy::default().when(Condition::rules("partner"), RedirectUris::mcp()));
+    let own = preset.add_rule(Policy::default().when(Condition::Rules("partner".into()), RedirectUris::mcp()));
     assert_eq!(register(&own, &[&bearer]).await.0.status(), StatusCode::CREATED);
 }
 
@@ -335,7 +348,7 @@ async fn rejects_tokens_that_name_missing_rules() {
 #[tokio::test]
 async fn limits_are_lifted_for_every_caller() {
     let layer = InitialAccessTokenLayer::new(tokens());
-    let preset = Preset::mcp().with_initial_access_tokens(layer).for_callers(Condition::token(), Ok).unwrap();
+    let preset = Preset::mcp().with_initial_access_tokens(layer).for_callers(Condition::Token, Ok).unwrap();
     let one = Quota::per_minute(NonZeroU32::MIN);
     let bearer = format!("Bearer {PARTNER}");
     let statuses = async |preset: Preset| {

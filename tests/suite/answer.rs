@@ -148,7 +148,12 @@ async fn a_secret_can_be_stripped_or_allowed() {
 #[tokio::test]
 async fn a_confidential_client_gets_its_secret_and_the_time_it_expires() {
     let method = AuthMethod::public().with_method_for("http://localhost:3000/cb", "client_secret_post").unwrap();
-    let preset = Preset::mcp().map_metadata(|metadata| Ok(metadata.with_auth_method(method))).unwrap();
+    let preset = Preset::mcp()
+        .map_metadata(|mut metadata| {
+            metadata.auth_method = method;
+            Ok(metadata)
+        })
+        .unwrap();
     let (read, _) = json_answered(preset, json!({ "client_id": "c", "client_secret": "s" })).await;
     assert_eq!(read.json()["client_secret"], "s");
     assert_eq!(read.json()["client_secret_expires_at"], 0);
@@ -335,7 +340,12 @@ async fn a_secret_has_an_expiry_that_clients_accept() {
         (Value::Null, 0),
     ] {
         let method = method.clone();
-        let preset = Preset::mcp().map_metadata(|metadata| Ok(metadata.with_auth_method(method))).unwrap();
+        let preset = Preset::mcp()
+            .map_metadata(|mut metadata| {
+                metadata.auth_method = method;
+                Ok(metadata)
+            })
+            .unwrap();
         let answer = json!({ "client_id": "c", "client_secret": "s", "client_secret_expires_at": given });
         let (read, _) = json_answered(preset, answer).await;
         assert_eq!(read.json()["client_secret_expires_at"], expected, "{given}");

@@ -165,7 +165,14 @@ async fn the_policy_fingerprint_changes_with_the_policy_only() {
         send(&behind(&preset.with_sink(kept.sink()), &naive), post(GOOD)).await;
         kept.take().pop().unwrap().policy.unwrap()
     };
-    let ports = |preset: Preset| preset.map_redirect_uris(|guard| Ok(guard.with_https_ports([443, 8443]))).unwrap();
+    let ports = |preset: Preset| {
+        preset
+            .map_redirect_uris(|mut guard| {
+                guard.https_ports = [443, 8443].into();
+                Ok(guard)
+            })
+            .unwrap()
+    };
     assert_eq!(fingerprint(Preset::mcp()).await, fingerprint(Preset::mcp()).await);
     assert_ne!(fingerprint(Preset::mcp()).await, fingerprint(Preset::strict()).await);
     assert_ne!(fingerprint(Preset::mcp()).await, fingerprint(ports(Preset::mcp())).await);

@@ -33,26 +33,31 @@ fn fixture(preset: Preset, config: &Value) -> Result<Preset, ConfigError> {
     let ports: Vec<u16> = ports.iter().map(|port| port.as_u64().unwrap().try_into().unwrap()).collect();
     preset
         .without_rate_limits()
-        .map_identity(|guard| Ok(guard.with_identities(reserved()?)))?
-        .map_redirect_uris(|guard| guard.with_localhost(true).with_https_ports(ports).with_private_use_schemes(schemes))
+        .map_identity(|mut guard| {
+            guard.identities = reserved()?;
+            Ok(guard)
+        })?
+        .map_redirect_uris(|mut guard| {
+            guard.localhost = true;
+            guard.https_ports = ports.into_iter().collect();
+            guard.with_private_use_schemes(schemes)
+        })
 }
 
 /// The names that the corpus' README calls reserved.
 fn reserved() -> Result<Identities, ConfigError> {
-    let row = |name, hosts: &[&str], scheme: Option<&str>| {
-        let patterns = hosts.iter().map(|host| format!("https://{host}/*"));
-        let mut identity = ReservedIdentity::new(name)?.with_https(patterns)?;
-        if let Some(scheme) = scheme {
-            identity = identity.with_scheme(scheme)?;
-        }
-        Ok::<_, ConfigError>(identity)
+    let row = |name: &str, hosts: &[&str], scheme: &[&str]| {
+        let mut identity = ReservedIdentity::new(name);
+        identity.https = hosts.iter().map(|host| format!("https://{host}/*")).collect();
+        identity.schemes = scheme.iter().map(ToString::to_string).collect();
+        identity
     };
-    Ok(Identities::new("corpus")
-        .reserve(row("Claude", &["claude.ai", "claude.com", "anthropic.com"], None)?)
-        .reserve(row("ChatGPT", &["chatgpt.com", "openai.com"], None)?)
-        .reserve(row("Cursor", &["cursor.com"], Some("cursor"))?)
-        .reserve(row("Visual Studio Code", &["vscode.dev"], Some("vscode"))?)
-        .reserve(row("GitHub Copilot", &["github.com"], None)?))
+    Identities::new("corpus")
+        .reserve(row("Claude", &["claude.ai", "claude.com", "anthropic.com"], &[]))?
+        .reserve(row("ChatGPT", &["chatgpt.com", "openai.com"], &[]))?
+        .reserve(row("Cursor", &["cursor.com"], &["cursor"]))?
+        .reserve(row("Visual Studio Code", &["vscode.dev"], &["vscode"]))?
+        .reserve(row("GitHub Copilot", &["github.com"], &[]))
 }
 
 struct Outcome {
@@ -297,12 +302,19 @@ fn profile(row: &Row) -> Result<Preset, ConfigError> {
     let preset = Preset::mcp();
     match row.text("profile").map(|profile| profile.split_once('=').unwrap_or((profile, ""))) {
         Some(("reserved-words", _)) => {
-            let names = ClientName::new().with_reserved_words(["official", "verified"])?;
-            preset.map_metadata(|metadata| Ok(metadata.with_client_name(names)))
+            let names = ClientName::default().with_reserved_words(["official", "verified"])?;
+            preset.map_metadata(|mut metadata| {
+                metadata.client_name = names;
+                Ok(metadata)
+            })
         }
         Some(("operator_brand", brand)) => {
-            let brand = ReservedIdentity::new(brand)?.with_https([format!("https://{brand}.com/*")])?;
-            preset.map_identity(|guard| guard.map_identities(|identities| Ok(identities.reserve(brand))))
+            let mut identity = ReservedIdentity::new(brand);
+            identity.https = vec![format!("https://{brand}.com/*")];
+            preset.map_identity(|mut guard| {
+                guard.identities = guard.identities.reserve(identity)?;
+                Ok(guard)
+            })
         }
         _ => Ok(preset),
     }
@@ -336,8 +348,13 @@ async fn no_unsafe_document_is_forwarded() {
 async fn scopes_are_cut_to_the_ceiling() {
     for row in clients().iter().filter(|row| row.text("needs") == Some("scopes")) {
         let scopes = row.text("profile").unwrap().strip_prefix("allowed_scopes=").unwrap();
-        let scope = Scope::any().with_ceiling(scopes.split(' ')).unwrap();
-        let preset = Preset::mcp().map_metadata(|metadata| Ok(metadata.with_scope(scope))).unwrap();
+        let scope = Scope::default().with_ceiling(scopes.split(' ')).unwrap();
+        let preset = Preset::mcp()
+            .map_metadata(|mut metadata| {
+                metadata.scope = scope;
+                Ok(metadata)
+            })
+            .unwrap();
         let faults = judge(row, "mcp", preset).await;
         assert!(faults.is_empty(), "{faults:?}");
     }

@@ -11,7 +11,15 @@ fn listed() -> BTreeSet<&'static str> {
 
 /// Rules of every preset, with those that only settings switch on.
 fn presets() -> [Preset; 2] {
-    let operators = || MetadataOperators::new().on("tenant", MemberOperators::new().essential()).unwrap();
+    let operators = || {
+        MetadataOperators::default()
+            .on("tenant", {
+                let mut operators = MemberOperators::default();
+                operators.essential = Some(true);
+                operators
+            })
+            .unwrap()
+    };
     let statements = || {
         let keys = r#"{"keys":[{"kty":"EC","crv":"P-256",
             "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
@@ -19,7 +27,12 @@ fn presets() -> [Preset; 2] {
         tower_dcr::rules::SoftwareStatements::new([issuer]).unwrap()
     };
     [Preset::mcp(), Preset::strict()].map(|preset| {
-        let preset = preset.map_metadata(|metadata| Ok(metadata.with_operators(operators()))).unwrap();
+        let preset = preset
+            .map_metadata(|mut metadata| {
+                metadata.operators = operators();
+                Ok(metadata)
+            })
+            .unwrap();
         preset.with_software_statements(statements())
     })
 }

@@ -281,8 +281,8 @@ async fn a_domain_s_budget_can_be_spent_by_strangers() {
     assert_eq!(answer(&service, from(v4(9, 1), user)).await, (429, Some("redirect-host-quota")));
     assert_eq!(admitted(&service, [from(v4(9, 1), native(0)), from(v4(9, 1), hosted("other.example.net"))]).await, 2);
     // Exempt, it has no budget of its own.
-    let quota = RedirectHostQuota::with_clock(RedirectHostQuota::DEFAULT, hand.clone());
-    let exempt = quota.with_exempt(["https://hosted.example.org/*".parse().unwrap()]);
+    let mut exempt = RedirectHostQuota::with_clock(RedirectHostQuota::DEFAULT, hand.clone());
+    exempt.exempt = vec!["https://hosted.example.org/*".parse().unwrap()];
     let service = behind(&hand.preset().with_redirect_host_quota(exempt), &Naive::default());
     assert_eq!(admitted(&service, (0..700).map(stranger)).await, 700);
     assert_eq!(admitted(&service, [from(v4(9, 1), user)]).await, 1);

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::audit::Outcome;
-use tower_dcr::rules::{Claim, ClientIdentity, Identities, Identity, OnClaim, Standing};
+use tower_dcr::rules::{Action, Claim, ClaimStatus, ClientIdentity, Identities, Identity};
 use tower_dcr::{
     Preset, Registration,
     layers::{PolicyLayer, RegistrationBody},
@@ -108,9 +108,9 @@ fn imitations_by_public_tables_of_lookalikes_are_recognised() {
     }
     let is_missed = |imitation: &str| {
         // The same as a person would see it, so nothing but a foreign host and a loopback one.
-        [("https://app.example.net/cb", Standing::Contradicted), ("http://127.0.0.1/cb", Standing::Unverified)]
+        [("https://app.example.net/cb", ClaimStatus::Contradicted), ("http://127.0.0.1/cb", ClaimStatus::Unverified)]
             .iter()
-            .any(|(redirect_uri, standing)| identify(imitation, redirect_uri).standing() != *standing)
+            .any(|(redirect_uri, standing)| identify(imitation, redirect_uri).status() != *standing)
     };
     let missed: Vec<_> = imitations.iter().filter(|(_, imitation, ..)| is_missed(imitation)).collect();
     println!("this crate: missed {}", rate(missed.len(), imitations.len()));
@@ -143,10 +143,10 @@ async fn imitations_of_the_corpus_are_rejected_or_marked() {
         let preset = Preset::mcp().without_rate_limits().with_sink(kept.sink());
         let answer = send(&behind(&preset, &Naive::default()), post(row["body"].to_string())).await;
         let event = kept.take().pop().unwrap();
-        match event.identity.map(|identity| identity.standing()) {
+        match event.identity.map(|identity| identity.status()) {
             _ if answer.status() == StatusCode::BAD_REQUEST => refused += 1,
-            Some(Standing::Contradicted | Standing::Unverified) => marked += 1,
-            Some(Standing::Verified) | None => unmarked.push(format!("{id} {name}")),
+            Some(ClaimStatus::Contradicted | ClaimStatus::Unverified) => marked += 1,
+            Some(ClaimStatus::Verified) | None => unmarked.push(format!("{id} {name}")),
             Some(_) => unreachable!(),
         }
     }
@@ -272,7 +272,7 @@ async fn only_the_policy_layer_sets_the_identity_for_the_handler() {
             async { Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default())) }
         })
     };
-    let register = ServiceBuilder::new().layer(PolicyLayer::new(ClientIdentity::new())).service(handler);
+    let register = ServiceBuilder::new().layer(PolicyLayer::new(ClientIdentity::default())).service(handler);
     let request = |name: &str, redirect_uri: &str| {
         let mut request = post(json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string());
         request.extensions_mut().insert(identify("Claude", "https://claude.ai/api/mcp/auth_callback"));
@@ -280,7 +280,7 @@ async fn only_the_policy_layer_sets_the_identity_for_the_handler() {
     };
     register.clone().oneshot(request("Claude Code", "http://localhost/cb")).await.unwrap();
     let verdict = told.lock().unwrap().take().unwrap();
-    assert_eq!((verdict.standing(), verdict.claim()), (Standing::Unverified, Some(Claim::Name)));
+    assert_eq!((verdict.status(), verdict.claim()), (ClaimStatus::Unverified, Some(Claim::Name)));
     register.clone().oneshot(request("Notes", "http://localhost/cb")).await.unwrap();
     assert_eq!(told.lock().unwrap().take(), None, "a verified identity from outside");
     let answer = register.oneshot(request("Claude", "https://evil.example.net/cb")).await.unwrap();
@@ -313,8 +313,9 @@ async fn events_name_the_claimed_identity_and_no_sent_text() {
 
 #[tokio::test]
 async fn outcomes_of_claims_are_configurable() {
-    let reject = OnClaim::Refuse;
-    let guard = ClientIdentity::new().with_contradicted_mention(reject).with_unverified(reject);
+    let mut guard = ClientIdentity::default();
+    guard.contradicted_mention = Action::Reject;
+    guard.unverified = Action::Reject;
     let preset = Preset::mcp().without_rate_limits().map_identity(|_| Ok(guard)).unwrap();
     for (name, redirect_uri, status) in [
         ("Claude Helper", "https://helper.example.net/cb", 400),

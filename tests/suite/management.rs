@@ -248,7 +248,11 @@ async fn a_url_and_a_method_have_one_meaning() {
 
 #[tokio::test]
 async fn all_layers_of_a_preset_read_urls_in_one_way() {
-    let in_code = Preset::mcp().with_client_url(ClientUrl::new().in_query());
+    let in_code = Preset::mcp().with_client_url({
+        let mut urls = ClientUrl::new();
+        urls.in_query = true;
+        urls
+    });
     let in_file = Preset::from_toml("[client_url]\nin_query = true\n").unwrap();
     for preset in [in_code, in_file] {
         let (answer, calls) = answered(&preset, request("PUT", "/register?client_id=c", UPDATE)).await;

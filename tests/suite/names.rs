@@ -7,8 +7,8 @@ use icu_properties::CodePointMapData;
 use icu_properties::props::Script;
 use serde_json::{Value, json};
 use tower_dcr::rules::{
-    Claim, ClientIdentity, ClientName, Context, Disposition, Identities, Identity, IntoRules, Overlong, Policy,
-    Standing,
+    Action, Claim, ClaimStatus, ClientIdentity, ClientName, Context, Disposition, Identities, Identity, IntoRules,
+    Policy,
 };
 use tower_dcr::{Preset, Registration};
 
@@ -31,9 +31,9 @@ enum Fate {
 
 fn fate(name: &str) -> Fate {
     let identity = identify(name);
-    match (identity.standing(), identity.claim()) {
-        (Standing::Contradicted, Some(Claim::Name)) => Fate::Rejected,
-        (Standing::Contradicted, _) => Fate::Marked,
+    match (identity.status(), identity.claim()) {
+        (ClaimStatus::Contradicted, Some(Claim::Name)) => Fate::Rejected,
+        (ClaimStatus::Contradicted, _) => Fate::Marked,
         _ => Fate::Missed,
     }
 }
@@ -519,7 +519,7 @@ fn judge(rules: &(impl IntoRules + Clone), name: &str) -> Result<(String, Vec<Di
 
 #[test]
 fn long_names_are_cut_unless_that_hides_something() {
-    let rules = (ClientName::new(), ClientIdentity::new());
+    let rules = (ClientName::default(), ClientIdentity::default());
     let words = |count: usize| "Meeting notes ".repeat(count).trim_end().to_owned();
     let long = words(10);
     let (left, dispositions) = judge(&rules, &long).unwrap();
@@ -528,7 +528,14 @@ fn long_names_are_cut_unless_that_hides_something() {
 
     let rejected = judge(&rules, &words(19)).unwrap_err();
     assert!(rejected.contains("client_name has 265 characters, more than 256"), "{rejected}");
-    let reject = (ClientName::new().with_overlong(Overlong::Reject), ClientIdentity::new());
+    let reject = (
+        {
+            let mut rule = ClientName::default();
+            rule.overlong = Action::Reject;
+            rule
+        },
+        ClientIdentity::default(),
+    );
     let rejected = judge(&reject, &long).unwrap_err();
     assert!(rejected.contains("client_name has 139 characters, more than 100"), "{rejected}");
 
@@ -550,7 +557,8 @@ fn long_names_are_cut_unless_that_hides_something() {
         "cut off, and marked"
     );
 
-    let official = ClientName::new().with_max_chars(12).unwrap().with_reserved_words(["official", "verif"]).unwrap();
+    let official =
+        ClientName::default().with_max_chars(12).unwrap().with_reserved_words(["official", "verif"]).unwrap();
     assert!(judge(&official, "Some long thing official").is_err(), "a reserved word behind the end");
     assert!(judge(&official, "Verif").is_err() && judge(&official, "Verification").is_ok());
     assert!(judge(&official, "ATheNewVerification").is_err(), "a reserved word that the cut makes");

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use tower_dcr::Registration;
 use tower_dcr::rules::{
-    ConfigError, Context, Disposition, IntoRules, MemberOperators, MetadataAllowlist, MetadataOperators, Negotiation,
-    Policy,
+    Action, ConfigError, Context, Disposition, IntoRules, MemberOperators, MetadataAllowlist, MetadataOperators, Policy,
 };
 
 use crate::support::outcome;
@@ -105,32 +104,66 @@ fn rejects_contradictory_operators() {
         let error = operators(&json).expect_err(&json.to_string()).to_string();
         assert!(error.contains(reason), "{json}: {error}");
     }
-    let on = |member: &str, operators| MetadataOperators::new().on(member, operators);
-    let essential = MemberOperators::new().essential();
+    let on = |member: &str, operators| MetadataOperators::default().on(member, operators);
+    let mut essential = MemberOperators::default();
+    essential.essential = Some(true);
     for member in ["", "client_id", "client_secret", "registration_access_token", "software_statement"] {
         let error = on(member, essential.clone()).unwrap_err();
         assert!(matches!(error, ConfigError::Operators { member: named, .. } if named == member));
     }
     for puts in [
-        MemberOperators::new().value(["https://evil.example.com/cb"].to_vec()),
-        MemberOperators::new().adding(["https://evil.example.com/cb"]),
-        MemberOperators::new().default_value(["https://evil.example.com/cb"].to_vec()),
-        MemberOperators::new().superset_of(["https://evil.example.com/cb"]).otherwise(Negotiation::Substitute),
+        {
+            let mut operators = MemberOperators::default();
+            operators.value = Some(["https://evil.example.com/cb"].to_vec().into());
+            operators
+        },
+        {
+            let mut operators = MemberOperators::default();
+            operators.add = ["https://evil.example.com/cb"].map(Into::into).to_vec();
+            operators
+        },
+        {
+            let mut operators = MemberOperators::default();
+            operators.default = Some(["https://evil.example.com/cb"].to_vec().into());
+            operators
+        },
+        {
+            let mut operators = MemberOperators::default();
+            operators.superset_of = ["https://evil.example.com/cb"].map(Into::into).to_vec();
+            operators.otherwise = Some(Action::Substitute);
+            operators
+        },
     ] {
         assert!(on("redirect_uris", puts).is_err());
     }
-    assert!(on("redirect_uris", MemberOperators::new().subset_of(["https://a.example.com/cb"])).is_ok());
+    assert!(
+        on("redirect_uris", {
+            let mut operators = MemberOperators::default();
+            operators.subset_of = ["https://a.example.com/cb"].map(Into::into).to_vec();
+            operators
+        })
+        .is_ok()
+    );
 }
 
 #[test]
 fn scope_is_a_list_between_spaces() {
-    let rule = |operators| MetadataOperators::new().on("scope", operators).unwrap();
+    let rule = |operators| MetadataOperators::default().on("scope", operators).unwrap();
     let scope = |rule: &MetadataOperators, scope: &str| {
         apply(rule, &json!({ "scope": scope })).map(|(after, _)| after["scope"].clone())
     };
-    let narrowed = rule(MemberOperators::new().subset_of(["read", "write"]).adding(["read"]));
+    let narrowed = rule({
+        let mut operators = MemberOperators::default();
+        operators.subset_of = ["read", "write"].map(Into::into).to_vec();
+        operators.add = ["read"].map(Into::into).to_vec();
+        operators
+    });
     assert_eq!(scope(&narrowed, "write admin"), Ok(json!("write read")));
-    let needed = rule(MemberOperators::new().superset_of(["openid"]));
+    let needed = rule({
+        let mut operators = MemberOperators::default();
+        operators.superset_of = ["openid"].map(Into::into).to_vec();
+        operators
+    });
     assert!(scope(&needed, "read").is_err() && scope(&needed, "read openid").is_ok());
 }
 
@@ -138,16 +171,40 @@ fn scope_is_a_list_between_spaces() {
 #[test]
 fn operators_come_before_the_rules() {
     let with = |member: &str, operators| {
-        let operators = MetadataOperators::new().on(member, operators).unwrap();
-        MetadataAllowlist::mcp().with_operators(operators)
+        let operators = MetadataOperators::default().on(member, operators).unwrap();
+        {
+            let mut metadata = MetadataAllowlist::mcp();
+            metadata.operators = operators;
+            metadata
+        }
     };
     let body = json!({"redirect_uris": ["http://localhost/cb"], "tenant": "blue"});
-    let (after, _) = apply(&with("tenant", MemberOperators::new().essential()), &body).unwrap();
+    let (after, _) = apply(
+        &with("tenant", {
+            let mut operators = MemberOperators::default();
+            operators.essential = Some(true);
+            operators
+        }),
+        &body,
+    )
+    .unwrap();
     assert_eq!(after["tenant"], "blue", "a member with operators passes the allowlist");
-    let grants = with("grant_types", MemberOperators::new().value(["authorization_code", "implicit"].to_vec()));
+    let grants = with("grant_types", {
+        let mut operators = MemberOperators::default();
+        operators.value = Some(["authorization_code", "implicit"].to_vec().into());
+        operators
+    });
     assert_eq!(apply(&grants, &body).unwrap().0["grant_types"], json!(["authorization_code"]));
-    let link = with("client_uri", MemberOperators::new().value("http://10.0.0.1/"));
+    let link = with("client_uri", {
+        let mut operators = MemberOperators::default();
+        operators.value = Some("http://10.0.0.1/".into());
+        operators
+    });
     assert!(apply(&link, &body).unwrap().0.get("client_uri").is_none());
-    let keys = with("jwks_uri", MemberOperators::new().default_value("https://169.254.169.254/"));
+    let keys = with("jwks_uri", {
+        let mut operators = MemberOperators::default();
+        operators.default = Some("https://169.254.169.254/".into());
+        operators
+    });
     assert!(apply(&keys, &body).is_err());
 }

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_dcr::client_address::{ClientAddress, ForwardedHeader};
-use tower_dcr::layers::InitialAccess;
 use tower_dcr::policy_file::PolicyFileError;
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::registration::Limits;
 use tower_dcr::rules::Issuer;
 use tower_dcr::rules::{
-    ApplicationType, AuthMethod, ClientName, Condition, ConfigError, Context, Decorations, Grants, Jwks,
-    MemberOperators, MetadataOperators, OnClaim, Overlong, RedirectHostQuota, RedirectPattern, ReservedIdentity, Scope,
-    SoftwareStatements, UnlistedSchemes, UnsupportedScope, Unwanted,
+    AbsentGrants, Action, AuthMethod, ClientName, Condition, ConfigError, Context, Grants, Jwks, MemberOperators,
+    RedirectHostQuota, RedirectPattern, ReservedIdentity, SoftwareStatements,
 };
 use tower_dcr::{
     Preset, Registration,
@@ -45,11 +43,17 @@ fn pairs() -> Vec<(Preset, &'static str)> {
     let quota = |text: &str| text.parse::<Quota>().unwrap();
     let pattern = |text: &str| text.parse::<RedirectPattern>().unwrap();
     let acme = || {
-        let acme = ReservedIdentity::new("Acme").unwrap().also_called(["Acme Cloud"]).unwrap();
-        let acme = acme.with_https(["https://app.acme.com/*"]).unwrap().with_scheme("com.acme.app").unwrap();
-        let acme = acme.with_relayed_scheme("acme-relay").unwrap().with_link_host("acme.com").unwrap();
-        let acme = acme.with_source("https://docs.acme.com/oauth", "2026-11-29").unwrap();
-        acme.with_domain("acme.com").unwrap().mixing_redirects()
+        let mut acme = ReservedIdentity::new("Acme");
+        acme.also_called = vec!["Acme Cloud".into()];
+        acme.https = vec!["https://app.acme.com/*".into()];
+        acme.schemes = ["com.acme.app".into()].into();
+        acme.relayed_schemes = ["acme-relay".into()].into();
+        acme.link_hosts = ["acme.com".into()].into();
+        acme.domains = ["acme.com".into()].into();
+        acme.mixing_redirects = true;
+        acme.source = Some("https://docs.acme.com/oauth".into());
+        acme.checked = Some("2026-11-29".into());
+        acme
     };
     vec![
         (mcp(), ""),
@@ -90,15 +94,17 @@ fn pairs() -> Vec<(Preset, &'static str)> {
             "client_address.forwarded_header = 'forwarded'\nclient_address.ipv6_prefix = 56",
         ),
         (
-            mcp().with_software_statements(
-                SoftwareStatements::new([Issuer::new("https://directory.example.com", KEYS, ["ES256"]).unwrap()])
-                    .unwrap()
-                    .with_audience("https://auth.example.com")
-                    .with_max_age(Duration::from_secs(3600))
-                    .with_claims(["org_id"])
-                    .single_use()
-                    .required(),
-            ),
+            mcp().with_software_statements({
+                let mut statements =
+                    SoftwareStatements::new([Issuer::new("https://directory.example.com", KEYS, ["ES256"]).unwrap()])
+                        .unwrap();
+                statements.audiences.push("https://auth.example.com".into());
+                statements.max_age = Some(Duration::from_secs(3600));
+                statements.claims.extend(["org_id"].map(Into::into));
+                statements.single_use = true;
+                statements.required = true;
+                statements
+            }),
             "[software_statements]
              audiences = ['https://auth.example.com']
              max_age = '1h'
@@ -150,9 +156,11 @@ fn pairs() -> Vec<(Preset, &'static str)> {
             "rate_limit.address = 'off'\nrate_limit.global = 'off'\n[redirect_host_quota]\nquota = 'off'\nexempt = []",
         ),
         (
-            mcp().with_redirect_host_quota(
-                RedirectHostQuota::new(quota("7/hour")).with_exempt([pattern("https://a.example.com/*")]),
-            ),
+            mcp().with_redirect_host_quota({
+                let mut rule = RedirectHostQuota::new(quota("7/hour"));
+                rule.exempt = Vec::from([pattern("https://a.example.com/*")]);
+                rule
+            }),
             "[redirect_host_quota]
              quota = '7/hour'
              exempt = ['https://a.example.com/*']",
@@ -170,21 +178,17 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         (mcp().with_request_id_header("x-request-id".parse().unwrap()), "audit.request_id_header = 'X-Request-Id'"),
         (
             mcp()
-                .map_redirect_uris(|guard| {
-                    guard
-                        .only_https([
-                            pattern("https://*.example.com:443,8443/cb/*"),
-                            RedirectPattern::regex("https://x[0-9]").unwrap(),
-                        ])
-                        .with_https_ports([443, 8443])
-                        .with_localhost(false)
-                        .with_reverse_domain_schemes(false)
-                        .with_unlisted_schemes(UnlistedSchemes::Mark)
-                        .only_classes([RedirectClass::Https, RedirectClass::PrivateUse])
-                        .refusing_unlisted()
-                        .add_pattern(pattern("https://intranet/cb"))
-                        .with_limits(3, 100)?
-                        .with_private_use_schemes(["myapp"])
+                .map_redirect_uris(|mut uris| {
+                    uris.only_https =
+                        Some(vec![pattern("https://*.example.com:443,8443/cb/*"), pattern("regex: https://x[0-9]")]);
+                    uris.https_ports = [443, 8443].into();
+                    uris.localhost = false;
+                    uris.reverse_domain_schemes = false;
+                    uris.unlisted_schemes = Action::Mark;
+                    uris.classes = vec![RedirectClass::Https, RedirectClass::PrivateUse];
+                    uris.otherwise = Action::Reject;
+                    uris.patterns.push(pattern("https://intranet/cb"));
+                    uris.with_limits(3, 100)?.with_private_use_schemes(["myapp"])
                 })
                 .unwrap(),
             "[redirect_uris]
@@ -206,43 +210,37 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         ),
         (
             mcp()
-                .map_metadata(|metadata| {
-                    let metadata = metadata.map_members(|members| {
-                        members
-                            .with_openid_members()
-                            .with_unknown(Unwanted::Refuse)
-                            .with_unwanted(Unwanted::Refuse)
-                            .add_member("tenant")?
-                            .supply_member("realm", "main")?
-                            .with_disposition("jwks_uri", Unwanted::Strip)
-                    })?;
-                    Ok(metadata
-                        .with_grants(Grants::new(["authorization_code"], ["code"])?.refusing_others())
-                        .with_auth_method(
-                            AuthMethod::one_of(["none", "client_secret_post"])
-                                .with_method_for("https://a.example.com/cb", "client_secret_post")?,
-                        )
-                        .with_scope(
-                            Scope::any()
-                                .with_ceiling(["read", "write"])?
-                                .with_default(["read"])?
-                                .with_add(["write"])?
-                                .otherwise(UnsupportedScope::Reject),
-                        )
-                        .with_application_type(ApplicationType::as_sent())
-                        .with_decorations(Decorations::refused().same_site())
-                        .with_jwks(Jwks::new().with_limits(2, 999)?)
-                        .with_client_name(
-                            ClientName::new()
-                                .with_max_chars(40)?
-                                .with_overlong(Overlong::Reject)
-                                .with_reserved_words(["official"])?,
-                        )
-                        .with_operators(
-                            MetadataOperators::new()
-                                .on("client_name", MemberOperators::new().essential())?
-                                .on("color", MemberOperators::new().one_of(["red"]))?,
-                        ))
+                .map_metadata(|mut metadata| {
+                    metadata.members = metadata
+                        .members
+                        .add_member("tenant")?
+                        .supply_member("realm", "main")?
+                        .with_disposition("jwks_uri", Action::Strip)?;
+                    metadata.members.openid = true;
+                    metadata.members.unknown = Action::Reject;
+                    metadata.members.unwanted = Action::Reject;
+                    metadata.grants = Grants::new(["authorization_code"], ["code"])?;
+                    metadata.grants.absent = Some(AbsentGrants::Offered);
+                    metadata.grants.otherwise = Action::Reject;
+                    metadata.auth_method = AuthMethod::one_of(["none", "client_secret_post"])
+                        .with_method_for("https://a.example.com/cb", "client_secret_post")?;
+                    metadata.scope =
+                        metadata.scope.with_ceiling(["read", "write"])?.with_default(["read"])?.with_add(["write"])?;
+                    metadata.scope.otherwise = Action::Reject;
+                    metadata.application_type.infer = false;
+                    metadata.application_type.unknown = Action::Reject;
+                    metadata.decorations.otherwise = Action::Reject;
+                    metadata.decorations.same_site = true;
+                    metadata.jwks = metadata.jwks.with_limits(2, 999)?;
+                    metadata.client_name =
+                        metadata.client_name.with_max_chars(40)?.with_reserved_words(["official"])?;
+                    metadata.client_name.overlong = Action::Reject;
+                    let mut essential = MemberOperators::default();
+                    essential.essential = Some(true);
+                    let mut red = MemberOperators::default();
+                    red.one_of = vec!["red".into()];
+                    metadata.operators = metadata.operators.on("client_name", essential)?.on("color", red)?;
+                    Ok(metadata)
                 })
                 .unwrap(),
             "[metadata.members]
@@ -284,13 +282,13 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         ),
         (
             mcp()
-                .map_identity(|guard| {
-                    guard
-                        .with_contradicted_name(OnClaim::Mark)
-                        .with_contradicted_link(OnClaim::Mark)
-                        .with_contradicted_mention(OnClaim::Refuse)
-                        .with_unverified(OnClaim::Refuse)
-                        .map_identities(|known| Ok(known.reserve(acme()).release("Cursor")))
+                .map_identity(|mut identity| {
+                    identity.contradicted_name = Action::Mark;
+                    identity.contradicted_link = Action::Mark;
+                    identity.contradicted_mention = Action::Reject;
+                    identity.unverified = Action::Reject;
+                    identity.identities = identity.identities.reserve(acme())?.release("Cursor");
+                    Ok(identity)
                 })
                 .unwrap(),
             "[identity]
@@ -314,12 +312,21 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         ),
         (
             mcp()
-                .map_redirect_uris(|guard| Ok(guard.with_https_ports([443, 444])))
+                .map_redirect_uris(|mut guard| {
+                    guard.https_ports = [443, 444].into();
+                    Ok(guard)
+                })
                 .unwrap()
                 .for_callers(
-                    Condition::rules("partner").or(Condition::anonymous().not().and(Condition::token())),
+                    Condition::Any(vec![
+                        Condition::Rules("partner".into()),
+                        Condition::All(vec![Condition::Not(Box::new(Condition::Anonymous)), Condition::Token]),
+                    ]),
                     |rules| {
-                        rules.map_redirect_uris(|guard| Ok(guard.only_https([RedirectPattern::host("*.partner.com")?])))
+                        rules.map_redirect_uris(|mut guard| {
+                            guard.only_https = Some(Vec::from(["https://*.partner.com/*".parse::<RedirectPattern>()?]));
+                            Ok(guard)
+                        })
                     },
                 )
                 .unwrap(),
@@ -961,10 +968,10 @@ fn limits_of_the_builder_have_the_same_bounds() {
         assert_eq!(read.fingerprint(), preset.fingerprint());
     }
     for error in [
-        ClientName::new().with_max_chars(0).unwrap_err(),
-        ClientName::new().with_max_chars(257).unwrap_err(),
-        Jwks::new().with_limits(0, 1).unwrap_err(),
-        Jwks::new().with_limits(1, usize::MAX).unwrap_err(),
+        ClientName::default().with_max_chars(0).unwrap_err(),
+        ClientName::default().with_max_chars(257).unwrap_err(),
+        Jwks::default().with_limits(0, 1).unwrap_err(),
+        Jwks::default().with_limits(1, usize::MAX).unwrap_err(),
     ] {
         assert!(matches!(error, ConfigError::OutOfRange { .. }), "{error}");
     }
@@ -1103,8 +1110,6 @@ async fn tokens_of_a_file_admit_their_holders() {
     let admitted = kept.take().pop().unwrap();
     assert_eq!(admitted.authorized_by.as_deref(), Some("portal"));
     assert_eq!(admitted.rules_for.as_deref(), Some("partner"));
-    let same = InitialAccess::of("portal").with_rules("partner");
-    assert_eq!(same.owner(), "portal");
 }
 
 #[tokio::test]

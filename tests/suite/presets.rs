@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::{
-    ApplicationType, AuthMethod, ConfigError, Context, Decision, Decorations, Disposition, Grants, Members,
-    MetadataAllowlist, Policy, RedirectPattern, RedirectUris, Scope, UnlistedSchemes, Unwanted, VENDOR_CALLBACKS,
+    Action, ApplicationType, AuthMethod, ConfigError, Context, Decision, Disposition, Grants, Members,
+    MetadataAllowlist, Policy, RedirectPattern, RedirectUris, Scope, vendor_callbacks,
 };
 use tower_dcr::{Preset, Registration};
 
@@ -171,7 +171,12 @@ async fn auth_methods() {
 async fn one_redirect_uri_can_have_a_method_of_its_own() {
     let special = "https://www.perplexity.ai/rest/connections/oauth_callback";
     let rule = AuthMethod::public().with_method_for(special, "client_secret_post").unwrap();
-    let preset = Preset::mcp().map_metadata(|metadata| Ok(metadata.with_auth_method(rule))).unwrap();
+    let preset = Preset::mcp()
+        .map_metadata(|mut metadata| {
+            metadata.auth_method = rule;
+            Ok(metadata)
+        })
+        .unwrap();
     let method = async |uris: Value, asked: Value| {
         let body = json!({ "redirect_uris": uris, "token_endpoint_auth_method": asked });
         judged(&preset, body).await.unwrap()["token_endpoint_auth_method"].clone()
@@ -186,11 +191,18 @@ async fn one_redirect_uri_can_have_a_method_of_its_own() {
 
 #[tokio::test]
 async fn scopes() {
-    let preset = |scope: Scope| Preset::mcp().map_metadata(|metadata| Ok(metadata.with_scope(scope))).unwrap();
+    let preset = |scope: Scope| {
+        Preset::mcp()
+            .map_metadata(|mut metadata| {
+                metadata.scope = scope;
+                Ok(metadata)
+            })
+            .unwrap()
+    };
     let scope = async |preset: &Preset, scope: Value| {
         judged(preset, with(json!({ "scope": scope }))).await.map(|body| body["scope"].clone())
     };
-    let ceiling = preset(Scope::any().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap());
+    let ceiling = preset(Scope::default().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap());
     assert_eq!(scope(&ceiling, "write admin read".into()).await.unwrap(), "write read");
     assert!(scope(&ceiling, "admin".into()).await.is_err());
     assert_eq!(scope(&ceiling, Value::Null).await.unwrap(), "read");
@@ -199,7 +211,7 @@ async fn scopes() {
     assert!(scope(&Preset::strict(), "a  b".into()).await.is_err());
     assert!(scope(&Preset::mcp(), "a\"b".into()).await.is_err());
     assert!(scope(&Preset::mcp(), json!(["a"])).await.is_err());
-    assert_eq!(Scope::any().with_ceiling(["a b"]).unwrap_err(), ConfigError::Scope { token: "a b".into() });
+    assert_eq!(Scope::default().with_ceiling(["a b"]).unwrap_err(), ConfigError::Scope { token: "a b".into() });
 }
 
 #[tokio::test]
@@ -223,7 +235,17 @@ async fn application_types() {
     assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "native".into()).await.unwrap(), "native");
     assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "spa".into()).await.unwrap(), Value::Null);
     assert!(kind(&Preset::strict(), json!(["https://vscode.dev/redirect"]), "spa".into()).await.is_err());
-    let as_sent = mcp.map_metadata(|metadata| Ok(metadata.with_application_type(ApplicationType::as_sent()))).unwrap();
+    let as_sent = mcp
+        .map_metadata(|mut metadata| {
+            metadata.application_type = {
+                let mut rule = ApplicationType::default();
+                rule.infer = false;
+                rule.unknown = Action::Reject;
+                rule
+            };
+            Ok(metadata)
+        })
+        .unwrap();
     assert_eq!(kind(&as_sent, json!(["http://localhost/cb"]), Value::Null).await.unwrap(), Value::Null);
 }
 
@@ -284,8 +306,12 @@ async fn redirect_uris_by_class() {
 #[tokio::test]
 async fn rejections_of_redirect_uris_name_the_fault() {
     let many: Vec<String> = (0..11).map(|n| format!("https://app{n}.example.com/cb")).collect();
-    let listed =
-        Preset::mcp().map_redirect_uris(|guard| Ok(guard.only_https([RedirectPattern::host("a.com")?]))).unwrap();
+    let listed = Preset::mcp()
+        .map_redirect_uris(|mut guard| {
+            guard.only_https = Some(Vec::from(["https://a.com/*".parse::<RedirectPattern>()?]));
+            Ok(guard)
+        })
+        .unwrap();
     for (preset, uris, expected) in [
         (Preset::mcp(), json!(many), "redirect_uris has 11 entries, and at most 10 are allowed (redirect-uris)"),
         (
@@ -329,8 +355,8 @@ async fn links_that_act_are_rejected_under_every_policy() {
         "x-github-client://openRepo/https://github.com/x/y",
         "https://vscode.dev/redirect?url=vscode:mcp/install",
     ];
-    let open = |guard: RedirectUris| {
-        let guard = guard.with_unlisted_schemes(UnlistedSchemes::Mark);
+    let open = |mut guard: RedirectUris| {
+        guard.unlisted_schemes = Action::Mark;
         ["cursor", "vscode", "jetbrains", "warp", "x-github-client"]
             .into_iter()
             .try_fold(guard, RedirectUris::add_private_use_scheme)
@@ -349,14 +375,17 @@ async fn links_that_act_are_rejected_under_every_policy() {
         }
     }
     for link in LINKS {
-        assert!(RedirectPattern::exact(link).is_err(), "a pattern can't name {link}");
+        assert!(link.parse::<RedirectPattern>().is_err(), "a pattern can't name {link}");
     }
 }
 
 /// Any scheme but the dangerous ones: with a finding, and only where the class is allowed.
 #[tokio::test]
 async fn unlisted_schemes_can_be_marked() {
-    let marking = |guard: RedirectUris| Ok::<_, ConfigError>(guard.with_unlisted_schemes(UnlistedSchemes::Mark));
+    let marking = |mut guard: RedirectUris| {
+        guard.unlisted_schemes = Action::Mark;
+        Ok::<_, ConfigError>(guard)
+    };
     let findings = |guard: &RedirectUris, uris: &[&str]| {
         let body = json!({ "redirect_uris": uris }).to_string();
         let registration = Registration::parse(body.as_bytes()).unwrap();
@@ -366,7 +395,8 @@ async fn unlisted_schemes_can_be_marked() {
             decision => Ok((evaluation.findings().to_vec(), decision == Decision::Rewrite)),
         }
     };
-    let guard = RedirectUris::mcp().with_unlisted_schemes(UnlistedSchemes::Mark);
+    let mut guard = RedirectUris::mcp();
+    guard.unlisted_schemes = Action::Mark;
     let (found, rewritten) = findings(&guard, &["newapp://cb", "otherapp:/cb", "http://127.0.0.1/cb"]).unwrap();
     assert_eq!(found.iter().map(|finding| finding.disposition).collect::<Vec<_>>(), [Disposition::Flagged]);
     assert!(!rewritten);
@@ -386,8 +416,8 @@ async fn unlisted_schemes_can_be_marked() {
     ] {
         assert!(findings(&guard, &[dangerous]).is_err(), "{dangerous}");
     }
-    let hosts = guard.only_classes([RedirectClass::Https]);
-    assert!(findings(&hosts, &["newapp://cb"]).is_err());
+    guard.classes = vec![RedirectClass::Https];
+    assert!(findings(&guard, &["newapp://cb"]).is_err());
     let owned = marking(RedirectUris::mcp()).and_then(|guard| guard.add_private_use_scheme("com.example.app")).unwrap();
     assert!(findings(&owned, &["com.example.app.evil:/cb"]).is_err(), "its owner has said which schemes are theirs");
     let preset = Preset::mcp().map_redirect_uris(marking).unwrap();
@@ -400,13 +430,15 @@ async fn redirect_uris_can_be_opened_and_closed() {
         Preset::mcp().map_redirect_uris(change).unwrap()
     };
     let allows = async |preset: &Preset, uri: &str| judged(preset, json!({ "redirect_uris": [uri] })).await.is_ok();
-    let internal = preset(|guard| Ok(guard.add_pattern("https://*.corp.internal:*/oauth/*".parse()?)));
+    let internal = preset(|mut guard| {
+        guard.patterns.push("https://*.corp.internal:*/oauth/*".parse()?);
+        Ok(guard)
+    });
     assert!(allows(&internal, "https://a.corp.internal:8443/oauth/cb").await);
     assert!(!allows(&internal, "https://a.b.corp.internal/oauth/cb").await);
-    let vendors = preset(|guard| {
-        let patterns: Result<Vec<RedirectPattern>, _> =
-            VENDOR_CALLBACKS.iter().map(|pattern| pattern.parse()).collect();
-        Ok(guard.only_https(patterns?))
+    let vendors = preset(|mut guard| {
+        guard.only_https = Some(vendor_callbacks().map(str::parse).collect::<Result<_, _>>()?);
+        Ok(guard)
     });
     assert!(allows(&vendors, "https://claude.ai/api/mcp/auth_callback").await);
     assert!(allows(&vendors, "https://chatgpt.com/connector/oauth/abc").await);
@@ -417,7 +449,10 @@ async fn redirect_uris_can_be_opened_and_closed() {
     let listed = preset(|guard| guard.add_private_use_scheme("com.example.app"));
     assert!(allows(&listed, "com.example.app:/cb").await && allows(&listed, "org.example.app:/cb").await);
     assert!(!allows(&listed, "com.example.app.evil:/cb").await && !allows(&listed, "com.example:/cb").await);
-    let closed = preset(|guard| Ok(guard.with_reverse_domain_schemes(false).with_localhost(false)));
+    let closed = preset(|mut guard| {
+        (guard.reverse_domain_schemes, guard.localhost) = (false, false);
+        Ok(guard)
+    });
     assert!(!allows(&closed, "org.example.app:/cb").await && !allows(&closed, "http://localhost/cb").await);
     let small = preset(|guard| guard.with_limits(1, 30));
     assert!(
@@ -438,19 +473,21 @@ async fn redirect_uris_can_be_opened_and_closed() {
 #[tokio::test]
 async fn members_allows_and_supplies_extra_members() {
     let preset = Preset::mcp()
-        .map_metadata(|metadata| {
-            metadata.map_members(|members| {
-                members.add_member("tenant")?.supply_member("origin", json!({ "b": 1, "a": [true] }))
-            })
+        .map_metadata(|mut metadata| {
+            let members = metadata.members.add_member("tenant")?;
+            metadata.members = members.supply_member("origin", json!({ "b": 1, "a": [true] }))?;
+            Ok(metadata)
         })
         .unwrap();
     let document = judged(&preset, with(json!({ "tenant": { "id": 7 }, "origin": "mine", "other": 1 }))).await.unwrap();
     assert_eq!((&document["tenant"], &document["origin"]), (&json!({ "id": 7 }), &json!({ "a": [true], "b": 1 })));
     assert!(document.get("other").is_none());
     for name in ["client_id", "software_statement", "redirect_uris", ""] {
-        assert_eq!(Members::lenient().add_member(name).unwrap_err(), ConfigError::Member { name: name.into() });
+        assert_eq!(Members::default().add_member(name).unwrap_err(), ConfigError::Member { name: name.into() });
     }
-    let rejecting = MetadataAllowlist::mcp().with_members(Members::lenient().with_unknown(Unwanted::Refuse));
+    let mut rejecting = MetadataAllowlist::mcp();
+    rejecting.members = Members::default();
+    rejecting.members.unknown = Action::Reject;
     let preset = Preset::mcp().map_metadata(|_| Ok(rejecting)).unwrap();
     assert_eq!(
         judged(&preset, with(json!({ "foo": 1 }))).await.unwrap_err(),
@@ -477,8 +514,12 @@ async fn decorations() {
     let logo = async |preset: &Preset, uri: &str| {
         judged(preset, with(json!({ "logo_uri": uri }))).await.map(|body| body.get("logo_uri").is_some())
     };
-    let rejecting =
-        Preset::mcp().map_metadata(|metadata| Ok(metadata.with_decorations(Decorations::refused()))).unwrap();
+    let rejecting = Preset::mcp()
+        .map_metadata(|mut metadata| {
+            metadata.decorations.otherwise = Action::Reject;
+            Ok(metadata)
+        })
+        .unwrap();
     for (uri, stays) in
         [("https://app.example.com/l.png", true), ("http://app.example.com/l.png", false), ("https://10.0.0.1/", false)]
     {

@@ -43,13 +43,24 @@ async fn absent_grant_types_are_what_the_policy_says() {
     let (code, both) = (json!(["authorization_code"]), json!(["authorization_code", "refresh_token"]));
     let code_only = Grants::new(["authorization_code"], ["code"]).unwrap();
     let oauth = |grants| tower_dcr::oauth(grants, AuthMethod::one_of(["none"]));
-    let narrowed =
-        Preset::mcp().map_metadata(|rules| Ok(rules.with_grants(code_only.clone().with_absent(AbsentGrants::Offered))));
+    let narrowed = Preset::mcp().map_metadata(|mut rules| {
+        rules.grants = code_only.clone();
+        rules.grants.absent = Some(AbsentGrants::Offered);
+        Ok(rules)
+    });
     let rows = [
         (Preset::mcp(), &both, "mcp offers both"),
         (Preset::strict(), &code, "strict keeps to the RFC"),
         (oauth(Grants::authorization_code()), &code, "oauth keeps to the RFC"),
-        (oauth(Grants::authorization_code().with_absent(AbsentGrants::Offered)), &both, "unless it is told"),
+        (
+            oauth({
+                let mut grants = Grants::authorization_code();
+                grants.absent = Some(AbsentGrants::Offered);
+                grants
+            }),
+            &both,
+            "unless it is told",
+        ),
         (narrowed.unwrap(), &code, "no more than is offered"),
     ];
     for (preset, expected, reason) in rows {
@@ -156,8 +167,12 @@ async fn noncharacters_are_never_forwarded() {
 /// `OpenID` Connect Dynamic Client Registration section 6: names are compared by code point.
 #[tokio::test]
 async fn names_are_not_normalised() {
-    let preset =
-        Preset::mcp().map_metadata(|rules| rules.map_members(|members| members.add_member("caf\u{e9}"))).unwrap();
+    let preset = Preset::mcp()
+        .map_metadata(|mut rules| {
+            rules.members = rules.members.add_member("caf\u{e9}")?;
+            Ok(rules)
+        })
+        .unwrap();
     let body = with(&json!({ "caf\u{e9}": "composed", "cafe\u{301}": "decomposed" }));
     let document = forwarded(&preset, body).await.unwrap();
     assert_eq!(document["caf\u{e9}"], "composed");

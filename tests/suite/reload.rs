@@ -107,7 +107,7 @@ async fn settings_in_code_survive_a_reload() {
 #[tokio::test]
 async fn rules_in_code_stay_with_their_callers() {
     let never = rule("never", |draft| Err(draft.reject(ErrorCode::InvalidClientMetadata, "not you")));
-    let hosted = Condition::redirects([RedirectClass::Https]);
+    let hosted = Condition::Redirects(vec![RedirectClass::Https]);
     let built = Preset::mcp().for_callers(hosted, |rules| Ok(rules.add_rule(never))).unwrap();
     let guard = built.clone().reloadable();
     let register = behind(&guard, &Naive::default());
@@ -119,7 +119,7 @@ async fn rules_in_code_stay_with_their_callers() {
         assert_eq!(send(&register, post(HOSTED)).await.status(), 400);
         assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     }
-    let without = Preset::mcp().for_callers(Condition::redirects([RedirectClass::Https]), Ok).unwrap();
+    let without = Preset::mcp().for_callers(Condition::Redirects(vec![RedirectClass::Https]), Ok).unwrap();
     assert_ne!(built.fingerprint(), without.fingerprint());
 }
 

@@ -2,9 +2,9 @@
 
 use tower_dcr::Registration;
 use tower_dcr::rules::{
-    ApplicationType, AuthMethod, Claim, ClientIdentity, ClientName, Condition, Context, Decorations, DereferencedUris,
-    Evaluation, Grants, IntoRules, Jwks, MemberOperators, Members, MetadataAllowlist, MetadataOperators, OnClaim,
-    Policy, RedirectHostQuota, RedirectUris, ReportOnly, Scope, Standing,
+    Action, ApplicationType, AuthMethod, Claim, ClaimStatus, ClientIdentity, ClientName, Condition, Context,
+    Decorations, DereferencedUris, Evaluation, Grants, IntoRules, Jwks, MemberOperators, Members, MetadataAllowlist,
+    MetadataOperators, Policy, RedirectHostQuota, RedirectUris, ReportOnly, Scope,
 };
 
 fn evaluate(policy: &Policy, body: &str) -> Evaluation {
@@ -29,53 +29,78 @@ type Row = (Policy, Policy, &'static str, Result<&'static str, &'static str>);
 
 fn rules() -> Vec<Row> {
     let quota = |text: &str| text.parse().unwrap();
-    let operators = |value: &str| MetadataOperators::new().on("tenant", MemberOperators::new().value(value)).unwrap();
+    let operators = |value: &str| {
+        MetadataOperators::default()
+            .on("tenant", {
+                let mut operators = MemberOperators::default();
+                operators.value = Some(value.into());
+                operators
+            })
+            .unwrap()
+    };
     vec![
         (
-            rule(ApplicationType::as_sent()),
-            rule(ApplicationType::inferred()),
+            rule({
+                let mut rule = ApplicationType::default();
+                rule.infer = false;
+                rule.unknown = Action::Reject;
+                rule
+            }),
+            rule(ApplicationType::default()),
             r#"{"application_type":"toaster"}"#,
             Err("application-type"),
         ),
         (
-            rule(AuthMethod::only_none()),
+            rule(AuthMethod::one_of(["none"])),
             rule(AuthMethod::public()),
             r#"{"token_endpoint_auth_method":"client_secret_basic"}"#,
             Err("token-endpoint-auth-method"),
         ),
         (
-            rule(ClientName::new()),
-            rule(ClientName::new().with_max_chars(5).unwrap()),
+            rule(ClientName::default()),
+            rule(ClientName::default().with_max_chars(5).unwrap()),
             r#"{"client_name":"a\u202eb"}"#,
             Err("client-name"),
         ),
         (
-            rule(Decorations::stripped()),
-            rule(Decorations::refused()),
+            rule(Decorations::default()),
+            rule({
+                let mut rule = Decorations::default();
+                rule.otherwise = Action::Reject;
+                rule
+            }),
             r#"{"logo_uri":"http://10.0.0.1/logo.png"}"#,
             Ok("{}"),
         ),
         (
             rule(Grants::authorization_code()),
-            rule(Grants::authorization_code().refusing_others()),
+            rule({
+                let mut grants = Grants::authorization_code();
+                grants.otherwise = Action::Reject;
+                grants
+            }),
             r#"{"grant_types":["authorization_code","implicit"],"response_types":["code"]}"#,
             Ok(r#"{"grant_types":["authorization_code"],"response_types":["code"]}"#),
         ),
         (
-            rule(ClientIdentity::new()),
-            rule(ClientIdentity::new().with_unverified(OnClaim::Refuse)),
+            rule(ClientIdentity::default()),
+            rule({
+                let mut rule = ClientIdentity::default();
+                rule.unverified = Action::Reject;
+                rule
+            }),
             r#"{"client_name":"Claude","redirect_uris":["https://claude.example.net/cb"]}"#,
             Err("identity"),
         ),
         (
-            rule(Jwks::new()),
-            rule(Jwks::new().with_limits(1, 100).unwrap()),
+            rule(Jwks::default()),
+            rule(Jwks::default().with_limits(1, 100).unwrap()),
             r#"{"jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}}"#,
             Err("jwks"),
         ),
         (
             rule(Members::strict()),
-            rule(Members::lenient()),
+            rule(Members::default()),
             r#"{"client_name":"App","skip_consent":true}"#,
             Err("known-members"),
         ),
@@ -99,14 +124,14 @@ fn rules() -> Vec<Row> {
             Err("redirect-uris"),
         ),
         (
-            rule(Scope::any().with_ceiling(["read"]).unwrap()),
-            rule(Scope::any().with_ceiling(["write"]).unwrap()),
+            rule(Scope::default().with_ceiling(["read"]).unwrap()),
+            rule(Scope::default().with_ceiling(["write"]).unwrap()),
             r#"{"scope":"read write"}"#,
             Ok(r#"{"scope":"read"}"#),
         ),
         (
-            rule(DereferencedUris::new()),
-            rule(DereferencedUris::new()),
+            rule(DereferencedUris::default()),
+            rule(DereferencedUris::default()),
             r#"{"jwks_uri":"https://10.0.0.1/keys"}"#,
             Err("dereferenced-uris"),
         ),
@@ -118,25 +143,25 @@ fn combinations() -> Vec<Row> {
     vec![
         (
             rule(ReportOnly::new(Members::strict())),
-            rule(ReportOnly::new(Members::lenient())),
+            rule(ReportOnly::new(Members::default())),
             r#"{"skip_consent":true}"#,
             Ok(r#"{"skip_consent":true}"#),
         ),
         (
-            rule(Policy::default().when(Condition::token(), Members::lenient()).otherwise(Members::strict())),
-            rule(Policy::default().when(Condition::anonymous(), Members::lenient()).otherwise(Members::strict())),
+            rule(Policy::default().when(Condition::Token, Members::default()).otherwise(Members::strict())),
+            rule(Policy::default().when(Condition::Anonymous, Members::default()).otherwise(Members::strict())),
             r#"{"skip_consent":true}"#,
             Err("known-members"),
         ),
         (
-            rule((Scope::any(), Members::strict())),
-            rule((Scope::any(), Members::lenient())),
+            rule((Scope::default(), Members::strict())),
+            rule((Scope::default(), Members::default())),
             r#"{"skip_consent":true}"#,
             Err("known-members"),
         ),
         (
-            rule(vec![rule(Scope::any()), rule(Members::strict())]),
-            rule(vec![rule(Scope::any()), rule(Members::lenient())]),
+            rule(vec![rule(Scope::default()), rule(Members::strict())]),
+            rule(vec![rule(Scope::default()), rule(Members::default())]),
             r#"{"skip_consent":true}"#,
             Err("known-members"),
         ),
@@ -165,25 +190,29 @@ fn each_tells_one_configuration_from_another() {
 #[test]
 fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
     let body = r#"{"client_name":"ChatGPT beside Claude today","redirect_uris":["https://new.claude.ai/cb"]}"#;
-    let policy = Policy::new(ClientIdentity::new());
+    let policy = Policy::new(ClientIdentity::default());
     let evaluation = evaluate(&policy, body);
     assert!(evaluation.rejection().is_none());
     let identity = evaluation.identity().unwrap();
-    assert_eq!((identity.standing(), identity.claim()), (Standing::Contradicted, Some(Claim::Mention)));
+    assert_eq!((identity.status(), identity.claim()), (ClaimStatus::Contradicted, Some(Claim::Mention)));
     let body = body
         .replace("new.claude.ai", "app.example.com")
         .replace("https", "http")
         .replace("app.example.com", "localhost");
     let evaluation = evaluate(&policy, &body);
     assert!(evaluation.rejection().is_none());
-    assert_eq!(evaluation.identity().unwrap().standing(), Standing::Unverified);
+    assert_eq!(evaluation.identity().unwrap().status(), ClaimStatus::Unverified);
 }
 
 /// Scope is a list with single spaces between (RFC 6749 section 3.3), and what is asked for is compared with what there is.
 #[test]
 fn scopes_are_lists_and_bounded() {
-    let narrowing = || Scope::any().with_ceiling(["read", "write"]).unwrap();
-    let rejecting = || narrowing().refusing_others();
+    let narrowing = || Scope::default().with_ceiling(["read", "write"]).unwrap();
+    let rejecting = || {
+        let mut scope = narrowing();
+        scope.otherwise = Action::Reject;
+        scope
+    };
     let scope = |rule: &Scope, scope: &str| judged(&Policy::new(rule.clone()), &format!(r#"{{"scope":"{scope}"}}"#));
     let kept = |scope: &str| Ok(format!(r#"{{"scope":"{scope}"}}"#));
     for (sent, narrowed, rejected) in [
@@ -202,10 +231,21 @@ fn scopes_are_lists_and_bounded() {
     // Neither a control character nor a letter beyond ASCII nor a quotation mark is part of a token.
     for sent in ["read\\u0007", "l\\u00e9r", "re\\\"ad", "re\\\\ad"] {
         assert_eq!(scope(&narrowing(), sent), Err("scope"), "{sent:?}");
-        assert_eq!(scope(&Scope::any(), sent), Err("scope"), "{sent:?}");
+        assert_eq!(scope(&Scope::default(), sent), Err("scope"), "{sent:?}");
     }
-    assert_eq!(scope(&Scope::any(), "anything at:all"), kept("anything at:all"));
+    assert_eq!(scope(&Scope::default(), "anything at:all"), kept("anything at:all"));
     for sent in [" read", "read ", "read  write"] {
-        assert!(scope(&Scope::any().refusing_others(), sent).is_err(), "{sent:?}");
+        assert!(
+            scope(
+                &{
+                    let mut scope = Scope::default();
+                    scope.otherwise = Action::Reject;
+                    scope
+                },
+                sent
+            )
+            .is_err(),
+            "{sent:?}"
+        );
     }
 }

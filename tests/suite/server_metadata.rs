@@ -60,12 +60,20 @@ async fn another_policy_is_announced_at_once() {
     };
     assert_eq!(methods().await, json!(["none"]));
     let confidential = || AuthMethod::one_of(["client_secret_basic"]);
-    let other = Preset::mcp().map_metadata(|metadata| Ok(metadata.with_auth_method(confidential()))).unwrap();
+    let other = Preset::mcp()
+        .map_metadata(|mut metadata| {
+            metadata.auth_method = confidential();
+            Ok(metadata)
+        })
+        .unwrap();
     guard.handle().replace(&other).unwrap();
     assert_eq!(methods().await, json!(["client_secret_basic"]));
     // Callers with rules of their own read the same document.
-    let partners = Preset::mcp().for_callers(Condition::rules("partner"), |rules| {
-        rules.map_metadata(|metadata| Ok(metadata.with_auth_method(confidential())))
+    let partners = Preset::mcp().for_callers(Condition::Rules("partner".into()), |rules| {
+        rules.map_metadata(|mut metadata| {
+            metadata.auth_method = confidential();
+            Ok(metadata)
+        })
     });
     guard.handle().replace(&partners.unwrap()).unwrap();
     assert_eq!(methods().await, json!(["client_secret_basic", "none"]));

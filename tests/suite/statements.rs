@@ -216,29 +216,36 @@ async fn audience_age_and_use_are_checked_where_that_was_configured() {
     let ok = async |statements: SoftwareStatements, claims: Value| {
         register(&preset(statements), &with(&signer.sign(&claims))).await.forwarded.is_some()
     };
-    let audience = || statements(&signer).with_audience("https://a.example.com").with_audience("https://b.example.com");
+    let changed = |change: fn(&mut SoftwareStatements)| {
+        let mut statements = statements(&signer);
+        change(&mut statements);
+        statements
+    };
+    let audience = || changed(|it| it.audiences = vec!["https://a.example.com".into(), "https://b.example.com".into()]);
     assert!(ok(audience(), json!({ "aud": "https://a.example.com" })).await);
     assert!(ok(audience(), json!({ "aud": ["x", "https://b.example.com"] })).await);
     assert!(!ok(audience(), json!({ "aud": "https://c.example.com" })).await);
     assert!(!ok(audience(), json!({})).await);
-    let young = || statements(&signer).with_max_age(Duration::from_secs(600));
+    let young = || changed(|it| it.max_age = Some(Duration::from_secs(600)));
     assert!(ok(young(), json!({ "iat": NOW - 300 })).await);
     assert!(!ok(young(), json!({ "iat": NOW - 900 })).await);
     assert!(!ok(young(), json!({})).await);
-    let once = statements(&signer).single_use();
+    let once = changed(|it| it.single_use = true);
     assert!(ok(once.clone(), json!({ "jti": "a" })).await);
     assert!(!ok(once.clone(), json!({ "jti": "a" })).await, "used before");
     assert!(ok(once.clone(), json!({ "jti": "b" })).await);
     assert!(!ok(once, json!({})).await, "there has to be a name to remember");
     let plain = json!({ "redirect_uris": ["https://plain.example.com/cb"] });
     assert!(register(&preset(statements(&signer)), &plain).await.forwarded.is_some());
-    assert!(register(&preset(statements(&signer).required()), &plain).await.forwarded.is_none());
+    assert!(register(&preset(changed(|it| it.required = true)), &plain).await.forwarded.is_none());
 }
 
 #[tokio::test]
 async fn an_update_may_repeat_a_used_statement() {
     let signer = Signer::new("https://directory.example.com");
-    let (naive, preset) = (Naive::default(), preset(statements(&signer).single_use()));
+    let mut statements = statements(&signer);
+    statements.single_use = true;
+    let (naive, preset) = (Naive::default(), preset(statements));
     let service = behind(&preset, &naive);
     let mut body = with(&signer.sign(&json!({ "jti": "a", "client_name": "Signed" })));
     assert_eq!(send(&service, post(body.to_string())).await.status(), StatusCode::CREATED);
@@ -256,7 +263,10 @@ async fn members_of_the_servers_own_come_from_the_statement_too() {
     let signer = Signer::new("https://directory.example.com");
     let preset = |statements| {
         preset(statements)
-            .map_metadata(|metadata| metadata.map_members(|members| members.add_member("tenant")))
+            .map_metadata(|mut metadata| {
+                metadata.members = metadata.members.add_member("tenant")?;
+                Ok(metadata)
+            })
             .unwrap()
     };
     let statement = signer.sign(&json!({ "tenant": "signed", "other": "x" }));
@@ -266,7 +276,9 @@ async fn members_of_the_servers_own_come_from_the_statement_too() {
     body["tenant"] = "plain".into();
     let outcome = register(&preset(statements(&signer)), &body).await;
     assert_eq!(outcome.forwarded.unwrap()["tenant"], "signed", "what was sent does not stand against what was signed");
-    let outcome = register(&preset(statements(&signer).with_claims(["tenant"])), &with(&statement)).await;
+    let mut claiming = statements(&signer);
+    claiming.claims = vec!["tenant".into()];
+    let outcome = register(&preset(claiming), &with(&statement)).await;
     assert_eq!(outcome.forwarded.unwrap()["tenant"], "signed");
 }
 
@@ -274,7 +286,10 @@ async fn members_of_the_servers_own_come_from_the_statement_too() {
 async fn keys_by_value_and_by_reference_exclude_one_another() {
     let signer = Signer::new("https://directory.example.com");
     let preset = preset(statements(&signer))
-        .map_metadata(|metadata| metadata.map_members(|members| Ok(members.with_openid_members())))
+        .map_metadata(|mut metadata| {
+            metadata.members.openid = true;
+            Ok(metadata)
+        })
         .unwrap();
     let mut body = with(&signer.sign(&json!({ "jwks_uri": "https://signed.example.com/jwks" })));
     body["jwks"] = signer.jwk_set();
@@ -286,11 +301,18 @@ async fn keys_by_value_and_by_reference_exclude_one_another() {
 async fn a_statement_can_have_rules_of_its_own() {
     let signer = Signer::new("https://directory.example.com");
     let preset = preset(statements(&signer))
-        .map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Loopback])))
+        .map_redirect_uris(|mut guard| {
+            guard.classes = Vec::from([RedirectClass::Loopback]);
+            Ok(guard)
+        })
         .and_then(|preset| {
-            preset.for_callers(Condition::statement_by("https://directory.example.com"), |rules| {
-                let hosts = [RedirectPattern::host("signed.example.com")?];
-                rules.map_redirect_uris(|guard| Ok(guard.only_classes([RedirectClass::Https]).only_https(hosts)))
+            preset.for_callers(Condition::StatementBy("https://directory.example.com".into()), |rules| {
+                let hosts = ["https://signed.example.com/*".parse::<RedirectPattern>()?];
+                rules.map_redirect_uris(|mut guard| {
+                    guard.classes = Vec::from([RedirectClass::Https]);
+                    guard.only_https = Some(hosts.into_iter().collect());
+                    Ok(guard)
+                })
             })
         })
         .unwrap();

@@ -5,10 +5,7 @@ use std::num::NonZeroU32;
 use serde_json::{Value, json};
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::registration::Limits;
-use tower_dcr::rules::{
-    AuthMethod, ClientName, ConfigError, Decorations, Grants, OnClaim, RedirectPattern, Scope, UnlistedSchemes,
-    Unwanted,
-};
+use tower_dcr::rules::{Action, AuthMethod, ClientName, ConfigError, Decorations, Grants, RedirectPattern, Scope};
 use tower_dcr::{Preset, layers::RateLimitLayer};
 
 use crate::support::{Naive, behind, post, send};
@@ -20,10 +17,16 @@ type Switch = (&'static str, fn(Preset) -> Result<Preset, ConfigError>, fn() -> 
 fn closed() -> Preset {
     Preset::strict()
         .without_rate_limits()
-        .map_identity(|guard| Ok(guard.with_contradicted_mention(OnClaim::Refuse).with_unverified(OnClaim::Refuse)))
+        .map_identity(|mut guard| {
+            guard.contradicted_mention = Action::Reject;
+            guard.unverified = Action::Reject;
+            Ok(guard)
+        })
         .and_then(|preset| {
-            preset.map_metadata(|metadata| {
-                Ok(metadata.with_scope(Scope::any().with_ceiling(["read"])?.refusing_others()))
+            preset.map_metadata(|mut metadata| {
+                metadata.scope = Scope::default().with_ceiling(["read"])?;
+                metadata.scope.otherwise = Action::Reject;
+                Ok(metadata)
             })
         })
         .unwrap()
@@ -46,12 +49,22 @@ fn named(name: &str, uri: &str) -> Value {
 const SWITCHES: [Switch; 18] = [
     (
         "https ports",
-        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_https_ports([443, 8443]))),
+        |preset| {
+            preset.map_redirect_uris(|mut guard| {
+                guard.https_ports = [443, 8443].into();
+                Ok(guard)
+            })
+        },
         || redirecting("https://app.example.com:8443/cb"),
     ),
     (
         "localhost",
-        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_localhost(true))),
+        |preset| {
+            preset.map_redirect_uris(|mut guard| {
+                guard.localhost = true;
+                Ok(guard)
+            })
+        },
         || redirecting("http://localhost/cb"),
     ),
     (
@@ -61,18 +74,31 @@ const SWITCHES: [Switch; 18] = [
     ),
     (
         "unlisted schemes",
-        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_unlisted_schemes(UnlistedSchemes::Mark))),
+        |preset| {
+            preset.map_redirect_uris(|mut guard| {
+                guard.unlisted_schemes = Action::Mark;
+                Ok(guard)
+            })
+        },
         || redirecting("otherapp://cb"),
     ),
     (
         "reverse domain names",
-        |preset| preset.map_redirect_uris(|guard| Ok(guard.with_reverse_domain_schemes(true))),
+        |preset| {
+            preset.map_redirect_uris(|mut guard| {
+                guard.reverse_domain_schemes = true;
+                Ok(guard)
+            })
+        },
         || redirecting("com.example.app:/cb"),
     ),
     (
         "a pattern",
         |preset| {
-            preset.map_redirect_uris(|guard| Ok(guard.add_pattern(RedirectPattern::exact("https://app.corp/cb")?)))
+            preset.map_redirect_uris(|mut guard| {
+                guard.patterns.push("https://app.corp/cb".parse::<RedirectPattern>()?);
+                Ok(guard)
+            })
         },
         || redirecting("https://app.corp/cb"),
     ),
@@ -83,19 +109,33 @@ const SWITCHES: [Switch; 18] = [
     ),
     (
         "unknown members",
-        |preset| preset.map_metadata(|m| m.map_members(|members| Ok(members.with_unknown(Unwanted::Strip)))),
+        |preset| {
+            preset.map_metadata(|mut m| {
+                m.members.unknown = Action::Strip;
+                Ok(m)
+            })
+        },
         || with("skip_consent", true),
     ),
     (
         "unwanted members",
-        |preset| preset.map_metadata(|m| m.map_members(|members| Ok(members.with_unwanted(Unwanted::Strip)))),
+        |preset| {
+            preset.map_metadata(|mut m| {
+                m.members.unwanted = Action::Strip;
+                Ok(m)
+            })
+        },
         || with("jwks_uri", "https://app.example.com/jwks"),
     ),
     (
         "grant types",
         |preset| {
             let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
-            preset.map_metadata(|metadata| Ok(metadata.with_grants(grants.refusing_others())))
+            preset.map_metadata(|mut metadata| {
+                metadata.grants = grants;
+                metadata.grants.otherwise = Action::Reject;
+                Ok(metadata)
+            })
         },
         || with("grant_types", vec!["authorization_code", "client_credentials"]),
     ),
@@ -103,49 +143,84 @@ const SWITCHES: [Switch; 18] = [
         "auth methods",
         |preset| {
             let methods = AuthMethod::one_of(["none", "private_key_jwt"]);
-            preset.map_metadata(|metadata| Ok(metadata.with_auth_method(methods)))
+            preset.map_metadata(|mut metadata| {
+                metadata.auth_method = methods;
+                Ok(metadata)
+            })
         },
         || with("token_endpoint_auth_method", "private_key_jwt"),
     ),
     (
         "decorations",
-        |preset| preset.map_metadata(|metadata| Ok(metadata.with_decorations(Decorations::stripped()))),
+        |preset| {
+            preset.map_metadata(|mut metadata| {
+                metadata.decorations = Decorations::default();
+                Ok(metadata)
+            })
+        },
         || with("logo_uri", "http://localhost:5173/logo.png"),
     ),
     (
         "the length of names",
         |preset| {
-            let names = ClientName::new().with_max_chars(200)?;
-            preset.map_metadata(|metadata| Ok(metadata.with_client_name(names)))
+            let names = ClientName::default().with_max_chars(200)?;
+            preset.map_metadata(|mut metadata| {
+                metadata.client_name = names;
+                Ok(metadata)
+            })
         },
         || with("client_name", "A".repeat(150)),
     ),
     (
         "scopes",
         |preset| {
-            let scope = Scope::any().with_ceiling(["read", "admin"])?.refusing_others();
-            preset.map_metadata(|metadata| Ok(metadata.with_scope(scope)))
+            let mut scope = Scope::default().with_ceiling(["read", "admin"])?;
+            scope.otherwise = Action::Reject;
+            preset.map_metadata(|mut metadata| {
+                metadata.scope = scope;
+                Ok(metadata)
+            })
         },
         || with("scope", "read admin"),
     ),
     (
         "contradicted names",
-        |preset| preset.map_identity(|guard| Ok(guard.with_contradicted_name(OnClaim::Mark))),
+        |preset| {
+            preset.map_identity(|mut guard| {
+                guard.contradicted_name = Action::Mark;
+                Ok(guard)
+            })
+        },
         || named("Claude", "https://app.example.com/cb"),
     ),
     (
         "contradicted links",
-        |preset| preset.map_identity(|guard| Ok(guard.with_contradicted_link(OnClaim::Mark))),
+        |preset| {
+            preset.map_identity(|mut guard| {
+                guard.contradicted_link = Action::Mark;
+                Ok(guard)
+            })
+        },
         || with("client_uri", "https://claude.ai"),
     ),
     (
         "contradicted mentions",
-        |preset| preset.map_identity(|guard| Ok(guard.with_contradicted_mention(OnClaim::Mark))),
+        |preset| {
+            preset.map_identity(|mut guard| {
+                guard.contradicted_mention = Action::Mark;
+                Ok(guard)
+            })
+        },
         || named("Claude Helper", "https://app.example.com/cb"),
     ),
     (
         "unverified claims",
-        |preset| preset.map_identity(|guard| Ok(guard.with_unverified(OnClaim::Mark))),
+        |preset| {
+            preset.map_identity(|mut guard| {
+                guard.unverified = Action::Mark;
+                Ok(guard)
+            })
+        },
         || named("Claude Code", "http://127.0.0.1/cb"),
     ),
 ];

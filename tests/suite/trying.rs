@@ -158,7 +158,8 @@ async fn a_shadow_charges_no_budget_and_no_single_use() {
     }
 
     let signer = Signer::new("https://directory.example.com");
-    let statements = SoftwareStatements::new([signer.issuer()]).unwrap().single_use();
+    let mut statements = SoftwareStatements::new([signer.issuer()]).unwrap();
+    statements.single_use = true;
     let preset = || Preset::mcp().with_software_statements(statements.clone());
     let service = behind(&preset().with_shadow(preset()), &Naive::default());
     let statement = signer.sign(&json!({ "jti": "1", "software_id": "s" }));

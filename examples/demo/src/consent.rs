@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tower_dcr::clients::{ConsentFacts, Destination};
-use tower_dcr::rules::{Claim, Standing};
+use tower_dcr::rules::{Claim, ClaimStatus};
 
 /// Renders the consent page. The name is chosen by the application; the destination of the response and the time of
 /// registration are reliable.
@@ -51,8 +51,8 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
 fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
     let identity = facts.identity();
     let advice = advice(facts);
-    match (identity.standing(), identity.claimed()) {
-        (Standing::Verified, Some(owner)) if facts.owner().is_some() => {
+    match (identity.status(), identity.claimed()) {
+        (ClaimStatus::Verified, Some(owner)) if facts.owner().is_some() => {
             let verified = format!("Verified: the answer goes to a callback of {owner}, and only there.");
             // Every user of a product can have it connect an application under any name.
             match facts.client_name().filter(|name| !name.eq_ignore_ascii_case(owner)) {
@@ -62,16 +62,16 @@ fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
                 None => ("verified", verified),
             }
         }
-        (Standing::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Mention) => {
+        (ClaimStatus::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Mention) => {
             ("contradicted", format!("It mentions {claimed} in its name, and is not from {claimed}. {advice}"))
         }
-        (Standing::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Link) => {
+        (ClaimStatus::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Link) => {
             ("contradicted", format!("It links to pages of {claimed}, and is not from {claimed}. {advice}"))
         }
-        (Standing::Contradicted, Some(claimed)) => {
+        (ClaimStatus::Contradicted, Some(claimed)) => {
             ("contradicted", format!("It claims to be {claimed}, and is not. {advice}"))
         }
-        (Standing::Unverified, Some(claimed)) => {
+        (ClaimStatus::Unverified, Some(claimed)) => {
             ("unverified", format!("Not verified: no evidence that it comes from {claimed}. {advice}"))
         }
         _ if facts.client_name().is_none() => ("unclaimed", format!("It has no name. {advice}")),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Fingerprints;
 use crate::redirect_uri::matches;
 use crate::registration::{Limits, Registration};
-use crate::rules::{Caller, Identity, Standing};
+use crate::rules::{Caller, ClaimStatus, Identity};
 
 /// The key of a record, assigned by the ledger; later records have larger keys.
 ///
@@ -291,7 +291,7 @@ impl Client {
     pub fn is_vouched_for(&self) -> bool {
         self.admitted_by.is_some()
             || self.statement_issuer.is_some()
-            || self.identity.as_ref().is_some_and(|identity| identity.standing() == Standing::Verified)
+            || self.identity.as_ref().is_some_and(|identity| identity.status() == ClaimStatus::Verified)
     }
 
     /// Returns whether the record is no longer needed: the registration failed, or the client made room for another and the

@@ -26,79 +26,47 @@ pub use static_tokens::StaticTokens;
 /// use tower_dcr::layers::InitialAccess;
 ///
 /// let access = InitialAccess::of("partner-portal").with_rules("partner").with_max_uses(NonZeroU64::new(20).unwrap());
-/// assert_eq!(access.owner(), "partner-portal");
+/// assert_eq!(access.owner, "partner-portal");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InitialAccess {
-    owner: String,
-    rules: Option<String>,
-    max_uses: Option<NonZeroU64>,
-    expires_at: Option<Duration>,
-    token_id: String,
+    /// The owner of the token: the name that audit events and the ledger use, and under which its clients can be revoked.
+    pub owner: String,
+    /// The rules for clients that it admits.
+    pub rules: Option<String>,
+    /// The number of clients that it admits. `None` if it is unlimited. They are counted in the ledger.
+    pub max_uses: Option<NonZeroU64>,
+    /// The time at which it expires. `None` if it never does.
+    pub expires_at: Option<SystemTime>,
+    /// The ID under which its uses are counted. It must be unique, and must not disclose the token. The verifiers here set it.
+    pub token_id: String,
 }
 
 impl InitialAccess {
-    /// Creates the access of a token of `owner`: the name that audit events and the ledger use, and under which its
-    /// clients can be revoked.
+    /// Creates the access of a token of `owner`.
     #[must_use]
     pub fn of(owner: impl Into<String>) -> Self {
         Self { owner: owner.into(), rules: None, max_uses: None, expires_at: None, token_id: String::new() }
     }
 
     /// Sets the rules for clients that it admits, at registration and at every later update: see
-    /// [`Condition::rules`](crate::rules::Condition::rules).
+    /// [`Condition::Rules`](crate::rules::Condition::Rules).
     #[must_use]
     pub fn with_rules(mut self, rules: impl Into<String>) -> Self {
         self.rules = Some(rules.into());
         self
     }
 
-    /// Sets the number of clients that it admits (default: unlimited). They are counted in the ledger.
+    /// Sets the number of clients that it admits (default: unlimited).
     #[must_use]
     pub fn with_max_uses(mut self, uses: NonZeroU64) -> Self {
         self.max_uses = Some(uses);
         self
     }
 
-    /// Limits it to one client.
-    #[must_use]
-    pub fn single_use(self) -> Self {
-        self.with_max_uses(NonZeroU64::MIN)
-    }
-
-    /// Sets the time at which it expires (default: never).
-    #[must_use]
-    pub fn with_expiry(mut self, at: SystemTime) -> Self {
-        self.expires_at = Some(at.duration_since(UNIX_EPOCH).unwrap_or_default());
-        self
-    }
-
-    /// Sets the ID under which its uses are counted. It must be unique, and must not disclose the token. The verifiers
-    /// here set it.
-    #[must_use]
-    pub fn with_token_id(mut self, id: impl Into<String>) -> Self {
-        self.token_id = id.into();
-        self
-    }
-
-    /// Returns the owner.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        &self.owner
-    }
-
-    /// Returns the number of clients that it admits. `None` if it is unlimited.
-    #[must_use]
-    pub fn max_uses(&self) -> Option<NonZeroU64> {
-        self.max_uses
-    }
-
-    pub(crate) fn token_id(&self) -> &str {
-        &self.token_id
-    }
-
     fn is_over(&self, now: Duration) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+        self.expires_at.is_some_and(|end| end.duration_since(UNIX_EPOCH).unwrap_or_default() <= now)
     }
 
     pub(crate) fn caller(&self) -> Caller {

@@ -13,7 +13,6 @@ mod everyday;
 mod matcher;
 mod normal;
 mod readings;
-pub(crate) mod transliterations;
 mod units;
 
 pub use characters::visible;

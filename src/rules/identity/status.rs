@@ -14,20 +14,22 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use tower_dcr::Registration;
-/// use tower_dcr::rules::{Claim, Identities, Standing};
+/// use tower_dcr::rules::{Claim, Identities, ClaimStatus};
 ///
 /// let identify = |json: &str| Identities::known().identify(&Registration::parse(json.as_bytes()).unwrap());
 ///
 /// let hosted = identify(r#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#);
-/// assert_eq!((hosted.standing(), hosted.owner()), (Standing::Verified, Some("Claude")));
+/// assert_eq!((hosted.status(), hosted.owner()), (ClaimStatus::Verified, Some("Claude")));
 /// let native = identify(r#"{"client_name":"Claude Code","redirect_uris":["http://localhost:3118/callback"]}"#);
-/// assert_eq!((native.standing(), native.claimed(), native.owner()), (Standing::Unverified, Some("Claude"), None));
+/// assert_eq!((native.status(), native.claimed(), native.owner()), (ClaimStatus::Unverified, Some("Claude"), None));
 /// let imitation = identify(r#"{"client_name":"CIaude","redirect_uris":["https://app.example.com/cb"]}"#);
-/// assert_eq!((imitation.standing(), imitation.claim()), (Standing::Contradicted, Some(Claim::Name)));
+/// assert_eq!((imitation.status(), imitation.claim()), (ClaimStatus::Contradicted, Some(Claim::Name)));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
-    standing: Standing,
+    /// Events and ledgers have the name of earlier versions.
+    #[serde(rename = "standing")]
+    status: ClaimStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     claimed: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,15 +41,15 @@ pub struct Identity {
 /// The result of comparing the redirect URIs with a claim.
 ///
 /// ```
-/// use tower_dcr::rules::{Identity, Standing};
+/// use tower_dcr::rules::{Identity, ClaimStatus};
 ///
-/// assert_eq!(Identity::default().standing(), Standing::Unclaimed);
-/// assert_eq!(Standing::Unverified.as_str(), "unverified");
+/// assert_eq!(Identity::default().status(), ClaimStatus::Unclaimed);
+/// assert_eq!(ClaimStatus::Unverified.as_str(), "unverified");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Standing {
+pub enum ClaimStatus {
     /// The registration claims no identity in the table.
     #[default]
     Unclaimed,
@@ -81,14 +83,14 @@ pub enum Claim {
 }
 
 impl Identity {
-    pub(crate) fn new(standing: Standing, claimed: &str, claim: Option<Claim>, proof: Vec<String>) -> Self {
-        Self { standing, claimed: Some(claimed.to_owned()), claim, proof }
+    pub(crate) fn new(status: ClaimStatus, claimed: &str, claim: Option<Claim>, proof: Vec<String>) -> Self {
+        Self { status, claimed: Some(claimed.to_owned()), claim, proof }
     }
 
     /// Returns the result of comparing the redirect URIs with the claim.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing
+    pub fn status(&self) -> ClaimStatus {
+        self.status
     }
 
     /// Returns the name, in the table, of the reserved identity that is claimed. `None` if none is claimed.
@@ -110,7 +112,7 @@ impl Identity {
     pub fn owner(&self) -> Option<&str> {
         // Ledgers contain older records, for which a scheme counted as proof.
         let by_hosts = !self.proof.is_empty() && self.proof.iter().all(|place| !place.ends_with(':'));
-        self.claimed().filter(|_| self.standing == Standing::Verified && by_hosts)
+        self.claimed().filter(|_| self.status == ClaimStatus::Verified && by_hosts)
     }
 
     /// Returns the hosts of the callbacks that prove the identity.
@@ -120,7 +122,7 @@ impl Identity {
     }
 }
 
-impl Standing {
+impl ClaimStatus {
     /// Returns the name that is written into events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -148,7 +150,7 @@ impl Claim {
 /// Writes the status in words, for logs and lists.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.standing.as_str())?;
+        f.write_str(self.status.as_str())?;
         match &self.claimed {
             Some(claimed) => write!(f, ": {claimed}"),
             None => Ok(()),

@@ -2,106 +2,180 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
 use quick_cache::sync::Cache;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name, is_within_domain, known_schemes};
 use crate::registration::{Field, Registration, UriUse, Value};
-use crate::rules::identity::known::{IDENTITIES_VERSION, KNOWN, Known};
-use crate::rules::identity::name::{self, Found, Matcher, Reach};
-use crate::rules::identity::status::{Claim, Identity, Standing};
+use crate::rules::identity::known::{self, IDENTITIES_VERSION};
+use crate::rules::identity::name::{Found, Matcher, Reach};
+use crate::rules::identity::status::{Claim, ClaimStatus, Identity};
 use crate::rules::metadata::public_link;
 use crate::rules::redirect_uris::private_use_scheme::PrivateUseScheme;
 use crate::rules::redirect_uris::vendor_callbacks::CALLBACKS;
 use crate::rules::{Checked, ConfigError, RedirectPattern};
 
-/// A reserved name, and the redirect URIs that prove it.
+/// A reserved name, and the redirect URIs that prove it. [`Identities::reserve`] checks it.
 ///
 /// ```
 /// use tower_dcr::rules::{Identities, ReservedIdentity};
 ///
-/// let acme = ReservedIdentity::new("Acme")?
-///     .also_called(["Acme Cloud", "Acme Assistant"])?
-///     .with_https(["https://app.acme.com/oauth/*"])?
-///     .with_scheme("com.acme.app")?
-///     .with_link_host("acme.com")?
-///     .with_domain("acme.com")?;
-/// let identities = Identities::known().reserve(acme);
-/// # let _ = identities;
+/// let mut acme = ReservedIdentity::new("Acme");
+/// acme.also_called = vec!["Acme Cloud".into(), "Acme Assistant".into()];
+/// acme.https = vec!["https://app.acme.com/oauth/*".into()];
+/// acme.schemes = ["com.acme.app".into()].into();
+/// acme.link_hosts = ["acme.com".into()].into();
+/// acme.domains = ["acme.com".into()].into();
+/// let identities = Identities::known().reserve(acme)?;
+/// assert!(identities.names().any(|name| name == "Acme"));
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct ReservedIdentity {
-    /// The reserved name.
-    name: Comparable,
+    /// The reserved name: every name that is easily confused with it is reserved, too. It has a letter or a digit.
+    #[serde(deserialize_with = "checked::<_, Name>")]
+    pub name: String,
     /// Other names of the identity.
-    #[serde(default, rename = "also_called")]
-    also: Vec<Comparable>,
-    /// The `https` redirect URIs that prove the identity.
-    #[serde(default)]
-    https: Vec<HttpsPattern>,
-    /// The identity's own private-use schemes. They prove nothing, since any program can register a scheme. They
-    /// contradict every other reserved name.
-    #[serde(default)]
-    schemes: BTreeSet<PrivateUseScheme>,
+    #[serde(default, deserialize_with = "each_checked::<_, Name, _>")]
+    pub also_called: Vec<String>,
+    /// The `https` redirect URIs that prove the identity, in the syntax of `RedirectPattern`. List the product's callbacks and
+    /// nothing wider: a page, a relay or an open redirect on the same host would pass the code on. In place of a `/*`, exactly
+    /// one segment of letters, digits and `-._~` proves the identity, without a query. Other matches prove nothing.
+    #[serde(default, deserialize_with = "each_checked::<_, HttpsPattern, _>")]
+    pub https: Vec<String>,
+    /// The identity's own private-use schemes. They prove nothing, since any program can register a scheme (RFC 8252 section
+    /// 8.6). They contradict every other reserved name.
+    #[serde(default, deserialize_with = "each_checked::<_, Scheme, _>")]
+    pub schemes: BTreeSet<String>,
     /// Schemes whose links the product passes on to extensions by other authors. They neither prove nor contradict any
     /// name.
-    #[serde(default, rename = "relayed_schemes")]
-    relayed: BTreeSet<PrivateUseScheme>,
-    /// Hosts that belong to the identity alone. Links to them claim it.
-    #[serde(default, rename = "link_hosts")]
-    links: BTreeSet<PublicHost>,
-    /// The identity's own domains. A place there that is not listed neither proves nor contradicts the identity.
+    #[serde(default, deserialize_with = "each_checked::<_, Scheme, _>")]
+    pub relayed_schemes: BTreeSet<String>,
+    /// Hosts that belong to the identity alone. Links to them or to a subdomain (`client_uri`, `logo_uri`, …) claim it. Don't
+    /// list a host with a marketplace or pages of other parties, which may link there.
+    #[serde(default, deserialize_with = "each_checked::<_, Host, _>")]
+    pub link_hosts: BTreeSet<String>,
+    /// The identity's own domains. A place there that is not listed neither proves nor contradicts the identity: tables become
+    /// outdated, and a rejection is a failed sign-in. Names below it that are rented out, according to the Public Suffix List,
+    /// don't belong to the domain.
+    #[serde(default, deserialize_with = "each_checked::<_, Host, _>")]
+    pub domains: BTreeSet<String>,
+    /// Declares that its clients send `https` and loopback redirects in one registration, as editors do that run in a browser
+    /// and on a desktop: such a list is then unverified. Otherwise it is contradicted, since an attacker lists the vendor's
+    /// redirect URI to use its name, and receives the code at the other one.
     #[serde(default)]
-    domains: BTreeSet<PublicHost>,
-    /// Declares that its clients send `https` and loopback redirects in one registration.
-    #[serde(default, rename = "mixing_redirects")]
-    mixes: bool,
-    /// The URL that documents the identity's redirect URIs.
+    pub mixing_redirects: bool,
+    /// The URL that documents the identity's redirect URIs. No decision depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    source: Option<String>,
+    pub source: Option<String>,
     /// The date on which the identity was last compared with its source: `YYYY-MM-DD`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    checked: Option<CheckedOn>,
+    #[serde(default, deserialize_with = "checked_if_any::<_, Date>", skip_serializing_if = "Option::is_none")]
+    pub checked: Option<String>,
 }
 
-/// A date as `YYYY-MM-DD`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
-#[serde(try_from = "String", into = "String")]
-struct CheckedOn(String);
+/// A kind of text in a row. In a policy file, each text is checked where it stands.
+trait Kind {
+    fn check(text: &str) -> Result<(), ConfigError>;
+}
 
-/// A name with a letter or a digit in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
-#[serde(try_from = "String", into = "String")]
-struct Comparable(String);
+struct Date;
 
-/// A public DNS name in lower case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
-#[serde(try_from = "String", into = "String")]
-struct PublicHost(String);
+struct Host;
 
-/// A redirect URI pattern of `https`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
-#[serde(try_from = "String", into = "String")]
-struct HttpsPattern(RedirectPattern);
+struct HttpsPattern;
+
+struct Name;
+
+struct Scheme;
+
+impl Kind for Date {
+    fn check(text: &str) -> Result<(), ConfigError> {
+        if Checked::is_date(text) { Ok(()) } else { Err(ConfigError::Date { value: text.to_owned() }) }
+    }
+}
+
+impl Kind for Host {
+    fn check(text: &str) -> Result<(), ConfigError> {
+        if is_public_dns_name(text) { Ok(()) } else { Err(ConfigError::Host { host: text.to_owned() }) }
+    }
+}
+
+impl Kind for HttpsPattern {
+    fn check(text: &str) -> Result<(), ConfigError> {
+        if !text.starts_with("https://") {
+            let reason = "does not begin with https://".into();
+            return Err(ConfigError::Pattern { pattern: text.to_owned(), reason });
+        }
+        text.parse::<RedirectPattern>().map(drop)
+    }
+}
+
+impl Kind for Name {
+    fn check(text: &str) -> Result<(), ConfigError> {
+        let is_comparable = Matcher::new(Reach::Wide).insert(text, 0);
+        if is_comparable { Ok(()) } else { Err(ConfigError::Name { name: text.to_owned() }) }
+    }
+}
+
+impl Kind for Scheme {
+    fn check(text: &str) -> Result<(), ConfigError> {
+        text.parse::<PrivateUseScheme>().map(drop)
+    }
+}
+
+/// A text that was checked.
+struct Text<K>(String, PhantomData<K>);
+
+impl<'de, K: Kind> Deserialize<'de> for Text<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        K::check(&text).map_err(D::Error::custom)?;
+        Ok(Self(text, PhantomData))
+    }
+}
+
+fn checked<'de, D: Deserializer<'de>, K: Kind>(deserializer: D) -> Result<String, D::Error> {
+    Text::<K>::deserialize(deserializer).map(|text| text.0)
+}
+
+fn checked_if_any<'de, D: Deserializer<'de>, K: Kind>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Text<K>>::deserialize(deserializer)?.map(|text| text.0))
+}
+
+fn each_checked<'de, D, K, C>(deserializer: D) -> Result<C, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Kind,
+    C: FromIterator<String>,
+{
+    Ok(Vec::<Text<K>>::deserialize(deserializer)?.into_iter().map(|text| text.0).collect())
+}
+
+/// A row of a table: an identity that was checked.
+#[derive(Clone, Debug)]
+struct Row {
+    identity: ReservedIdentity,
+    /// The parsed [`ReservedIdentity::https`].
+    https: Vec<RedirectPattern>,
+}
 
 /// A table of reserved identities. [`known`](Self::known) has the products whose clients register with every MCP
 /// server. Any such table becomes outdated, so it can be extended and replaced, and has a version.
 ///
 /// ```
-/// use tower_dcr::rules::{IDENTITIES_VERSION, Identities, ReservedIdentity};
+/// use tower_dcr::rules::{Identities, ReservedIdentity};
 ///
-/// assert_eq!(Identities::known().version(), IDENTITIES_VERSION);
-/// let own = Identities::new("2026-11-24").reserve(ReservedIdentity::new("Acme")?.with_https(["https://app.acme.com/cb"])?);
+/// assert_eq!(Identities::known().version().len(), "YYYY-MM-DD".len());
+/// let mut acme = ReservedIdentity::new("Acme");
+/// acme.https = vec!["https://app.acme.com/cb".into()];
+/// let own = Identities::new("2026-11-24").reserve(acme)?;
 /// assert_eq!(own.names().collect::<Vec<_>>(), ["Acme"]);
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
@@ -133,7 +207,7 @@ struct Table {
     /// `true` if the table was created from the known one.
     known: bool,
     version: String,
-    identities: Vec<ReservedIdentity>,
+    rows: Vec<Row>,
     /// All names of all identities.
     names: Matcher,
     /// For each link host, the identities that own it.
@@ -150,209 +224,40 @@ const MAX_REMEMBERED_BYTES: usize = 512;
 
 impl ReservedIdentity {
     /// Reserves `name` and every name that is easily confused with it.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Name`] if there is no letter or digit in it.
-    pub fn new(name: impl Into<String>) -> Result<Self, ConfigError> {
-        let name = name.into().try_into()?;
-        Ok(Self {
-            name,
-            also: Vec::new(),
-            https: Vec::new(),
-            schemes: BTreeSet::new(),
-            relayed: BTreeSet::new(),
-            links: BTreeSet::new(),
-            domains: BTreeSet::new(),
-            mixes: false,
-            source: None,
-            checked: None,
-        })
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
     }
 
-    /// Adds other names of the identity.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Name`] as [`new`](Self::new) does.
-    pub fn also_called<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
-        for name in names {
-            self.also.push(name.into().try_into()?);
-        }
-        Ok(self)
-    }
-
-    /// Adds `https` redirect URIs that prove the identity, in the syntax of [`RedirectPattern`]. List the product's
-    /// callbacks and nothing wider: a page, a relay or an open redirect on the same host would pass the code on. In
-    /// place of a `/*`, exactly one segment of letters, digits and `-._~` proves the identity, without a query. Other
-    /// matches of the pattern prove nothing.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Pattern`] if a pattern is malformed or not an `https` pattern.
-    pub fn with_https<S: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
-        for pattern in patterns {
-            self.https.push(pattern.as_ref().to_owned().try_into()?);
-        }
-        Ok(self)
-    }
-
-    /// Adds one of the identity's own private-use schemes. It proves nothing, since an operating system gives a scheme
-    /// to any program that asks for it (RFC 8252 section 8.6): the identity is then unverified. Another reserved name
-    /// with this scheme is contradicted.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::DangerousScheme`] for `javascript` and similar schemes, and [`ConfigError::Scheme`] if
-    /// the text is not a scheme.
-    pub fn with_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        self.schemes.insert(scheme.into().try_into()?);
-        Ok(self)
-    }
-
-    /// Adds a private-use scheme whose links the product passes on to extensions by other authors, as editors do. It
-    /// neither proves nor contradicts any name.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`with_scheme`](Self::with_scheme).
-    pub fn with_relayed_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        self.relayed.insert(scheme.into().try_into()?);
-        Ok(self)
-    }
-
-    /// Adds a host that belongs to the identity alone. Links to it or to a subdomain (`client_uri`, `logo_uri`, …)
-    /// claim the identity. Don't list a host with a marketplace or pages of other parties, which may link there.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Host`] if `host` is not a public DNS name in lower case.
-    pub fn with_link_host(mut self, host: impl Into<String>) -> Result<Self, ConfigError> {
-        self.links.insert(host.into().try_into()?);
-        Ok(self)
-    }
-
-    /// Adds one of the identity's own domains. Redirects to a place there that is not listed neither prove nor
-    /// contradict the identity: tables become outdated, and a rejection is a failed sign-in. Names below it that are
-    /// rented out, according to the Public Suffix List, don't belong to the domain.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Host`] as [`with_link_host`](Self::with_link_host) does.
-    pub fn with_domain(mut self, domain: impl Into<String>) -> Result<Self, ConfigError> {
-        self.domains.insert(domain.into().try_into()?);
-        Ok(self)
-    }
-
-    /// Declares that its clients send `https` and loopback redirects in one registration, as editors do that run in a
-    /// browser and on a desktop. Such a list is then unverified. By default it is contradicted: an attacker lists the
-    /// vendor's redirect URI to use its name, and receives the code at the other one.
-    pub fn mixing_redirects(mut self) -> Self {
-        self.mixes = true;
-        self
-    }
-
-    /// Sets the URL that documents its redirect URIs, and the date on which that was last read, as `YYYY-MM-DD`
-    /// (default: neither). No decision depends on it. [`Identities::checked`] returns it.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Date`] if `checked` is not such a date.
-    pub fn with_source(mut self, source: impl Into<String>, checked: impl Into<String>) -> Result<Self, ConfigError> {
-        (self.source, self.checked) = (Some(source.into()), Some(checked.into().try_into()?));
-        Ok(self)
-    }
-
-    fn known(row: &Known) -> Result<Self, ConfigError> {
-        let proofs = CALLBACKS.iter().filter(|callback| callback.vendor == row.name && callback.relays.is_none());
-        let names = row.also.iter().chain(name::transliterations::of(row.name)).copied();
-        let mut identity = Self::new(row.name)?
-            .also_called(names)?
-            .with_https(proofs.map(|callback| callback.pattern))?
-            .with_source(row.source, row.checked)?;
-        for scheme in row.schemes {
-            identity = identity.with_scheme(*scheme)?;
-        }
-        for scheme in row.relayed {
-            identity = identity.with_relayed_scheme(*scheme)?;
-        }
-        for domain in row.domains {
-            identity = identity.with_domain(*domain)?;
-        }
-        for host in row.links {
-            identity = identity.with_link_host(*host)?;
-        }
-        Ok(if row.mixes { identity.mixing_redirects() } else { identity })
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.name).chain(&self.also).map(|name| name.0.as_str())
+    fn names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.name).chain(&self.also_called)
     }
 
     /// Returns `true` if a host is in one of the identity's domains, and not in a name below it that is rented out to a
     /// customer.
     fn is_related(&self, host: &str) -> bool {
         let is_at = |own: &str| is_within_domain(host, own) && (host == own || public_link::are_same_site(host, own));
-        self.domains.iter().any(|own| is_at(&own.0))
+        self.domains.iter().any(|own| is_at(own))
     }
 }
 
-impl TryFrom<String> for CheckedOn {
-    type Error = ConfigError;
-
-    fn try_from(date: String) -> Result<Self, ConfigError> {
-        if Checked::is_date(&date) { Ok(Self(date)) } else { Err(ConfigError::Date { value: date }) }
+impl Row {
+    fn new(identity: ReservedIdentity) -> Result<Self, ConfigError> {
+        identity.names().try_for_each(|name| Name::check(name))?;
+        identity.https.iter().try_for_each(|pattern| HttpsPattern::check(pattern))?;
+        identity.schemes.union(&identity.relayed_schemes).try_for_each(|scheme| Scheme::check(scheme))?;
+        identity.link_hosts.union(&identity.domains).try_for_each(|host| Host::check(host))?;
+        identity.checked.iter().try_for_each(|date| Date::check(date))?;
+        let https = identity.https.iter().map(|pattern| pattern.parse()).collect::<Result<_, _>>()?;
+        Ok(Self { identity, https })
     }
-}
 
-impl From<CheckedOn> for String {
-    fn from(date: CheckedOn) -> Self {
-        date.0
-    }
-}
-
-impl TryFrom<String> for PublicHost {
-    type Error = ConfigError;
-
-    fn try_from(host: String) -> Result<Self, ConfigError> {
-        if is_public_dns_name(&host) { Ok(Self(host)) } else { Err(ConfigError::Host { host }) }
-    }
-}
-
-impl From<PublicHost> for String {
-    fn from(host: PublicHost) -> Self {
-        host.0
-    }
-}
-
-impl TryFrom<String> for Comparable {
-    type Error = ConfigError;
-
-    fn try_from(name: String) -> Result<Self, ConfigError> {
-        if Matcher::new(Reach::Wide).insert(&name, 0) { Ok(Self(name)) } else { Err(ConfigError::Name { name }) }
-    }
-}
-
-impl From<Comparable> for String {
-    fn from(name: Comparable) -> Self {
-        name.0
-    }
-}
-
-impl TryFrom<String> for HttpsPattern {
-    type Error = ConfigError;
-
-    fn try_from(pattern: String) -> Result<Self, ConfigError> {
-        if !pattern.starts_with("https://") {
-            return Err(ConfigError::Pattern { pattern, reason: "does not begin with https://".into() });
-        }
-        pattern.parse().map(Self)
-    }
-}
-
-impl From<HttpsPattern> for String {
-    fn from(pattern: HttpsPattern) -> Self {
-        pattern.0.to_string()
+    /// Reads a line of the known table.
+    fn known(line: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut identity: ReservedIdentity = serde_json::from_str(line)?;
+        let proofs = CALLBACKS.iter().filter(|callback| callback.vendor == identity.name && callback.relays.is_none());
+        identity.https = proofs.map(|callback| callback.pattern.clone()).collect();
+        Ok(Self::new(identity)?)
     }
 }
 
@@ -371,33 +276,35 @@ impl TryFrom<Changes> for Identities {
             return Err(ConfigError::UnknownIdentity { name: name.clone() });
         }
         let from = if changes.known { known } else { Self::new("") };
-        let stays = |identity: &&ReservedIdentity| !changes.release.contains(&identity.name.0);
-        let mut identities: Vec<ReservedIdentity> = from.table.identities.iter().filter(stays).cloned().collect();
+        let stays = |row: &&Row| !changes.release.contains(&row.identity.name);
+        let mut rows: Vec<Row> = from.table.rows.iter().filter(stays).cloned().collect();
         for identity in changes.reserve {
-            // As in the builder, the later of two identities with one name counts.
-            identities.retain(|other| other.name != identity.name);
-            identities.push(identity);
+            insert(&mut rows, identity)?;
         }
         let version = changes.version.unwrap_or_else(|| from.table.version.clone());
-        Ok(Self::of(changes.known, version, identities))
+        Ok(Self::of(changes.known, version, rows))
     }
+}
+
+/// Adds a row, in place of one of the same name.
+fn insert(rows: &mut Vec<Row>, identity: ReservedIdentity) -> Result<(), ConfigError> {
+    rows.retain(|row| row.identity.name != identity.name);
+    rows.push(Row::new(identity)?);
+    Ok(())
 }
 
 impl From<Identities> for Changes {
     fn from(identities: Identities) -> Self {
-        let Table { known, version, identities, .. } = &*identities.table;
-        let same = |one: &ReservedIdentity, other: &ReservedIdentity| {
-            serde_json::to_string(one).ok() == serde_json::to_string(other).ok()
-        };
+        let Table { known, version, rows, .. } = &*identities.table;
         let from = if *known { Identities::known() } else { Identities::new("") };
-        let began = &from.table.identities;
-        let reserve = identities.iter().filter(|identity| !began.iter().any(|other| same(identity, other)));
-        let release = began.iter().filter(|known| !identities.iter().any(|identity| identity.name == known.name));
+        let began = || from.table.rows.iter().map(|row| &row.identity);
+        let identities = || rows.iter().map(|row| &row.identity);
+        let release = began().filter(|known| !identities().any(|identity| identity.name == known.name));
         Self {
             known: *known,
             version: Some(version.clone()).filter(|version| *version != from.table.version),
-            reserve: reserve.cloned().collect(),
-            release: release.map(|identity| identity.name.0.clone()).collect(),
+            reserve: identities().filter(|identity| !began().any(|known| known == *identity)).cloned().collect(),
+            release: release.map(|identity| identity.name.clone()).collect(),
         }
     }
 }
@@ -431,43 +338,49 @@ impl Identities {
         Self::of(false, version.into(), Vec::new())
     }
 
-    /// Returns the products whose clients register with every MCP server, as of [`IDENTITIES_VERSION`].
+    /// Returns the products whose clients register with every MCP server, as of the date that is its [`version`](Self::version).
     pub fn known() -> Self {
         static TABLE: LazyLock<Identities> = LazyLock::new(|| {
             // A unit test checks that each row is valid.
-            let rows = KNOWN.iter().filter_map(|row| ReservedIdentity::known(row).ok());
+            let rows = known::TABLE.lines().filter_map(|line| Row::known(line).ok());
             Identities::of(true, IDENTITIES_VERSION.to_owned(), rows.collect())
         });
         TABLE.clone()
     }
 
     /// Reserves an identity. It replaces one of the same name.
-    pub fn reserve(self, identity: ReservedIdentity) -> Self {
-        let mut identities = self.table.identities.clone();
-        identities.retain(|other| other.name != identity.name);
-        identities.push(identity);
-        Self::of(self.table.known, self.table.version.clone(), identities)
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Name`] for a name without a letter or a digit, [`ConfigError::Pattern`] for a pattern that is
+    /// malformed or not an `https` pattern, [`ConfigError::DangerousScheme`] for `javascript` and similar schemes,
+    /// [`ConfigError::Scheme`] for a text that is not a scheme, [`ConfigError::Host`] for a host that is not a public DNS name
+    /// in lower case, and [`ConfigError::Date`] for a malformed date.
+    pub fn reserve(self, identity: ReservedIdentity) -> Result<Self, ConfigError> {
+        let mut rows = self.table.rows.clone();
+        insert(&mut rows, identity)?;
+        Ok(Self::of(self.table.known, self.table.version.clone(), rows))
     }
 
     /// Allows any client to use the names of an identity.
     pub fn release(self, name: &str) -> Self {
-        let mut identities = self.table.identities.clone();
-        identities.retain(|other| other.name.0 != name);
-        Self::of(self.table.known, self.table.version.clone(), identities)
+        let mut rows = self.table.rows.clone();
+        rows.retain(|row| row.identity.name != name);
+        Self::of(self.table.known, self.table.version.clone(), rows)
     }
 
-    fn of(known: bool, version: String, identities: Vec<ReservedIdentity>) -> Self {
+    fn of(known: bool, version: String, rows: Vec<Row>) -> Self {
         let mut names = Matcher::new(Reach::Wide);
         let mut links: HashMap<String, Vec<usize>> = HashMap::new();
-        for (index, identity) in identities.iter().enumerate() {
-            for host in &identity.links {
-                links.entry(host.0.clone()).or_default().push(index);
+        for (index, Row { identity, .. }) in rows.iter().enumerate() {
+            for host in &identity.link_hosts {
+                links.entry(host.clone()).or_default().push(index);
             }
             for name in identity.names() {
                 names.insert(name, index);
             }
         }
-        Self { table: Arc::new(Table { known, version, identities, names, links, seen: Cache::new(REMEMBERED) }) }
+        Self { table: Arc::new(Table { known, version, rows, names, links, seen: Cache::new(REMEMBERED) }) }
     }
 
     /// Returns the version of the table.
@@ -478,7 +391,7 @@ impl Identities {
 
     /// Returns the names of the identities, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.table.identities.iter().map(|identity| identity.name.0.as_str())
+        self.table.rows.iter().map(|row| row.identity.name.as_str())
     }
 
     /// Returns the rows that have a date of the last comparison with their source: the identities of this table and, if
@@ -489,24 +402,32 @@ impl Identities {
     /// use tower_dcr::rules::Identities;
     ///
     /// let known = Identities::known();
-    /// let claude = known.checked().find(|row| row.subject() == "https://claude.ai/api/mcp/auth_callback").unwrap();
-    /// assert_eq!(claude.owner(), Some("Claude"));
-    /// assert!(claude.source().unwrap().starts_with("https://"));
+    /// let claude = known.checked().find(|row| row.subject == "https://claude.ai/api/mcp/auth_callback").unwrap();
+    /// assert_eq!(claude.owner, Some("Claude"));
+    /// assert!(claude.source.unwrap().starts_with("https://"));
     /// assert!(claude.is_older_than_a_year("2100-01-01"));
     /// ```
     pub fn checked(&self) -> impl Iterator<Item = Checked<'_>> {
         let known = self.table.known;
-        let own = self.table.identities.iter().filter_map(|identity| {
-            let checked = identity.checked.as_ref()?;
-            Some(Checked::new(&identity.name.0, Some(&identity.name.0), identity.source.as_deref(), &checked.0))
+        let own = self.table.rows.iter().filter_map(|Row { identity, .. }| {
+            let (name, source) = (&identity.name, identity.source.as_deref());
+            let date = identity.checked.as_deref()?;
+            Some(Checked { subject: name, owner: Some(name), source, date, relays: None })
         });
-        let callbacks = CALLBACKS.iter().filter(move |_| known).map(|callback| {
-            Checked::new(callback.pattern, Some(callback.vendor), Some(callback.source), callback.checked)
-                .relayed(callback.relays)
+        let callbacks = CALLBACKS.iter().filter(move |_| known).map(|callback| Checked {
+            subject: &callback.pattern,
+            owner: Some(&callback.vendor),
+            source: Some(&callback.source),
+            date: &callback.checked,
+            relays: callback.relays.as_deref(),
         });
-        let schemes = known_schemes()
-            .filter(move |_| known)
-            .map(|scheme| Checked::new(scheme.scheme(), None, Some(scheme.source()), scheme.checked()));
+        let schemes = known_schemes().filter(move |_| known).map(|scheme| Checked {
+            subject: &scheme.scheme,
+            owner: None,
+            source: Some(&scheme.source),
+            date: &scheme.checked,
+            relays: None,
+        });
         own.chain(callbacks).chain(schemes)
     }
 
@@ -514,7 +435,7 @@ impl Identities {
     /// table has an entry. A place that passes codes on does so regardless of the names that are reserved here.
     pub(crate) fn relay(&self, uri: &RedirectUri<'_>) -> Option<&'static str> {
         static RELAYS: LazyLock<Vec<(RedirectPattern, &str)>> = LazyLock::new(|| {
-            let relays = CALLBACKS.iter().filter_map(|callback| Some((callback.pattern, callback.relays?)));
+            let relays = CALLBACKS.iter().filter_map(|callback| Some((&callback.pattern, callback.relays.as_deref()?)));
             relays.filter_map(|(pattern, relays)| Some((pattern.parse().ok()?, relays))).collect()
         });
         if uri.class() == RedirectClass::PrivateUse {
@@ -541,9 +462,9 @@ impl Identities {
         let first = |wanted: &dyn Fn(&Identity) -> bool| verdicts.iter().find(|verdict| wanted(verdict)).cloned();
         // A name, or a link that is displayed, must not be another's. For a client that only has another's name among
         // its words, the redirect URIs decide.
-        first(&|verdict| verdict.standing() == Standing::Contradicted && verdict.claim() != Some(Claim::Mention))
-            .or_else(|| first(&|verdict| verdict.standing() == Standing::Verified))
-            .or_else(|| first(&|verdict| verdict.standing() == Standing::Contradicted))
+        first(&|verdict| verdict.status() == ClaimStatus::Contradicted && verdict.claim() != Some(Claim::Mention))
+            .or_else(|| first(&|verdict| verdict.status() == ClaimStatus::Verified))
+            .or_else(|| first(&|verdict| verdict.status() == ClaimStatus::Contradicted))
             .or_else(|| verdicts.iter().min_by_key(|verdict| verdict.claim()).cloned())
             .unwrap_or_default()
     }
@@ -618,11 +539,11 @@ impl Table {
     }
 
     fn judge(&self, index: usize, claim: Option<Claim>, uris: &[&str]) -> Identity {
-        let Some(identity) = self.identities.get(index) else { return Identity::default() };
+        let Some(row) = self.rows.get(index) else { return Identity::default() };
         let mut proof = BTreeSet::new();
         let (mut near, mut scheme, mut neither, mut against) = (0, 0, 0, 0);
         for uri in uris {
-            match self.evidence(identity, uri) {
+            match self.evidence(row, uri) {
                 Evidence::For(host) => drop(proof.insert(host)),
                 Evidence::Near => near += 1,
                 Evidence::Scheme => scheme += 1,
@@ -631,25 +552,23 @@ impl Table {
             }
         }
         // With a place of the vendor, to use its name, an attacker lists another one that receives the code.
-        let borrowed = neither > 0 && !identity.mixes && (near > 0 || !proof.is_empty());
-        let standing = match () {
-            () if against > 0 || borrowed => Standing::Contradicted,
-            () if !proof.is_empty() && near + scheme + neither == 0 => Standing::Verified,
-            () => Standing::Unverified,
+        let borrowed = neither > 0 && !row.identity.mixing_redirects && (near > 0 || !proof.is_empty());
+        let status = match () {
+            () if against > 0 || borrowed => ClaimStatus::Contradicted,
+            () if !proof.is_empty() && near + scheme + neither == 0 => ClaimStatus::Verified,
+            () => ClaimStatus::Unverified,
         };
-        let proof = if standing == Standing::Verified { proof.into_iter().collect() } else { Vec::new() };
-        Identity::new(standing, &identity.name.0, claim, proof)
+        let proof = if status == ClaimStatus::Verified { proof.into_iter().collect() } else { Vec::new() };
+        Identity::new(status, &row.identity.name, claim, proof)
     }
 
-    fn evidence(&self, identity: &ReservedIdentity, uri: &str) -> Evidence {
+    fn evidence(&self, Row { identity, https }: &Row, uri: &str) -> Evidence {
         let Ok(uri) = RedirectUri::parse(uri) else { return Evidence::Against };
         let host = uri.host().unwrap_or_default();
         match uri.class() {
-            RedirectClass::Https if identity.https.iter().any(|own| own.0.proves(&uri)) => {
-                Evidence::For(host.to_owned())
-            }
+            RedirectClass::Https if https.iter().any(|own| own.proves(&uri)) => Evidence::For(host.to_owned()),
             RedirectClass::Https if identity.is_related(host) => Evidence::Near,
-            RedirectClass::Https if identity.https.iter().any(|own| own.0.matches(&uri)) => Evidence::Near,
+            RedirectClass::Https if https.iter().any(|own| own.matches(&uri)) => Evidence::Near,
             RedirectClass::Loopback => Evidence::Neither,
             RedirectClass::PrivateUse if identity.schemes.contains(uri.scheme()) => Evidence::Scheme,
             RedirectClass::PrivateUse if self.is_relayed(uri.scheme()) => Evidence::Scheme,
@@ -660,11 +579,11 @@ impl Table {
 
     /// Returns `true` if an application passes links with this scheme on to extensions, which can have any name.
     fn is_relayed(&self, scheme: &str) -> bool {
-        self.identities.iter().any(|identity| identity.relayed.contains(scheme))
+        self.rows.iter().any(|row| row.identity.relayed_schemes.contains(scheme))
     }
 
     fn is_owned(&self, scheme: &str) -> bool {
-        self.identities.iter().any(|identity| identity.schemes.contains(scheme))
+        self.rows.iter().any(|row| row.identity.schemes.contains(scheme))
     }
 
     /// Returns the owner of all of these `https` redirect URIs, for a client that claims nothing. `None` if there is
@@ -672,18 +591,18 @@ impl Table {
     fn owner(&self, registration: &Registration) -> Option<Identity> {
         let first = registration.redirect_uris().next().filter(|uri| uri.starts_with("https:"))?;
         let first = RedirectUri::parse(first).ok()?;
-        let owns = |identity: &ReservedIdentity| identity.https.iter().any(|own| own.0.proves(&first));
-        let index = self.identities.iter().position(owns)?;
+        let owns = |row: &Row| row.https.iter().any(|own| own.proves(&first));
+        let index = self.rows.iter().position(owns)?;
         let uris: Vec<&str> = registration.redirect_uris().collect();
         let verdict = self.judge(index, None, &uris);
-        Some(verdict).filter(|verdict| verdict.standing() == Standing::Verified)
+        Some(verdict).filter(|verdict| verdict.status() == ClaimStatus::Verified)
     }
 }
 
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Table { version, identities, .. } = &*self.table;
-        f.debug_struct("Identities").field("version", version).field("identities", identities).finish()
+        let Table { version, rows, .. } = &*self.table;
+        f.debug_struct("Identities").field("version", version).field("identities", rows).finish()
     }
 }
 
@@ -693,9 +612,12 @@ mod tests {
 
     #[test]
     fn every_known_row_is_in_the_table() {
-        let rows: Vec<ReservedIdentity> = KNOWN.iter().map(|row| ReservedIdentity::known(row).unwrap()).collect();
+        let rows: Vec<ReservedIdentity> = known::TABLE
+            .lines()
+            .map(|line| Row::known(line).unwrap_or_else(|error| panic!("{error}: {line}")).identity)
+            .collect();
         assert_eq!(Identities::known().names().count(), rows.len());
-        let distinct: BTreeSet<&str> = rows.iter().map(|row| row.name.0.as_str()).collect();
+        let distinct: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(distinct.len(), rows.len(), "each name once");
     }
 
@@ -703,27 +625,37 @@ mod tests {
     fn each_row_has_its_source() {
         let known = Identities::known();
         for row in known.checked() {
-            assert!(row.source().is_some_and(|source| source.starts_with("https://")), "{}", row.subject());
-            assert!(Checked::is_date(row.checked()) && row.checked() <= IDENTITIES_VERSION, "{}", row.subject());
+            assert!(row.source.is_some_and(|source| source.starts_with("https://")), "{}", row.subject);
+            assert!(Checked::is_date(row.date) && row.date <= IDENTITIES_VERSION, "{}", row.subject);
         }
-        assert!(known.names().all(|name| known.checked().any(|row| row.subject() == name)));
+        assert!(known.names().all(|name| known.checked().any(|row| row.subject == name)));
         // Each callback of an identity either proves it or is listed as a relay.
         for callback in CALLBACKS.iter().filter(|callback| callback.vendor != "LobeHub") {
             let json = serde_json::json!({ "client_name": callback.vendor, "redirect_uris": [callback.pattern.replace('*', "x")] });
-            let proven = identify(&json.to_string()).standing() == Standing::Verified;
+            let proven = identify(&json.to_string()).status() == ClaimStatus::Verified;
             assert_eq!(proven, callback.relays.is_none(), "{}", callback.pattern);
-            assert!(proven || identify(&json.to_string()).standing() == Standing::Unverified, "{}", callback.pattern);
+            assert!(proven || identify(&json.to_string()).status() == ClaimStatus::Unverified, "{}", callback.pattern);
         }
-        let own = Identities::new("1").reserve(ReservedIdentity::new("Acme").unwrap());
+        for scheme in Identities::known()
+            .table
+            .rows
+            .iter()
+            .flat_map(|row| row.identity.schemes.iter().chain(&row.identity.relayed_schemes))
+        {
+            // Without a row there, a scheme would be allowed without its handlers being known.
+            assert!(known_schemes().any(|known| known.scheme == *scheme), "{scheme}");
+        }
+        let own = Identities::new("1").reserve(ReservedIdentity::new("Acme")).unwrap();
         assert_eq!(own.checked().count(), 0);
-        assert!(ReservedIdentity::new("Acme").unwrap().with_source("https://acme.com", "today").is_err());
+        let dated = ReservedIdentity { checked: Some("today".into()), ..ReservedIdentity::new("Acme") };
+        assert!(own.reserve(dated).is_err());
     }
 
     /// A name below a vendor's domain that is rented out belongs to its customer.
     #[test]
     fn rented_names_are_not_of_the_domain() {
-        let own = ReservedIdentity::new("Acme").unwrap().with_domain("herokuapp.com").unwrap();
-        let own = own.with_domain("acme.com").unwrap();
+        let domains = ["acme.com".to_owned(), "herokuapp.com".to_owned()].into();
+        let own = ReservedIdentity { domains, ..ReservedIdentity::new("Acme") };
         assert!(own.is_related("acme.com") && own.is_related("a.b.acme.com"));
         assert!(!own.is_related("evil.herokuapp.com") && !own.is_related("notacme.com"));
     }
@@ -736,7 +668,7 @@ mod tests {
     #[test]
     fn every_redirect_uri_must_verify_the_claim() {
         const CLAUDE: &str = "https://claude.ai/api/mcp/auth_callback";
-        use Standing::{Contradicted, Unclaimed, Unverified, Verified};
+        use ClaimStatus::{Contradicted, Unclaimed, Unverified, Verified};
         let rows = [
             ("Claude", &[CLAUDE][..], Verified, "its callback"),
             ("Claude", &[CLAUDE, "https://claude.com/api/mcp/auth_callback"], Verified, "its callbacks"),
@@ -832,34 +764,34 @@ mod tests {
             ("Claude Monet Gallery", &["https://monet.example.com/cb"], Contradicted, "a mention"),
             ("MCPJam Claude readiness probe", &[CLAUDE], Verified, "a mention, and proof"),
         ];
-        for (name, uris, standing, reason) in rows {
+        for (name, uris, status, reason) in rows {
             let verdict = identify(&serde_json::json!({"client_name": name, "redirect_uris": uris}).to_string());
-            assert_eq!(verdict.standing(), standing, "{name} {uris:?}: {reason}");
+            assert_eq!(verdict.status(), status, "{name} {uris:?}: {reason}");
         }
     }
 
     #[test]
     fn one_segment_behind_a_custom_callback_verifies() {
         let acme = |pattern: &str, uri: &str| {
-            let acme = ReservedIdentity::new("Acme").unwrap().with_https([pattern]).unwrap();
+            let acme = ReservedIdentity { https: vec![pattern.into()], ..ReservedIdentity::new("Acme") };
             let json = serde_json::json!({ "client_name": "Acme", "redirect_uris": [uri] }).to_string();
             let registration = Registration::parse(json.as_bytes()).unwrap();
-            Identities::new("1").reserve(acme).identify(&registration).standing()
+            Identities::new("1").reserve(acme).unwrap().identify(&registration).status()
         };
-        for (pattern, uri, standing) in [
-            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x", Standing::Verified),
+        for (pattern, uri, status) in [
+            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x", ClaimStatus::Verified),
             // The same vendor, although no domain is listed.
-            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x/y", Standing::Unverified),
-            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x?y", Standing::Unverified),
-            ("https://app.acme.com/*", "https://app.acme.com/x", Standing::Verified),
-            ("https://app.acme.com/*", "https://app.acme.com/", Standing::Unverified),
-            ("https://app.acme.com/*", "https://app.acme.com", Standing::Unverified),
-            ("https://app.acme.com/*", "https://app.acme.com?x", Standing::Unverified),
-            ("https://app.acme.com/cb?x=1", "https://app.acme.com/cb?x=1", Standing::Verified),
-            ("https://*.acme.com/cb", "https://eu.acme.com/cb", Standing::Verified),
-            ("https://app.acme.com/cb/*", "https://app.acme.com/other", Standing::Contradicted),
+            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x/y", ClaimStatus::Unverified),
+            ("https://app.acme.com/cb/*", "https://app.acme.com/cb/x?y", ClaimStatus::Unverified),
+            ("https://app.acme.com/*", "https://app.acme.com/x", ClaimStatus::Verified),
+            ("https://app.acme.com/*", "https://app.acme.com/", ClaimStatus::Unverified),
+            ("https://app.acme.com/*", "https://app.acme.com", ClaimStatus::Unverified),
+            ("https://app.acme.com/*", "https://app.acme.com?x", ClaimStatus::Unverified),
+            ("https://app.acme.com/cb?x=1", "https://app.acme.com/cb?x=1", ClaimStatus::Verified),
+            ("https://*.acme.com/cb", "https://eu.acme.com/cb", ClaimStatus::Verified),
+            ("https://app.acme.com/cb/*", "https://app.acme.com/other", ClaimStatus::Contradicted),
         ] {
-            assert_eq!(acme(pattern, uri), standing, "{pattern} {uri}");
+            assert_eq!(acme(pattern, uri), status, "{pattern} {uri}");
         }
     }
 

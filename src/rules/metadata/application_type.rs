@@ -1,11 +1,11 @@
 //! The rule over `application_type`: native or web.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::registration::Field;
-use crate::rules::{Draft, Rule, RuleDocs, Unwanted, settings};
+use crate::rules::action::{self, Action};
+use crate::rules::{Draft, Rule, RuleDocs, documented};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Checks `application_type` (OpenID Connect Dynamic Client Registration section 2) and makes it agree with the
@@ -28,22 +28,26 @@ use crate::rules::{ErrorCode, Rejection};
 /// #     }
 /// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
 /// # }
-/// use tower_dcr::rules::ApplicationType;
+/// use tower_dcr::rules::{Action, ApplicationType};
 ///
 /// let body = r#"{"application_type":"web","redirect_uris":["http://127.0.0.1:8080/cb"]}"#;
-/// assert!(judge(&ApplicationType::inferred(), body)?.contains(r#""application_type":"native""#));
-/// assert!(judge(&ApplicationType::as_sent(), r#"{"application_type":"tv"}"#).is_err());
+/// let mut rule = ApplicationType::default();
+/// assert!(judge(&rule, body)?.contains(r#""application_type":"native""#));
+/// rule.unknown = Action::Reject;
+/// assert!(judge(&rule, r#"{"application_type":"tv"}"#).is_err());
 /// # Ok::<_, String>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct ApplicationType {
     /// Infers an absent value from the redirect URIs, and repairs one that contradicts them.
-    infer: bool,
-    /// Action on a value other than `native` and `web`.
-    unknown: Unwanted,
+    pub infer: bool,
+    /// Action on a value other than `native` and `web`: `reject` or `strip`.
+    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
+    pub unknown: Action,
 }
 
 const FIELD: &str = Field::APPLICATION_TYPE.name();
@@ -58,33 +62,19 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     replayable: true,
 };
 
-impl ApplicationType {
-    /// Creates the rule that infers and repairs the value. An unknown value is stripped.
-    pub fn inferred() -> Self {
-        Self { infer: true, unknown: Unwanted::Strip }
-    }
-
-    /// Creates the rule that leaves the member as it is. An unknown value is rejected.
-    pub fn as_sent() -> Self {
-        Self { infer: false, unknown: Unwanted::Refuse }
-    }
-}
-
 impl Default for ApplicationType {
     fn default() -> Self {
-        Self::inferred()
+        Self { infer: true, unknown: Action::Strip }
     }
 }
 
 impl Rule for ApplicationType {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         match draft.registration().string_at(Field::APPLICATION_TYPE) {
             None | Some("native" | "web") => {}
-            Some(_) if self.unknown == Unwanted::Refuse => {
+            Some(_) if self.unknown != Action::Strip => {
                 let detail = "is neither native nor web";
                 return Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(FIELD));
             }
@@ -94,14 +84,6 @@ impl Rule for ApplicationType {
             Self::infer(draft);
         }
         Self::check_implicit(draft)
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::redirect_uri::RedirectUri;
 use crate::registration::Field;
-use crate::rules::{ConfigError, Draft, Rule, RuleDocs, settings};
+use crate::rules::action::{self, Action};
+use crate::rules::{ConfigError, Draft, Rule, RuleDocs, documented};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Decides on `token_endpoint_auth_method` (RFC 7591 section 2) and writes it out.
@@ -30,7 +30,7 @@ use crate::rules::{ErrorCode, Rejection};
 ///
 /// let secret = r#"{"token_endpoint_auth_method":"client_secret_post"}"#;
 /// assert_eq!(judge(&AuthMethod::public(), secret)?, r#"{"token_endpoint_auth_method":"none"}"#);
-/// assert!(judge(&AuthMethod::only_none(), secret).is_err());
+/// assert!(judge(&AuthMethod::one_of(["none"]), secret).is_err());
 /// assert_eq!(judge(&AuthMethod::one_of(["client_secret_post"]), secret)?, secret);
 /// # Ok::<_, String>(())
 /// ```
@@ -42,7 +42,8 @@ pub struct AuthMethod {
     /// The methods that the server offers, compared literally.
     one_of: Vec<String>,
     /// Action on a client that requests a shared secret which is not offered.
-    otherwise: Otherwise,
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::SubstituteOrReject>"))]
+    otherwise: Action,
     /// The method of clients whose redirect URIs are all listed here, regardless of the method that they request.
     by_redirect_uri: BTreeMap<String, String>,
 }
@@ -54,22 +55,13 @@ pub struct AuthMethod {
 struct Unchecked {
     /// The methods that the server offers, compared literally.
     one_of: Vec<String>,
-    /// The action on a client that requests a shared secret which is not offered. Methods that prove possession of a
-    /// key are rejected in either case: no client is made weaker.
-    otherwise: Otherwise,
+    /// Action on a client that requests a shared secret which is not offered: `reject`, or `substitute` `none`. Methods that
+    /// prove possession of a key are rejected in either case: no client is made weaker.
+    #[serde(deserialize_with = "action::one::<_, action::SubstituteOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::SubstituteOrReject>"))]
+    otherwise: Action,
     /// The method of clients whose redirect URIs are all listed here, regardless of the method that they request.
     by_redirect_uri: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-enum Otherwise {
-    /// The registration is rejected.
-    #[serde(rename = "reject", alias = "refuse")]
-    Refuse,
-    /// The client gets `none`.
-    Substitute,
 }
 
 const NONE: &str = "none";
@@ -91,19 +83,14 @@ impl AuthMethod {
     /// Creates the rule for `none`: inserted when absent, substituted for the shared-secret methods, anything else
     /// rejected.
     pub fn public() -> Self {
-        Self { otherwise: Otherwise::Substitute, ..Self::only_none() }
-    }
-
-    /// Creates the rule for `none`: inserted when absent, anything else rejected.
-    pub fn only_none() -> Self {
-        Self::one_of([NONE])
+        Self { otherwise: Action::Substitute, ..Self::one_of([NONE]) }
     }
 
     /// Creates the rule for one of `methods`, compared literally. An absent member becomes the RFC's default,
     /// `client_secret_basic`, if that is listed, and the first of `methods` if it is not.
     pub fn one_of<S: Into<String>>(methods: impl IntoIterator<Item = S>) -> Self {
         let one_of = methods.into_iter().map(Into::into).collect();
-        Self { one_of, otherwise: Otherwise::Refuse, by_redirect_uri: BTreeMap::new() }
+        Self { one_of, otherwise: Action::Reject, by_redirect_uri: BTreeMap::new() }
     }
 
     /// Sets the `method` of clients that register `redirect_uri` (and none without such an override), regardless of the
@@ -132,7 +119,7 @@ impl AuthMethod {
 
     /// Returns `true` if clients that request a secret become public ones.
     pub(crate) fn makes_public(&self) -> bool {
-        self.otherwise == Otherwise::Substitute
+        self.otherwise == Action::Substitute
     }
 
     /// Returns the override on which *all* of the client's redirect URIs agree: one listed URI next to another one
@@ -167,7 +154,7 @@ impl TryFrom<Unchecked> for AuthMethod {
         if read.one_of.is_empty() {
             return Err(ConfigError::Zero { what: "the number of authentication methods" });
         }
-        if read.otherwise == Otherwise::Substitute && !read.one_of.iter().any(|method| method == NONE) {
+        if read.otherwise == Action::Substitute && !read.one_of.iter().any(|method| method == NONE) {
             return Err(ConfigError::Substitute);
         }
         let method = Self { otherwise: read.otherwise, ..Self::one_of(read.one_of) };
@@ -176,9 +163,7 @@ impl TryFrom<Unchecked> for AuthMethod {
 }
 
 impl Rule for AuthMethod {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         if let Some(method) = self.overridden(draft) {
@@ -187,18 +172,18 @@ impl Rule for AuthMethod {
             }
             return Ok(());
         }
-        let refuse = |draft: &Draft<'_>| {
+        let reject = |draft: &Draft<'_>| {
             Err(draft.reject(ErrorCode::InvalidClientMetadata, "is not offered by this server").with_field(FIELD))
         };
         match draft.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) {
             Some(method) if self.one_of.iter().any(|listed| listed == method) => {}
-            Some(method) if self.otherwise == Otherwise::Substitute && SHARED_SECRET.contains(&method) => {
+            Some(method) if self.otherwise == Action::Substitute && SHARED_SECRET.contains(&method) => {
                 draft.substitute(FIELD, NONE);
             }
-            Some(_) => return refuse(draft),
+            Some(_) => return reject(draft),
             None => {
                 let basic = self.one_of.iter().find(|method| *method == "client_secret_basic");
-                let Some(default) = basic.or(self.one_of.first()) else { return refuse(draft) };
+                let Some(default) = basic.or(self.one_of.first()) else { return reject(draft) };
                 if default == NONE {
                     draft.insert_default(FIELD, NONE);
                 } else {
@@ -207,13 +192,5 @@ impl Rule for AuthMethod {
             }
         }
         Ok(())
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }

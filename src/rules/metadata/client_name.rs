@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use unicode_security::MixedScript;
 
 use crate::bounds;
 use crate::registration::{Field, Value};
+use crate::rules::action::{self, Action};
 use crate::rules::identity::name::{self, Fault, Matcher, Reach};
-use crate::rules::{ConfigError, Draft, Rule, RuleDocs, nonzero, settings};
+use crate::rules::{ConfigError, Draft, Rule, RuleDocs, documented, nonzero};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Rejects a `client_name` (language-tagged ones too) that is not displayed as it reads, or that disturbs the text
@@ -23,7 +23,7 @@ use crate::rules::{ErrorCode, Rejection};
 ///    variants.
 /// 2. Something visible, and no more than four combining marks on one letter (UTS #39 section 5.4).
 /// 3. At most 100 characters ([`with_max_chars`](Self::with_max_chars)): a long name pushes the rest of a consent page
-///    out of sight. A longer one is cut ([`with_overlong`](Self::with_overlong)), one of more than 256 is rejected.
+///    out of sight. A longer one is cut ([`overlong`](Self::overlong)), one of more than 256 is rejected.
 /// 4. None of the operator's [reserved words](Self::with_reserved_words). By default there are none.
 ///
 /// A word that mixes scripts as no language does (UTS #39 section 5.1), and characters that Unicode has not assigned or
@@ -40,57 +40,33 @@ use crate::rules::{ErrorCode, Rejection};
 /// #     }
 /// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
 /// # }
-/// use tower_dcr::rules::ClientName;
+/// use tower_dcr::rules::{Action, ClientName};
 ///
-/// assert!(judge(&ClientName::new(), r#"{"client_name":"Café"}"#).is_ok());
-/// assert!(judge(&ClientName::new(), r#"{"client_name":"\u202eedualC"}"#).is_err());
-/// let reserved = ClientName::new().with_reserved_words(["official", "verified"]).unwrap();
+/// assert!(judge(&ClientName::default(), r#"{"client_name":"Café"}"#).is_ok());
+/// assert!(judge(&ClientName::default(), r#"{"client_name":"\u202eedualC"}"#).is_err());
+/// let reserved = ClientName::default().with_reserved_words(["official", "verified"]).unwrap();
 /// assert!(judge(&reserved, r#"{"client_name":"Official MCP Client"}"#).is_err());
+/// let mut short = ClientName::default().with_max_chars(10).unwrap();
+/// assert_eq!(judge(&short, r#"{"client_name":"Meeting Notes"}"#).unwrap(), r#"{"client_name":"Meeting"}"#);
+/// short.overlong = Action::Reject;
+/// assert!(judge(&short, r#"{"client_name":"Meeting Notes"}"#).is_err());
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct ClientName {
     /// Maximum number of characters of a name; 256 at most.
     #[serde(deserialize_with = "bounds::number::<_, _, 1, 256>")]
     max_chars: NonZeroUsize,
-    /// Action on a name that has more, up to 256.
-    overlong: Overlong,
+    /// Action on a name that has more, up to 256: `cut` it, between two words if that leaves half of it, or `reject`. A name with
+    /// more than 256, or with more than the maximum if that is higher, is rejected in any case. RFC 7591 section 3.2.1: the
+    /// server may "replace any of the client's requested metadata values".
+    #[serde(deserialize_with = "action::one::<_, action::CutOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::CutOrReject>"))]
+    pub overlong: Action,
     /// Words that no name may contain, nor anything that looks like them.
     reserved_words: ReservedWords,
-}
-
-/// The action on a name that is too long.
-///
-/// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = evaluation.rejection() {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{ClientName, Overlong};
-///
-/// let rule = ClientName::new().with_max_chars(10)?;
-/// assert_eq!(judge(&rule, r#"{"client_name":"Meeting Notes"}"#).unwrap(), r#"{"client_name":"Meeting"}"#);
-/// assert!(judge(&rule.with_overlong(Overlong::Reject), r#"{"client_name":"Meeting Notes"}"#).is_err());
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Overlong {
-    /// The name is cut, between two words if that leaves half of it (RFC 7591 section 3.2.1: the server may "replace
-    /// any of the client's requested metadata values").
-    #[default]
-    Cut,
-    /// The registration is rejected.
-    Reject,
 }
 
 /// Words, with their matcher.
@@ -120,11 +96,6 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 };
 
 impl ClientName {
-    /// Allows 100 characters, cuts longer names, and reserves no words.
-    pub fn new() -> Self {
-        Self { max_chars: nonzero(100), overlong: Overlong::Cut, reserved_words: ReservedWords::default() }
-    }
-
     /// Sets the maximum number of characters (Unicode scalar values) of a name (default: 100).
     ///
     /// # Errors
@@ -134,13 +105,6 @@ impl ClientName {
     pub fn with_max_chars(mut self, max_chars: usize) -> Result<Self, ConfigError> {
         self.max_chars = nonzero(ConfigError::check("the length of a name", max_chars, &1, &256)?);
         Ok(self)
-    }
-
-    /// Sets the action on a name with more characters (default: [`Overlong::Cut`]). One with more than 256, or with
-    /// more than the maximum if that is higher, is rejected in any case.
-    pub fn with_overlong(mut self, overlong: Overlong) -> Self {
-        self.overlong = overlong;
-        self
     }
 
     /// Sets words that suggest a trust which registration does not confer (`official`, `verified`), or that are the
@@ -167,7 +131,7 @@ impl ClientName {
         }
         let Some((limit, _)) = name.char_indices().nth(max_chars) else { return Ok(None) };
         let chars = name.chars().count();
-        let longest = if self.overlong == Overlong::Cut { MAX_CUT_CHARS.max(max_chars) } else { max_chars };
+        let longest = if self.overlong == Action::Cut { MAX_CUT_CHARS.max(max_chars) } else { max_chars };
         if chars > longest {
             return Err(format!("has {chars} characters, more than {longest}").into());
         }
@@ -233,14 +197,12 @@ impl From<ReservedWords> for Vec<String> {
 
 impl Default for ClientName {
     fn default() -> Self {
-        Self::new()
+        Self { max_chars: nonzero(100), overlong: Action::Cut, reserved_words: ReservedWords::default() }
     }
 }
 
 impl Rule for ClientName {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         let (mut odd, plain) = (false, draft.registration().is_plain());
@@ -263,14 +225,6 @@ impl Rule for ClientName {
             draft.flag(FIELD);
         }
         Ok(())
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 

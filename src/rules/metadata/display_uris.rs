@@ -1,12 +1,12 @@
 //! The links that a consent page displays.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_executable_scheme};
 use crate::registration::{Field, Registration, UriUse, Value};
+use crate::rules::action::{self, Action};
 use crate::rules::metadata::public_link;
-use crate::rules::{Draft, Rule, RuleDocs, Unwanted, settings};
+use crate::rules::{Draft, Rule, RuleDocs, documented};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Strips `client_uri`, `logo_uri`, `tos_uri` and `policy_uri` (language-tagged ones too) that are not `https` to a
@@ -25,23 +25,30 @@ use crate::rules::{ErrorCode, Rejection};
 /// #     }
 /// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
 /// # }
-/// use tower_dcr::rules::Decorations;
+/// use tower_dcr::rules::{Action, Decorations};
 ///
 /// let development = r#"{"client_uri":"http://localhost:5173"}"#;
-/// assert_eq!(judge(&Decorations::stripped(), development)?, "{}");
-/// assert!(judge(&Decorations::refused(), development).is_err());
-/// assert!(judge(&Decorations::stripped(), r#"{"logo_uri":"javascript:alert(1)"}"#).is_err());
+/// let mut decorations = Decorations::default();
+/// assert_eq!(judge(&decorations, development)?, "{}");
+/// assert!(judge(&decorations, r#"{"logo_uri":"javascript:alert(1)"}"#).is_err());
+/// decorations.otherwise = Action::Reject;
+/// assert!(judge(&decorations, development).is_err());
 /// # Ok::<_, String>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct Decorations {
-    /// Action on a link that is not `https` to a public host.
-    otherwise: Unwanted,
-    /// Requires links to lead to the site of a redirect URI or of `client_uri`.
-    same_site: bool,
+    /// Action on a link that is not `https` to a public host: `reject` or `strip`.
+    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
+    pub otherwise: Action,
+    /// Requires links to lead to the site of a redirect URI or of `client_uri`. A site is a registrable domain (the Public
+    /// Suffix List): RFC 7591 section 5 wants the same host, which few honest clients have. Some known clients lose their logo.
+    /// A client that lies about its page can lie about its logo with it; the rule over identities decides which site may be
+    /// claimed.
+    pub same_site: bool,
 }
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
@@ -54,37 +61,14 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     replayable: true,
 };
 
-impl Decorations {
-    /// Creates the rule that strips a link that is not acceptable.
-    pub fn stripped() -> Self {
-        Self { otherwise: Unwanted::Strip, same_site: false }
-    }
-
-    /// Creates the rule that rejects a registration with a link that is not acceptable.
-    pub fn refused() -> Self {
-        Self { otherwise: Unwanted::Refuse, same_site: false }
-    }
-
-    /// Accepts only links to the site of a redirect URI or of `client_uri`. A site is a registrable domain (the Public
-    /// Suffix List): RFC 7591 section 5 wants the same host, which few honest clients have. Some known clients lose
-    /// their logo. A client that lies about its page can lie about its logo with it.
-    /// [`ClientIdentity`](crate::rules::ClientIdentity) decides which site may be claimed.
-    pub fn same_site(mut self) -> Self {
-        self.same_site = true;
-        self
-    }
-}
-
 impl Default for Decorations {
     fn default() -> Self {
-        Self::stripped()
+        Self { otherwise: Action::Strip, same_site: false }
     }
 }
 
 impl Rule for Decorations {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         let mut strip = Vec::new();
@@ -96,12 +80,12 @@ impl Rule for Decorations {
             if acceptable_host(link).is_some_and(|host| !self.same_site || is_at(host)) {
                 continue;
             }
-            let refuse = |detail| Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name()));
+            let reject = |detail| Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name()));
             if runs_code(link) {
-                return refuse("uses a scheme that is never allowed");
+                return reject("uses a scheme that is never allowed");
             }
-            if self.otherwise == Unwanted::Refuse {
-                return refuse("is not an https link to a public host of this client");
+            if self.otherwise != Action::Strip {
+                return reject("is not an https link to a public host of this client");
             }
             strip.push(position);
         }
@@ -109,14 +93,6 @@ impl Rule for Decorations {
             draft.strip_at(&strip);
         }
         Ok(())
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use crate::redirect_uri::{RedirectClass, RedirectUri};
 use crate::registration::{JsonType, UriUse, Value};
 use crate::rules::metadata::public_link;
-use crate::rules::{Draft, Rule, RuleDocs};
+use crate::rules::{Draft, Rule, RuleDocs, documented};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Rejects a registration in which a URI that the server fetches, or a browser follows, does not lead to a public host.
@@ -34,8 +34,8 @@ use crate::rules::{ErrorCode, Rejection};
 /// # }
 /// use tower_dcr::rules::DereferencedUris;
 ///
-/// assert!(judge(&DereferencedUris::new(), r#"{"jwks_uri":"https://app.example.com/jwks"}"#).is_ok());
-/// assert!(judge(&DereferencedUris::new(), r#"{"jwks_uri":"https://169.254.169.254/latest"}"#).is_err());
+/// assert!(judge(&DereferencedUris::default(), r#"{"jwks_uri":"https://app.example.com/jwks"}"#).is_ok());
+/// assert!(judge(&DereferencedUris::default(), r#"{"jwks_uri":"https://169.254.169.254/latest"}"#).is_err());
 /// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -52,17 +52,8 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     replayable: true,
 };
 
-impl DereferencedUris {
-    /// Creates the rule, which has no settings.
-    pub fn new() -> Self {
-        Self {}
-    }
-}
-
 impl Rule for DereferencedUris {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS, with a configuration of its own);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         for member in draft.registration().entries() {
@@ -85,10 +76,6 @@ impl Rule for DereferencedUris {
 
     fn config(&self) -> Json {
         Json::Null
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 

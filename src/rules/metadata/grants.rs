@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::registration::{Field, Registration};
-use crate::rules::{ConfigError, Draft, ErrorCode, Excess, IntoRules, Policy, Rejection, Rule, RuleDocs, settings};
+use crate::rules::action::{self, Action};
+use crate::rules::{ConfigError, Draft, ErrorCode, IntoRules, Policy, Rejection, Rule, RuleDocs, documented, settings};
 
 /// Narrows `grant_types` and `response_types` to those that the server offers, writes their defaults out, and rejects a
 /// contradictory pair (RFC 7591 section 2.1).
@@ -26,18 +27,20 @@ use crate::rules::{ConfigError, Draft, ErrorCode, Excess, IntoRules, Policy, Rej
 /// #     }
 /// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
 /// # }
-/// use tower_dcr::rules::Grants;
+/// use tower_dcr::rules::{Action, Grants};
 ///
 /// let body = r#"{"grant_types":["authorization_code","urn:ietf:params:oauth:grant-type:device_code"]}"#;
-/// let narrowed = judge(&Grants::authorization_code(), body)?;
+/// let mut grants = Grants::authorization_code();
+/// let narrowed = judge(&grants, body)?;
 /// assert_eq!(narrowed, r#"{"grant_types":["authorization_code"],"response_types":["code"]}"#);
-/// assert!(judge(&Grants::authorization_code().refusing_others(), body).is_err());
+/// grants.otherwise = Action::Reject;
+/// assert!(judge(&grants, body).is_err());
 /// # Ok::<_, String>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, try_from = "Unchecked")]
-#[must_use]
+#[non_exhaustive]
 pub struct Grants {
     // In order, without duplicates, like the responses.
     /// The grant types that the server offers.
@@ -46,11 +49,13 @@ pub struct Grants {
     /// The response types that the server offers.
     #[serde(rename = "response_types")]
     responses: Vec<String>,
-    /// Action on a registration that requests more.
-    otherwise: Excess,
-    /// Grant types of a registration without any. Without the setting, `authorization_code`.
+    /// Action on a registration that requests more: `narrow` it to the offered ones while something remains, or `reject`.
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowOrReject>"))]
+    pub otherwise: Action,
+    /// Grant types of a registration without any. `None` is the default of RFC 7591, `authorization_code`; the `mcp` preset
+    /// has [`AbsentGrants::Offered`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    absent: Option<AbsentGrants>,
+    pub absent: Option<AbsentGrants>,
 }
 
 /// The grant types of a registration without any.
@@ -58,7 +63,8 @@ pub struct Grants {
 /// ```
 /// use tower_dcr::rules::{AbsentGrants, Grants};
 ///
-/// let grants = Grants::authorization_code().with_absent(AbsentGrants::Offered);
+/// let mut grants = Grants::authorization_code();
+/// grants.absent = Some(AbsentGrants::Offered);
 /// assert_ne!(grants, Grants::authorization_code());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,8 +90,10 @@ struct Unchecked {
     grant_types: Vec<String>,
     /// The response types that the server offers. In a composite one (`code id_token`) the order does not matter.
     response_types: Vec<String>,
-    /// Action on a registration that requests more.
-    otherwise: Excess,
+    /// Action on a registration that requests more: `narrow` it to the offered ones while something remains, or `reject`.
+    #[serde(deserialize_with = "action::one::<_, action::NarrowOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowOrReject>"))]
+    otherwise: Action,
     /// Grant types of a registration without any. Without the setting, `authorization_code`.
     absent: Option<AbsentGrants>,
 }
@@ -116,11 +124,12 @@ pub(crate) static RESPONSE_TYPES_DOCS: RuleDocs = RuleDocs {
 impl Grants {
     /// Creates the rule for `authorization_code` and `refresh_token` with `code`: the grants of MCP and OAuth 2.1
     /// public clients.
+    #[must_use]
     pub fn authorization_code() -> Self {
         Self {
             types: vec![CODE.into(), REFRESH.into()],
             responses: vec!["code".into()],
-            otherwise: Excess::Narrow,
+            otherwise: Action::Narrow,
             absent: None,
         }
     }
@@ -147,32 +156,9 @@ impl Grants {
             () if !responses.iter().all(|response| flows.allow(response)) => Err(ConfigError::MissingGrant),
             () => {
                 let (types, responses) = (grants.into_iter().collect(), responses.into_iter().collect());
-                Ok(Self { types, responses, otherwise: Excess::Narrow, absent: None })
+                Ok(Self { types, responses, otherwise: Action::Narrow, absent: None })
             }
         }
-    }
-
-    /// Rejects a registration that requests more than the server offers, instead of narrowing it.
-    pub fn refusing_others(mut self) -> Self {
-        self.otherwise = Excess::Refuse;
-        self
-    }
-
-    /// Sets the grant types of a registration without any (default: [`AbsentGrants::AuthorizationCode`]; in the `mcp`
-    /// preset [`AbsentGrants::Offered`]).
-    pub fn with_absent(mut self, absent: AbsentGrants) -> Self {
-        self.absent = Some(absent);
-        self
-    }
-
-    /// Sets the grant types of a registration without any to `other`, unless they are already set.
-    pub(crate) fn or_absent(mut self, other: Option<AbsentGrants>) -> Self {
-        self.absent = self.absent.or(other);
-        self
-    }
-
-    pub(crate) fn absent(&self) -> Option<AbsentGrants> {
-        self.absent
     }
 
     /// Returns the grant types and the response types. The words of each response type are sorted.
@@ -195,7 +181,7 @@ impl Grants {
         if Flows::of_registration(draft.registration()).any {
             return Ok(());
         }
-        Err(refuse(draft, Field::GRANT_TYPES, "leaves no grant type that this server offers"))
+        Err(reject(draft, Field::GRANT_TYPES, "leaves no grant type that this server offers"))
     }
 
     fn check_responses(&self, draft: &mut Draft<'_>, flows: Flows) -> Result<(), Rejection> {
@@ -216,26 +202,26 @@ impl Grants {
         self.narrow(draft, Field::RESPONSE_TYPES, |response| contains(&self.responses, &in_order(response)))?;
         let Some(mut responses) = draft.registration().strings_at(Field::RESPONSE_TYPES) else { return Ok(()) };
         if responses.clone().any(|response| !flows.allow(response)) {
-            return Err(refuse(draft, Field::RESPONSE_TYPES, "contradicts grant_types"));
+            return Err(reject(draft, Field::RESPONSE_TYPES, "contradicts grant_types"));
         }
         if flows.code && !responses.any(|response| response == "code" || response.split(' ').any(|part| part == "code"))
         {
-            return Err(refuse(draft, Field::RESPONSE_TYPES, "must include code"));
+            return Err(reject(draft, Field::RESPONSE_TYPES, "must include code"));
         }
         Ok(())
     }
 
     fn narrow(&self, draft: &mut Draft<'_>, field: Field, offered: impl Fn(&str) -> bool) -> Result<(), Rejection> {
         let Some(values) = draft.registration().strings_at(field) else {
-            return Err(refuse(draft, field, "must be an array of strings"));
+            return Err(reject(draft, field, "must be an array of strings"));
         };
         let (mut all_offered, mut repeats) = (true, false);
         for (index, value) in values.clone().enumerate() {
             all_offered = all_offered && offered(value);
             repeats = repeats || values.clone().take(index).any(|earlier| earlier == value);
         }
-        if self.otherwise == Excess::Refuse && !all_offered {
-            return Err(refuse(draft, field, "asks for more than this server offers"));
+        if self.otherwise != Action::Narrow && !all_offered {
+            return Err(reject(draft, field, "asks for more than this server offers"));
         }
         if !all_offered || repeats {
             let mut seen = BTreeSet::new();
@@ -278,9 +264,7 @@ impl IntoRules for Grants {
 struct GrantTypes(Grants);
 
 impl Rule for GrantTypes {
-    fn id(&self) -> &'static str {
-        GRANT_TYPES_DOCS.id
-    }
+    documented!(GRANT_TYPES_DOCS, with a configuration of its own);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         self.0.check_grants(draft)
@@ -289,19 +273,13 @@ impl Rule for GrantTypes {
     fn config(&self) -> Json {
         settings(&self.0)
     }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&GRANT_TYPES_DOCS)
-    }
 }
 
 #[derive(Debug)]
 struct ResponseTypes(Grants);
 
 impl Rule for ResponseTypes {
-    fn id(&self) -> &'static str {
-        RESPONSE_TYPES_DOCS.id
-    }
+    documented!(RESPONSE_TYPES_DOCS, with a configuration of its own);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         self.0.check_responses(draft, Flows::of_registration(draft.registration()))
@@ -310,13 +288,9 @@ impl Rule for ResponseTypes {
     fn config(&self) -> Json {
         settings(&self.0)
     }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&RESPONSE_TYPES_DOCS)
-    }
 }
 
-fn refuse(draft: &Draft<'_>, field: Field, detail: &'static str) -> Rejection {
+fn reject(draft: &Draft<'_>, field: Field, detail: &'static str) -> Rejection {
     draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name())
 }
 

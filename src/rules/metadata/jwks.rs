@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::bounds;
 use crate::registration::{Field, Value};
 use crate::rules::metadata::public_link;
-use crate::rules::{ConfigError, Draft, Rule, RuleDocs, nonzero, settings};
+use crate::rules::{ConfigError, Draft, Rule, RuleDocs, documented, nonzero};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Rejects a `jwks` that is not a set of public keys (RFC 7591 section 2, RFC 7517 section 5).
@@ -34,9 +34,9 @@ use crate::rules::{ErrorCode, Rejection};
 /// # }
 /// use tower_dcr::rules::Jwks;
 ///
-/// assert!(judge(&Jwks::new(), r#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx"}]}}"#).is_ok());
-/// assert!(judge(&Jwks::new(), r#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx","d":"nWGxne"}]}}"#).is_err());
-/// assert!(judge(&Jwks::new(), r#"{"jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}}"#).is_err());
+/// assert!(judge(&Jwks::default(), r#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx"}]}}"#).is_ok());
+/// assert!(judge(&Jwks::default(), r#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx","d":"nWGxne"}]}}"#).is_err());
+/// assert!(judge(&Jwks::default(), r#"{"jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}}"#).is_err());
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -66,11 +66,6 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 };
 
 impl Jwks {
-    /// Creates the rule with a maximum of 10 keys and 16 KiB.
-    pub fn new() -> Self {
-        Self { max_keys: nonzero(10), max_bytes: nonzero(16 * 1024) }
-    }
-
     /// Sets the maximum number of keys in a set (default: 10), and of bytes as JSON (default: 16 KiB).
     ///
     /// # Errors
@@ -111,14 +106,12 @@ fn key_fault(key: &Json) -> Option<&'static str> {
 
 impl Default for Jwks {
     fn default() -> Self {
-        Self::new()
+        Self { max_keys: nonzero(10), max_bytes: nonzero(16 * 1024) }
     }
 }
 
 impl Rule for Jwks {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         let document = draft.registration();
@@ -132,13 +125,5 @@ impl Rule for Jwks {
             Some(detail) => Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(Field::JWKS.name())),
             None => Ok(()),
         }
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }

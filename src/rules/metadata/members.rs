@@ -8,8 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use crate::registration::{Acceptance, Entry, Field, JsonType, Registration, Value};
+use crate::rules::action::{self, Action};
 use crate::rules::metadata::noncharacters;
-use crate::rules::{ConfigError, Draft, ErrorCode, MetadataOperators, Operation, Rejection, Rule, RuleDocs, settings};
+use crate::rules::{
+    ConfigError, Draft, ErrorCode, MetadataOperators, Operation, Rejection, Rule, RuleDocs, documented, settings,
+};
 use crate::text;
 
 /// Accepts known members with the type that RFC 7591 section 2 defines. All others are stripped or rejected, never
@@ -40,16 +43,16 @@ use crate::text;
 /// use tower_dcr::rules::Members;
 ///
 /// let body = r#"{"client_name":"App","skip_consent":true,"tenant":"a"}"#;
-/// assert_eq!(judge(&Members::lenient(), body)?, r#"{"client_name":"App"}"#);
+/// assert_eq!(judge(&Members::default(), body)?, r#"{"client_name":"App"}"#);
 /// assert!(judge(&Members::strict(), body).is_err());
-/// let members = Members::lenient().add_member("tenant").unwrap();
+/// let members = Members::default().add_member("tenant").unwrap();
 /// assert_eq!(judge(&members, body)?, r#"{"client_name":"App","tenant":"a"}"#);
 /// # Ok::<_, String>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct Members {
     /// The server's own members that are accepted unchanged.
     #[serde(rename = "allow")]
@@ -58,15 +61,25 @@ pub struct Members {
     #[serde(rename = "supply", deserialize_with = "supplied")]
     supplied: BTreeMap<Extra, serde_json::Value>,
     /// Accepts the members that OpenID Providers use.
-    openid: bool,
-    /// Action on members that this crate does not know.
-    unknown: Unwanted,
-    /// Action on members that this crate knows but this server does not accept.
-    unwanted: Unwanted,
-    /// Action on single members that would be unknown or not accepted.
-    dispositions: BTreeMap<Extra, Unwanted>,
-    /// Action on `null`, `""` and `[]`.
-    empty: Unwanted,
+    pub openid: bool,
+    /// Action on members that this crate does not know: `reject` or `strip`. Rejecting deviates from RFC 7591 section 2: "The
+    /// authorization server MUST ignore any client metadata sent by the client that it does not understand".
+    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
+    pub unknown: Action,
+    /// Action on members that this crate knows but this server does not accept, including those that only the server issues:
+    /// `reject` or `strip`.
+    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
+    pub unwanted: Action,
+    /// Action on single members that would be unknown or not accepted: `reject` or `strip`.
+    #[serde(deserialize_with = "action::by_name::<_, action::StripOrReject, _>")]
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<Extra, action::OneOf<action::StripOrReject>>"))]
+    dispositions: BTreeMap<Extra, Action>,
+    /// Action on `null`, `""` and `[]`: `reject` or `strip`.
+    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
+    pub empty: Action,
 }
 
 /// The name of a member of the server's own.
@@ -74,36 +87,6 @@ pub struct Members {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Extra(String);
-
-/// The action on a member that is not accepted.
-///
-/// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = evaluation.rejection() {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Members, Unwanted};
-///
-/// let members = Members::lenient().with_unknown(Unwanted::Refuse);
-/// assert!(judge(&members, r#"{"skip_consent":true}"#).is_err());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Unwanted {
-    /// The registration is rejected. For unknown members this deviates from RFC 7591 section 2: "The authorization
-    /// server MUST ignore any client metadata sent by the client that it does not understand".
-    #[serde(rename = "reject", alias = "refuse")]
-    Refuse,
-    /// The member is removed.
-    Strip,
-}
 
 /// Returns `true` if a value has the type of its field and no string in it can be at fault. `false` if it needs a full
 /// check.
@@ -167,41 +150,10 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 };
 
 impl Members {
-    /// Creates the rule that strips members that are not accepted.
-    pub fn lenient() -> Self {
-        Self {
-            extra: BTreeSet::new(),
-            supplied: BTreeMap::new(),
-            openid: false,
-            unknown: Unwanted::Strip,
-            unwanted: Unwanted::Strip,
-            dispositions: BTreeMap::new(),
-            empty: Unwanted::Strip,
-        }
-    }
-
-    /// Creates the rule that rejects a registration with members that are not accepted.
+    /// Creates the rule that rejects a registration with members that are not accepted. The default strips them.
+    #[must_use]
     pub fn strict() -> Self {
-        Self { unknown: Unwanted::Refuse, unwanted: Unwanted::Refuse, empty: Unwanted::Refuse, ..Self::lenient() }
-    }
-
-    /// Accepts the members that OpenID Providers use.
-    pub fn with_openid_members(mut self) -> Self {
-        self.openid = true;
-        self
-    }
-
-    /// Sets the action on members that this crate does not know.
-    pub fn with_unknown(mut self, unwanted: Unwanted) -> Self {
-        self.unknown = unwanted;
-        self
-    }
-
-    /// Sets the action on members that this crate knows but this server does not accept, including those that only the
-    /// server issues.
-    pub fn with_unwanted(mut self, unwanted: Unwanted) -> Self {
-        self.unwanted = unwanted;
-        self
+        Self { unknown: Action::Reject, unwanted: Action::Reject, empty: Action::Reject, ..Self::default() }
     }
 
     /// Accepts one of the server's own members unchanged. A known one must have the type that its specification
@@ -222,8 +174,8 @@ impl Members {
     /// # Errors
     ///
     /// Returns [`ConfigError::Member`] as [`add_member`](Self::add_member) does.
-    pub fn with_disposition(mut self, name: impl Into<String>, unwanted: Unwanted) -> Result<Self, ConfigError> {
-        self.dispositions.insert(name.into().try_into()?, unwanted);
+    pub fn with_disposition(mut self, name: impl Into<String>, action: Action) -> Result<Self, ConfigError> {
+        self.dispositions.insert(name.into().try_into()?, action);
         Ok(self)
     }
 
@@ -251,7 +203,7 @@ impl Members {
         self.extra.iter().map(|name| name.0.as_str())
     }
 
-    fn disposition(&self, name: &str, others: Unwanted) -> Unwanted {
+    fn disposition(&self, name: &str, others: Action) -> Action {
         if self.dispositions.is_empty() { others } else { self.dispositions.get(name).copied().unwrap_or(others) }
     }
 
@@ -279,30 +231,28 @@ impl Members {
             return Ok(Fate::Keep);
         }
         match self.disposition(member.name(), self.unknown) {
+            Action::Strip => Ok(Fate::Strip),
             // The client chose the name.
-            Unwanted::Refuse => {
-                Err(draft.reject(ErrorCode::InvalidClientMetadata, "a member is not known to this server"))
-            }
-            Unwanted::Strip => Ok(Fate::Strip),
+            _ => Err(draft.reject(ErrorCode::InvalidClientMetadata, "a member is not known to this server")),
         }
     }
 
     /// Decides on a field that specifications define and not every server accepts.
     fn fate_of_known(&self, draft: &Draft<'_>, field: Field, value: &Value<'_>) -> Result<Fate, Rejection> {
         let unwanted = |detail| match self.disposition(field.name(), self.unwanted) {
-            Unwanted::Refuse => Err(refusal(draft, detail, field)),
-            Unwanted::Strip => Ok(Fate::Strip),
+            Action::Strip => Ok(Fate::Strip),
+            _ => Err(rejection(draft, detail, field)),
         };
         // Rejecting a member that is understood is no deviation (RFC 7591 section 2).
         let not_accepted = "is not accepted by this server";
         match (field.acceptance(), draft.operation()) {
             (Acceptance::Updates, Operation::Update) => match value {
                 Value::String(_) => Ok(Fate::Keep),
-                _ => Err(refusal(draft, field.json_type().requirement(), field)),
+                _ => Err(rejection(draft, field.json_type().requirement(), field)),
             },
             (Acceptance::Updates | Acceptance::Never, _) => unwanted("is issued by the server only"),
             // Not `invalid_software_statement`: its validity was not checked.
-            (Acceptance::Verified, _) if !value.is_empty() => Err(refusal(draft, not_accepted, field)),
+            (Acceptance::Verified, _) if !value.is_empty() => Err(rejection(draft, not_accepted, field)),
             (Acceptance::Openid, _) if self.openid => self.fate_of_wanted(draft, field, field.json_type(), value),
             (Acceptance::Always | Acceptance::Openid | Acceptance::OptIn | Acceptance::Verified, _) => {
                 unwanted(not_accepted)
@@ -330,12 +280,13 @@ impl Members {
             // An empty list of contacts means none. An empty list of grant types differs from an absent one.
             let nothing = field == Field::CONTACTS && matches!(value, Value::Strings(_));
             return match self.empty {
-                Unwanted::Refuse if !nothing => Err(refusal(draft, "must not be empty", field)),
-                Unwanted::Refuse | Unwanted::Strip => Ok(Fate::Strip),
+                Action::Strip => Ok(Fate::Strip),
+                _ if nothing => Ok(Fate::Strip),
+                _ => Err(rejection(draft, "must not be empty", field)),
             };
         }
         match fault(json_type, value, draft.registration()) {
-            Some(detail) => Err(refusal(draft, detail, field)),
+            Some(detail) => Err(rejection(draft, detail, field)),
             None => Ok(Fate::Keep),
         }
     }
@@ -343,29 +294,27 @@ impl Members {
 
 impl Default for Members {
     fn default() -> Self {
-        Self::lenient()
+        Self {
+            extra: BTreeSet::new(),
+            supplied: BTreeMap::new(),
+            openid: false,
+            unknown: Action::Strip,
+            unwanted: Action::Strip,
+            dispositions: BTreeMap::new(),
+            empty: Action::Strip,
+        }
     }
 }
 
-fn refusal(draft: &Draft<'_>, detail: &'static str, field: Field) -> Rejection {
+fn rejection(draft: &Draft<'_>, detail: &'static str, field: Field) -> Rejection {
     draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name())
 }
 
 impl Rule for Members {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        self.check_with(draft, &MetadataOperators::new())
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
+        self.check_with(draft, &MetadataOperators::default())
     }
 }
 
@@ -405,9 +354,7 @@ pub(crate) struct KnownMembers {
 }
 
 impl Rule for KnownMembers {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS, with a configuration of its own);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         self.members.check_with(draft, &self.operators)?;
@@ -416,10 +363,6 @@ impl Rule for KnownMembers {
 
     fn config(&self) -> Json {
         settings(&self.members)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 
@@ -464,7 +407,7 @@ fn string_fault(text: &str, document: &Registration) -> Option<&'static str> {
 fn supplied<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Extra, serde_json::Value>, D::Error> {
     let read = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
     let members =
-        read.into_iter().try_fold(Members::lenient(), |members, (name, value)| members.supply_member(name, value));
+        read.into_iter().try_fold(Members::default(), |members, (name, value)| members.supply_member(name, value));
     members.map(|members| members.supplied).map_err(D::Error::custom)
 }
 

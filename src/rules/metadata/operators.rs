@@ -6,8 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use crate::registration::{Acceptance, Field, Registration, Value};
+use crate::rules::action::{self, Action};
 use crate::rules::metadata::members::{misfit, misfit_of_list};
-use crate::rules::{ConfigError, Disposition, Draft, ErrorCode, Rejection, Rule, RuleDocs, settings};
+use crate::rules::{ConfigError, Disposition, Draft, ErrorCode, Rejection, Rule, RuleDocs, documented};
 
 /// Operators on members, by name: the server's own members, which they accept, and those of RFC 7591. They run after
 /// [`Members`](crate::rules::Members) and before every other rule, so that the values they set are checked like values
@@ -26,7 +27,7 @@ use crate::rules::{ConfigError, Disposition, Draft, ErrorCode, Rejection, Rule, 
 /// | `essential` | | the registration is rejected |
 ///
 /// `scope` counts as a list. A member that is `null` or empty counts as absent. For values that violate `one_of`,
-/// `subset_of` or `superset_of`, actions other than the standard's can be chosen ([`Negotiation`]).
+/// `subset_of` or `superset_of`, actions other than the standard's can be chosen ([`MemberOperators::otherwise`]).
 ///
 /// ```
 /// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
@@ -38,16 +39,19 @@ use crate::rules::{ConfigError, Disposition, Draft, ErrorCode, Rejection, Rule, 
 /// #     }
 /// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
 /// # }
-/// use tower_dcr::rules::{MemberOperators, MetadataOperators, Negotiation};
+/// use tower_dcr::rules::{Action, MemberOperators, MetadataOperators};
 ///
-/// let tenant = MemberOperators::new().one_of(["blue", "green"]).default_value("blue").otherwise(Negotiation::Default);
-/// let rule = MetadataOperators::new()
-///     .on("tenant", tenant)?
-///     .on("client_name", MemberOperators::new().essential())?;
+/// let mut tenant = MemberOperators::default();
+/// tenant.one_of = vec!["blue".into(), "green".into()];
+/// tenant.default = Some("blue".into());
+/// tenant.otherwise = Some(Action::Default);
+/// let mut name = MemberOperators::default();
+/// name.essential = Some(true);
+/// let rule = MetadataOperators::default().on("tenant", tenant)?.on("client_name", name.clone())?;
 ///
 /// assert_eq!(judge(&rule, r#"{"client_name":"App","tenant":"red"}"#).unwrap(), r#"{"client_name":"App","tenant":"blue"}"#);
 /// assert_eq!(judge(&rule, r#"{"tenant":"green"}"#).unwrap_err(), "client_name is required (metadata-policy)");
-/// assert!(MetadataOperators::new().on("client_secret", MemberOperators::new().essential()).is_err());
+/// assert!(MetadataOperators::default().on("client_secret", name).is_err());
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,71 +60,49 @@ use crate::rules::{ConfigError, Disposition, Draft, ErrorCode, Rejection, Rule, 
 #[must_use]
 pub struct MetadataOperators(BTreeMap<String, MemberOperators>);
 
-/// The operators on one member. See [`MetadataOperators`].
+/// The operators on one member. See [`MetadataOperators`], which checks that they agree.
 ///
 /// ```
 /// use tower_dcr::rules::MemberOperators;
 ///
-/// let groups = MemberOperators::new().subset_of(["staff", "guests"]).superset_of(["guests"]);
-/// # let _ = groups;
+/// let mut groups = MemberOperators::default();
+/// groups.subset_of = vec!["staff".into(), "guests".into()];
+/// groups.superset_of = vec!["guests".into()];
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct MemberOperators {
     /// Value of the member, in place of any sent value; `null` removes it.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "also_null")]
-    value: Option<Json>,
+    pub value: Option<Json>,
     /// Elements that are added to a list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    add: Vec<Json>,
+    pub add: Vec<Json>,
     /// Value of the member if none was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    default: Option<Json>,
+    pub default: Option<Json>,
     /// Values that the member may have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    one_of: Vec<Json>,
+    pub one_of: Vec<Json>,
     /// Elements that a list may have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    subset_of: Vec<Json>,
+    pub subset_of: Vec<Json>,
     /// Elements that a list must have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    superset_of: Vec<Json>,
+    pub superset_of: Vec<Json>,
     /// Requires the member.
     #[serde(skip_serializing_if = "Option::is_none")]
-    essential: Option<bool>,
+    pub essential: Option<bool>,
     /// Action on a member that violates a requirement. By default a list is narrowed to `subset_of`, and any other
-    /// violation rejected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    otherwise: Option<Negotiation>,
-}
-
-/// The action on a member that violates a requirement. RFC 7591 section 3.2.1: the server "MAY reject or replace any of
-/// the client's requested metadata values submitted during the registration and substitute them with suitable values".
-///
-/// ```
-/// use tower_dcr::rules::{MemberOperators, Negotiation};
-///
-/// let color = MemberOperators::new().one_of(["red", "green"]).otherwise(Negotiation::Strip);
-/// # let _ = color;
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Negotiation {
-    /// The member gets the value of `default`.
-    Default,
-    /// A list loses the elements that are not in `subset_of`.
-    Narrow,
-    /// The registration is rejected.
-    #[serde(alias = "refuse")]
-    Reject,
-    /// The member is removed.
-    Strip,
-    /// The member gets the first value of `one_of`, or the missing elements of `superset_of`.
-    Substitute,
+    /// violation rejected. `default` sets the value of `default`, `narrow` removes the elements of a list that are not in
+    /// `subset_of`, `reject` rejects the registration, `strip` removes the member, and `substitute` sets the first value of
+    /// `one_of`, or adds the missing elements of `superset_of`. RFC 7591 section 3.2.1: the server "MAY reject or replace any
+    /// of the client's requested metadata values submitted during the registration and substitute them with suitable values".
+    #[serde(deserialize_with = "action::one_if_any::<_, action::Any>", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::Any>>"))]
+    pub otherwise: Option<Action>,
 }
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
@@ -134,11 +116,6 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 };
 
 impl MetadataOperators {
-    /// Creates a set without operators.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Sets the operators on a member, in place of any earlier ones.
     ///
     /// # Errors
@@ -201,7 +178,7 @@ fn fault_of_name(member: &str, operators: &MemberOperators) -> Option<&'static s
             Some("statements are verified, or refused")
         }
         // Only the client decides where the codes go, and is held to its redirect URIs.
-        () if field == Some(Field::REDIRECT_URIS) && (puts || operators.otherwise == Some(Negotiation::Substitute)) => {
+        () if field == Some(Field::REDIRECT_URIS) && (puts || operators.otherwise == Some(Action::Substitute)) => {
             Some("redirect URIs are the client's to choose")
         }
         () => None,
@@ -209,66 +186,13 @@ fn fault_of_name(member: &str, operators: &MemberOperators) -> Option<&'static s
 }
 
 impl MemberOperators {
-    /// Creates a set without operators.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the value of the member, in place of any sent value; `null` removes it.
-    pub fn value(mut self, value: impl Into<Json>) -> Self {
-        self.value = Some(value.into());
-        self
-    }
-
-    /// Adds these elements to a list.
-    pub fn adding<V: Into<Json>>(mut self, elements: impl IntoIterator<Item = V>) -> Self {
-        self.add = list(elements);
-        self
-    }
-
-    /// Sets the value of the member if none was sent.
-    pub fn default_value(mut self, value: impl Into<Json>) -> Self {
-        self.default = Some(value.into());
-        self
-    }
-
-    /// Sets the values that the member may have.
-    pub fn one_of<V: Into<Json>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
-        self.one_of = list(values);
-        self
-    }
-
-    /// Sets the elements that a list may have.
-    pub fn subset_of<V: Into<Json>>(mut self, elements: impl IntoIterator<Item = V>) -> Self {
-        self.subset_of = list(elements);
-        self
-    }
-
-    /// Sets the elements that a list must have.
-    pub fn superset_of<V: Into<Json>>(mut self, elements: impl IntoIterator<Item = V>) -> Self {
-        self.superset_of = list(elements);
-        self
-    }
-
-    /// Requires the member.
-    pub fn essential(mut self) -> Self {
-        self.essential = Some(true);
-        self
-    }
-
-    /// Sets the action on a member that violates a requirement.
-    pub fn otherwise(mut self, negotiation: Negotiation) -> Self {
-        self.otherwise = Some(negotiation);
-        self
-    }
-
     /// Returns the contradiction in the operators. OpenID Federation 1.0 section 6.1.3.1 lists the valid combinations.
     fn fault(&self, spaced: bool) -> Option<&'static str> {
         let holds = |value: &Json| self.complaint(value, spaced).is_none();
         let checks = !self.one_of.is_empty() || self.checks_lists();
         let within = |element: &Json| self.subset_of.is_empty() || self.subset_of.contains(element);
         match () {
-            () if *self == Self::new() => Some("there are none"),
+            () if *self == Self::default() => Some("there are none"),
             () if !self.one_of.is_empty() && (self.checks_lists() || !self.add.is_empty()) => {
                 Some("one_of is for single values, add, subset_of and superset_of for lists")
             }
@@ -287,9 +211,9 @@ impl MemberOperators {
             }
             () => match self.otherwise {
                 Some(_) if !checks => Some("otherwise is for one_of, subset_of and superset_of"),
-                Some(Negotiation::Default) if self.default.is_none() => Some("otherwise needs a default"),
-                Some(Negotiation::Narrow) if self.subset_of.is_empty() => Some("only subset_of can narrow"),
-                Some(Negotiation::Substitute) if self.one_of.is_empty() && self.superset_of.is_empty() => {
+                Some(Action::Default) if self.default.is_none() => Some("otherwise needs a default"),
+                Some(Action::Narrow) if self.subset_of.is_empty() => Some("only subset_of can narrow"),
+                Some(Action::Substitute) if self.one_of.is_empty() && self.superset_of.is_empty() => {
                     Some("only one_of and superset_of can substitute")
                 }
                 _ => None,
@@ -346,24 +270,24 @@ impl MemberOperators {
             let kept = joined(kept.collect(), spaced);
             Some(kept).filter(|kept| !is_absent(kept) && self.complaint(kept, spaced).is_none())
         };
-        let by_default = if matches!(complaint, Complaint::Excess) { Negotiation::Narrow } else { Negotiation::Reject };
+        let by_default = if matches!(complaint, Complaint::Excess) { Action::Narrow } else { Action::Reject };
         match (self.otherwise.unwrap_or(by_default), complaint) {
-            (Negotiation::Strip, _) => Ok(Outcome::Removed),
-            (Negotiation::Default, _) => Ok(self.default.clone().map_or(Outcome::Removed, Outcome::Substituted)),
-            (Negotiation::Substitute, Complaint::Value) => {
+            (Action::Strip, _) => Ok(Outcome::Removed),
+            (Action::Default, _) => Ok(self.default.clone().map_or(Outcome::Removed, Outcome::Substituted)),
+            (Action::Substitute, Complaint::Value) => {
                 Ok(self.one_of.first().cloned().map_or(Outcome::Removed, Outcome::Substituted))
             }
-            (Negotiation::Substitute, Complaint::Lack) => {
+            (Action::Substitute, Complaint::Lack) => {
                 let mut all = elements(value, spaced).unwrap_or_default();
                 append_lacking(&mut all, &self.superset_of);
                 Ok(Outcome::Substituted(joined(all, spaced)))
             }
-            (Negotiation::Narrow, Complaint::Excess) => match narrowed() {
+            (Action::Narrow, Complaint::Excess) => match narrowed() {
                 Some(kept) => Ok(Outcome::Narrowed(kept)),
                 None if self.superset_of.is_empty() => Ok(Outcome::Removed),
                 None => Err(Complaint::Lack.detail()),
             },
-            (Negotiation::Reject | Negotiation::Narrow | Negotiation::Substitute, complaint) => Err(complaint.detail()),
+            (_, complaint) => Err(complaint.detail()),
         }
     }
 }
@@ -395,20 +319,10 @@ enum Outcome {
 }
 
 impl Rule for MetadataOperators {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         self.0.iter().try_for_each(|(member, operators)| operators.apply(draft, member))
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 
@@ -428,7 +342,7 @@ impl MemberOperators {
         if let (Some(default), None) = (&self.default, current(draft.registration(), member)) {
             draft.replace(member, default, Disposition::Defaulted);
         }
-        let refuse = |draft: &Draft<'_>, detail| {
+        let reject = |draft: &Draft<'_>, detail| {
             Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(member.to_owned()))
         };
         if let Some(value) = current(draft.registration(), member)
@@ -438,11 +352,11 @@ impl MemberOperators {
                 Ok(Outcome::Narrowed(kept)) => draft.replace(member, &kept, Disposition::Narrowed),
                 Ok(Outcome::Removed) => draft.strip(member),
                 Ok(Outcome::Substituted(other)) => draft.replace(member, &other, Disposition::Substituted),
-                Err(detail) => return refuse(draft, detail),
+                Err(detail) => return reject(draft, detail),
             }
         }
         if self.is_essential() && current(draft.registration(), member).is_none() {
-            return refuse(draft, "is required");
+            return reject(draft, "is required");
         }
         Ok(())
     }
@@ -505,10 +419,6 @@ fn joined(elements: Vec<Json>, spaced: bool) -> Json {
     Json::String(tokens.join(" "))
 }
 
-fn list<V: Into<Json>>(values: impl IntoIterator<Item = V>) -> Vec<Json> {
-    values.into_iter().map(Into::into).collect()
-}
-
 /// Deserializes an explicit `null` as a value of its own.
 fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
     Json::deserialize(deserializer).map(Some)
@@ -518,6 +428,6 @@ impl TryFrom<BTreeMap<String, MemberOperators>> for MetadataOperators {
     type Error = ConfigError;
 
     fn try_from(members: BTreeMap<String, MemberOperators>) -> Result<Self, ConfigError> {
-        members.into_iter().try_fold(Self::new(), |all, (member, operators)| all.on(member, operators))
+        members.into_iter().try_fold(Self::default(), |all, (member, operators)| all.on(member, operators))
     }
 }

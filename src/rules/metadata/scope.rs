@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::registration::Field;
-use crate::rules::{ConfigError, Draft, Rule, RuleDocs, settings};
+use crate::rules::action::{self, Action};
+use crate::rules::{ConfigError, Draft, Rule, RuleDocs, documented};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Checks the grammar of `scope` (RFC 6749 section 3.3), intersects it with a ceiling, and sets the operator's default
 /// for a client that requests none.
 ///
 /// Unknown scopes are common in honest registrations (clients copy them from discovery documents), so a scope above the
-/// ceiling is removed. A client is rejected only if nothing is left of its request ([`UnsupportedScope`]).
+/// ceiling is removed. A client is rejected only if nothing is left of its request ([`otherwise`](Self::otherwise)).
 ///
 /// ```
 /// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
@@ -25,18 +25,20 @@ use crate::rules::{ErrorCode, Rejection};
 /// #     }
 /// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
 /// # }
-/// use tower_dcr::rules::Scope;
+/// use tower_dcr::rules::{Action, Scope};
 ///
-/// let scope = Scope::any().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap();
+/// let mut scope = Scope::default().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap();
 /// assert_eq!(judge(&scope, r#"{"scope":"write admin"}"#)?, r#"{"scope":"write"}"#);
 /// assert_eq!(judge(&scope, "{}")?, r#"{"scope":"read"}"#);
-/// assert!(judge(&scope, r#"{"scope":"admin"}"#).is_err());
+/// assert!(judge(&scope, r#"{"scope":"admin"}"#).is_err(), "nothing is left");
+/// scope.otherwise = Action::Default;
+/// assert_eq!(judge(&scope, r#"{"scope":"admin"}"#)?, r#"{"scope":"read"}"#);
 /// # Ok::<_, String>(())
 /// ```
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct Scope {
     /// The scopes that a client may have. Without the setting, any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,44 +48,12 @@ pub struct Scope {
     /// Scopes that are added for each client that sends a `scope`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     add: BTreeSet<Token>,
-    /// Action on a registration that requests more.
-    otherwise: UnsupportedScope,
-}
-
-/// The action on a registration that requests scopes above the ceiling.
-///
-/// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = evaluation.rejection() {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Scope, UnsupportedScope};
-///
-/// let scope = Scope::any().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap();
-/// assert!(judge(&scope, r#"{"scope":"openid profile"}"#).is_err(), "nothing is left");
-/// let scope = scope.otherwise(UnsupportedScope::Default);
-/// assert_eq!(judge(&scope, r#"{"scope":"openid profile"}"#)?, r#"{"scope":"read"}"#);
-/// assert_eq!(judge(&scope, r#"{"scope":"openid write"}"#)?, r#"{"scope":"write"}"#);
-/// # Ok::<_, String>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum UnsupportedScope {
-    /// Scopes above the ceiling are removed. A client without any scope left gets the default.
-    Default,
-    /// Scopes above the ceiling are removed. A client without any scope left is rejected.
-    #[default]
-    Narrow,
-    /// The registration is rejected.
-    #[serde(alias = "refuse")]
-    Reject,
+    /// Action on a registration that requests scopes above the ceiling. `narrow` removes them, and rejects a client without any
+    /// scope left; `default` removes them, and such a client gets the default; `reject` rejects the registration, also for
+    /// more than one space between scopes.
+    #[serde(deserialize_with = "action::one::<_, action::NarrowDefaultOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowDefaultOrReject>"))]
+    pub otherwise: Action,
 }
 
 /// A scope token (RFC 6749 section 3.3).
@@ -103,11 +73,6 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 };
 
 impl Scope {
-    /// Creates the rule that accepts any scopes, with no default.
-    pub fn any() -> Self {
-        Self::default()
-    }
-
     /// Allows only these scopes.
     ///
     /// # Errors
@@ -145,7 +110,7 @@ impl Scope {
     /// # }
     /// use tower_dcr::rules::Scope;
     ///
-    /// let scope = Scope::any().with_default(["read", "write", "offline_access"]).unwrap().with_add(["offline_access"]).unwrap();
+    /// let scope = Scope::default().with_default(["read", "write", "offline_access"]).unwrap().with_add(["offline_access"]).unwrap();
     /// assert_eq!(judge(&scope, r#"{"scope":"read"}"#)?, r#"{"scope":"read offline_access"}"#);
     /// assert_eq!(judge(&scope, "{}")?, r#"{"scope":"offline_access read write"}"#);
     /// # Ok::<_, String>(())
@@ -157,18 +122,6 @@ impl Scope {
     pub fn with_add<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
         self.add = tokens(scopes)?;
         Ok(self)
-    }
-
-    /// Sets the action on a registration that requests more than the ceiling (default: [`UnsupportedScope::Narrow`]).
-    pub fn otherwise(mut self, excess: UnsupportedScope) -> Self {
-        self.otherwise = excess;
-        self
-    }
-
-    /// Rejects a registration that requests more than the ceiling, or whose list has more than one space between
-    /// scopes.
-    pub fn refusing_others(self) -> Self {
-        self.otherwise(UnsupportedScope::Reject)
     }
 
     /// Returns the ceiling of all scopes. `None` if there is none.
@@ -197,13 +150,18 @@ impl Scope {
     }
 }
 
-impl Rule for Scope {
-    fn id(&self) -> &'static str {
-        DOCS.id
+impl Default for Scope {
+    /// Creates the rule that accepts any scopes, with no default.
+    fn default() -> Self {
+        Self { ceiling: None, default: BTreeSet::new(), add: BTreeSet::new(), otherwise: Action::Narrow }
     }
+}
+
+impl Rule for Scope {
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        let refuse =
+        let reject =
             |draft: &Draft<'_>, detail| Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field("scope"));
         let Some(scope) = draft.registration().string_at(Field::SCOPE) else {
             if !self.default.is_empty() {
@@ -220,36 +178,28 @@ impl Rule for Scope {
         let double = bytes.iter().zip(next).fold(0, |found, pair| found | u8::from(pair == (&b' ', &b' '))) != 0;
         let spaced = double || bytes.starts_with(b" ") || bytes.ends_with(b" ");
         if !well_formed {
-            return refuse(draft, "is not a list of scope tokens");
+            return reject(draft, "is not a list of scope tokens");
         }
         let above = self.ceiling.is_some() && !scope.split(' ').all(|token| self.allows(token));
-        if self.otherwise == UnsupportedScope::Reject && (spaced || above) {
-            return refuse(draft, "asks for more than this server offers");
+        if !matches!(self.otherwise, Action::Default | Action::Narrow) && (spaced || above) {
+            return reject(draft, "asks for more than this server offers");
         }
         let mut scope_is_empty = scope.is_empty();
         if spaced || above {
             draft.narrow_tokens("scope", |token| !token.is_empty() && self.allows(token));
             scope_is_empty = draft.registration().string_at(Field::SCOPE) == Some("");
         }
-        if scope_is_empty && self.otherwise == UnsupportedScope::Default && !self.default.is_empty() {
+        if scope_is_empty && self.otherwise == Action::Default && !self.default.is_empty() {
             draft.substitute("scope", self.default_text());
             return Ok(());
         }
         if scope_is_empty {
-            return refuse(draft, "asks for nothing that this server offers");
+            return reject(draft, "asks for nothing that this server offers");
         }
         if !self.add.is_empty() {
             self.add_to(draft);
         }
         Ok(())
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 

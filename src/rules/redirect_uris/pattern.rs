@@ -86,55 +86,17 @@ enum Path {
 }
 
 impl RedirectPattern {
-    /// Creates a pattern for one redirect URI, compared as a string.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Pattern`] if it is not a [`RedirectUri`].
-    pub fn exact(uri: impl Into<String>) -> Result<Self, ConfigError> {
-        let uri = uri.into();
-        match RedirectUri::parse(&uri) {
-            Ok(_) => Ok(Self { kind: Kind::Exact(uri) }),
-            Err(error) => Err(invalid(&uri, error.description())),
+    fn exact(uri: &str) -> Result<Self, ConfigError> {
+        match RedirectUri::parse(uri) {
+            Ok(_) => Ok(Self { kind: Kind::Exact(uri.to_owned()) }),
+            Err(error) => Err(invalid(uri, error.description())),
         }
     }
 
-    /// Creates a pattern for every `https` redirect URI at a host, on the default port. `*.example.com` has one label
-    /// in place of `*`.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Pattern`] if `host` is not a DNS name in lower case, or is a wildcard below a top-level
-    /// domain.
-    pub fn host(host: &str) -> Result<Self, ConfigError> {
-        let host = read_host(host, host)?;
-        Ok(Self {
-            kind: Kind::Parts { scheme: "https".into(), host, ports: Ports::Listed(vec![None]), path: Path::Any },
-        })
-    }
-
-    /// Returns the same pattern on these ports.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Pattern`] for an exact pattern or a regular expression, which already contains its port.
-    pub fn with_ports(self, ports: impl IntoIterator<Item = u16>) -> Result<Self, ConfigError> {
-        let Kind::Parts { scheme, host, path, .. } = self.kind else {
-            return Err(invalid(&self.to_string(), "has no separate port"));
-        };
-        let ports = ports.into_iter().map(|port| Some(port).filter(|_| default_port(&scheme) != Some(port))).collect();
-        Ok(Self { kind: Kind::Parts { scheme, host, ports: Ports::Listed(ports), path } })
-    }
-
-    /// Creates a pattern for redirect URIs that a regular expression matches **as a whole**: it is anchored at both
-    /// ends.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Pattern`] if the expression is not well formed by itself. An example is `)|(?:`, which
-    /// would otherwise escape from the group that anchors it.
+    /// Creates a pattern for redirect URIs that a regular expression matches **as a whole**: it is anchored at both ends. It has
+    /// to be well formed by itself: `)|(?:` would otherwise escape from the group that anchors it.
     #[cfg(feature = "regex")]
-    pub fn regex(expression: &str) -> Result<Self, ConfigError> {
+    fn regex(expression: &str) -> Result<Self, ConfigError> {
         let compile =
             |text: &str| regex::Regex::new(text).map_err(|_| invalid(expression, "is not a regular expression"));
         compile(expression)?;

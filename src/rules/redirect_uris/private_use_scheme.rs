@@ -1,6 +1,7 @@
 //! The private-use schemes that an operator lists.
 
 use std::borrow::Borrow;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +20,11 @@ impl PrivateUseScheme {
     }
 }
 
-impl TryFrom<String> for PrivateUseScheme {
-    type Error = ConfigError;
+impl FromStr for PrivateUseScheme {
+    type Err = ConfigError;
 
-    fn try_from(scheme: String) -> Result<Self, ConfigError> {
+    fn from_str(scheme: &str) -> Result<Self, ConfigError> {
+        let scheme = scheme.to_owned();
         if is_dangerous_scheme(&scheme) {
             return Err(ConfigError::DangerousScheme { scheme });
         }
@@ -30,6 +32,14 @@ impl TryFrom<String> for PrivateUseScheme {
             Ok(uri) if uri.class() == RedirectClass::PrivateUse => Ok(Self(scheme)),
             _ => Err(ConfigError::Scheme { scheme }),
         }
+    }
+}
+
+impl TryFrom<String> for PrivateUseScheme {
+    type Error = ConfigError;
+
+    fn try_from(scheme: String) -> Result<Self, ConfigError> {
+        scheme.parse()
     }
 }
 

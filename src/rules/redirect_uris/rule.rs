@@ -4,33 +4,33 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::bounds;
 use crate::redirect_uri::{NotPublic, RedirectClass, RedirectUri, is_public_dns_name};
 use crate::registration::Field;
+use crate::rules::action::{self, Action};
 use crate::rules::redirect_uris::native_schemes::NATIVE_SCHEMES;
 use crate::rules::redirect_uris::private_use_scheme::PrivateUseScheme;
-use crate::rules::{ConfigError, Draft, Excess, RedirectPattern, Rule, RuleDocs, nonzero, settings};
+use crate::rules::{ConfigError, Draft, RedirectPattern, Rule, RuleDocs, documented, nonzero};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Checks every entry of `redirect_uris` and forwards accepted entries byte for byte.
 ///
 /// An entry is accepted if it is a strict [`RedirectUri`] and one of
 ///
-/// 1. `https` to a public web site on an allowed port ([`with_https_ports`](Self::with_https_ports); 443 by default),
+/// 1. `https` to a public web site on an allowed port ([`https_ports`](Self::https_ports); 443 by default),
 ///    unless [`only_https`](Self::only_https) lists the places. Names outside the public top-level domains, public
 ///    suffixes, and names that resolve to a private address are not public web sites;
 /// 2. `http` to an allowed loopback host on any port (RFC 8252 section 7.3);
 /// 3. a private-use scheme that is listed, or, unless that is disabled, one in reverse domain name notation (RFC 8252
-///    section 7.1), or any after [`with_unlisted_schemes`](Self::with_unlisted_schemes);
-/// 4. a match of one of the operator's [patterns](Self::add_pattern).
+///    section 7.1), or any if [`unlisted_schemes`](Self::unlisted_schemes) are marked;
+/// 4. a match of one of the operator's [patterns](Self::patterns).
 ///
 /// An entry that is malformed, ambiguous or dangerous, or plain `http` to another machine, rejects the registration:
 /// no client sends it by accident. A link that makes a known application install, clone, open or run something
-/// ([`known_schemes()`](crate::redirect_uri::known_schemes())) is dangerous under any setting. An entry that is well
+/// is dangerous under any setting. An entry that is well
 /// formed but not allowed is dropped while another one remains (Cursor and VS Code send such lists). With
-/// [`refusing_unlisted`](Self::refusing_unlisted) it rejects the registration, as OpenID Connect Dynamic Client
+/// [`Action::Reject`](Self::otherwise) it rejects the registration, as OpenID Connect Dynamic Client
 /// Registration section 3.2 wants.
 ///
 /// ```
@@ -48,66 +48,51 @@ use crate::rules::{ErrorCode, Rejection};
 /// let body = r#"{"redirect_uris":["myapp://cb","https://app.example.com/cb"]}"#;
 /// assert_eq!(judge(&RedirectUris::mcp(), body)?, r#"{"redirect_uris":["https://app.example.com/cb"]}"#);
 /// assert!(judge(&RedirectUris::strict(), body).is_err());
-/// let guard = RedirectUris::strict().add_private_use_scheme("myapp").unwrap();
-/// assert_eq!(judge(&guard, body)?, body);
+/// let strict = RedirectUris::strict().add_private_use_scheme("myapp").unwrap();
+/// assert_eq!(judge(&strict, body)?, body);
 /// # Ok::<_, String>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
-#[must_use]
+#[non_exhaustive]
 pub struct RedirectUris {
     /// The `https` places that are allowed. Without the setting, any public host on an allowed port. A regular
     /// expression begins with `regex: `, like `"regex: https://[a-z]+\\.example\\.com/cb"`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    only_https: Option<Vec<RedirectPattern>>,
-    /// The ports on which `https` is allowed.
-    #[serde(rename = "https_ports")]
-    ports: BTreeSet<u16>,
-    /// Allows the name `localhost` in addition to `127.0.0.1` and `[::1]`.
-    localhost: bool,
+    pub only_https: Option<Vec<RedirectPattern>>,
+    /// The ports on which `https` is allowed. Others than 443 are mostly development servers and internal services.
+    pub https_ports: BTreeSet<u16>,
+    /// Allows the name `localhost` in addition to `127.0.0.1` and `[::1]`. RFC 8252 section 8.3 advises clients against it, but
+    /// most clients use it.
+    pub localhost: bool,
     /// The private-use schemes that are allowed.
-    #[serde(rename = "private_use_schemes")]
-    schemes: BTreeSet<PrivateUseScheme>,
+    private_use_schemes: BTreeSet<PrivateUseScheme>,
     /// Allows unlisted private-use schemes in reverse domain name notation.
-    #[serde(rename = "reverse_domain_schemes")]
-    reverse_domain: bool,
-    /// Action on a private-use scheme that neither setting allows.
-    unlisted_schemes: UnlistedSchemes,
-    /// Redirect URIs that are allowed regardless of the other settings. A regular expression begins with `regex: `,
-    /// like `"regex: https://[a-z]+\\.example\\.com/cb"`.
-    patterns: Vec<RedirectPattern>,
+    pub reverse_domain_schemes: bool,
+    /// Action on a private-use scheme that neither setting allows: `reject`, or `mark`, which allows every scheme except the
+    /// dangerous ones and flags the registration. New desktop applications then sign in without a change of the policy, and so
+    /// does any program that registers a scheme.
+    #[serde(deserialize_with = "action::one::<_, action::MarkOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::MarkOrReject>"))]
+    pub unlisted_schemes: Action,
+    /// Redirect URIs that are allowed regardless of the other settings, except malformed or dangerous ones and plain `http` to
+    /// another machine: `https` hosts inside a company's network. A regular expression begins with `regex: `, like `"regex:
+    /// https://[a-z]+\\.example\\.com/cb"`.
+    pub patterns: Vec<RedirectPattern>,
     /// The only classes of redirect URIs that are allowed.
-    classes: Vec<RedirectClass>,
-    /// Action on a list with an entry that is well formed but not allowed.
-    otherwise: Excess,
+    pub classes: Vec<RedirectClass>,
+    /// Action on a list with an entry that is well formed but not allowed: `narrow` the list while something remains, or
+    /// `reject`.
+    #[serde(deserialize_with = "action::one::<_, action::NarrowOrReject>")]
+    #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowOrReject>"))]
+    pub otherwise: Action,
     /// Maximum number of redirect URIs of a client; 1,000 at most.
     #[serde(deserialize_with = "bounds::number::<_, _, 1, 1000>")]
     max_count: NonZeroUsize,
     /// Maximum number of bytes of each; 16 KiB at most.
     #[serde(deserialize_with = "bounds::number::<_, _, 1, 16_384>")]
     max_bytes: NonZeroUsize,
-}
-
-/// The action on a private-use scheme that is not listed.
-///
-/// ```
-/// use tower_dcr::rules::{RedirectUris, UnlistedSchemes};
-///
-/// let guard = RedirectUris::mcp().with_unlisted_schemes(UnlistedSchemes::Mark);
-/// # let _ = guard;
-/// assert_eq!(UnlistedSchemes::default(), UnlistedSchemes::Reject);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum UnlistedSchemes {
-    /// The scheme is not allowed.
-    #[default]
-    Reject,
-    /// The scheme is allowed unless it is dangerous, with a finding.
-    Mark,
 }
 
 const FIELD: &str = Field::REDIRECT_URIS.name();
@@ -128,17 +113,18 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 impl RedirectUris {
     /// Creates the rule for MCP clients: any public `https` host, all three loopback hosts, [`NATIVE_SCHEMES`] and
     /// reverse domain names. An entry that is not allowed is dropped.
+    #[must_use]
     pub fn mcp() -> Self {
         Self {
             only_https: None,
-            ports: [443].into(),
+            https_ports: [443].into(),
             localhost: true,
-            schemes: NATIVE_SCHEMES.into_iter().filter_map(|scheme| scheme.to_owned().try_into().ok()).collect(),
-            reverse_domain: true,
-            unlisted_schemes: UnlistedSchemes::Reject,
+            private_use_schemes: NATIVE_SCHEMES.into_iter().filter_map(|scheme| scheme.parse().ok()).collect(),
+            reverse_domain_schemes: true,
+            unlisted_schemes: Action::Reject,
             patterns: Vec::new(),
             classes: vec![RedirectClass::Https, RedirectClass::Loopback, RedirectClass::PrivateUse],
-            otherwise: Excess::Narrow,
+            otherwise: Action::Narrow,
             max_count: nonzero(10),
             max_bytes: nonzero(2048),
         }
@@ -146,40 +132,16 @@ impl RedirectUris {
 
     /// Creates the rule for any public `https` host, the two loopback addresses, and listed private-use schemes. An
     /// entry that is not allowed rejects the registration.
+    #[must_use]
     pub fn strict() -> Self {
-        Self { localhost: false, reverse_domain: false, ..Self::oauth() }
+        Self { localhost: false, reverse_domain_schemes: false, ..Self::oauth() }
     }
 
     /// Creates the rule for any public `https` host, all three loopback hosts, and reverse domain names. An entry that
     /// is not allowed rejects the registration.
+    #[must_use]
     pub fn oauth() -> Self {
-        Self { schemes: BTreeSet::new(), otherwise: Excess::Refuse, ..Self::mcp() }
-    }
-
-    /// Allows these `https` places and no other.
-    pub fn only_https(mut self, patterns: impl IntoIterator<Item = RedirectPattern>) -> Self {
-        self.only_https = Some(patterns.into_iter().collect());
-        self
-    }
-
-    /// Allows only redirect URIs of these classes, regardless of the other settings.
-    pub fn only_classes(mut self, classes: impl IntoIterator<Item = RedirectClass>) -> Self {
-        self.classes = classes.into_iter().collect();
-        self
-    }
-
-    /// Sets the ports on which `https` is allowed (default: 443). Other ports are mostly development servers and
-    /// internal services.
-    pub fn with_https_ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
-        self.ports = ports.into_iter().collect();
-        self
-    }
-
-    /// Sets whether the name `localhost` is allowed in addition to `127.0.0.1` and `[::1]`. RFC 8252 section 8.3
-    /// advises clients against it, but most clients use it.
-    pub fn with_localhost(mut self, allowed: bool) -> Self {
-        self.localhost = allowed;
-        self
+        Self { private_use_schemes: BTreeSet::new(), otherwise: Action::Reject, ..Self::mcp() }
     }
 
     /// Replaces the listed private-use schemes.
@@ -191,7 +153,7 @@ impl RedirectUris {
         mut self,
         schemes: impl IntoIterator<Item = S>,
     ) -> Result<Self, ConfigError> {
-        self.schemes.clear();
+        self.private_use_schemes.clear();
         schemes.into_iter().try_fold(self, Self::add_private_use_scheme)
     }
 
@@ -203,36 +165,8 @@ impl RedirectUris {
     /// Returns [`ConfigError::DangerousScheme`] for `javascript` and similar schemes, and [`ConfigError::Scheme`] if
     /// the text is not a scheme.
     pub fn add_private_use_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
-        self.schemes.insert(scheme.into().try_into()?);
+        self.private_use_schemes.insert(scheme.into().parse()?);
         Ok(self)
-    }
-
-    /// Sets whether unlisted private-use schemes in reverse domain name notation are allowed.
-    pub fn with_reverse_domain_schemes(mut self, allowed: bool) -> Self {
-        self.reverse_domain = allowed;
-        self
-    }
-
-    /// Sets the action on a private-use scheme that is neither listed nor allowed as a reverse domain name (default:
-    /// [`UnlistedSchemes::Reject`]). With [`UnlistedSchemes::Mark`], every scheme is allowed except the dangerous ones
-    /// ([`is_dangerous_scheme`](crate::redirect_uri::is_dangerous_scheme)), and the registration is flagged: new
-    /// desktop applications sign in without a change of the policy, and so does any program that registers a scheme.
-    pub fn with_unlisted_schemes(mut self, outcome: UnlistedSchemes) -> Self {
-        self.unlisted_schemes = outcome;
-        self
-    }
-
-    /// Allows the matches of `pattern` regardless of the other settings, except malformed or dangerous URIs and plain
-    /// `http` to another machine. Use it for `https` hosts inside a company's network.
-    pub fn add_pattern(mut self, pattern: RedirectPattern) -> Self {
-        self.patterns.push(pattern);
-        self
-    }
-
-    /// Rejects a registration with an entry that is not allowed, instead of dropping the entry.
-    pub fn refusing_unlisted(mut self) -> Self {
-        self.otherwise = Excess::Refuse;
-        self
     }
 
     /// Sets the maximum number of redirect URIs of a client (default: 10) and of bytes of each (default: 2048).
@@ -246,7 +180,7 @@ impl RedirectUris {
         Ok(self)
     }
 
-    /// Checks whether an entry is allowed. The error is the reason.
+    /// Checks that an entry is allowed. The error is the reason.
     fn check(&self, uri: &RedirectUri<'_>) -> Result<(), &'static str> {
         if !self.classes.contains(&uri.class()) {
             return Err("is of a kind that is not allowed here");
@@ -267,31 +201,33 @@ impl RedirectUris {
         match &self.only_https {
             Some(patterns) if patterns.iter().any(|pattern| pattern.matches(uri)) => Ok(()),
             Some(_) => Err("leads to a place that is not listed here"),
-            None if !self.ports.contains(&uri.port().unwrap_or(443)) => Err("leads to a port that is not allowed here"),
+            None if !self.https_ports.contains(&uri.port().unwrap_or(443)) => {
+                Err("leads to a port that is not allowed here")
+            }
             None => uri.check_public_host().map_err(NotPublic::description),
         }
     }
 
     fn allows_scheme(&self, scheme: &str) -> bool {
-        self.schemes.contains(scheme)
-            || (self.reverse_domain && is_reverse_domain_name(scheme) && !self.resembles_listed_scheme(scheme))
+        self.private_use_schemes.contains(scheme)
+            || (self.reverse_domain_schemes && is_reverse_domain_name(scheme) && !self.resembles_listed_scheme(scheme))
     }
 
     /// Returns `true` if a scheme extends a listed one or is extended by it: the owner's schemes are known.
     fn resembles_listed_scheme(&self, scheme: &str) -> bool {
         let resembles = |listed: &str| is_domain_within(scheme, listed) || is_domain_within(listed, scheme);
-        self.schemes.iter().any(|listed| resembles(listed.as_str()))
+        self.private_use_schemes.iter().any(|listed| resembles(listed.as_str()))
     }
 
     fn judge(&self, raw: &str) -> Judgement {
         if raw.len() > self.max_bytes.get() {
-            return Judgement::Refuse("is too long");
+            return Judgement::Reject("is too long");
         }
         let uri = match RedirectUri::parse(raw) {
             Ok(uri) => uri,
-            Err(error) => return Judgement::Refuse(error.description()),
+            Err(error) => return Judgement::Reject(error.description()),
         };
-        let is_marked = self.unlisted_schemes == UnlistedSchemes::Mark
+        let is_marked = self.unlisted_schemes == Action::Mark
             && uri.class() == RedirectClass::PrivateUse
             && !self.resembles_listed_scheme(uri.scheme());
         match self.check(&uri) {
@@ -299,7 +235,7 @@ impl RedirectUris {
             // RFC 9700 section 2.6: "MUST NOT allow redirect URIs that use the http scheme except for native clients
             // that use loopback interface redirection".
             Err(_) if uri.class() == RedirectClass::PlainHttp => {
-                Judgement::Refuse("uses http to a host that is not this machine")
+                Judgement::Reject("uses http to a host that is not this machine")
             }
             Err(_) if is_marked && self.classes.contains(&uri.class()) => Judgement::Mark,
             Err(why) => Judgement::Unlisted(why),
@@ -313,7 +249,7 @@ enum Judgement {
     Mark,
     /// Well formed, but not allowed.
     Unlisted(&'static str),
-    Refuse(&'static str),
+    Reject(&'static str),
 }
 
 impl Default for RedirectUris {
@@ -323,24 +259,22 @@ impl Default for RedirectUris {
 }
 
 impl Rule for RedirectUris {
-    fn id(&self) -> &'static str {
-        DOCS.id
-    }
+    documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        let refuse = |draft: &Draft<'_>, detail: &'static str| {
+        let reject = |draft: &Draft<'_>, detail: &'static str| {
             draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD)
         };
         let registration = draft.registration();
         let Some(uris) = registration.strings_at(Field::REDIRECT_URIS) else {
             if registration.contains(FIELD) {
-                return Err(refuse(draft, "must be an array of strings"));
+                return Err(reject(draft, "must be an array of strings"));
             }
             // RFC 7591 section 5: redirect-based clients register their redirect URIs. Others have none.
-            return if needs_redirect(draft) { Err(refuse(draft, "is required")) } else { Ok(()) };
+            return if needs_redirect(draft) { Err(reject(draft, "is required")) } else { Ok(()) };
         };
         if uris.len() == 0 && needs_redirect(draft) {
-            return Err(refuse(draft, "must not be empty"));
+            return Err(reject(draft, "must not be empty"));
         }
         if uris.len() > self.max_count.get() {
             let detail = format!("has {} entries, and at most {} are allowed", uris.len(), self.max_count);
@@ -352,16 +286,16 @@ impl Rule for RedirectUris {
             match self.judge(raw) {
                 Judgement::Allow => allowed += 1,
                 Judgement::Mark => (allowed, marked) = (allowed + 1, true),
-                Judgement::Unlisted(detail) if self.otherwise == Excess::Refuse => {
-                    return Err(refuse(draft, detail).with_index(index));
+                Judgement::Unlisted(detail) if self.otherwise != Action::Narrow => {
+                    return Err(reject(draft, detail).with_index(index));
                 }
                 Judgement::Unlisted(detail) => unlisted = unlisted.or(Some((index, detail))),
-                Judgement::Refuse(detail) => return Err(refuse(draft, detail).with_index(index)),
+                Judgement::Reject(detail) => return Err(reject(draft, detail).with_index(index)),
             }
         }
         let repeated = uris.clone().enumerate().any(|(at, uri)| uris.clone().take(at).any(|earlier| earlier == uri));
         if let (0, Some((index, detail))) = (allowed, unlisted) {
-            return Err(refuse(draft, detail).with_index(index));
+            return Err(reject(draft, detail).with_index(index));
         }
         if unlisted.is_some() || repeated {
             let mut seen = BTreeSet::new();
@@ -373,14 +307,6 @@ impl Rule for RedirectUris {
             draft.flag(FIELD);
         }
         Ok(())
-    }
-
-    fn config(&self) -> Json {
-        settings(self)
-    }
-
-    fn docs(&self) -> Option<&'static RuleDocs> {
-        Some(&DOCS)
     }
 }
 

@@ -1,16 +1,18 @@
 //! Signed tokens.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{InitialAccess, InitialAccessTokens, TokenError};
-use crate::clock::{Clock, SystemClock};
-use crate::period::Period;
+use crate::clock::{self, Clock};
+use crate::period;
 use crate::rules::ConfigError;
-use crate::rules::jwt::{Claims, Issuer, Trust};
+use crate::rules::jwt::{self, Claims, Issuer, Trust};
 
 /// Initial access tokens that are JWTs (RFC 7519) of trusted issuers: the issuer can admit clients, without a list of
 /// tokens here.
@@ -28,46 +30,38 @@ use crate::rules::jwt::{Claims, Issuer, Trust};
 /// # let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 ///
 /// let portal = Issuer::new("https://portal.example.com", keys, ["ES256"])?;
-/// let tokens = JwtTokens::new([portal], "https://auth.example.com/register")?
-///     .with_scope("register_client")
-///     .with_rules_claim("registration_rules")
-///     .single_use();
-/// # let _ = tokens;
+/// let mut tokens = JwtTokens::new([portal], "https://auth.example.com/register")?;
+/// tokens.scope = Some("register_client".into());
+/// tokens.rules_claim = Some("registration_rules".into());
+/// tokens.single_use = true;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]
-#[serde(try_from = "Written", into = "Written")]
-#[must_use]
-pub struct JwtTokens {
-    trust: Trust,
-    scope: Option<String>,
-    rules_claim: Option<String>,
-    single_use: bool,
-    clock: Arc<dyn Clock>,
-}
-
-/// The settings of signed tokens, as in a policy file.
-#[derive(Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "JwtTokens"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Written {
+#[non_exhaustive]
+pub struct JwtTokens {
     /// The trusted issuers.
+    #[serde(deserialize_with = "some_issuers")]
     issuers: Vec<Issuer>,
     /// A value that has to be in `aud`.
+    #[serde(deserialize_with = "some_audience")]
     audience: String,
-    /// A word that has to be in `scope`.
+    /// A word that has to be in `scope` (RFC 9068 section 2.2.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    pub scope: Option<String>,
     /// The claim that names the rules for the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    rules_claim: Option<String>,
-    /// Admits one client with each token.
+    pub rules_claim: Option<String>,
+    /// Admits one client with each token, which then has to have a `jti`: it is counted in the ledger.
     #[serde(default)]
-    single_use: bool,
-    /// The maximum age of a token after its `iat`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    max_age: Option<Period>,
+    pub single_use: bool,
+    /// The maximum age of a token after its `iat`, even if its `exp` is later.
+    #[serde(default, with = "period::if_any", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<period::Period>"))]
+    pub max_age: Option<Duration>,
+    #[serde(skip, default = "clock::system")]
+    clock: Arc<dyn Clock>,
 }
 
 impl JwtTokens {
@@ -77,48 +71,19 @@ impl JwtTokens {
     ///
     /// Returns [`ConfigError::Zero`] if there is no issuer or the audience is empty.
     pub fn new(issuers: impl IntoIterator<Item = Issuer>, audience: impl Into<String>) -> Result<Self, ConfigError> {
-        let (issuers, audience): (Vec<Issuer>, String) = (issuers.into_iter().collect(), audience.into());
-        if issuers.is_empty() {
-            return Err(ConfigError::Zero { what: "the number of issuers of initial access tokens" });
-        }
-        if audience.is_empty() {
-            return Err(ConfigError::Zero { what: "the length of the audience of initial access tokens" });
-        }
         Ok(Self {
-            trust: Trust { issuers, audiences: vec![audience], max_age: None },
+            issuers: jwt::some_issuers(issuers.into_iter().collect(), ISSUERS)?,
+            audience: checked(audience.into())?,
             scope: None,
             rules_claim: None,
             single_use: false,
-            clock: Arc::new(SystemClock::new()),
+            max_age: None,
+            clock: clock::system(),
         })
     }
 
-    /// Requires this word in the `scope` claim (RFC 9068 section 2.2.3; default: none).
-    pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
-        self
-    }
-
-    /// Sets the claim that names the rules for the client, if it is there: see [`InitialAccess::with_rules`] (default:
-    /// none).
-    pub fn with_rules_claim(mut self, claim: impl Into<String>) -> Self {
-        self.rules_claim = Some(claim.into());
-        self
-    }
-
-    /// Admits one client with each token. It then has to have a `jti`, which is counted in the ledger.
-    pub fn single_use(mut self) -> Self {
-        self.single_use = true;
-        self
-    }
-
-    /// Sets the maximum age of a token after its `iat`, even if its `exp` is later (default: none).
-    pub fn with_max_age(mut self, age: Duration) -> Self {
-        self.trust.max_age = Some(age);
-        self
-    }
-
     /// Replaces the clock.
+    #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
@@ -139,7 +104,7 @@ impl JwtTokens {
         }
         if self.single_use {
             let id = claims.token_id().ok_or(TokenError::Invalid)?;
-            access = access.single_use().with_token_id(format!("jti:{id}"));
+            (access.max_uses, access.token_id) = (Some(NonZeroU64::MIN), format!("jti:{id}"));
         }
         Ok(access)
     }
@@ -147,34 +112,32 @@ impl JwtTokens {
 
 impl InitialAccessTokens for JwtTokens {
     async fn verify(&self, token: &str) -> Result<InitialAccess, TokenError> {
-        match self.trust.verify(token, self.clock.unix_time()) {
+        let Self { issuers, audience, max_age, .. } = self;
+        let trust = Trust { issuers, audiences: std::slice::from_ref(audience), max_age: *max_age };
+        match trust.verify(token, self.clock.unix_time()) {
             Ok(claims) => self.access(&claims),
             Err(_) => Err(TokenError::Invalid),
         }
     }
 }
 
-impl TryFrom<Written> for JwtTokens {
-    type Error = ConfigError;
+const ISSUERS: &str = "the number of issuers of initial access tokens";
 
-    fn try_from(written: Written) -> Result<Self, ConfigError> {
-        let Written { issuers, audience, scope, rules_claim, single_use, max_age } = written;
-        let mut tokens = Self { scope, rules_claim, single_use, ..Self::new(issuers, audience)? };
-        tokens.trust.max_age = max_age.map(|age| age.0);
-        Ok(tokens)
-    }
+fn some_issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Issuer>, D::Error> {
+    jwt::some_issuers(Vec::deserialize(deserializer)?, ISSUERS).map_err(D::Error::custom)
 }
 
-impl From<JwtTokens> for Written {
-    fn from(tokens: JwtTokens) -> Self {
-        let JwtTokens { trust, scope, rules_claim, single_use, .. } = tokens;
-        let audience = trust.audiences.into_iter().next().unwrap_or_default();
-        Self { issuers: trust.issuers, audience, scope, rules_claim, single_use, max_age: trust.max_age.map(Period) }
-    }
+fn some_audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    checked(String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+fn checked(audience: String) -> Result<String, ConfigError> {
+    let what = "the length of the audience of initial access tokens";
+    if audience.is_empty() { Err(ConfigError::Zero { what }) } else { Ok(audience) }
 }
 
 impl fmt::Debug for JwtTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtTokens").field("trust", &self.trust).finish_non_exhaustive()
+        f.debug_struct("JwtTokens").field("issuers", &self.issuers).finish_non_exhaustive()
     }
 }

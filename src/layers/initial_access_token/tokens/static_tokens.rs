@@ -14,13 +14,14 @@ use crate::rules::ConfigError;
 /// token, in constant time, so that timing discloses nothing.
 ///
 /// ```
+/// use std::num::NonZeroU64;
 /// use tower_dcr::layers::{InitialAccess, StaticTokens};
 ///
 /// let tokens = StaticTokens::new()
 ///     .add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal").with_rules("partner"))?
 ///     .add_sha256(
 ///         "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
-///         InitialAccess::of("support").single_use(),
+///         InitialAccess::of("support").with_max_uses(NonZeroU64::MIN),
 ///     )?;
 /// # let _ = tokens;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
@@ -54,12 +55,12 @@ impl StaticTokens {
     /// Returns [`ConfigError::InitialAccessToken`] if it is shorter than 16 bytes, has characters that no bearer token
     /// may have (RFC 6750 section 2.1), or is there already. The error names its owner, not the token.
     pub fn add(self, token: &str, access: InitialAccess) -> Result<Self, ConfigError> {
-        let refuse = |reason| Err(ConfigError::InitialAccessToken { owner: access.owner().to_owned(), reason });
+        let reject = |reason| Err(ConfigError::InitialAccessToken { owner: access.owner.clone(), reason });
         if token.len() < LEAST_BYTES {
-            return refuse("has less than 16 bytes");
+            return reject("has less than 16 bytes");
         }
         if !is_b64token(token) {
-            return refuse("has characters that no bearer token may have");
+            return reject("has characters that no bearer token may have");
         }
         self.push(Digest::of(token.as_bytes()), access)
     }
@@ -73,16 +74,15 @@ impl StaticTokens {
         if let Ok(digest) = digest.parse() {
             return self.push(digest, access);
         }
-        let owner = access.owner().to_owned();
-        Err(ConfigError::InitialAccessToken { owner, reason: "is no SHA-256 in hexadecimal" })
+        Err(ConfigError::InitialAccessToken { owner: access.owner, reason: "is no SHA-256 in hexadecimal" })
     }
 
-    fn push(mut self, digest: Digest, access: InitialAccess) -> Result<Self, ConfigError> {
+    fn push(mut self, digest: Digest, mut access: InitialAccess) -> Result<Self, ConfigError> {
         let bytes = *digest.as_bytes();
         if self.entries.iter().any(|entry| entry.digest == bytes) {
-            return Err(ConfigError::InitialAccessToken { owner: access.owner().to_owned(), reason: "is there twice" });
+            return Err(ConfigError::InitialAccessToken { owner: access.owner, reason: "is there twice" });
         }
-        let access = access.with_token_id(format!("sha256:{digest}"));
+        access.token_id = format!("sha256:{digest}");
         self.entries.push(Entry { digest: bytes, access });
         Ok(self)
     }
@@ -123,7 +123,7 @@ impl InitialAccessTokens for StaticTokens {
 
 impl fmt::Debug for StaticTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let owners: Vec<&str> = self.entries.iter().map(|entry| entry.access.owner()).collect();
+        let owners: Vec<&str> = self.entries.iter().map(|entry| entry.access.owner.as_str()).collect();
         f.debug_struct("StaticTokens").field("owners", &owners).finish_non_exhaustive()
     }
 }

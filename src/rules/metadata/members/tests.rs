@@ -18,6 +18,18 @@ fn passes_in(context: &Context, mut body: Json, rules: &MetadataAllowlist, name:
         && registration.string(name).map_or(registration.contains(name), |kept| value == kept)
 }
 
+fn openid(rules: &MetadataAllowlist) -> MetadataAllowlist {
+    let mut rules = rules.clone();
+    rules.members.openid = true;
+    rules
+}
+
+fn accepting(rules: &MetadataAllowlist, name: &str) -> Result<MetadataAllowlist, ConfigError> {
+    let mut rules = rules.clone();
+    rules.members = rules.members.add_member(name)?;
+    Ok(rules)
+}
+
 /// No value of another type reaches the server, regardless of how a known member was accepted.
 #[test]
 fn known_members_are_type_checked_under_any_policy() {
@@ -38,14 +50,13 @@ fn known_members_are_type_checked_under_any_policy() {
         Field::all().filter(|field| !field.is_server_issued() && field.acceptance() != Acceptance::Verified);
     for field in of_clients {
         let (name, lenient) = (field.name(), MetadataAllowlist::mcp());
-        let mut ways = vec![
-            lenient.clone().map_members(|members| Ok(members.with_openid_members())).unwrap(),
-            MetadataAllowlist::strict().map_members(|members| Ok(members.with_openid_members())).unwrap(),
-        ];
-        let operators = MetadataOperators::new().on(name, MemberOperators::new().essential()).unwrap();
-        ways.push(lenient.clone().with_operators(operators));
+        let mut ways = vec![openid(&lenient), openid(&MetadataAllowlist::strict())];
+        let essential = MemberOperators { essential: Some(true), ..MemberOperators::default() };
+        let mut ruled = lenient.clone();
+        ruled.operators = MetadataOperators::default().on(name, essential).unwrap();
+        ways.push(ruled);
         if field.acceptance() != Acceptance::Always {
-            ways.push(lenient.map_members(|members| members.add_member(name)).unwrap());
+            ways.push(accepting(&lenient, name).unwrap());
         }
         for (rules, value) in ways.iter().flat_map(|rules| of_any_type.iter().map(move |value| (rules, value))) {
             let fits = field.json_type().fits(value);
@@ -70,7 +81,7 @@ fn allowed_members_pass_with_the_right_type() {
         ("authorization_details_types", json!(["payment"])),
         ("tenant", json!({ "any": ["thing", 1] })),
     ] {
-        let rules = MetadataAllowlist::mcp().map_members(|members| members.add_member(name)).unwrap();
+        let rules = accepting(&MetadataAllowlist::mcp(), name).unwrap();
         assert!(passes(&rules, name, &value), "{name}");
     }
     for (name, value) in [
@@ -79,7 +90,7 @@ fn allowed_members_pass_with_the_right_type() {
         ("signed_jwks_uri", json!("https://169.254.169.254/")),
         ("backchannel_client_notification_endpoint", json!("http://localhost/")),
     ] {
-        let rules = MetadataAllowlist::mcp().map_members(|members| members.add_member(name)).unwrap();
+        let rules = accepting(&MetadataAllowlist::mcp(), name).unwrap();
         assert!(!passes(&rules, name, &value), "{name}");
     }
 }
@@ -88,13 +99,13 @@ fn allowed_members_pass_with_the_right_type() {
 #[test]
 fn each_field_passes_where_it_is_accepted_and_nowhere_else() {
     let mcp = MetadataAllowlist::mcp();
-    let openid = mcp.clone().map_members(|members| Ok(members.with_openid_members())).unwrap();
+    let openid = openid(&mcp);
     let read = |text: &str| serde_json::from_str::<Json>(text).unwrap();
     let names: Vec<&str> = FIELD_VALUES.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names, Field::all().map(Field::name).collect::<Vec<_>>(), "each field has a row of test values");
     for (field, (name, good, bad)) in Field::all().zip(FIELD_VALUES) {
         let (good, bad) = (read(good), read(bad));
-        let opted_in = || mcp.clone().map_members(|members| members.add_member(*name));
+        let opted_in = || accepting(&mcp, name);
         let update = || json!({ "redirect_uris": ["http://localhost/cb"], "client_id": "c" });
         let updates = |rules: &MetadataAllowlist, value| passes_in(&Context::update(), update(), rules, name, value);
         assert!(field.json_type().fits(&good), "{name}: the value that passes has the type of the row");
