@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use support::target;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_dcr::audit::{Buffered, ChainKey, Event, JsonLines, JsonLinesBuilder, Overflow, Record, Sink};
+use tower_dcr::audit::{Buffered, ChainKey, Event, JsonLines, JsonLinesSettings, Overflow, Record, Sink};
 use tower_dcr::layers::RegistrationBody;
 
 const EVENTS: usize = 400_000;
@@ -72,15 +72,13 @@ async fn main() {
     let folder = std::env::temp_dir().join(format!("tower-dcr-bench-audit-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let open = |name: &str, chain: Option<ChainKey>| {
-        let builder = JsonLines::new(folder.join(name)).with_overflow(Overflow::Reject).with_queue(65_536);
-        let builder = chain.into_iter().fold(builder, JsonLinesBuilder::with_chain);
-        builder.open().expect("a file")
+        let settings = JsonLinesSettings { overflow: Overflow::Reject, queue: 65_536, chain, ..Default::default() };
+        JsonLines::open(folder.join(name), settings).expect("a file")
     };
     let plain = open("plain", None);
     let chained = open("chained", ChainKey::new(b"sixteen bytes or more"));
     let pipeline = |_: &[Record]| Ok(());
-    let buffered =
-        Buffered::new(pipeline).with_overflow(Overflow::Reject).with_queue(65_536).start().expect("a thread");
+    let buffered = Buffered::start(pipeline, 65_536, Overflow::Reject).expect("a thread");
 
     println!("| | a second |\n| --- | ---: |");
     println!("| registrations on one core, no handler to speak of | {registered:.0} |");

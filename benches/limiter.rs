@@ -7,7 +7,7 @@ mod support;
 #[path = "../src/sync.rs"]
 mod sync;
 #[path = "../src/text.rs"]
-#[expect(dead_code, reason = "of the library, for the table")]
+#[expect(dead_code, unused_imports, unused_macros, reason = "of the library, for the table")]
 mod text;
 
 use std::hint::black_box;

@@ -57,7 +57,7 @@ fn rules() -> Policy {
 /// Parse, review by both sets of rules, canonical bytes.
 fn guard(rules: &Policy, body: &[u8]) -> Option<Vec<u8>> {
     let evaluation = rules.evaluate(Registration::parse(body).ok()?, &Context::registration());
-    evaluation.registration().filter(|_| evaluation.rejection().is_none()).map(Registration::canonical_bytes)
+    evaluation.registration.as_ref().filter(|_| evaluation.rejection.is_none()).map(Registration::canonical_bytes)
 }
 
 fn honest(name: &str, body: &[u8], at_most: f64) {

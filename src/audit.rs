@@ -59,10 +59,10 @@ mod tracing;
 pub use self::tracing::TracingSink;
 pub use crate::telemetry::{METRICS, describe_metrics};
 pub(crate) use aggregator::Aggregator;
-pub use buffered::{BatchSink, Buffered, BufferedBuilder, Record, Sinks};
+pub use buffered::{BatchSink, Buffered, Record, Sinks};
 pub use chain::{BrokenChain, ChainHead, ChainKey, VerifiedChain, verify_chain};
 pub use document::RedactedDocument;
-pub use jsonl::{JsonLines, JsonLinesBuilder, JsonLinesError};
+pub use jsonl::{JsonLines, JsonLinesError, JsonLinesSettings};
 pub use lifecycle::{LifecycleAction, LifecycleEvent};
 pub use line::to_line;
 pub use queue::Overflow;
@@ -80,7 +80,7 @@ pub(crate) use source::Sources;
 /// let preset = tower_dcr::mcp().with_sink(move |event: &Event| sink.lock().unwrap().extend(event.rule));
 /// # let _ = preset;
 /// ```
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Event {
     /// The version of this structure: 1.
@@ -242,13 +242,14 @@ pub(crate) struct CostsLikeRegistration;
 /// ```
 /// use tower_dcr::audit::Outcome;
 ///
-/// assert_eq!(Outcome::Rewritten.as_str(), "rewritten");
+/// assert_eq!(Outcome::Rewritten.to_string(), "rewritten");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
     /// The client hung up, or the server dropped the request, before the answer.
+    #[default]
     Abandoned,
     /// The handler registered the client with what it asked for.
     Accepted,
@@ -264,78 +265,35 @@ pub enum Outcome {
     Rewritten,
 }
 
-impl Outcome {
-    /// Returns the name that is written into events.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Abandoned => "abandoned",
-            Self::Accepted => "accepted",
-            Self::Deduplicated => "deduplicated",
-            Self::Failed => "failed",
-            Self::Limited => "limited",
-            Self::Rejected => "rejected",
-            Self::Rewritten => "rewritten",
-        }
-    }
-}
+crate::text::display_serialized!(Outcome);
 
 impl Event {
     pub(crate) fn new(time_ms: u64, operation: Operation, outcome: Outcome) -> Self {
-        Self {
-            schema: 1,
-            time_ms,
-            until_ms: None,
-            count: None,
-            duration_us: 0,
-            outcome,
-            operation,
-            pending: false,
-            status: None,
-            client_id: None,
-            requester: None,
-            request_id: None,
-            rule: None,
-            field: None,
-            index: None,
-            reason: None,
-            error: None,
-            identity: None,
-            authorized_by: None,
-            rules_for: None,
-            statement_issuer: None,
-            rules: Vec::new(),
-            findings: Vec::new(),
-            digest_before: None,
-            digest_after: None,
-            policy: None,
-            shadow: None,
-            document: None,
-        }
+        Self { schema: 1, time_ms, operation, outcome, ..Self::default() }
     }
 
     /// Takes the findings and facts of the rules; with the registration, if `document` asks for it, and the values of these
     /// members of the server's own.
     pub(crate) fn set_evaluation(&mut self, evaluation: Evaluation, document: Option<&Arc<BTreeSet<String>>>) {
-        self.operation = evaluation.operation();
+        self.operation = evaluation.operation;
         self.shadow = ShadowReport::of(&evaluation);
         self.policy = evaluation.fingerprint().or(self.policy);
         let (before, after) = evaluation.bodies();
         self.document = document.zip(before.as_ref()).and_then(|(own, body)| RedactedDocument::of(body, own));
-        self.rules_for = evaluation.caller().rules().map(str::to_owned);
+        self.rules_for = evaluation.caller.rules.as_deref().map(str::to_owned);
         (self.digest_before, self.digest_after) = (before.map(BodyDigest), after.map(BodyDigest));
         self.identity = evaluation.identity().cloned();
-        self.authorized_by = evaluation.caller().owner().map(str::to_owned);
-        self.statement_issuer = evaluation.facts().statement.as_ref().map(|statement| statement.issuer.clone());
+        self.authorized_by = evaluation.caller.owner.as_deref().map(str::to_owned);
+        self.statement_issuer = evaluation.facts.statement.as_ref().map(|statement| statement.issuer.clone());
         (self.rules, self.findings) = evaluation.into_parts();
     }
 
     pub(crate) fn set_rejection(&mut self, rejection: &Rejection) {
-        self.rule = Some(rejection.rule());
-        self.field = rejection.owned_field();
-        self.index = rejection.index();
-        self.reason = Some(rejection.reason());
-        self.error = Some(rejection.code().as_str());
+        self.rule = Some(rejection.rule);
+        self.field = rejection.field.clone();
+        self.index = rejection.index;
+        self.reason = Some(rejection.detail.clone());
+        self.error = Some(rejection.code.as_str());
     }
 
     /// Returns the sum that begins with this event. Nothing in it grows with the request.
@@ -396,7 +354,7 @@ fn keep_common<T: PartialEq>(kept: &mut Option<T>, other: Option<&T>) {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an audit sink",
-    note = "use a closure `Fn(&Event)`, or `JsonLines::new(path).open()?` for a file, or implement `tower_dcr::audit::Sink`"
+    note = "use a closure `Fn(&Event)`, or `JsonLines::open(path, JsonLinesSettings::default())?` for a file, or implement `tower_dcr::audit::Sink`"
 )]
 pub trait Sink: Send + Sync + 'static {
     /// Receives the event of an attempt.

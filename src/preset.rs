@@ -240,7 +240,7 @@ impl Preset {
 
     /// Sets the limits on a body.
     pub fn with_limits(self, limits: Limits) -> Self {
-        self.change(|settings| settings.limits = limits)
+        self.change(|settings| settings.limits = limits.within_bounds())
     }
 
     /// Returns the limits on a body.
@@ -494,19 +494,15 @@ impl Preset {
     }
 
     /// Returns the key of `audit.chain_key_file` in a policy file, for the program that opens the audit file
-    /// ([`JsonLinesBuilder::with_chain`](crate::audit::JsonLinesBuilder::with_chain)); `None` if the policy has none.
+    /// ([`JsonLinesSettings::chain`](crate::audit::JsonLinesSettings::chain)); `None` if the policy has none.
     ///
     /// ```
     /// use tower_dcr::Preset;
-    /// use tower_dcr::audit::{JsonLines, JsonLinesError};
+    /// use tower_dcr::audit::{JsonLines, JsonLinesError, JsonLinesSettings};
     ///
     /// fn audited(preset: Preset) -> Result<Preset, JsonLinesError> {
-    ///     let file = JsonLines::new("registrations.jsonl");
-    ///     let file = match preset.chain_key() {
-    ///         Some(key) => file.with_chain(key),
-    ///         None => file,
-    ///     };
-    ///     Ok(preset.with_sink(file.open()?))
+    ///     let settings = JsonLinesSettings { chain: preset.chain_key(), ..Default::default() };
+    ///     Ok(preset.with_sink(JsonLines::open("registrations.jsonl", settings)?))
     /// }
     /// # assert!(tower_dcr::mcp().chain_key().is_none());
     /// ```

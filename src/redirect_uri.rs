@@ -35,7 +35,7 @@ mod scheme;
 pub(crate) use host::{is_public_dns_name, is_within_domain};
 pub(crate) use known_schemes::known_schemes;
 pub(crate) use public_host::NotPublic;
-pub use scheme::{is_dangerous_scheme, is_executable_scheme};
+pub(crate) use scheme::{is_dangerous_scheme, is_executable_scheme};
 
 /// A redirect URI that has one reading only. See the [module docs](self).
 ///
@@ -114,9 +114,8 @@ pub enum RedirectUriError {
 }
 
 impl RedirectUriError {
-    /// A fixed sentence that quotes nothing.
-    #[must_use]
-    pub const fn description(self) -> &'static str {
+    /// Returns a fixed sentence that quotes nothing.
+    pub(crate) const fn description(self) -> &'static str {
         match self {
             Self::Character => "contains a character that is not allowed in a URI",
             Self::DangerousScheme => "uses a scheme that is never allowed",

@@ -20,7 +20,7 @@
 //!
 //! let registration = Registration::parse(br#"{"redirect_uris":["http://localhost:3000/cb"]}"#)?;
 //! let evaluation = policy.evaluate(registration, &Context::registration());
-//! let rejection = evaluation.rejection().unwrap();
+//! let rejection = evaluation.rejection.unwrap();
 //! assert_eq!(rejection.description(), "client_name is required (client-name-required)");
 //! # Ok::<_, tower_dcr::registration::ParseError>(())
 //! ```
@@ -60,7 +60,7 @@ pub use draft::Draft;
 pub use evaluation::{Decision, Disposition, Evaluation, Finding, Operation};
 pub(crate) use evaluation::{Facts, Statement};
 pub(crate) use identity::known::IDENTITIES_VERSION;
-pub use identity::name::{is_confusable, visible};
+pub use identity::name::visible;
 pub use identity::rule::ClientIdentity;
 pub use identity::status::{Claim, ClaimStatus, Identity};
 pub use identity::table::{Identities, ReservedIdentity};
@@ -79,7 +79,7 @@ pub use metadata::operators::{MemberOperators, MetadataOperators};
 pub use metadata::scope::Scope;
 pub use policy::{IntoRules, Policy};
 pub use redirect_host_limit::RedirectHostQuota;
-pub use redirect_uris::native_schemes::NATIVE_SCHEMES;
+pub(crate) use redirect_uris::native_schemes::NATIVE_SCHEMES;
 pub use redirect_uris::pattern::RedirectPattern;
 pub use redirect_uris::rule::RedirectUris;
 pub use redirect_uris::vendor_callbacks::vendor_callbacks;

@@ -71,12 +71,13 @@ pub fn describe_metrics() {
 
 /// Counts an attempt, and its rejection by rule and error.
 pub(crate) fn registration(
-    operation: &'static str,
-    outcome: &'static str,
+    operation: impl ToString,
+    outcome: impl ToString,
     duration_us: u64,
     rejection: Option<(&'static str, &'static str)>,
 ) {
-    counter!(REGISTRATIONS, "operation" => operation, "outcome" => outcome).increment(1);
+    let outcome = outcome.to_string();
+    counter!(REGISTRATIONS, "operation" => operation.to_string(), "outcome" => outcome.clone()).increment(1);
     #[expect(clippy::cast_precision_loss, reason = "a time in seconds")]
     histogram!(DURATION, "outcome" => outcome).record(duration_us as f64 / 1e6);
     if let Some((rule, error)) = rejection {
@@ -85,14 +86,14 @@ pub(crate) fn registration(
 }
 
 /// Counts a finding of a rule.
-pub(crate) fn finding(rule: &'static str, disposition: &'static str, enforced: bool) {
+pub(crate) fn finding(rule: &'static str, disposition: impl ToString, enforced: bool) {
     let enforced = if enforced { "true" } else { "false" };
-    counter!(FINDINGS, "rule" => rule, "disposition" => disposition, "enforced" => enforced).increment(1);
+    counter!(FINDINGS, "rule" => rule, "disposition" => disposition.to_string(), "enforced" => enforced).increment(1);
 }
 
 /// Counts a registration that a shadow policy was evaluated on.
-pub(crate) fn shadow(outcome: &'static str, in_force: &'static str, rule: &'static str) {
-    counter!(SHADOW, "outcome" => outcome, "in_force" => in_force, "rule" => rule).increment(1);
+pub(crate) fn shadow(outcome: impl ToString, in_force: impl ToString, rule: &'static str) {
+    counter!(SHADOW, "outcome" => outcome.to_string(), "in_force" => in_force.to_string(), "rule" => rule).increment(1);
 }
 
 /// Counts a request at a gate.
@@ -101,14 +102,14 @@ pub(crate) fn gate(endpoint: &'static str, decision: &'static str) {
 }
 
 /// Sets the number of records with a status.
-pub(crate) fn clients(status: &'static str, count: u64) {
+pub(crate) fn clients(status: impl ToString, count: u64) {
     #[expect(clippy::cast_precision_loss, reason = "a number of clients")]
-    gauge!(CLIENTS, "status" => status).set(count as f64);
+    gauge!(CLIENTS, "status" => status.to_string()).set(count as f64);
 }
 
 /// Counts a lifecycle event.
-pub(crate) fn lifecycle(action: &'static str) {
-    counter!(LIFECYCLE_EVENTS, "action" => action).increment(1);
+pub(crate) fn lifecycle(action: impl ToString) {
+    counter!(LIFECYCLE_EVENTS, "action" => action.to_string()).increment(1);
 }
 
 /// Counts lost audit events.

@@ -51,6 +51,18 @@ macro_rules! debug_for_people {
 }
 pub(crate) use debug_for_people;
 
+/// Has `Display` of an enum write the names that it is serialized with.
+macro_rules! display_serialized {
+    ($($name:ty),*) => {
+        $(impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                serde::Serialize::serialize(self, f)
+            }
+        })*
+    };
+}
+pub(crate) use display_serialized;
+
 /// An error and what it comes from, in one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -10,7 +10,7 @@ use tower_dcr::rules::{Context, MetadataAllowlist, Policy, RedirectUris};
 fn narrowed(bytes: &[u8]) -> Option<Vec<u8>> {
     let policy = Policy::new((MetadataAllowlist::mcp(), RedirectUris::mcp()));
     let evaluation = policy.evaluate(Registration::parse(bytes).ok()?, &Context::registration());
-    evaluation.registration().filter(|_| evaluation.rejection().is_none()).map(Registration::canonical_bytes)
+    evaluation.registration.as_ref().filter(|_| evaluation.rejection.is_none()).map(Registration::canonical_bytes)
 }
 
 fuzz_target!(|bytes: &[u8]| {

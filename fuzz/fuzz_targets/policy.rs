@@ -16,9 +16,10 @@ fn look(text: &str, read: Result<Preset, PolicyFileError>) {
             }
         }
         Err(error) => {
-            assert!(error.line() <= text.matches('\n').count() + 1 && error.column() >= 1);
-            assert!(!error.message().is_empty() && !error.to_string().is_empty());
-            assert!(error.span().end <= text.len());
+            let mistake = error.mistakes.first().expect("a mistake");
+            assert!(mistake.line <= Some(text.matches('\n').count() + 1) && mistake.column >= Some(1));
+            assert!(!mistake.message.is_empty() && !error.to_string().is_empty());
+            assert!(mistake.span.as_ref().is_some_and(|span| span.end <= text.len()));
         }
     }
 }

@@ -14,8 +14,8 @@ use super::{Event, LifecycleEvent, Overflow, Sink};
 /// Passes events through a bounded queue to a thread of its own, and from there in batches to a [`BatchSink`] that may block:
 /// a broker, a database, an HTTP collector.
 ///
-/// [`Overflow`] sets the behavior when the queue is full or the pipeline fails: by default events are counted as lost; under
-/// [`Overflow::Reject`] a batch is tried again until it is written, and meanwhile registrations are answered with 503.
+/// [`Overflow`] sets the behavior when the queue is full or the pipeline fails: under [`Overflow::Count`] events are
+/// counted as lost; under [`Overflow::Reject`] a batch is tried again until it is written, and meanwhile registrations are answered with 503.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ use super::{Event, LifecycleEvent, Overflow, Sink};
 ///         Ok(())
 ///     }
 /// };
-/// let audit = Buffered::new(pipeline).with_queue(10_000).with_overflow(Overflow::Reject).start()?;
+/// let audit = Buffered::start(pipeline, 10_000, Overflow::Reject)?;
 /// let preset = tower_dcr::mcp().with_sink(audit.clone());
 /// audit.flush();
 /// assert_eq!(audit.lost(), 0);
@@ -42,24 +42,6 @@ pub struct Buffered {
     queue: Arc<Queue<Record>>,
 }
 
-/// Configures a [`Buffered`].
-///
-/// ```
-/// use tower_dcr::audit::{Buffered, Overflow, Sinks, TracingSink};
-///
-/// // Any `Sink` that can't fail.
-/// let audit = Buffered::new(Sinks(TracingSink::new())).with_queue(1000).with_overflow(Overflow::Count).start()?;
-/// # let _ = audit;
-/// # Ok::<_, std::io::Error>(())
-/// ```
-#[derive(Debug)]
-#[must_use]
-pub struct BufferedBuilder<P> {
-    pipeline: P,
-    queue: usize,
-    overflow: Overflow,
-}
-
 /// An event of either kind.
 ///
 /// ```
@@ -67,7 +49,7 @@ pub struct BufferedBuilder<P> {
 ///
 /// fn describe(record: &Record) -> String {
 ///     match record {
-///         Record::Registration(event) => event.outcome.as_str().into(),
+///         Record::Registration(event) => event.outcome.to_string(),
 ///         other => to_line(other),
 ///     }
 /// }
@@ -127,10 +109,10 @@ where
 /// [not ready](Sink::is_ready).
 ///
 /// ```
-/// use tower_dcr::audit::{Buffered, Event, Sinks};
+/// use tower_dcr::audit::{Buffered, Event, Overflow, Sinks};
 ///
 /// let slow = |event: &Event| println!("{:?}", event.outcome);
-/// let audit = Buffered::new(Sinks(slow)).start()?;
+/// let audit = Buffered::start(Sinks(slow), 1000, Overflow::Count)?;
 /// # let _ = audit;
 /// # Ok::<_, std::io::Error>(())
 /// ```
@@ -154,10 +136,13 @@ impl<S: Sink> BatchSink for Sinks<S> {
 }
 
 impl Buffered {
-    /// Passes events to `pipeline`: by default through a queue of 4096, and lost events are counted.
-    #[expect(clippy::new_ret_no_self, reason = "starting a thread can fail: the builder's `start` says so")]
-    pub fn new<P: BatchSink>(pipeline: P) -> BufferedBuilder<P> {
-        BufferedBuilder { pipeline, queue: 4096, overflow: Overflow::Count }
+    /// Starts the thread, which passes events to `pipeline`. At most `queue` events wait, and at least one.
+    ///
+    /// # Errors
+    ///
+    /// If the thread can't be started.
+    pub fn start(pipeline: impl BatchSink, queue: usize, overflow: Overflow) -> io::Result<Self> {
+        Ok(Self { queue: Arc::new(Queue::open(Pipeline(pipeline), queue, overflow)?) })
     }
 
     /// Returns the number of lost events: the queue was full, or the pipeline failed.
@@ -169,30 +154,6 @@ impl Buffered {
     /// Waits until the pipeline has written all events so far, or fails. Dropping the last clone does that too.
     pub fn flush(&self) {
         self.queue.flush();
-    }
-}
-
-impl<P: BatchSink> BufferedBuilder<P> {
-    /// Sets how many events may wait; at least one (default: 4096).
-    pub fn with_queue(mut self, events: usize) -> Self {
-        self.queue = events;
-        self
-    }
-
-    /// Sets the behavior when the queue is full or the pipeline fails (default: [`Overflow::Count`]).
-    pub fn with_overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
-        self
-    }
-
-    /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// If the thread can't be started.
-    pub fn start(self) -> io::Result<Buffered> {
-        let queue = Queue::open(Pipeline(self.pipeline), self.queue, self.overflow)?;
-        Ok(Buffered { queue: Arc::new(queue) })
     }
 }
 

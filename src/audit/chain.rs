@@ -133,11 +133,11 @@ impl<'a> Sealed<'a> {
 /// cut off.
 ///
 /// ```
-/// use tower_dcr::audit::{ChainHead, ChainKey, JsonLines, verify_chain};
+/// use tower_dcr::audit::{ChainHead, ChainKey, JsonLines, JsonLinesSettings, verify_chain};
 ///
 /// let path = std::env::temp_dir().join(format!("tower-dcr-example-head-{}", std::process::id()));
 /// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
-/// drop(JsonLines::new(&path).with_chain(key.clone()).open()?);
+/// drop(JsonLines::open(&path, JsonLinesSettings { chain: Some(key.clone()), ..Default::default() })?);
 ///
 /// let head = ChainHead::of_file(&path, &key)?;
 /// assert_eq!(head.lines, 0);
@@ -316,11 +316,11 @@ const MAX_LINE: u64 = 64 << 20;
 /// [`BrokenChain`] names the first line that does not follow from the one before it.
 ///
 /// ```
-/// use tower_dcr::audit::{ChainKey, JsonLines, verify_chain};
+/// use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, verify_chain};
 ///
 /// let path = std::env::temp_dir().join(format!("tower-dcr-example-verify-{}", std::process::id()));
 /// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
-/// let file = JsonLines::new(&path).with_chain(key.clone()).open()?;
+/// let file = JsonLines::open(&path, JsonLinesSettings { chain: Some(key.clone()), ..Default::default() })?;
 /// # let preset = tower_dcr::mcp().with_sink(file.clone());
 /// # drop(preset);
 /// file.flush();

@@ -12,29 +12,30 @@ use super::{Event, LifecycleEvent, Overflow, Sink, to_line};
 mod log_file;
 mod recovery;
 
-use log_file::{HeadCopy, LogFile};
+use log_file::LogFile;
 
 /// Writes each event as a line of JSON to a file, on a thread of its own, some milliseconds later.
 ///
-/// - The file is appended to. At [`with_max_bytes`](JsonLinesBuilder::with_max_bytes) it is renamed to `NAME.1`, an older `NAME.1`
-///   to `NAME.2`, and so on; the oldest beyond [`with_max_files`](JsonLinesBuilder::with_max_files) is deleted.
+/// - The file is appended to. At [`max_bytes`](JsonLinesSettings::max_bytes) it is renamed to `NAME.1`, an older `NAME.1`
+///   to `NAME.2`, and so on; the oldest beyond [`max_files`](JsonLinesSettings::max_files) is deleted.
 ///   A pipe or a device is written to and never renamed.
 /// - Events wait in a bounded queue. [`Overflow`] sets the behavior when the queue or the disk is full.
-/// - With [`with_chain`](JsonLinesBuilder::with_chain) each line ends with its number and a keyed hash over the line before
+/// - With a [`chain`](JsonLinesSettings::chain) each line ends with its number and a keyed hash over the line before
 ///   and itself, across rotations and restarts; [`verify_chain`](super::verify_chain) names the first line that was
 ///   tampered with. `NAME.head` holds the number and value of the last line ([`ChainHead`]), sealed with the key. If the
 ///   file does not reach its head when it is opened, that is logged, and the chain continues so that no verification
 ///   passes over the gap. Restoring an older file together with its older head is not detected, unless the head is kept
-///   elsewhere ([`with_head_copy`](JsonLinesBuilder::with_head_copy)).
+///   elsewhere ([`head_copy`](JsonLinesSettings::head_copy)).
 /// - Half a line at the end of the file, from a crash or a full disk, is ended with a line break, or cut off if the file
 ///   is chained. The next line is then an event [`Resumed`](super::LifecycleAction::Resumed), and an error is logged.
 /// - [`flush`](Self::flush) waits until all events so far are written; dropping the last clone does that too.
 ///
 /// ```
-/// use tower_dcr::audit::{JsonLines, Overflow};
+/// use tower_dcr::audit::{JsonLines, JsonLinesSettings, Overflow};
 ///
 /// let path = std::env::temp_dir().join(format!("tower-dcr-example-{}", std::process::id()));
-/// let file = JsonLines::new(&path).with_max_bytes(1 << 20).with_overflow(Overflow::Reject).open()?;
+/// let settings = JsonLinesSettings { max_bytes: 1 << 20, overflow: Overflow::Reject, ..Default::default() };
+/// let file = JsonLines::open(&path, settings)?;
 /// let preset = tower_dcr::mcp().with_sink(file.clone());
 /// assert_eq!(file.lost(), 0);
 /// # drop((preset, file));
@@ -46,36 +47,50 @@ pub struct JsonLines {
     queue: Arc<Queue<String>>,
 }
 
-/// Configures a [`JsonLines`].
+/// The settings of a [`JsonLines`].
 ///
 /// ```
-/// use tower_dcr::audit::{ChainKey, JsonLines};
+/// use std::sync::Arc;
+/// use tower_dcr::audit::{ChainHead, ChainKey, JsonLinesSettings};
 ///
-/// let builder = JsonLines::new("registrations.jsonl")
-///     .with_max_bytes(16 << 20)
-///     .with_max_files(30)
-///     .with_queue(1024)
-///     .with_chain(ChainKey::new(b"sixteen bytes or more").unwrap());
-/// # let _ = builder;
+/// let settings = JsonLinesSettings {
+///     chain: ChainKey::new(b"sixteen bytes or more"),
+///     head_copy: Some(Arc::new(|head: &ChainHead| println!("audit file: line {}, {}", head.lines, head.last))),
+///     ..JsonLinesSettings::default()
+/// };
+/// # let _ = settings;
 /// ```
 #[derive(Clone)]
-#[must_use]
-pub struct JsonLinesBuilder {
-    path: PathBuf,
-    max_bytes: u64,
-    max_files: usize,
-    queue: usize,
-    overflow: Overflow,
-    chain: Option<ChainKey>,
-    head_copy: Option<Arc<HeadCopy>>,
+#[expect(clippy::exhaustive_structs, reason = "written with `..JsonLinesSettings::default()`")]
+pub struct JsonLinesSettings {
+    /// The size at which a new file is started (default: 64 MiB).
+    pub max_bytes: u64,
+    /// The number of files that are kept, the current one included; at least one (default: 8).
+    pub max_files: usize,
+    /// The number of events that may wait; at least one (default: 4096).
+    pub queue: usize,
+    /// The behavior when the queue is full or writing fails (default: [`Overflow::Count`]).
+    pub overflow: Overflow,
+    /// The key under which the lines are chained; `None` for no chain, which is the default. A policy file names the key's
+    /// file in `audit.chain_key_file`; [`Preset::chain_key`](crate::Preset::chain_key) returns that key.
+    pub chain: Option<ChainKey>,
+    /// Receives the head of the chain each time it is written, on the thread of the writer: send it to a log or a machine
+    /// that is out of reach for an attacker who can write the audit file.
+    pub head_copy: Option<Arc<dyn Fn(&ChainHead) + Send + Sync>>,
+}
+
+impl Default for JsonLinesSettings {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20, max_files: 8, queue: 4096, overflow: Overflow::Count, chain: None, head_copy: None }
+    }
 }
 
 /// The error of opening an audit file.
 ///
 /// ```
-/// use tower_dcr::audit::{JsonLines, JsonLinesError};
+/// use tower_dcr::audit::{JsonLines, JsonLinesError, JsonLinesSettings};
 ///
-/// let error = JsonLines::new("/no/such/folder/audit.jsonl").open().unwrap_err();
+/// let error = JsonLines::open("/no/such/folder/audit.jsonl", JsonLinesSettings::default()).unwrap_err();
 /// assert!(matches!(error, JsonLinesError::Io(..)));
 /// ```
 #[non_exhaustive]
@@ -124,18 +139,16 @@ impl std::error::Error for JsonLinesError {
 }
 
 impl JsonLines {
-    /// Writes to `path`: by default 64 MiB a file, 8 files, a queue of 4096 events, lost events are counted, no chain.
-    #[expect(clippy::new_ret_no_self, reason = "opening a file can fail: the builder's `open` says so")]
-    pub fn new(path: impl Into<PathBuf>) -> JsonLinesBuilder {
-        JsonLinesBuilder {
-            path: path.into(),
-            max_bytes: 64 << 20,
-            max_files: 8,
-            queue: 4096,
-            overflow: Overflow::Count,
-            chain: None,
-            head_copy: None,
-        }
+    /// Opens the file at `path` and starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonLinesError`] if the file can't be opened, is chained with another key, is chained and no key was given, or is
+    /// not chained and should be.
+    pub fn open(path: impl Into<PathBuf>, settings: JsonLinesSettings) -> Result<Self, JsonLinesError> {
+        let (overflow, capacity, path) = (settings.overflow, settings.queue, path.into());
+        let queue = Queue::open(LogFile::open(path.clone(), settings)?, capacity, overflow);
+        Ok(Self { queue: Arc::new(queue.map_err(|error| JsonLinesError::Io(path, error))?) })
     }
 
     /// Returns the number of lost events: the queue was full, or writing failed.
@@ -147,67 +160,6 @@ impl JsonLines {
     /// Waits until all events so far are handed to the operating system, or writing fails.
     pub fn flush(&self) {
         self.queue.flush();
-    }
-}
-
-impl JsonLinesBuilder {
-    /// Sets the size at which a new file is started (default: 64 MiB).
-    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
-        self
-    }
-
-    /// Sets how many files are kept, the current one included; at least one (default: 8).
-    pub fn with_max_files(mut self, files: usize) -> Self {
-        self.max_files = files.max(1);
-        self
-    }
-
-    /// Sets how many events may wait; at least one (default: 4096).
-    pub fn with_queue(mut self, events: usize) -> Self {
-        self.queue = events;
-        self
-    }
-
-    /// Sets the behavior when the queue is full or writing fails (default: [`Overflow::Count`]).
-    pub fn with_overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
-        self
-    }
-
-    /// Chains the lines under `key`. A policy file names the key's file in `audit.chain_key_file`;
-    /// [`Preset::chain_key`](crate::Preset::chain_key) returns that key.
-    pub fn with_chain(mut self, key: ChainKey) -> Self {
-        self.chain = Some(key);
-        self
-    }
-
-    /// Passes the head of the chain to `copy` each time it is written, on the thread of the writer: send it to a log or a machine
-    /// that is out of reach for an attacker who can write the audit file.
-    ///
-    /// ```
-    /// use tower_dcr::audit::{ChainHead, ChainKey, JsonLines};
-    ///
-    /// let builder = JsonLines::new("registrations.jsonl")
-    ///     .with_chain(ChainKey::new(b"sixteen bytes or more").unwrap())
-    ///     .with_head_copy(|head: &ChainHead| println!("audit file: line {}, {}", head.lines, head.last));
-    /// # let _ = builder;
-    /// ```
-    pub fn with_head_copy(mut self, copy: impl Fn(&ChainHead) + Send + Sync + 'static) -> Self {
-        self.head_copy = Some(Arc::new(copy));
-        self
-    }
-
-    /// Opens the file and starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// [`JsonLinesError`] if the file can't be opened, is chained with another key, is chained and no key was given, or is
-    /// not chained and should be.
-    pub fn open(self) -> Result<JsonLines, JsonLinesError> {
-        let (overflow, capacity, path) = (self.overflow, self.queue, self.path.clone());
-        let queue = Queue::open(LogFile::open(self)?, capacity, overflow);
-        Ok(JsonLines { queue: Arc::new(queue.map_err(|error| JsonLinesError::Io(path, error))?) })
     }
 }
 
@@ -225,10 +177,9 @@ impl Sink for JsonLines {
     }
 }
 
-impl fmt::Debug for JsonLinesBuilder {
+impl fmt::Debug for JsonLinesSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonLinesBuilder")
-            .field("path", &self.path)
+        f.debug_struct("JsonLinesSettings")
             .field("max_bytes", &self.max_bytes)
             .field("max_files", &self.max_files)
             .field("queue", &self.queue)

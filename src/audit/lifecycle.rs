@@ -78,7 +78,7 @@ const fn is_true(value: &bool) -> bool {
 /// ```
 /// use tower_dcr::audit::LifecycleAction;
 ///
-/// assert_eq!(LifecycleAction::DeprovisioningFailed.as_str(), "deprovisioning_failed");
+/// assert_eq!(LifecycleAction::DeprovisioningFailed.to_string(), "deprovisioning_failed");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,34 +120,10 @@ pub enum LifecycleAction {
     Updated,
 }
 
-impl LifecycleAction {
-    /// Returns the name that is written into events.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Abandoned => "abandoned",
-            Self::Approved => "approved",
-            Self::Blocked => "blocked",
-            Self::Deprovisioned => "deprovisioned",
-            Self::DeprovisioningFailed => "deprovisioning_failed",
-            Self::Evicted => "evicted",
-            Self::Expired => "expired",
-            Self::Extended => "extended",
-            Self::Forgotten => "forgotten",
-            Self::IdConflict => "id_conflict",
-            Self::LedgerFull => "ledger_full",
-            Self::Rejected => "rejected",
-            Self::Resumed => "resumed",
-            Self::Revoked => "revoked",
-            Self::Unblocked => "unblocked",
-            Self::UnregisteredClient => "unregistered_client",
-            Self::Updated => "updated",
-        }
-    }
-}
+crate::text::display_serialized!(LifecycleAction);
 
 impl LifecycleAction {
-    /// Returns whether any stranger can cause it as often as they like.
+    /// Returns `true` if any stranger can cause it as often as they like.
     pub(super) const fn is_at_will(self) -> bool {
         matches!(self, Self::IdConflict | Self::LedgerFull | Self::Rejected | Self::UnregisteredClient)
     }

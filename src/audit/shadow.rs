@@ -14,7 +14,7 @@ use crate::rules::{Decision, Disposition, Evaluation, Finding};
 ///
 /// let preset = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_sink(|event: &Event| {
 ///     if let Some(shadow) = event.shadow.as_ref().filter(|shadow| shadow.outcome != shadow.in_force) {
-///         println!("{} would be {} by {:?}", shadow.in_force.as_str(), shadow.outcome.as_str(), shadow.rule);
+///         println!("{} would be {} by {:?}", shadow.in_force, shadow.outcome, shadow.rule);
 ///     }
 /// });
 /// assert!(preset.shadow().is_some());
@@ -43,12 +43,12 @@ pub struct ShadowReport {
 impl ShadowReport {
     /// Returns the report that a evaluation holds, or `None` if no shadow policy was evaluated.
     pub(super) fn of(evaluation: &Evaluation) -> Option<Self> {
-        let shadow = evaluation.shadow()?;
+        let shadow = evaluation.shadow.as_deref()?;
         let rewrites = |finding: &&Finding| finding.enforced && finding.disposition.rewrites();
-        let rejects = |finding: &&Finding| finding.enforced && finding.disposition == Disposition::Refused;
-        let found = |is: &dyn Fn(&&Finding) -> bool| shadow.findings().iter().find(is);
+        let rejects = |finding: &&Finding| finding.enforced && finding.disposition == Disposition::Rejected;
+        let found = |is: &dyn Fn(&&Finding) -> bool| shadow.findings.iter().find(is);
         let cause = found(&rejects).or_else(|| found(&rewrites));
-        let findings = shadow.findings().iter().map(|finding| Finding { enforced: false, ..finding.clone() });
+        let findings = shadow.findings.iter().map(|finding| Finding { enforced: false, ..finding.clone() });
         Some(Self {
             policy: shadow.fingerprint(),
             outcome: outcome(shadow),

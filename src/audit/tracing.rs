@@ -30,7 +30,7 @@ const TARGET: &str = "tower_dcr::audit";
 
 pub(super) fn log_lifecycle(event: &LifecycleEvent) {
     if tracing::enabled!(target: TARGET, tracing::Level::INFO) {
-        let action = event.action.as_str();
+        let action = event.action.to_string();
         tracing::info!(target: TARGET, action, event = %to_line(event), "client lifecycle");
     }
 }
@@ -46,7 +46,7 @@ impl Sink for TracingSink {
         if !enabled {
             return;
         }
-        let (outcome, rule, status) = (event.outcome.as_str(), event.rule, event.status);
+        let (outcome, rule, status) = (event.outcome.to_string(), event.rule, event.status);
         // Rules in code write reasons, too: escaped, a reason can't break the line.
         let reason = event.reason.as_deref().map(tracing::field::debug);
         let line = to_line(event);

@@ -11,7 +11,7 @@ use crate::rules::{Identities, Identity};
 
 /// Facts about a client, for a consent page to show before an application gets access.
 ///
-/// The name is chosen by the application, even if a vendor [gets the codes](ConsentFacts::owner). The destination of the
+/// The name is chosen by the application, even if a vendor [gets the codes](Self::owner). The destination of the
 /// code is a fact, and so is the time since which this server knows the application. The specification of MCP wants the host of the redirect URI on the page, and a warning for one that leads to the
 /// person's own machine; RFC 7591 section 5 wants people warned of clients that were registered only just now.
 ///
@@ -22,20 +22,35 @@ use crate::rules::{Identities, Identity};
 ///
 /// let client = Registration::parse(br#"{"client_name":"Claude Code (work)","redirect_uris":["http://localhost/callback"]}"#)?;
 /// let facts = ConsentFacts::new(&client, "http://localhost:3118/callback", &Identities::known());
-/// assert_eq!(facts.client_name(), Some("Claude Code (work)"));
-/// assert_eq!(facts.destination(), &Destination::Loopback);
-/// assert_eq!((facts.owner(), facts.identity().claimed()), (None, Some("Claude")));
+/// assert_eq!(facts.client_name.as_deref(), Some("Claude Code (work)"));
+/// assert_eq!(facts.destination, Destination::Loopback);
+/// assert_eq!((facts.owner, facts.identity.claimed.as_deref()), (None, Some("Claude")));
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConsentFacts {
-    client_name: Option<String>,
-    identity: Identity,
-    destination: Destination,
-    relay: Option<&'static str>,
-    first_seen: Option<SystemTime>,
-    last_used: Option<SystemTime>,
-    reviewed: bool,
+    /// The name that the client chose, with invisible characters spelled out ([`visible`](crate::rules::visible)). Escape it
+    /// for HTML. `None` if it has none.
+    pub client_name: Option<String>,
+    /// The identity that it claims, checked against all of its redirect URIs.
+    pub identity: Identity,
+    /// The reserved identity that alone gets the code: every redirect URI is an `https` callback of the vendor, and the code
+    /// goes to one of them. `None` for every other destination, including the product's own scheme, which any program can
+    /// claim. The client's name can be another one: a page should say that the client chose it.
+    pub owner: Option<String>,
+    /// The destination of the code.
+    pub destination: Destination,
+    /// A description of a destination that is known to hand codes on, as the second half of a sentence: a page that passes
+    /// them to an editor, a scheme whose links extensions get. `None` for every other destination, which may hand them on all
+    /// the same.
+    pub relay: Option<&'static str>,
+    /// The time of its registration here; `None` without a ledger.
+    pub first_seen: Option<SystemTime>,
+    /// The time of its last token, to within half an idle limit. `None` if it never got one: this consent would be the first.
+    pub last_used: Option<SystemTime>,
+    /// `true` if an operator approved or extended it.
+    pub reviewed: bool,
 }
 
 /// The destination of an authorization code.
@@ -46,7 +61,7 @@ pub struct ConsentFacts {
 /// assert_eq!(Destination::Host("claude.ai".into()).to_string(), "claude.ai");
 /// assert_eq!(Destination::Loopback.to_string(), "a program on this computer");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Destination {
     /// A server, by its DNS name (an internationalised one begins with `xn--`).
@@ -57,6 +72,7 @@ pub enum Destination {
     /// system does not check its owner (RFC 8252 section 8.6).
     Application(String),
     /// An unknown place: the client did not register this redirect URI, or it has no host. The page must not offer consent.
+    #[default]
     Unregistered,
 }
 
@@ -74,7 +90,7 @@ impl ConsentFacts {
         let identity = client.identity.clone().unwrap_or_default();
         let facts = match Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS) {
             Ok(registration) => Self::with_identity(&registration, redirect_uri, identity, &Identities::known()),
-            Err(_) => Self::unknown(),
+            Err(_) => Self::default(),
         };
         let time = |milliseconds: i64| {
             let since = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
@@ -105,94 +121,16 @@ impl ConsentFacts {
     ) -> Self {
         let is_registered = registration.redirect_uris().any(|known| matches(known, redirect_uri));
         let uri = RedirectUri::parse(redirect_uri).ok().filter(|_| is_registered);
+        let destination = uri.as_ref().map_or(Destination::Unregistered, Destination::of);
         let client_name = registration.string("client_name").filter(|name| !name.trim().is_empty());
         Self {
             client_name: client_name.map(|name| name::visible(name).into_owned()),
+            owner: identity.owner().filter(|_| matches!(destination, Destination::Host(_))).map(str::to_owned),
             identity,
-            destination: uri.as_ref().map_or(Destination::Unregistered, Destination::of),
+            destination,
             relay: uri.as_ref().and_then(|uri| identities.relay(uri)),
-            ..Self::unknown()
+            ..Self::default()
         }
-    }
-
-    /// Returns the facts about an unknown client.
-    #[must_use]
-    pub fn unknown() -> Self {
-        Self {
-            client_name: None,
-            identity: Identity::default(),
-            destination: Destination::Unregistered,
-            relay: None,
-            first_seen: None,
-            last_used: None,
-            reviewed: false,
-        }
-    }
-
-    /// Returns the name that the client chose, with invisible characters spelled out ([`name::visible`]). Escape it for HTML.
-    /// `None` if it has none.
-    #[must_use]
-    pub fn client_name(&self) -> Option<&str> {
-        self.client_name.as_deref()
-    }
-
-    /// Returns the identity that it claims, checked against all of its redirect URIs.
-    #[must_use]
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// Returns the reserved identity that alone gets the code: every redirect URI is an `https` callback of the vendor, and
-    /// the code goes to one of them. `None` for every other destination, including the product's own scheme, which any
-    /// program can claim. The client's [name](Self::client_name) can be another one: a page should say that the client chose
-    /// it.
-    #[must_use]
-    pub fn owner(&self) -> Option<&str> {
-        self.identity.owner().filter(|_| matches!(self.destination, Destination::Host(_)))
-    }
-
-    /// Returns the destination of the code.
-    #[must_use]
-    pub fn destination(&self) -> &Destination {
-        &self.destination
-    }
-
-    /// Returns a description of a destination that is known to hand codes on, as the second half of a sentence: a page that
-    /// passes them to an editor, a scheme whose links extensions get. `None` for every other destination, which may hand them
-    /// on all the same.
-    ///
-    /// ```
-    /// use tower_dcr::Registration;
-    /// use tower_dcr::clients::ConsentFacts;
-    /// use tower_dcr::rules::Identities;
-    ///
-    /// let editor = Registration::parse(br#"{"redirect_uris":["https://vscode.dev/redirect"]}"#)?;
-    /// let facts = ConsentFacts::new(&editor, "https://vscode.dev/redirect", &Identities::known());
-    /// assert_eq!(facts.relay(), Some("the page hands the code to an editor, and that to any extension"));
-    /// # Ok::<_, tower_dcr::registration::ParseError>(())
-    /// ```
-    #[must_use]
-    pub fn relay(&self) -> Option<&str> {
-        self.relay
-    }
-
-    /// Returns the time of its registration here; `None` without a ledger.
-    #[must_use]
-    pub fn first_seen(&self) -> Option<SystemTime> {
-        self.first_seen
-    }
-
-    /// Returns the time of its last token, to within half an idle limit. `None` if it never got one: this consent would be the
-    /// first.
-    #[must_use]
-    pub fn last_used(&self) -> Option<SystemTime> {
-        self.last_used
-    }
-
-    /// Returns whether an operator approved or extended it.
-    #[must_use]
-    pub fn is_reviewed(&self) -> bool {
-        self.reviewed
     }
 }
 
@@ -241,7 +179,7 @@ mod tests {
             assert_eq!(destination(other), Destination::Unregistered, "{other}");
         }
         let facts = ConsentFacts::new(&client, "com.example.a:/cb", &Identities::known());
-        assert_eq!(facts.client_name(), Some("Cl⟨U+202E⟩aude"));
+        assert_eq!(facts.client_name.as_deref(), Some("Cl⟨U+202E⟩aude"));
     }
 
     #[test]
@@ -265,16 +203,12 @@ mod tests {
             let json = serde_json::json!({ "redirect_uris": [uri] }).to_string();
             let client = parse(&json);
             let facts = ConsentFacts::new(&client, uri, &own);
-            assert_eq!(facts.relay().is_some(), relay.is_some(), "{uri}");
-            assert!(relay.is_none_or(|part| facts.relay().unwrap().contains(part)), "{uri}: {facts:?}");
-            assert_eq!(
-                ConsentFacts::new(&client, "https://other.example.com/cb", &own).relay(),
-                None,
-                "not registered"
-            );
+            assert_eq!(facts.relay.is_some(), relay.is_some(), "{uri}");
+            assert!(relay.is_none_or(|part| facts.relay.unwrap().contains(part)), "{uri}: {facts:?}");
+            assert_eq!(ConsentFacts::new(&client, "https://other.example.com/cb", &own).relay, None, "not registered");
             let record = Client::draft(json, Fingerprints::of(&client, false), 0);
             let is_known = relay.is_some() && !uri.starts_with("acme");
-            assert_eq!(ConsentFacts::of_client(&record, uri).relay().is_some(), is_known, "{uri}");
+            assert_eq!(ConsentFacts::of_client(&record, uri).relay.is_some(), is_known, "{uri}");
         }
     }
 
@@ -285,18 +219,18 @@ mod tests {
         client.identity = Some(Identities::known().identify(&parse(json)));
         client.status = Status::Active;
         let facts = ConsentFacts::of_client(&client, "https://claude.ai/api/mcp/auth_callback");
-        assert_eq!((facts.owner(), facts.last_used(), facts.is_reviewed()), (Some("Claude"), None, false));
-        assert_eq!(facts.first_seen(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)));
-        assert_eq!(ConsentFacts::of_client(&client, "https://evil.example.com/cb").owner(), None);
+        assert_eq!((facts.owner.as_deref(), facts.last_used, facts.reviewed), (Some("Claude"), None, false));
+        assert_eq!(facts.first_seen, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)));
+        assert_eq!(ConsentFacts::of_client(&client, "https://evil.example.com/cb").owner, None);
         // A record from a version that took schemes for proof.
         let by_scheme = r#"{"standing":"verified","claimed":"Cursor","claim":"name","proof":["cursor:"]}"#;
         client.registration = r#"{"client_name":"Cursor","redirect_uris":["cursor://anysphere.cursor-mcp/cb"]}"#.into();
         client.identity = serde_json::from_str(by_scheme).ok();
-        assert_eq!(ConsentFacts::of_client(&client, "cursor://anysphere.cursor-mcp/cb").owner(), None);
+        assert_eq!(ConsentFacts::of_client(&client, "cursor://anysphere.cursor-mcp/cb").owner, None);
         client.registration = "not JSON".into();
         assert_eq!(
-            ConsentFacts::of_client(&client, "https://claude.ai/api/mcp/auth_callback").destination(),
-            &Destination::Unregistered
+            ConsentFacts::of_client(&client, "https://claude.ai/api/mcp/auth_callback").destination,
+            Destination::Unregistered
         );
     }
 }

@@ -304,12 +304,12 @@ impl Registrar {
     /// # runtime.block_on(async {
     /// use std::time::Duration;
     /// use tower_dcr::Registration;
-    /// use tower_dcr::clients::{Client, Fingerprints, Insertion, Ledger, MemoryLedger, Status};
-    /// use tower_dcr::clients::Registrar;
+    /// use tower_dcr::clients::{Client, Fingerprints, Insertion, Ledger, MemoryLedger, Registrar, Source, Status};
     ///
     /// let ledger = MemoryLedger::default();
     /// let registration = Registration::parse(b"{}").unwrap();
-    /// let prints = Fingerprints::of(&registration, false).with_source(Some([192, 0, 2, 7].into()));
+    /// let mut prints = Fingerprints::of(&registration, false);
+    /// prints.source = Some(Source::of([192, 0, 2, 7].into()));
     /// let mut client = Client::draft("{}", prints, 0);
     /// client.status = Status::Active;
     /// let Insertion::Inserted(client) = ledger.insert(&client, None).await? else { unreachable!() };
@@ -466,7 +466,7 @@ impl Registrar {
 
     /// Emits an event that a request from `address` caused.
     pub(crate) fn emit_from(&self, event: &LifecycleEvent, address: Option<IpAddr>) {
-        telemetry::lifecycle(event.action.as_str());
+        telemetry::lifecycle(event.action);
         let audit = self.config.audit.load();
         let network = address.map(|address| audit.sources.network(address));
         let named = || audit.sources.network_name(address?).or_else(|| event.source.clone());

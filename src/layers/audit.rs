@@ -312,12 +312,12 @@ impl Attempt {
         // A layer in report-only mode has findings about a success, too.
         if !registers(start.operation)
             && !is_error
-            && evaluation.as_ref().is_none_or(|evaluation| evaluation.findings().is_empty())
+            && evaluation.as_ref().is_none_or(|evaluation| evaluation.findings.is_empty())
         {
             return response;
         }
         let rejection = response.extensions().get::<Rejection>();
-        let outcome = match rejection.map(Rejection::code) {
+        let outcome = match rejection.map(|rejection| rejection.code) {
             Some(ErrorCode::TooManyRequests) => Outcome::Limited,
             Some(ErrorCode::BadGateway | ErrorCode::ServerError) => Outcome::Failed,
             Some(_) => Outcome::Rejected,
@@ -371,7 +371,7 @@ where
         if !self.registers()
             || known.is_some()
             || !body::has_document(&response)
-            || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.bytes() as u64)
+            || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.max_bytes as u64)
         {
             let client_id = known.and_then(|client| client.0);
             return Finished::Now(Ok((*self).finish(response.map(ResponseBody::inner), client_id)));
@@ -410,19 +410,12 @@ impl Start {
         let (sources, address) = (&self.config.sources, self.address);
         event.requester = address.and_then(|address| sources.name(address));
         event.request_id = self.request_id;
-        let operation = match event.operation {
-            Operation::Create => "create",
-            Operation::Update => "update",
-            Operation::Read => "read",
-            Operation::Delete => "delete",
-        };
-        let (outcome, refusal) = (event.outcome.as_str(), event.rule.zip(event.error));
-        telemetry::registration(operation, outcome, event.duration_us, refusal);
+        telemetry::registration(event.operation, event.outcome, event.duration_us, event.rule.zip(event.error));
         for finding in &event.findings {
-            telemetry::finding(finding.rule, finding.disposition.as_str(), finding.enforced);
+            telemetry::finding(finding.rule, finding.disposition, finding.enforced);
         }
         if let Some(shadow) = &event.shadow {
-            telemetry::shadow(shadow.outcome.as_str(), shadow.in_force.as_str(), shadow.rule.unwrap_or_default());
+            telemetry::shadow(shadow.outcome, shadow.in_force, shadow.rule.unwrap_or_default());
         }
         if !self.span.is_disabled() {
             record(&self.span, &event);
@@ -464,7 +457,7 @@ fn span(method: &Method, policy: Option<u64>) -> Span {
 }
 
 fn record(span: &Span, event: &Event) {
-    span.record("dcr.outcome", event.outcome.as_str());
+    span.record("dcr.outcome", &*event.outcome.to_string());
     if let Some(status) = event.status {
         span.record("http.response.status_code", status);
     }
@@ -475,7 +468,7 @@ fn record(span: &Span, event: &Event) {
         span.record("error.type", error);
     }
     if let Some(shadow) = &event.shadow {
-        span.record("dcr.shadow.outcome", shadow.outcome.as_str());
+        span.record("dcr.shadow.outcome", &*shadow.outcome.to_string());
         if let Some(rule) = shadow.rule {
             span.record("dcr.shadow.rule", rule);
         }

@@ -65,7 +65,7 @@ use crate::text;
 /// let register = ServiceBuilder::new()
 ///     .layer(InitialAccessTokenLayer::new(tokens))
 ///     .service(service_fn(async |request: Request<Full<Bytes>>| {
-///         assert_eq!(request.extensions().get::<Caller>().unwrap().owner(), Some("partner-portal"));
+///         assert_eq!(request.extensions().get::<Caller>().unwrap().owner.as_deref(), Some("partner-portal"));
 ///         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
 ///     }));
 ///
@@ -394,7 +394,7 @@ impl Config {
     async fn admitted_as(&self, method: &Method, uri: &Uri) -> Result<Caller, Rejection> {
         let target = self.client_url.check(method, uri)?;
         let (Some(registrar), UrlTarget::Client(id)) = (&self.registrar, target) else {
-            return Ok(Caller::anonymous());
+            return Ok(Caller::default());
         };
         match registrar.admitted_as(&id).await {
             Ok(Some(caller)) => Ok(caller),
@@ -402,7 +402,7 @@ impl Config {
             Ok(None) if self.required && !registrar.settings().manage_unknown => {
                 Err(Rejection::new(ErrorCode::InvalidToken, RULE, "no client is registered at this URL"))
             }
-            Ok(None) => Ok(Caller::anonymous()),
+            Ok(None) => Ok(Caller::default()),
             Err(Refusal::Rejected(rejection)) => Err(rejection),
             Err(Refusal::Ledger(error)) => {
                 error.log();

@@ -529,7 +529,7 @@ impl Config {
             }
         };
         // A spent budget is enforced by the limiter, which has a switch of its own.
-        if !self.reports() || rejection.code() == ErrorCode::TooManyRequests {
+        if !self.reports() || rejection.code == ErrorCode::TooManyRequests {
             return Ok(body::refuse(rejection));
         }
         let mut response = go_on().await?;

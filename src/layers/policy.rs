@@ -21,7 +21,7 @@ use crate::layers::setup_check::SetupCheck;
 use crate::method::MethodKind;
 use crate::rate_limit::Reservation;
 use crate::rate_limit::budgets::{Class, Ticket};
-use crate::registration::{Field, Limits, ParseError, ParseErrorKind, Registration};
+use crate::registration::{Field, Limits, ParseError, Registration};
 use crate::rules::{
     Caller, ClaimStatus, Context, ErrorCode, Evaluation, Facts, Identity, IntoRules, Operation, Policy, Rejection,
 };
@@ -85,7 +85,7 @@ pub(crate) use shadow::Shadow;
 ///
 /// let response = register.oneshot(post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await.unwrap();
 /// assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-/// assert_eq!(response.extensions().get::<Rejection>().unwrap().rule(), "redirect-uris");
+/// assert_eq!(response.extensions().get::<Rejection>().unwrap().rule, "redirect-uris");
 /// # });
 /// ```
 ///
@@ -96,7 +96,7 @@ pub(crate) use shadow::Shadow;
 /// use tower_dcr::registration::Limits;
 ///
 /// let layer = PolicyLayer::new((MetadataAllowlist::mcp(), RedirectUris::mcp()))
-///     .with_limits(Limits::new().with_bytes(8 * 1024))
+///     .with_limits(Limits { max_bytes: 8 * 1024, ..Limits::default() })
 ///     .with_deadline(Duration::from_secs(3));
 /// # let _ = layer;
 /// ```
@@ -131,7 +131,7 @@ impl PolicyLayer {
     pub fn new(rules: impl IntoRules) -> Self {
         let config = Config {
             policy: Policy::new(rules),
-            limits: Limits::new(),
+            limits: Limits::default(),
             deadline: Duration::from_secs(10),
             client_url: ClientUrl::new(),
             report_only: false,
@@ -145,7 +145,7 @@ impl PolicyLayer {
 
     /// Replaces the limits on a body (default: [`Limits::default`]).
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        Arc::make_mut(&mut self.config).limits = limits;
+        Arc::make_mut(&mut self.config).limits = limits.within_bounds();
         self
     }
 
@@ -331,16 +331,16 @@ impl Passage {
             }
             Self::Unjudged(_) | Self::Rejected(..) => return,
         };
-        let is_update = evaluation.operation() == Operation::Update;
+        let is_update = evaluation.operation == Operation::Update;
         if !ticket.is_judged() || is_update && !charging.knows_repeats {
             return;
         }
-        let proven = evaluation.identity().is_some_and(|identity| identity.status() == ClaimStatus::Verified);
+        let proven = evaluation.identity().is_some_and(|identity| identity.status == ClaimStatus::Verified);
         let class = if proven { Class::Proven } else { Class::Unproven };
         let rejection = match evaluation.take_spent() {
             // A rule's budget is enforced even if the limiter only reports.
             Some(rejection) => {
-                if rejection.code() == ErrorCode::TooManyRequests {
+                if rejection.code == ErrorCode::TooManyRequests {
                     _ = ticket.charge_rejected();
                 }
                 rejection
@@ -431,7 +431,7 @@ impl Config {
             let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
             return Intake::Unusable(rejection, None, pass(body));
         }
-        let read = body::read(body, headers, self.limits.bytes(), self.deadline).await;
+        let read = body::read(body, headers, self.limits.max_bytes, self.deadline).await;
         let (rejection, source) = match read.error {
             Some(error) => (unreadable(error), None),
             None => match Registration::parse_with(&read.bytes, &self.limits) {
@@ -464,7 +464,7 @@ impl Config {
                     self.judge(parts, registration, source, context)
                 };
                 if let Passage::Judged(_, evaluation) | Passage::Rejected(_, evaluation, _) = &mut passage {
-                    evaluation.set_shadow(shadow);
+                    evaluation.shadow = shadow.map(Box::new);
                 }
                 passage
             }
@@ -480,13 +480,13 @@ impl Config {
         let has_ticket = self.charging.is_some() && parts.extensions.get::<Ticket>().is_some();
         let context = if has_ticket { context.deferring_spent() } else { context };
         let (mut evaluation, registration) = self.decide(&parts, registration, &context);
-        if let Some(rejection) = evaluation.rejection().cloned() {
+        if let Some(rejection) = evaluation.rejection.as_deref().cloned() {
             self.check.rejected(&registration, &rejection);
             evaluation.set_bytes(source.unwrap_or_default(), Bytes::new());
             return Passage::Rejected(rejection, evaluation, None);
         }
-        tell_handler(&mut parts.extensions, evaluation.facts());
-        let (body, bytes) = RegistrationBody::checked(registration, evaluation.facts().clone());
+        tell_handler(&mut parts.extensions, &evaluation.facts);
+        let (body, bytes) = RegistrationBody::checked(registration, evaluation.facts.clone());
         body::describe_body(&mut parts.headers, "application/json", bytes.len());
         evaluation.set_bytes(source.unwrap_or_default(), bytes);
         Passage::Judged(Request::from_parts(parts, body), evaluation)
@@ -524,7 +524,7 @@ impl Config {
     /// Evaluates a copy, and forwards the request unchanged.
     fn observe(&self, parts: Parts, registration: Registration, source: Option<Bytes>, context: Context) -> Passage {
         let (mut evaluation, copy) = self.decide(&parts, registration.clone(), &context.report_only());
-        if let Some(rejection) = evaluation.reported() {
+        if let Some(rejection) = &evaluation.reported {
             self.check.rejected(&copy, rejection);
         }
         let body = match source {
@@ -532,7 +532,7 @@ impl Config {
                 evaluation.set_bytes(bytes.clone(), bytes.clone());
                 RegistrationBody::passed_after(bytes, None::<RegistrationBody>)
             }
-            None => RegistrationBody::checked(registration, evaluation.facts().clone()).0,
+            None => RegistrationBody::checked(registration, evaluation.facts.clone()).0,
         };
         Passage::Judged(Request::from_parts(parts, body), evaluation)
     }
@@ -569,7 +569,7 @@ fn unreadable(error: ReadError) -> Rejection {
         ReadError::Broken => {
             Rejection::new(ErrorCode::InvalidClientMetadata, "body", "the body could not be read to its end")
         }
-        ReadError::TooLarge => ParseError::new(ParseErrorKind::TooLarge).into(),
+        ReadError::TooLarge => ParseError::TooLarge.into(),
         ReadError::TooSlow => Rejection::new(ErrorCode::RequestTimeout, "body", "the body did not arrive in time"),
     }
 }

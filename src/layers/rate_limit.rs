@@ -570,7 +570,7 @@ impl Charge {
 
     /// Writes the fields of the budget that was spent.
     fn show<B>(&self, mut response: Response<B>) -> Response<B> {
-        let rejection = response.extensions().get::<Rejection>().filter(|rejection| rejection.rule() == RULE);
+        let rejection = response.extensions().get::<Rejection>().filter(|rejection| rejection.rule == RULE);
         let seconds = rejection.and_then(Rejection::retry_after_seconds);
         if let Some((seconds, spent)) = seconds.zip(self.ticket.spent()).filter(|_| self.config.fields)
             && response.status() == StatusCode::TOO_MANY_REQUESTS
@@ -607,7 +607,7 @@ fn release_local(reservation: Option<Reservation>) {
 
 fn is_proven(extensions: &Extensions) -> bool {
     let identity = extensions.get::<Evaluation>().and_then(Evaluation::identity);
-    identity.is_some_and(|identity| identity.status() == ClaimStatus::Verified)
+    identity.is_some_and(|identity| identity.status == ClaimStatus::Verified)
 }
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

@@ -248,7 +248,7 @@ impl ResponseLayer {
     /// let request = request.body(Full::<Bytes>::from(r#"{"redirect_uris":["http://localhost/cb"]}"#)).unwrap();
     /// let answer = register.oneshot(request).await.unwrap();
     /// assert_eq!(answer.status(), StatusCode::OK);
-    /// let finding = answer.extensions().get::<Evaluation>().unwrap().findings().last().unwrap();
+    /// let finding = answer.extensions().get::<Evaluation>().unwrap().findings.last().unwrap();
     /// assert_eq!((finding.rule, &*finding.field, finding.enforced), ("answer", "client_id", false));
     /// # });
     /// ```
@@ -470,7 +470,7 @@ impl Judged {
             }
         });
         let mut response = Response::from_parts(parts, body);
-        if !evaluation.findings().is_empty() {
+        if !evaluation.findings.is_empty() {
             body::attach(&mut response, evaluation);
         }
         response
@@ -495,7 +495,8 @@ impl Judged {
         let client = RegisteredClient::of(&answer);
         let mut changed = self.check(&mut answer, operation).map_err(|rejection| {
             // A response about another client does not say whether the requested update was done.
-            let is_other = operation == Operation::Update && rejection.field() == Some(Field::CLIENT_ID.name());
+            let is_other =
+                operation == Operation::Update && rejection.field.as_deref() == Some(Field::CLIENT_ID.name());
             Box::new(Failure { rejection, client, is_done: !is_other })
         })?;
         if self.config.normalise {
@@ -705,7 +706,7 @@ impl Failure {
 
 fn give_out<R>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> Response<ResponseBody<R>> {
     describe(&mut parts.headers, bytes.len());
-    if !evaluation.findings().is_empty() {
+    if !evaluation.findings.is_empty() {
         parts.extensions.insert(evaluation);
     }
     Response::from_parts(parts, ResponseBody::own(bytes))

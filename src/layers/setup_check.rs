@@ -190,8 +190,8 @@ impl SetupCheck {
 
     /// Records a rejected registration.
     pub(crate) fn rejected(&self, registration: &Registration, rejection: &Rejection) {
-        if rejection.field() == Some("redirect_uris")
-            && let Some(index) = rejection.index()
+        if rejection.field.as_deref() == Some("redirect_uris")
+            && let Some(index) = rejection.index
             && let Some(Ok(uri)) = registration.redirect_uris().nth(index).map(RedirectUri::parse)
             && uri.class() == RedirectClass::PlainHttp
             && let Some(host) = uri.host()

@@ -3,73 +3,59 @@
 use serde::Deserialize;
 
 use crate::registration::Registration;
-use crate::rules::{Context, ErrorCode, Evaluation, Policy, Rejection};
-
-/// The date of the last comparison of the table of known clients with released clients: `YYYY-MM-DD`.
-///
-/// ```
-/// assert_eq!(tower_dcr::policy_file::KNOWN_CLIENTS_VERSION.len(), "YYYY-MM-DD".len());
-/// ```
-pub const KNOWN_CLIENTS_VERSION: &str = "2026-11-25";
 
 /// A line for each form of a registration, from the sources of clients, captures of released versions and reports.
 const TABLE: &str = include_str!("known_clients.jsonl");
+
+#[derive(Deserialize)]
+struct Row {
+    client: String,
+    body: Box<serde_json::value::RawValue>,
+}
 
 /// A registration that a released client sends.
 ///
 /// ```
 /// use tower_dcr::policy_file::known_clients;
 ///
-/// let cursor = known_clients().find(|client| client.name().contains("Cursor desktop")).unwrap();
-/// assert!(cursor.body().contains("cursor://"));
+/// let cursor = known_clients().find(|client| client.name.contains("Cursor desktop")).unwrap();
+/// assert!(cursor.registration.redirect_uris().any(|uri| uri.starts_with("cursor://")));
 /// ```
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct KnownClient {
-    client: String,
-    body: Box<serde_json::value::RawValue>,
+    /// The name: product, version or variant.
+    pub name: String,
+    /// The registration that it sends.
+    pub registration: Registration,
+}
+
+impl KnownClient {
+    /// The date of the last comparison of the table with released clients: `YYYY-MM-DD`.
+    pub const VERSION: &str = "2026-11-25";
 }
 
 /// Returns the known clients. An untested, stricter policy can break sign-ins, so run yours over them in a test:
 ///
 /// ```
 /// use tower_dcr::policy_file::known_clients;
-/// use tower_dcr::rules::Decision;
+/// use tower_dcr::rules::{Context, Decision};
 ///
 /// let rejected = |preset: tower_dcr::Preset| {
-///     known_clients().filter(|client| client.evaluate(preset.policy()).decision() == Decision::Reject).count()
+///     let decisions = known_clients().map(|client| {
+///         preset.policy().evaluate(client.registration, &Context::registration()).decision()
+///     });
+///     decisions.filter(|decision| *decision == Decision::Reject).count()
 /// };
 /// assert_eq!(rejected(tower_dcr::mcp()), 0);
 /// assert!(rejected(tower_dcr::strict()) > 0);
 /// ```
 pub fn known_clients() -> impl Iterator<Item = KnownClient> {
     // A test checks that each line can be read.
-    TABLE.lines().filter_map(|line| serde_json::from_str(line).ok())
-}
-
-impl KnownClient {
-    /// Returns the name: product, version or variant.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.client
-    }
-
-    /// Returns the registration that it sends, as JSON.
-    #[must_use]
-    pub fn body(&self) -> &str {
-        self.body.get()
-    }
-
-    /// Evaluates the registration under `policy`.
-    #[must_use]
-    pub fn evaluate(&self, policy: &Policy) -> Evaluation {
-        let context = Context::registration();
-        if let Ok(registration) = Registration::parse(self.body().as_bytes()) {
-            return policy.evaluate(registration, &context);
-        }
-        let mut unread = Evaluation::begin(&context);
-        unread.end(Err(Rejection::new(ErrorCode::InvalidClientMetadata, "strict-json", "no document")));
-        unread
-    }
+    TABLE.lines().filter_map(|line| {
+        let Row { client: name, body } = serde_json::from_str(line).ok()?;
+        Some(KnownClient { name, registration: Registration::parse(body.get().as_bytes()).ok()? })
+    })
 }
 
 #[cfg(test)]
@@ -79,7 +65,6 @@ mod tests {
     #[test]
     fn every_line_can_be_read() {
         assert_eq!(known_clients().count(), TABLE.lines().count());
-        assert!(known_clients().all(|client| Registration::parse(client.body().as_bytes()).is_ok()));
         assert!(known_clients().count() > 80);
     }
 }

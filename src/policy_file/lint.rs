@@ -1,8 +1,12 @@
 //! Lints: probable mistakes in a policy.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "policy-file")]
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value as Json;
@@ -12,7 +16,7 @@ use crate::policy_file::key::{Key, RuleSet, Setting, Step};
 use crate::preset::Preset;
 use crate::rate_limit::Quota;
 use crate::registration::{Field, Registration};
-use crate::rules::{Condition, Decision, NATIVE_SCHEMES, vendor_callbacks};
+use crate::rules::{Condition, Context, NATIVE_SCHEMES, Suggestion, vendor_callbacks};
 
 #[cfg(feature = "regex")]
 mod expression;
@@ -22,7 +26,7 @@ mod networks;
 use members::Danger;
 use networks::Part;
 
-/// A probable mistake in a policy.
+/// A mistake in a policy, or a setting that is probably one.
 ///
 /// ```
 /// use tower_dcr::Preset;
@@ -30,22 +34,34 @@ use networks::Part;
 ///
 /// let preset = Preset::mcp().with_trusted_proxies(["0.0.0.0/0"])?;
 /// let lint = preset.lint().remove(0);
-/// assert_eq!((lint.severity(), lint.key()), (Severity::Error, "client_address.trusted_proxies"));
+/// assert_eq!((lint.severity, &*lint.key), (Severity::Error, "client_address.trusted_proxies"));
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lint {
-    severity: Severity,
-    /// The path as text.
-    key: String,
+    /// The severity.
+    pub severity: Severity,
+    /// The setting, such as `redirect_uris.patterns[2]`; empty if the file is not TOML or JSON.
+    pub key: String,
+    /// The description of the mistake.
+    pub message: String,
+    /// The suggested correction; `None` if there is none.
+    pub suggestion: Option<Suggestion>,
+    /// The policy file that the lint is about, which may be that of the [shadow](Preset::with_shadow); `None` if the policy
+    /// did not come from a file.
+    pub file: Option<PathBuf>,
+    /// The whole text of the policy; `None` if the policy did not come from text.
+    pub text: Option<Arc<str>>,
+    /// The bytes of the text that the lint is about; `None` if the setting is not in it.
+    pub span: Option<Range<usize>>,
+    /// The line of the text, counted from 1; `None` if the setting is not in it.
+    pub line: Option<usize>,
+    /// The column in characters, counted from 1; `None` if the setting is not in the text.
+    pub column: Option<usize>,
     path: Key,
     /// The element of the setting's list that the lint is about.
     subject: Option<String>,
-    message: String,
-    suggestion: String,
-    file: Option<PathBuf>,
-    /// The bytes, with line and column.
-    place: Option<(Range<usize>, usize, usize)>,
 }
 
 /// The severity of a lint.
@@ -65,82 +81,45 @@ pub enum Severity {
 }
 
 impl Lint {
-    /// Returns the severity.
-    #[must_use]
-    pub const fn severity(&self) -> Severity {
-        self.severity
-    }
-
-    /// Returns the setting, such as `redirect_uris.patterns[2]`.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Returns the description of the mistake.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// Returns the suggested correction.
-    #[must_use]
-    pub fn suggestion(&self) -> &str {
-        &self.suggestion
-    }
-
-    /// Returns the bytes of the policy file that the lint is about; `None` if the setting is not in it.
-    #[must_use]
-    pub fn span(&self) -> Option<Range<usize>> {
-        self.place.as_ref().map(|(span, ..)| span.clone())
-    }
-
-    /// Returns the line of the policy file, counted from 1; `None` if the setting is not in it.
-    #[must_use]
-    pub fn line(&self) -> Option<usize> {
-        self.place.as_ref().map(|(_, line, _)| *line)
-    }
-
-    /// Returns the column in characters, counted from 1; `None` if the setting is not in the file.
-    #[must_use]
-    pub fn column(&self) -> Option<usize> {
-        self.place.as_ref().map(|(.., column)| *column)
-    }
-
-    /// Returns the policy file that the lint is about, which may be that of the [shadow](Preset::with_shadow); `None`
-    /// if the policy did not come from [`Preset::lint_file`].
-    #[must_use]
-    pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
-    }
-
-    fn new(severity: Severity, path: Key, message: String, suggestion: String) -> Self {
-        Self { severity, key: path.to_string(), path, subject: None, message, suggestion, file: None, place: None }
+    pub(super) fn new(severity: Severity, path: Key, message: String, suggestion: Option<Suggestion>) -> Self {
+        Self {
+            severity,
+            key: path.to_string(),
+            path,
+            subject: None,
+            message,
+            suggestion,
+            file: None,
+            text: None,
+            span: None,
+            line: None,
+            column: None,
+        }
     }
 
     #[cfg(feature = "policy-file")]
-    pub(crate) fn path(&self) -> &[Step] {
+    pub(super) fn path(&self) -> &[Step] {
         &self.path.0
     }
 
     #[cfg(feature = "policy-file")]
-    pub(crate) fn subject(&self) -> Option<&str> {
+    pub(super) fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
     }
 
+    /// Sets the place in the text of the policy.
     #[cfg(feature = "policy-file")]
-    pub(crate) fn at(self, file: Option<&Path>, text: &str, span: Option<Range<usize>>) -> Self {
-        let place = span.map(|span| {
-            let (line, column) = crate::policy_file::load::line_and_column(text, span.start);
-            (span, line, column)
-        });
-        Self { file: file.map(Path::to_path_buf), place, ..self }
+    pub(super) fn at(self, file: Option<&Path>, text: &Arc<str>, span: Option<Range<usize>>) -> Self {
+        let (line, column) =
+            span.clone().map(|span| crate::policy_file::load::line_and_column(text, span.start)).unzip();
+        Self { file: file.map(Path::to_path_buf), text: Some(Arc::clone(text)), span, line, column, ..self }
     }
 }
 
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}; {}", self.severity, self.key, self.message, self.suggestion)
+        write!(f, "{}: {}: {}", self.severity, self.key, self.message)?;
+        self.suggestion.iter().try_for_each(|suggestion| write!(f, "; {suggestion}"))
     }
 }
 
@@ -174,8 +153,8 @@ impl Preset {
     /// let guard = tower_dcr::mcp();
     /// let year_2100 = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
     /// let old = guard.lint_at(year_2100).pop().unwrap();
-    /// assert_eq!(old.key(), "identity.identities");
-    /// assert!(old.message().contains("more than a year ago"));
+    /// assert_eq!(old.key, "identity.identities");
+    /// assert!(old.message.contains("more than a year ago"));
     /// ```
     #[must_use]
     pub fn lint_at(&self, today: SystemTime) -> Vec<Lint> {
@@ -198,8 +177,8 @@ impl Preset {
             oldest.subject,
             oldest.date
         );
-        let suggestion = "use a newer version of tower-dcr; compare rows of your own with their source".to_owned();
-        Some(Lint::new(Severity::Warning, Setting::Identities.into(), message, suggestion))
+        let suggestion = "use a newer version of tower-dcr; compare rows of your own with their source";
+        Some(Lint::new(Severity::Warning, Setting::Identities.into(), message, Some(Suggestion::advice(suggestion))))
     }
 
     /// Logs settings that let an attack through, can't have an effect, or only report. A preset that enforces nothing
@@ -215,9 +194,10 @@ impl Preset {
         let is_logged = |lint: &&Lint| lint.severity == Severity::Error || is_reported(lint);
         for lint in self.settings_lint().found.iter().filter(is_logged) {
             let Lint { key, message, suggestion, .. } = lint;
+            let suggestion = suggestion.iter().map(|suggestion| format!("; {suggestion}")).collect::<String>();
             match lint.severity {
-                Severity::Error => tracing::error!(target: "tower_dcr::setup", "{key}: {message}; {suggestion}"),
-                Severity::Warning => tracing::warn!(target: "tower_dcr::setup", "{key}: {message}; {suggestion}"),
+                Severity::Error => tracing::error!(target: "tower_dcr::setup", "{key}: {message}{suggestion}"),
+                Severity::Warning => tracing::warn!(target: "tower_dcr::setup", "{key}: {message}{suggestion}"),
             }
         }
     }
@@ -270,7 +250,8 @@ impl Linter {
         message: impl Into<String>,
         suggestion: impl Into<String>,
     ) {
-        let mut lint = Lint::new(severity, key.into(), message.into(), suggestion.into());
+        let suggestion = Suggestion::Advice(Cow::Owned(suggestion.into()));
+        let mut lint = Lint::new(severity, key.into(), message.into(), Some(suggestion));
         lint.subject = subject.map(str::to_owned);
         let is_same = |found: &Lint, path: &[Step]| found.path.0 == path && found.message == lint.message;
         if lint.path.for_everybody().is_some_and(|path| self.found.iter().any(|found| is_same(found, path))) {
@@ -811,17 +792,21 @@ impl Linter {
         }
         .without_rate_limits();
         let limits = &preset.settings.limits;
-        let is_too_large = |client: &KnownClient| Registration::parse_with(client.body().as_bytes(), limits).is_err();
+        let is_too_large =
+            |client: &KnownClient| Registration::parse_with(client.registration.source().as_bytes(), limits).is_err();
         let too_large = known_clients().filter(is_too_large).count();
         if too_large > 0 {
             let message = format!("{too_large} known clients send more than these limits hold");
             self.warn(Setting::Body, message, "the defaults accept every known client");
         }
         let (mut broken, mut by_scope) = (Vec::new(), 0);
-        for client in known_clients().filter(|client| client.evaluate(base.policy()).decision() != Decision::Reject) {
-            if let Some(rejection) = client.evaluate(unlimited.policy()).rejection() {
-                by_scope += usize::from(rejection.rule() == "scope");
-                broken.push(client.name().to_owned());
+        let rejection = |preset: &Preset, client: &KnownClient| {
+            preset.policy().evaluate(client.registration.clone(), &Context::registration()).rejection
+        };
+        for client in known_clients().filter(|client| rejection(&base, client).is_none()) {
+            if let Some(rejection) = rejection(&unlimited, &client) {
+                by_scope += usize::from(rejection.rule == "scope");
+                broken.push(client.name);
             }
         }
         if broken.is_empty() {

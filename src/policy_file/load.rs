@@ -15,7 +15,7 @@ use serde_path_to_error::Segment;
 use crate::bounds;
 use crate::policy_file::document::{Base, Document};
 use crate::policy_file::key::{Key, Step};
-use crate::policy_file::lint::Lint;
+use crate::policy_file::lint::{Lint, Severity};
 use crate::preset::Preset;
 use crate::preset::shadow::{Shadow, ShadowSettings};
 use crate::rules::{AuthMethod, ConfigError, Grants, Suggestion};
@@ -37,36 +37,29 @@ enum Format {
     Toml,
 }
 
-/// An invalid policy file: the place of the mistake, the value there, and a suggestion.
+/// An invalid policy file.
 ///
 /// ```
 /// use tower_dcr::Preset;
 ///
-/// let error = Preset::from_toml("[redirect_uris]\nadd_private_use_schemes = [\"javascript\"]\n").unwrap_err();
-/// assert_eq!((error.line(), error.column(), error.value()), (2, 28, Some("\"javascript\"")));
-/// assert_eq!(error.key(), "redirect_uris.add_private_use_schemes[0]");
-/// assert!(error.message().starts_with("the scheme \"javascript\" is never allowed"));
-/// assert_eq!(error.others(), []);
+/// let text = "[redirect_uris]\nadd_private_use_schemes = [\"javascript\"]\nlocalhots = true\n";
+/// let error = Preset::from_toml(text).unwrap_err();
+/// let [scheme, name] = &error.mistakes[..] else { panic!("{error}") };
+/// assert_eq!((scheme.line, scheme.column), (Some(2), Some(28)));
+/// assert_eq!(scheme.key, "redirect_uris.add_private_use_schemes[0]");
+/// assert!(scheme.message.starts_with("the scheme \"javascript\" is never allowed"));
+/// assert_eq!(name.suggestion.as_ref().unwrap().to_string(), "did you mean `localhost`?");
 /// ```
 ///
-/// A file with several mistakes gives one error, whose [`others`](Self::others) follow in the order of the file.
-/// [`Display`](fmt::Display) writes a line for each of them. [`Debug`](fmt::Debug), which a `main` that returns
+/// [`Display`](fmt::Display) writes a line for each mistake. [`Debug`](fmt::Debug), which a `main` that returns
 /// `Result<(), Box<dyn Error>>` prints, adds the piece of the file below each line.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PolicyFileError(Box<Details>);
-
-#[derive(Clone, PartialEq, Eq)]
-struct Details {
-    file: Option<PathBuf>,
-    text: Arc<str>,
-    span: Range<usize>,
-    key: String,
-    message: String,
-    suggestion: Option<Suggestion>,
-    /// The mistakes further down.
-    others: Vec<PolicyFileError>,
-    /// The lints of the settings that could be read.
-    lints: Vec<Lint>,
+#[non_exhaustive]
+pub struct PolicyFileError {
+    /// The mistakes, at least one, in the order of the file; those in the file of the [shadow](Preset::with_shadow) follow.
+    pub mistakes: Vec<Lint>,
+    /// Probable mistakes in the rest of the file: empty unless the error came from [`Preset::lint_file`].
+    pub lints: Vec<Lint>,
 }
 
 impl Preset {
@@ -115,10 +108,8 @@ impl Preset {
         if reader.is_broken() {
             // A missing setting may be one that was taken out as a mistake.
             let mut lints = preset.map(|preset| reader.placed(preset.lint_settings())).unwrap_or_default();
-            lints.retain(|lint| lint.span().is_some());
-            let mut error = reader.failure();
-            error.0.lints = lints;
-            return Err(error);
+            lints.retain(|lint| lint.span.is_some());
+            return Err(PolicyFileError { lints, ..reader.failure() });
         }
         let Some(preset) = preset else { return Err(reader.failure()) };
         let mut lints = reader.placed(lint(&preset));
@@ -127,8 +118,8 @@ impl Preset {
             && let Ok(reader) = Reader::new(&text, Format::of(path), Some(path), true)
         {
             let of_both = |found: &Lint| {
-                let is_same = |lint: &Lint| (lint.key(), lint.message()) == (found.key(), found.message());
-                found.span().is_none() && lints.iter().any(is_same)
+                let is_same = |lint: &Lint| lint.key == found.key && lint.message == found.message;
+                found.span.is_none() && lints.iter().any(is_same)
             };
             let found: Vec<Lint> = reader.placed(lint(shadow)).into_iter().filter(|lint| !of_both(lint)).collect();
             lints.extend(found);
@@ -261,24 +252,8 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn error(
-        &self,
-        span: Range<usize>,
-        key: String,
-        message: String,
-        suggestion: Option<Suggestion>,
-    ) -> PolicyFileError {
-        let (file, text) = (self.path.map(Path::to_path_buf), Arc::clone(&self.text));
-        PolicyFileError(Box::new(Details {
-            file,
-            text,
-            span,
-            key,
-            message,
-            suggestion,
-            others: Vec::new(),
-            lints: Vec::new(),
-        }))
+    fn mistake(&self, span: Range<usize>, path: Vec<Step>, message: String, suggestion: Option<Suggestion>) -> Lint {
+        Lint::new(Severity::Error, Key(path), message, suggestion).at(self.path, &self.text, Some(span))
     }
 }
 
@@ -290,13 +265,13 @@ struct Reader<'a> {
     is_shadow: bool,
     found: Vec<Mistake>,
     /// The mistakes in the file of the shadow policy.
-    in_shadow: Vec<PolicyFileError>,
+    in_shadow: Vec<Lint>,
 }
 
 struct Mistake {
     /// The path as the file has it.
     path: Vec<Step>,
-    error: PolicyFileError,
+    lint: Lint,
 }
 
 impl<'a> Reader<'a> {
@@ -304,7 +279,7 @@ impl<'a> Reader<'a> {
         let file = File { path, text: text.into() };
         match read_as(text, format) {
             Ok((over, root)) => Ok(Self { file, over, root, is_shadow, found: Vec::new(), in_shadow: Vec::new() }),
-            Err(SyntaxError { message, span }) => Err(file.error(span, String::new(), message, None)),
+            Err(SyntaxError { message, span }) => Err(file.mistake(span, Vec::new(), message, None).into()),
         }
     }
 
@@ -347,7 +322,7 @@ impl<'a> Reader<'a> {
 
     /// Returns `lints` in the order of the file; those without a place in it come last.
     fn placed(&self, lints: Vec<Lint>) -> Vec<Lint> {
-        let text = &*self.file.text;
+        let text = &self.file.text;
         let place = |lint: Lint| {
             let path = lint.path();
             // For a setting that is not in the file, the nearest one above it.
@@ -360,7 +335,7 @@ impl<'a> Reader<'a> {
             lint.at(self.file.path, text, span)
         };
         let mut placed: Vec<Lint> = lints.into_iter().map(place).collect();
-        placed.sort_by_key(|lint| lint.span().map_or(usize::MAX, |span| span.start));
+        placed.sort_by_key(|lint| lint.span.as_ref().map_or(usize::MAX, |span| span.start));
         placed
     }
 
@@ -435,9 +410,8 @@ impl<'a> Reader<'a> {
         };
         match of_text(&text, Format::of(&path), Some(&path), true) {
             Ok(preset) => Some(Shadow::of_file(preset, named.policy.clone(), path)),
-            Err(mut error) => {
-                let others = std::mem::take(&mut error.0.others);
-                self.in_shadow.extend([error].into_iter().chain(others));
+            Err(error) => {
+                self.in_shadow.extend(error.mistakes);
                 None
             }
         }
@@ -460,22 +434,21 @@ impl<'a> Reader<'a> {
         if !follows {
             let value = value.and_then(|span| text.get(span)).map(|text| text.trim_matches(['"', '\'']).into());
             let suggestion = suggest::suggestion(&problem, &path, value.as_ref(), at(valid, &path));
-            let error = self.file.error(span, written(&key), suggest::message(&problem, &path), Some(suggestion));
-            self.found.push(Mistake { path: cause.clone(), error });
+            let lint = self.file.mistake(span, key, suggest::message(&problem, &path), Some(suggestion));
+            self.found.push(Mistake { path: cause.clone(), lint });
         }
         !cause.is_empty() && self.found.len() < MAX_MISTAKES && self.root.take_out(&cause)
     }
 
-    /// Returns the first mistake of the file, with the others.
+    /// Returns the mistakes.
     fn failure(self) -> PolicyFileError {
-        let mut errors: Vec<PolicyFileError> = self.found.into_iter().map(|mistake| mistake.error).collect();
-        errors.sort_by_key(|error| error.0.span.start);
-        let mut errors = errors.into_iter().chain(self.in_shadow);
-        let Some(mut first) = errors.next() else {
-            return self.file.error(0..0, String::new(), "the policy can't be read".into(), None);
-        };
-        first.0.others = errors.collect();
-        first
+        let mut mistakes: Vec<Lint> = self.found.into_iter().map(|mistake| mistake.lint).collect();
+        mistakes.sort_by_key(|lint| lint.span.as_ref().map(|span| span.start));
+        mistakes.extend(self.in_shadow);
+        if mistakes.is_empty() {
+            mistakes.push(self.file.mistake(0..0, Vec::new(), "the policy can't be read".into(), None));
+        }
+        PolicyFileError { mistakes, lints: Vec::new() }
     }
 }
 
@@ -609,9 +582,10 @@ fn at<'a>(value: &'a Json, path: &[Step]) -> Option<&'a Json> {
     })
 }
 
-/// Returns a path as text, such as `callers[0].redirect_uris`.
-fn written(path: &[Step]) -> String {
-    Key(path.to_vec()).to_string()
+impl From<Lint> for PolicyFileError {
+    fn from(mistake: Lint) -> Self {
+        Self { mistakes: vec![mistake], lints: Vec::new() }
+    }
 }
 
 impl PolicyFileError {
@@ -625,134 +599,61 @@ impl PolicyFileError {
     }
 
     fn of_file(path: &Path, message: String) -> Self {
-        File { path: Some(path), text: Arc::from("") }.error(0..0, String::new(), message, None)
+        let mut mistake = Lint::new(Severity::Error, Key::default(), message, None);
+        mistake.file = Some(path.to_path_buf());
+        mistake.into()
     }
 
-    /// Returns the file; `None` if the policy came from text.
-    #[must_use]
-    pub fn file(&self) -> Option<&Path> {
-        self.0.file.as_deref()
+    fn write(&self, f: &mut fmt::Formatter<'_>, separator: &str, with_snippets: bool) -> fmt::Result {
+        self.mistakes.iter().enumerate().try_for_each(|(index, mistake)| {
+            if index > 0 {
+                f.write_str(separator)?;
+            }
+            mistake.write_line(f)?;
+            if with_snippets { mistake.write_snippet(f) } else { Ok(()) }
+        })
     }
+}
 
-    /// Returns the line, counted from 1.
-    #[must_use]
-    pub fn line(&self) -> usize {
-        self.place().0
-    }
-
-    /// Returns the column in characters, counted from 1.
-    #[must_use]
-    pub fn column(&self) -> usize {
-        self.place().1
-    }
-
-    /// Returns the bytes of the text that the error is about.
-    #[must_use]
-    pub fn span(&self) -> Range<usize> {
-        self.0.span.clone()
-    }
-
-    /// Returns the whole text of the policy.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.0.text
-    }
-
-    /// Returns the setting, such as `redirect_uris.patterns[2]`. Empty if the text is not TOML or JSON.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.0.key
-    }
-
+impl Lint {
     /// Returns the text at the mistake, on one line and cut to 80 characters; `None` if it is empty.
-    #[must_use]
-    pub fn value(&self) -> Option<&str> {
-        let written = self.0.text.get(self.0.span.clone())?.lines().next()?;
+    fn found(&self) -> Option<&str> {
+        let written = self.text.as_deref()?.get(self.span.clone()?)?.lines().next()?;
         Some(written.char_indices().nth(80).map_or(written, |(end, _)| written.get(..end).unwrap_or_default()))
             .filter(|written| !written.is_empty())
     }
 
-    /// Returns the description of the mistake.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.0.message
-    }
-
-    /// Returns the suggested correction; `None` if there is none.
-    #[must_use]
-    pub fn suggestion(&self) -> Option<&Suggestion> {
-        self.0.suggestion.as_ref()
-    }
-
-    /// Returns the other mistakes of the same file, in the order of the file.
-    ///
-    /// ```
-    /// use tower_dcr::Preset;
-    ///
-    /// let error = Preset::from_toml("report_onyl = true\nbody_deadline = 10\n").unwrap_err();
-    /// let keys: Vec<&str> = std::iter::once(&error).chain(error.others()).map(|error| error.key()).collect();
-    /// assert_eq!(keys, ["report_onyl", "body_deadline"]);
-    /// ```
-    #[must_use]
-    pub fn others(&self) -> &[Self] {
-        &self.0.others
-    }
-
-    /// Returns probable mistakes in the rest of the file: empty unless the error came from [`Preset::lint_file`].
-    ///
-    /// ```
-    /// use tower_dcr::Preset;
-    ///
-    /// # let file = std::env::temp_dir().join(format!("tower-dcr-doc-lints-{}.toml", std::process::id()));
-    /// std::fs::write(&file, "report_onyl = true\ngate.grace = \"30days\"\n").unwrap();
-    /// let error = Preset::lint_file(&file).unwrap_err();
-    /// assert_eq!((error.key(), error.lints()[0].key()), ("report_onyl", "gate.grace"));
-    /// # std::fs::remove_file(&file).unwrap();
-    /// ```
-    #[must_use]
-    pub fn lints(&self) -> &[Lint] {
-        &self.0.lints
-    }
-
-    fn place(&self) -> (usize, usize) {
-        line_and_column(&self.0.text, self.0.span.start)
-    }
-}
-
-impl PolicyFileError {
-    fn all(&self) -> impl Iterator<Item = &Self> {
-        std::iter::once(self).chain(self.others())
-    }
-
     fn write_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.file {
+        match &self.file {
             Some(file) => write!(f, "{}:", file.display())?,
             None => f.write_str("policy:")?,
         }
-        if !self.0.text.is_empty() {
-            write!(f, "{}:{}:", self.line(), self.column())?;
+        if let (Some(line), Some(column), false) = (self.line, self.column, self.is_empty()) {
+            write!(f, "{line}:{column}:")?;
         }
         f.write_str(" ")?;
-        if !self.0.key.is_empty() {
-            write!(f, "{}: ", self.0.key)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.0.message)?;
-        if let Some(value) = self.value() {
-            write!(f, " (found {value})")?;
+        f.write_str(&self.message)?;
+        if let Some(found) = self.found() {
+            write!(f, " (found {found})")?;
         }
-        match &self.0.suggestion {
-            Some(suggestion) => write!(f, "; {suggestion}"),
-            None => Ok(()),
-        }
+        self.suggestion.iter().try_for_each(|suggestion| write!(f, "; {suggestion}"))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.text.as_deref().is_none_or(str::is_empty)
     }
 
     /// Writes the line of the file, with the mistake marked below it.
     fn write_snippet(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(line) = self.0.text.lines().nth(self.line() - 1) else { return Ok(()) };
-        let (number, before) = (self.line().to_string(), self.column() - 1);
+        let (Some(text), Some(number), Some(column)) = (&self.text, self.line, self.column) else { return Ok(()) };
+        let Some(line) = text.lines().nth(number - 1) else { return Ok(()) };
+        let (number, before) = (number.to_string(), column - 1);
         let shown = |c: char| if c.is_control() { ' ' } else { c };
         let line: String = line.chars().map(shown).collect();
-        let marked = self.value().map_or(1, |value| value.chars().count()).max(1);
+        let marked = self.found().map_or(1, |found| found.chars().count()).max(1);
         let gutter = " ".repeat(number.len());
         write!(f, "\n{gutter} |\n{number} | {line}\n{gutter} | {}{}", " ".repeat(before), "^".repeat(marked))
     }
@@ -761,25 +662,14 @@ impl PolicyFileError {
 /// Writes a line for each mistake.
 impl fmt::Display for PolicyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.all().enumerate().try_for_each(|(index, error)| {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            error.write_line(f)
-        })
+        self.write(f, "\n", false)
     }
 }
 
 /// Writes each mistake with its line of the file: a `main` that returns this error prints it like that.
 impl fmt::Debug for PolicyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.all().enumerate().try_for_each(|(index, error)| {
-            if index > 0 {
-                f.write_str("\n\n")?;
-            }
-            error.write_line(f)?;
-            error.write_snippet(f)
-        })
+        self.write(f, "\n\n", true)
     }
 }
 

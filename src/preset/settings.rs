@@ -93,7 +93,7 @@ impl Settings {
         Self {
             base,
             policy,
-            limits: Limits::new(),
+            limits: Limits::default(),
             deadline: Duration::from_secs(10),
             report_only: false,
             shadow: None,

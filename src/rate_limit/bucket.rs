@@ -49,18 +49,23 @@ impl Budget {
 /// use tower_dcr::rate_limit::{Bucket, Quota};
 ///
 /// let bucket = |key| Bucket::new("address", Quota::per_hour(NonZeroU32::MIN), key);
-/// assert_eq!(bucket("192.0.2.7").key(), bucket("192.0.2.7").key());
-/// assert_ne!(bucket("192.0.2.7").key(), bucket("192.0.2.8").key());
+/// assert_eq!(bucket("192.0.2.7").key, bucket("192.0.2.7").key);
+/// assert_ne!(bucket("192.0.2.7").key, bucket("192.0.2.8").key);
 /// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Bucket {
-    budget: &'static str,
-    quota: Quota,
-    key: u128,
+    /// The name of the budget.
+    pub budget: &'static str,
+    /// The quota of the key.
+    pub quota: Quota,
+    /// The first 128 bits of the SHA-256 of the key: of one length, whatever a client sends. An address can be found from it
+    /// by trying all addresses.
+    pub key: u128,
 }
 
 impl Bucket {
-    /// Creates the bucket of `key` in the budget called `budget`. Its [`key`](Self::key) is the same on every node.
+    /// Creates the bucket of `key` in the budget called `budget`. Its `key` is the same on every node.
     #[must_use]
     pub fn new<K: Hash + ?Sized>(budget: &'static str, quota: Quota, key: &K) -> Self {
         Self { budget, quota, key: stable_hash(|mut hasher| key.hash(&mut hasher)) }
@@ -69,24 +74,6 @@ impl Bucket {
     /// Creates the bucket of the key that `feed` writes.
     pub(super) fn of(budget: &Budget, feed: impl FnOnce(&mut dyn Hasher)) -> Self {
         Self { budget: budget.name(), quota: budget.quota(), key: stable_hash(feed) }
-    }
-
-    /// Returns the name of the budget.
-    #[must_use]
-    pub const fn budget(&self) -> &'static str {
-        self.budget
-    }
-
-    /// Returns the quota of the key.
-    pub const fn quota(&self) -> Quota {
-        self.quota
-    }
-
-    /// Returns the first 128 bits of the SHA-256 of the key: of one length, whatever a client sends. An address can be found
-    /// from it by trying all addresses.
-    #[must_use]
-    pub const fn key(&self) -> u128 {
-        self.key
     }
 }
 
@@ -159,16 +146,16 @@ mod tests {
     fn keys_are_the_same_everywhere() {
         let quota = Quota::per_hour(nonzero(1));
         let sha_256_of = |bytes: &[u8]| u128::from_be_bytes(Sha256::digest(bytes)[..16].try_into().unwrap());
-        assert_eq!(Bucket::new("b", quota, "ab").key(), sha_256_of(b"ab\xff"));
-        assert_eq!(Bucket::new("b", quota, &[1_u8, 2]).key(), sha_256_of(&[2, 0, 0, 0, 0, 0, 0, 0, 1, 2]));
+        assert_eq!(Bucket::new("b", quota, "ab").key, sha_256_of(b"ab\xff"));
+        assert_eq!(Bucket::new("b", quota, &[1_u8, 2]).key, sha_256_of(&[2, 0, 0, 0, 0, 0, 0, 0, 1, 2]));
         assert_eq!(
-            Bucket::new("b", quota, &(1_u16, 2_u32, 3_u64)).key(),
+            Bucket::new("b", quota, &(1_u16, 2_u32, 3_u64)).key,
             sha_256_of(&[1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0])
         );
         assert_eq!(
-            Bucket::new("b", quota, &(-2_i32, 3_isize)).key(),
+            Bucket::new("b", quota, &(-2_i32, 3_isize)).key,
             sha_256_of(&[254, 255, 255, 255, 3, 0, 0, 0, 0, 0, 0, 0])
         );
-        assert_eq!(Bucket::of(&Budget::over("b", Limiter::new(quota)), |_| ()).key(), sha_256_of(b""));
+        assert_eq!(Bucket::of(&Budget::over("b", Limiter::new(quota)), |_| ()).key, sha_256_of(b""));
     }
 }

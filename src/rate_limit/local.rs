@@ -19,8 +19,8 @@ impl LocalStore {
 
     fn limiter(&self, bucket: &Bucket) -> Limiter {
         let mut limiters = lock(&self.limiters);
-        let limiter = limiters.entry(bucket.budget()).or_insert_with(|| Limiter::new(bucket.quota()));
-        limiter.with_quota(bucket.quota())
+        let limiter = limiters.entry(bucket.budget).or_insert_with(|| Limiter::new(bucket.quota));
+        limiter.with_quota(bucket.quota)
     }
 }
 
@@ -29,8 +29,8 @@ impl QuotaStore for LocalStore {
         let now = self.clock.monotonic();
         let mut reservation = Reservation::new(None, &self.clock);
         for (index, bucket) in buckets.iter().enumerate() {
-            let budget = Budget::over(bucket.budget(), self.limiter(bucket));
-            if let Err(spent) = reservation.take(&budget, |hasher| hasher.write_u128(bucket.key()), now) {
+            let budget = Budget::over(bucket.budget, self.limiter(bucket));
+            if let Err(spent) = reservation.take(&budget, |hasher| hasher.write_u128(bucket.key), now) {
                 return Ok(QuotaDecision::Spent { index, retry_after: spent.retry_after });
             }
         }
@@ -41,8 +41,8 @@ impl QuotaStore for LocalStore {
     async fn release(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
         for bucket in buckets {
             let limiter = self.limiter(bucket);
-            let hash = limiter.hash(|hasher| hasher.write_u128(bucket.key()));
-            limiter.release(Place::Own(hash), bucket.quota());
+            let hash = limiter.hash(|hasher| hasher.write_u128(bucket.key));
+            limiter.release(Place::Own(hash), bucket.quota);
         }
         Ok(())
     }

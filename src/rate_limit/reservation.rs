@@ -140,7 +140,7 @@ impl Reservation {
     pub(crate) fn split(&mut self, is_out: impl Fn(&str) -> bool) -> Self {
         let taken = self.taken.extract_if(.., |taken| is_out(taken.budget.name())).collect();
         let shared = self.shared.as_mut().map(|shared| {
-            let buckets = shared.buckets.extract_if(.., |bucket| is_out(bucket.budget())).collect();
+            let buckets = shared.buckets.extract_if(.., |bucket| is_out(bucket.budget)).collect();
             Shared::new(&shared.quotas, &shared.clock, buckets)
         });
         Self { taken, shared, is_committed: self.is_committed }

@@ -153,15 +153,7 @@ const HANDLED_ELSEWHERE: [&str; 143] = [
 ];
 
 /// Returns `true` if no configuration allows redirects to `scheme`. Ignores case.
-///
-/// ```
-/// use tower_dcr::redirect_uri::is_dangerous_scheme;
-///
-/// assert!(is_dangerous_scheme("JavaScript") && is_dangerous_scheme("ms-msdt"));
-/// assert!(!is_dangerous_scheme("com.example.app"));
-/// ```
-#[must_use]
-pub fn is_dangerous_scheme(scheme: &str) -> bool {
+pub(crate) fn is_dangerous_scheme(scheme: &str) -> bool {
     // Office, ms-settings, ms-msdt and their kin (the Follina class), and settings of Apple's systems.
     starts_with_ignore_case(scheme, "ms-")
         || starts_with_ignore_case(scheme, "x-apple")
@@ -172,14 +164,7 @@ pub fn is_dangerous_scheme(scheme: &str) -> bool {
 }
 
 /// Returns `true` if following a link with `scheme` runs code. Ignores case.
-///
-/// ```
-/// use tower_dcr::redirect_uri::is_executable_scheme;
-///
-/// assert!(is_executable_scheme("data") && !is_executable_scheme("file"));
-/// ```
-#[must_use]
-pub fn is_executable_scheme(scheme: &str) -> bool {
+pub(crate) fn is_executable_scheme(scheme: &str) -> bool {
     EXECUTABLE.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 

@@ -13,32 +13,20 @@ use super::index::Index;
 use super::member::{self, Form, Member, Slot, Text};
 use super::{Limits, Registration};
 
-/// An error for bytes that are no strict registration. Displays as a fixed sentence that quotes nothing.
+/// The rule of strict JSON that the bytes of a registration break. Displays as a fixed sentence that quotes nothing.
 ///
 /// ```
 /// use tower_dcr::Registration;
-///
-/// let error = Registration::parse(b"[]").unwrap_err();
-/// assert_eq!(error.to_string(), "the document is not a JSON object");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParseError {
-    kind: ParseErrorKind,
-}
-
-/// The rule that the bytes of a registration break.
-///
-/// ```
-/// use tower_dcr::Registration;
-/// use tower_dcr::registration::ParseErrorKind;
+/// use tower_dcr::registration::ParseError;
 ///
 /// let error = Registration::parse(br#"{"scope":"a","scope":"b"}"#).unwrap_err();
-/// assert_eq!(error.kind(), ParseErrorKind::DuplicateMember);
+/// assert_eq!(error, ParseError::DuplicateMember);
+/// assert_eq!(error.to_string(), "a member name appears twice");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ParseErrorKind {
-    /// An array is longer than [`Limits::with_array`].
+pub enum ParseError {
+    /// An array is longer than [`Limits::max_array`].
     ArrayTooLong,
     /// Two members of one object have the same name after unescaping.
     DuplicateMember,
@@ -48,43 +36,32 @@ pub enum ParseErrorKind {
     NotUtf8,
     /// A number does not fit a binary64 (RFC 7493 section 2.2).
     NumberOutOfRange,
-    /// A string is longer than [`Limits::with_string`].
+    /// A string is longer than [`Limits::max_string`].
     StringTooLong,
     /// The text is not JSON, has something after the object, or holds a lone surrogate.
     Syntax,
-    /// Objects and arrays are nested deeper than [`Limits::with_depth`].
+    /// Objects and arrays are nested deeper than [`Limits::max_depth`].
     TooDeep,
-    /// The body is longer than [`Limits::with_bytes`].
+    /// The body is longer than [`Limits::max_bytes`].
     TooLarge,
-    /// An object has more members than [`Limits::with_members`].
+    /// An object has more members than [`Limits::max_members`].
     TooManyMembers,
 }
 
 impl ParseError {
-    pub(crate) const fn new(kind: ParseErrorKind) -> Self {
-        Self { kind }
-    }
-
-    /// Returns the rule that the bytes break.
-    #[must_use]
-    pub const fn kind(&self) -> ParseErrorKind {
-        self.kind
-    }
-
     /// Returns the sentence that [`Display`](fmt::Display) writes.
-    #[must_use]
-    pub const fn description(&self) -> &'static str {
-        match self.kind {
-            ParseErrorKind::ArrayTooLong => "an array has too many elements",
-            ParseErrorKind::DuplicateMember => "a member name appears twice",
-            ParseErrorKind::NotAnObject => "the document is not a JSON object",
-            ParseErrorKind::NotUtf8 => "the body is not UTF-8",
-            ParseErrorKind::NumberOutOfRange => "a number is out of range",
-            ParseErrorKind::StringTooLong => "a string is too long",
-            ParseErrorKind::Syntax => "the body is not valid JSON",
-            ParseErrorKind::TooDeep => "the document is nested too deeply",
-            ParseErrorKind::TooLarge => "the body is too large",
-            ParseErrorKind::TooManyMembers => "an object has too many members",
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::ArrayTooLong => "an array has too many elements",
+            Self::DuplicateMember => "a member name appears twice",
+            Self::NotAnObject => "the document is not a JSON object",
+            Self::NotUtf8 => "the body is not UTF-8",
+            Self::NumberOutOfRange => "a number is out of range",
+            Self::StringTooLong => "a string is too long",
+            Self::Syntax => "the body is not valid JSON",
+            Self::TooDeep => "the document is nested too deeply",
+            Self::TooLarge => "the body is too large",
+            Self::TooManyMembers => "an object has too many members",
         }
     }
 }
@@ -104,12 +81,13 @@ const TYPICAL: usize = 4096;
 const ROOM: usize = 128;
 
 pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, ParseError> {
-    if bytes.len() > limits.bytes {
-        return Err(ParseError::new(ParseErrorKind::TooLarge));
+    let limits = &limits.at_most(&Limits::GENEROUS);
+    if bytes.len() > limits.max_bytes {
+        return Err(ParseError::TooLarge);
     }
-    let source = str::from_utf8(bytes).map_err(|_| ParseError::new(ParseErrorKind::NotUtf8))?;
+    let source = str::from_utf8(bytes).map_err(|_| ParseError::NotUtf8)?;
     let mut scanner = Scanner::new(source, limits);
-    let members = scanner.document().map_err(ParseError::new)?;
+    let members = scanner.document()?;
     let mut text = String::with_capacity(source.len() + scanner.decoded.len() + ROOM);
     text.push_str(source);
     text.push_str(&scanner.decoded);
@@ -117,7 +95,7 @@ pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, Parse
     Ok(Registration { text, sent, plain, members, index, elements: scanner.elements, shortened: Vec::new() })
 }
 
-type Scan<T> = Result<T, ParseErrorKind>;
+type Scan<T> = Result<T, ParseError>;
 
 /// A place in the text.
 struct Scanner<'s> {
@@ -152,15 +130,15 @@ impl<'s> Scanner<'s> {
         self.space();
         if self.peek() != Some(b'{') {
             let json = serde_json::from_str::<IgnoredAny>(self.source).is_ok();
-            return Err(if json { ParseErrorKind::NotAnObject } else { ParseErrorKind::Syntax });
+            return Err(if json { ParseError::NotAnObject } else { ParseError::Syntax });
         }
         let mut members = Vec::with_capacity(8 + self.source.len().min(TYPICAL) / 48);
-        self.items(1, b'}', self.limits.members, ParseErrorKind::TooManyMembers, |scanner| {
+        self.items(1, b'}', self.limits.max_members, ParseError::TooManyMembers, |scanner| {
             scanner.member(&mut members)
         })?;
         self.space();
         if self.at < self.source.len() {
-            return Err(ParseErrorKind::Syntax);
+            return Err(ParseError::Syntax);
         }
         self.sort(&mut members)?;
         Ok(members)
@@ -171,7 +149,7 @@ impl<'s> Scanner<'s> {
         let compare = |a: &Member, b: &Member| self.compare((a.key, a.name), (b.key, b.name));
         members.sort_unstable_by(compare);
         let twice = members.windows(2).any(|pair| matches!(pair, [a, b] if compare(a, b).is_eq()));
-        if twice { Err(ParseErrorKind::DuplicateMember) } else { Ok(()) }
+        if twice { Err(ParseError::DuplicateMember) } else { Ok(()) }
     }
 
     /// A member of the outermost object.
@@ -252,7 +230,7 @@ impl<'s> Scanner<'s> {
 
     fn nested_object(&mut self, depth: usize) -> Scan<()> {
         let (decoded, first) = (self.decoded.len(), self.names.len());
-        self.items(depth, b'}', self.limits.members, ParseErrorKind::TooManyMembers, |scanner| {
+        self.items(depth, b'}', self.limits.max_members, ParseError::TooManyMembers, |scanner| {
             let name = scanner.name()?;
             let key = member::key(scanner.bytes(name));
             scanner.names.push((key, name));
@@ -263,7 +241,7 @@ impl<'s> Scanner<'s> {
         names.truncate(first);
         self.names = names;
         if twice {
-            return Err(ParseErrorKind::DuplicateMember);
+            return Err(ParseError::DuplicateMember);
         }
         self.decoded.truncate(decoded);
         Ok(())
@@ -283,7 +261,7 @@ impl<'s> Scanner<'s> {
 
     /// An array, itself the `depth`-th; `element` reads each value.
     fn array(&mut self, depth: usize, element: impl FnMut(&mut Self) -> Scan<()>) -> Scan<()> {
-        self.items(depth, b']', self.limits.array, ParseErrorKind::ArrayTooLong, element)
+        self.items(depth, b']', self.limits.max_array, ParseError::ArrayTooLong, element)
     }
 
     /// Reads the items of an object or an array, with commas between them, up to `close`.
@@ -292,11 +270,11 @@ impl<'s> Scanner<'s> {
         depth: usize,
         close: u8,
         most: usize,
-        too_many: ParseErrorKind,
+        too_many: ParseError,
         mut item: impl FnMut(&mut Self) -> Scan<()>,
     ) -> Scan<()> {
-        if depth > self.limits.depth {
-            return Err(ParseErrorKind::TooDeep);
+        if depth > self.limits.max_depth {
+            return Err(ParseError::TooDeep);
         }
         self.at += 1;
         self.space();
@@ -311,7 +289,7 @@ impl<'s> Scanner<'s> {
             match next {
                 Some(b',') => self.space(),
                 Some(byte) if byte == close => return Ok(()),
-                _ => return Err(ParseErrorKind::Syntax),
+                _ => return Err(ParseError::Syntax),
             }
         }
         Err(too_many)
@@ -320,7 +298,7 @@ impl<'s> Scanner<'s> {
     /// A string, unescaped. Inlined except for escapes, so that the result stays in registers.
     #[inline]
     fn string(&mut self) -> Scan<Text> {
-        let [b'"', rest @ ..] = self.rest() else { return Err(ParseErrorKind::Syntax) };
+        let [b'"', rest @ ..] = self.rest() else { return Err(ParseError::Syntax) };
         let length = plain_bytes(rest);
         let start = self.at + 1;
         self.at = start + length;
@@ -330,7 +308,7 @@ impl<'s> Scanner<'s> {
         } else {
             self.escaped_string(start)?
         };
-        if text.len() > self.limits.string { Err(ParseErrorKind::StringTooLong) } else { Ok(text) }
+        if text.len() > self.limits.max_string { Err(ParseError::StringTooLong) } else { Ok(text) }
     }
 
     /// The string that began at `start`, from its first escape on.
@@ -352,7 +330,7 @@ impl<'s> Scanner<'s> {
 
     /// Reads an escape after its backslash (RFC 8259 section 7).
     fn escape(&mut self) -> Scan<char> {
-        let c = self.peek().ok_or(ParseErrorKind::Syntax)?;
+        let c = self.peek().ok_or(ParseError::Syntax)?;
         self.at += 1;
         Ok(match c {
             b'"' | b'\\' | b'/' => char::from(c),
@@ -362,7 +340,7 @@ impl<'s> Scanner<'s> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => return self.unicode_escape(),
-            _ => return Err(ParseErrorKind::Syntax),
+            _ => return Err(ParseError::Syntax),
         })
     }
 
@@ -374,25 +352,25 @@ impl<'s> Scanner<'s> {
             self.expect(b'u')?;
             let second = self.code_unit()?;
             if !matches!(second, 0xDC00..0xE000) {
-                return Err(ParseErrorKind::Syntax);
+                return Err(ParseError::Syntax);
             }
             0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)
         } else {
             first
         };
-        char::from_u32(code).ok_or(ParseErrorKind::Syntax)
+        char::from_u32(code).ok_or(ParseError::Syntax)
     }
 
     fn code_unit(&mut self) -> Scan<u32> {
-        let digits = self.rest().first_chunk::<4>().ok_or(ParseErrorKind::Syntax)?;
+        let digits = self.rest().first_chunk::<4>().ok_or(ParseError::Syntax)?;
         let unit = digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?));
         self.at += 4;
-        unit.ok_or(ParseErrorKind::Syntax)
+        unit.ok_or(ParseError::Syntax)
     }
 
     fn literal(&mut self, word: &str) -> Scan<()> {
         if !self.rest().starts_with(word.as_bytes()) {
-            return Err(ParseErrorKind::Syntax);
+            return Err(ParseError::Syntax);
         }
         self.at += word.len();
         Ok(())
@@ -403,19 +381,19 @@ impl<'s> Scanner<'s> {
         let start = self.at;
         self.skip(b'-');
         if !self.skip(b'0') && self.digits() == 0 {
-            return Err(ParseErrorKind::Syntax);
+            return Err(ParseError::Syntax);
         }
         if self.skip(b'.') && self.digits() == 0 {
-            return Err(ParseErrorKind::Syntax);
+            return Err(ParseError::Syntax);
         }
         if self.skip(b'e') || self.skip(b'E') {
             let _sign = self.skip(b'+') || self.skip(b'-');
             if self.digits() == 0 {
-                return Err(ParseErrorKind::Syntax);
+                return Err(ParseError::Syntax);
             }
         }
         let number = self.source.get(start..self.at).unwrap_or_default();
-        if number.parse::<f64>().is_ok_and(f64::is_finite) { Ok(()) } else { Err(ParseErrorKind::NumberOutOfRange) }
+        if number.parse::<f64>().is_ok_and(f64::is_finite) { Ok(()) } else { Err(ParseError::NumberOutOfRange) }
     }
 
     fn digits(&mut self) -> usize {
@@ -441,7 +419,7 @@ impl<'s> Scanner<'s> {
     }
 
     fn expect(&mut self, byte: u8) -> Scan<()> {
-        if self.skip(byte) { Ok(()) } else { Err(ParseErrorKind::Syntax) }
+        if self.skip(byte) { Ok(()) } else { Err(ParseError::Syntax) }
     }
 
     fn skip(&mut self, byte: u8) -> bool {

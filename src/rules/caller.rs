@@ -12,22 +12,19 @@ use std::sync::Arc;
 /// use tower_dcr::rules::Caller;
 ///
 /// let caller = Caller::authorized("partner-portal").with_rules("partner");
-/// assert_eq!((caller.owner(), caller.rules()), (Some("partner-portal"), Some("partner")));
-/// assert!(Caller::anonymous().owner().is_none());
+/// assert_eq!((caller.owner, caller.rules()), (Some("partner-portal"), Some("partner")));
+/// assert!(Caller::default().owner().is_none());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Caller {
-    owner: Option<Arc<str>>,
-    rules: Option<Arc<str>>,
+    /// The owner of the credential; `None` if there was none.
+    pub owner: Option<Arc<str>>,
+    /// The rules that the credential names; `None` if it names none.
+    pub rules: Option<Arc<str>>,
 }
 
 impl Caller {
-    /// Creates a caller without a credential.
-    #[must_use]
-    pub fn anonymous() -> Self {
-        Self::default()
-    }
-
     /// Creates a caller with a credential of `owner`.
     #[must_use]
     pub fn authorized(owner: impl Into<Arc<str>>) -> Self {
@@ -42,21 +39,8 @@ impl Caller {
         self
     }
 
-    /// Returns the owner of the credential. `None` if there was none.
-    #[must_use]
-    pub fn owner(&self) -> Option<&str> {
-        self.owner.as_deref()
-    }
-
-    /// Returns the rules that the credential names. `None` if it names none.
-    #[must_use]
-    pub fn rules(&self) -> Option<&str> {
-        self.rules.as_deref()
-    }
-
     /// Returns `true` if there was no credential.
-    #[must_use]
-    pub fn is_anonymous(&self) -> bool {
+    pub(crate) fn is_anonymous(&self) -> bool {
         self.owner.is_none()
     }
 }

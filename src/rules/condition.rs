@@ -51,7 +51,7 @@ impl Condition {
         match self {
             Self::Anonymous => caller.is_anonymous() && issuer.is_none(),
             Self::Token => !caller.is_anonymous(),
-            Self::Rules(name) => caller.rules() == Some(name),
+            Self::Rules(name) => caller.rules.as_deref() == Some(name),
             Self::Statement => issuer.is_some(),
             Self::StatementBy(name) => issuer == Some(name),
             Self::Redirects(classes) => {

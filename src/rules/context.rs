@@ -10,7 +10,7 @@ use super::{Caller, Facts, Operation};
 ///
 /// let context = Context::update().by(Caller::authorized("partner"));
 /// let evaluation = Policy::default().evaluate(Registration::parse(b"{}")?, &context);
-/// assert_eq!((evaluation.operation(), evaluation.caller().owner()), (Operation::Update, Some("partner")));
+/// assert_eq!((evaluation.operation, evaluation.caller.owner.as_deref()), (Operation::Update, Some("partner")));
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -22,8 +22,8 @@ use crate::registration::Registration;
 ///     Ok(())
 /// }));
 /// let evaluation = policy.evaluate(Registration::parse(br#"{"scope":"read admin"}"#)?, &Context::registration());
-/// assert_eq!(evaluation.findings()[0].rule, "no-admin");
-/// assert_eq!(evaluation.registration().unwrap().string("scope"), Some("read"));
+/// assert_eq!(evaluation.findings[0].rule, "no-admin");
+/// assert_eq!(evaluation.registration.unwrap().string("scope"), Some("read"));
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Debug)]
@@ -51,19 +51,19 @@ impl<'a> Draft<'a> {
     /// Returns the operation: a client is created or updated.
     #[must_use]
     pub fn operation(&self) -> Operation {
-        self.evaluation.operation()
+        self.evaluation.operation
     }
 
     /// Returns the caller.
     #[must_use]
     pub fn caller(&self) -> &Caller {
-        self.evaluation.caller()
+        &self.evaluation.caller
     }
 
     /// Returns the issuer of the software statement whose claims are in the registration, or `None` if there was none.
     #[must_use]
     pub fn statement_issuer(&self) -> Option<&str> {
-        self.evaluation.facts().statement.as_ref().map(|statement| statement.issuer.as_str())
+        self.evaluation.facts.statement.as_ref().map(|statement| statement.issuer.as_str())
     }
 
     /// Returns `true` if the policy is a [shadow](crate::Preset::with_shadow), evaluated together with the one in

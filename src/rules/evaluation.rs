@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Caller, ClaimStatus, Condition, Context, ErrorCode, Identity, Rejection};
 use crate::method::MethodKind;
 use crate::rate_limit::{Denied, Reservation};
-use crate::registration::{Digest, Registration};
+use crate::registration::Registration;
 use crate::text;
 
 /// The outcome of [`Policy::evaluate`](super::Policy::evaluate): the decision, the registration as the rules left it,
@@ -26,23 +26,31 @@ use crate::text;
 /// let registration = Registration::parse(br#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)?;
 /// let evaluation = Policy::new(MetadataAllowlist::mcp()).evaluate(registration, &Context::registration());
 /// assert_eq!(evaluation.decision(), Decision::Rewrite);
-/// assert_eq!(evaluation.rules().first(), Some(&"known-members"));
+/// assert_eq!(evaluation.rules.first(), Some(&"known-members"));
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+#[non_exhaustive]
 pub struct Evaluation {
-    operation: Operation,
-    registration: Option<Registration>,
-    rejection: Option<Box<Rejection>>,
+    /// The operation: a client is created or updated.
+    pub operation: Operation,
+    /// The registration as the rules left it: up to the one that rejected it, if one did. `None` once a layer has forwarded
+    /// it.
+    pub registration: Option<Registration>,
+    /// The reason of a rejection; `None` if the registration was not rejected.
+    pub rejection: Option<Box<Rejection>>,
     /// A rejection that is only reported.
-    reported: Option<Box<Rejection>>,
-    rules: Vec<&'static str>,
-    findings: Vec<Finding>,
+    pub(crate) reported: Option<Box<Rejection>>,
+    /// The ids of the rules that ran, in order.
+    pub rules: Vec<&'static str>,
+    /// The effects of the rules, in order.
+    pub findings: Vec<Finding>,
     observing: bool,
     bodies: Option<Bodies>,
-    facts: Facts,
-    caller: Caller,
+    pub(crate) facts: Facts,
+    /// The caller.
+    pub caller: Caller,
     /// `true` if an outer layer has passed its facts on.
     took_over: bool,
     /// `true` if the rules that the caller's credential names have run.
@@ -50,8 +58,9 @@ pub struct Evaluation {
     reservations: Reservations,
     /// `true` if this is the evaluation of a shadow policy.
     is_shadow: bool,
-    /// The evaluation of the shadow policy.
-    shadow: Option<Box<Evaluation>>,
+    /// The evaluation of the [shadow policy](crate::Preset::with_shadow); `None` if there is none or it did not run. Its
+    /// findings are those of that policy, and none was enforced.
+    pub shadow: Option<Box<Evaluation>>,
     on_spent: OnSpent,
     /// `true` if the registration was rejected when its source's budgets were already spent.
     cost_nothing: bool,
@@ -171,7 +180,7 @@ impl fmt::Debug for Bodies {
 /// use tower_dcr::rules::{Context, Operation, Policy};
 ///
 /// let update = Policy::default().evaluate(Registration::parse(b"{}")?, &Context::update());
-/// assert_eq!(update.operation(), Operation::Update);
+/// assert_eq!(update.operation, Operation::Update);
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -197,7 +206,7 @@ pub enum Operation {
 ///
 /// let registration = Registration::parse(br#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)?;
 /// let evaluation = Policy::new(MetadataAllowlist::mcp()).evaluate(registration, &Context::registration());
-/// let finding = &evaluation.findings()[0];
+/// let finding = &evaluation.findings[0];
 /// assert_eq!((finding.rule, &*finding.field, finding.enforced), ("known-members", "foo", true));
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
@@ -206,7 +215,7 @@ pub enum Operation {
 pub struct Finding {
     /// The rule's stable id.
     pub rule: &'static str,
-    /// The member's name, cut to [`Finding::FIELD_BYTES`]. The client chose the name of an unknown member: escape it.
+    /// The member's name, cut to 64 bytes. The client chose the name of an unknown member: escape it.
     pub field: Cow<'static, str>,
     /// The effect on the member.
     pub disposition: Disposition,
@@ -222,8 +231,8 @@ pub struct Finding {
 ///
 /// let registration = Registration::parse(br#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)?;
 /// let evaluation = Policy::new(MetadataAllowlist::mcp()).evaluate(registration, &Context::registration());
-/// assert_eq!(evaluation.findings()[0].disposition, Disposition::Stripped);
-/// assert_eq!(evaluation.findings()[1].disposition, Disposition::Defaulted);
+/// assert_eq!(evaluation.findings[0].disposition, Disposition::Stripped);
+/// assert_eq!(evaluation.findings[1].disposition, Disposition::Defaulted);
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -238,8 +247,9 @@ pub enum Disposition {
     Flagged,
     /// Elements or tokens were removed from it.
     Narrowed,
-    /// The registration was rejected because of it.
-    Refused,
+    /// The registration was rejected because of it. The name in events is `refused`.
+    #[serde(rename = "refused")]
+    Rejected,
     /// The field was removed.
     Stripped,
     /// Its value was replaced by another one that works for the client.
@@ -255,26 +265,12 @@ impl Disposition {
     pub const fn rewrites(self) -> bool {
         !matches!(self, Self::Defaulted | Self::Flagged)
     }
-
-    /// Returns the name that is written into events.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Asserted => "asserted",
-            Self::Defaulted => "defaulted",
-            Self::Flagged => "flagged",
-            Self::Narrowed => "narrowed",
-            Self::Refused => "refused",
-            Self::Stripped => "stripped",
-            Self::Substituted => "substituted",
-            Self::Supplied => "supplied",
-        }
-    }
 }
 
+crate::text::display_serialized!(Disposition, Operation);
+
 impl Finding {
-    /// The maximum number of bytes of a member's name that is kept.
-    pub const FIELD_BYTES: usize = 64;
+    const FIELD_BYTES: usize = 64;
 }
 
 impl Operation {
@@ -333,56 +329,17 @@ impl Evaluation {
         }
     }
 
-    /// Returns the reason of a rejection, or `None` if the registration was not rejected.
-    #[must_use]
-    pub fn rejection(&self) -> Option<&Rejection> {
-        self.rejection.as_deref()
-    }
-
-    /// Returns the registration as the rules left it: up to the one that rejected it, if one did. `None` once a layer
-    /// has forwarded it.
-    #[must_use]
-    pub fn registration(&self) -> Option<&Registration> {
-        self.registration.as_ref()
-    }
-
-    /// Returns the reason of a rejection that is only reported. `None` if there is none.
-    pub(crate) fn reported(&self) -> Option<&Rejection> {
-        self.reported.as_deref()
-    }
-
-    /// Returns the caller.
-    #[must_use]
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
     /// Returns `true` if the rules that the caller's credential names have run, or if it names none.
     pub(super) fn is_pinned_as_named(&self) -> bool {
-        self.caller.rules().is_none() || self.pinned_rules_applied
+        self.caller.rules.is_none() || self.pinned_rules_applied
     }
 
     pub(super) fn choose(&mut self, condition: &Condition) {
-        self.pinned_rules_applied |= self.caller.rules().is_some_and(|rules| condition.names(rules));
+        self.pinned_rules_applied |= self.caller.rules.as_deref().is_some_and(|rules| condition.names(rules));
     }
 
     pub(super) fn is_shadow(&self) -> bool {
         self.is_shadow
-    }
-
-    /// Returns the evaluation of the [shadow policy](crate::Preset::with_shadow), or `None` if there is none or it did
-    /// not run. Its findings are those of that policy, and none was enforced.
-    #[must_use]
-    pub fn shadow(&self) -> Option<&Self> {
-        self.shadow.as_deref()
-    }
-
-    pub(crate) fn set_shadow(&mut self, shadow: Option<Self>) {
-        self.shadow = shadow.map(Box::new);
-    }
-
-    pub(crate) fn facts(&self) -> &Facts {
-        &self.facts
     }
 
     #[cfg(feature = "software-statement")]
@@ -390,40 +347,10 @@ impl Evaluation {
         self.facts.statement = Some(Arc::new(statement));
     }
 
-    /// Returns the operation: a client is created or updated.
-    #[must_use]
-    pub fn operation(&self) -> Operation {
-        self.operation
-    }
-
-    /// Returns the ids of the rules that ran, in order.
-    #[must_use]
-    pub fn rules(&self) -> &[&'static str] {
-        &self.rules
-    }
-
-    /// Returns the effects of the rules, in order.
-    #[must_use]
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
-    }
-
     /// Returns `true` if an enforced rule gave the client fewer or other values than it requested. A default that was
     /// written out is no change.
     pub(crate) fn is_rewritten(&self) -> bool {
         self.findings.iter().any(|finding| finding.enforced && finding.disposition.rewrites())
-    }
-
-    /// Returns the digest of the received body, or `None` if it could not be read.
-    #[must_use]
-    pub fn digest_before(&self) -> Option<Digest> {
-        self.bodies().0.map(|body| Digest::of(&body))
-    }
-
-    /// Returns the digest of the forwarded body, or `None` if it was not forwarded.
-    #[must_use]
-    pub fn digest_after(&self) -> Option<Digest> {
-        self.bodies().1.map(|body| Digest::of(&body))
     }
 
     /// Returns the received body and the forwarded one.
@@ -446,7 +373,7 @@ impl Evaluation {
 
     pub(super) fn identify(&mut self, identity: Identity) {
         self.facts.identified = true;
-        self.facts.identity = (identity.status() != ClaimStatus::Unclaimed).then(|| Arc::new(identity));
+        self.facts.identity = (identity.status != ClaimStatus::Unclaimed).then(|| Arc::new(identity));
     }
 
     pub(super) fn reserve(&mut self, reservation: Reservation, spent: &'static str) {
@@ -547,9 +474,9 @@ impl Evaluation {
     /// Notes a rejection. It becomes the decision unless it is only reported.
     pub(crate) fn reject(&mut self, rejection: &Rejection) {
         self.findings.push(Finding {
-            rule: rejection.rule(),
-            field: rejection.owned_field().unwrap_or_default(),
-            disposition: Disposition::Refused,
+            rule: rejection.rule,
+            field: rejection.field.clone().unwrap_or_default(),
+            disposition: Disposition::Rejected,
             enforced: !self.observing,
         });
         if !self.observing {

@@ -31,9 +31,9 @@ use crate::registration::{Digest, Registration};
 /// };
 ///
 /// let hosted = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
-/// assert_eq!(decide(Caller::anonymous(), hosted), Decision::Reject);
+/// assert_eq!(decide(Caller::default(), hosted), Decision::Reject);
 /// assert_eq!(decide(Caller::authorized("partner"), hosted), Decision::Accept);
-/// assert_eq!(decide(Caller::anonymous(), r#"{"redirect_uris":["http://127.0.0.1:7777/cb"]}"#), Decision::Accept);
+/// assert_eq!(decide(Caller::default(), r#"{"redirect_uris":["http://127.0.0.1:7777/cb"]}"#), Decision::Accept);
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Default)]
@@ -142,7 +142,7 @@ impl Policy {
     /// let registration = Registration::parse(br#"{"redirect_uris":["http://localhost/cb"],"skip_consent":true}"#)?;
     /// let evaluation = policy.evaluate(registration, &Context::registration());
     /// assert_eq!(evaluation.decision(), Decision::Rewrite);
-    /// assert!(!evaluation.registration().unwrap().contains("skip_consent"));
+    /// assert!(!evaluation.registration.unwrap().contains("skip_consent"));
     /// # Ok::<_, tower_dcr::registration::ParseError>(())
     /// ```
     #[must_use]
@@ -255,7 +255,7 @@ impl ByCaller {
         }
         // A token that names rules which are missing here must not be handled by others.
         draft.open(PINNED_RULES);
-        let rules = draft.caller().rules();
+        let rules = draft.caller().rules.as_deref();
         tracing::error!(target: "tower_dcr::preset", ?rules, "an initial access token names rules that are not configured");
         Err(draft.reject(ErrorCode::ServerError, "the rules for this initial access token are not configured"))
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::registration::{ParseError, ParseErrorKind};
+use crate::registration::ParseError;
 
 /// The rejection of a registration: the rule, the member, and the message to the client.
 ///
@@ -21,14 +21,22 @@ use crate::registration::{ParseError, ParseErrorKind};
 /// assert_eq!(rejection.description(), "contacts[0] must name a person (contact-required)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rejection {
-    code: ErrorCode,
-    rule: &'static str,
-    field: Option<Cow<'static, str>>,
-    index: Option<usize>,
-    detail: Cow<'static, str>,
-    retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    /// The error code with its HTTP status.
+    pub code: ErrorCode,
+    /// The stable name of the rule that rejected.
+    pub rule: &'static str,
+    /// The metadata member at fault; `None` if it is not set.
+    pub field: Option<Cow<'static, str>>,
+    /// The index of the array element at fault, counted from 0; `None` if it is not set.
+    pub index: Option<usize>,
+    /// The reason: the fault, without the field and the rule.
+    pub detail: Cow<'static, str>,
+    /// The time after which the client may try again; `None` if waiting doesn't help.
+    pub retry_after: Option<Duration>,
+    /// The allowed methods, for the `Allow` header of a 405.
+    pub(crate) allow: Option<&'static str>,
 }
 
 /// The `error` member of a rejection, with its HTTP status.
@@ -36,7 +44,7 @@ pub struct Rejection {
 /// ```
 /// use tower_dcr::rules::ErrorCode;
 ///
-/// assert_eq!(ErrorCode::InvalidRedirectUri.as_str(), "invalid_redirect_uri");
+/// assert_eq!(ErrorCode::InvalidRedirectUri.to_string(), "invalid_redirect_uri");
 /// assert_eq!(ErrorCode::TooManyRequests.status(), http::StatusCode::TOO_MANY_REQUESTS);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,9 +87,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Returns the value of the `error` member.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::AccessDenied => "access_denied",
             Self::InsufficientScope => "insufficient_scope",
@@ -121,6 +127,13 @@ impl ErrorCode {
     }
 }
 
+/// Writes the value of the `error` member.
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 impl Rejection {
     /// Creates a rejection by `rule` (a stable kebab-case name) for a reason that the client may read. `detail`
     /// completes the sentence "`field` …" or is a sentence of its own. It must not repeat anything that the client
@@ -131,9 +144,8 @@ impl Rejection {
     }
 
     /// Returns the same rejection, attributed to this rule.
-    pub(crate) fn by(mut self, rule: &'static str) -> Self {
-        self.rule = rule;
-        self
+    pub(crate) fn by(self, rule: &'static str) -> Self {
+        Self { rule, ..self }
     }
 
     /// Sets the metadata member at fault.
@@ -164,54 +176,8 @@ impl Rejection {
         self
     }
 
-    /// Returns the allowed methods. `None` if they are not set.
-    pub(crate) const fn allow(&self) -> Option<&'static str> {
-        self.allow
-    }
-
-    /// Returns the error code with its HTTP status.
-    #[must_use]
-    pub const fn code(&self) -> ErrorCode {
-        self.code
-    }
-
-    /// Returns the stable name of the rule that rejected.
-    #[must_use]
-    pub const fn rule(&self) -> &'static str {
-        self.rule
-    }
-
-    /// Returns the metadata member at fault. `None` if it is not set.
-    #[must_use]
-    pub fn field(&self) -> Option<&str> {
-        self.field.as_deref()
-    }
-
-    /// Returns the detail: the fault, without the field and the rule.
-    pub(crate) fn reason(&self) -> Cow<'static, str> {
-        self.detail.clone()
-    }
-
-    /// Returns the metadata member at fault as an owned value. `None` if it is not set.
-    pub(crate) fn owned_field(&self) -> Option<Cow<'static, str>> {
-        self.field.clone()
-    }
-
-    /// Returns the index of the array element at fault, counted from 0. `None` if it is not set.
-    #[must_use]
-    pub const fn index(&self) -> Option<usize> {
-        self.index
-    }
-
-    /// Returns the time after which the client may try again. `None` if waiting doesn't help.
-    #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
-    }
-
     /// Returns the value of the `Retry-After` header: whole seconds, rounded up, at least 1 (RFC 9110 section 10.2.3).
-    #[must_use]
-    pub fn retry_after_seconds(&self) -> Option<u64> {
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|after| u64::try_from(after.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX).max(1))
     }
 
@@ -252,8 +218,8 @@ const fn fits_description(byte: u8) -> bool {
 impl From<ParseError> for Rejection {
     /// Creates the response to a body that can't be read: 413 if it is too large, 400 otherwise.
     fn from(error: ParseError) -> Self {
-        match error.kind() {
-            ParseErrorKind::TooLarge => Self::new(ErrorCode::PayloadTooLarge, "body", error.description()),
+        match error {
+            ParseError::TooLarge => Self::new(ErrorCode::PayloadTooLarge, "body", error.description()),
             _ => Self::new(ErrorCode::InvalidClientMetadata, "strict-json", error.description()),
         }
     }
@@ -261,7 +227,7 @@ impl From<ParseError> for Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.description())
+        write!(f, "{}: {}", self.code, self.description())
     }
 }
 

@@ -115,7 +115,7 @@ pub struct RuleDocs {
 ///     None => Err(draft.reject(ErrorCode::InvalidClientMetadata, "is required").with_field("client_name")),
 /// });
 /// let evaluation = Policy::new(named).evaluate(Registration::parse(b"{}")?, &Context::registration());
-/// assert_eq!(evaluation.rejection().unwrap().description(), "client_name is required (client-name-required)");
+/// assert_eq!(evaluation.rejection.unwrap().description(), "client_name is required (client-name-required)");
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 pub fn rule<F>(id: &'static str, check: F) -> FnRule<F>

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::servers::{ClaimStatus, Server};
+use crate::servers::{Server, Standing};
 
 #[tokio::test]
 async fn updates_are_judged_and_the_rest_of_management_works() {
@@ -72,7 +72,7 @@ async fn corrects_quirks_of_server_answers() {
     }
 }
 
-async fn register(standing: &ClaimStatus, server: &Server, client: &Value) -> (u16, Value) {
+async fn register(standing: &Standing, server: &Server, client: &Value) -> (u16, Value) {
     let answer = standing.http().post(format!("{}{}", standing.base, server.path)).json(client).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }

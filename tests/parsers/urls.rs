@@ -394,12 +394,10 @@ proptest! {
 
     /// Names: no panic, the verdict is the same again, and what is shown has nothing hidden in it.
     #[test]
-    fn any_name_can_be_compared_and_shown(name in ".{0,120}", other in ".{0,20}") {
-        use tower_dcr::rules::{is_confusable, visible};
+    fn any_name_can_be_judged_and_shown(name in ".{0,120}") {
+        use tower_dcr::rules::visible;
         let shown = visible(&name).into_owned();
         prop_assert_eq!(visible(&shown), shown.as_str());
-        prop_assert!(is_confusable(&name, &name) || !name.contains(char::is_alphanumeric), "not itself");
-        prop_assert_eq!(is_confusable(&name, &other), is_confusable(&other, &name));
         let body = json!({ "client_name": name, "redirect_uris": ["https://app.example.com/cb"] });
         let rule = (tower_dcr::rules::ClientName::default(), tower_dcr::rules::ClientIdentity::default());
         let first = judge(&rule, &body);

@@ -236,19 +236,19 @@ async fn records_keep_the_claimed_identity_for_consent_pages() {
     let id = world.register(&body).await.client_id();
     let record = ledger.find(&id).await.unwrap().unwrap();
     let identity = record.identity.unwrap();
-    assert_eq!((identity.status(), identity.claimed()), (ClaimStatus::Unverified, Some("Claude")));
+    assert_eq!((identity.status, identity.claimed.as_deref()), (ClaimStatus::Unverified, Some("Claude")));
     assert_eq!(identity.to_string(), "unverified: Claude");
     let nobody = world.client("Notes").await;
     assert_eq!(ledger.find(&nobody).await.unwrap().unwrap().identity, None);
 
     let facts = world.registrar.consent_facts(&id, "http://127.0.0.1:9/cb").await.unwrap().unwrap();
-    assert_eq!(facts.client_name(), Some("Claude Code (work)"));
-    assert_eq!((facts.owner(), facts.destination()), (None, &Destination::Loopback));
-    assert_eq!(facts.first_seen(), Some(std::time::SystemTime::UNIX_EPOCH + START));
-    assert_eq!(facts.last_used(), None);
+    assert_eq!(facts.client_name.as_deref(), Some("Claude Code (work)"));
+    assert_eq!((facts.owner, facts.destination), (None, Destination::Loopback));
+    assert_eq!(facts.first_seen, Some(std::time::SystemTime::UNIX_EPOCH + START));
+    assert_eq!(facts.last_used, None);
     assert_eq!(world.token(&id).await.status, 200);
     let facts = world.registrar.consent_facts(&id, "http://127.0.0.1:9/cb").await.unwrap().unwrap();
-    assert!(facts.last_used().is_some());
+    assert!(facts.last_used.is_some());
     assert!(world.registrar.consent_facts("nobody", "x").await.unwrap().is_none());
 
     // An update changes who it claims to be, and may not claim what it can't prove.

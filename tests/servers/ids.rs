@@ -354,7 +354,7 @@ async fn shares(ledger: impl Ledger + Clone, reason: &str) {
     assert_eq!(state(&team).await.status, Status::Revoked, "{reason}");
     // Consent is asked for what was registered with that redirect URI.
     let facts = world.registrar.consent_facts(ID, "http://127.0.0.1:3118/callback").await.unwrap().unwrap();
-    assert_eq!(facts.client_name(), Some("App"), "{reason}");
+    assert_eq!(facts.client_name.as_deref(), Some("App"), "{reason}");
     // Expiry does not affect the other records, for any number of returns.
     world.clock.advance(8 * DAY);
     world.registrar.maintain_once().await.unwrap();

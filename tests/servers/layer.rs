@@ -273,7 +273,7 @@ async fn a_revoked_registration_stays_rejected() {
         ("name", |_| Fingerprint::name("APP  (somewhere)")),
         ("redirect set", |client| Fingerprint::RedirectSet(client.fingerprints.redirect_set.clone())),
         ("software", |_| Fingerprint::SoftwareId("soft".into())),
-        ("source", |_| Fingerprint::source("127.0.0.0/24").unwrap()),
+        ("source", |_| Fingerprint::parse("source", "127.0.0.0/24").unwrap()),
     ];
     for (reason, target) in targets {
         let ledger = MemoryLedger::default();

@@ -7,7 +7,7 @@ use serde_json::json;
 use tower_dcr::Registration;
 use tower_dcr::clients::{
     Actor, Block, Blocks, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Grouping,
-    Insertion, LargestSource, Ledger, MemoryLedger, Origin, Status, StoredResponse, Work,
+    Insertion, LargestSource, Ledger, MemoryLedger, Origin, Source, Status, StoredResponse, Work,
 };
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
@@ -36,12 +36,8 @@ fn client(rng: &mut StdRng) -> Client {
     let json = json!({ "client_name": NAMES.choose(rng).unwrap(), "redirect_uris": uris }).to_string();
     let mut prints = Fingerprints::of(&Registration::parse(json.as_bytes()).unwrap(), false);
     prints.software_id = maybe(rng, |rng| format!("soft-{}", rng.random_range(0..3)));
-    let address = maybe(rng, |rng| [192, 0, rng.random_range(1..4), rng.random_range(0..3)].into());
-    let mut client = Client::draft(
-        if rng.random_ratio(1, 9) { String::new() } else { json },
-        prints.with_source(address),
-        time(rng),
-    );
+    prints.source = maybe(rng, |rng| [192, 0, rng.random_range(1..4), rng.random_range(0..3)].into()).map(Source::of);
+    let mut client = Client::draft(if rng.random_ratio(1, 9) { String::new() } else { json }, prints, time(rng));
     client.status = *Status::ALL.choose(rng).unwrap();
     client.origin = if rng.random_ratio(1, 5) { Origin::Elsewhere } else { Origin::Registered };
     client.client_id = maybe(rng, |rng| format!("id-{}", rng.random_range(0..60)));
@@ -54,7 +50,8 @@ fn client(rng: &mut StdRng) -> Client {
     client.reviewed_at = maybe(rng, time);
     client.ended_at = maybe(rng, time);
     client.ended_by = maybe(rng, |_| Actor::Client);
-    client.deprovisioning = maybe(rng, |rng| Deprovisioning::due(time(rng))).unwrap_or_default();
+    client.deprovisioning =
+        maybe(rng, |rng| Deprovisioning { due_at: Some(time(rng)), ..Deprovisioning::default() }).unwrap_or_default();
     client.deprovisioning.error = maybe(rng, |_| "down".to_owned());
     client
 }

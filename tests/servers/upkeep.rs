@@ -249,11 +249,11 @@ async fn pages_have_cursors() {
 /// Actions of operators are in the same chained file as events of clients.
 #[tokio::test]
 async fn actions_are_audit_events() {
-    use tower_dcr::audit::{ChainKey, JsonLines, verify_chain};
+    use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, verify_chain};
     let dir = crate::databases::TempDir::new("audit");
     let path = dir.path().join("audit.jsonl");
     let key = || ChainKey::new(b"sixteen bytes or more").unwrap();
-    let sink = JsonLines::new(&path).with_chain(key()).open().unwrap();
+    let sink = JsonLines::open(&path, JsonLinesSettings { chain: Some(key()), ..Default::default() }).unwrap();
     let world = World::with(MemoryLedger::default(), |registrar| registrar.with_sink(sink));
     let id = world.client("App").await;
     let review = ClientAdmin::new(world.registrar.clone());

@@ -227,7 +227,7 @@ async fn report_only_events_have_the_decision() {
     let events = kept.take();
     assert!(events.iter().all(|event| event.outcome == Outcome::Accepted && event.client_id.is_some()));
     let rejected = |event: &Event| -> Vec<&str> {
-        let rejections = event.findings.iter().filter(|finding| finding.disposition == Disposition::Refused);
+        let rejections = event.findings.iter().filter(|finding| finding.disposition == Disposition::Rejected);
         rejections.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
     };
     assert_eq!(rejected(&events[0]), ["redirect-uris"]);
@@ -295,7 +295,7 @@ impl Lines {
     }
 
     fn of(&self, action: LifecycleAction) -> Vec<serde_json::Value> {
-        self.take().into_iter().filter(|event| event["action"] == action.as_str()).collect()
+        self.take().into_iter().filter(|event| event["action"] == action.to_string()).collect()
     }
 }
 

@@ -59,7 +59,7 @@ async fn register(sink: impl Sink, times: usize) -> Vec<StatusCode> {
 #[tokio::test]
 async fn events_of_both_kinds_arrive_in_order_and_in_batches() {
     let pipeline = Pipeline::default();
-    let audit = Buffered::new(pipeline.clone()).with_queue(10_000).start().unwrap();
+    let audit = Buffered::start(pipeline.clone(), 10_000, Overflow::Count).unwrap();
     let registrar = Registrar::new(MemoryLedger::default()).with_sink(audit.clone());
     let preset = Preset::mcp().with_registrar(registrar.clone()).with_sink(audit.clone());
     let service = behind(&preset, &Naive::default());
@@ -84,7 +84,7 @@ async fn events_of_both_kinds_arrive_in_order_and_in_batches() {
 #[tokio::test]
 async fn events_beyond_the_queue_are_counted() {
     let pipeline = Pipeline::default();
-    let audit = Buffered::new(pipeline.clone()).with_queue(10).start().unwrap();
+    let audit = Buffered::start(pipeline.clone(), 10, Overflow::Count).unwrap();
     pipeline.hold(true);
     let statuses = register(audit.clone(), 30).await;
     assert!(statuses.iter().all(|status| *status == StatusCode::CREATED));
@@ -96,7 +96,7 @@ async fn events_beyond_the_queue_are_counted() {
 #[tokio::test]
 async fn registrations_beyond_the_queue_are_rejected_on_request() {
     let pipeline = Pipeline::default();
-    let audit = Buffered::new(pipeline.clone()).with_queue(10).with_overflow(Overflow::Reject).start().unwrap();
+    let audit = Buffered::start(pipeline.clone(), 10, Overflow::Reject).unwrap();
     pipeline.hold(true);
     let statuses = register(audit.clone(), 30).await;
     let (created, rejected) = statuses.split_at(10);
@@ -113,12 +113,12 @@ async fn registrations_beyond_the_queue_are_rejected_on_request() {
 async fn a_pipeline_that_fails_loses_events_or_gets_them_again() {
     let pipeline = Pipeline::default();
     pipeline.fails.store(true, Ordering::SeqCst);
-    let counting = Buffered::new(pipeline.clone()).start().unwrap();
+    let counting = Buffered::start(pipeline.clone(), 4096, Overflow::Count).unwrap();
     assert_eq!(register(counting.clone(), 5).await, [StatusCode::CREATED; 5]);
     counting.flush();
     assert_eq!((pipeline.taken().len(), counting.lost()), (0, 5));
 
-    let rejecting = Buffered::new(pipeline.clone()).with_overflow(Overflow::Reject).start().unwrap();
+    let rejecting = Buffered::start(pipeline.clone(), 4096, Overflow::Reject).unwrap();
     assert_eq!(register(rejecting.clone(), 1).await, [StatusCode::CREATED]);
     rejecting.flush();
     assert_eq!(register(rejecting.clone(), 3).await, [StatusCode::SERVICE_UNAVAILABLE; 3]);
@@ -140,7 +140,7 @@ async fn a_pipeline_that_fails_loses_events_or_gets_them_again() {
 async fn closing_tries_once_more_and_gives_up() {
     let pipeline = Pipeline::default();
     pipeline.fails.store(true, Ordering::SeqCst);
-    let rejecting = Buffered::new(pipeline.clone()).with_overflow(Overflow::Reject).start().unwrap();
+    let rejecting = Buffered::start(pipeline.clone(), 4096, Overflow::Reject).unwrap();
     register(rejecting.clone(), 2).await;
     drop(rejecting);
     assert!(pipeline.taken().is_empty());
@@ -149,7 +149,7 @@ async fn closing_tries_once_more_and_gives_up() {
 #[tokio::test]
 async fn a_pipeline_that_panics_makes_the_sink_unready() {
     let panics = |_: &[Record]| -> Result<(), Box<dyn Error + Send + Sync>> { panic!("a mistake in the pipeline") };
-    let audit = Buffered::new(panics).with_overflow(Overflow::Reject).start().unwrap();
+    let audit = Buffered::start(panics, 4096, Overflow::Reject).unwrap();
     register(audit.clone(), 1).await;
     audit.flush();
     while audit.is_ready() {
@@ -166,7 +166,7 @@ async fn any_sink_can_be_buffered() {
         std::thread::sleep(Duration::from_millis(2));
         kept.lock().unwrap().push(to_line(event));
     };
-    let audit = Buffered::new(Sinks(slow)).start().unwrap();
+    let audit = Buffered::start(Sinks(slow), 4096, Overflow::Count).unwrap();
     assert_eq!(register(audit.clone(), 5).await, [StatusCode::CREATED; 5]);
     audit.flush();
     assert_eq!(seen.lock().unwrap().len(), 5);

@@ -15,9 +15,9 @@ fn done(edit: Edit) -> (Vec<(String, Disposition)>, String) {
         Ok(())
     }));
     let evaluation = policy.evaluate(Registration::parse(SENT.as_bytes()).unwrap(), &Context::registration());
-    let findings = evaluation.findings().iter().inspect(|finding| assert_eq!(finding.rule, "edit"));
+    let findings = evaluation.findings.iter().inspect(|finding| assert_eq!(finding.rule, "edit"));
     let findings = findings.map(|finding| (finding.field.to_string(), finding.disposition)).collect();
-    (findings, String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+    (findings, String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
 }
 
 /// Not even a rejection that is made by hand says that another rule has spoken.
@@ -33,12 +33,12 @@ fn no_rule_rejects_under_the_name_of_another() {
     });
     let policy = Policy::new((before, impostor));
     let evaluation = policy.evaluate(Registration::parse(SENT.as_bytes()).unwrap(), &Context::registration());
-    assert_eq!(evaluation.rules(), ["before", "impostor"]);
-    let findings: Vec<_> = evaluation.findings().iter().map(|finding| (finding.rule, finding.disposition)).collect();
+    assert_eq!(evaluation.rules, ["before", "impostor"]);
+    let findings: Vec<_> = evaluation.findings.iter().map(|finding| (finding.rule, finding.disposition)).collect();
     let expected =
-        [("before", Disposition::Stripped), ("impostor", Disposition::Flagged), ("impostor", Disposition::Refused)];
+        [("before", Disposition::Stripped), ("impostor", Disposition::Flagged), ("impostor", Disposition::Rejected)];
     assert_eq!(findings, expected);
-    assert_eq!(evaluation.rejection().unwrap().description(), "is not for you (impostor)");
+    assert_eq!(evaluation.rejection.unwrap().description(), "is not for you (impostor)");
 }
 
 #[test]

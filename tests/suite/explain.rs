@@ -96,7 +96,7 @@ fn rules_that_need_more_than_the_document_are_not_replayable() {
 fn met_by(attack: &str) -> BTreeSet<&'static str> {
     let Ok(registration) = Registration::parse(attack.as_bytes()) else { return ["strict-json"].into() };
     let evaluation = Preset::mcp().policy().evaluate(registration, &Context::registration());
-    evaluation.findings().iter().map(|finding| finding.rule).collect()
+    evaluation.findings.iter().map(|finding| finding.rule).collect()
 }
 
 #[test]

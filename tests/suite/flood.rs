@@ -91,7 +91,7 @@ where
     R: http_body::Body<Data: Send, Error: std::fmt::Debug>,
 {
     let read = send(service, request).await;
-    (read.status().as_u16(), read.response.extensions().get::<Rejection>().map(Rejection::rule))
+    (read.status().as_u16(), read.response.extensions().get::<Rejection>().map(|rejection| rejection.rule))
 }
 
 /// Returns the number of accepted registrations.
@@ -162,7 +162,7 @@ async fn hosts_count_by_registrable_domain() {
     let judge = async |rule: &RedirectHostQuota, host: &str| {
         let registration = Registration::parse(hosted(host).as_bytes()).unwrap();
         let mut evaluation = Policy::new(rule.clone()).evaluate(registration, &Context::registration());
-        evaluation.commit().await.is_ok() && evaluation.rejection().is_none()
+        evaluation.commit().await.is_ok() && evaluation.rejection.is_none()
     };
     for (one, other, shares, reason) in [
         ("h0.attacker.net", "h1.attacker.net", true, "wildcard DNS is free"),
@@ -263,7 +263,7 @@ async fn without_a_deduplication_budget_repeats_are_still_found() {
     }
     assert_eq!(answer(&service, from(v4(0, 1), native(0))).await, (201, None));
     assert_eq!(naive.seen().len(), 1);
-    let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.as_str()).collect();
+    let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.to_string()).collect();
     assert_eq!(outcomes, ["accepted", "limited", "deduplicated"], "the other two are summed");
 }
 
@@ -521,8 +521,8 @@ struct Store(Arc<std::sync::Mutex<std::collections::HashMap<(&'static str, u128)
 impl QuotaStore for Store {
     async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
         let mut taken = self.0.lock().unwrap();
-        let count = |bucket: &Bucket| (bucket.budget(), bucket.key());
-        let is_spent = |bucket: &Bucket| taken.get(&count(bucket)).is_some_and(|n| *n >= bucket.quota().burst().get());
+        let count = |bucket: &Bucket| (bucket.budget, bucket.key);
+        let is_spent = |bucket: &Bucket| taken.get(&count(bucket)).is_some_and(|n| *n >= bucket.quota.burst().get());
         if let Some(index) = buckets.iter().position(is_spent) {
             return Ok(QuotaDecision::Spent { index, retry_after: Duration::from_secs(7) });
         }
@@ -535,7 +535,7 @@ impl QuotaStore for Store {
     async fn release(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
         let mut taken = self.0.lock().unwrap();
         for bucket in buckets {
-            *taken.entry((bucket.budget(), bucket.key())).or_default() -= 1;
+            *taken.entry((bucket.budget, bucket.key)).or_default() -= 1;
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ async fn separate_axum_layers_parse_each_for_itself_and_agree() {
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 2);
     assert_ne!(seen[0], seen[1]);
-    assert_eq!(response.extensions().get::<Evaluation>().unwrap().rules().first(), Some(&"redirect-uris"));
+    assert_eq!(response.extensions().get::<Evaluation>().unwrap().rules.first(), Some(&"redirect-uris"));
     assert!(!naive.seen()[0].windows(5).any(|window| window == b"\"foo\""));
 }
 
@@ -207,13 +207,13 @@ async fn an_update_goes_through_the_same_rules_and_keeps_the_client_id() {
     let evil = put(r#"{"client_id":"c","redirect_uris":["https://app.example.com/cb#x"]}"#);
     let answer = send(&service, evil).await;
     assert_eq!(answer.json()["error"], "invalid_redirect_uri");
-    assert_eq!(answer.response.extensions().get::<Evaluation>().unwrap().operation(), Operation::Update);
+    assert_eq!(answer.response.extensions().get::<Evaluation>().unwrap().operation, Operation::Update);
 }
 
 #[tokio::test]
 async fn sizes_are_limited_by_received_bytes() {
     let naive = Naive::default();
-    let service = behind(&metadata().with_limits(Limits::new().with_bytes(100)), &naive);
+    let service = behind(&metadata().with_limits(Limits { max_bytes: 100, ..Limits::default() }), &naive);
     let long = format!(r#"{{"redirect_uris":["https://app.example.com/cb"],"x":"{}"}}"#, "x".repeat(100));
     let announced = send(&service, post(long.clone())).await;
     assert_eq!(announced.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -338,9 +338,9 @@ async fn report_only_lets_everything_pass_as_it_came() {
         assert_eq!(answer.status(), StatusCode::CREATED, "{body}");
         assert_eq!(naive.seen(), [Bytes::from(body)], "{body}");
         let review = answer.response.extensions().get::<Evaluation>().unwrap();
-        assert!(review.findings().iter().all(|finding| !finding.enforced));
+        assert!(review.findings.iter().all(|finding| !finding.enforced));
         assert_eq!(review.decision(), Decision::Accept);
-        assert!(body == GOOD || review.findings().iter().any(|finding| finding.disposition == Disposition::Refused));
+        assert!(body == GOOD || review.findings.iter().any(|finding| finding.disposition == Disposition::Rejected));
     }
     // Too large to look at, and passed on whole.
     let naive = Naive::default();
@@ -361,7 +361,7 @@ async fn one_rule_can_be_report_only_while_others_are_enforced() {
     assert_eq!(answer.json()["redirect_uris"], serde_json::json!(["http://localhost/cb"]));
     assert!(answer.json().get("foo").is_none());
     let review = answer.response.extensions().get::<Evaluation>().unwrap();
-    let rejected = review.findings().iter().find(|finding| finding.disposition == Disposition::Refused).unwrap();
+    let rejected = review.findings.iter().find(|finding| finding.disposition == Disposition::Rejected).unwrap();
     assert_eq!((rejected.rule, rejected.enforced), ("redirect-uris", false));
 }
 

@@ -110,7 +110,7 @@ fn imitations_by_public_tables_of_lookalikes_are_recognised() {
         // The same as a person would see it, so nothing but a foreign host and a loopback one.
         [("https://app.example.net/cb", ClaimStatus::Contradicted), ("http://127.0.0.1/cb", ClaimStatus::Unverified)]
             .iter()
-            .any(|(redirect_uri, standing)| identify(imitation, redirect_uri).status() != *standing)
+            .any(|(redirect_uri, standing)| identify(imitation, redirect_uri).status != *standing)
     };
     let missed: Vec<_> = imitations.iter().filter(|(_, imitation, ..)| is_missed(imitation)).collect();
     println!("this crate: missed {}", rate(missed.len(), imitations.len()));
@@ -143,7 +143,7 @@ async fn imitations_of_the_corpus_are_rejected_or_marked() {
         let preset = Preset::mcp().without_rate_limits().with_sink(kept.sink());
         let answer = send(&behind(&preset, &Naive::default()), post(row["body"].to_string())).await;
         let event = kept.take().pop().unwrap();
-        match event.identity.map(|identity| identity.status()) {
+        match event.identity.map(|identity| identity.status) {
             _ if answer.status() == StatusCode::BAD_REQUEST => refused += 1,
             Some(ClaimStatus::Contradicted | ClaimStatus::Unverified) => marked += 1,
             Some(ClaimStatus::Verified) | None => unmarked.push(format!("{id} {name}")),
@@ -280,7 +280,7 @@ async fn only_the_policy_layer_sets_the_identity_for_the_handler() {
     };
     register.clone().oneshot(request("Claude Code", "http://localhost/cb")).await.unwrap();
     let verdict = told.lock().unwrap().take().unwrap();
-    assert_eq!((verdict.status(), verdict.claim()), (ClaimStatus::Unverified, Some(Claim::Name)));
+    assert_eq!((verdict.status, verdict.claim), (ClaimStatus::Unverified, Some(Claim::Name)));
     register.clone().oneshot(request("Notes", "http://localhost/cb")).await.unwrap();
     assert_eq!(told.lock().unwrap().take(), None, "a verified identity from outside");
     let answer = register.oneshot(request("Claude", "https://evil.example.net/cb")).await.unwrap();

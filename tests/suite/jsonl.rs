@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
 use tower_dcr::Preset;
-use tower_dcr::audit::{BrokenChain, ChainHead, ChainKey, JsonLines, JsonLinesError, Overflow, Sink, verify_chain};
+use tower_dcr::audit::{
+    BrokenChain, ChainHead, ChainKey, JsonLines, JsonLinesError, JsonLinesSettings, Overflow, Sink, verify_chain,
+};
 
 use crate::support::{Kept, Naive, behind, post, send};
 
@@ -57,7 +59,7 @@ async fn register(sink: &JsonLines, times: usize) {
 #[tokio::test]
 async fn each_event_is_a_line_of_json() {
     let folder = Folder::new();
-    let sink = JsonLines::new(folder.file("audit")).open().unwrap();
+    let sink = JsonLines::open(folder.file("audit"), JsonLinesSettings::default()).unwrap();
     register(&sink, 3).await;
     let lines = fs::read_to_string(folder.file("audit")).unwrap();
     assert_eq!(lines.lines().count(), 3);
@@ -72,7 +74,11 @@ async fn each_event_is_a_line_of_json() {
 #[tokio::test]
 async fn a_file_is_rotated_at_its_size_and_the_oldest_goes() {
     let folder = Folder::new();
-    let sink = JsonLines::new(folder.file("audit")).with_max_bytes(3_000).with_max_files(3).open().unwrap();
+    let sink = JsonLines::open(
+        folder.file("audit"),
+        JsonLinesSettings { max_bytes: 3_000, max_files: 3, ..Default::default() },
+    )
+    .unwrap();
     register(&sink, 20).await;
     let names = ["audit", "audit.1", "audit.2"];
     for name in names {
@@ -80,7 +86,9 @@ async fn a_file_is_rotated_at_its_size_and_the_oldest_goes() {
         assert!(length > 0 && length <= 3_000, "{name}: {length}");
     }
     assert!(!folder.file("audit.3").exists());
-    let single = JsonLines::new(folder.file("one")).with_max_bytes(1_000).with_max_files(1).open().unwrap();
+    let single =
+        JsonLines::open(folder.file("one"), JsonLinesSettings { max_bytes: 1_000, max_files: 1, ..Default::default() })
+            .unwrap();
     register(&single, 5).await;
     assert!(!folder.file("one.1").exists() && fs::metadata(folder.file("one")).unwrap().len() <= 1_000);
 }
@@ -89,7 +97,11 @@ async fn a_file_is_rotated_at_its_size_and_the_oldest_goes() {
 async fn the_chain_holds_across_restarts_and_rotations() {
     let folder = Folder::new();
     let open = || {
-        JsonLines::new(folder.file("audit")).with_max_bytes(6_000).with_max_files(9).with_chain(key()).open().unwrap()
+        JsonLines::open(
+            folder.file("audit"),
+            JsonLinesSettings { max_bytes: 6_000, max_files: 9, chain: Some(key()), ..Default::default() },
+        )
+        .unwrap()
     };
     for _ in 0..4 {
         register(&open(), 5).await;
@@ -113,7 +125,7 @@ async fn the_chain_holds_across_restarts_and_rotations() {
 async fn the_first_line_that_was_tampered_with_is_named() {
     let folder = Folder::new();
     let path = folder.file("audit");
-    let sink = JsonLines::new(&path).with_chain(key()).open().unwrap();
+    let sink = JsonLines::open(&path, JsonLinesSettings { chain: Some(key()), ..Default::default() }).unwrap();
     register(&sink, 6).await;
     drop(sink);
     assert_eq!(verify(&path, None).unwrap().0, 6);
@@ -145,14 +157,15 @@ async fn the_first_line_that_was_tampered_with_is_named() {
 async fn a_chain_is_not_started_in_the_middle_of_a_file() {
     let folder = Folder::new();
     fs::write(folder.file("audit"), "{\"schema\":1}\n").unwrap();
-    let error = JsonLines::new(folder.file("audit")).with_chain(key()).open().unwrap_err();
+    let error = JsonLines::open(folder.file("audit"), JsonLinesSettings { chain: Some(key()), ..Default::default() })
+        .unwrap_err();
     assert!(matches!(&error, JsonLinesError::Unchained(path) if *path == folder.file("audit")), "{error}");
-    let error = JsonLines::new(folder.file("no/such/folder")).open().unwrap_err();
+    let error = JsonLines::open(folder.file("no/such/folder"), JsonLinesSettings::default()).unwrap_err();
     assert!(error.to_string().contains("no/such/folder"), "{error}");
 }
 
 fn open_chained(path: &Path) -> Result<JsonLines, JsonLinesError> {
-    JsonLines::new(path).with_max_bytes(u64::MAX).with_chain(key()).open()
+    JsonLines::open(path, JsonLinesSettings { max_bytes: u64::MAX, chain: Some(key()), ..Default::default() })
 }
 
 /// Opens a chained file, writes so many lines, and closes it again.
@@ -237,7 +250,19 @@ async fn an_older_file_with_its_older_head_differs_from_a_head_elsewhere() {
     let elsewhere = std::sync::Arc::new(std::sync::Mutex::new(None));
     let copy = std::sync::Arc::clone(&elsewhere);
     let copying = move |head: &ChainHead| *copy.lock().unwrap() = Some(head.clone());
-    register(&JsonLines::new(&path).with_chain(key()).with_head_copy(copying).open().unwrap(), 6).await;
+    register(
+        &JsonLines::open(
+            &path,
+            JsonLinesSettings {
+                chain: Some(key()),
+                head_copy: Some(std::sync::Arc::new(copying)),
+                ..Default::default()
+            },
+        )
+        .unwrap(),
+        6,
+    )
+    .await;
     fs::write(&path, older.0).unwrap();
     fs::write(&head, older.1).unwrap();
     assert!(holds(&path));
@@ -285,7 +310,7 @@ async fn another_key_is_an_error() {
     let path = folder.file("audit");
     chained(&path, 2).await;
     let other = ChainKey::new(b"another key, as long").unwrap();
-    let error = JsonLines::new(&path).with_chain(other).open().unwrap_err();
+    let error = JsonLines::open(&path, JsonLinesSettings { chain: Some(other), ..Default::default() }).unwrap_err();
     assert!(matches!(&error, JsonLinesError::Key(at) if *at == path), "{error}");
     assert!(holds(&path), "and nothing was changed");
 }
@@ -323,7 +348,7 @@ async fn a_chained_file_is_not_opened_without_its_key() {
         chained(&folder.file("audit"), 3).await;
         change(&folder);
         let before = fs::read(folder.file("audit")).ok();
-        match JsonLines::new(folder.file("audit")).open() {
+        match JsonLines::open(folder.file("audit"), JsonLinesSettings::default()) {
             Ok(_) => assert!(opens, "{reason}"),
             Err(error) => {
                 assert!(!opens && matches!(error, JsonLinesError::Chained(_)), "{reason}: {error}");
@@ -350,8 +375,8 @@ async fn half_a_line_does_not_stop_the_start_or_lose_the_next_event() {
                 let folder = Folder::new();
                 let path = folder.file("audit");
                 let open = || {
-                    let file = JsonLines::new(&path);
-                    if is_chained { file.with_chain(key()) } else { file }.open().unwrap()
+                    let settings = JsonLinesSettings { chain: is_chained.then(key), ..Default::default() };
+                    JsonLines::open(&path, settings).unwrap()
                 };
                 register(&open(), lines).await;
                 let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
@@ -379,7 +404,7 @@ async fn only_regular_files_are_rotated() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     // Opened for both, so that neither end waits for the other.
     let reader = fs::File::options().read(true).write(true).open(&pipe).unwrap();
-    let sink = JsonLines::new(&pipe).with_max_bytes(100).open().unwrap();
+    let sink = JsonLines::open(&pipe, JsonLinesSettings { max_bytes: 100, ..Default::default() }).unwrap();
     register(&sink, 3).await;
     assert_eq!(sink.lost(), 0);
     assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
@@ -392,12 +417,13 @@ async fn only_regular_files_are_rotated() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn events_lost_by_a_full_disk_are_counted_or_rejected() {
-    let counting = JsonLines::new("/dev/full").open().unwrap();
+    let counting = JsonLines::open("/dev/full", JsonLinesSettings::default()).unwrap();
     register(&counting, 3).await;
     assert_eq!(counting.lost(), 3);
     assert!(counting.is_ready());
     let (naive, kept) = (Naive::default(), Kept::default());
-    let rejecting = JsonLines::new("/dev/full").with_overflow(Overflow::Reject).open().unwrap();
+    let rejecting =
+        JsonLines::open("/dev/full", JsonLinesSettings { overflow: Overflow::Reject, ..Default::default() }).unwrap();
     let service = behind(&Preset::mcp().with_sink((kept.sink(), rejecting.clone())), &naive);
     let send = async || {
         let answer = send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"]}"#)).await;

@@ -24,10 +24,10 @@ fn states_and_origins_are_read_as_they_are_written() {
     for status in
         [Status::Active, Status::Expired, Status::Failed, Status::Pending, Status::Registering, Status::Revoked]
     {
-        assert_eq!(status.as_str().parse(), Ok(status));
+        assert_eq!(status.to_string().parse(), Ok(status));
     }
     for origin in [Origin::Elsewhere, Origin::Registered] {
-        assert_eq!(origin.as_str().parse(), Ok(origin));
+        assert_eq!(origin.to_string().parse(), Ok(origin));
     }
     assert!("gone".parse::<Status>().is_err() && "".parse::<Origin>().is_err());
 }

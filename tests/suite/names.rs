@@ -31,7 +31,7 @@ enum Fate {
 
 fn fate(name: &str) -> Fate {
     let identity = identify(name);
-    match (identity.status(), identity.claim()) {
+    match (identity.status, identity.claim) {
         (ClaimStatus::Contradicted, Some(Claim::Name)) => Fate::Rejected,
         (ClaimStatus::Contradicted, _) => Fate::Marked,
         _ => Fate::Missed,
@@ -513,7 +513,7 @@ fn judge(rules: &(impl IntoRules + Clone), name: &str) -> Result<(String, Vec<Di
     let registration = Registration::parse(named(name).as_bytes()).unwrap();
     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
     let left = outcome(&evaluation)?;
-    let dispositions = evaluation.findings().iter().map(|finding| finding.disposition).collect();
+    let dispositions = evaluation.findings.iter().map(|finding| finding.disposition).collect();
     Ok((left["client_name"].as_str().unwrap().to_owned(), dispositions))
 }
 

@@ -17,7 +17,7 @@ fn apply(rule: &(impl IntoRules + Clone), body: &Value) -> Result<(Value, Vec<Di
     let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
     let evaluation = Policy::new(rule.clone()).evaluate(registration, &Context::registration());
     let after = outcome(&evaluation)?;
-    Ok((after, evaluation.findings().iter().map(|finding| finding.disposition).collect()))
+    Ok((after, evaluation.findings.iter().map(|finding| finding.disposition).collect()))
 }
 
 /// Returns the member's value and disposition, or the beginning of the rejection.

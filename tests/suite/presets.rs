@@ -391,8 +391,8 @@ async fn unlisted_schemes_can_be_marked() {
         let registration = Registration::parse(body.as_bytes()).unwrap();
         let evaluation = Policy::new(guard.clone()).evaluate(registration, &Context::registration());
         match evaluation.decision() {
-            Decision::Reject => Err(evaluation.rejection().unwrap().clone()),
-            decision => Ok((evaluation.findings().to_vec(), decision == Decision::Rewrite)),
+            Decision::Reject => Err(evaluation.rejection.unwrap().clone()),
+            decision => Ok((evaluation.findings.to_vec(), decision == Decision::Rewrite)),
         }
     };
     let mut guard = RedirectUris::mcp();

@@ -58,7 +58,7 @@ fn registration() -> impl Strategy<Value = Value> {
 fn narrowed(bytes: &[u8]) -> Option<Vec<u8>> {
     let policy = Policy::new((MetadataAllowlist::mcp(), RedirectUris::mcp()));
     let evaluation = policy.evaluate(Registration::parse(bytes).ok()?, &Context::registration());
-    evaluation.registration().filter(|_| evaluation.rejection().is_none()).map(Registration::canonical_bytes)
+    evaluation.registration.as_ref().filter(|_| evaluation.rejection.is_none()).map(Registration::canonical_bytes)
 }
 
 /// With the two things spelled out that a WHATWG serialiser spells otherwise: an empty path and a default port.

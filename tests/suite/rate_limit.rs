@@ -44,7 +44,7 @@ async fn a_rejection_has_retry_after() {
     assert_eq!(rejected.header("ratelimit-policy"), Some("\"address\";q=1;w=2"));
     assert_eq!(rejected.header("cache-control"), Some("no-store"));
     assert_eq!(rejected.json()["error"], "too_many_requests");
-    assert_eq!(rejected.response.extensions().get::<Rejection>().unwrap().rule(), "rate-limit");
+    assert_eq!(rejected.response.extensions().get::<Rejection>().unwrap().rule, "rate-limit");
     clock.advance(Duration::from_millis(1_200));
     assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     clock.advance(Duration::from_millis(1_499));

@@ -99,7 +99,7 @@ async fn settings_in_code_survive_a_reload() {
     guard.handle().replace(&Preset::mcp()).unwrap();
     assert_eq!(send(&register, post(bot)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
-    let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.as_str()).collect();
+    let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.to_string()).collect();
     assert_eq!(outcomes, ["rejected", "accepted", "rejected", "deduplicated"], "the ledger is still the same");
 }
 

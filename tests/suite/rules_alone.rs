@@ -14,9 +14,9 @@ fn evaluate(policy: &Policy, body: &str) -> Evaluation {
 /// Evaluates a registration by one rule. Returns the id of the rule that rejects, or the remaining document.
 fn judged(policy: &Policy, body: &str) -> Result<String, &'static str> {
     let evaluation = evaluate(policy, body);
-    match evaluation.rejection() {
-        Some(rejection) => Err(rejection.rule()),
-        None => Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap()),
+    match &evaluation.rejection {
+        Some(rejection) => Err(rejection.rule),
+        None => Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap()),
     }
 }
 
@@ -192,16 +192,16 @@ fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
     let body = r#"{"client_name":"ChatGPT beside Claude today","redirect_uris":["https://new.claude.ai/cb"]}"#;
     let policy = Policy::new(ClientIdentity::default());
     let evaluation = evaluate(&policy, body);
-    assert!(evaluation.rejection().is_none());
+    assert!(evaluation.rejection.is_none());
     let identity = evaluation.identity().unwrap();
-    assert_eq!((identity.status(), identity.claim()), (ClaimStatus::Contradicted, Some(Claim::Mention)));
+    assert_eq!((identity.status, identity.claim), (ClaimStatus::Contradicted, Some(Claim::Mention)));
     let body = body
         .replace("new.claude.ai", "app.example.com")
         .replace("https", "http")
         .replace("app.example.com", "localhost");
     let evaluation = evaluate(&policy, &body);
-    assert!(evaluation.rejection().is_none());
-    assert_eq!(evaluation.identity().unwrap().status(), ClaimStatus::Unverified);
+    assert!(evaluation.rejection.is_none());
+    assert_eq!(evaluation.identity().unwrap().status, ClaimStatus::Unverified);
 }
 
 /// Scope is a list with single spaces between (RFC 6749 section 3.3), and what is asked for is compared with what there is.

@@ -13,7 +13,7 @@ use tower_dcr::audit::Outcome;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
-use tower_dcr::rules::{Context, Decision, Policy, RedirectHostQuota, ReportOnly};
+use tower_dcr::rules::{Context, Decision, Disposition, Policy, RedirectHostQuota, ReportOnly};
 use tower_dcr::{
     Preset, Rejection,
     layers::{PolicyLayer, RateLimitLayer},
@@ -59,10 +59,10 @@ impl QuotaStore for Store {
     async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
         self.answer()?;
         let spent = *self.spent.lock().unwrap();
-        if let Some(index) = buckets.iter().position(|bucket| Some(bucket.budget()) == spent) {
+        if let Some(index) = buckets.iter().position(|bucket| Some(bucket.budget) == spent) {
             return Ok(QuotaDecision::Spent { index, retry_after: Duration::from_millis(6500) });
         }
-        self.taken.lock().unwrap().extend(buckets.iter().map(|bucket| (bucket.budget(), bucket.key())));
+        self.taken.lock().unwrap().extend(buckets.iter().map(|bucket| (bucket.budget, bucket.key)));
         Ok(QuotaDecision::Taken)
     }
 
@@ -70,7 +70,7 @@ impl QuotaStore for Store {
         self.answer()?;
         let mut taken = self.taken.lock().unwrap();
         for bucket in buckets {
-            let index = taken.iter().position(|taken| *taken == (bucket.budget(), bucket.key())).expect("was taken");
+            let index = taken.iter().position(|taken| *taken == (bucket.budget, bucket.key)).expect("was taken");
             taken.remove(index);
         }
         Ok(())
@@ -159,7 +159,7 @@ async fn a_spent_host_is_rejected_by_its_rule_and_charges_only_the_address() {
         let rejected = send(&service, from(1, HOSTED)).await;
         assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
         let rejection = rejected.response.extensions().get::<Rejection>().unwrap();
-        assert_eq!((rejection.rule(), rejected.header("retry-after")), ("redirect-host-quota", Some("7")));
+        assert_eq!((rejection.rule, rejected.header("retry-after")), ("redirect-host-quota", Some("7")));
     }
     assert!(store.taken().is_empty() && naive.seen().is_empty());
     let event = kept.take().remove(0);
@@ -262,7 +262,7 @@ async fn a_host_budget_without_the_store_is_rejected_or_shared() {
     let rejecting = guard(Fallback::Reject);
     let rejected = send(&rejecting, from(1, HOSTED)).await;
     assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(rejected.response.extensions().get::<Rejection>().unwrap().rule(), "redirect-host-quota");
+    assert_eq!(rejected.response.extensions().get::<Rejection>().unwrap().rule, "redirect-host-quota");
     let sharing = guard(Fallback::LocalShare);
     assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -281,7 +281,7 @@ async fn report_only_limits_pass_and_are_reported() {
         .take()
         .iter()
         .map(|event| {
-            let rejected = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
+            let rejected = event.findings.iter().filter(|finding| finding.disposition == Disposition::Rejected);
             rejected.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
         })
         .collect();
@@ -345,7 +345,7 @@ async fn a_layer_alone_shares_its_own_budgets() {
     assert_eq!(send(&service, of("a")).await.status(), StatusCode::TOO_MANY_REQUESTS);
     let taken = store.taken.lock().unwrap().clone();
     let tenant = Bucket::new("tenant", Quota::per_hour(NonZeroU32::MIN), &http::HeaderValue::from_static("a"));
-    assert_eq!(taken[0].1, tenant.key());
+    assert_eq!(taken[0].1, tenant.key);
 }
 
 /// Another policy is another set of quotas over the same budgets, shared with the same nodes.

@@ -320,7 +320,7 @@ async fn reporting_a_rule_loosens_no_other() {
     for (base, table) in [(closed(), &REPORTED[..]), (provider(), &REPORTED_OF_PROVIDER[..])] {
         for (name, probe) in table {
             let answer = send(&behind(&base, &Naive::default()), post(probe().to_string())).await;
-            let rule = answer.response.extensions().get::<tower_dcr::Rejection>().map(tower_dcr::Rejection::rule);
+            let rule = answer.response.extensions().get::<tower_dcr::Rejection>().map(|rejection| rejection.rule);
             assert_eq!(rule, Some(*name), "{name} is closed, and by this rule");
         }
         for (index, (one, _)) in table.iter().enumerate() {
@@ -354,7 +354,7 @@ fn every_report_only_rule_is_tested() {
 async fn limits_loosen_no_rule() {
     let one = Quota::per_minute(NonZeroU32::MIN);
     let generous = [
-        closed().with_limits(Limits::new().with_bytes(1 << 20).with_members(1000)),
+        closed().with_limits(Limits { max_bytes: 1 << 20, max_members: 1000, ..Limits::default() }),
         closed().with_rate_limit(RateLimitLayer::empty().with_global_quota(one)),
     ];
     for preset in generous {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use serde_json::Value;
-use tower_dcr::audit::{Event, JsonLines, METRICS, Sink, describe_metrics};
+use tower_dcr::audit::{Event, JsonLines, JsonLinesSettings, METRICS, Sink, describe_metrics};
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
@@ -54,7 +54,8 @@ impl QuotaStore for Unlimited {
 /// Does everything that is counted.
 async fn do_everything() {
     let folder = folder();
-    let full = JsonLines::new(folder.join("audit.jsonl")).with_queue(1).open().unwrap();
+    let full =
+        JsonLines::open(folder.join("audit.jsonl"), JsonLinesSettings { queue: 1, ..Default::default() }).unwrap();
     let registrar = Registrar::new(MemoryLedger::default());
     let guard = Preset::from_toml("rate_limit.address = '4/hour'")
         .unwrap()

@@ -16,7 +16,7 @@ use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::layers::ReplayBody;
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::registration::Limits;
-use tower_dcr::rules::{RedirectHostQuota, SoftwareStatements, rule};
+use tower_dcr::rules::{Disposition, RedirectHostQuota, SoftwareStatements, rule};
 use tower_dcr::{
     ClientUrl, Preset, Rejection,
     layers::{GateLayer, GateSettings, RegistrationBody, ResponseLayer, SecretInResponse},
@@ -41,7 +41,7 @@ async fn attempt(preset: &Preset, request: Request<Full<Bytes>>) -> (Read, Optio
 #[tokio::test]
 async fn a_shadow_is_reported_and_not_enforced() {
     let only_loopback = || Preset::from_toml("redirect_uris.classes = ['loopback']").unwrap();
-    let small = || Preset::mcp().with_limits(Limits::new().with_bytes(50));
+    let small = || Preset::mcp().with_limits(Limits { max_bytes: 50, ..Limits::default() });
     let rows = vec![
         (Preset::mcp(), Preset::strict(), GREEDY, 201, Outcome::Rewritten, Outcome::Rejected, Some("known-members")),
         (Preset::strict(), Preset::mcp(), GREEDY, 400, Outcome::Rejected, Outcome::Rewritten, Some("known-members")),
@@ -78,7 +78,7 @@ async fn a_shadow_is_reported_and_not_enforced() {
         assert_eq!(report.policy.map(|policy| format!("{policy:016x}")), Some(fingerprint), "{body}");
         assert!(report.findings.iter().all(|finding| !finding.enforced), "{body}");
         let line = serde_json::to_value(&event).unwrap();
-        assert_eq!(line["shadow"]["outcome"], outcome.as_str(), "{body}");
+        assert_eq!(line["shadow"]["outcome"], outcome.to_string(), "{body}");
     }
     let (_, _, event) = attempt(&Preset::mcp(), post(LOOPBACK)).await;
     assert!(event.shadow.is_none(), "there is none");
@@ -286,7 +286,7 @@ async fn a_rule_is_reported_by_its_name() {
         let forwarded: Value = serde_json::from_slice(&forwarded.unwrap()).unwrap();
         assert_eq!(forwarded["skip_consent"], true, "as if there were no such rule");
         let rejected: Vec<_> =
-            event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused").collect();
+            event.findings.iter().filter(|finding| finding.disposition == Disposition::Rejected).collect();
         let [rejected] = rejected[..] else { panic!("{rejected:?}") };
         assert_eq!((rejected.rule, rejected.enforced), ("known-members", false));
         assert_eq!(attempt(&preset, post(EVIL)).await.0.status(), 201);
@@ -302,8 +302,8 @@ async fn a_rule_is_reported_by_its_name() {
         ("strict-json", "take it out"),
     ] {
         let error = Preset::from_toml(&format!("report_only_rules = ['scope', '{name}']")).unwrap_err();
-        assert_eq!(error.key(), "report_only_rules[1]", "{error}");
-        assert!(error.suggestion().unwrap().to_string().starts_with(suggestion), "{error}");
+        assert_eq!(error.mistakes[0].key, "report_only_rules[1]", "{error}");
+        assert!(error.mistakes[0].suggestion.as_ref().unwrap().to_string().starts_with(suggestion), "{error}");
         Preset::mcp().with_report_only_rules([name]).unwrap_err();
     }
 }
@@ -330,7 +330,7 @@ async fn one_report_only_limit_leaves_the_other_enforced() {
                 assert_eq!(send(&service, post(body(number))).await.status(), 201, "{reported}");
             }
             let limited = send(&service, post(body(2))).await;
-            let by = limited.response.extensions().get::<Rejection>().map(Rejection::rule);
+            let by = limited.response.extensions().get::<Rejection>().map(|rejection| rejection.rule);
             assert_eq!((limited.status().as_u16(), ledger), (status, ledger), "{reported}");
             assert!(rule.is_empty() || by == Some(rule), "{reported}: {by:?}");
         }
@@ -350,7 +350,7 @@ async fn limits_and_tokens_are_reported_by_their_names() {
         assert_eq!(send(&service, post(HOSTED)).await.status(), 201);
     }
     let would_have = |event: &Event| -> Vec<&str> {
-        let rejected = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
+        let rejected = event.findings.iter().filter(|finding| finding.disposition == Disposition::Rejected);
         rejected.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
     };
     let events = kept.take();
@@ -413,8 +413,8 @@ async fn report_only_answers_pass_unchanged() {
             }
             let found = event.findings.iter().find(|finding| finding.rule == "answer").unwrap();
             assert_eq!(
-                (found.disposition.as_str(), found.enforced, &*found.field),
-                ("refused", false, field),
+                (found.disposition, found.enforced, &*found.field),
+                (Disposition::Rejected, false, field),
                 "{status}"
             );
         }
@@ -446,7 +446,7 @@ impl Both {
     /// Returns the rules that would have rejected, by the last event.
     fn reported(&self) -> Vec<&'static str> {
         let event = self.0.lock().unwrap().0.pop().unwrap();
-        let rejected = event.findings.iter().filter(|finding| finding.disposition.as_str() == "refused");
+        let rejected = event.findings.iter().filter(|finding| finding.disposition == Disposition::Rejected);
         rejected.inspect(|finding| assert!(!finding.enforced)).map(|finding| finding.rule).collect()
     }
 

@@ -44,7 +44,7 @@ struct Bar {
 }
 
 struct Slice {
-    name: &'static str,
+    name: Status,
     clients: u64,
     x: u64,
     width: u64,
@@ -72,7 +72,7 @@ struct ClientRow {
     raw_client_id: String,
     /// The key of the record: an action applies to one of several records with the same `client_id`.
     record: i64,
-    state: &'static str,
+    state: State,
     note: String,
     hosts: Vec<String>,
     created: String,
@@ -200,7 +200,7 @@ fn mix(summary: &ClientCounts) -> Vec<Slice> {
     let slices = Status::ALL.into_iter().filter_map(|status| {
         let (_, clients) = summary.statuses.iter().find(|(known, clients)| *known == status && *clients > 0)?;
         let width = clients * 300 / total.max(1);
-        let slice = Slice { name: status.as_str(), clients: *clients, x, width };
+        let slice = Slice { name: status, clients: *clients, x, width };
         x += width;
         Some(slice)
     });
@@ -250,7 +250,7 @@ impl ClientRow {
             is_actionable: matches!(state, State::Pending | State::Active | State::Stale) && !raw_client_id.is_empty(),
             raw_client_id,
             record: client.key.0,
-            state: state.as_str(),
+            state,
             note: note.or_else(|| client.reason.clone()).map(|note| shown::text(&note)).unwrap_or_default(),
             hosts: client.fingerprints.redirect_hosts.iter().map(|host| shown::host(host)).collect(),
             created: relative(client.created_at, now),

@@ -83,7 +83,7 @@ fn generate(path: &Path, lines: usize, new_names: bool) -> u64 {
         Ok::<_, std::convert::Infallible>(answer.body(Full::<Bytes>::from(r#"{"client_id":"c"}"#)).expect("a response"))
     }));
     let mut bodies: Vec<Value> =
-        known_clients().map(|client| serde_json::from_str(client.body()).expect("a document")).collect();
+        known_clients().map(|client| serde_json::from_str(client.registration.source()).expect("a document")).collect();
     bodies.push(serde_json::json!({"redirect_uris": ["javascript:alert(1)"], "client_name": "x"}));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut file = BufWriter::new(File::create(path).expect("a file"));

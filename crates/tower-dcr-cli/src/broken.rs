@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use tower_dcr::registration::{ParseError, ParseErrorKind};
+use tower_dcr::registration::ParseError;
 
 /// A place in a document, and the error there.
 #[derive(Debug)]
@@ -18,15 +18,15 @@ pub(super) struct Place {
 
 /// Returns the place of `error`; `None` if it concerns the whole document.
 pub(super) fn find(body: &[u8], error: ParseError) -> Option<Place> {
-    match error.kind() {
-        ParseErrorKind::NotUtf8 => {
+    match error {
+        ParseError::NotUtf8 => {
             let valid = str::from_utf8(body).err()?.valid_up_to();
             let before = body.get(..valid).unwrap_or_default();
             let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             let line = before.split(|byte| *byte == b'\n').count();
             Some(Place { line, column: valid - line_start + 1, reason: "not UTF-8".into() })
         }
-        ParseErrorKind::Syntax | ParseErrorKind::NumberOutOfRange | ParseErrorKind::DuplicateMember => {
+        ParseError::Syntax | ParseError::NumberOutOfRange | ParseError::DuplicateMember => {
             let mut reader = serde_json::Deserializer::from_slice(body);
             let error = Once.deserialize(&mut reader).and_then(|()| reader.end()).err()?;
             let (line, column) = (error.line(), error.column());

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
-use tower_dcr::registration::{Limits, ParseErrorKind};
+use tower_dcr::registration::{Limits, ParseError};
 use tower_dcr::rules::{Context, Decision, Disposition, Evaluation, Finding};
 use tower_dcr::{Preset, Registration, Rejection};
 
@@ -72,7 +72,7 @@ impl Check {
 fn read(body: &Path, limits: &Limits) -> Result<Vec<u8>, Box<dyn Error>> {
     match body.to_str() {
         Some(json) if json.trim_start().starts_with(['{', '[']) => Ok(json.as_bytes().to_vec()),
-        _ => input::read(body, limits.bytes()),
+        _ => input::read(body, limits.max_bytes),
     }
 }
 
@@ -94,7 +94,7 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
     let registration = match Registration::parse_with(body, preset.limits()) {
         Ok(registration) => registration,
         Err(error) => {
-            let place = broken::find(body, error).or_else(|| limit(preset, error.kind()));
+            let place = broken::find(body, error).or_else(|| limit(preset, error));
             return Judged {
                 rejection: Some(error.into()),
                 evaluation: Evaluation::default(),
@@ -106,8 +106,8 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
         }
     };
     let evaluation = preset.policy().evaluate(registration, context);
-    let rejection = evaluation.rejection().cloned();
-    let after = evaluation.registration().filter(|_| rejection.is_none()).map(Registration::canonical_bytes);
+    let rejection = evaluation.rejection.as_deref().cloned();
+    let after = evaluation.registration.as_ref().filter(|_| rejection.is_none()).map(Registration::canonical_bytes);
     let place = rejection.as_ref().and_then(|rejection| redirect(preset, body, rejection));
     let in_force = match evaluation.decision() {
         Decision::Reject => "refuse",
@@ -118,13 +118,13 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
 }
 
 /// Returns the limit that the document exceeds.
-fn limit(preset: &Preset, kind: ParseErrorKind) -> Option<Place> {
+fn limit(preset: &Preset, kind: ParseError) -> Option<Place> {
     let key = match kind {
-        ParseErrorKind::ArrayTooLong => "max_array",
-        ParseErrorKind::StringTooLong => "max_string",
-        ParseErrorKind::TooDeep => "max_depth",
-        ParseErrorKind::TooLarge => "max_bytes",
-        ParseErrorKind::TooManyMembers => "max_members",
+        ParseError::ArrayTooLong => "max_array",
+        ParseError::StringTooLong => "max_string",
+        ParseError::TooDeep => "max_depth",
+        ParseError::TooLarge => "max_bytes",
+        ParseError::TooManyMembers => "max_members",
         _ => return None,
     };
     let limit = settings(preset).pointer(&format!("/body/{key}"))?.to_string();
@@ -137,11 +137,11 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
     let policy = settings(preset);
     // Rules for callers have their own settings.
     let has_callers = policy.get("callers").and_then(Value::as_array).is_some_and(|callers| !callers.is_empty());
-    if rejection.rule() != "redirect-uris" || has_callers {
+    if rejection.rule != "redirect-uris" || has_callers {
         return None;
     }
     let sent: Value = serde_json::from_slice(body).ok()?;
-    let uri = RedirectUri::parse(sent.get("redirect_uris")?.get(rejection.index()?)?.as_str()?).ok()?;
+    let uri = RedirectUri::parse(sent.get("redirect_uris")?.get(rejection.index?)?.as_str()?).ok()?;
     let said = rejection.description();
     let is_about = |words: &str| said.contains(words);
     let inside = ["public top-level domain", "public suffix", "private networks"];
@@ -170,7 +170,7 @@ fn settings(preset: &Preset) -> Value {
 
 /// Returns the decision of the policy, enforced or report-only.
 fn verdict(judged: &Judged) -> &'static str {
-    let is_rewritten = || judged.evaluation.findings().iter().any(|finding| finding.disposition.rewrites());
+    let is_rewritten = || judged.evaluation.findings.iter().any(|finding| finding.disposition.rewrites());
     match &judged.rejection {
         Some(_) => "refuse",
         None if is_rewritten() => "rewrite",
@@ -189,8 +189,8 @@ impl Judged {
 
     /// Returns the findings other than the rejection, each marked as enforced by a server or not.
     fn findings(&self) -> Vec<Finding> {
-        let mut findings = self.evaluation.findings().to_vec();
-        findings.retain(|finding| !finding.enforced || finding.disposition != Disposition::Refused);
+        let mut findings = self.evaluation.findings.to_vec();
+        findings.retain(|finding| !finding.enforced || finding.disposition != Disposition::Rejected);
         if self.reports_all {
             for finding in &mut findings {
                 finding.enforced = false;
@@ -208,17 +208,17 @@ fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
         "in_force": judged.in_force,
         "enforced": judged.is_enforced(),
         "policy": fingerprint,
-        "status": rejection.map(|rejection| rejection.code().status().as_u16()),
-        "error": rejection.map(|rejection| rejection.code().as_str()),
-        "rule": rejection.map(Rejection::rule),
-        "field": rejection.and_then(Rejection::field),
-        "index": rejection.and_then(Rejection::index),
+        "status": rejection.map(|rejection| rejection.code.status().as_u16()),
+        "error": rejection.map(|rejection| rejection.code.to_string()),
+        "rule": rejection.map(|rejection| rejection.rule),
+        "field": rejection.and_then(|refused| refused.field.as_deref()),
+        "index": rejection.and_then(|refused| refused.index),
         "description": rejection.map(Rejection::description),
         "reason": judged.place.as_ref().map(|place| &place.reason),
         "line": judged.place.as_ref().map(|place| place.line).filter(|line| *line > 0),
         "column": judged.place.as_ref().map(|place| place.column).filter(|column| *column > 0),
         "identity": judged.evaluation.identity(),
-        "rules": judged.evaluation.rules(),
+        "rules": judged.evaluation.rules,
         "findings": judged.findings(),
         "before": parsed(body),
         "after": judged.after.as_deref().and_then(parsed),
@@ -230,8 +230,8 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
     let would = if verdict == judged.in_force { "" } else { "would " };
     match &judged.rejection {
         Some(rejection) => {
-            let status = rejection.code().status().as_u16();
-            let error = format!("{status} {}: {}", rejection.code().as_str(), rejection.description());
+            let status = rejection.code.status().as_u16();
+            let error = format!("{status} {rejection}");
             output::line(format_args!("{}  {error}", painted(&format!("{would}reject"), &Paint::Bad)))?;
         }
         None if verdict == "rewrite" => output::line(painted(&format!("{would}rewrite"), &Paint::Mild))?,
@@ -254,13 +254,13 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
     if let Some(identity) = judged.evaluation.identity() {
         output::line(format_args!("identity: {}", escaped(&identity.to_string())))?;
     }
-    let rejected_by = judged.rejection.as_ref().map(Rejection::rule);
+    let rejected_by = judged.rejection.as_ref().map(|rejection| rejection.rule);
     let mut table = output::table(&["RULE", "FINDING"]);
     let mut rows = 0;
     for rule in rules_once(judged) {
         let mut findings: Vec<String> =
             judged.findings().iter().filter(|finding| finding.rule == rule).map(shown).collect();
-        let is_said = judged.findings().iter().any(|f| f.rule == rule && f.disposition == Disposition::Refused);
+        let is_said = judged.findings().iter().any(|f| f.rule == rule && f.disposition == Disposition::Rejected);
         if rejected_by == Some(rule) && !is_said {
             findings.push(if would.is_empty() { "rejects" } else { "would reject" }.into());
         }
@@ -280,7 +280,8 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
 /// Returns the rules that ran, each once.
 fn rules_once(judged: &Judged) -> Vec<&'static str> {
     let mut rules: Vec<&'static str> = Vec::new();
-    for rule in judged.evaluation.rules().iter().copied().chain(judged.rejection.as_ref().map(Rejection::rule)) {
+    for rule in judged.evaluation.rules.iter().copied().chain(judged.rejection.as_ref().map(|rejection| rejection.rule))
+    {
         if !rules.contains(&rule) {
             rules.push(rule);
         }

@@ -357,7 +357,7 @@ fn print_list(clients: &[Client], is_cut: bool, review: &ClientAdmin, json: bool
         for client in clients {
             table.add_row([
                 escaped(&shown_id(client, clients)),
-                client.state(review.now()).as_str().to_owned(),
+                client.state(review.now()).to_string(),
                 escaped(name(client).unwrap_or("-")),
                 escaped(&client.fingerprints.redirect_hosts.join(" ")),
                 day(Some(client.created_at)),
@@ -383,7 +383,7 @@ fn shown_id(client: &Client, clients: &[Client]) -> String {
 
 fn as_json(client: &Client, review: &ClientAdmin) -> Value {
     json!({
-        "client_id": client.client_id, "record": client.key, "state": client.state(review.now()).as_str(),
+        "client_id": client.client_id, "record": client.key, "state": client.state(review.now()),
         "client_name": name(client), "registration": registration(client), "family": client.fingerprints.family,
         "redirect_hosts": client.fingerprints.redirect_hosts, "created_at": client.created_at, "proven_at": client.last_used_at,
         "expires_at": client.expires_at, "reviewed_by": client.reviewed_by, "admitted_by": client.admitted_by,
@@ -492,8 +492,8 @@ fn rows(client: &Client, block: Option<&Block>, review: &ClientAdmin) -> Vec<(&'
     let rows = [
         ("client_id", client.client_id.clone()),
         ("record", Some(client.key.0.to_string())),
-        ("state", Some(client.state(review.now()).as_str().to_owned())),
-        ("origin", Some(client.origin.as_str().to_owned())),
+        ("state", Some(client.state(review.now()).to_string())),
+        ("origin", Some(client.origin.to_string())),
         ("name", name(client).map(str::to_owned)),
         ("identity", client.identity.as_ref().map(ToString::to_string)),
         ("redirects to", Some(prints.redirect_hosts.join(" ")).filter(|hosts| !hosts.is_empty())),
@@ -729,7 +729,7 @@ impl Change<'_> {
             (None, Some(_)) => ", and does not expire".to_owned(),
             (Some(at), Some(asked)) => format!(" until {}{}", time(at), limit_of(&client, at, asked, review.now())),
         };
-        let state = client.state(review.now()).as_str();
+        let state = client.state(review.now());
         output::line(format_args!("{unchanged}{} is {state}{until}", escaped(client_id)))?;
         Ok(OK)
     }

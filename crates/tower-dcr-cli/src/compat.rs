@@ -1,8 +1,9 @@
 //! `dcr clients compat`.
 
 use serde_json::json;
-use tower_dcr::policy_file::{KNOWN_CLIENTS_VERSION, KnownClient, known_clients};
-use tower_dcr::rules::Decision;
+use tower_dcr::Preset;
+use tower_dcr::policy_file::{KnownClient, known_clients};
+use tower_dcr::rules::{Context, Decision, Evaluation};
 
 use super::output::{Paint, painted};
 use super::{OK, Outcome, REJECTED, output, policy};
@@ -12,16 +13,15 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
     let served = preset;
     let preset = policy::enforcing(&served);
     // Clients that a server accepts although its policy rejects them.
-    let is_taken = |client: &KnownClient| {
-        served.is_report_only() || client.evaluate(served.policy()).decision() != Decision::Reject
-    };
+    let is_taken =
+        |client: &KnownClient| served.is_report_only() || evaluate(&served, client).decision() != Decision::Reject;
     let judged: Vec<(KnownClient, Decision, String)> = known_clients()
         .map(|client| {
-            let evaluation = client.evaluate(preset.policy());
-            let why = match evaluation.rejection() {
+            let evaluation = evaluate(&preset, &client);
+            let why = match &evaluation.rejection {
                 Some(rejection) => rejection.description(),
                 None => evaluation
-                    .findings()
+                    .findings
                     .iter()
                     .filter(|finding| finding.disposition.rewrites())
                     .map(|f| format!("{} {}", f.rule, f.field))
@@ -37,17 +37,17 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
     if json {
         let clients: Vec<_> = judged
             .iter()
-            .map(|(client, fate, why)| json!({"client": client.name(), "fate": name(*fate), "why": why}))
+            .map(|(client, fate, why)| json!({"client": &client.name, "fate": name(*fate), "why": why}))
             .collect();
         output::json(&json!({
-            "version": KNOWN_CLIENTS_VERSION, "policy": fingerprint, "accepted": count(Decision::Accept),
+            "version": KnownClient::VERSION, "policy": fingerprint, "accepted": count(Decision::Accept),
             "rewritten": count(Decision::Rewrite), "refused": broken,
             "not_enforced": taken, "clients": clients,
         }))?;
     } else {
         let mut table = output::table(&["CLIENT", "", "WHY"]);
         for (client, fate, why) in judged.iter().filter(|(_, fate, _)| all || *fate == Decision::Reject) {
-            table.add_row([client.name(), shown(*fate), why]);
+            table.add_row([&*client.name, shown(*fate), why]);
         }
         if broken > 0 || all {
             output::print_table(&table)?;
@@ -64,6 +64,10 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
         }
     }
     Ok(if broken > 0 { REJECTED } else { OK })
+}
+
+fn evaluate(preset: &Preset, client: &KnownClient) -> Evaluation {
+    preset.policy().evaluate(client.registration.clone(), &Context::registration())
 }
 
 /// Returns the fate in the JSON.

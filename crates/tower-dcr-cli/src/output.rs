@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tower_dcr::policy_file::PolicyFileError;
+use tower_dcr::policy_file::{Lint, PolicyFileError};
 
 /// Writes a line of text to the standard output.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
@@ -135,52 +135,43 @@ pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Returns the errors of a policy file as JSON.
+/// Returns the first mistake of a policy file as JSON.
 pub(super) fn policy_error_json(error: &PolicyFileError) -> Value {
-    let is_placed = !error.text().is_empty();
+    let Some(mistake) = error.mistakes.first() else { return Value::Null };
+    let is_placed = text_of(mistake).is_some();
     json!({
-        "error": error.message(), "file": error.file(), "key": Some(error.key()).filter(|key| !key.is_empty()),
-        "line": is_placed.then(|| error.line()), "column": is_placed.then(|| error.column()),
-        "suggestion": error.suggestion().map(ToString::to_string),
+        "error": mistake.message, "file": mistake.file, "key": Some(&mistake.key).filter(|key| !key.is_empty()),
+        "line": mistake.line.filter(|_| is_placed), "column": mistake.column.filter(|_| is_placed),
+        "suggestion": mistake.suggestion.as_ref().map(ToString::to_string),
     })
 }
 
-/// Returns all errors of a policy file as text, with places if there are any.
+/// Returns all mistakes of a policy file as text, with places if there are any.
 pub(super) fn policy_error(error: &PolicyFileError) -> String {
-    let all: Vec<String> = std::iter::once(error).chain(error.others()).map(one_policy_error).collect();
+    let of_file = || format!("error: {error}");
+    let all: Vec<String> =
+        error.mistakes.iter().map(|mistake| excerpt(Level::ERROR, mistake).unwrap_or_else(of_file)).collect();
     all.join("\n")
 }
 
-fn one_policy_error(error: &PolicyFileError) -> String {
-    if error.text().is_empty() {
-        return format!("error: {error}");
-    }
-    let path = error.file().map_or_else(|| "policy".to_owned(), |file| file.display().to_string());
-    let message = match error.key() {
-        "" => error.message().to_owned(),
-        key => format!("{key}: {}", error.message()),
-    };
-    report(
-        Level::ERROR,
-        &message,
-        (&path, error.text()),
-        error.span(),
-        error.suggestion().map(ToString::to_string).as_deref(),
-    )
+fn text_of(lint: &Lint) -> Option<&str> {
+    lint.text.as_deref().filter(|text| !text.is_empty())
 }
 
-/// Returns an excerpt of a policy file with the error below it.
-pub(super) fn report(
-    level: Level<'_>,
-    message: &str,
-    (path, text): (&str, &str),
-    span: std::ops::Range<usize>,
-    help: Option<&str>,
-) -> String {
-    let snippet = Snippet::source(text).path(path).annotation(AnnotationKind::Primary.span(span));
-    let mut group = level.primary_title(message).element(snippet);
-    if let Some(help) = help {
+/// Returns an excerpt of the policy file with the mistake below it; `None` if it has no place.
+pub(super) fn excerpt(level: Level<'_>, lint: &Lint) -> Option<String> {
+    let (text, span) = (text_of(lint)?, lint.span.clone()?);
+    let path = lint.file.as_ref().map_or_else(|| "policy".to_owned(), |file| file.display().to_string());
+    let (title, help) = (titled(lint), lint.suggestion.as_ref().map(ToString::to_string));
+    let snippet = Snippet::source(text).path(&path).annotation(AnnotationKind::Primary.span(span));
+    let mut group = level.primary_title(&title).element(snippet);
+    if let Some(help) = &help {
         group = group.element(Level::HELP.message(help));
     }
-    Renderer::styled().render(&[group])
+    Some(Renderer::styled().render(&[group]))
+}
+
+/// Returns the key and the message. A file that is no TOML or JSON has no key.
+pub(super) fn titled(lint: &Lint) -> String {
+    if lint.key.is_empty() { lint.message.clone() } else { format!("{}: {}", lint.key, lint.message) }
 }

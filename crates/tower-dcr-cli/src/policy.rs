@@ -39,7 +39,7 @@ pub(super) fn only_reports(preset: &Preset) -> bool {
 /// Returns the caller: anonymous without the owner of a token.
 pub(super) fn caller(owner: Option<&str>, rules: Option<&str>) -> Caller {
     match (owner, rules) {
-        (None, _) => Caller::anonymous(),
+        (None, _) => Caller::default(),
         (Some(owner), None) => Caller::authorized(owner),
         (Some(owner), Some(rules)) => Caller::authorized(owner).with_rules(rules),
     }

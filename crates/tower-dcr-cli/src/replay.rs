@@ -46,7 +46,7 @@ pub(super) struct Replay {
 const MAX_GROUPS: usize = 10_000;
 /// The limits for reading a document; a stricter policy rejects it.
 const READABLE: Limits =
-    Limits::new().with_bytes(1 << 20).with_string(1 << 20).with_depth(64).with_members(10_000).with_array(10_000);
+    Limits { max_bytes: 1 << 20, max_depth: 64, max_members: 1000, max_array: 1000, max_string: 1 << 20 };
 
 /// A change of the decision for a family of clients.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -256,18 +256,18 @@ struct Ruling {
 fn verdict(preset: &Preset, registration: Registration, past: &Past<'_>) -> Ruling {
     let enforced = !preset.is_report_only();
     if let Err(error) = Registration::parse_with(past.document.as_bytes(), preset.limits()) {
-        return Ruling { verdict: Verdict::Reject, rule: Some(Rejection::from(error).rule().into()), enforced };
+        return Ruling { verdict: Verdict::Reject, rule: Some(Rejection::from(error).rule.into()), enforced };
     }
     let context = if past.update { Context::update() } else { Context::registration() };
     let context = context.by(policy::caller(past.owner.as_deref(), past.rules.as_deref()));
     let evaluation = preset.policy().evaluate(registration, &context);
-    if let Some(rejection) = evaluation.rejection() {
-        return Ruling { verdict: Verdict::Reject, rule: Some(rejection.rule().into()), enforced };
+    if let Some(rejection) = &evaluation.rejection {
+        return Ruling { verdict: Verdict::Reject, rule: Some(rejection.rule.into()), enforced };
     }
-    let rejected = |finding: &&Finding| finding.disposition == Disposition::Refused;
+    let rejected = |finding: &&Finding| finding.disposition == Disposition::Rejected;
     let rewritten = |finding: &&Finding| finding.disposition.rewrites();
     let found = |verdict, finding: &Finding, enforced| Ruling { verdict, rule: Some(finding.rule.into()), enforced };
-    match (evaluation.findings().iter().find(rejected), evaluation.findings().iter().find(rewritten)) {
+    match (evaluation.findings.iter().find(rejected), evaluation.findings.iter().find(rewritten)) {
         // A report-only rule: an enforced one rejects.
         (Some(finding), _) => found(Verdict::Reject, finding, false),
         (None, Some(finding)) => {

@@ -107,7 +107,7 @@ impl<C> RedisStore<C> {
     }
 
     fn key(&self, bucket: &Bucket) -> String {
-        format!("{}:{}:{:032x}", self.prefix, bucket.budget(), bucket.key())
+        format!("{}:{}:{:032x}", self.prefix, bucket.budget, bucket.key)
     }
 }
 
@@ -149,8 +149,8 @@ const LONGEST: u64 = 1 << 52;
 
 /// Returns the refill time of one request, at least a microsecond, and of an empty bucket.
 fn microseconds(bucket: &Bucket) -> (u64, u64) {
-    let interval = bucket.quota().interval().as_nanos().div_ceil(1000);
-    let window = interval * u128::from(bucket.quota().burst().get());
+    let interval = bucket.quota.interval().as_nanos().div_ceil(1000);
+    let window = interval * u128::from(bucket.quota.burst().get());
     let fitting = |micros: u128| u64::try_from(micros).unwrap_or(LONGEST).min(LONGEST);
     (fitting(interval), fitting(window))
 }

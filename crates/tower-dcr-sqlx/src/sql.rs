@@ -449,7 +449,7 @@ where
             let key: String = row.try_get("key").map_err(failed)?;
             let values = self.values_of(by, &key).await?;
             let clients = row.try_get::<i64, _>("clients").map_err(failed)?.unsigned_abs();
-            groups.push(Group::new(key, row.try_get("client_name").map_err(failed)?, clients, values));
+            groups.push(Group { key, client_name: row.try_get("client_name").map_err(failed)?, clients, values });
         }
         Ok(groups)
     }
@@ -644,8 +644,8 @@ enum Value {
 fn push_values(client: &Client, mut push: impl FnMut(Value)) {
     let prints = &client.fingerprints;
     let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
-    text(Some(client.status.as_str()));
-    text(Some(client.origin.as_str()));
+    text(Some(&client.status.to_string()));
+    text(Some(&client.origin.to_string()));
     // Unique across variants: see `shared_id` at the end.
     text(client.client_id.as_deref().filter(|_| client.variant.is_empty()));
     text(Some(&client.registration));
@@ -748,7 +748,7 @@ where
         query.push(" AND status IN (");
         let mut names = query.separated(", ");
         for status in &filter.statuses {
-            names.push_bind(status.as_str().to_owned());
+            names.push_bind(status.to_string());
         }
         query.push(")");
     }
@@ -768,7 +768,7 @@ where
         }
     }
     if let Some(origin) = filter.origin {
-        query.push(" AND origin = ").push_bind(origin.as_str().to_owned());
+        query.push(" AND origin = ").push_bind(origin.to_string());
     }
     if let Some(owner) = &filter.admitted_by {
         query.push(" AND admitted_by = ").push_bind(owner.clone());
@@ -821,7 +821,7 @@ where
     prints.redirect_hosts = hosts.split(' ').filter(|host| !host.is_empty()).map(str::to_owned).collect();
     prints.client_name = optional("client_name")?;
     prints.software_id = optional("software_id")?;
-    prints.source = source.map(|(narrow, wide)| Source::stored(narrow, wide));
+    prints.source = source.map(|(narrow, wide)| Source { narrow, wide });
     let mut client = Client::draft(text("registration")?, prints, number("created_at")?);
     client.key = ClientKey(number("id")?);
     client.version = number("version")?;

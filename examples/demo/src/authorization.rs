@@ -70,18 +70,13 @@ impl Server {
     async fn facts(&self, client_id: &str, redirect_uri: &str) -> ConsentFacts {
         if let Some(registrar) = &self.registrar {
             // An unreadable record is shown as an unknown client.
-            return registrar
-                .consent_facts(client_id, redirect_uri)
-                .await
-                .ok()
-                .flatten()
-                .unwrap_or_else(ConsentFacts::unknown);
+            return registrar.consent_facts(client_id, redirect_uri).await.ok().flatten().unwrap_or_default();
         }
         // Without a ledger: the document that the client sent.
         let json = self.stores().clients.get(client_id).map(|client| json!(client).to_string()).unwrap_or_default();
         match Registration::parse(json.as_bytes()) {
             Ok(client) => ConsentFacts::new(&client, redirect_uri, &Identities::new("none")),
-            Err(_) => ConsentFacts::unknown(),
+            Err(_) => ConsentFacts::default(),
         }
     }
 

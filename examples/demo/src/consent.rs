@@ -8,7 +8,7 @@ use tower_dcr::rules::{Claim, ClaimStatus};
 /// Renders the consent page. The name is chosen by the application; the destination of the response and the time of
 /// registration are reliable.
 pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
-    let (introduction, name) = match facts.client_name() {
+    let (introduction, name) = match facts.client_name.as_deref() {
         Some(name) => ("An application that calls itself", name),
         None => ("The application", "An application that gives no name"),
     };
@@ -41,7 +41,7 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
 </form>
 "#,
         name = escape(name),
-        destination = escape(&facts.destination().to_string()),
+        destination = escape(&facts.destination.to_string()),
         first_seen = escape(&first_seen(facts)),
         verdict = escape(&verdict),
     )
@@ -49,23 +49,23 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
 
 /// Returns the statement about the name, and its level of warning.
 fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
-    let identity = facts.identity();
+    let identity = &facts.identity;
     let advice = advice(facts);
-    match (identity.status(), identity.claimed()) {
-        (ClaimStatus::Verified, Some(owner)) if facts.owner().is_some() => {
+    match (identity.status, identity.claimed.as_deref()) {
+        (ClaimStatus::Verified, Some(owner)) if facts.owner.is_some() => {
             let verified = format!("Verified: the answer goes to a callback of {owner}, and only there.");
             // Every user of a product can have it connect an application under any name.
-            match facts.client_name().filter(|name| !name.eq_ignore_ascii_case(owner)) {
+            match facts.client_name.as_deref().filter(|name| !name.eq_ignore_ascii_case(owner)) {
                 Some(name) => {
                     ("verified", format!("{verified} The name \u{201c}{name}\u{201d} is the application\u{2019}s own."))
                 }
                 None => ("verified", verified),
             }
         }
-        (ClaimStatus::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Mention) => {
+        (ClaimStatus::Contradicted, Some(claimed)) if identity.claim == Some(Claim::Mention) => {
             ("contradicted", format!("It mentions {claimed} in its name, and is not from {claimed}. {advice}"))
         }
-        (ClaimStatus::Contradicted, Some(claimed)) if identity.claim() == Some(Claim::Link) => {
+        (ClaimStatus::Contradicted, Some(claimed)) if identity.claim == Some(Claim::Link) => {
             ("contradicted", format!("It links to pages of {claimed}, and is not from {claimed}. {advice}"))
         }
         (ClaimStatus::Contradicted, Some(claimed)) => {
@@ -74,7 +74,7 @@ fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
         (ClaimStatus::Unverified, Some(claimed)) => {
             ("unverified", format!("Not verified: no evidence that it comes from {claimed}. {advice}"))
         }
-        _ if facts.client_name().is_none() => ("unclaimed", format!("It has no name. {advice}")),
+        _ if facts.client_name.is_none() => ("unclaimed", format!("It has no name. {advice}")),
         _ => ("unclaimed", format!("The name is not checked. {advice}")),
     }
 }
@@ -82,7 +82,7 @@ fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
 /// Names the recipient of the response, and says when to continue, in words for users of a site, an editor or a
 /// terminal.
 fn advice(facts: &ConsentFacts) -> String {
-    let receivers = match facts.destination() {
+    let receivers = match &facts.destination {
         Destination::Loopback => "Any program on this computer can receive the answer. ".to_owned(),
         Destination::Application(scheme) => {
             format!("Any program on this device can take {scheme}: links and receive the answer. ")
@@ -90,7 +90,7 @@ fn advice(facts: &ConsentFacts) -> String {
         Destination::Host(_) => String::new(),
         _ => return "The destination is unknown. Do not continue.".to_owned(),
     };
-    let relay = match facts.relay() {
+    let relay = match facts.relay {
         Some(relay) => format!("The code that gives access can also reach others: {relay}. "),
         None => String::new(),
     };
@@ -98,7 +98,7 @@ fn advice(facts: &ConsentFacts) -> String {
 }
 
 fn first_seen(facts: &ConsentFacts) -> String {
-    let Some(first_seen) = facts.first_seen() else { return "at an unknown time".into() };
+    let Some(first_seen) = facts.first_seen else { return "at an unknown time".into() };
     let age = first_seen.elapsed().unwrap_or_default();
     let ago = |number: u64, unit: &str| format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" });
     let when = match age.as_secs() {
@@ -108,7 +108,7 @@ fn first_seen(facts: &ConsentFacts) -> String {
         seconds => ago(seconds / 86_400, "day"),
     };
     let is_new = age < Duration::from_hours(24);
-    match (facts.last_used(), is_new) {
+    match (facts.last_used, is_new) {
         (Some(_), _) => format!("{when}, and has been used since"),
         (None, true) => when,
         (None, false) => format!("{when}, and was never used"),

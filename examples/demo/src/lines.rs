@@ -28,7 +28,7 @@ fn print(line: &str) {
 
 /// `12:03:44Z rejected     "Claude" -> javascript:, redirect-uris: uses a scheme that is never allowed`
 fn attempt(event: &Event) -> String {
-    let mut line = format!("{} {:<12}", time(event.time_ms), event.outcome.as_str());
+    let mut line = format!("{} {:<12}", time(event.time_ms), event.outcome.to_string());
     if let Some(count) = event.count {
         _ = write!(line, " {count} more");
     }
@@ -48,7 +48,7 @@ fn attempt(event: &Event) -> String {
 
 /// `12:05:10Z revoked      "My App", client jN5…: imitates us`
 fn change(event: &LifecycleEvent) -> String {
-    let mut line = format!("{} {:<12}", time(event.time_ms.unsigned_abs()), event.action.as_str());
+    let mut line = format!("{} {:<12}", time(event.time_ms.unsigned_abs()), event.action.to_string());
     if let Some(count) = event.count {
         _ = write!(line, " {count} more");
     }

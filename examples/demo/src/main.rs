@@ -303,11 +303,11 @@ fn admits(preset: &Preset, caller: Caller, json: &str) -> bool {
     if preset.is_report_only() {
         return true;
     }
-    if caller.is_anonymous() && wants_tokens(preset) {
+    if caller.owner.is_none() && wants_tokens(preset) {
         return false;
     }
     let Ok(registration) = Registration::parse_with(json.as_bytes(), preset.limits()) else { return false };
-    preset.policy().evaluate(registration, &Context::registration().by(caller)).rejection().is_none()
+    preset.policy().evaluate(registration, &Context::registration().by(caller)).rejection.is_none()
 }
 
 /// Returns `true` if the policy file requires initial access tokens. It has only their digests.
@@ -326,7 +326,7 @@ fn say_hello(address: &str, args: &Args, preset: Option<&Preset>, review_token: 
     }
     println!();
     let token = args.initial_access_token.first().filter(|_| preset.is_some());
-    let caller = || token.map_or_else(Caller::anonymous, |_| Caller::authorized("token 1"));
+    let caller = || token.map_or_else(Caller::default, |_| Caller::authorized("token 1"));
     let admitted = |json: &str| preset.is_none_or(|preset| admits(preset, caller(), json));
     let say_how = |json: &str| {
         let token = token.map(|token| format!(" -H 'authorization: Bearer {token}'")).unwrap_or_default();

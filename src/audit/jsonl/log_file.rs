@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::recovery::{self, Resumption, Stuck, Tail};
-use super::{JsonLinesBuilder, JsonLinesError};
+use super::{JsonLinesError, JsonLinesSettings};
 use crate::audit::chain::{ChainHead, ChainKey, head_path};
 use crate::audit::queue::Outlet;
 use crate::audit::{LifecycleAction, LifecycleEvent, to_line};
@@ -42,7 +42,7 @@ struct Chain {
     failed: bool,
 }
 
-pub(super) type HeadCopy = dyn Fn(&ChainHead) + Send + Sync;
+type HeadCopy = dyn Fn(&ChainHead) + Send + Sync;
 
 /// Lines as they are written to the file.
 struct Block {
@@ -53,18 +53,18 @@ struct Block {
 }
 
 impl LogFile {
-    pub(super) fn open(config: JsonLinesBuilder) -> Result<Self, JsonLinesError> {
-        let failed = |error| JsonLinesError::Io(config.path.clone(), error);
-        if config.chain.is_none() && recovery::is_chained(&config.path).map_err(failed)? {
-            return Err(JsonLinesError::Chained(config.path));
+    pub(super) fn open(path: PathBuf, config: JsonLinesSettings) -> Result<Self, JsonLinesError> {
+        let failed = |error| JsonLinesError::Io(path.clone(), error);
+        if config.chain.is_none() && recovery::is_chained(&path).map_err(failed)? {
+            return Err(JsonLinesError::Chained(path));
         }
-        let file = OpenOptions::new().create(true).append(true).open(&config.path).map_err(failed)?;
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         let is_regular = file.metadata().map_err(failed)?.is_file();
         let mut log = Self {
             // A device or a pipe has no size, and renaming one would take it away from other processes: /dev/null is one.
             max_bytes: if is_regular { config.max_bytes } else { u64::MAX },
-            max_files: config.max_files,
-            path: config.path,
+            max_files: config.max_files.max(1),
+            path,
             file,
             bytes: 0,
             is_torn: false,

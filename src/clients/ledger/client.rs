@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
 
 use super::Fingerprints;
@@ -37,7 +39,7 @@ pub struct ClientKey(pub i64);
 /// assert_eq!([client.state(500), client.state(501), client.state(1000)], [State::Active, State::Stale, State::Expired]);
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Client {
     /// The key that the ledger assigned; 0 before the insertion.
@@ -117,11 +119,11 @@ pub struct StoredResponse {
 /// ```
 /// use tower_dcr::clients::Deprovisioning;
 ///
-/// assert_eq!(Deprovisioning::due(1_767_225_600_000).attempts, 0);
-/// assert_eq!(Deprovisioning::default().due_at, None);
+/// let due = Deprovisioning { due_at: Some(1_767_225_600_000), ..Deprovisioning::default() };
+/// assert_eq!(due.attempts, 0);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "written with `..Deprovisioning::default()`")]
 pub struct Deprovisioning {
     /// The time of the next attempt; `None` if there is nothing to do.
     pub due_at: Option<i64>,
@@ -139,11 +141,12 @@ pub struct Deprovisioning {
 /// assert_eq!("revoked".parse(), Ok(Status::Revoked));
 /// assert!(Status::Active.is_live() && !Status::Revoked.is_live());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
     /// The server was asked and has not answered.
+    #[default]
     Registering,
     /// Registered, and waiting for approval.
     Pending,
@@ -162,7 +165,7 @@ pub enum Status {
 /// ```
 /// use tower_dcr::clients::State;
 ///
-/// assert_eq!(State::Stale.as_str(), "stale");
+/// assert_eq!(State::Stale.to_string(), "stale");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -193,11 +196,12 @@ pub enum State {
 ///
 /// assert_eq!("elsewhere".parse(), Ok(Origin::Elsewhere));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Origin {
     /// Through the registration endpoint.
+    #[default]
     Registered,
     /// Not registered through this endpoint: recorded when it got a token.
     Elsewhere,
@@ -229,33 +233,7 @@ impl Client {
     /// Creates the record of a registration that is about to be forwarded.
     #[must_use]
     pub fn draft(registration: impl Into<String>, fingerprints: Fingerprints, created_at: i64) -> Self {
-        Self {
-            key: ClientKey(0),
-            version: 0,
-            status: Status::Registering,
-            origin: Origin::Registered,
-            client_id: None,
-            variant: String::new(),
-            registration: registration.into(),
-            response: None,
-            dedup_key: None,
-            fingerprints,
-            admitted_by: None,
-            rules: None,
-            statement_issuer: None,
-            identity: None,
-            policy: None,
-            created_at,
-            last_used_at: None,
-            expires_at: None,
-            not_after: None,
-            reviewed_at: None,
-            reviewed_by: None,
-            ended_at: None,
-            ended_by: None,
-            reason: None,
-            deprovisioning: Deprovisioning::default(),
-        }
+        Self { registration: registration.into(), fingerprints, created_at, ..Self::default() }
     }
 
     /// Returns the state of the client at `now`.
@@ -279,22 +257,22 @@ impl Client {
         self.last_used_at.unwrap_or(self.created_at)
     }
 
-    /// Returns whether it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
+    /// Returns `true` if it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
     /// bounded on their own.
     #[must_use]
     pub fn counts_against_quota(&self) -> bool {
         self.status.is_live() && self.origin == Origin::Registered
     }
 
-    /// Returns whether others vouch for it: a verified identity, an initial access token, or a software statement.
+    /// Returns `true` if others vouch for it: a verified identity, an initial access token, or a software statement.
     #[must_use]
     pub fn is_vouched_for(&self) -> bool {
         self.admitted_by.is_some()
             || self.statement_issuer.is_some()
-            || self.identity.as_ref().is_some_and(|identity| identity.status() == ClaimStatus::Verified)
+            || self.identity.as_ref().is_some_and(|identity| identity.status == ClaimStatus::Verified)
     }
 
-    /// Returns whether the record is no longer needed: the registration failed, or the client made room for another and the
+    /// Returns `true` if the record is no longer needed: the registration failed, or the client made room for another and the
     /// server has deleted it.
     #[must_use]
     pub fn is_spent(&self) -> bool {
@@ -324,13 +302,13 @@ impl Client {
     /// Returns the caller that it was admitted as.
     pub(crate) fn caller(&self) -> Caller {
         match (&self.admitted_by, &self.rules) {
-            (None, _) => Caller::anonymous(),
+            (None, _) => Caller::default(),
             (Some(owner), None) => Caller::authorized(owner.as_str()),
             (Some(owner), Some(rules)) => Caller::authorized(owner.as_str()).with_rules(rules.as_str()),
         }
     }
 
-    /// Returns whether it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).
+    /// Returns `true` if it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).
     pub(crate) fn has_redirect_uri(&self, redirect_uri: &str) -> bool {
         Registration::parse_with(self.registration.as_bytes(), &Limits::GENEROUS)
             .is_ok_and(|registration| registration.redirect_uris().any(|uri| matches(uri, redirect_uri)))
@@ -361,8 +339,7 @@ impl Client {
 
 impl Deprovisioning {
     /// Creates the state of a deletion that is due at `at`.
-    #[must_use]
-    pub fn due(at: i64) -> Self {
+    pub(crate) fn due(at: i64) -> Self {
         Self { due_at: Some(at), ..Self::default() }
     }
 }
@@ -375,72 +352,30 @@ impl Status {
     /// The statuses of live clients.
     pub const LIVE: [Self; 3] = [Self::Registering, Self::Pending, Self::Active];
 
-    /// Returns the stored name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Registering => "registering",
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Returns whether the client may sign in, or may become able to.
+    /// Returns `true` if the client may sign in, or may become able to.
     #[must_use]
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Registering | Self::Pending | Self::Active)
     }
 }
 
-impl FromStr for Status {
-    type Err = UnknownName;
+crate::text::display_serialized!(Status, State, Origin);
 
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| UnknownName(name.to_owned()))
-    }
+/// Reads the names that the type is serialized with.
+macro_rules! read_serialized {
+    ($($name:ty),*) => {
+        $(impl FromStr for $name {
+            type Err = UnknownName;
+
+            fn from_str(name: &str) -> Result<Self, UnknownName> {
+                let read: Result<Self, ValueError> = Self::deserialize(name.into_deserializer());
+                read.map_err(|_| UnknownName(name.to_owned()))
+            }
+        })*
+    };
 }
 
-impl State {
-    /// Returns the displayed name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Registering => "registering",
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Stale => "stale",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl Origin {
-    /// Returns the stored name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::Elsewhere => "elsewhere",
-        }
-    }
-}
-
-impl FromStr for Origin {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        match name {
-            "registered" => Ok(Self::Registered),
-            "elsewhere" => Ok(Self::Elsewhere),
-            _ => Err(UnknownName(name.to_owned())),
-        }
-    }
-}
+read_serialized!(Status, Origin);
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -53,7 +53,8 @@ fn draft(name: &str, redirect_uri: &str, created_at: i64) -> Client {
     let json = serde_json::json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string();
     let registration = Registration::parse(json.as_bytes()).unwrap();
     let address = Some([192, 0, 2, 7].into());
-    Client::draft(json, Fingerprints::of(&registration, false).with_source(address), created_at)
+    let prints = Fingerprints { source: address.map(Source::of), ..Fingerprints::of(&registration, false) };
+    Client::draft(json, prints, created_at)
 }
 
 fn active(id: &str, created_at: i64) -> Client {
@@ -283,9 +284,9 @@ async fn filters(ledger: &impl Ledger) {
         ("name", by(Fingerprint::name("OTHER")), vec![&other]),
         ("redirect set", by(Fingerprint::RedirectSet(prints.redirect_set.clone())), vec![&other]),
         ("software", by(Fingerprint::SoftwareId("soft".into())), vec![&other]),
-        ("source", by(Fingerprint::source("192.0.2.7").unwrap()), every.to_vec()),
-        ("site", by(Fingerprint::source("192.0.2.0/24").unwrap()), every.to_vec()),
-        ("another site", by(Fingerprint::source("192.0.3.0/24").unwrap()), vec![]),
+        ("source", by(Fingerprint::parse("source", "192.0.2.7").unwrap()), every.to_vec()),
+        ("site", by(Fingerprint::parse("source", "192.0.2.0/24").unwrap()), every.to_vec()),
+        ("another site", by(Fingerprint::parse("source", "192.0.3.0/24").unwrap()), vec![]),
     ];
     for (reason, filter, wanted) in rows {
         let found = ledger.page(&filter, None, 100).await.unwrap();
@@ -316,7 +317,7 @@ async fn hands_out_what_is_due(ledger: &impl Ledger) {
         insert(ledger, &client).await;
     }
     let mut shortened = active("shortened", 1);
-    shortened.fingerprints.source = Some(Source::stored("192.0.2.0/24", "192.0.2.0/24"));
+    shortened.fingerprints.source = Some(Source { narrow: "192.0.2.0/24".into(), wide: "192.0.2.0/24".into() });
     let mut unknown = active("unknown", 1);
     unknown.fingerprints.source = None;
     for client in [shortened, unknown] {
@@ -353,7 +354,7 @@ async fn hands_out_what_is_due(ledger: &impl Ledger) {
 async fn finds_the_largest_source(ledger: &impl Ledger) {
     let from = |id: &str, third: Option<u8>, created_at: i64| {
         let mut client = active(id, created_at);
-        client.fingerprints = client.fingerprints.with_source(third.map(|third| [192, 0, third, 7].into()));
+        client.fingerprints.source = third.map(|third| Source::of([192, 0, third, 7].into()));
         client
     };
     let nothing = ledger.largest_source(Evictable::Unused, 10).await.unwrap();

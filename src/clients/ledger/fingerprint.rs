@@ -22,8 +22,8 @@ use crate::text;
 ///
 /// // Case, white space and trailing parentheses are ignored.
 /// assert_eq!(Fingerprint::name("Evil  App (laptop)"), Fingerprint::name("evil app"));
-/// assert!(Fingerprint::source("192.0.2.0/24").is_ok());
-/// assert!(Fingerprint::source("192.0.2.0/23").is_err());
+/// assert!(Fingerprint::parse("source", "192.0.2.0/24").is_ok());
+/// assert!(Fingerprint::parse("source", "192.0.2.0/23").is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
@@ -39,9 +39,10 @@ pub enum Fingerprint {
     Name(String),
     /// The redirect URIs without the ports of loopback ones, in any order: see [`Fingerprints::redirect_set`].
     RedirectSet(String),
-    /// The `software_id`: see [`Fingerprint::software_id`].
+    /// The `software_id`: its first 256 bytes.
     SoftwareId(String),
-    /// The network that the request came from: see [`Fingerprint::source`].
+    /// The network that the request came from. Records keep two networks of an address: of IPv4 the address and 24 bits, of
+    /// IPv6 64 and 48 bits.
     Source(String),
 }
 
@@ -56,19 +57,7 @@ impl Fingerprint {
         Self::Name(name::normal(client_name))
     }
 
-    /// Creates the fingerprint of a `software_id`; the first 256 bytes count.
-    #[must_use]
-    pub fn software_id(software_id: &str) -> Self {
-        Self::SoftwareId(text::cut(software_id, MAX_KEY).to_owned())
-    }
-
-    /// Creates the fingerprint of a network, as an address or in CIDR notation: of IPv4 an address or 24 bits, of IPv6 64 or
-    /// 48 bits.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::Source`] for anything else: records keep these two networks of an address, and no other.
-    pub fn source(network: &str) -> Result<Self, ConfigError> {
+    fn source(network: &str) -> Result<Self, ConfigError> {
         let error = || ConfigError::Source { value: network.to_owned() };
         let parsed = network.parse::<IpNet>().or_else(|_| network.parse::<IpAddr>().map(IpNet::from));
         let parsed = parsed.map_err(|_| error())?;
@@ -76,12 +65,11 @@ impl Fingerprint {
         if bits.contains(&parsed.prefix_len()) { Ok(Self::Source(parsed.trunc().to_string())) } else { Err(error()) }
     }
 
-    /// Reads a fingerprint as people write it: a name in any spelling, a network as [`source`](Self::source) takes it,
-    /// digests in hexadecimal digits of either case, a `client_id` as it is.
+    /// Reads a fingerprint as people write it: a name in any spelling, a network as an address or in CIDR notation, digests in hexadecimal digits of either case, a `client_id` as it is.
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigError::Source`] for other networks, [`ConfigError::FingerprintDigits`] for a `digest` that has not 64
+    /// Returns [`ConfigError::Source`] for a network that records do not keep, [`ConfigError::FingerprintDigits`] for a `digest` that has not 64
     /// hexadecimal digits or a `family` or `redirect_set` that has not 32, [`ConfigError::Fingerprint`] for an unknown kind.
     ///
     /// ```
@@ -94,7 +82,7 @@ impl Fingerprint {
     pub fn parse(kind: &str, value: &str) -> Result<Self, ConfigError> {
         match kind {
             "name" => Ok(Self::name(value)),
-            "software_id" => Ok(Self::software_id(value)),
+            "software_id" => Ok(Self::SoftwareId(text::cut(value, MAX_KEY).to_owned())),
             "source" => Self::source(value),
             "digest" => Ok(Self::Digest(digits::<64>(kind, value)?)),
             "family" => Ok(Self::Family(digits::<HALF>(kind, value)?)),
@@ -148,9 +136,8 @@ impl Fingerprint {
         }
     }
 
-    /// Returns whether `client` has it.
-    #[must_use]
-    pub fn is_of(&self, client: &Client) -> bool {
+    /// Returns `true` if `client` has it.
+    pub(crate) fn is_of(&self, client: &Client) -> bool {
         let prints = &client.fingerprints;
         match self {
             Self::ClientId(value) => client.client_id.as_ref() == Some(value),
@@ -217,7 +204,7 @@ pub struct Fingerprints {
 /// assert_eq!((source.narrow.as_str(), source.wide.as_str()), ("192.0.2.7/32", "192.0.2.0/24"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "two networks")]
 pub struct Source {
     /// An IPv4 address, or 64 bits of IPv6: a subscriber.
     pub narrow: String,
@@ -233,12 +220,6 @@ impl Source {
         let (narrow, wide) = if address.is_ipv4() { (32, 24) } else { (64, 48) };
         let network = |bits| IpNet::new(address, bits).map(|network| network.trunc().to_string()).unwrap_or_default();
         Self { narrow: network(narrow), wide: network(wide) }
-    }
-
-    /// Creates a source from stored networks.
-    #[must_use]
-    pub fn stored(narrow: impl Into<String>, wide: impl Into<String>) -> Self {
-        Self { narrow: narrow.into(), wide: wide.into() }
     }
 }
 
@@ -283,13 +264,6 @@ impl Fingerprints {
             software_id: registration.string_at(Field::SOFTWARE_ID).map(|id| text::cut(id, MAX_KEY).to_owned()),
             source: None,
         }
-    }
-
-    /// Sets the address of the client.
-    #[must_use]
-    pub fn with_source(mut self, address: Option<IpAddr>) -> Self {
-        self.source = address.map(Source::of);
-        self
     }
 
     /// Returns the fingerprints that can be blocked.

@@ -46,8 +46,11 @@ impl Groups {
         let groups = self.0.into_iter();
         let mut groups: Vec<Group> = groups
             .filter(|(_, (_, clients, values))| if by_value { values.len() > 1 } else { *clients > 1 })
-            .map(|(key, (name, clients, values))| {
-                Group::new(key, name, clients, values.into_iter().take(Group::MAX_VALUES).collect())
+            .map(|(key, (name, clients, values))| Group {
+                key,
+                client_name: name,
+                clients,
+                values: values.into_iter().take(Group::MAX_VALUES).collect(),
             })
             .collect();
         groups.sort_by(|one, other| other.clients.cmp(&one.clients).then_with(|| one.key.cmp(&other.key)));
@@ -88,11 +91,11 @@ pub enum Grouping {
 /// ```
 /// use tower_dcr::clients::Group;
 ///
-/// let group = Group::new("evil.example.com", Some("Claude".into()), 2, vec!["claude".into(), "cursor".into()]);
+/// let group = Group { key: "evil.example.com".into(), client_name: None, clients: 2, values: Vec::new() };
 /// assert!(group.values.len() <= Group::MAX_VALUES);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "made by ledgers, and complete")]
 pub struct Group {
     /// The common property: a digest, a family, a name, a host, a `software_id`.
     pub key: String,
@@ -107,10 +110,4 @@ pub struct Group {
 impl Group {
     /// The largest number of [`values`](Self::values).
     pub const MAX_VALUES: usize = 8;
-
-    /// Creates a group.
-    #[must_use]
-    pub fn new(key: impl Into<String>, client_name: Option<String>, clients: u64, values: Vec<String>) -> Self {
-        Self { key: key.into(), client_name, clients, values }
-    }
 }

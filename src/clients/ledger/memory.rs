@@ -117,12 +117,9 @@ impl State {
         if let Some(dedup_key) = &client.dedup_key {
             self.by_dedup_key.insert(dedup_key.clone(), Arc::clone(&client));
         }
-        for (queue, work) in self.queues.iter_mut().zip(WORK) {
-            queue.extend(work.due_since(&client).map(|since| (since, key)));
+        for (queue, since) in self.queues_of(&client) {
+            queue.insert((since, key));
         }
-        self.forgettable.extend(forgettable_since(&client).map(|since| (since, key)));
-        self.elsewhere.extend(elsewhere_since(&client).map(|since| (since, key)));
-        self.spent.extend(spent_since(&client).map(|since| (since, key)));
         if let Some(kind) = Evictable::of(&client) {
             let network = network(&client).map(str::to_owned);
             self.evictable.entry(kind).or_default().entry(network).or_default().insert((kind.since(&client), key));
@@ -151,23 +148,23 @@ impl State {
         if let Some(dedup_key) = &client.dedup_key {
             self.by_dedup_key.remove(dedup_key);
         }
-        for (queue, work) in self.queues.iter_mut().zip(WORK) {
-            if let Some(since) = work.due_since(&client) {
-                queue.remove(&(since, key));
-            }
-        }
-        if let Some(since) = forgettable_since(&client) {
-            self.forgettable.remove(&(since, key));
-        }
-        if let Some(since) = elsewhere_since(&client) {
-            self.elsewhere.remove(&(since, key));
-        }
-        if let Some(since) = spent_since(&client) {
-            self.spent.remove(&(since, key));
+        for (queue, since) in self.queues_of(&client) {
+            queue.remove(&(since, key));
         }
         self.forget_evictable(&client);
         self.live -= u64::from(client.counts_against_quota());
         Some(client)
+    }
+
+    /// Returns the queues that the record belongs to, each with the record's time in it.
+    fn queues_of(&mut self, client: &Client) -> impl Iterator<Item = (&mut BTreeSet<(i64, i64)>, i64)> {
+        let others = [
+            (&mut self.forgettable, forgettable_since(client)),
+            (&mut self.elsewhere, elsewhere_since(client)),
+            (&mut self.spent, client.ended_at.filter(|_| client.is_spent())),
+        ];
+        let due = WORK.map(|work| work.due_since(client));
+        self.queues.iter_mut().zip(due).chain(others).filter_map(|(queue, since)| Some((queue, since?)))
     }
 
     /// Removes the records that ended first, until there is room for one more.
@@ -225,10 +222,6 @@ fn elsewhere_since(client: &Client) -> Option<i64> {
     (client.origin == Origin::Elsewhere && client.status.is_live()).then(|| client.alive_since())
 }
 
-fn spent_since(client: &Client) -> Option<i64> {
-    client.ended_at.filter(|_| client.is_spent())
-}
-
 impl Ledger for MemoryLedger {
     async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
         let mut state = self.state();
@@ -272,9 +265,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
-        // Copied outside of the lock.
-        let found = self.state().by_client_id.get(client_id).and_then(|variants| variants.get("")).cloned();
-        Ok(found.map(Arc::unwrap_or_clone))
+        self.find_variant(client_id, "").await
     }
 
     async fn find_all(&self, client_id: &str, limit: u32) -> Result<Vec<Client>, LedgerError> {
@@ -286,6 +277,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn find_variant(&self, client_id: &str, variant: &str) -> Result<Option<Client>, LedgerError> {
+        // Copied outside of the lock.
         let found = self.state().by_client_id.get(client_id).and_then(|variants| variants.get(variant)).cloned();
         Ok(found.map(Arc::unwrap_or_clone))
     }

@@ -9,8 +9,8 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
-    Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, State, Status,
-    StoredResponse,
+    Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, Source, State,
+    Status, StoredResponse,
 };
 use crate::redirect_uri::is_same_uri;
 use crate::registration::{Acceptance, Digest, Field, Limits, Registration, Value};
@@ -131,8 +131,8 @@ impl Registrar {
         self.end_abandoned(ENDED_AT_ONCE).await?;
         let (json, fingerprints) = self.describe(registration, &requester);
         let mut draft = Client::draft(json, fingerprints, self.now());
-        draft.admitted_by = requester.caller.owner().map(str::to_owned);
-        draft.rules = requester.caller.rules().map(str::to_owned);
+        draft.admitted_by = requester.caller.owner.as_deref().map(str::to_owned);
+        draft.rules = requester.caller.rules.as_deref().map(str::to_owned);
         draft.policy = requester.policy();
         draft.statement_issuer = requester.statement_issuer;
         draft.identity = requester.identity;
@@ -171,7 +171,7 @@ impl Registrar {
     pub(super) fn describe(&self, registration: &Registration, requester: &Requester) -> (String, Fingerprints) {
         let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
         let fingerprints = Fingerprints::of_canonical(registration, &json, self.settings().any_loopback_port);
-        (json, fingerprints.with_source(self.source_of(requester)))
+        (json, Fingerprints { source: self.source_of(requester).map(Source::of), ..fingerprints })
     }
 
     /// Describes what a client is after an update.
@@ -214,8 +214,8 @@ impl Registrar {
         client.client_id = Some(client_id.to_owned());
         client.status = if self.settings().lifetimes.needs_approval() { Status::Pending } else { Status::Active };
         client.expires_at = Some(now.saturating_add(self.settings().lifetimes.first_ms()));
-        client.admitted_by = requester.caller.owner().map(str::to_owned);
-        client.rules = requester.caller.rules().map(str::to_owned);
+        client.admitted_by = requester.caller.owner.as_deref().map(str::to_owned);
+        client.rules = requester.caller.rules.as_deref().map(str::to_owned);
         client.policy = requester.policy();
         client.statement_issuer.clone_from(&requester.statement_issuer);
         client.identity.clone_from(&requester.identity);

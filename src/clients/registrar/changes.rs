@@ -207,7 +207,7 @@ fn is_as_reviewed(before: &Client, after: &Client) -> bool {
         let mut registration = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS).ok()?;
         registration.retain(|name, _| !Field::of(name.as_bytes()).is_some_and(Field::is_informational));
         let identity = client.identity.as_ref();
-        let identity = identity.map(|identity| (identity.status(), identity.claimed().map(str::to_owned)));
+        let identity = identity.map(|identity| (identity.status, identity.claimed.clone()));
         Some((Fingerprints::of(&registration, true).digest, identity, client.statement_issuer.clone()))
     };
     reviewed(before).is_some_and(|before| reviewed(after) == Some(before))

@@ -123,9 +123,9 @@ fn evaluate(policy: &Policy, client: &Client) -> DriftOutcome {
     };
     // A client that a token admitted is judged by the rules that the token named.
     let evaluation = policy.evaluate(registration, &Context::registration().by(client.caller()));
-    match (evaluation.decision(), evaluation.rejection()) {
-        (_, Some(rejection)) => DriftOutcome::Rejected { rule: rejection.rule(), description: rejection.description() },
-        (Decision::Rewrite, None) => DriftOutcome::Rewritten(evaluation.findings().to_vec()),
+    match (evaluation.decision(), &evaluation.rejection) {
+        (_, Some(rejection)) => DriftOutcome::Rejected { rule: rejection.rule, description: rejection.description() },
+        (Decision::Rewrite, None) => DriftOutcome::Rewritten(evaluation.findings.to_vec()),
         _ => DriftOutcome::Passes,
     }
 }

@@ -40,7 +40,7 @@ pub struct Revocation {
 /// use tower_dcr::clients::{Actor, Fingerprint, MemoryLedger};
 /// use tower_dcr::clients::{Registrar, Revocation};
 ///
-/// let revocation = Revocation::new(Fingerprint::source("192.0.2.0/24")?, Actor::Operator("alice".into()), "a flood");
+/// let revocation = Revocation::new(Fingerprint::parse("source", "192.0.2.0/24")?, Actor::Operator("alice".into()), "a flood");
 /// let revoked = Registrar::new(MemoryLedger::default()).revoke(revocation).await?;
 /// assert_eq!(revoked.clients, 0);
 /// assert_eq!(revoked.blocked.unwrap().to_string(), "source:192.0.2.0/24");
@@ -108,7 +108,7 @@ const MAX_ROUNDS: u32 = 64;
 
 impl Revocation {
     /// Revokes every live client that has the fingerprint `target`, and blocks it. Blocking a name also rejects
-    /// [confusable](crate::rules::identity::name::is_confusable) names; live clients with such a name are not ended.
+    /// names that people could mistake for it; live clients with such a name are not ended.
     pub fn new(target: Fingerprint, actor: Actor, reason: impl Into<String>) -> Self {
         Self { target, record: None, actor, reason: reason.into(), blocks: true }
     }

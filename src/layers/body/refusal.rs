@@ -11,9 +11,9 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
     let bytes = Bytes::from(error_body(&rejection));
     let length = HeaderValue::from(bytes.len());
     let mut response = Response::new(ResponseBody::own(bytes));
-    *response.status_mut() = rejection.code().status();
+    *response.status_mut() = rejection.code.status();
     let headers = response.headers_mut();
-    headers.reserve(if rejection.retry_after().is_some() { 8 } else { 6 });
+    headers.reserve(if rejection.retry_after.is_some() { 8 } else { 6 });
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, length);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -21,10 +21,10 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
     if let Some(seconds) = rejection.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    match rejection.code() {
+    match rejection.code {
         // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field".
         ErrorCode::MethodNotAllowed => {
-            let methods = rejection.allow().unwrap_or("POST, PUT, GET, HEAD, DELETE, OPTIONS");
+            let methods = rejection.allow.unwrap_or("POST, PUT, GET, HEAD, DELETE, OPTIONS");
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
         // RFC 6750 section 3: "the resource server MUST include the HTTP "WWW-Authenticate" response header field".
@@ -52,7 +52,7 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
 fn error_body(rejection: &Rejection) -> String {
     let mut body = String::with_capacity(192);
     // RFC 6750 section 3.1: a request without a token "SHOULD NOT include an error code or other error information".
-    let code = Some(rejection.code()).filter(|code| *code != ErrorCode::TokenRequired).map(ErrorCode::as_str);
+    let code = Some(rejection.code).filter(|code| *code != ErrorCode::TokenRequired).map(ErrorCode::as_str);
     body.push('{');
     for piece in code.iter().flat_map(|code| ["\"error\":\"", code, "\","]) {
         body.push_str(piece);

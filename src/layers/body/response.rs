@@ -166,7 +166,7 @@ async fn gather<B: Body>(mut body: Pin<&mut B>) -> (Bytes, End) {
             Err(_) => return (Bytes::new(), End::Broken),
         };
         gathered.push(data.copy_to_bytes(data.remaining()));
-        if gathered.len() > ANSWER_LIMITS.bytes() {
+        if gathered.len() > ANSWER_LIMITS.max_bytes {
             return (gathered.into_bytes(), End::Beyond);
         }
     }

@@ -57,7 +57,7 @@ pub(super) struct Object {
 /// The maximum length of a body. Request objects with keys in them are the largest honest bodies.
 const MAX_BODY: usize = 128 * 1024;
 const DEADLINE: Duration = Duration::from_secs(10);
-const LIMITS: Limits = Limits::new().with_bytes(MAX_BODY).with_string(MAX_BODY);
+const LIMITS: Limits = Limits { max_bytes: MAX_BODY, max_string: MAX_BODY, ..Limits::DEFAULT };
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::problem::{Found, Problem, Wanted, official, official_name};
-use super::written;
+use crate::policy_file::key::Key;
 use crate::policy_file::key::Step;
 use crate::preset::Preset;
 use crate::rules::Suggestion;
@@ -55,7 +55,7 @@ fn as_table(is_list: bool, path: &[Step], text: Option<&str>) -> Suggestion {
     if path.iter().any(|step| matches!(step, Step::Element(_))) {
         return Suggestion::advice("write it in braces, with the names of its keys: `{ name = …, … }`");
     }
-    let header = written(path);
+    let header = Key(path.to_vec()).to_string();
     let shape = if is_list {
         format!("write `[{header}]` once, in single brackets")
     } else {
@@ -83,7 +83,7 @@ fn as_list(found: Found, path: &[Step], text: Option<&str>, valid: Option<&Json>
     let is_of_tables = matches!(path.last(), Some(Step::Member(name)) if has_tables.contains(&&**name));
     match (found, text) {
         (Found::Table, _) if is_of_tables => {
-            Suggestion::Advice(format!("write `[[{}]]`, in double brackets", written(path)).into())
+            Suggestion::Advice(format!("write `[[{}]]`, in double brackets", Key(path.to_vec())).into())
         }
         (Found::Text, Some(text)) => Suggestion::Advice(format!("write it in brackets: [{text:?}]").into()),
         _ => by_example(path, valid),

@@ -34,10 +34,10 @@ use crate::rules::{ErrorCode, Rejection};
 /// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
 /// #     let registration = Registration::parse(body.as_bytes()).unwrap();
 /// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = evaluation.rejection() {
+/// #     if let Some(rejection) = &evaluation.rejection {
 /// #         return Err(rejection.description());
 /// #     }
-/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
 /// # }
 /// use tower_dcr::rules::ClientIdentity;
 ///
@@ -100,7 +100,7 @@ impl Rule for ClientIdentity {
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         let identity = self.identities.identify(draft.registration());
-        let (status, claim) = (identity.status(), identity.claim());
+        let (status, claim) = (identity.status, identity.claim);
         let field = if claim == Some(Claim::Link) { "client_uri" } else { "client_name" };
         draft.identify(identity);
         let (action, detail) = match (status, claim) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The result of [`ClientIdentity`](crate::rules::ClientIdentity) for one registration: the reserved identity that it
 /// claims, and the evidence in its redirect URIs.
 ///
-/// The rule derives it from the document that it checked. Other code can only read one from a ledger. It is in the
+/// The rule derives it from the document that it checked. It is in the
 /// request's extensions for the handler, to be displayed on the consent page, in the audit event and in the ledger's
 /// record. It is not authentication: a callback of Claude identifies the receiver of the codes, but not the party that
 /// registered.
@@ -19,23 +19,28 @@ use serde::{Deserialize, Serialize};
 /// let identify = |json: &str| Identities::known().identify(&Registration::parse(json.as_bytes()).unwrap());
 ///
 /// let hosted = identify(r#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#);
-/// assert_eq!((hosted.status(), hosted.owner()), (ClaimStatus::Verified, Some("Claude")));
+/// assert_eq!((hosted.status, hosted.owner()), (ClaimStatus::Verified, Some("Claude")));
 /// let native = identify(r#"{"client_name":"Claude Code","redirect_uris":["http://localhost:3118/callback"]}"#);
-/// assert_eq!((native.status(), native.claimed(), native.owner()), (ClaimStatus::Unverified, Some("Claude"), None));
+/// assert_eq!((native.status, native.claimed.as_deref(), native.owner()), (ClaimStatus::Unverified, Some("Claude"), None));
 /// let imitation = identify(r#"{"client_name":"CIaude","redirect_uris":["https://app.example.com/cb"]}"#);
-/// assert_eq!((imitation.status(), imitation.claim()), (ClaimStatus::Contradicted, Some(Claim::Name)));
+/// assert_eq!((imitation.status, imitation.claim), (ClaimStatus::Contradicted, Some(Claim::Name)));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Identity {
+    /// The result of comparing the redirect URIs with the claim.
     /// Events and ledgers have the name of earlier versions.
     #[serde(rename = "standing")]
-    status: ClaimStatus,
+    pub status: ClaimStatus,
+    /// The name, in the table, of the reserved identity that is claimed; `None` if none is claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    claimed: Option<String>,
+    pub claimed: Option<String>,
+    /// The part of the registration that claims the identity; `None` if only the redirect URIs reveal it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    claim: Option<Claim>,
+    pub claim: Option<Claim>,
+    /// The hosts of the callbacks that prove the identity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    proof: Vec<String>,
+    pub proof: Vec<String>,
 }
 
 /// The result of comparing the redirect URIs with a claim.
@@ -43,8 +48,8 @@ pub struct Identity {
 /// ```
 /// use tower_dcr::rules::{Identity, ClaimStatus};
 ///
-/// assert_eq!(Identity::default().status(), ClaimStatus::Unclaimed);
-/// assert_eq!(ClaimStatus::Unverified.as_str(), "unverified");
+/// assert_eq!(Identity::default().status, ClaimStatus::Unclaimed);
+/// assert_eq!(ClaimStatus::Unverified.to_string(), "unverified");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,7 +73,7 @@ pub enum ClaimStatus {
 /// ```
 /// use tower_dcr::rules::Claim;
 ///
-/// assert_eq!(Claim::Mention.as_str(), "mention");
+/// assert_eq!(Claim::Mention.to_string(), "mention");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,73 +92,24 @@ impl Identity {
         Self { status, claimed: Some(claimed.to_owned()), claim, proof }
     }
 
-    /// Returns the result of comparing the redirect URIs with the claim.
-    #[must_use]
-    pub fn status(&self) -> ClaimStatus {
-        self.status
-    }
-
-    /// Returns the name, in the table, of the reserved identity that is claimed. `None` if none is claimed.
-    #[must_use]
-    pub fn claimed(&self) -> Option<&str> {
-        self.claimed.as_deref()
-    }
-
-    /// Returns the part of the registration that claims the identity. `None` if only the redirect URIs reveal the
-    /// identity.
-    #[must_use]
-    pub fn claim(&self) -> Option<Claim> {
-        self.claim
-    }
-
     /// Returns the identity that receives every code: the only name that a consent page may display as more than the
     /// client's own claim. `None` unless `https` callbacks of the vendor prove it; a scheme proves nothing.
     #[must_use]
     pub fn owner(&self) -> Option<&str> {
         // Ledgers contain older records, for which a scheme counted as proof.
         let by_hosts = !self.proof.is_empty() && self.proof.iter().all(|place| !place.ends_with(':'));
-        self.claimed().filter(|_| self.status == ClaimStatus::Verified && by_hosts)
-    }
-
-    /// Returns the hosts of the callbacks that prove the identity.
-    #[must_use]
-    pub fn proof(&self) -> &[String] {
-        &self.proof
+        self.claimed.as_deref().filter(|_| self.status == ClaimStatus::Verified && by_hosts)
     }
 }
 
-impl ClaimStatus {
-    /// Returns the name that is written into events.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unclaimed => "unclaimed",
-            Self::Unverified => "unverified",
-            Self::Verified => "verified",
-            Self::Contradicted => "contradicted",
-        }
-    }
-}
-
-impl Claim {
-    /// Returns the name that is written into events.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Link => "link",
-            Self::Mention => "mention",
-        }
-    }
-}
+crate::text::display_serialized!(ClaimStatus, Claim);
 
 /// Writes the status in words, for logs and lists.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.status.as_str())?;
         match &self.claimed {
-            Some(claimed) => write!(f, ": {claimed}"),
-            None => Ok(()),
+            Some(claimed) => write!(f, "{}: {claimed}", self.status),
+            None => self.status.fmt(f),
         }
     }
 }

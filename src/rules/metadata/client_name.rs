@@ -35,10 +35,10 @@ use crate::rules::{ErrorCode, Rejection};
 /// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
 /// #     let registration = Registration::parse(body.as_bytes()).unwrap();
 /// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = evaluation.rejection() {
+/// #     if let Some(rejection) = &evaluation.rejection {
 /// #         return Err(rejection.description());
 /// #     }
-/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
 /// # }
 /// use tower_dcr::rules::{Action, ClientName};
 ///

@@ -3,11 +3,7 @@
 /// Schemes without a dot that known native clients register. RFC 8252 section 8.4 advises servers to reject them, which
 /// would break these clients. [`RedirectUris::private_use_schemes`](crate::rules::RedirectUris) replaces the table. Links that
 /// make the application act are rejected under any list. Last compared with the requests of clients on 2026-11-29.
-///
-/// ```
-/// assert!(tower_dcr::rules::NATIVE_SCHEMES.contains(&"vscode"));
-/// ```
-pub const NATIVE_SCHEMES: [&str; 15] = [
+pub(crate) const NATIVE_SCHEMES: [&str; 15] = [
     "antigravity",
     "claude",
     "cursor",

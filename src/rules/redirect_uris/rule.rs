@@ -38,10 +38,10 @@ use crate::rules::{ErrorCode, Rejection};
 /// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
 /// #     let registration = Registration::parse(body.as_bytes()).unwrap();
 /// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = evaluation.rejection() {
+/// #     if let Some(rejection) = &evaluation.rejection {
 /// #         return Err(rejection.description());
 /// #     }
-/// #     Ok(String::from_utf8(evaluation.registration().unwrap().canonical_bytes()).unwrap())
+/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
 /// # }
 /// use tower_dcr::rules::RedirectUris;
 ///
@@ -111,7 +111,8 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 };
 
 impl RedirectUris {
-    /// Creates the rule for MCP clients: any public `https` host, all three loopback hosts, [`NATIVE_SCHEMES`] and
+    /// Creates the rule for MCP clients: any public `https` host, all three loopback hosts, the schemes of known
+    /// applications, and
     /// reverse domain names. An entry that is not allowed is dropped.
     #[must_use]
     pub fn mcp() -> Self {

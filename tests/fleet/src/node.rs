@@ -14,7 +14,7 @@ use clap::Args;
 use rand::distr::{Alphanumeric, SampleString};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tower_dcr::audit::{JsonLines, Overflow};
+use tower_dcr::audit::{JsonLines, JsonLinesSettings, Overflow};
 use tower_dcr::clients::Registrar;
 use tower_dcr::layers::{GateLayer, GateSettings};
 use tower_dcr::rate_limit::{Quota, SharedQuotas};
@@ -46,7 +46,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Error> {
     let redis = redis::Client::open(format!("redis://127.0.0.1:{}", settings.redis))?;
     let shared = SharedQuotas::new(RedisStore::new(redis.get_connection_manager().await?), settings.nodes);
     let pool = PgPoolOptions::new().max_connections(16).connect_with(database(settings.postgres)).await?;
-    let audit = JsonLines::new(&settings.audit).with_overflow(Overflow::Reject).with_max_bytes(u64::MAX).open()?;
+    let audit = JsonLines::open(
+        &settings.audit,
+        JsonLinesSettings { overflow: Overflow::Reject, max_bytes: u64::MAX, ..Default::default() },
+    )?;
     let registrar = Registrar::new(PostgresLedger::new(pool).await?).with_sink(audit.clone());
     // More than the defaults, since the fleet is to be at full rate.
     let quota = |text: &str| text.parse::<Quota>();

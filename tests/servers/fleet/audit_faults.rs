@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::time::Duration;
 
-use tower_dcr::audit::{ChainKey, JsonLines, Overflow, Sink, verify_chain};
+use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, Overflow, Sink, verify_chain};
 use tower_dcr::clients::MemoryLedger;
 
 use super::small_disk::SmallDisk;
@@ -18,8 +18,14 @@ async fn full_disk(overflow: Overflow) -> Option<(usize, JsonLines, std::path::P
     let dir = TempDir::new("audit");
     let disk = SmallDisk::mount(&dir, "1m")?;
     let path = dir.path().join("audit.jsonl");
-    let file = JsonLines::new(&path).with_overflow(overflow).with_chain(ChainKey::new(KEY).unwrap());
-    let file = file.with_max_bytes(u64::MAX).with_queue(200).open().unwrap();
+    let settings = JsonLinesSettings {
+        max_bytes: u64::MAX,
+        queue: 200,
+        overflow,
+        chain: ChainKey::new(KEY),
+        ..Default::default()
+    };
+    let file = JsonLines::open(&path, settings).unwrap();
     let audit = file.clone();
     let world = World::new(MemoryLedger::default()).guarded_by(|preset| preset.with_sink(audit));
     let mut registered = 0;

@@ -166,8 +166,8 @@ pub fn logged(level: tracing::Level, act: impl FnOnce()) -> Vec<String> {
 
 /// Returns the registration as the rules left it, as JSON, or the description of the rejection.
 pub fn outcome(evaluation: &tower_dcr::rules::Evaluation) -> Result<Value, String> {
-    match evaluation.rejection() {
+    match &evaluation.rejection {
         Some(rejection) => Err(rejection.description()),
-        None => Ok(serde_json::from_slice(&evaluation.registration().unwrap().canonical_bytes()).unwrap()),
+        None => Ok(serde_json::from_slice(&evaluation.registration.as_ref().unwrap().canonical_bytes()).unwrap()),
     }
 }

@@ -8,6 +8,6 @@ fn digests_do_not_depend_on_the_features_of_serde_json() {
         let (expected, body) = line.split_once(' ').unwrap();
         let digest =
             tower_dcr::Registration::parse(body.as_bytes()).map(|registration| registration.digest().to_string());
-        assert_eq!(digest.unwrap_or_else(|error| format!("{:?}", error.kind())), expected, "{body}");
+        assert_eq!(digest.unwrap_or_else(|error| format!("{error:?}")), expected, "{body}");
     }
 }

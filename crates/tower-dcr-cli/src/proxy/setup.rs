@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tower_dcr::Preset;
-use tower_dcr::audit::{ChainKey, JsonLines, Sink};
+use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, Sink};
 
 /// The destination of audit events.
 pub(crate) struct Audit {
@@ -33,13 +33,9 @@ impl Audit {
                 None => Ok(Self { sink: Arc::new(log), key_file: None }),
             };
         };
-        let key = key_file.map(ChainKey::from_file).transpose()?.or_else(|| rules.chain_key());
-        let lines = JsonLines::new(file);
-        let lines = match key {
-            Some(key) => lines.with_chain(key).open(),
-            None => lines.open(),
-        };
-        let lines = lines.map_err(io::Error::other)?;
+        let chain = key_file.map(ChainKey::from_file).transpose()?.or_else(|| rules.chain_key());
+        let settings = JsonLinesSettings { chain, ..Default::default() };
+        let lines = JsonLines::open(file, settings).map_err(io::Error::other)?;
         let key_file = key_file.or_else(|| rules.chain_key_file()).map(Path::to_path_buf);
         Ok(Self { sink: Arc::new(lines), key_file })
     }
@@ -86,8 +82,8 @@ fn shadow_file(preset: &Preset) -> String {
 fn not_enforced(preset: &Preset) -> Vec<String> {
     let lints = preset.lint();
     let only_reports = |key: &str| key == "report_only_rules" || key.rsplit('.').next() == Some("report_only");
-    let reports = lints.iter().filter(|lint| only_reports(lint.key()));
-    reports.map(|lint| format!("{}: {}", lint.key(), lint.message())).collect()
+    let reports = lints.iter().filter(|lint| only_reports(&lint.key));
+    reports.map(|lint| format!("{}: {}", lint.key, lint.message)).collect()
 }
 
 /// Returns the URL of a database without user, password and parameters.

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tower_dcr::Preset;
-use tower_dcr::audit::{ChainKey, Event, JsonLines, to_line};
+use tower_dcr::audit::{ChainKey, Event, JsonLines, JsonLinesSettings, to_line};
 use tower_dcr::clients::Registrar;
 use tower_dcr::clients::{Blocks as _, Client, Fingerprints, Ledger as _, Status};
 use tower_dcr_sqlx::SqliteLedger;
@@ -474,7 +474,7 @@ fn each_lint_fires_on_its_policy_and_not_on_a_similar_one() {
     for (with, without, message) in LINTS {
         let says = |policy: &str| {
             let lints = Preset::from_toml(policy).unwrap_or_else(|error| panic!("{error}")).lint();
-            lints.iter().any(|lint| lint.message().contains(message))
+            lints.iter().any(|lint| lint.message.contains(message))
         };
         assert!(says(with), "{with}: {message}");
         assert!(!says(without), "{without}: {message}");
@@ -554,7 +554,8 @@ async fn replay_lists_changed_decisions() {
 #[tokio::test]
 async fn the_sample_audit_file_has_the_decisions_of_the_preset() {
     let path = Path::new(ROOT).join("examples/audit.jsonl");
-    let clients: Vec<String> = tower_dcr::policy_file::known_clients().map(|client| client.body().to_owned()).collect();
+    let clients: Vec<String> =
+        tower_dcr::policy_file::known_clients().map(|client| client.registration.source().to_owned()).collect();
     let attacks = Preset::rule_docs().map(|rule| rule.attack).filter(|attack| attack.starts_with('{'));
     let bodies: Vec<&str> = clients.iter().map(String::as_str).chain(attacks).collect();
     let lines = events(Preset::mcp().without_rate_limits(), &bodies).await;
@@ -1317,7 +1318,11 @@ async fn audit_files_are_verified_and_summed_up() {
     let folder = Folder::new("audit");
     folder.write("key", "0123456789abcdef\n").write("short", "0123");
     let path = folder.0.join("audit.jsonl");
-    let file = JsonLines::new(&path).with_chain(ChainKey::new(b"0123456789abcdef").unwrap()).open().unwrap();
+    let file = JsonLines::open(
+        &path,
+        JsonLinesSettings { chain: Some(ChainKey::new(b"0123456789abcdef").unwrap()), ..Default::default() },
+    )
+    .unwrap();
     let register = behind(&Preset::mcp().with_sink(file.clone()), &Naive::default());
     for body in [HONEST, EVIL, EVIL] {
         send(&register, post(body)).await;

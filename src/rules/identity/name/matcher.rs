@@ -390,18 +390,7 @@ impl Search<'_> {
 /// Case, spaces, punctuation, accents, letters of other scripts and digits for letters make no difference, nor does a
 /// parenthesis at the end. Other words do: `Claude` and `Claude Code` are two names. In names of three letters, no
 /// digit is read as a letter.
-///
-/// ```
-/// use tower_dcr::rules::is_confusable;
-///
-/// for imitation in ["CLAUDE", "C l a u d e", "CIaude", "C1aude", "ᴄlaude", "Claudė", "Claude™", "Claude (verified)"] {
-///     assert!(is_confusable("Claude", imitation), "{imitation}");
-/// }
-/// assert!(!is_confusable("Claude", "Claudette"));
-/// assert!(!is_confusable("xAI", "X41"));
-/// ```
-#[must_use]
-pub fn is_confusable(one: &str, other: &str) -> bool {
+pub(crate) fn is_confusable(one: &str, other: &str) -> bool {
     let is_found = |wanted: &str, name: &str| {
         let mut matcher = Matcher::new(Reach::Wide);
         matcher.insert(wanted, 0) && matcher.find(name).iter().any(|(_, found)| *found != Found::Part)
@@ -412,6 +401,14 @@ pub fn is_confusable(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn names_are_compared_in_both_directions(one in ".{0,120}", other in ".{0,20}") {
+            proptest::prop_assert!(is_confusable(&one, &one) || !one.contains(char::is_alphanumeric));
+            proptest::prop_assert_eq!(is_confusable(&one, &other), is_confusable(&other, &one));
+        }
+    }
 
     #[test]
     fn imitations_share_a_reading_with_what_they_imitate() {

@@ -13,8 +13,8 @@ fn passes_in(context: &Context, mut body: Json, rules: &MetadataAllowlist, name:
     body[name] = value.clone();
     let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
     let evaluation = Policy::new(rules.clone()).evaluate(registration, context);
-    let registration = evaluation.registration().unwrap();
-    evaluation.rejection().is_none()
+    let registration = evaluation.registration.unwrap();
+    evaluation.rejection.is_none()
         && registration.string(name).map_or(registration.contains(name), |kept| value == kept)
 }
 
@@ -146,7 +146,7 @@ fn each_field_passes_where_it_is_accepted_and_nowhere_else() {
                 let body = json!({ "redirect_uris": bad }).to_string();
                 let registration = Registration::parse(body.as_bytes()).unwrap();
                 let evaluation = Policy::new(RedirectUris::mcp()).evaluate(registration, &Context::registration());
-                assert!(evaluation.rejection().is_some(), "{name}: {bad}");
+                assert!(evaluation.rejection.is_some(), "{name}: {bad}");
                 continue;
             }
             UriUse::Displayed | UriUse::Fetched | UriUse::FetchedWithHash => {
