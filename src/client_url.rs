@@ -182,7 +182,7 @@ impl ClientUrl {
             // method would register.
             (MethodKind::Other, _) | (MethodKind::Update, UrlTarget::Registration) => Err(not_allowed(&target)),
             (MethodKind::Update | MethodKind::Read | MethodKind::Delete, UrlTarget::Unreadable) => {
-                Err(unreadable("the URL does not name a client in the one spelling that is read"))
+                Err(unreadable("the URL does not name a client in the expected spelling"))
             }
             _ => Ok(target),
         }

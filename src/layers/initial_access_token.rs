@@ -321,7 +321,8 @@ impl Config {
             tracing::error!(
                 target: "tower_dcr::initial_access",
                 owner = access.owner,
-                "a token with a limited number of uses needs a registrar, and an id, to be counted"
+                "uses of an initial access token not counted; the request is answered with 500: configure a registrar, \
+                 and an id for the token"
             );
             let detail = "this server can't count how often the initial access token is used";
             return Err(Rejection::new(ErrorCode::ServerError, RULE, detail));

@@ -346,7 +346,7 @@ impl Config {
             Err(error) => {
                 let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
                 error.log();
-                tracing::error!(target: "tower_dcr::lifecycle", ?client_id, "a client could not be recorded");
+                tracing::error!(target: "tower_dcr::lifecycle", ?client_id, "client not recorded; its registration is answered with 503 unless `danger_register_without_ledger` is set");
                 self.refuse_unrecorded(Operation::Create, response)
             }
         }

@@ -502,7 +502,7 @@ impl Config {
         match (self.client_url.read(&parts.uri), registration.string_at(Field::CLIENT_ID)) {
             (UrlTarget::Client(of_url), Some(named)) if of_url == named => Ok(()),
             _ => {
-                let detail = "must be the client that this URL is about";
+                let detail = "must be the client of this URL";
                 Err(Rejection::new(ErrorCode::InvalidClientMetadata, client_url::RULE, detail).with_field("client_id"))
             }
         }

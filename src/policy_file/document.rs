@@ -344,7 +344,7 @@ impl TryFrom<String> for FieldName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| format!("{text:?} is no name of a header"))
+        text.parse().map(Self).map_err(|_| format!("{text:?} is not a header name"))
     }
 }
 

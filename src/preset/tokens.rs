@@ -134,7 +134,7 @@ impl TryFrom<String> for Instant {
 
     fn try_from(text: String) -> Result<Self, String> {
         let read = humantime::parse_rfc3339(&text).map(Self);
-        read.map_err(|_| format!("{text:?} is no time like \"2027-01-31T00:00:00Z\""))
+        read.map_err(|_| format!("{text:?} is not a time like \"2027-01-31T00:00:00Z\""))
     }
 }
 

@@ -85,13 +85,13 @@ impl Issuer {
                 // RFC 8725 section 3.1: attackers forge signatures by having a public key used as the secret of an
                 // HMAC.
                 Ok(algorithm) if algorithm.family() != AlgorithmFamily::Hmac => accepted.push(algorithm),
-                _ => return Err(error(format!("{name:?} is no algorithm for signatures that anybody can verify"))),
+                _ => return Err(error(format!("{name:?} is not an asymmetric signature algorithm"))),
             }
         }
         let set: JwkSet = serde_json::from_str(jwk_set).map_err(|_| error("its keys are no JWK Set".into()))?;
         let keys: Vec<Key> = set.keys.iter().filter_map(Key::of).collect();
         if !keys.iter().any(|key| accepted.iter().any(|algorithm| key.is_for(*algorithm))) {
-            return Err(error("there is no public key for its algorithms".into()));
+            return Err(error("no public key for its algorithms".into()));
         }
         // If other code in this process has chosen another provider, that choice is kept.
         let _chosen = aws_lc::DEFAULT_PROVIDER.install_default();

@@ -196,7 +196,7 @@ fn rejection(fault: Fault) -> (ErrorCode, &'static str) {
     let invalid = |detail| (ErrorCode::InvalidSoftwareStatement, detail);
     match fault {
         Fault::UnknownIssuer => (ErrorCode::UnapprovedSoftwareStatement, "is by an issuer that is not approved here"),
-        Fault::Malformed => invalid("is no signed statement that can be read"),
+        Fault::Malformed => invalid("is not a readable signed statement"),
         Fault::Signature => invalid("has no signature of its issuer"),
         Fault::Expired => invalid("is out of date"),
         Fault::NotYet => invalid("is not valid yet"),

@@ -631,7 +631,7 @@ fn errors_have_a_place_and_a_suggestion() {
         wrong(
             "[audit]\nrequest_id_header = 'x request'",
             (2, "audit.request_id_header", "'x request'"),
-            "is no name of a header",
+            "is not a header name",
             "",
         ),
         wrong(
@@ -650,7 +650,7 @@ fn errors_have_a_place_and_a_suggestion() {
         wrong(
             "[metadata.token_endpoint_auth_method]\none_of = ['client_secret_post']",
             (1, "metadata.token_endpoint_auth_method", ""),
-            "can't be substituted",
+            "can't be replaced",
             "otherwise = \"reject\"",
         ),
         wrong(

@@ -52,7 +52,7 @@ impl Registrar {
             is_known |= self.look_up(other).await?.is_some();
         }
         if is_known {
-            let detail = "the URL does not name a client in the one spelling that is read";
+            let detail = "the URL does not name a client in the expected spelling";
             return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
         }
         Ok(None)
@@ -94,7 +94,7 @@ impl Registrar {
         }
         // RFC 7592 section 2.2: the client_id in the request "MUST be the same as its currently issued client identifier".
         if registration.string_at(Field::CLIENT_ID).is_some_and(|named| named != managed) {
-            let detail = "must be the client that this URL is about";
+            let detail = "must be the client of this URL";
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
             return Err(Refusal::Rejected(rejection));
         }

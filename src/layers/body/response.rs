@@ -119,7 +119,7 @@ pub(crate) fn issued_client_id(answer: &Registration) -> Result<&str, &'static s
         return Err("in the server's answer has characters that no client_id has");
     }
     if id.trim_start().get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://")) {
-        return Err("in the server's answer is the address of a document, for which nobody asked");
+        return Err("in the server's answer is the URL of a metadata document, which was not requested");
     }
     Ok(id)
 }

@@ -155,7 +155,7 @@ impl Config {
         Ok(match self.registrar.pushed_by(request_uri).await? {
             Some(owner) if ids.iter().all(|id| *id == owner) => Ok(Elsewhere::Yes),
             None if takes_objects && !pushed::is_pushed(request_uri) => Ok(Elsewhere::Yes),
-            _ => Err(Fault::Ambiguous("it is not known who pushed the request")),
+            _ => Err(Fault::Ambiguous("the sender of the pushed request is unknown")),
         })
     }
 
@@ -201,7 +201,7 @@ impl Config {
             return Ok(None);
         };
         client_of.client_of(Grant::new(grant_type, grant)).await.map_err(|error| {
-            tracing::error!(%error, "the client of a grant can't be found out: answering 503");
+            tracing::error!(%error, "client of a grant not found out; the request is answered with 503: check the function in `with_client_of`");
             Fault::Unavailable
         })
     }

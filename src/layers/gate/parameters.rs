@@ -411,7 +411,7 @@ impl Parameters {
         if client_ids.is_empty() && (object.is_some() || request_uri.is_some()) {
             // RFC 9101 section 5 and RFC 9126 section 4 require it; a server that does not require it takes it from
             // inside.
-            return Err(Fault::Ambiguous("the request object does not say whose it is"));
+            return Err(Fault::Ambiguous("the request object names no client"));
         }
         let redirect_uri = there(&self.redirect_uri);
         if let Some(object) = &object {
@@ -509,7 +509,7 @@ impl RequestObject {
         }
         match (redirect_uri, &self.redirect_uri) {
             (Some(plain), Some(inside)) if plain != inside => {
-                Err(Fault::Ambiguous("the request object wants the answer elsewhere"))
+                Err(Fault::Ambiguous("the request object has another redirect URI"))
             }
             _ => Ok(()),
         }

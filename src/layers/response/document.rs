@@ -16,7 +16,7 @@ pub(super) fn check_redirect_uris(answer: &Registration, forwarded: &Registratio
     let answered = match answer.at(Field::REDIRECT_URIS) {
         None | Some(Value::Null | Value::String("")) => return Ok(()),
         Some(Value::Strings(answered)) => answered,
-        Some(_) => return Err("in the server's answer is no list of strings"),
+        Some(_) => return Err("in the server's answer is not a list of strings"),
     };
     let is_forwarded = |uri: &str| forwarded.redirect_uris().any(|known| is_same_uri(known, uri));
     if answered.into_iter().all(is_forwarded) {

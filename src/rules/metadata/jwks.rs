@@ -96,7 +96,7 @@ fn key_fault(key: &Json) -> Option<&'static str> {
     let has = |name: &&str| key.get(name).is_some();
     let followed = |value: &Json| value.as_str().is_none_or(|uri| public_link::read(uri).is_none());
     match () {
-        () if kind.is_none() => Some("has something in it that is no key"),
+        () if kind.is_none() => Some("has an entry that is not a key"),
         () if kind == Some("oct") => Some("has a symmetric key in it"),
         () if PRIVATE.iter().any(has) => Some("has a private key in it"),
         () if key.get("x5u").is_some_and(followed) => Some("has a key with a URL that leads nowhere public"),
