@@ -290,7 +290,7 @@ impl Event {
 
     pub(crate) fn set_rejection(&mut self, rejection: &Rejection) {
         self.rule = Some(rejection.rule);
-        self.field = rejection.field.clone();
+        self.field.clone_from(&rejection.field);
         self.index = rejection.index;
         self.reason = Some(rejection.detail.clone());
         self.error = Some(rejection.code.as_str());

@@ -12,6 +12,4 @@ pub use known_clients::{KnownClient, known_clients};
 pub use lint::{Lint, Severity};
 #[cfg(feature = "policy-file")]
 pub use load::PolicyFileError;
-#[cfg(feature = "policy-file")]
-pub use reload::Watching;
 pub use reload::{PolicyHandle, Reloadable, ReloadableLayer};

@@ -71,8 +71,8 @@ pub fn describe_metrics() {
 
 /// Counts an attempt, and its rejection by rule and error.
 pub(crate) fn registration(
-    operation: impl ToString,
-    outcome: impl ToString,
+    operation: &impl ToString,
+    outcome: &impl ToString,
     duration_us: u64,
     rejection: Option<(&'static str, &'static str)>,
 ) {
@@ -86,13 +86,13 @@ pub(crate) fn registration(
 }
 
 /// Counts a finding of a rule.
-pub(crate) fn finding(rule: &'static str, disposition: impl ToString, enforced: bool) {
+pub(crate) fn finding(rule: &'static str, disposition: &impl ToString, enforced: bool) {
     let enforced = if enforced { "true" } else { "false" };
     counter!(FINDINGS, "rule" => rule, "disposition" => disposition.to_string(), "enforced" => enforced).increment(1);
 }
 
 /// Counts a registration that a shadow policy was evaluated on.
-pub(crate) fn shadow(outcome: impl ToString, in_force: impl ToString, rule: &'static str) {
+pub(crate) fn shadow(outcome: &impl ToString, in_force: &impl ToString, rule: &'static str) {
     counter!(SHADOW, "outcome" => outcome.to_string(), "in_force" => in_force.to_string(), "rule" => rule).increment(1);
 }
 
@@ -102,13 +102,13 @@ pub(crate) fn gate(endpoint: &'static str, decision: &'static str) {
 }
 
 /// Sets the number of records with a status.
-pub(crate) fn clients(status: impl ToString, count: u64) {
+pub(crate) fn clients(status: &impl ToString, count: u64) {
     #[expect(clippy::cast_precision_loss, reason = "a number of clients")]
     gauge!(CLIENTS, "status" => status.to_string()).set(count as f64);
 }
 
 /// Counts a lifecycle event.
-pub(crate) fn lifecycle(action: impl ToString) {
+pub(crate) fn lifecycle(action: &impl ToString) {
     counter!(LIFECYCLE_EVENTS, "action" => action.to_string()).increment(1);
 }
 

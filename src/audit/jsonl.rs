@@ -76,6 +76,7 @@ pub struct JsonLinesSettings {
     pub chain: Option<ChainKey>,
     /// Receives the head of the chain each time it is written, on the thread of the writer: send it to a log or a machine
     /// that is out of reach for an attacker who can write the audit file.
+    #[expect(clippy::type_complexity, reason = "a name would say less")]
     pub head_copy: Option<Arc<dyn Fn(&ChainHead) + Send + Sync>>,
 }
 

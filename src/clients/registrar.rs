@@ -466,7 +466,7 @@ impl Registrar {
 
     /// Emits an event that a request from `address` caused.
     pub(crate) fn emit_from(&self, event: &LifecycleEvent, address: Option<IpAddr>) {
-        telemetry::lifecycle(event.action);
+        telemetry::lifecycle(&event.action);
         let audit = self.config.audit.load();
         let network = address.map(|address| audit.sources.network(address));
         let named = || audit.sources.network_name(address?).or_else(|| event.source.clone());

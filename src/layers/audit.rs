@@ -410,12 +410,12 @@ impl Start {
         let (sources, address) = (&self.config.sources, self.address);
         event.requester = address.and_then(|address| sources.name(address));
         event.request_id = self.request_id;
-        telemetry::registration(event.operation, event.outcome, event.duration_us, event.rule.zip(event.error));
+        telemetry::registration(&event.operation, &event.outcome, event.duration_us, event.rule.zip(event.error));
         for finding in &event.findings {
-            telemetry::finding(finding.rule, finding.disposition, finding.enforced);
+            telemetry::finding(finding.rule, &finding.disposition, finding.enforced);
         }
         if let Some(shadow) = &event.shadow {
-            telemetry::shadow(shadow.outcome, shadow.in_force, shadow.rule.unwrap_or_default());
+            telemetry::shadow(&shadow.outcome, &shadow.in_force, shadow.rule.unwrap_or_default());
         }
         if !self.span.is_disabled() {
             record(&self.span, &event);

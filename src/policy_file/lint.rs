@@ -97,6 +97,11 @@ impl Lint {
         }
     }
 
+    fn said(&self) -> String {
+        let suggestion = self.suggestion.as_ref().map(|suggestion| format!("; {suggestion}")).unwrap_or_default();
+        format!("{}: {}{suggestion}", self.key, self.message)
+    }
+
     #[cfg(feature = "policy-file")]
     pub(super) fn path(&self) -> &[Step] {
         &self.path.0
@@ -118,8 +123,7 @@ impl Lint {
 
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.severity, self.key, self.message)?;
-        self.suggestion.iter().try_for_each(|suggestion| write!(f, "; {suggestion}"))
+        write!(f, "{}: {}", self.severity, self.said())
     }
 }
 
@@ -193,11 +197,10 @@ impl Preset {
         let is_reported = |lint: &Lint| reported.iter().any(|setting| lint.path == Key::from(*setting));
         let is_logged = |lint: &&Lint| lint.severity == Severity::Error || is_reported(lint);
         for lint in self.settings_lint().found.iter().filter(is_logged) {
-            let Lint { key, message, suggestion, .. } = lint;
-            let suggestion = suggestion.iter().map(|suggestion| format!("; {suggestion}")).collect::<String>();
+            let said = lint.said();
             match lint.severity {
-                Severity::Error => tracing::error!(target: "tower_dcr::setup", "{key}: {message}{suggestion}"),
-                Severity::Warning => tracing::warn!(target: "tower_dcr::setup", "{key}: {message}{suggestion}"),
+                Severity::Error => tracing::error!(target: "tower_dcr::setup", "{said}"),
+                Severity::Warning => tracing::warn!(target: "tower_dcr::setup", "{said}"),
             }
         }
     }

@@ -21,9 +21,6 @@ use crate::telemetry;
 #[cfg(feature = "policy-file")]
 mod watch;
 
-#[cfg(feature = "policy-file")]
-pub use watch::Watching;
-
 /// A preset whose policy can be replaced.
 ///
 /// A policy can be replaced while requests are in progress. Each request is evaluated by one policy from beginning to

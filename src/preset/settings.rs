@@ -131,7 +131,7 @@ impl Settings {
             report_only: self.report_only,
             report_only_rules: self.policy.report_only.to_vec(),
             shadow: self.shadow.as_ref().and_then(|shadow| shadow.settings()),
-            body: self.limits.clone(),
+            body: self.limits,
             body_deadline: Period(self.deadline),
             client_address: self.address.settings().clone(),
             client_url: self.client_url_in_file.clone(),
@@ -268,8 +268,7 @@ impl Settings {
             Some(shared) => (rate_limit.with_shared_quotas(shared.clone()), self.policy.clone().sharing(shared)),
             None => (rate_limit, self.policy.clone()),
         };
-        let guard =
-            PolicyLayer::new(policy.policy(fingerprint)).with_limits(self.limits.clone()).with_deadline(self.deadline);
+        let guard = PolicyLayer::new(policy.policy(fingerprint)).with_limits(self.limits).with_deadline(self.deadline);
         let client_url = self.client_url_in_file.as_ref().unwrap_or(&self.client_url);
         let guard = guard.with_client_url(client_url.clone());
         let audit = audit.with_client_url(client_url.clone());

@@ -18,7 +18,7 @@ use crate::bounds;
 /// let error = Registration::parse_with(br#"{"a":1,"b":2,"c":3}"#, &limits).unwrap_err();
 /// assert_eq!(error, ParseError::TooManyMembers);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "written with `..Limits::default()`")]
@@ -56,7 +56,7 @@ impl Limits {
     /// For answers of the server, and other documents of which a copy is made before they are read.
     pub(crate) const ANSWER: Self = Self { max_bytes: 256 * 1024, max_string: 128 * 1024, ..Self::GENEROUS };
 
-    pub(super) fn at_most(&self, ceiling: &Self) -> Self {
+    pub(super) fn at_most(self, ceiling: Self) -> Self {
         Self {
             max_bytes: self.max_bytes.min(ceiling.max_bytes),
             max_depth: self.max_depth.min(ceiling.max_depth),
@@ -67,8 +67,8 @@ impl Limits {
     }
 
     /// Returns the limits between the bounds that a policy file has. A depth below 2 has no list of redirect URIs.
-    pub(crate) fn within_bounds(&self) -> Self {
-        let Self { max_bytes, max_depth, max_members, max_array, max_string } = self.at_most(&Self::CEILING);
+    pub(crate) fn within_bounds(self) -> Self {
+        let Self { max_bytes, max_depth, max_members, max_array, max_string } = self.at_most(Self::CEILING);
         Self {
             max_bytes: max_bytes.max(2),
             max_depth: max_depth.max(2),

@@ -81,7 +81,7 @@ const TYPICAL: usize = 4096;
 const ROOM: usize = 128;
 
 pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Registration, ParseError> {
-    let limits = &limits.at_most(&Limits::GENEROUS);
+    let limits = &limits.at_most(Limits::GENEROUS);
     if bytes.len() > limits.max_bytes {
         return Err(ParseError::TooLarge);
     }

@@ -36,7 +36,7 @@ fn client(rng: &mut StdRng) -> Client {
     let json = json!({ "client_name": NAMES.choose(rng).unwrap(), "redirect_uris": uris }).to_string();
     let mut prints = Fingerprints::of(&Registration::parse(json.as_bytes()).unwrap(), false);
     prints.software_id = maybe(rng, |rng| format!("soft-{}", rng.random_range(0..3)));
-    prints.source = maybe(rng, |rng| [192, 0, rng.random_range(1..4), rng.random_range(0..3)].into()).map(Source::of);
+    prints.source = maybe(rng, |rng| Source::of([192, 0, rng.random_range(1..4), rng.random_range(0..3)].into()));
     let mut client = Client::draft(if rng.random_ratio(1, 9) { String::new() } else { json }, prints, time(rng));
     client.status = *Status::ALL.choose(rng).unwrap();
     client.origin = if rng.random_ratio(1, 5) { Origin::Elsewhere } else { Origin::Registered };

@@ -392,7 +392,7 @@ async fn unlisted_schemes_can_be_marked() {
         let evaluation = Policy::new(guard.clone()).evaluate(registration, &Context::registration());
         match evaluation.decision() {
             Decision::Reject => Err(evaluation.rejection.unwrap().clone()),
-            decision => Ok((evaluation.findings.to_vec(), decision == Decision::Rewrite)),
+            decision => Ok((evaluation.findings.clone(), decision == Decision::Rewrite)),
         }
     };
     let mut guard = RedirectUris::mcp();

@@ -1,5 +1,6 @@
 //! Auto traits, which users rely on implicitly.
 
+use tower_dcr::audit::{JsonLines, JsonLinesSettings};
 use tower_dcr::layers::{BodyError, ResponseBody, ResponseFuture};
 use tower_dcr::layers::{Layered, MapResponseFuture};
 use tower_dcr::preset::{PresetBody, PresetService};
@@ -69,7 +70,7 @@ fn errors_read_well_through_main() {
     let printed = |error: Box<dyn std::error::Error>| format!("{error:?}");
     let scheme = RedirectUris::mcp().add_private_use_scheme("javascript").unwrap_err();
     assert_eq!(printed(scheme.into()), "the scheme \"javascript\" is never allowed in a redirect URI");
-    let audit = tower_dcr::audit::JsonLines::open("/no/such/folder/audit.jsonl", Default::default()).unwrap_err();
+    let audit = JsonLines::open("/no/such/folder/audit.jsonl", JsonLinesSettings::default()).unwrap_err();
     let audit = printed(audit.into());
     assert!(audit.starts_with("audit file /no/such/folder/audit.jsonl: "), "{audit}");
     assert_eq!(audit.matches("os error").count(), 1, "{audit}");

@@ -189,7 +189,7 @@ impl Judged {
 
     /// Returns the findings other than the rejection, each marked as enforced by a server or not.
     fn findings(&self) -> Vec<Finding> {
-        let mut findings = self.evaluation.findings.to_vec();
+        let mut findings = self.evaluation.findings.clone();
         findings.retain(|finding| !finding.enforced || finding.disposition != Disposition::Rejected);
         if self.reports_all {
             for finding in &mut findings {

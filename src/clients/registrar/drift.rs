@@ -125,7 +125,7 @@ fn evaluate(policy: &Policy, client: &Client) -> DriftOutcome {
     let evaluation = policy.evaluate(registration, &Context::registration().by(client.caller()));
     match (evaluation.decision(), &evaluation.rejection) {
         (_, Some(rejection)) => DriftOutcome::Rejected { rule: rejection.rule, description: rejection.description() },
-        (Decision::Rewrite, None) => DriftOutcome::Rewritten(evaluation.findings.to_vec()),
+        (Decision::Rewrite, None) => DriftOutcome::Rewritten(evaluation.findings.clone()),
         _ => DriftOutcome::Passes,
     }
 }

@@ -77,7 +77,7 @@ impl Registrar {
         let counts = self.ledger().counts().await?;
         for status in Status::ALL {
             let count = counts.iter().find(|(counted, _)| *counted == status).map_or(0, |(_, count)| *count);
-            telemetry::clients(status, count);
+            telemetry::clients(&status, count);
         }
         Ok(done)
     }

@@ -1,10 +1,8 @@
 //! Watching a policy file.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_timer::Delay;
@@ -45,7 +43,7 @@ impl PolicyHandle {
     /// spawn it.
     ///
     /// Changes that code made to the policy are lost at the first reload: a file sets everything that a file can.
-    pub fn watch(self, path: impl Into<PathBuf>, every: Duration) -> Watching {
+    pub fn watch(self, path: impl Into<PathBuf>, every: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let (path, every) = (path.into(), every.min(period::LONGEST));
         // A shadow policy has a file of its own.
         let look = |handle: &Self, path: &Path| {
@@ -54,7 +52,7 @@ impl PolicyHandle {
             ((policy.digest, shadow.and_then(|shadow| Content::of(&shadow).digest)), policy.read)
         };
         let (mut seen, _) = look(&self, &path);
-        Watching(Box::pin(async move {
+        Box::pin(async move {
             let mut before = seen;
             loop {
                 Delay::new(every).await;
@@ -67,25 +65,7 @@ impl PolicyHandle {
                     seen = now;
                 }
             }
-        }))
-    }
-}
-
-/// The future of [`PolicyHandle::watch`]. It never ends.
-#[must_use = "futures do nothing unless polled"]
-pub struct Watching(Pin<Box<dyn Future<Output = ()> + Send>>);
-
-impl Future for Watching {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Watching {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watching").finish_non_exhaustive()
+        })
     }
 }
 
