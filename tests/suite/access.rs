@@ -18,7 +18,7 @@ use tower_dcr::rules::{
 use tower_dcr::{Preset, Registration, layers::InitialAccessTokenLayer};
 
 use crate::signer::Signer;
-use crate::support::{Kept, Naive, Read, behind, post, send};
+use crate::support::{Kept, Naive, Read, behind, changed, post, send};
 
 const PARTNER: &str = "Vq3s8nR1xW7tB0yKd5Lc";
 
@@ -215,11 +215,7 @@ async fn signed_tokens_are_verified() {
     }
     let other_scope = signer.sign(&with("scope", json!("openid register_clients")));
     assert!(matches!(tokens().verify(&other_scope).await, Err(TokenError::Insufficient)));
-    let once = || {
-        let mut tokens = tokens();
-        tokens.single_use = true;
-        tokens
-    };
+    let once = || changed(tokens(), |it| it.single_use = true);
     let without_id = once().verify(&signer.sign(&good)).await;
     assert!(matches!(without_id, Err(TokenError::Invalid)), "nothing to count by");
     let once = once().verify(&signer.sign(&with("jti", json!("1")))).await.unwrap();
@@ -289,15 +285,11 @@ fn is_accepted(policy: &Policy, caller: Caller, uri: &str) -> bool {
 
 #[test]
 fn conditions_choose_the_rules() {
-    let loopback = || {
-        let mut uris = RedirectUris::mcp();
-        uris.classes = Vec::from([RedirectClass::Loopback]);
-        uris
-    };
+    let loopback = || changed(RedirectUris::mcp(), |it| it.classes = Vec::from([RedirectClass::Loopback]));
     let host = |host: &str| {
-        let mut uris = RedirectUris::mcp();
-        uris.only_https = Some(Vec::from([format!("https://{host}/*").parse::<RedirectPattern>().unwrap()]));
-        uris
+        changed(RedirectUris::mcp(), |it| {
+            it.only_https = Some(Vec::from([format!("https://{host}/*").parse::<RedirectPattern>().unwrap()]));
+        })
     };
     let native = Condition::Redirects(vec![RedirectClass::Loopback, RedirectClass::PrivateUse]);
     let cases = Policy::default()

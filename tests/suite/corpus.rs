@@ -18,7 +18,7 @@ use tower_dcr::rules::{AuthMethod, ClientName, ConfigError, Grants, Identities, 
 use tower_dcr::{Preset, layers::RateLimitLayer};
 
 use crate::rows::{Row, attacks, clients, headers};
-use crate::support::{Kept, Naive, Read, behind, send};
+use crate::support::{Kept, Naive, Read, behind, changed, send};
 
 /// Rows whose label this crate does not follow, with the reason.
 const CONTESTED: [(&str, &str); 0] = [];
@@ -47,10 +47,10 @@ fn fixture(preset: Preset, config: &Value) -> Result<Preset, ConfigError> {
 /// The names that the corpus' README calls reserved.
 fn reserved() -> Result<Identities, ConfigError> {
     let row = |name: &str, hosts: &[&str], scheme: &[&str]| {
-        let mut identity = ReservedIdentity::new(name);
-        identity.https = hosts.iter().map(|host| format!("https://{host}/*")).collect();
-        identity.schemes = scheme.iter().map(ToString::to_string).collect();
-        identity
+        changed(ReservedIdentity::new(name), |it| {
+            it.https = hosts.iter().map(|host| format!("https://{host}/*")).collect();
+            it.schemes = scheme.iter().map(ToString::to_string).collect();
+        })
     };
     Identities::new("corpus")
         .reserve(row("Claude", &["claude.ai", "claude.com", "anthropic.com"], &[]))?

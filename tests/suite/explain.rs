@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use tower_dcr::rules::{Context, MemberOperators, MetadataOperators, RuleDocs};
 use tower_dcr::{Preset, Registration};
 
+use crate::support::changed;
+
 fn listed() -> BTreeSet<&'static str> {
     Preset::rule_docs().map(|docs| docs.id).collect()
 }
@@ -13,11 +15,7 @@ fn listed() -> BTreeSet<&'static str> {
 fn presets() -> [Preset; 2] {
     let operators = || {
         MetadataOperators::default()
-            .on("tenant", {
-                let mut operators = MemberOperators::default();
-                operators.essential = Some(true);
-                operators
-            })
+            .on("tenant", changed(MemberOperators::default(), |it| it.essential = Some(true)))
             .unwrap()
     };
     let statements = || {

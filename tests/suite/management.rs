@@ -17,7 +17,7 @@ use tower_dcr::{
     layers::{PolicyLayer, RateLimitLayer, RegistrationBody},
 };
 
-use crate::support::{Kept, Naive, Read, behind, post, send};
+use crate::support::{Kept, Naive, Read, behind, changed, post, send};
 
 const GOOD: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
 /// An update of the client `c`.
@@ -248,11 +248,7 @@ async fn a_url_and_a_method_have_one_meaning() {
 
 #[tokio::test]
 async fn all_layers_of_a_preset_read_urls_in_one_way() {
-    let in_code = Preset::mcp().with_client_url({
-        let mut urls = ClientUrl::new();
-        urls.in_query = true;
-        urls
-    });
+    let in_code = Preset::mcp().with_client_url(changed(ClientUrl::new(), |it| it.in_query = true));
     let in_file = Preset::from_toml("[client_url]\nin_query = true\n").unwrap();
     for preset in [in_code, in_file] {
         let (answer, calls) = answered(&preset, request("PUT", "/register?client_id=c", UPDATE)).await;

@@ -12,7 +12,7 @@ use tower_dcr::rules::{
 };
 use tower_dcr::{Preset, Registration};
 
-use crate::support::{Naive, behind, outcome, post, send};
+use crate::support::{Naive, behind, changed, outcome, post, send};
 
 const FOREIGN: &str = "https://app.example.net/cb";
 
@@ -528,14 +528,7 @@ fn long_names_are_cut_unless_that_hides_something() {
 
     let rejected = judge(&rules, &words(19)).unwrap_err();
     assert!(rejected.contains("client_name has 265 characters, more than 256"), "{rejected}");
-    let reject = (
-        {
-            let mut rule = ClientName::default();
-            rule.overlong = Action::Reject;
-            rule
-        },
-        ClientIdentity::default(),
-    );
+    let reject = (changed(ClientName::default(), |it| it.overlong = Action::Reject), ClientIdentity::default());
     let rejected = judge(&reject, &long).unwrap_err();
     assert!(rejected.contains("client_name has 139 characters, more than 100"), "{rejected}");
 

@@ -6,7 +6,7 @@ use tower_dcr::rules::{
     Action, ConfigError, Context, Disposition, IntoRules, MemberOperators, MetadataAllowlist, MetadataOperators, Policy,
 };
 
-use crate::support::outcome;
+use crate::support::{changed, outcome};
 
 fn operators(json: &Value) -> Result<MetadataOperators, serde_json::Error> {
     serde_json::from_value(json!({ "x": json }))
@@ -112,36 +112,22 @@ fn rejects_contradictory_operators() {
         assert!(matches!(error, ConfigError::Operators { member: named, .. } if named == member));
     }
     for puts in [
-        {
-            let mut operators = MemberOperators::default();
-            operators.value = Some(["https://evil.example.com/cb"].to_vec().into());
-            operators
-        },
-        {
-            let mut operators = MemberOperators::default();
-            operators.add = ["https://evil.example.com/cb"].map(Into::into).to_vec();
-            operators
-        },
-        {
-            let mut operators = MemberOperators::default();
-            operators.default = Some(["https://evil.example.com/cb"].to_vec().into());
-            operators
-        },
-        {
-            let mut operators = MemberOperators::default();
-            operators.superset_of = ["https://evil.example.com/cb"].map(Into::into).to_vec();
-            operators.otherwise = Some(Action::Substitute);
-            operators
-        },
+        changed(MemberOperators::default(), |it| it.value = Some(["https://evil.example.com/cb"].to_vec().into())),
+        changed(MemberOperators::default(), |it| it.add = ["https://evil.example.com/cb"].map(Into::into).to_vec()),
+        changed(MemberOperators::default(), |it| it.default = Some(["https://evil.example.com/cb"].to_vec().into())),
+        changed(MemberOperators::default(), |it| {
+            it.superset_of = ["https://evil.example.com/cb"].map(Into::into).to_vec();
+            it.otherwise = Some(Action::Substitute);
+        }),
     ] {
         assert!(on("redirect_uris", puts).is_err());
     }
     assert!(
-        on("redirect_uris", {
-            let mut operators = MemberOperators::default();
-            operators.subset_of = ["https://a.example.com/cb"].map(Into::into).to_vec();
-            operators
-        })
+        on(
+            "redirect_uris",
+            changed(MemberOperators::default(), |it| it.subset_of =
+                ["https://a.example.com/cb"].map(Into::into).to_vec())
+        )
         .is_ok()
     );
 }
@@ -152,18 +138,12 @@ fn scope_is_a_list_between_spaces() {
     let scope = |rule: &MetadataOperators, scope: &str| {
         apply(rule, &json!({ "scope": scope })).map(|(after, _)| after["scope"].clone())
     };
-    let narrowed = rule({
-        let mut operators = MemberOperators::default();
-        operators.subset_of = ["read", "write"].map(Into::into).to_vec();
-        operators.add = ["read"].map(Into::into).to_vec();
-        operators
-    });
+    let narrowed = rule(changed(MemberOperators::default(), |it| {
+        it.subset_of = ["read", "write"].map(Into::into).to_vec();
+        it.add = ["read"].map(Into::into).to_vec();
+    }));
     assert_eq!(scope(&narrowed, "write admin"), Ok(json!("write read")));
-    let needed = rule({
-        let mut operators = MemberOperators::default();
-        operators.superset_of = ["openid"].map(Into::into).to_vec();
-        operators
-    });
+    let needed = rule(changed(MemberOperators::default(), |it| it.superset_of = ["openid"].map(Into::into).to_vec()));
     assert!(scope(&needed, "read").is_err() && scope(&needed, "read openid").is_ok());
 }
 
@@ -172,39 +152,22 @@ fn scope_is_a_list_between_spaces() {
 fn operators_come_before_the_rules() {
     let with = |member: &str, operators| {
         let operators = MetadataOperators::default().on(member, operators).unwrap();
-        {
-            let mut metadata = MetadataAllowlist::mcp();
-            metadata.operators = operators;
-            metadata
-        }
+        changed(MetadataAllowlist::mcp(), |it| it.operators = operators)
     };
     let body = json!({"redirect_uris": ["http://localhost/cb"], "tenant": "blue"});
-    let (after, _) = apply(
-        &with("tenant", {
-            let mut operators = MemberOperators::default();
-            operators.essential = Some(true);
-            operators
-        }),
-        &body,
-    )
-    .unwrap();
+    let (after, _) =
+        apply(&with("tenant", changed(MemberOperators::default(), |it| it.essential = Some(true))), &body).unwrap();
     assert_eq!(after["tenant"], "blue", "a member with operators passes the allowlist");
-    let grants = with("grant_types", {
-        let mut operators = MemberOperators::default();
-        operators.value = Some(["authorization_code", "implicit"].to_vec().into());
-        operators
-    });
+    let grants = with(
+        "grant_types",
+        changed(MemberOperators::default(), |it| it.value = Some(["authorization_code", "implicit"].to_vec().into())),
+    );
     assert_eq!(apply(&grants, &body).unwrap().0["grant_types"], json!(["authorization_code"]));
-    let link = with("client_uri", {
-        let mut operators = MemberOperators::default();
-        operators.value = Some("http://10.0.0.1/".into());
-        operators
-    });
+    let link = with("client_uri", changed(MemberOperators::default(), |it| it.value = Some("http://10.0.0.1/".into())));
     assert!(apply(&link, &body).unwrap().0.get("client_uri").is_none());
-    let keys = with("jwks_uri", {
-        let mut operators = MemberOperators::default();
-        operators.default = Some("https://169.254.169.254/".into());
-        operators
-    });
+    let keys = with(
+        "jwks_uri",
+        changed(MemberOperators::default(), |it| it.default = Some("https://169.254.169.254/".into())),
+    );
     assert!(apply(&keys, &body).is_err());
 }

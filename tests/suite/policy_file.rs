@@ -20,7 +20,7 @@ use tower_dcr::{
     layers::{RateLimitLayer, ResponseLayer, SecretInResponse},
 };
 
-use crate::support::{Kept, Naive, behind, outcome, post, send};
+use crate::support::{Kept, Naive, behind, changed, outcome, post, send};
 
 fn oauth() -> Preset {
     let grants = Grants::new(["authorization_code", "client_credentials"], ["code"]).unwrap();
@@ -43,17 +43,17 @@ fn pairs() -> Vec<(Preset, &'static str)> {
     let quota = |text: &str| text.parse::<Quota>().unwrap();
     let pattern = |text: &str| text.parse::<RedirectPattern>().unwrap();
     let acme = || {
-        let mut acme = ReservedIdentity::new("Acme");
-        acme.also_called = vec!["Acme Cloud".into()];
-        acme.https = vec!["https://app.acme.com/*".into()];
-        acme.schemes = ["com.acme.app".into()].into();
-        acme.relayed_schemes = ["acme-relay".into()].into();
-        acme.link_hosts = ["acme.com".into()].into();
-        acme.domains = ["acme.com".into()].into();
-        acme.mixing_redirects = true;
-        acme.source = Some("https://docs.acme.com/oauth".into());
-        acme.checked = Some("2026-11-29".into());
-        acme
+        changed(ReservedIdentity::new("Acme"), |it| {
+            it.also_called = vec!["Acme Cloud".into()];
+            it.https = vec!["https://app.acme.com/*".into()];
+            it.schemes = ["com.acme.app".into()].into();
+            it.relayed_schemes = ["acme-relay".into()].into();
+            it.link_hosts = ["acme.com".into()].into();
+            it.domains = ["acme.com".into()].into();
+            it.mixing_redirects = true;
+            it.source = Some("https://docs.acme.com/oauth".into());
+            it.checked = Some("2026-11-29".into());
+        })
     };
     vec![
         (mcp(), ""),
@@ -160,11 +160,9 @@ fn pairs() -> Vec<(Preset, &'static str)> {
             "rate_limit.address = 'off'\nrate_limit.global = 'off'\n[redirect_host_quota]\nquota = 'off'\nexempt = []",
         ),
         (
-            mcp().with_redirect_host_quota({
-                let mut rule = RedirectHostQuota::new(quota("7/hour"));
-                rule.exempt = Vec::from([pattern("https://a.example.com/*")]);
-                rule
-            }),
+            mcp().with_redirect_host_quota(changed(RedirectHostQuota::new(quota("7/hour")), |it| {
+                it.exempt = Vec::from([pattern("https://a.example.com/*")]);
+            })),
             "[redirect_host_quota]
              quota = '7/hour'
              exempt = ['https://a.example.com/*']",

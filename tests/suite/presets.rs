@@ -8,7 +8,7 @@ use tower_dcr::rules::{
 };
 use tower_dcr::{Preset, Registration};
 
-use crate::support::{Naive, behind, post, send};
+use crate::support::{Naive, behind, changed, post, send};
 
 /// Returns the forwarded document, or the error.
 async fn judged(preset: &Preset, body: Value) -> Result<Value, String> {
@@ -237,12 +237,10 @@ async fn application_types() {
     assert!(kind(&Preset::strict(), json!(["https://vscode.dev/redirect"]), "spa".into()).await.is_err());
     let as_sent = mcp
         .map_metadata(|mut metadata| {
-            metadata.application_type = {
-                let mut rule = ApplicationType::default();
-                rule.infer = false;
-                rule.unknown = Action::Reject;
-                rule
-            };
+            metadata.application_type = changed(ApplicationType::default(), |it| {
+                it.infer = false;
+                it.unknown = Action::Reject;
+            });
             Ok(metadata)
         })
         .unwrap();

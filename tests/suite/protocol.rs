@@ -16,7 +16,7 @@ use tower_dcr::{
     layers::{GateLayer, GateSettings, HandlerErrors, InitialAccessTokenLayer, RegistrationBody},
 };
 
-use crate::support::{Naive, Read, behind, post, send};
+use crate::support::{Naive, Read, behind, changed, post, send};
 
 const HONEST: &str = r#"{"redirect_uris":["http://127.0.0.1:1234/cb"],"token_endpoint_auth_method":"none"}"#;
 
@@ -53,11 +53,7 @@ async fn absent_grant_types_are_what_the_policy_says() {
         (Preset::strict(), &code, "strict keeps to the RFC"),
         (oauth(Grants::authorization_code()), &code, "oauth keeps to the RFC"),
         (
-            oauth({
-                let mut grants = Grants::authorization_code();
-                grants.absent = Some(AbsentGrants::Offered);
-                grants
-            }),
+            oauth(changed(Grants::authorization_code(), |it| it.absent = Some(AbsentGrants::Offered))),
             &both,
             "unless it is told",
         ),

@@ -7,6 +7,8 @@ use tower_dcr::rules::{
     MetadataOperators, Policy, RedirectHostQuota, RedirectUris, ReportOnly, Scope,
 };
 
+use crate::support::changed;
+
 fn evaluate(policy: &Policy, body: &str) -> Evaluation {
     policy.evaluate(Registration::parse(body.as_bytes()).unwrap(), &Context::registration())
 }
@@ -31,21 +33,15 @@ fn rules() -> Vec<Row> {
     let quota = |text: &str| text.parse().unwrap();
     let operators = |value: &str| {
         MetadataOperators::default()
-            .on("tenant", {
-                let mut operators = MemberOperators::default();
-                operators.value = Some(value.into());
-                operators
-            })
+            .on("tenant", changed(MemberOperators::default(), |it| it.value = Some(value.into())))
             .unwrap()
     };
     vec![
         (
-            rule({
-                let mut rule = ApplicationType::default();
-                rule.infer = false;
-                rule.unknown = Action::Reject;
-                rule
-            }),
+            rule(changed(ApplicationType::default(), |it| {
+                it.infer = false;
+                it.unknown = Action::Reject;
+            })),
             rule(ApplicationType::default()),
             r#"{"application_type":"toaster"}"#,
             Err("application-type"),
@@ -64,31 +60,19 @@ fn rules() -> Vec<Row> {
         ),
         (
             rule(Decorations::default()),
-            rule({
-                let mut rule = Decorations::default();
-                rule.otherwise = Action::Reject;
-                rule
-            }),
+            rule(changed(Decorations::default(), |it| it.otherwise = Action::Reject)),
             r#"{"logo_uri":"http://10.0.0.1/logo.png"}"#,
             Ok("{}"),
         ),
         (
             rule(Grants::authorization_code()),
-            rule({
-                let mut grants = Grants::authorization_code();
-                grants.otherwise = Action::Reject;
-                grants
-            }),
+            rule(changed(Grants::authorization_code(), |it| it.otherwise = Action::Reject)),
             r#"{"grant_types":["authorization_code","implicit"],"response_types":["code"]}"#,
             Ok(r#"{"grant_types":["authorization_code"],"response_types":["code"]}"#),
         ),
         (
             rule(ClientIdentity::default()),
-            rule({
-                let mut rule = ClientIdentity::default();
-                rule.unverified = Action::Reject;
-                rule
-            }),
+            rule(changed(ClientIdentity::default(), |it| it.unverified = Action::Reject)),
             r#"{"client_name":"Claude","redirect_uris":["https://claude.example.net/cb"]}"#,
             Err("identity"),
         ),
@@ -208,11 +192,7 @@ fn a_mention_that_is_contradicted_outweighs_one_that_is_not() {
 #[test]
 fn scopes_are_lists_and_bounded() {
     let narrowing = || Scope::default().with_ceiling(["read", "write"]).unwrap();
-    let rejecting = || {
-        let mut scope = narrowing();
-        scope.otherwise = Action::Reject;
-        scope
-    };
+    let rejecting = || changed(narrowing(), |it| it.otherwise = Action::Reject);
     let scope = |rule: &Scope, scope: &str| judged(&Policy::new(rule.clone()), &format!(r#"{{"scope":"{scope}"}}"#));
     let kept = |scope: &str| Ok(format!(r#"{{"scope":"{scope}"}}"#));
     for (sent, narrowed, rejected) in [
@@ -235,17 +215,6 @@ fn scopes_are_lists_and_bounded() {
     }
     assert_eq!(scope(&Scope::default(), "anything at:all"), kept("anything at:all"));
     for sent in [" read", "read ", "read  write"] {
-        assert!(
-            scope(
-                &{
-                    let mut scope = Scope::default();
-                    scope.otherwise = Action::Reject;
-                    scope
-                },
-                sent
-            )
-            .is_err(),
-            "{sent:?}"
-        );
+        assert!(scope(&changed(Scope::default(), |it| it.otherwise = Action::Reject), sent).is_err(), "{sent:?}");
     }
 }

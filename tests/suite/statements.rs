@@ -14,7 +14,7 @@ use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::{Condition, RedirectPattern, SoftwareStatements};
 
 use crate::signer::Signer;
-use crate::support::{Kept, Naive, Read, behind, post, send};
+use crate::support::{Kept, Naive, Read, behind, changed, post, send};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -216,36 +216,34 @@ async fn audience_age_and_use_are_checked_where_that_was_configured() {
     let ok = async |statements: SoftwareStatements, claims: Value| {
         register(&preset(statements), &with(&signer.sign(&claims))).await.forwarded.is_some()
     };
-    let changed = |change: fn(&mut SoftwareStatements)| {
-        let mut statements = statements(&signer);
-        change(&mut statements);
-        statements
+    let audience = || {
+        changed(statements(&signer), |it| {
+            it.audiences = vec!["https://a.example.com".into(), "https://b.example.com".into()];
+        })
     };
-    let audience = || changed(|it| it.audiences = vec!["https://a.example.com".into(), "https://b.example.com".into()]);
     assert!(ok(audience(), json!({ "aud": "https://a.example.com" })).await);
     assert!(ok(audience(), json!({ "aud": ["x", "https://b.example.com"] })).await);
     assert!(!ok(audience(), json!({ "aud": "https://c.example.com" })).await);
     assert!(!ok(audience(), json!({})).await);
-    let young = || changed(|it| it.max_age = Some(Duration::from_secs(600)));
+    let young = || changed(statements(&signer), |it| it.max_age = Some(Duration::from_secs(600)));
     assert!(ok(young(), json!({ "iat": NOW - 300 })).await);
     assert!(!ok(young(), json!({ "iat": NOW - 900 })).await);
     assert!(!ok(young(), json!({})).await);
-    let once = changed(|it| it.single_use = true);
+    let once = changed(statements(&signer), |it| it.single_use = true);
     assert!(ok(once.clone(), json!({ "jti": "a" })).await);
     assert!(!ok(once.clone(), json!({ "jti": "a" })).await, "used before");
     assert!(ok(once.clone(), json!({ "jti": "b" })).await);
     assert!(!ok(once, json!({})).await, "there has to be a name to remember");
     let plain = json!({ "redirect_uris": ["https://plain.example.com/cb"] });
     assert!(register(&preset(statements(&signer)), &plain).await.forwarded.is_some());
-    assert!(register(&preset(changed(|it| it.required = true)), &plain).await.forwarded.is_none());
+    assert!(register(&preset(changed(statements(&signer), |it| it.required = true)), &plain).await.forwarded.is_none());
 }
 
 #[tokio::test]
 async fn an_update_may_repeat_a_used_statement() {
     let signer = Signer::new("https://directory.example.com");
-    let mut statements = statements(&signer);
-    statements.single_use = true;
-    let (naive, preset) = (Naive::default(), preset(statements));
+    let preset = preset(changed(statements(&signer), |it| it.single_use = true));
+    let naive = Naive::default();
     let service = behind(&preset, &naive);
     let mut body = with(&signer.sign(&json!({ "jti": "a", "client_name": "Signed" })));
     assert_eq!(send(&service, post(body.to_string())).await.status(), StatusCode::CREATED);
@@ -276,8 +274,7 @@ async fn members_of_the_servers_own_come_from_the_statement_too() {
     body["tenant"] = "plain".into();
     let outcome = register(&preset(statements(&signer)), &body).await;
     assert_eq!(outcome.forwarded.unwrap()["tenant"], "signed", "what was sent does not stand against what was signed");
-    let mut claiming = statements(&signer);
-    claiming.claims = vec!["tenant".into()];
+    let claiming = changed(statements(&signer), |it| it.claims = vec!["tenant".into()]);
     let outcome = register(&preset(claiming), &with(&statement)).await;
     assert_eq!(outcome.forwarded.unwrap()["tenant"], "signed");
 }

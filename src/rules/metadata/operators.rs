@@ -175,7 +175,7 @@ fn fault_of_name(member: &str, operators: &MemberOperators) -> Option<&'static s
         () if member.is_empty() => Some("it has no name"),
         () if field.is_some_and(Field::is_server_issued) => Some("only the server issues it"),
         () if field.is_some_and(|field| field.acceptance() == Acceptance::Verified) => {
-            Some("statements are verified, or refused")
+            Some("statements are verified, or rejected")
         }
         // Only the client decides where the codes go, and is held to its redirect URIs.
         () if field == Some(Field::REDIRECT_URIS) && (puts || operators.otherwise == Some(Action::Substitute)) => {

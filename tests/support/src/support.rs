@@ -164,6 +164,12 @@ pub fn logged(level: tracing::Level, act: impl FnOnce()) -> Vec<String> {
     String::from_utf8(log.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// Returns `value` after `change`.
+pub fn changed<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut value);
+    value
+}
+
 /// Returns the registration as the rules left it, as JSON, or the description of the rejection.
 pub fn outcome(evaluation: &tower_dcr::rules::Evaluation) -> Result<Value, String> {
     match &evaluation.rejection {
