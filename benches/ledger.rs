@@ -25,7 +25,7 @@ use tower_dcr::layers::ResponseBody;
 use tower_dcr::rules::MetadataAllowlist;
 use tower_dcr::{
     Registration,
-    layers::{GateLayer, GateSettings, LifecycleLayer, PolicyLayer, RegistrationBody},
+    layers::{GateEndpoint, GateLayer, LifecycleLayer, PolicyLayer, RegistrationBody},
 };
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
@@ -67,8 +67,9 @@ impl Node {
             *response.status_mut() = http::StatusCode::BAD_REQUEST;
             Ok(response)
         });
-        let gate = GateLayer::token(registrar).with_settings(GateSettings::new().with_max_age(Duration::ZERO));
-        let token = ServiceBuilder::new().layer(gate).service(rejecting);
+        let gate =
+            GateLayer::new(GateEndpoint::Token, registrar).map_settings(|gate| gate.max_age = Some(Duration::ZERO));
+        let token = ServiceBuilder::new().layer(gate).service(refusing);
         Self { register: BoxCloneSyncService::new(register), token: BoxCloneSyncService::new(token) }
     }
 
@@ -206,7 +207,7 @@ fn warm(runtime: &Runtime) {
     let registrar = Registrar::new(ledger.clone()).with_sink(Silent);
     runtime.block_on(async { ledger.insert(&client(1), None).await.expect("inserted") });
     let bare = axum::Router::new().route("/authorize", get(|| async { "consent" })).with_state(());
-    let gated = get(|| async { "consent" }).layer(GateLayer::authorization(registrar));
+    let gated = get(|| async { "consent" }).layer(GateLayer::new(GateEndpoint::Authorization, registrar));
     let gated = axum::Router::new().route("/authorize", gated).with_state(());
     let uri = "/authorize?response_type=code&client_id=client-1&redirect_uri=http%3A%2F%2F127.0.0.1%3A33418%2Fcallback";
     let ask = |router: &axum::Router| {

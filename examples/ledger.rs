@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde_json::{Map, Value};
 use tower::ServiceExt;
 use tower_dcr::clients::{ClientAdmin, Fingerprint, MemoryLedger, Registrar};
-use tower_dcr::layers::GateLayer;
+use tower_dcr::layers::{GateEndpoint, GateLayer};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Error> {
     });
     let app = Router::new()
         .route("/register", post(register).layer(tower_dcr::mcp().with_registrar(registrar.clone())))
-        .route("/token", post(token).layer(GateLayer::token(registrar.clone())));
+        .route("/token", post(token).layer(GateLayer::new(GateEndpoint::Token, registrar.clone())));
     let registration = r#"{"client_name":"My App","redirect_uris":["http://127.0.0.1/cb"]}"#;
     let request = "grant_type=authorization_code&code=c&client_id=client-1";
     let form = "application/x-www-form-urlencoded";

@@ -15,7 +15,7 @@ pub(crate) mod setup_check;
 
 pub use audit::AuditLayer;
 pub use body::{BodyError, MapResponseFuture, RegistrationBody, ReplayBody, ResponseBody, ResponseFuture};
-pub use gate::{ClientOf, GateLayer, GateSettings, Gates, Grant};
+pub use gate::{ClientOf, GateAction, GateEndpoint, GateLayer, GateSettings, Grant};
 pub use initial_access_token::InitialAccessTokenLayer;
 #[cfg(feature = "jwt")]
 pub use initial_access_token::tokens::JwtTokens;

@@ -99,6 +99,24 @@ impl fmt::Display for ParsePeriodError {
     }
 }
 
+/// Reads and writes an optional [`Duration`] as a [`Period`].
+pub(crate) mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Period;
+
+    #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+    pub(crate) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(Period).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Period>::deserialize(deserializer)?.map(|Period(time)| time))
+    }
+}
+
 impl From<Period> for String {
     fn from(period: Period) -> Self {
         // Months and years are no whole number of days.

@@ -37,7 +37,7 @@ use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
 use crate::layers::audit::AuditLayer;
 use crate::layers::docs;
-use crate::layers::gate::Gates;
+use crate::layers::gate::{GateEndpoint, GateLayer};
 use crate::layers::initial_access_token::InitialAccessTokenLayer;
 use crate::layers::lifecycle::LifecycleLayer;
 use crate::layers::rate_limit::RateLimitLayer;
@@ -355,8 +355,8 @@ impl Preset {
             .change(|settings| settings.books.without_deduplication = without_deduplication)
     }
 
-    /// Creates the gates for the other endpoints, whose settings follow the section `[gate]` of the policy file. A
-    /// policy file with such a section that no gate follows is a
+    /// Creates the gate of another endpoint, whose settings follow the section `[gate]` of the policy file. A policy
+    /// file with such a section that no gate follows is a
     /// [`Misconfiguration::ForgottenGates`](crate::layers::Misconfiguration).
     ///
     /// ```
@@ -364,19 +364,19 @@ impl Preset {
     /// # fn main() -> Result<(), tower_dcr::policy_file::PolicyFileError> {
     /// use tower_dcr::Preset;
     /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    /// use tower_dcr::layers::GateEndpoint;
     ///
     /// let registrar = Registrar::new(MemoryLedger::default());
     /// let preset = Preset::from_toml("gate.unknown = 'reject'")?.with_registrar(registrar.clone());
-    /// let gates = preset.gates(registrar);
-    /// let (authorize, token) = (gates.authorization(), gates.token());
-    /// # let _ = (authorize, token);
+    /// let token = preset.gate(GateEndpoint::Token, registrar);
+    /// # let _ = token;
     /// # Ok(())
     /// # }
     /// # #[cfg(not(feature = "policy-file"))]
     /// # fn main() {}
     /// ```
-    pub fn gates(&self, registrar: Registrar) -> Gates {
-        self.settings.gates(registrar)
+    pub fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
+        self.settings.gate(endpoint, registrar)
     }
 
     /// Sets a configured lifecycle layer; deduplication is as in its registrar. The client address is found as in this

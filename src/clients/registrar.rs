@@ -128,7 +128,7 @@ use settings::Settings;
 /// rejected with `400 invalid_client_metadata`. At the authorization endpoint there is no such signal
 /// (RFC 6749 section 4.1.2.1 forbids to redirect), so the user sees a page with the remedy: remove the connection and add it
 /// again. While the ledger is down,
-/// clients that were seen a moment ago [go on](crate::layers::GateSettings::with_grace), and all other requests get `503
+/// clients that were seen a moment ago [go on](crate::layers::GateSettings::grace), and all other requests get `503
 /// temporarily_unavailable`, never `invalid_client`: clients would discard a `client_id` that is still valid.
 ///
 /// # Crashes

@@ -23,7 +23,6 @@ mod cache;
 mod credentials;
 mod endpoint;
 mod form;
-mod gates;
 mod grant;
 mod names;
 mod parameters;
@@ -40,22 +39,20 @@ mod tests;
 
 use admission::Admitted;
 use cache::Cache;
+pub use endpoint::GateEndpoint;
 use endpoint::{Endpoint, Success};
-pub use gates::Gates;
 use grant::ErasedClientOf;
 pub use grant::{ClientOf, Grant};
 use parameters::Seen;
 use refusal::{Fault, Form};
 pub(crate) use settings::FollowedSettings;
-pub use settings::GateSettings;
 use settings::SettingsInForce;
+pub use settings::{GateAction, GateSettings};
 
 /// Enforces the ledger in front of the endpoints that clients use, without the server's help.
 ///
-/// Has a constructor for each endpoint: [`authorization`](GateLayer::authorization), [`token`](GateLayer::token),
-/// [`pushed_authorization`](GateLayer::pushed_authorization),
-/// [`device_authorization`](GateLayer::device_authorization), [`introspection`](GateLayer::introspection),
-/// [`revocation`](GateLayer::revocation).
+/// Each [endpoint](GateEndpoint) needs a layer of its own. [`Preset::gate`](crate::Preset::gate) creates one whose
+/// settings follow a policy file.
 ///
 /// # Parameters
 ///
@@ -105,8 +102,8 @@ use settings::SettingsInForce;
 /// | revocation | passed through: revoking tokens is always allowed |
 ///
 /// 2. A request that names no client is answered with 400 `invalid_request` at the token, pushed authorization and
-///    device authorization endpoints, unless it [passes](GateSettings::passing_unidentified), its grant [may be
-///    anonymous](GateSettings::with_anonymous_grants), or the server [returns](GateLayer::with_client_of) the client
+///    device authorization endpoints, unless it [passes](GateSettings::unidentified), its grant [may be
+///    anonymous](GateSettings::anonymous_grants), or the server [returns](GateLayer::with_client_of) the client
 ///    that the grant belongs to. RFC 6749 section 6 lets a public client leave its name out when it refreshes. At the
 ///    authorization endpoint such a request passes, as a form of the server's own; at the introspection endpoint as
 ///    that of a resource server.
@@ -114,11 +111,11 @@ use settings::SettingsInForce;
 ///    object, must be a registered one, by [`matches`](crate::redirect_uri::matches). It may be left out if exactly one
 ///    is registered that is no loopback URI without a port, in a step of a consent form (a `POST` without
 ///    `response_type`, with parameters of its own), where the server [takes request
-///    objects](GateSettings::with_request_objects), or with the `request_uri` of a request that this client pushed
+///    objects](GateSettings::request_objects), or with the `request_uri` of a request that this client pushed
 ///    through a gate of the same ledger.
 /// 4. A successful response of the token endpoint counts as use of the client and restarts its lifetime.
 /// 5. Clients that the ledger does not know pass, and are recorded once they got a token: they were registered before,
-///    or in another way. [`rejecting_unknown`](GateSettings::rejecting_unknown) rejects them, and those that were only
+///    or in another way. [`unknown`](GateSettings::unknown) can reject them, and those that were only
 ///    recorded so.
 /// 6. If the server itself rejects a known client, the next equal registration gets a new client. Otherwise a server
 ///    that lost its store would get its lost clients again and again. This takes a 401 at the token endpoint to a
@@ -131,15 +128,15 @@ use settings::SettingsInForce;
 /// to. A server that does not check this binding lets a live client refresh the tokens of a revoked one. So does one
 /// that ignores the place of the client's name, such as `Authorization`. The gate does not read cookies, paths and
 /// header fields that it does not list, nor the document at a foreign `request_uri`. A server that folds ids in another
-/// way than by case or by white space at their ends needs [`rejecting_unknown`](GateSettings::rejecting_unknown).
+/// way than by case or by white space at their ends needs [`unknown = "reject"`](GateSettings::unknown).
 ///
 /// # Cost
 ///
 /// Each request takes one read of the ledger for each name, one more for an unknown one and one for a `request_uri`. It
-/// takes none for a client whose record was read within the last [5 seconds](GateSettings::with_max_age) or was missing
+/// takes none for a client whose record was read within the last [5 seconds](GateSettings::max_age) or was missing
 /// within the last second: for so long a revocation on another node may go unseen. One on this node is seen at once.
 ///
-/// If the ledger is unavailable, clients whose record was read at most a [minute](GateSettings::with_grace) ago are
+/// If the ledger is unavailable, clients whose record was read at most a [minute](GateSettings::grace) ago are
 /// checked against it, and requests of all others are answered with 503.
 ///
 /// # Report-only mode
@@ -156,12 +153,13 @@ use settings::SettingsInForce;
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
 /// use std::convert::Infallible;
-/// use tower_dcr::layers::{GateLayer, GateSettings, ReplayBody};
+/// use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer, ReplayBody};
 /// use tower_dcr::clients::MemoryLedger;
 /// use tower_dcr::clients::Registrar;
 ///
 /// let registrar = Registrar::new(MemoryLedger::default());
-/// let gate = GateLayer::token(registrar).with_settings(GateSettings::new().rejecting_unknown());
+/// let gate = GateLayer::new(GateEndpoint::Token, registrar)
+///     .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
 /// let token = ServiceBuilder::new().layer(gate).service(service_fn(
 ///     async |_: Request<ReplayBody<Full<Bytes>>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())),
 /// ));
@@ -190,46 +188,19 @@ struct Config {
 }
 
 impl GateLayer {
-    fn new(registrar: Registrar, endpoint: &'static Endpoint) -> Self {
-        Self::with(registrar, endpoint, SettingsInForce::default())
+    /// Creates the gate of `endpoint` for the clients in the ledger of `registrar`. Its settings are in code.
+    pub fn new(endpoint: GateEndpoint, registrar: Registrar) -> Self {
+        Self::with(endpoint, registrar, SettingsInForce::default())
     }
 
-    fn with(registrar: Registrar, endpoint: &'static Endpoint, settings: SettingsInForce) -> Self {
+    /// Creates a gate whose settings follow a policy file.
+    pub(crate) fn following(endpoint: GateEndpoint, registrar: Registrar, followed: Arc<FollowedSettings>) -> Self {
+        Self::with(endpoint, registrar, followed.follow())
+    }
+
+    fn with(endpoint: GateEndpoint, registrar: Registrar, settings: SettingsInForce) -> Self {
         let cache = Cache::new(4096, Arc::new(CoarseClock::new()));
-        Self { config: Arc::new(Config { registrar, endpoint, settings, cache, client_of: None }) }
-    }
-
-    /// Creates the gate of the authorization endpoint (RFC 6749 section 3.1). Its settings are in code: [`Gates`]
-    /// follow those of a policy file.
-    pub fn authorization(registrar: Registrar) -> Self {
-        Self::new(registrar, &endpoint::AUTHORIZATION)
-    }
-
-    /// Creates the gate of the token endpoint (RFC 6749 section 3.2). Its successful responses also record the use of
-    /// clients.
-    pub fn token(registrar: Registrar) -> Self {
-        Self::new(registrar, &endpoint::TOKEN)
-    }
-
-    /// Creates the gate of the pushed authorization request endpoint (RFC 9126).
-    pub fn pushed_authorization(registrar: Registrar) -> Self {
-        Self::new(registrar, &endpoint::PUSHED_AUTHORIZATION)
-    }
-
-    /// Creates the gate of the device authorization endpoint (RFC 8628).
-    pub fn device_authorization(registrar: Registrar) -> Self {
-        Self::new(registrar, &endpoint::DEVICE_AUTHORIZATION)
-    }
-
-    /// Creates the gate of the introspection endpoint (RFC 7662), for its use by clients.
-    pub fn introspection(registrar: Registrar) -> Self {
-        Self::new(registrar, &endpoint::INTROSPECTION)
-    }
-
-    /// Creates the gate of the revocation endpoint (RFC 7009). It rejects ambiguous requests, but no client for its
-    /// state, since revoking tokens is always allowed.
-    pub fn revocation(registrar: Registrar) -> Self {
-        Self::new(registrar, &endpoint::REVOCATION)
+        Self { config: Arc::new(Config { registrar, endpoint: endpoint.row(), settings, cache, client_of: None }) }
     }
 
     fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -237,10 +208,9 @@ impl GateLayer {
         self
     }
 
-    /// Replaces the settings in code (default: [`GateSettings::new`]). Those of a policy file that the gate follows
-    /// win.
-    pub fn with_settings(self, settings: GateSettings) -> Self {
-        self.change(|config| config.settings.built = settings)
+    /// Changes the settings in code. Those of a policy file that the gate follows win.
+    pub fn map_settings(self, change: impl FnOnce(&mut GateSettings)) -> Self {
+        self.change(|config| change(&mut config.settings.built))
     }
 
     /// Sets the number of clients whose records are cached (default: 4096).

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::clients::registrar::Registrar;
 use crate::layers::body::RegistrationBody;
-use crate::layers::gate::Gates;
+use crate::layers::gate::{GateEndpoint, GateLayer};
 use crate::layers::server_metadata::ServerMetadataLayer;
 use crate::preset::{Preset, PresetService};
 use crate::rules::{ConfigError, ServerMetadata};
@@ -56,7 +56,7 @@ mod watch;
 /// ```
 ///
 /// With a registrar, its settings (lifetimes, quota and others) are reloaded, too, for every layer that has the same
-/// registrar, and the section `[gate]` for the [gates](ReloadableLayer::gates) of this layer.
+/// registrar, and the section `[gate]` for the [gates](ReloadableLayer::gate) of this layer.
 ///
 /// ```
 /// let guard = tower_dcr::mcp().reloadable();
@@ -106,11 +106,27 @@ impl ReloadableLayer {
         self.handle.clone()
     }
 
-    /// Creates the gates for the other endpoints, whose settings follow the policy in force: see [`Preset::gates`].
-    pub fn gates(&self, registrar: Registrar) -> Gates {
+    /// Creates the gate of another endpoint, whose settings follow the policy in force: see [`Preset::gate`].
+    ///
+    /// ```
+    /// use axum::{Router, routing::{get, post}};
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    /// use tower_dcr::layers::GateEndpoint;
+    ///
+    /// # async fn handle() {}
+    /// let registrar = Registrar::new(MemoryLedger::default());
+    /// let preset = tower_dcr::mcp().with_registrar(registrar.clone()).reloadable();
+    /// let gate = |endpoint| preset.gate(endpoint, registrar.clone());
+    /// let app: Router = Router::new()
+    ///     .route("/authorize", get(handle).layer(gate(GateEndpoint::Authorization)))
+    ///     .route("/token", post(handle).layer(gate(GateEndpoint::Token)))
+    ///     .route("/register", post(handle).layer(preset));
+    /// # let _ = app;
+    /// ```
+    pub fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         // Without the lock, a policy that is put in force at the same time could be overwritten by the older one.
         let _one_at_a_time = lock(&self.handle.shared.replacing);
-        self.handle.shared.preset.load().gates(registrar)
+        self.handle.shared.preset.load().gate(endpoint, registrar)
     }
 
     /// Creates the layer that writes the metadata of the policy in force into the server's discovery document: see

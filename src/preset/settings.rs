@@ -16,7 +16,7 @@ use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
 use crate::layers::audit::AuditLayer;
-use crate::layers::gate::{FollowedSettings, GateSettings, Gates};
+use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings};
 use crate::layers::initial_access_token::InitialAccessTokenLayer;
 use crate::layers::lifecycle::LifecycleLayer;
 use crate::layers::policy::{PolicyLayer, Reminder};
@@ -109,7 +109,7 @@ impl Settings {
             request_id: None,
             chain_key: None,
             books: Books::none(),
-            gate: GateSettings::new(),
+            gate: GateSettings::default(),
             followed: Arc::default(),
             answer: ResponseLayer::new(),
             client_url: ClientUrl::new(),
@@ -235,10 +235,10 @@ impl Settings {
         }
     }
 
-    /// Creates gates that follow the policy.
-    pub(crate) fn gates(&self, registrar: Registrar) -> Gates {
+    /// Creates a gate that follows the policy.
+    pub(crate) fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         self.followed.put(&self.gate);
-        Gates::new(registrar, Arc::clone(&self.followed))
+        GateLayer::following(endpoint, registrar, Arc::clone(&self.followed))
     }
 
     /// Sets the registrar's sink of events, unless it has one of its own, and the form in which events name their

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
-use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
 
 use crate::parser::Parser;
 use crate::recorder::{Arrived, Recorder, send_all, serve};
@@ -41,9 +41,9 @@ fn gated(recorder: &Recorder, registrar: &Registrar, change: Change) -> Router {
     let forward = any(Recorder::forward).with_state::<()>(recorder.clone());
     let gated = |layer: GateLayer| change(layer).layer(forward.clone());
     Router::new()
-        .route_service("/token", gated(GateLayer::token(registrar.clone())))
-        .route_service("/authorize", gated(GateLayer::authorization(registrar.clone())))
-        .route_service("/par", gated(GateLayer::pushed_authorization(registrar.clone())))
+        .route_service("/token", gated(GateLayer::new(GateEndpoint::Token, registrar.clone())))
+        .route_service("/authorize", gated(GateLayer::new(GateEndpoint::Authorization, registrar.clone())))
+        .route_service("/par", gated(GateLayer::new(GateEndpoint::PushedAuthorization, registrar.clone())))
 }
 
 /// Every value that a handler could take for the parameter `name`. ASP.NET's would not look at capitals.
@@ -138,7 +138,7 @@ async fn servers_read_the_same_request_as_the_gate() {
     let mut read_alike = 0;
     for parser in Parser::all().await {
         let modes: [(bool, Change); 2] =
-            [(false, |gate| gate), (true, |gate| gate.with_settings(GateSettings::new().rejecting_unknown()))];
+            [(false, |gate| gate), (true, |gate| gate.map_settings(|gate| gate.unknown = Some(GateAction::Reject)))];
         for (rejects_unknown, change) in modes {
             let recorder = Recorder::new(&parser.running.base);
             let base = serve(gated(&recorder, &registrar().await, change)).await;

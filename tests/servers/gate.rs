@@ -14,7 +14,7 @@ use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{Actor, Fingerprint, Ledger, MemoryLedger, Origin, Status};
 use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::ManualClock;
-use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
 
 use crate::down::Down;
 use crate::world::{DAY, World, metadata, serde_urlencoded, token};
@@ -203,7 +203,8 @@ async fn rejects_a_client_name_with_two_readings() {
 
 /// A gate that rejects unknown clients.
 fn strict() -> GateLayer {
-    GateLayer::token(Registrar::new(MemoryLedger::default())).with_settings(GateSettings::new().rejecting_unknown())
+    GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default()))
+        .map_settings(|gate| gate.unknown = Some(GateAction::Reject))
 }
 
 #[tokio::test]
@@ -233,7 +234,7 @@ async fn a_request_costs_the_documented_number_of_ledger_reads() {
     let world = World::new(ledger.clone());
     let id = world.client("App").await;
     let clock = Arc::new(ManualClock::new(Duration::from_secs(1000)));
-    let gate = GateLayer::authorization(world.registrar.clone()).with_clock(clock.clone());
+    let gate = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone()).with_clock(clock.clone());
     let (gate, _) = gated(gate);
     let reads = async |query: &str, status: u16| {
         let before = ledger.asked.load(Ordering::SeqCst);
@@ -256,10 +257,10 @@ async fn a_revocation_elsewhere_is_seen_in_time() {
     let short = Duration::from_millis(300);
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
-    let layer = || GateLayer::token(world.registrar.clone());
+    let layer = || GateLayer::new(GateEndpoint::Token, world.registrar.clone());
     for (layer, age, what) in [
         (layer(), Duration::from_secs(5), "by default"),
-        (layer().with_settings(GateSettings::new().with_max_age(short)), short, "as it is told"),
+        (layer().map_settings(|gate| gate.max_age = Some(short)), short, "as it is told"),
     ] {
         let clock = Arc::new(ManualClock::new(Duration::from_secs(1000)));
         let (gate, asked) = gated(layer.with_clock(clock.clone()));
@@ -279,7 +280,8 @@ async fn a_revocation_elsewhere_is_seen_in_time() {
     Registrar::new(ledger).revoke(Revocation::client(&id, operator(), "x")).await.unwrap();
     // Without a cache, at once.
     let (gate, _) = gated(
-        GateLayer::token(world.registrar.clone()).with_settings(GateSettings::new().with_max_age(Duration::ZERO)),
+        GateLayer::new(GateEndpoint::Token, world.registrar.clone())
+            .map_settings(|gate| gate.max_age = Some(Duration::ZERO)),
     );
     assert_eq!(gate.oneshot(token(&id)).await.unwrap().status(), 401);
 }
@@ -291,15 +293,15 @@ async fn a_token_issued_during_a_revocation_is_withheld() {
     let id = world.client("App").await;
     let registrar = world.registrar.clone();
     let revoked = id.clone();
-    let service = ServiceBuilder::new().layer(GateLayer::token(world.registrar.clone())).service(service_fn(
-        move |_: Request<_>| {
+    let service = ServiceBuilder::new().layer(GateLayer::new(GateEndpoint::Token, world.registrar.clone())).service(
+        service_fn(move |_: Request<_>| {
             let (registrar, id) = (registrar.clone(), revoked.clone());
             async move {
                 registrar.revoke(Revocation::client(id, operator(), "x")).await.unwrap();
                 Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::from("the token")))
             }
-        },
-    ));
+        }),
+    );
     let answer = service.oneshot(token(&id)).await.unwrap();
     assert_eq!(answer.status(), 401);
     // The server was told again, of the token that it gave out after it was told.

@@ -12,7 +12,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::clients::{Actor, Ledger, MemoryLedger};
 use tower_dcr::clients::{Lifetimes, Revocation};
 use tower_dcr::layers::Grant;
-use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
 use tower_dcr::rules::{AuthMethod, Grants};
 
 use crate::world::{Answer, DAY, World, serde_urlencoded, token};
@@ -70,8 +70,8 @@ async fn no_other_parameter_replaces_a_redirect_uri() {
     let client = json!({ "client_name": "App", "redirect_uris": [own, "https://app.example.com/other"] });
     let id = world.register(&client).await.client_id();
     let object = |redirect_uri: &str| request_object(&json!({ "client_id": id, "redirect_uri": redirect_uri }));
-    let plain = GateLayer::authorization(world.registrar.clone());
-    let with_objects = plain.clone().with_settings(GateSettings::new().with_request_objects());
+    let plain = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone());
+    let with_objects = plain.clone().map_settings(|gate| gate.request_objects = Some(true));
     let (fine, foreign) = (object(own), object(evil));
     let urn = "urn:ietf:params:oauth:request_uri:x";
     let reference = "https://app.example.com/r";
@@ -140,7 +140,7 @@ async fn pushed_requests_belong_to_their_client() {
     let urn = "urn:ietf:params:oauth:request_uri:abc";
     let answer = json!({ "request_uri": urn, "expires_in": 60 }).to_string();
     let push = async |id: &str, status: u16| {
-        let layer = GateLayer::pushed_authorization(world.registrar.clone());
+        let layer = GateLayer::new(GateEndpoint::PushedAuthorization, world.registrar.clone());
         let answer = answer.clone();
         let par = ServiceBuilder::new().layer(layer).service(service_fn(move |_: Request<_>| {
             let response = axum::response::Response::builder().status(status).body(Body::from(answer.clone()));
@@ -178,8 +178,8 @@ async fn programs_can_read_that_a_new_registration_helps() {
         registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap())
     });
     let waiting = pending.client("Waiting").await;
-    let strict =
-        GateLayer::authorization(world.registrar.clone()).with_settings(GateSettings::new().rejecting_unknown());
+    let strict = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone())
+        .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
     let ambiguous = |accept: Option<&str>| {
         let mut request = look(&live, None, accept);
         *request.uri_mut() = format!("/authorize?client_id={live}&client.id={live}").parse().unwrap();
@@ -219,7 +219,7 @@ async fn requests_without_a_client() {
     let world = World::new(MemoryLedger::default());
     let (live, revoked) = (world.client("Live").await, world.client("Revoked").await);
     world.registrar.revoke(Revocation::client(&revoked, operator(), "x")).await.unwrap();
-    let layer = GateLayer::token(world.registrar.clone());
+    let layer = GateLayer::new(GateEndpoint::Token, world.registrar.clone());
     let refresh = |token: &str| post("/token", &[("grant_type", "refresh_token"), ("refresh_token", token)]);
     let grant = |name: &str| post("/token", &[("grant_type", &*format!("urn:ietf:params:oauth:grant-type:{name}"))]);
     let unnamed = through(&layer, refresh("r")).await;
@@ -229,15 +229,18 @@ async fn requests_without_a_client() {
     }
     assert_eq!(status(&layer, grant("device_code")).await, 400);
     assert_eq!(status(&layer, grant("Token-Exchange")).await, 400);
-    let none = layer.clone().with_settings(GateSettings::new().with_anonymous_grants(Vec::<String>::new()));
+    let none = layer.clone().map_settings(|gate| gate.anonymous_grants = Some(Vec::<String>::new()));
     assert_eq!(status(&none, grant("token-exchange")).await, 400);
     assert_eq!(
-        status(&layer.clone().with_settings(GateSettings::new().passing_unidentified()), refresh("r")).await,
+        status(&layer.clone().map_settings(|gate| gate.unidentified = Some(GateAction::Pass)), refresh("r")).await,
         299
     );
     assert_eq!(
         status(
-            &layer.clone().with_settings(GateSettings::new().passing_unidentified().rejecting_unknown()),
+            &layer.clone().map_settings(|gate| {
+                gate.unidentified = Some(GateAction::Pass);
+                gate.unknown = Some(GateAction::Reject);
+            }),
             refresh("r")
         )
         .await,
@@ -245,8 +248,8 @@ async fn requests_without_a_client() {
     );
     let owners = [("live".to_owned(), live.clone()), ("revoked".to_owned(), revoked.clone())];
     let hooked = layer.clone().with_client_of(move |grant: Grant| {
-        let owner = owners.iter().find(|(token, _)| *token == grant.value()).map(|(_, id)| id.clone());
-        async move { if grant.value() == "down" { Err("the store is down".into()) } else { Ok(owner) } }
+        let owner = owners.iter().find(|(token, _)| *token == grant.value).map(|(_, id)| id.clone());
+        async move { if grant.value == "down" { Err("the store is down".into()) } else { Ok(owner) } }
     });
     for (token, wanted) in [("live", 299), ("revoked", 401), ("none", 400), ("down", 503)] {
         assert_eq!(status(&hooked, refresh(token)).await, wanted, "{token}");
@@ -275,26 +278,29 @@ async fn other_endpoints_without_a_client() {
         }
         request
     };
-    let introspection = GateLayer::introspection(world.registrar.clone());
+    let introspection = GateLayer::new(GateEndpoint::Introspection, world.registrar.clone());
     assert_eq!(status(&introspection, asks(true)).await, 299);
     assert_eq!(status(&introspection, asks(false)).await, 299);
     assert_eq!(
-        status(&introspection.clone().with_settings(GateSettings::new().rejecting_unknown()), asks(true)).await,
+        status(&introspection.clone().map_settings(|gate| gate.unknown = Some(GateAction::Reject)), asks(true)).await,
         299
     );
-    assert_eq!(status(&introspection.with_settings(GateSettings::new().rejecting_unknown()), asks(false)).await, 400);
+    assert_eq!(
+        status(&introspection.map_settings(|gate| gate.unknown = Some(GateAction::Reject)), asks(false)).await,
+        400
+    );
     for layer in [
-        GateLayer::pushed_authorization(world.registrar.clone()),
-        GateLayer::device_authorization(world.registrar.clone()),
+        GateLayer::new(GateEndpoint::PushedAuthorization, world.registrar.clone()),
+        GateLayer::new(GateEndpoint::DeviceAuthorization, world.registrar.clone()),
     ] {
         assert_eq!(status(&layer, post("/x", &[("scope", "a")])).await, 400);
         assert_eq!(status(&layer, post("/x", &[("client_id", &live)])).await, 299);
     }
-    let revocation = GateLayer::revocation(world.registrar.clone());
+    let revocation = GateLayer::new(GateEndpoint::Revocation, world.registrar.clone());
     assert_eq!(status(&revocation, post("/revoke", &[("token", "t")])).await, 299);
     assert_eq!(status(&revocation, post("/revoke", &[("token", "t"), ("client_id", &revoked)])).await, 299);
     assert_eq!(status(&revocation, post("/revoke", &[("token", "t"), ("client.id", &live)])).await, 400);
-    let consent = GateLayer::authorization(world.registrar.clone());
+    let consent = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone());
     assert_eq!(status(&consent, post("/authorize", &[("decision", "allow")])).await, 299);
     assert_eq!(status(&consent, post("/authorize", &[("decision", "allow"), ("clientId", "x")])).await, 400);
 }
@@ -321,7 +327,8 @@ async fn clients_only_seen_in_use_are_not_registered() {
     let world = World::new(MemoryLedger::default());
     world.server.clients.lock().unwrap().insert("old".into(), json!({}));
     assert_eq!(world.token("old").await.status, 200);
-    let strict = GateLayer::token(world.registrar.clone()).with_settings(GateSettings::new().rejecting_unknown());
+    let strict = GateLayer::new(GateEndpoint::Token, world.registrar.clone())
+        .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
     assert_eq!(status(&strict, token("old")).await, 401);
 }
 
@@ -329,7 +336,10 @@ async fn clients_only_seen_in_use_are_not_registered() {
 async fn other_methods_are_rejected() {
     let world = World::new(MemoryLedger::default());
     let id = world.client("App").await;
-    for layer in [GateLayer::token(world.registrar.clone()), GateLayer::authorization(world.registrar.clone())] {
+    for layer in [
+        GateLayer::new(GateEndpoint::Token, world.registrar.clone()),
+        GateLayer::new(GateEndpoint::Authorization, world.registrar.clone()),
+    ] {
         for method in ["PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"] {
             let mut request = token(&id);
             *request.method_mut() = method.parse().unwrap();
@@ -363,7 +373,7 @@ async fn only_an_issued_token_counts_as_use() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
     let id = world.client("App").await;
-    let gate = GateLayer::token(world.registrar.clone());
+    let gate = GateLayer::new(GateEndpoint::Token, world.registrar.clone());
     let answers = [
         (r#"{"error":"bad_verification_code"}"#, false),
         (r#"{"access_token":7}"#, false),
@@ -388,7 +398,7 @@ async fn consent_forms_of_frameworks_pass() {
     let world = World::new(MemoryLedger::default());
     let (first, second) = ("http://127.0.0.1/cb", "https://app.example.com/cb");
     let id = world.register(&json!({ "client_name": "App", "redirect_uris": [first, second] })).await.client_id();
-    let gate = GateLayer::authorization(world.registrar.clone());
+    let gate = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone());
     let query = serde_urlencoded(&[("client_id", &*id), ("redirect_uri", second), ("response_type", "code")]);
     let rows: [(&str, String, Parameters<'_>, u16); 6] = [
         ("client and state", "/authorize".into(), vec![("client_id", &id), ("state", "s"), ("scope", "read")], 299),
@@ -416,7 +426,7 @@ async fn a_missing_redirect_uri_does_not_ask_for_a_new_registration() {
     let world = World::new(MemoryLedger::default());
     let uris = ["https://app.example.com/cb", "https://app.example.com/other"];
     let id = world.register(&json!({ "client_name": "App", "redirect_uris": uris })).await.client_id();
-    let gate = GateLayer::authorization(world.registrar.clone());
+    let gate = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone());
     let answer = through(&gate, look(&id, None, None)).await;
     assert!(answer.status == 400 && answer.text.contains("invalid_request"), "{answer:?}");
     assert!(!answer.text.contains("invalid_client"), "{answer:?}");
@@ -428,7 +438,7 @@ async fn cookies_do_not_override_the_client() {
     let world = World::new(MemoryLedger::default());
     let (good, bad) = (world.client("App").await, world.client("Other").await);
     world.registrar.revoke(Revocation::client(bad.as_str(), operator(), "x")).await.unwrap();
-    let gate = GateLayer::token(world.registrar.clone());
+    let gate = GateLayer::new(GateEndpoint::Token, world.registrar.clone());
     for (cookie, expected) in [
         (format!("client_id={bad}"), 400),
         (format!("a=b; client.id={bad}"), 400),

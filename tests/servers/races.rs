@@ -15,7 +15,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::clients::Revocation;
 use tower_dcr::clients::{Actor, Filter, Fingerprint, Ledger, Status};
 use tower_dcr::clock::ManualClock;
-use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr::layers::{GateEndpoint, GateLayer};
 use tower_dcr_sqlx::PostgresLedger;
 
 use crate::databases::Postgres;
@@ -31,8 +31,8 @@ struct Node {
 
 impl Node {
     fn new(world: World) -> Self {
-        let layer =
-            GateLayer::token(world.registrar.clone()).with_settings(GateSettings::new().with_max_age(Duration::ZERO));
+        let layer = GateLayer::new(GateEndpoint::Token, world.registrar.clone())
+            .map_settings(|gate| gate.max_age = Some(Duration::ZERO));
         let handler = service_fn(async |_: Request<_>| Ok(http::Response::new(Body::from("a token"))));
         Self { world, gate: BoxCloneSyncService::new(ServiceBuilder::new().layer(layer).service(handler)) }
     }

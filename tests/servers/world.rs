@@ -14,11 +14,12 @@ use axum::routing::{get, post, put};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tower_dcr::Preset;
 use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Sink};
 use tower_dcr::clients::Ledger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::clock::ManualClock;
-use tower_dcr::{Preset, layers::GateLayer};
+use tower_dcr::layers::{GateEndpoint, GateLayer};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -207,12 +208,21 @@ fn app(server: Arc<Server>, registrar: Registrar, preset: Preset) -> Router {
     Router::new()
         .route("/register", post(create).layer(preset.clone()))
         .route("/register/{id}", managed.layer(preset))
-        .route("/authorize", get(|| async { "consent" }).layer(GateLayer::authorization(registrar.clone())))
-        .route("/token", post(give_token).layer(GateLayer::token(registrar.clone())))
-        .route("/par", post(|| async { "pushed" }).layer(GateLayer::pushed_authorization(registrar.clone())))
-        .route("/revoke", post(|| async { "" }).layer(GateLayer::revocation(registrar.clone())))
-        .route("/introspect", post(|| async { "{}" }).layer(GateLayer::introspection(registrar.clone())))
-        .route("/device", post(|| async { "{}" }).layer(GateLayer::device_authorization(registrar)))
+        .route(
+            "/authorize",
+            get(|| async { "consent" }).layer(GateLayer::new(GateEndpoint::Authorization, registrar.clone())),
+        )
+        .route("/token", post(give_token).layer(GateLayer::new(GateEndpoint::Token, registrar.clone())))
+        .route(
+            "/par",
+            post(|| async { "pushed" }).layer(GateLayer::new(GateEndpoint::PushedAuthorization, registrar.clone())),
+        )
+        .route("/revoke", post(|| async { "" }).layer(GateLayer::new(GateEndpoint::Revocation, registrar.clone())))
+        .route(
+            "/introspect",
+            post(|| async { "{}" }).layer(GateLayer::new(GateEndpoint::Introspection, registrar.clone())),
+        )
+        .route("/device", post(|| async { "{}" }).layer(GateLayer::new(GateEndpoint::DeviceAuthorization, registrar)))
         .with_state(server)
 }
 

@@ -18,7 +18,7 @@ use tower_dcr::clock::{Clock, ManualClock};
 use tower_dcr::rules::{Disposition, Operation};
 use tower_dcr::{
     Preset,
-    layers::{AuditLayer, GateLayer, RateLimitLayer, RegistrationBody},
+    layers::{AuditLayer, GateEndpoint, GateLayer, RateLimitLayer, RegistrationBody},
 };
 
 use crate::support::{Kept, Naive, behind, post, send};
@@ -367,7 +367,7 @@ async fn limits_and_unknown_clients_leave_two_lines_each() {
         .with_registrar(registrar.clone())
         .with_sink(lines.clone());
     let service = behind(&preset, &Naive::default());
-    let gate = behind(&GateLayer::token(registrar.clone()), &Naive::default());
+    let gate = behind(&GateLayer::new(GateEndpoint::Token, registrar.clone()), &Naive::default());
     let form = |id: u32| {
         let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
         let body = format!("grant_type=authorization_code&code=x&client_id=made-up-{id}");

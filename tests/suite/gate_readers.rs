@@ -14,7 +14,7 @@ use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::layers::ReplayBody;
-use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -71,8 +71,9 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn check(query: &str, media_type: &str, body: &[u8]) -> bool {
     let (ids, server) = (Ids::default(), Server::default());
     let registrar = Registrar::new(MemoryLedger::default()).with_sink(ids.clone());
-    let mut gate =
-        GateLayer::token(registrar).with_settings(GateSettings::new().passing_unidentified()).layer(server.clone());
+    let mut gate = GateLayer::new(GateEndpoint::Token, registrar)
+        .map_settings(|gate| gate.unidentified = Some(GateAction::Pass))
+        .layer(server.clone());
     let Ok(request) = Request::post(format!("/token?{query}"))
         .header(header::CONTENT_TYPE, media_type)
         .body(Full::new(Bytes::copy_from_slice(body)))

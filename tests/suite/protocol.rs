@@ -13,7 +13,7 @@ use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::rules::{AbsentGrants, AuthMethod, Grants};
 use tower_dcr::{
     Preset,
-    layers::{GateLayer, GateSettings, HandlerErrors, InitialAccessTokenLayer, RegistrationBody},
+    layers::{GateAction, GateEndpoint, GateLayer, HandlerErrors, InitialAccessTokenLayer, RegistrationBody},
 };
 
 use crate::support::{Naive, Read, behind, changed, post, send};
@@ -250,8 +250,8 @@ fn the_library_opens_no_socket() {
 /// RFC 9700 section 2.6: the authorization endpoint "MUST NOT" support CORS.
 #[tokio::test]
 async fn a_gate_allows_no_other_origin() {
-    let gate = GateLayer::authorization(Registrar::new(MemoryLedger::default()))
-        .with_settings(GateSettings::new().rejecting_unknown());
+    let gate = GateLayer::new(GateEndpoint::Authorization, Registrar::new(MemoryLedger::default()))
+        .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
     let service = gate.layer(service_fn(|_: Request<_>| {
         std::future::ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
     }));

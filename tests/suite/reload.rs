@@ -7,7 +7,7 @@ use std::time::Duration;
 use tower_dcr::clients::ClientAdmin;
 use tower_dcr::clients::{Lifetimes, Registrar};
 use tower_dcr::clients::{MemoryLedger, Status};
-use tower_dcr::layers::{InitialAccess, StaticTokens};
+use tower_dcr::layers::{GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::ErrorCode;
 use tower_dcr::rules::{Condition, rule};
@@ -164,7 +164,7 @@ async fn lifetimes_and_gates_follow() {
     assert_eq!(registrar.lifetimes(), built.clone().with_idle(DAY * 180).unwrap(), "before any request");
     let guard = guard.reloadable();
     let token = tower::Layer::layer(
-        &guard.gates(registrar.clone()).token(),
+        &guard.gate(GateEndpoint::Token, registrar.clone()),
         tower::service_fn(async |_: http::Request<_>| {
             Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
         }),

@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::Full;
 use tower_dcr::Preset;
 use tower_dcr::clients::{MemoryLedger, Registrar};
-use tower_dcr::layers::{Misconfiguration, SetupCheck};
+use tower_dcr::layers::{GateEndpoint, Misconfiguration, SetupCheck};
 use tower_dcr::policy_file::ReloadableLayer;
 
 use crate::support::{Naive, behind, send};
@@ -70,7 +70,7 @@ async fn a_gate_section_without_a_gate_is_logged() {
         let preset = Preset::from_toml(policy).unwrap().with_registrar(registrar.clone());
         let check = preset.setup_check();
         let layer = preset.reloadable();
-        let gates = makes_gates.then(|| layer.gates(registrar.clone()));
+        let gates = makes_gates.then(|| layer.gate(GateEndpoint::Token, registrar.clone()));
         assert!(!forgotten(&check), "{policy}: gates may still be made");
         register(&layer).await;
         assert_eq!(forgotten(&check), is_noticed, "{policy} {gates:?}");

@@ -12,7 +12,7 @@ use tower_dcr::clients::Registrar;
 use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
 use tower_dcr::{
     Preset,
-    layers::{GateLayer, GateSettings},
+    layers::{GateAction, GateEndpoint, GateLayer},
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -70,9 +70,10 @@ async fn do_everything() {
     ] {
         send(&register, post(body)).await;
     }
-    let strict = GateSettings::new().rejecting_unknown();
-    for settings in [strict.clone(), strict.report_only()] {
-        let gate = GateLayer::token(registrar.clone()).with_settings(settings);
+    for report_only in [false, true] {
+        let gate = GateLayer::new(GateEndpoint::Token, registrar.clone()).map_settings(|gate| {
+            (gate.unknown, gate.report_only) = (Some(GateAction::Reject), Some(report_only));
+        });
         let token = tower::Layer::layer(
             &gate,
             tower::service_fn(async |_: http::Request<_>| {

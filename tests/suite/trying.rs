@@ -19,7 +19,7 @@ use tower_dcr::registration::Limits;
 use tower_dcr::rules::{Disposition, RedirectHostQuota, SoftwareStatements, rule};
 use tower_dcr::{
     ClientUrl, Preset, Rejection,
-    layers::{GateLayer, GateSettings, RegistrationBody, ResponseLayer, SecretInResponse},
+    layers::{GateAction, GateEndpoint, GateLayer, GateSettings, RegistrationBody, ResponseLayer, SecretInResponse},
 };
 
 use crate::folder::Folder;
@@ -538,8 +538,8 @@ async fn a_report_only_gate_passes_every_request_unchanged() {
     let patch = || Request::patch("/x").body(Full::new(Bytes::from_static(b"client_id=client-2"))).unwrap();
     let odd_get = || Request::get("/x?client_id=client-2&client_id=client-1").body(Full::new(Bytes::from_static(b"z")));
     let long = format!("client_id=client-2&x={}", "x".repeat(200_000));
-    let token = || GateLayer::token(registrar.clone());
-    let authorization = || GateLayer::authorization(registrar.clone());
+    let token = || GateLayer::new(GateEndpoint::Token, registrar.clone());
+    let authorization = || GateLayer::new(GateEndpoint::Authorization, registrar.clone());
     let rows: Vec<Row<'_>> = vec![
         (token(), Box::new(|| form("client_id=client-1&grant_type=refresh_token")), "revoked"),
         (token(), Box::new(|| form("client_id=nobody&grant_type=refresh_token")), "unknown"),
@@ -556,15 +556,16 @@ async fn a_report_only_gate_passes_every_request_unchanged() {
         (authorization(), Box::new(|| odd_get().unwrap()), "a repeated parameter, and a body"),
         (authorization(), Box::new(|| get("client_id=client-1")), "revoked, at the page"),
     ];
-    let strict = GateSettings::new().rejecting_unknown();
+    let strict = |gate: &mut GateSettings| gate.unknown = Some(GateAction::Reject);
+    let reporting = |gate: &mut GateSettings| gate.report_only = Some(true);
     for (gate, request, reason) in rows {
-        let (enforced, _) = gated(&gate.clone().with_settings(strict.clone()), request()).await;
+        let (enforced, _) = gated(&gate.clone().map_settings(strict), request()).await;
         assert!(enforced.is_client_error(), "enforced: {reason}");
         assert!(events.refused_at_gates().iter().all(|event| event.enforced), "enforced: {reason}");
         let (parts, body) = request().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let as_it_came = [format!("{} {} {:?}\n", parts.method, parts.uri, parts.headers).as_bytes(), &body].concat();
-        let (status, seen) = gated(&gate.with_settings(strict.clone().report_only()), request()).await;
+        let (status, seen) = gated(&gate.map_settings(strict).map_settings(reporting), request()).await;
         assert!(status == 200 && seen.as_bytes() == as_it_came, "{reason}: {status} {}", &seen[..seen.len().min(300)]);
         let reported = events.refused_at_gates();
         assert_eq!(reported.len(), 1, "{reason}");
@@ -572,8 +573,8 @@ async fn a_report_only_gate_passes_every_request_unchanged() {
         assert_eq!(serde_json::to_value(&reported[0]).unwrap()["enforced"], false, "{reason}");
     }
     // A client that may go on does, and nothing is reported.
-    let reporting = token().with_settings(strict.report_only());
-    let (status, _) = gated(&reporting, form("client_id=client-2&grant_type=authorization_code&code=c")).await;
+    let gate = token().map_settings(strict).map_settings(reporting);
+    let (status, _) = gated(&gate, form("client_id=client-2&grant_type=authorization_code&code=c")).await;
     assert_eq!((status, events.refused_at_gates().len()), (StatusCode::OK, 0));
 }
 
@@ -584,14 +585,14 @@ async fn a_policy_file_overrides_gate_settings_in_code() {
         let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
         request.body(Full::new(Bytes::from_static(b"grant_type=refresh_token&client_id=nobody"))).unwrap()
     };
-    let enforcing = GateSettings::new().rejecting_unknown();
-    let reporting = enforcing.clone().report_only();
     for (policy, enforced, reported) in
         [("", 401, 200), ("gate.report_only = true", 200, 200), ("gate.report_only = false", 401, 401)]
     {
-        let gate = Preset::from_toml(policy).unwrap().gates(registrar.clone()).token();
-        for (settings, status) in [(&enforcing, enforced), (&reporting, reported)] {
-            let gate = gate.clone().with_settings(settings.clone());
+        let gate = Preset::from_toml(policy).unwrap().gate(GateEndpoint::Token, registrar.clone());
+        for (report_only, status) in [(None, enforced), (Some(true), reported)] {
+            let gate = gate.clone().map_settings(|gate| {
+                (gate.unknown, gate.report_only) = (Some(GateAction::Reject), report_only);
+            });
             assert_eq!(gated(&gate, request()).await.0.as_u16(), status, "{policy}");
         }
     }

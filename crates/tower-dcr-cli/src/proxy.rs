@@ -35,7 +35,7 @@ use tower_dcr::clients::Registrar;
 use tower_dcr::rules::ServerMetadata;
 use tower_dcr::{
     Preset,
-    layers::{GateLayer, GateSettings, ServerMetadataLayer},
+    layers::{GateEndpoint, ServerMetadataLayer},
 };
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
@@ -231,29 +231,27 @@ async fn proxy(args: &Args) -> Result<(Proxy, Preset, Option<PathBuf>), Error> {
     } else {
         guard.server_metadata_layer()
     };
-    let gates = registrar.map(|registrar| guard.gates(registrar));
     let amend = metadata.with_amendment(move |request, document| public.amend(request, document));
     let mut judged = HashMap::from([
-        (Endpoint::Register, upstream::readable(upstream.behind(guard))),
+        (Endpoint::Register, upstream::readable(upstream.behind(guard.clone()))),
         (Endpoint::Discovery, upstream.behind(amend)),
     ]);
-    if let Some(gates) = gates {
+    if let Some(registrar) = registrar {
         // Only request parameters that the server supports may replace a redirect URI.
         let objects = endpoints.takes_request || endpoints.takes_request_uri;
-        let request = |gate: GateLayer| {
-            if objects { gate.with_settings(GateSettings::new().with_request_objects()) } else { gate }
-        };
+        let gate = |endpoint| guard.gate(endpoint, registrar.clone());
+        let request = |endpoint| gate(endpoint).map_settings(|gate| gate.request_objects = objects.then_some(true));
         for (endpoint, gate) in [
-            (Endpoint::Device, gates.device_authorization()),
-            (Endpoint::Introspect, gates.introspection()),
-            (Endpoint::Par, request(gates.pushed_authorization())),
-            (Endpoint::Revoke, gates.revocation()),
-            (Endpoint::Token, gates.token()),
+            (Endpoint::Device, gate(GateEndpoint::DeviceAuthorization)),
+            (Endpoint::Introspect, gate(GateEndpoint::Introspection)),
+            (Endpoint::Par, request(GateEndpoint::PushedAuthorization)),
+            (Endpoint::Revoke, gate(GateEndpoint::Revocation)),
+            (Endpoint::Token, gate(GateEndpoint::Token)),
         ] {
             judged.insert(endpoint, upstream::readable(upstream.behind(gate)));
         }
         // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
-        judged.insert(Endpoint::Authorize, upstream.behind(request(gates.authorization())));
+        judged.insert(Endpoint::Authorize, upstream.behind(request(GateEndpoint::Authorization)));
     }
     let proxy = Proxy { endpoints, forwarding, allow_odd_paths: args.allow_odd_paths, judged, onward: upstream.way() };
     Ok((proxy, preset, audit.key_file))

@@ -31,7 +31,7 @@ use tower_dcr::audit::Sink;
 use tower_dcr::clients::ClientAdmin;
 use tower_dcr::clients::Registrar;
 use tower_dcr::clients::{Filter, MemoryLedger};
-use tower_dcr::layers::{InitialAccess, StaticTokens};
+use tower_dcr::layers::{GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::policy_file::ReloadableLayer;
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::rules::{AuthMethod, Caller, Context, Grants, RedirectUris};
@@ -207,13 +207,13 @@ fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, revi
     let metadata = get(authorization::metadata);
     let (metadata, register, token, revoke, authorize, review) = match protection {
         Some((layer, registrar)) => {
-            let gates = layer.gates(registrar.clone());
+            let gate = |endpoint| layer.gate(endpoint, registrar.clone());
             (
                 metadata.layer(layer.server_metadata_layer()),
-                register.layer(layer),
-                token.layer(gates.token()),
-                revoke.layer(gates.revocation()),
-                authorize.layer(gates.authorization()),
+                register.layer(layer.clone()),
+                token.layer(gate(GateEndpoint::Token)),
+                revoke.layer(gate(GateEndpoint::Revocation)),
+                authorize.layer(gate(GateEndpoint::Authorization)),
                 Some(review_page(ClientAdmin::new(registrar), review_token)),
             )
         }

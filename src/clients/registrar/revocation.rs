@@ -134,7 +134,7 @@ impl Revocation {
 impl Registrar {
     /// Revokes clients. Afterwards none of them gets a token through a gate that reads the ledger, and nothing blocked is
     /// registered; gates with cached records follow within
-    /// [their limit](crate::layers::GateSettings::with_max_age).
+    /// [their limit](crate::layers::GateSettings::max_age).
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl Registrar {
     /// revoked registration stays rejected.
     ///
     /// The client is then unknown to gates, and unknown clients pass by default
-    /// ([`GateSettings::rejecting_unknown`](crate::layers::GateSettings::rejecting_unknown)): a revoked client that the server still knows
+    /// ([`GateSettings::unknown`](crate::layers::GateSettings::unknown)): a revoked client that the server still knows
     /// would be let in again.
     ///
     /// # Errors

@@ -2,6 +2,39 @@
 
 use http::Method;
 
+/// An endpoint that a [`GateLayer`](crate::layers::GateLayer) protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GateEndpoint {
+    /// The authorization endpoint (RFC 6749 section 3.1).
+    Authorization,
+    /// The token endpoint (RFC 6749 section 3.2). Its successful responses also record the use of clients.
+    Token,
+    /// The pushed authorization request endpoint (RFC 9126).
+    PushedAuthorization,
+    /// The device authorization endpoint (RFC 8628).
+    DeviceAuthorization,
+    /// The introspection endpoint (RFC 7662), for its use by clients.
+    Introspection,
+    /// The revocation endpoint (RFC 7009). Ambiguous requests are rejected, but no client for its state, since revoking
+    /// tokens is always allowed.
+    Revocation,
+}
+
+impl GateEndpoint {
+    /// Returns the row of the table.
+    pub(super) const fn row(self) -> &'static Endpoint {
+        match self {
+            Self::Authorization => &AUTHORIZATION,
+            Self::Token => &TOKEN,
+            Self::PushedAuthorization => &PUSHED_AUTHORIZATION,
+            Self::DeviceAuthorization => &DEVICE_AUTHORIZATION,
+            Self::Introspection => &INTROSPECTION,
+            Self::Revocation => &REVOCATION,
+        }
+    }
+}
+
 /// A row of the table: the properties in which endpoints differ.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -171,5 +204,11 @@ pub(super) static REVOCATION: Endpoint = Endpoint {
 };
 
 #[cfg(test)]
-pub(super) static ALL: [&Endpoint; 6] =
-    [&AUTHORIZATION, &TOKEN, &PUSHED_AUTHORIZATION, &DEVICE_AUTHORIZATION, &INTROSPECTION, &REVOCATION];
+pub(super) const ALL: [GateEndpoint; 6] = [
+    GateEndpoint::Authorization,
+    GateEndpoint::Token,
+    GateEndpoint::PushedAuthorization,
+    GateEndpoint::DeviceAuthorization,
+    GateEndpoint::Introspection,
+    GateEndpoint::Revocation,
+];

@@ -18,31 +18,22 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// use tower_dcr::layers::Grant;
 ///
 /// fn describe(grant: &Grant) -> String {
-///     format!("{} of {} bytes", grant.grant_type(), grant.value().len())
+///     format!("{} of {} bytes", grant.grant_type, grant.value.len())
 /// }
 /// # let _ = describe;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
-    grant_type: String,
-    value: String,
+    /// The `grant_type`: `refresh_token`, `authorization_code`, the device code grant (RFC 8628) or CIBA's.
+    pub grant_type: String,
+    /// The refresh token, code, device code or `auth_req_id`, unmodified.
+    pub value: String,
 }
 
 impl Grant {
     pub(super) fn new(grant_type: &str, value: &str) -> Self {
         Self { grant_type: grant_type.to_owned(), value: value.to_owned() }
-    }
-
-    /// Returns the `grant_type`: `refresh_token`, `authorization_code`, the device code grant (RFC 8628) or CIBA's.
-    #[must_use]
-    pub fn grant_type(&self) -> &str {
-        &self.grant_type
-    }
-
-    /// Returns the refresh token, code, device code or `auth_req_id`, unmodified.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
     }
 }
 
@@ -59,8 +50,7 @@ impl fmt::Debug for Grant {
 /// then.
 ///
 /// ```
-/// use tower_dcr::layers::GateLayer;
-/// use tower_dcr::layers::{ClientOf, Grant};
+/// use tower_dcr::layers::{ClientOf, GateEndpoint, GateLayer, Grant};
 /// use tower_dcr::clients::MemoryLedger;
 /// use tower_dcr::clients::Registrar;
 ///
@@ -68,12 +58,12 @@ impl fmt::Debug for Grant {
 ///
 /// impl ClientOf for Tokens {
 ///     async fn client_of(&self, grant: Grant) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
-///         println!("SELECT client_id FROM grants WHERE digest = sha256({} bytes)", grant.value().len());
+///         println!("SELECT client_id FROM grants WHERE digest = sha256({} bytes)", grant.value.len());
 ///         Ok(Some("the client".into()))
 ///     }
 /// }
 ///
-/// let gate = GateLayer::token(Registrar::new(MemoryLedger::default())).with_client_of(Tokens);
+/// let gate = GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default())).with_client_of(Tokens);
 /// # let _ = gate;
 /// ```
 #[diagnostic::on_unimplemented(

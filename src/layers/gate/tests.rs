@@ -8,7 +8,7 @@ use http::{StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use tower::{ServiceExt, service_fn};
 
-use super::endpoint::{ALL, Endpoint, Loss, RejectionForm, Sender, Success, Unnamed};
+use super::endpoint::{ALL, Loss, RejectionForm, Sender, Success, Unnamed};
 use super::*;
 use crate::clients::ledger::{Actor, Client, Fingerprints, Insertion, Ledger, MemoryLedger, Status, StoredResponse};
 
@@ -33,11 +33,11 @@ struct Answer {
 }
 
 impl World {
-    async fn new(endpoint: &'static Endpoint) -> Self {
+    async fn new(endpoint: GateEndpoint) -> Self {
         let ledger = MemoryLedger::default();
         insert(&ledger, "live", Status::Active).await;
         insert(&ledger, "ended", Status::Revoked).await;
-        let gate = GateLayer::new(Registrar::new(ledger.clone()), endpoint);
+        let gate = GateLayer::new(endpoint, Registrar::new(ledger.clone()));
         Self { ledger, gate, answer: (StatusCode::OK, "{}".to_owned()) }
     }
 
@@ -45,8 +45,8 @@ impl World {
         Self { answer: (StatusCode::from_u16(status).unwrap(), body.to_owned()), ..self }
     }
 
-    fn with(self, settings: GateSettings) -> Self {
-        Self { gate: self.gate.with_settings(settings), ..self }
+    fn with(self, change: impl FnOnce(&mut GateSettings)) -> Self {
+        Self { gate: self.gate.map_settings(change), ..self }
     }
 
     async fn send(&self, request: http::request::Builder, body: &str) -> Answer {
@@ -94,37 +94,16 @@ fn plain(client: &str) -> String {
     format!("client_id={client}&redirect_uri={ENCODED}&response_type=code&grant_type=authorization_code&code=c")
 }
 
-#[tokio::test]
-async fn each_constructor_has_a_row_of_its_own() {
-    let registrar = Registrar::new(MemoryLedger::default());
-    let gates = Gates::new(registrar.clone(), Arc::default());
-    let made = |new: fn(Registrar) -> GateLayer| new(registrar.clone()).config.endpoint.name;
-    let of_code = [
-        made(GateLayer::authorization),
-        made(GateLayer::token),
-        made(GateLayer::pushed_authorization),
-        made(GateLayer::device_authorization),
-        made(GateLayer::introspection),
-        made(GateLayer::revocation),
-    ];
-    let following = [
-        gates.authorization(),
-        gates.token(),
-        gates.pushed_authorization(),
-        gates.device_authorization(),
-        gates.introspection(),
-        gates.revocation(),
-    ];
-    assert_eq!(ALL.map(|endpoint| endpoint.name), of_code);
-    assert_eq!(ALL.map(|endpoint| endpoint.name), following.map(|gate| gate.config.endpoint.name));
-    let names = ALL.map(|endpoint| endpoint.name).into_iter().collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(names.len(), ALL.len(), "no name twice");
+#[test]
+fn each_endpoint_has_a_name_of_its_own() {
+    let names: std::collections::BTreeSet<_> = ALL.map(|endpoint| endpoint.row().name).into();
+    assert_eq!(names.len(), ALL.len());
 }
 
 #[tokio::test]
 async fn methods_that_a_row_does_not_list_are_rejected() {
-    for endpoint in ALL {
-        let world = World::new(endpoint).await;
+    for (id, endpoint) in ALL.map(|id| (id, id.row())) {
+        let world = World::new(id).await;
         for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT, Method::PATCH] {
             let uri = if method == Method::OPTIONS { "/x".to_owned() } else { format!("/x?{}", "client_id=live") };
             let request = Request::builder().method(&method).uri(uri);
@@ -137,8 +116,8 @@ async fn methods_that_a_row_does_not_list_are_rejected() {
 
 #[tokio::test]
 async fn the_sender_decides_where_the_client_may_stand() {
-    for endpoint in ALL {
-        let world = World::new(endpoint).await;
+    for (id, endpoint) in ALL.map(|id| (id, id.row())) {
+        let world = World::new(id).await;
         let by_browser = endpoint.sender == Sender::Browser;
         let uri = format!("/x?client_id=live&redirect_uri={ENCODED}");
         let in_query = world.send(post(&uri), "response_type=code").await;
@@ -162,8 +141,8 @@ async fn the_sender_decides_where_the_client_may_stand() {
 
 #[tokio::test]
 async fn clients_are_judged_and_rejected_in_the_form_of_the_row() {
-    for endpoint in ALL {
-        let world = World::new(endpoint).await;
+    for (id, endpoint) in ALL.map(|id| (id, id.row())) {
+        let world = World::new(id).await;
         assert_eq!(world.form(&plain("live")).await.status, 200, "{}", endpoint.name);
         let ended = world.send(post("/x").header(header::ACCEPT, "text/html"), &plain("ended")).await;
         let is_page = endpoint.rejection == RejectionForm::Page;
@@ -175,7 +154,7 @@ async fn clients_are_judged_and_rejected_in_the_form_of_the_row() {
         assert_eq!(ended.status, status, "{}: {ended:?}", endpoint.name);
         assert_eq!(ended.is_page, endpoint.judges_client && is_page, "{}: {ended:?}", endpoint.name);
         assert_eq!(ended.has_challenge, endpoint.judges_client && !is_page, "{}: {ended:?}", endpoint.name);
-        let strict = world.with(GateSettings::new().rejecting_unknown());
+        let strict = world.with(|gate| gate.unknown = Some(GateAction::Reject));
         let unknown = strict.form(&plain("nobody")).await;
         assert_eq!(unknown.error == "invalid_client", endpoint.judges_client, "{}: {unknown:?}", endpoint.name);
     }
@@ -183,8 +162,8 @@ async fn clients_are_judged_and_rejected_in_the_form_of_the_row() {
 
 #[tokio::test]
 async fn redirect_uris_are_compared_where_the_row_says_so() {
-    for endpoint in ALL {
-        let world = World::new(endpoint).await;
+    for (id, endpoint) in ALL.map(|id| (id, id.row())) {
+        let world = World::new(id).await;
         let foreign = plain("live").replace("app.example.com", "evil.example.net");
         let answer = world.form(&foreign).await;
         assert_eq!(answer.status == 400, endpoint.compares_redirect_uri, "{}: {answer:?}", endpoint.name);
@@ -202,16 +181,16 @@ async fn redirect_uris_are_compared_where_the_row_says_so() {
 async fn requests_that_name_no_client_are_handled_as_the_row_says() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let exchange = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&x=y";
-    for endpoint in ALL {
-        let world = World::new(endpoint).await;
+    for (id, endpoint) in ALL.map(|id| (id, id.row())) {
+        let world = World::new(id).await;
         let (unnamed, is_passed) =
             (endpoint.unnamed, matches!(endpoint.unnamed, Unnamed::Pass | Unnamed::PassWithToken));
         assert_eq!(world.form("x=y").await.status == 200, is_passed, "{}", endpoint.name);
         let anonymous = world.form(exchange).await.status == 200;
         assert_eq!(anonymous, is_passed || unnamed == Unnamed::AskForOwner, "{}", endpoint.name);
-        let world = world.with(GateSettings::new().passing_unidentified());
+        let world = world.with(|gate| gate.unidentified = Some(GateAction::Pass));
         assert_eq!(world.form("x=y").await.status, 200, "{}: as the settings say", endpoint.name);
-        let world = world.with(GateSettings::new().rejecting_unknown());
+        let world = world.with(|gate| gate.unknown = Some(GateAction::Reject));
         let rejects = world.form("x=y").await.status == 400;
         assert_eq!(rejects, endpoint.judges_client, "{}: unknown ones are rejected", endpoint.name);
         let token = world.send(post("/x").header(header::AUTHORIZATION, "Bearer abc"), "x=y").await;
@@ -231,8 +210,8 @@ async fn requests_that_name_no_client_are_handled_as_the_row_says() {
 #[tokio::test]
 async fn successful_answers_have_the_consequences_of_the_row() {
     let token = format!(r#"{{"access_token":"t","request_uri":"{PUSHED}"}}"#);
-    for endpoint in ALL {
-        let world = World::new(endpoint).await.answering(200, &token);
+    for (id, endpoint) in ALL.map(|id| (id, id.row())) {
+        let world = World::new(id).await.answering(200, &token);
         assert_eq!(world.form(&plain("live")).await.status, 200, "{}", endpoint.name);
         let is_used = world.client("live").await.last_used_at.is_some();
         assert_eq!(is_used, endpoint.success == Success::RecordUse, "{}", endpoint.name);
@@ -256,9 +235,9 @@ async fn successful_answers_have_the_consequences_of_the_row() {
 
 #[tokio::test]
 async fn a_lost_client_shows_where_the_row_says_so() {
-    for endpoint in ALL {
+    for (id, endpoint) in ALL.map(|id| (id, id.row())) {
         for (status, loss, times) in [(401, Loss::Unauthorized, 1), (400, Loss::TwoErrors, 2)] {
-            let world = World::new(endpoint).await.answering(status, "{}");
+            let world = World::new(id).await.answering(status, "{}");
             let request = if endpoint.sender == Sender::Browser {
                 let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
                 format!("client_id=live&redirect_uri={ENCODED}&response_type=code&code_challenge={challenge}")

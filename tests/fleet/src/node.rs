@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tower_dcr::audit::{JsonLines, JsonLinesSettings, Overflow};
 use tower_dcr::clients::Registrar;
-use tower_dcr::layers::{GateLayer, GateSettings};
+use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
 use tower_dcr::rate_limit::{Quota, SharedQuotas};
 use tower_dcr_redis::RedisStore;
 use tower_dcr_sqlx::PostgresLedger;
@@ -66,7 +66,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Error> {
         .route("/register", post(register).layer(guard))
         .route(
             "/token",
-            post(token).layer(GateLayer::token(registrar).with_settings(GateSettings::new().rejecting_unknown())),
+            post(token).layer(
+                GateLayer::new(GateEndpoint::Token, registrar)
+                    .map_settings(|gate| gate.unknown = Some(GateAction::Reject)),
+            ),
         )
         .route(
             "/flush",

@@ -11,7 +11,7 @@ use tower_dcr::clients::Revocation;
 use tower_dcr::clients::{Actor, LedgerError};
 use tower_dcr::{
     Preset,
-    layers::{GateLayer, GateSettings},
+    layers::{GateEndpoint, GateLayer},
 };
 
 use crate::down::Down;
@@ -55,10 +55,10 @@ fn errors_tell_outages_from_failing_queries() {
 }
 
 /// The status that a gate, which remembers nothing for longer than it must, answers a client with.
-async fn status(gate: GateLayer, settings: GateSettings, before: impl AsyncFnOnce(), client: &str) -> u16 {
+async fn status(gate: GateLayer, grace: Option<Duration>, before: impl AsyncFnOnce(), client: &str) -> u16 {
     let handler = service_fn(async |_: Request<_>| Ok::<_, Infallible>(Response::new(Body::from("a token"))));
-    let settings = settings.with_max_age(Duration::from_millis(1));
-    let gate = gate.with_settings(settings).with_cache_capacity(10).layer(handler);
+    let gate = gate.map_settings(|gate| (gate.max_age, gate.grace) = (Some(Duration::from_millis(1)), grace));
+    let gate = gate.with_cache_capacity(10).layer(handler);
     assert_eq!(gate.clone().oneshot(token(client)).await.unwrap().status(), 200);
     tokio::time::sleep(Duration::from_millis(20)).await;
     before().await;
@@ -74,9 +74,9 @@ async fn recently_used_clients_pass_during_a_ledger_outage() {
     let world = World::new(ledger);
     let client = world.client("App").await;
     let another = world.client("Another").await;
-    let gate = || GateLayer::token(world.registrar.clone());
-    let stale = |millis| GateSettings::new().with_grace(Duration::from_millis(millis));
-    assert_eq!(status(gate(), GateSettings::new(), async || up(false), &client).await, 200);
+    let gate = || GateLayer::new(GateEndpoint::Token, world.registrar.clone());
+    let stale = |millis| Some(Duration::from_millis(millis));
+    assert_eq!(status(gate(), None, async || up(false), &client).await, 200);
     up(true);
     assert_eq!(status(gate(), stale(0), async || up(false), &client).await, 503);
     up(true);
@@ -88,10 +88,10 @@ async fn recently_used_clients_pass_during_a_ledger_outage() {
         world.registrar.revoke(revocation).await.unwrap();
         up(false);
     };
-    assert_eq!(status(gate(), GateSettings::new(), revoke, &client).await, 503);
+    assert_eq!(status(gate(), None, revoke, &client).await, 503);
     up(true);
     // A policy file has the last word.
     let preset = Preset::from_toml("gate.grace = '0s'").unwrap();
-    let gate = preset.gates(world.registrar.clone()).token();
+    let gate = preset.gate(GateEndpoint::Token, world.registrar.clone());
     assert_eq!(status(gate, stale(60_000), async || up(false), &client).await, 503);
 }
