@@ -72,7 +72,10 @@ fn many() -> Quota {
 
 /// All budgets there are, and none that is ever spent.
 fn unlimited() -> RateLimitLayer {
-    RateLimitLayer::new().with_address_quota(many()).with_global_quota(many())
+    RateLimitLayer::new().map_limits(|limits| {
+        limits.address = many().into();
+        limits.global = many().into();
+    })
 }
 
 fn preset() -> Preset {
@@ -142,7 +145,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let guard = router(post(register).layer(PolicyLayer::new((MetadataAllowlist::mcp(), RedirectUris::mcp()))));
     let rate_limit = router(post(register).layer(unlimited()));
     let audit = router(post(register).layer(AuditLayer::new(counting())));
-    let limited = guarded(preset().with_address_quota(Quota::per_hour(NonZeroU32::MIN)));
+    let limited = guarded(preset().map_rate_limit(|limits| limits.address = Quota::per_hour(NonZeroU32::MIN).into()));
     let strict_governor = {
         let config = GovernorConfigBuilder::default().per_second(3600).burst_size(1).finish().ok_or("no quota")?;
         router(post(register).layer(GovernorLayer::new(Arc::new(config))))

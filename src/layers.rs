@@ -23,7 +23,7 @@ pub use initial_access_token::tokens::{InitialAccess, InitialAccessTokens, Stati
 pub use layered::Layered;
 pub use lifecycle::LifecycleLayer;
 pub use policy::{PolicyLayer, PolicyService};
-pub use rate_limit::{RateLimitLayer, RequestHead};
+pub use rate_limit::RateLimitLayer;
 pub use response::{HandlerErrors, ResponseLayer, SecretInResponse};
 pub use server_metadata::ServerMetadataLayer;
 pub use setup_check::{Misconfiguration, SetupCheck};

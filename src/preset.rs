@@ -14,7 +14,7 @@
 //! use tower_dcr::rate_limit::Quota;
 //!
 //! let guard = tower_dcr::mcp()
-//!     .with_address_quota(Quota::per_minute(NonZeroU32::new(120).unwrap()))
+//!     .map_rate_limit(|limits| limits.address = Quota::per_minute(NonZeroU32::new(120).unwrap()).into())
 //!     .with_trusted_proxies(["10.0.0.0/8"])?
 //!     .map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?
 //!     .with_sink(TracingSink::new());
@@ -44,7 +44,7 @@ use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::{HandlerErrors, ResponseLayer, SecretInResponse};
 use crate::layers::server_metadata::ServerMetadataLayer;
 use crate::layers::setup_check::SetupCheck;
-use crate::rate_limit::{Quota, SharedQuotas};
+use crate::rate_limit::{RateLimits, SharedQuotas};
 use crate::registration::Limits;
 use crate::rules::{
     AuthMethod, ClientIdentity, Condition, ConfigError, Grants, IntoRules, MetadataAllowlist, Policy,
@@ -71,10 +71,9 @@ pub use service::{PresetBody, PresetService};
 ///
 /// ```
 /// use tower_dcr::audit::Event;
-/// use tower_dcr::{layers::{RateLimitLayer, SecretInResponse}};
+/// use tower_dcr::layers::SecretInResponse;
 ///
 /// let guard = tower_dcr::strict()
-///     .with_rate_limit(RateLimitLayer::new())
 ///     .with_secret_in_response(SecretInResponse::Strip)
 ///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
 ///     .report_only();
@@ -255,16 +254,9 @@ impl Preset {
         self.change(|settings| settings.deadline = deadline)
     }
 
-    /// Sets the quota of unproven registrations for one client address (default: [`RateLimitLayer::ADDRESS`]).
-    pub fn with_address_quota(self, quota: Quota) -> Self {
-        let rate_limit = self.settings.rate_limit.clone().with_address_quota(quota);
-        self.with_rate_limit(rate_limit)
-    }
-
-    /// Sets the quota of unproven registrations for all clients together (default: [`RateLimitLayer::GLOBAL`]).
-    pub fn with_global_quota(self, quota: Quota) -> Self {
-        let rate_limit = self.settings.rate_limit.clone().with_global_quota(quota);
-        self.with_rate_limit(rate_limit)
+    /// Changes the rate limits, which are the keys of the section `[rate_limit]` in a policy file.
+    pub fn map_rate_limit(self, change: impl FnOnce(&mut RateLimits)) -> Self {
+        self.change(|settings| settings.rate_limit = settings.rate_limit.clone().map_limits(change))
     }
 
     /// Sets the quota of registrations for one redirect host (default: [`RedirectHostQuota::DEFAULT`]).
@@ -272,7 +264,7 @@ impl Preset {
         self.change_all_rules(move |rules| rules.with_redirect_host_quota(quota.clone()))
     }
 
-    /// Sets the other rate limits; [`RateLimitLayer::empty`] has none.
+    /// Sets a configured limiter, such as one with [budgets of your own](RateLimitLayer::add_budget).
     pub fn with_rate_limit(self, rate_limit: RateLimitLayer) -> Self {
         self.change(|settings| settings.rate_limit = rate_limit)
     }
@@ -284,7 +276,8 @@ impl Preset {
 
     /// Removes all limits: by address, in total and by redirect host.
     pub fn without_rate_limits(self) -> Self {
-        self.with_rate_limit(RateLimitLayer::empty()).change_all_rules(PresetRules::without_redirect_host_quota)
+        self.map_rate_limit(|limits| *limits = RateLimits::OFF)
+            .change_all_rules(PresetRules::without_redirect_host_quota)
     }
 
     /// Sets the source of peer addresses: see [`ClientAddress::with_peer_address`].

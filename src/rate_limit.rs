@@ -20,6 +20,7 @@ pub(crate) mod budgets;
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
 mod gcra;
+mod limits;
 #[cfg(test)]
 mod local;
 mod reservation;
@@ -30,6 +31,7 @@ mod table;
 pub use bucket::Bucket;
 pub(crate) use bucket::Budget;
 pub use gcra::{ParseQuotaError, Quota};
+pub use limits::{RateLimit, RateLimits};
 pub(crate) use reservation::{Denied, Reservation, Spent};
 pub use shared::{Fallback, SharedQuotas};
 pub(crate) use store::ErasedStore;

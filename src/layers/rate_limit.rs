@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::request::Parts;
+use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -18,8 +19,8 @@ use crate::layers::body::{self, Finish, Finished, MapResponseFuture, ResponseBod
 use crate::layers::layered::Layered;
 use crate::layers::setup_check::SetupCheck;
 use crate::method::MethodKind;
-use crate::rate_limit::budgets::{self, Budgets, RULE, Setting, Slot, Ticket};
-use crate::rate_limit::{Budget, Denied, Limiter, Quota, Reservation, SharedQuotas, Spent};
+use crate::rate_limit::budgets::{Budgets, RULE, Slot, Ticket};
+use crate::rate_limit::{Budget, Denied, Limiter, Quota, RateLimits, Reservation, SharedQuotas, Spent};
 use crate::rules::Rejection;
 use crate::rules::{ClaimStatus, Evaluation, Operation};
 
@@ -70,7 +71,7 @@ use crate::rules::{ClaimStatus, Evaluation, Operation};
 /// A rejected request is answered with 429, `Retry-After` (whole seconds, rounded up, at least 1), an error in the form
 /// of RFC 7591, and the `RateLimit` and `RateLimit-Policy` fields of draft-ietf-httpapi-ratelimit-headers-10 for the
 /// budget that is spent. The fields name no partition key and disclose nothing that is not on this page;
-/// [`with_fields(false)`](RateLimitLayer::with_fields) leaves them out. An unread body is drained within bounds.
+/// [`fields`](RateLimits::fields) leaves them out if it is `false`. An unread body is drained within bounds.
 ///
 /// # The defaults
 ///
@@ -112,11 +113,14 @@ use crate::rules::{ClaimStatus, Evaluation, Operation};
 /// # };
 /// use std::num::NonZeroU32;
 /// use tower_dcr::layers::RateLimitLayer;
-/// use tower_dcr::rate_limit::Quota;
+/// use tower_dcr::rate_limit::{Quota, RateLimits};
 ///
 /// let one_a_minute = Quota::per_minute(NonZeroU32::MIN);
 /// let register = ServiceBuilder::new()
-///     .layer(RateLimitLayer::empty().with_global_quota(one_a_minute))
+///     .layer(RateLimitLayer::new().map_limits(|limits| {
+///         *limits = RateLimits::OFF;
+///         limits.global = one_a_minute.into();
+///     }))
 ///     .service(service_fn(async |_: Request<Full<Bytes>>| {
 ///         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
 ///     }));
@@ -140,14 +144,13 @@ struct Config {
     /// The budgets with keys of the server's own.
     custom: Vec<Arc<Custom>>,
     address: ClientAddress,
-    fields: bool,
     /// Set if a layer further in charges registrations, once they are evaluated.
     deferred: bool,
     check: SetupCheck,
 }
 
 /// Writes the key of a request, if it has one.
-type KeyOf = dyn Fn(&RequestHead<'_>, &mut dyn Hasher) + Send + Sync;
+type KeyOf = dyn Fn(&Parts, &mut dyn Hasher) + Send + Sync;
 
 /// A budget by a key of the server's own.
 struct Custom {
@@ -155,139 +158,48 @@ struct Custom {
     key: Box<KeyOf>,
 }
 
-/// The head of a request, as seen before its body is read.
-///
-/// ```
-/// use std::num::NonZeroU32;
-/// use tower_dcr::layers::RateLimitLayer;
-/// use tower_dcr::rate_limit::Quota;
-/// use tower_dcr::layers::RequestHead;
-///
-/// // One budget for each tenant, which a layer further out has put into a header.
-/// let limits = RateLimitLayer::new().add_budget(
-///     "tenant",
-///     Quota::per_hour(NonZeroU32::new(500).unwrap()),
-///     |head: &RequestHead<'_>| head.headers.get("x-tenant").cloned(),
-/// );
-/// # let _ = limits;
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct RequestHead<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The target.
-    pub uri: &'a Uri,
-    /// The header fields.
-    pub headers: &'a HeaderMap,
-    /// The extensions that the server attached, such as the address of the connection.
-    pub extensions: &'a Extensions,
-}
-
 impl RateLimitLayer {
-    /// The default quota of unproven registrations of one address: 60 a minute, 300 at once.
-    pub const ADDRESS: Quota = budgets::ADDRESS;
-
-    /// The default quota of all unproven registrations: 600 a minute, 3000 at once.
-    pub const GLOBAL: Quota = budgets::GLOBAL;
-
-    /// Creates a layer with the default budgets. The [docs of the layer](RateLimitLayer) give the reasons for them.
+    /// Creates a layer with the default limits. The [docs of the layer](RateLimitLayer) give the reasons for them.
     pub fn new() -> Self {
-        Slot::ALL.into_iter().fold(Self::empty(), |limits, slot| limits.with_setting(slot, Setting::Default))
-    }
-
-    /// Creates a layer without budgets.
-    pub fn empty() -> Self {
         let config = Config {
-            budgets: Arc::new(Budgets::new(Arc::new(CoarseClock::new()))),
+            budgets: Arc::new(Budgets::new(RateLimits::default(), Arc::new(CoarseClock::new()))),
             custom: Vec::new(),
             address: ClientAddress::new(),
-            fields: true,
             deferred: false,
             check: SetupCheck::new(),
         };
         Self { config: Arc::new(config) }
     }
 
-    /// Sets the quota of unproven registrations from one address (default: [`ADDRESS`](Self::ADDRESS)). An address is
-    /// an IPv4 address or an IPv6 network of [`ClientAddress::with_ipv6_prefix`] bits.
-    pub fn with_address_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Address, Setting::Quota(quota))
+    /// Changes the limits, over the existing buckets: spent budgets stay spent. [`RateLimits::OFF`] has none.
+    pub fn map_limits(self, change: impl FnOnce(&mut RateLimits)) -> Self {
+        let mut limits = *self.limits();
+        change(&mut limits);
+        self.change(|budgets| budgets.set(limits))
     }
 
-    /// Sets the quota of unproven registrations from one IPv4 /24 or IPv6 /56 (default: three times the quota of an
-    /// address).
-    pub fn with_prefix_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Prefix, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of unproven registrations from one IPv6 /48 (default: five times the quota of an address).
-    pub fn with_wide_prefix_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::WidePrefix, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of all unproven registrations together (default: [`GLOBAL`](Self::GLOBAL)).
-    pub fn with_global_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Global, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of unproven registrations from one IPv4 /24 or IPv6 /48 in the last third of the global budget,
-    /// which is reserved for networks that register little (default: 12 an hour, 6 at once). Without this budget,
-    /// nothing is reserved.
-    pub fn with_newcomers_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Newcomers, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of registrations from one address that a vendor's callback proves (default: five times the quota
-    /// of an address); an IPv4 /24 or IPv6 /48 has twice as many. Without this budget, they are charged like unproven
-    /// ones.
-    pub fn with_proven_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Proven, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of all registrations together that a vendor's callback proves (default: twenty times the quota of
-    /// all unproven ones).
-    pub fn with_proven_global_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::ProvenGlobal, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of registrations from one address that a ledger knows already (default: ten times the quota of an
-    /// address); an IPv4 /24 or IPv6 /48 has twenty times as many. Without this budget, only the budget of requests
-    /// limits them.
-    pub fn with_deduplication_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Deduplication, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of requests from one address that are rejected before they are evaluated, or fail to manage a
-    /// client (default: the quota of an address); an IPv4 /24 or IPv6 /48 has twenty times as many. Without this
-    /// budget, they are charged as requests.
-    pub fn with_unreadable_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Unreadable, Setting::Quota(quota))
-    }
-
-    /// Sets the quota of requests from one address that are read and evaluated (default: five times the quota of an
-    /// address); an IPv4 /24 or IPv6 /48 has twenty times as many. Proven and deduplicated registrations do not count.
-    pub fn with_requests_quota(self, quota: Quota) -> Self {
-        self.with_setting(Slot::Requests, Setting::Quota(quota))
-    }
-
-    /// Sets whether a 429 has the `RateLimit` and `RateLimit-Policy` fields (default: `true`). `Retry-After` stays.
-    pub fn with_fields(mut self, fields: bool) -> Self {
-        Arc::make_mut(&mut self.config).fields = fields;
-        self
-    }
-
-    /// Adds a budget for each value of any key from the head of a request. Every request except `OPTIONS` takes from
+    /// Adds a budget for each value of any key from the head of a request, which is seen before the body is read. Every request except `OPTIONS` takes from
     /// it. Requests for which `key` returns `None` share one. `name` appears in the `RateLimit` fields: letters,
     /// digits, hyphens. A budget with the name of an earlier one replaces it. Deduplicated registrations and successful
     /// management of a client get back the amount that they took.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use tower_dcr::layers::RateLimitLayer;
+    /// use tower_dcr::rate_limit::Quota;
+    ///
+    /// // One budget for each tenant, which a layer further out has put into a header.
+    /// let quota = Quota::per_hour(NonZeroU32::new(500).unwrap());
+    /// let limits = RateLimitLayer::new().add_budget("tenant", quota, |head| head.headers.get("x-tenant").cloned());
+    /// # let _ = limits;
+    /// ```
     pub fn add_budget<K: Hash>(
         mut self,
         name: &'static str,
         quota: Quota,
-        key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
+        key: impl Fn(&Parts) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        let key = Box::new(move |head: &RequestHead<'_>, mut hasher: &mut dyn Hasher| {
+        let key = Box::new(move |head: &Parts, mut hasher: &mut dyn Hasher| {
             if let Some(key) = key(head) {
                 key.hash(&mut hasher);
             }
@@ -334,19 +246,8 @@ impl RateLimitLayer {
         self
     }
 
-    /// Returns the setting of a budget.
-    pub(crate) fn setting(&self, slot: Slot) -> Setting {
-        self.config.budgets.setting(slot)
-    }
-
-    /// Returns whether a 429 has `RateLimit` fields.
-    pub(crate) fn has_fields(&self) -> bool {
-        self.config.fields
-    }
-
-    /// Changes the setting of a budget, and keeps its buckets: spent budgets stay spent.
-    pub(crate) fn with_setting(self, slot: Slot, setting: Setting) -> Self {
-        self.change(|budgets| budgets.set(slot, setting))
+    pub(crate) fn limits(&self) -> &RateLimits {
+        self.config.budgets.limits()
     }
 
     fn change(mut self, change: impl FnOnce(&mut Budgets)) -> Self {
@@ -385,16 +286,18 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let head = RequestHead::of(&request);
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (head, body) = request.into_parts();
         let mut charge = Charge::of(&head, &self.layer.config);
         if charge.kind != MethodKind::Options
             && let Err(rejection) = charge.take(&head)
         {
+            let request = Request::from_parts(head, body);
             return MapResponseFuture::finishing(ResponseFuture::new(async move {
                 Ok(Unread::of(request).answer(charge.reject(rejection)).await)
             }));
         }
+        let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(charge.ticket.clone());
         if charge.reservation.commit_local() {
             return MapResponseFuture::new(self.inner.call(request), charge);
@@ -431,13 +334,13 @@ struct Charge {
 }
 
 impl Charge {
-    fn of(head: &RequestHead<'_>, config: &Arc<Config>) -> Self {
-        let kind = MethodKind::of(head.method);
+    fn of(head: &Parts, config: &Arc<Config>) -> Self {
+        let kind = MethodKind::of(&head.method);
         let is_charged = kind != MethodKind::Options && config.budgets.need_source();
         let source = if is_charged { config.source(head) } else { None };
         Self {
             kind,
-            operation: Operation::of(head.method),
+            operation: Operation::of(&head.method),
             ticket: Ticket::new(Arc::clone(&config.budgets), source),
             reservation: Reservation::new(config.budgets.shared.as_ref(), &config.budgets.clock),
             unreadable: None,
@@ -448,7 +351,7 @@ impl Charge {
     }
 
     /// Takes from the budgets of this node.
-    fn take(&mut self, head: &RequestHead<'_>) -> Result<(), Rejection> {
+    fn take(&mut self, head: &Parts) -> Result<(), Rejection> {
         self.take_all(head).or_else(|spent| {
             self.reservation = Reservation::default();
             release_local(self.unreadable.take());
@@ -457,13 +360,13 @@ impl Charge {
         })
     }
 
-    fn take_all(&mut self, head: &RequestHead<'_>) -> Result<(), Spent> {
+    fn take_all(&mut self, head: &Parts) -> Result<(), Spent> {
         let config = Arc::clone(&self.config);
         let (budgets, now) = (&config.budgets, config.budgets.clock.monotonic());
         let source = self.ticket.source().copied();
         let has_document = self.kind.has_document();
         // The head shows that the body will not be read.
-        let is_misplaced = self.kind == MethodKind::Other || has_document && !body::is_json(head.headers);
+        let is_misplaced = self.kind == MethodKind::Other || has_document && !body::is_json(&head.headers);
         if self.is_management() || is_misplaced {
             self.unreadable = Some(budgets.take_work(Slot::Unreadable, source.as_ref())?);
         }
@@ -572,7 +475,7 @@ impl Charge {
     fn show<B>(&self, mut response: Response<B>) -> Response<B> {
         let rejection = response.extensions().get::<Rejection>().filter(|rejection| rejection.rule == RULE);
         let seconds = rejection.and_then(Rejection::retry_after_seconds);
-        if let Some((seconds, spent)) = seconds.zip(self.ticket.spent()).filter(|_| self.config.fields)
+        if let Some((seconds, spent)) = seconds.zip(self.ticket.spent()).filter(|_| self.config.budgets.limits().fields)
             && response.status() == StatusCode::TOO_MANY_REQUESTS
         {
             let (name, quota) = (spent.name(), spent.quota());
@@ -614,21 +517,10 @@ const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
 impl Config {
-    fn source(&self, head: &RequestHead<'_>) -> Option<Source> {
-        let address = self.address.resolve(head.headers, head.extensions);
-        self.check.address(address, head.headers);
+    fn source(&self, head: &Parts) -> Option<Source> {
+        let address = self.address.resolve(&head.headers, &head.extensions);
+        self.check.address(address, &head.headers);
         address.map(|address| self.address.source(address))
-    }
-}
-
-impl<'a> RequestHead<'a> {
-    fn of<B>(request: &'a Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
     }
 }
 

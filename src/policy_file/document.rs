@@ -10,20 +10,17 @@ use crate::client_address;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::LifecycleSettings;
 use crate::layers::gate::GateSettings;
-use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response;
 use crate::period::Period;
 use crate::preset::rules::PresetRules;
 use crate::preset::shadow::ShadowSettings;
 use crate::preset::tokens::Tokens;
-use crate::rate_limit::Quota;
-use crate::rate_limit::budgets::{Setting, Slot};
+use crate::rate_limit::{RateLimit, RateLimits};
 use crate::registration::Limits;
 #[cfg(feature = "software-statement")]
 use crate::rules::SoftwareStatements;
 use crate::rules::{
-    ClientIdentity, Condition, ConfigError, MetadataAllowlist, RedirectHostQuota, RedirectPattern, RedirectUris,
-    ReportableRule,
+    ClientIdentity, Condition, MetadataAllowlist, RedirectHostQuota, RedirectPattern, RedirectUris, ReportableRule,
 };
 
 /// A registration policy: the whole configuration of the layers and their rules. Settings that are left out stay as in
@@ -97,64 +94,16 @@ pub(crate) enum Base {
     Oauth,
 }
 
-/// Limits on the rate of registrations.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RateLimits {
-    /// Limits unproven registrations of one IPv4 address or IPv6 network (`client_address.ipv6_prefix`).
-    pub(crate) address: Allowance,
-    /// Limits all unproven registrations.
-    pub(crate) global: Allowance,
-    /// Limits unproven registrations of one IPv4 /24 or IPv6 /56 (default: three times `address`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prefix: Option<Allowance>,
-    /// Limits unproven registrations of one IPv6 /48 (default: five times `address`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) wide_prefix: Option<Allowance>,
-    /// Limits unproven registrations of one IPv4 /24 or IPv6 /48 from the last third of `global`, which is reserved for
-    /// networks with few registrations (default: `12/hour, burst 6`). `off` reserves nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) newcomers: Option<Allowance>,
-    /// Limits registrations that a vendor's callback proves, by address (default: five times `address`); a network has
-    /// twice as many. `off` charges them like unproven ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) proven: Option<Allowance>,
-    /// Limits all registrations that a vendor's callback proves (default: twenty times `global`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) proven_global: Option<Allowance>,
-    /// Limits registrations that the ledger knows, by address (default: ten times `address`); a network has twenty
-    /// times as many.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) deduplication: Option<Allowance>,
-    /// Limits requests that are rejected before they are evaluated, and failed management of clients, by address
-    /// (default: `address`); a network has twenty times as many. `off` charges them as requests.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) unreadable: Option<Allowance>,
-    /// Limits requests that are read and evaluated, by address (default: five times `address`); a network has twenty
-    /// times as many.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) requests: Option<Allowance>,
-    /// Adds the `RateLimit` and `RateLimit-Policy` fields to a 429.
-    pub(crate) fields: bool,
-}
-
 /// Limits the registrations for one redirect host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HostQuota {
     /// Limits registrations that lead to one registrable domain.
-    quota: Allowance,
+    quota: RateLimit,
     /// The redirect URIs that are not counted.
     exempt: Vec<RedirectPattern>,
 }
-
-/// A quota like `60/minute, burst 300`, or `off`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct Allowance(pub(crate) Option<Quota>);
 
 /// Rules for some callers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -225,75 +174,6 @@ impl Default for Document {
     }
 }
 
-impl Default for RateLimits {
-    fn default() -> Self {
-        Self {
-            address: Allowance(Some(RateLimitLayer::ADDRESS)),
-            global: Allowance(Some(RateLimitLayer::GLOBAL)),
-            prefix: None,
-            wide_prefix: None,
-            newcomers: None,
-            proven: None,
-            proven_global: None,
-            deduplication: None,
-            unreadable: None,
-            requests: None,
-            fields: true,
-        }
-    }
-}
-
-impl RateLimits {
-    pub(crate) fn of(layer: &RateLimitLayer) -> Self {
-        let known = |slot| match layer.setting(slot) {
-            Setting::Off => Some(Allowance(None)),
-            Setting::Default => None,
-            Setting::Quota(quota) => Some(Allowance(Some(quota))),
-        };
-        Self {
-            address: known(Slot::Address).unwrap_or(Allowance(Some(RateLimitLayer::ADDRESS))),
-            global: known(Slot::Global).unwrap_or(Allowance(Some(RateLimitLayer::GLOBAL))),
-            prefix: known(Slot::Prefix),
-            wide_prefix: known(Slot::WidePrefix),
-            newcomers: known(Slot::Newcomers),
-            proven: known(Slot::Proven),
-            proven_global: known(Slot::ProvenGlobal),
-            deduplication: known(Slot::Deduplication),
-            unreadable: known(Slot::Unreadable),
-            requests: known(Slot::Requests),
-            fields: layer.has_fields(),
-        }
-    }
-
-    /// Returns the layer with these limits and the buckets of `layer`.
-    pub(crate) fn apply(&self, layer: RateLimitLayer) -> RateLimitLayer {
-        let set = |layer: RateLimitLayer, slot| {
-            let setting = match self.allowance(slot) {
-                None => Setting::Default,
-                Some(Allowance(None)) => Setting::Off,
-                Some(Allowance(Some(quota))) => Setting::Quota(quota),
-            };
-            layer.with_setting(slot, setting)
-        };
-        Slot::ALL.into_iter().fold(layer, set).with_fields(self.fields)
-    }
-
-    fn allowance(&self, slot: Slot) -> Option<Allowance> {
-        match slot {
-            Slot::Address => Some(self.address),
-            Slot::Global => Some(self.global),
-            Slot::Prefix => self.prefix,
-            Slot::WidePrefix => self.wide_prefix,
-            Slot::Newcomers => self.newcomers,
-            Slot::Proven => self.proven,
-            Slot::ProvenGlobal => self.proven_global,
-            Slot::Deduplication => self.deduplication,
-            Slot::Unreadable => self.unreadable,
-            Slot::Requests => self.requests,
-        }
-    }
-}
-
 impl Default for HostQuota {
     fn default() -> Self {
         Self::of(Some(&RedirectHostQuota::new(RedirectHostQuota::DEFAULT)))
@@ -303,12 +183,17 @@ impl Default for HostQuota {
 impl HostQuota {
     fn of(rule: Option<&RedirectHostQuota>) -> Self {
         let exempt = rule.map(|rule| rule.exempt.clone()).unwrap_or_default();
-        Self { quota: Allowance(rule.map(RedirectHostQuota::quota)), exempt }
+        Self { quota: rule.map_or(RateLimit::Off, |rule| rule.quota().into()), exempt }
     }
 
     /// Returns the rule with the buckets of `old`; `None` if the quota is off.
     fn rule(self, old: Option<&RedirectHostQuota>) -> Option<RedirectHostQuota> {
-        let mut rule = RedirectHostQuota::new(self.quota.0?);
+        let quota = match self.quota {
+            RateLimit::Off => return None,
+            RateLimit::Default => RedirectHostQuota::DEFAULT,
+            RateLimit::Quota(quota) => quota,
+        };
+        let mut rule = RedirectHostQuota::new(quota);
         rule.exempt = self.exempt;
         Some(match old {
             Some(old) => rule.over(old),
@@ -351,22 +236,5 @@ impl TryFrom<String> for FieldName {
 impl From<FieldName> for String {
     fn from(name: FieldName) -> Self {
         name.0.as_str().to_owned()
-    }
-}
-
-impl TryFrom<String> for Allowance {
-    type Error = ConfigError;
-
-    fn try_from(text: String) -> Result<Self, ConfigError> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        text.parse().map(|quota| Self(Some(quota))).map_err(ConfigError::Quota)
-    }
-}
-
-impl From<Allowance> for String {
-    fn from(allowance: Allowance) -> Self {
-        allowance.0.map_or_else(|| "off".to_owned(), |quota| quota.to_string())
     }
 }

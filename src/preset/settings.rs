@@ -24,7 +24,7 @@ use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::ResponseLayer;
 use crate::layers::setup_check::SetupCheck;
 use crate::period::Period;
-use crate::policy_file::document::{AuditSettings, Base, Case, Document, FieldName, RateLimits, RequesterName};
+use crate::policy_file::document::{AuditSettings, Base, Case, Document, FieldName, RequesterName};
 use crate::rate_limit::SharedQuotas;
 use crate::registration::{Digest, Limits};
 use crate::rules::{Condition, ConfigError, IDENTITIES_VERSION, ReportableRule};
@@ -135,7 +135,7 @@ impl Settings {
             body_deadline: Period(self.deadline),
             client_address: self.address.settings().clone(),
             client_url: self.client_url_in_file.clone(),
-            rate_limit: RateLimits::of(&self.rate_limit),
+            rate_limit: self.rate_limit.limits().as_written(),
             metadata: everybody.metadata,
             redirect_uris: everybody.redirect_uris,
             identity: everybody.identity,
@@ -203,7 +203,7 @@ impl Settings {
         self.client_url_in_file = document.client_url;
         self.record_document = document.audit.document;
         self.request_id = document.audit.request_id_header.map(|name| name.0);
-        self.rate_limit = document.rate_limit.apply(self.rate_limit.clone());
+        self.rate_limit = self.rate_limit.clone().map_limits(|limits| *limits = document.rate_limit);
         self.tokens = document.initial_access_tokens;
         self.books.reconfigure(document.lifecycle);
         self.gate = document.gate;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::client_address::Source;
 use crate::clock::Clock;
-use crate::rate_limit::{Budget, Denied, Limiter, Quota, Reservation, SharedQuotas, Spent, nonzero};
+use crate::rate_limit::{
+    Budget, Denied, Limiter, Quota, RateLimit, RateLimits, Reservation, SharedQuotas, Spent, nonzero,
+};
 use crate::rules::{ErrorCode, Rejection};
 
 /// The rule that rejects a request whose budget is spent.
@@ -39,18 +41,6 @@ pub(crate) enum Slot {
     Unreadable,
     /// Requests that are read and judged, by address and network.
     Requests,
-}
-
-/// The setting of a budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Setting {
-    /// There is no budget.
-    #[default]
-    Off,
-    /// A multiple of the budget that it follows, if that is there.
-    Default,
-    /// A budget of this quota.
-    Quota(Quota),
 }
 
 /// The number of slots.
@@ -142,7 +132,7 @@ const NEWCOMERS: Quota = Quota::per_hour(nonzero(12)).allow_burst(nonzero(6));
 /// The budgets of one limiter.
 #[derive(Clone, Debug)]
 pub(crate) struct Budgets {
-    settings: [Setting; SLOTS],
+    limits: RateLimits,
     entries: [Option<Entry>; SLOTS],
     /// Shares the budgets of registrations; those of work are each node's own.
     pub(crate) shared: Option<SharedQuotas>,
@@ -165,10 +155,11 @@ impl Entry {
 }
 
 impl Budgets {
-    /// Returns no budgets.
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let (settings, entries) = ([Setting::Off; SLOTS], [const { None }; SLOTS]);
-        Self { settings, entries, shared: None, clock, report_only: false }
+    pub(crate) fn new(limits: RateLimits, clock: Arc<dyn Clock>) -> Self {
+        let entries = [const { None }; SLOTS];
+        let mut budgets = Self { limits, entries, shared: None, clock, report_only: false };
+        budgets.set(limits);
+        budgets
     }
 
     fn entry(&self, slot: Slot) -> Option<&Entry> {
@@ -181,29 +172,20 @@ impl Budgets {
         Slot::ALL.iter().filter(|slot| is_by_source(slot)).any(|slot| self.entry(*slot).is_some())
     }
 
-    /// Returns the setting of a budget. One that follows a budget which is off has the default.
-    pub(crate) fn setting(&self, slot: Slot) -> Setting {
-        let setting = self.settings.get(slot as usize).copied().unwrap_or_default();
-        if setting == Setting::Off
-            && self.default_quota(slot).is_none()
-            && !matches!(slot, Slot::Address | Slot::Global)
-        {
-            return Setting::Default;
-        }
-        setting
+    /// Returns the limits that the budgets were made for.
+    pub(crate) const fn limits(&self) -> &RateLimits {
+        &self.limits
     }
 
-    /// Sets a budget, over the existing buckets: a change of quota gives nothing back.
-    pub(crate) fn set(&mut self, slot: Slot, setting: Setting) {
-        if let Some(old) = self.settings.get_mut(slot as usize) {
-            *old = setting;
-        }
+    /// Changes the limits, over the existing buckets: a change of quota gives nothing back.
+    pub(crate) fn set(&mut self, limits: RateLimits) {
+        self.limits = limits;
         // Budgets come after those that they follow.
         for slot in Slot::ALL {
-            let quota = match self.settings.get(slot as usize) {
-                Some(Setting::Quota(quota)) => Some(*quota),
-                Some(Setting::Default) => self.default_quota(slot),
-                Some(Setting::Off) | None => None,
+            let quota = match limits.limit(slot) {
+                RateLimit::Quota(quota) => Some(quota),
+                RateLimit::Default => self.default_quota(slot),
+                RateLimit::Off => None,
             };
             let old = self.entry(slot).map(|entry| &entry.budget);
             if old.map(Budget::quota) == quota {

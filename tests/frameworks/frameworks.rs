@@ -72,7 +72,7 @@ async fn on_a_router_of_axum() {
 async fn behind_a_cors_layer_browsers_can_read_rejections() {
     let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any);
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(2).unwrap());
-    let guard = Preset::mcp().with_address_quota(one);
+    let guard = Preset::mcp().map_rate_limit(|limits| limits.address = one.into());
     let app = axum::Router::new().route("/register", post(register).layer(guard)).layer(cors);
     let preflight = || {
         let request = Request::builder().method("OPTIONS").uri("/register").header("origin", "https://app.example.com");

@@ -11,7 +11,7 @@ use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{Actor, Filter, Ledger, MemoryLedger, Origin, Status};
 use tower_dcr::clients::{Lifetimes, Registrar, Revocation};
 use tower_dcr::layers::{InitialAccess, StaticTokens};
-use tower_dcr::rate_limit::Quota;
+use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::{Condition, RedirectPattern};
 use tower_dcr::{
@@ -138,7 +138,12 @@ async fn an_update_that_the_server_answers_with_another_client_is_not_recorded()
 #[tokio::test]
 async fn updates_cost_if_they_may_be_registrations() {
     let two = Quota::per_hour(NonZeroU32::new(2).unwrap());
-    let limited = |preset: Preset| preset.with_rate_limit(RateLimitLayer::empty().with_global_quota(two));
+    let limited = |preset: Preset| {
+        preset.with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.global = two.into();
+        }))
+    };
     let world = World::new(MemoryLedger::default()).guarded_by(limited);
     for id in ["a", "b"] {
         assert_eq!(world.send(update(id)).await.status, 200);

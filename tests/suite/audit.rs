@@ -15,6 +15,7 @@ use tower_dcr::client_address::ClientAddress;
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Lifetimes, Registrar, Revocation};
 use tower_dcr::clock::{Clock, ManualClock};
+use tower_dcr::rate_limit::RateLimits;
 use tower_dcr::rules::{Disposition, Operation};
 use tower_dcr::{
     Preset,
@@ -35,7 +36,8 @@ fn outcome(kept: &Kept) -> Outcome {
 async fn every_outcome_is_one_event() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(3).unwrap());
-    let service = behind(&Preset::mcp().with_address_quota(one).with_sink(kept.sink()), &naive);
+    let service =
+        behind(&Preset::mcp().map_rate_limit(|limits| limits.address = one.into()).with_sink(kept.sink()), &naive);
     send(&service, post(GOOD)).await;
     assert_eq!(outcome(&kept), Outcome::Accepted);
     send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"],"foo":1}"#)).await;
@@ -218,7 +220,10 @@ async fn rejects_registrations_while_the_sink_is_not_ready() {
 async fn report_only_events_have_the_decision() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::MIN);
-    let rate_limit = RateLimitLayer::empty().with_address_quota(one);
+    let rate_limit = RateLimitLayer::new().map_limits(|limits| {
+        *limits = RateLimits::OFF;
+        limits.address = one.into();
+    });
     let service = behind(&Preset::mcp().with_rate_limit(rate_limit).with_sink(kept.sink()).report_only(), &naive);
     for _ in 0..2 {
         let answer = send(&service, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;
@@ -362,7 +367,7 @@ async fn limits_and_unknown_clients_leave_two_lines_each() {
     let quota = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(1).unwrap());
     let registrar = Registrar::new(MemoryLedger::default());
     let preset = Preset::mcp()
-        .with_address_quota(quota)
+        .map_rate_limit(|limits| limits.address = quota.into())
         .with_requester()
         .with_registrar(registrar.clone())
         .with_sink(lines.clone());

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tower_dcr::audit::to_line;
 use tower_dcr::client_address::ClientAddress;
 use tower_dcr::clock::{Clock, ManualClock};
-use tower_dcr::rate_limit::Quota;
+use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::redirect_uri::RedirectUri;
 use tower_dcr::rules::{AuthMethod, ClientName, ConfigError, Grants, Identities, ReservedIdentity, Scope};
 use tower_dcr::{Preset, layers::RateLimitLayer};
@@ -369,7 +369,12 @@ async fn rate_limits_have_the_labelled_result() {
         let start = clock.monotonic();
         let address = ClientAddress::new().with_trusted_proxies(["10.0.0.0/8", "fd00::/8"]).unwrap();
         let three = std::num::NonZeroU32::new(3).unwrap();
-        let rate_limit = RateLimitLayer::empty().with_address_quota(Quota::per_minute(three)).with_clock(clock.clone());
+        let rate_limit = RateLimitLayer::new()
+            .map_limits(|limits| {
+                *limits = RateLimits::OFF;
+                limits.address = Quota::per_minute(three).into();
+            })
+            .with_clock(clock.clone());
         let preset = fixture(Preset::mcp(), &Value::Null).unwrap();
         let service = behind(&preset.with_rate_limit(rate_limit).with_client_address(address), &Naive::default());
         for (index, step) in row.row["steps"].as_array().unwrap().iter().enumerate() {

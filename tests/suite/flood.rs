@@ -12,7 +12,9 @@ use tower::Service;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::clock::{Clock, ManualClock};
-use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::rate_limit::{
+    Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, RateLimits, SharedQuotas,
+};
 use tower_dcr::rules::{Context, Policy, RedirectHostQuota};
 use tower_dcr::{Preset, Registration, Rejection, layers::RateLimitLayer};
 
@@ -251,8 +253,12 @@ async fn repeats_pass_during_a_flood_up_to_their_own_budget() {
 #[tokio::test]
 async fn without_a_deduplication_budget_repeats_are_still_found() {
     let hand = Hand::new();
-    let limits =
-        RateLimitLayer::empty().with_global_quota("1/hour".parse().unwrap()).with_clock(Arc::new(hand.clone()));
+    let limits = RateLimitLayer::new()
+        .map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.global = "1/hour".parse().unwrap();
+        })
+        .with_clock(Arc::new(hand.clone()));
     let preset = hand.preset().with_rate_limit(limits).with_registrar(Registrar::new(MemoryLedger::default()));
     let kept = Kept::default();
     let naive = Naive::default();
@@ -471,8 +477,10 @@ async fn proven_registrations_pass_beside_a_flood() {
 #[tokio::test]
 async fn other_networks_do_not_spend_a_hosted_clients_budget() {
     let hand = Hand::new();
-    let limits =
-        hand.limits().with_address_quota("2/hour".parse().unwrap()).with_global_quota("10/hour".parse().unwrap());
+    let limits = hand.limits().map_limits(|limits| {
+        limits.address = "2/hour".parse().unwrap();
+        limits.global = "10/hour".parse().unwrap();
+    });
     let service = behind(&hand.preset().with_rate_limit(limits), &Naive::default());
     // By address 10, by network 20, in all 200.
     let strangers = async |networks: std::ops::Range<u32>| {
@@ -547,8 +555,10 @@ async fn newcomers_and_proven_registrations_pass_at_other_nodes() {
     let (hand, store) = (Hand::new(), Store::default());
     let node = || {
         let shared = SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap()).with_fallback(Fallback::Reject);
-        let limits =
-            hand.limits().with_address_quota("4/hour".parse().unwrap()).with_global_quota("9/hour".parse().unwrap());
+        let limits = hand.limits().map_limits(|limits| {
+            limits.address = "4/hour".parse().unwrap();
+            limits.global = "9/hour".parse().unwrap();
+        });
         behind(&hand.preset().with_rate_limit(limits).with_shared_quotas(shared), &Naive::default())
     };
     let (one, other) = (node(), node());
@@ -560,8 +570,8 @@ async fn newcomers_and_proven_registrations_pass_at_other_nodes() {
     let (hand, store) = (Hand::new(), Store::default());
     let node = || {
         let shared = SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap()).with_fallback(Fallback::Reject);
-        let limits = hand.limits().with_global_quota("9/hour".parse().unwrap());
-        let limits = limits.with_newcomers_quota("1/hour".parse().unwrap());
+        let limits = hand.limits().map_limits(|limits| limits.global = "9/hour".parse().unwrap());
+        let limits = limits.map_limits(|limits| limits.newcomers = "1/hour".parse().unwrap());
         behind(&hand.preset().with_rate_limit(limits).with_shared_quotas(shared), &Naive::default())
     };
     let (one, other) = (node(), node());

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower_dcr::Preset;
+use tower_dcr::rate_limit::RateLimits;
 
 async fn register(Json(mut client): Json<Map<String, Value>>) -> (StatusCode, Json<Map<String, Value>>) {
     client.insert("client_id".into(), "c".into());
@@ -124,7 +125,10 @@ async fn answer_after(addr: SocketAddr, head: &str, body_bytes: usize) -> (u16, 
 #[tokio::test]
 async fn an_answer_before_the_body_was_read_reaches_the_client() {
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::MIN);
-    let limited = tower_dcr::layers::RateLimitLayer::empty().with_requests_quota(one);
+    let limited = tower_dcr::layers::RateLimitLayer::new().map_limits(|limits| {
+        *limits = RateLimits::OFF;
+        limits.requests = one.into();
+    });
     let spent = serve(Preset::mcp().with_rate_limit(limited)).await;
     assert_eq!(
         first_status(

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_dcr::audit::Outcome;
 use tower_dcr::layers::Misconfiguration;
-use tower_dcr::rate_limit::Quota;
+use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::rules::{MetadataAllowlist, Operation, RedirectUris};
 use tower_dcr::{
     ClientUrl, Preset,
@@ -305,8 +305,11 @@ async fn failed_management_calls_cost_and_successful_ones_do_not() {
         ("POST", "/register", GOOD, true, "a registration"),
         ("TRACE", "/register", "", true, "rejected by the guard"),
     ] {
-        let preset =
-            Preset::mcp().with_rate_limit(RateLimitLayer::empty().with_unreadable_quota(two).with_global_quota(two));
+        let preset = Preset::mcp().with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.unreadable = two.into();
+            limits.global = two.into();
+        }));
         let service = preset.layer(service_fn(manage));
         for _ in 0..2 {
             let answer = send(&service, request(method, uri, body)).await;

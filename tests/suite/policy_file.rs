@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower_dcr::client_address::{ClientAddress, ForwardedHeader};
 use tower_dcr::policy_file::Lint;
-use tower_dcr::rate_limit::Quota;
+use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::registration::Limits;
 use tower_dcr::rules::Issuer;
@@ -124,21 +124,23 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              x = 'f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU'
              y = 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0'",
         ),
-        (mcp().with_address_quota(quota("120/minute, burst 600")), "rate_limit.address = '120/minute, burst 600'"),
-        (mcp().with_global_quota(quota("5/second")), "rate_limit.global = '5/second'"),
         (
-            mcp().with_rate_limit(
-                RateLimitLayer::new()
-                    .with_prefix_quota(quota("61/minute"))
-                    .with_wide_prefix_quota(quota("62/minute"))
-                    .with_newcomers_quota(quota("63/hour"))
-                    .with_proven_quota(quota("64/minute"))
-                    .with_proven_global_quota(quota("65/minute"))
-                    .with_deduplication_quota(quota("66/minute"))
-                    .with_unreadable_quota(quota("67/minute"))
-                    .with_requests_quota(quota("68/minute"))
-                    .with_fields(false),
-            ),
+            mcp().map_rate_limit(|limits| limits.address = quota("120/minute, burst 600").into()),
+            "rate_limit.address = '120/minute, burst 600'",
+        ),
+        (mcp().map_rate_limit(|limits| limits.global = quota("5/second").into()), "rate_limit.global = '5/second'"),
+        (
+            mcp().with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
+                limits.prefix = quota("61/minute").into();
+                limits.wide_prefix = quota("62/minute").into();
+                limits.newcomers = quota("63/hour").into();
+                limits.proven = quota("64/minute").into();
+                limits.proven_global = quota("65/minute").into();
+                limits.deduplication = quota("66/minute").into();
+                limits.unreadable = quota("67/minute").into();
+                limits.requests = quota("68/minute").into();
+                limits.fields = false;
+            })),
             "[rate_limit]
              prefix = '61/minute'
              wide_prefix = '62/minute'
@@ -151,7 +153,10 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              fields = false",
         ),
         (
-            mcp().with_rate_limit(RateLimitLayer::empty().with_address_quota(quota("30/minute"))),
+            mcp().with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
+                *limits = RateLimits::OFF;
+                limits.address = quota("30/minute").into();
+            })),
             "rate_limit = { address = '30/minute', global = 'off', prefix = 'off', wide_prefix = 'off', proven = 'off', \
              deduplication = 'off', unreadable = 'off', requests = 'off' }",
         ),

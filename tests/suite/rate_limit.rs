@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use tower_dcr::clock::ManualClock;
-use tower_dcr::rate_limit::Quota;
+use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::rules::RedirectHostQuota;
 use tower_dcr::{Preset, Rejection, layers::RateLimitLayer};
 
@@ -30,8 +30,11 @@ const GOOD: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
 #[tokio::test]
 async fn a_rejection_has_retry_after() {
     let clock = Arc::new(ManualClock::new(Duration::from_secs(100)));
-    let layer = RateLimitLayer::empty()
-        .with_address_quota(per_minute(40).allow_burst(NonZeroU32::MIN))
+    let layer = RateLimitLayer::new()
+        .map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.address = per_minute(40).allow_burst(NonZeroU32::MIN).into();
+        })
         .with_clock(clock.clone());
     let service = behind(&layer, &Naive::default());
     assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
@@ -55,7 +58,13 @@ async fn a_rejection_has_retry_after() {
 
 #[tokio::test]
 async fn reads_and_preflights_cost_nothing() {
-    let service = behind(&RateLimitLayer::empty().with_address_quota(per_minute(1)), &Naive::default());
+    let service = behind(
+        &RateLimitLayer::new().map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.address = per_minute(1).into();
+        }),
+        &Naive::default(),
+    );
     for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
         for _ in 0..5 {
             let mut request = from([10, 0, 0, 1], GOOD);
@@ -73,7 +82,11 @@ async fn reads_and_preflights_cost_nothing() {
 
 #[tokio::test]
 async fn a_request_takes_from_all_budgets_or_from_none() {
-    let layer = RateLimitLayer::empty().with_address_quota(per_minute(3)).with_global_quota(per_minute(4));
+    let layer = RateLimitLayer::new().map_limits(|limits| {
+        *limits = RateLimits::OFF;
+        limits.address = per_minute(3).into();
+        limits.global = per_minute(4).into();
+    });
     let service = behind(&layer, &Naive::default());
     let statuses = async |peer: [u8; 4], times: usize| {
         let mut statuses = Vec::new();
@@ -92,7 +105,11 @@ async fn a_request_takes_from_all_budgets_or_from_none() {
 async fn a_spent_redirect_host_takes_from_the_address_and_from_no_other_host() {
     let naive = Naive::default();
     let preset = Preset::mcp()
-        .with_rate_limit(RateLimitLayer::empty().with_address_quota(per_minute(3)).with_global_quota(per_minute(3)))
+        .with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.address = per_minute(3).into();
+            limits.global = per_minute(3).into();
+        }))
         .with_redirect_host_quota(RedirectHostQuota::new(per_minute(1)));
     let service = behind(&preset, &naive);
     let two_hosts = r#"{"redirect_uris":["https://a.example.com/cb","https://b.example.net/cb"]}"#;
@@ -114,7 +131,7 @@ async fn a_spent_redirect_host_takes_from_the_address_and_from_no_other_host() {
 #[tokio::test]
 async fn shared_redirects_have_no_host_budget() {
     let preset = Preset::mcp()
-        .with_rate_limit(RateLimitLayer::empty())
+        .with_rate_limit(RateLimitLayer::new().map_limits(|limits| *limits = RateLimits::OFF))
         .with_redirect_host_quota(RedirectHostQuota::new(per_minute(1)));
     let service = behind(&preset, &Naive::default());
     for uri in ["http://localhost:1/cb", "https://claude.ai/api/mcp/auth_callback", "cursor://anysphere/cb"] {
@@ -127,7 +144,11 @@ async fn shared_redirects_have_no_host_budget() {
 
 #[tokio::test]
 async fn rate_limit_fields_can_be_left_out() {
-    let limits = RateLimitLayer::empty().with_global_quota(per_minute(1)).with_fields(false);
+    let limits = RateLimitLayer::new().map_limits(|limits| {
+        *limits = RateLimits::OFF;
+        limits.global = per_minute(1).into();
+        limits.fields = false;
+    });
     for preset in [Preset::mcp().with_rate_limit(limits), Preset::from_toml(FIELDS_OFF).unwrap()] {
         let service = behind(&preset, &Naive::default());
         assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
@@ -141,12 +162,15 @@ const FIELDS_OFF: &str = "rate_limit = { address = 'off', global = '1/minute', f
 
 #[tokio::test]
 async fn clones_and_routes_share_one_state() {
-    let layer = RateLimitLayer::empty().with_address_quota(per_minute(2));
+    let layer = RateLimitLayer::new().map_limits(|limits| {
+        *limits = RateLimits::OFF;
+        limits.address = per_minute(2).into();
+    });
     let (one, other) = (behind(&layer, &Naive::default()), behind(&layer.clone(), &Naive::default()));
     assert_eq!(send(&one, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&other.clone(), from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&one, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::TOO_MANY_REQUESTS);
-    let preset = Preset::mcp().with_address_quota(per_minute(1));
+    let preset = Preset::mcp().map_rate_limit(|limits| limits.address = per_minute(1).into());
     let (one, other) = (behind(&preset, &Naive::default()), behind(&preset, &Naive::default()));
     assert_eq!(send(&one, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&other, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -154,9 +178,11 @@ async fn clones_and_routes_share_one_state() {
 
 #[tokio::test]
 async fn a_budget_can_have_any_key() {
-    let layer = RateLimitLayer::empty().add_budget("tenant", per_minute(1), |head| {
-        head.headers.get("x-tenant").map(|tenant| tenant.as_bytes().to_vec())
-    });
+    let layer = RateLimitLayer::new().map_limits(|limits| *limits = RateLimits::OFF).add_budget(
+        "tenant",
+        per_minute(1),
+        |head| head.headers.get("x-tenant").map(|tenant| tenant.as_bytes().to_vec()),
+    );
     let service = behind(&layer, &Naive::default());
     let of = |tenant: &str| {
         let mut request = post(GOOD);

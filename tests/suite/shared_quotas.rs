@@ -12,7 +12,9 @@ use http_body_util::Full;
 use tower_dcr::audit::Outcome;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
-use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::rate_limit::{
+    Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, RateLimits, SharedQuotas,
+};
 use tower_dcr::rules::{Context, Decision, Disposition, Policy, RedirectHostQuota, ReportOnly};
 use tower_dcr::{
     Preset, Rejection,
@@ -83,9 +85,10 @@ fn shared(store: &Store) -> SharedQuotas {
 
 /// One address may register four at once, and one more in a quarter of an hour; its network many.
 fn preset(store: &Store) -> Preset {
-    let limits = RateLimitLayer::new()
-        .with_address_quota("4/hour".parse().unwrap())
-        .with_prefix_quota("900/hour".parse().unwrap());
+    let limits = RateLimitLayer::new().map_limits(|limits| {
+        limits.address = "4/hour".parse().unwrap();
+        limits.prefix = "900/hour".parse().unwrap();
+    });
     Preset::mcp()
         .with_peer_address(|extensions| extensions.get().copied())
         .with_rate_limit(limits)
@@ -290,9 +293,12 @@ async fn report_only_limits_pass_and_are_reported() {
     // A budget that is spent here, and only observed, is all or none as well.
     store.spend(None);
     let before = store.taken().len();
-    let limits = RateLimitLayer::empty()
-        .with_address_quota("9/hour".parse().unwrap())
-        .with_global_quota("1/hour".parse().unwrap())
+    let limits = RateLimitLayer::new()
+        .map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.address = "9/hour".parse().unwrap();
+            limits.global = "1/hour".parse().unwrap();
+        })
         .with_shared_quotas(shared(&store));
     let observing = behind(&limits.report_only(), &Naive::default());
     for _ in 0..3 {
@@ -331,7 +337,8 @@ async fn evaluations_reserve_and_commit() {
 #[tokio::test]
 async fn a_layer_alone_shares_its_own_budgets() {
     let store = Store::default();
-    let layer = RateLimitLayer::empty()
+    let layer = RateLimitLayer::new()
+        .map_limits(|limits| *limits = RateLimits::OFF)
         .add_budget("tenant", "1/hour".parse().unwrap(), |head| head.headers.get("x-tenant").cloned())
         .with_shared_quotas(shared(&store));
     let service = behind(&layer, &Naive::default());

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
-use tower_dcr::rate_limit::Quota;
+use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::registration::Limits;
 use tower_dcr::rules::{Action, AuthMethod, ClientName, ConfigError, Decorations, Grants, RedirectPattern, Scope};
 use tower_dcr::{Preset, layers::RateLimitLayer};
@@ -355,7 +355,10 @@ async fn limits_loosen_no_rule() {
     let one = Quota::per_minute(NonZeroU32::MIN);
     let generous = [
         closed().with_limits(Limits { max_bytes: 1 << 20, max_members: 1000, ..Limits::default() }),
-        closed().with_rate_limit(RateLimitLayer::empty().with_global_quota(one)),
+        closed().with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
+            *limits = RateLimits::OFF;
+            limits.global = one.into();
+        })),
     ];
     for preset in generous {
         for (name, _, probe) in &SWITCHES {

@@ -142,7 +142,10 @@ fn guard(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) 
     if let Some(quota) = args.quota {
         // The global budget is ten times as large, as it is by default.
         let all = quota.saturating_mul(NonZeroU32::MIN.saturating_add(9));
-        preset = preset.with_address_quota(Quota::per_minute(quota)).with_global_quota(Quota::per_minute(all));
+        preset = preset.map_rate_limit(|limits| {
+            limits.address = Quota::per_minute(quota).into();
+            limits.global = Quota::per_minute(all).into();
+        });
     }
     Ok(preset)
 }

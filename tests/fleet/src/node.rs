@@ -17,7 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tower_dcr::audit::{JsonLines, JsonLinesSettings, Overflow};
 use tower_dcr::clients::Registrar;
 use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
-use tower_dcr::rate_limit::{Quota, SharedQuotas};
+use tower_dcr::rate_limit::{RateLimit, SharedQuotas};
 use tower_dcr_redis::RedisStore;
 use tower_dcr_sqlx::PostgresLedger;
 
@@ -52,10 +52,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Error> {
     )?;
     let registrar = Registrar::new(PostgresLedger::new(pool).await?).with_sink(audit.clone());
     // More than the defaults, since the fleet is to be at full rate.
-    let quota = |text: &str| text.parse::<Quota>();
+    let quota: RateLimit = "60000/minute, burst 60000".parse()?;
     let guard = tower_dcr::mcp()
         .with_shared_quotas(shared)
-        .with_global_quota(quota("60000/minute, burst 60000")?)
+        .map_rate_limit(|limits| limits.global = quota)
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
         .with_trusted_proxies([PROXY])?
         .with_registrar(registrar.clone())

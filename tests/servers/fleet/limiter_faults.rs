@@ -32,7 +32,7 @@ async fn node(port: u16, fallback: Fallback) -> Register {
     let shared = SharedQuotas::new(RedisStore::new(redis_server::manager(port).await), NODES).with_fallback(fallback);
     let guard = tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get().copied())
-        .with_address_quota(quota())
+        .map_rate_limit(|limits| limits.address = quota().into())
         .with_shared_quotas(shared)
         .with_sink(|_: &Event| {});
     let handler = service_fn(async |_: Request<tower_dcr::layers::RegistrationBody>| {
