@@ -69,7 +69,7 @@ impl Node {
         });
         let gate =
             GateLayer::new(GateEndpoint::Token, registrar).map_settings(|gate| gate.max_age = Some(Duration::ZERO));
-        let token = ServiceBuilder::new().layer(gate).service(refusing);
+        let token = ServiceBuilder::new().layer(gate).service(rejecting);
         Self { register: BoxCloneSyncService::new(register), token: BoxCloneSyncService::new(token) }
     }
 

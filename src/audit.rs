@@ -67,7 +67,7 @@ pub use lifecycle::{LifecycleAction, LifecycleEvent};
 pub use line::to_line;
 pub use queue::Overflow;
 pub use shadow::ShadowReport;
-pub(crate) use source::Sources;
+pub(crate) use source::{Requester, Sources};
 
 /// An attempt to register a client or to update one.
 ///

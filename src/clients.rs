@@ -5,7 +5,7 @@ pub(crate) mod consent;
 pub(crate) mod ledger;
 pub(crate) mod registrar;
 
-pub use admin::{AdminError, ClientAdmin, ClientCounts, ClientPage, ClientQueue};
+pub use admin::{ClientAdmin, ClientCounts, ClientPage, ClientQueue, ClientRef};
 pub use consent::{ConsentFacts, Destination};
 #[cfg(feature = "test-util")]
 pub use ledger::conformance;
@@ -15,6 +15,6 @@ pub use ledger::{
     State, Status, StoredResponse, TokenUses, UnknownName, Work,
 };
 pub use registrar::{
-    Deprovision, DriftOutcome, DriftProgress, DriftReport, ForgetReport, Lifetimes, MaintenanceReport, Registrar,
-    Revocation, RevocationReport, RevokeError, StillInUse,
+    AdminError, Deprovision, DriftOutcome, DriftProgress, DriftReport, ForgetReport, LifecycleSettings,
+    MaintenanceReport, Registrar, Revocation, RevocationReport, StillInUse,
 };

@@ -23,14 +23,15 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{Extensions, HeaderName};
+use http::Extensions;
 use serde::{Serialize, Serializer};
 use tower_layer::Layer;
 
-use crate::audit::Sink;
+use crate::audit::{ChainKey, Sink};
 use crate::bounds;
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
@@ -39,9 +40,8 @@ use crate::layers::audit::AuditLayer;
 use crate::layers::docs;
 use crate::layers::gate::{GateEndpoint, GateLayer};
 use crate::layers::initial_access_token::InitialAccessTokenLayer;
-use crate::layers::lifecycle::LifecycleLayer;
 use crate::layers::rate_limit::RateLimitLayer;
-use crate::layers::response::{HandlerErrors, ResponseLayer, SecretInResponse};
+use crate::layers::response::ResponseLayer;
 use crate::layers::server_metadata::ServerMetadataLayer;
 use crate::layers::setup_check::SetupCheck;
 use crate::rate_limit::{RateLimits, SharedQuotas};
@@ -51,7 +51,7 @@ use crate::rules::{
     RedirectHostQuota, RedirectUris, ReportableRule, RuleDocs, ServerMetadata,
 };
 
-pub(crate) mod books;
+pub(crate) mod lifecycle;
 pub(crate) mod rules;
 mod service;
 pub(crate) mod settings;
@@ -60,7 +60,7 @@ pub(crate) mod tokens;
 
 use crate::policy_file::document::{Base, Document};
 use rules::RuleSettings;
-use settings::{Layers, Requester, Settings};
+use settings::{Layers, Settings};
 
 pub use rules::PresetRules;
 pub use service::{PresetBody, PresetService};
@@ -74,7 +74,7 @@ pub use service::{PresetBody, PresetService};
 /// use tower_dcr::layers::SecretInResponse;
 ///
 /// let guard = tower_dcr::strict()
-///     .with_secret_in_response(SecretInResponse::Strip)
+///     .map_answer(|answer| answer.with_secret(SecretInResponse::Strip))
 ///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
 ///     .report_only();
 /// # let _ = guard;
@@ -91,17 +91,17 @@ pub struct Preset {
 
 impl Preset {
     /// Creates the preset for MCP servers: see [`crate::mcp`].
-    pub fn mcp() -> Self {
+    pub(crate) fn mcp() -> Self {
         Self::new(Base::Mcp, MetadataAllowlist::mcp(), RedirectUris::mcp())
     }
 
     /// Creates the preset for clients that you know: see [`crate::strict`].
-    pub fn strict() -> Self {
+    pub(crate) fn strict() -> Self {
         Self::new(Base::Strict, MetadataAllowlist::strict(), RedirectUris::strict())
     }
 
     /// Creates the preset for other OAuth and OpenID servers: see [`crate::oauth`].
-    pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Self {
+    pub(crate) fn oauth(grants: Grants, auth_method: AuthMethod) -> Self {
         Self::new(Base::Oauth, MetadataAllowlist::oauth(grants, auth_method), RedirectUris::oauth())
     }
 
@@ -238,7 +238,7 @@ impl Preset {
     }
 
     /// Sets the limits on a body.
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub fn with_body(self, limits: Limits) -> Self {
         self.change(|settings| settings.limits = limits.within_bounds())
     }
 
@@ -249,7 +249,7 @@ impl Preset {
 
     /// Sets the time limit for reading the body, counted from the first read that does not complete at once (default:
     /// 10 seconds). Clamped to 100 milliseconds at least and 10 minutes at most.
-    pub fn with_deadline(self, deadline: Duration) -> Self {
+    pub fn with_body_deadline(self, deadline: Duration) -> Self {
         let deadline = deadline.clamp(Duration::from_millis(100), bounds::LONGEST_BODY);
         self.change(|settings| settings.deadline = deadline)
     }
@@ -308,15 +308,26 @@ impl Preset {
     /// [registrar](Self::with_registrar) go there, too, unless it has [a sink of its own](Registrar::with_sink).
     pub fn with_sink(self, sink: impl Sink) -> Self {
         self.change(|settings| {
-            (settings.audit, settings.has_sink) = (AuditLayer::new(sink), true);
+            (settings.audit, settings.has_sink) = (settings.audit.clone().with_sink(sink), true);
             settings.tell_audit();
         })
     }
 
-    /// Puts the value of a header into audit events: see [`AuditLayer::with_request_id_header`]. The key in policy
-    /// files is `audit.request_id_header`.
-    pub fn with_request_id_header(self, header: HeaderName) -> Self {
-        self.change(|settings| settings.request_id = Some(header))
+    /// Changes the audit layer. The source of client addresses is that of this preset.
+    ///
+    /// ```
+    /// use tower_dcr::layers::AuditLayer;
+    ///
+    /// let preset = tower_dcr::mcp().map_audit(AuditLayer::with_requester);
+    /// # let _ = preset;
+    /// ```
+    pub fn map_audit(self, change: impl FnOnce(AuditLayer) -> AuditLayer) -> Self {
+        self.change(|settings| {
+            let audit = change(settings.audit.clone());
+            settings.has_sink |= !Arc::ptr_eq(audit.aggregator(), settings.audit.aggregator());
+            settings.audit = audit;
+            settings.tell_audit();
+        })
     }
 
     /// Emits the sums of audit events now: see [`AuditLayer::flush`]. Dropping the last clone does that, too.
@@ -324,28 +335,15 @@ impl Preset {
         self.settings.audit.flush();
     }
 
-    /// Puts the registration, redacted, into audit events: see [`AuditLayer::with_document`].
-    pub fn with_document(self) -> Self {
-        self.change(|settings| settings.record_document = true)
-    }
-
-    /// Puts client addresses into audit events.
-    pub fn with_requester(self) -> Self {
-        self.change(|settings| settings.requester = Requester::Address)
-    }
-
-    /// Puts keyed hashes of client addresses into audit events: see [`AuditLayer::with_requester_hash`].
-    pub fn with_requester_hash(self, key: &[u8]) -> Self {
-        self.change(|settings| settings.requester = Requester::Hash(key.to_owned(), None))
-    }
-
-    /// Records registrations in the registrar's ledger: see [`LifecycleLayer`]. In [report-only](Self::report_only)
+    /// Records registrations in the registrar's ledger: see [`LifecycleLayer`](crate::layers::LifecycleLayer). In [report-only](Self::report_only)
     /// mode nothing is recorded. In the `oauth` preset, which is for OpenID providers too, each registration gets a
-    /// client of its own ([`Registrar::without_deduplication`]).
+    /// client of its own, unless the [settings](crate::clients::LifecycleSettings::deduplication) say otherwise.
     pub fn with_registrar(self, registrar: Registrar) -> Self {
-        let without_deduplication = self.settings.base == Base::Oauth;
-        self.with_lifecycle(LifecycleLayer::new(registrar))
-            .change(|settings| settings.books.without_deduplication = without_deduplication)
+        let without_deduplication = self.settings.base == Base::Oauth && !registrar.says_deduplication();
+        self.change(|settings| {
+            settings.lifecycle = settings.lifecycle.clone().with_registrar(registrar, without_deduplication);
+            settings.tell_audit();
+        })
     }
 
     /// Creates the gate of another endpoint, whose settings follow the section `[gate]` of the policy file. A policy
@@ -360,7 +358,8 @@ impl Preset {
     /// use tower_dcr::layers::GateEndpoint;
     ///
     /// let registrar = Registrar::new(MemoryLedger::default());
-    /// let preset = Preset::from_toml("gate.unknown = 'reject'")?.with_registrar(registrar.clone());
+    /// let preset: Preset = "gate.unknown = 'reject'".parse()?;
+    /// let preset = preset.with_registrar(registrar.clone());
     /// let token = preset.gate(GateEndpoint::Token, registrar);
     /// # let _ = token;
     /// # Ok(())
@@ -370,18 +369,6 @@ impl Preset {
     /// ```
     pub fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         self.settings.gate(endpoint, registrar)
-    }
-
-    /// Sets a configured lifecycle layer; deduplication is as in its registrar. The client address is found as in this
-    /// preset; URLs name clients as in the layer, if it has that setting.
-    pub fn with_lifecycle(self, lifecycle: LifecycleLayer) -> Self {
-        self.change(|settings| {
-            if let Some(client_url) = lifecycle.client_url() {
-                settings.client_url = client_url.clone();
-            }
-            settings.books = settings.books.clone().with_layer(lifecycle);
-            settings.tell_audit();
-        })
     }
 
     /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]), for all layers. The key in policy
@@ -398,21 +385,16 @@ impl Preset {
         self.change(|settings| settings.client_url = client_url)
     }
 
-    /// Sets the layer that checks the handler's answers.
-    pub fn with_answer(self, answer: ResponseLayer) -> Self {
-        self.change(|settings| settings.answer = answer)
-    }
-
-    /// Sets the action for a secret that the handler gives to a public client.
-    pub fn with_secret_in_response(self, secret: SecretInResponse) -> Self {
-        let answer = self.settings.answer.clone().with_secret(secret);
-        self.with_answer(answer)
-    }
-
-    /// Sets the action for the handler's own errors and redirects (default: [`HandlerErrors::Normalise`]).
-    pub fn with_errors(self, errors: HandlerErrors) -> Self {
-        let answer = self.settings.answer.clone().with_errors(errors);
-        self.with_answer(answer)
+    /// Changes the layer that checks the handler's answers.
+    ///
+    /// ```
+    /// use tower_dcr::layers::SecretInResponse;
+    ///
+    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip));
+    /// # let _ = preset;
+    /// ```
+    pub fn map_answer(self, change: impl FnOnce(ResponseLayer) -> ResponseLayer) -> Self {
+        self.change(|settings| settings.answer = change(settings.answer.clone()))
     }
 
     /// Sets the origin by which clients know the server: see [`ResponseLayer::with_public_url`]. It stays if a policy
@@ -423,7 +405,7 @@ impl Preset {
     /// Returns [`ConfigError::Origin`] if `url` is not an `http` or `https` origin.
     pub fn with_public_url(self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
         let answer = self.settings.answer.clone().with_public_url(url)?;
-        Ok(self.with_answer(answer))
+        Ok(self.map_answer(|_| answer))
     }
 
     /// Enforces nothing: audit events report the decisions. Requests and the handler's answers pass unchanged, and the
@@ -486,33 +468,25 @@ impl Preset {
         self.settings.report_only
     }
 
-    /// Returns the key of `audit.chain_key_file` in a policy file, for the program that opens the audit file
-    /// ([`JsonLinesSettings::chain`](crate::audit::JsonLinesSettings::chain)); `None` if the policy has none.
+    /// Returns the file that `audit.chain_key_file` in a policy file names, and the key in it, for the program that opens
+    /// the audit file ([`JsonLinesSettings::chain`](crate::audit::JsonLinesSettings::chain)); `None` if the policy
+    /// has none.
     ///
     /// ```
     /// use tower_dcr::Preset;
     /// use tower_dcr::audit::{JsonLines, JsonLinesError, JsonLinesSettings};
     ///
     /// fn audited(preset: Preset) -> Result<Preset, JsonLinesError> {
-    ///     let settings = JsonLinesSettings { chain: preset.chain_key(), ..Default::default() };
+    ///     let chain = preset.chain_key().map(|(_, key)| key);
+    ///     let settings = JsonLinesSettings { chain, ..Default::default() };
     ///     Ok(preset.with_sink(JsonLines::open("registrations.jsonl", settings)?))
     /// }
     /// # assert!(tower_dcr::mcp().chain_key().is_none());
     /// ```
     #[must_use]
-    pub fn chain_key(&self) -> Option<crate::audit::ChainKey> {
-        self.settings.chain_key.as_ref().and_then(|(_, key)| crate::audit::ChainKey::new(key))
-    }
-
-    /// Returns the file that `audit.chain_key_file` in a policy file names, for messages to people; `None` if the
-    /// policy has none.
-    ///
-    /// ```
-    /// assert_eq!(tower_dcr::mcp().chain_key_file(), None);
-    /// ```
-    #[must_use]
-    pub fn chain_key_file(&self) -> Option<&std::path::Path> {
-        self.settings.chain_key.as_ref().map(|(file, _)| &**file)
+    pub fn chain_key(&self) -> Option<(&Path, ChainKey)> {
+        let (file, key) = self.settings.chain_key.as_ref()?;
+        Some((file, ChainKey::new(key)?))
     }
 
     /// Returns the documentation of every rule that a preset may have and of every layer that rejects, in the order in
@@ -573,7 +547,7 @@ impl Preset {
     /// Returns this preset with the settings of `other`, as far as a policy file can have them.
     pub(crate) fn with_policy_of(&self, other: &Self) -> Result<Self, ConfigError> {
         let mut settings = self.settings.clone();
-        settings.adopt(other.document(), other.settings.requester.key())?;
+        settings.adopt(other.document(), other.settings.audit.requester().key())?;
         settings.shadow.clone_from(&other.settings.shadow);
         settings.chain_key.clone_from(&other.settings.chain_key);
         if other.settings.tokens.is_none() && !other.settings.initial_access_token.is_off() {
@@ -584,14 +558,14 @@ impl Preset {
     }
 
     /// Builds the layers now, not at the first request.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn build(&self) {
         let _layers = self.layers();
     }
 
     /// Applies this policy's settings to a registrar, for tools that use the ledger without the layers. Layers do it
     /// themselves.
     pub fn configure(&self, registrar: &Registrar) {
-        self.settings.books.configure(registrar);
+        self.settings.lifecycle.configure(registrar);
     }
 
     fn layers(&self) -> &Layers {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::{Extensions, HeaderMap};
@@ -10,6 +11,15 @@ use sha2::Sha256;
 
 use crate::client_address::{ClientAddress, ClientNetwork};
 use crate::text;
+
+/// The form in which events name the requester.
+#[derive(Clone)]
+pub(crate) enum Requester {
+    None,
+    Address,
+    /// A keyed hash: the key, and the file that it was read from.
+    Hash(Vec<u8>, Option<PathBuf>),
+}
 
 /// Resolves the address of a request, and names it as precisely as events may.
 #[derive(Clone)]
@@ -25,21 +35,26 @@ enum Naming {
     Hash(Box<Hmac<Sha256>>),
 }
 
+impl Requester {
+    /// Returns the key that addresses are hashed with; `None` if they are not hashed.
+    pub(crate) fn key(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Hash(key, _) => Some(key.clone()),
+            Self::None | Self::Address => None,
+        }
+    }
+}
+
 impl Sources {
-    /// Names no requester.
-    pub(crate) fn unnamed(address: ClientAddress) -> Self {
-        Self { address, naming: Naming::None }
-    }
-
-    /// Names requesters by their address.
-    pub(crate) fn by_address(address: ClientAddress) -> Self {
-        Self { address, naming: Naming::Address }
-    }
-
-    /// Names requesters by a keyed hash of their address.
-    pub(crate) fn by_hash(address: ClientAddress, key: &[u8]) -> Self {
-        // HMAC takes keys of any length.
-        let naming = Hmac::new_from_slice(key).map_or(Naming::None, |mac| Naming::Hash(Box::new(mac)));
+    pub(crate) fn new(address: ClientAddress, requester: &Requester) -> Self {
+        let naming = match requester {
+            Requester::None => Naming::None,
+            Requester::Address => Naming::Address,
+            // HMAC takes keys of any length.
+            Requester::Hash(key, _) => {
+                Hmac::new_from_slice(key).map_or(Naming::None, |mac| Naming::Hash(Box::new(mac)))
+            }
+        };
         Self { address, naming }
     }
 

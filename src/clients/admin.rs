@@ -1,6 +1,5 @@
 //! [`ClientAdmin`]: lists, approves and revokes clients.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,9 +8,7 @@ use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
     Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, LedgerError, Origin, State, Status,
 };
-use crate::clients::registrar::{
-    ForgetReport, Lifetimes, Registrar, Revocation, RevocationReport, RevokeError, milliseconds,
-};
+use crate::clients::registrar::{AdminError, Registrar, Revocation, RevocationReport, milliseconds};
 
 /// Lists, approves, extends and revokes clients, for operators.
 ///
@@ -95,6 +92,23 @@ pub enum ClientQueue {
     Failed,
 }
 
+/// The client that an action is about.
+///
+/// ```
+/// use tower_dcr::clients::{ClientKey, ClientRef};
+///
+/// assert_eq!(ClientRef::from("s6BhdRkqt3"), ClientRef::Id("s6BhdRkqt3"));
+/// assert_eq!(ClientRef::from(ClientKey(7)), ClientRef::Record(ClientKey(7)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientRef<'a> {
+    /// The only live record with this `client_id`, or else the first.
+    Id(&'a str),
+    /// The record with this key, and no other of the same `client_id`.
+    Record(ClientKey),
+}
+
 /// A page of records.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -127,19 +141,6 @@ pub struct ClientCounts {
     /// The number of clients registered on each of the last days, as (start of the day in milliseconds, number); days without
     /// registrations are left out.
     pub registered_by_day: Vec<(i64, u64)>,
-}
-
-/// Why an act did not happen.
-#[non_exhaustive]
-pub enum AdminError {
-    /// Several live records have this `client_id`: name one of them.
-    Ambiguous,
-    /// The client has ended; to sign in, it has to register again.
-    Ended,
-    /// The ledger can't be used.
-    Ledger(LedgerError),
-    /// There is no such client.
-    UnknownClient,
 }
 
 const DAY: i64 = 24 * 3600 * 1000;
@@ -225,33 +226,29 @@ impl ClientAdmin {
         self.find(&queue.filter(self.now()), cursor, limit).await
     }
 
-    /// Lists the active clients that would be stale under other `lifetimes`, and those that would have expired by now,
-    /// starting after `cursor`, at most `limit` (and 500). Each record comes with the expiry that it would have.
+    /// Lists the active clients that are stale under the registrar's settings in force, and those that would have expired by
+    /// now, starting after `cursor`, at most `limit` (and 500). Each record comes with the expiry that it would have. The
+    /// expiry in a record is that of the settings under which it was written: to try others, give them to a registrar of the
+    /// same ledger.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
     /// use std::time::Duration;
-    /// use tower_dcr::clients::MemoryLedger;
-    /// use tower_dcr::clients::{Lifetimes, Registrar};
-    /// use tower_dcr::clients::ClientAdmin;
+    /// use tower_dcr::clients::{ClientAdmin, MemoryLedger, Registrar};
     ///
-    /// let shorter = Lifetimes::new().with_idle(Duration::from_secs(30 * 24 * 3600)).unwrap();
-    /// let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
-    /// assert!(admin.stale_under(&shorter, None, 50).await?.clients.is_empty());
-    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
+    /// let month = Some(Duration::from_secs(30 * 24 * 3600));
+    /// let shorter = Registrar::new(MemoryLedger::default()).map_settings(|lifecycle| lifecycle.idle = month)?;
+    /// assert!(ClientAdmin::new(shorter).stale(None, 50).await?.clients.is_empty());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
     ///
     /// # Errors
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
-    pub async fn stale_under(
-        &self,
-        lifetimes: &Lifetimes,
-        cursor: Option<ClientKey>,
-        limit: u32,
-    ) -> Result<ClientPage, LedgerError> {
+    pub async fn stale(&self, cursor: Option<ClientKey>, limit: u32) -> Result<ClientPage, LedgerError> {
+        let lifetimes = self.registrar.lifetimes();
         let (now, limit) = (self.now(), limit.clamp(1, 500) as usize);
         let active = Filter::of_status([Status::Active]);
         let (mut clients, mut before) = (Vec::new(), cursor);
@@ -306,7 +303,7 @@ impl ClientAdmin {
     }
 
     /// Returns the records of one `client_id`: one, unless the server gives it to several registrations
-    /// ([`with_shared_client_ids`](Registrar::with_shared_client_ids)). Live ones come first.
+    /// ([`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)). Live ones come first.
     ///
     /// # Errors
     ///
@@ -367,23 +364,14 @@ impl ClientAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminError`].
-    pub async fn approve(&self, client_id: &str, operator: &str, reason: &str) -> Result<Client, AdminError> {
-        let client = self.only(client_id).await?;
-        self.approve_found(client, operator, reason).await
-    }
-
-    /// Approves one record, and no other of the same `client_id`: see [`approve`](Self::approve).
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`].
-    pub async fn approve_record(&self, key: ClientKey, operator: &str, reason: &str) -> Result<Client, AdminError> {
-        let client = self.record(key).await?.ok_or(AdminError::UnknownClient)?;
-        self.approve_found(client, operator, reason).await
-    }
-
-    async fn approve_found(&self, client: Client, operator: &str, reason: &str) -> Result<Client, AdminError> {
+    /// Returns [`AdminError`].
+    pub async fn approve<'a>(
+        &self,
+        client: impl Into<ClientRef<'a>>,
+        operator: &str,
+        reason: &str,
+    ) -> Result<Client, AdminError> {
+        let client = self.select(client.into()).await?;
         let lifetime = self.registrar.lifetimes().never_used_ms();
         let approve = |now: i64, client: &Client| {
             let mut approved = reviewed(client, now, operator);
@@ -400,41 +388,15 @@ impl ClientAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminError`].
-    pub async fn extend(
+    /// Returns [`AdminError`].
+    pub async fn extend<'a>(
         &self,
-        client_id: &str,
+        client: impl Into<ClientRef<'a>>,
         time: Duration,
         operator: &str,
         reason: &str,
     ) -> Result<Client, AdminError> {
-        let client = self.only(client_id).await?;
-        self.extend_found(client, time, operator, reason).await
-    }
-
-    /// Extends one record, and no other of the same `client_id`: see [`extend`](Self::extend).
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`].
-    pub async fn extend_record(
-        &self,
-        key: ClientKey,
-        time: Duration,
-        operator: &str,
-        reason: &str,
-    ) -> Result<Client, AdminError> {
-        let client = self.record(key).await?.ok_or(AdminError::UnknownClient)?;
-        self.extend_found(client, time, operator, reason).await
-    }
-
-    async fn extend_found(
-        &self,
-        client: Client,
-        time: Duration,
-        operator: &str,
-        reason: &str,
-    ) -> Result<Client, AdminError> {
+        let client = self.select(client.into()).await?;
         let time = milliseconds(time);
         let extend = |now: i64, client: &Client| {
             let mut extended = reviewed(client, now, operator);
@@ -449,50 +411,22 @@ impl ClientAdmin {
     ///
     /// # Errors
     ///
-    /// [`RevokeError`].
+    /// Returns [`AdminError`].
     pub async fn revoke(
         &self,
         target: Fingerprint,
         operator: &str,
         reason: &str,
-    ) -> Result<RevocationReport, RevokeError> {
+    ) -> Result<RevocationReport, AdminError> {
         self.registrar.revoke(Revocation::new(target, Actor::Operator(operator.to_owned()), reason)).await
     }
 
-    /// Revokes one record of `client_id`, and no other: see [`Registrar::revoke`].
-    ///
-    /// # Errors
-    ///
-    /// [`RevokeError`].
-    pub async fn revoke_record(
-        &self,
-        client_id: &str,
-        key: ClientKey,
-        operator: &str,
-        reason: &str,
-    ) -> Result<RevocationReport, RevokeError> {
-        let actor = Actor::Operator(operator.to_owned());
-        self.registrar.revoke(Revocation::record(client_id, key, actor, reason)).await
-    }
-
-    /// Removes the records of `client_id`, or the one with that `key`: see [`Registrar::forget`].
-    ///
-    /// # Errors
-    ///
-    /// [`RevokeError`].
-    pub async fn forget(
-        &self,
-        client_id: &str,
-        key: Option<ClientKey>,
-        operator: &str,
-        reason: &str,
-    ) -> Result<ForgetReport, RevokeError> {
-        self.registrar.forget(client_id, key, &Actor::Operator(operator.to_owned()), reason).await
-    }
-
-    /// Returns the only live record of a client, or else the first.
-    async fn only(&self, client_id: &str) -> Result<Client, AdminError> {
-        let all = self.records(client_id).await?;
+    async fn select(&self, client: ClientRef<'_>) -> Result<Client, AdminError> {
+        let id = match client {
+            ClientRef::Record(key) => return self.record(key).await?.ok_or(AdminError::UnknownClient),
+            ClientRef::Id(id) => id,
+        };
+        let all = self.records(id).await?;
         if all.iter().filter(|client| client.status.is_live()).count() > 1 {
             return Err(AdminError::Ambiguous);
         }
@@ -524,30 +458,20 @@ fn reviewed(client: &Client, now: i64, operator: &str) -> Client {
     Client { reviewed_at: Some(now), reviewed_by: Some(operator.to_owned()), ..client.clone() }
 }
 
-impl From<LedgerError> for AdminError {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
+impl<'a> From<&'a str> for ClientRef<'a> {
+    fn from(client_id: &'a str) -> Self {
+        Self::Id(client_id)
     }
 }
 
-crate::text::debug_for_people!(AdminError);
-
-impl fmt::Display for AdminError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ambiguous => f.write_str("several records have this client_id: select one by its key"),
-            Self::Ended => f.write_str("client has ended"),
-            Self::Ledger(error) => error.fmt(f),
-            Self::UnknownClient => f.write_str("unknown client"),
-        }
+impl<'a> From<&'a String> for ClientRef<'a> {
+    fn from(client_id: &'a String) -> Self {
+        Self::Id(client_id)
     }
 }
 
-impl std::error::Error for AdminError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Ledger(error) => Some(error),
-            Self::Ambiguous | Self::Ended | Self::UnknownClient => None,
-        }
+impl From<ClientKey> for ClientRef<'_> {
+    fn from(key: ClientKey) -> Self {
+        Self::Record(key)
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::clients::ledger::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::period;
+use crate::rules::ConfigError;
 use crate::sync::lock;
 use crate::telemetry;
 
@@ -39,13 +39,13 @@ mod settings;
 pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;
 pub use drift::{DriftOutcome, DriftProgress, DriftReport};
-pub use lifetimes::Lifetimes;
+pub(crate) use lifetimes::Lifetimes;
 use lookalikes::BlockedNames;
 pub use maintenance::MaintenanceReport;
-pub use revocation::{ForgetReport, Revocation, RevocationReport, RevokeError};
+pub use revocation::{AdminError, ForgetReport, Revocation, RevocationReport};
 pub use server::{Deprovision, StillInUse};
 use server::{ErasedDeprovision, ErasedStillInUse};
-pub(crate) use settings::LifecycleSettings;
+pub use settings::LifecycleSettings;
 use settings::Settings;
 
 /// Manages the lifecycle of registered clients in a [`Ledger`]. Clones share one registrar.
@@ -60,7 +60,7 @@ use settings::Settings;
 /// | state | begins | ends |
 /// | --- | --- | --- |
 /// | registering | written before the server is asked | with the answer of the server; after a minute it counts as failed |
-/// | pending | registered or updated, if [approval](Lifetimes::with_approval) is required | with the approval, or at its limit: expired |
+/// | pending | registered or updated, if [approval](LifecycleSettings::approval) is required | with the approval, or at its limit: expired |
 /// | active | registered, or approved | after 7 days without a first token, 90 days without another: expired |
 /// | stale | active, and more than half of the time between its last token (or its registration) and its expiry has passed | with a token: active again |
 /// | expired, revoked | at a limit; revoked by an operator, the client or its token owner | never: the application registers again and gets another `client_id` |
@@ -72,8 +72,24 @@ use settings::Settings;
 /// or that the client itself deleted, begins anew: it waits for approval again if approval is required. One that was
 /// revoked otherwise stays revoked. If the server gives the `client_id` of a record to *another* registration, the record stays as it is,
 /// the registration is answered with 500, and an event ([`LifecycleAction::IdConflict`]) and a warning are emitted. Use
-/// [`with_shared_client_ids`](Registrar::with_shared_client_ids) if the server does so by design, and `dcr clients forget` if
+/// [`shared_client_ids`](LifecycleSettings::shared_client_ids) if the server does so by design, and `dcr clients forget` if
 /// it lost its store and reuses its ids.
+///
+/// # Shared client IDs
+///
+/// Facades of a provider without registration give one `client_id` to all registrations, or to all with one name or host.
+/// With [`shared_client_ids`](LifecycleSettings::shared_client_ids), each distinct registration (by what was forwarded, and
+/// by the owner of its initial access token) has a record of its own under the same `client_id`, with its own status,
+/// approval, last use and identity; nothing is inherited. At the authorization endpoint a request passes if a live record
+/// has its redirect URI. Approval and revocation are per record. Neither [`Deprovision`] nor [`StillInUse`] is called, since
+/// they would affect the other registrations. Refresh tokens don't say to which registration they belong, so a revoked
+/// registration can't sign in again, and its tokens end only at the server. Read, update and deletion by the client (RFC
+/// 7592) are rejected while several records of its id live: the request does not name one of them.
+///
+/// At most 1,000 records of one `client_id` live. One more ends the oldest that never got a token and was never approved; if
+/// there is none, the registration is answered with 503. A [rate limit](crate::layers::RateLimitLayer) keeps one that
+/// registers often from ending what others registered and have not used yet. A sign-in counts as a use of one such record at
+/// most: of several with one redirect URI, one that got a token before, or the oldest.
 ///
 /// # Lifetimes
 ///
@@ -89,12 +105,12 @@ use settings::Settings;
 /// An equal registration of a public client gets the stored response. Registrations are equal if the canonical digests of
 /// the forwarded documents are; a client is public if its method is `none`, and the response has no secret and no registration
 /// access token. Deduplication does not extend the wait for approval, and OpenID Connect forbids it
-/// ([`without_deduplication`](Registrar::without_deduplication)).
+/// ([`deduplication`](LifecycleSettings::deduplication)).
 ///
 /// # The quota
 ///
 /// If a full table rejected all registrations, an attacker could lock the endpoint by filling it. So at the
-/// [quota](Registrar::with_max_clients) clients make room for others, at any age: of the source network (24 bits of IPv4, 48
+/// [quota](LifecycleSettings::max_clients) clients make room for others, at any age: of the source network (24 bits of IPv4, 48
 /// of IPv6) that holds most of a kind, the oldest first. The kinds in their order:
 ///
 /// 1. never used, and not vouched for;
@@ -143,12 +159,13 @@ use settings::Settings;
 /// use std::num::NonZeroU64;
 /// use std::time::Duration;
 /// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::{Lifetimes, Registrar};
+/// use tower_dcr::clients::Registrar;
 ///
-/// let lifetimes = Lifetimes::new().with_idle(Duration::from_secs(180 * 24 * 3600))?;
 /// let registrar = Registrar::new(MemoryLedger::default())
-///     .with_lifetimes(lifetimes)
-///     .with_max_clients(NonZeroU64::new(50_000).unwrap())
+///     .map_settings(|lifecycle| {
+///         lifecycle.idle = Some(Duration::from_secs(180 * 24 * 3600));
+///         lifecycle.max_clients = NonZeroU64::new(50_000);
+///     })?
 ///     .with_deprovision(async |client_id: String| {
 ///         println!("delete the client {client_id} and its tokens");
 ///         Ok(())
@@ -170,9 +187,9 @@ struct Config {
     aggregator: Option<Arc<Aggregator>>,
     /// The audit settings of a preset, for all clones.
     audit: Arc<ArcSwap<Audit>>,
-    /// As built.
-    settings: Settings,
-    /// The settings in force: those of a policy file over those that were built, for all clones.
+    /// The settings in code.
+    built: LifecycleSettings,
+    /// The settings in force: those of a policy file over those in code, for all clones.
     in_force: Arc<ArcSwap<Settings>>,
     deprovision: Option<Arc<dyn ErasedDeprovision>>,
     still_in_use: Option<Arc<dyn ErasedStillInUse>>,
@@ -200,7 +217,10 @@ struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { aggregator: Aggregator::new(TracingSink::new()), sources: Sources::unnamed(ClientAddress::new()) }
+        Self {
+            aggregator: Aggregator::new(TracingSink::new()),
+            sources: Sources::new(ClientAddress::new(), &crate::audit::Requester::None),
+        }
     }
 }
 
@@ -231,14 +251,14 @@ impl Updated {
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Registrar {
-    /// Creates a registrar that stores clients in `ledger`, with the default [`Lifetimes`], no quota, and deduplication.
+    /// Creates a registrar that stores clients in `ledger`, with the default [settings](LifecycleSettings).
     pub fn new(ledger: impl Ledger) -> Self {
         let config = Config {
             ledger: Arc::new(WatchedLedger::new(ledger, Self::LEDGER_DEADLINE)),
             clock: Arc::new(SystemClock::new()),
             aggregator: None,
             audit: Arc::new(ArcSwap::from_pointee(Audit::default())),
-            settings: Settings::new(),
+            built: LifecycleSettings::default(),
             in_force: Arc::new(ArcSwap::from_pointee(Settings::new())),
             deprovision: None,
             still_in_use: None,
@@ -268,36 +288,7 @@ impl Registrar {
         self
     }
 
-    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        self.change(|config| {
-            change(&mut config.settings);
-            config.in_force = Arc::new(ArcSwap::from_pointee(config.settings.clone()));
-        })
-    }
-
-    /// Applies a policy file over the settings that were built, for all clones.
-    pub(crate) fn reconfigure(&self, lifecycle: &LifecycleSettings) {
-        self.config.in_force.store(Arc::new(self.config.settings.under(lifecycle)));
-    }
-
-    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
-        self.config.in_force.load()
-    }
-
-    /// Sets the lifetimes of clients.
-    pub fn with_lifetimes(self, lifetimes: Lifetimes) -> Self {
-        self.set(|settings| settings.lifetimes = lifetimes)
-    }
-
-    /// Sets how many clients may live at once (default: no limit). When so many do, others make room: see the
-    /// [docs of the registrar](crate::clients::Registrar#the-quota). The key in policy files is `lifecycle.max_clients`.
-    pub fn with_max_clients(self, clients: NonZeroU64) -> Self {
-        self.set(|settings| settings.max_clients = Some(clients))
-    }
-
-    /// Sets how long a record keeps the address that it was registered from (default: 30 days). After that it keeps the
-    /// address's network only, 24 bits of IPv4 or 48 bits of IPv6, until it is purged. [`maintain`](Self::maintain)
-    /// shortens them. The key in policy files is `lifecycle.address_retention`.
+    /// Changes the settings, for this registrar and clones that are made of it later.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -314,72 +305,51 @@ impl Registrar {
     /// client.status = Status::Active;
     /// let Insertion::Inserted(client) = ledger.insert(&client, None).await? else { unreachable!() };
     ///
-    /// let registrar = Registrar::new(ledger.clone()).with_address_retention(Duration::from_secs(24 * 3600));
+    /// let one_day = Some(Duration::from_secs(24 * 3600));
+    /// let registrar = Registrar::new(ledger.clone()).map_settings(|lifecycle| lifecycle.address_retention = one_day)?;
     /// assert_eq!(registrar.maintain_once().await?.shortened, 1);
     /// let source = ledger.get(client.key).await?.unwrap().fingerprints.source.unwrap();
     /// assert_eq!((&*source.narrow, &*source.wide), ("192.0.2.0/24", "192.0.2.0/24"));
-    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    pub fn with_address_retention(self, retention: Duration) -> Self {
-        self.set(|settings| settings.address_retention = retention)
-    }
-
-    /// Disables deduplication: calls the handler for every registration, including one that is equal to an earlier one. The
-    /// key in policy files is `lifecycle.deduplication`. OpenID Connect requires it: "The Client Identifier … MUST NOT be currently valid for any other registered Client" (OpenID Connect
-    /// Dynamic Client Registration 1.0 section 3.2).
-    pub fn without_deduplication(self) -> Self {
-        self.set(|settings| settings.deduplication = false)
-    }
-
-    /// Deduplicates registrations that differ only in the ports of loopback redirect URIs: for a server that ignores these
-    /// ports (RFC 8252 section 7.3). Applications that listen on a new port at each start then get one client instead of one
-    /// for each start. If the server compares the port, their sign-ins fail.
-    pub fn with_any_loopback_port(self) -> Self {
-        self.set(|settings| settings.any_loopback_port = true)
-    }
-
-    /// Accepts that the server gives one `client_id` to several registrations: to all, or to all with one name or host, as
-    /// facades of a provider without registration do. By default the second of them is answered with 500 `server_error`,
-    /// since it would otherwise take over the record of the first.
     ///
-    /// Each distinct registration (by what was forwarded, and by the owner of its initial access token) then has a record of
-    /// its own under the same `client_id`, with its own status, approval, last use and identity; nothing is inherited. At
-    /// the authorization endpoint a request passes if a live record has its redirect URI. Approval and revocation are per
-    /// record. Neither [`Deprovision`](Self::with_deprovision) nor [`StillInUse`](Self::with_still_in_use) is called, since they
-    /// would affect the other registrations. Refresh tokens don't say to which
-    /// registration they belong, so a revoked registration can't sign in again, and its tokens end only at the server.
-    /// Read, update and deletion by the client (RFC 7592) are rejected while several records of its id live: the request does
-    /// not name one of them.
+    /// # Errors
     ///
-    /// At most 1,000 records of one `client_id` live. One more ends the oldest that never got a token and was never approved;
-    /// if there is none, the registration is answered with 503. A [rate limit](crate::layers::RateLimitLayer) keeps one that registers
-    /// often from ending what others registered and have not used yet. A sign-in counts as a use of one such record at most:
-    /// of several with one redirect URI, one that got a token before, or the oldest.
-    pub fn with_shared_client_ids(self) -> Self {
-        self.set(|settings| settings.shared_client_ids = true)
+    /// Returns [`ConfigError::OutOfRange`] if a lifetime is above 100 years, or is too short: people need an hour to sign
+    /// in or to approve, and unused refresh tokens live for 30 days.
+    pub fn map_settings(self, change: impl FnOnce(&mut LifecycleSettings)) -> Result<Self, ConfigError> {
+        let mut built = self.config.built.clone();
+        change(&mut built);
+        built.lifetimes_over(Lifetimes::new())?;
+        Ok(self.with_settings(built))
     }
 
-    /// Records no source network. Nothing can then be blocked by
-    /// [source](crate::clients::ledger::Fingerprint::source), and at the [quota](crate::clients::Registrar#the-quota) all clients count as from one
-    /// network: the oldest that was never used goes first, from any source.
-    pub fn without_sources(self) -> Self {
-        self.set(|settings| settings.sources = false)
+    fn with_settings(self, built: LifecycleSettings) -> Self {
+        self.change(|config| {
+            config.in_force = Arc::new(ArcSwap::from_pointee(Settings::new().under(&built)));
+            config.built = built;
+        })
     }
 
-    /// Sets how long the whole record of an ended client is kept (default: 30 days). After that it is emptied, or removed if
-    /// the server is known to have no such client. The key in policy files is `lifecycle.retention`.
-    pub fn with_retention(self, retention: Duration) -> Self {
-        self.set(|settings| settings.retention = retention)
+    /// Calls the handler for every registration, including one that is equal to an earlier one.
+    pub(crate) fn without_deduplication(self) -> Self {
+        let built = LifecycleSettings { deduplication: Some(false), ..self.config.built.clone() };
+        self.with_settings(built)
     }
 
-    /// Lets clients that the ledger does not know update themselves (`PUT`, RFC 7592) although initial access tokens or
-    /// approval are required: they are then judged, forwarded and recorded. Without it such an update is answered with 401,
-    /// since a server that registers what it does not know would register it without token or approval. Set it where clients
-    /// registered before there was a ledger, and the server answers 401 to unknown ones (RFC 7592 section 2.1). The key in
-    /// policy files is `lifecycle.manage_unknown`.
-    pub fn manage_unknown(self) -> Self {
-        self.set(|settings| settings.manage_unknown = true)
+    /// Returns whether code says that equal registrations are deduplicated, or that they are not.
+    pub(crate) fn says_deduplication(&self) -> bool {
+        self.config.built.deduplication.is_some()
+    }
+
+    /// Applies a policy file over the settings that were built, for all clones.
+    pub(crate) fn reconfigure(&self, lifecycle: &LifecycleSettings) {
+        self.config.in_force.store(Arc::new(Settings::new().under(&self.config.built).under(lifecycle)));
+    }
+
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.config.in_force.load()
     }
 
     /// Sets the call that deletes expired and revoked clients at the server, with their tokens (RFC 7592 section 2.3). Without
@@ -427,7 +397,7 @@ impl Registrar {
     }
 
     /// Returns the lifetimes in force.
-    pub fn lifetimes(&self) -> Lifetimes {
+    pub(crate) fn lifetimes(&self) -> Lifetimes {
         self.settings().lifetimes.clone()
     }
 

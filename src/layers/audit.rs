@@ -15,7 +15,9 @@ use tracing::Span;
 use tracing::field::Empty;
 use tracing::instrument::{Instrument, Instrumented};
 
-use crate::audit::{Aggregator, AwaitsApproval, Deduplicated, Event, Outcome, RegisteredClient, Sink, Sources};
+use crate::audit::{
+    Aggregator, AwaitsApproval, Deduplicated, Event, Outcome, RegisteredClient, Requester, Sink, Sources,
+};
 use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clock::{Clock, SystemClock};
@@ -61,11 +63,9 @@ use crate::text;
 ///
 /// ```
 /// use tower_dcr::layers::AuditLayer;
-/// use tower_dcr::client_address::ClientAddress;
 /// use tower_dcr::audit::TracingSink;
 ///
-/// let audit = AuditLayer::new(TracingSink::new())
-///     .with_requester_hash(ClientAddress::new(), b"a key that stays secret");
+/// let audit = AuditLayer::new(TracingSink::new()).with_requester_hash(b"a key that stays secret");
 /// # let _ = audit;
 /// ```
 #[derive(Clone)]
@@ -78,6 +78,9 @@ pub struct AuditLayer {
 struct Config {
     aggregator: Arc<Aggregator>,
     clock: Arc<dyn Clock>,
+    address: ClientAddress,
+    requester: Requester,
+    /// Names the requester, who is at `address`.
     sources: Sources,
     /// The header with the request ID.
     request_id: Option<HeaderName>,
@@ -104,7 +107,9 @@ impl AuditLayer {
         let config = Config {
             aggregator: Aggregator::new(sink),
             clock,
-            sources: Sources::unnamed(ClientAddress::new()),
+            address: ClientAddress::new(),
+            requester: Requester::None,
+            sources: Sources::new(ClientAddress::new(), &Requester::None),
             request_id: None,
             document: None,
             policy: None,
@@ -114,25 +119,44 @@ impl AuditLayer {
     }
 
     /// Puts the client's address into the events.
-    pub fn with_requester(self, address: ClientAddress) -> Self {
-        self.with_sources(Sources::by_address(address))
+    pub fn with_requester(self) -> Self {
+        self.named_as(Requester::Address)
     }
 
     /// Puts a keyed hash of the client's address into the events: 32 hexadecimal digits of HMAC-SHA-256. Attempts by
     /// one client can be told from those of others. With the key, the address can be found by trying addresses.
-    pub fn with_requester_hash(self, address: ClientAddress, key: &[u8]) -> Self {
-        self.with_sources(Sources::by_hash(address, key))
+    pub fn with_requester_hash(self, key: &[u8]) -> Self {
+        self.named_as(Requester::Hash(key.to_owned(), None))
     }
 
-    /// Sets the source of the network by which attempts are summed, without naming the requester in the events
-    /// (default: [`ClientAddress::new`]).
+    pub(crate) fn named_as(self, requester: Requester) -> Self {
+        self.change(|config| {
+            config.sources = Sources::new(config.address.clone(), &requester);
+            config.requester = requester;
+        })
+    }
+
+    /// Sets the source of the address, and of the network by which attempts are summed (default:
+    /// [`ClientAddress::new`]).
     pub fn with_client_address(self, address: ClientAddress) -> Self {
-        self.with_sources(Sources::unnamed(address))
+        self.change(|config| {
+            config.sources = Sources::new(address.clone(), &config.requester);
+            config.address = address;
+        })
     }
 
-    pub(crate) fn with_sources(mut self, sources: Sources) -> Self {
-        Arc::make_mut(&mut self.config).sources = sources;
+    pub(crate) fn requester(&self) -> &Requester {
+        &self.config.requester
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
         self
+    }
+
+    /// Replaces the sink, and keeps the other settings.
+    pub(crate) fn with_sink(self, sink: impl Sink) -> Self {
+        self.change(|config| config.aggregator = Aggregator::new(sink))
     }
 
     /// Puts the value of a header into the events (`request_id`), by which they can be joined with the server's other
@@ -147,9 +171,16 @@ impl AuditLayer {
     /// let audit = AuditLayer::new(TracingSink::new()).with_request_id_header(HeaderName::from_static("x-request-id"));
     /// # let _ = audit;
     /// ```
-    pub fn with_request_id_header(mut self, header: HeaderName) -> Self {
-        Arc::make_mut(&mut self.config).request_id = Some(header);
-        self
+    pub fn with_request_id_header(self, header: HeaderName) -> Self {
+        self.identified_by(Some(header))
+    }
+
+    pub(crate) fn identified_by(self, header: Option<HeaderName>) -> Self {
+        self.change(|config| config.request_id = header)
+    }
+
+    pub(crate) fn request_id_header(&self) -> Option<&HeaderName> {
+        self.config.request_id.as_ref()
     }
 
     /// Emits the sums now, instead of at the end of the minute: before a process ends without dropping its layers.
@@ -176,34 +207,37 @@ impl AuditLayer {
     /// statements and secrets are replaced by `"[redacted]"`; text in the other members is the client's own, and could
     /// be anything. A line can have six times the bytes of the largest body that is allowed. Keep such a log as short
     /// and as close as any other that holds personal data.
-    pub fn with_document(mut self) -> Self {
-        Arc::make_mut(&mut self.config).document = Some(Arc::default());
-        self
+    pub fn with_document(self) -> Self {
+        self.recording(true)
     }
 
-    /// Shows the values of these members, too, which the server defines.
-    pub(crate) fn showing(mut self, members: BTreeSet<String>) -> Self {
-        Arc::make_mut(&mut self.config).document = Some(Arc::new(members));
-        self
+    pub(crate) fn recording(self, document: bool) -> Self {
+        self.change(|config| config.document = document.then(Arc::default))
+    }
+
+    pub(crate) fn records_document(&self) -> bool {
+        self.config.document.is_some()
+    }
+
+    /// Shows the values of these members in documents, too, which the server defines.
+    pub(crate) fn showing(self, members: BTreeSet<String>) -> Self {
+        self.change(|config| config.document = config.document.as_ref().map(|_| Arc::new(members)))
     }
 
     /// Sets the fingerprint of the configuration in force.
-    pub(crate) fn with_policy(mut self, fingerprint: u64) -> Self {
-        Arc::make_mut(&mut self.config).policy = Some(fingerprint);
-        self
+    pub(crate) fn with_policy(self, fingerprint: u64) -> Self {
+        self.change(|config| config.policy = Some(fingerprint))
     }
 
     /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
     /// need the same.
-    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
-        Arc::make_mut(&mut self.config).client_url = client_url;
-        self
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = client_url)
     }
 
     /// Replaces the clock (default: [`SystemClock`]).
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        Arc::make_mut(&mut self.config).clock = clock;
-        self
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.change(|config| config.clock = clock)
     }
 }
 

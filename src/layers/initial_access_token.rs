@@ -43,7 +43,7 @@ use crate::text;
 /// which the [registrar](InitialAccessTokenLayer::with_registrar) stores them. A `PUT` itself is authenticated by the
 /// registration access token (RFC 7592 section 2.2), which the server checks; so are `GET` and `DELETE`. A `PUT` for a
 /// client that the ledger does not know could be a registration without a token: if one is required, it is answered
-/// with 401, unless [unknown clients may be managed](crate::clients::registrar::Registrar::manage_unknown).
+/// with 401, unless [unknown clients may be managed](crate::clients::LifecycleSettings::manage_unknown).
 ///
 /// The use of a token that admits a limited number of clients is counted before anything is read, and given back if no
 /// client is registered. If the client hangs up, it is not.

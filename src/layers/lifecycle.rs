@@ -43,15 +43,16 @@ use crate::rules::{ErrorCode, Rejection};
 /// 3. `PUT`, `GET` and `DELETE` (RFC 7592) of a client that has expired or was revoked are answered with 401, as
 ///    section 2.1 requires. A `PUT` that the handler accepts changes the record, and ends an approval of the changed
 ///    parts; a `DELETE` ends it. A `PUT` of a client that the ledger does not know is forwarded and recorded, or
-///    answered with 401 if clients need approval, unless [unknown clients may be managed](Registrar::manage_unknown).
+///    answered with 401 if clients need approval, unless [unknown clients may be managed](crate::clients::LifecycleSettings::manage_unknown).
 /// 4. If the ledger is unavailable, a registration is answered with 503 and `Retry-After`;
-///    [`danger_register_without_ledger`](LifecycleLayer::danger_register_without_ledger) changes that.
+///    [`danger_register_without_ledger`](crate::clients::LifecycleSettings::danger_register_without_ledger) changes that.
 ///
 /// A registration that no policy layer has checked is answered with 500: the record and the handler's reading could
 /// differ. A registration that passed in report-only mode is not recorded.
 ///
-/// A layer in [report-only mode](LifecycleLayer::report_only) records registrations as far as it can, and passes the
-/// others.
+/// In [report-only mode](crate::clients::LifecycleSettings::report_only) it records registrations as far as it can, and passes the others;
+/// a finding in the audit event (`enforced: false`) says what would have been rejected. Only a response of the handler that
+/// can't be read, and a request that no policy layer has checked, are still answered with an error.
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -116,9 +117,7 @@ pub struct LifecycleLayer {
 struct Config {
     registrar: Registrar,
     address: ClientAddress,
-    /// `None` for the default.
-    client_url: Option<ClientUrl>,
-    register_without_ledger: bool,
+    client_url: ClientUrl,
     report_only: bool,
 }
 
@@ -128,13 +127,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 impl LifecycleLayer {
     /// Creates a layer that records clients in the ledger of `registrar`.
     pub fn new(registrar: Registrar) -> Self {
-        let config = Config {
-            registrar,
-            address: ClientAddress::new(),
-            client_url: None,
-            register_without_ledger: false,
-            report_only: false,
-        };
+        let config =
+            Config { registrar, address: ClientAddress::new(), client_url: ClientUrl::new(), report_only: false };
         Self { config: Some(Arc::new(config)) }
     }
 
@@ -145,11 +139,6 @@ impl LifecycleLayer {
 
     pub(crate) fn registrar(&self) -> Option<Registrar> {
         self.config.as_ref().map(|config| config.registrar.clone())
-    }
-
-    /// Returns the rules for URLs of clients. `None` if they were not set.
-    pub(crate) fn client_url(&self) -> Option<&ClientUrl> {
-        self.config.as_ref()?.client_url.as_ref()
     }
 
     pub(crate) fn map_registrar(self, map: impl FnOnce(Registrar) -> Registrar) -> Self {
@@ -169,32 +158,13 @@ impl LifecycleLayer {
 
     /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). They must match the
     /// handler's: a client that may manage itself could otherwise name another one here. All layers of a route need the
-    /// same; a preset with this layer passes them to all of its layers.
+    /// same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
-        self.change(|config| config.client_url = Some(client_url))
+        self.change(|config| config.client_url = client_url)
     }
 
-    /// Registers clients while the ledger is unavailable. An attacker who slows the ledger down can then register a
-    /// revoked client again, unnoticed: such clients appear at the token endpoint as registered elsewhere, if at all.
-    pub fn danger_register_without_ledger(self) -> Self {
-        self.change(|config| config.register_without_ledger = true)
-    }
-
-    /// Passes every request that would be rejected here (revoked registrations, clients that have ended and manage
-    /// themselves, registrations while the ledger is full or unavailable), unrecorded, and reports it in audit events
-    /// as a finding with `enforced: false`. By default it is rejected. Everything else is recorded as always. Only a
-    /// response of the handler that can't be read, and a request that no policy layer has checked, are still answered
-    /// with an error. The key in policy files is `lifecycle.report_only`, and wins over this setting.
-    ///
-    /// ```
-    /// use tower_dcr::layers::LifecycleLayer;
-    /// use tower_dcr::clients::MemoryLedger;
-    /// use tower_dcr::clients::Registrar;
-    ///
-    /// let layer = LifecycleLayer::new(Registrar::new(MemoryLedger::default())).report_only();
-    /// # let _ = layer;
-    /// ```
-    pub fn report_only(self) -> Self {
+    /// Passes every request that would be rejected here, unrecorded, unless the settings of the registrar say otherwise.
+    pub(crate) fn report_only(self) -> Self {
         self.change(|config| config.report_only = true)
     }
 }
@@ -310,7 +280,7 @@ impl Config {
         match inner.call(request).await {
             Ok(response) => Ok(self.record(*intent, response).await),
             Err(error) => {
-                settle(intent.fail("the handler failed").await);
+                log_error(intent.fail("the handler failed").await);
                 Err(error)
             }
         }
@@ -323,18 +293,18 @@ impl Config {
                 Some(rejection) => rejection.description(),
                 None => format!("the server answered {}", response.status().as_u16()),
             };
-            settle(intent.fail(&reason).await);
+            log_error(intent.fail(&reason).await);
             return response.map(ResponseBody::inner);
         }
         let status = response.status();
         let Some((response, Some(document))) = read(response).await else {
-            settle(intent.fail("the server's answer could not be read").await);
+            log_error(intent.fail("the server's answer could not be read").await);
             return unreadable();
         };
         let (document, bytes) = document;
         if let Err(detail) = body::issued_client_id(&document) {
             let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(Field::CLIENT_ID.name());
-            settle(intent.fail(&rejection.description()).await);
+            log_error(intent.fail(&rejection.description()).await);
             return self.refuse(Operation::Create, rejection, response);
         }
         let body = str::from_utf8(&bytes).unwrap_or_default();
@@ -472,14 +442,12 @@ impl Config {
 
     /// Returns the setting of the policy file, else the one in code.
     fn registers_without_ledger(&self) -> bool {
-        self.registrar.settings().danger_register_without_ledger.unwrap_or(self.register_without_ledger)
+        self.registrar.settings().danger_register_without_ledger.unwrap_or_default()
     }
 
     /// Returns the client that the URL is about; `None` for the registration route.
     fn managed<B: 'static>(&self, request: &Request<B>) -> Result<Option<String>, Rejection> {
-        let default = ClientUrl::new();
-        let urls = self.client_url.as_ref().unwrap_or(&default);
-        match urls.check(request.method(), request.uri()) {
+        match self.client_url.check(request.method(), request.uri()) {
             Ok(UrlTarget::Client(id)) => Ok(Some(id)),
             Ok(UrlTarget::Registration | UrlTarget::Unreadable) => Ok(None),
             // A policy layer in report-only mode passes all URLs.
@@ -566,9 +534,9 @@ impl Config {
     }
 }
 
-/// Logs an error. An incomplete record is abandoned later, by its age.
-fn settle(settled: Result<(), LedgerError>) {
-    if let Err(error) = settled {
+/// Logs an error. A record whose outcome could not be written counts as failed later, by its age.
+fn log_error(written: Result<(), LedgerError>) {
+    if let Err(error) = written {
         error.log();
     }
 }

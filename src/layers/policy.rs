@@ -96,8 +96,8 @@ pub(crate) use shadow::Shadow;
 /// use tower_dcr::registration::Limits;
 ///
 /// let layer = PolicyLayer::new((MetadataAllowlist::mcp(), RedirectUris::mcp()))
-///     .with_limits(Limits { max_bytes: 8 * 1024, ..Limits::default() })
-///     .with_deadline(Duration::from_secs(3));
+///     .with_body(Limits { max_bytes: 8 * 1024, ..Limits::default() })
+///     .with_body_deadline(Duration::from_secs(3));
 /// # let _ = layer;
 /// ```
 #[must_use]
@@ -144,14 +144,14 @@ impl PolicyLayer {
     }
 
     /// Replaces the limits on a body (default: [`Limits::default`]).
-    pub fn with_limits(mut self, limits: Limits) -> Self {
+    pub fn with_body(mut self, limits: Limits) -> Self {
         Arc::make_mut(&mut self.config).limits = limits.within_bounds();
         self
     }
 
     /// Sets the time limit for reading the body, counted from the first read that does not complete at once (default:
     /// 10 seconds). Values above 10 minutes count as 10 minutes.
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+    pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
         Arc::make_mut(&mut self.config).deadline = deadline.min(bounds::LONGEST_BODY);
         self
     }

@@ -48,7 +48,7 @@ use public_url::{PublicUrl, Viewpoint};
 /// 2. A client that was registered with the method `none` must not be given a `client_secret`, or another method.
 ///    Taking the secret out would leave the server with a confidential client that can't authenticate, so by default
 ///    the response becomes a 500 and the audit event says why; [`SecretInResponse`] has the other choices.
-/// 3. The response is normalised, unless [`without_normalising`](ResponseLayer::without_normalising) switches this off:
+/// 3. The response is normalised, unless [`with_normalise(false)`](ResponseLayer::with_normalise) switches this off:
 ///    - members that are `null` or `""` are dropped, and members of the checked registration that are missing are added
 ///      (RFC 7591 section 3.2.1: the response contains "all registered metadata about this client"); another success
 ///      than 201 to a `POST` becomes 201;
@@ -136,7 +136,8 @@ pub(crate) struct Settings {
 /// ```
 /// use tower_dcr::layers::SecretInResponse;
 ///
-/// let guard = tower_dcr::mcp().with_secret_in_response(SecretInResponse::Allow(vec!["client_secret_basic".into()]));
+/// let allow = SecretInResponse::Allow(vec!["client_secret_basic".into()]);
+/// let guard = tower_dcr::mcp().map_answer(|answer| answer.with_secret(allow));
 /// # let _ = guard;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,9 +158,9 @@ pub enum SecretInResponse {
 /// The handling of errors and redirects with which the handler itself answers a registration or an update.
 ///
 /// ```
-/// use tower_dcr::{layers::{ResponseLayer, HandlerErrors}};
+/// use tower_dcr::layers::HandlerErrors;
 ///
-/// let guard = tower_dcr::mcp().with_answer(ResponseLayer::new().with_errors(HandlerErrors::Pass));
+/// let guard = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
 /// # let _ = guard;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,10 +258,11 @@ impl ResponseLayer {
         self
     }
 
-    /// Leaves the content of successful responses unchanged. They are checked all the same, and get `Content-Type:
-    /// application/json` and the caching headers.
-    pub fn without_normalising(mut self) -> Self {
-        Arc::make_mut(&mut self.config).normalise = false;
+    /// Completes responses, and removes members that break clients (default: `true`). With `false` the content of
+    /// successful responses stays as it is. They are checked all the same, and get `Content-Type: application/json` and
+    /// the caching headers.
+    pub fn with_normalise(mut self, normalise: bool) -> Self {
+        Arc::make_mut(&mut self.config).normalise = normalise;
         self
     }
 }
@@ -414,7 +416,7 @@ where
         }
         match judged.operation {
             Some(operation) if status.is_success() => {
-                Finished::Later(ResponseFuture::new(async move { Ok(judged.settle(response, operation).await) }))
+                Finished::Later(ResponseFuture::new(async move { Ok(judged.finish(response, operation).await) }))
             }
             Some(operation) if normalise && status.is_redirection() => {
                 Finished::Now(Ok(Failure::of(redirected()).into_response(Evaluation::of(operation))))
@@ -423,7 +425,7 @@ where
                 Finished::Later(ResponseFuture::new(async move { Ok(errors::normalise(response).await) }))
             }
             None if status.is_success() && status != StatusCode::PARTIAL_CONTENT && !is_stream(response.headers()) => {
-                Finished::Later(ResponseFuture::new(async move { Ok(judged.settle_read(response).await) }))
+                Finished::Later(ResponseFuture::new(async move { Ok(judged.finish_read(response).await) }))
             }
             _ => Finished::Now(Ok(response.map(ResponseBody::inner))),
         }
@@ -437,7 +439,7 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 impl Judged {
-    async fn settle<R: Body>(self, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
+    async fn finish<R: Body>(self, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
         let mut evaluation = Evaluation::of(operation);
         let (mut parts, body) = response.into_parts();
         let read = match is_plain(&parts.headers) {
@@ -513,7 +515,7 @@ impl Judged {
     }
 
     /// Normalises the response to a client that reads its registration.
-    async fn settle_read<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+    async fn finish_read<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
         let (mut parts, body) = response.into_parts();
         let coded = body::is_coded(&parts.headers);
         let bytes = match body::read_or_pass(body).await {

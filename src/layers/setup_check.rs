@@ -55,7 +55,7 @@ struct Shared {
     found: Mutex<Vec<Misconfiguration>>,
     addresses: Mutex<Addresses>,
     /// Set once enough addresses were seen.
-    settled: AtomicBool,
+    complete: AtomicBool,
     /// Set if URLs of clients matter: there is a ledger, or clients are updated.
     manages: AtomicBool,
     /// Set once a registration at the URL of a client was noted.
@@ -137,11 +137,11 @@ impl SetupCheck {
 
     /// Records the address of one registration. `None` if the server does not know it.
     pub(crate) fn address(&self, address: Option<IpAddr>, headers: &HeaderMap) {
-        if self.shared.settled.load(Ordering::Relaxed) {
+        if self.shared.complete.load(Ordering::Relaxed) {
             return;
         }
         let Some(address) = address else {
-            self.shared.settled.store(true, Ordering::Relaxed);
+            self.shared.complete.store(true, Ordering::Relaxed);
             return self.note(Misconfiguration::NoPeerAddress);
         };
         let mut seen = lock(&self.shared.addresses);
@@ -149,7 +149,7 @@ impl SetupCheck {
         seen.count += 1;
         seen.forwards |= headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for");
         let (alone, enough) = (first == address && is_private(address), seen.count >= ENOUGH);
-        self.shared.settled.store(!alone || enough, Ordering::Relaxed);
+        self.shared.complete.store(!alone || enough, Ordering::Relaxed);
         // Development on one machine has no proxy.
         if alone && enough && (seen.forwards || !address.is_loopback()) {
             self.note(Misconfiguration::OneAddress { address, forwards: seen.forwards });

@@ -32,8 +32,8 @@ use networks::Part;
 /// use tower_dcr::Preset;
 /// use tower_dcr::policy_file::Severity;
 ///
-/// let preset = Preset::mcp().with_trusted_proxies(["0.0.0.0/0"])?;
-/// let lint = preset.lint().remove(0);
+/// let preset = tower_dcr::mcp().with_trusted_proxies(["0.0.0.0/0"])?;
+/// let lint = preset.lint(None).remove(0);
 /// assert_eq!((lint.severity, &*lint.key), (Severity::Error, "client_address.trusted_proxies"));
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
@@ -140,31 +140,13 @@ impl Preset {
     /// Returns probable mistakes in the policy: settings that let an attack through, that break known clients, or that
     /// can't have any effect. The worst comes first.
     #[must_use]
-    pub fn lint(&self) -> Vec<Lint> {
+    pub fn lint(&self, today: Option<SystemTime>) -> Vec<Lint> {
         let mut linter = self.settings_lint();
         // Takes longer than all other lints together.
         linter.clients(self);
         linter.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
+        linter.found.extend(today.and_then(|today| self.old_rows(today)));
         linter.found
-    }
-
-    /// Returns the lints of [`lint`](Self::lint), and the rows of tables that go stale and were last compared with
-    /// their source more than a year before `today`. No decision on a registration depends on a date.
-    ///
-    /// ```
-    /// use std::time::{Duration, SystemTime};
-    ///
-    /// let guard = tower_dcr::mcp();
-    /// let year_2100 = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
-    /// let old = guard.lint_at(year_2100).pop().unwrap();
-    /// assert_eq!(old.key, "identity.identities");
-    /// assert!(old.message.contains("more than a year ago"));
-    /// ```
-    #[must_use]
-    pub fn lint_at(&self, today: SystemTime) -> Vec<Lint> {
-        let mut lints = self.lint();
-        lints.extend(self.old_rows(today));
-        lints
     }
 
     fn old_rows(&self, today: SystemTime) -> Option<Lint> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -43,7 +44,7 @@ enum Format {
 /// use tower_dcr::Preset;
 ///
 /// let text = "[redirect_uris]\nadd_private_use_schemes = [\"javascript\"]\nlocalhots = true\n";
-/// let error = Preset::from_toml(text).unwrap_err();
+/// let error = text.parse::<Preset>().unwrap_err();
 /// let [scheme, name] = &error.mistakes[..] else { panic!("{error}") };
 /// assert_eq!((scheme.line, scheme.column), (Some(2), Some(28)));
 /// assert_eq!(scheme.key, "redirect_uris.add_private_use_schemes[0]");
@@ -80,28 +81,15 @@ impl Preset {
         of_text(&text, Format::of(path), Some(path), false)
     }
 
-    /// Reads a policy file, and returns probable mistakes in it: [`lint`](Self::lint), with places, in the order of the
-    /// file. Those in the file of a [shadow](Self::with_shadow) follow.
+    /// Reads a policy file, and returns probable mistakes in it: those of [`lint`](Self::lint), with places, in the order
+    /// of the file. Those in the file of a [shadow](Self::with_shadow) follow.
     ///
     /// # Errors
     ///
     /// Returns [`PolicyFileError`] if the file can't be read or is invalid; the error has the
     /// [lints](PolicyFileError::lints) of the rest of the file.
-    pub fn lint_file(path: impl AsRef<Path>) -> Result<Vec<Lint>, PolicyFileError> {
-        Self::lint_file_by(path.as_ref(), Self::lint)
-    }
-
-    /// Reads a policy file, and returns the lints of [`lint_at`](Self::lint_at), placed as by
-    /// [`lint_file`](Self::lint_file).
-    ///
-    /// # Errors
-    ///
-    /// Returns [`PolicyFileError`] if the file can't be read or is invalid.
-    pub fn lint_file_at(path: impl AsRef<Path>, today: SystemTime) -> Result<Vec<Lint>, PolicyFileError> {
-        Self::lint_file_by(path.as_ref(), |preset| preset.lint_at(today))
-    }
-
-    fn lint_file_by(path: &Path, lint: impl Fn(&Self) -> Vec<Lint>) -> Result<Vec<Lint>, PolicyFileError> {
+    pub fn lint_file(path: impl AsRef<Path>, today: Option<SystemTime>) -> Result<Vec<Lint>, PolicyFileError> {
+        let path = path.as_ref();
         let text = read_policy(path).map_err(|error| PolicyFileError::unreadable(path, &error))?;
         let mut reader = Reader::new(&text, Format::of(path), Some(path), false)?;
         let preset = reader.read();
@@ -112,7 +100,7 @@ impl Preset {
             return Err(PolicyFileError { lints, ..reader.failure() });
         }
         let Some(preset) = preset else { return Err(reader.failure()) };
-        let mut lints = reader.placed(lint(&preset));
+        let mut lints = reader.placed(preset.lint(today));
         if let Some((shadow, path)) = preset.shadow_of_file()
             && let Ok(text) = read_policy(path)
             && let Ok(reader) = Reader::new(&text, Format::of(path), Some(path), true)
@@ -121,62 +109,18 @@ impl Preset {
                 let is_same = |lint: &Lint| lint.key == found.key && lint.message == found.message;
                 found.span.is_none() && lints.iter().any(is_same)
             };
-            let found: Vec<Lint> = reader.placed(lint(shadow)).into_iter().filter(|lint| !of_both(lint)).collect();
+            let found: Vec<Lint> =
+                reader.placed(shadow.lint(today)).into_iter().filter(|lint| !of_both(lint)).collect();
             lints.extend(found);
         }
         Ok(lints)
     }
 
-    /// Reads a policy in TOML.
-    ///
-    /// ```
-    /// use tower_dcr::Preset;
-    ///
-    /// let guard = Preset::from_toml(r#"
-    ///     extends = "mcp"
-    ///
-    ///     [rate_limit]
-    ///     address = "120/minute, burst 600"
-    ///
-    ///     [redirect_uris]
-    ///     add_private_use_schemes = ["com.example.app"]
-    ///
-    ///     [metadata.policy.tenant]
-    ///     one_of = ["blue", "green"]
-    ///     essential = true
-    /// "#)?;
-    /// let same = Preset::from_toml(&guard.to_toml().unwrap())?;
-    /// assert_eq!(same.fingerprint(), guard.fingerprint());
-    /// # Ok::<_, tower_dcr::policy_file::PolicyFileError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns [`PolicyFileError`] if the policy is invalid.
-    pub fn from_toml(text: &str) -> Result<Self, PolicyFileError> {
-        of_text(text, Format::Toml, None, false)
-    }
-
-    /// Reads a policy in JSON.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`PolicyFileError`] if the policy is invalid.
-    pub fn from_json(text: &str) -> Result<Self, PolicyFileError> {
-        of_text(text, Format::Json, None, false)
-    }
-
     /// Returns the whole effective policy in TOML, without secrets and settings that only code has; `None` if it has a
-    /// `null` in it, which TOML can't write.
+    /// `null` in it, which TOML can't write. For JSON, serialize the preset with `serde_json`.
     #[must_use]
     pub fn to_toml(&self) -> Option<String> {
         toml::to_string_pretty(&self.document()).ok()
-    }
-
-    /// Returns the whole effective policy in JSON, without secrets and settings that only code has.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(&self.document()).unwrap_or_default()
     }
 
     /// Returns the JSON Schema (draft 2020-12) of policy files, for editors; it holds for TOML, too.
@@ -194,6 +138,40 @@ impl Preset {
             );
         }
         schema
+    }
+}
+
+/// Reads a policy in TOML, or in JSON if the text begins with `{`.
+///
+/// ```
+/// use tower_dcr::Preset;
+///
+/// let preset: Preset = r#"
+///     extends = "mcp"
+///
+///     [rate_limit]
+///     address = "120/minute, burst 600"
+///
+///     [redirect_uris]
+///     add_private_use_schemes = ["com.example.app"]
+///
+///     [metadata.policy.tenant]
+///     one_of = ["blue", "green"]
+///     essential = true
+/// "#.parse()?;
+/// let same: Preset = preset.to_toml().unwrap().parse()?;
+/// assert_eq!(same.fingerprint(), preset.fingerprint());
+/// let same: Preset = serde_json::to_string(&preset).unwrap().parse()?;
+/// assert_eq!(same.fingerprint(), preset.fingerprint());
+/// # Ok::<_, tower_dcr::policy_file::PolicyFileError>(())
+/// ```
+impl FromStr for Preset {
+    type Err = PolicyFileError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyFileError> {
+        // No document in TOML begins so.
+        let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml };
+        of_text(text, format, None, false)
     }
 }
 

@@ -92,7 +92,7 @@ impl Preset {
     /// Creates a layer whose policy can be replaced while the server runs: see
     /// [`reload`](crate::policy_file::PolicyHandle).
     pub fn reloadable(self) -> ReloadableLayer {
-        self.settle();
+        self.build();
         telemetry::policy_in_force(None, &self.fingerprint());
         let shared = Shared { preset: ArcSwap::from_pointee(self), replacing: Mutex::default() };
         ReloadableLayer { handle: PolicyHandle { shared: Arc::new(shared) } }
@@ -148,7 +148,7 @@ impl PolicyHandle {
         let _one_at_a_time = lock(&self.shared.replacing);
         let next = self.shared.preset.load().with_policy_of(preset)?;
         // The registrar is configured before the first request.
-        next.settle();
+        next.build();
         let (fingerprint, shadow) = (next.fingerprint(), next.shadow_fingerprint());
         let before = self.shared.preset.swap(Arc::new(next));
         telemetry::policy_in_force(Some(&before.fingerprint()), &fingerprint);

@@ -1,17 +1,14 @@
 //! The settings of a preset, and the layers built from them.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
-
-use super::books::Books;
+use super::lifecycle::PresetLifecycle;
 use super::rules::RuleSettings;
 use super::shadow::Shadow;
 use super::tokens::Tokens;
-use crate::audit::{Sources, TracingSink};
+use crate::audit::{Requester, Sources, TracingSink};
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
@@ -39,9 +36,6 @@ pub(crate) struct Settings {
     /// The policy that is evaluated as well, and only reported.
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) address: ClientAddress,
-    pub(crate) requester: Requester,
-    /// True if events hold the registration.
-    pub(crate) record_document: bool,
     pub(crate) rate_limit: RateLimitLayer,
     /// The budgets that all nodes share.
     pub(crate) shared_quotas: Option<SharedQuotas>,
@@ -51,11 +45,9 @@ pub(crate) struct Settings {
     pub(crate) audit: AuditLayer,
     /// True if code set the sink of events.
     pub(crate) has_sink: bool,
-    /// The header that has the request's ID.
-    pub(crate) request_id: Option<HeaderName>,
     /// The key of the audit file's chain, and the file that it was read from.
     pub(crate) chain_key: Option<(PathBuf, Vec<u8>)>,
-    pub(crate) books: Books,
+    pub(crate) lifecycle: PresetLifecycle,
     /// The section `[gate]` of a policy file.
     pub(crate) gate: GateSettings,
     /// The same settings, shared with the gates that this preset creates.
@@ -79,15 +71,6 @@ pub(crate) struct Layers {
     pub(crate) answer: ResponseLayer,
 }
 
-/// The form in which audit events name the requester.
-#[derive(Clone)]
-pub(crate) enum Requester {
-    Nobody,
-    Address,
-    /// A keyed hash: the key, and the file that it was read from.
-    Hash(Vec<u8>, Option<PathBuf>),
-}
-
 impl Settings {
     pub(crate) fn new(base: Base, policy: RuleSettings) -> Self {
         Self {
@@ -98,17 +81,14 @@ impl Settings {
             report_only: false,
             shadow: None,
             address: ClientAddress::new(),
-            requester: Requester::Nobody,
-            record_document: false,
             rate_limit: RateLimitLayer::new(),
             shared_quotas: None,
             initial_access_token: InitialAccessTokenLayer::off(),
             tokens: None,
             audit: AuditLayer::new(TracingSink::new()),
             has_sink: false,
-            request_id: None,
             chain_key: None,
-            books: Books::none(),
+            lifecycle: PresetLifecycle::none(),
             gate: GateSettings::default(),
             followed: Arc::default(),
             answer: ResponseLayer::new(),
@@ -121,8 +101,8 @@ impl Settings {
     /// Returns the policy as a policy file has it, without secrets and settings that only code has.
     pub(crate) fn document(&self) -> Document {
         let everybody = Case::of(Condition::Anonymous, &self.policy.otherwise);
-        let (requester, requester_key_file) = match &self.requester {
-            Requester::Nobody => (RequesterName::None, None),
+        let (requester, requester_key_file) = match self.audit.requester() {
+            Requester::None => (RequesterName::None, None),
             Requester::Address => (RequesterName::Address, None),
             Requester::Hash(_, file) => (RequesterName::Hash, file.clone()),
         };
@@ -145,13 +125,13 @@ impl Settings {
             software_statements: self.policy.statements.clone(),
             initial_access_tokens: self.tokens.clone(),
             answer: self.answer.settings().clone(),
-            lifecycle: self.books.settings.clone(),
+            lifecycle: self.lifecycle.settings.clone(),
             gate: self.gate.clone(),
             audit: AuditSettings {
                 requester,
                 requester_key_file,
-                document: self.record_document,
-                request_id_header: self.request_id.clone().map(FieldName),
+                document: self.audit.records_document(),
+                request_id_header: self.audit.request_id_header().cloned().map(FieldName),
                 chain_key_file: self.chain_key.as_ref().map(|(file, _)| file.clone()),
             },
         }
@@ -180,12 +160,12 @@ impl Settings {
                 .collect(),
             otherwise: everybody.rules(&old.otherwise),
         };
-        self.requester = match (document.audit.requester, key) {
-            (RequesterName::None, _) => Requester::Nobody,
+        let requester = match (document.audit.requester, key) {
+            (RequesterName::None, _) => Requester::None,
             (RequesterName::Address, _) => Requester::Address,
             (RequesterName::Hash, Some(key)) => Requester::Hash(key, document.audit.requester_key_file),
             // The key was set in code.
-            (RequesterName::Hash, None) if matches!(self.requester, Requester::Hash(..)) => self.requester.clone(),
+            (RequesterName::Hash, None) if self.audit.requester().key().is_some() => self.audit.requester().clone(),
             (RequesterName::Hash, None) => return Err(ConfigError::RequesterKey),
         };
         match (&document.initial_access_tokens, &self.tokens) {
@@ -201,11 +181,11 @@ impl Settings {
         self.report_only = document.report_only;
         self.address = self.address.clone().with_settings(document.client_address);
         self.client_url_in_file = document.client_url;
-        self.record_document = document.audit.document;
-        self.request_id = document.audit.request_id_header.map(|name| name.0);
+        let audit = self.audit.clone().named_as(requester).recording(document.audit.document);
+        self.audit = audit.identified_by(document.audit.request_id_header.map(|name| name.0));
         self.rate_limit = self.rate_limit.clone().map_limits(|limits| *limits = document.rate_limit);
         self.tokens = document.initial_access_tokens;
-        self.books.reconfigure(document.lifecycle);
+        self.lifecycle.reconfigure(document.lifecycle);
         self.gate = document.gate;
         self.answer = ResponseLayer::of(document.answer).or_public_url(&self.answer);
         Ok(())
@@ -226,15 +206,6 @@ impl Settings {
         Digest::of(description.as_bytes()).prefix()
     }
 
-    fn sources(&self) -> Sources {
-        let address = self.address.clone();
-        match &self.requester {
-            Requester::Nobody => Sources::unnamed(address),
-            Requester::Address => Sources::by_address(address),
-            Requester::Hash(key, _) => Sources::by_hash(address, key),
-        }
-    }
-
     /// Creates a gate that follows the policy.
     pub(crate) fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         self.followed.put(&self.gate);
@@ -244,8 +215,9 @@ impl Settings {
     /// Sets the registrar's sink of events, unless it has one of its own, and the form in which events name their
     /// source.
     pub(crate) fn tell_audit(&self) {
-        if let Some(registrar) = self.books.lifecycle.registrar() {
-            registrar.follow_audit(self.has_sink.then(|| Arc::clone(self.audit.aggregator())), self.sources());
+        if let Some(registrar) = self.lifecycle.layer.registrar() {
+            let sources = Sources::new(self.address.clone(), self.audit.requester());
+            registrar.follow_audit(self.has_sink.then(|| Arc::clone(self.audit.aggregator())), sources);
         }
     }
 
@@ -255,34 +227,33 @@ impl Settings {
         self.followed.put(&self.gate);
         let followed = Arc::clone(&self.followed);
         self.setup_check.expect_gates(move || followed.is_forgotten());
-        let audit = self.audit.clone().with_sources(self.sources());
-        let audit = match &self.request_id {
-            Some(header) => audit.with_request_id_header(header.clone()),
-            None => audit,
-        };
         let own = self.policy.otherwise.metadata.own_members();
-        let audit = if self.record_document { audit.with_document().showing(own) } else { audit };
+        let audit = self.audit.clone().with_client_address(self.address.clone()).showing(own);
         let audit = audit.with_policy(fingerprint);
         let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone()).deferred();
         let (rate_limit, policy) = match &self.shared_quotas {
             Some(shared) => (rate_limit.with_shared_quotas(shared.clone()), self.policy.clone().sharing(shared)),
             None => (rate_limit, self.policy.clone()),
         };
-        let guard = PolicyLayer::new(policy.policy(fingerprint)).with_limits(self.limits).with_deadline(self.deadline);
+        let guard =
+            PolicyLayer::new(policy.policy(fingerprint)).with_body(self.limits).with_body_deadline(self.deadline);
         let client_url = self.client_url_in_file.as_ref().unwrap_or(&self.client_url);
         let guard = guard.with_client_url(client_url.clone());
         let audit = audit.with_client_url(client_url.clone());
-        let guard = guard.charging(self.books.lifecycle.registrar().is_some());
+        let guard = guard.charging(self.lifecycle.layer.registrar().is_some());
         let guard = guard.with_setup_check(self.setup_check.clone());
         let rate_limit = rate_limit.with_setup_check(self.setup_check.clone());
-        let initial_access_token = self.initial_access_token.clone().or_registrar(self.books.lifecycle.registrar());
+        let initial_access_token = self.initial_access_token.clone().or_registrar(self.lifecycle.layer.registrar());
         let initial_access_token = initial_access_token.with_client_url(client_url.clone());
-        if self.books.lifecycle.registrar().is_some() {
+        if self.lifecycle.layer.registrar().is_some() {
             self.setup_check.manages_clients();
         }
         let guard = guard.with_shadow(self.shadow());
-        let lifecycle =
-            self.books.layer().with_client_address(self.address.clone()).with_client_url(client_url.clone());
+        let lifecycle = self
+            .lifecycle
+            .configured_layer()
+            .with_client_address(self.address.clone())
+            .with_client_url(client_url.clone());
         let answer = self.answer.clone().with_client_url(client_url.clone());
         let layers = Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer };
         self.reporting(layers)
@@ -303,25 +274,5 @@ impl Settings {
             layers.initial_access_token = layers.initial_access_token.report_only();
         }
         layers
-    }
-}
-
-impl Requester {
-    /// Returns the key that addresses are hashed with; `None` if they are not hashed.
-    pub(crate) fn key(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Hash(key, _) => Some(key.clone()),
-            Self::Nobody | Self::Address => None,
-        }
-    }
-}
-
-impl fmt::Debug for Requester {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nobody => "Nobody",
-            Self::Address => "Address",
-            Self::Hash(..) => "Hash",
-        })
     }
 }

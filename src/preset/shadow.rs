@@ -46,7 +46,7 @@ impl Settings {
         let given = &shadow.preset.settings;
         let mut replaced = Self { shadow: None, ..self.clone() };
         let is_replaced =
-            shadow.file.is_some() && replaced.adopt(shadow.preset.document(), given.requester.key()).is_ok();
+            shadow.file.is_some() && replaced.adopt(shadow.preset.document(), given.audit.requester().key()).is_ok();
         Some(if is_replaced { replaced } else { given.clone() })
     }
 

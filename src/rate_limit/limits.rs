@@ -141,7 +141,6 @@ impl RateLimits {
 }
 
 impl RateLimit {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference to the field")]
     fn is_default(&self) -> bool {
         *self == Self::Default
     }

@@ -10,7 +10,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_dcr::{Preset, layers::RegistrationBody};
+use tower_dcr::layers::RegistrationBody;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::map_request_body::MapRequestBodyLayer;
 
@@ -50,9 +50,9 @@ async fn check(app: axum::Router) {
 
 #[tokio::test]
 async fn on_a_method_router_of_axum() {
-    check(axum::Router::new().route("/register", post(register).layer(Preset::mcp()))).await;
+    check(axum::Router::new().route("/register", post(register).layer(tower_dcr::mcp()))).await;
     let other = axum::Router::new()
-        .route("/register", post(register).layer(Preset::mcp()))
+        .route("/register", post(register).layer(tower_dcr::mcp()))
         .route("/other", post(async |body: String| body));
     let response = other.oneshot(request("POST", "/other", EVIL)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
@@ -60,9 +60,9 @@ async fn on_a_method_router_of_axum() {
 
 #[tokio::test]
 async fn on_a_router_of_axum() {
-    check(axum::Router::new().route("/register", post(register)).layer(Preset::mcp())).await;
-    check(axum::Router::new().route("/register", post(register)).route_layer(Preset::mcp())).await;
-    let nested = axum::Router::new().route("/register", post(register)).layer(Preset::mcp());
+    check(axum::Router::new().route("/register", post(register)).layer(tower_dcr::mcp())).await;
+    check(axum::Router::new().route("/register", post(register)).route_layer(tower_dcr::mcp())).await;
+    let nested = axum::Router::new().route("/register", post(register)).layer(tower_dcr::mcp());
     let app = axum::Router::new().nest("/oauth", nested);
     let response = app.oneshot(request("POST", "/oauth/register", EVIL)).await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
@@ -72,7 +72,7 @@ async fn on_a_router_of_axum() {
 async fn behind_a_cors_layer_browsers_can_read_rejections() {
     let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any);
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(2).unwrap());
-    let guard = Preset::mcp().map_rate_limit(|limits| limits.address = one.into());
+    let guard = tower_dcr::mcp().map_rate_limit(|limits| limits.address = one.into());
     let app = axum::Router::new().route("/register", post(register).layer(guard)).layer(cors);
     let preflight = || {
         let request = Request::builder().method("OPTIONS").uri("/register").header("origin", "https://app.example.com");
@@ -94,8 +94,8 @@ async fn behind_a_cors_layer_browsers_can_read_rejections() {
 /// An options handler of the user's own is not reviewed either.
 #[tokio::test]
 async fn reads_reach_the_handler() {
-    let app =
-        axum::Router::new().route("/register/{id}", get(async || "read").delete(async || "gone").layer(Preset::mcp()));
+    let app = axum::Router::new()
+        .route("/register/{id}", get(async || "read").delete(async || "gone").layer(tower_dcr::mcp()));
     for (method, expected) in [("GET", "read"), ("DELETE", "gone")] {
         let response = app.clone().oneshot(request(method, "/register/c", "")).await.unwrap();
         assert_eq!(response.headers()["cache-control"], "no-store");
@@ -111,7 +111,7 @@ async fn on_bare_hyper() {
         let response = response.body(Full::new(with_client_id(&read.to_bytes())));
         Ok::<_, std::io::Error>(response.unwrap())
     });
-    let service = ServiceBuilder::new().layer(Preset::mcp()).service(handler);
+    let service = ServiceBuilder::new().layer(tower_dcr::mcp()).service(handler);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -159,7 +159,8 @@ mod on_salvo {
 
     #[tokio::test]
     async fn as_a_hoop() {
-        let layer = ServiceBuilder::new().layer(Preset::mcp()).layer(MapRequestBodyLayer::new(into_salvo)).into_inner();
+        let layer =
+            ServiceBuilder::new().layer(tower_dcr::mcp()).layer(MapRequestBodyLayer::new(into_salvo)).into_inner();
         let service = Service::new(Router::with_path("register").hoop(layer.compat::<ReqBody>()).post(naive));
         let send = async |body: &'static str| {
             let request =
@@ -184,6 +185,6 @@ async fn on_any_body() {
     let handler = tower::service_fn(async |_: Request<RegistrationBody>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("{\"client_id\":\"c\"}")))
     });
-    let response = ServiceBuilder::new().layer(Preset::mcp()).service(handler).oneshot(request).await.unwrap();
+    let response = ServiceBuilder::new().layer(tower_dcr::mcp()).service(handler).oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::CREATED);
 }

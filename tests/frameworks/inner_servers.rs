@@ -37,7 +37,8 @@ fn attacks() -> [Value; 4] {
 #[tokio::test]
 async fn a_server_that_accepts_everything_rejects_attacks_behind_the_preset() {
     let naive = router::build_router(AppState::new(IssuerConfig::default()));
-    let guarded = naive.clone().layer(Preset::mcp().with_secret_in_response(SecretInResponse::Strip));
+    let guarded =
+        naive.clone().layer(tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)));
     for attack in attacks() {
         assert_eq!(post(naive.clone(), "/register", &attack).await.0, 201, "{attack}");
         let (status, body) = post(guarded.clone(), "/register", &attack).await;
@@ -74,7 +75,7 @@ fn strict_server(guard: &Preset) -> axum::Router {
 /// `oauth-as` is strict about redirect URIs, and has RFC 7592: read, update, delete.
 #[tokio::test]
 async fn a_server_with_client_management_is_protected_at_updates_too() {
-    let app = strict_server(&Preset::mcp());
+    let app = strict_server(&tower_dcr::mcp());
     let honest = json!({ "redirect_uris": ["https://app.example.com/cb"], "client_name": "App",
         "token_endpoint_auth_method": "client_secret_post", "skip_consent": true, "logo_uri": "http://10.0.0.1/l.png" });
     let (status, client) = post(app.clone(), "/register", &honest).await;

@@ -31,7 +31,9 @@ async fn registrar() -> Registrar {
         assert_eq!(answer.status().as_u16(), 201);
     }
     let operator = Actor::Operator("alice".into());
-    registrar.revoke(Revocation::client(REVOKED, operator, "x").allowing_registration()).await.unwrap();
+    let mut revocation = Revocation::client(REVOKED, operator, "x");
+    revocation.blocks = false;
+    registrar.revoke(revocation).await.unwrap();
     registrar
 }
 

@@ -18,10 +18,7 @@ use tower_dcr::clock::ManualClock;
 use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::{ClaimStatus, Condition, Policy, RedirectPattern, RedirectUris};
-use tower_dcr::{
-    Preset,
-    layers::{InitialAccessTokenLayer, LifecycleLayer},
-};
+use tower_dcr::{Preset, layers::InitialAccessTokenLayer};
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
 use crate::databases::{Postgres, TempDir};
@@ -125,12 +122,11 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
 #[tokio::test]
 async fn urls_are_read_in_one_way() {
     let registrar = Registrar::new(MemoryLedger::default());
-    let lifecycle = LifecycleLayer::new(registrar.clone()).with_client_url({
-        let mut urls = ClientUrl::new();
-        urls.in_query = true;
-        urls
-    });
-    let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {})).with_lifecycle(lifecycle);
+    let mut urls = ClientUrl::new();
+    urls.in_query = true;
+    let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {}))
+        .with_registrar(registrar.clone())
+        .with_client_url(urls);
     let handler = tower::service_fn(async |request: Request<tower_dcr::layers::RegistrationBody>| {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let mut client: Value = serde_json::from_slice(&body).unwrap();

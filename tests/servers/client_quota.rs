@@ -19,7 +19,9 @@ use crate::world::{Answer, DAY, HOUR, World, metadata, register};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn full_at(clients: u64) -> impl FnOnce(Registrar) -> Registrar {
-    move |registrar| registrar.with_max_clients(NonZeroU64::new(clients).unwrap())
+    move |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.max_clients = Some(NonZeroU64::new(clients).unwrap())).unwrap()
+    }
 }
 
 /// A public application of its own name.
@@ -68,7 +70,11 @@ async fn a_full_table_lets_the_next_one_in() {
         let ledger = MemoryLedger::default();
         let world = World::with(ledger.clone(), |registrar| {
             let registrar = full_at(5)(registrar);
-            if sources { registrar } else { registrar.without_sources() }
+            if sources {
+                registrar
+            } else {
+                registrar.map_settings(|lifecycle| lifecycle.sources = Some(false)).unwrap()
+            }
         });
         for number in 0..5 {
             let id = client_from(&world, [10, 0, 0], &native(&format!("Filler {number}"))).await;
@@ -298,7 +304,6 @@ async fn addresses_are_shortened_after_a_month() {
 /// An approval is for what was approved.
 #[tokio::test]
 async fn an_approval_does_not_outlive_what_was_approved() {
-    use tower_dcr::clients::Lifetimes;
     let base = json!({
         "client_name": "App", "software_version": "1", "contacts": ["a@example.com"],
         "redirect_uris": ["http://127.0.0.1:3118/callback"], "client_uri": "https://app.example.com/",
@@ -320,14 +325,14 @@ async fn an_approval_does_not_outlive_what_was_approved() {
     for wanted in [true, false] {
         for (reason, change, stays) in &rows {
             let ledger = MemoryLedger::default();
-            let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
-            let world =
-                World::with(
-                    ledger.clone(),
-                    |registrar| {
-                        if wanted { registrar.with_lifetimes(approval) } else { registrar }
-                    },
-                );
+            let approval = Some(2 * DAY);
+            let world = World::with(ledger.clone(), |registrar| {
+                if wanted {
+                    registrar.map_settings(|lifecycle| lifecycle.approval = approval).unwrap()
+                } else {
+                    registrar
+                }
+            });
             let id = world.register(&base).await.client_id();
             let review = ClientAdmin::new(world.registrar.clone());
             review.approve(&id, "alice", "ours").await.unwrap();

@@ -191,7 +191,8 @@ async fn rejects_a_client_name_with_two_readings() {
         *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": id })));
         assert_eq!(world.register(&metadata(id)).await.client_id(), id);
     }
-    let revocation = Revocation::client("a+b", operator(), "x").allowing_registration();
+    let mut revocation = Revocation::client("a+b", operator(), "x");
+    revocation.blocks = false;
     world.registrar.revoke(revocation).await.unwrap();
     let mut basic = post("/token", &[("grant_type", "x")]);
     let credentials = format!("Basic {}", BASE64_STANDARD.encode("a+b:"));

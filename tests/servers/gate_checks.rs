@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_dcr::clients::Revocation;
 use tower_dcr::clients::{Actor, Ledger, MemoryLedger};
-use tower_dcr::clients::{Lifetimes, Revocation};
 use tower_dcr::layers::Grant;
 use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
 use tower_dcr::rules::{AuthMethod, Grants};
@@ -175,7 +175,7 @@ async fn programs_can_read_that_a_new_registration_helps() {
     let (revoked, live) = (world.client("Revoked").await, world.client("Live").await);
     world.registrar.revoke(Revocation::client(&revoked, operator(), "x")).await.unwrap();
     let pending = World::with(MemoryLedger::default(), |registrar| {
-        registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap())
+        registrar.map_settings(|lifecycle| lifecycle.approval = Some(DAY)).unwrap()
     });
     let waiting = pending.client("Waiting").await;
     let strict = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone())
@@ -354,7 +354,9 @@ async fn other_methods_are_rejected() {
 #[tokio::test]
 async fn registrations_that_share_an_id_are_evaluated_together() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger, tower_dcr::clients::Registrar::with_shared_client_ids);
+    let world = World::with(ledger, |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.shared_client_ids = Some(true)).unwrap()
+    });
     for (name, uri) in [("One", "https://one.example.com/cb"), ("Two", "https://two.example.com/cb")] {
         *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "shared" })));
         let answer = world.register(&json!({ "client_name": name, "redirect_uris": [uri] })).await;

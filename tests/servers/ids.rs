@@ -11,7 +11,7 @@ use tower_dcr::clients::{
     Actor, Client, Filter, Fingerprints, Insertion, Ledger, MemoryLedger, Origin, Replacement, Status,
 };
 use tower_dcr::clients::{AdminError, ClientAdmin};
-use tower_dcr::clients::{Lifetimes, Registrar, Revocation, RevokeError};
+use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::rules::Caller;
 use tower_dcr_sqlx::SqliteLedger;
 
@@ -49,7 +49,7 @@ type Change = fn(Registrar) -> Registrar;
 /// Nothing of a live client that an operator approved and that is in use is touched by another registration.
 async fn keeps_the_first(ledger: impl Ledger + Clone, reason: &str) {
     let world = World::with(ledger.clone(), |registrar| {
-        registrar.with_lifetimes(Lifetimes::new().with_approval(2 * DAY).unwrap())
+        registrar.map_settings(|lifecycle| lifecycle.approval = Some(2 * DAY)).unwrap()
     });
     one_id(&world);
     assert_eq!(world.client("App").await, ID, "{reason}");
@@ -104,7 +104,12 @@ async fn an_equal_registration_keeps_the_record() {
     let app = metadata("App");
     let other_port = with_uri("App", "http://127.0.0.1:4000/callback");
     let rows: [(&str, Change, Value, &Value); 4] = [
-        ("repeats off", Registrar::without_deduplication, json!({}), &app),
+        (
+            "repeats off",
+            |registrar| registrar.map_settings(|lifecycle| lifecycle.deduplication = Some(false)).unwrap(),
+            json!({}),
+            &app,
+        ),
         (
             "an answer that holds a token",
             |registrar| registrar,
@@ -113,13 +118,20 @@ async fn an_equal_registration_keeps_the_record() {
         ),
         (
             "loopback ports don't count",
-            |registrar| registrar.without_deduplication().with_any_loopback_port(),
+            |registrar| {
+                registrar
+                    .map_settings(|lifecycle| {
+                        lifecycle.deduplication = Some(false);
+                        lifecycle.any_loopback_port = Some(true);
+                    })
+                    .unwrap()
+            },
             json!({}),
             &other_port,
         ),
         (
             "another port, and an answer that holds a token",
-            Registrar::with_any_loopback_port,
+            |registrar| registrar.map_settings(|lifecycle| lifecycle.any_loopback_port = Some(true)).unwrap(),
             json!({ "registration_access_token": "t", "registration_client_uri": "https://as.example.com/register/app-1" }),
             &other_port,
         ),
@@ -160,11 +172,18 @@ async fn an_equal_registration_keeps_the_record() {
 #[tokio::test]
 async fn the_setting_for_ports_may_change_in_between() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger.clone(), Registrar::without_deduplication);
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.deduplication = Some(false)).unwrap()
+    });
     one_id(&world);
     world.client("App").await;
     let later = World::around(Arc::clone(&world.server), Arc::clone(&world.clock), ledger.clone(), |registrar| {
-        registrar.without_deduplication().with_any_loopback_port()
+        registrar
+            .map_settings(|lifecycle| {
+                lifecycle.deduplication = Some(false);
+                lifecycle.any_loopback_port = Some(true);
+            })
+            .unwrap()
     });
     assert_eq!(later.client("App").await, ID);
     assert_eq!(later.register(&with_uri("App", "http://127.0.0.1:9/callback")).await.client_id(), ID);
@@ -231,7 +250,8 @@ async fn an_expired_client_can_register_anew_and_a_revoked_one_not() {
             "revoked, and not blocked",
             |world| {
                 Box::pin(async {
-                    let revocation = Revocation::client(ID, alice(), "x").allowing_registration();
+                    let mut revocation = Revocation::client(ID, alice(), "x");
+                    revocation.blocks = false;
                     world.registrar.revoke(revocation).await.unwrap();
                     world
                 })
@@ -244,7 +264,8 @@ async fn an_expired_client_can_register_anew_and_a_revoked_one_not() {
                 Box::pin(async {
                     world.clock.advance(8 * DAY);
                     world.registrar.maintain_once().await.unwrap();
-                    let revocation = Revocation::client(ID, alice(), "x").allowing_registration();
+                    let mut revocation = Revocation::client(ID, alice(), "x");
+                    revocation.blocks = false;
                     world.registrar.revoke(revocation).await.unwrap();
                     world
                 })
@@ -254,7 +275,9 @@ async fn an_expired_client_can_register_anew_and_a_revoked_one_not() {
     ];
     for (reason, end, status) in rows {
         let ledger = MemoryLedger::default();
-        let world = World::with(ledger.clone(), Registrar::without_deduplication);
+        let world = World::with(ledger.clone(), |registrar| {
+            registrar.map_settings(|lifecycle| lifecycle.deduplication = Some(false)).unwrap()
+        });
         one_id(&world);
         world.client("App").await;
         ClientAdmin::new(world.registrar.clone()).approve(ID, "alice", "known to us").await.unwrap();
@@ -280,8 +303,10 @@ async fn an_expired_client_can_register_anew_and_a_revoked_one_not() {
 #[tokio::test]
 async fn a_client_registered_elsewhere_passes_nothing_on() {
     let ledger = MemoryLedger::default();
-    let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
-    let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval));
+    let approval = Some(2 * DAY);
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.approval = approval).unwrap()
+    });
     one_id(&world);
     assert_eq!(world.token(ID).await.status, 200);
     assert_eq!(ledger.find(ID).await.unwrap().unwrap().origin, Origin::Elsewhere);
@@ -310,8 +335,15 @@ async fn a_client_registered_elsewhere_passes_nothing_on() {
 
 /// With shared ids, each registration has a record of its own, and inherits nothing.
 async fn shares(ledger: impl Ledger + Clone, reason: &str) {
-    let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
-    let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval).with_shared_client_ids());
+    let approval = Some(2 * DAY);
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar
+            .map_settings(|lifecycle| {
+                lifecycle.approval = approval;
+                lifecycle.shared_client_ids = Some(true);
+            })
+            .unwrap()
+    });
     one_id(&world);
     let review = ClientAdmin::new(world.registrar.clone());
     assert_eq!(world.client("App").await, ID);
@@ -336,9 +368,11 @@ async fn shares(ledger: impl Ledger + Clone, reason: &str) {
     let error = review.approve(ID, "bob", "x").await.unwrap_err();
     assert!(matches!(error, AdminError::Ambiguous), "{reason}: {error:?}");
     let error = world.registrar.revoke(Revocation::client(ID, alice(), "x")).await.unwrap_err();
-    assert!(matches!(error, RevokeError::Ambiguous), "{reason}: {error:?}");
-    review.approve_record(team.key, "bob", "theirs").await.unwrap();
-    assert_eq!(review.revoke_record(ID, notes.key, "alice", "imitates").await.unwrap().clients, 1, "{reason}");
+    assert!(matches!(error, AdminError::Ambiguous), "{reason}: {error:?}");
+    review.approve(team.key, "bob", "theirs").await.unwrap();
+    let mut revocation = Revocation::client(ID, alice(), "imitates");
+    revocation.record = Some(notes.key);
+    assert_eq!(world.registrar.revoke(revocation).await.unwrap().clients, 1, "{reason}");
     let state = async |client: &Client| ledger.get(client.key).await.unwrap().unwrap();
     assert_eq!(state(&app).await.status, Status::Active, "{reason}");
     assert_eq!(state(&team).await.reviewed_by.as_deref(), Some("bob"), "{reason}");
@@ -372,7 +406,14 @@ async fn shared_ids_keep_a_record_for_each_registration() {
 
 /// Of many registrations with one redirect URI, one sign-in keeps one alive: what costs nothing takes no room from others.
 async fn one_sign_in_proves_one(ledger: impl Ledger + Clone, reason: &str) {
-    let world = World::with(ledger.clone(), |registrar| registrar.without_deduplication().with_shared_client_ids());
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar
+            .map_settings(|lifecycle| {
+                lifecycle.deduplication = Some(false);
+                lifecycle.shared_client_ids = Some(true);
+            })
+            .unwrap()
+    });
     one_id(&world);
     for name in ["a", "b", "c", "d"] {
         assert_eq!(world.client(&format!("App {name}")).await, ID, "{reason}");
@@ -428,7 +469,14 @@ async fn live_numbers(ledger: &impl Ledger) -> Vec<usize> {
 /// One more registration under an id with as many records as an id may have ends the oldest unused one.
 async fn a_full_id_makes_room(ledger: impl Ledger + Clone, reason: &str) {
     const MOST: usize = 1000;
-    let world = World::with(ledger.clone(), |registrar| registrar.without_deduplication().with_shared_client_ids());
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar
+            .map_settings(|lifecycle| {
+                lifecycle.deduplication = Some(false);
+                lifecycle.shared_client_ids = Some(true);
+            })
+            .unwrap()
+    });
     one_id(&world);
     let body = |number: usize| with_uri(&format!("App {number}"), &format!("https://app{number}.example.com/cb"));
     let at = i64::try_from(START.as_millis()).unwrap();
@@ -465,8 +513,14 @@ async fn one_more_record_of_a_full_id_ends_the_oldest_unused_one() {
 #[tokio::test]
 async fn many_at_once_get_one_record_each_under_one_id() {
     let ledger = MemoryLedger::default();
-    let world =
-        Arc::new(World::with(ledger.clone(), |registrar| registrar.without_deduplication().with_shared_client_ids()));
+    let world = Arc::new(World::with(ledger.clone(), |registrar| {
+        registrar
+            .map_settings(|lifecycle| {
+                lifecycle.deduplication = Some(false);
+                lifecycle.shared_client_ids = Some(true);
+            })
+            .unwrap()
+    }));
     one_id(&world);
     let tasks: Vec<_> = (0..60)
         .map(|number| {
@@ -490,10 +544,9 @@ async fn a_record_that_is_forgotten_frees_its_id_and_no_block() {
     one_id(&world);
     world.client("App").await;
     assert_eq!(world.register(&metadata("Notes")).await.status, 500);
-    let review = ClientAdmin::new(world.registrar.clone());
-    let unknown = review.forget("nobody", None, "alice", "x").await.unwrap_err();
-    assert!(matches!(unknown, RevokeError::UnknownClient));
-    let forgotten = review.forget(ID, None, "alice", "the server was set up anew").await.unwrap();
+    let unknown = world.registrar.forget("nobody", None, &alice(), "x").await.unwrap_err();
+    assert!(matches!(unknown, AdminError::UnknownClient));
+    let forgotten = world.registrar.forget(ID, None, &alice(), "the server was set up anew").await.unwrap();
     assert_eq!((forgotten.records, forgotten.revoked), (1, 0));
     let event = world.events.of(LifecycleAction::Forgotten).remove(0);
     assert_eq!(
@@ -505,7 +558,7 @@ async fn a_record_that_is_forgotten_frees_its_id_and_no_block() {
     assert_eq!((client.fingerprints.name.as_str(), client.last_used_at, client.reviewed_at), ("notes", None, None));
     // A revoked registration stays rejected although its record is removed.
     world.registrar.revoke(Revocation::client(ID, alice(), "imitates")).await.unwrap();
-    assert_eq!(review.forget(ID, None, "alice", "again").await.unwrap().revoked, 1);
+    assert_eq!(world.registrar.forget(ID, None, &alice(), "again").await.unwrap().revoked, 1);
     assert_eq!(world.register(&metadata("Notes")).await.status, 400);
     assert_eq!(world.client("App").await, ID);
 }
@@ -513,7 +566,9 @@ async fn a_record_that_is_forgotten_frees_its_id_and_no_block() {
 /// A repeat echoes what was sent, where the port that was registered first does not count.
 #[tokio::test]
 async fn a_repeat_echoes_the_redirect_uris_that_were_sent() {
-    let world = World::with(MemoryLedger::default(), Registrar::with_any_loopback_port);
+    let world = World::with(MemoryLedger::default(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.any_loopback_port = Some(true)).unwrap()
+    });
     let of = |port: u16| json!({ "client_name": "App", "redirect_uris": [format!("http://127.0.0.1:{port}/cb"), "https://app.example.com/cb"] });
     let first = world.register(&of(1)).await;
     assert_eq!(world.register(&of(1)).await.text, first.text);
@@ -531,7 +586,9 @@ async fn a_repeat_echoes_the_redirect_uris_that_were_sent() {
 #[tokio::test]
 async fn redirect_uris_that_the_server_left_out_are_not_kept() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger.clone(), Registrar::without_deduplication);
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.deduplication = Some(false)).unwrap()
+    });
     let kept = "https://app.example.com/cb";
     *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": ID, "redirect_uris": [kept] })));
     let body = json!({ "client_name": "App", "redirect_uris": [kept, "https://app.example.com/other"] });
@@ -547,8 +604,9 @@ async fn redirect_uris_that_the_server_left_out_are_not_kept() {
 #[tokio::test]
 async fn clients_registered_elsewhere_do_not_count_against_the_quota() {
     let ledger = MemoryLedger::new(std::num::NonZeroUsize::new(10).unwrap());
-    let world =
-        World::with(ledger.clone(), |registrar| registrar.with_max_clients(std::num::NonZeroU64::new(2).unwrap()));
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.max_clients = Some(std::num::NonZeroU64::new(2).unwrap())).unwrap()
+    });
     for number in 0..30 {
         let id = format!("old-{number}");
         world.server.clients.lock().unwrap().insert(id.clone(), Value::Null);

@@ -9,7 +9,7 @@ use axum::http::{Request, header};
 use serde_json::{Value, json};
 use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, State, Status};
-use tower_dcr::clients::{Lifetimes, Registrar, Revocation};
+use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::layers::{LifecycleLayer, PolicyLayer};
 use tower_dcr::rules::Caller;
 
@@ -58,7 +58,9 @@ async fn a_repeat_gets_the_earlier_answer() {
 
 #[tokio::test]
 async fn repeats_can_be_switched_off() {
-    let world = World::with(MemoryLedger::default(), Registrar::without_deduplication);
+    let world = World::with(MemoryLedger::default(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.deduplication = Some(false)).unwrap()
+    });
     assert_ne!(world.client("App").await, world.client("App").await);
 }
 
@@ -84,7 +86,9 @@ async fn loopback_ports_count_by_default() {
         |port: u16| json!({ "client_name": "App", "redirect_uris": [format!("http://127.0.0.1:{port}/cb")] });
     let exact = World::new(MemoryLedger::default());
     assert_ne!(exact.register(&with_port(1)).await.client_id(), exact.register(&with_port(2)).await.client_id());
-    let free = World::with(MemoryLedger::default(), Registrar::with_any_loopback_port);
+    let free = World::with(MemoryLedger::default(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.any_loopback_port = Some(true)).unwrap()
+    });
     let first = free.register(&with_port(1)).await.client_id();
     let second = free.register(&with_port(2)).await;
     assert_eq!(second.client_id(), first);
@@ -224,14 +228,17 @@ async fn many_at_once_get_one_each_where_answers_hold_a_token() {
 #[tokio::test]
 async fn a_server_that_deduplicates_itself_works() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger.clone(), Registrar::without_deduplication);
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.deduplication = Some(false)).unwrap()
+    });
     *world.server.answer.lock().unwrap() = Some((201, json!({ "client_id": "always-this" })));
     for _ in 0..3 {
         assert_eq!(world.client("App").await, "always-this");
     }
     assert_eq!(records(&ledger).await.len(), 1);
     let alice = Actor::Operator("alice".into());
-    let revocation = Revocation::client("always-this", alice, "x").allowing_registration();
+    let mut revocation = Revocation::client("always-this", alice, "x");
+    revocation.blocks = false;
     world.registrar.revoke(revocation).await.unwrap();
     assert_eq!(world.register(&metadata("App")).await.status, 400, "what was revoked is not handed out again");
     assert_eq!(
@@ -245,8 +252,10 @@ async fn a_server_that_deduplicates_itself_works() {
 #[tokio::test]
 async fn approval_keeps_one_client_id() {
     let ledger = MemoryLedger::default();
-    let approval = Lifetimes::new().with_approval(2 * DAY).unwrap();
-    let world = World::with(ledger.clone(), |registrar| registrar.with_lifetimes(approval));
+    let approval = Some(2 * DAY);
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.approval = approval).unwrap()
+    });
     let id = world.client("App").await;
     assert_eq!(world.token(&id).await.status, 400);
     assert_eq!(world.client("App").await, id, "however often it asks");
@@ -316,7 +325,9 @@ async fn a_revoked_registration_stays_rejected() {
 async fn sources_are_recorded_by_default() {
     for kept in [true, false] {
         let ledger = MemoryLedger::default();
-        let world = World::with(ledger.clone(), |registrar| if kept { registrar } else { registrar.without_sources() });
+        let world = World::with(ledger.clone(), |registrar| {
+            if kept { registrar } else { registrar.map_settings(|lifecycle| lifecycle.sources = Some(false)).unwrap() }
+        });
         let mut request = register(&metadata("App"));
         request.extensions_mut().insert(std::net::SocketAddr::from(([203, 0, 113, 9], 1)));
         world.send(request).await;
@@ -429,7 +440,11 @@ async fn a_ledger_that_is_down_fails_closed() {
 #[tokio::test]
 async fn registering_without_a_ledger_can_be_enabled() {
     use tower::{ServiceBuilder, ServiceExt, service_fn};
-    let layer = LifecycleLayer::new(Registrar::new(Down::default())).danger_register_without_ledger();
+    let layer = LifecycleLayer::new(
+        Registrar::new(Down::default())
+            .map_settings(|lifecycle| lifecycle.danger_register_without_ledger = Some(true))
+            .unwrap(),
+    );
     let handler = service_fn(async |_: Request<tower_dcr::layers::RegistrationBody>| {
         Ok::<_, std::convert::Infallible>(axum::response::Response::new(Body::from(r#"{"client_id":"c"}"#)))
     });

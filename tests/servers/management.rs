@@ -2,6 +2,7 @@
 //! spelled otherwise.
 
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,7 +10,7 @@ use axum::http::{Request, header};
 use serde_json::{Value, json};
 use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{Actor, Filter, Ledger, MemoryLedger, Origin, Status};
-use tower_dcr::clients::{Lifetimes, Registrar, Revocation};
+use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::redirect_uri::RedirectClass;
@@ -49,7 +50,7 @@ async fn is_recorded(ledger: &MemoryLedger, id: &str) -> bool {
 async fn an_update_does_not_create_a_client() {
     type Change = (&'static str, fn(Registrar) -> Registrar, fn(Preset) -> Preset, u16);
     let approval: fn(Registrar) -> Registrar =
-        |registrar| registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap());
+        |registrar| registrar.map_settings(|lifecycle| lifecycle.approval = Some(DAY)).unwrap();
     let required: fn(Preset) -> Preset = |preset| preset.with_initial_access_tokens(tokens());
     let changes: [Change; 6] = [
         ("nothing is required", |registrar| registrar, |preset| preset, 200),
@@ -61,10 +62,22 @@ async fn an_update_does_not_create_a_client() {
             200,
         ),
         ("approval is required", approval, |preset| preset, 401),
-        ("a token is required, but not here", Registrar::manage_unknown, required, 200),
+        (
+            "a token is required, but not here",
+            |registrar| registrar.map_settings(|lifecycle| lifecycle.manage_unknown = Some(true)).unwrap(),
+            required,
+            200,
+        ),
         (
             "approval is required, but not here",
-            |registrar| registrar.with_lifetimes(Lifetimes::new().with_approval(DAY).unwrap()).manage_unknown(),
+            |registrar| {
+                registrar
+                    .map_settings(|lifecycle| {
+                        lifecycle.approval = Some(DAY);
+                        lifecycle.manage_unknown = Some(true);
+                    })
+                    .unwrap()
+            },
             |preset| preset,
             200,
         ),
@@ -89,10 +102,10 @@ async fn an_update_does_not_create_a_client() {
 
 #[tokio::test]
 async fn a_policy_file_lets_unknown_clients_be_managed() {
-    let file = Preset::from_toml("[lifecycle]\napproval = \"1day\"\nmanage_unknown = true\n").unwrap();
+    let file = Preset::from_str("[lifecycle]\napproval = \"1day\"\nmanage_unknown = true\n").unwrap();
     let world = World::new(MemoryLedger::default()).guarded_by(|_| file.without_rate_limits());
     assert_eq!(world.send(update("from-before")).await.status, 200);
-    let file = Preset::from_toml("[lifecycle]\napproval = \"1day\"\n").unwrap();
+    let file = Preset::from_str("[lifecycle]\napproval = \"1day\"\n").unwrap();
     let world = World::new(MemoryLedger::default()).guarded_by(|_| file.without_rate_limits());
     assert_eq!(world.send(update("from-before")).await.status, 401);
 }
@@ -271,7 +284,9 @@ async fn only_an_answer_with_the_client_id_changes_the_record() {
 #[tokio::test]
 async fn updates_do_not_fill_the_table_beyond_its_limit() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger.clone(), |registrar| registrar.with_max_clients(2.try_into().unwrap()));
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.max_clients = Some(2.try_into().unwrap())).unwrap()
+    });
     for number in 0..5 {
         let answer = world.send(update(&format!("from-before-{number}"))).await;
         assert_eq!(answer.status, 200, "{number}");

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
-use tower_dcr::clients::Lifetimes;
 use tower_dcr::clock::{Clock, SystemClock};
 use tower_dcr_sqlx::PostgresLedger;
 
@@ -59,7 +58,8 @@ async fn an_operator_approves_and_revokes_at_a_terminal() {
     let url = pool.connect_options().to_url_lossy().to_string();
     let day = Duration::from_secs(24 * 3600);
     let ledger = PostgresLedger::new(pool).await.unwrap();
-    let world = World::with(ledger, |registrar| registrar.with_lifetimes(Lifetimes::new().with_approval(day).unwrap()));
+    let world =
+        World::with(ledger, |registrar| registrar.map_settings(|lifecycle| lifecycle.approval = Some(day)).unwrap());
     // The program's clock is the real one.
     world.clock.set(SystemClock::new().unix_time());
     let client = world.client("App").await;

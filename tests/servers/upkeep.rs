@@ -9,7 +9,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{AdminError, ClientAdmin, ClientQueue};
-use tower_dcr::clients::{DriftOutcome, Lifetimes};
+use tower_dcr::clients::{DriftOutcome, LifecycleSettings, Registrar};
 use tower_dcr::clients::{Filter, Fingerprint, Grouping, Ledger, MemoryLedger, State, Status};
 use tower_dcr::rules::{MetadataAllowlist, Policy, RedirectUris};
 
@@ -17,17 +17,20 @@ use crate::world::{Answer, DAY, HOUR, World, metadata, register};
 
 #[test]
 fn rejects_lifetimes_that_break_clients() {
-    assert!(Lifetimes::new().with_never_used(Duration::from_secs(3599)).is_err());
-    assert!(Lifetimes::new().with_never_used(HOUR).is_ok());
-    let error = Lifetimes::new().with_idle(29 * DAY).unwrap_err();
+    let set = |change: fn(&mut LifecycleSettings)| Registrar::new(MemoryLedger::default()).map_settings(change);
+    assert!(set(|lifecycle| lifecycle.never_used = Some(Duration::from_secs(3599))).is_err());
+    assert!(set(|lifecycle| lifecycle.never_used = Some(HOUR)).is_ok());
+    let error = set(|lifecycle| lifecycle.idle = Some(29 * DAY)).unwrap_err();
     assert_eq!(error.to_string(), "the lifetime of a client that is idle must be at least 30 days, not 29 days");
-    assert!(Lifetimes::new().with_approval(Duration::ZERO).is_err());
+    assert!(set(|lifecycle| lifecycle.approval = Some(Duration::ZERO)).is_err());
 }
 
 #[tokio::test]
 async fn a_full_ledger_evicts_only_for_an_admitted_client() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger.clone(), |registrar| registrar.with_max_clients(NonZeroU64::new(3).unwrap()));
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.max_clients = Some(NonZeroU64::new(3).unwrap())).unwrap()
+    });
     let used = world.client("Used").await;
     assert_eq!(world.token(&used).await.status, 200);
     let approved = world.client("Approved").await;
@@ -52,7 +55,9 @@ async fn a_full_ledger_evicts_only_for_an_admitted_client() {
 #[tokio::test]
 async fn the_quota_holds_when_many_come_at_once() {
     let ledger = MemoryLedger::default();
-    let world = World::with(ledger.clone(), |registrar| registrar.with_max_clients(NonZeroU64::new(20).unwrap()));
+    let world = World::with(ledger.clone(), |registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.max_clients = Some(NonZeroU64::new(20).unwrap())).unwrap()
+    });
     let world = Arc::new(world);
     world.server.delay_ms.store(5, Ordering::SeqCst);
     let tasks: Vec<_> = (0..100)
@@ -110,7 +115,7 @@ async fn maintenance_expires_abandons_deprovisions_and_purges() {
 #[tokio::test]
 async fn a_client_that_was_not_deprovisioned_stays_in_the_ledger() {
     let ledger = MemoryLedger::default();
-    let registrar = tower_dcr::clients::Registrar::new(ledger.clone());
+    let registrar = Registrar::new(ledger.clone());
     let clock = Arc::new(tower_dcr::clock::ManualClock::new(crate::world::START));
     let world = World::around(Arc::default(), clock.clone(), ledger.clone(), |_| registrar.with_clock(clock.clone()));
     let id = world.client("App").await;
@@ -282,7 +287,9 @@ fn events_are_counted() {
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
             let one = NonZeroU64::new(1).unwrap();
-            let world = World::with(MemoryLedger::default(), |registrar| registrar.with_max_clients(one));
+            let world = World::with(MemoryLedger::default(), |registrar| {
+                registrar.map_settings(|lifecycle| lifecycle.max_clients = Some(one)).unwrap()
+            });
             let one = world.client("One").await;
             ClientAdmin::new(world.registrar.clone()).approve(&one, "alice", "ours").await.unwrap();
             assert_eq!(world.register(&metadata("Two")).await.status, 503);

@@ -152,7 +152,12 @@ async fn year(mut world: World, protected: bool) -> Outcome {
 async fn a_year() {
     let ledger = MemoryLedger::default();
     let with = World::with(ledger.clone(), |registrar| {
-        registrar.with_any_loopback_port().with_max_clients(std::num::NonZeroU64::new(1000).unwrap())
+        registrar
+            .map_settings(|lifecycle| {
+                lifecycle.any_loopback_port = Some(true);
+                lifecycle.max_clients = Some(std::num::NonZeroU64::new(1000).unwrap());
+            })
+            .unwrap()
     });
     let with = year(with, true).await;
     let without = year(World::new(MemoryLedger::default()), false).await;

@@ -27,7 +27,7 @@ fn tokens() -> StaticTokens {
 }
 
 fn preset(layer: InitialAccessTokenLayer) -> Preset {
-    Preset::mcp().without_rate_limits().with_initial_access_tokens(layer)
+    tower_dcr::mcp().without_rate_limits().with_initial_access_tokens(layer)
 }
 
 fn request(authorization: &[&str]) -> Request<Full<Bytes>> {
@@ -340,7 +340,7 @@ async fn rejects_tokens_that_name_missing_rules() {
 #[tokio::test]
 async fn limits_are_lifted_for_every_caller() {
     let layer = InitialAccessTokenLayer::new(tokens());
-    let preset = Preset::mcp().with_initial_access_tokens(layer).for_callers(Condition::Token, Ok).unwrap();
+    let preset = tower_dcr::mcp().with_initial_access_tokens(layer).for_callers(Condition::Token, Ok).unwrap();
     let one = Quota::per_minute(NonZeroU32::MIN);
     let bearer = format!("Bearer {PARTNER}");
     let statuses = async |preset: Preset| {

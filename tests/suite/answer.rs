@@ -72,7 +72,7 @@ async fn json_answered(preset: Preset, answer: Value) -> (Read, Kept) {
 
 #[tokio::test]
 async fn a_bare_answer_is_completed_with_what_was_registered() {
-    let (read, kept) = answered(Preset::mcp(), 200, "application/json", r#"{"client_id":"c"}"#).await;
+    let (read, kept) = answered(tower_dcr::mcp(), 200, "application/json", r#"{"client_id":"c"}"#).await;
     assert_eq!(read.status(), StatusCode::CREATED);
     let expected = json!({
         "application_type": "native", "client_id": "c", "client_name": "A", "grant_types": ["authorization_code", "refresh_token"],
@@ -91,7 +91,7 @@ async fn nulls_and_empty_strings_are_dropped_and_what_the_handler_says_stands() 
         "client_id": "c", "client_secret": null, "logo_uri": "", "client_name": "B", "scope": "mcp offline_access",
         "client_secret_expires_at": null, "extra": { "null": null },
     });
-    let (read, _) = json_answered(Preset::mcp(), answer).await;
+    let (read, _) = json_answered(tower_dcr::mcp(), answer).await;
     let json = read.json();
     assert_eq!(json["client_name"], "B");
     assert_eq!(json["scope"], "mcp offline_access");
@@ -103,7 +103,7 @@ async fn nulls_and_empty_strings_are_dropped_and_what_the_handler_says_stands() 
 
 #[tokio::test]
 async fn without_normalising_an_answer_stays_as_it_is() {
-    let preset = Preset::mcp().with_answer(ResponseLayer::new().without_normalising());
+    let preset = tower_dcr::mcp().map_answer(|answer| answer.with_normalise(false));
     let (read, _) = answered(preset, 200, "application/json", r#"{ "client_id" : "c", "scope": null }"#).await;
     assert_eq!(read.status(), StatusCode::OK);
     assert_eq!(read.body, r#"{ "client_id" : "c", "scope": null }"#);
@@ -118,7 +118,7 @@ async fn a_secret_for_a_public_client_fails_closed() {
         json!({ "client_id": "c", "token_endpoint_auth_method": "client_secret_basic" }),
         json!({ "client_id": "c", "client_secret": { "not": "a string" } }),
     ] {
-        let (read, kept) = json_answered(Preset::mcp(), answer).await;
+        let (read, kept) = json_answered(tower_dcr::mcp(), answer).await;
         assert_eq!(read.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(read.json()["error"], "server_error");
         assert!(!String::from_utf8_lossy(&read.body).contains("\"s\""));
@@ -135,10 +135,16 @@ async fn a_secret_can_be_stripped_or_allowed() {
         "client_id": "c", "client_secret": "s", "client_secret_expires_at": 0,
         "token_endpoint_auth_method": "client_secret_post",
     });
-    let (read, _) = json_answered(Preset::mcp().with_secret_in_response(SecretInResponse::Strip), answer.clone()).await;
+    let (read, _) = json_answered(
+        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)),
+        answer.clone(),
+    )
+    .await;
     assert_eq!(read.json()["token_endpoint_auth_method"], "none");
     assert!(read.json().get("client_secret").is_none());
-    let allow = |method: &str| Preset::mcp().with_secret_in_response(SecretInResponse::Allow(vec![method.into()]));
+    let allow = |method: &str| {
+        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec![method.into()])))
+    };
     let (read, _) = json_answered(allow("client_secret_post"), answer.clone()).await;
     assert_eq!(read.json()["client_secret"], "s");
     let (read, _) = json_answered(allow("client_secret_basic"), answer).await;
@@ -148,7 +154,7 @@ async fn a_secret_can_be_stripped_or_allowed() {
 #[tokio::test]
 async fn a_confidential_client_gets_its_secret_and_the_time_it_expires() {
     let method = AuthMethod::public().with_method_for("http://localhost:3000/cb", "client_secret_post").unwrap();
-    let preset = Preset::mcp()
+    let preset = tower_dcr::mcp()
         .map_metadata(|mut metadata| {
             metadata.auth_method = method;
             Ok(metadata)
@@ -162,7 +168,7 @@ async fn a_confidential_client_gets_its_secret_and_the_time_it_expires() {
 
 #[tokio::test]
 async fn errors_of_the_handler_pass_and_are_not_stored() {
-    let (read, kept) = answered(Preset::mcp(), 409, "application/json", r#"{"error":"taken","x":null}"#).await;
+    let (read, kept) = answered(tower_dcr::mcp(), 409, "application/json", r#"{"error":"taken","x":null}"#).await;
     assert_eq!(
         (read.status(), read.body.as_ref()),
         (StatusCode::CONFLICT, br#"{"error":"taken","x":null}"#.as_slice())
@@ -200,7 +206,7 @@ async fn a_success_without_a_client_fails_in_answer_event_and_ledger() {
         (205, "application/json", "", "no content either"),
     ] {
         let ledger = MemoryLedger::default();
-        let preset = Preset::mcp().with_registrar(Registrar::new(ledger.clone()));
+        let preset = tower_dcr::mcp().with_registrar(Registrar::new(ledger.clone()));
         let (read, kept) = answered(preset, status, content_type, answer).await;
         assert_eq!(read.status(), StatusCode::BAD_GATEWAY, "{reason}");
         assert_eq!(read.json()["error"], "server_error", "{reason}");
@@ -211,9 +217,9 @@ async fn a_success_without_a_client_fails_in_answer_event_and_ledger() {
         assert_eq!((record.status, &record.client_id), (Status::Failed, &None), "{reason}");
         assert!(record.reason.as_deref().is_some_and(|why| why.ends_with("(answer)")), "{reason}: {:?}", record.reason);
         // And without the layers further out.
-        let (read, _) = answered(Preset::mcp(), status, content_type, answer).await;
+        let (read, _) = answered(tower_dcr::mcp(), status, content_type, answer).await;
         assert_eq!(read.status(), StatusCode::BAD_GATEWAY, "{reason}");
-        let preset = Preset::mcp().with_answer(ResponseLayer::new().without_normalising());
+        let preset = tower_dcr::mcp().map_answer(|answer| answer.with_normalise(false));
         let (read, _) = answered(preset, status, content_type, answer).await;
         assert_eq!(read.status(), StatusCode::BAD_GATEWAY, "not normalising: {reason}");
     }
@@ -254,7 +260,7 @@ async fn a_compressed_answer_can_not_be_read() {
         [("gzip", false), ("br", false), ("x-unknown", false), ("identity", true), ("Identity", true)]
     {
         let headers = [JSON, ("content-encoding", coding)];
-        let (read, kept) = asked(Preset::mcp(), post(REQUEST), 201, &headers, answer).await;
+        let (read, kept) = asked(tower_dcr::mcp(), post(REQUEST), 201, &headers, answer).await;
         assert_eq!(read.status() == StatusCode::CREATED, readable, "{coding}");
         assert_eq!(read.header("content-encoding"), None, "{coding}");
         let event = kept.take().pop().unwrap();
@@ -278,9 +284,9 @@ async fn json_is_checked_under_any_media_type() {
     ] {
         let mut headers = vec![("content-language", "en"), ("digest", "sha-256=x"), ("etag", "\"1\"")];
         headers.extend(called.map(|called| ("content-type", called)));
-        let (read, _) = asked(Preset::mcp(), post(REQUEST), 201, &headers, secret.as_bytes()).await;
+        let (read, _) = asked(tower_dcr::mcp(), post(REQUEST), 201, &headers, secret.as_bytes()).await;
         assert_eq!(read.status(), StatusCode::INTERNAL_SERVER_ERROR, "{called:?}");
-        let (read, _) = asked(Preset::mcp(), post(REQUEST), 201, &headers, nulls.as_bytes()).await;
+        let (read, _) = asked(tower_dcr::mcp(), post(REQUEST), 201, &headers, nulls.as_bytes()).await;
         assert_eq!(read.status(), StatusCode::CREATED, "{called:?}");
         assert_eq!((&read.json()["client_id"], read.json().get("logo_uri")), (&json!("c"), None), "{called:?}");
         assert_eq!(read.json()["client_name"], "A", "{called:?}");
@@ -319,7 +325,7 @@ async fn members_get_the_types_that_clients_accept() {
     ] {
         let mut answer = json!({ "client_id": "c" });
         answer[member] = given.clone();
-        let (read, kept) = json_answered(Preset::mcp(), answer).await;
+        let (read, kept) = json_answered(tower_dcr::mcp(), answer).await;
         assert_eq!(read.status(), StatusCode::CREATED);
         assert_eq!(read.json()[member], expected, "{member}: {given}");
         assert_eq!(kept.take()[0].outcome, Outcome::Accepted, "{member}: {given}");
@@ -340,7 +346,7 @@ async fn a_secret_has_an_expiry_that_clients_accept() {
         (Value::Null, 0),
     ] {
         let method = method.clone();
-        let preset = Preset::mcp()
+        let preset = tower_dcr::mcp()
             .map_metadata(|mut metadata| {
                 metadata.auth_method = method;
                 Ok(metadata)
@@ -356,7 +362,7 @@ async fn a_secret_has_an_expiry_that_clients_accept() {
 #[tokio::test]
 async fn corrections_of_an_answer_are_flagged() {
     let answer = json!({ "client_id": "c", "scope": ["mcp"], "client_id_issued_at": "1760000000", "logo_uri": null });
-    let (_, kept) = json_answered(Preset::mcp(), answer).await;
+    let (_, kept) = json_answered(tower_dcr::mcp(), answer).await;
     let event = kept.take().pop().unwrap();
     let flagged: Vec<_> =
         event.findings.iter().filter(|it| it.rule == "answer").map(|it| it.field.to_string()).collect();
@@ -366,15 +372,15 @@ async fn corrections_of_an_answer_are_flagged() {
 
 #[tokio::test]
 async fn clients_can_reach_the_configuration_endpoint_or_are_not_told_of_it() {
-    let public = || Preset::mcp().with_public_url("https://as.example.com").unwrap();
+    let public = || tower_dcr::mcp().with_public_url("https://as.example.com").unwrap();
     let there = Some("https://as.example.com/register/c");
     for (preset, host, given, expected, reason) in vec![
-        (Preset::mcp(), "as.example.com", json!("https://as.example.com/register/c"), there, "public"),
-        (Preset::mcp(), "as.example.com", json!("/register/c"), None, "relative"),
-        (Preset::mcp(), "as.example.com", json!("http://127.0.0.1:8080/register/c"), None, "loopback"),
-        (Preset::mcp(), "as.example.com", json!("http://keycloak:8080/register/c"), None, "another network"),
+        (tower_dcr::mcp(), "as.example.com", json!("https://as.example.com/register/c"), there, "public"),
+        (tower_dcr::mcp(), "as.example.com", json!("/register/c"), None, "relative"),
+        (tower_dcr::mcp(), "as.example.com", json!("http://127.0.0.1:8080/register/c"), None, "loopback"),
+        (tower_dcr::mcp(), "as.example.com", json!("http://keycloak:8080/register/c"), None, "another network"),
         (
-            Preset::mcp(),
+            tower_dcr::mcp(),
             "localhost:3000",
             json!("http://localhost:8080/r/c"),
             Some("http://localhost:8080/r/c"),
@@ -410,13 +416,13 @@ async fn clients_can_reach_the_configuration_endpoint_or_are_not_told_of_it() {
     }
     // The other half.
     let answer = json!({ "client_id": "c", "registration_client_uri": "https://as.example.com/register/c" });
-    assert!(json_answered(Preset::mcp(), answer).await.0.json().get("registration_client_uri").is_none());
+    assert!(json_answered(tower_dcr::mcp(), answer).await.0.json().get("registration_client_uri").is_none());
 }
 
 #[tokio::test]
 async fn keys_take_precedence_over_their_url() {
     let answer = json!({ "client_id": "c", "jwks": { "keys": [] }, "jwks_uri": "https://a.example.com/jwks" });
-    let json = json_answered(Preset::mcp(), answer).await.0.json();
+    let json = json_answered(tower_dcr::mcp(), answer).await.0.json();
     assert_eq!((&json["jwks"], json.get("jwks_uri")), (&json!({ "keys": [] }), None));
 }
 
@@ -442,7 +448,7 @@ async fn redirect_uris_that_were_not_forwarded_fail() {
         (json!({ "0": one }), None, 0, "an object"),
     ] {
         let ledger = MemoryLedger::default();
-        let preset = Preset::mcp().with_registrar(Registrar::new(ledger.clone()));
+        let preset = tower_dcr::mcp().with_registrar(Registrar::new(ledger.clone()));
         let answer = json!({ "client_id": "c", "redirect_uris": given }).to_string();
         let (read, events) = asked(preset, post(TWO), 201, &[JSON], answer.as_bytes()).await;
         let [record] = &records(&ledger).await[..] else { panic!("one record: {reason}") };
@@ -483,18 +489,19 @@ async fn an_update_must_answer_with_the_requested_client() {
         ("/register/c", NAMED, 200, "\n", true, "some servers answer with nothing"),
         ("/register/c", NAMED, 200, "updated", false, "no JSON"),
     ] {
-        let (read, _) = asked(Preset::mcp(), put(uri, body), status, &[JSON], answer.as_bytes()).await;
+        let (read, _) = asked(tower_dcr::mcp(), put(uri, body), status, &[JSON], answer.as_bytes()).await;
         let expected = if passes { status } else { 502 };
         assert_eq!(read.status().as_u16(), expected, "{reason}: {}", String::from_utf8_lossy(&read.body));
     }
     let (read, _) =
-        asked(Preset::mcp(), put("/register/c", NAMED), 200, &[JSON], br#"{"client_id":"c","scope":["a","b"]}"#).await;
+        asked(tower_dcr::mcp(), put("/register/c", NAMED), 200, &[JSON], br#"{"client_id":"c","scope":["a","b"]}"#)
+            .await;
     assert_eq!((&read.json()["client_id"], &read.json()["scope"]), (&json!("c"), &json!("a b")));
 }
 
 #[tokio::test]
 async fn a_read_of_a_client_is_completed_and_typed() {
-    let public = || Preset::mcp().with_public_url("https://as.example.com").unwrap();
+    let public = || tower_dcr::mcp().with_public_url("https://as.example.com").unwrap();
     let answer = json!({
         "client_id": "c", "redirect_uris": ["http://localhost:3000/cb"], "client_secret": null, "scope": ["a", "b"],
         "registration_client_uri": "http://10.0.0.1/register/c", "registration_access_token": "old",
@@ -508,27 +515,27 @@ async fn a_read_of_a_client_is_completed_and_typed() {
     });
     assert_eq!((read.status(), read.json()), (StatusCode::OK, expected));
     assert_eq!(read.header("content-type"), Some("application/json"));
-    let (read, _) = asked(Preset::mcp(), get("/register/c"), 200, &[JSON], answer.as_bytes()).await;
+    let (read, _) = asked(tower_dcr::mcp(), get("/register/c"), 200, &[JSON], answer.as_bytes()).await;
     assert!(
         read.json().get("registration_client_uri").is_none() && read.json().get("registration_access_token").is_none()
     );
     // The client has no other token than one that has just replaced its own.
     let rotated = r#"{"client_id":"c","redirect_uris":[],"registration_access_token":"new"}"#;
-    let (read, _) = asked(Preset::mcp(), get("/register/c"), 200, &[JSON], rotated.as_bytes()).await;
+    let (read, _) = asked(tower_dcr::mcp(), get("/register/c"), 200, &[JSON], rotated.as_bytes()).await;
     assert_eq!(read.json()["registration_access_token"], "new");
     let (read, _) = asked(public(), get("/register/c"), 200, &[JSON], rotated.as_bytes()).await;
     assert_eq!(read.json()["registration_client_uri"], "https://as.example.com/register/c");
     // Answers without a client pass unchanged, at any length.
     let page = format!("<p>{}</p>", "x".repeat(400_000));
     for other in [r#"{ "issuer": "http://localhost", "x": null }"#, "[]", &page] {
-        for preset in [Preset::mcp(), Preset::mcp().report_only()] {
+        for preset in [tower_dcr::mcp(), tower_dcr::mcp().report_only()] {
             let (read, _) =
                 asked(preset, get("/register"), 200, &[("content-type", "text/html")], other.as_bytes()).await;
             assert!(read.body == other, "{} bytes", read.body.len());
             assert_eq!(read.header("content-type"), Some("text/html"));
         }
     }
-    let (read, _) = asked(Preset::mcp().report_only(), get("/register/c"), 200, &[JSON], answer.as_bytes()).await;
+    let (read, _) = asked(tower_dcr::mcp().report_only(), get("/register/c"), 200, &[JSON], answer.as_bytes()).await;
     assert_eq!(read.body, answer);
 }
 
@@ -554,7 +561,7 @@ async fn errors_of_the_handler_are_written_as_clients_read_them() {
     ] {
         let kept = [("retry-after", "7"), ("allow", "POST"), ("www-authenticate", "Basic realm=\"x\"")];
         let headers = [&[("content-type", content_type)], &kept[..]].concat();
-        let (read, events) = asked(Preset::mcp(), post(REQUEST), status, &headers, body.as_bytes()).await;
+        let (read, events) = asked(tower_dcr::mcp(), post(REQUEST), status, &headers, body.as_bytes()).await;
         assert_eq!((read.status().as_u16(), &read.json()["error"]), (status, &json!(error)), "{status}: {reason}");
         assert!(read.json().get("error_description").is_none_or(Value::is_string), "{status}: {reason}");
         assert_eq!(read.header("content-type"), Some("application/json"), "{status}");
@@ -563,12 +570,12 @@ async fn errors_of_the_handler_are_written_as_clients_read_them() {
             assert_eq!(read.header(name), Some(value), "{status}");
         }
         assert_eq!(events.take()[0].outcome, Outcome::Failed, "{status}");
-        let pass = Preset::mcp().with_errors(HandlerErrors::Pass);
+        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
         let (read, _) = asked(pass, post(REQUEST), status, &headers, body.as_bytes()).await;
         assert_eq!((read.status().as_u16(), read.body.as_ref()), (status, body.as_bytes()), "{reason}");
         assert_eq!(read.header("content-type"), Some(content_type));
     }
-    let (read, _) = asked(Preset::mcp(), post(REQUEST), 401, &[], b"").await;
+    let (read, _) = asked(tower_dcr::mcp(), post(REQUEST), 401, &[], b"").await;
     assert_eq!(read.header("www-authenticate"), Some("Bearer"));
 }
 
@@ -576,12 +583,12 @@ async fn errors_of_the_handler_are_written_as_clients_read_them() {
 async fn rejects_a_redirect_as_the_answer_to_a_registration() {
     for status in [301, 302, 303, 307, 308] {
         let headers = [("location", "/login"), ("content-type", "text/html")];
-        let (read, kept) = asked(Preset::mcp(), post(REQUEST), status, &headers, b"<a>").await;
+        let (read, kept) = asked(tower_dcr::mcp(), post(REQUEST), status, &headers, b"<a>").await;
         assert_eq!((read.status(), &read.json()["error"]), (StatusCode::BAD_GATEWAY, &json!("server_error")));
         assert_eq!(read.header("location"), None);
         let event = kept.take().pop().unwrap();
         assert_eq!((event.outcome, event.rule), (Outcome::Failed, Some("answer")));
-        let pass = Preset::mcp().with_errors(HandlerErrors::Pass);
+        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
         let (read, _) = asked(pass, post(REQUEST), status, &headers, b"<a>").await;
         assert_eq!((read.status().as_u16(), read.header("location")), (status, Some("/login")));
     }
@@ -610,7 +617,7 @@ async fn an_update_that_names_no_client_is_about_that_of_its_url() {
 #[tokio::test]
 async fn an_update_whose_answer_is_withheld_is_recorded() {
     let ledger = MemoryLedger::default();
-    let preset = Preset::mcp().with_registrar(Registrar::new(ledger.clone()));
+    let preset = tower_dcr::mcp().with_registrar(Registrar::new(ledger.clone()));
     let service = preset.layer(service_fn(|request: Request<RegistrationBody>| {
         let body =
             if request.method() == "PUT" { r#"{"client_id":"c","client_secret":"s"}"# } else { r#"{"client_id":"c"}"# };

@@ -11,9 +11,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Outcome, Sink, to_line};
-use tower_dcr::client_address::ClientAddress;
 use tower_dcr::clients::{Actor, MemoryLedger};
-use tower_dcr::clients::{Lifetimes, Registrar, Revocation};
+use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::{Clock, ManualClock};
 use tower_dcr::rate_limit::RateLimits;
 use tower_dcr::rules::{Disposition, Operation};
@@ -37,7 +36,7 @@ async fn every_outcome_is_one_event() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let one = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(3).unwrap());
     let service =
-        behind(&Preset::mcp().map_rate_limit(|limits| limits.address = one.into()).with_sink(kept.sink()), &naive);
+        behind(&tower_dcr::mcp().map_rate_limit(|limits| limits.address = one.into()).with_sink(kept.sink()), &naive);
     send(&service, post(GOOD)).await;
     assert_eq!(outcome(&kept), Outcome::Accepted);
     send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"],"foo":1}"#)).await;
@@ -59,7 +58,7 @@ async fn every_outcome_is_one_event() {
 #[tokio::test]
 async fn a_handler_that_fails_is_an_event() {
     let kept = Kept::default();
-    let service = Preset::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
+    let service = tower_dcr::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
         Err::<Response<Full<Bytes>>, _>(std::io::Error::other("store down"))
     }));
     assert!(service.oneshot(post(GOOD)).await.is_err());
@@ -69,7 +68,7 @@ async fn a_handler_that_fails_is_an_event() {
 #[tokio::test]
 async fn a_client_that_hangs_up_is_an_event() {
     let kept = Kept::default();
-    let service = Preset::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
+    let service = tower_dcr::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
         std::future::pending::<()>().await;
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
@@ -84,7 +83,7 @@ async fn a_client_that_hangs_up_is_an_event() {
 #[tokio::test]
 async fn a_handler_that_panics_is_an_event() {
     let kept = Kept::default();
-    let service = Preset::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
+    let service = tower_dcr::mcp().with_sink(kept.sink()).layer(service_fn(async |_: Request<RegistrationBody>| {
         assert!(std::env::args().count() == 0, "on purpose");
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
@@ -96,7 +95,7 @@ async fn a_handler_that_panics_is_an_event() {
 async fn events_contain_no_registered_values() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let key = b"a key that nobody else has";
-    let preset = Preset::mcp().with_sink(kept.sink()).with_requester_hash(key);
+    let preset = tower_dcr::mcp().with_sink(kept.sink()).map_audit(|audit| audit.with_requester_hash(key));
     let canary = "canary-5e0c9d";
     let body = format!(
         r#"{{"redirect_uris":["https://app.example.com/cb?token={canary}"],"client_name":"{canary}","client_secret":"{canary}",
@@ -133,11 +132,11 @@ async fn digests_are_of_the_sent_and_the_forwarded_document() {
     use tower_dcr::registration::Digest;
     let evil = r#"{"redirect_uris":["javascript:alert(1)"]}"#;
     for (preset, body, goes_on) in [
-        (Preset::mcp(), evil, false),
-        (Preset::mcp(), r#"{"scope":"a","scope":"b"}"#, false),
-        (Preset::mcp(), "[", false),
-        (Preset::mcp().report_only(), evil, true),
-        (Preset::mcp().report_only(), "[", true),
+        (tower_dcr::mcp(), evil, false),
+        (tower_dcr::mcp(), r#"{"scope":"a","scope":"b"}"#, false),
+        (tower_dcr::mcp(), "[", false),
+        (tower_dcr::mcp().report_only(), evil, true),
+        (tower_dcr::mcp().report_only(), "[", true),
     ] {
         let kept = Kept::default();
         send(&behind(&preset.with_sink(kept.sink()), &Naive::default()), post(body)).await;
@@ -153,7 +152,7 @@ async fn the_names_of_unknown_members_are_cut_and_escaped() {
     let (kept, naive) = (Kept::default(), Naive::default());
     let name = format!("\u{202e}\u{1b}[31m\n{}", "ä".repeat(200));
     let body = serde_json::json!({ "redirect_uris": ["https://app.example.com/cb"], name.as_str(): 1 });
-    send(&behind(&Preset::mcp().with_sink(kept.sink()), &naive), post(body.to_string())).await;
+    send(&behind(&tower_dcr::mcp().with_sink(kept.sink()), &naive), post(body.to_string())).await;
     let line = kept.lines().pop().unwrap();
     assert!(line.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{line}");
     assert!(line.contains(r"\u202e\u001b[31m\n\u00e4"), "{line}");
@@ -175,16 +174,16 @@ async fn the_policy_fingerprint_changes_with_the_policy_only() {
             })
             .unwrap()
     };
-    assert_eq!(fingerprint(Preset::mcp()).await, fingerprint(Preset::mcp()).await);
-    assert_ne!(fingerprint(Preset::mcp()).await, fingerprint(Preset::strict()).await);
-    assert_ne!(fingerprint(Preset::mcp()).await, fingerprint(ports(Preset::mcp())).await);
+    assert_eq!(fingerprint(tower_dcr::mcp()).await, fingerprint(tower_dcr::mcp()).await);
+    assert_ne!(fingerprint(tower_dcr::mcp()).await, fingerprint(tower_dcr::strict()).await);
+    assert_ne!(fingerprint(tower_dcr::mcp()).await, fingerprint(ports(tower_dcr::mcp())).await);
 }
 
 #[tokio::test]
 async fn durations_come_from_the_clock() {
     let (kept, clock) = (Kept::default(), Arc::new(ManualClock::new(Duration::from_secs(1_000))));
     let moved = Arc::clone(&clock);
-    let audit = AuditLayer::new(kept.sink()).with_clock(clock).with_requester(ClientAddress::new());
+    let audit = AuditLayer::new(kept.sink()).with_clock(clock).with_requester();
     let service = audit.layer(service_fn(move |_: Request<Full<Bytes>>| {
         moved.advance(Duration::from_millis(7));
         std::future::ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
@@ -207,7 +206,7 @@ impl Sink for Full503 {
 #[tokio::test]
 async fn rejects_registrations_while_the_sink_is_not_ready() {
     let (kept, naive) = (Kept::default(), Naive::default());
-    let service = behind(&Preset::mcp().with_sink((kept.sink(), Full503)), &naive);
+    let service = behind(&tower_dcr::mcp().with_sink((kept.sink(), Full503)), &naive);
     let answer = send(&service, post(GOOD)).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.json()["error"], "temporarily_unavailable");
@@ -224,7 +223,7 @@ async fn report_only_events_have_the_decision() {
         *limits = RateLimits::OFF;
         limits.address = one.into();
     });
-    let service = behind(&Preset::mcp().with_rate_limit(rate_limit).with_sink(kept.sink()).report_only(), &naive);
+    let service = behind(&tower_dcr::mcp().with_rate_limit(rate_limit).with_sink(kept.sink()).report_only(), &naive);
     for _ in 0..2 {
         let answer = send(&service, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;
         assert_eq!(answer.status(), StatusCode::CREATED);
@@ -273,7 +272,7 @@ async fn a_shared_sink_and_each_of_two_get_all_events_of_both_kinds() {
     let (one, other) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
     let both = (Arc::clone(&one), Arc::clone(&other));
     let registrar = Registrar::new(MemoryLedger::default()).with_sink(both.clone());
-    let service = behind(&Preset::mcp().with_registrar(registrar.clone()).with_sink(both), &Naive::default());
+    let service = behind(&tower_dcr::mcp().with_registrar(registrar.clone()).with_sink(both), &Naive::default());
     let register = async || send(&service, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await.status();
     assert_eq!(register().await, StatusCode::CREATED);
     registrar.revoke(Revocation::client("client-1", Actor::Operator("alice".into()), "abuse")).await.unwrap();
@@ -328,7 +327,7 @@ async fn events_have_the_reason_of_the_clients_answer() {
         ("{", "json"),
     ] {
         let kept = Kept::default();
-        let answer = send(&behind(&Preset::mcp().with_sink(kept.sink()), &Naive::default()), post(body)).await;
+        let answer = send(&behind(&tower_dcr::mcp().with_sink(kept.sink()), &Naive::default()), post(body)).await;
         let event = kept.take().pop().unwrap();
         let reason = event.reason.as_deref().unwrap_or_default();
         assert!(!reason.is_empty() && event.rule.is_some(), "{event:?}");
@@ -342,15 +341,23 @@ async fn events_have_the_reason_of_the_clients_answer() {
 async fn an_event_has_the_id_of_its_request_if_the_header_is_named() {
     let long = "x".repeat(500);
     for (preset, sent, expected) in [
-        (Preset::mcp(), "4bf92f3577b34da6", None),
+        (tower_dcr::mcp(), "4bf92f3577b34da6", None),
         (
-            Preset::mcp().with_request_id_header("x-request-id".parse().unwrap()),
+            tower_dcr::mcp().map_audit(|audit| audit.with_request_id_header("x-request-id".parse().unwrap())),
             "4bf92f3577b34da6",
             Some("4bf92f3577b34da6"),
         ),
-        (Preset::mcp().with_request_id_header("x-request-id".parse().unwrap()), &*long, Some(&long[..128])),
-        (Preset::mcp().with_request_id_header("x-request-id".parse().unwrap()), "", None),
-        (Preset::mcp().with_request_id_header("traceparent".parse().unwrap()), "4bf92f3577b34da6", None),
+        (
+            tower_dcr::mcp().map_audit(|audit| audit.with_request_id_header("x-request-id".parse().unwrap())),
+            &*long,
+            Some(&long[..128]),
+        ),
+        (tower_dcr::mcp().map_audit(|audit| audit.with_request_id_header("x-request-id".parse().unwrap())), "", None),
+        (
+            tower_dcr::mcp().map_audit(|audit| audit.with_request_id_header("traceparent".parse().unwrap())),
+            "4bf92f3577b34da6",
+            None,
+        ),
     ] {
         let kept = Kept::default();
         let mut request = post(r#"{"redirect_uris":["javascript:alert(1)"]}"#);
@@ -366,9 +373,9 @@ async fn limits_and_unknown_clients_leave_two_lines_each() {
     let lines = Lines::default();
     let quota = tower_dcr::rate_limit::Quota::per_hour(std::num::NonZeroU32::new(1).unwrap());
     let registrar = Registrar::new(MemoryLedger::default());
-    let preset = Preset::mcp()
+    let preset = tower_dcr::mcp()
         .map_rate_limit(|limits| limits.address = quota.into())
-        .with_requester()
+        .map_audit(AuditLayer::with_requester)
         .with_registrar(registrar.clone())
         .with_sink(lines.clone());
     let service = behind(&preset, &Naive::default());
@@ -412,9 +419,9 @@ async fn the_registrar_has_the_sink_of_its_preset() {
         let registrar = Registrar::new(MemoryLedger::default());
         let kept = registrar.clone();
         let preset = match order {
-            0 => Preset::mcp().with_sink(of_preset.clone()).with_registrar(registrar),
-            1 => Preset::mcp().with_registrar(registrar).with_sink(of_preset.clone()),
-            _ => Preset::mcp().with_sink(of_preset.clone()).with_registrar(registrar.with_sink(own.clone())),
+            0 => tower_dcr::mcp().with_sink(of_preset.clone()).with_registrar(registrar),
+            1 => tower_dcr::mcp().with_registrar(registrar).with_sink(of_preset.clone()),
+            _ => tower_dcr::mcp().with_sink(of_preset.clone()).with_registrar(registrar.with_sink(own.clone())),
         };
         let service = behind(&preset, &Naive::default());
         send(&service, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await;
@@ -431,8 +438,8 @@ async fn expiry_and_eviction_events_name_client_and_source() {
         let lines = Lines::default();
         let clock = Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600)));
         let registrar = Registrar::new(MemoryLedger::default()).with_clock(clock.clone());
-        let preset = Preset::mcp().with_registrar(registrar.clone()).with_sink(lines.clone());
-        let preset = if requester == "address" { preset.with_requester() } else { preset };
+        let preset = tower_dcr::mcp().with_registrar(registrar.clone()).with_sink(lines.clone());
+        let preset = if requester == "address" { preset.map_audit(AuditLayer::with_requester) } else { preset };
         let body = r#"{"client_name":"An\u202eApp","redirect_uris":["http://localhost/cb"]}"#;
         let name = r#"{"client_name":"An App","redirect_uris":["http://localhost/cb"]}"#;
         let service = behind(&preset, &Naive::default());
@@ -454,7 +461,7 @@ async fn expiry_and_eviction_events_name_client_and_source() {
 async fn update_events_name_changed_fields_without_values() {
     let lines = Lines::default();
     let registrar = Registrar::new(MemoryLedger::default());
-    let preset = Preset::mcp().with_registrar(registrar).with_sink(lines.clone());
+    let preset = tower_dcr::mcp().with_registrar(registrar).with_sink(lines.clone());
     let service = behind(&preset, &Naive::default());
     send(&service, post(r#"{"client_name":"Old","redirect_uris":["http://localhost/cb"]}"#)).await;
     for (body, changed) in [
@@ -481,12 +488,9 @@ async fn update_events_name_changed_fields_without_values() {
 async fn events_mark_clients_that_wait_for_approval() {
     for (approval, pending) in [(None, false), (Some(Duration::from_secs(3600)), true)] {
         let kept = Kept::default();
-        let lifetimes = match approval {
-            Some(time) => Lifetimes::new().with_approval(time).unwrap(),
-            None => Lifetimes::new(),
-        };
-        let registrar = Registrar::new(MemoryLedger::default()).with_lifetimes(lifetimes);
-        let service = behind(&Preset::mcp().with_registrar(registrar).with_sink(kept.sink()), &Naive::default());
+        let registrar =
+            Registrar::new(MemoryLedger::default()).map_settings(|lifecycle| lifecycle.approval = approval).unwrap();
+        let service = behind(&tower_dcr::mcp().with_registrar(registrar).with_sink(kept.sink()), &Naive::default());
         for outcome in [Outcome::Accepted, Outcome::Deduplicated] {
             send(&service, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await;
             assert_eq!(kept.lines()[0].contains(r#""pending":true"#), pending);

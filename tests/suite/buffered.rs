@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
-use tower_dcr::Preset;
 use tower_dcr::audit::{BatchSink, Buffered, Event, Overflow, Record, Sink, Sinks, to_line};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
@@ -48,7 +47,7 @@ impl BatchSink for Pipeline {
 }
 
 async fn register(sink: impl Sink, times: usize) -> Vec<StatusCode> {
-    let service = behind(&Preset::mcp().without_rate_limits().with_sink(sink), &Naive::default());
+    let service = behind(&tower_dcr::mcp().without_rate_limits().with_sink(sink), &Naive::default());
     let mut statuses = Vec::new();
     for _ in 0..times {
         statuses.push(send(&service, post(BODY)).await.status());
@@ -61,7 +60,7 @@ async fn events_of_both_kinds_arrive_in_order_and_in_batches() {
     let pipeline = Pipeline::default();
     let audit = Buffered::start(pipeline.clone(), 10_000, Overflow::Count).unwrap();
     let registrar = Registrar::new(MemoryLedger::default()).with_sink(audit.clone());
-    let preset = Preset::mcp().with_registrar(registrar.clone()).with_sink(audit.clone());
+    let preset = tower_dcr::mcp().with_registrar(registrar.clone()).with_sink(audit.clone());
     let service = behind(&preset, &Naive::default());
     pipeline.hold(true);
     for number in 0..50 {

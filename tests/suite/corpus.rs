@@ -202,7 +202,7 @@ async fn attacks_have_the_labelled_result() {
     let mut faults = Vec::new();
     let mut judged = 0;
     for row in attacks().iter().filter(|row| row.registers()) {
-        for (name, preset) in [("mcp", Preset::mcp()), ("strict", Preset::strict())] {
+        for (name, preset) in [("mcp", tower_dcr::mcp()), ("strict", tower_dcr::strict())] {
             match fixture(preset, &row.row["config"]) {
                 Ok(preset) => faults.extend(judge(row, name, preset).await),
                 // A scheme that is never allowed can't be configured in the first place.
@@ -221,7 +221,7 @@ async fn attacks_have_the_labelled_result() {
 async fn contested_rows_have_the_recorded_result() {
     let mut verdicts = String::new();
     for row in attacks().iter().chain(&clients()).filter(|row| row.registers()) {
-        for (name, preset) in [("mcp", Preset::mcp()), ("strict", Preset::strict())] {
+        for (name, preset) in [("mcp", tower_dcr::mcp()), ("strict", tower_dcr::strict())] {
             let Some(request) = row.request().filter(|_| row.text(name) == Some("either")) else { continue };
             let preset = fixture(preset, &row.row["config"]).unwrap();
             let outcome = register(preset, request).await;
@@ -276,7 +276,7 @@ async fn attacks_are_rejected_in_updates_too() {
             continue;
         }
         let preset = |preset| fixture(preset, &row.row["config"]);
-        let (Ok(mcp), Ok(strict)) = (preset(Preset::mcp()), preset(Preset::strict())) else { continue };
+        let (Ok(mcp), Ok(strict)) = (preset(tower_dcr::mcp()), preset(tower_dcr::strict())) else { continue };
         body.insert("client_id".into(), "client-1".into());
         for (name, preset) in [("mcp", mcp), ("strict", strict)] {
             let request = Request::put("/register/client-1").header("content-type", "application/json");
@@ -299,7 +299,7 @@ async fn attacks_are_rejected_in_updates_too() {
 
 /// The preset with what the row's profile asks for.
 fn profile(row: &Row) -> Result<Preset, ConfigError> {
-    let preset = Preset::mcp();
+    let preset = tower_dcr::mcp();
     match row.text("profile").map(|profile| profile.split_once('=').unwrap_or((profile, ""))) {
         Some(("reserved-words", _)) => {
             let names = ClientName::default().with_reserved_words(["official", "verified"])?;
@@ -335,7 +335,7 @@ async fn no_unsafe_document_is_forwarded() {
     let (mut faults, mut forwarded) = (Vec::new(), 0);
     for row in attacks().iter().chain(&clients()).filter(|row| row.text("needs").is_some()) {
         let Some(request) = row.request().filter(|request| request.method() == "POST") else { continue };
-        let preset = fixture(Preset::mcp(), &Value::Null).unwrap();
+        let preset = fixture(tower_dcr::mcp(), &Value::Null).unwrap();
         let outcome = register(preset, request).await;
         forwarded += u32::from(outcome.forwarded.is_some());
         faults.extend(outcome.check_forwarded(row).err().map(|fault| format!("{}: {fault}", row.id)));
@@ -349,7 +349,7 @@ async fn scopes_are_cut_to_the_ceiling() {
     for row in clients().iter().filter(|row| row.text("needs") == Some("scopes")) {
         let scopes = row.text("profile").unwrap().strip_prefix("allowed_scopes=").unwrap();
         let scope = Scope::default().with_ceiling(scopes.split(' ')).unwrap();
-        let preset = Preset::mcp()
+        let preset = tower_dcr::mcp()
             .map_metadata(|mut metadata| {
                 metadata.scope = scope;
                 Ok(metadata)
@@ -375,7 +375,7 @@ async fn rate_limits_have_the_labelled_result() {
                 limits.address = Quota::per_minute(three).into();
             })
             .with_clock(clock.clone());
-        let preset = fixture(Preset::mcp(), &Value::Null).unwrap();
+        let preset = fixture(tower_dcr::mcp(), &Value::Null).unwrap();
         let service = behind(&preset.with_rate_limit(rate_limit).with_client_address(address), &Naive::default());
         for (index, step) in row.row["steps"].as_array().unwrap().iter().enumerate() {
             if let Some(at) = step["at_s"].as_f64() {
@@ -408,7 +408,10 @@ async fn rate_limits_have_the_labelled_result() {
 async fn no_event_is_more_than_one_line() {
     for row in attacks().iter().filter(|row| row.row["audit"].is_string()) {
         let (naive, kept) = (Naive::default(), Kept::default());
-        let preset = fixture(Preset::mcp(), &Value::Null).unwrap().with_sink(kept.sink()).with_requester();
+        let preset = fixture(tower_dcr::mcp(), &Value::Null)
+            .unwrap()
+            .with_sink(kept.sink())
+            .map_audit(tower_dcr::layers::AuditLayer::with_requester);
         let Some(mut request) = row.request() else { continue };
         request.extensions_mut().insert(SocketAddr::from(([203, 0, 113, 7], 1)));
         send(&behind(&preset, &naive), request).await;

@@ -24,7 +24,7 @@ fn presets() -> [Preset; 2] {
         let issuer = tower_dcr::rules::Issuer::new("i", keys, ["ES256"]).unwrap();
         tower_dcr::rules::SoftwareStatements::new([issuer]).unwrap()
     };
-    [Preset::mcp(), Preset::strict()].map(|preset| {
+    [tower_dcr::mcp(), tower_dcr::strict()].map(|preset| {
         let preset = preset
             .map_metadata(|mut metadata| {
                 metadata.operators = operators();
@@ -93,7 +93,7 @@ fn rules_that_need_more_than_the_document_are_not_replayable() {
 /// Returns the rules that reject or change an attack.
 fn met_by(attack: &str) -> BTreeSet<&'static str> {
     let Ok(registration) = Registration::parse(attack.as_bytes()) else { return ["strict-json"].into() };
-    let evaluation = Preset::mcp().policy().evaluate(registration, &Context::registration());
+    let evaluation = tower_dcr::mcp().policy().evaluate(registration, &Context::registration());
     evaluation.findings.iter().map(|finding| finding.rule).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl Hand {
     }
 
     fn preset(&self) -> Preset {
-        Preset::mcp()
+        tower_dcr::mcp()
             .with_rate_limit(self.limits())
             .with_redirect_host_quota(RedirectHostQuota::with_clock(RedirectHostQuota::DEFAULT, self.clone()))
             .with_sink(|_: &tower_dcr::audit::Event| {})
@@ -189,7 +190,7 @@ async fn hosts_count_by_registrable_domain() {
 #[tokio::test]
 async fn twenty_names_below_one_domain_have_one_budget() {
     let quota = RedirectHostQuota::new("5/minute".parse().unwrap());
-    let service = behind(&Preset::mcp().with_redirect_host_quota(quota), &Naive::default());
+    let service = behind(&tower_dcr::mcp().with_redirect_host_quota(quota), &Naive::default());
     let both = r#"{"redirect_uris":["https://x.attacker.net/cb","https://y.attacker.net/cb"]}"#;
     assert_eq!(answer(&service, from(v4(0, 1), both)).await, (201, None));
     let flood = (0..20).map(|number| from(v4(0, number), hosted(&format!("h{number}.attacker.net"))));
@@ -299,7 +300,10 @@ async fn a_domain_s_budget_can_be_spent_by_strangers() {
 async fn rejected_documents_beyond_the_budget_are_summed() {
     let hand = Hand::new();
     let kept = Kept::default();
-    let service = behind(&hand.preset().with_document().with_sink(kept.sink()), &Naive::default());
+    let service = behind(
+        &hand.preset().with_sink(kept.sink()).map_audit(tower_dcr::layers::AuditLayer::with_document),
+        &Naive::default(),
+    );
     let evil = r#"{"redirect_uris":["javascript:alert(1)"]}"#;
     for _ in 0..1000 {
         assert_eq!(answer(&service, from(v4(0, 1), evil)).await, (400, Some("redirect-uris")));
@@ -500,7 +504,7 @@ async fn other_networks_do_not_spend_a_hosted_clients_budget() {
 /// Without those budgets, a default that follows nothing is none.
 #[tokio::test]
 async fn without_a_budget_of_addresses_there_is_none_of_networks() {
-    let preset = Preset::from_toml("rate_limit = { address = 'off', global = 'off' }").unwrap();
+    let preset = Preset::from_str("rate_limit = { address = 'off', global = 'off' }").unwrap();
     let service = behind(&preset, &Naive::default());
     let flood = (0..2000).map(|number| from(v4(0, 1), native(number)));
     assert_eq!(admitted(&service, flood).await, 2000);

@@ -213,7 +213,7 @@ async fn an_update_goes_through_the_same_rules_and_keeps_the_client_id() {
 #[tokio::test]
 async fn sizes_are_limited_by_received_bytes() {
     let naive = Naive::default();
-    let service = behind(&metadata().with_limits(Limits { max_bytes: 100, ..Limits::default() }), &naive);
+    let service = behind(&metadata().with_body(Limits { max_bytes: 100, ..Limits::default() }), &naive);
     let long = format!(r#"{{"redirect_uris":["https://app.example.com/cb"],"x":"{}"}}"#, "x".repeat(100));
     let announced = send(&service, post(long.clone())).await;
     assert_eq!(announced.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -246,7 +246,7 @@ impl<I: Iterator + Unpin> futures_core::Stream for Chunks<I> {
 #[tokio::test]
 async fn a_body_without_end_is_rejected() {
     let naive = Naive::default();
-    let service = behind(&metadata().with_deadline(Duration::from_millis(50)), &naive);
+    let service = behind(&metadata().with_body_deadline(Duration::from_millis(50)), &naive);
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, Infallible>::new(4);
     sender.send_data(Bytes::from_static(b"{\"redirect_uris\"")).await.unwrap();
     let answer = send(&service, post("").map(|_| body)).await;

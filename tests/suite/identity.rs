@@ -11,7 +11,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::audit::Outcome;
 use tower_dcr::rules::{Action, Claim, ClaimStatus, ClientIdentity, Identities, Identity};
 use tower_dcr::{
-    Preset, Registration,
+    Registration,
     layers::{PolicyLayer, RegistrationBody},
 };
 use unicode_normalization::UnicodeNormalization;
@@ -140,7 +140,7 @@ async fn imitations_of_the_corpus_are_rejected_or_marked() {
             continue;
         }
         let kept = Kept::default();
-        let preset = Preset::mcp().without_rate_limits().with_sink(kept.sink());
+        let preset = tower_dcr::mcp().without_rate_limits().with_sink(kept.sink());
         let answer = send(&behind(&preset, &Naive::default()), post(row["body"].to_string())).await;
         let event = kept.take().pop().unwrap();
         match event.identity.map(|identity| identity.status) {
@@ -233,7 +233,7 @@ async fn honest_names_pass() {
     for name in names {
         for redirect_uri in ["https://app.example.net/cb", "http://127.0.0.1/cb", "com.example.app:/cb"] {
             let body = json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string();
-            let preset = Preset::mcp().without_rate_limits();
+            let preset = tower_dcr::mcp().without_rate_limits();
             let answer = send(&behind(&preset, &Naive::default()), post(body)).await;
             assert_eq!(answer.status(), StatusCode::CREATED, "{name}: {}", answer.json());
         }
@@ -290,7 +290,7 @@ async fn only_the_policy_layer_sets_the_identity_for_the_handler() {
 #[tokio::test]
 async fn events_name_the_claimed_identity_and_no_sent_text() {
     let kept = Kept::default();
-    let preset = Preset::mcp().without_rate_limits().with_sink(kept.sink());
+    let preset = tower_dcr::mcp().without_rate_limits().with_sink(kept.sink());
     let service = behind(&preset, &Naive::default());
     let register = async |name: &str, redirect_uri: &str| {
         send(&service, post(json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string())).await;
@@ -316,7 +316,7 @@ async fn outcomes_of_claims_are_configurable() {
     let mut guard = ClientIdentity::default();
     guard.contradicted_mention = Action::Reject;
     guard.unverified = Action::Reject;
-    let preset = Preset::mcp().without_rate_limits().map_identity(|_| Ok(guard)).unwrap();
+    let preset = tower_dcr::mcp().without_rate_limits().map_identity(|_| Ok(guard)).unwrap();
     for (name, redirect_uri, status) in [
         ("Claude Helper", "https://helper.example.net/cb", 400),
         ("Claude Code", "http://localhost/cb", 400),

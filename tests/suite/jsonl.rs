@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
-use tower_dcr::Preset;
 use tower_dcr::audit::{
     BrokenChain, ChainHead, ChainKey, JsonLines, JsonLinesError, JsonLinesSettings, Overflow, Sink, verify_chain,
 };
@@ -49,7 +48,7 @@ fn verify(path: &Path, previous: Option<&str>) -> Result<(u64, String), u64> {
 }
 
 async fn register(sink: &JsonLines, times: usize) {
-    let service = behind(&Preset::mcp().without_rate_limits().with_sink(sink.clone()), &Naive::default());
+    let service = behind(&tower_dcr::mcp().without_rate_limits().with_sink(sink.clone()), &Naive::default());
     for _ in 0..times {
         send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"]}"#)).await;
     }
@@ -424,7 +423,7 @@ async fn events_lost_by_a_full_disk_are_counted_or_rejected() {
     let (naive, kept) = (Naive::default(), Kept::default());
     let rejecting =
         JsonLines::open("/dev/full", JsonLinesSettings { overflow: Overflow::Reject, ..Default::default() }).unwrap();
-    let service = behind(&Preset::mcp().with_sink((kept.sink(), rejecting.clone())), &naive);
+    let service = behind(&tower_dcr::mcp().with_sink((kept.sink(), rejecting.clone())), &naive);
     let send = async || {
         let answer = send(&service, post(r#"{"redirect_uris":["https://app.example.com/cb"]}"#)).await;
         rejecting.flush();

@@ -1,10 +1,12 @@
 //! Policies that undo a rule, and those that only look like it.
 
+use std::str::FromStr;
+
 use tower_dcr::Preset;
 use tower_dcr::policy_file::{Lint, Severity};
 
 fn lints(policy: &str) -> Vec<Lint> {
-    Preset::from_toml(policy).unwrap_or_else(|error| panic!("{policy}: {error}")).lint()
+    Preset::from_str(policy).unwrap_or_else(|error| panic!("{policy}: {error}")).lint(None)
 }
 
 const ERROR: Severity = Severity::Error;

@@ -19,7 +19,7 @@ async fn register(Json(mut client): Json<Map<String, Value>>) -> (StatusCode, Js
 }
 
 async fn listen() -> SocketAddr {
-    let guard = Preset::mcp()
+    let guard = tower_dcr::mcp()
         .without_rate_limits()
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
     serve(guard).await
@@ -129,7 +129,7 @@ async fn an_answer_before_the_body_was_read_reaches_the_client() {
         *limits = RateLimits::OFF;
         limits.requests = one.into();
     });
-    let spent = serve(Preset::mcp().with_rate_limit(limited)).await;
+    let spent = serve(tower_dcr::mcp().with_rate_limit(limited)).await;
     assert_eq!(
         first_status(
             spent,
@@ -141,7 +141,7 @@ async fn an_answer_before_the_body_was_read_reaches_the_client() {
     let addr = listen().await;
     let tokens = tower_dcr::layers::StaticTokens::new();
     let tokens = tower_dcr::layers::InitialAccessTokenLayer::new(tokens);
-    let with_tokens = serve(Preset::mcp().without_rate_limits().with_initial_access_tokens(tokens)).await;
+    let with_tokens = serve(tower_dcr::mcp().without_rate_limits().with_initial_access_tokens(tokens)).await;
     let json = "content-type: application/json\r\n";
     for (addr, head, status) in [
         (spent, format!("POST /register HTTP/1.1\r\n{json}"), 429),

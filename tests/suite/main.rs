@@ -18,6 +18,7 @@ mod gate_readers;
 mod guard;
 mod identity;
 mod jsonl;
+mod keys_in_code;
 mod ledger_words;
 mod lint;
 mod listener;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -156,7 +157,7 @@ async fn the_forwarded_headers_are_written_anew() {
     check("a guard in a guard", status, seen);
     let (status, seen) = given(&metadata(), with_stale_headers(request("PUT", "/register/c", UPDATE))).await;
     check("an update", status, seen);
-    let (status, seen) = given(&Preset::mcp(), with_stale_headers(request("PUT", "/register/c", UPDATE))).await;
+    let (status, seen) = given(&tower_dcr::mcp(), with_stale_headers(request("PUT", "/register/c", UPDATE))).await;
     check("a preset", status, seen);
 }
 
@@ -212,7 +213,7 @@ async fn answered(preset: &Preset, request: Request<Full<Bytes>>) -> (Read, usiz
 
 #[tokio::test]
 async fn a_url_and_a_method_have_one_meaning() {
-    let preset = Preset::mcp().without_rate_limits();
+    let preset = tower_dcr::mcp().without_rate_limits();
     for (method, uri, body, status, allow, reason) in [
         ("PUT", "/register", UPDATE, 405, Some("POST, OPTIONS"), "a second way to register"),
         ("TRACE", "/register", "", 405, Some("POST, OPTIONS"), "no such method"),
@@ -248,8 +249,8 @@ async fn a_url_and_a_method_have_one_meaning() {
 
 #[tokio::test]
 async fn all_layers_of_a_preset_read_urls_in_one_way() {
-    let in_code = Preset::mcp().with_client_url(changed(ClientUrl::new(), |it| it.in_query = true));
-    let in_file = Preset::from_toml("[client_url]\nin_query = true\n").unwrap();
+    let in_code = tower_dcr::mcp().with_client_url(changed(ClientUrl::new(), |it| it.in_query = true));
+    let in_file = Preset::from_str("[client_url]\nin_query = true\n").unwrap();
     for preset in [in_code, in_file] {
         let (answer, calls) = answered(&preset, request("PUT", "/register?client_id=c", UPDATE)).await;
         assert_eq!((answer.status().as_u16(), calls), (201, 1));
@@ -258,19 +259,19 @@ async fn all_layers_of_a_preset_read_urls_in_one_way() {
         let (answer, _) = answered(&preset, request("PUT", "/register/c", UPDATE)).await;
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "the route, where the query names clients");
     }
-    let preset = Preset::from_toml(
+    let preset = Preset::from_str(
         "[client_url]\nregistration_paths = [\"/oauth2/reg\"]\nadditional_characters = \":\"\ntrailing_slash = true\n",
     );
     let preset = preset.unwrap();
-    assert_eq!(Preset::from_toml(&preset.to_toml().unwrap()).unwrap().fingerprint(), preset.fingerprint());
-    assert_ne!(preset.fingerprint(), Preset::mcp().fingerprint());
+    assert_eq!(Preset::from_str(&preset.to_toml().unwrap()).unwrap().fingerprint(), preset.fingerprint());
+    assert_ne!(preset.fingerprint(), tower_dcr::mcp().fingerprint());
     let (answer, _) = answered(&preset, request("PUT", "/oauth2/reg", UPDATE)).await;
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     let update = r#"{"client_id":"urn:c","redirect_uris":["https://app.example.com/cb"]}"#;
     let (answer, _) = answered(&preset, request("PUT", "/oauth2/reg/urn:c/", update)).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
     for wrong in ["registration_paths = [\"reg\"]", "additional_characters = \"%\"", "in_quary = true"] {
-        assert!(Preset::from_toml(&format!("[client_url]\n{wrong}\n")).is_err(), "{wrong}");
+        assert!(Preset::from_str(&format!("[client_url]\n{wrong}\n")).is_err(), "{wrong}");
     }
 }
 
@@ -305,7 +306,7 @@ async fn failed_management_calls_cost_and_successful_ones_do_not() {
         ("POST", "/register", GOOD, true, "a registration"),
         ("TRACE", "/register", "", true, "rejected by the guard"),
     ] {
-        let preset = Preset::mcp().with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
+        let preset = tower_dcr::mcp().with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
             *limits = RateLimits::OFF;
             limits.unreadable = two.into();
             limits.global = two.into();
@@ -335,7 +336,7 @@ async fn failed_management_calls_are_events() {
         ("GET", "/register/x/", Some((Operation::Read, Outcome::Rejected, None, 400))),
     ] {
         let kept = Kept::default();
-        let service = Preset::mcp().with_sink(kept.sink()).layer(service_fn(manage));
+        let service = tower_dcr::mcp().with_sink(kept.sink()).layer(service_fn(manage));
         send(&service, request(method, uri, "")).await;
         let events = kept.take();
         let seen = events.first().map(|event| {
@@ -348,7 +349,7 @@ async fn failed_management_calls_are_events() {
 /// A path that is read as the URL of a client may be the registration endpoint of a server that has not said so.
 #[tokio::test]
 async fn an_unknown_registration_path_is_logged_once() {
-    let preset = Preset::mcp();
+    let preset = tower_dcr::mcp();
     let service = preset.layer(service_fn(manage));
     let register = || request("POST", "/oauth2/reg", GOOD);
     let found = || {

@@ -6,11 +6,11 @@ use http::StatusCode;
 use icu_properties::CodePointMapData;
 use icu_properties::props::Script;
 use serde_json::{Value, json};
+use tower_dcr::Registration;
 use tower_dcr::rules::{
     Action, Claim, ClaimStatus, ClientIdentity, ClientName, Context, Disposition, Identities, Identity, IntoRules,
     Policy,
 };
-use tower_dcr::{Preset, Registration};
 
 use crate::support::{Naive, behind, changed, outcome, post, send};
 
@@ -42,7 +42,7 @@ fn fate(name: &str) -> Fate {
 /// marked that have a reserved name in them as a reader sees it.
 #[tokio::test]
 async fn honest_names_are_not_rejected() {
-    let service = behind(&Preset::mcp().without_rate_limits(), &Naive::default());
+    let service = behind(&tower_dcr::mcp().without_rate_limits(), &Naive::default());
     let mut wrong = Vec::new();
     let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for row in include_str!("../data/names.jsonl").lines() {
@@ -563,10 +563,10 @@ async fn the_server_gets_the_cut_name() {
     let naive = Naive::default();
     let long = "ノ".repeat(150);
     let body = json!({ "client_name": "Notes", "client_name#ja": long, "redirect_uris": [FOREIGN] }).to_string();
-    let answer = send(&behind(&Preset::mcp().without_rate_limits(), &naive), post(body.clone())).await;
+    let answer = send(&behind(&tower_dcr::mcp().without_rate_limits(), &naive), post(body.clone())).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_eq!(answer.json()["client_name#ja"], json!("ノ".repeat(100)));
-    let strict = send(&behind(&Preset::strict().without_rate_limits(), &naive), post(body)).await;
+    let strict = send(&behind(&tower_dcr::strict().without_rate_limits(), &naive), post(body)).await;
     assert_eq!(strict.status(), StatusCode::BAD_REQUEST, "strict cuts nothing");
     assert_eq!(naive.seen().len(), 1);
 }

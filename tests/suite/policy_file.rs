@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,14 +18,14 @@ use tower_dcr::rules::{
 };
 use tower_dcr::{
     Preset, Registration,
-    layers::{RateLimitLayer, ResponseLayer, SecretInResponse},
+    layers::{AuditLayer, RateLimitLayer, SecretInResponse},
 };
 
 use crate::support::{Kept, Naive, behind, changed, outcome, post, send};
 
 fn oauth() -> Preset {
     let grants = Grants::new(["authorization_code", "client_credentials"], ["code"]).unwrap();
-    Preset::oauth(grants, AuthMethod::one_of(["none", "private_key_jwt"]))
+    tower_dcr::oauth(grants, AuthMethod::one_of(["none", "private_key_jwt"]))
 }
 
 const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256",
@@ -39,7 +40,7 @@ fn judge(preset: &Preset, body: &Value) -> Result<Value, String> {
 /// Every builder method that says something a file can say, and the file.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn pairs() -> Vec<(Preset, &'static str)> {
-    let mcp = Preset::mcp;
+    let mcp = tower_dcr::mcp;
     let quota = |text: &str| text.parse::<Quota>().unwrap();
     let pattern = |text: &str| text.parse::<RedirectPattern>().unwrap();
     let acme = || {
@@ -58,7 +59,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
     vec![
         (mcp(), ""),
         (mcp(), "extends = 'mcp'"),
-        (Preset::strict(), "extends = 'strict'"),
+        (tower_dcr::strict(), "extends = 'strict'"),
         (
             oauth(),
             "extends = 'oauth'
@@ -73,15 +74,9 @@ fn pairs() -> Vec<(Preset, &'static str)> {
             mcp().with_report_only_rules(["identity", "scope"]).unwrap(),
             "report_only_rules = ['identity']\nadd_report_only_rules = ['scope']",
         ),
-        (mcp().with_answer(ResponseLayer::new().report_only()), "answer.report_only = true"),
+        (mcp().map_answer(tower_dcr::layers::ResponseLayer::report_only), "answer.report_only = true"),
         (
-            mcp().with_limits(Limits {
-                max_bytes: 9000,
-                max_depth: 4,
-                max_members: 50,
-                max_array: 20,
-                max_string: 5000,
-            }),
+            mcp().with_body(Limits { max_bytes: 9000, max_depth: 4, max_members: 50, max_array: 20, max_string: 5000 }),
             "[body]
              max_bytes = 9000
              max_depth = 4
@@ -89,7 +84,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              max_array = 20
              max_string = 5000",
         ),
-        (mcp().with_deadline(Duration::from_secs(3)), "body_deadline = '3s'"),
+        (mcp().with_body_deadline(Duration::from_secs(3)), "body_deadline = '3s'"),
         (mcp().with_trusted_proxies(["10.0.0.0/8"]).unwrap(), "client_address.trusted_proxies = ['10.0.0.0/8']"),
         (
             mcp().with_client_address(
@@ -172,17 +167,23 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              quota = '7/hour'
              exempt = ['https://a.example.com/*']",
         ),
-        (mcp().with_secret_in_response(SecretInResponse::Strip), "answer.secret = 'strip'"),
+        (mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)), "answer.secret = 'strip'"),
         (
-            mcp().with_secret_in_response(SecretInResponse::Allow(vec!["client_secret_basic".into()])),
+            mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec!["client_secret_basic".into()]))),
             "answer.secret = { allow = ['client_secret_basic'] }",
         ),
-        (mcp().with_answer(ResponseLayer::new().without_normalising()), "answer.normalise = false"),
-        (mcp().with_errors(tower_dcr::layers::HandlerErrors::Pass), "answer.errors = 'pass'"),
+        (mcp().map_answer(|answer| answer.with_normalise(false)), "answer.normalise = false"),
+        (
+            mcp().map_answer(|answer| answer.with_errors(tower_dcr::layers::HandlerErrors::Pass)),
+            "answer.errors = 'pass'",
+        ),
         (mcp().with_public_url("https://as.example.com/").unwrap(), "answer.public_url = 'https://as.example.com'"),
-        (mcp().with_requester(), "audit.requester = 'address'"),
-        (mcp().with_document(), "audit.document = true"),
-        (mcp().with_request_id_header("x-request-id".parse().unwrap()), "audit.request_id_header = 'X-Request-Id'"),
+        (mcp().map_audit(AuditLayer::with_requester), "audit.requester = 'address'"),
+        (mcp().map_audit(AuditLayer::with_document), "audit.document = true"),
+        (
+            mcp().map_audit(|audit| audit.with_request_id_header("x-request-id".parse().unwrap())),
+            "audit.request_id_header = 'X-Request-Id'",
+        ),
         (
             mcp()
                 .map_redirect_uris(|mut uris| {
@@ -348,8 +349,8 @@ fn pairs() -> Vec<(Preset, &'static str)> {
 #[test]
 fn the_builder_and_a_file_say_the_same() {
     for (built, file) in pairs() {
-        let read = Preset::from_toml(file).unwrap_or_else(|error| panic!("{error}\n{file}"));
-        assert_eq!(read.to_json(), built.to_json(), "{file}");
+        let read = Preset::from_str(file).unwrap_or_else(|error| panic!("{error}\n{file}"));
+        assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&built).unwrap(), "{file}");
         assert_eq!(read.fingerprint(), built.fingerprint(), "{file}");
     }
 }
@@ -358,9 +359,10 @@ fn the_builder_and_a_file_say_the_same() {
 fn a_written_policy_reads_back_as_the_same() {
     for (built, file) in pairs() {
         let toml = built.to_toml().unwrap();
-        let read = Preset::from_toml(&toml).unwrap_or_else(|error| panic!("{error}\n{file}\n{toml}"));
+        let read = Preset::from_str(&toml).unwrap_or_else(|error| panic!("{error}\n{file}\n{toml}"));
         assert_eq!(read.fingerprint(), built.fingerprint(), "{file}");
-        let read = Preset::from_json(&built.to_json()).unwrap_or_else(|error| panic!("{error}\n{file}"));
+        let read =
+            Preset::from_str(&serde_json::to_string(&built).unwrap()).unwrap_or_else(|error| panic!("{error}\n{file}"));
         assert_eq!(read.fingerprint(), built.fingerprint(), "{file}");
     }
 }
@@ -417,20 +419,20 @@ fn leaves(value: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
 
 #[test]
 fn no_setting_of_the_effective_policy_is_dead() {
-    let policy: Value = serde_json::from_str(&Preset::mcp().to_json()).unwrap();
+    let policy: Value = serde_json::to_value(tower_dcr::mcp()).unwrap();
     let mut found = Vec::new();
     leaves(&policy, &mut Vec::new(), &mut found);
     let (mut tried, mut left) = (0, Vec::new());
     for path in found.iter().filter(|path| *path != &["extends"]) {
         let value = path.iter().fold(&policy, |value, name| &value[name]);
         let file = |other: &Value| path.iter().rev().fold(other.clone(), |value, name| json!({ name: value }));
-        let Some(changed) = others(value).iter().find_map(|other| Preset::from_json(&file(other).to_string()).ok())
+        let Some(changed) = others(value).iter().find_map(|other| Preset::from_str(&file(other).to_string()).ok())
         else {
             left.push(path.join("."));
             continue;
         };
         tried += 1;
-        assert_ne!(changed.fingerprint(), Preset::mcp().fingerprint(), "{path:?}");
+        assert_ne!(changed.fingerprint(), tower_dcr::mcp().fingerprint(), "{path:?}");
     }
     // Lists and tables that are empty in the preset are tried by the pairs above.
     let is_empty = |path: &String| {
@@ -736,7 +738,7 @@ fn errors_have_a_place_and_a_suggestion() {
     ];
     let mut off = Vec::new();
     for Wrong { file, line, key, value, message, suggestion } in rows {
-        let error = Preset::from_toml(file).expect_err(file);
+        let error = Preset::from_str(file).expect_err(file);
         let mistake = &error.mistakes[0];
         let right = (mistake.line, &*mistake.key) == (Some(line), key)
             && (value.is_empty() || found(mistake) == value)
@@ -772,13 +774,13 @@ fn rejects_a_list_in_place_of_a_table() {
         ("[[initial_access_tokens]]\nrequired = true", "initial_access_tokens", "in single brackets"),
         ("shadow = ['next.toml']", "shadow", "in single brackets"),
     ] {
-        let error = Preset::from_toml(file).expect_err(file);
+        let error = Preset::from_str(file).expect_err(file);
         let [mistake] = &error.mistakes[..] else { panic!("{error}") };
         assert_eq!(mistake.key, key, "{error}");
         assert!(mistake.message.starts_with("expected a table"), "{error}");
         assert!(mistake.suggestion.as_ref().unwrap().to_string().contains(suggestion), "{error}");
     }
-    assert!(Preset::from_json(r#"{"lifecycle": ["365days"]}"#).is_err());
+    assert!(Preset::from_str(r#"{"lifecycle": ["365days"]}"#).is_err());
 }
 
 /// Words of Rust and serde mean nothing to who writes a policy.
@@ -788,7 +790,7 @@ fn errors_contain_no_terms_of_rust() {
     let keys = |kind: &Value| kind["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     for key in keys(&schema).iter().filter(|key| *key != "$schema") {
         for value in ["5", "1.5", "true", "'x'", "[]", "[[]]", "[{}]", "{ x = 1 }", "1979-05-27"] {
-            let Err(error) = Preset::from_toml(&format!("{key} = {value}")) else { continue };
+            let Err(error) = Preset::from_str(&format!("{key} = {value}")) else { continue };
             let said = &error.mistakes[0].message;
             for word in ["struct", "sequence", "newtype", "unit", "map", "invalid type", "variant index", "enum"] {
                 assert!(!said.contains(word), "{key} = {value}: {error}");
@@ -801,19 +803,19 @@ fn errors_contain_no_terms_of_rust() {
 #[test]
 fn json_is_read_strictly_and_points_to_the_same_places() {
     let place = |text: &str| {
-        let error = Preset::from_json(text).expect_err(text);
+        let error = Preset::from_str(text).expect_err(text);
         let mistake = &error.mistakes[0];
         (mistake.line.unwrap(), mistake.column.unwrap(), found(mistake).to_owned())
     };
     assert_eq!(place("{\n  \"body_deadline\": 10\n}"), (2, 20, "10".into()));
     assert_eq!(place("{\"redirect_uris\": {\"localhost\": true, \"localhost\": false}}").1, 39);
     assert_eq!(place("{\"report_only\": true,}").0, 1);
+    // Anything else than an object is read as TOML.
     assert_eq!(place("// no comment\n{}").0, 1);
-    assert_eq!(place("").0, 1);
-    assert_eq!(place("[]").2, "[]");
-    assert!(Preset::from_json(r#"{"$schema": "https://example.com/schema.json"}"#).is_ok());
+    assert_eq!(place("[]").0, 1);
+    assert!(Preset::from_str(r#"{"$schema": "https://example.com/schema.json"}"#).is_ok());
     // A `null` removes a member, which TOML can't say.
-    let preset = Preset::from_json(r#"{"metadata": {"policy": {"scope": {"value": null}}}}"#).unwrap();
+    let preset = Preset::from_str(r#"{"metadata": {"policy": {"scope": {"value": null}}}}"#).unwrap();
     let client = json!({"redirect_uris": ["http://localhost/cb"], "scope": "read"});
     assert!(judge(&preset, &client).unwrap().get("scope").is_none());
     assert!(preset.to_toml().is_none());
@@ -821,16 +823,16 @@ fn json_is_read_strictly_and_points_to_the_same_places() {
 
 #[test]
 fn invalid_toml_is_reported_with_its_line() {
-    let error = Preset::from_toml("[redirect_uris]\nlocalhost = = true\n").unwrap_err();
+    let error = Preset::from_str("[redirect_uris]\nlocalhost = = true\n").unwrap_err();
     assert_eq!(error.mistakes[0].line, Some(2));
-    let error = Preset::from_toml("a = 1\na = 2\n").unwrap_err();
+    let error = Preset::from_str("a = 1\na = 2\n").unwrap_err();
     assert!(error.mistakes[0].message.contains("duplicate"), "{error}");
     assert_eq!(error.mistakes[0].line, Some(2));
 }
 
 #[test]
 fn errors_are_one_line_with_everything_in_it() {
-    let error = Preset::from_toml("[redirect_uris]\nlocalhost = 'yes'").unwrap_err();
+    let error = Preset::from_str("[redirect_uris]\nlocalhost = 'yes'").unwrap_err();
     assert_eq!(
         error.to_string(),
         "policy:2:13: redirect_uris.localhost: expected a boolean (found 'yes'); \
@@ -846,7 +848,7 @@ fn errors_are_one_line_with_everything_in_it() {
 #[test]
 fn all_mistakes_of_a_file_are_named_in_its_order() {
     let keys = |text: &str| -> Vec<String> {
-        let error = Preset::from_toml(text).expect_err(text);
+        let error = Preset::from_str(text).expect_err(text);
         error.mistakes.into_iter().map(|mistake| mistake.key).collect()
     };
     for (text, expected, reason) in [
@@ -906,7 +908,7 @@ fn all_mistakes_of_a_file_are_named_in_its_order() {
 
 #[test]
 fn a_broken_policy_reads_well_through_main() {
-    let error = Preset::from_toml("report_onyl = true\n\n[lifecycle]\n\tapproval = true\n").unwrap_err();
+    let error = Preset::from_str("report_onyl = true\n\n[lifecycle]\n\tapproval = true\n").unwrap_err();
     let boxed: Box<dyn std::error::Error> = error.clone().into();
     assert_eq!(
         format!("{boxed:?}"),
@@ -950,17 +952,17 @@ fn limits_have_floors_and_ceilings() {
         ("gate.max_age", "'1000years'", "\"100 years\""),
         ("gate.grace", "'1000years'", "\"100 years\""),
     ] {
-        let error = Preset::from_toml(&format!("{key} = {wrong}")).expect_err(key);
+        let error = Preset::from_str(&format!("{key} = {wrong}")).expect_err(key);
         let mistake = &error.mistakes[0];
         let suggestion = mistake.suggestion.as_ref().unwrap().to_string();
         assert_eq!((&*mistake.key, found(mistake)), (key, wrong), "{error}");
         assert!(mistake.message.contains(bound.trim_matches('"')), "{error}");
         assert!(suggestion.starts_with(&format!("write {bound} or ")), "{error}");
-        let suggested = Preset::from_toml(&format!("{key} = {bound}"));
+        let suggested = Preset::from_str(&format!("{key} = {bound}"));
         assert!(suggested.is_ok(), "what is suggested: {suggested:?}");
     }
     // A hundred years, as "never", is accepted.
-    assert!(Preset::from_toml("lifecycle.idle = '36500days'").is_ok());
+    assert!(Preset::from_str("lifecycle.idle = '36500days'").is_ok());
 }
 
 /// The builder has the same bounds: a number counts as the bound where there is no error to be returned.
@@ -975,11 +977,11 @@ fn limits_of_the_builder_have_the_same_bounds() {
     };
     let smallest = Limits { max_bytes: 0, max_depth: 0, max_members: 0, max_array: 0, max_string: 0 };
     for (limits, deadline, bits) in [(largest, Duration::MAX, 255), (smallest, Duration::ZERO, 0)] {
-        let preset = Preset::mcp()
-            .with_limits(limits)
-            .with_deadline(deadline)
+        let preset = tower_dcr::mcp()
+            .with_body(limits)
+            .with_body_deadline(deadline)
             .with_client_address(ClientAddress::new().with_ipv6_prefix(bits));
-        let read = Preset::from_json(&preset.to_json()).unwrap_or_else(|error| panic!("{error}"));
+        let read = Preset::from_str(&serde_json::to_string(&preset).unwrap()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(read.fingerprint(), preset.fingerprint());
     }
     for error in [
@@ -1005,11 +1007,11 @@ fn suggestions_are_accepted() {
         ),
         ("identity.identities.reserve = [{ name = 'A', link_hosts = ['*'] }]", None),
     ] {
-        let error = Preset::from_toml(file).expect_err(file);
+        let error = Preset::from_str(file).expect_err(file);
         let suggestion = error.mistakes[0].suggestion.as_ref().unwrap().to_string();
         match with {
             None => assert!(!suggestion.starts_with("write \"") && !suggestion.contains("like \"*"), "{error}"),
-            Some(with) => assert!(suggestion == "write \"myapp\"" && Preset::from_toml(with).is_ok(), "{error}"),
+            Some(with) => assert!(suggestion == "write \"myapp\"" && Preset::from_str(with).is_ok(), "{error}"),
         }
     }
 }
@@ -1017,7 +1019,7 @@ fn suggestions_are_accepted() {
 /// A client keeps what it asks for, gets what is added, and the whole default if it asks for nothing.
 #[test]
 fn added_scopes_keep_the_default() {
-    let preset = Preset::from_toml(
+    let preset = Preset::from_str(
         "[metadata.scope]\nceiling = ['read', 'write', 'offline_access']\ndefault = ['read', 'write', 'offline_access']\n\
          add = ['offline_access']\notherwise = 'default'",
     )
@@ -1036,11 +1038,11 @@ fn added_scopes_keep_the_default() {
         }
         assert_eq!(judge(&preset, &client).unwrap()["scope"], expected, "{reason}");
     }
-    let without_default = Preset::from_toml("metadata.scope.add = ['offline_access']").unwrap();
+    let without_default = Preset::from_str("metadata.scope.add = ['offline_access']").unwrap();
     let client = json!({"redirect_uris": ["http://localhost/cb"]});
     assert!(judge(&without_default, &client).unwrap().get("scope").is_none(), "the server's default stays");
     for policy in ["metadata.grants.otherwise = 'default'", "redirect_uris.otherwise = 'default'"] {
-        assert!(Preset::from_toml(policy).is_err(), "{policy}: there is none");
+        assert!(Preset::from_str(policy).is_err(), "{policy}: there is none");
     }
 }
 
@@ -1054,7 +1056,7 @@ fn operators_go_together_as_the_standard_says() {
         ("{ value = ['a'], add = ['b'] }", false, "add is not within value"),
         ("{ value = 'a', add = ['a'] }", false, "value is no list"),
     ] {
-        let read = Preset::from_toml(&format!("metadata.policy.groups = {operators}"));
+        let read = Preset::from_str(&format!("metadata.policy.groups = {operators}"));
         assert_eq!(read.is_ok(), is_ok, "{reason}: {read:?}");
     }
     for (member, operators, is_ok, reason) in [
@@ -1073,17 +1075,17 @@ fn operators_go_together_as_the_standard_says() {
         ("jwks", "{ value = [] }", false, "an object"),
         ("tenant", "{ value = ['a', 1] }", true, "the server's own"),
     ] {
-        let read = Preset::from_toml(&format!("[metadata.policy]\n'{member}' = {operators}"));
+        let read = Preset::from_str(&format!("[metadata.policy]\n'{member}' = {operators}"));
         assert_eq!(read.is_ok(), is_ok, "{member} {operators}: {reason}: {read:?}");
     }
-    assert!(Preset::from_toml("metadata.members.supply = { jwks_uri = ['x'] }").is_err());
-    assert!(Preset::from_toml("metadata.members.supply = { jwks_uri = 'https://a.example.com/' }").is_ok());
+    assert!(Preset::from_str("metadata.members.supply = { jwks_uri = ['x'] }").is_err());
+    assert!(Preset::from_str("metadata.members.supply = { jwks_uri = 'https://a.example.com/' }").is_ok());
 }
 
 /// The rules of callers are the general ones, except for their own settings.
 #[test]
 fn callers_have_rules_of_their_own() {
-    let preset = Preset::from_toml(
+    let preset = Preset::from_str(
         "[redirect_uris]
          classes = ['loopback']
          [[callers]]
@@ -1115,7 +1117,7 @@ async fn tokens_of_a_file_admit_their_holders() {
          when = {{ rules = 'partner' }}"
     );
     let kept = Kept::default();
-    let guard = Preset::from_toml(&file).unwrap().with_sink(kept.sink());
+    let guard = Preset::from_str(&file).unwrap().with_sink(kept.sink());
     let register = behind(&guard, &Naive::default());
     let body = r#"{"redirect_uris":["http://localhost/cb"]}"#;
     assert_eq!(send(&register, post(body)).await.status(), 401);
@@ -1130,7 +1132,7 @@ async fn tokens_of_a_file_admit_their_holders() {
 #[tokio::test]
 async fn every_event_has_the_fingerprint_of_the_policy() {
     let kept = Kept::default();
-    let guard = Preset::from_toml("rate_limit.address = '1/hour'").unwrap().with_sink(kept.sink());
+    let guard = Preset::from_str("rate_limit.address = '1/hour'").unwrap().with_sink(kept.sink());
     let fingerprint = u64::from_str_radix(&guard.fingerprint(), 16).unwrap();
     let register = behind(&guard, &Naive::default());
     let good = r#"{"redirect_uris":["http://localhost/cb"]}"#;
@@ -1151,7 +1153,7 @@ async fn every_event_has_the_fingerprint_of_the_policy() {
 async fn events_hold_the_redacted_registration_on_request() {
     let kept = Kept::default();
     let guard =
-        Preset::from_toml("audit.document = true\nmetadata.members.allow = ['tenant']").unwrap().with_sink(kept.sink());
+        Preset::from_str("audit.document = true\nmetadata.members.allow = ['tenant']").unwrap().with_sink(kept.sink());
     let register = behind(&guard, &Naive::default());
     let body = json!({
         "redirect_uris": ["http://localhost/cb"], "client_name": "App \u{202e}", "tenant": "blue", "password": "hunter2",
@@ -1175,7 +1177,7 @@ async fn events_hold_the_redacted_registration_on_request() {
     );
     // By default, it does not.
     let kept = Kept::default();
-    send(&behind(&Preset::mcp().with_sink(kept.sink()), &Naive::default()), post(body.to_string())).await;
+    send(&behind(&tower_dcr::mcp().with_sink(kept.sink()), &Naive::default()), post(body.to_string())).await;
     assert!(!kept.lines().pop().unwrap().contains("document"));
 }
 
@@ -1194,7 +1196,7 @@ fn the_committed_schema_is_up_to_date() {
 fn the_schema_accepts_valid_files_and_rejects_misspelt_keys() {
     let schema = jsonschema::validator_for(&Preset::file_schema()).unwrap();
     for (built, file) in pairs() {
-        let policy: Value = serde_json::from_str(&built.to_json()).unwrap();
+        let policy: Value = serde_json::to_value(&built).unwrap();
         let errors: Vec<String> = schema.iter_errors(&policy).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{file}: {errors:?}");
         let policy: Value = toml::from_str::<Value>(file).unwrap();
@@ -1227,7 +1229,7 @@ fn the_key_of_the_chain_comes_from_its_file() {
         Preset::from_file(&file)
     };
     let preset = policy("key").unwrap();
-    assert!(preset.chain_key().is_some() && Preset::mcp().chain_key().is_none());
+    assert!(preset.chain_key().is_some() && tower_dcr::mcp().chain_key().is_none());
     let shown = preset.to_toml().unwrap();
     assert!(shown.contains("chain_key_file = \"key\"") && !shown.contains("0123456789abcdef"), "{shown}");
     let short = policy("short").unwrap_err();

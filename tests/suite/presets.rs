@@ -25,7 +25,7 @@ fn oauth() -> Preset {
         ["authorization_code", "refresh_token", "client_credentials", "implicit"],
         ["code", "token id_token"],
     );
-    Preset::oauth(grants.unwrap(), AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]))
+    tower_dcr::oauth(grants.unwrap(), AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "called with literals")]
@@ -44,21 +44,21 @@ async fn unknown_and_unwanted_members() {
         let plain = with(
             json!({ "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], "token_endpoint_auth_method": "none" }),
         );
-        assert_eq!(judged(&Preset::mcp(), body.clone()).await.unwrap(), plain, "{changes}");
-        assert!(judged(&Preset::strict(), body.clone()).await.is_err(), "{changes}");
+        assert_eq!(judged(&tower_dcr::mcp(), body.clone()).await.unwrap(), plain, "{changes}");
+        assert!(judged(&tower_dcr::strict(), body.clone()).await.is_err(), "{changes}");
         let expected = with(
             json!({ "grant_types": ["authorization_code"], "response_types": ["code"], "token_endpoint_auth_method": "client_secret_basic" }),
         );
         assert_eq!(judged(&oauth(), body).await.unwrap(), expected, "{changes}");
     }
     let statement = with(json!({ "software_statement": "eyJ" }));
-    for preset in [Preset::mcp(), Preset::strict(), oauth()] {
+    for preset in [tower_dcr::mcp(), tower_dcr::strict(), oauth()] {
         assert!(judged(&preset, statement.clone()).await.unwrap_err().starts_with("software_statement"));
     }
     let jwks =
         with(json!({ "jwks_uri": "https://app.example.com/jwks", "subject_type": "public", "default_max_age": 3600 }));
     assert_eq!(judged(&oauth(), jwks.clone()).await.unwrap()["default_max_age"], 3600);
-    assert!(judged(&Preset::mcp(), jwks).await.unwrap().get("jwks_uri").is_none());
+    assert!(judged(&tower_dcr::mcp(), jwks).await.unwrap().get("jwks_uri").is_none());
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn grants_and_response_types_are_correlated_after_their_defaults() {
     );
     let no_redirect = json!({ "grant_types": ["client_credentials"] });
     assert!(judged(&oauth(), no_redirect.clone()).await.is_ok());
-    assert!(judged(&Preset::mcp(), no_redirect).await.is_err());
+    assert!(judged(&tower_dcr::mcp(), no_redirect).await.is_err());
     assert!(
         judged(&oauth(), json!({ "grant_types": ["authorization_code"] }))
             .await
@@ -158,10 +158,10 @@ async fn auth_methods() {
             .map(|body| body["token_endpoint_auth_method"].clone())
     };
     for shared in ["client_secret_basic", "client_secret_post", "client_secret_jwt"] {
-        assert_eq!(method(&Preset::mcp(), shared.into()).await.unwrap(), "none");
-        assert!(method(&Preset::strict(), shared.into()).await.is_err());
+        assert_eq!(method(&tower_dcr::mcp(), shared.into()).await.unwrap(), "none");
+        assert!(method(&tower_dcr::strict(), shared.into()).await.is_err());
     }
-    assert!(method(&Preset::mcp(), "private_key_jwt".into()).await.is_err());
+    assert!(method(&tower_dcr::mcp(), "private_key_jwt".into()).await.is_err());
     assert_eq!(method(&oauth(), "private_key_jwt".into()).await.unwrap(), "private_key_jwt");
     assert!(method(&oauth(), "client_secret_post".into()).await.is_err());
     assert!(method(&oauth(), 7.into()).await.is_err());
@@ -171,7 +171,7 @@ async fn auth_methods() {
 async fn one_redirect_uri_can_have_a_method_of_its_own() {
     let special = "https://www.perplexity.ai/rest/connections/oauth_callback";
     let rule = AuthMethod::public().with_method_for(special, "client_secret_post").unwrap();
-    let preset = Preset::mcp()
+    let preset = tower_dcr::mcp()
         .map_metadata(|mut metadata| {
             metadata.auth_method = rule;
             Ok(metadata)
@@ -192,7 +192,7 @@ async fn one_redirect_uri_can_have_a_method_of_its_own() {
 #[tokio::test]
 async fn scopes() {
     let preset = |scope: Scope| {
-        Preset::mcp()
+        tower_dcr::mcp()
             .map_metadata(|mut metadata| {
                 metadata.scope = scope;
                 Ok(metadata)
@@ -207,10 +207,10 @@ async fn scopes() {
     assert!(scope(&ceiling, "admin".into()).await.is_err());
     assert_eq!(scope(&ceiling, Value::Null).await.unwrap(), "read");
     assert_eq!(scope(&ceiling, "".into()).await.unwrap(), "read");
-    assert_eq!(scope(&Preset::mcp(), "a  b ".into()).await.unwrap(), "a b");
-    assert!(scope(&Preset::strict(), "a  b".into()).await.is_err());
-    assert!(scope(&Preset::mcp(), "a\"b".into()).await.is_err());
-    assert!(scope(&Preset::mcp(), json!(["a"])).await.is_err());
+    assert_eq!(scope(&tower_dcr::mcp(), "a  b ".into()).await.unwrap(), "a b");
+    assert!(scope(&tower_dcr::strict(), "a  b".into()).await.is_err());
+    assert!(scope(&tower_dcr::mcp(), "a\"b".into()).await.is_err());
+    assert!(scope(&tower_dcr::mcp(), json!(["a"])).await.is_err());
     assert_eq!(Scope::default().with_ceiling(["a b"]).unwrap_err(), ConfigError::Scope { token: "a b".into() });
 }
 
@@ -221,7 +221,7 @@ async fn application_types() {
             .await
             .map(|body| body["application_type"].clone())
     };
-    let mcp = Preset::mcp();
+    let mcp = tower_dcr::mcp();
     assert_eq!(kind(&mcp, json!(["http://localhost/cb", "cursor://a/cb"]), Value::Null).await.unwrap(), "native");
     assert_eq!(
         kind(&mcp, json!(["http://localhost/cb", "https://vscode.dev/redirect"]), Value::Null).await.unwrap(),
@@ -234,7 +234,7 @@ async fn application_types() {
     assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "web".into()).await.unwrap(), "web");
     assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "native".into()).await.unwrap(), "native");
     assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "spa".into()).await.unwrap(), Value::Null);
-    assert!(kind(&Preset::strict(), json!(["https://vscode.dev/redirect"]), "spa".into()).await.is_err());
+    assert!(kind(&tower_dcr::strict(), json!(["https://vscode.dev/redirect"]), "spa".into()).await.is_err());
     let as_sent = mcp
         .map_metadata(|mut metadata| {
             metadata.application_type = changed(ApplicationType::default(), |it| {
@@ -280,22 +280,25 @@ async fn redirect_uris_by_class() {
         ("http://app.example.com/cb", [false, false, false]),
     ];
     for (uri, expected) in table {
-        for (preset, expected) in [Preset::mcp(), Preset::strict(), oauth()].iter().zip(expected) {
+        for (preset, expected) in [tower_dcr::mcp(), tower_dcr::strict(), oauth()].iter().zip(expected) {
             let verdict = judged(preset, json!({ "redirect_uris": [uri] })).await;
             assert_eq!(verdict.is_ok(), expected, "{uri}: {verdict:?}");
         }
     }
     // A URI that is not allowed, next to an allowed one, is dropped, or rejects all.
     let mixed = json!({ "redirect_uris": ["grokked://cb", "http://127.0.0.1/cb", "https://app.example.com:8443/cb"] });
-    assert_eq!(judged(&Preset::mcp(), mixed.clone()).await.unwrap()["redirect_uris"], json!(["http://127.0.0.1/cb"]));
     assert_eq!(
-        judged(&Preset::strict(), mixed.clone()).await.unwrap_err(),
+        judged(&tower_dcr::mcp(), mixed.clone()).await.unwrap()["redirect_uris"],
+        json!(["http://127.0.0.1/cb"])
+    );
+    assert_eq!(
+        judged(&tower_dcr::strict(), mixed.clone()).await.unwrap_err(),
         "redirect_uris[0] uses a scheme that is not allowed here (redirect-uris)"
     );
     assert!(judged(&oauth(), mixed).await.is_err());
     // A dangerous one rejects all, under every preset.
     let poisoned = json!({ "redirect_uris": ["http://127.0.0.1/cb", "http://app.example.com/cb"] });
-    for preset in [Preset::mcp(), Preset::strict(), oauth()] {
+    for preset in [tower_dcr::mcp(), tower_dcr::strict(), oauth()] {
         assert!(judged(&preset, poisoned.clone()).await.unwrap_err().starts_with("redirect_uris[1]"));
     }
 }
@@ -304,31 +307,31 @@ async fn redirect_uris_by_class() {
 #[tokio::test]
 async fn rejections_of_redirect_uris_name_the_fault() {
     let many: Vec<String> = (0..11).map(|n| format!("https://app{n}.example.com/cb")).collect();
-    let listed = Preset::mcp()
+    let listed = tower_dcr::mcp()
         .map_redirect_uris(|mut guard| {
             guard.only_https = Some(Vec::from(["https://a.com/*".parse::<RedirectPattern>()?]));
             Ok(guard)
         })
         .unwrap();
     for (preset, uris, expected) in [
-        (Preset::mcp(), json!(many), "redirect_uris has 11 entries, and at most 10 are allowed (redirect-uris)"),
+        (tower_dcr::mcp(), json!(many), "redirect_uris has 11 entries, and at most 10 are allowed (redirect-uris)"),
         (
-            Preset::mcp(),
+            tower_dcr::mcp(),
             json!(["https://evil.example/cb"]),
             "redirect_uris[0] leads to a host without a public top-level domain (redirect-uris)",
         ),
         (
-            Preset::mcp(),
+            tower_dcr::mcp(),
             json!(["https://app.example.com:8443/cb"]),
             "redirect_uris[0] leads to a port that is not allowed here (redirect-uris)",
         ),
         (
-            Preset::mcp(),
+            tower_dcr::mcp(),
             json!(["https://co.uk/cb"]),
             "redirect_uris[0] leads to a public suffix, which has no owner (redirect-uris)",
         ),
         (
-            Preset::mcp(),
+            tower_dcr::mcp(),
             json!(["https://10-0-0-1.nip.io/cb"]),
             "redirect_uris[0] leads to a host name for private networks (redirect-uris)",
         ),
@@ -359,7 +362,7 @@ async fn links_that_act_are_rejected_under_every_policy() {
             .into_iter()
             .try_fold(guard, RedirectUris::add_private_use_scheme)
     };
-    for preset in [Preset::mcp(), Preset::strict(), oauth()] {
+    for preset in [tower_dcr::mcp(), tower_dcr::strict(), oauth()] {
         for preset in [preset.clone(), preset.map_redirect_uris(open).unwrap()] {
             for link in LINKS {
                 // Also beside one that is allowed: it is never dropped in silence.
@@ -418,14 +421,14 @@ async fn unlisted_schemes_can_be_marked() {
     assert!(findings(&guard, &["newapp://cb"]).is_err());
     let owned = marking(RedirectUris::mcp()).and_then(|guard| guard.add_private_use_scheme("com.example.app")).unwrap();
     assert!(findings(&owned, &["com.example.app.evil:/cb"]).is_err(), "its owner has said which schemes are theirs");
-    let preset = Preset::mcp().map_redirect_uris(marking).unwrap();
+    let preset = tower_dcr::mcp().map_redirect_uris(marking).unwrap();
     assert!(judged(&preset, json!({ "redirect_uris": ["workbuddy2://cb"] })).await.is_ok());
 }
 
 #[tokio::test]
 async fn redirect_uris_can_be_opened_and_closed() {
     let preset = |change: fn(RedirectUris) -> Result<RedirectUris, ConfigError>| {
-        Preset::mcp().map_redirect_uris(change).unwrap()
+        tower_dcr::mcp().map_redirect_uris(change).unwrap()
     };
     let allows = async |preset: &Preset, uri: &str| judged(preset, json!({ "redirect_uris": [uri] })).await.is_ok();
     let internal = preset(|mut guard| {
@@ -470,7 +473,7 @@ async fn redirect_uris_can_be_opened_and_closed() {
 
 #[tokio::test]
 async fn members_allows_and_supplies_extra_members() {
-    let preset = Preset::mcp()
+    let preset = tower_dcr::mcp()
         .map_metadata(|mut metadata| {
             let members = metadata.members.add_member("tenant")?;
             metadata.members = members.supply_member("origin", json!({ "b": 1, "a": [true] }))?;
@@ -486,7 +489,7 @@ async fn members_allows_and_supplies_extra_members() {
     let mut rejecting = MetadataAllowlist::mcp();
     rejecting.members = Members::default();
     rejecting.members.unknown = Action::Reject;
-    let preset = Preset::mcp().map_metadata(|_| Ok(rejecting)).unwrap();
+    let preset = tower_dcr::mcp().map_metadata(|_| Ok(rejecting)).unwrap();
     assert_eq!(
         judged(&preset, with(json!({ "foo": 1 }))).await.unwrap_err(),
         "a member is not known to this server (known-members)"
@@ -498,13 +501,13 @@ async fn language_tags() {
     let tagged = with(
         json!({ "client_name#fr": "F", "client_name#": "x", "client_name#a b": "x", "redirect_uris#en": "x", "tos_uri#de-CH": "http://x/" }),
     );
-    let document = judged(&Preset::mcp(), tagged).await.unwrap();
+    let document = judged(&tower_dcr::mcp(), tagged).await.unwrap();
     let names: Vec<_> = document.as_object().unwrap().keys().filter(|name| name.contains('#')).collect();
     assert_eq!(names, ["client_name#fr"]);
     let twice = with(json!({ "client_name#fr": "F", "client_name#FR": "G" }));
-    assert!(judged(&Preset::mcp(), twice).await.unwrap_err().contains("twice"));
-    assert!(judged(&Preset::mcp(), with(json!({ "client_name#fr": "a\u{202e}b" }))).await.is_err());
-    assert!(judged(&Preset::mcp(), with(json!({ "logo_uri#fr": "\tjava\nscript:alert(1)" }))).await.is_err());
+    assert!(judged(&tower_dcr::mcp(), twice).await.unwrap_err().contains("twice"));
+    assert!(judged(&tower_dcr::mcp(), with(json!({ "client_name#fr": "a\u{202e}b" }))).await.is_err());
+    assert!(judged(&tower_dcr::mcp(), with(json!({ "logo_uri#fr": "\tjava\nscript:alert(1)" }))).await.is_err());
 }
 
 #[tokio::test]
@@ -512,7 +515,7 @@ async fn decorations() {
     let logo = async |preset: &Preset, uri: &str| {
         judged(preset, with(json!({ "logo_uri": uri }))).await.map(|body| body.get("logo_uri").is_some())
     };
-    let rejecting = Preset::mcp()
+    let rejecting = tower_dcr::mcp()
         .map_metadata(|mut metadata| {
             metadata.decorations.otherwise = Action::Reject;
             Ok(metadata)
@@ -521,10 +524,10 @@ async fn decorations() {
     for (uri, stays) in
         [("https://app.example.com/l.png", true), ("http://app.example.com/l.png", false), ("https://10.0.0.1/", false)]
     {
-        assert_eq!(logo(&Preset::mcp(), uri).await, Ok(stays), "{uri}");
+        assert_eq!(logo(&tower_dcr::mcp(), uri).await, Ok(stays), "{uri}");
         assert_eq!(logo(&rejecting, uri).await.is_ok(), stays, "{uri}");
     }
-    assert!(logo(&Preset::mcp(), " JavaScript:alert(1)").await.is_err());
+    assert!(logo(&tower_dcr::mcp(), " JavaScript:alert(1)").await.is_err());
 }
 
 #[test]

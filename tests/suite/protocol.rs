@@ -43,14 +43,14 @@ async fn absent_grant_types_are_what_the_policy_says() {
     let (code, both) = (json!(["authorization_code"]), json!(["authorization_code", "refresh_token"]));
     let code_only = Grants::new(["authorization_code"], ["code"]).unwrap();
     let oauth = |grants| tower_dcr::oauth(grants, AuthMethod::one_of(["none"]));
-    let narrowed = Preset::mcp().map_metadata(|mut rules| {
+    let narrowed = tower_dcr::mcp().map_metadata(|mut rules| {
         rules.grants = code_only.clone();
         rules.grants.absent = Some(AbsentGrants::Offered);
         Ok(rules)
     });
     let rows = [
-        (Preset::mcp(), &both, "mcp offers both"),
-        (Preset::strict(), &code, "strict keeps to the RFC"),
+        (tower_dcr::mcp(), &both, "mcp offers both"),
+        (tower_dcr::strict(), &code, "strict keeps to the RFC"),
         (oauth(Grants::authorization_code()), &code, "oauth keeps to the RFC"),
         (
             oauth(changed(Grants::authorization_code(), |it| it.absent = Some(AbsentGrants::Offered))),
@@ -69,10 +69,10 @@ async fn absent_grant_types_are_what_the_policy_says() {
 
 #[tokio::test]
 async fn every_answer_has_cache_and_type_headers() {
-    let honest = send(&behind(&Preset::mcp(), &Naive::default()), post(HONEST)).await;
+    let honest = send(&behind(&tower_dcr::mcp(), &Naive::default()), post(HONEST)).await;
     let evil = with(&json!({ "redirect_uris": ["javascript:alert(1)"] }));
-    let rejected = send(&behind(&Preset::mcp(), &Naive::default()), post(evil)).await;
-    let preset = Preset::mcp().with_registrar(Registrar::new(MemoryLedger::default()));
+    let rejected = send(&behind(&tower_dcr::mcp(), &Naive::default()), post(evil)).await;
+    let preset = tower_dcr::mcp().with_registrar(Registrar::new(MemoryLedger::default()));
     let service = behind(&preset, &Naive::default());
     let _first = send(&service, post(HONEST)).await;
     let repeated = send(&service, post(HONEST)).await;
@@ -95,7 +95,7 @@ async fn every_answer_has_cache_and_type_headers() {
 
 #[tokio::test]
 async fn rejections_name_the_allowed_methods_and_types_in_headers() {
-    let service = behind(&Preset::mcp(), &Naive::default());
+    let service = behind(&tower_dcr::mcp(), &Naive::default());
     let send_as = async |method: Method, uri: &str, media: &str| {
         let request = Request::builder().method(method).uri(uri).header("content-type", media);
         send(&service, request.body(Full::<Bytes>::from(HONEST)).unwrap()).await
@@ -122,7 +122,7 @@ async fn rejections_name_the_allowed_methods_and_types_in_headers() {
 #[tokio::test]
 async fn a_missing_token_is_challenged_without_an_error_code() {
     let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner")).unwrap();
-    let preset = Preset::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens));
+    let preset = tower_dcr::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens));
     let service = behind(&preset, &Naive::default());
     let missing = send(&service, post(HONEST)).await;
     assert_eq!(missing.status(), StatusCode::UNAUTHORIZED);
@@ -147,7 +147,7 @@ async fn noncharacters_are_never_forwarded() {
         (r#""client_name#fr\uffff":"x""#, "in a name, which is no language tag"),
     ] {
         let body = format!("{},{member}}}", &HONEST[..HONEST.len() - 1]);
-        match forwarded(&Preset::mcp(), body).await {
+        match forwarded(&tower_dcr::mcp(), body).await {
             Err(said) => assert!(said.contains("not a character"), "{reason}: {said}"),
             Ok(document) => {
                 assert!(member.starts_with("\"client_name#"), "{reason}: {document}");
@@ -157,13 +157,13 @@ async fn noncharacters_are_never_forwarded() {
     }
     // A member that is stripped anyway rejects no registration.
     let body = format!("{},\"x\":\"\\uffff\"}}", &HONEST[..HONEST.len() - 1]);
-    assert!(forwarded(&Preset::mcp(), body).await.is_ok());
+    assert!(forwarded(&tower_dcr::mcp(), body).await.is_ok());
 }
 
 /// `OpenID` Connect Dynamic Client Registration section 6: names are compared by code point.
 #[tokio::test]
 async fn names_are_not_normalised() {
-    let preset = Preset::mcp()
+    let preset = tower_dcr::mcp()
         .map_metadata(|mut rules| {
             rules.members = rules.members.add_member("caf\u{e9}")?;
             Ok(rules)
@@ -181,9 +181,9 @@ async fn language_variants_are_bounded() {
         let tags = (0..count).map(|n| (format!("client_name#x-v{n}"), json!("App")));
         with(&Value::Object(tags.collect()))
     };
-    let document = forwarded(&Preset::mcp(), tagged(32)).await.unwrap();
+    let document = forwarded(&tower_dcr::mcp(), tagged(32)).await.unwrap();
     assert_eq!(document.as_object().unwrap().keys().filter(|name| name.contains('#')).count(), 32);
-    let said = forwarded(&Preset::mcp(), tagged(33)).await.unwrap_err();
+    let said = forwarded(&tower_dcr::mcp(), tagged(33)).await.unwrap_err();
     assert!(said.contains("language"), "{said}");
 }
 
@@ -210,7 +210,7 @@ async fn managed(
 /// RFC 7592 section 2.1: "If the client does not exist on this server, the server MUST respond with HTTP 401".
 #[tokio::test]
 async fn a_client_that_does_not_exist_is_a_401() {
-    let preset = Preset::mcp();
+    let preset = tower_dcr::mcp();
     for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
         let answer = managed(&preset, method.clone(), "/register/c", 404, &[]).await;
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{method}");
@@ -220,7 +220,7 @@ async fn a_client_that_does_not_exist_is_a_401() {
         assert_eq!(own.header("www-authenticate"), Some("DPoP"), "{method}: the server's own challenge stays");
         let forbidden = managed(&preset, method.clone(), "/register/c", 403, &[]).await;
         assert_eq!(forbidden.status(), StatusCode::FORBIDDEN, "{method}");
-        let pass = Preset::mcp().with_errors(HandlerErrors::Pass);
+        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
         assert_eq!(managed(&pass, method.clone(), "/register/c", 404, &[]).await.status(), 404, "{method}");
     }
     assert_eq!(managed(&preset, Method::GET, "/register", 404, &[]).await.status(), 404, "it is about no client");

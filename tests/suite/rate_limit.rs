@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ async fn a_request_takes_from_all_budgets_or_from_none() {
 #[tokio::test]
 async fn a_spent_redirect_host_takes_from_the_address_and_from_no_other_host() {
     let naive = Naive::default();
-    let preset = Preset::mcp()
+    let preset = tower_dcr::mcp()
         .with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
             *limits = RateLimits::OFF;
             limits.address = per_minute(3).into();
@@ -130,7 +131,7 @@ async fn a_spent_redirect_host_takes_from_the_address_and_from_no_other_host() {
 /// Shared redirects are not counted by host.
 #[tokio::test]
 async fn shared_redirects_have_no_host_budget() {
-    let preset = Preset::mcp()
+    let preset = tower_dcr::mcp()
         .with_rate_limit(RateLimitLayer::new().map_limits(|limits| *limits = RateLimits::OFF))
         .with_redirect_host_quota(RedirectHostQuota::new(per_minute(1)));
     let service = behind(&preset, &Naive::default());
@@ -149,7 +150,7 @@ async fn rate_limit_fields_can_be_left_out() {
         limits.global = per_minute(1).into();
         limits.fields = false;
     });
-    for preset in [Preset::mcp().with_rate_limit(limits), Preset::from_toml(FIELDS_OFF).unwrap()] {
+    for preset in [tower_dcr::mcp().with_rate_limit(limits), Preset::from_str(FIELDS_OFF).unwrap()] {
         let service = behind(&preset, &Naive::default());
         assert_eq!(send(&service, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
         let rejected = send(&service, from([10, 0, 0, 1], GOOD)).await;
@@ -170,7 +171,7 @@ async fn clones_and_routes_share_one_state() {
     assert_eq!(send(&one, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&other.clone(), from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&one, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::TOO_MANY_REQUESTS);
-    let preset = Preset::mcp().map_rate_limit(|limits| limits.address = per_minute(1).into());
+    let preset = tower_dcr::mcp().map_rate_limit(|limits| limits.address = per_minute(1).into());
     let (one, other) = (behind(&preset, &Naive::default()), behind(&preset, &Naive::default()));
     assert_eq!(send(&one, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&other, from([10, 0, 0, 1], GOOD)).await.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -201,7 +202,7 @@ async fn a_budget_can_have_any_key() {
 /// The documented default budgets.
 #[tokio::test]
 async fn the_defaults_fit_hosted_clients_and_test_benches() {
-    let service = behind(&Preset::mcp(), &Naive::default());
+    let service = behind(&tower_dcr::mcp(), &Naive::default());
     for _ in 0..300 {
         assert_eq!(send(&service, from([160, 79, 104, 10], GOOD)).await.status(), StatusCode::CREATED);
     }

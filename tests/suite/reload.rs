@@ -1,11 +1,12 @@
 //! Another policy while requests are on their way.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tower_dcr::clients::ClientAdmin;
-use tower_dcr::clients::{Lifetimes, Registrar};
+use tower_dcr::clients::Registrar;
 use tower_dcr::clients::{MemoryLedger, Status};
 use tower_dcr::layers::{GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
@@ -22,15 +23,15 @@ const HOSTED: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
 #[tokio::test]
 async fn a_reload_applies_to_the_next_request() {
     let kept = Kept::default();
-    let guard = Preset::mcp().with_sink(kept.sink()).reloadable();
+    let guard = tower_dcr::mcp().with_sink(kept.sink()).reloadable();
     let register = behind(&guard, &Naive::default());
     assert_eq!(send(&register, post(HOSTED)).await.status(), 201);
-    let next = Preset::from_toml("redirect_uris.classes = ['loopback']").unwrap();
+    let next = Preset::from_str("redirect_uris.classes = ['loopback']").unwrap();
     guard.handle().replace(&next).unwrap();
     assert_eq!(send(&register, post(HOSTED)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let fingerprints: Vec<_> = kept.take().iter().map(|event| format!("{:016x}", event.policy.unwrap())).collect();
-    assert_eq!(fingerprints, [Preset::mcp().fingerprint(), next.fingerprint(), next.fingerprint()]);
+    assert_eq!(fingerprints, [tower_dcr::mcp().fingerprint(), next.fingerprint(), next.fingerprint()]);
     assert_eq!(guard.handle().fingerprint(), next.fingerprint());
 }
 
@@ -40,7 +41,7 @@ fn the_log_names_the_changed_policy() {
     let folder = Folder::new("reload-log");
     let path = folder.0.join("policy.toml");
     let (with, without) = ("shadow.policy = 'next.toml'\n", "");
-    let (strict, mcp) = (Preset::strict().fingerprint(), Preset::mcp().fingerprint());
+    let (strict, mcp) = (tower_dcr::strict().fingerprint(), tower_dcr::mcp().fingerprint());
     let rows = [
         ("it is tried", with, "extends = 'strict'", "another shadow policy is tried", Some(&strict)),
         ("as before", with, "extends = 'strict'\n# Soon.", "read again and is the same", Some(&strict)),
@@ -49,7 +50,7 @@ fn the_log_names_the_changed_policy() {
         ("a policy", "report_only = true", "", "another registration policy is in force", None),
         ("both", with, "extends = 'strict'", "another registration policy is in force", Some(&strict)),
     ];
-    let guard = Preset::mcp().reloadable();
+    let guard = tower_dcr::mcp().reloadable();
     for (reason, policy, next, message, shadow) in rows {
         folder.write("policy.toml", policy).write("next.toml", next);
         let lines = logged(tracing::Level::INFO, || guard.handle().reload(&path).unwrap());
@@ -64,21 +65,21 @@ fn the_log_names_the_changed_policy() {
 #[tokio::test]
 async fn a_reload_keeps_spent_budgets() {
     let guard =
-        Preset::from_toml("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'").unwrap().reloadable();
+        Preset::from_str("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'").unwrap().reloadable();
     let register = behind(&guard, &Naive::default());
     for expected in [201, 201, 429] {
         assert_eq!(send(&register, post(HOSTED)).await.status(), expected, "of one host");
     }
-    guard.handle().replace(&Preset::from_toml("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'\nreport_only = false\nbody_deadline = '9s'").unwrap()).unwrap();
+    guard.handle().replace(&Preset::from_str("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'\nreport_only = false\nbody_deadline = '9s'").unwrap()).unwrap();
     assert_eq!(send(&register, post(HOSTED)).await.status(), 429, "the host is still known");
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 429, "and so is the address");
     // A larger quota lets more of them in, and counts what was used.
-    guard.handle().replace(&Preset::from_toml("rate_limit.address = '5/hour, burst 7'").unwrap()).unwrap();
+    guard.handle().replace(&Preset::from_str("rate_limit.address = '5/hour, burst 7'").unwrap()).unwrap();
     for expected in [201, 201, 429] {
         assert_eq!(send(&register, post(LOOPBACK)).await.status(), expected);
     }
-    guard.handle().replace(&Preset::from_toml("rate_limit.address = 'off'").unwrap()).unwrap();
+    guard.handle().replace(&Preset::from_str("rate_limit.address = 'off'").unwrap()).unwrap();
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
 }
 
@@ -90,13 +91,13 @@ async fn settings_in_code_survive_a_reload() {
         _ => Ok(()),
     });
     let registrar = Registrar::new(MemoryLedger::default());
-    let guard = Preset::mcp().add_rule(no_bots).with_sink(kept.sink()).with_registrar(registrar).reloadable();
+    let guard = tower_dcr::mcp().add_rule(no_bots).with_sink(kept.sink()).with_registrar(registrar).reloadable();
     let register = behind(&guard, &Naive::default());
     let bot = r#"{"redirect_uris":["http://localhost/cb"],"client_name":"bot"}"#;
     assert_eq!(send(&register, post(bot)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
-    guard.handle().replace(&Preset::strict()).unwrap();
-    guard.handle().replace(&Preset::mcp()).unwrap();
+    guard.handle().replace(&tower_dcr::strict()).unwrap();
+    guard.handle().replace(&tower_dcr::mcp()).unwrap();
     assert_eq!(send(&register, post(bot)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.to_string()).collect();
@@ -108,18 +109,18 @@ async fn settings_in_code_survive_a_reload() {
 async fn rules_in_code_stay_with_their_callers() {
     let never = rule("never", |draft| Err(draft.reject(ErrorCode::InvalidClientMetadata, "not you")));
     let hosted = Condition::Redirects(vec![RedirectClass::Https]);
-    let built = Preset::mcp().for_callers(hosted, |rules| Ok(rules.add_rule(never))).unwrap();
+    let built = tower_dcr::mcp().for_callers(hosted, |rules| Ok(rules.add_rule(never))).unwrap();
     let guard = built.clone().reloadable();
     let register = behind(&guard, &Naive::default());
     for policy in [
         built.clone(),
-        Preset::from_toml("body_deadline = '9s'\n[[callers]]\nwhen = { redirects = ['https'] }").unwrap(),
+        Preset::from_str("body_deadline = '9s'\n[[callers]]\nwhen = { redirects = ['https'] }").unwrap(),
     ] {
         guard.handle().replace(&policy).unwrap();
         assert_eq!(send(&register, post(HOSTED)).await.status(), 400);
         assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     }
-    let without = Preset::mcp().for_callers(Condition::Redirects(vec![RedirectClass::Https]), Ok).unwrap();
+    let without = tower_dcr::mcp().for_callers(Condition::Redirects(vec![RedirectClass::Https]), Ok).unwrap();
     assert_ne!(built.fingerprint(), without.fingerprint());
 }
 
@@ -128,21 +129,21 @@ async fn rules_in_code_stay_with_their_callers() {
 async fn a_reload_keeps_required_tokens() {
     let tokens = || {
         let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("portal")).unwrap();
-        Box::new(Preset::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens)))
+        Box::new(tower_dcr::mcp().with_initial_access_tokens(InitialAccessTokenLayer::new(tokens)))
     };
     let listed = Box::new(
-        Preset::from_toml(
+        Preset::from_str(
             "initial_access_tokens.tokens = [{ owner = 'portal', \
          sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b' }]",
         )
         .unwrap(),
     );
     for (first, second, status, reason) in [
-        (tokens(), Box::new(Preset::mcp().report_only()), 201, "what only observes lets everybody pass"),
-        (tokens(), Box::new(Preset::strict()), 401, "a file says nothing of those in code"),
+        (tokens(), Box::new(tower_dcr::mcp().report_only()), 201, "what only observes lets everybody pass"),
+        (tokens(), Box::new(tower_dcr::strict()), 401, "a file says nothing of those in code"),
         (listed.clone(), tokens(), 401, "those in code instead of listed ones"),
         (tokens(), listed.clone(), 401, "listed ones instead of those in code"),
-        (listed, Box::new(Preset::mcp()), 201, "listed ones that are no longer listed"),
+        (listed, Box::new(tower_dcr::mcp()), 201, "listed ones that are no longer listed"),
     ] {
         let guard = first.reloadable();
         let register = behind(&guard, &Naive::default());
@@ -157,11 +158,17 @@ async fn a_reload_keeps_required_tokens() {
 #[tokio::test]
 async fn lifetimes_and_gates_follow() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
-    let built = Lifetimes::new().with_never_used(DAY * 2).unwrap();
-    let registrar = Registrar::new(MemoryLedger::default()).with_lifetimes(built.clone());
-    let guard = Preset::from_toml("lifecycle.idle = '180days'\ngate.unknown = 'reject'").unwrap();
+    let registrar =
+        Registrar::new(MemoryLedger::default()).map_settings(|lifecycle| lifecycle.never_used = Some(DAY * 2)).unwrap();
+    let guard = Preset::from_str("lifecycle.idle = '180days'\ngate.unknown = 'reject'").unwrap();
     let guard = guard.with_registrar(registrar.clone());
-    assert_eq!(registrar.lifetimes(), built.clone().with_idle(DAY * 180).unwrap(), "before any request");
+    let lifetimes = |never_used: Duration, idle: Duration, approval: Option<Duration>| {
+        let written = format!("never_used: {never_used:?}, idle: {idle:?}, approval: {approval:?}");
+        let shown = format!("{registrar:?}");
+        assert!(shown.contains(&written), "{written} in {shown}");
+    };
+    // Before any request.
+    lifetimes(DAY * 2, DAY * 180, None);
     let guard = guard.reloadable();
     let token = tower::Layer::layer(
         &guard.gate(GateEndpoint::Token, registrar.clone()),
@@ -175,16 +182,16 @@ async fn lifetimes_and_gates_follow() {
         send(&token, request.body(body).unwrap()).await.status()
     };
     assert_eq!(by_nobody().await, 401);
-    guard.handle().replace(&Preset::from_toml("lifecycle.approval = '1day'").unwrap()).unwrap();
-    assert_eq!(registrar.lifetimes(), built.clone().with_approval(DAY).unwrap());
+    guard.handle().replace(&Preset::from_str("lifecycle.approval = '1day'").unwrap()).unwrap();
+    lifetimes(DAY * 2, DAY * 90, Some(DAY));
     assert_eq!(by_nobody().await, 200);
     let register = behind(&guard, &Naive::default());
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let client = ClientAdmin::new(registrar.clone()).client("client-1").await.unwrap().unwrap();
     assert_eq!(client.status, Status::Pending, "approval is wanted now");
     assert_eq!(client.policy.as_deref(), Some(&*guard.handle().fingerprint()));
-    guard.handle().replace(&Preset::mcp()).unwrap();
-    assert_eq!(registrar.lifetimes(), built);
+    guard.handle().replace(&tower_dcr::mcp()).unwrap();
+    lifetimes(DAY * 2, DAY * 90, None);
 }
 
 #[tokio::test]
@@ -219,7 +226,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     assert_eq!(handle.fingerprint(), first);
     write("");
     let second = changed_from(&first).await;
-    assert_eq!(second, Preset::mcp().fingerprint());
+    assert_eq!(second, tower_dcr::mcp().fingerprint());
     // A writer that is not done yet: every look finds another length.
     for length in 1..20 {
         std::fs::write(&path, format!("report_only = true\n{}", "#".repeat(length))).unwrap();
@@ -229,7 +236,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
         assert_eq!(handle.fingerprint(), second, "after {length}");
     }
     let third = changed_from(&second).await;
-    assert_eq!(third, Preset::mcp().report_only().fingerprint(), "now it is done");
+    assert_eq!(third, tower_dcr::mcp().report_only().fingerprint(), "now it is done");
     write("");
     assert_eq!(changed_from(&third).await, second);
     // Images and package stores give all files one time, and two policies can be equally long.
@@ -240,14 +247,14 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     };
     write_at_noon("extends = 'strict'");
     let strict = changed_from(&second).await;
-    assert_eq!(strict, Preset::strict().fingerprint());
+    assert_eq!(strict, tower_dcr::strict().fingerprint());
     write_at_noon("extends = 'mcp'");
     assert_eq!(changed_from(&strict).await, second);
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(handle.fingerprint(), second, "a file that is gone is no policy");
     write("extends = 'strict'");
-    assert_eq!(changed_from(&second).await, Preset::strict().fingerprint());
+    assert_eq!(changed_from(&second).await, tower_dcr::strict().fingerprint());
     watching.abort();
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -257,7 +264,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
 async fn a_reload_drops_no_request_and_mixes_no_policies() {
     let kept = Kept::default();
     let file = |scope: &str| {
-        Preset::from_toml(&format!(
+        Preset::from_str(&format!(
             "rate_limit = {{ address = 'off', global = 'off' }}
              metadata.policy.scope.value = '{scope}'
              metadata.policy.client_name.value = '{scope}'"

@@ -7,8 +7,8 @@ use axum::{Json, Router};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tower_dcr::layers::ServerMetadataLayer;
 use tower_dcr::rules::{AuthMethod, Condition};
-use tower_dcr::{Preset, layers::ServerMetadataLayer};
 
 const PATH: &str = "/.well-known/oauth-authorization-server";
 
@@ -31,21 +31,21 @@ async fn ask(layer: ServerMetadataLayer, method: Method) -> (StatusCode, HeaderM
 
 #[tokio::test]
 async fn the_document_announces_what_the_policy_allows() {
-    let (status, headers, body) = ask(Preset::mcp().server_metadata_layer(), Method::GET).await;
+    let (status, headers, body) = ask(tower_dcr::mcp().server_metadata_layer(), Method::GET).await;
     assert_eq!(status, StatusCode::OK);
     let document: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(document["grant_types_supported"], json!(["authorization_code"]));
     assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none"]));
     assert_eq!(headers[header::CONTENT_LENGTH], body.len().to_string());
     assert!(!headers.contains_key(header::ETAG) && !headers.contains_key(header::LAST_MODIFIED));
-    let (_, headers, body) = ask(Preset::mcp().server_metadata_layer(), Method::HEAD).await;
+    let (_, headers, body) = ask(tower_dcr::mcp().server_metadata_layer(), Method::HEAD).await;
     assert!(body.is_empty() && !headers.contains_key(header::ETAG), "{headers:?}");
-    assert_eq!(ask(Preset::mcp().server_metadata_layer(), Method::POST).await.2, b"posted");
+    assert_eq!(ask(tower_dcr::mcp().server_metadata_layer(), Method::POST).await.2, b"posted");
 }
 
 #[tokio::test]
 async fn a_report_only_policy_announces_nothing() {
-    let (_, _, body) = ask(Preset::mcp().report_only().server_metadata_layer(), Method::GET).await;
+    let (_, _, body) = ask(tower_dcr::mcp().report_only().server_metadata_layer(), Method::GET).await;
     let document: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(document["grant_types_supported"], json!(["authorization_code", "password"]));
     assert!(document.get("token_endpoint_auth_methods_supported").is_none());
@@ -53,14 +53,14 @@ async fn a_report_only_policy_announces_nothing() {
 
 #[tokio::test]
 async fn another_policy_is_announced_at_once() {
-    let guard = Preset::mcp().reloadable();
+    let guard = tower_dcr::mcp().reloadable();
     let methods = async || {
         let (_, _, body) = ask(guard.server_metadata_layer(), Method::GET).await;
         serde_json::from_slice::<Value>(&body).unwrap()["token_endpoint_auth_methods_supported"].clone()
     };
     assert_eq!(methods().await, json!(["none"]));
     let confidential = || AuthMethod::one_of(["client_secret_basic"]);
-    let other = Preset::mcp()
+    let other = tower_dcr::mcp()
         .map_metadata(|mut metadata| {
             metadata.auth_method = confidential();
             Ok(metadata)
@@ -69,7 +69,7 @@ async fn another_policy_is_announced_at_once() {
     guard.handle().replace(&other).unwrap();
     assert_eq!(methods().await, json!(["client_secret_basic"]));
     // Callers with rules of their own read the same document.
-    let partners = Preset::mcp().for_callers(Condition::Rules("partner".into()), |rules| {
+    let partners = tower_dcr::mcp().for_callers(Condition::Rules("partner".into()), |rules| {
         rules.map_metadata(|mut metadata| {
             metadata.auth_method = confidential();
             Ok(metadata)
@@ -81,7 +81,7 @@ async fn another_policy_is_announced_at_once() {
 
 #[tokio::test]
 async fn an_amendment_sees_the_request() {
-    let layer = Preset::mcp().server_metadata_layer().with_amendment(|request, document| {
+    let layer = tower_dcr::mcp().server_metadata_layer().with_amendment(|request, document| {
         let host = request.headers[header::HOST].to_str().unwrap();
         document.insert("registration_endpoint".into(), format!("https://{host}/register").into());
         assert_eq!(document["grant_types_supported"], json!(["authorization_code"]), "narrowed by then");
@@ -99,7 +99,7 @@ async fn other_answers_pass() {
             let response = response.header(header::ETAG, "\"1\"").body(Body::from(body.clone())).unwrap();
             async move { response }
         };
-        let app: Router = Router::new().route(PATH, get(handler).layer(Preset::mcp().server_metadata_layer()));
+        let app: Router = Router::new().route(PATH, get(handler).layer(tower_dcr::mcp().server_metadata_layer()));
         let response = app.oneshot(Request::get(PATH).body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let tagged = parts.headers.contains_key(header::ETAG);

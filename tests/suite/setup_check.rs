@@ -1,6 +1,7 @@
 //! Deployment mistakes that the first requests show.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use http::Request;
@@ -39,15 +40,15 @@ async fn an_untrusted_proxy_is_logged() {
     let header = Some(("x-forwarded-for", "198.51.100.7"));
     let expected =
         |address: &str, forwards| vec![Misconfiguration::OneAddress { address: address.parse().unwrap(), forwards }];
-    assert_eq!(found(Preset::mcp(), "10.0.0.5", 19, header).await, []);
-    assert_eq!(found(Preset::mcp(), "10.0.0.5", 30, header).await, expected("10.0.0.5", true));
-    assert_eq!(found(Preset::mcp(), "127.0.0.1", 30, header).await, expected("127.0.0.1", true));
-    assert_eq!(found(Preset::mcp(), "fd00::5", 30, None).await, expected("fd00::5", false));
-    assert_eq!(found(Preset::mcp(), "100.64.0.1", 30, None).await, expected("100.64.0.1", false));
+    assert_eq!(found(tower_dcr::mcp(), "10.0.0.5", 19, header).await, []);
+    assert_eq!(found(tower_dcr::mcp(), "10.0.0.5", 30, header).await, expected("10.0.0.5", true));
+    assert_eq!(found(tower_dcr::mcp(), "127.0.0.1", 30, header).await, expected("127.0.0.1", true));
+    assert_eq!(found(tower_dcr::mcp(), "fd00::5", 30, None).await, expected("fd00::5", false));
+    assert_eq!(found(tower_dcr::mcp(), "100.64.0.1", 30, None).await, expected("100.64.0.1", false));
     // Development has no proxy; a public address is not a proxy.
-    assert_eq!(found(Preset::mcp(), "127.0.0.1", 30, None).await, []);
-    assert_eq!(found(Preset::mcp(), "203.0.113.7", 30, header).await, []);
-    let trusting = || Preset::mcp().with_trusted_proxies(["10.0.0.0/8"]).unwrap();
+    assert_eq!(found(tower_dcr::mcp(), "127.0.0.1", 30, None).await, []);
+    assert_eq!(found(tower_dcr::mcp(), "203.0.113.7", 30, header).await, []);
+    let trusting = || tower_dcr::mcp().with_trusted_proxies(["10.0.0.0/8"]).unwrap();
     assert_eq!(found(trusting(), "10.0.0.5", 30, header).await, []);
     assert_eq!(found(trusting(), "10.0.0.5", 30, None).await, expected("10.0.0.5", false), "it does not say");
     let said = expected("10.0.0.5", true)[0].to_string();
@@ -67,7 +68,7 @@ async fn a_gate_section_without_a_gate_is_logged() {
         ("gate.unknown = 'reject'", true, false),
         ("lifecycle.idle = '180days'", false, false),
     ] {
-        let preset = Preset::from_toml(policy).unwrap().with_registrar(registrar.clone());
+        let preset = Preset::from_str(policy).unwrap().with_registrar(registrar.clone());
         let check = preset.setup_check();
         let layer = preset.reloadable();
         let gates = makes_gates.then(|| layer.gate(GateEndpoint::Token, registrar.clone()));
@@ -76,19 +77,19 @@ async fn a_gate_section_without_a_gate_is_logged() {
         assert_eq!(forgotten(&check), is_noticed, "{policy} {gates:?}");
     }
     // The section comes with a later file.
-    let preset = Preset::mcp();
+    let preset = tower_dcr::mcp();
     let check = preset.setup_check();
     let layer = preset.reloadable();
     register(&layer).await;
     assert!(!forgotten(&check));
-    layer.handle().replace(&Preset::from_toml("gate.max_age = '1s'").unwrap()).unwrap();
+    layer.handle().replace(&Preset::from_str("gate.max_age = '1s'").unwrap()).unwrap();
     register(&layer).await;
     assert!(forgotten(&check));
 }
 
 #[tokio::test]
 async fn two_addresses_are_not_reported_as_a_proxy() {
-    let preset = Preset::mcp();
+    let preset = tower_dcr::mcp();
     let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
     for number in 0..30 {
@@ -101,7 +102,7 @@ async fn two_addresses_are_not_reported_as_a_proxy() {
 
 #[tokio::test]
 async fn findings_of_requests_are_logged_once() {
-    let preset = Preset::mcp();
+    let preset = tower_dcr::mcp();
     let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
     for _ in 0..3 {
@@ -123,7 +124,7 @@ async fn findings_of_requests_are_logged_once() {
 /// Callers can write two of them.
 #[tokio::test]
 async fn findings_are_bounded() {
-    let preset = Preset::mcp().without_rate_limits();
+    let preset = tower_dcr::mcp().without_rate_limits();
     let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
     for number in 0..100 {

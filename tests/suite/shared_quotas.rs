@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -89,7 +90,7 @@ fn preset(store: &Store) -> Preset {
         limits.address = "4/hour".parse().unwrap();
         limits.prefix = "900/hour".parse().unwrap();
     });
-    Preset::mcp()
+    tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get().copied())
         .with_rate_limit(limits)
         .with_shared_quotas(shared(store))
@@ -365,7 +366,7 @@ async fn a_reload_goes_on_sharing() {
     let before = store.taken.lock().unwrap().clone();
     // A rule of its own for the hosts, which the first policy had not.
     let policy = "rate_limit.address = '9/hour'\n[redirect_host_quota]\nquota = '5/hour'";
-    guard.handle().replace(&Preset::from_toml(policy).unwrap()).unwrap();
+    guard.handle().replace(&Preset::from_str(policy).unwrap()).unwrap();
     send(&service, from(1, HOSTED)).await;
     let after = store.taken.lock().unwrap().clone();
     assert_eq!((after.len(), &after[4..]), (8, &before[..]));

@@ -27,7 +27,7 @@ fn statements(signer: &Signer) -> SoftwareStatements {
 }
 
 fn preset(statements: SoftwareStatements) -> Preset {
-    Preset::mcp().without_rate_limits().with_software_statements(statements)
+    tower_dcr::mcp().without_rate_limits().with_software_statements(statements)
 }
 
 struct Outcome {
@@ -206,7 +206,7 @@ async fn rejects_invalid_signatures() {
         body["software_statement"] = other;
         assert_eq!(register(&preset(statements(&signer)), &body).await.answer.status(), StatusCode::BAD_REQUEST);
     }
-    let without_the_rule = register(&Preset::mcp().without_rate_limits(), &with(&good)).await;
+    let without_the_rule = register(&tower_dcr::mcp().without_rate_limits(), &with(&good)).await;
     assert_eq!((without_the_rule.answer.status(), without_the_rule.forwarded), (StatusCode::BAD_REQUEST, None));
 }
 

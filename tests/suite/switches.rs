@@ -1,6 +1,7 @@
 //! Each switch of the configuration does one thing.
 
 use std::num::NonZeroU32;
+use std::str::FromStr;
 
 use serde_json::{Value, json};
 use tower_dcr::rate_limit::{Quota, RateLimits};
@@ -15,7 +16,7 @@ type Switch = (&'static str, fn(Preset) -> Result<Preset, ConfigError>, fn() -> 
 
 /// As strict as it gets.
 fn closed() -> Preset {
-    Preset::strict()
+    tower_dcr::strict()
         .without_rate_limits()
         .map_identity(|mut guard| {
             guard.contradicted_mention = Action::Reject;
@@ -311,7 +312,7 @@ fn provider() -> Preset {
         metadata.token_endpoint_auth_method.one_of = ['none', 'private_key_jwt']
         metadata.application_type.unknown = 'reject'
         metadata.policy.tos_uri.one_of = ['https://app.example.com/tos']";
-    Preset::from_toml(policy).unwrap()
+    Preset::from_str(policy).unwrap()
 }
 
 /// Reporting one rule opens that one, and two open two. Which policy is tried beside it opens and closes nothing.
@@ -326,7 +327,7 @@ async fn reporting_a_rule_loosens_no_other() {
         for (index, (one, _)) in table.iter().enumerate() {
             for (other, _) in &table[index..] {
                 let preset = base.clone().with_report_only_rules([one, other]).unwrap();
-                let shadowed = [preset.clone(), preset.with_shadow(Preset::mcp())];
+                let shadowed = [preset.clone(), preset.with_shadow(tower_dcr::mcp())];
                 for (name, probe) in table {
                     for preset in &shadowed {
                         let registered = is_registered(preset, &probe()).await;
@@ -354,7 +355,7 @@ fn every_report_only_rule_is_tested() {
 async fn limits_loosen_no_rule() {
     let one = Quota::per_minute(NonZeroU32::MIN);
     let generous = [
-        closed().with_limits(Limits { max_bytes: 1 << 20, max_members: 1000, ..Limits::default() }),
+        closed().with_body(Limits { max_bytes: 1 << 20, max_members: 1000, ..Limits::default() }),
         closed().with_rate_limit(RateLimitLayer::new().map_limits(|limits| {
             *limits = RateLimits::OFF;
             limits.global = one.into();

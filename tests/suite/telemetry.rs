@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -57,7 +58,7 @@ async fn do_everything() {
     let full =
         JsonLines::open(folder.join("audit.jsonl"), JsonLinesSettings { queue: 1, ..Default::default() }).unwrap();
     let registrar = Registrar::new(MemoryLedger::default());
-    let guard = Preset::from_toml("rate_limit.address = '4/hour'")
+    let guard = Preset::from_str("rate_limit.address = '4/hour'")
         .unwrap()
         .with_registrar(registrar.clone())
         .with_shared_quotas(SharedQuotas::new(Unlimited, NonZeroU32::MIN))
@@ -97,11 +98,11 @@ async fn do_everything() {
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
     let kept = Arc::clone(&events);
     let once = behind(
-        &Preset::mcp().with_sink(move |event: &Event| kept.lock().unwrap().push(event.clone())),
+        &tower_dcr::mcp().with_sink(move |event: &Event| kept.lock().unwrap().push(event.clone())),
         &Naive::default(),
     );
     send(&once, post("{}")).await;
-    let shadowed = behind(&Preset::mcp().with_shadow(Preset::strict()), &Naive::default());
+    let shadowed = behind(&tower_dcr::mcp().with_shadow(tower_dcr::strict()), &Naive::default());
     send(&shadowed, post(r#"{"redirect_uris":["http://127.0.0.1/cb"],"foo":1}"#)).await;
     send(&shadowed, post(r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#)).await;
     for _ in 0..50 {
@@ -234,9 +235,9 @@ fn an_attempt_is_a_span_with_the_names_of_the_conventions() {
                     http::Response::builder().header("content-type", "application/json").body(body).unwrap(),
                 )
             });
-            let register = tower::Layer::layer(&Preset::mcp(), inside);
+            let register = tower::Layer::layer(&tower_dcr::mcp(), inside);
             send(&register, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await;
-            let rejected = behind(&Preset::mcp(), &Naive::default());
+            let rejected = behind(&tower_dcr::mcp(), &Naive::default());
             send(&rejected, post(r#"{"redirect_uris":["javascript:alert(1)"],"client_name":"x\u0007"}"#)).await;
             let mut get = post("");
             *get.method_mut() = http::Method::GET;
@@ -250,7 +251,7 @@ fn an_attempt_is_a_span_with_the_names_of_the_conventions() {
     assert_eq!(accepted["otel.name"], "client registration create");
     assert_eq!((&*accepted["dcr.outcome"], &*accepted["http.response.status_code"]), ("accepted", "201"));
     assert_eq!(accepted["dcr.rule"], "the handler is inside");
-    assert_eq!(accepted["dcr.policy"], Preset::mcp().fingerprint());
+    assert_eq!(accepted["dcr.policy"], tower_dcr::mcp().fingerprint());
     assert_eq!((&*rejected["dcr.outcome"], &*rejected["dcr.rule"]), ("rejected", "known-members"));
     assert_eq!((&*rejected["error.type"], &*rejected["http.request.method"]), ("invalid_client_metadata", "POST"));
     assert!(!rejected.contains_key("otel.status_code"), "a refusal is no error of the server");

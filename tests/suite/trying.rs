@@ -1,6 +1,7 @@
 //! Trying a policy: a shadow beside it, single rules, answers, the ledger and gates that only report.
 
 use std::convert::Infallible;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tower_dcr::registration::Limits;
 use tower_dcr::rules::{Disposition, RedirectHostQuota, SoftwareStatements, rule};
 use tower_dcr::{
     ClientUrl, Preset, Rejection,
-    layers::{GateAction, GateEndpoint, GateLayer, GateSettings, RegistrationBody, ResponseLayer, SecretInResponse},
+    layers::{GateAction, GateEndpoint, GateLayer, GateSettings, RegistrationBody, SecretInResponse},
 };
 
 use crate::folder::Folder;
@@ -40,18 +41,34 @@ async fn attempt(preset: &Preset, request: Request<Full<Bytes>>) -> (Read, Optio
 
 #[tokio::test]
 async fn a_shadow_is_reported_and_not_enforced() {
-    let only_loopback = || Preset::from_toml("redirect_uris.classes = ['loopback']").unwrap();
-    let small = || Preset::mcp().with_limits(Limits { max_bytes: 50, ..Limits::default() });
+    let only_loopback = || Preset::from_str("redirect_uris.classes = ['loopback']").unwrap();
+    let small = || tower_dcr::mcp().with_body(Limits { max_bytes: 50, ..Limits::default() });
     let rows = vec![
-        (Preset::mcp(), Preset::strict(), GREEDY, 201, Outcome::Rewritten, Outcome::Rejected, Some("known-members")),
-        (Preset::strict(), Preset::mcp(), GREEDY, 400, Outcome::Rejected, Outcome::Rewritten, Some("known-members")),
-        (Preset::mcp(), only_loopback(), HOSTED, 201, Outcome::Accepted, Outcome::Rejected, Some("redirect-uris")),
-        (only_loopback(), Preset::mcp(), HOSTED, 400, Outcome::Rejected, Outcome::Accepted, None),
-        (Preset::mcp(), Preset::strict(), EVIL, 400, Outcome::Rejected, Outcome::Rejected, Some("redirect-uris")),
-        (Preset::mcp(), Preset::mcp(), LOOPBACK, 201, Outcome::Accepted, Outcome::Accepted, None),
         (
-            Preset::mcp().report_only(),
-            Preset::mcp(),
+            tower_dcr::mcp(),
+            tower_dcr::strict(),
+            GREEDY,
+            201,
+            Outcome::Rewritten,
+            Outcome::Rejected,
+            Some("known-members"),
+        ),
+        (
+            tower_dcr::strict(),
+            tower_dcr::mcp(),
+            GREEDY,
+            400,
+            Outcome::Rejected,
+            Outcome::Rewritten,
+            Some("known-members"),
+        ),
+        (tower_dcr::mcp(), only_loopback(), HOSTED, 201, Outcome::Accepted, Outcome::Rejected, Some("redirect-uris")),
+        (only_loopback(), tower_dcr::mcp(), HOSTED, 400, Outcome::Rejected, Outcome::Accepted, None),
+        (tower_dcr::mcp(), tower_dcr::strict(), EVIL, 400, Outcome::Rejected, Outcome::Rejected, Some("redirect-uris")),
+        (tower_dcr::mcp(), tower_dcr::mcp(), LOOPBACK, 201, Outcome::Accepted, Outcome::Accepted, None),
+        (
+            tower_dcr::mcp().report_only(),
+            tower_dcr::mcp(),
             EVIL,
             201,
             Outcome::Accepted,
@@ -59,15 +76,15 @@ async fn a_shadow_is_reported_and_not_enforced() {
             Some("redirect-uris"),
         ),
         (
-            Preset::mcp(),
-            Preset::mcp().report_only(),
+            tower_dcr::mcp(),
+            tower_dcr::mcp().report_only(),
             EVIL,
             400,
             Outcome::Rejected,
             Outcome::Rejected,
             Some("redirect-uris"),
         ),
-        (Preset::mcp(), small(), GREEDY, 201, Outcome::Rewritten, Outcome::Rejected, Some("body")),
+        (tower_dcr::mcp(), small(), GREEDY, 201, Outcome::Rewritten, Outcome::Rejected, Some("body")),
     ];
     for (enforced, shadow, body, status, in_force, outcome, rule) in rows {
         let fingerprint = shadow.fingerprint();
@@ -80,9 +97,9 @@ async fn a_shadow_is_reported_and_not_enforced() {
         let line = serde_json::to_value(&event).unwrap();
         assert_eq!(line["shadow"]["outcome"], outcome.to_string(), "{body}");
     }
-    let (_, _, event) = attempt(&Preset::mcp(), post(LOOPBACK)).await;
+    let (_, _, event) = attempt(&tower_dcr::mcp(), post(LOOPBACK)).await;
     assert!(event.shadow.is_none(), "there is none");
-    let (_, _, event) = attempt(&Preset::mcp().with_shadow(Preset::strict()), post("{")).await;
+    let (_, _, event) = attempt(&tower_dcr::mcp().with_shadow(tower_dcr::strict()), post("{")).await;
     assert!(event.shadow.is_none(), "no document was there");
 }
 
@@ -93,8 +110,8 @@ async fn a_shadow_changes_no_request_or_answer() {
     let corpus = include_str!("../data/clients.jsonl").lines().chain(include_str!("../data/attacks.jsonl").lines());
     let bodies = corpus.map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|row| row["body"].is_object());
     let kept = Kept::default();
-    let preset = Preset::mcp().without_rate_limits().with_sink(kept.sink());
-    let shadowed = preset.clone().with_shadow(Preset::strict());
+    let preset = tower_dcr::mcp().without_rate_limits().with_sink(kept.sink());
+    let shadowed = preset.clone().with_shadow(tower_dcr::strict());
     let attempt = async |preset: &Preset, body: &str| {
         let naive = Naive::default();
         let answer = send(&behind(preset, &naive), post(body.to_owned())).await;
@@ -118,7 +135,7 @@ async fn a_shadow_changes_no_request_or_answer() {
 
 #[tokio::test]
 async fn an_update_has_a_shadow_and_is_about_its_client_under_any_policy() {
-    let preset = Preset::mcp().with_shadow(Preset::strict()).with_client_url(ClientUrl::new());
+    let preset = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_client_url(ClientUrl::new());
     let put = |id: &str| {
         let body = format!(r#"{{"client_id":"{id}","redirect_uris":["http://localhost/cb"],"client_name":"A"}}"#);
         let request = Request::put("/register/c").header("content-type", "application/json");
@@ -142,7 +159,9 @@ async fn a_shadow_charges_no_budget_and_no_single_use() {
     folder.write("next.toml", "redirect_host_quota.quota = '1/hour'\nrate_limit.address = '1/hour'");
     folder.write("policy.toml", "redirect_host_quota.quota = '3/hour'\nshadow.policy = 'next.toml'");
     for preset in [
-        Preset::mcp().with_redirect_host_quota(three()).with_shadow(Preset::mcp().with_redirect_host_quota(one())),
+        tower_dcr::mcp()
+            .with_redirect_host_quota(three())
+            .with_shadow(tower_dcr::mcp().with_redirect_host_quota(one())),
         Preset::from_file(folder.0.join("policy.toml")).unwrap(),
     ] {
         let kept = Kept::default();
@@ -160,7 +179,7 @@ async fn a_shadow_charges_no_budget_and_no_single_use() {
     let signer = Signer::new("https://directory.example.com");
     let mut statements = SoftwareStatements::new([signer.issuer()]).unwrap();
     statements.single_use = true;
-    let preset = || Preset::mcp().with_software_statements(statements.clone());
+    let preset = || tower_dcr::mcp().with_software_statements(statements.clone());
     let service = behind(&preset().with_shadow(preset()), &Naive::default());
     let statement = signer.sign(&json!({ "jti": "1", "software_id": "s" }));
     let body = json!({ "redirect_uris": ["http://localhost/cb"], "software_statement": statement }).to_string();
@@ -194,7 +213,7 @@ async fn rules_in_code_are_run_for_a_shadow_too() {
 
     let panicking = rule("panicking", |_| panic!("a rule that is tried"));
     let (answer, _, event) =
-        attempt(&Preset::mcp().with_shadow(Preset::mcp().add_rule(panicking)), post(LOOPBACK)).await;
+        attempt(&tower_dcr::mcp().with_shadow(tower_dcr::mcp().add_rule(panicking)), post(LOOPBACK)).await;
     assert_eq!((answer.status(), event.shadow), (StatusCode::CREATED, None));
 }
 
@@ -214,8 +233,12 @@ fn a_shadow_is_read_and_checked_with_the_policy_that_names_it() {
     };
     for name in ["next.toml", "./next.toml", "../policies/next.toml", "next.json"] {
         let preset = read(&format!("policy = '{name}'")).unwrap();
-        assert_eq!(preset.shadow().unwrap().fingerprint(), Preset::strict().fingerprint(), "{name}: beside the policy");
-        assert_eq!(preset.fingerprint(), Preset::mcp().fingerprint(), "{name}: what is enforced is the same");
+        assert_eq!(
+            preset.shadow().unwrap().fingerprint(),
+            tower_dcr::strict().fingerprint(),
+            "{name}: beside the policy"
+        );
+        assert_eq!(preset.fingerprint(), tower_dcr::mcp().fingerprint(), "{name}: what is enforced is the same");
         assert!(preset.to_toml().unwrap().contains(&format!("[shadow]\npolicy = {name:?}")), "{name}: it is shown");
     }
     let rows = [
@@ -231,7 +254,7 @@ fn a_shadow_is_read_and_checked_with_the_policy_that_names_it() {
         let error = read(shadow).unwrap_err().to_string();
         assert!(error.contains(expected), "{reason}: {error}");
     }
-    let nested = Preset::mcp().with_shadow(Preset::strict().with_shadow(Preset::mcp()));
+    let nested = tower_dcr::mcp().with_shadow(tower_dcr::strict().with_shadow(tower_dcr::mcp()));
     assert!(nested.shadow().unwrap().shadow().is_none());
 }
 
@@ -271,9 +294,9 @@ async fn a_shadow_is_reloaded_with_its_policy_and_when_its_own_file_changes() {
 
 #[tokio::test]
 async fn a_rule_is_reported_by_its_name() {
-    let file = |text: &str| Preset::from_toml(text).unwrap();
+    let file = |text: &str| Preset::from_str(text).unwrap();
     for preset in [
-        Preset::strict().with_report_only_rules(["known-members", "redirect-uris"]).unwrap(),
+        tower_dcr::strict().with_report_only_rules(["known-members", "redirect-uris"]).unwrap(),
         file("extends = 'strict'\nreport_only_rules = ['known-members', 'redirect-uris']"),
         file("extends = 'strict'\nadd_report_only_rules = ['known-members', 'redirect-uris']"),
         file(
@@ -293,18 +316,18 @@ async fn a_rule_is_reported_by_its_name() {
         let greedy = r#"{"redirect_uris":["http://127.0.0.1/cb"],"grant_types":["password"]}"#;
         assert_eq!(attempt(&preset, post(greedy)).await.0.status(), 400, "the others are enforced");
     }
-    let listed = Preset::strict().with_report_only_rules(["scope"]).unwrap();
-    assert_ne!(listed.fingerprint(), Preset::strict().fingerprint());
+    let listed = tower_dcr::strict().with_report_only_rules(["scope"]).unwrap();
+    assert_ne!(listed.fingerprint(), tower_dcr::strict().fingerprint());
     assert_eq!(listed.fingerprint(), file("extends = 'strict'\nreport_only_rules = ['scope']").fingerprint());
     for (name, suggestion) in [
         ("redirect_uris", "did you mean `redirect-uris`?"),
         ("identities", "did you mean `identity`?"),
         ("strict-json", "take it out"),
     ] {
-        let error = Preset::from_toml(&format!("report_only_rules = ['scope', '{name}']")).unwrap_err();
+        let error = Preset::from_str(&format!("report_only_rules = ['scope', '{name}']")).unwrap_err();
         assert_eq!(error.mistakes[0].key, "report_only_rules[1]", "{error}");
         assert!(error.mistakes[0].suggestion.as_ref().unwrap().to_string().starts_with(suggestion), "{error}");
-        Preset::mcp().with_report_only_rules([name]).unwrap_err();
+        tower_dcr::mcp().with_report_only_rules([name]).unwrap_err();
     }
 }
 
@@ -321,7 +344,7 @@ async fn one_report_only_limit_leaves_the_other_enforced() {
              redirect_host_quota.quota = '1/hour, burst 2'"
         );
         for ledger in [false, true] {
-            let preset = Preset::from_toml(&policy).unwrap();
+            let preset = Preset::from_str(&policy).unwrap();
             let registrar = Registrar::new(MemoryLedger::default());
             let preset = if ledger { preset.with_registrar(registrar) } else { preset };
             let service = behind(&preset.with_sink(Kept::default().sink()), &Naive::default());
@@ -339,7 +362,7 @@ async fn one_report_only_limit_leaves_the_other_enforced() {
 
 #[tokio::test]
 async fn limits_and_tokens_are_reported_by_their_names() {
-    let limited = Preset::from_toml(
+    let limited = Preset::from_str(
         "report_only_rules = ['rate-limit', 'redirect-host-quota']
          rate_limit.address = '1/hour'
          redirect_host_quota.quota = '1/hour'",
@@ -362,7 +385,7 @@ async fn limits_and_tokens_are_reported_by_their_names() {
     for (policy, status) in
         [(tokens.clone(), 401), (format!("report_only_rules = ['initial-access-token']\n{tokens}"), 201)]
     {
-        let (answer, _, event) = attempt(&Preset::from_toml(&policy).unwrap(), post(LOOPBACK)).await;
+        let (answer, _, event) = attempt(&Preset::from_str(&policy).unwrap(), post(LOOPBACK)).await;
         assert_eq!(answer.status().as_u16(), status, "{policy}");
         assert_eq!(event.findings.iter().filter(|finding| finding.rule == "initial-access-token").count(), 1);
     }
@@ -399,11 +422,11 @@ async fn report_only_answers_pass_unchanged() {
         (201, &json, &long, ""),
     ];
     let reporting = [
-        Preset::mcp().with_answer(ResponseLayer::new().report_only()),
-        Preset::from_toml("answer.report_only = true").unwrap(),
+        tower_dcr::mcp().map_answer(tower_dcr::layers::ResponseLayer::report_only),
+        Preset::from_str("answer.report_only = true").unwrap(),
     ];
     for (status, headers, body, field) in rows {
-        let (rejected, _) = answered(&Preset::mcp(), status, headers, body).await;
+        let (rejected, _) = answered(&tower_dcr::mcp(), status, headers, body).await;
         assert!(rejected.status().is_server_error(), "enforced: {status} {}", &body[..body.len().min(80)]);
         for preset in &reporting {
             let (answer, event) = answered(preset, status, headers, body).await;
@@ -424,7 +447,7 @@ async fn report_only_answers_pass_unchanged() {
     let (answer, event) = answered(&reporting[0], 200, &json, plain).await;
     assert_eq!((answer.status().as_u16(), &answer.body[..]), (200, plain.as_bytes()));
     assert!(event.findings.iter().all(|finding| finding.rule != "answer") && event.client_id.as_deref() == Some("c"));
-    let stripping = Preset::mcp().with_secret_in_response(SecretInResponse::Strip);
+    let stripping = tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip));
     assert_ne!(stripping.fingerprint(), reporting[0].fingerprint());
 }
 
@@ -473,12 +496,12 @@ async fn a_report_only_ledger_reports_its_rejections() {
         let events = Both::default();
         let registrar = Registrar::new(MemoryLedger::default()).with_sink(events.clone());
         let naive = Naive::default();
-        let enforced = behind(&Preset::mcp().with_registrar(registrar.clone()), &naive);
+        let enforced = behind(&tower_dcr::mcp().with_registrar(registrar.clone()), &naive);
         assert_eq!(send(&enforced, post(LOOPBACK)).await.json()["client_id"], "client-1");
         let operator = Actor::Operator("alice".into());
         registrar.revoke(Revocation::client("client-1", operator, "imitates")).await.unwrap();
 
-        let preset = Preset::from_toml(settings).unwrap().with_registrar(registrar).with_sink(events.clone());
+        let preset = Preset::from_str(settings).unwrap().with_registrar(registrar).with_sink(events.clone());
         let service = behind(&preset, &naive);
         let body = r#"{"client_id":"client-1","redirect_uris":["http://localhost/cb"]}"#;
         let rows = [
@@ -519,8 +542,11 @@ type Row<'a> = (GateLayer, Box<dyn Fn() -> Request<Full<Bytes>> + 'a>, &'a str);
 async fn a_report_only_gate_passes_every_request_unchanged() {
     const FORM: &str = "application/x-www-form-urlencoded";
     let events = Both::default();
-    let registrar = Registrar::new(MemoryLedger::default()).with_sink(events.clone()).without_deduplication();
-    let register = behind(&Preset::mcp().with_registrar(registrar.clone()), &Naive::default());
+    let registrar = Registrar::new(MemoryLedger::default())
+        .with_sink(events.clone())
+        .map_settings(|lifecycle| lifecycle.deduplication = Some(false))
+        .unwrap();
+    let register = behind(&tower_dcr::mcp().with_registrar(registrar.clone()), &Naive::default());
     for path in ["a", "b"] {
         send(&register, post(format!(r#"{{"redirect_uris":["https://app.example.com/{path}"]}}"#))).await;
     }
@@ -588,7 +614,7 @@ async fn a_policy_file_overrides_gate_settings_in_code() {
     for (policy, enforced, reported) in
         [("", 401, 200), ("gate.report_only = true", 200, 200), ("gate.report_only = false", 401, 401)]
     {
-        let gate = Preset::from_toml(policy).unwrap().gate(GateEndpoint::Token, registrar.clone());
+        let gate = Preset::from_str(policy).unwrap().gate(GateEndpoint::Token, registrar.clone());
         for (report_only, status) in [(None, enforced), (Some(true), reported)] {
             let gate = gate.clone().map_settings(|gate| {
                 (gate.unknown, gate.report_only) = (Some(GateAction::Reject), report_only);
@@ -609,13 +635,17 @@ fn the_log_says_at_the_start_that_nothing_is_enforced() {
         let lines = warned(|| drop(preset.reloadable()));
         lines.iter().filter(|line| line.contains("tower_dcr::setup: nothing is enforced")).count()
     };
-    assert_eq!(says(Preset::mcp().report_only()), 1);
-    assert_eq!(says(Preset::from_toml("report_only = true").unwrap()), 1);
-    assert_eq!(says(Preset::mcp()), 0);
-    assert_eq!(says(Preset::mcp().with_shadow(Preset::strict().report_only())), 0, "a shadow enforces nothing anyway");
+    assert_eq!(says(tower_dcr::mcp().report_only()), 1);
+    assert_eq!(says(Preset::from_str("report_only = true").unwrap()), 1);
+    assert_eq!(says(tower_dcr::mcp()), 0);
+    assert_eq!(
+        says(tower_dcr::mcp().with_shadow(tower_dcr::strict().report_only())),
+        0,
+        "a shadow enforces nothing anyway"
+    );
     // And when such a policy is put in force later.
-    let handle = Preset::mcp().reloadable().handle();
-    let lines = warned(|| handle.replace(&Preset::mcp().report_only()).unwrap());
+    let handle = tower_dcr::mcp().reloadable().handle();
+    let lines = warned(|| handle.replace(&tower_dcr::mcp().report_only()).unwrap());
     assert!(handle.is_report_only() && lines.iter().any(|line| line.contains("nothing is enforced")), "{lines:?}");
 }
 
@@ -623,7 +653,7 @@ fn the_log_says_at_the_start_that_nothing_is_enforced() {
 #[test]
 fn the_log_has_lints_at_their_level() {
     let policy = "[gate]\ngrace = '30days'\n[lifecycle]\nreport_only = true";
-    let lines = warned(|| drop(Preset::from_toml(policy).unwrap().reloadable()));
+    let lines = warned(|| drop(Preset::from_str(policy).unwrap().reloadable()));
     let of =
         |key: &str| lines.iter().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{lines:?}")).trim_start();
     assert!(of("gate.grace").starts_with("ERROR tower_dcr::setup: gate.grace: "), "{lines:?}");

@@ -62,7 +62,8 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tower_dcr::clients::{
-    Actor, AdminError, Client, ClientAdmin, ClientKey, ClientQueue, Fingerprint, Grouping, LedgerError, RevokeError,
+    Actor, AdminError, Client, ClientAdmin, ClientKey, ClientQueue, ClientRef, Fingerprint, Grouping, LedgerError,
+    Revocation,
 };
 use tower_http::csrf::{Csrf, CsrfLayer};
 use tower_layer::Layer;
@@ -246,25 +247,15 @@ impl From<LedgerError> for Problem {
 
 impl From<AdminError> for Problem {
     fn from(error: AdminError) -> Self {
-        match error {
-            AdminError::Ledger(error) => error.into(),
-            AdminError::Ambiguous | AdminError::Ended => Self::new(StatusCode::CONFLICT, error.to_string()),
-            AdminError::UnknownClient => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        }
-    }
-}
-
-impl From<RevokeError> for Problem {
-    fn from(error: RevokeError) -> Self {
-        match error {
-            RevokeError::Ledger(error) => error.into(),
-            RevokeError::Ambiguous => Self::new(StatusCode::CONFLICT, error.to_string()),
-            RevokeError::UnknownClient => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            RevokeError::NotAdmitted => Self::new(StatusCode::FORBIDDEN, error.to_string()),
-            RevokeError::EmptyFingerprint => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
-            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        }
+        let status = match error {
+            AdminError::Ledger(error) => return error.into(),
+            AdminError::Ambiguous | AdminError::Ended => StatusCode::CONFLICT,
+            AdminError::UnknownClient => StatusCode::NOT_FOUND,
+            AdminError::NotAdmitted => StatusCode::FORBIDDEN,
+            AdminError::EmptyFingerprint => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
     }
 }
 
@@ -369,21 +360,19 @@ impl Config {
             let (kind, value) = (get("kind")?, get("value")?);
             Fingerprint::parse(kind, value).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
         };
+        let client = || match read_record(parameters)? {
+            Some(key) => Ok(ClientRef::Record(key)),
+            None => get("client_id").map(ClientRef::Id),
+        };
         let revoked = match get("act")? {
             "approve" => {
-                match read_record(parameters)? {
-                    Some(key) => self.admin.approve_record(key, operator, reason).await?,
-                    None => self.admin.approve(get("client_id")?, operator, reason).await?,
-                };
+                self.admin.approve(client()?, operator, reason).await?;
                 return Ok(Done::Approved);
             }
             "extend" => {
                 let days: u32 = parameters.get("days").map_or(Ok(90), |days| number(days, "days"))?;
                 let time = Duration::from_secs(24 * 3600).saturating_mul(days);
-                match read_record(parameters)? {
-                    Some(key) => self.admin.extend_record(key, time, operator, reason).await?,
-                    None => self.admin.extend(get("client_id")?, time, operator, reason).await?,
-                };
+                self.admin.extend(client()?, time, operator, reason).await?;
                 return Ok(Done::Extended { days });
             }
             "unblock" => {
@@ -393,8 +382,10 @@ impl Config {
                 return Ok(if done { Done::Unblocked } else { Done::Nothing });
             }
             "revoke" if parameters.contains_key("record") => {
-                let key = read_record(parameters)?.unwrap_or_default();
-                let revoked = self.admin.revoke_record(get("client_id")?, key, operator, reason).await?;
+                let actor = Actor::Operator(operator.to_owned());
+                let mut revocation = Revocation::client(get("client_id")?, actor, reason);
+                revocation.record = Some(read_record(parameters)?.unwrap_or_default());
+                let revoked = self.admin.registrar().revoke(revocation).await?;
                 return Ok(Done::Revoked { clients: revoked.clients, untold: revoked.not_deprovisioned });
             }
             "revoke" => Fingerprint::ClientId(get("client_id")?.to_owned()),

@@ -23,8 +23,8 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower::{Layer, Service, service_fn};
 use tower_dcr::audit::{Event, to_line};
+use tower_dcr::layers::RegistrationBody;
 use tower_dcr::policy_file::known_clients;
-use tower_dcr::{Preset, layers::RegistrationBody};
 
 const LINES: usize = 1_000_000;
 
@@ -77,7 +77,8 @@ fn generate(path: &Path, lines: usize, new_names: bool) -> u64 {
     let line = Arc::new(Mutex::new(String::new()));
     let last = Arc::clone(&line);
     let sink = move |event: &Event| *last.lock().expect("no panic") = to_line(event);
-    let preset = Preset::mcp().without_rate_limits().with_document().with_sink(sink);
+    let preset =
+        tower_dcr::mcp().without_rate_limits().with_sink(sink).map_audit(tower_dcr::layers::AuditLayer::with_document);
     let mut register = preset.layer(service_fn(async |_: Request<RegistrationBody>| {
         let answer = Response::builder().status(201).header("content-type", "application/json");
         Ok::<_, std::convert::Infallible>(answer.body(Full::<Bytes>::from(r#"{"client_id":"c"}"#)).expect("a response"))

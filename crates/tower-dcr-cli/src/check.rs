@@ -165,7 +165,7 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
 
 /// Returns the policy in the form of a file.
 fn settings(preset: &Preset) -> Value {
-    serde_json::from_str(&preset.to_json()).unwrap_or_default()
+    serde_json::to_value(preset).unwrap_or_default()
 }
 
 /// Returns the decision of the policy, enforced or report-only.

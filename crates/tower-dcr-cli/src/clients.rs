@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tower_dcr::Preset;
 use tower_dcr::clients::{Actor, Block, Client, ClientKey, Fingerprint, Grouping, LedgerError};
 use tower_dcr::clients::{AdminError, ClientAdmin, ClientPage, ClientQueue};
-use tower_dcr::clients::{DriftOutcome, DriftProgress, RevokeError};
+use tower_dcr::clients::{ClientRef, DriftOutcome, DriftProgress, Revocation};
 use tower_dcr::rules::ConfigError;
 
 use super::ledger::Access;
@@ -285,19 +285,13 @@ impl Clients {
                 let (operator, reason) = (&*act.by.operator, &*act.reason);
                 let policy = Some(&preset);
                 let change = Change { ledger: &ledger, policy, record: record.map(ClientKey), time: None, json };
-                change.run(&client_id, async |review, key| match key {
-                    Some(key) => review.approve_record(key, operator, reason).await,
-                    None => review.approve(&client_id, operator, reason).await,
-                })
+                change.run(&client_id, async |review, client| review.approve(client, operator, reason).await)
             }
             Self::Extend { ledger, act, time, record, client_id } => {
                 let (operator, reason) = (&*act.by.operator, &*act.reason);
                 let record = record.map(ClientKey);
                 let change = Change { ledger: &ledger, policy: None, record, time: Some(time), json };
-                change.run(&client_id, async |review, key| match key {
-                    Some(key) => review.extend_record(key, time, operator, reason).await,
-                    None => review.extend(&client_id, time, operator, reason).await,
-                })
+                change.run(&client_id, async |review, client| review.extend(client, time, operator, reason).await)
             }
             Self::Forget { ledger, act, record, client_id } => {
                 forget(&ledger, &act, record.map(ClientKey), &client_id, json)
@@ -319,8 +313,7 @@ fn list(ledger: &LedgerArg, limit: u32, queue: ClientQueue, json: bool) -> Outco
 fn stale_under(ledger: &LedgerArg, limit: u32, policy: &str, json: bool) -> Outcome {
     let preset = policy::load(policy)?;
     let (runtime, review) = ledger.open(Access::Read, Some(&preset))?;
-    let lifetimes = review.registrar().lifetimes();
-    let stale = async |cursor, count| review.stale_under(&lifetimes, cursor, count).await;
+    let stale = async |cursor, count| review.stale(cursor, count).await;
     let (clients, is_cut) = runtime.block_on(pages(limit, stale))?;
     print_list(&clients, is_cut, &review, json)
 }
@@ -699,7 +692,7 @@ impl Change<'_> {
     fn run(
         self,
         client_id: &str,
-        act: impl AsyncFnOnce(&ClientAdmin, Option<ClientKey>) -> Result<Client, AdminError>,
+        act: impl AsyncFnOnce(&ClientAdmin, ClientRef<'_>) -> Result<Client, AdminError>,
     ) -> Outcome {
         let (runtime, review) = self.ledger.open(Access::Write, self.policy)?;
         if let Some(key) = self.record {
@@ -710,10 +703,12 @@ impl Change<'_> {
             // Live records come first.
             None => runtime.block_on(review.records(client_id))?.into_iter().next(),
         };
-        let client = runtime.block_on(act(&review, self.record)).map_err(|error| {
-            let is_ambiguous = matches!(error, AdminError::Ambiguous);
-            hinting(error, is_ambiguous)
-        })?;
+        let client = runtime
+            .block_on(act(&review, self.record.map_or(ClientRef::Id(client_id), ClientRef::Record)))
+            .map_err(|error| {
+                let is_ambiguous = matches!(error, AdminError::Ambiguous);
+                hinting(error, is_ambiguous)
+            })?;
         let was_extended = before.is_none_or(|before| before.expires_at != client.expires_at);
         if self.json {
             let mut shown = as_json(&client, &review);
@@ -758,7 +753,8 @@ fn forget(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &
         let is_meant = record.is_none_or(|key| client.key == key);
         blocked = blocked || (is_meant && runtime.block_on(review.block_of(&client))?.is_some());
     }
-    let forgotten = runtime.block_on(review.forget(client_id, record, &act.by.operator, &act.reason))?;
+    let actor = Actor::Operator(act.by.operator.clone());
+    let forgotten = runtime.block_on(review.registrar().forget(client_id, record, &actor, &act.reason))?;
     if json {
         output::json(&json!({"records": forgotten.records, "revoked": forgotten.revoked, "blocked": blocked}))?;
     } else {
@@ -795,17 +791,19 @@ fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str
     let (operator, reason) = (&act.by.operator, &act.reason);
     let revoked = if let Some(key) = record {
         check_record(&runtime, &review, key, target)?;
-        runtime.block_on(review.revoke_record(target, key, operator, reason))?
+        let mut revocation = Revocation::client(target, Actor::Operator(operator.clone()), reason);
+        revocation.record = Some(key);
+        runtime.block_on(review.registrar().revoke(revocation))?
     } else {
         let named = read_target(target)?;
         runtime.block_on(review.revoke(named, operator, reason)).map_err(|error| {
             // It may be a mistyped kind.
-            if let (RevokeError::UnknownClient, Some((kind, value))) = (&error, target.split_once('='))
+            if let (AdminError::UnknownClient, Some((kind, value))) = (&error, target.split_once('='))
                 && let Err(unknown) = Fingerprint::parse(kind, value)
             {
                 return format!("{error}, and {unknown}").into();
             }
-            let is_ambiguous = matches!(error, RevokeError::Ambiguous);
+            let is_ambiguous = matches!(error, AdminError::Ambiguous);
             hinting(error, is_ambiguous)
         })?
     };

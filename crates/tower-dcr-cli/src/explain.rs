@@ -48,7 +48,7 @@ fn setting(key: &str) -> Option<Value> {
     }
     let target = resolved(&schema, found);
     let description = found.get("description").or_else(|| target.get("description"))?;
-    let mcp: Value = serde_json::from_str(&Preset::mcp().to_json()).ok()?;
+    let mcp: Value = serde_json::to_value(tower_dcr::mcp()).ok()?;
     let members = target["properties"].as_object().map(|members| members.keys().collect::<Vec<_>>());
     Some(json!({
         "setting": key, "description": description, "mcp": mcp.pointer(&format!("/{}", key.replace('.', "/"))),

@@ -12,7 +12,7 @@ use tower_dcr::policy_file::{Lint, PolicyFileError, Severity};
 use super::{DIFFERS, OK, Outcome, REJECTED, output};
 
 pub(super) fn run(file: &Path, json: bool) -> Outcome {
-    let mut lints = match Preset::lint_file_at(file, today()) {
+    let mut lints = match Preset::lint_file(file, Some(today())) {
         Ok(lints) => lints,
         // An unreadable file has no result. An empty file is readable: as JSON it is an error.
         Err(error) if is_empty(&error) && !file.metadata().is_ok_and(|file| file.is_file() && file.len() == 0) => {

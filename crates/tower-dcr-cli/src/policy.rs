@@ -11,8 +11,8 @@ use super::{OK, Outcome, output};
 /// Loads a file, or a preset by its name.
 pub(super) fn load(policy: &str) -> Result<Preset, Box<dyn Error>> {
     match policy {
-        "mcp" if !Path::new(policy).exists() => Ok(Preset::mcp()),
-        "strict" if !Path::new(policy).exists() => Ok(Preset::strict()),
+        "mcp" if !Path::new(policy).exists() => Ok(tower_dcr::mcp()),
+        "strict" if !Path::new(policy).exists() => Ok(tower_dcr::strict()),
         file => Ok(Preset::from_file(file)?),
     }
 }
@@ -49,7 +49,7 @@ pub(super) fn show(policy: &str, json: bool) -> Outcome {
     let preset = load(policy)?;
     match preset.to_toml().filter(|_| !json) {
         Some(toml) => output::line(toml.trim_end())?,
-        None => output::line(preset.to_json())?,
+        None => output::line(serde_json::to_string_pretty(&preset).unwrap_or_default())?,
     }
     Ok(OK)
 }

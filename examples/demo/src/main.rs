@@ -31,7 +31,7 @@ use tower_dcr::audit::Sink;
 use tower_dcr::clients::ClientAdmin;
 use tower_dcr::clients::Registrar;
 use tower_dcr::clients::{Filter, MemoryLedger};
-use tower_dcr::layers::{GateEndpoint, InitialAccess, StaticTokens};
+use tower_dcr::layers::{AuditLayer, GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::policy_file::ReloadableLayer;
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::rules::{AuthMethod, Caller, Context, Grants, RedirectUris};
@@ -125,7 +125,7 @@ fn guard(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) 
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
     if args.audit.is_none() {
         // For the names and hosts in the terminal.
-        preset = preset.with_document();
+        preset = preset.map_audit(AuditLayer::with_document);
     }
     if args.policy.is_none() {
         preset = preset.with_trusted_proxies(&args.trusted_proxy)?.map_redirect_uris(|guard| {
@@ -161,7 +161,7 @@ async fn registrar(args: &Args, server: &Server, sink: Arc<dyn Sink>) -> Result<
     Ok(registrar
         .with_sink(sink)
         // This server compares redirect URIs with `tower_dcr::redirect_uri::matches`.
-        .with_any_loopback_port()
+        .map_settings(|lifecycle| lifecycle.any_loopback_port = Some(true))?
         .with_deprovision(move |client_id: String| {
             told.forget(&client_id);
             async { Ok(()) }

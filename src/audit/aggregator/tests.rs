@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::audit::Requester;
 use crate::audit::{RedactedDocument, Sources, to_line};
 use crate::client_address::ClientAddress;
 use crate::sync::lock;
@@ -94,7 +95,7 @@ fn only_free_attempts_are_summed() {
         ("a handler that fails", judged_by_rules(event(Create, Outcome::Failed, None)), true, 100),
         ("a client that hung up", event(Create, Outcome::Abandoned, None), true, 100),
     ] {
-        let log = Log::new(Sources::unnamed(ClientAddress::new()));
+        let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));
         for number in 0..100 {
             log.attempt(number, "192.0.2.1", event.clone(), judged);
         }
@@ -113,7 +114,7 @@ fn only_free_attempts_are_summed() {
         LifecycleAction::IdConflict,
         LifecycleAction::LedgerFull,
     ] {
-        let log = Log::new(Sources::unnamed(ClientAddress::new()));
+        let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));
         (0..100).for_each(|at| log.lifecycle(at, Some("192.0.2.1"), action, &format!("made-up-{at}")));
         let at_once = log.kept.take();
         drop(log.aggregator);
@@ -123,7 +124,7 @@ fn only_free_attempts_are_summed() {
         assert!(!summed[0].contains("made-up"), "no client stands for the others: {summed:?}");
     }
     for action in [LifecycleAction::Revoked, LifecycleAction::Expired, LifecycleAction::Evicted] {
-        let log = Log::new(Sources::unnamed(ClientAddress::new()));
+        let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));
         (0..100).for_each(|at| log.lifecycle(at, None, action, "client-1"));
         assert_eq!(log.kept.take().len(), 100, "{action:?}");
     }
@@ -132,7 +133,7 @@ fn only_free_attempts_are_summed() {
 /// A client that changes its registration again and again suppresses no events of other clients.
 #[test]
 fn a_flood_of_updates_is_summed() {
-    let log = Log::new(Sources::unnamed(ClientAddress::new()));
+    let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));
     (0..1000).for_each(|at| log.lifecycle(at, Some("192.0.2.1"), LifecycleAction::Updated, "client-1"));
     log.lifecycle(1001, Some("192.0.2.2"), LifecycleAction::Updated, "client-2");
     let at_once = log.kept.take();
@@ -146,7 +147,7 @@ fn a_flood_of_updates_is_summed() {
 /// Hides a change that matters among many of another client that don't.
 #[test]
 fn no_change_hides_in_a_sum() {
-    let log = Log::new(Sources::unnamed(ClientAddress::new()));
+    let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));
     let update = |client: &str, changed: &str, at: i64| {
         let event =
             LifecycleEvent::new(i64::try_from(START).unwrap() + at, LifecycleAction::Updated).of_client(Some(client));
@@ -175,7 +176,7 @@ fn no_change_hides_in_a_sum() {
 /// However many sources and requests there are, the lines of a minute are bounded; and their counts add up.
 #[test]
 fn a_flood_can_not_fill_the_log() {
-    let log = Log::new(Sources::by_address(ClientAddress::new()));
+    let log = Log::new(Sources::new(ClientAddress::new(), &Requester::Address));
     let mut lines = Vec::new();
     let (minutes, each) = (3, 50_000_u64);
     for number in 0..minutes * each {
@@ -209,7 +210,7 @@ fn a_flood_can_not_fill_the_log() {
 /// the document.
 #[test]
 fn rejected_documents_can_not_fill_the_log() {
-    let log = Log::new(Sources::by_address(ClientAddress::new()));
+    let log = Log::new(Sources::new(ClientAddress::new(), &Requester::Address));
     let body = bytes::Bytes::from(format!(r#"{{"client_name":"{}"}}"#, "x".repeat(10_000)));
     let (mut bytes, mut lines, mut documents) = (0, 0, 0);
     for minute in 0..2 {
@@ -232,12 +233,16 @@ fn rejected_documents_can_not_fill_the_log() {
 #[test]
 fn a_sum_names_the_network_as_events_name_requesters() {
     let address = ClientAddress::new;
-    let hashed = Sources::by_hash(address(), b"a key");
+    let hashed = Sources::new(address(), &Requester::Hash(b"a key".to_vec(), None));
     let (one, all) = (hashed.name("2001:db8::1".parse().unwrap()), hashed.network_name("2001:db8::1".parse().unwrap()));
     assert!(one.as_ref().is_some_and(|name| name.len() == 32) && one != all);
     for (sources, first, sum) in [
-        (Sources::unnamed(address()), None, None),
-        (Sources::by_address(address()), Some("2001:db8::1".to_owned()), Some("2001:db8::/64".to_owned())),
+        (Sources::new(address(), &Requester::None), None, None),
+        (
+            Sources::new(address(), &Requester::Address),
+            Some("2001:db8::1".to_owned()),
+            Some("2001:db8::/64".to_owned()),
+        ),
         (hashed, one, all),
     ] {
         let log = Log::new(sources);
@@ -255,7 +260,7 @@ fn a_sum_names_the_network_as_events_name_requesters() {
     }
     // An IPv4 address is a network by itself: both have one name.
     let v4: IpAddr = "192.0.2.7".parse().unwrap();
-    let hashed = Sources::by_hash(address(), b"a key");
+    let hashed = Sources::new(address(), &Requester::Hash(b"a key".to_vec(), None));
     assert_eq!(hashed.name(v4), hashed.network_name(v4));
     assert_eq!(Some(hashed.recorded("192.0.2.7/32")), hashed.name(v4));
 }
@@ -264,11 +269,11 @@ fn a_sum_names_the_network_as_events_name_requesters() {
 fn a_record_s_source_is_no_more_precise_than_requesters() {
     let address = ClientAddress::new;
     for (sources, source, shown) in [
-        (Sources::unnamed(address()), "192.0.2.7/32", "192.0.2.0/24"),
-        (Sources::unnamed(address()), "2001:db8:1:2::/64", "2001:db8:1::/48"),
-        (Sources::unnamed(address()), "not a network", "not a network"),
-        (Sources::by_address(address()), "192.0.2.7/32", "192.0.2.7"),
-        (Sources::by_address(address()), "2001:db8:1:2::/64", "2001:db8:1:2::/64"),
+        (Sources::new(address(), &Requester::None), "192.0.2.7/32", "192.0.2.0/24"),
+        (Sources::new(address(), &Requester::None), "2001:db8:1:2::/64", "2001:db8:1::/48"),
+        (Sources::new(address(), &Requester::None), "not a network", "not a network"),
+        (Sources::new(address(), &Requester::Address), "192.0.2.7/32", "192.0.2.7"),
+        (Sources::new(address(), &Requester::Address), "2001:db8:1:2::/64", "2001:db8:1:2::/64"),
     ] {
         assert_eq!(sources.recorded(source), shown, "{sources:?}");
     }
@@ -277,7 +282,7 @@ fn a_record_s_source_is_no_more_precise_than_requesters() {
 /// At the end of an interval the next event writes the sums, and without one a thread does.
 #[test]
 fn sums_are_written_at_the_end_of_the_interval() {
-    let log = Log::new(Sources::unnamed(ClientAddress::new()));
+    let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));
     (0..5).for_each(|at| log.attempt(at, "192.0.2.1", limited(), false));
     assert_eq!(log.kept.take().len(), 1);
     log.attempt(59_999, "192.0.2.9", event(Operation::Create, Outcome::Accepted, None), true);
@@ -304,7 +309,7 @@ fn sums_are_written_at_the_end_of_the_interval() {
 /// A clock that is set back does not keep sums for ever, nor does it lose any.
 #[test]
 fn a_clock_that_is_set_back_loses_no_sum() {
-    let log = Log::new(Sources::unnamed(ClientAddress::new()));
+    let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));
     log.attempt(3_600_000, "192.0.2.1", limited(), false);
     (0..3).for_each(|at| log.attempt(at, "192.0.2.1", limited(), false));
     assert_eq!(log.kept.take().len(), 1);

@@ -53,7 +53,7 @@ pub struct Client {
     /// The `client_id` that the server assigned; `None` until it has answered.
     pub client_id: Option<String>,
     /// Tells the records of one `client_id` apart where the server gives it to several registrations
-    /// ([`with_shared_client_ids`](crate::clients::registrar::Registrar::with_shared_client_ids)); otherwise empty.
+    /// ([`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)); otherwise empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// The registration that was forwarded to the server, as canonical JSON.

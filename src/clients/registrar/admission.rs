@@ -615,7 +615,7 @@ impl Registrar {
                 client_id,
                 "the server gives several registrations one client_id: the second is rejected with 500, and the record of the \
                  first stays. If that is intended, set `lifecycle.shared_client_ids = true` \
-                 (`Registrar::with_shared_client_ids`). If the server lost its clients and gives out their ids again, let \
+                 (in code: `LifecycleSettings`). If the server lost its clients and gives out their ids again, let \
                  go of the old record: `dcr clients forget {client_id:?} --ledger … --operator … --reason …`"
             );
         }
@@ -723,7 +723,12 @@ mod tests {
     }
 
     async fn shares_one_id(ledger: impl Ledger, name: &str) {
-        let registrar = Registrar::new(ledger).without_deduplication().with_shared_client_ids();
+        let registrar = Registrar::new(ledger)
+            .map_settings(|lifecycle| {
+                lifecycle.deduplication = Some(false);
+                lifecycle.shared_client_ids = Some(true);
+            })
+            .unwrap();
         let proven = |number: usize| {
             let registrar = registrar.clone();
             async move {
@@ -766,7 +771,12 @@ mod tests {
     #[tokio::test]
     async fn an_equal_record_is_found_among_more_than_are_looked_at() {
         let ledger = MemoryLedger::default();
-        let registrar = Registrar::new(ledger.clone()).without_deduplication().with_shared_client_ids();
+        let registrar = Registrar::new(ledger.clone())
+            .map_settings(|lifecycle| {
+                lifecycle.deduplication = Some(false);
+                lifecycle.shared_client_ids = Some(true);
+            })
+            .unwrap();
         for number in 0..3 {
             register(&registrar, number).await.unwrap();
         }
@@ -788,7 +798,12 @@ mod tests {
     #[tokio::test]
     async fn a_revoked_and_emptied_record_stays_revoked() {
         let ledger = MemoryLedger::default();
-        let registrar = Registrar::new(ledger.clone()).without_deduplication().with_shared_client_ids();
+        let registrar = Registrar::new(ledger.clone())
+            .map_settings(|lifecycle| {
+                lifecycle.deduplication = Some(false);
+                lifecycle.shared_client_ids = Some(true);
+            })
+            .unwrap();
         for number in 0..2 {
             register(&registrar, number).await.unwrap();
         }

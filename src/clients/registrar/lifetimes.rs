@@ -7,20 +7,8 @@ use crate::clients::ledger::{Client, Origin};
 use crate::rules::ConfigError;
 
 /// The lifetimes of clients: see the docs of [`Registrar`](crate::clients::Registrar#lifetimes).
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_dcr::clients::Lifetimes;
-///
-/// const DAY: Duration = Duration::from_secs(24 * 3600);
-/// let lifetimes = Lifetimes::new().with_never_used(DAY * 14)?.with_idle(DAY * 365)?;
-/// assert!(Lifetimes::new().with_idle(DAY * 7).is_err(), "refresh tokens live longer");
-/// # let _ = lifetimes;
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Lifetimes {
+pub(crate) struct Lifetimes {
     never_used: Duration,
     idle: Duration,
     approval: Option<Duration>,
@@ -31,7 +19,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Lifetimes {
     /// Creates the default lifetimes: 7 days without a first token, 90 days without another, no approval.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             never_used: Duration::from_secs(7 * 24 * 3600),
             idle: Duration::from_secs(90 * 24 * 3600),
@@ -39,33 +27,19 @@ impl Lifetimes {
         }
     }
 
-    /// Sets the lifetime of a client that never got a token (default: 7 days). The key in policy files is
-    /// `lifecycle.never_used`.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::OutOfRange`] above 100 years, or under an hour: a person needs the time to sign in.
-    pub fn with_never_used(self, lifetime: Duration) -> Result<Self, ConfigError> {
+    /// Sets the lifetime of a client that never got a token, from an hour to 100 years: a person needs the time to sign in.
+    pub(crate) fn with_never_used(self, lifetime: Duration) -> Result<Self, ConfigError> {
         let never_used = at_least(HOUR, lifetime, "the lifetime of a client that was never used")?;
         Ok(Self { never_used, ..self })
     }
 
-    /// Sets the lifetime of a client after its last token (default: 90 days). The key in policy files is `lifecycle.idle`.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::OutOfRange`] above 100 years, or under 30 days: unused refresh tokens live as long.
-    pub fn with_idle(self, lifetime: Duration) -> Result<Self, ConfigError> {
+    /// Sets the lifetime of a client after its last token, from 30 days to 100 years: unused refresh tokens live as long.
+    pub(crate) fn with_idle(self, lifetime: Duration) -> Result<Self, ConfigError> {
         Ok(Self { idle: at_least(DAY * 30, lifetime, "the lifetime of a client that is idle")?, ..self })
     }
 
-    /// Requires approval, and expires clients that are not approved within this time. Until then they have a `client_id`, the
-    /// same one each time they register again, and the gate rejects them. The key in policy files is `lifecycle.approval`.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ConfigError::OutOfRange`] above 100 years, or under an hour: an operator needs the time to look.
-    pub fn with_approval(self, within: Duration) -> Result<Self, ConfigError> {
+    /// Requires approval within this time, from an hour to 100 years: an operator needs the time to look.
+    pub(crate) fn with_approval(self, within: Duration) -> Result<Self, ConfigError> {
         Ok(Self { approval: Some(at_least(HOUR, within, "the time for approval")?), ..self })
     }
 
@@ -105,12 +79,6 @@ impl Lifetimes {
     /// Returns the time from the registration to the expiry.
     pub(super) fn first_ms(&self) -> i64 {
         milliseconds(self.approval.unwrap_or(self.never_used))
-    }
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -39,7 +39,7 @@ impl Registrar {
     }
 
     /// Returns every record of `client_id`, expired if its lifetime has ended: one, unless the server gives the id to several
-    /// registrations (see [`with_shared_client_ids`](Self::with_shared_client_ids)). At most
+    /// registrations (see [`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)). At most
     /// [`MAX_VARIANTS`]: live ones first, then those that got a token.
     pub(crate) async fn look_up_all(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
         if client_id.contains('\0') {
@@ -412,7 +412,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_adopted_client_inherits_nothing() {
-        use crate::clients::registrar::{Lifetimes, Requester};
+        use crate::clients::registrar::Requester;
         use crate::rules::Caller;
         let update = br#"{"client_id":"old","client_name":"App","redirect_uris":["https://a.example.com/cb"]}"#;
         let update = Registration::parse(update).unwrap();
@@ -421,8 +421,8 @@ mod tests {
             let ledger = MemoryLedger::default();
             let (mut registrar, _) = registrar(&ledger);
             if approval {
-                let lifetimes = Lifetimes::new().with_approval(Duration::from_secs(24 * 3600)).unwrap();
-                registrar = registrar.with_lifetimes(lifetimes);
+                let lifetimes = Some(Duration::from_secs(24 * 3600));
+                registrar = registrar.map_settings(|lifecycle| lifecycle.approval = lifetimes).unwrap();
             }
             for seen_before in [false, true] {
                 if seen_before {

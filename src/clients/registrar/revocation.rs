@@ -11,7 +11,7 @@ use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprin
 /// A revocation also blocks: the same metadata can't be registered again, deduplicated, renewed or updated to, under any
 /// `client_id`. Clients register again as soon as they are rejected, so ending a `client_id` alone has no effect. A revocation
 /// by `client_id` blocks equal metadata, which for a public application means every installation of it;
-/// [`allowing_registration`](Self::allowing_registration) is for a client whose tokens were stolen and that may start anew.
+/// [`blocks = false`](Self::blocks) is for a client whose tokens were stolen and that may start anew.
 ///
 /// ```
 /// use tower_dcr::clients::{Actor, Fingerprint};
@@ -19,17 +19,24 @@ use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprin
 ///
 /// let alice = Actor::Operator("alice".into());
 /// let all_of_them = Revocation::new(Fingerprint::name("Claude Coode"), alice.clone(), "imitates a known name");
-/// let only_this = Revocation::client("s6BhdRkqt3", alice, "token leaked").allowing_registration();
+/// let mut only_this = Revocation::client("s6BhdRkqt3", alice, "token leaked");
+/// only_this.blocks = false;
 /// # let _ = (all_of_them, only_this);
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
+#[non_exhaustive]
 pub struct Revocation {
-    target: Fingerprint,
-    record: Option<ClientKey>,
-    actor: Actor,
-    reason: String,
-    blocks: bool,
+    /// The property of the clients to end.
+    pub target: Fingerprint,
+    /// The key of the only record to end, if the server gives one `client_id` to several registrations (default: none).
+    pub record: Option<ClientKey>,
+    /// The actor, in the record and in events.
+    pub actor: Actor,
+    /// The reason, in the record and in events.
+    pub reason: String,
+    /// Blocks the registration (default: `true`).
+    pub blocks: bool,
 }
 
 /// The result of a revocation.
@@ -58,23 +65,25 @@ pub struct RevocationReport {
     pub blocked: Option<Fingerprint>,
 }
 
-/// The reason for which a revocation failed.
+/// The reason for which an action on clients failed.
 ///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
 /// use tower_dcr::clients::{Actor, MemoryLedger};
-/// use tower_dcr::clients::{Registrar, Revocation, RevokeError};
+/// use tower_dcr::clients::{Registrar, Revocation, AdminError};
 ///
 /// let unknown = Revocation::client("unknown", Actor::Operator("alice".into()), "gone");
 /// let error = Registrar::new(MemoryLedger::default()).revoke(unknown).await.unwrap_err();
-/// assert!(matches!(error, RevokeError::UnknownClient));
+/// assert!(matches!(error, AdminError::UnknownClient));
 /// # });
 /// ```
 #[non_exhaustive]
-pub enum RevokeError {
+pub enum AdminError {
     /// Several live records have this `client_id`: select one of them, or a fingerprint that they share.
     Ambiguous,
+    /// The client has ended: its application has to register again.
+    Ended,
     /// The ledger is unavailable.
     Ledger(LedgerError),
     /// The owner of an initial access token may only end what that token admitted, one client at a time.
@@ -117,18 +126,6 @@ impl Revocation {
     pub fn client(client_id: impl Into<String>, actor: Actor, reason: impl Into<String>) -> Self {
         Self::new(Fingerprint::ClientId(client_id.into()), actor, reason)
     }
-
-    /// Revokes one record of `client_id`, and blocks its registration: for a server that gives one `client_id` to several
-    /// registrations.
-    pub fn record(client_id: impl Into<String>, key: ClientKey, actor: Actor, reason: impl Into<String>) -> Self {
-        Self { record: Some(key), ..Self::client(client_id, actor, reason) }
-    }
-
-    /// Allows the same metadata to be registered again.
-    pub fn allowing_registration(mut self) -> Self {
-        self.blocks = false;
-        self
-    }
 }
 
 impl Registrar {
@@ -138,15 +135,15 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// Returns [`RevokeError`]. After an error of the ledger some clients may have ended; the call can be repeated.
-    pub async fn revoke(&self, revocation: Revocation) -> Result<RevocationReport, RevokeError> {
+    /// Returns [`AdminError`]. After an error of the ledger some clients may have ended; the call can be repeated.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<RevocationReport, AdminError> {
         let Revocation { target, record, actor, reason, blocks } = revocation;
         if target.value().is_empty() {
-            return Err(RevokeError::EmptyFingerprint);
+            return Err(AdminError::EmptyFingerprint);
         }
         let Fingerprint::ClientId(id) = &target else {
             if matches!(actor, Actor::TokenOwner(_)) {
-                return Err(RevokeError::NotAdmitted);
+                return Err(AdminError::NotAdmitted);
             }
             if blocks {
                 self.block(target.clone(), actor.clone(), &reason).await?;
@@ -166,14 +163,14 @@ impl Registrar {
             }
         }
         if all.iter().filter(|client| client.status.is_live()).count() > 1 {
-            return Err(RevokeError::Ambiguous);
+            return Err(AdminError::Ambiguous);
         }
         // Live ones come first.
-        let client = all.into_iter().next().ok_or(RevokeError::UnknownClient)?;
+        let client = all.into_iter().next().ok_or(AdminError::UnknownClient)?;
         let mut revoked = RevocationReport::default();
         if let Actor::TokenOwner(owner) = &actor {
             if client.admitted_by.as_ref() != Some(owner) {
-                return Err(RevokeError::NotAdmitted);
+                return Err(AdminError::NotAdmitted);
             }
         } else if blocks && !client.fingerprints.digest.is_empty() {
             let digest = Fingerprint::Digest(client.fingerprints.digest.clone());
@@ -194,18 +191,18 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// Returns [`RevokeError::UnknownClient`] or [`RevokeError::Ledger`].
+    /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ledger`].
     ///
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
     /// use tower_dcr::clients::{Actor, MemoryLedger};
-    /// use tower_dcr::clients::{Registrar, RevokeError};
+    /// use tower_dcr::clients::{Registrar, AdminError};
     ///
     /// let registrar = Registrar::new(MemoryLedger::default());
     /// let alice = Actor::Operator("alice".into());
     /// let error = registrar.forget("s6BhdRkqt3", None, &alice, "the server was set up anew").await.unwrap_err();
-    /// assert!(matches!(error, RevokeError::UnknownClient));
+    /// assert!(matches!(error, AdminError::UnknownClient));
     /// # });
     /// ```
     pub async fn forget(
@@ -214,7 +211,7 @@ impl Registrar {
         key: Option<ClientKey>,
         actor: &Actor,
         reason: &str,
-    ) -> Result<ForgetReport, RevokeError> {
+    ) -> Result<ForgetReport, AdminError> {
         let mut forgotten = ForgetReport::default();
         let is_named = |client: &Client| key.is_none_or(|key| client.key == key);
         // A record that was changed meanwhile is read again.
@@ -234,7 +231,7 @@ impl Registrar {
             }
         }
         self.begin_epoch();
-        if forgotten.records == 0 { Err(RevokeError::UnknownClient) } else { Ok(forgotten) }
+        if forgotten.records == 0 { Err(AdminError::UnknownClient) } else { Ok(forgotten) }
     }
 
     /// Removes a block, so that the registration is accepted again. Ended clients stay ended. Returns whether there was one.
@@ -263,12 +260,7 @@ impl Registrar {
         Ok(())
     }
 
-    async fn end_all(
-        &self,
-        target: &Fingerprint,
-        actor: &Actor,
-        reason: &str,
-    ) -> Result<RevocationReport, RevokeError> {
+    async fn end_all(&self, target: &Fingerprint, actor: &Actor, reason: &str) -> Result<RevocationReport, AdminError> {
         let live = Filter { fingerprint: Some(target.clone()), ..Filter::live() };
         let mut revoked = RevocationReport::default();
         loop {
@@ -304,18 +296,19 @@ impl Registrar {
     }
 }
 
-impl From<LedgerError> for RevokeError {
+impl From<LedgerError> for AdminError {
     fn from(error: LedgerError) -> Self {
         Self::Ledger(error)
     }
 }
 
-crate::text::debug_for_people!(RevokeError);
+crate::text::debug_for_people!(AdminError);
 
-impl fmt::Display for RevokeError {
+impl fmt::Display for AdminError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ambiguous => f.write_str("several records have this client_id: select one by its key"),
+            Self::Ended => f.write_str("client has ended"),
             Self::Ledger(error) => error.fmt(f),
             Self::NotAdmitted => f.write_str("client not admitted by this owner of an initial access token"),
             Self::EmptyFingerprint => f.write_str("empty fingerprint"),
@@ -324,11 +317,11 @@ impl fmt::Display for RevokeError {
     }
 }
 
-impl std::error::Error for RevokeError {
+impl std::error::Error for AdminError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            Self::Ambiguous | Self::NotAdmitted | Self::EmptyFingerprint | Self::UnknownClient => None,
+            Self::Ambiguous | Self::Ended | Self::NotAdmitted | Self::EmptyFingerprint | Self::UnknownClient => None,
         }
     }
 }

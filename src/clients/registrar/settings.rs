@@ -7,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Lifetimes;
-use crate::period::Period;
+use crate::period::{self, Period};
 use crate::rules::ConfigError;
 
 /// The settings in force.
@@ -27,54 +27,104 @@ pub(crate) struct Settings {
     pub(crate) report_only: Option<bool>,
 }
 
-/// The table `[lifecycle]` of a policy file. Absent keys keep the settings of the registrar.
+/// The settings of a [`Registrar`](crate::clients::Registrar): the keys of the section `[lifecycle]` in a policy file.
+///
+/// A setting in the policy file of a [preset](crate::Preset::with_registrar) wins over the one in code; a setting in
+/// neither has its default.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
+///
+/// const DAY: Duration = Duration::from_secs(24 * 3600);
+/// let registrar = Registrar::new(MemoryLedger::default()).map_settings(|lifecycle| {
+///     lifecycle.never_used = Some(DAY * 14);
+///     lifecycle.idle = Some(DAY * 365);
+/// })?;
+/// let too_short = registrar.map_settings(|lifecycle| lifecycle.idle = Some(DAY * 7));
+/// assert!(too_short.is_err(), "refresh tokens live longer");
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(
+        description = "The table `[lifecycle]` of a policy file. Absent keys keep the settings of the registrar."
+    )
+)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct LifecycleSettings {
+#[non_exhaustive]
+pub struct LifecycleSettings {
     /// Sets how long a client lives that never got a token (default: 7days); an hour at least.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "never_used")]
-    never_used: Option<Period>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "period::optional::serialize",
+        deserialize_with = "never_used"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
+    pub never_used: Option<Duration>,
     /// Sets how long a client lives after it last got a token (default: 90days); 30 days at least.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "idle")]
-    idle: Option<Period>,
-    /// Requires clients to be approved, and ends those that are not approved within this time (default: no approval); an hour at least.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "approval")]
-    approval: Option<Period>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "period::optional::serialize",
+        deserialize_with = "idle"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
+    pub idle: Option<Duration>,
+    /// Requires clients to be approved, and ends those that are not approved within this time (default: no approval); an
+    /// hour at least. Until then they have a `client_id`, the same one each time they register again, and the gate rejects
+    /// them.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "period::optional::serialize",
+        deserialize_with = "approval"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
+    pub approval: Option<Duration>,
     /// Sets how many clients may live at once (default: no limit). When so many do, others make room.
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_clients: Option<NonZeroU64>,
-    /// Sets how long the record of a client that has ended is kept whole (default: 30days).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retention: Option<Period>,
+    pub max_clients: Option<NonZeroU64>,
+    /// Sets how long the record of a client that has ended is kept whole (default: 30days). After that it is emptied, or
+    /// removed if the server is known to have no such client.
+    #[serde(skip_serializing_if = "Option::is_none", with = "period::optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
+    pub retention: Option<Duration>,
     /// Sets how long a record keeps the address that it was registered from (default: 30days); after that it keeps the
     /// address's network only (/24, /48).
+    #[serde(skip_serializing_if = "Option::is_none", with = "period::optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
+    pub address_retention: Option<Duration>,
+    /// Gives an equal registration of a public client the client that is there (default: true, and false in the `oauth`
+    /// preset). OpenID Connect forbids it: "The Client Identifier … MUST NOT be currently valid for any other registered
+    /// Client" (OpenID Connect Dynamic Client Registration 1.0 section 3.2).
     #[serde(skip_serializing_if = "Option::is_none")]
-    address_retention: Option<Period>,
-    /// Gives an equal registration of a public client the client that is there (default: true).
+    pub deduplication: Option<bool>,
+    /// Deduplicates registrations that differ only in the ports of loopback redirect URIs (default: false): for a server
+    /// that ignores these ports (RFC 8252 section 7.3). If the server compares the port, sign-ins fail.
     #[serde(skip_serializing_if = "Option::is_none")]
-    deduplication: Option<bool>,
-    /// Deduplicates registrations that differ only in the ports of loopback redirect URIs (default: false).
+    pub any_loopback_port: Option<bool>,
+    /// Allows the server to give one `client_id` to several registrations (default: false): each then has a record of its
+    /// own, and inherits nothing from the others.
     #[serde(skip_serializing_if = "Option::is_none")]
-    any_loopback_port: Option<bool>,
-    /// Allows the server to give one `client_id` to several registrations (default: false): each then has a record of its own, and
-    /// inherits nothing from the others.
+    pub shared_client_ids: Option<bool>,
+    /// Records the network of the client address (default: true). Without it nothing can be blocked by source, and at the
+    /// limit of clients all of them count as from one network.
     #[serde(skip_serializing_if = "Option::is_none")]
-    shared_client_ids: Option<bool>,
-    /// Records the network of the client address (default: true).
+    pub sources: Option<bool>,
+    /// Lets clients that the ledger does not know update themselves (RFC 7592) although initial access tokens or approval
+    /// are required (default: false). Set it where clients registered before there was a ledger, and the server answers 401
+    /// to unknown ones (RFC 7592 section 2.1).
     #[serde(skip_serializing_if = "Option::is_none")]
-    sources: Option<bool>,
-    /// Lets clients that the ledger does not know update themselves (RFC 7592) although initial access tokens or
-    /// approval are required (default: false).
+    pub manage_unknown: Option<bool>,
+    /// Passes everything that the ledger would reject, and reports it in audit events (default: false). Everything else is
+    /// recorded as always.
     #[serde(skip_serializing_if = "Option::is_none")]
-    manage_unknown: Option<bool>,
-    /// Lets everything pass that the ledger would reject, and has audit events say so (default: false).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    report_only: Option<bool>,
+    pub report_only: Option<bool>,
     /// Registers clients while the ledger can't be used (default: false). An attacker who slows the ledger down can then
-    /// register what was revoked.
+    /// register what was revoked: such clients appear at the token endpoint as registered elsewhere, if at all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) danger_register_without_ledger: Option<bool>,
+    pub danger_register_without_ledger: Option<bool>,
 }
 
 impl Settings {
@@ -94,55 +144,49 @@ impl Settings {
         }
     }
 
-    /// Returns these settings with those of a policy file over them.
+    /// Returns these settings with others over them.
     pub(super) fn under(&self, file: &LifecycleSettings) -> Self {
-        let time = |said: Option<Period>, otherwise: Duration| said.map_or(otherwise, |said| said.0);
         Self {
-            // The lifetimes were found to be long enough when the file was read.
+            // The lifetimes were found to be long enough when they were set.
             lifetimes: file.lifetimes_over(self.lifetimes.clone()).unwrap_or_else(|_| self.lifetimes.clone()),
             max_clients: file.max_clients.or(self.max_clients),
             deduplication: file.deduplication.unwrap_or(self.deduplication),
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
             shared_client_ids: file.shared_client_ids.unwrap_or(self.shared_client_ids),
             sources: file.sources.unwrap_or(self.sources),
-            retention: time(file.retention, self.retention),
-            address_retention: time(file.address_retention, self.address_retention),
+            retention: file.retention.unwrap_or(self.retention),
+            address_retention: file.address_retention.unwrap_or(self.address_retention),
             manage_unknown: file.manage_unknown.unwrap_or(self.manage_unknown),
-            danger_register_without_ledger: file.danger_register_without_ledger,
-            report_only: file.report_only,
+            danger_register_without_ledger: file.danger_register_without_ledger.or(self.danger_register_without_ledger),
+            report_only: file.report_only.or(self.report_only),
         }
     }
 }
 
 impl LifecycleSettings {
-    /// Returns whether it has the key `deduplication`.
-    pub(crate) fn says_deduplication(&self) -> bool {
-        self.deduplication.is_some()
-    }
-
-    fn lifetimes_over(&self, mut lifetimes: Lifetimes) -> Result<Lifetimes, ConfigError> {
-        if let Some(Period(never_used)) = self.never_used {
+    pub(super) fn lifetimes_over(&self, mut lifetimes: Lifetimes) -> Result<Lifetimes, ConfigError> {
+        if let Some(never_used) = self.never_used {
             lifetimes = lifetimes.with_never_used(never_used)?;
         }
-        if let Some(Period(idle)) = self.idle {
+        if let Some(idle) = self.idle {
             lifetimes = lifetimes.with_idle(idle)?;
         }
-        if let Some(Period(approval)) = self.approval {
+        if let Some(approval) = self.approval {
             lifetimes = lifetimes.with_approval(approval)?;
         }
         Ok(lifetimes)
     }
 }
 
-fn never_used<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>, D::Error> {
+fn never_used<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     checked(deserializer, Lifetimes::with_never_used)
 }
 
-fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>, D::Error> {
+fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     checked(deserializer, Lifetimes::with_idle)
 }
 
-fn approval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>, D::Error> {
+fn approval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     checked(deserializer, Lifetimes::with_approval)
 }
 
@@ -150,10 +194,10 @@ fn approval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>
 fn checked<'de, D: Deserializer<'de>>(
     deserializer: D,
     set: impl FnOnce(Lifetimes, Duration) -> Result<Lifetimes, ConfigError>,
-) -> Result<Option<Period>, D::Error> {
+) -> Result<Option<Duration>, D::Error> {
     let period = Period::deserialize(deserializer)?;
     match set(Lifetimes::new(), period.0) {
-        Ok(_) => Ok(Some(period)),
+        Ok(_) => Ok(Some(period.0)),
         Err(error) => Err(D::Error::custom(error)),
     }
 }

@@ -83,7 +83,7 @@ pub struct GateSettings {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GateAction {
-    /// They pass, and are reported in events.
+    /// Such requests pass, and are reported in events.
     Pass,
     /// Such requests are rejected.
     Reject,

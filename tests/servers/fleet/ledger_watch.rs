@@ -1,6 +1,7 @@
 //! An outage opens the circuit of the ledger; a failing query does not.
 
 use std::convert::Infallible;
+use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ async fn recently_used_clients_pass_during_a_ledger_outage() {
     assert_eq!(status(gate(), None, revoke, &client).await, 503);
     up(true);
     // A policy file has the last word.
-    let preset = Preset::from_toml("gate.grace = '0s'").unwrap();
+    let preset = Preset::from_str("gate.grace = '0s'").unwrap();
     let gate = preset.gate(GateEndpoint::Token, world.registrar.clone());
     assert_eq!(status(gate, stale(60_000), async || up(false), &client).await, 503);
 }

@@ -48,7 +48,7 @@ impl Server {
     pub fn names_its_setup(&self) {
         let folder = Folder::new("start-lines");
         let path = |name: &str| folder.0.join(name).display().to_string();
-        let mcp = format!("policy: the preset mcp (fingerprint {})", (self.unwritten)(Preset::mcp()).fingerprint());
+        let mcp = format!("policy: the preset mcp (fingerprint {})", (self.unwritten)(tower_dcr::mcp()).fingerprint());
         let without = [mcp, format!("ledger: {}", self.ledger), format!("audit events: {}", self.log)];
         assert_eq!(self.lines(&[]), without);
 
@@ -56,7 +56,7 @@ impl Server {
         let (policy, audit, ledger) =
             (path("policy.toml"), path("audit.jsonl"), format!("sqlite:{}", path("clients.db")));
         let named = [
-            format!("policy: {policy} (fingerprint {})", Preset::strict().fingerprint()),
+            format!("policy: {policy} (fingerprint {})", tower_dcr::strict().fingerprint()),
             format!("ledger: {ledger}"),
             format!("audit events: {audit}"),
         ];

@@ -25,7 +25,7 @@ impl Audit {
         log: impl Sink,
     ) -> io::Result<Self> {
         let Some(file) = file else {
-            return match rules.chain_key_file() {
+            return match rules.chain_key() {
                 // The operator expects a chained file, and there would be none.
                 Some(_) => {
                     Err(io::Error::other("--audit missing: audit.chain_key_file in the policy chains the audit file"))
@@ -33,11 +33,13 @@ impl Audit {
                 None => Ok(Self { sink: Arc::new(log), key_file: None }),
             };
         };
-        let chain = key_file.map(ChainKey::from_file).transpose()?.or_else(|| rules.chain_key());
+        let (key_file, chain) = match key_file {
+            Some(file) => (Some(file), Some(ChainKey::from_file(file)?)),
+            None => rules.chain_key().unzip(),
+        };
         let settings = JsonLinesSettings { chain, ..Default::default() };
         let lines = JsonLines::open(file, settings).map_err(io::Error::other)?;
-        let key_file = key_file.or_else(|| rules.chain_key_file()).map(Path::to_path_buf);
-        Ok(Self { sink: Arc::new(lines), key_file })
+        Ok(Self { sink: Arc::new(lines), key_file: key_file.map(Path::to_path_buf) })
     }
 }
 
@@ -80,7 +82,7 @@ fn shadow_file(preset: &Preset) -> String {
 
 /// Returns the report-only settings, each with the effect that is not enforced.
 fn not_enforced(preset: &Preset) -> Vec<String> {
-    let lints = preset.lint();
+    let lints = preset.lint(None);
     let only_reports = |key: &str| key == "report_only_rules" || key.rsplit('.').next() == Some("report_only");
     let reports = lints.iter().filter(|lint| only_reports(&lint.key));
     reports.map(|lint| format!("{}: {}", lint.key, lint.message)).collect()

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::str::FromStr;
 
 use serde_json::{Value, json};
 use tower_dcr::Preset;
@@ -85,7 +86,7 @@ fn check_prints_json() {
     let (status, judged) = json_of(&folder, &["check", "greedy.json"]);
     assert_eq!(
         (status, &judged["verdict"], &judged["policy"]),
-        (3, &json!("rewrite"), &json!(Preset::mcp().fingerprint()))
+        (3, &json!("rewrite"), &json!(tower_dcr::mcp().fingerprint()))
     );
     assert_eq!(judged["after"]["redirect_uris"], json!(["http://127.0.0.1/cb"]));
     assert!(judged["findings"].as_array().unwrap().iter().any(|finding| finding["field"] == "skip_consent"));
@@ -473,14 +474,14 @@ const LINTS: &[(&str, &str, &str)] = &[
 fn each_lint_fires_on_its_policy_and_not_on_a_similar_one() {
     for (with, without, message) in LINTS {
         let says = |policy: &str| {
-            let lints = Preset::from_toml(policy).unwrap_or_else(|error| panic!("{error}")).lint();
+            let lints = Preset::from_str(policy).unwrap_or_else(|error| panic!("{error}")).lint(None);
             lints.iter().any(|lint| lint.message.contains(message))
         };
         assert!(says(with), "{with}: {message}");
         assert!(!says(without), "{without}: {message}");
     }
-    assert_eq!(Preset::mcp().lint(), []);
-    assert_eq!(Preset::strict().lint(), []);
+    assert_eq!(tower_dcr::mcp().lint(None), []);
+    assert_eq!(tower_dcr::strict().lint(None), []);
 }
 
 #[test]
@@ -509,7 +510,10 @@ fn compat_lists_the_clients_that_a_policy_rejects() {
 /// Returns the events of a server with this policy, as lines.
 async fn events(preset: Preset, bodies: &[&str]) -> String {
     let kept = Kept::default();
-    let register = behind(&preset.with_document().with_sink(kept.sink()), &Naive::default());
+    let register = behind(
+        &preset.with_sink(kept.sink()).map_audit(tower_dcr::layers::AuditLayer::with_document),
+        &Naive::default(),
+    );
     for body in bodies {
         send(&register, post((*body).to_owned())).await;
     }
@@ -527,7 +531,7 @@ async fn replay_lists_changed_decisions() {
     let folder = Folder::new("replay");
     let native = r#"{"client_name":"Acme (laptop)","redirect_uris":["com.acme.app:/cb"]}"#;
     let bodies = [HONEST, native, native, EVIL, "no json", r#"{"redirect_uris":["javascript:alert(1)"]}"#, GREEDY];
-    let mut lines = events(Preset::mcp(), &bodies).await;
+    let mut lines = events(tower_dcr::mcp(), &bodies).await;
     lines.push_str("{\"schema\":1,\"time_ms\":1,\"action\":\"expired\"}\nnonsense\n\n");
     folder.write("audit.jsonl", &lines);
     folder.write("new.toml", "redirect_uris.reverse_domain_schemes = false\nidentity.contradicted_name = 'mark'\n");
@@ -558,7 +562,7 @@ async fn the_sample_audit_file_has_the_decisions_of_the_preset() {
         tower_dcr::policy_file::known_clients().map(|client| client.registration.source().to_owned()).collect();
     let attacks = Preset::rule_docs().map(|rule| rule.attack).filter(|attack| attack.starts_with('{'));
     let bodies: Vec<&str> = clients.iter().map(String::as_str).chain(attacks).collect();
-    let lines = events(Preset::mcp().without_rate_limits(), &bodies).await;
+    let lines = events(tower_dcr::mcp().without_rate_limits(), &bodies).await;
     let timed: String = (0_u64..)
         .zip(lines.lines())
         .map(|(number, line)| line.replace("1767225600000", &(1_767_225_600_000 + number * 600_000).to_string()) + "\n")
@@ -604,7 +608,7 @@ fn the_commands_of_the_readme_work_as_printed() {
 async fn replay_counts_events_that_it_can_not_evaluate() {
     let folder = Folder::new("replay-undocumented");
     let kept = Kept::default();
-    let guard = Preset::from_toml("rate_limit.address = '1/hour'").unwrap().with_sink(kept.sink());
+    let guard = Preset::from_str("rate_limit.address = '1/hour'").unwrap().with_sink(kept.sink());
     let register = behind(&guard, &Naive::default());
     for body in [HONEST, "no json", HONEST] {
         send(&register, post(body)).await;
@@ -623,7 +627,7 @@ async fn replay_tries_the_shadow_of_a_policy() {
     folder
         .write("next.toml", "redirect_uris.reverse_domain_schemes = false")
         .write("policy.toml", "extends = 'mcp'\n[shadow]\npolicy = 'next.toml'")
-        .write("audit.jsonl", &events(Preset::mcp(), &[HONEST, GREEDY, EVIL, NATIVE]).await);
+        .write("audit.jsonl", &events(tower_dcr::mcp(), &[HONEST, GREEDY, EVIL, NATIVE]).await);
     let replay = |arguments: &[&str]| {
         let output =
             dcr(&folder.0, &[&["replay", "--json", "--policy"], arguments, &["audit.jsonl"]].concat()).output();
@@ -801,7 +805,7 @@ fn replay_applies_the_limits_of_a_policy() {
 #[tokio::test]
 async fn replay_reads_events_of_a_policy_that_only_reports() {
     let folder = Folder::new("replay-report");
-    let strict = Preset::strict().report_only();
+    let strict = tower_dcr::strict().report_only();
     folder.write("audit.jsonl", &events(strict, &[HONEST, GREEDY, EVIL]).await);
     let (status, replay) = json_of(&folder, &["replay", "--policy", "strict", "audit.jsonl"]);
     assert_eq!((status, &replay["judged"], &replay["changes"]), (0, &json!(3), &json!([])), "{replay}");
@@ -820,7 +824,7 @@ async fn replay_of_the_corpus_agrees_with_the_recorded_decisions() {
     let bodies: Vec<String> =
         rows.iter().filter(|row| row["body"].is_object()).map(|row| row["body"].to_string()).collect();
     let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
-    for (name, preset) in [("mcp", Preset::mcp()), ("strict", Preset::strict())] {
+    for (name, preset) in [("mcp", tower_dcr::mcp()), ("strict", tower_dcr::strict())] {
         folder.write("audit.jsonl", &events(preset.without_rate_limits(), &bodies).await);
         let (_, replay) = json_of(&folder, &["replay", "--policy", name, "audit.jsonl"]);
         assert!(replay["judged"].as_u64().unwrap() > 900, "{}", replay["judged"]);
@@ -856,8 +860,10 @@ fn replay_takes_a_corpus_and_bare_registrations() {
 async fn lists_groups_re_evaluates_approves_and_revokes_clients() {
     let folder = Folder::new("ledger");
     let path = folder.0.join("clients.db");
-    let registrar = Registrar::new(SqliteLedger::open(&path).await.unwrap()).without_deduplication();
-    let guard = Preset::mcp().with_registrar(registrar.clone());
+    let registrar = Registrar::new(SqliteLedger::open(&path).await.unwrap())
+        .map_settings(|lifecycle| lifecycle.deduplication = Some(false))
+        .unwrap();
+    let guard = tower_dcr::mcp().with_registrar(registrar.clone());
     let number = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let store = tower::service_fn(move |_: http::Request<tower_dcr::layers::RegistrationBody>| {
         let id = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -875,7 +881,7 @@ async fn lists_groups_re_evaluates_approves_and_revokes_clients() {
     assert_eq!((status, listed.as_array().unwrap().len()), (0, 3));
     assert_eq!(
         (&listed[0]["client_id"], &listed[0]["state"], &listed[0]["policy"]),
-        (&json!("client-2"), &json!("active"), &json!(Preset::mcp().fingerprint()))
+        (&json!("client-2"), &json!("active"), &json!(tower_dcr::mcp().fingerprint()))
     );
     let listing = run(&folder, &["clients", "list", "--ledger", &ledger], "");
     assert!(listing.contains("client-0") && listing.contains("Acme") && listing.contains("com.acme.app:"), "{listing}");
@@ -1323,7 +1329,7 @@ async fn audit_files_are_verified_and_summed_up() {
         JsonLinesSettings { chain: Some(ChainKey::new(b"0123456789abcdef").unwrap()), ..Default::default() },
     )
     .unwrap();
-    let register = behind(&Preset::mcp().with_sink(file.clone()), &Naive::default());
+    let register = behind(&tower_dcr::mcp().with_sink(file.clone()), &Naive::default());
     for body in [HONEST, EVIL, EVIL] {
         send(&register, post(body)).await;
     }
@@ -1355,7 +1361,7 @@ async fn audit_files_are_verified_and_summed_up() {
     assert_eq!(broken, "status 4\ntampered.jsonl: chain broken at line 2\n");
     let short = run(&folder, &["audit", "verify", "--key-file", "short", "audit.jsonl"], "");
     assert!(short.contains("less than 16 bytes"), "{short}");
-    let lines = events(Preset::mcp(), &[HONEST, GREEDY, EVIL, EVIL]).await;
+    let lines = events(tower_dcr::mcp(), &[HONEST, GREEDY, EVIL, EVIL]).await;
     let later = lines.replace("1767225600000", "1767247200000");
     insta::assert_snapshot!(
         "audit_stats",
@@ -1380,8 +1386,8 @@ fn the_effective_policy_the_schema_completions_and_manual_pages_are_printed() {
     folder.write("policy.toml", "redirect_uris.localhost = false\n");
     let shown = run(&folder, &["show", "--policy", "policy.toml"], "");
     let effective = shown.strip_prefix("status 0\n").unwrap();
-    let expected = Preset::from_toml("redirect_uris.localhost = false").unwrap();
-    assert_eq!(Preset::from_toml(effective).unwrap().fingerprint(), expected.fingerprint());
+    let expected = Preset::from_str("redirect_uris.localhost = false").unwrap();
+    assert_eq!(Preset::from_str(effective).unwrap().fingerprint(), expected.fingerprint());
     let schema = dcr(&folder.0, &["schema"]).output().unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&schema.stdout).unwrap(), Preset::file_schema());
     for (shell, word) in [

@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tower_dcr::Preset;
 use tower_dcr::audit::{ChainHead, ChainKey, verify_chain};
 use tower_dcr::clients::{ClientAdmin, ClientQueue, Fingerprint, Registrar};
 use tower_dcr_sqlx::SqliteLedger;
@@ -427,7 +426,13 @@ async fn each_attempt_is_a_readable_line() {
 #[test]
 fn it_names_its_setup_and_rejects_keys_that_chain_nothing() {
     let log = "the log, shortened; use --audit FILE for whole events";
-    let server = Server { command, base: Vec::new(), ledger: "in memory", log, unwritten: Preset::with_document };
+    let server = Server {
+        command,
+        base: Vec::new(),
+        ledger: "in memory",
+        log,
+        unwritten: |preset| preset.map_audit(tower_dcr::layers::AuditLayer::with_document),
+    };
     server.names_its_setup();
     server.rejects_keys_that_chain_nothing();
 }

@@ -63,7 +63,11 @@ fn mcp_oauth(issuer: &str) -> Result<(Router, Preset), Error> {
     let (tokens, clients, passkeys) = create_default_stores(&config);
     let endpoint = Router::new().route("/mcp", get(async || "an MCP endpoint"));
     let server = build_oauth_router_with_stores(endpoint, config, tokens, clients, passkeys);
-    Ok((server, tower_dcr::mcp().with_secret_in_response(SecretInResponse::Allow(vec!["client_secret_post".into()]))))
+    Ok((
+        server,
+        tower_dcr::mcp()
+            .map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec!["client_secret_post".into()]))),
+    ))
 }
 
 struct Anybody;
@@ -88,5 +92,8 @@ fn oauth_as(issuer: &str) -> Result<(Router, Preset), Error> {
 /// Every client gets a secret here, too, and needs none.
 fn oauth2_test_server(port: u16) -> (Router, Preset) {
     let config = IssuerConfig { host: "127.0.0.1".into(), port, ..IssuerConfig::default() };
-    (router::build_router(AppState::new(config)), tower_dcr::mcp().with_secret_in_response(SecretInResponse::Strip))
+    (
+        router::build_router(AppState::new(config)),
+        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)),
+    )
 }

@@ -5,8 +5,8 @@ use crate::layers::lifecycle::LifecycleLayer;
 
 /// The lifecycle layer, with a policy file's settings for its registrar.
 #[derive(Clone, Debug)]
-pub(crate) struct Books {
-    pub(crate) lifecycle: LifecycleLayer,
+pub(crate) struct PresetLifecycle {
+    pub(crate) layer: LifecycleLayer,
     pub(crate) settings: LifecycleSettings,
     /// Registers each registration as a client of its own, unless a policy file sets it otherwise.
     pub(crate) without_deduplication: bool,
@@ -14,28 +14,28 @@ pub(crate) struct Books {
     from_file: bool,
 }
 
-impl Books {
+impl PresetLifecycle {
     pub(crate) fn none() -> Self {
         Self {
-            lifecycle: LifecycleLayer::off(),
+            layer: LifecycleLayer::off(),
             settings: LifecycleSettings::default(),
             without_deduplication: false,
             from_file: false,
         }
     }
 
-    /// Replaces the layer; deduplication is as in its registrar.
-    pub(crate) fn with_layer(self, lifecycle: LifecycleLayer) -> Self {
-        let books = Self { lifecycle, without_deduplication: false, ..self };
+    /// Replaces the registrar.
+    pub(crate) fn with_registrar(self, registrar: Registrar, without_deduplication: bool) -> Self {
+        let lifecycle = Self { layer: LifecycleLayer::new(registrar), without_deduplication, ..self };
         // At once, not at the first registration: other layers use the registrar as well.
-        books.tell();
-        books
+        lifecycle.apply();
+        lifecycle
     }
 
     /// Applies a policy file's settings to the registrar.
-    fn tell(&self) {
+    fn apply(&self) {
         if self.from_file
-            && let Some(registrar) = self.lifecycle.registrar()
+            && let Some(registrar) = self.layer.registrar()
         {
             self.configure(&registrar);
         }
@@ -51,10 +51,10 @@ impl Books {
     }
 
     /// Returns the layer, after applying the policy's settings to its registrar.
-    pub(crate) fn layer(&self) -> LifecycleLayer {
-        let layer = self.lifecycle.clone();
-        self.tell();
-        if !self.without_deduplication || self.settings.says_deduplication() {
+    pub(crate) fn configured_layer(&self) -> LifecycleLayer {
+        let layer = self.layer.clone();
+        self.apply();
+        if !self.without_deduplication || self.settings.deduplication.is_some() {
             return layer;
         }
         // For this route; other routes may share the registrar.
