@@ -120,6 +120,7 @@
 
 pub mod audit;
 mod bounds;
+mod cache;
 mod circuit_breaker;
 pub mod client_address;
 mod client_url;

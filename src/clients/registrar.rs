@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
 use http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 
@@ -20,7 +19,7 @@ use crate::clients::ledger::{
 use crate::clock::{Clock, SystemClock};
 use crate::period;
 use crate::rules::ConfigError;
-use crate::sync::lock;
+use crate::sync::{Replaceable, lock};
 use crate::telemetry;
 
 mod admission;
@@ -186,11 +185,11 @@ struct Config {
     /// The sink of events, if it was set here.
     aggregator: Option<Arc<Aggregator>>,
     /// The audit settings of a preset, for all clones.
-    audit: Arc<ArcSwap<Audit>>,
+    audit: Arc<Replaceable<Audit>>,
     /// The settings in code.
     built: LifecycleSettings,
     /// The settings in force: those of a policy file over those in code, for all clones.
-    in_force: Arc<ArcSwap<Settings>>,
+    in_force: Arc<Replaceable<Settings>>,
     deprovision: Option<Arc<dyn ErasedDeprovision>>,
     still_in_use: Option<Arc<dyn ErasedStillInUse>>,
     /// The names that operators blocked, as last read.
@@ -257,9 +256,9 @@ impl Registrar {
             ledger: Arc::new(WatchedLedger::new(ledger, Self::LEDGER_DEADLINE)),
             clock: Arc::new(SystemClock::new()),
             aggregator: None,
-            audit: Arc::new(ArcSwap::from_pointee(Audit::default())),
+            audit: Arc::new(Replaceable::new(Audit::default())),
             built: LifecycleSettings::default(),
-            in_force: Arc::new(ArcSwap::from_pointee(Settings::new())),
+            in_force: Arc::new(Replaceable::new(Settings::new())),
             deprovision: None,
             still_in_use: None,
             blocked_names: Arc::default(),
@@ -327,7 +326,7 @@ impl Registrar {
 
     fn with_settings(self, built: LifecycleSettings) -> Self {
         self.change(|config| {
-            config.in_force = Arc::new(ArcSwap::from_pointee(Settings::new().under(&built)));
+            config.in_force = Arc::new(Replaceable::new(Settings::new().under(&built)));
             config.built = built;
         })
     }
@@ -345,10 +344,10 @@ impl Registrar {
 
     /// Applies a policy file over the settings that were built, for all clones.
     pub(crate) fn reconfigure(&self, lifecycle: &LifecycleSettings) {
-        self.config.in_force.store(Arc::new(Settings::new().under(&self.config.built).under(lifecycle)));
+        self.config.in_force.replace(Settings::new().under(&self.config.built).under(lifecycle));
     }
 
-    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+    pub(crate) fn settings(&self) -> Arc<Settings> {
         self.config.in_force.load()
     }
 
@@ -374,7 +373,7 @@ impl Registrar {
     pub(crate) fn follow_audit(&self, aggregator: Option<Arc<Aggregator>>, sources: Sources) {
         let before = self.config.audit.load();
         let aggregator = aggregator.unwrap_or_else(|| Arc::clone(&before.aggregator));
-        self.config.audit.store(Arc::new(Audit { aggregator, sources }));
+        self.config.audit.replace(Audit { aggregator, sources });
     }
 
     /// Replaces the clock. Nodes that share a ledger should agree on the time to within a minute.
@@ -527,6 +526,6 @@ pub(crate) fn milliseconds(duration: Duration) -> i64 {
 
 impl fmt::Debug for Registrar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registrar").field("settings", &**self.settings()).finish_non_exhaustive()
+        f.debug_struct("Registrar").field("settings", &*self.settings()).finish_non_exhaustive()
     }
 }

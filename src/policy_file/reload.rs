@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
 use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -15,7 +14,7 @@ use crate::layers::gate::{GateEndpoint, GateLayer};
 use crate::layers::server_metadata::ServerMetadataLayer;
 use crate::preset::{Preset, PresetService};
 use crate::rules::{ConfigError, ServerMetadata};
-use crate::sync::lock;
+use crate::sync::{Replaceable, lock};
 use crate::telemetry;
 
 #[cfg(feature = "policy-file")]
@@ -83,7 +82,7 @@ pub struct PolicyHandle {
 }
 
 struct Shared {
-    preset: ArcSwap<Preset>,
+    preset: Replaceable<Preset>,
     /// The lock for one replacement at a time.
     replacing: Mutex<()>,
 }
@@ -94,7 +93,7 @@ impl Preset {
     pub fn reloadable(self) -> ReloadableLayer {
         self.build();
         telemetry::policy_in_force(None, &self.fingerprint());
-        let shared = Shared { preset: ArcSwap::from_pointee(self), replacing: Mutex::default() };
+        let shared = Shared { preset: Replaceable::new(self), replacing: Mutex::default() };
         ReloadableLayer { handle: PolicyHandle { shared: Arc::new(shared) } }
     }
 }
@@ -150,7 +149,7 @@ impl PolicyHandle {
         // The registrar is configured before the first request.
         next.build();
         let (fingerprint, shadow) = (next.fingerprint(), next.shadow_fingerprint());
-        let before = self.shared.preset.swap(Arc::new(next));
+        let before = self.shared.preset.replace(next);
         telemetry::policy_in_force(Some(&before.fingerprint()), &fingerprint);
         // The fingerprint of a policy does not depend on its shadow.
         let change = match (before.fingerprint() == fingerprint, before.shadow_fingerprint() == shadow, &shadow) {

@@ -9,8 +9,6 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::registration::Registration;
 use crate::rules::Facts;
@@ -65,7 +63,17 @@ enum Content {
 struct Passed {
     read: Bytes,
     /// The mutex only makes the type `Sync`, as some frameworks want their bodies, around bodies that are not.
-    rest: Mutex<Option<UnsyncBoxBody<Bytes, BodyError>>>,
+    rest: Mutex<Option<Pin<Box<Rest>>>>,
+}
+
+type Rest = dyn Body<Data = Bytes, Error = BodyError> + Send;
+
+pin_project_lite::pin_project! {
+    /// A server's body, with the data and the error that bodies have behind a layer.
+    struct Converted<B> {
+        #[pin]
+        body: B,
+    }
 }
 
 /// The error if the body of a request behind a layer can't be read to its end.
@@ -113,11 +121,7 @@ impl RegistrationBody {
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let rest = rest.map(|rest| {
-            rest.map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
-                .map_err(|error| BodyError(error.into()))
-                .boxed_unsync()
-        });
+        let rest = rest.map(|body| Box::pin(Converted { body }) as Pin<Box<Rest>>);
         Self { content: Content::Passed(Passed { read, rest: Mutex::new(rest) }) }
     }
 
@@ -196,13 +200,37 @@ impl Body for RegistrationBody {
     }
 }
 
+impl<B> Body for Converted<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = self.project().body.poll_frame(cx);
+        frame
+            .map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+            .map_err(|error| BodyError(error.into()))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl Passed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.read.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read)))));
         }
         match self.rest.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Some(rest) => Pin::new(rest).poll_frame(cx),
+            Some(rest) => rest.as_mut().poll_frame(cx),
             None => Poll::Ready(None),
         }
     }
@@ -210,7 +238,7 @@ impl Passed {
     fn size_hint(&self) -> SizeHint {
         let read = self.read.len() as u64;
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hint = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper.saturating_add(read));
         }

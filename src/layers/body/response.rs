@@ -1,12 +1,12 @@
 //! The response body of every layer, and the request body behind a gate.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 
 use super::gathered::Gathered;
 use super::media_type::MediaType;
@@ -159,7 +159,7 @@ enum End {
 
 async fn gather<B: Body>(mut body: Pin<&mut B>) -> (Bytes, End) {
     let mut gathered = Gathered::default();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let mut data = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => data,
             Ok(Err(_trailers)) => continue,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::records::Known;
+use crate::cache;
 use crate::clock::Clock;
 
 /// The cached records of one `client_id`: one, unless the server gives one id to several registrations.
@@ -15,9 +16,9 @@ const ABSENT: Duration = Duration::from_secs(1);
 /// A bounded cache of records. A local change of any client invalidates all of them.
 #[derive(Clone)]
 pub(super) struct Cache {
-    entries: Arc<quick_cache::sync::Cache<String, Entry>>,
+    entries: Arc<cache::Cache<Entry>>,
     /// Separate, so that requests with invented names do not evict records.
-    absent: Arc<quick_cache::sync::Cache<String, Absent>>,
+    absent: Arc<cache::Cache<Absent>>,
     /// Not the registrar's clock: the limits promised to operators are in real time.
     clock: Arc<dyn Clock>,
 }
@@ -40,8 +41,8 @@ pub(super) struct Absent {
 
 impl Cache {
     pub(super) fn new(clients: usize, clock: Arc<dyn Clock>) -> Self {
-        let entries = Arc::new(quick_cache::sync::Cache::new(clients.max(1)));
-        let absent = Arc::new(quick_cache::sync::Cache::new(clients.clamp(1, 1024)));
+        let entries = Arc::new(cache::Cache::new(clients.max(1)));
+        let absent = Arc::new(cache::Cache::new(clients.clamp(1, 1024)));
         Self { entries, absent, clock }
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use crate::period;
+use crate::sync::Replaceable;
 
 /// The settings of a [`GateLayer`](crate::layers::GateLayer): the keys of the section `[gate]` in a policy file.
 ///
@@ -101,14 +101,14 @@ const ANONYMOUS_GRANTS: [&str; 4] = [
 /// The section `[gate]` of the policy in force: one for a preset and the gates that follow it.
 #[derive(Debug, Default)]
 pub(crate) struct FollowedSettings {
-    settings: ArcSwap<GateSettings>,
+    settings: Replaceable<GateSettings>,
     /// Set if a gate can follow them.
     is_followed: AtomicBool,
 }
 
 impl FollowedSettings {
     pub(crate) fn put(&self, settings: &GateSettings) {
-        self.settings.store(Arc::new(settings.clone()));
+        self.settings.replace(settings.clone());
     }
 
     /// Creates the settings of a gate that follows these.
@@ -119,7 +119,7 @@ impl FollowedSettings {
 
     /// Returns whether the section has settings that no gate follows.
     pub(crate) fn is_forgotten(&self) -> bool {
-        !self.is_followed.load(Ordering::Relaxed) && **self.settings.load() != GateSettings::default()
+        !self.is_followed.load(Ordering::Relaxed) && *self.settings.load() != GateSettings::default()
     }
 }
 

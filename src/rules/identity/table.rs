@@ -5,10 +5,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
-use quick_cache::sync::Cache;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::cache::Cache;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name, is_within_domain, known_schemes};
 use crate::registration::{Field, Registration, UriUse, Value};
 use crate::rules::identity::known::{self, IDENTITIES_VERSION};
@@ -213,7 +213,7 @@ struct Table {
     /// For each link host, the identities that own it.
     links: HashMap<String, Vec<usize>>,
     /// A cache of the claims found in names. The same few names recur, and a comparison tries many forms of a name.
-    seen: Cache<String, Arc<[(usize, Claim)]>>,
+    seen: Cache<Arc<[(usize, Claim)]>>,
 }
 
 /// The number of names in the cache.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use ctutils::{Choice, CtAssign, CtEq};
 
 use super::{InitialAccess, InitialAccessTokens, TokenError, is_b64token};
 use crate::clock::{Clock, SystemClock};
@@ -96,10 +96,10 @@ impl StaticTokens {
     /// Returns the entry of the token, found without a branch on its value.
     fn find(&self, token: &str) -> Option<&Entry> {
         let given = *Digest::of(token.as_bytes()).as_bytes();
-        let (mut found, mut place) = (Choice::from(0), 0_u64);
+        let (mut found, mut place) = (Choice::FALSE, 0_u64);
         for (index, entry) in (0_u64..).zip(&self.entries) {
             let same = given.ct_eq(&entry.digest);
-            place.conditional_assign(&index, same);
+            place.ct_assign(&index, same);
             found |= same;
         }
         if bool::from(found) { self.entries.get(usize::try_from(place).ok()?) } else { None }

@@ -1,0 +1,97 @@
+//! A map of limited size, from names to values that can be found again.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
+
+/// A cache of at most `capacity` values, in two generations. When the younger one is full, it replaces the older one, whose
+/// values are dropped; a value that is read there becomes young again. A value that is read often therefore stays, and most
+/// reads share the lock.
+pub(crate) struct Cache<V> {
+    generations: RwLock<Generations<V>>,
+    capacity: usize,
+}
+
+struct Generations<V> {
+    young: HashMap<String, V>,
+    old: HashMap<String, V>,
+}
+
+impl<V: Clone> Cache<V> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let generations = Generations { young: HashMap::new(), old: HashMap::new() };
+        Self { generations: RwLock::new(generations), capacity }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<V> {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = generations.young.get(name) {
+            return Some(value.clone());
+        }
+        if !generations.old.contains_key(name) {
+            return None;
+        }
+        drop(generations);
+        self.change(|generations| {
+            // Another thread may have been faster.
+            let Some((name, value)) = generations.old.remove_entry(name) else {
+                return generations.young.get(name).cloned();
+            };
+            generations.young.insert(name, value.clone());
+            Some(value)
+        })
+    }
+
+    pub(crate) fn insert(&self, name: String, value: V) {
+        self.change(|generations| {
+            generations.old.remove(&name);
+            generations.young.insert(name, value);
+        });
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Generations<V>) -> R) -> R {
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut generations);
+        if generations.young.len() > self.capacity / 2 {
+            generations.old = std::mem::take(&mut generations.young);
+        }
+        result
+    }
+}
+
+impl<V> fmt::Debug for Cache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_are_read_stay_and_the_size_is_limited() {
+        let cache = Cache::new(8);
+        cache.insert("often".to_owned(), 0);
+        for index in 1..100 {
+            cache.insert(index.to_string(), index);
+            assert_eq!(cache.get("often"), Some(0), "{index}");
+        }
+        let stored = (1..100).filter(|index| cache.get(&index.to_string()).is_some()).count();
+        assert!((1..=8).contains(&stored), "{stored}");
+        assert_eq!(cache.get("1"), None);
+        cache.insert("often".to_owned(), 1);
+        assert_eq!(cache.get("often"), Some(1));
+    }
+
+    #[test]
+    fn the_smallest_cache_forgets_at_once_or_with_the_next_value() {
+        for capacity in 0..2 {
+            let cache = Cache::new(capacity);
+            cache.insert("one".to_owned(), 1);
+            assert_eq!(cache.get("one"), Some(1));
+            cache.insert("two".to_owned(), 2);
+            assert_eq!((cache.get("one"), cache.get("two")), (None, Some(2)));
+        }
+    }
+}
