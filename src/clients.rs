@@ -1,11 +1,13 @@
 //! Registered clients: the ledger that stores them, the registrar that decides about them, and their administration.
 
 pub(crate) mod admin;
+#[cfg(feature = "identity")]
 pub(crate) mod consent;
 pub(crate) mod ledger;
 pub(crate) mod registrar;
 
 pub use admin::{ClientAdmin, ClientCounts, ClientPage, ClientQueue, ClientRef};
+#[cfg(feature = "identity")]
 pub use consent::{ConsentFacts, Destination};
 #[cfg(feature = "test-util")]
 pub use ledger::conformance;

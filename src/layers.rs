@@ -12,6 +12,7 @@ pub(crate) mod rate_limit;
 pub(crate) mod response;
 pub(crate) mod server_metadata;
 pub(crate) mod setup_check;
+mod web_url;
 
 pub use audit::AuditLayer;
 pub use body::{BodyError, MapResponseFuture, RegistrationBody, ReplayBody, ResponseBody, ResponseFuture};

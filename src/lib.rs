@@ -107,6 +107,7 @@
 //!
 //! | feature | default | contents |
 //! | --- | --- | --- |
+//! | `identity` | yes | the presets, policy files, [`ClientIdentity`](rules::ClientIdentity), reserved words, [`ConsentFacts`](clients::ConsentFacts), internationalized hosts and names: everything that takes the tables of Unicode |
 //! | `regex` | yes | redirect URI patterns as regular expressions |
 //! | `policy-file` | | `Preset::from_file`: policies in TOML and JSON |
 //! | `schema` | | `Preset::file_schema`: the JSON Schema of policy files |
@@ -114,9 +115,18 @@
 //! | `software-statement` | | `SoftwareStatements`: verified software statements; with `jwt` |
 //! | `test-util` | | conformance suites for ledgers and rate limit stores of your own |
 //!
+//! Without `identity`, rules and layers are put together by hand, and what can't be judged is rejected: a `client_name` with characters
+//! outside ASCII, and a host with a label that may be internationalized (`xn--…`). [`visible`](rules::visible) then spells out
+//! everything outside ASCII, and a [`Registrar`](clients::Registrar) recognizes blocked names only as they are, and not names that look
+//! like them. The features `policy-file`, `schema` and `test-util` include `identity`.
+//!
 //! [RFC 7591]: https://www.rfc-editor.org/rfc/rfc7591
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "identity"),
+    expect(dead_code, unused_imports, reason = "presets and policy files use parts of every module")
+)]
 
 pub mod audit;
 mod bounds;
@@ -129,11 +139,14 @@ pub mod clock;
 pub mod layers;
 mod method;
 mod period;
+#[cfg(feature = "identity")]
 pub mod policy_file;
+#[cfg(feature = "identity")]
 pub mod preset;
 pub mod rate_limit;
 pub mod redirect_uri;
 pub mod registration;
+mod replaceable;
 pub mod rules;
 mod suggestion;
 mod sync;
@@ -141,10 +154,12 @@ mod telemetry;
 mod text;
 
 pub use client_url::{ClientUrl, UrlTarget};
+#[cfg(feature = "identity")]
 pub use preset::Preset;
 pub use registration::Registration;
 pub use rules::{ConfigError, Rejection};
 
+#[cfg(feature = "identity")]
 use rules::{AuthMethod, Grants};
 
 /// Returns the preset for MCP servers: all layers for `/register` as one. MCP clients are public clients that use the
@@ -157,6 +172,7 @@ use rules::{AuthMethod, Grants};
 /// let app: Router = Router::new().route("/register", post(register).layer(tower_dcr::mcp()));
 /// # let _ = app;
 /// ```
+#[cfg(feature = "identity")]
 pub fn mcp() -> Preset {
     Preset::mcp()
 }
@@ -168,6 +184,7 @@ pub fn mcp() -> Preset {
 /// # let _ = guard;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
+#[cfg(feature = "identity")]
 pub fn strict() -> Preset {
     Preset::strict()
 }
@@ -183,6 +200,7 @@ pub fn strict() -> Preset {
 /// # let _ = guard;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
+#[cfg(feature = "identity")]
 pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Preset {
     Preset::oauth(grants, auth_method)
 }

@@ -20,6 +20,7 @@
 //! # Ok::<_, RedirectUriError>(())
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ mod path;
 mod public_host;
 mod scheme;
 
-pub(crate) use host::{is_public_dns_name, is_within_domain};
+pub(crate) use host::{ends_with_number, is_canonical_dns_name, is_public_dns_name, is_within_domain};
 pub(crate) use known_schemes::known_schemes;
 pub(crate) use public_host::NotPublic;
 pub(crate) use scheme::{is_dangerous_scheme, is_executable_scheme};
@@ -175,7 +176,7 @@ impl<'a> RedirectUri<'a> {
         path::check(path, survey)?;
         let class = match (scheme, host) {
             ("http", "localhost" | "127.0.0.1" | "[::1]") => RedirectClass::Loopback,
-            (_, host) if !host::is_canonical_dns_name(host) => return Err(RedirectUriError::Host),
+            (_, host) if !is_canonical_dns_name(host) => return Err(RedirectUriError::Host),
             ("https", _) => RedirectClass::Https,
             _ => RedirectClass::PlainHttp,
         };
@@ -277,6 +278,18 @@ impl<'a> RedirectUri<'a> {
             (Some(_), Some(host)) => format!("{}://{host}{}", self.scheme, self.after_port()),
             _ => self.raw.to_owned(),
         }
+    }
+
+    /// Returns the string that a URL parser makes of it: the slash of an empty path is written out, and a default port is not.
+    /// All else that parsers change is not in a redirect URI.
+    fn as_url_parsers_write(&self) -> Cow<'a, str> {
+        let (Some(default), Some(host)) = (default_port(self.scheme), self.host) else { return self.raw.into() };
+        if !self.path.is_empty() && self.port != Some(default) {
+            return self.raw.into();
+        }
+        let port = self.unusual_port().map(|port| format!(":{port}")).unwrap_or_default();
+        let slash = if self.path.is_empty() { "/" } else { "" };
+        format!("{}://{host}{port}{slash}{}", self.scheme, self.after_port()).into()
     }
 
     /// Everything after scheme, host and port, which for a loopback URI is path and query.
@@ -406,9 +419,26 @@ fn split_authority(rest: &str, survey: Survey) -> (&str, &str, Option<&str>) {
     }
 }
 
-/// Returns `true` if two redirect URIs are the same: as text, or to a URL parser, through which some servers store theirs.
+/// Returns `true` if two redirect URIs are the same: as text, or as a URL parser writes them, through which some servers store
+/// theirs.
 pub(crate) fn is_same_uri(one: &str, other: &str) -> bool {
-    one == other || matches!((url::Url::parse(one), url::Url::parse(other)), (Ok(one), Ok(other)) if one == other)
+    let as_written = |uri: &str| {
+        let uri = in_lower_case(uri)?;
+        Some(RedirectUri::parse(&uri).ok()?.as_url_parsers_write().into_owned())
+    };
+    one == other || as_written(one).is_some_and(|one| as_written(other) == Some(one))
+}
+
+/// Returns a URL with scheme and host in lower case. `None` for a private-use scheme.
+fn in_lower_case(url: &str) -> Option<String> {
+    let at = url.find("://").filter(|at| url.get(..*at).is_some_and(is_web))? + 3;
+    let end = url.get(at..)?.find(['/', '?']).map_or(url.len(), |length| at + length);
+    let (head, tail) = url.split_at_checked(end)?;
+    Some(format!("{}{tail}", head.to_ascii_lowercase()))
+}
+
+fn is_web(scheme: &str) -> bool {
+    ["http", "https"].iter().any(|web| web.eq_ignore_ascii_case(scheme))
 }
 
 #[cfg(test)]

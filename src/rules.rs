@@ -29,6 +29,7 @@ use std::num::NonZeroUsize;
 
 pub(crate) mod action;
 pub(crate) mod caller;
+#[cfg(feature = "identity")]
 mod checked;
 pub(crate) mod condition;
 pub(crate) mod config_error;
@@ -52,6 +53,7 @@ pub(crate) mod software_statement;
 pub use crate::suggestion::{Bound, Suggestion};
 pub use action::Action;
 pub use caller::Caller;
+#[cfg(feature = "identity")]
 pub use checked::Checked;
 pub use condition::Condition;
 pub use config_error::ConfigError;
@@ -59,10 +61,13 @@ pub use context::Context;
 pub use draft::Draft;
 pub use evaluation::{Decision, Disposition, Evaluation, Finding, Operation};
 pub(crate) use evaluation::{Facts, Statement};
+#[cfg(feature = "identity")]
 pub(crate) use identity::known::IDENTITIES_VERSION;
 pub use identity::name::visible;
+#[cfg(feature = "identity")]
 pub use identity::rule::ClientIdentity;
 pub use identity::status::{Claim, ClaimStatus, Identity};
+#[cfg(feature = "identity")]
 pub use identity::table::{Identities, ReservedIdentity};
 #[cfg(feature = "jwt")]
 pub use jwt::Issuer;

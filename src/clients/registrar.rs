@@ -12,14 +12,16 @@ use ipnet::IpNet;
 
 use crate::audit::{Aggregator, LifecycleAction, LifecycleEvent, Sink, Sources, TracingSink};
 use crate::client_address::ClientAddress;
+#[cfg(feature = "identity")]
 use crate::clients::consent::ConsentFacts;
 use crate::clients::ledger::{
     Actor, Client, ClientKey, Deprovisioning, ErasedLedger, Ledger, LedgerError, Replacement, Status, WatchedLedger,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::period;
+use crate::replaceable::Replaceable;
 use crate::rules::ConfigError;
-use crate::sync::{Replaceable, lock};
+use crate::sync::lock;
 use crate::telemetry;
 
 mod admission;
@@ -386,6 +388,7 @@ impl Registrar {
     /// # Errors
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
+    #[cfg(feature = "identity")]
     pub async fn consent_facts(
         &self,
         client_id: &str,

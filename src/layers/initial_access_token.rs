@@ -21,6 +21,7 @@ use crate::layers::initial_access_token::tokens::{
     ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token,
 };
 use crate::layers::layered::Layered;
+use crate::layers::web_url;
 use crate::method::MethodKind;
 use crate::rules::{Caller, ConfigError, Evaluation, Operation};
 use crate::rules::{ErrorCode, Rejection};
@@ -185,8 +186,7 @@ impl InitialAccessTokenLayer {
         let mut allowed = BTreeSet::new();
         for origin in origins {
             let origin = origin.into();
-            let written = url::Url::parse(&origin).ok().map(|url| url.origin()).filter(url::Origin::is_tuple);
-            if written.is_none_or(|written| written.ascii_serialization() != origin) {
+            if web_url::origin(&origin).as_ref() != Some(&origin) {
                 return Err(ConfigError::Origin { origin });
             }
             allowed.insert(origin);

@@ -13,8 +13,9 @@ use crate::layers::body::RegistrationBody;
 use crate::layers::gate::{GateEndpoint, GateLayer};
 use crate::layers::server_metadata::ServerMetadataLayer;
 use crate::preset::{Preset, PresetService};
+use crate::replaceable::Replaceable;
 use crate::rules::{ConfigError, ServerMetadata};
-use crate::sync::{Replaceable, lock};
+use crate::sync::lock;
 use crate::telemetry;
 
 #[cfg(feature = "policy-file")]

@@ -1,5 +1,7 @@
 //! Hosts and ports, in the one form that every URL reader gives back unchanged.
 
+use std::net::Ipv6Addr;
+
 use super::{AT, BRACKET, PERCENT, RedirectUriError, Survey};
 
 /// Splits an authority into host and port. There must be no user information: `https://good@evil/` leads to `evil`.
@@ -46,21 +48,36 @@ fn canonical_port(digits: &str) -> Option<u16> {
 
 fn is_canonical_ipv6(bracketed: &str) -> bool {
     let Some(inner) = bracketed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return false };
-    matches!(url::Host::parse(bracketed), Ok(host @ url::Host::Ipv6(_)) if host.to_string() == bracketed)
-        && !inner.contains('.')
+    let Ok(address) = inner.parse::<Ipv6Addr>() else { return false };
+    match (address.to_ipv4_mapped(), address.segments()) {
+        // The WHATWG serialiser writes it in hexadecimal, others with dots.
+        (Some(_), [.., high, low]) => inner == format!("::ffff:{high:x}:{low:x}"),
+        (None, _) => inner == address.to_string(),
+    }
 }
 
 /// Returns `true` if `host` is a DNS name, lower case, in the form that the WHATWG host parser gives back unchanged, and not an
 /// IPv4 address in any spelling.
-pub(super) fn is_canonical_dns_name(host: &str) -> bool {
+pub(crate) fn is_canonical_dns_name(host: &str) -> bool {
     let bytes = host.as_bytes();
     let in_length = host.len() <= 63 || host.len() <= 253 && bytes.split(|byte| *byte == b'.').all(|l| l.len() <= 63);
-    if !in_length || !has_canonical_labels(bytes) || is_number(last_label(host).as_bytes()) {
+    if !in_length || !has_canonical_labels(bytes) || ends_with_number(host) {
         return false;
     }
-    // The validity of an A-label depends on the Unicode tables of the URL crate.
     let may_be_a_label = memchr::memchr(b'-', bytes).is_some() && bytes.windows(2).any(|pair| pair == b"--");
-    !may_be_a_label || matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
+    !may_be_a_label || has_valid_a_labels(host)
+}
+
+/// The validity of an A-label (`xn--…`) depends on the Unicode tables of the URL crate.
+#[cfg(feature = "identity")]
+fn has_valid_a_labels(host: &str) -> bool {
+    matches!(url::Host::parse(host), Ok(url::Host::Domain(read)) if read == host)
+}
+
+/// Without tables, every host that could have one is rejected.
+#[cfg(not(feature = "identity"))]
+fn has_valid_a_labels(_host: &str) -> bool {
+    false
 }
 
 /// Returns `true` if there are only labels of letters, digits and hyphens inside (RFC 1123 section 2.1), and the underscore
@@ -110,7 +127,8 @@ fn last_label(host: &str) -> &str {
 }
 
 /// The WHATWG parser reads a name whose last label is a number as an IPv4 address: 2130706433, 127.0x1.
-fn is_number(label: &[u8]) -> bool {
+pub(crate) fn ends_with_number(host: &str) -> bool {
+    let label = last_label(host).as_bytes();
     match label.strip_prefix(b"0x") {
         Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
         None => label.first().is_some_and(u8::is_ascii_digit) && label.iter().all(u8::is_ascii_digit),

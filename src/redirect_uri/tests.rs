@@ -91,3 +91,26 @@ fn only_the_port_of_a_loopback_uri_may_differ() {
         assert_eq!(matches(registered, requested), expected, "{registered} {requested}");
     }
 }
+
+#[test]
+fn uris_that_a_url_parser_wrote_are_the_same() {
+    for (one, other, same) in [
+        ("http://localhost:3000/cb", "HTTP://LOCALHOST:3000/cb", true),
+        ("https://app.example.com", "https://app.example.com/", true),
+        ("https://app.example.com?x=1", "https://App.example.com/?x=1", true),
+        ("https://app.example.com:443/cb", "https://app.example.com/cb", true),
+        ("http://[::1]:80?x", "http://[::1]/?x", true),
+        ("com.example.app:/cb", "com.example.app:/cb", true),
+        ("https://app.example.com/cb", "https://app.example.com/CB", false),
+        ("https://app.example.com/cb", "https://app.example.com/cb/", false),
+        ("https://app.example.com:8443/cb", "https://app.example.com/cb", false),
+        ("http://localhost/cb", "http://127.0.0.1/cb", false),
+        ("http://localhost/cb", "https://localhost/cb", false),
+        ("com.example.app:/cb", "com.example.app:/CB", false),
+        ("cursor://Host/cb", "cursor://host/cb", false),
+    ] {
+        assert_eq!(is_same_uri(one, other), same, "{one} {other}");
+        let parsed = [one, other].map(|uri| url::Url::parse(uri).unwrap());
+        assert_eq!(parsed[0] == parsed[1], same, "{one} {other}: to a URL parser");
+    }
+}

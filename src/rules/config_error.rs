@@ -7,6 +7,7 @@ use crate::bounds;
 use crate::period::{self, InWords};
 use crate::rate_limit::ParseQuotaError;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
+#[cfg(feature = "identity")]
 use crate::rules::Identities;
 #[cfg(feature = "policy-file")]
 use crate::suggestion::Hint;
@@ -230,6 +231,7 @@ impl ConfigError {
                 "\"code\" needs \"authorization_code\", \"token\" and \"id_token\" need \"implicit\"",
             ),
             Self::Member { .. } => Suggestion::Remove(Some("another rule handles it, or only the server issues it")),
+            #[cfg(feature = "identity")]
             Self::UnknownIdentity { .. } => Suggestion::OneOf(Identities::known().names().map(str::to_owned).collect()),
             Self::Operators { .. } => {
                 Suggestion::advice("see OpenID Federation 1.0 section 6.1.3, or `dcr explain metadata-policy`")

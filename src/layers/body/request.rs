@@ -238,7 +238,7 @@ impl Passed {
     fn size_hint(&self) -> SizeHint {
         let read = self.read.len() as u64;
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hint = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
+        let mut hint = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper.saturating_add(read));
         }

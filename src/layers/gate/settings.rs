@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::period;
-use crate::sync::Replaceable;
+use crate::replaceable::Replaceable;
 
 /// The settings of a [`GateLayer`](crate::layers::GateLayer): the keys of the section `[gate]` in a policy file.
 ///

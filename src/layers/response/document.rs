@@ -38,7 +38,9 @@ pub(super) fn check_updated(answer: &Registration, sent: &Registration, uri: &Ur
 fn names(uri: &Uri, id: &str) -> bool {
     let decoded = |segment: &str| percent_encoding::percent_decode_str(segment).decode_utf8().is_ok_and(|it| it == id);
     let query = uri.query().unwrap_or_default();
-    uri.path().split('/').any(decoded) || url::form_urlencoded::parse(query.as_bytes()).any(|(_, value)| value == id)
+    let value =
+        |parameter: &str| parameter.split_once('=').map_or_else(String::new, |(_, value)| value.replace('+', " "));
+    uri.path().split('/').any(decoded) || query.split('&').any(|parameter| decoded(&value(parameter)))
 }
 
 /// Returns whether a successful answer to a `GET` is about a client (RFC 7592 section 2.1).

@@ -1,12 +1,9 @@
 //! URLs in responses, rewritten so that clients can reach them.
 
-use std::net::IpAddr;
-
 use http::uri::Authority;
 use serde::{Deserialize, Serialize};
-use url::{Host, Position, Url};
 
-use crate::layers::setup_check::is_private;
+use crate::layers::web_url::{self, Host, WebUrl};
 use crate::rules::ConfigError;
 
 /// The origin by which clients know the server, as `https://as.example.com`.
@@ -17,14 +14,7 @@ pub(super) struct PublicUrl(String);
 
 impl PublicUrl {
     pub(super) fn parse(url: &str) -> Result<Self, ConfigError> {
-        let origin = || ConfigError::Origin { origin: url.to_owned() };
-        let read = Url::parse(url).map_err(|_| origin())?;
-        let only_origin = read.path() == "/" && read.query().is_none() && read.fragment().is_none();
-        let has_user = !read.username().is_empty() || read.password().is_some();
-        if !matches!(read.scheme(), "http" | "https") || !only_origin || has_user {
-            return Err(origin());
-        }
-        Ok(Self(read.origin().ascii_serialization()))
+        web_url::origin(url).map(Self).ok_or_else(|| ConfigError::Origin { origin: url.to_owned() })
     }
 }
 
@@ -57,12 +47,11 @@ impl Viewpoint<'_> {
     /// `None` if there is no such URL.
     pub(super) fn see(&self, url: &str) -> Option<String> {
         let Some(PublicUrl(public)) = self.public else {
-            return self.reaches(&absolute(url)?).then(|| url.to_owned());
+            let read = WebUrl::read(url).filter(WebUrl::is_plain)?;
+            return self.reaches(&read.host).then(|| url.to_owned());
         };
-        let base = Url::parse(public).ok()?.join(self.path).ok()?;
-        let target = base.join(url).ok().filter(|target| matches!(target.scheme(), "http" | "https"))?;
         // Only the path and the query are kept, without user information and fragment.
-        Some(format!("{public}{}", &target[Position::BeforePath..Position::AfterQuery]))
+        Some(format!("{public}{}", web_url::place(url, self.path)?))
     }
 
     /// Returns the URL of the request itself. `None` if the public origin is not known.
@@ -72,91 +61,18 @@ impl Viewpoint<'_> {
 
     /// Returns whether `url` is an `http` or `https` URL at a host that only the server's own network can reach.
     pub(super) fn is_internal(&self, url: &str) -> bool {
-        let read = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        read.is_some_and(|url| !self.reaches(&url))
+        WebUrl::read(url).is_some_and(|url| !self.reaches(&url.host))
     }
 
     /// Returns whether the client can reach the host. A client that has sent its request to an internal host can reach
     /// that host.
-    fn reaches(&self, url: &Url) -> bool {
-        let Some(host) = url.host() else { return false };
-        if !is_internal(&host) {
+    fn reaches(&self, host: &Host) -> bool {
+        if !host.is_internal() {
             return true;
         }
-        let Some(Ok(asked)) = self.asked.map(|asked| Host::parse(asked.host())) else { return false };
-        host.to_owned() == asked || is_loopback(&host) && is_loopback(&as_ref(&asked))
+        let Some(asked) = self.asked.map(|asked| Host::read(asked.host())) else { return false };
+        asked != Host::Unclear && (*host == asked || host.is_loopback() && asked.is_loopback())
     }
-}
-
-/// Parses a URL that all parsers read alike: absolute, over http or https, without user information and fragment.
-fn absolute(url: &str) -> Option<Url> {
-    let has_scheme = ["http://", "https://"]
-        .iter()
-        .any(|scheme| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if !has_scheme || !is_plain {
-        return None;
-    }
-    let read = Url::parse(url).ok()?;
-    let only_location = read.username().is_empty() && read.password().is_none() && read.fragment().is_none();
-    only_location.then_some(read)
-}
-
-fn as_ref(host: &Host) -> Host<&str> {
-    match host {
-        Host::Domain(name) => Host::Domain(name),
-        Host::Ipv4(address) => Host::Ipv4(*address),
-        Host::Ipv6(address) => Host::Ipv6(*address),
-    }
-}
-
-fn address(host: &Host<&str>) -> Option<IpAddr> {
-    match host {
-        Host::Domain(_) => None,
-        Host::Ipv4(address) => Some((*address).into()),
-        Host::Ipv6(address) => Some(IpAddr::from(*address).to_canonical()),
-    }
-}
-
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => last_label(name) == "localhost",
-        other => address(other).is_some_and(|address| address.is_loopback()),
-    }
-}
-
-fn is_internal(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => is_internal_name(name),
-        other => address(other).is_some_and(|address| is_private(address) || address.is_unspecified()),
-    }
-}
-
-/// Returns whether a name is resolved in one network only: a single label, or one with a suffix reserved by RFC 6761,
-/// RFC 6762, RFC 8375, ICANN or the usual container platforms.
-fn is_internal_name(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let last = last_label(name);
-    let is_kept = matches!(
-        last,
-        "consul"
-            | "corp"
-            | "home"
-            | "internal"
-            | "intranet"
-            | "lan"
-            | "local"
-            | "localdomain"
-            | "localhost"
-            | "private"
-            | "svc"
-    );
-    last.len() == name.len() || is_kept || name.ends_with(".home.arpa")
-}
-
-fn last_label(name: &str) -> &str {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    name.rsplit('.').next().unwrap_or(name)
 }
 
 #[cfg(test)]

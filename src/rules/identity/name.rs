@@ -1,23 +1,41 @@
 //! Client names, which strangers choose: characters that can't be displayed, and names that are easily confused.
 //!
+//! Without the feature `identity`, there are no tables of Unicode: [`ascii`] has the same functions for ASCII.
+//!
 //! ```
 //! use tower_dcr::rules::visible;
 //!
 //! assert_eq!(visible("Cla\u{200B}ude"), "Cla\u{27E8}U+200B\u{27E9}ude");
 //! ```
 
+#[cfg(not(feature = "identity"))]
+mod ascii;
+#[cfg(feature = "identity")]
 mod characters;
+#[cfg(feature = "identity")]
 mod everyday;
+#[cfg(feature = "identity")]
 mod matcher;
 mod normal;
+#[cfg(feature = "identity")]
 mod readings;
+#[cfg(feature = "identity")]
 mod units;
 
+#[cfg(not(feature = "identity"))]
+pub use ascii::visible;
+#[cfg(not(feature = "identity"))]
+pub(crate) use ascii::{cut, fault, is_confusable, is_odd};
+#[cfg(feature = "identity")]
 pub use characters::visible;
-pub(crate) use characters::{Fault, cut, fault, is_odd};
+#[cfg(feature = "identity")]
+pub(crate) use characters::{cut, fault, is_odd};
+#[cfg(feature = "identity")]
 pub(crate) use matcher::is_confusable;
+#[cfg(feature = "identity")]
 pub(crate) use matcher::{Found, Matcher, Reach};
 pub(crate) use normal::normal;
+#[cfg(feature = "identity")]
 pub(crate) use units::is_one_word;
 
 /// Returns the name without any trailing "(…)", unless only signs would be left. Clients put the name of the server

@@ -2,15 +2,17 @@
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
+#[cfg(feature = "identity")]
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use unicode_security::MixedScript;
 
 use crate::bounds;
 use crate::registration::{Field, Value};
 use crate::rules::action::{self, Action};
-use crate::rules::identity::name::{self, Fault, Matcher, Reach};
+use crate::rules::identity::name;
+#[cfg(feature = "identity")]
+use crate::rules::identity::name::{Matcher, Reach};
 use crate::rules::{ConfigError, Draft, Rule, RuleDocs, documented, nonzero};
 use crate::rules::{ErrorCode, Rejection};
 
@@ -66,10 +68,12 @@ pub struct ClientName {
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::CutOrReject>"))]
     pub overlong: Action,
     /// Words that no name may contain, nor anything that looks like them.
+    #[cfg(feature = "identity")]
     reserved_words: ReservedWords,
 }
 
 /// Words, with their matcher.
+#[cfg(feature = "identity")]
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Vec<String>"))]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
@@ -113,6 +117,7 @@ impl ClientName {
     /// # Errors
     ///
     /// Returns [`ConfigError::Word`] if a text is not one word.
+    #[cfg(feature = "identity")]
     pub fn with_reserved_words<S: Into<String>>(
         mut self,
         words: impl IntoIterator<Item = S>,
@@ -144,21 +149,22 @@ impl ClientName {
 
     /// Returns the reason for which a name is rejected. `None` if there is none.
     fn fault(&self, name: &str) -> Option<&'static str> {
-        match name::fault(name) {
-            Some(Fault::Hidden) => return Some("contains a character that is not shown, or changes how others are"),
-            Some(Fault::Marks) => return Some("has too many combining marks on one letter"),
-            Some(Fault::Blank) => return Some("has nothing in it that is shown"),
-            None => {}
-        }
-        self.reserved_words.are_in(name).then_some("contains a word that is reserved")
+        name::fault(name).or_else(|| self.has_reserved_word(name).then_some("contains a word that is reserved"))
+    }
+
+    #[cfg(feature = "identity")]
+    fn has_reserved_word(&self, name: &str) -> bool {
+        self.reserved_words.are_in(name)
+    }
+
+    #[cfg(not(feature = "identity"))]
+    #[expect(clippy::unused_self, reason = "there are no reserved words")]
+    fn has_reserved_word(&self, _name: &str) -> bool {
+        false
     }
 }
 
-/// Returns `true` if a name that is accepted is to be flagged.
-fn is_odd(name: &str) -> bool {
-    !name.is_ascii() && (name.chars().any(name::is_odd) || name.split_whitespace().any(|word| !word.is_single_script()))
-}
-
+#[cfg(feature = "identity")]
 impl ReservedWords {
     fn add(&mut self, word: String) -> Result<(), ConfigError> {
         if !name::is_one_word(&word) || !Arc::make_mut(&mut self.matcher).insert(&word, self.words.len()) {
@@ -173,12 +179,14 @@ impl ReservedWords {
     }
 }
 
+#[cfg(feature = "identity")]
 impl Default for ReservedWords {
     fn default() -> Self {
         Self { words: Vec::new(), matcher: Matcher::new(Reach::Words).into() }
     }
 }
 
+#[cfg(feature = "identity")]
 impl TryFrom<Vec<String>> for ReservedWords {
     type Error = ConfigError;
 
@@ -189,6 +197,7 @@ impl TryFrom<Vec<String>> for ReservedWords {
     }
 }
 
+#[cfg(feature = "identity")]
 impl From<ReservedWords> for Vec<String> {
     fn from(reserved: ReservedWords) -> Self {
         reserved.words
@@ -197,7 +206,12 @@ impl From<ReservedWords> for Vec<String> {
 
 impl Default for ClientName {
     fn default() -> Self {
-        Self { max_chars: nonzero(100), overlong: Action::Cut, reserved_words: ReservedWords::default() }
+        Self {
+            max_chars: nonzero(100),
+            overlong: Action::Cut,
+            #[cfg(feature = "identity")]
+            reserved_words: ReservedWords::default(),
+        }
     }
 }
 
@@ -216,7 +230,7 @@ impl Rule for ClientName {
                 return Err(reject(detail.into()));
             }
             cuts.extend(self.cut(name).map_err(reject)?.map(|bytes| (position, bytes)));
-            odd |= !plain && is_odd(name);
+            odd |= !plain && name::is_odd(name);
         }
         for (position, bytes) in cuts {
             draft.shorten_at(position, bytes, FIELD);
@@ -228,6 +242,7 @@ impl Rule for ClientName {
     }
 }
 
+#[cfg(feature = "identity")]
 impl std::fmt::Debug for ReservedWords {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.words.fmt(f)

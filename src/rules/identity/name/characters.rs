@@ -9,10 +9,11 @@ use icu_properties::props::{
     WhiteSpace,
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
+use unicode_security::MixedScript;
 
 /// A reason why a name can't be displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+enum Fault {
     /// Nothing is visible.
     Blank,
     /// A character that is invisible, or changes how others are displayed.
@@ -24,8 +25,28 @@ pub(crate) enum Fault {
 /// UTS #39 section 5.4: "Forbid sequences of more than 4 nonspacing marks".
 const MAX_MARKS: usize = 4;
 
-/// Returns the first fault of `name`. `None` if there is none.
-pub(crate) fn fault(name: &str) -> Option<Fault> {
+impl Fault {
+    const fn description(self) -> &'static str {
+        match self {
+            Self::Blank => "has nothing in it that is shown",
+            Self::Hidden => "contains a character that is not shown, or changes how others are",
+            Self::Marks => "has too many combining marks on one letter",
+        }
+    }
+}
+
+/// Returns the reason for which a name is rejected. `None` if there is none.
+pub(crate) fn fault(name: &str) -> Option<&'static str> {
+    first_fault(name).map(Fault::description)
+}
+
+/// Returns `true` if a name that is accepted is to be flagged: it has a word that mixes scripts as no language does (UTS
+/// #39 section 5.1), or odd characters.
+pub(crate) fn is_odd(name: &str) -> bool {
+    !name.is_ascii() && (name.chars().any(is_unusual) || name.split_whitespace().any(|word| !word.is_single_script()))
+}
+
+fn first_fault(name: &str) -> Option<Fault> {
     if name.is_ascii() {
         // The case of nearly every name.
         return match () {
@@ -54,7 +75,7 @@ pub(crate) fn fault(name: &str) -> Option<Fault> {
 
 /// Returns `true` if a reader may see `c` as a box or not at all: not assigned, or for private use. A browser with a
 /// newer Unicode version may well display it, so it is no reason to reject.
-pub(crate) fn is_odd(c: char) -> bool {
+fn is_unusual(c: char) -> bool {
     matches!(category(c), GeneralCategory::Unassigned | GeneralCategory::PrivateUse)
 }
 
@@ -74,7 +95,7 @@ pub fn visible(name: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(name.len());
     for (at, c) in name.char_indices() {
-        if is_hidden_at(name, at, c) || is_odd(c) || c == BRAILLE_BLANK {
+        if is_hidden_at(name, at, c) || is_unusual(c) || c == BRAILLE_BLANK {
             // Writing into a string can't fail.
             let _infallible = write!(shown, "\u{27E8}U+{:04X}\u{27E9}", u32::from(c));
         } else {
@@ -134,7 +155,7 @@ const ZWJ: char = '\u{200D}';
 
 /// Returns `true` if `c` is visible in any position, as the neighbor of a joiner or a variation selector has to be.
 fn is_seen(c: char) -> bool {
-    !is_odd(c) && c != BRAILLE_BLANK && !has::<DefaultIgnorableCodePoint>(c) && !has::<BidiControl>(c)
+    !is_unusual(c) && c != BRAILLE_BLANK && !has::<DefaultIgnorableCodePoint>(c) && !has::<BidiControl>(c)
 }
 
 /// Returns `true` if a joiner makes a visible difference in its position: RFC 5892 appendices A.1 and A.2, and between
@@ -247,13 +268,13 @@ mod tests {
             ("\u{2800}\u{FE00}", "a variant of a blank"),
         ];
         for (name, reason) in hidden {
-            assert_eq!(fault(name), Some(Fault::Hidden), "{reason}");
+            assert_eq!(first_fault(name), Some(Fault::Hidden), "{reason}");
             let shown = visible(name);
             assert_eq!(visible(&shown), shown, "{reason}: shown as it is shown");
         }
-        assert_eq!(fault(" \u{A0}\u{2800}"), Some(Fault::Blank));
-        assert_eq!(fault(""), Some(Fault::Blank));
-        assert_eq!(fault("Z\u{351}\u{36B}\u{343}\u{36A}\u{302}algo"), Some(Fault::Marks));
+        assert_eq!(first_fault(" \u{A0}\u{2800}"), Some(Fault::Blank));
+        assert_eq!(first_fault(""), Some(Fault::Blank));
+        assert_eq!(first_fault("Z\u{351}\u{36B}\u{343}\u{36A}\u{302}algo"), Some(Fault::Marks));
     }
 
     #[test]
@@ -289,7 +310,7 @@ mod tests {
             ("\u{E000}", "private use: odd, and no more"),
         ];
         for (name, reason) in shown {
-            assert_eq!(fault(name), None, "{reason}");
+            assert_eq!(first_fault(name), None, "{reason}");
         }
         assert_eq!(visible("\u{E000}\u{1F3F3}\u{FE0F}"), "⟨U+E000⟩\u{1F3F3}\u{FE0F}");
     }

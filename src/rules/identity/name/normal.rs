@@ -1,7 +1,5 @@
 //! The normal form of a name: readable, and equal for equal names.
 
-use icu_properties::CodePointMapData;
-use icu_properties::props::GeneralCategory;
 use unicode_normalization::UnicodeNormalization;
 
 use super::without_parentheticals;
@@ -20,10 +18,16 @@ pub(crate) fn normal(name: &str) -> String {
     without_parentheticals(text::cut(&words.join(" "), MAX_BYTES)).to_owned()
 }
 
+#[cfg(feature = "identity")]
 fn is_seen(c: char) -> bool {
-    use GeneralCategory::{Control, Format, PrivateUse, Surrogate, Unassigned};
-    let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    !matches!(category, Control | Format | PrivateUse | Surrogate | Unassigned)
+    use icu_properties::props::GeneralCategory::{Control, Format, PrivateUse, Surrogate, Unassigned};
+    !matches!(super::characters::category(c), Control | Format | PrivateUse | Surrogate | Unassigned)
+}
+
+/// Differs only for characters in names that the rule over names rejects.
+#[cfg(not(feature = "identity"))]
+fn is_seen(c: char) -> bool {
+    !c.is_control()
 }
 
 #[cfg(test)]
