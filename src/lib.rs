@@ -99,6 +99,8 @@
 //! | [`policy_file`] | policies as TOML and JSON, lints, reload |
 //! | [`clock`] | clocks for tests |
 //!
+//! The manual has [chapters and guides](docs) on clients after registration, many nodes, impersonation, failure modes and more.
+//!
 //! Other crates hold what needs more dependencies: `tower-dcr-sqlx` (ledgers in SQLite and PostgreSQL), `tower-dcr-redis` (rate limits
 //! that nodes share), `tower-dcr-admin` (the administration page), `tower-dcr-cli` (the program `dcr`, with a proxy for servers in any
 //! language).
@@ -136,6 +138,9 @@ pub mod client_address;
 mod client_url;
 pub mod clients;
 pub mod clock;
+// Their code is tested with the frameworks: `tests/frameworks`.
+#[cfg(all(doc, not(doctest)))]
+pub mod docs;
 pub mod layers;
 mod method;
 mod period;
