@@ -26,7 +26,7 @@ use crate::text;
 /// | the first 20 registrations come from one private address | there is a proxy, and all clients share its limit |
 /// | a form at the registration endpoint | the layers are on another route, such as the token endpoint |
 /// | registrations at a path that is read as the URL of a client | the registration path has to be set |
-/// | a registration, while no gate follows the section `[gate]` of the policy | the gates have to be made by [`Preset::gates`](crate::Preset::gates) |
+/// | a registration, while no gate follows the section `[gate]` of the policy | the gates have to be made by [`Preset::gate`](crate::Preset::gate) |
 /// | a redirect URI with `http` to another machine | one of the operator's own clients has no TLS yet |
 ///
 /// Each is logged once as a warning, under the target `tower_dcr::setup`, with advice. Text from a caller is quoted and
@@ -78,7 +78,7 @@ struct Shared {
 #[non_exhaustive]
 pub enum Misconfiguration {
     /// The policy file has a section `[gate]`, and no gate follows it: the server's gates were not made by the
-    /// [preset](crate::Preset::gates).
+    /// [preset](crate::Preset::gate).
     ForgottenGates,
     /// A form was sent to the registration endpoint.
     FormRoute {
@@ -226,7 +226,7 @@ impl fmt::Display for Misconfiguration {
         match self {
             Self::ForgottenGates => f.write_str(
                 "the section [gate] of the policy file has no effect, since no gate follows it: make the gates by \
-                 `Preset::gates` or `ReloadableLayer::gates`",
+                 `Preset::gate` or `ReloadableLayer::gate`",
             ),
             Self::FormRoute { path } => write!(
                 f,

@@ -21,9 +21,9 @@ fn evaluate(document: &Value) -> Result<Value, String> {
     let registration = Registration::parse(document.to_string().as_bytes()).unwrap();
     let evaluation = policy().evaluate(registration, &Context::registration());
     if evaluation.decision() == Decision::Reject {
-        return Err(evaluation.rejection().unwrap().description());
+        return Err(evaluation.rejection.unwrap().description());
     }
-    Ok(serde_json::from_slice(&evaluation.registration().unwrap().canonical_bytes()).unwrap())
+    Ok(serde_json::from_slice(&evaluation.registration.unwrap().canonical_bytes()).unwrap())
 }
 
 fn named(name: &str) -> Value {

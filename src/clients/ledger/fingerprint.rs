@@ -175,7 +175,7 @@ impl fmt::Display for Fingerprint {
 #[non_exhaustive]
 pub struct Fingerprints {
     /// SHA-256 of the canonical registration, in hexadecimal; without the ports of loopback redirect URIs, if the registrar
-    /// ignores them ([`with_any_loopback_port`](crate::clients::Registrar::with_any_loopback_port)).
+    /// ignores them ([`any_loopback_port`](crate::clients::LifecycleSettings::any_loopback_port)).
     pub digest: String,
     /// Half a SHA-256 of the normal name and of schemes, hosts and paths of the redirect URIs, in hexadecimal: equal
     /// for the installations of one application.
