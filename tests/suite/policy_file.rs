@@ -551,7 +551,7 @@ fn errors_have_a_place_and_a_suggestion() {
             "[lifecycle]\nidle = '7days'",
             (2, "lifecycle.idle", "'7days'"),
             "must be at least 30 days, not 7 days",
-            "write \"30 days\" or more: a shorter time breaks clients",
+            "write \"30 days\" or more: a shorter time breaks honest clients",
         ),
         wrong(
             "[metadata.grants]\ngrant_types = ['password']",
@@ -569,7 +569,7 @@ fn errors_have_a_place_and_a_suggestion() {
             "[metadata.members]\nallow = ['client_secret']",
             (2, "metadata.members.allow[0]", "'client_secret'"),
             "can't be allowed",
-            "the server's alone",
+            "only the server issues it",
         ),
         wrong(
             "[metadata.scope]\nceiling = ['read', 'a b']",
