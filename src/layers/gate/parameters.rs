@@ -509,7 +509,7 @@ impl RequestObject {
         }
         match (redirect_uri, &self.redirect_uri) {
             (Some(plain), Some(inside)) if plain != inside => {
-                Err(Fault::Ambiguous("the request object has another redirect URI"))
+                Err(Fault::Ambiguous("the request object asks for the answer at another address"))
             }
             _ => Ok(()),
         }

@@ -35,7 +35,7 @@ impl Fault {
             Self::Deleted => "the client has deleted its registration",
             Self::Expired => "the client has expired",
             Self::Method => "method not allowed",
-            Self::NoRedirect => "the request has no redirect URI",
+            Self::NoRedirect => "the request has to say where the answer goes",
             Self::Pending => "the client has not been approved yet",
             Self::Redirect => "the redirect URI is not registered for this client",
             Self::Revoked => "the client was revoked",
