@@ -504,12 +504,21 @@ async fn events_mark_clients_that_wait_for_approval() {
 #[test]
 fn the_documentation_maps_every_outcome_and_action() {
     let page = include_str!("../../docs/audit.md");
-    let named = |source: &str| -> Vec<String> {
-        let arms = source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \""));
-        arms.map(|(_, name)| name.trim_end_matches(['"', ',']).to_owned()).collect()
+    let snake_case = |name: &str| {
+        let words = name.split_inclusive(|_: char| true).map(|letter| match letter.to_ascii_lowercase() {
+            lower if lower == letter => lower,
+            lower => format!("_{lower}"),
+        });
+        words.collect::<String>().trim_start_matches('_').to_owned()
     };
-    let outcomes = named(include_str!("../../src/audit.rs"));
-    let actions = named(include_str!("../../src/audit/lifecycle.rs"));
+    let named = |source: &str, name: &str| -> Vec<String> {
+        let (_, body) = source.split_once(&format!("pub enum {name} {{")).unwrap();
+        let (body, _) = body.split_once("\n}").unwrap();
+        let code = body.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        code.filter_map(|line| line.strip_suffix(',')).map(snake_case).collect()
+    };
+    let outcomes = named(include_str!("../../src/audit.rs"), "Outcome");
+    let actions = named(include_str!("../../src/audit/lifecycle.rs"), "LifecycleAction");
     assert_eq!((outcomes.len(), actions.len()), (7, 17), "{outcomes:?} {actions:?}");
     let ocsf = page.split("## OCSF mapping").nth(1).unwrap();
     for name in outcomes {
