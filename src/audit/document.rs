@@ -19,8 +19,9 @@ use crate::registration::{Entry, Limits, Registration, Value};
 ///
 /// ```
 /// use tower_dcr::audit::Event;
+/// use tower_dcr::layers::AuditLayer;
 ///
-/// let preset = tower_dcr::mcp().with_document().with_sink(|event: &Event| {
+/// let preset = tower_dcr::mcp().map_audit(AuditLayer::with_document).with_sink(|event: &Event| {
 ///     if let Some(document) = &event.document {
 ///         println!("{}", serde_json::to_string(document).unwrap());
 ///     }

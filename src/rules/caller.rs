@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// use tower_dcr::rules::Caller;
 ///
 /// let caller = Caller::authorized("partner-portal").with_rules("partner");
-/// assert_eq!((caller.owner, caller.rules()), (Some("partner-portal"), Some("partner")));
-/// assert!(Caller::default().owner().is_none());
+/// assert_eq!((caller.owner.as_deref(), caller.rules.as_deref()), (Some("partner-portal"), Some("partner")));
+/// assert!(Caller::default().owner.is_none());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

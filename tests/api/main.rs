@@ -36,7 +36,11 @@ fn listing(package: &str) -> String {
         .unwrap_or_else(|error| {
             panic!("{package}: {error}; the version of public-api has to fit the nightly toolchain")
         });
+    // The manual is a module of the documentation only.
     api.to_string()
+        .lines()
+        .filter(|line| !line.starts_with("pub mod tower_dcr::docs"))
+        .fold(String::new(), |text, line| text + line + "\n")
 }
 
 static LISTINGS: LazyLock<[(&str, String); 4]> = LazyLock::new(|| CRATES.map(|package| (package, listing(package))));

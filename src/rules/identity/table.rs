@@ -405,7 +405,7 @@ impl Identities {
     /// let claude = known.checked().find(|row| row.subject == "https://claude.ai/api/mcp/auth_callback").unwrap();
     /// assert_eq!(claude.owner, Some("Claude"));
     /// assert!(claude.source.unwrap().starts_with("https://"));
-    /// assert!(claude.checked > "2026-11");
+    /// assert!(claude.date > "2026-11");
     /// ```
     pub fn checked(&self) -> impl Iterator<Item = Checked<'_>> {
         let known = self.table.known;
