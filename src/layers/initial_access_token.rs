@@ -308,7 +308,7 @@ impl Config {
             }
             Err(error @ TokenError::Unavailable(_)) => {
                 let error = text::causes(&error);
-                tracing::error!(target: "tower_dcr::initial_access", %error, "initial access tokens can't be verified");
+                tracing::error!(target: "tower_dcr::initial_access_token", %error, "initial access tokens can't be verified");
                 Err(unavailable())
             }
         }
@@ -319,7 +319,7 @@ impl Config {
         let Some(limit) = access.max_uses else { return Ok(None) };
         let Some(registrar) = self.registrar.as_ref().filter(|_| !access.token_id.is_empty()) else {
             tracing::error!(
-                target: "tower_dcr::initial_access",
+                target: "tower_dcr::initial_access_token",
                 owner = access.owner,
                 "uses of an initial access token not counted; the request is answered with 500: configure a registrar, \
                  and an id for the token"

@@ -149,6 +149,7 @@ pub enum SecretInResponse {
     Allow(Vec<String>),
     /// The client gets a 500. The handler has stored a client without an owner: the audit event has its `client_id`.
     #[default]
+    #[serde(alias = "refuse")]
     Reject,
     /// The secret is removed and the method becomes `none`. For handlers that issue a secret but never ask for it; with
     /// any other handler the client can't get a token.
@@ -694,7 +695,7 @@ impl Failure {
 
     fn into_response<R>(self, mut evaluation: Evaluation) -> Response<ResponseBody<R>> {
         let Self { rejection, client, is_done } = self;
-        tracing::warn!(target: "tower_dcr::answer", client_id = client.0, "registration failed: {rejection}");
+        tracing::warn!(target: "tower_dcr::response", client_id = client.0, "registration failed: {rejection}");
         evaluation.reject(&rejection);
         let mut response = body::refuse(rejection);
         response.extensions_mut().insert(evaluation);

@@ -38,6 +38,8 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add
 pub(super) fn origin(url: &str) -> Option<String> {
     let read = WebUrl::read(url).filter(|read| read.is_plain && matches!(read.place, "" | "/"))?;
     let host = match read.host {
+        // Browsers write these in hexadecimal digits.
+        Host::Address(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => return None,
         Host::Address(_) => read.host,
         Host::Name(name) if is_canonical_dns_name(&name) => Host::Name(name),
         Host::Name(_) | Host::Unclear => return None,
@@ -142,8 +144,9 @@ impl Host {
         }
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let is_clear = !ends_with_number(&name)
+            && name.split('.').all(|label| !label.is_empty())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-        if is_clear && !name.is_empty() { Self::Name(name) } else { Self::Unclear }
+        if is_clear { Self::Name(name) } else { Self::Unclear }
     }
 
     pub(super) fn is_loopback(&self) -> bool {
@@ -269,6 +272,8 @@ mod tests {
             "https://a..example",
             "https://a.example:70000",
             "https://b\u{fc}cher.example",
+            "https://[::ffff:192.0.2.1]",
+            "https://localhost..",
         ] {
             assert_eq!(origin(url), None, "{url}");
         }

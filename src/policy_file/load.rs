@@ -169,8 +169,9 @@ impl FromStr for Preset {
     type Err = PolicyFileError;
 
     fn from_str(text: &str) -> Result<Self, PolicyFileError> {
-        // No document in TOML begins so.
-        let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml };
+        // No document in TOML begins so. A blank text is an error, as in JSON: a variable that is not set, for example.
+        let start = text.trim_start();
+        let format = if start.is_empty() || start.starts_with('{') { Format::Json } else { Format::Toml };
         of_text(text, format, None, false)
     }
 }

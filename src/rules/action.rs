@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{EnumAccess, Error, VariantAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The action of a rule on something that it does not accept.
 ///
@@ -40,6 +40,23 @@ pub enum Action {
     Strip,
     /// The member gets a value that is accepted.
     Substitute,
+}
+
+impl Action {
+    const ALL: [Self; 7] =
+        [Self::Cut, Self::Default, Self::Mark, Self::Narrow, Self::Reject, Self::Strip, Self::Substitute];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Default => "default",
+            Self::Mark => "mark",
+            Self::Narrow => "narrow",
+            Self::Reject => "reject",
+            Self::Strip => "strip",
+            Self::Substitute => "substitute",
+        }
+    }
 }
 
 /// The actions of one setting: their words, in order, with an older one that is read as well.
@@ -112,6 +129,33 @@ where
     Ok(read.into_iter().map(|(name, action)| (name, action.0)).collect())
 }
 
+/// Writes an action of `C`: an action that the setting does not take is written as it counts.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+pub(crate) fn write_one<S: Serializer, C: Choice>(action: &Action, serializer: S) -> Result<S::Ok, S::Error> {
+    taken::<C>(*action).serialize(serializer)
+}
+
+/// Writes an action of `C` for a setting without a default.
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+pub(crate) fn write_one_if_any<S: Serializer, C: Choice>(
+    action: &Option<Action>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    action.map(taken::<C>).serialize(serializer)
+}
+
+/// Writes an action of `C` for each name.
+pub(crate) fn write_by_name<S: Serializer, C: Choice, N: Serialize>(
+    actions: &BTreeMap<N, Action>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(actions.iter().map(|(name, action)| (name, taken::<C>(*action))))
+}
+
+fn taken<C: Choice>(action: Action) -> Action {
+    if C::WORDS.contains(&action.word()) { action } else { Action::Reject }
+}
+
 /// One of the actions of `C`.
 pub(crate) struct OneOf<C>(Action, PhantomData<C>);
 
@@ -132,16 +176,9 @@ impl<'de, C: Choice> Visitor<'de> for Word<C> {
 
     fn visit_enum<A: EnumAccess<'de>>(self, word: A) -> Result<OneOf<C>, A::Error> {
         let (word, variant) = word.variant::<String>()?;
-        let action = Some(&*word).filter(|word| C::WORDS.contains(word)).and_then(|word| match word {
-            "cut" => Some(Action::Cut),
-            "default" => Some(Action::Default),
-            "mark" => Some(Action::Mark),
-            "narrow" => Some(Action::Narrow),
-            "reject" | "refuse" => Some(Action::Reject),
-            "strip" => Some(Action::Strip),
-            "substitute" => Some(Action::Substitute),
-            _ => None,
-        });
+        let known = Some(&*word).filter(|word| C::WORDS.contains(word));
+        let known = known.map(|word| if word == "refuse" { "reject" } else { word });
+        let action = known.and_then(|known| Action::ALL.into_iter().find(|action| action.word() == known));
         let action = action.ok_or_else(|| A::Error::unknown_variant(&word, C::WORDS))?;
         variant.unit_variant()?;
         Ok(OneOf(action, PhantomData))
@@ -161,5 +198,38 @@ impl<C: Choice> schemars::JsonSchema for OneOf<C> {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let words: Vec<&str> = C::WORDS.iter().copied().filter(|word| *word != "refuse").collect();
         schemars::json_schema!({ "type": "string", "enum": words })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Settings {
+        #[serde(deserialize_with = "one::<_, NarrowOrReject>", serialize_with = "write_one::<_, NarrowOrReject>")]
+        list: Action,
+        #[serde(deserialize_with = "one_if_any::<_, Any>", serialize_with = "write_one_if_any::<_, Any>")]
+        member: Option<Action>,
+        #[serde(
+            deserialize_with = "by_name::<_, StripOrReject, _>",
+            serialize_with = "write_by_name::<_, StripOrReject, _>"
+        )]
+        named: BTreeMap<String, Action>,
+    }
+
+    #[test]
+    fn each_action_can_be_written_and_read_again() {
+        for action in Action::ALL {
+            let named = BTreeMap::from([("a".to_owned(), action)]);
+            let text = serde_json::to_string(&Settings { list: action, member: Some(action), named }).unwrap();
+            let read: Settings = serde_json::from_str(&text).unwrap();
+            let kept = |allowed: &[Action]| if allowed.contains(&action) { action } else { Action::Reject };
+            assert_eq!(read.list, kept(&[Action::Narrow]));
+            assert_eq!(read.named["a"], kept(&[Action::Strip]));
+            assert_eq!(read.member, Some(kept(&[Action::Default, Action::Narrow, Action::Strip, Action::Substitute])));
+            assert_eq!(serde_json::to_value(action).unwrap(), action.word());
+        }
+        assert!(serde_json::from_str::<Settings>(r#"{"list":"cut","member":null,"named":{}}"#).is_err());
     }
 }

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use tower_dcr::Registration;
 use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{
-    Actor, Client, Filter, Fingerprints, Insertion, Ledger, MemoryLedger, Origin, Replacement, Status,
+    Actor, Client, Filter, Fingerprint, Fingerprints, Insertion, Ledger, MemoryLedger, Origin, Replacement, Status,
 };
 use tower_dcr::clients::{AdminError, ClientAdmin};
 use tower_dcr::clients::{Registrar, Revocation};
@@ -370,6 +370,10 @@ async fn shares(ledger: impl Ledger + Clone, reason: &str) {
     let error = world.registrar.revoke(Revocation::client(ID, alice(), "x")).await.unwrap_err();
     assert!(matches!(error, AdminError::Ambiguous), "{reason}: {error:?}");
     review.approve(team.key, "bob", "theirs").await.unwrap();
+    let mut by_name = Revocation::new(Fingerprint::name("Notes"), alice(), "x");
+    by_name.record = Some(notes.key);
+    let error = world.registrar.revoke(by_name).await.unwrap_err();
+    assert!(matches!(error, AdminError::RecordOfSeveral), "{reason}: {error:?}");
     let mut revocation = Revocation::client(ID, alice(), "imitates");
     revocation.record = Some(notes.key);
     assert_eq!(world.registrar.revoke(revocation).await.unwrap().clients, 1, "{reason}");

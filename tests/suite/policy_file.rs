@@ -814,6 +814,9 @@ fn json_is_read_strictly_and_points_to_the_same_places() {
     assert_eq!(place("// no comment\n{}").0, 1);
     assert_eq!(place("[]").0, 1);
     assert!(Preset::from_str(r#"{"$schema": "https://example.com/schema.json"}"#).is_ok());
+    assert!(Preset::from_str(" \n").is_err(), "a variable that is not set");
+    // The word of earlier versions.
+    assert!(Preset::from_str("gate.unknown = \"refuse\"\nanswer.secret = \"refuse\"\n").is_ok());
     // A `null` removes a member, which TOML can't say.
     let preset = Preset::from_str(r#"{"metadata": {"policy": {"scope": {"value": null}}}}"#).unwrap();
     let client = json!({"redirect_uris": ["http://localhost/cb"], "scope": "read"});
@@ -1214,6 +1217,7 @@ fn the_schema_accepts_valid_files_and_rejects_misspelt_keys() {
         assert!(!schema.is_valid(&policy), "{policy}");
     }
     assert!(schema.is_valid(&json!({"$schema": "x", "redirect_uris": {"add_private_use_schemes": ["a.b"]}})));
+    assert!(schema.is_valid(&json!({"metadata": {"client_name": {"add_reserved_words": ["official"]}}})));
 }
 
 /// The key of the chain is read with the policy, from beside it, and shown nowhere.

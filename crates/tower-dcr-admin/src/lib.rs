@@ -252,7 +252,7 @@ impl From<AdminError> for Problem {
             AdminError::Ambiguous | AdminError::Ended => StatusCode::CONFLICT,
             AdminError::UnknownClient => StatusCode::NOT_FOUND,
             AdminError::NotAdmitted => StatusCode::FORBIDDEN,
-            AdminError::EmptyFingerprint => StatusCode::BAD_REQUEST,
+            AdminError::EmptyFingerprint | AdminError::RecordOfSeveral => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())

@@ -30,6 +30,7 @@ pub struct Revocation {
     /// The property of the clients to end.
     pub target: Fingerprint,
     /// The key of the only record to end, if the server gives one `client_id` to several registrations (default: none).
+    /// With a target that is not a `client_id`, it is an error.
     pub record: Option<ClientKey>,
     /// The actor, in the record and in events.
     pub actor: Actor,
@@ -90,6 +91,8 @@ pub enum AdminError {
     NotAdmitted,
     /// The fingerprint is empty: it would match every client without a name, for example.
     EmptyFingerprint,
+    /// A record can only be selected among those of one `client_id`.
+    RecordOfSeveral,
     /// The ledger has no such client.
     UnknownClient,
 }
@@ -142,6 +145,9 @@ impl Registrar {
             return Err(AdminError::EmptyFingerprint);
         }
         let Fingerprint::ClientId(id) = &target else {
+            if record.is_some() {
+                return Err(AdminError::RecordOfSeveral);
+            }
             if matches!(actor, Actor::TokenOwner(_)) {
                 return Err(AdminError::NotAdmitted);
             }
@@ -312,6 +318,7 @@ impl fmt::Display for AdminError {
             Self::Ledger(error) => error.fmt(f),
             Self::NotAdmitted => f.write_str("client not admitted by this owner of an initial access token"),
             Self::EmptyFingerprint => f.write_str("empty fingerprint"),
+            Self::RecordOfSeveral => f.write_str("a record can be selected for a client_id only"),
             Self::UnknownClient => f.write_str("unknown client"),
         }
     }
@@ -321,7 +328,7 @@ impl std::error::Error for AdminError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            Self::Ambiguous | Self::Ended | Self::NotAdmitted | Self::EmptyFingerprint | Self::UnknownClient => None,
+            _ => None,
         }
     }
 }

@@ -86,6 +86,7 @@ pub enum GateAction {
     /// Such requests pass, and are reported in events.
     Pass,
     /// Such requests are rejected.
+    #[serde(alias = "refuse")]
     Reject,
 }
 

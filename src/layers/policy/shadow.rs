@@ -40,7 +40,7 @@ impl Shadow {
             }
         }));
         if evaluated.is_err() {
-            tracing::error!(target: "tower_dcr::guard", "a rule of the shadow policy panicked; this registration has no shadow report");
+            tracing::error!(target: "tower_dcr::policy", "a rule of the shadow policy panicked; this registration has no shadow report");
         }
         evaluated.ok()
     }

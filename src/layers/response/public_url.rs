@@ -61,7 +61,9 @@ impl Viewpoint<'_> {
 
     /// Returns whether `url` is an `http` or `https` URL at a host that only the server's own network can reach.
     pub(super) fn is_internal(&self, url: &str) -> bool {
-        WebUrl::read(url).is_some_and(|url| !self.reaches(&url.host))
+        // Browsers strip control characters and spaces at both ends, tabs and line breaks anywhere.
+        let stripped = url.trim_matches(|character| character <= ' ').replace(['\t', '\n', '\r'], "");
+        WebUrl::read(&stripped).is_some_and(|url| !self.reaches(&url.host))
     }
 
     /// Returns whether the client can reach the host. A client that has sent its request to an internal host can reach
@@ -118,6 +120,26 @@ mod tests {
             (Some("sso.lan"), "https://other.lan/c", false, "who can say"),
         ] {
             assert_eq!(see(None, asked, url), passes.then(|| url.to_owned()), "{url}: {reason}");
+        }
+    }
+
+    #[test]
+    fn internal_hosts_are_found_in_every_spelling_of_browsers() {
+        let viewpoint = Viewpoint { public: None, asked: None, path: "/register" };
+        for (url, internal) in [
+            ("http://10.0.0.1/x", true),
+            ("http:\n[::1]", true),
+            ("h\tttp://10.0.0.1", true),
+            ("\u{1} http://[::1]\u{1f}", true),
+            ("https://localhost..", true),
+            ("https://as.internal..", true),
+            ("https://as..example.com", true),
+            ("https://as.example.com", false),
+            ("https://as.example.com.", false),
+            ("/register/c", false),
+            ("mailto:a@as.internal", false),
+        ] {
+            assert_eq!(viewpoint.is_internal(url), internal, "{url:?}");
         }
     }
 

@@ -54,21 +54,33 @@ pub struct ClientIdentity {
     /// The table of reserved names.
     pub identities: Identities,
     /// Action on a reserved name that the redirect URIs contradict: `mark` or `reject`.
-    #[serde(deserialize_with = "action::one::<_, action::MarkOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::MarkOrReject>",
+        serialize_with = "action::write_one::<_, action::MarkOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::MarkOrReject>"))]
     pub contradicted_name: Action,
     /// Action on a link to a reserved host (`client_uri`, `logo_uri`, …) that the redirect URIs contradict: `mark` or `reject`.
-    #[serde(deserialize_with = "action::one::<_, action::MarkOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::MarkOrReject>",
+        serialize_with = "action::write_one::<_, action::MarkOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::MarkOrReject>"))]
     pub contradicted_link: Action,
     /// Action on a name with a reserved one among its words, if the redirect URIs lead elsewhere: `mark` or `reject`. Claude is
     /// also a name of people.
-    #[serde(deserialize_with = "action::one::<_, action::MarkOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::MarkOrReject>",
+        serialize_with = "action::write_one::<_, action::MarkOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::MarkOrReject>"))]
     pub contradicted_mention: Action,
     /// Action on a claim that is neither proven nor contradicted: `mark` or `reject`. Rejecting such claims rejects Claude
     /// Code, Cursor and Visual Studio Code as they are.
-    #[serde(deserialize_with = "action::one::<_, action::MarkOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::MarkOrReject>",
+        serialize_with = "action::write_one::<_, action::MarkOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::MarkOrReject>"))]
     pub unverified: Action,
 }

@@ -45,7 +45,10 @@ pub struct ApplicationType {
     /// Infers an absent value from the redirect URIs, and repairs one that contradicts them.
     pub infer: bool,
     /// Action on a value other than `native` and `web`: `reject` or `strip`.
-    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::StripOrReject>",
+        serialize_with = "action::write_one::<_, action::StripOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
     pub unknown: Action,
 }

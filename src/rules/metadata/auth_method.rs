@@ -57,7 +57,10 @@ struct Unchecked {
     one_of: Vec<String>,
     /// Action on a client that requests a shared secret which is not offered: `reject`, or `substitute` `none`. Methods that
     /// prove possession of a key are rejected in either case: no client is made weaker.
-    #[serde(deserialize_with = "action::one::<_, action::SubstituteOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::SubstituteOrReject>",
+        serialize_with = "action::write_one::<_, action::SubstituteOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::SubstituteOrReject>"))]
     otherwise: Action,
     /// The method of clients whose redirect URIs are all listed here, regardless of the method that they request.

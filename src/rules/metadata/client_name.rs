@@ -64,18 +64,21 @@ pub struct ClientName {
     /// Action on a name that has more, up to 256: `cut` it, between two words if that leaves half of it, or `reject`. A name with
     /// more than 256, or with more than the maximum if that is higher, is rejected in any case. RFC 7591 section 3.2.1: the
     /// server may "replace any of the client's requested metadata values".
-    #[serde(deserialize_with = "action::one::<_, action::CutOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::CutOrReject>",
+        serialize_with = "action::write_one::<_, action::CutOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::CutOrReject>"))]
     pub overlong: Action,
     /// Words that no name may contain, nor anything that looks like them.
     #[cfg(feature = "identity")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     reserved_words: ReservedWords,
 }
 
 /// Words, with their matcher.
 #[cfg(feature = "identity")]
 #[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Vec<String>"))]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 struct ReservedWords {
     words: Vec<String>,

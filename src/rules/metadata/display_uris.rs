@@ -41,7 +41,10 @@ use crate::rules::{ErrorCode, Rejection};
 #[non_exhaustive]
 pub struct Decorations {
     /// Action on a link that is not `https` to a public host: `reject` or `strip`.
-    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::StripOrReject>",
+        serialize_with = "action::write_one::<_, action::StripOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
     pub otherwise: Action,
     /// Requires links to lead to the site of a redirect URI or of `client_uri`. A site is a registrable domain (the Public

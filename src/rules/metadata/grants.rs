@@ -91,7 +91,10 @@ struct Unchecked {
     /// The response types that the server offers. In a composite one (`code id_token`) the order does not matter.
     response_types: Vec<String>,
     /// Action on a registration that requests more: `narrow` it to the offered ones while something remains, or `reject`.
-    #[serde(deserialize_with = "action::one::<_, action::NarrowOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::NarrowOrReject>",
+        serialize_with = "action::write_one::<_, action::NarrowOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowOrReject>"))]
     otherwise: Action,
     /// Grant types of a registration without any. Without the setting, `authorization_code`.

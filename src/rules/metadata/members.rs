@@ -64,20 +64,32 @@ pub struct Members {
     pub openid: bool,
     /// Action on members that this crate does not know: `reject` or `strip`. Rejecting deviates from RFC 7591 section 2: "The
     /// authorization server MUST ignore any client metadata sent by the client that it does not understand".
-    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::StripOrReject>",
+        serialize_with = "action::write_one::<_, action::StripOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
     pub unknown: Action,
     /// Action on members that this crate knows but this server does not accept, including those that only the server issues:
     /// `reject` or `strip`.
-    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::StripOrReject>",
+        serialize_with = "action::write_one::<_, action::StripOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
     pub unwanted: Action,
     /// Action on single members that would be unknown or not accepted: `reject` or `strip`.
-    #[serde(deserialize_with = "action::by_name::<_, action::StripOrReject, _>")]
+    #[serde(
+        deserialize_with = "action::by_name::<_, action::StripOrReject, _>",
+        serialize_with = "action::write_by_name::<_, action::StripOrReject, _>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<Extra, action::OneOf<action::StripOrReject>>"))]
     dispositions: BTreeMap<Extra, Action>,
     /// Action on `null`, `""` and `[]`: `reject` or `strip`.
-    #[serde(deserialize_with = "action::one::<_, action::StripOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::StripOrReject>",
+        serialize_with = "action::write_one::<_, action::StripOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::StripOrReject>"))]
     pub empty: Action,
 }

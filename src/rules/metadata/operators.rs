@@ -100,7 +100,11 @@ pub struct MemberOperators {
     /// `subset_of`, `reject` rejects the registration, `strip` removes the member, and `substitute` sets the first value of
     /// `one_of`, or adds the missing elements of `superset_of`. RFC 7591 section 3.2.1: the server "MAY reject or replace any
     /// of the client's requested metadata values submitted during the registration and substitute them with suitable values".
-    #[serde(deserialize_with = "action::one_if_any::<_, action::Any>", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "action::one_if_any::<_, action::Any>",
+        serialize_with = "action::write_one_if_any::<_, action::Any>",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::Any>>"))]
     pub otherwise: Option<Action>,
 }

@@ -51,7 +51,10 @@ pub struct Scope {
     /// Action on a registration that requests scopes above the ceiling. `narrow` removes them, and rejects a client without any
     /// scope left; `default` removes them, and such a client gets the default; `reject` rejects the registration, also for
     /// more than one space between scopes.
-    #[serde(deserialize_with = "action::one::<_, action::NarrowDefaultOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::NarrowDefaultOrReject>",
+        serialize_with = "action::write_one::<_, action::NarrowDefaultOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowDefaultOrReject>"))]
     pub otherwise: Action,
 }

@@ -73,7 +73,10 @@ pub struct RedirectUris {
     /// Action on a private-use scheme that neither setting allows: `reject`, or `mark`, which allows every scheme except the
     /// dangerous ones and flags the registration. New desktop applications then sign in without a change of the policy, and so
     /// does any program that registers a scheme.
-    #[serde(deserialize_with = "action::one::<_, action::MarkOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::MarkOrReject>",
+        serialize_with = "action::write_one::<_, action::MarkOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::MarkOrReject>"))]
     pub unlisted_schemes: Action,
     /// Redirect URIs that are allowed regardless of the other settings, except malformed or dangerous ones and plain `http` to
@@ -84,7 +87,10 @@ pub struct RedirectUris {
     pub classes: Vec<RedirectClass>,
     /// Action on a list with an entry that is well formed but not allowed: `narrow` the list while something remains, or
     /// `reject`.
-    #[serde(deserialize_with = "action::one::<_, action::NarrowOrReject>")]
+    #[serde(
+        deserialize_with = "action::one::<_, action::NarrowOrReject>",
+        serialize_with = "action::write_one::<_, action::NarrowOrReject>"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowOrReject>"))]
     pub otherwise: Action,
     /// Maximum number of redirect URIs of a client; 1,000 at most.
