@@ -734,6 +734,24 @@ fn errors_have_a_place_and_a_suggestion() {
             "expected a text, in quotation marks",
             "\"https://app.example.com/oauth/*\"",
         ),
+        wrong(
+            "redirect_uris.add_patterns = 'https://app.example.com/cb'",
+            (1, "redirect_uris.add_patterns", "add_patterns"),
+            "`add_patterns` must be a list, and so must `patterns`",
+            "write `add_patterns = […]` to add to a list",
+        ),
+        wrong(
+            "redirect_uris.add_only_https = 'https://app.example.com/cb'",
+            (1, "redirect_uris.add_only_https", "add_only_https"),
+            "`add_only_https` must be a list",
+            "write `add_only_https = […]`",
+        ),
+        wrong(
+            "redirect_uris.add_localhost = [true]",
+            (1, "redirect_uris.add_localhost", "add_localhost"),
+            "and so must `localhost`",
+            "or `localhost = …` to replace a value",
+        ),
         wrong("body_deadline = ['10s']", (1, "body_deadline", ""), "expected a time like", ""),
     ];
     let mut off = Vec::new();

@@ -16,7 +16,12 @@ pub(super) fn suggestion(problem: &Problem, path: &[Step], value: Option<&Json>,
             Suggestion::Remove(Some("what it would let through, no other rule can judge"))
         }
         Problem::UnknownKey { name: wrong, known } | Problem::UnknownWord { word: wrong, known } => {
-            nearest(wrong, known)
+            match added_to(wrong, known) {
+                Some(list) => Suggestion::Advice(
+                    format!("write `{wrong} = […]` to add to a list, or `{list} = …` to replace a value").into(),
+                ),
+                None => nearest(wrong, known),
+            }
         }
         Problem::MissingKey(name) => Suggestion::Add(format!("{name} = {}", example(name).unwrap_or("…"))),
         Problem::NoTable { is_list } => as_table(*is_list, path, text),
@@ -41,8 +46,15 @@ pub(super) fn message(problem: &Problem, path: &[Step]) -> String {
         Problem::UnknownWord { word, .. } if is_never_report_only(word, path) => {
             format!("the rule `{word}` can't be report-only")
         }
+        Problem::UnknownKey { name, known } => added_to(name, known)
+            .map_or_else(|| problem.to_string(), |list| format!("`{name}` must be a list, and so must `{list}`")),
         _ => problem.to_string(),
     }
+}
+
+/// Returns the known key that `add_…` was written for, in vain: one of the two is not a list.
+fn added_to<'a>(name: &'a str, known: &[&str]) -> Option<&'a str> {
+    name.strip_prefix(super::merge::ADD).filter(|bare| known.contains(bare))
 }
 
 /// Returns whether a name is a rule that can't be report-only, because no other rule does its work.
