@@ -15,21 +15,23 @@ use tower_dcr::rules::{ErrorCode, Rule, rule};
 fn contact_required() -> impl Rule {
     rule("contact-required", |draft| match draft.registration().strings("contacts") {
         Some(contacts) if contacts.len() > 0 => Ok(()),
-        _ => Err(draft.reject(ErrorCode::InvalidClientMetadata, "must name somebody").with_field("contacts")),
+        _ => Err(draft
+            .reject(ErrorCode::InvalidClientMetadata, "must name a person or an address")
+            .with_field("contacts")),
     })
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let guard = tower_dcr::mcp()
+    let preset = tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
         .add_rule(contact_required());
-    // Your handler: this one gives every client the same name.
+    // Your handler: this one gives every client the same ID.
     let register = post(async |Json(mut client): Json<Map<String, Value>>| {
         client.insert("client_id".into(), "client-1".into());
         Json(client)
     });
-    let app = Router::new().route("/register", register.layer(guard));
+    let app = Router::new().route("/register", register.layer(preset));
 
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
     let listener = tokio::net::TcpListener::bind(addr).await?;

@@ -1,6 +1,7 @@
 //! [`Clock`]: the only source of time in this crate.
 
 use std::fmt;
+#[cfg(any(feature = "jwt", feature = "software-statement"))]
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -7,21 +7,25 @@
 //! # Install
 //!
 //! ```console
-//! cargo add tower-dcr
-//! cargo add axum tokio --features tokio/full
+//! cargo add tower-dcr axum serde_json
+//! cargo add tokio --features full
 //! ```
 //!
 //! ```no_run
 //! use std::net::SocketAddr;
+//! use std::sync::atomic::{AtomicU64, Ordering};
 //!
 //! use axum::extract::ConnectInfo;
+//! use axum::http::StatusCode;
 //! use axum::routing::{get, post};
 //! use axum::{Json, Router};
 //! use serde_json::{Value, json};
 //!
-//! // Your handler. It receives checked metadata only.
-//! async fn register(Json(client): Json<Value>) -> Json<Value> {
-//!     Json(client)
+//! // Your handler. It receives only checked metadata, and answers with a `client_id`, a new one for each client.
+//! async fn register(Json(mut client): Json<Value>) -> (StatusCode, Json<Value>) {
+//!     static NEXT: AtomicU64 = AtomicU64::new(1);
+//!     client["client_id"] = format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed)).into();
+//!     (StatusCode::CREATED, Json(client))
 //! }
 //!
 //! // Your discovery document (RFC 8414).
@@ -172,7 +176,8 @@ use rules::{AuthMethod, Grants};
 ///
 /// ```
 /// use axum::{Json, Router, routing::post};
-/// # async fn register(Json(client): Json<serde_json::Value>) -> Json<serde_json::Value> { Json(client) }
+/// # use serde_json::Value;
+/// # async fn register(Json(mut client): Json<Value>) -> Json<Value> { client["client_id"] = "client-1".into(); Json(client) }
 ///
 /// let app: Router = Router::new().route("/register", post(register).layer(tower_dcr::mcp()));
 /// # let _ = app;
@@ -185,8 +190,8 @@ pub fn mcp() -> Preset {
 /// Returns the preset for a registration endpoint whose clients are known: unexpected metadata is rejected.
 ///
 /// ```
-/// let guard = tower_dcr::strict().map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?;
-/// # let _ = guard;
+/// let preset = tower_dcr::strict().map_redirect_uris(|uris| uris.add_private_use_scheme("com.example.app"))?;
+/// # let _ = preset;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[cfg(feature = "identity")]
@@ -201,8 +206,8 @@ pub fn strict() -> Preset {
 /// use tower_dcr::rules::{AuthMethod, Grants};
 ///
 /// let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
-/// let guard = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]));
-/// # let _ = guard;
+/// let preset = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]));
+/// # let _ = preset;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[cfg(feature = "identity")]

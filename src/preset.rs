@@ -9,17 +9,16 @@
 //! checked next to the handler.
 //!
 //! ```
-//! use std::num::NonZeroU32;
 //! use tower_dcr::audit::TracingSink;
-//! use tower_dcr::rate_limit::Quota;
 //!
-//! let guard = tower_dcr::mcp()
-//!     .map_rate_limit(|limits| limits.address = Quota::per_minute(NonZeroU32::new(120).unwrap()).into())
+//! let quota = "120/minute".parse()?;
+//! let preset = tower_dcr::mcp()
+//!     .map_rate_limit(|limits| limits.address = quota)
 //!     .with_trusted_proxies(["10.0.0.0/8"])?
-//!     .map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?
+//!     .map_redirect_uris(|uris| uris.add_private_use_scheme("com.example.app"))?
 //!     .with_sink(TracingSink::new());
-//! # let _ = guard;
-//! # Ok::<_, tower_dcr::rules::ConfigError>(())
+//! # let _ = preset;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
 use std::net::SocketAddr;
@@ -73,11 +72,11 @@ pub use service::{PresetBody, PresetService};
 /// use tower_dcr::audit::Event;
 /// use tower_dcr::layers::SecretInResponse;
 ///
-/// let guard = tower_dcr::strict()
+/// let preset = tower_dcr::strict()
 ///     .map_answer(|answer| answer.with_secret(SecretInResponse::Strip))
 ///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
 ///     .report_only();
-/// # let _ = guard;
+/// # let _ = preset;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -148,14 +147,13 @@ impl Preset {
     /// counts.
     ///
     /// ```
-    /// use tower_dcr::layers::InitialAccessTokenLayer;
-    /// use tower_dcr::layers::{InitialAccess, StaticTokens};
-    /// use tower_dcr::rules::Condition;
+    /// use tower_dcr::layers::{InitialAccess, InitialAccessTokenLayer, StaticTokens};
     /// use tower_dcr::redirect_uri::RedirectClass;
+    /// use tower_dcr::rules::Condition;
     ///
     /// // Anonymous callers may register applications on their own machine; a token may register these hosts.
     /// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal"))?;
-    /// let guard = tower_dcr::mcp()
+    /// let preset = tower_dcr::mcp()
     ///     .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
     ///     .for_callers(Condition::Token, |rules| {
     ///         rules.map_redirect_uris(|mut uris| {
@@ -167,7 +165,7 @@ impl Preset {
     ///         uris.classes = vec![RedirectClass::Loopback];
     ///         Ok(uris)
     ///     })?;
-    /// # let _ = guard;
+    /// # let _ = preset;
     /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```
     ///
@@ -198,6 +196,17 @@ impl Preset {
 
     /// Changes the rules about everything but redirect URIs.
     ///
+    /// ```
+    /// use tower_dcr::rules::Action;
+    ///
+    /// let preset = tower_dcr::mcp().map_metadata(|mut metadata| {
+    ///     metadata.members.unknown = Action::Reject;
+    ///     Ok(metadata)
+    /// })?;
+    /// # let _ = preset;
+    /// # Ok::<_, tower_dcr::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the error of `change`.
@@ -210,6 +219,15 @@ impl Preset {
 
     /// Changes the rules about redirect URIs.
     ///
+    /// ```
+    /// let preset = tower_dcr::mcp().map_redirect_uris(|mut uris| {
+    ///     uris.patterns.push("https://app.corp.internal/cb".parse()?);
+    ///     Ok(uris)
+    /// })?;
+    /// # let _ = preset;
+    /// # Ok::<_, tower_dcr::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the error of `change`.
@@ -221,6 +239,17 @@ impl Preset {
     }
 
     /// Changes the rule that compares claimed names with proof.
+    ///
+    /// ```
+    /// use tower_dcr::rules::Action;
+    ///
+    /// let preset = tower_dcr::mcp().map_identity(|mut identity| {
+    ///     identity.contradicted_mention = Action::Reject;
+    ///     Ok(identity)
+    /// })?;
+    /// # let _ = preset;
+    /// # Ok::<_, tower_dcr::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -254,7 +283,15 @@ impl Preset {
         self.change(|settings| settings.deadline = deadline)
     }
 
-    /// Changes the rate limits, which are the keys of the section `[rate_limit]` in a policy file.
+    /// Changes the rate limits, which are the keys of the section `[rate_limit]` in a policy file. A
+    /// [reload](Self::reloadable) replaces them.
+    ///
+    /// ```
+    /// let quota = "5/minute".parse()?;
+    /// let preset = tower_dcr::mcp().map_rate_limit(|limits| limits.address = quota);
+    /// # let _ = preset;
+    /// # Ok::<_, tower_dcr::rate_limit::ParseQuotaError>(())
+    /// ```
     pub fn map_rate_limit(self, change: impl FnOnce(&mut RateLimits)) -> Self {
         self.change(|settings| settings.rate_limit = settings.rate_limit.clone().map_limits(change))
     }
@@ -286,7 +323,8 @@ impl Preset {
         self.with_client_address(address)
     }
 
-    /// Sets the proxies whose headers tell the client's address: see [`ClientAddress::with_trusted_proxies`].
+    /// Sets the proxies whose headers tell the client's address: see [`ClientAddress::with_trusted_proxies`]. A
+    /// [reload](Self::reloadable) replaces them: with a policy file, write `client_address.trusted_proxies` there.
     ///
     /// # Errors
     ///
@@ -377,8 +415,8 @@ impl Preset {
     /// ```
     /// use tower_dcr::ClientUrl;
     ///
-    /// let guard = tower_dcr::mcp().with_client_url(ClientUrl::new().with_registration_path("/oauth2/reg")?);
-    /// # let _ = guard;
+    /// let preset = tower_dcr::mcp().with_client_url(ClientUrl::new().with_registration_path("/oauth2/reg")?);
+    /// # let _ = preset;
     /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
@@ -425,8 +463,8 @@ impl Preset {
     /// and gates have a `report_only` of their own.
     ///
     /// ```
-    /// let guard = tower_dcr::mcp().with_report_only_rules(["identity", "redirect-host-quota"])?;
-    /// # let _ = guard;
+    /// let preset = tower_dcr::mcp().with_report_only_rules(["identity", "redirect-host-quota"])?;
+    /// # let _ = preset;
     /// let error = tower_dcr::mcp().with_report_only_rules(["identities"]).unwrap_err();
     /// assert_eq!(error.to_string(), r#""identities" is not the name of a rule that can be report-only"#);
     /// # Ok::<_, tower_dcr::rules::ConfigError>(())

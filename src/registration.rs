@@ -162,6 +162,7 @@ impl Registration {
     }
 
     /// Returns the member called `name` and its language-tagged variants (`name#fr`, RFC 7591 section 2.2).
+    #[cfg(any(test, feature = "software-statement"))]
     pub(crate) fn variants(&self, name: &str) -> impl Iterator<Item = (&str, Value<'_>)> {
         let is_variant =
             move |full: &str| full.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));

@@ -19,9 +19,7 @@ use crate::clients::registrar::{AdminError, Registrar, Revocation, RevocationRep
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::{Actor, Grouping, MemoryLedger};
-/// use tower_dcr::clients::{Registrar, Revocation};
-/// use tower_dcr::clients::{ClientQueue, ClientAdmin};
+/// use tower_dcr::clients::{ClientAdmin, ClientQueue, Grouping, MemoryLedger, Registrar};
 ///
 /// let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
 /// let mut cursor = None;
@@ -45,9 +43,7 @@ use crate::clients::registrar::{AdminError, Registrar, Revocation, RevocationRep
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
-/// use tower_dcr::clients::{ClientAdmin, AdminError};
+/// use tower_dcr::clients::{AdminError, ClientAdmin, MemoryLedger, Registrar};
 ///
 /// let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
 /// let error = admin.approve("unknown", "alice", "known to us").await.unwrap_err();
@@ -124,9 +120,7 @@ pub struct ClientPage {
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
-/// use tower_dcr::clients::ClientAdmin;
+/// use tower_dcr::clients::{ClientAdmin, MemoryLedger, Registrar};
 ///
 /// let summary = ClientAdmin::new(Registrar::new(MemoryLedger::default())).summary(30).await?;
 /// assert!(summary.statuses.is_empty() && summary.registered_by_day.is_empty());
@@ -360,7 +354,7 @@ impl ClientAdmin {
         Ok(ClientCounts { statuses: ledger.counts().await?, registered_by_day: ledger.timeline(since, DAY).await? })
     }
 
-    /// Approves a client: a pending one may sign in, and an active one no longer makes room for others.
+    /// Approves a client: a pending one may sign in, and an active one is no longer evicted.
     ///
     /// # Errors
     ///

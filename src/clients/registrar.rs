@@ -111,7 +111,7 @@ use settings::Settings;
 /// # The quota
 ///
 /// If a full table rejected all registrations, an attacker could lock the endpoint by filling it. So at the
-/// [quota](LifecycleSettings::max_clients) clients make room for others, at any age: of the source network (24 bits of IPv4, 48
+/// [quota](LifecycleSettings::max_clients) clients are evicted, at any age: of the source network (24 bits of IPv4, 48
 /// of IPv6) that holds most of a kind, the oldest first. The kinds in their order:
 ///
 /// 1. never used, and not vouched for;
@@ -119,15 +119,15 @@ use settings::Settings;
 /// 3. used, the least recently used first;
 /// 4. used, and vouched for.
 ///
-/// A kind that was never used makes room while there are more of it than a tenth of the quota, or more than a hundredth of the
-/// quota from one network. A used kind makes room while one network has more than a hundredth of the quota, or a tenth if it is
-/// vouched for: many people share the networks of a hosted application. If no kind has too many, one that was never used
-/// goes all the same. What an operator approved or extended never makes room, nor does a registration that the server has not
-/// answered, for at most a minute. Only if there is nothing else is a registration answered with 503 and `Retry-After`. What an
-/// attacker can and can't do with this is in
+/// A kind that was never used is evicted while there are more of it than a tenth of the quota, or more than a hundredth of
+/// the quota from one network. A used kind is evicted while one network has more than a hundredth of the quota, or a tenth
+/// if it is vouched for: many people share the networks of a hosted application. If no kind has too many, a client that was
+/// never used is evicted anyway. A client that an operator approved or extended is never evicted, nor is a registration that
+/// the server has not answered, for at most a minute. Only if there is nothing else is a registration answered with 503 and
+/// `Retry-After`. The effects of attacks are in
 /// [`docs/client-quota.md`](https://docs.rs/crate/tower-dcr/latest/source/docs/client-quota.md).
 ///
-/// A record that made room, and one whose registration failed, is emptied at once: the digest, the time and the reason are
+/// A record that was evicted, and one whose registration failed, is emptied at once: the digest, the time and the reason are
 /// kept. It is removed after an hour, and before if there are more than 10,000 of them; the `client_id` of one that the server
 /// was not [told](Registrar::with_deprovision) of stays.
 ///
@@ -159,8 +159,7 @@ use settings::Settings;
 /// ```
 /// use std::num::NonZeroU64;
 /// use std::time::Duration;
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
 ///
 /// let registrar = Registrar::new(MemoryLedger::default())
 ///     .map_settings(|lifecycle| {

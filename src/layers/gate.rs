@@ -153,9 +153,8 @@ pub use settings::{GateAction, GateSettings};
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
 /// use std::convert::Infallible;
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
 /// use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer, ReplayBody};
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
 ///
 /// let registrar = Registrar::new(MemoryLedger::default());
 /// let gate = GateLayer::new(GateEndpoint::Token, registrar)

@@ -56,8 +56,7 @@ use crate::text;
 /// use http::{Request, Response, StatusCode};
 /// use http_body_util::Full;
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
-/// use tower_dcr::layers::InitialAccessTokenLayer;
-/// use tower_dcr::layers::{InitialAccess, StaticTokens};
+/// use tower_dcr::layers::{InitialAccess, InitialAccessTokenLayer, StaticTokens};
 /// use tower_dcr::rules::Caller;
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -83,8 +82,7 @@ use crate::text;
 /// ```
 ///
 /// ```
-/// use tower_dcr::layers::InitialAccessTokenLayer;
-/// use tower_dcr::layers::{InitialAccess, StaticTokens};
+/// use tower_dcr::layers::{InitialAccess, InitialAccessTokenLayer, StaticTokens};
 ///
 /// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal").with_rules("partner"))?;
 /// let layer = InitialAccessTokenLayer::new(tokens).optional();

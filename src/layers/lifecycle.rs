@@ -67,10 +67,9 @@ use crate::rules::{ErrorCode, Rejection};
 /// # };
 /// use std::convert::Infallible;
 /// use std::sync::atomic::{AtomicU32, Ordering};
-/// use tower_dcr::clients::{Actor, MemoryLedger};
+/// use tower_dcr::clients::{Actor, MemoryLedger, Registrar, Revocation};
+/// use tower_dcr::layers::{LifecycleLayer, PolicyLayer, RegistrationBody};
 /// use tower_dcr::rules::MetadataAllowlist;
-/// use tower_dcr::clients::{Registrar, Revocation};
-/// use tower_dcr::{layers::{PolicyLayer, LifecycleLayer, RegistrationBody}};
 ///
 /// // A handler that makes a new client each time it is called.
 /// static MADE: AtomicU32 = AtomicU32::new(0);
@@ -98,10 +97,9 @@ use crate::rules::{ErrorCode, Rejection};
 /// ```
 ///
 /// ```
-/// use tower_dcr::layers::LifecycleLayer;
 /// use tower_dcr::client_address::ClientAddress;
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
+/// use tower_dcr::layers::LifecycleLayer;
 ///
 /// let layer = LifecycleLayer::new(Registrar::new(MemoryLedger::default())).with_client_address(ClientAddress::new());
 /// # let _ = layer;

@@ -96,7 +96,7 @@ use crate::rules::{ClaimStatus, Evaluation, Operation};
 /// # Memory
 ///
 /// The state is in the layer (3 MiB), is shared by all services that it makes, and never grows; see
-/// [`quota`](crate::rate_limit).
+/// [`rate_limit`](crate::rate_limit).
 ///
 /// [`ClaimStatus::Verified`]: crate::rules::ClaimStatus::Verified
 ///

@@ -86,8 +86,8 @@ use public_url::{PublicUrl, Viewpoint};
 /// #     let request = Request::post("/register").header("content-type", "application/json");
 /// #     request.body(Full::<Bytes>::from(body)).unwrap()
 /// # };
+/// use tower_dcr::layers::{PolicyLayer, RegistrationBody, ResponseLayer};
 /// use tower_dcr::rules::MetadataAllowlist;
-/// use tower_dcr::{layers::{ResponseLayer, PolicyLayer, RegistrationBody}};
 ///
 /// // A handler that answers with nothing but an identifier.
 /// let handler = service_fn(async |_: Request<RegistrationBody>| {
@@ -137,8 +137,8 @@ pub(crate) struct Settings {
 /// use tower_dcr::layers::SecretInResponse;
 ///
 /// let allow = SecretInResponse::Allow(vec!["client_secret_basic".into()]);
-/// let guard = tower_dcr::mcp().map_answer(|answer| answer.with_secret(allow));
-/// # let _ = guard;
+/// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(allow));
+/// # let _ = preset;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -161,8 +161,8 @@ pub enum SecretInResponse {
 /// ```
 /// use tower_dcr::layers::HandlerErrors;
 ///
-/// let guard = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
-/// # let _ = guard;
+/// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
+/// # let _ = preset;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -236,8 +236,8 @@ impl ResponseLayer {
     /// # use tower::{ServiceBuilder, ServiceExt, service_fn};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
-    /// use tower_dcr::rules::{MetadataAllowlist, Evaluation};
-    /// use tower_dcr::{layers::{ResponseLayer, PolicyLayer, RegistrationBody}};
+    /// use tower_dcr::layers::{PolicyLayer, RegistrationBody, ResponseLayer};
+    /// use tower_dcr::rules::{Evaluation, MetadataAllowlist};
     ///
     /// let handler = service_fn(async |_: Request<RegistrationBody>| {
     ///     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(r#"{"error":"no room"}"#)))

@@ -33,13 +33,13 @@ use crate::rules::{ErrorCode, Rejection};
 /// ```
 /// use axum::{Json, Router, routing::{get, post}};
 /// # use serde_json::{Value, json};
-/// # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
+/// # async fn register(Json(mut client): Json<Value>) -> Json<Value> { client["client_id"] = "client-1".into(); Json(client) }
 /// # async fn metadata() -> Json<Value> { Json(json!({})) }
 ///
-/// let guard = tower_dcr::mcp();
+/// let preset = tower_dcr::mcp();
 /// let app: Router = Router::new()
-///     .route("/.well-known/oauth-authorization-server", get(metadata).layer(guard.server_metadata_layer()))
-///     .route("/register", post(register).layer(guard));
+///     .route("/.well-known/oauth-authorization-server", get(metadata).layer(preset.server_metadata_layer()))
+///     .route("/register", post(register).layer(preset));
 /// # let _ = app;
 /// ```
 ///

@@ -34,8 +34,8 @@ use crate::text;
 /// findings.
 ///
 /// ```
-/// let guard = tower_dcr::mcp();
-/// let check = guard.setup_check();
+/// let preset = tower_dcr::mcp();
+/// let check = preset.setup_check();
 /// // Once requests have come, for a health page or a test of one's own:
 /// for found in check.found() {
 ///     println!("{found}");
@@ -231,7 +231,7 @@ impl fmt::Display for Misconfiguration {
             Self::FormRoute { path } => write!(
                 f,
                 "a form sent to {path:?} was rejected: if that is not the registration endpoint, put the layers on its \
-                 route only (`.route(\"/register\", post(register).layer(guard))`), and not on the whole router"
+                 route only (`.route(\"/register\", post(register).layer(preset))`), and not on the whole router"
             ),
             Self::NoPeerAddress => f.write_str(
                 "the peer address of connections is unknown, so that all clients share one registration budget: see \

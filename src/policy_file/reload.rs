@@ -25,8 +25,10 @@ mod watch;
 ///
 /// A policy can be replaced while requests are in progress. Each request is evaluated by one policy from beginning to
 /// end; later requests by the next one. No request waits and none is dropped. State is kept: budgets that are used up,
-/// the ledger, statements that were used. Settings that only code has are kept as well: the sink, the source of peer
-/// addresses, the ledger, token stores and rules of your own.
+/// the ledger, statements that were used. Set in code, and kept: sinks, the ledger,
+/// [`with_peer_address`](Preset::with_peer_address), token stores, shared quotas, and rules of your own. Everything else
+/// belongs in the file: what code changed of it ([`with_trusted_proxies`](Preset::with_trusted_proxies),
+/// [`map_rate_limit`](Preset::map_rate_limit), …) is lost at the first reload.
 ///
 /// A [shadow](Preset::with_shadow) is read, checked and replaced with the policy that names it, and its file is
 /// watched, too.
@@ -40,11 +42,11 @@ mod watch;
 /// ```
 /// use axum::{Json, Router, routing::post};
 /// # use serde_json::Value;
-/// # async fn register(Json(client): Json<Value>) -> Json<Value> { Json(client) }
+/// # async fn register(Json(mut client): Json<Value>) -> Json<Value> { client["client_id"] = "client-1".into(); Json(client) }
 ///
-/// let guard = tower_dcr::mcp().reloadable();
-/// let handle = guard.handle();
-/// let app: Router = Router::new().route("/register", post(register).layer(guard));
+/// let layer = tower_dcr::mcp().reloadable();
+/// let handle = layer.handle();
+/// let app: Router = Router::new().route("/register", post(register).layer(layer));
 ///
 /// // With the feature `policy-file`:
 /// // tokio::spawn(handle.clone().watch("policy.toml", Duration::from_secs(2)));
@@ -57,12 +59,6 @@ mod watch;
 ///
 /// With a registrar, its settings (lifetimes, quota and others) are reloaded, too, for every layer that has the same
 /// registrar, and the section `[gate]` for the [gates](ReloadableLayer::gate) of this layer.
-///
-/// ```
-/// let guard = tower_dcr::mcp().reloadable();
-/// let handle = guard.handle();
-/// # let _ = handle;
-/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ReloadableLayer {
@@ -89,8 +85,9 @@ struct Shared {
 }
 
 impl Preset {
-    /// Creates a layer whose policy can be replaced while the server runs: see
-    /// [`reload`](crate::policy_file::PolicyHandle).
+    /// Creates a layer whose policy can be replaced while the server runs: see [`ReloadableLayer`]. A replacement keeps
+    /// what only code can set (sinks, the ledger, the source of peer addresses, rules of your own); all other changes in
+    /// code, such as [`with_trusted_proxies`](Self::with_trusted_proxies), are lost then.
     pub fn reloadable(self) -> ReloadableLayer {
         self.build();
         telemetry::policy_in_force(None, &self.fingerprint());

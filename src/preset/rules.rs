@@ -45,7 +45,7 @@ pub(crate) static DOCS: &[&RuleDocs] = &[
 /// use tower_dcr::rules::Condition;
 /// use tower_dcr::redirect_uri::RedirectClass;
 ///
-/// let guard = tower_dcr::mcp()
+/// let preset = tower_dcr::mcp()
 ///     .map_redirect_uris(|mut uris| {
 ///         uris.classes = vec![RedirectClass::Loopback];
 ///         Ok(uris)
@@ -57,7 +57,7 @@ pub(crate) static DOCS: &[&RuleDocs] = &[
 ///             Ok(uris)
 ///         })
 ///     })?;
-/// # let _ = guard;
+/// # let _ = preset;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone)]

@@ -73,11 +73,11 @@ impl Preset {
     /// ```
     /// use tower_dcr::audit::Event;
     ///
-    /// let guard = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_sink(|event: &Event| {
+    /// let preset = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_sink(|event: &Event| {
     ///     println!("would be: {:?}", event.shadow.as_ref().map(|shadow| shadow.outcome));
     /// });
-    /// assert_eq!(guard.shadow().unwrap().fingerprint(), tower_dcr::strict().fingerprint());
-    /// assert_eq!(guard.fingerprint(), tower_dcr::mcp().fingerprint());
+    /// assert_eq!(preset.shadow().unwrap().fingerprint(), tower_dcr::strict().fingerprint());
+    /// assert_eq!(preset.fingerprint(), tower_dcr::mcp().fingerprint());
     /// ```
     pub fn with_shadow(self, shadow: Self) -> Self {
         let preset = shadow.change(|settings| settings.shadow = None);

@@ -159,8 +159,8 @@ pub(super) fn is_denied(uri: &RedirectUri<'_>) -> bool {
         || is_denied_in_kin(uri.scheme, &segments, is_callback),
         |known| known.denied().any(|handler| is_handler(handler, &segments)),
     );
-    // The first one is as a rule the ID of an extension, `publisher.name`, in which a word says nothing. What an extension
-    // does with a callback of its own is its own affair, and so for an application with a domain name in reverse order.
+    // The first one is as a rule the ID of an extension, `publisher.name`, in which a word says nothing. An extension
+    // decides itself about a callback of its own, and so does an application with a domain name in reverse order.
     let is_extension = segments.first().is_some_and(|first| first.contains('.'));
     let is_own = is_extension || (known.is_none() && uri.scheme.contains('.'));
     let acts = || segments.iter().skip(usize::from(is_extension)).any(|segment| names_an_act(segment));

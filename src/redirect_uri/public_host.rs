@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::host::{has_public_suffix, is_within_domain};
 
-/// Why a host name does not lead to a public web site.
+/// The reason that a host name does not lead to a public web site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotPublic {
     /// A single label, a special-use name, or a top-level domain that the Public Suffix List does not have.

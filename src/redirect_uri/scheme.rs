@@ -1,4 +1,4 @@
-//! Which URI schemes can never lead back to a client.
+//! URI schemes that can never lead back to a client.
 
 /// Schemes that run code in the page that follows them.
 const EXECUTABLE: [&str; 3] = ["data", "javascript", "vbscript"];

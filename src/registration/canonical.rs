@@ -42,7 +42,7 @@ fn write_slot(out: &mut Vec<u8>, registration: &Registration, slot: Slot) {
 }
 
 /// Writes JSON text that the parser accepted; an object's members are sorted on the way. Recursion is bounded by
-/// `Limits::depth` and by `serde_json`.
+/// `Limits::max_depth` and by `serde_json`.
 fn write_raw(out: &mut Vec<u8>, json: &str) {
     match json.as_bytes().first() {
         Some(b'{') => {

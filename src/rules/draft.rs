@@ -161,7 +161,8 @@ impl<'a> Draft<'a> {
         self.evaluation.identify(identity);
     }
 
-    /// Returns a rejection by the current rule. `detail` must not repeat anything that the client sent.
+    /// Returns a rejection by the current rule. `detail` completes the sentence "`field` …" with the field of
+    /// [`Rejection::with_field`], or is a sentence of its own. It must not repeat anything that the client sent.
     #[must_use]
     pub fn reject(&self, code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Rejection {
         Rejection::new(code, self.evaluation.rule(), detail)

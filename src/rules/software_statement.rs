@@ -34,15 +34,14 @@ use crate::sync::lock;
 /// that [`claims`](Self::claims) lists. Members that only the server issues are never taken from a statement.
 ///
 /// ```
-/// use tower_dcr::rules::Issuer;
-/// use tower_dcr::rules::SoftwareStatements;
+/// use tower_dcr::rules::{Issuer, SoftwareStatements};
 /// # let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 ///
 /// let directory = Issuer::new("https://directory.example.com", keys, ["ES256"])?;
 /// let mut statements = SoftwareStatements::new([directory])?;
 /// statements.audiences = vec!["https://auth.example.com".into()];
-/// let guard = tower_dcr::mcp().with_software_statements(statements);
-/// # let _ = guard;
+/// let preset = tower_dcr::mcp().with_software_statements(statements);
+/// # let _ = preset;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]

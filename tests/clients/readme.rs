@@ -11,7 +11,7 @@ pub(crate) fn check(part: &str, found: &str) {
     let (before, rest) = readme.split_once(&begin).unwrap();
     let (written, after) = rest.split_once(&end).unwrap();
     if std::env::var_os("UPDATE_README").is_some() {
-        // What has changed fails once more.
+        // A file that has changed fails once more.
         std::fs::write(path, [before, &begin, found, &end, after].concat()).unwrap();
     }
     assert_eq!(written, found, "docs/compatibility.md is behind: tests/clients/run --update");

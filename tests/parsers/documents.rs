@@ -16,7 +16,7 @@ use crate::running::{ANY_PORT, Running};
 struct Row {
     name: String,
     request: Request<Bytes>,
-    /// Which of [`DOCUMENTS`] is in its body; `None` where no document belongs there.
+    /// The one of [`DOCUMENTS`] that is in its body; `None` where no document belongs there.
     document: Option<usize>,
     /// Has to pass.
     honest: bool,

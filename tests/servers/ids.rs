@@ -206,7 +206,7 @@ async fn registrations_of_different_owners_are_not_shared() {
     assert_eq!(ledger.find(ID).await.unwrap().unwrap().admitted_by.as_deref(), Some("team-a"));
 }
 
-/// Which ended clients come back if the server gives their id to an equal registration.
+/// The ended clients that come back if the server gives their id to an equal registration.
 #[tokio::test]
 async fn an_expired_client_can_register_anew_and_a_revoked_one_not() {
     type End = fn(World) -> std::pin::Pin<Box<dyn Future<Output = World>>>;

@@ -233,7 +233,7 @@ async fn contested_rows_have_the_recorded_result() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/contested.txt");
     let recorded = std::fs::read_to_string(path).unwrap_or_default();
     if std::env::var_os("UPDATE_CONTESTED").is_some() {
-        // What has changed fails once more.
+        // A file that has changed fails once more.
         std::fs::write(path, &verdicts).unwrap();
     }
     let changed: Vec<_> = verdicts.lines().filter(|line| !recorded.lines().any(|old| old == *line)).collect();

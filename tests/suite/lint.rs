@@ -196,7 +196,7 @@ fn lints_settings_that_undo_a_rule() {
 fn lints_no_similar_harmless_setting() {
     for policy in CLEAN {
         let mut lints = lints(policy);
-        // Which clients a list of places shuts out is true, and not what is asked here.
+        // A list of places does shut clients out, which is not a matter of this test.
         lints.retain(|lint| lint.key != "extends");
         assert_eq!(lints, [], "{policy}");
     }

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use tower_dcr::Preset;
 
 const HEAD: &str = "#:schema ../schema/policy.json
-# Every key of a policy file, with what the preset \"mcp\" has there. It has no value for keys behind \"#\", which have an example:
-# what holds without them is in the comment, and those of lifecycle and gate are set by the builder of the registrar and of the
-# gate. To have a policy of your own, write a file with the keys that you change: `dcr show FILE` prints the whole policy that it
-# makes.
+# Every key of a policy file, with its value in the preset \"mcp\". A key behind \"#\" is not set by the preset: its value here is an
+# example, and the comment states the default. The defaults of `lifecycle` and `gate` are those of the registrar and of the gate in
+# code. For a policy of your own, write a file with the keys that you change: `dcr show --policy FILE` prints the whole policy that
+# results.
 ";
 
 struct Reference<'a> {
@@ -150,7 +150,7 @@ fn toml_of(value: &Value) -> String {
 }
 
 /// Says that a table can't be without a key.
-const REQUIRED: &str = "Has to be there.";
+const REQUIRED: &str = "Required.";
 
 fn is_required(kind: &Value, name: &str, value: Option<&Value>) -> bool {
     value.is_none() && kind["required"].as_array().is_some_and(|required| required.iter().any(|key| key == name))

@@ -272,7 +272,7 @@ impl Client {
             || self.identity.as_ref().is_some_and(|identity| identity.status == ClaimStatus::Verified)
     }
 
-    /// Returns `true` if the record is no longer needed: the registration failed, or the client made room for another and the
+    /// Returns `true` if the record is no longer needed: the registration failed, or the client was evicted and the
     /// server has deleted it.
     #[must_use]
     pub fn is_spent(&self) -> bool {

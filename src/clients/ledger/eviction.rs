@@ -1,11 +1,11 @@
-//! The clients that make room for others at the quota.
+//! The clients that are evicted at the quota.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::{Client, Origin, Status};
 
-/// A kind of live client that makes room for others. Clients that an operator approved or extended are of no kind, nor are
+/// A kind of live client that can be evicted. Clients that an operator approved or extended are of no kind, nor are
 /// clients that were [registered elsewhere](Origin::Elsewhere) and registrations that the server has not answered yet.
 ///
 /// ```
@@ -54,7 +54,7 @@ impl Evictable {
     /// All kinds.
     pub const ALL: [Self; 4] = [Self::Unused, Self::VouchedUnused, Self::Used, Self::VouchedUsed];
 
-    /// Returns the kind of `client`; `None` if it does not make room for others.
+    /// Returns the kind of `client`; `None` if it can't be evicted.
     #[must_use]
     pub fn of(client: &Client) -> Option<Self> {
         let may_go = matches!(client.status, Status::Pending | Status::Active)

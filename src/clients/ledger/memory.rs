@@ -43,7 +43,7 @@ struct State {
     forgettable: BTreeSet<(i64, i64)>,
     /// [Spent](Client::is_spent) records: end and record.
     spent: BTreeSet<(i64, i64)>,
-    /// The clients that make room for others, by kind.
+    /// The clients that can be evicted, by kind.
     evictable: HashMap<Evictable, Networks>,
     /// Live clients that were registered elsewhere: last use and record.
     elsewhere: BTreeSet<(i64, i64)>,

@@ -64,9 +64,8 @@ impl Registrar {
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
-    /// use tower_dcr::clients::MemoryLedger;
+    /// use tower_dcr::clients::{DriftOutcome, DriftProgress, MemoryLedger, Registrar};
     /// use tower_dcr::rules::{MetadataAllowlist, Policy, RedirectUris};
-    /// use tower_dcr::clients::{DriftOutcome, DriftProgress, Registrar};
     ///
     /// let registrar = Registrar::new(MemoryLedger::default());
     /// let today = Policy::new((MetadataAllowlist::mcp(), RedirectUris::strict()));

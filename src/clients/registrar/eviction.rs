@@ -14,14 +14,14 @@ const MAX_AT_ONCE: u64 = 16;
 
 const REASON: &str = "made room for another client";
 
-/// The shares of the quota that decide which clients make room.
+/// The shares of the quota that decide on the clients to evict.
 ///
 /// A flood of registrations costs its sender nothing, so never used clients go first. If they always went first, a table
 /// that is full of used ones would leave newcomers no time to sign in; so a tenth of the table is theirs, and clients that
 /// were used give way to it where one network has more than its share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shares {
-    /// Clients that were never used may be so many, of each kind, before they make room for each other.
+    /// Clients that were never used may be so many, of each kind, before they are evicted for each other.
     newcomers: u64,
     /// The number of one kind that one network may have, if others need the room.
     network: u64,
@@ -35,7 +35,7 @@ impl Shares {
         Self { newcomers: tenth, network: hundredth, vouched_network: tenth }
     }
 
-    /// The kinds that make room in turn.
+    /// The kinds that are evicted in turn.
     const ORDER: [Step; 6] = [
         Step { of: Evictable::Unused, is_last_resort: false },
         Step { of: Evictable::VouchedUnused, is_last_resort: false },
@@ -89,7 +89,7 @@ impl Registrar {
                 for client in found.first.iter().take(surplus) {
                     self.evict(client).await?;
                 }
-                // If they had all changed, others made room, and the caller tries again.
+                // If they had all changed, others were evicted, and the caller tries again.
                 return Ok(());
             }
         }

@@ -17,8 +17,7 @@ use crate::text;
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::{MaintenanceReport, Registrar};
+/// use tower_dcr::clients::{MaintenanceReport, MemoryLedger, Registrar};
 ///
 /// assert_eq!(Registrar::new(MemoryLedger::default()).maintain_once().await?, MaintenanceReport::default());
 /// # Ok::<_, tower_dcr::clients::LedgerError>(())
@@ -88,8 +87,7 @@ impl Registrar {
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # let _guard = runtime.enter();
     /// use std::time::Duration;
-    /// use tower_dcr::clients::MemoryLedger;
-    /// use tower_dcr::clients::Registrar;
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
     ///
     /// let registrar = Registrar::new(MemoryLedger::default());
     /// tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
@@ -216,7 +214,7 @@ impl Registrar {
         }
     }
 
-    /// Removes records of failed registrations, and of clients that made room and were deleted at the server.
+    /// Removes records of failed registrations, and of clients that were evicted and deleted at the server.
     pub(super) async fn trim_spent(&self) -> Result<u64, LedgerError> {
         let before = self.now().saturating_sub(milliseconds(SPENT_RETENTION));
         self.ledger().trim_spent(before, MAX_SPENT).await

@@ -14,8 +14,7 @@ use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprin
 /// [`blocks = false`](Self::blocks) is for a client whose tokens were stolen and that may start anew.
 ///
 /// ```
-/// use tower_dcr::clients::{Actor, Fingerprint};
-/// use tower_dcr::clients::Revocation;
+/// use tower_dcr::clients::{Actor, Fingerprint, Revocation};
 ///
 /// let alice = Actor::Operator("alice".into());
 /// let all_of_them = Revocation::new(Fingerprint::name("Claude Coode"), alice.clone(), "imitates a known name");
@@ -45,8 +44,7 @@ pub struct Revocation {
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::{Actor, Fingerprint, MemoryLedger};
-/// use tower_dcr::clients::{Registrar, Revocation};
+/// use tower_dcr::clients::{Actor, Fingerprint, MemoryLedger, Registrar, Revocation};
 ///
 /// let revocation = Revocation::new(Fingerprint::parse("source", "192.0.2.0/24")?, Actor::Operator("alice".into()), "a flood");
 /// let revoked = Registrar::new(MemoryLedger::default()).revoke(revocation).await?;
@@ -71,8 +69,7 @@ pub struct RevocationReport {
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::{Actor, MemoryLedger};
-/// use tower_dcr::clients::{Registrar, Revocation, AdminError};
+/// use tower_dcr::clients::{Actor, AdminError, MemoryLedger, Registrar, Revocation};
 ///
 /// let unknown = Revocation::client("unknown", Actor::Operator("alice".into()), "gone");
 /// let error = Registrar::new(MemoryLedger::default()).revoke(unknown).await.unwrap_err();
@@ -202,8 +199,7 @@ impl Registrar {
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
-    /// use tower_dcr::clients::{Actor, MemoryLedger};
-    /// use tower_dcr::clients::{Registrar, AdminError};
+    /// use tower_dcr::clients::{Actor, AdminError, MemoryLedger, Registrar};
     ///
     /// let registrar = Registrar::new(MemoryLedger::default());
     /// let alice = Actor::Operator("alice".into());

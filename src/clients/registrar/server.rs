@@ -29,8 +29,7 @@ type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
 ///
 /// let tokens: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
 /// let registrar = Registrar::new(MemoryLedger::default()).with_deprovision(move |client_id: String| {
@@ -59,8 +58,7 @@ pub trait Deprovision: Send + Sync + 'static {
 /// Implemented for closures from a `client_id` to a future.
 ///
 /// ```
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
 ///
 /// let registrar = Registrar::new(MemoryLedger::default())
 ///     .with_still_in_use(async |client_id: String| Ok(client_id == "s6BhdRkqt3"));

@@ -82,7 +82,7 @@ pub struct LifecycleSettings {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
     pub approval: Option<Duration>,
-    /// Sets how many clients may live at once (default: no limit). When so many do, others make room.
+    /// Sets how many clients may live at once (default: no limit). When so many do, others are evicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_clients: Option<NonZeroU64>,
     /// Sets how long the record of a client that has ended is kept whole (default: 30days). After that it is emptied, or

@@ -33,8 +33,8 @@ use crate::rules::Facts;
 /// #     let request = Request::post("/register").header("content-type", "application/json");
 /// #     request.body(Full::<Bytes>::from(body)).unwrap()
 /// # };
+/// use tower_dcr::layers::{PolicyLayer, RegistrationBody};
 /// use tower_dcr::rules::RedirectUris;
-/// use tower_dcr::{layers::{PolicyLayer, RegistrationBody}};
 ///
 /// let register = ServiceBuilder::new().layer(PolicyLayer::new(RedirectUris::mcp())).service(service_fn(
 ///     async |request: Request<RegistrationBody>| {

@@ -50,9 +50,8 @@ impl fmt::Debug for Grant {
 /// then.
 ///
 /// ```
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
 /// use tower_dcr::layers::{ClientOf, GateEndpoint, GateLayer, Grant};
-/// use tower_dcr::clients::MemoryLedger;
-/// use tower_dcr::clients::Registrar;
 ///
 /// struct Tokens;
 ///

@@ -10,6 +10,7 @@ struct Readme;
 #[doc = include_str!("../../../docs/guides/nginx.md")]
 #[doc = include_str!("../../../docs/guides/rmcp.md")]
 #[doc = include_str!("../../../docs/guides/salvo.md")]
+#[doc = include_str!("../../../docs/audit.md")]
 #[doc = include_str!("../../../docs/clients.md")]
 #[doc = include_str!("../../../docs/impersonation.md")]
 #[doc = include_str!("../../../docs/many-nodes.md")]
