@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
-/// A cache of at most `capacity` values, in two generations. When the younger one is full, it replaces the older one, whose
-/// values are dropped; a value that is read there becomes young again. A value that is read often therefore stays, and most
-/// reads share the lock.
+/// A cache of at most `capacity` values (and one, if that is odd or 0), in two generations. When the younger one is full, it
+/// replaces the older one, whose values are dropped; a value that is read there becomes young again. A value that is read
+/// often therefore stays, and most reads share the lock.
 pub(crate) struct Cache<V> {
     generations: RwLock<Generations<V>>,
     capacity: usize,

@@ -141,7 +141,7 @@ impl Preset {
     }
 }
 
-/// Reads a policy in TOML, or in JSON if the text begins with `{`.
+/// Reads a policy in TOML, or in JSON if the text begins with `{`. A blank text is the `mcp` preset, as an empty file is.
 ///
 /// ```
 /// use tower_dcr::Preset;
@@ -169,9 +169,8 @@ impl FromStr for Preset {
     type Err = PolicyFileError;
 
     fn from_str(text: &str) -> Result<Self, PolicyFileError> {
-        // No document in TOML begins so. A blank text is an error, as in JSON: a variable that is not set, for example.
-        let start = text.trim_start();
-        let format = if start.is_empty() || start.starts_with('{') { Format::Json } else { Format::Toml };
+        // No document in TOML begins so.
+        let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml };
         of_text(text, format, None, false)
     }
 }
