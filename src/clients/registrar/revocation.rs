@@ -324,7 +324,12 @@ impl std::error::Error for AdminError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            _ => None,
+            Self::Ambiguous
+            | Self::Ended
+            | Self::NotAdmitted
+            | Self::EmptyFingerprint
+            | Self::RecordOfSeveral
+            | Self::UnknownClient => None,
         }
     }
 }
