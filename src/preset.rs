@@ -527,8 +527,8 @@ impl Preset {
         Some((file, ChainKey::new(key)?))
     }
 
-    /// Returns the documentation of every rule that a preset may have and of every layer that rejects, in the order in
-    /// which a request meets them.
+    /// Returns the documentation of every rule that a preset may have and of every layer that rejects, in the order of
+    /// their evaluation.
     ///
     /// ```
     /// for docs in tower_dcr::Preset::rule_docs() {

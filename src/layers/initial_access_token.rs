@@ -40,8 +40,8 @@ use crate::text;
 /// A wrong token is never treated as a missing one: its sender expects to be authenticated, and the rules for anonymous
 /// clients would apply instead. Tokens are taken from the header only, never from the query or the body.
 ///
-/// The rules that a token names ([`InitialAccess::with_rules`]) are evaluated at `POST` and at every later `PUT`, for
-/// which the [registrar](InitialAccessTokenLayer::with_registrar) stores them. A `PUT` itself is authenticated by the
+/// The rules that a token names ([`InitialAccess::with_rules`]) are evaluated at `POST` and at every later `PUT`. The
+/// [registrar](InitialAccessTokenLayer::with_registrar) stores their name in between. A `PUT` itself is authenticated by the
 /// registration access token (RFC 7592 section 2.2), which the server checks; so are `GET` and `DELETE`. A `PUT` for a
 /// client that the ledger does not know could be a registration without a token: if one is required, it is answered
 /// with 401, unless [unknown clients may be managed](crate::clients::LifecycleSettings::manage_unknown).

@@ -86,8 +86,8 @@ struct Shared {
 
 impl Preset {
     /// Creates a layer whose policy can be replaced while the server runs: see [`ReloadableLayer`]. A replacement keeps
-    /// what only code can set (sinks, the ledger, the source of peer addresses, rules of your own); all other changes in
-    /// code, such as [`with_trusted_proxies`](Self::with_trusted_proxies), are lost then.
+    /// the settings that only code has: sinks, the ledger, the source of peer addresses, rules of your own. It drops all
+    /// other changes in code, such as [`with_trusted_proxies`](Self::with_trusted_proxies).
     pub fn reloadable(self) -> ReloadableLayer {
         self.build();
         telemetry::policy_in_force(None, &self.fingerprint());

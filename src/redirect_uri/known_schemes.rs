@@ -167,9 +167,9 @@ pub(super) fn is_denied(uri: &RedirectUri<'_>) -> bool {
     is_denied || (!(is_own && is_callback) && acts())
 }
 
-/// Returns `true` if a scheme without a row leads to a handler of the applications that it may be kin to: of those with
-/// whose scheme its own begins; of Visual Studio Code, from which most editors are made; and to any whose name
-/// only one application uses.
+/// Returns `true` if a scheme without a row leads to a handler of a related application. Related are the applications whose
+/// scheme is the beginning of this one, and Visual Studio Code, from which most editors are made. Handlers with a name that
+/// only one application uses count behind every scheme.
 fn is_denied_in_kin(scheme: &str, segments: &[String], is_callback: bool) -> bool {
     let leads_to = |handler: &str| is_handler(handler, segments);
     let is_sister = |row: &&KnownScheme| scheme.starts_with(&row.scheme);

@@ -21,7 +21,7 @@ use crate::sql::{Dialect, SqlLedger, failed};
 /// # let dir = std::env::temp_dir().join(format!("tower-dcr-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&dir).unwrap();
 /// let ledger = SqliteLedger::open(dir.join("clients.db")).await?;
-/// assert_eq!(ledger.find("nobody").await?, None);
+/// assert_eq!(ledger.find("unknown").await?, None);
 /// # std::fs::remove_dir_all(&dir).unwrap();
 /// # Ok::<_, tower_dcr::clients::LedgerError>(())
 /// # }).unwrap();

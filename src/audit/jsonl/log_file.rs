@@ -247,8 +247,8 @@ impl Outlet<String> for LogFile {
 }
 
 impl Chain {
-    /// Writes the head beside the file, and passes it to the operator's copy. On a full disk the head stays older than its file,
-    /// which is valid: the next one is written after the next batch.
+    /// Writes the head beside the file, and passes it to the operator's copy. On a full disk the head stays older than its file.
+    /// An older head is valid, and the next batch writes a new one.
     fn keep_head(&mut self) {
         if let Some(file) = &self.file {
             let kept = replace(file, &self.head.seal(&self.key));

@@ -92,8 +92,8 @@ pub(super) enum Reading {
 
 /// Reads a parameter name after its escapes were decoded.
 ///
-/// PHP turns `.`, ` ` and `[` into `_`, drops leading spaces and cuts at NUL; PHP, Rack and qs read `client_id[]`, and
-/// qs `[client_id]`; ASP.NET, and Go in JSON, ignore case, Go by Unicode's simple folding; ASP.NET binds
+/// PHP turns `.`, ` ` and `[` into `_`, drops leading spaces and cuts at NUL. PHP, Rack and qs read `client_id[]`; qs also
+/// reads `[client_id]`. ASP.NET ignores case, and so does Go in JSON, by Unicode's simple folding. ASP.NET binds
 /// `model.client_id`, Spring `_client_id` and `!client_id`, Zope `client_id:list`. Future servers will fold in other
 /// ways, so the fold is far wider than any of these: only letters and digits count.
 pub(super) fn read(name: &str) -> Reading {

@@ -132,7 +132,7 @@ impl<A: InitialAccessTokens, B: InitialAccessTokens> InitialAccessTokens for (A,
 pub enum TokenError {
     /// Unknown, expired or withdrawn: 401 `invalid_token` (RFC 6750 section 3.1).
     Invalid,
-    /// Valid, but for another purpose: 403 `insufficient_scope`.
+    /// The token is valid and does not allow registrations: 403 `insufficient_scope`.
     Insufficient,
     /// Can't be verified now: 503.
     Unavailable(Box<dyn Error + Send + Sync>),

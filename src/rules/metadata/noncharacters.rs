@@ -6,8 +6,8 @@ use crate::rules::{ErrorCode, Rejection};
 
 /// Rejects members with a noncharacter (U+FDD0 to U+FDEF, and the last two of each plane) in their name or text: I-JSON
 /// forbids them (RFC 7493 section 2.1), and readers replace, drop or reject them, each in its own way. It checks only
-/// the members that are left, so a stripped member rejects no registration. Redirect URIs have a rule of their own,
-/// which accepts no such text.
+/// the members that are left, so a stripped member rejects no registration. Redirect URIs are skipped: their
+/// own rule rejects such text.
 pub(crate) fn reject(draft: &Draft<'_>) -> Result<(), Rejection> {
     let registration = draft.registration();
     if registration.is_plain() || !is_in_document(registration) {
