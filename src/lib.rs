@@ -190,7 +190,10 @@ pub fn mcp() -> Preset {
 /// Returns the preset for a registration endpoint whose clients are known: unexpected metadata is rejected.
 ///
 /// ```
-/// let preset = tower_dcr::strict().map_redirect_uris(|uris| uris.add_private_use_scheme("com.example.app"))?;
+/// let preset = tower_dcr::strict().map_rules(|mut rules| {
+///     rules.redirect_uris = rules.redirect_uris.add_private_use_scheme("com.example.app")?;
+///     Ok(rules)
+/// })?;
 /// # let _ = preset;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```

@@ -15,7 +15,10 @@
 //! let preset = tower_dcr::mcp()
 //!     .map_rate_limit(|limits| limits.address = quota)
 //!     .with_trusted_proxies(["10.0.0.0/8"])?
-//!     .map_redirect_uris(|uris| uris.add_private_use_scheme("com.example.app"))?
+//!     .map_rules(|mut rules| {
+//!         rules.redirect_uris.localhost = true;
+//!         Ok(rules)
+//!     })?
 //!     .with_sink(TracingSink::new());
 //! # let _ = preset;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
@@ -46,8 +49,8 @@ use crate::layers::setup_check::SetupCheck;
 use crate::rate_limit::{RateLimits, SharedQuotas};
 use crate::registration::Limits;
 use crate::rules::{
-    AuthMethod, ClientIdentity, Condition, ConfigError, Grants, IntoRules, MetadataAllowlist, Policy,
-    RedirectHostQuota, RedirectUris, ReportableRule, RuleDocs, ServerMetadata,
+    AuthMethod, Condition, ConfigError, Grants, IntoRules, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris,
+    ReportableRule, RuleDocs, ServerMetadata,
 };
 
 pub(crate) mod lifecycle;
@@ -119,22 +122,30 @@ impl Preset {
         Self::of(settings)
     }
 
-    fn change_rules(self, change: impl FnOnce(PresetRules) -> PresetRules) -> Self {
-        let rules = change(self.settings.policy.otherwise.clone());
-        self.change(|settings| settings.policy.otherwise = rules)
-    }
-
     /// Changes the rules of every caller.
-    fn change_all_rules(self, change: impl Fn(PresetRules) -> PresetRules) -> Self {
-        self.change(|settings| {
-            let policy = &mut settings.policy;
-            for rules in policy.cases.iter_mut().map(|(_, rules)| rules).chain([&mut policy.otherwise]) {
-                *rules = change(rules.clone());
-            }
-        })
+    fn change_all_rules(self, change: impl Fn(&mut PresetRules)) -> Self {
+        self.change(|settings| settings.policy.all().for_each(change))
     }
 
-    fn map_rules(
+    /// Changes the rules, but for those of [`for_callers`](Self::for_callers).
+    ///
+    /// ```
+    /// use tower_dcr::rules::Action;
+    ///
+    /// let preset = tower_dcr::mcp().map_rules(|mut rules| {
+    ///     rules.metadata.members.unknown = Action::Reject;
+    ///     rules.redirect_uris.patterns.push("https://app.corp.internal/cb".parse()?);
+    ///     rules.redirect_uris = rules.redirect_uris.add_private_use_scheme("com.example.app")?;
+    ///     Ok(rules)
+    /// })?;
+    /// # let _ = preset;
+    /// # Ok::<_, tower_dcr::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `change`.
+    pub fn map_rules(
         self,
         change: impl FnOnce(PresetRules) -> Result<PresetRules, ConfigError>,
     ) -> Result<Self, ConfigError> {
@@ -155,15 +166,14 @@ impl Preset {
     /// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal"))?;
     /// let preset = tower_dcr::mcp()
     ///     .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
-    ///     .for_callers(Condition::Token, |rules| {
-    ///         rules.map_redirect_uris(|mut uris| {
-    ///             uris.only_https = Some(vec!["https://app.example.com/*".parse()?, "https://*.example.org/*".parse()?]);
-    ///             Ok(uris)
-    ///         })
+    ///     .for_callers(Condition::Token, |mut rules| {
+    ///         let hosts = ["https://app.example.com/*".parse()?, "https://*.example.org/*".parse()?];
+    ///         rules.redirect_uris.only_https = Some(hosts.into());
+    ///         Ok(rules)
     ///     })?
-    ///     .map_redirect_uris(|mut uris| {
-    ///         uris.classes = vec![RedirectClass::Loopback];
-    ///         Ok(uris)
+    ///     .map_rules(|mut rules| {
+    ///         rules.redirect_uris.classes = vec![RedirectClass::Loopback];
+    ///         Ok(rules)
     ///     })?;
     /// # let _ = preset;
     /// # Ok::<_, tower_dcr::rules::ConfigError>(())
@@ -194,76 +204,9 @@ impl Preset {
         self.change(|settings| settings.policy.statements = Some(statements))
     }
 
-    /// Changes the rules about everything but redirect URIs.
-    ///
-    /// ```
-    /// use tower_dcr::rules::Action;
-    ///
-    /// let preset = tower_dcr::mcp().map_metadata(|mut metadata| {
-    ///     metadata.members.unknown = Action::Reject;
-    ///     Ok(metadata)
-    /// })?;
-    /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of `change`.
-    pub fn map_metadata(
-        self,
-        change: impl FnOnce(MetadataAllowlist) -> Result<MetadataAllowlist, ConfigError>,
-    ) -> Result<Self, ConfigError> {
-        self.map_rules(|rules| rules.map_metadata(change))
-    }
-
-    /// Changes the rules about redirect URIs.
-    ///
-    /// ```
-    /// let preset = tower_dcr::mcp().map_redirect_uris(|mut uris| {
-    ///     uris.patterns.push("https://app.corp.internal/cb".parse()?);
-    ///     Ok(uris)
-    /// })?;
-    /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of `change`.
-    pub fn map_redirect_uris(
-        self,
-        change: impl FnOnce(RedirectUris) -> Result<RedirectUris, ConfigError>,
-    ) -> Result<Self, ConfigError> {
-        self.map_rules(|rules| rules.map_redirect_uris(change))
-    }
-
-    /// Changes the rule that compares claimed names with proof.
-    ///
-    /// ```
-    /// use tower_dcr::rules::Action;
-    ///
-    /// let preset = tower_dcr::mcp().map_identity(|mut identity| {
-    ///     identity.contradicted_mention = Action::Reject;
-    ///     Ok(identity)
-    /// })?;
-    /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of `change`.
-    pub fn map_identity(
-        self,
-        change: impl FnOnce(ClientIdentity) -> Result<ClientIdentity, ConfigError>,
-    ) -> Result<Self, ConfigError> {
-        self.map_rules(|rules| rules.map_identity(change))
-    }
-
-    /// Adds rules of your own, which run after the others.
+    /// Adds rules of your own, which run after the others ([`PresetRules::additional`]).
     pub fn add_rule(self, rule: impl IntoRules) -> Self {
-        self.change_rules(|rules| rules.add_rule(rule))
+        self.change(|settings| settings.policy.otherwise.add_rule(rule))
     }
 
     /// Sets the limits on a body.
@@ -298,7 +241,8 @@ impl Preset {
 
     /// Sets the quota of registrations for one redirect host (default: [`RedirectHostQuota::DEFAULT`]).
     pub fn with_redirect_host_quota(self, quota: RedirectHostQuota) -> Self {
-        self.change_all_rules(move |rules| rules.with_redirect_host_quota(quota.clone()))
+        let quota = Some(quota);
+        self.change_all_rules(|rules| rules.redirect_host_quota.clone_from(&quota))
     }
 
     /// Sets a configured limiter, such as one with [budgets of your own](RateLimitLayer::add_budget).
@@ -314,7 +258,7 @@ impl Preset {
     /// Removes all limits: by address, in total and by redirect host.
     pub fn without_rate_limits(self) -> Self {
         self.map_rate_limit(|limits| *limits = RateLimits::OFF)
-            .change_all_rules(PresetRules::without_redirect_host_quota)
+            .change_all_rules(|rules| rules.redirect_host_quota = None)
     }
 
     /// Sets the source of peer addresses: see [`ClientAddress::with_peer_address`].

@@ -209,7 +209,7 @@ impl Case {
             metadata: rules.metadata.clone(),
             redirect_uris: rules.redirect_uris.clone(),
             identity: rules.identity.clone(),
-            redirect_host_quota: HostQuota::of(rules.host_quota.first()),
+            redirect_host_quota: HostQuota::of(rules.redirect_host_quota.as_ref()),
         }
     }
 
@@ -219,8 +219,8 @@ impl Case {
             metadata: self.metadata,
             redirect_uris: self.redirect_uris,
             identity: self.identity,
-            rules: old.rules.clone(),
-            host_quota: Vec::from_iter(self.redirect_host_quota.rule(old.host_quota.first())),
+            additional: old.additional.clone(),
+            redirect_host_quota: self.redirect_host_quota.rule(old.redirect_host_quota.as_ref()),
         }
     }
 }

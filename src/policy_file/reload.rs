@@ -14,7 +14,7 @@ use crate::layers::gate::{GateEndpoint, GateLayer};
 use crate::layers::server_metadata::ServerMetadataLayer;
 use crate::preset::{Preset, PresetService};
 use crate::replaceable::Replaceable;
-use crate::rules::{ConfigError, ServerMetadata};
+use crate::rules::ConfigError;
 use crate::sync::lock;
 use crate::telemetry;
 
@@ -50,9 +50,9 @@ mod watch;
 ///
 /// // With the feature `policy-file`:
 /// // tokio::spawn(handle.clone().watch("policy.toml", Duration::from_secs(2)));
-/// let before = handle.fingerprint();
+/// let before = handle.preset().fingerprint();
 /// handle.replace(&tower_dcr::mcp().report_only())?;
-/// assert_ne!(handle.fingerprint(), before);
+/// assert_ne!(handle.preset().fingerprint(), before);
 /// # let _ = app;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
@@ -70,7 +70,7 @@ pub struct ReloadableLayer {
 /// ```
 /// let handle = tower_dcr::mcp().reloadable().handle();
 /// handle.replace(&tower_dcr::strict())?;
-/// assert_eq!(handle.fingerprint(), tower_dcr::strict().fingerprint());
+/// assert_eq!(handle.preset().fingerprint(), tower_dcr::strict().fingerprint());
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone)]
@@ -130,7 +130,7 @@ impl ReloadableLayer {
     /// [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let handle = self.handle();
-        ServerMetadataLayer::new(move || handle.server_metadata())
+        ServerMetadataLayer::new(move || handle.preset().server_metadata())
     }
 }
 
@@ -160,22 +160,10 @@ impl PolicyHandle {
         Ok(())
     }
 
-    /// Returns the fingerprint of the policy in force: see [`Preset::fingerprint`].
+    /// Returns the policy in force. A later replacement does not change it.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
-        self.shared.preset.load().fingerprint()
-    }
-
-    /// Returns whether the policy in force enforces nothing: see [`Preset::is_report_only`].
-    #[must_use]
-    pub fn is_report_only(&self) -> bool {
-        self.shared.preset.load().is_report_only()
-    }
-
-    /// Returns the metadata that the policy in force allows: see [`Preset::server_metadata`].
-    #[must_use]
-    pub fn server_metadata(&self) -> ServerMetadata {
-        self.shared.preset.load().server_metadata()
+    pub fn preset(&self) -> Arc<Preset> {
+        self.shared.preset.load()
     }
 }
 
@@ -228,6 +216,6 @@ where
 
 impl fmt::Debug for PolicyHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyHandle").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
+        f.debug_struct("PolicyHandle").field("fingerprint", &self.preset().fingerprint()).finish_non_exhaustive()
     }
 }

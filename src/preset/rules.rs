@@ -1,6 +1,5 @@
 //! The rules of a preset, by caller.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::rate_limit::SharedQuotas;
@@ -12,8 +11,8 @@ use crate::rules::metadata::{
 #[cfg(feature = "software-statement")]
 use crate::rules::software_statement;
 use crate::rules::{
-    ClientIdentity, Condition, ConfigError, IntoRules, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris,
-    ReportableRule, RuleDocs, identity, policy, redirect_host_limit, redirect_uris,
+    ClientIdentity, Condition, IntoRules, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris, ReportableRule,
+    RuleDocs, identity, policy, redirect_host_limit, redirect_uris,
 };
 
 /// The documentation of all rules that a preset may have, in their order.
@@ -38,36 +37,40 @@ pub(crate) static DOCS: &[&RuleDocs] = &[
     &redirect_host_limit::DOCS,
 ];
 
-/// A set of rules, in their order: the general ones, or those for callers of
+/// The rules of a preset, in their order: the general ones, or those for callers of
 /// [`Preset::for_callers`](super::Preset::for_callers).
 ///
 /// ```
-/// use tower_dcr::rules::Condition;
 /// use tower_dcr::redirect_uri::RedirectClass;
+/// use tower_dcr::rules::Condition;
 ///
 /// let preset = tower_dcr::mcp()
-///     .map_redirect_uris(|mut uris| {
-///         uris.classes = vec![RedirectClass::Loopback];
-///         Ok(uris)
+///     .map_rules(|mut rules| {
+///         rules.redirect_uris.classes = vec![RedirectClass::Loopback];
+///         Ok(rules)
 ///     })?
-///     .for_callers(Condition::Rules("partner".into()), |rules| {
-///         rules.map_redirect_uris(|mut uris| {
-///             uris.classes = vec![RedirectClass::Https];
-///             uris.only_https = Some(vec!["https://app.example.com/*".parse()?]);
-///             Ok(uris)
-///         })
+///     .for_callers(Condition::Rules("partner".into()), |mut rules| {
+///         rules.redirect_uris.classes = vec![RedirectClass::Https];
+///         rules.redirect_uris.only_https = Some(vec!["https://app.example.com/*".parse()?]);
+///         Ok(rules)
 ///     })?;
 /// # let _ = preset;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 #[must_use]
 pub struct PresetRules {
-    pub(crate) metadata: MetadataAllowlist,
-    pub(crate) redirect_uris: RedirectUris,
-    pub(crate) identity: ClientIdentity,
-    pub(crate) rules: Policy,
-    pub(crate) host_quota: Vec<RedirectHostQuota>,
+    /// The rules about everything but redirect URIs and names.
+    pub metadata: MetadataAllowlist,
+    /// The rule about redirect URIs.
+    pub redirect_uris: RedirectUris,
+    /// The rule that compares claimed names with proof.
+    pub identity: ClientIdentity,
+    /// Rules of your own (default: none).
+    pub additional: Policy,
+    /// The quota of registrations for one redirect host (default: [`RedirectHostQuota::DEFAULT`]). `None` is no limit.
+    pub redirect_host_quota: Option<RedirectHostQuota>,
 }
 
 /// The rules of a preset as settings, for each class of caller. [`policy`](Self::policy) builds the policy.
@@ -87,73 +90,21 @@ impl PresetRules {
             metadata,
             redirect_uris,
             identity: ClientIdentity::default(),
-            rules: Policy::default(),
-            host_quota: vec![RedirectHostQuota::new(RedirectHostQuota::DEFAULT)],
+            additional: Policy::default(),
+            redirect_host_quota: Some(RedirectHostQuota::new(RedirectHostQuota::DEFAULT)),
         }
     }
 
-    /// Changes the rules about everything but redirect URIs.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of `change`.
-    pub fn map_metadata(
-        mut self,
-        change: impl FnOnce(MetadataAllowlist) -> Result<MetadataAllowlist, ConfigError>,
-    ) -> Result<Self, ConfigError> {
-        self.metadata = change(self.metadata)?;
-        Ok(self)
-    }
-
-    /// Changes the rules about redirect URIs.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of `change`.
-    pub fn map_redirect_uris(
-        mut self,
-        change: impl FnOnce(RedirectUris) -> Result<RedirectUris, ConfigError>,
-    ) -> Result<Self, ConfigError> {
-        self.redirect_uris = change(self.redirect_uris)?;
-        Ok(self)
-    }
-
-    /// Changes the rule that compares claimed names with proof.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of `change`.
-    pub fn map_identity(
-        mut self,
-        change: impl FnOnce(ClientIdentity) -> Result<ClientIdentity, ConfigError>,
-    ) -> Result<Self, ConfigError> {
-        self.identity = change(self.identity)?;
-        Ok(self)
-    }
-
-    /// Adds rules of your own, which run after the others.
-    pub fn add_rule(mut self, rule: impl IntoRules) -> Self {
-        self.rules = self.rules.and(rule);
-        self
-    }
-
-    /// Sets the quota of registrations for one redirect host (default: [`RedirectHostQuota::DEFAULT`]).
-    pub fn with_redirect_host_quota(mut self, quota: RedirectHostQuota) -> Self {
-        self.host_quota = vec![quota];
-        self
+    pub(crate) fn add_rule(&mut self, rule: impl IntoRules) {
+        self.additional = std::mem::take(&mut self.additional).and(rule);
     }
 
     fn policy(&self, report_only: &[ReportableRule]) -> Policy {
         let judging = (self.metadata.clone(), self.redirect_uris.clone(), self.identity.clone());
         Policy::new(judging)
             .reporting(report_only)
-            .and(self.rules.clone())
-            .and(Policy::new(self.host_quota.clone()).reporting(report_only))
-    }
-
-    pub(crate) fn without_redirect_host_quota(mut self) -> Self {
-        self.host_quota.clear();
-        self
+            .and(self.additional.clone())
+            .and(Policy::new(self.redirect_host_quota.clone()).reporting(report_only))
     }
 }
 
@@ -181,12 +132,15 @@ impl RuleSettings {
         policy.and(cases).with_fingerprint(fingerprint)
     }
 
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut PresetRules> {
+        self.cases.iter_mut().map(|(_, rules)| rules).chain([&mut self.otherwise])
+    }
+
     /// Returns the settings with the budgets of redirect hosts shared with other nodes.
     pub(crate) fn sharing(mut self, shared: &SharedQuotas) -> Self {
-        for rules in self.cases.iter_mut().map(|(_, rules)| rules).chain([&mut self.otherwise]) {
-            for quota in &mut rules.host_quota {
-                *quota = quota.clone().with_shared_quotas(shared.clone());
-            }
+        for rules in self.all() {
+            rules.redirect_host_quota =
+                rules.redirect_host_quota.take().map(|quota| quota.with_shared_quotas(shared.clone()));
         }
         self
     }
@@ -195,17 +149,5 @@ impl RuleSettings {
     pub(crate) fn before(&self, condition: &Condition) -> &PresetRules {
         let same = self.cases.iter().find(|(other, _)| other == condition);
         same.map_or(&self.otherwise, |(_, rules)| rules)
-    }
-}
-
-impl fmt::Debug for PresetRules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PresetRules")
-            .field("metadata", &self.metadata)
-            .field("redirect_uris", &self.redirect_uris)
-            .field("identity", &self.identity)
-            .field("rules", &self.rules)
-            .field("host_quota", &self.host_quota)
-            .finish()
     }
 }

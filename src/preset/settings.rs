@@ -197,8 +197,8 @@ impl Settings {
         let document = Document { shadow: None, ..self.document() };
         let mut description = serde_json::to_string(&document).unwrap_or_default();
         for rules in self.policy.cases.iter().map(|(_, rules)| rules).chain([&self.policy.otherwise]) {
-            if !rules.rules.is_empty() {
-                description.push_str(&rules.rules.config().to_string());
+            if !rules.additional.is_empty() {
+                description.push_str(&rules.additional.config().to_string());
             }
             description.push('/');
         }

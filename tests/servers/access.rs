@@ -41,18 +41,16 @@ fn guard(preset: Preset) -> Preset {
         .unwrap();
     preset
         .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
-        .for_callers(Condition::Rules("partner".into()), |rules| {
+        .for_callers(Condition::Rules("partner".into()), |mut rules| {
             let hosts = ["https://*.partner.example.com/*".parse::<RedirectPattern>()?];
-            rules.map_redirect_uris(|mut guard| {
-                guard.classes = Vec::from([RedirectClass::Https]);
-                guard.only_https = Some(hosts.into_iter().collect());
-                Ok(guard)
-            })
+            rules.redirect_uris.classes = Vec::from([RedirectClass::Https]);
+            rules.redirect_uris.only_https = Some(hosts.into_iter().collect());
+            Ok(rules)
         })
         .and_then(|preset| {
-            preset.map_redirect_uris(|mut guard| {
-                guard.classes = Vec::from([RedirectClass::Loopback]);
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris.classes = Vec::from([RedirectClass::Loopback]);
+                Ok(rules)
             })
         })
         .unwrap()

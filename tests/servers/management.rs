@@ -213,12 +213,10 @@ async fn pinned_rules_apply_to_updates_in_every_spelling() {
         let hosts = ["https://*.partner.example.com/*".parse::<RedirectPattern>().unwrap()];
         preset
             .with_initial_access_tokens(tokens().optional())
-            .for_callers(Condition::Rules("partner".into()), |rules| {
-                rules.map_redirect_uris(|mut guard| {
-                    guard.classes = Vec::from([RedirectClass::Https]);
-                    guard.only_https = Some(hosts.into_iter().collect());
-                    Ok(guard)
-                })
+            .for_callers(Condition::Rules("partner".into()), |mut rules| {
+                rules.redirect_uris.classes = Vec::from([RedirectClass::Https]);
+                rules.redirect_uris.only_https = Some(hosts.into_iter().collect());
+                Ok(rules)
             })
             .unwrap()
     };

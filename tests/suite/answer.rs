@@ -155,9 +155,9 @@ async fn a_secret_can_be_stripped_or_allowed() {
 async fn a_confidential_client_gets_its_secret_and_the_time_it_expires() {
     let method = AuthMethod::public().with_method_for("http://localhost:3000/cb", "client_secret_post").unwrap();
     let preset = tower_dcr::mcp()
-        .map_metadata(|mut metadata| {
-            metadata.auth_method = method;
-            Ok(metadata)
+        .map_rules(|mut rules| {
+            rules.metadata.auth_method = method;
+            Ok(rules)
         })
         .unwrap();
     let (read, _) = json_answered(preset, json!({ "client_id": "c", "client_secret": "s" })).await;
@@ -347,9 +347,9 @@ async fn a_secret_has_an_expiry_that_clients_accept() {
     ] {
         let method = method.clone();
         let preset = tower_dcr::mcp()
-            .map_metadata(|mut metadata| {
-                metadata.auth_method = method;
-                Ok(metadata)
+            .map_rules(|mut rules| {
+                rules.metadata.auth_method = method;
+                Ok(rules)
             })
             .unwrap();
         let answer = json!({ "client_id": "c", "client_secret": "s", "client_secret_expires_at": given });

@@ -168,9 +168,9 @@ async fn the_policy_fingerprint_changes_with_the_policy_only() {
     };
     let ports = |preset: Preset| {
         preset
-            .map_redirect_uris(|mut guard| {
-                guard.https_ports = [443, 8443].into();
-                Ok(guard)
+            .map_rules(|mut rules| {
+                rules.redirect_uris.https_ports = [443, 8443].into();
+                Ok(rules)
             })
             .unwrap()
     };

@@ -31,17 +31,13 @@ fn fixture(preset: Preset, config: &Value) -> Result<Preset, ConfigError> {
     };
     let ports = config["https_ports"].as_array().cloned().unwrap_or_else(|| vec![443.into()]);
     let ports: Vec<u16> = ports.iter().map(|port| port.as_u64().unwrap().try_into().unwrap()).collect();
-    preset
-        .without_rate_limits()
-        .map_identity(|mut guard| {
-            guard.identities = reserved()?;
-            Ok(guard)
-        })?
-        .map_redirect_uris(|mut guard| {
-            guard.localhost = true;
-            guard.https_ports = ports.into_iter().collect();
-            guard.with_private_use_schemes(schemes)
-        })
+    preset.without_rate_limits().map_rules(|mut rules| {
+        rules.identity.identities = reserved()?;
+        rules.redirect_uris.localhost = true;
+        rules.redirect_uris.https_ports = ports.into_iter().collect();
+        rules.redirect_uris = rules.redirect_uris.with_private_use_schemes(schemes)?;
+        Ok(rules)
+    })
 }
 
 /// The names that the corpus' README calls reserved.
@@ -303,17 +299,17 @@ fn profile(row: &Row) -> Result<Preset, ConfigError> {
     match row.text("profile").map(|profile| profile.split_once('=').unwrap_or((profile, ""))) {
         Some(("reserved-words", _)) => {
             let names = ClientName::default().with_reserved_words(["official", "verified"])?;
-            preset.map_metadata(|mut metadata| {
-                metadata.client_name = names;
-                Ok(metadata)
+            preset.map_rules(|mut rules| {
+                rules.metadata.client_name = names;
+                Ok(rules)
             })
         }
         Some(("operator_brand", brand)) => {
             let mut identity = ReservedIdentity::new(brand);
             identity.https = vec![format!("https://{brand}.com/*")];
-            preset.map_identity(|mut guard| {
-                guard.identities = guard.identities.reserve(identity)?;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.identity.identities = rules.identity.identities.reserve(identity)?;
+                Ok(rules)
             })
         }
         _ => Ok(preset),
@@ -350,9 +346,9 @@ async fn scopes_are_cut_to_the_ceiling() {
         let scopes = row.text("profile").unwrap().strip_prefix("allowed_scopes=").unwrap();
         let scope = Scope::default().with_ceiling(scopes.split(' ')).unwrap();
         let preset = tower_dcr::mcp()
-            .map_metadata(|mut metadata| {
-                metadata.scope = scope;
-                Ok(metadata)
+            .map_rules(|mut rules| {
+                rules.metadata.scope = scope;
+                Ok(rules)
             })
             .unwrap();
         let faults = judge(row, "mcp", preset).await;

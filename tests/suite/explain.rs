@@ -26,9 +26,9 @@ fn presets() -> [Preset; 2] {
     };
     [tower_dcr::mcp(), tower_dcr::strict()].map(|preset| {
         let preset = preset
-            .map_metadata(|mut metadata| {
-                metadata.operators = operators();
-                Ok(metadata)
+            .map_rules(|mut rules| {
+                rules.metadata.operators = operators();
+                Ok(rules)
             })
             .unwrap();
         preset.with_software_statements(statements())

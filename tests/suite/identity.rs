@@ -316,7 +316,13 @@ async fn outcomes_of_claims_are_configurable() {
     let mut guard = ClientIdentity::default();
     guard.contradicted_mention = Action::Reject;
     guard.unverified = Action::Reject;
-    let preset = tower_dcr::mcp().without_rate_limits().map_identity(|_| Ok(guard)).unwrap();
+    let preset = tower_dcr::mcp()
+        .without_rate_limits()
+        .map_rules(|mut rules| {
+            rules.identity = guard;
+            Ok(rules)
+        })
+        .unwrap();
     for (name, redirect_uri, status) in [
         ("Claude Helper", "https://helper.example.net/cb", 400),
         ("Claude Code", "http://localhost/cb", 400),

@@ -186,7 +186,8 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         ),
         (
             mcp()
-                .map_redirect_uris(|mut uris| {
+                .map_rules(|mut rules| {
+                    let mut uris = rules.redirect_uris;
                     uris.only_https =
                         Some(vec![pattern("https://*.example.com:443,8443/cb/*"), pattern("regex: https://x[0-9]")]);
                     uris.https_ports = [443, 8443].into();
@@ -196,7 +197,8 @@ fn pairs() -> Vec<(Preset, &'static str)> {
                     uris.classes = vec![RedirectClass::Https, RedirectClass::PrivateUse];
                     uris.otherwise = Action::Reject;
                     uris.patterns.push(pattern("https://intranet/cb"));
-                    uris.with_limits(3, 100)?.with_private_use_schemes(["myapp"])
+                    rules.redirect_uris = uris.with_limits(3, 100)?.with_private_use_schemes(["myapp"])?;
+                    Ok(rules)
                 })
                 .unwrap(),
             "[redirect_uris]
@@ -213,42 +215,53 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              private_use_schemes = ['myapp']",
         ),
         (
-            mcp().map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app")).unwrap(),
+            mcp()
+                .map_rules(|mut rules| {
+                    rules.redirect_uris = rules.redirect_uris.add_private_use_scheme("com.example.app")?;
+                    Ok(rules)
+                })
+                .unwrap(),
             "redirect_uris.add_private_use_schemes = ['com.example.app']",
         ),
         (
             mcp()
-                .map_metadata(|mut metadata| {
-                    metadata.members = metadata
+                .map_rules(|mut rules| {
+                    rules.metadata.members = rules
+                        .metadata
                         .members
                         .add_member("tenant")?
                         .supply_member("realm", "main")?
                         .with_disposition("jwks_uri", Action::Strip)?;
-                    metadata.members.openid = true;
-                    metadata.members.unknown = Action::Reject;
-                    metadata.members.unwanted = Action::Reject;
-                    metadata.grants = Grants::new(["authorization_code"], ["code"])?;
-                    metadata.grants.absent = Some(AbsentGrants::Offered);
-                    metadata.grants.otherwise = Action::Reject;
-                    metadata.auth_method = AuthMethod::one_of(["none", "client_secret_post"])
+                    rules.metadata.members.openid = true;
+                    rules.metadata.members.unknown = Action::Reject;
+                    rules.metadata.members.unwanted = Action::Reject;
+                    rules.metadata.grants = Grants::new(["authorization_code"], ["code"])?;
+                    rules.metadata.grants.absent = Some(AbsentGrants::Offered);
+                    rules.metadata.grants.otherwise = Action::Reject;
+                    rules.metadata.auth_method = AuthMethod::one_of(["none", "client_secret_post"])
                         .with_method_for("https://a.example.com/cb", "client_secret_post")?;
-                    metadata.scope =
-                        metadata.scope.with_ceiling(["read", "write"])?.with_default(["read"])?.with_add(["write"])?;
-                    metadata.scope.otherwise = Action::Reject;
-                    metadata.application_type.infer = false;
-                    metadata.application_type.unknown = Action::Reject;
-                    metadata.decorations.otherwise = Action::Reject;
-                    metadata.decorations.same_site = true;
-                    metadata.jwks = metadata.jwks.with_limits(2, 999)?;
-                    metadata.client_name =
-                        metadata.client_name.with_max_chars(40)?.with_reserved_words(["official"])?;
-                    metadata.client_name.overlong = Action::Reject;
+                    rules.metadata.scope = rules
+                        .metadata
+                        .scope
+                        .with_ceiling(["read", "write"])?
+                        .with_default(["read"])?
+                        .with_add(["write"])?;
+                    rules.metadata.scope.otherwise = Action::Reject;
+                    rules.metadata.application_type.infer = false;
+                    rules.metadata.application_type.unknown = Action::Reject;
+                    rules.metadata.decorations.otherwise = Action::Reject;
+                    rules.metadata.decorations.same_site = true;
+                    rules.metadata.jwks = rules.metadata.jwks.with_limits(2, 999)?;
+                    rules.metadata.client_name =
+                        rules.metadata.client_name.with_max_chars(40)?.with_reserved_words(["official"])?;
+                    rules.metadata.client_name.overlong = Action::Reject;
                     let mut essential = MemberOperators::default();
                     essential.essential = Some(true);
                     let mut red = MemberOperators::default();
                     red.one_of = vec!["red".into()];
-                    metadata.operators = metadata.operators.on("client_name", essential)?.on("color", red)?;
-                    Ok(metadata)
+                    rules.metadata.operators =
+                        rules.metadata.operators.on("client_name", essential)?.on("color", red)?;
+                    Ok(rules)
                 })
                 .unwrap(),
             "[metadata.members]
@@ -290,13 +303,13 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         ),
         (
             mcp()
-                .map_identity(|mut identity| {
-                    identity.contradicted_name = Action::Mark;
-                    identity.contradicted_link = Action::Mark;
-                    identity.contradicted_mention = Action::Reject;
-                    identity.unverified = Action::Reject;
-                    identity.identities = identity.identities.reserve(acme())?.release("Cursor");
-                    Ok(identity)
+                .map_rules(|mut rules| {
+                    rules.identity.contradicted_name = Action::Mark;
+                    rules.identity.contradicted_link = Action::Mark;
+                    rules.identity.contradicted_mention = Action::Reject;
+                    rules.identity.unverified = Action::Reject;
+                    rules.identity.identities = rules.identity.identities.reserve(acme())?.release("Cursor");
+                    Ok(rules)
                 })
                 .unwrap(),
             "[identity]
@@ -320,9 +333,9 @@ fn pairs() -> Vec<(Preset, &'static str)> {
         ),
         (
             mcp()
-                .map_redirect_uris(|mut guard| {
-                    guard.https_ports = [443, 444].into();
-                    Ok(guard)
+                .map_rules(|mut rules| {
+                    rules.redirect_uris.https_ports = [443, 444].into();
+                    Ok(rules)
                 })
                 .unwrap()
                 .for_callers(
@@ -330,11 +343,10 @@ fn pairs() -> Vec<(Preset, &'static str)> {
                         Condition::Rules("partner".into()),
                         Condition::All(vec![Condition::Not(Box::new(Condition::Anonymous)), Condition::Token]),
                     ]),
-                    |rules| {
-                        rules.map_redirect_uris(|mut guard| {
-                            guard.only_https = Some(Vec::from(["https://*.partner.com/*".parse::<RedirectPattern>()?]));
-                            Ok(guard)
-                        })
+                    |mut rules| {
+                        rules.redirect_uris.only_https =
+                            Some(Vec::from(["https://*.partner.com/*".parse::<RedirectPattern>()?]));
+                        Ok(rules)
                     },
                 )
                 .unwrap(),

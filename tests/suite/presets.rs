@@ -1,6 +1,7 @@
 //! The table of presets, row by row, and what can be changed about them.
 
 use serde_json::{Value, json};
+use tower_dcr::preset::PresetRules;
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::{
     Action, ApplicationType, AuthMethod, ConfigError, Context, Decision, Disposition, Grants, Members,
@@ -26,6 +27,14 @@ fn oauth() -> Preset {
         ["code", "token id_token"],
     );
     tower_dcr::oauth(grants.unwrap(), AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]))
+}
+
+fn with_redirect_uris(
+    mut rules: PresetRules,
+    change: impl FnOnce(RedirectUris) -> Result<RedirectUris, ConfigError>,
+) -> Result<PresetRules, ConfigError> {
+    rules.redirect_uris = change(rules.redirect_uris)?;
+    Ok(rules)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "called with literals")]
@@ -172,9 +181,9 @@ async fn one_redirect_uri_can_have_a_method_of_its_own() {
     let special = "https://www.perplexity.ai/rest/connections/oauth_callback";
     let rule = AuthMethod::public().with_method_for(special, "client_secret_post").unwrap();
     let preset = tower_dcr::mcp()
-        .map_metadata(|mut metadata| {
-            metadata.auth_method = rule;
-            Ok(metadata)
+        .map_rules(|mut rules| {
+            rules.metadata.auth_method = rule;
+            Ok(rules)
         })
         .unwrap();
     let method = async |uris: Value, asked: Value| {
@@ -193,9 +202,9 @@ async fn one_redirect_uri_can_have_a_method_of_its_own() {
 async fn scopes() {
     let preset = |scope: Scope| {
         tower_dcr::mcp()
-            .map_metadata(|mut metadata| {
-                metadata.scope = scope;
-                Ok(metadata)
+            .map_rules(|mut rules| {
+                rules.metadata.scope = scope;
+                Ok(rules)
             })
             .unwrap()
     };
@@ -236,12 +245,12 @@ async fn application_types() {
     assert_eq!(kind(&mcp, json!(["https://vscode.dev/redirect"]), "spa".into()).await.unwrap(), Value::Null);
     assert!(kind(&tower_dcr::strict(), json!(["https://vscode.dev/redirect"]), "spa".into()).await.is_err());
     let as_sent = mcp
-        .map_metadata(|mut metadata| {
-            metadata.application_type = changed(ApplicationType::default(), |it| {
+        .map_rules(|mut rules| {
+            rules.metadata.application_type = changed(ApplicationType::default(), |it| {
                 it.infer = false;
                 it.unknown = Action::Reject;
             });
-            Ok(metadata)
+            Ok(rules)
         })
         .unwrap();
     assert_eq!(kind(&as_sent, json!(["http://localhost/cb"]), Value::Null).await.unwrap(), Value::Null);
@@ -308,9 +317,9 @@ async fn redirect_uris_by_class() {
 async fn rejections_of_redirect_uris_name_the_fault() {
     let many: Vec<String> = (0..11).map(|n| format!("https://app{n}.example.com/cb")).collect();
     let listed = tower_dcr::mcp()
-        .map_redirect_uris(|mut guard| {
-            guard.only_https = Some(Vec::from(["https://a.com/*".parse::<RedirectPattern>()?]));
-            Ok(guard)
+        .map_rules(|mut rules| {
+            rules.redirect_uris.only_https = Some(Vec::from(["https://a.com/*".parse::<RedirectPattern>()?]));
+            Ok(rules)
         })
         .unwrap();
     for (preset, uris, expected) in [
@@ -363,7 +372,7 @@ async fn links_that_act_are_rejected_under_every_policy() {
             .try_fold(guard, RedirectUris::add_private_use_scheme)
     };
     for preset in [tower_dcr::mcp(), tower_dcr::strict(), oauth()] {
-        for preset in [preset.clone(), preset.map_redirect_uris(open).unwrap()] {
+        for preset in [preset.clone(), preset.map_rules(|rules| with_redirect_uris(rules, open)).unwrap()] {
             for link in LINKS {
                 // Also beside one that is allowed: it is never dropped in silence.
                 let body = json!({ "redirect_uris": ["http://127.0.0.1/cb", link] });
@@ -421,14 +430,14 @@ async fn unlisted_schemes_can_be_marked() {
     assert!(findings(&guard, &["newapp://cb"]).is_err());
     let owned = marking(RedirectUris::mcp()).and_then(|guard| guard.add_private_use_scheme("com.example.app")).unwrap();
     assert!(findings(&owned, &["com.example.app.evil:/cb"]).is_err(), "its owner has said which schemes are theirs");
-    let preset = tower_dcr::mcp().map_redirect_uris(marking).unwrap();
+    let preset = tower_dcr::mcp().map_rules(|rules| with_redirect_uris(rules, marking)).unwrap();
     assert!(judged(&preset, json!({ "redirect_uris": ["workbuddy2://cb"] })).await.is_ok());
 }
 
 #[tokio::test]
 async fn redirect_uris_can_be_opened_and_closed() {
     let preset = |change: fn(RedirectUris) -> Result<RedirectUris, ConfigError>| {
-        tower_dcr::mcp().map_redirect_uris(change).unwrap()
+        tower_dcr::mcp().map_rules(|rules| with_redirect_uris(rules, change)).unwrap()
     };
     let allows = async |preset: &Preset, uri: &str| judged(preset, json!({ "redirect_uris": [uri] })).await.is_ok();
     let internal = preset(|mut guard| {
@@ -474,10 +483,10 @@ async fn redirect_uris_can_be_opened_and_closed() {
 #[tokio::test]
 async fn members_allows_and_supplies_extra_members() {
     let preset = tower_dcr::mcp()
-        .map_metadata(|mut metadata| {
-            let members = metadata.members.add_member("tenant")?;
-            metadata.members = members.supply_member("origin", json!({ "b": 1, "a": [true] }))?;
-            Ok(metadata)
+        .map_rules(|mut rules| {
+            let members = rules.metadata.members.add_member("tenant")?;
+            rules.metadata.members = members.supply_member("origin", json!({ "b": 1, "a": [true] }))?;
+            Ok(rules)
         })
         .unwrap();
     let document = judged(&preset, with(json!({ "tenant": { "id": 7 }, "origin": "mine", "other": 1 }))).await.unwrap();
@@ -489,7 +498,7 @@ async fn members_allows_and_supplies_extra_members() {
     let mut rejecting = MetadataAllowlist::mcp();
     rejecting.members = Members::default();
     rejecting.members.unknown = Action::Reject;
-    let preset = tower_dcr::mcp().map_metadata(|_| Ok(rejecting)).unwrap();
+    let preset = tower_dcr::mcp().map_rules(|rules| Ok(changed(rules, |it| it.metadata = rejecting))).unwrap();
     assert_eq!(
         judged(&preset, with(json!({ "foo": 1 }))).await.unwrap_err(),
         "a member is not known to this server (known-members)"
@@ -516,9 +525,9 @@ async fn decorations() {
         judged(preset, with(json!({ "logo_uri": uri }))).await.map(|body| body.get("logo_uri").is_some())
     };
     let rejecting = tower_dcr::mcp()
-        .map_metadata(|mut metadata| {
-            metadata.decorations.otherwise = Action::Reject;
-            Ok(metadata)
+        .map_rules(|mut rules| {
+            rules.metadata.decorations.otherwise = Action::Reject;
+            Ok(rules)
         })
         .unwrap();
     for (uri, stays) in

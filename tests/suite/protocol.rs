@@ -43,9 +43,9 @@ async fn absent_grant_types_are_what_the_policy_says() {
     let (code, both) = (json!(["authorization_code"]), json!(["authorization_code", "refresh_token"]));
     let code_only = Grants::new(["authorization_code"], ["code"]).unwrap();
     let oauth = |grants| tower_dcr::oauth(grants, AuthMethod::one_of(["none"]));
-    let narrowed = tower_dcr::mcp().map_metadata(|mut rules| {
-        rules.grants = code_only.clone();
-        rules.grants.absent = Some(AbsentGrants::Offered);
+    let narrowed = tower_dcr::mcp().map_rules(|mut rules| {
+        rules.metadata.grants = code_only.clone();
+        rules.metadata.grants.absent = Some(AbsentGrants::Offered);
         Ok(rules)
     });
     let rows = [
@@ -164,8 +164,8 @@ async fn noncharacters_are_never_forwarded() {
 #[tokio::test]
 async fn names_are_not_normalised() {
     let preset = tower_dcr::mcp()
-        .map_metadata(|mut rules| {
-            rules.members = rules.members.add_member("caf\u{e9}")?;
+        .map_rules(|mut rules| {
+            rules.metadata.members = rules.metadata.members.add_member("caf\u{e9}")?;
             Ok(rules)
         })
         .unwrap();

@@ -32,7 +32,7 @@ async fn a_reload_applies_to_the_next_request() {
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let fingerprints: Vec<_> = kept.take().iter().map(|event| format!("{:016x}", event.policy.unwrap())).collect();
     assert_eq!(fingerprints, [tower_dcr::mcp().fingerprint(), next.fingerprint(), next.fingerprint()]);
-    assert_eq!(guard.handle().fingerprint(), next.fingerprint());
+    assert_eq!(guard.handle().preset().fingerprint(), next.fingerprint());
 }
 
 /// The log tells whether the policy or its shadow has changed.
@@ -56,7 +56,10 @@ fn the_log_names_the_changed_policy() {
         let lines = logged(tracing::Level::INFO, || guard.handle().reload(&path).unwrap());
         let line = lines.iter().find(|line| line.contains("tower_dcr::reload")).unwrap();
         assert!(line.contains(message), "{reason}: {line}");
-        assert!(line.contains(&format!("fingerprint=\"{}\"", guard.handle().fingerprint())), "{reason}: {line}");
+        assert!(
+            line.contains(&format!("fingerprint=\"{}\"", guard.handle().preset().fingerprint())),
+            "{reason}: {line}"
+        );
         let said = line.split_once("shadow=\"").map(|(_, rest)| rest.split('"').next().unwrap());
         assert_eq!(said, shadow.map(String::as_str), "{reason}: {line}");
     }
@@ -109,7 +112,12 @@ async fn settings_in_code_survive_a_reload() {
 async fn rules_in_code_stay_with_their_callers() {
     let never = rule("never", |draft| Err(draft.reject(ErrorCode::InvalidClientMetadata, "not you")));
     let hosted = Condition::Redirects(vec![RedirectClass::Https]);
-    let built = tower_dcr::mcp().for_callers(hosted, |rules| Ok(rules.add_rule(never))).unwrap();
+    let built = tower_dcr::mcp()
+        .for_callers(hosted, |mut rules| {
+            rules.additional = rules.additional.and(never);
+            Ok(rules)
+        })
+        .unwrap();
     let guard = built.clone().reloadable();
     let register = behind(&guard, &Naive::default());
     for policy in [
@@ -189,7 +197,7 @@ async fn lifetimes_and_gates_follow() {
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let client = ClientAdmin::new(registrar.clone()).client("client-1").await.unwrap().unwrap();
     assert_eq!(client.status, Status::Pending, "approval is wanted now");
-    assert_eq!(client.policy.as_deref(), Some(&*guard.handle().fingerprint()));
+    assert_eq!(client.policy.as_deref(), Some(&*guard.handle().preset().fingerprint()));
     guard.handle().replace(&tower_dcr::mcp()).unwrap();
     lifetimes(DAY * 2, DAY * 90, None);
 }
@@ -207,13 +215,13 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     write("report_only = true");
     let guard = Preset::from_file(&path).unwrap().reloadable();
     let handle = guard.handle();
-    let first = handle.fingerprint();
+    let first = handle.preset().fingerprint();
     let watching = tokio::spawn(handle.clone().watch(path.clone(), Duration::from_millis(5)));
     let changed_from = async |old: &str| {
-        while handle.fingerprint() == old {
+        while handle.preset().fingerprint() == old {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        handle.fingerprint()
+        handle.preset().fingerprint()
     };
     write("report_onyl = false");
     let error = handle.reload(&path).unwrap_err();
@@ -223,7 +231,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
         ),
         "{error}"
     );
-    assert_eq!(handle.fingerprint(), first);
+    assert_eq!(handle.preset().fingerprint(), first);
     write("");
     let second = changed_from(&first).await;
     assert_eq!(second, tower_dcr::mcp().fingerprint());
@@ -233,7 +241,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
         std::thread::sleep(Duration::from_millis(3));
         // The watcher has the thread for one look at most.
         tokio::task::yield_now().await;
-        assert_eq!(handle.fingerprint(), second, "after {length}");
+        assert_eq!(handle.preset().fingerprint(), second, "after {length}");
     }
     let third = changed_from(&second).await;
     assert_eq!(third, tower_dcr::mcp().report_only().fingerprint(), "now it is done");
@@ -252,7 +260,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     assert_eq!(changed_from(&strict).await, second);
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(handle.fingerprint(), second, "a file that is gone is no policy");
+    assert_eq!(handle.preset().fingerprint(), second, "a file that is gone is no policy");
     write("extends = 'strict'");
     assert_eq!(changed_from(&second).await, tower_dcr::strict().fingerprint());
     watching.abort();

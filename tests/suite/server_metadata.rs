@@ -61,19 +61,17 @@ async fn another_policy_is_announced_at_once() {
     assert_eq!(methods().await, json!(["none"]));
     let confidential = || AuthMethod::one_of(["client_secret_basic"]);
     let other = tower_dcr::mcp()
-        .map_metadata(|mut metadata| {
-            metadata.auth_method = confidential();
-            Ok(metadata)
+        .map_rules(|mut rules| {
+            rules.metadata.auth_method = confidential();
+            Ok(rules)
         })
         .unwrap();
     guard.handle().replace(&other).unwrap();
     assert_eq!(methods().await, json!(["client_secret_basic"]));
     // Callers with rules of their own read the same document.
-    let partners = tower_dcr::mcp().for_callers(Condition::Rules("partner".into()), |rules| {
-        rules.map_metadata(|mut metadata| {
-            metadata.auth_method = confidential();
-            Ok(metadata)
-        })
+    let partners = tower_dcr::mcp().for_callers(Condition::Rules("partner".into()), |mut rules| {
+        rules.metadata.auth_method = confidential();
+        Ok(rules)
     });
     guard.handle().replace(&partners.unwrap()).unwrap();
     assert_eq!(methods().await, json!(["client_secret_basic", "none"]));

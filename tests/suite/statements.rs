@@ -261,9 +261,9 @@ async fn members_of_the_servers_own_come_from_the_statement_too() {
     let signer = Signer::new("https://directory.example.com");
     let preset = |statements| {
         preset(statements)
-            .map_metadata(|mut metadata| {
-                metadata.members = metadata.members.add_member("tenant")?;
-                Ok(metadata)
+            .map_rules(|mut rules| {
+                rules.metadata.members = rules.metadata.members.add_member("tenant")?;
+                Ok(rules)
             })
             .unwrap()
     };
@@ -283,9 +283,9 @@ async fn members_of_the_servers_own_come_from_the_statement_too() {
 async fn keys_by_value_and_by_reference_exclude_one_another() {
     let signer = Signer::new("https://directory.example.com");
     let preset = preset(statements(&signer))
-        .map_metadata(|mut metadata| {
-            metadata.members.openid = true;
-            Ok(metadata)
+        .map_rules(|mut rules| {
+            rules.metadata.members.openid = true;
+            Ok(rules)
         })
         .unwrap();
     let mut body = with(&signer.sign(&json!({ "jwks_uri": "https://signed.example.com/jwks" })));
@@ -298,18 +298,16 @@ async fn keys_by_value_and_by_reference_exclude_one_another() {
 async fn a_statement_can_have_rules_of_its_own() {
     let signer = Signer::new("https://directory.example.com");
     let preset = preset(statements(&signer))
-        .map_redirect_uris(|mut guard| {
-            guard.classes = Vec::from([RedirectClass::Loopback]);
-            Ok(guard)
+        .map_rules(|mut rules| {
+            rules.redirect_uris.classes = Vec::from([RedirectClass::Loopback]);
+            Ok(rules)
         })
         .and_then(|preset| {
-            preset.for_callers(Condition::StatementBy("https://directory.example.com".into()), |rules| {
+            preset.for_callers(Condition::StatementBy("https://directory.example.com".into()), |mut rules| {
                 let hosts = ["https://signed.example.com/*".parse::<RedirectPattern>()?];
-                rules.map_redirect_uris(|mut guard| {
-                    guard.classes = Vec::from([RedirectClass::Https]);
-                    guard.only_https = Some(hosts.into_iter().collect());
-                    Ok(guard)
-                })
+                rules.redirect_uris.classes = Vec::from([RedirectClass::Https]);
+                rules.redirect_uris.only_https = Some(hosts.into_iter().collect());
+                Ok(rules)
             })
         })
         .unwrap();

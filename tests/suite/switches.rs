@@ -18,16 +18,16 @@ type Switch = (&'static str, fn(Preset) -> Result<Preset, ConfigError>, fn() -> 
 fn closed() -> Preset {
     tower_dcr::strict()
         .without_rate_limits()
-        .map_identity(|mut guard| {
-            guard.contradicted_mention = Action::Reject;
-            guard.unverified = Action::Reject;
-            Ok(guard)
+        .map_rules(|mut rules| {
+            rules.identity.contradicted_mention = Action::Reject;
+            rules.identity.unverified = Action::Reject;
+            Ok(rules)
         })
         .and_then(|preset| {
-            preset.map_metadata(|mut metadata| {
-                metadata.scope = Scope::default().with_ceiling(["read"])?;
-                metadata.scope.otherwise = Action::Reject;
-                Ok(metadata)
+            preset.map_rules(|mut rules| {
+                rules.metadata.scope = Scope::default().with_ceiling(["read"])?;
+                rules.metadata.scope.otherwise = Action::Reject;
+                Ok(rules)
             })
         })
         .unwrap()
@@ -51,9 +51,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "https ports",
         |preset| {
-            preset.map_redirect_uris(|mut guard| {
-                guard.https_ports = [443, 8443].into();
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris.https_ports = [443, 8443].into();
+                Ok(rules)
             })
         },
         || redirecting("https://app.example.com:8443/cb"),
@@ -61,24 +61,29 @@ const SWITCHES: [Switch; 18] = [
     (
         "localhost",
         |preset| {
-            preset.map_redirect_uris(|mut guard| {
-                guard.localhost = true;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris.localhost = true;
+                Ok(rules)
             })
         },
         || redirecting("http://localhost/cb"),
     ),
     (
         "a private-use scheme",
-        |preset| preset.map_redirect_uris(|guard| guard.add_private_use_scheme("myapp")),
+        |preset| {
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris = rules.redirect_uris.add_private_use_scheme("myapp")?;
+                Ok(rules)
+            })
+        },
         || redirecting("myapp://cb"),
     ),
     (
         "unlisted schemes",
         |preset| {
-            preset.map_redirect_uris(|mut guard| {
-                guard.unlisted_schemes = Action::Mark;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris.unlisted_schemes = Action::Mark;
+                Ok(rules)
             })
         },
         || redirecting("otherapp://cb"),
@@ -86,9 +91,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "reverse domain names",
         |preset| {
-            preset.map_redirect_uris(|mut guard| {
-                guard.reverse_domain_schemes = true;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris.reverse_domain_schemes = true;
+                Ok(rules)
             })
         },
         || redirecting("com.example.app:/cb"),
@@ -96,24 +101,29 @@ const SWITCHES: [Switch; 18] = [
     (
         "a pattern",
         |preset| {
-            preset.map_redirect_uris(|mut guard| {
-                guard.patterns.push("https://app.corp/cb".parse::<RedirectPattern>()?);
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris.patterns.push("https://app.corp/cb".parse::<RedirectPattern>()?);
+                Ok(rules)
             })
         },
         || redirecting("https://app.corp/cb"),
     ),
     (
         "the number of redirect URIs",
-        |preset| preset.map_redirect_uris(|guard| guard.with_limits(20, 2048)),
+        |preset| {
+            preset.map_rules(|mut rules| {
+                rules.redirect_uris = rules.redirect_uris.with_limits(20, 2048)?;
+                Ok(rules)
+            })
+        },
         || with("redirect_uris", (0..12).map(|n| format!("https://app.example.com/{n}")).collect::<Vec<_>>()),
     ),
     (
         "unknown members",
         |preset| {
-            preset.map_metadata(|mut m| {
-                m.members.unknown = Action::Strip;
-                Ok(m)
+            preset.map_rules(|mut rules| {
+                rules.metadata.members.unknown = Action::Strip;
+                Ok(rules)
             })
         },
         || with("skip_consent", true),
@@ -121,9 +131,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "unwanted members",
         |preset| {
-            preset.map_metadata(|mut m| {
-                m.members.unwanted = Action::Strip;
-                Ok(m)
+            preset.map_rules(|mut rules| {
+                rules.metadata.members.unwanted = Action::Strip;
+                Ok(rules)
             })
         },
         || with("jwks_uri", "https://app.example.com/jwks"),
@@ -132,10 +142,10 @@ const SWITCHES: [Switch; 18] = [
         "grant types",
         |preset| {
             let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
-            preset.map_metadata(|mut metadata| {
-                metadata.grants = grants;
-                metadata.grants.otherwise = Action::Reject;
-                Ok(metadata)
+            preset.map_rules(|mut rules| {
+                rules.metadata.grants = grants;
+                rules.metadata.grants.otherwise = Action::Reject;
+                Ok(rules)
             })
         },
         || with("grant_types", vec!["authorization_code", "client_credentials"]),
@@ -144,9 +154,9 @@ const SWITCHES: [Switch; 18] = [
         "auth methods",
         |preset| {
             let methods = AuthMethod::one_of(["none", "private_key_jwt"]);
-            preset.map_metadata(|mut metadata| {
-                metadata.auth_method = methods;
-                Ok(metadata)
+            preset.map_rules(|mut rules| {
+                rules.metadata.auth_method = methods;
+                Ok(rules)
             })
         },
         || with("token_endpoint_auth_method", "private_key_jwt"),
@@ -154,9 +164,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "decorations",
         |preset| {
-            preset.map_metadata(|mut metadata| {
-                metadata.decorations = Decorations::default();
-                Ok(metadata)
+            preset.map_rules(|mut rules| {
+                rules.metadata.decorations = Decorations::default();
+                Ok(rules)
             })
         },
         || with("logo_uri", "http://localhost:5173/logo.png"),
@@ -165,9 +175,9 @@ const SWITCHES: [Switch; 18] = [
         "the length of names",
         |preset| {
             let names = ClientName::default().with_max_chars(200)?;
-            preset.map_metadata(|mut metadata| {
-                metadata.client_name = names;
-                Ok(metadata)
+            preset.map_rules(|mut rules| {
+                rules.metadata.client_name = names;
+                Ok(rules)
             })
         },
         || with("client_name", "A".repeat(150)),
@@ -177,9 +187,9 @@ const SWITCHES: [Switch; 18] = [
         |preset| {
             let mut scope = Scope::default().with_ceiling(["read", "admin"])?;
             scope.otherwise = Action::Reject;
-            preset.map_metadata(|mut metadata| {
-                metadata.scope = scope;
-                Ok(metadata)
+            preset.map_rules(|mut rules| {
+                rules.metadata.scope = scope;
+                Ok(rules)
             })
         },
         || with("scope", "read admin"),
@@ -187,9 +197,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "contradicted names",
         |preset| {
-            preset.map_identity(|mut guard| {
-                guard.contradicted_name = Action::Mark;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.identity.contradicted_name = Action::Mark;
+                Ok(rules)
             })
         },
         || named("Claude", "https://app.example.com/cb"),
@@ -197,9 +207,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "contradicted links",
         |preset| {
-            preset.map_identity(|mut guard| {
-                guard.contradicted_link = Action::Mark;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.identity.contradicted_link = Action::Mark;
+                Ok(rules)
             })
         },
         || with("client_uri", "https://claude.ai"),
@@ -207,9 +217,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "contradicted mentions",
         |preset| {
-            preset.map_identity(|mut guard| {
-                guard.contradicted_mention = Action::Mark;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.identity.contradicted_mention = Action::Mark;
+                Ok(rules)
             })
         },
         || named("Claude Helper", "https://app.example.com/cb"),
@@ -217,9 +227,9 @@ const SWITCHES: [Switch; 18] = [
     (
         "unverified claims",
         |preset| {
-            preset.map_identity(|mut guard| {
-                guard.unverified = Action::Mark;
-                Ok(guard)
+            preset.map_rules(|mut rules| {
+                rules.identity.unverified = Action::Mark;
+                Ok(rules)
             })
         },
         || named("Claude Code", "http://127.0.0.1/cb"),

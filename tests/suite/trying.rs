@@ -209,7 +209,7 @@ async fn rules_in_code_are_run_for_a_shadow_too() {
     let policy = event.shadow.unwrap().policy.map(|policy| format!("{policy:016x}"));
     let handle = preset.clone().reloadable().handle();
     handle.replace(&Preset::from_file(folder.0.join("next.toml")).unwrap()).unwrap();
-    assert_eq!(policy, Some(handle.fingerprint()), "as it would be in force");
+    assert_eq!(policy, Some(handle.preset().fingerprint()), "as it would be in force");
 
     let panicking = rule("panicking", |_| panic!("a rule that is tried"));
     let (answer, _, event) =
@@ -646,7 +646,10 @@ fn the_log_says_at_the_start_that_nothing_is_enforced() {
     // And when such a policy is put in force later.
     let handle = tower_dcr::mcp().reloadable().handle();
     let lines = warned(|| handle.replace(&tower_dcr::mcp().report_only()).unwrap());
-    assert!(handle.is_report_only() && lines.iter().any(|line| line.contains("nothing is enforced")), "{lines:?}");
+    assert!(
+        handle.preset().is_report_only() && lines.iter().any(|line| line.contains("nothing is enforced")),
+        "{lines:?}"
+    );
 }
 
 /// At the level that fits, which is not said once more in words.

@@ -128,8 +128,10 @@ fn guard(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) 
         preset = preset.map_audit(AuditLayer::with_document);
     }
     if args.policy.is_none() {
-        preset = preset.with_trusted_proxies(&args.trusted_proxy)?.map_redirect_uris(|uris| {
-            args.private_scheme.iter().try_fold(uris, RedirectUris::add_private_use_scheme)
+        preset = preset.with_trusted_proxies(&args.trusted_proxy)?.map_rules(|mut rules| {
+            let schemes = &mut args.private_scheme.iter();
+            rules.redirect_uris = schemes.try_fold(rules.redirect_uris, RedirectUris::add_private_use_scheme)?;
+            Ok(rules)
         })?;
     }
     if !args.initial_access_token.is_empty() {

@@ -32,7 +32,10 @@ async fn main() -> Result<(), Error> {
     };
     // This measures accepted documents, not rates. The scheme is one that attackers extend.
     let guard = guard.without_rate_limits();
-    let guard = guard.map_redirect_uris(|guard| guard.add_private_use_scheme("com.example.app"))?;
+    let guard = guard.map_rules(|mut rules| {
+        rules.redirect_uris = rules.redirect_uris.add_private_use_scheme("com.example.app")?;
+        Ok(rules)
+    })?;
     let app = if guarded {
         // Each is a whole server: the guard goes around its registration routes, and the rest stays as it is.
         Router::new()
