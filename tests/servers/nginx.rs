@@ -2,9 +2,9 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::json;
+use test_support::support::eventually;
 
 use crate::databases::TempDir;
 use crate::running::{ANY_PORT, Running};
@@ -42,13 +42,8 @@ impl Nginx {
             return None;
         }
         let nginx = Self { process: process.ok()?, base: format!("http://127.0.0.1:{port}"), _dir: dir };
-        for _ in 0..200 {
-            if reqwest::get(&nginx.base).await.is_ok() {
-                return Some(nginx);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("nginx does not answer");
+        eventually("nginx answers", async || reqwest::get(&nginx.base).await.is_ok()).await;
+        Some(nginx)
     }
 
     /// Registers from an address of this machine, with a header that lies.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
+use test_support::support::eventually;
 use tower_dcr::clock::{Clock, SystemClock};
 use tower_dcr_sqlx::PostgresLedger;
 
@@ -68,9 +69,7 @@ async fn an_operator_approves_and_revokes_at_a_terminal() {
     let (status, approved) = dcr(&[&["clients", "approve"], &acts[..], &[&client]].concat());
     assert_eq!((status, &approved["state"], &approved["reviewed_by"]), (0, &json!("active"), &json!("alice")));
     // Gates remember records for a while.
-    while world.token(&client).await.status != 200 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    eventually("the gate sees the approval", async || world.token(&client).await.status == 200).await;
     let (status, replay) = dcr(&["replay", "--policy", "mcp", &url]);
     assert_eq!((status, &replay["judged"]), (0, &json!(1)));
     let (status, revoked) = dcr(&[&["clients", "revoke"], &acts[..], &["name=app"]].concat());
@@ -83,9 +82,7 @@ async fn an_operator_approves_and_revokes_at_a_terminal() {
     assert_eq!(dcr(&["clients", "stale", &url]), (0, json!([])));
     let (_, listed) = dcr(&["clients", "list", "--queue", "revoked", "--ledger", &url]);
     assert_eq!((&listed[0]["client_id"], &listed[0]["reason"]), (&json!(client), &json!("known to us")));
-    while world.token(&client).await.status != 401 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    eventually("the gate sees the revocation", async || world.token(&client).await.status == 401).await;
     assert_eq!(world.register(&metadata("App")).await.status, 400, "it is blocked");
     let (status, _) = dcr(&["clients", "unblock", "--ledger", &url, "--operator", "alice", "name=app"]);
     assert_eq!((status, world.register(&metadata("App")).await.status), (0, 201));

@@ -10,7 +10,7 @@ use tower_dcr::audit::{BatchSink, Buffered, Event, Overflow, Record, Sink, Sinks
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
 
-use crate::support::{Naive, behind, post, send};
+use crate::support::{Naive, behind, eventually, post, send};
 
 const BODY: &str = r#"{"redirect_uris":["http://localhost/cb"]}"#;
 
@@ -122,9 +122,7 @@ async fn a_pipeline_that_fails_loses_events_or_gets_them_again() {
     rejecting.flush();
     assert_eq!(register(rejecting.clone(), 3).await, [StatusCode::SERVICE_UNAVAILABLE; 3]);
     pipeline.fails.store(false, Ordering::SeqCst);
-    while !rejecting.is_ready() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the sink is ready", async || rejecting.is_ready()).await;
     assert_eq!(register(rejecting.clone(), 1).await, [StatusCode::CREATED]);
     drop(rejecting);
     let taken = pipeline.taken();
@@ -151,9 +149,7 @@ async fn a_pipeline_that_panics_makes_the_sink_unready() {
     let audit = Buffered::start(panics, 4096, Overflow::Reject).unwrap();
     register(audit.clone(), 1).await;
     audit.flush();
-    while audit.is_ready() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the sink is not ready", async || !audit.is_ready()).await;
     assert_eq!(register(audit.clone(), 1).await, [StatusCode::SERVICE_UNAVAILABLE]);
 }
 

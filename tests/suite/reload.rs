@@ -15,7 +15,7 @@ use tower_dcr::rules::{Condition, rule};
 use tower_dcr::{Preset, layers::InitialAccessTokenLayer};
 
 use crate::folder::Folder;
-use crate::support::{Kept, Naive, behind, logged, post, send};
+use crate::support::{Kept, Naive, behind, eventually, logged, post, send};
 
 const LOOPBACK: &str = r#"{"redirect_uris":["http://localhost/cb"]}"#;
 const HOSTED: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
@@ -216,11 +216,11 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     let guard = Preset::from_file(&path).unwrap().reloadable();
     let handle = guard.handle();
     let first = handle.preset().fingerprint();
-    let watching = tokio::spawn(handle.clone().watch(path.clone(), Duration::from_millis(5)));
+    // Long beside the pauses below, so that a busy machine does not put two looks between two writes.
+    let every = Duration::from_millis(100);
+    let watching = tokio::spawn(handle.clone().watch(path.clone(), every));
     let changed_from = async |old: &str| {
-        while handle.preset().fingerprint() == old {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("the policy changes", async || handle.preset().fingerprint() != old).await;
         handle.preset().fingerprint()
     };
     write("report_onyl = false");
@@ -238,7 +238,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     // A writer that is not done yet: every look finds another length.
     for length in 1..20 {
         std::fs::write(&path, format!("report_only = true\n{}", "#".repeat(length))).unwrap();
-        std::thread::sleep(Duration::from_millis(3));
+        std::thread::sleep(every / 5);
         // The watcher has the thread for one look at most.
         tokio::task::yield_now().await;
         assert_eq!(handle.preset().fingerprint(), second, "after {length}");
@@ -259,7 +259,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     write_at_noon("extends = 'mcp'");
     assert_eq!(changed_from(&strict).await, second);
     std::fs::remove_file(&path).unwrap();
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    tokio::time::sleep(every * 4).await;
     assert_eq!(handle.preset().fingerprint(), second, "a file that is gone is no policy");
     write("extends = 'strict'");
     assert_eq!(changed_from(&second).await, tower_dcr::strict().fingerprint());

@@ -22,7 +22,7 @@ use tower_dcr::{
     layers::{PolicyLayer, RateLimitLayer},
 };
 
-use crate::support::{Kept, Naive, behind, post, send};
+use crate::support::{Kept, Naive, behind, eventually, post, send};
 
 /// A store that says what it is told to, and notes what it is asked.
 #[derive(Clone, Default)]
@@ -203,13 +203,13 @@ async fn without_the_store_each_node_admits_its_share() {
     // On a busy machine there may be one more call.
     assert!((5..8).contains(&store.asked()), "after five failures nobody waits for it: {}", store.asked());
     store.is_down(false);
-    for address in 60..250 {
+    let mut addresses = 60..250;
+    eventually("the store is asked again", async || {
+        let address = addresses.next().unwrap();
         assert_eq!(send(&service, from(address, LOOPBACK)).await.status(), StatusCode::CREATED);
-        if !store.taken().is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        !store.taken().is_empty()
+    })
+    .await;
     assert_eq!(store.taken(), ["address", "prefix", "global"]);
 }
 
@@ -241,12 +241,11 @@ async fn without_the_store_fallback_reject_rejects_all() {
     assert!(naive.seen().is_empty());
     assert_eq!(kept.take()[0].rule, Some("rate-limit"));
     store.is_down(false);
-    for address in 60..250 {
-        if send(&service, from(address, LOOPBACK)).await.status() == StatusCode::CREATED {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let mut addresses = 60..250;
+    eventually("registrations are accepted again", async || {
+        send(&service, from(addresses.next().unwrap(), LOOPBACK)).await.status() == StatusCode::CREATED
+    })
+    .await;
     // The rejected requests took nothing from the local tables.
     for _ in 0..4 {
         assert_eq!(send(&service, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);

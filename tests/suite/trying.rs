@@ -25,7 +25,7 @@ use tower_dcr::{
 
 use crate::folder::Folder;
 use crate::signer::Signer;
-use crate::support::{Kept, Naive, Read, behind, logged, post, send};
+use crate::support::{Kept, Naive, Read, behind, eventually, logged, post, send};
 
 const LOOPBACK: &str = r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#;
 const HOSTED: &str = r#"{"redirect_uris":["https://app.example.com/cb"]}"#;
@@ -282,13 +282,9 @@ async fn a_shadow_is_reloaded_with_its_policy_and_when_its_own_file_changes() {
     let watching = tokio::spawn(handle.clone().watch(path.clone(), Duration::from_millis(5)));
     tokio::time::sleep(Duration::from_millis(20)).await;
     folder.write("two.toml", "extends = 'mcp' # another length");
-    while rule().await != Some(None) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the shadow accepts", async || rule().await == Some(None)).await;
     folder.write("policy.toml", "extends = 'mcp'");
-    while rule().await.is_some() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the shadow is gone", async || rule().await.is_none()).await;
     watching.abort();
 }
 

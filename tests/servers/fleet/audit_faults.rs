@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::time::Duration;
 
+use test_support::support::eventually;
 use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, Overflow, Sink, verify_chain};
 use tower_dcr::clients::MemoryLedger;
 
@@ -43,9 +43,7 @@ async fn full_disk(overflow: Overflow) -> Option<(usize, JsonLines, std::path::P
         register(number).await;
     }
     disk.free();
-    while !file.is_ready() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the file is ready", async || file.is_ready()).await;
     register(800).await;
     file.flush();
     Some((registered, file, path, (dir, disk)))

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use redis::cluster::ClusterClient;
+use test_support::support::eventually;
 use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore, conformance};
 use tower_dcr_redis::RedisStore;
 
@@ -31,13 +32,11 @@ async fn a_redis_cluster_conforms() {
     // A cluster of one node checks slots like any other.
     let Some(server) = databases::redis(&["--cluster-enabled", "yes"]) else { return };
     server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
-    for _ in 0..200 {
+    eventually("the cluster is up", async || {
         let info: redis::Value = server.command(&["CLUSTER", "INFO"]).await;
-        if format!("{info:?}").contains("cluster_state:ok") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        format!("{info:?}").contains("cluster_state:ok")
+    })
+    .await;
     let client = ClusterClient::new([format!("redis://127.0.0.1:{}", server.port())]).unwrap();
     let store = RedisStore::new(client.get_async_connection().await.unwrap());
     conformance::run(&store, tokio::time::sleep).await;

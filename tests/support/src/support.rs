@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -162,6 +163,16 @@ pub fn logged(level: tracing::Level, act: impl FnOnce()) -> Vec<String> {
         act();
     });
     String::from_utf8(log.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Waits until `condition` holds, for a minute at most: then it panics with `what`.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok(), "within a minute: {what}");
 }
 
 /// Returns `value` after `change`.

@@ -13,6 +13,7 @@ use tower_dcr_sqlx::SqliteLedger;
 use test_support::folder::Folder;
 use test_support::running::{ANY_PORT, Running};
 use test_support::start_lines::{Server, logged};
+use test_support::support::eventually;
 
 /// Returns the demo, on a free port.
 pub(crate) fn command() -> Command {
@@ -253,16 +254,9 @@ async fn it_chains_the_audit_file_with_a_key_from_a_flag_or_the_policy() {
         let server = start(&["--audit", &file, flag, &value]);
         assert_eq!(server.register(&honest()).await.0, 201);
         assert_eq!(server.register(&dangerous()).await.0, 400);
-        let written = async || {
-            for _ in 0..500 {
-                match ChainHead::of_file(&file, &key) {
-                    Ok(head) if head.lines >= 2 => return head,
-                    _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
-                }
-            }
-            panic!("{name}: no head of two lines")
-        };
-        let head = written().await;
+        let head = || ChainHead::of_file(&file, &key);
+        eventually(name, async || head().is_ok_and(|head| head.lines >= 2)).await;
+        let head = head().unwrap();
         let lines = std::io::BufReader::new(std::fs::File::open(&file).unwrap());
         assert!(verify_chain(lines, &key, None).unwrap().reaches(&head), "{name}");
     }
@@ -313,11 +307,7 @@ async fn it_keeps_clients_and_sees_revocations_by_another_process() {
     assert_eq!(blocks[0].fingerprint.to_string(), "name:my app");
     assert_eq!(register(&server, 4).await.0, 400);
     // Another process: the gate sees it within the age of its cache, 5 seconds.
-    let since = tokio::time::Instant::now();
-    while authorize(&server, &id).await != 400 {
-        assert!(since.elapsed().as_secs() < 20);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    eventually("the gate sees the revocation", async || authorize(&server, &id).await == 400).await;
     assert_eq!(server.get("/admin/clients").await.status().as_u16(), 401);
     drop((server, review));
     std::fs::remove_dir_all(&dir).unwrap();
@@ -449,13 +439,7 @@ async fn it_takes_over_a_policy_that_is_edited() {
     assert_eq!(server.register(&hosted).await.0, 201);
     std::fs::write(&policy, "redirect_uris.classes = ['loopback']\n").unwrap();
     let other = json!({ "redirect_uris": ["https://other.example.com/cb"] });
-    for attempt in 0.. {
-        if server.register(&other).await.0 != 201 {
-            break;
-        }
-        assert!(attempt < 400, "the policy is not taken over");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    eventually("the policy is taken over", async || server.register(&other).await.0 != 201).await;
     std::fs::write(&policy, "redirect_uris.classes = ['lopback', 'https']\n").unwrap();
     // Two checks, a second apart.
     tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
