@@ -127,7 +127,7 @@ impl Preset {
         self.change(|settings| settings.policy.all().for_each(change))
     }
 
-    /// Changes the rules, but for those of [`for_callers`](Self::for_callers).
+    /// Changes the rules, except those of [`for_callers`](Self::for_callers).
     ///
     /// ```
     /// use tower_dcr::rules::Action;

@@ -77,7 +77,7 @@ pub(crate) static PINNED_RULES_DOCS: RuleDocs = RuleDocs {
     id: PINNED_RULES,
     protects: "Clients of a token from evaluation under other rules than those that the token names.",
     reference: "RFC 7591 section 3.1",
-    attack: "Rename the rules in the policy, and registrations with the old token get those for everybody.",
+    attack: "Rename the rules in the policy, and registrations with the old token get the rules of all other callers.",
     loosen: "Add [[callers]] with when = { rules = \"NAME\" }.",
     opens: "Everything that those rules accept.",
     replayable: true,

@@ -476,14 +476,14 @@ const fn wrong(
 #[test]
 fn errors_have_a_place_and_a_suggestion() {
     let rows = [
-        wrong("extend = 'mcp'", (1, "extend", "extend"), "unknown field `extend`", "did you mean `extends`?"),
-        wrong("extends = 'mpc'", (1, "extends", "'mpc'"), "unknown variant `mpc`", "did you mean `mcp`?"),
+        wrong("extend = 'mcp'", (1, "extend", "extend"), "unknown key \"extend\"", "did you mean `extends`?"),
+        wrong("extends = 'mpc'", (1, "extends", "'mpc'"), "unknown value \"mpc\"", "did you mean `mcp`?"),
         wrong("extends = 7", (1, "extends", "7"), r#"expected one of "mcp", "strict", "oauth""#, ""),
         wrong("\nextends = 'oauth'", (2, "extends", "'oauth'"), "needs metadata.grants.grant_types", ""),
         wrong(
             "[redirect_uri]\nlocalhost = true",
             (1, "redirect_uri", "redirect_uri"),
-            "unknown field",
+            "unknown key",
             "did you mean `redirect_uris`?",
         ),
         wrong(
@@ -574,7 +574,7 @@ fn errors_have_a_place_and_a_suggestion() {
         wrong(
             "[metadata.grants]\notherwise = 'strip'",
             (2, "metadata.grants.otherwise", "'strip'"),
-            "unknown variant `strip`",
+            "unknown value \"strip\"",
             "known here are `narrow`, `reject`",
         ),
         wrong(
@@ -592,7 +592,7 @@ fn errors_have_a_place_and_a_suggestion() {
         wrong(
             "[metadata.policy.tenant]\none_off = ['a']",
             (2, "metadata.policy.tenant.one_off", "one_off"),
-            "unknown field `one_off`",
+            "unknown key \"one_off\"",
             "did you mean `one_of`?",
         ),
         wrong(
@@ -604,7 +604,7 @@ fn errors_have_a_place_and_a_suggestion() {
         wrong(
             "[identity]\nunverified = 'refused'",
             (2, "identity.unverified", "'refused'"),
-            "unknown variant",
+            "unknown value",
             "did you mean `reject`?",
         ),
         wrong(
@@ -616,7 +616,7 @@ fn errors_have_a_place_and_a_suggestion() {
         wrong(
             "[[identity.identities.reserve]]\nhttps = []",
             (1, "identity.identities.reserve[0]", ""),
-            "missing field `name`",
+            "missing key \"name\"",
             "add `name = \"acme\"`",
         ),
         wrong(
@@ -625,8 +625,8 @@ fn errors_have_a_place_and_a_suggestion() {
             "is not in the table",
             "did you mean `Claude`?",
         ),
-        wrong("[[callers]]\nmetadata = {}", (1, "callers[0]", ""), "missing field `when`", "rules = \"partner\""),
-        wrong("[[callers]]\nwhen = 'anybody'", (2, "callers[0].when", "'anybody'"), "unknown variant `anybody`", ""),
+        wrong("[[callers]]\nmetadata = {}", (1, "callers[0]", ""), "missing key \"when\"", "rules = \"partner\""),
+        wrong("[[callers]]\nwhen = 'anybody'", (2, "callers[0].when", "'anybody'"), "unknown value \"anybody\"", ""),
         wrong(
             "[[callers]]\nwhen = 'token'\nredirect_uris.https_ports = ['x']",
             (3, "callers[0].redirect_uris.https_ports[0]", "'x'"),
@@ -676,7 +676,7 @@ fn errors_have_a_place_and_a_suggestion() {
             "needs a grant type",
             "\"implicit\"",
         ),
-        wrong("[answer]\nsecret = 'keep'", (2, "answer.secret", "'keep'"), "unknown variant `keep`", ""),
+        wrong("[answer]\nsecret = 'keep'", (2, "answer.secret", "'keep'"), "unknown value \"keep\"", ""),
         wrong(
             "[answer]\nsecret = 'allow'",
             (2, "answer.secret", "'allow'"),
@@ -944,7 +944,7 @@ fn a_broken_policy_reads_well_through_main() {
     let boxed: Box<dyn std::error::Error> = error.clone().into();
     assert_eq!(
         format!("{boxed:?}"),
-        "policy:1:1: report_onyl: unknown field `report_onyl` (found report_onyl); did you mean `report_only`?\n  |\n\
+        "policy:1:1: report_onyl: unknown key \"report_onyl\" (found report_onyl); did you mean `report_only`?\n  |\n\
          1 | report_onyl = true\n  | ^^^^^^^^^^^\n\n\
          policy:4:13: lifecycle.approval: expected a time like \"90s\", \"2h 30m\" or \"7days\" \
          (found true); write, for example, \"24h\"\n  |\n4 |  approval = true\n  |             ^^^^"

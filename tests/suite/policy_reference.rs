@@ -128,8 +128,8 @@ impl<'a> Reference<'a> {
             self.comment(REQUIRED);
             self.comment("when = \"token\"");
             self.comment(
-                "The tables metadata, redirect_uris, identity and redirect_host_quota follow, with the keys that they have \
-                          for everybody.",
+                "The tables metadata, redirect_uris, identity and redirect_host_quota follow, with the keys of the tables \
+                          below.",
             );
             self.comment("redirect_uris.only_https = [\"https://*.example.com/cb\"]");
             return;

@@ -227,7 +227,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     let error = handle.reload(&path).unwrap_err();
     assert!(
         error.to_string().ends_with(
-            "policy.toml:1:1: report_onyl: unknown field `report_onyl` (found report_onyl); did you mean `report_only`?"
+            "policy.toml:1:1: report_onyl: unknown key \"report_onyl\" (found report_onyl); did you mean `report_only`?"
         ),
         "{error}"
     );

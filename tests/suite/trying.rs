@@ -243,8 +243,8 @@ fn a_shadow_is_read_and_checked_with_the_policy_that_names_it() {
     }
     let rows = [
         ("policy = 'none.toml'", "policy.toml:3:10: shadow.policy: the shadow policy ", "no such file"),
-        ("polcy = 'next.toml'", "policy.toml:3:1: shadow.polcy: unknown field", "a setting that there is not"),
-        ("policy = 'broken.toml'", "broken.toml:4:1: redirect_uris.localhosts: unknown field", "a mistake in it"),
+        ("polcy = 'next.toml'", "policy.toml:3:1: shadow.polcy: unknown key", "a setting that there is not"),
+        ("policy = 'broken.toml'", "broken.toml:4:1: redirect_uris.localhosts: unknown key", "a mistake in it"),
         ("policy = 'nested.toml'", "nested.toml:1:1: shadow: a shadow policy has no shadow", "one of its own"),
         ("policy = 'own.toml'", "own.toml:1:1: shadow: a shadow policy has no shadow", "itself"),
         ("policy = 'policy.toml'", "policy.toml:2:1: shadow: a shadow policy has no shadow", "the policy"),

@@ -173,7 +173,7 @@ impl Registrar {
         // As for a new registration: either this sees the block, or the revocation sees the change.
         let result = self.reject_blocked(next).await;
         if let Err(Refusal::Rejected(_)) = &result {
-            self.end_one(changed, &Actor::System, "changed into what is blocked", &mut RevocationReport::default())
+            self.end_one(changed, &Actor::System, "changed to blocked metadata", &mut RevocationReport::default())
                 .await?;
         }
         result

@@ -147,9 +147,9 @@ impl fmt::Display for Wanted {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKey { name, .. } => write!(f, "unknown field `{name}`"),
-            Self::UnknownWord { word, .. } => write!(f, "unknown variant `{word}`"),
-            Self::MissingKey(name) => write!(f, "missing field `{name}`"),
+            Self::UnknownKey { name, .. } => write!(f, "unknown key {name:?}"),
+            Self::UnknownWord { word, .. } => write!(f, "unknown value {word:?}"),
+            Self::MissingKey(name) => write!(f, "missing key {name:?}"),
             Self::NoTable { is_list: true } => f.write_str("expected a table, not a list"),
             Self::NoTable { is_list: false } => f.write_str("expected a table"),
             Self::NoWord { known } => {
