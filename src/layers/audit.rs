@@ -373,7 +373,7 @@ impl Attempt {
             Some(evaluation)
         });
         if let Some(evaluation) = evaluation {
-            event.set_evaluation(evaluation, start.config.document.as_ref());
+            event.set_evaluation(evaluation, start.config.document.as_deref());
         }
         if let Some(rejection) = rejection {
             event.set_rejection(rejection);
