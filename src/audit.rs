@@ -10,7 +10,7 @@
 //! events, and the document if [`AuditLayer::with_document`](crate::layers::AuditLayer::with_document) asks for it. Text that a
 //! client chose is cut and, by the sinks here, escaped: an event is one line.
 //!
-//! [`METRICS`] lists the metrics.
+//! [`describe_metrics`] lists the metrics.
 //!
 //! # Spans
 //!
@@ -56,10 +56,10 @@ mod source;
 mod tracing;
 
 pub use self::tracing::TracingSink;
-pub use crate::telemetry::{METRICS, describe_metrics};
+pub use crate::telemetry::describe_metrics;
 pub(crate) use aggregator::Aggregator;
-pub use buffered::{BatchSink, Buffered, Record, Sinks};
-pub use chain::{BrokenChain, ChainHead, ChainKey, VerifiedChain, verify_chain};
+pub use buffered::{BatchSink, Buffered, Record};
+pub use chain::{BrokenChain, ChainHead, ChainKey};
 pub use jsonl::{JsonLines, JsonLinesError, JsonLinesSettings};
 pub use lifecycle::{LifecycleAction, LifecycleEvent};
 pub use line::to_line;
