@@ -290,7 +290,7 @@ impl Preset {
     /// let quota = "5/minute".parse()?;
     /// let preset = tower_dcr::mcp().map_rate_limit(|limits| limits.address = quota);
     /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::rate_limit::ParseQuotaError>(())
+    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```
     pub fn map_rate_limit(self, change: impl FnOnce(&mut RateLimits)) -> Self {
         self.change(|settings| settings.rate_limit = settings.rate_limit.clone().map_limits(change))

@@ -57,6 +57,7 @@ pub use caller::Caller;
 pub use checked::Checked;
 pub use condition::Condition;
 pub use config_error::ConfigError;
+pub(crate) use config_error::NOT_A_QUOTA;
 pub use context::Context;
 pub use draft::Draft;
 pub use evaluation::{Decision, Disposition, Evaluation, Finding, Operation};

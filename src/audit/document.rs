@@ -31,7 +31,9 @@ fn json(value: &Value<'_>) -> Json {
         Value::String(text) => (*text).into(),
         Value::Strings(strings) => strings.clone().collect(),
         // Never fails: the document was parsed before.
-        Value::Number(json) | Value::Array(json) | Value::Object(json) => serde_json::from_str(json).unwrap_or_default(),
+        Value::Number(json) | Value::Array(json) | Value::Object(json) => {
+            serde_json::from_str(json).unwrap_or_default()
+        }
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Exhausted;
+use crate::rules::{ConfigError, NOT_A_QUOTA};
 
 /// Nanoseconds since the clock's origin: enough for 584 years.
 pub(super) type Nanos = u64;
 
 /// A rate of requests and a burst. As text: `60/minute, burst 300`, by the second, the minute or the hour; without a burst,
-/// as many at once as in that time.
+/// as many at once as in that time. A count is at most ten million, and a burst refills within 30 days.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -21,8 +22,11 @@ pub(super) type Nanos = u64;
 /// use tower_dcr::rate_limit::Quota;
 ///
 /// let quota = Quota::per_minute(NonZeroU32::new(30).unwrap()).allow_burst(NonZeroU32::new(5).unwrap());
-/// assert_eq!((quota.interval(), quota.window()), (Duration::from_secs(2), Duration::from_secs(10)));
+/// assert_eq!((quota.interval(), quota.burst().get()), (Duration::from_secs(2), 5));
 /// assert_eq!("30/minute, burst 5".parse(), Ok(quota));
+///
+/// let error = "0/minute".parse::<Quota>().unwrap_err().to_string();
+/// assert_eq!(error, r#""0/minute" allows nothing, and a quota allows at least 1"#);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
@@ -69,7 +73,7 @@ impl Quota {
 
     /// Returns the time in which an empty bucket refills.
     #[must_use]
-    pub const fn window(&self) -> Duration {
+    pub(crate) const fn window(&self) -> Duration {
         Duration::from_nanos(self.capacity())
     }
 
@@ -125,92 +129,54 @@ impl Quota {
     }
 }
 
-/// An invalid quota: malformed text, a count of zero or above ten million, or a burst that takes more than 30 days to refill.
-///
-/// ```
-/// use tower_dcr::rate_limit::Quota;
-///
-/// let error = |text: &str| text.parse::<Quota>().unwrap_err().to_string();
-/// assert_eq!(error("60 per fortnight"), r#""60 per fortnight" is not a quota like "60/minute" or "60/minute, burst 300""#);
-/// assert_eq!(error("0/minute"), r#""0/minute" allows nothing, and a quota allows at least 1"#);
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct ParseQuotaError {
-    text: String,
-    reason: Reason,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    Form,
-    Nothing,
-    TooMany,
-    TooSlow,
-}
-
 /// The largest count and burst of a quota that is read from text.
 const MAX_COUNT: u32 = 10_000_000;
 
 /// The longest time in which the burst of a quota that is read from text refills: 30 days.
 const MAX_WINDOW: Nanos = 30 * 24 * 3_600_000_000_000;
 
-impl ParseQuotaError {
-    /// Returns whether the text is malformed.
-    pub(crate) fn is_form(&self) -> bool {
-        self.reason == Reason::Form
-    }
-}
-
-crate::text::debug_for_people!(ParseQuotaError);
-
-impl fmt::Display for ParseQuotaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ", self.text)?;
-        match self.reason {
-            Reason::Form => f.write_str("is not a quota like \"60/minute\" or \"60/minute, burst 300\""),
-            Reason::Nothing => f.write_str("allows nothing, and a quota allows at least 1"),
-            Reason::TooMany => write!(f, "allows more than {MAX_COUNT}, which limits nothing"),
-            Reason::TooSlow => f.write_str("has a burst that takes more than 30 days to refill"),
-        }
-    }
-}
-
-impl std::error::Error for ParseQuotaError {}
-
 /// The minute first, since most quotas are written by the minute.
 const PERIODS: [(&str, Nanos); 3] =
     [("minute", 60_000_000_000), ("second", 1_000_000_000), ("hour", 3_600_000_000_000)];
 
 impl FromStr for Quota {
-    type Err = ParseQuotaError;
+    type Err = ConfigError;
 
-    fn from_str(text: &str) -> Result<Self, ParseQuotaError> {
-        Self::read(text).map_err(|reason| ParseQuotaError { text: text.to_owned(), reason })
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Self::read(text).map_err(|reason| ConfigError::Quota { text: text.to_owned(), reason })
     }
 }
 
 impl Quota {
-    fn read(text: &str) -> Result<Self, Reason> {
+    fn read(text: &str) -> Result<Self, &'static str> {
         let (rate, burst) = text.split_once(',').map_or((text, None), |(rate, burst)| (rate, Some(burst)));
-        let (count, period) = rate.split_once('/').ok_or(Reason::Form)?;
-        let (_, period) = PERIODS.iter().find(|(name, _)| *name == period.trim()).ok_or(Reason::Form)?;
+        let (count, period) = rate.split_once('/').ok_or(NOT_A_QUOTA)?;
+        let (_, period) = PERIODS.iter().find(|(name, _)| *name == period.trim()).ok_or(NOT_A_QUOTA)?;
         let quota = Self::per(count_of(count)?, *period);
         let quota = match burst {
-            Some(burst) => quota.allow_burst(count_of(burst.trim().strip_prefix("burst ").ok_or(Reason::Form)?)?),
+            Some(burst) => quota.allow_burst(count_of(burst.trim().strip_prefix("burst ").ok_or(NOT_A_QUOTA)?)?),
             None => quota,
         };
-        if quota.capacity() > MAX_WINDOW { Err(Reason::TooSlow) } else { Ok(quota) }
+        if quota.capacity() > MAX_WINDOW {
+            Err("has a burst that takes more than 30 days to refill")
+        } else {
+            Ok(quota)
+        }
     }
 }
 
-fn count_of(text: &str) -> Result<NonZeroU32, Reason> {
+fn count_of(text: &str) -> Result<NonZeroU32, &'static str> {
     let digits = text.trim();
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Reason::Form);
+        return Err(NOT_A_QUOTA);
     }
     // More digits than fit are too many.
-    let count = digits.parse().ok().filter(|count| *count <= MAX_COUNT).ok_or(Reason::TooMany)?;
-    NonZeroU32::new(count).ok_or(Reason::Nothing)
+    let count = digits
+        .parse()
+        .ok()
+        .filter(|count| *count <= MAX_COUNT)
+        .ok_or("allows more than 10000000, which limits nothing")?;
+    NonZeroU32::new(count).ok_or("allows nothing, and a quota allows at least 1")
 }
 
 /// Writes the text that [`Quota::from_str`] reads.
@@ -231,9 +197,9 @@ impl fmt::Display for Quota {
 }
 
 impl TryFrom<String> for Quota {
-    type Error = ParseQuotaError;
+    type Error = ConfigError;
 
-    fn try_from(text: String) -> Result<Self, ParseQuotaError> {
+    fn try_from(text: String) -> Result<Self, ConfigError> {
         text.parse()
     }
 }

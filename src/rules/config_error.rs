@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::bounds;
 use crate::period::{self, InWords};
-use crate::rate_limit::ParseQuotaError;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
 #[cfg(feature = "identity")]
 use crate::rules::Identities;
@@ -72,8 +71,14 @@ pub enum ConfigError {
         /// The reason.
         reason: &'static str,
     },
-    /// Neither a quota nor `off`.
-    Quota(ParseQuotaError),
+    /// Neither a quota nor `off`: malformed text, a count of zero or above ten million, or a burst that takes more than 30
+    /// days to refill.
+    Quota {
+        /// The given text.
+        text: String,
+        /// The reason.
+        reason: &'static str,
+    },
     /// A host that is not a public DNS name in lower case.
     Host {
         /// The given text.
@@ -236,7 +241,9 @@ impl ConfigError {
             Self::Operators { .. } => {
                 Suggestion::advice("see OpenID Federation 1.0 section 6.1.3, or `dcr explain metadata-policy`")
             }
-            Self::Quota(error) if error.is_form() => Suggestion::advice("write \"60/minute, burst 300\", or \"off\""),
+            Self::Quota { reason, .. } if *reason == NOT_A_QUOTA => {
+                Suggestion::advice("write \"60/minute, burst 300\", or \"off\"")
+            }
             Self::OutOfRange { bound, .. } => Suggestion::Within(bound.clone()),
             _ => return None,
         })
@@ -289,6 +296,9 @@ impl ConfigError {
     }
 }
 
+/// The reason of [`ConfigError::Quota`] for malformed text.
+pub(crate) const NOT_A_QUOTA: &str = "is not a quota like \"60/minute\" or \"60/minute, burst 300\", nor \"off\"";
+
 crate::text::debug_for_people!(ConfigError);
 
 impl fmt::Display for ConfigError {
@@ -316,8 +326,7 @@ impl fmt::Display for ConfigError {
             Self::NoGrants => f.write_str("invalid grant types: the list is empty"),
             Self::PasswordGrant => f.write_str("invalid grant types: password must not be used"),
             Self::PathWildcard { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
-            Self::Quota(error) if error.is_form() => write!(f, "{error}, nor \"off\""),
-            Self::Quota(error) => error.fmt(f),
+            Self::Quota { text, reason } => write!(f, "{text:?} {reason}"),
             Self::Host { host } => write!(f, "{host:?} is not a public DNS name in lower case"),
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
             Self::Name { name } => write!(f, "the name {name:?} has no letter or digit in it"),

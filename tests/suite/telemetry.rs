@@ -1,6 +1,7 @@
 //! Metrics and spans: what is documented is what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use tower_dcr::audit::{Event, JsonLines, JsonLinesSettings, Sink, describe_metrics};
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
-use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, SharedQuotas};
 use tower_dcr::{
     Preset,
     layers::{GateAction, GateEndpoint, GateLayer},
@@ -43,11 +44,11 @@ fn folder() -> std::path::PathBuf {
 struct Unlimited;
 
 impl QuotaStore for Unlimited {
-    async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+    async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
         Ok(QuotaDecision::Taken)
     }
 
-    async fn release(&self, _: &[Bucket]) -> Result<(), QuotaStoreError> {
+    async fn release(&self, _: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(())
     }
 }
