@@ -16,7 +16,7 @@
 //!     .map_rate_limit(|limits| limits.address = quota)
 //!     .with_trusted_proxies(["10.0.0.0/8"])?
 //!     .map_redirect_uris(|uris| uris.add_private_use_scheme("com.example.app"))?
-//!     .with_sink(TracingSink::new());
+//!     .with_sink(TracingSink);
 //! # let _ = preset;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
@@ -459,7 +459,7 @@ impl Preset {
     /// Findings have `enforced: false`. The key in policy files is `report_only_rules`.
     ///
     /// Accepted are all rules of a preset that decide about members, and `redirect-host-quota`, `rate-limit` and
-    /// `initial-access-token`. For rules of your own, use [`ReportOnly`](crate::rules::ReportOnly); answers, the ledger
+    /// `initial-access-token`. For rules of your own, use [`Policy::report_only`](crate::rules::Policy::report_only); answers, the ledger
     /// and gates have a `report_only` of their own.
     ///
     /// ```

@@ -23,6 +23,7 @@ mod gcra;
 mod limits;
 #[cfg(test)]
 mod local;
+mod quota;
 mod reservation;
 mod shared;
 mod store;

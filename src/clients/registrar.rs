@@ -218,7 +218,7 @@ struct Audit {
 impl Default for Audit {
     fn default() -> Self {
         Self {
-            aggregator: Aggregator::new(TracingSink::new()),
+            aggregator: Aggregator::new(TracingSink),
             sources: Sources::new(ClientAddress::new(), &crate::audit::Requester::None),
         }
     }
@@ -255,7 +255,7 @@ impl Registrar {
     pub fn new(ledger: impl Ledger) -> Self {
         let config = Config {
             ledger: Arc::new(WatchedLedger::new(ledger, Self::LEDGER_DEADLINE)),
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(SystemClock::default()),
             aggregator: None,
             audit: Arc::new(Replaceable::new(Audit::default())),
             built: LifecycleSettings::default(),

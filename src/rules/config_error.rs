@@ -10,7 +10,7 @@ use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_pu
 use crate::rules::Identities;
 #[cfg(feature = "policy-file")]
 use crate::suggestion::Hint;
-use crate::suggestion::{Bound, Suggestion};
+use crate::suggestion::Suggestion;
 
 /// An invalid configuration. Layers and rules return it when they are built, not when they run.
 ///
@@ -141,8 +141,8 @@ pub enum ConfigError {
         what: &'static str,
         /// The given value, in words: `7 days`.
         value: String,
-        /// The bound that the value violates.
-        bound: Bound,
+        /// The bound that the value violates: [`Suggestion::AtLeast`] or [`Suggestion::AtMost`].
+        bound: Suggestion,
     },
     /// An unknown kind of fingerprint.
     Fingerprint {
@@ -237,14 +237,16 @@ impl ConfigError {
             ),
             Self::Member { .. } => Suggestion::Remove(Some("another rule handles it, or only the server issues it")),
             #[cfg(feature = "identity")]
-            Self::UnknownIdentity { .. } => Suggestion::OneOf(Identities::known().names().map(str::to_owned).collect()),
+            Self::UnknownIdentity { .. } => {
+                Suggestion::OneOf(Identities::known().reserved().map(|known| known.name.clone()).collect())
+            }
             Self::Operators { .. } => {
                 Suggestion::advice("see OpenID Federation 1.0 section 6.1.3, or `dcr explain metadata-policy`")
             }
             Self::Quota { reason, .. } if *reason == NOT_A_QUOTA => {
                 Suggestion::advice("write \"60/minute, burst 300\", or \"off\"")
             }
-            Self::OutOfRange { bound, .. } => Suggestion::Within(bound.clone()),
+            Self::OutOfRange { bound, .. } => bound.clone(),
             _ => return None,
         })
     }
@@ -347,7 +349,9 @@ impl fmt::Display for ConfigError {
                 write!(f, "{value:?} is neither an IPv4 network of 24 or 32 bits nor an IPv6 network of 48 or 64 bits")
             }
             Self::InitialAccessToken { owner, reason } => write!(f, "the initial access token of {owner:?} {reason}"),
-            Self::OutOfRange { what, value, bound } => write!(f, "{what} must be {bound}, not {value}"),
+            Self::OutOfRange { what, value, bound } => {
+                write!(f, "{what} must be {}, not {value}", bound.as_demand())
+            }
             Self::ReportOnlyRule { name } => write!(f, "{name:?} is not the name of a rule that can be report-only"),
             Self::Shape { member, demand } => write!(f, "the member {member:?} {demand}"),
             Self::RequesterKey => f.write_str("the requester can't be hashed without a key: set requester_key_file"),

@@ -15,7 +15,7 @@ use tower_dcr::audit::Outcome;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, RateLimits, SharedQuotas};
-use tower_dcr::rules::{Context, Decision, Disposition, Policy, RedirectHostQuota, ReportOnly};
+use tower_dcr::rules::{Context, Decision, Disposition, Policy, RedirectHostQuota};
 use tower_dcr::{
     Preset, Rejection,
     layers::{PolicyLayer, RateLimitLayer},
@@ -307,7 +307,7 @@ async fn report_only_limits_pass_and_are_reported() {
     assert_eq!(store.taken()[before..], ["address", "global"]);
 
     let rule = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN)).with_shared_quotas(shared(&store));
-    let observing = behind(&PolicyLayer::new(ReportOnly::new(rule)), &Naive::default());
+    let observing = behind(&PolicyLayer::new(Policy::new(rule).report_only()), &Naive::default());
     for _ in 0..3 {
         assert_eq!(send(&observing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
     }

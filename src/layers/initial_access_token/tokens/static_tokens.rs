@@ -45,7 +45,7 @@ const LEAST_BYTES: usize = 16;
 impl StaticTokens {
     /// Creates an empty list.
     pub fn new() -> Self {
-        Self { entries: Vec::new(), clock: Arc::new(SystemClock::new()) }
+        Self { entries: Vec::new(), clock: Arc::new(SystemClock::default()) }
     }
 
     /// Adds a token.
