@@ -428,7 +428,8 @@ impl Registrar {
     pub(crate) fn event_of(&self, action: LifecycleAction, client: &Client) -> LifecycleEvent {
         let audit = self.config.audit.load();
         let source = client.fingerprints.source.as_ref().map(|source| audit.sources.recorded(&source.narrow));
-        self.event(action).of_record(client).coming_from(source)
+        let event = self.event(action).of_client(client.client_id.as_deref());
+        event.naming(&client.registration).coming_from(source)
     }
 
     pub(crate) fn emit(&self, event: &LifecycleEvent) {
