@@ -6,9 +6,6 @@ mod limiter;
 mod support;
 #[path = "../src/sync.rs"]
 mod sync;
-#[path = "../src/text.rs"]
-#[expect(dead_code, unused_imports, unused_macros, reason = "of the library, for the table")]
-mod text;
 
 use std::hint::black_box;
 use std::net::Ipv6Addr;
@@ -19,9 +16,8 @@ use std::time::Instant;
 use governor::clock::DefaultClock;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota as GovernorQuota, RateLimiter};
-use limiter::{Limiter, Quota};
+use limiter::{Clock, Limiter, Quota};
 use support::{Case, compare, target};
-use tower_dcr::clock::{Clock, CoarseClock};
 
 type Governor = RateLimiter<Ipv6Addr, DefaultKeyedStateStore<Ipv6Addr>, DefaultClock>;
 
@@ -32,12 +28,12 @@ fn address(index: u64) -> Ipv6Addr {
     Ipv6Addr::from((0x2001_0db8_u128 << 96) | (u128::from(index) << 64))
 }
 
-fn ours(limiter: &Limiter, clock: CoarseClock, key: Ipv6Addr) -> bool {
+fn ours(limiter: &Limiter, clock: Clock, key: Ipv6Addr) -> bool {
     limiter.check(&key, clock.monotonic())
 }
 
 fn main() {
-    let clock = CoarseClock::new();
+    let clock = Clock::new();
     let limiter = Limiter::new(Quota::per_second(RATE));
     let governor: Governor = RateLimiter::keyed(GovernorQuota::per_second(RATE));
     let hot = compare(
@@ -72,7 +68,7 @@ fn main() {
     }
 }
 
-fn memory(clock: CoarseClock) {
+fn memory(clock: Clock) {
     println!("\n## memory under 10 million keys, each three times\n");
     let before = resident();
     let limiter = Limiter::new(Quota::per_hour(NonZeroU32::MIN));
@@ -98,7 +94,7 @@ fn resident() -> i64 {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-fn threads(clock: CoarseClock, keys: u64) {
+fn threads(clock: Clock, keys: u64) {
     println!("\n## checks a second over {keys} keys\n\n| | 1 thread | 2 threads |\n| --- | ---: | ---: |");
     let limiter = Limiter::new(Quota::per_second(RATE));
     let governor: Governor = RateLimiter::keyed(GovernorQuota::per_second(RATE));

@@ -7,19 +7,15 @@ mod limiter;
 mod support;
 #[path = "../src/sync.rs"]
 mod sync;
-#[path = "../src/text.rs"]
-#[expect(dead_code, unused_imports, unused_macros, reason = "of the library, for the table")]
-mod text;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use limiter::Limiter;
+use limiter::{Clock, Limiter};
 use redis::aio::MultiplexedConnection;
 use support::target;
 use test_support::servers::Redis;
-use tower_dcr::clock::{Clock, CoarseClock};
 use tower_dcr::rate_limit::{Bucket, Quota, QuotaStore};
 use tower_dcr_redis::RedisStore;
 
@@ -28,7 +24,7 @@ use tower_dcr_redis::RedisStore;
 enum Question {
     Ping(MultiplexedConnection),
     Redis(RedisStore<MultiplexedConnection>, Vec<Bucket>),
-    Local(Arc<[Limiter; 2]>, CoarseClock, Vec<Bucket>),
+    Local(Arc<[Limiter; 2]>, Clock, Vec<Bucket>),
 }
 
 impl Question {
@@ -95,7 +91,7 @@ async fn main() {
         Question::Ping(connection),
         Question::Redis(store.clone(), one),
         Question::Redis(store, two.clone()),
-        Question::Local(Arc::new([limiter(), limiter()]), CoarseClock::new(), two),
+        Question::Local(Arc::new([limiter(), limiter()]), Clock::new(), two),
     ];
     let names = ["PING", "one budget", "two budgets", "two budgets, local table"];
     for (tasks, limit) in [(1, 1.5), (64, 3.5)] {

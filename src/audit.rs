@@ -10,7 +10,7 @@
 //! events, and the document if [`AuditLayer::with_document`](crate::layers::AuditLayer::with_document) asks for it. Text that a
 //! client chose is cut and, by the sinks here, escaped: an event is one line.
 //!
-//! [`METRICS`] lists the metrics.
+//! [`describe_metrics`] lists the metrics.
 //!
 //! # Spans
 //!
@@ -33,11 +33,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 
 use crate::registration::{Digest, Field, Registration};
 use crate::rules::Rejection;
@@ -57,11 +56,10 @@ mod source;
 mod tracing;
 
 pub use self::tracing::TracingSink;
-pub use crate::telemetry::{METRICS, describe_metrics};
+pub use crate::telemetry::describe_metrics;
 pub(crate) use aggregator::Aggregator;
-pub use buffered::{BatchSink, Buffered, Record, Sinks};
-pub use chain::{BrokenChain, ChainHead, ChainKey, VerifiedChain, verify_chain};
-pub use document::RedactedDocument;
+pub use buffered::{BatchSink, Buffered, Record};
+pub use chain::{BrokenChain, ChainHead, ChainKey};
 pub use jsonl::{JsonLines, JsonLinesError, JsonLinesSettings};
 pub use lifecycle::{LifecycleAction, LifecycleEvent};
 pub use line::to_line;
@@ -149,10 +147,10 @@ pub struct Event {
     pub findings: Vec<Finding>,
     /// The digest of the body as it was received.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest_before: Option<BodyDigest>,
+    pub digest_before: Option<Digest>,
     /// The digest of the body as it was forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest_after: Option<BodyDigest>,
+    pub digest_after: Option<Digest>,
     /// The fingerprint of the policy; written as 16 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hexadecimal")]
     pub policy: Option<u64>,
@@ -161,43 +159,12 @@ pub struct Event {
     pub shadow: Option<ShadowReport>,
     /// The registration as it was received, redacted; absent without
     /// [`AuditLayer::with_document`](crate::layers::AuditLayer::with_document), and if it could not be read.
+    ///
+    /// The value of a member is `"[redacted]"` if it is a secret (`client_secret`, `registration_access_token`), a
+    /// `software_statement`, a key (`jwks`), a way to reach a person (`contacts`), or a member that
+    /// neither the specifications define nor the policy names.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub document: Option<RedactedDocument>,
-}
-
-/// The digest of a body, computed on demand: a sink that filters events need not pay for all of them.
-///
-/// ```
-/// use tower_dcr::audit::Event;
-///
-/// let preset = tower_dcr::mcp().with_sink(|event: &Event| {
-///     if let Some(forwarded) = &event.digest_after {
-///         println!("registered {}", forwarded.digest());
-///     }
-/// });
-/// # let _ = preset;
-/// ```
-#[derive(Clone)]
-pub struct BodyDigest(Bytes);
-
-impl BodyDigest {
-    /// Returns the SHA-256 of the body.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::of(&self.0)
-    }
-}
-
-impl Serialize for BodyDigest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.digest().serialize(serializer)
-    }
-}
-
-impl fmt::Debug for BodyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.digest().fmt(f)
-    }
+    pub document: Option<Json>,
 }
 
 #[expect(clippy::ref_option, reason = "the signature that serde calls")]
@@ -274,14 +241,15 @@ impl Event {
 
     /// Takes the findings and facts of the rules; with the registration, if `document` asks for it, and the values of these
     /// members of the server's own.
-    pub(crate) fn set_evaluation(&mut self, evaluation: Evaluation, document: Option<&Arc<BTreeSet<String>>>) {
+    pub(crate) fn set_evaluation(&mut self, evaluation: Evaluation, document: Option<&BTreeSet<String>>) {
         self.operation = evaluation.operation;
         self.shadow = ShadowReport::of(&evaluation);
         self.policy = evaluation.fingerprint().or(self.policy);
         let (before, after) = evaluation.bodies();
-        self.document = document.zip(before.as_ref()).and_then(|(own, body)| RedactedDocument::of(body, own));
+        self.document = document.zip(before.as_ref()).and_then(|(own, body)| document::redact(body, own));
         self.rules_for = evaluation.caller.rules.as_deref().map(str::to_owned);
-        (self.digest_before, self.digest_after) = (before.map(BodyDigest), after.map(BodyDigest));
+        self.digest_before = before.as_deref().map(Digest::of);
+        self.digest_after = if before == after { self.digest_before } else { after.as_deref().map(Digest::of) };
         self.identity = evaluation.identity().cloned();
         self.authorized_by = evaluation.caller.owner.as_deref().map(str::to_owned);
         self.statement_issuer = evaluation.facts.statement.as_ref().map(|statement| statement.issuer.clone());

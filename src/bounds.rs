@@ -7,34 +7,34 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::period::{InWords, Period};
-use crate::suggestion::Bound;
 #[cfg(feature = "policy-file")]
-use crate::suggestion::{Hint, Suggestion};
+use crate::suggestion::Hint;
+use crate::suggestion::Suggestion;
 
 /// The longest time that a body may take, whatever is configured.
 pub(crate) const LONGEST_BODY: Duration = Duration::from_secs(600);
 
 /// Returns the bound that a value is beyond.
-pub(crate) fn broken<T: PartialOrd + fmt::Display>(value: &T, least: &T, most: &T) -> Option<Bound> {
+pub(crate) fn broken<T: PartialOrd + fmt::Display>(value: &T, least: &T, most: &T) -> Option<Suggestion> {
     if value < least {
-        return Some(Bound::AtLeast(least.to_string()));
+        return Some(Suggestion::AtLeast(least.to_string()));
     }
-    (value > most).then(|| Bound::AtMost(most.to_string()))
+    (value > most).then(|| Suggestion::AtMost(most.to_string()))
 }
 
 /// A value beyond a bound, in a policy file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OutOfRange {
     pub(crate) value: String,
-    pub(crate) bound: Bound,
+    pub(crate) bound: Suggestion,
 }
 
 impl fmt::Display for OutOfRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, bound } = self;
         #[cfg(feature = "policy-file")]
-        Hint::leave(|| Hint { input: None, suggestion: Some(Suggestion::Within(bound.clone())) });
-        write!(f, "{value} is out of range: it must be {bound}")
+        Hint::leave(|| Hint { input: None, suggestion: Some(bound.clone()) });
+        write!(f, "{value} is out of range: it must be {}", bound.as_demand())
     }
 }
 

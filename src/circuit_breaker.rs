@@ -33,32 +33,31 @@ impl CircuitBreaker {
         Self { store, circuit: Circuit::default(), clock: CoarseClock::new() }
     }
 
-    /// Runs `call`, unless the circuit is open. Only errors for which `is_outage` holds count as failures: an error that one
-    /// request causes by its content must not reject others.
-    pub(crate) async fn call<T, E: Error + 'static>(
+    /// Runs `call`, unless the circuit is open. Only errors for which `outage` returns a cause count as failures: an error that
+    /// one request causes by its content must not reject others.
+    pub(crate) async fn call<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
-        is_outage: impl FnOnce(&E) -> bool,
+        outage: impl FnOnce(&E) -> Option<&(dyn Error + 'static)>,
     ) -> Result<T, CallError<E>> {
         let permit = self.circuit.permit(self.clock.monotonic()).map_err(|retry_after| {
             telemetry::store(self.store, "skipped");
             CallError { error: None, retry_after }
         })?;
-        match call.await {
-            Err(error) if is_outage(&error) => {
-                telemetry::store(self.store, "failed");
-                let pause = permit.failed(self.clock.monotonic());
-                self.log(&error, pause);
-                Err(CallError { error: Some(error), retry_after: pause.unwrap_or(PAUSE) })
+        let answer = call.await;
+        let retry_after = if let Some(cause) = answer.as_ref().err().and_then(outage) {
+            telemetry::store(self.store, "failed");
+            let pause = permit.failed(self.clock.monotonic());
+            self.log(cause, pause);
+            pause.unwrap_or(PAUSE)
+        } else {
+            telemetry::store(self.store, "answered");
+            if permit.succeeded() {
+                tracing::info!(target: "tower_dcr::store", store = self.store, "circuit closed: store available again");
             }
-            answer => {
-                telemetry::store(self.store, "answered");
-                if permit.succeeded() {
-                    tracing::info!(target: "tower_dcr::store", store = self.store, "circuit closed: store available again");
-                }
-                answer.map_err(|error| CallError { error: Some(error), retry_after: PAUSE })
-            }
-        }
+            PAUSE
+        };
+        answer.map_err(|error| CallError { error: Some(error), retry_after })
     }
 
     fn log(&self, error: &(dyn Error + 'static), pause: Option<Duration>) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// ```
 /// use tower_dcr::clock::{Clock, SystemClock};
 ///
-/// let clock = SystemClock::new();
+/// let clock = SystemClock::default();
 /// let (earlier, later) = (clock.monotonic(), clock.monotonic());
 /// assert!(earlier <= later);
 /// ```
@@ -28,32 +28,25 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// ```
 /// use tower_dcr::clock::{Clock, SystemClock};
 ///
-/// assert!(SystemClock::new().unix_time().as_secs() > 1_700_000_000);
+/// assert!(SystemClock::default().unix_time().as_secs() > 1_700_000_000);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: Instant,
 }
 
-impl SystemClock {
-    /// Creates a clock whose monotonic origin is now.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    pub fn new() -> Self {
-        Self { origin: Instant::now() }
-    }
-}
-
+/// Creates a clock whose monotonic origin is now.
 impl Default for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn default() -> Self {
-        Self::new()
+        Self { origin: Instant::now() }
     }
 }
 
 /// Returns the system clock, as the default of a setting.
 #[cfg(any(feature = "jwt", feature = "software-statement"))]
 pub(crate) fn system() -> Arc<dyn Clock> {
-    Arc::new(SystemClock::new())
+    Arc::new(SystemClock::default())
 }
 
 impl Clock for SystemClock {
@@ -73,29 +66,15 @@ fn unix_time() -> Duration {
 
 /// The operating system's coarse monotonic clock, where it has one: some milliseconds behind, at a fraction of the cost. The
 /// default of the rate limits, whose intervals are seconds.
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_dcr::clock::{Clock, CoarseClock};
-///
-/// assert!(CoarseClock::new().monotonic() < Duration::from_secs(60));
-/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct CoarseClock {
+pub(crate) struct CoarseClock {
     origin: coarsetime::Instant,
 }
 
 impl CoarseClock {
     /// Creates a clock whose monotonic origin is now.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { origin: coarsetime::Instant::now_without_cache_update() }
-    }
-}
-
-impl Default for CoarseClock {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::suggestion::Bound;
 #[cfg(feature = "policy-file")]
-use crate::suggestion::{Hint, Suggestion};
+use crate::suggestion::Hint;
+use crate::suggestion::Suggestion;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -83,18 +83,18 @@ struct ParsePeriodError {
 impl fmt::Display for ParsePeriodError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text, reason } = self;
-        let most = Bound::AtMost(InWords(LONGEST).to_string());
+        let most = Suggestion::AtMost(InWords(LONGEST).to_string());
         #[cfg(feature = "policy-file")]
         Hint::leave(|| {
             let suggestion = match reason {
                 Some(_) => Suggestion::advice("write a number and a unit, like \"7days\""),
-                None => Suggestion::Within(most.clone()),
+                None => most.clone(),
             };
             Hint { input: Some(text.clone()), suggestion: Some(suggestion) }
         });
         match reason {
             Some(reason) => write!(f, "{text:?} is not a time like \"90s\", \"2h 30m\" or \"7days\": {reason}"),
-            None => write!(f, "{text:?} is out of range: it must be {most}"),
+            None => write!(f, "{text:?} is out of range: it must be {}", most.as_demand()),
         }
     }
 }

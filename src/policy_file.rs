@@ -8,7 +8,7 @@ pub(crate) mod lint;
 pub(crate) mod load;
 pub(crate) mod reload;
 
-pub use known_clients::{KnownClient, known_clients};
+pub use known_clients::KnownClient;
 pub use lint::{Lint, Severity};
 #[cfg(feature = "policy-file")]
 pub use load::PolicyFileError;

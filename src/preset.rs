@@ -19,7 +19,7 @@
 //!         rules.redirect_uris.localhost = true;
 //!         Ok(rules)
 //!     })?
-//!     .with_sink(TracingSink::new());
+//!     .with_sink(TracingSink);
 //! # let _ = preset;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
@@ -233,7 +233,7 @@ impl Preset {
     /// let quota = "5/minute".parse()?;
     /// let preset = tower_dcr::mcp().map_rate_limit(|limits| limits.address = quota);
     /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::rate_limit::ParseQuotaError>(())
+    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```
     pub fn map_rate_limit(self, change: impl FnOnce(&mut RateLimits)) -> Self {
         self.change(|settings| settings.rate_limit = settings.rate_limit.clone().map_limits(change))
@@ -403,7 +403,7 @@ impl Preset {
     /// Findings have `enforced: false`. The key in policy files is `report_only_rules`.
     ///
     /// Accepted are all rules of a preset that decide about members, and `redirect-host-quota`, `rate-limit` and
-    /// `initial-access-token`. For rules of your own, use [`ReportOnly`](crate::rules::ReportOnly); answers, the ledger
+    /// `initial-access-token`. For rules of your own, use [`Policy::report_only`](crate::rules::Policy::report_only); answers, the ledger
     /// and gates have a `report_only` of their own.
     ///
     /// ```

@@ -23,6 +23,7 @@ mod gcra;
 mod limits;
 #[cfg(test)]
 mod local;
+mod quota;
 mod reservation;
 mod shared;
 mod store;
@@ -30,12 +31,12 @@ mod table;
 
 pub use bucket::Bucket;
 pub(crate) use bucket::Budget;
-pub use gcra::{ParseQuotaError, Quota};
+pub use gcra::Quota;
 pub use limits::{RateLimit, RateLimits};
 pub(crate) use reservation::{Denied, Reservation, Spent};
 pub use shared::{Fallback, SharedQuotas};
 pub(crate) use store::ErasedStore;
-pub use store::{QuotaDecision, QuotaStore, QuotaStoreError};
+pub use store::{QuotaDecision, QuotaStore};
 pub(crate) use table::Place;
 use table::Table;
 

@@ -37,7 +37,7 @@ mod parse;
 use index::Index;
 use member::{Form, Member, Slot, Text};
 
-pub use digest::{Digest, ParseDigestError};
+pub use digest::Digest;
 pub(crate) use field::{Acceptance, Field, JsonType, UriUse};
 pub use limits::Limits;
 pub(crate) use member::Kind;

@@ -50,13 +50,14 @@ mod server_metadata;
 #[cfg(feature = "software-statement")]
 pub(crate) mod software_statement;
 
-pub use crate::suggestion::{Bound, Suggestion};
+pub use crate::suggestion::Suggestion;
 pub use action::Action;
 pub use caller::Caller;
 #[cfg(feature = "identity")]
-pub use checked::Checked;
+pub(crate) use checked::Checked;
 pub use condition::Condition;
 pub use config_error::ConfigError;
+pub(crate) use config_error::NOT_A_QUOTA;
 pub use context::Context;
 pub use draft::Draft;
 pub use evaluation::{Decision, Disposition, Evaluation, Finding, Operation};
@@ -76,7 +77,6 @@ pub use metadata::application_type::ApplicationType;
 pub use metadata::auth_method::AuthMethod;
 pub use metadata::client_name::ClientName;
 pub use metadata::display_uris::Decorations;
-pub use metadata::fetched_uris::DereferencedUris;
 pub use metadata::grants::{AbsentGrants, Grants};
 pub use metadata::jwks::Jwks;
 pub use metadata::members::Members;
@@ -87,9 +87,7 @@ pub use redirect_host_limit::RedirectHostQuota;
 pub(crate) use redirect_uris::native_schemes::NATIVE_SCHEMES;
 pub use redirect_uris::pattern::RedirectPattern;
 pub use redirect_uris::rule::RedirectUris;
-pub use redirect_uris::vendor_callbacks::vendor_callbacks;
 pub use rejection::{ErrorCode, Rejection};
-pub use report_only::ReportOnly;
 pub(crate) use report_only::ReportableRule;
 pub use rule::{FnRule, Rule, RuleDocs, rule};
 use rule::{documented, settings};

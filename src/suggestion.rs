@@ -6,11 +6,11 @@ use std::fmt;
 /// A way to correct a mistake in a configuration. `Display` has it as a sentence for people.
 ///
 /// ```
-/// use tower_dcr::rules::{Bound, Jwks, Suggestion};
+/// use tower_dcr::rules::{Jwks, Suggestion};
 ///
 /// let error = Jwks::default().with_limits(1000, 4096).unwrap_err();
 /// let suggestion = error.suggestion().unwrap();
-/// assert_eq!(suggestion, Suggestion::Within(Bound::AtMost("100".into())));
+/// assert_eq!(suggestion, Suggestion::AtMost("100".into()));
 /// assert_eq!(suggestion.to_string(), "write 100 or less");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub enum Suggestion {
     Add(String),
     /// Anything else, in words.
     Advice(Cow<'static, str>),
+    /// Writes this value, which is the least that is accepted, or a larger one.
+    AtLeast(String),
+    /// Writes this value, which is the largest that is accepted, or a smaller one.
+    AtMost(String),
     /// Uses the known name that is most like the one given.
     DidYouMean(String),
     /// Writes a value like this one.
@@ -28,39 +32,36 @@ pub enum Suggestion {
     OneOf(Vec<String>),
     /// Removes the value, for this reason.
     Remove(Option<&'static str>),
-    /// Writes a value within this bound.
-    Within(Bound),
     /// Writes this value.
     Write(String),
-}
-
-/// The bound of a setting that a value is beyond, in words: `30 days`.
-///
-/// ```
-/// use tower_dcr::rules::Bound;
-///
-/// assert_eq!(Bound::AtLeast("30 days".into()).to_string(), "at least 30 days");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there are two sides")]
-pub enum Bound {
-    /// The least value that is accepted.
-    AtLeast(String),
-    /// The largest value that is accepted.
-    AtMost(String),
 }
 
 impl Suggestion {
     pub(crate) const fn advice(text: &'static str) -> Self {
         Self::Advice(Cow::Borrowed(text))
     }
+
+    /// Returns a bound in words, for the middle of a sentence: `at least 30 days`.
+    pub(crate) fn as_demand(&self) -> String {
+        match self {
+            Self::AtLeast(bound) => format!("at least {bound}"),
+            Self::AtMost(bound) => format!("at most {bound}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Suggestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Numbers stand for themselves; times are text in a policy file.
+        let is_number = |bound: &str| bound.bytes().all(|byte| byte.is_ascii_digit());
         match self {
             Self::Add(line) => write!(f, "add `{line}`"),
             Self::Advice(text) => f.write_str(text),
+            Self::AtLeast(bound) if is_number(bound) => write!(f, "write {bound} or more"),
+            Self::AtLeast(bound) => write!(f, "write {bound:?} or more: a shorter time breaks honest clients"),
+            Self::AtMost(bound) if is_number(bound) => write!(f, "write {bound} or less"),
+            Self::AtMost(bound) => write!(f, "write {bound:?} or less"),
             Self::DidYouMean(name) => write!(f, "did you mean `{name}`?"),
             Self::Example(value) => write!(f, "write, for example, {value}"),
             Self::OneOf(names) => {
@@ -72,32 +73,7 @@ impl fmt::Display for Suggestion {
             }
             Self::Remove(None) => f.write_str("take it out"),
             Self::Remove(Some(reason)) => write!(f, "take it out: {reason}"),
-            Self::Within(bound) => bound.write_as_suggestion(f),
             Self::Write(value) => write!(f, "write {value}"),
-        }
-    }
-}
-
-impl Bound {
-    /// Numbers stand for themselves; times are text in a policy file.
-    fn write_as_suggestion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_number = |bound: &str| bound.bytes().all(|byte| byte.is_ascii_digit());
-        match self {
-            Self::AtLeast(bound) if is_number(bound) => write!(f, "write {bound} or more"),
-            Self::AtLeast(bound) => {
-                write!(f, "write {bound:?} or more: a shorter time breaks honest clients")
-            }
-            Self::AtMost(bound) if is_number(bound) => write!(f, "write {bound} or less"),
-            Self::AtMost(bound) => write!(f, "write {bound:?} or less"),
-        }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtLeast(bound) => write!(f, "at least {bound}"),
-            Self::AtMost(bound) => write!(f, "at most {bound}"),
         }
     }
 }

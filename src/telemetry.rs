@@ -15,7 +15,7 @@ const STORE_REQUESTS: &str = "tower_dcr_store_requests_total";
 const POLICY_RELOADS: &str = "tower_dcr_policy_reloads_total";
 const POLICY_INFO: &str = "tower_dcr_policy_info";
 
-/// The names of all metrics.
+/// Gives the descriptions and units of all metrics to the recorder. Call it once a recorder is installed.
 ///
 /// The metrics go through the [`metrics`](https://docs.rs/metrics) facade: install an exporter of your choice. Every label has few
 /// values, and no client chooses one. `examples/grafana/dashboard.json` shows them.
@@ -34,26 +34,6 @@ const POLICY_INFO: &str = "tower_dcr_policy_info";
 /// | `tower_dcr_store_requests_total` | counter | `store`, `result` | requests to the stores `rate_limits`, `ledger_reads` and `ledger_writes`: `answered`, `failed`, or `skipped` while the circuit breaker is open |
 /// | `tower_dcr_policy_reloads_total` | counter | `result` | reloads of a policy file: `accepted`, or `rejected` if the old policy stays |
 /// | `tower_dcr_policy_info` | gauge | `fingerprint` | 1 for the policy in force, 0 for earlier ones |
-///
-/// ```
-/// assert!(tower_dcr::audit::METRICS.contains(&"tower_dcr_registrations_total"));
-/// ```
-pub const METRICS: &[&str] = &[
-    REGISTRATIONS,
-    REJECTIONS,
-    FINDINGS,
-    SHADOW,
-    DURATION,
-    GATE,
-    CLIENTS,
-    LIFECYCLE_EVENTS,
-    AUDIT_LOST,
-    STORE_REQUESTS,
-    POLICY_RELOADS,
-    POLICY_INFO,
-];
-
-/// Gives the descriptions and units of the [`METRICS`] to the recorder. Call it once a recorder is installed.
 pub fn describe_metrics() {
     describe_counter!(REGISTRATIONS, Unit::Count, "Attempts to register or update a client");
     describe_counter!(REJECTIONS, Unit::Count, "Rejected attempts");

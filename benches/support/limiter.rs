@@ -1,4 +1,4 @@
-//! The table of rate limits, which is not public: its sources, included like in `tests/loom`. A bench has `sync` and `text`
+//! The table of rate limits, which is not public: its sources, included like in `tests/loom`. A bench has `sync`
 //! of the library at its root.
 
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 #[path = "../../src/rate_limit/gcra.rs"]
-#[expect(dead_code, unnameable_types, reason = "the library uses and names the rest")]
+#[expect(dead_code, unreachable_pub, reason = "the library uses and names the rest")]
 mod gcra;
 #[path = "../../src/rate_limit/table.rs"]
 #[expect(dead_code, reason = "the library uses the rest")]
@@ -14,6 +14,20 @@ mod table;
 
 pub(crate) use gcra::Quota;
 use table::Table;
+
+/// The library's clock for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(coarsetime::Instant);
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self(coarsetime::Instant::now_without_cache_update())
+    }
+
+    pub(crate) fn monotonic(self) -> Duration {
+        coarsetime::Instant::now_without_cache_update().duration_since(self.0).into()
+    }
+}
 
 /// The number of buckets of a limiter in the library.
 const BUCKETS: usize = 65_536;

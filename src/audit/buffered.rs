@@ -84,7 +84,7 @@ pub enum Record {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a sink of batches of audit events",
-    note = "implement `tower_dcr::audit::BatchSink`, use a closure `FnMut(&[Record]) -> Result<(), Box<dyn Error + Send + Sync>>`, or put a `Sink` into `Sinks`"
+    note = "implement `tower_dcr::audit::BatchSink`, use a closure `FnMut(&[Record]) -> Result<(), Box<dyn Error + Send + Sync>>`, or put a `Sink` into an `Arc`"
 )]
 pub trait BatchSink: Send + 'static {
     /// Writes a batch, all of it or nothing.
@@ -105,30 +105,26 @@ where
     }
 }
 
-/// Makes a [`BatchSink`] of a [`Sink`], which receives the events one by one. A batch fails while the sink is
-/// [not ready](Sink::is_ready).
+/// Passes the events to the sink one by one. A batch fails while the sink is [not ready](Sink::is_ready).
 ///
 /// ```
-/// use tower_dcr::audit::{Buffered, Event, Overflow, Sinks};
+/// use std::sync::Arc;
+/// use tower_dcr::audit::{Buffered, Event, Overflow};
 ///
 /// let slow = |event: &Event| println!("{:?}", event.outcome);
-/// let audit = Buffered::start(Sinks(slow), 1000, Overflow::Count)?;
+/// let audit = Buffered::start(Arc::new(slow), 1000, Overflow::Count)?;
 /// # let _ = audit;
 /// # Ok::<_, std::io::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "made by its user")]
-pub struct Sinks<S>(pub S);
-
-impl<S: Sink> BatchSink for Sinks<S> {
+impl<S: Sink + ?Sized> BatchSink for Arc<S> {
     fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        if !self.0.is_ready() {
+        if !(**self).is_ready() {
             return Err("sink not ready".into());
         }
         for record in batch {
             match record {
-                Record::Registration(event) => self.0.emit(event),
-                Record::Lifecycle(event) => self.0.emit_lifecycle(event),
+                Record::Registration(event) => (**self).emit(event),
+                Record::Lifecycle(event) => (**self).emit_lifecycle(event),
             }
         }
         Ok(())

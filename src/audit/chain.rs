@@ -65,6 +65,51 @@ impl ChainKey {
         })
     }
 
+    /// Verifies the lines that [`JsonLines`](super::JsonLines) wrote, and returns their end and their number. `previous` is the
+    /// last value of the file before this one, after a rotation; `None` for the first file. Use
+    /// [`reaches`](ChainHead::reaches) to detect a cut end.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenChain`] names the first line that does not follow from the one before it.
+    ///
+    /// ```
+    /// use tower_dcr::audit::ChainKey;
+    ///
+    /// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
+    /// let (end, lines) = key.verify(&b""[..], None)?;
+    /// assert_eq!(lines, 0);
+    /// // The next file continues from here.
+    /// assert!(key.verify(&b""[..], Some(&end.last)).is_ok());
+    /// # Ok::<_, tower_dcr::audit::BrokenChain>(())
+    /// ```
+    pub fn verify(&self, mut file: impl BufRead, previous: Option<&str>) -> Result<(ChainHead, u64), BrokenChain> {
+        let mut end = ChainHead::start(self);
+        let mut lines = 0;
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            if file.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes).map_err(BrokenChain::Io)? == 0 {
+                break;
+            }
+            lines += 1;
+            let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            let line = str::from_utf8(line).map_err(|_| BrokenChain::Line(lines))?;
+            let sealed = Sealed::read(line).ok_or(BrokenChain::Line(lines))?;
+            if let (1, Some(previous)) = (lines, previous) {
+                // The number, which the value covers, counts the lines of earlier files.
+                end = ChainHead { lines: sealed.number.wrapping_sub(1), last: previous.to_owned() };
+            }
+            if !end.follow(self, &sealed) {
+                return Err(BrokenChain::Line(lines));
+            }
+        }
+        if let (0, Some(previous)) = (lines, previous) {
+            previous.clone_into(&mut end.last);
+        }
+        Ok((end, lines))
+    }
+
     /// Returns the value that the chain starts from.
     pub(super) fn start(&self) -> String {
         self.next("", "tower-dcr audit chain 1")
@@ -129,19 +174,24 @@ impl<'a> Sealed<'a> {
     }
 }
 
-/// The number of lines of a chain, and the value of the last one. A copy that is kept elsewhere shows if the end of the file was
-/// cut off.
+/// The number of lines of a chain, and the value of the last one. An audit file `NAME` has its head in `NAME.head`, sealed
+/// with the key. A copy that is kept elsewhere shows if the end of the file was cut off.
 ///
 /// ```
-/// use tower_dcr::audit::{ChainHead, ChainKey, JsonLines, JsonLinesSettings, verify_chain};
+/// use std::io::BufReader;
+/// use tower_dcr::audit::{ChainHead, ChainKey, JsonLines, JsonLinesSettings};
 ///
 /// let path = std::env::temp_dir().join(format!("tower-dcr-example-head-{}", std::process::id()));
 /// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
-/// drop(JsonLines::open(&path, JsonLinesSettings { chain: Some(key.clone()), ..Default::default() })?);
+/// let file = JsonLines::open(&path, JsonLinesSettings { chain: Some(key.clone()), ..Default::default() })?;
+/// # let preset = tower_dcr::mcp().with_sink(file.clone());
+/// # drop(preset);
+/// drop(file);
 ///
-/// let head = ChainHead::of_file(&path, &key)?;
-/// assert_eq!(head.lines, 0);
-/// assert!(verify_chain(&b""[..], &key, None)?.reaches(&head));
+/// let head = ChainHead::read(path.with_extension("head"), &key)?;
+/// let written = BufReader::new(std::fs::File::open(&path)?);
+/// let (end, lines) = key.verify(written, None)?;
+/// assert!(lines == 0 && end.reaches(&head));
 /// # std::fs::remove_file(path.with_extension("head"))?;
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -149,7 +199,7 @@ impl<'a> Sealed<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ChainHead {
-    /// The number of the last line; 0 before the first one.
+    /// The number of the last line, counted from the first file; 0 before the first line.
     pub lines: u64,
     /// The value of the last line.
     pub last: String,
@@ -164,15 +214,6 @@ struct SealedHead {
 }
 
 impl ChainHead {
-    /// Reads the head of the audit file `path`: the file of the same name with `.head` added.
-    ///
-    /// # Errors
-    ///
-    /// [`BrokenChain::Head`] if it is not sealed with `key`, [`BrokenChain::Io`] if it is missing or can't be read.
-    pub fn of_file(path: impl AsRef<Path>, key: &ChainKey) -> Result<Self, BrokenChain> {
-        Self::read(head_path(path.as_ref()), key)
-    }
-
     /// Reads a head.
     ///
     /// # Errors
@@ -186,6 +227,12 @@ impl ChainHead {
         let SealedHead { lines, last, seal, .. } = serde_json::from_slice(&bytes).map_err(|_| BrokenChain::Head)?;
         let head = Self { lines, last };
         if key.follows(HEAD, &head.sealed_part(), &seal) { Ok(head) } else { Err(BrokenChain::Head) }
+    }
+
+    /// Returns `true` if a chain with this end reaches `head`. It may be longer, by lines that were written after the head.
+    #[must_use]
+    pub fn reaches(&self, head: &Self) -> bool {
+        self.lines > head.lines || self == head
     }
 
     /// Returns the head of a chain without lines.
@@ -234,45 +281,14 @@ pub(super) fn head_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// A verified chain.
-///
-/// ```
-/// use tower_dcr::audit::{ChainKey, verify_chain};
-///
-/// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
-/// let empty = verify_chain(&b""[..], &key, None)?;
-/// assert_eq!(empty.lines, 0);
-/// // The next file continues from here.
-/// assert!(verify_chain(&b""[..], &key, Some(&empty.last)).is_ok());
-/// # Ok::<_, tower_dcr::audit::BrokenChain>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VerifiedChain {
-    /// The number of lines.
-    pub lines: u64,
-    /// The number of the last line, counted from the first file; 0 without lines.
-    pub number: u64,
-    /// The value of the last line: keep it elsewhere, or pass it to the verification of the next file.
-    pub last: String,
-}
-
-impl VerifiedChain {
-    /// Returns whether the chain reaches `head`. It may be longer, by lines that were written after the head.
-    #[must_use]
-    pub fn reaches(&self, head: &ChainHead) -> bool {
-        self.number > head.lines || (self.number == head.lines && self.last == head.last)
-    }
-}
-
 /// The error of verifying a chain.
 ///
 /// ```
-/// use tower_dcr::audit::{BrokenChain, ChainKey, verify_chain};
+/// use tower_dcr::audit::{BrokenChain, ChainKey};
 ///
 /// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
 /// let forged = br#"{"outcome":"accepted","n":1,"chain":"00"}"#;
-/// assert!(matches!(verify_chain(&forged[..], &key, None), Err(BrokenChain::Line(1))));
+/// assert!(matches!(key.verify(&forged[..], None), Err(BrokenChain::Line(1))));
 /// ```
 #[non_exhaustive]
 pub enum BrokenChain {
@@ -307,56 +323,3 @@ impl std::error::Error for BrokenChain {
 
 /// The longest line that is read, for a device without end. No event comes near it.
 const MAX_LINE: u64 = 64 << 20;
-
-/// Verifies the lines that [`JsonLines`](super::JsonLines) wrote. `previous` is the last value of the file before this
-/// one, after a rotation; `None` for the first file. Use [`reaches`](VerifiedChain::reaches) to detect a cut end.
-///
-/// # Errors
-///
-/// [`BrokenChain`] names the first line that does not follow from the one before it.
-///
-/// ```
-/// use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, verify_chain};
-///
-/// let path = std::env::temp_dir().join(format!("tower-dcr-example-verify-{}", std::process::id()));
-/// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
-/// let file = JsonLines::open(&path, JsonLinesSettings { chain: Some(key.clone()), ..Default::default() })?;
-/// # let preset = tower_dcr::mcp().with_sink(file.clone());
-/// # drop(preset);
-/// file.flush();
-///
-/// let written = std::io::BufReader::new(std::fs::File::open(&path)?);
-/// assert_eq!(verify_chain(written, &key, None)?.lines, 0);
-/// # drop(file);
-/// # std::fs::remove_file(path.with_extension("head"))?;
-/// # std::fs::remove_file(&path)?;
-/// # Ok::<_, Box<dyn std::error::Error>>(())
-/// ```
-pub fn verify_chain(
-    mut file: impl BufRead,
-    key: &ChainKey,
-    previous: Option<&str>,
-) -> Result<VerifiedChain, BrokenChain> {
-    let mut end = ChainHead::start(key);
-    let mut lines = 0;
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        if file.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes).map_err(BrokenChain::Io)? == 0 {
-            break;
-        }
-        lines += 1;
-        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let line = str::from_utf8(line).map_err(|_| BrokenChain::Line(lines))?;
-        let sealed = Sealed::read(line).ok_or(BrokenChain::Line(lines))?;
-        if let (1, Some(previous)) = (lines, previous) {
-            // The number, which the value covers, counts the lines of earlier files.
-            end = ChainHead { lines: sealed.number.wrapping_sub(1), last: previous.to_owned() };
-        }
-        if !end.follow(key, &sealed) {
-            return Err(BrokenChain::Line(lines));
-        }
-    }
-    let last = if lines == 0 { previous.map_or(end.last, str::to_owned) } else { end.last };
-    Ok(VerifiedChain { lines, number: end.lines, last })
-}

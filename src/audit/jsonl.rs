@@ -21,7 +21,7 @@ use log_file::LogFile;
 ///   A pipe or a device is written to and never renamed.
 /// - Events wait in a bounded queue. [`Overflow`] sets the behavior when the queue or the disk is full.
 /// - With a [`chain`](JsonLinesSettings::chain) each line ends with its number and a keyed hash over the line before
-///   and itself, across rotations and restarts; [`verify_chain`](super::verify_chain) names the first line that was
+///   and itself, across rotations and restarts; [`ChainKey::verify`] names the first line that was
 ///   tampered with. `NAME.head` holds the number and value of the last line ([`ChainHead`]), sealed with the key. If the
 ///   file does not reach its head when it is opened, that is logged, and the chain continues so that no verification
 ///   passes over the gap. Restoring an older file together with its older head is not detected, unless the head is kept

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::keep_common;
-use crate::clients::ledger::Client;
 use crate::registration::{Field, Limits, Registration};
 use crate::text;
 
@@ -154,12 +153,12 @@ impl LifecycleEvent {
         }
     }
 
-    /// Names the client as its record does: by ID and name.
-    pub(crate) fn of_record(mut self, client: &Client) -> Self {
-        let registration = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS).ok();
+    /// Names the client as its registration does.
+    pub(crate) fn naming(mut self, registration: &str) -> Self {
+        let registration = Registration::parse_with(registration.as_bytes(), &Limits::GENEROUS).ok();
         let name = registration.as_ref().and_then(|registration| registration.string_at(Field::CLIENT_NAME));
         self.client_name = name.map(|name| text::cut(name, Self::MAX_NAME).to_owned());
-        self.of_client(client.client_id.as_deref())
+        self
     }
 
     /// Names the requester.

@@ -11,20 +11,12 @@ use super::{Event, LifecycleEvent, Outcome, Sink, to_line};
 /// ```
 /// use tower_dcr::audit::TracingSink;
 ///
-/// let preset = tower_dcr::mcp().with_sink(TracingSink::new());
+/// let preset = tower_dcr::mcp().with_sink(TracingSink);
 /// # let _ = preset;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct TracingSink {}
-
-impl TracingSink {
-    /// Creates the sink.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {}
-    }
-}
+#[expect(clippy::exhaustive_structs, reason = "made by its user")]
+pub struct TracingSink;
 
 const TARGET: &str = "tower_dcr::audit";
 

@@ -218,7 +218,7 @@ struct Audit {
 impl Default for Audit {
     fn default() -> Self {
         Self {
-            aggregator: Aggregator::new(TracingSink::new()),
+            aggregator: Aggregator::new(TracingSink),
             sources: Sources::new(ClientAddress::new(), &crate::audit::Requester::None),
         }
     }
@@ -255,7 +255,7 @@ impl Registrar {
     pub fn new(ledger: impl Ledger) -> Self {
         let config = Config {
             ledger: Arc::new(WatchedLedger::new(ledger, Self::LEDGER_DEADLINE)),
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(SystemClock::default()),
             aggregator: None,
             audit: Arc::new(Replaceable::new(Audit::default())),
             built: LifecycleSettings::default(),
@@ -428,7 +428,8 @@ impl Registrar {
     pub(crate) fn event_of(&self, action: LifecycleAction, client: &Client) -> LifecycleEvent {
         let audit = self.config.audit.load();
         let source = client.fingerprints.source.as_ref().map(|source| audit.sources.recorded(&source.narrow));
-        self.event(action).of_record(client).coming_from(source)
+        let event = self.event(action).of_client(client.client_id.as_deref());
+        event.naming(&client.registration).coming_from(source)
     }
 
     pub(crate) fn emit(&self, event: &LifecycleEvent) {

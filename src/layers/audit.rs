@@ -65,7 +65,7 @@ use crate::text;
 /// use tower_dcr::layers::AuditLayer;
 /// use tower_dcr::audit::TracingSink;
 ///
-/// let audit = AuditLayer::new(TracingSink::new()).with_requester_hash(b"a key that stays secret");
+/// let audit = AuditLayer::new(TracingSink).with_requester_hash(b"a key that stays secret");
 /// # let _ = audit;
 /// ```
 #[derive(Clone)]
@@ -103,7 +103,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 impl AuditLayer {
     /// Creates a layer that emits to `sink`. Events don't name the requester.
     pub fn new(sink: impl Sink) -> Self {
-        let clock = Arc::new(SystemClock::new());
+        let clock = Arc::new(SystemClock::default());
         let config = Config {
             aggregator: Aggregator::new(sink),
             clock,
@@ -168,7 +168,7 @@ impl AuditLayer {
     /// use tower_dcr::layers::AuditLayer;
     /// use tower_dcr::audit::TracingSink;
     ///
-    /// let audit = AuditLayer::new(TracingSink::new()).with_request_id_header(HeaderName::from_static("x-request-id"));
+    /// let audit = AuditLayer::new(TracingSink).with_request_id_header(HeaderName::from_static("x-request-id"));
     /// # let _ = audit;
     /// ```
     pub fn with_request_id_header(self, header: HeaderName) -> Self {
@@ -189,7 +189,7 @@ impl AuditLayer {
     /// use tower_dcr::layers::AuditLayer;
     /// use tower_dcr::audit::TracingSink;
     ///
-    /// AuditLayer::new(TracingSink::new()).flush();
+    /// AuditLayer::new(TracingSink).flush();
     /// ```
     pub fn flush(&self) {
         self.config.aggregator.flush();
@@ -373,7 +373,7 @@ impl Attempt {
             Some(evaluation)
         });
         if let Some(evaluation) = evaluation {
-            event.set_evaluation(evaluation, start.config.document.as_ref());
+            event.set_evaluation(evaluation, start.config.document.as_deref());
         }
         if let Some(rejection) = rejection {
             event.set_rejection(rejection);

@@ -16,9 +16,9 @@ struct Row {
 /// A registration that a released client sends.
 ///
 /// ```
-/// use tower_dcr::policy_file::known_clients;
+/// use tower_dcr::policy_file::KnownClient;
 ///
-/// let cursor = known_clients().find(|client| client.name.contains("Cursor desktop")).unwrap();
+/// let cursor = KnownClient::all().find(|client| client.name.contains("Cursor desktop")).unwrap();
 /// assert!(cursor.registration.redirect_uris().any(|uri| uri.starts_with("cursor://")));
 /// ```
 #[derive(Clone, Debug)]
@@ -33,29 +33,29 @@ pub struct KnownClient {
 impl KnownClient {
     /// The date of the last comparison of the table with released clients: `YYYY-MM-DD`.
     pub const VERSION: &str = "2026-11-25";
-}
 
-/// Returns the known clients. An untested, stricter policy can break sign-ins, so run yours over them in a test:
-///
-/// ```
-/// use tower_dcr::policy_file::known_clients;
-/// use tower_dcr::rules::{Context, Decision};
-///
-/// let rejected = |preset: tower_dcr::Preset| {
-///     let decisions = known_clients().map(|client| {
-///         preset.policy().evaluate(client.registration, &Context::registration()).decision()
-///     });
-///     decisions.filter(|decision| *decision == Decision::Reject).count()
-/// };
-/// assert_eq!(rejected(tower_dcr::mcp()), 0);
-/// assert!(rejected(tower_dcr::strict()) > 0);
-/// ```
-pub fn known_clients() -> impl Iterator<Item = KnownClient> {
-    // A test checks that each line can be read.
-    TABLE.lines().filter_map(|line| {
-        let Row { client: name, body } = serde_json::from_str(line).ok()?;
-        Some(KnownClient { name, registration: Registration::parse(body.get().as_bytes()).ok()? })
-    })
+    /// Returns the known clients. An untested, stricter policy can break sign-ins, so run yours over them in a test:
+    ///
+    /// ```
+    /// use tower_dcr::policy_file::KnownClient;
+    /// use tower_dcr::rules::{Context, Decision};
+    ///
+    /// let rejected = |preset: tower_dcr::Preset| {
+    ///     let decisions = KnownClient::all().map(|client| {
+    ///         preset.policy().evaluate(client.registration, &Context::registration()).decision()
+    ///     });
+    ///     decisions.filter(|decision| *decision == Decision::Reject).count()
+    /// };
+    /// assert_eq!(rejected(tower_dcr::mcp()), 0);
+    /// assert!(rejected(tower_dcr::strict()) > 0);
+    /// ```
+    pub fn all() -> impl Iterator<Item = Self> {
+        // A test checks that each line can be read.
+        TABLE.lines().filter_map(|line| {
+            let Row { client: name, body } = serde_json::from_str(line).ok()?;
+            Some(Self { name, registration: Registration::parse(body.get().as_bytes()).ok()? })
+        })
+    }
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_line_can_be_read() {
-        assert_eq!(known_clients().count(), TABLE.lines().count());
-        assert!(known_clients().count() > 80);
+        assert_eq!(KnownClient::all().count(), TABLE.lines().count());
+        assert!(KnownClient::all().count() > 80);
     }
 }

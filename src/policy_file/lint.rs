@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value as Json;
 
-use super::{KnownClient, known_clients};
+use super::KnownClient;
 use crate::policy_file::key::{Key, RuleSet, Setting, Step};
 use crate::preset::Preset;
 use crate::rate_limit::Quota;
 use crate::registration::{Field, Registration};
-use crate::rules::{Condition, Context, NATIVE_SCHEMES, Suggestion, vendor_callbacks};
+use crate::rules::{Condition, Context, NATIVE_SCHEMES, RedirectPattern, Suggestion};
 
 #[cfg(feature = "regex")]
 mod expression;
@@ -517,7 +517,9 @@ impl Linter {
         }
         if quota(self.text(Setting::HostQuota)).is_some() {
             let exempt = self.texts(Setting::Exempt);
-            let missing = vendor_callbacks().filter(|place| !exempt.iter().any(|exempt| exempt == place)).count();
+            let missing = RedirectPattern::vendor_callbacks()
+                .filter(|place| !exempt.iter().any(|exempt| *exempt == place.to_string()))
+                .count();
             if missing > 0 {
                 let message = format!("{missing} callbacks of hosted clients have one budget for all of their users");
                 self.warn(Setting::Exempt, message, "use add_exempt, which keeps the known ones");
@@ -779,7 +781,7 @@ impl Linter {
         let limits = &preset.settings.limits;
         let is_too_large =
             |client: &KnownClient| Registration::parse_with(client.registration.source().as_bytes(), limits).is_err();
-        let too_large = known_clients().filter(is_too_large).count();
+        let too_large = KnownClient::all().filter(is_too_large).count();
         if too_large > 0 {
             let message = format!("{too_large} known clients send more than these limits hold");
             self.warn(Setting::Body, message, "the defaults accept every known client");
@@ -788,7 +790,7 @@ impl Linter {
         let rejection = |preset: &Preset, client: &KnownClient| {
             preset.policy().evaluate(client.registration.clone(), &Context::registration()).rejection
         };
-        for client in known_clients().filter(|client| rejection(&base, client).is_none()) {
+        for client in KnownClient::all().filter(|client| rejection(&base, client).is_none()) {
             if let Some(rejection) = rejection(&unlimited, &client) {
                 by_scope += usize::from(rejection.rule == "scope");
                 broken.push(client.name);
@@ -802,7 +804,7 @@ impl Linter {
         let message = format!(
             "{} of {} known clients can't register: {}{more}",
             broken.len(),
-            known_clients().count(),
+            KnownClient::all().count(),
             named.join(", ")
         );
         let suggestion = if by_scope == broken.len() {

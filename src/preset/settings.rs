@@ -85,7 +85,7 @@ impl Settings {
             shared_quotas: None,
             initial_access_token: InitialAccessTokenLayer::off(),
             tokens: None,
-            audit: AuditLayer::new(TracingSink::new()),
+            audit: AuditLayer::new(TracingSink),
             has_sink: false,
             chain_key: None,
             lifecycle: PresetLifecycle::none(),

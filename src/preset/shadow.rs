@@ -59,7 +59,7 @@ impl Settings {
 
 impl Preset {
     /// Evaluates `shadow` on every registration as well, and only reports its decisions, while this policy is enforced.
-    /// The decisions are in audit events ([`shadow`](crate::audit::Event::shadow)), in [metrics](crate::audit::METRICS)
+    /// The decisions are in audit events ([`shadow`](crate::audit::Event::shadow)), in [metrics](crate::audit::describe_metrics)
     /// (`tower_dcr_shadow_registrations_total`), and in the span. In policy files: `[shadow]` with `policy =
     /// "next.toml"`, a path relative to the file; such a shadow has the same rules in code as this preset.
     ///

@@ -96,9 +96,9 @@ impl Token {
 
 fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let digest = String::deserialize(deserializer)?;
-    match digest.parse::<Digest>() {
-        Ok(_) => Ok(digest),
-        Err(_) => Err(D::Error::custom(format_args!("{digest:?} is no SHA-256 in 64 hexadecimal digits"))),
+    match Digest::parse(&digest) {
+        Some(_) => Ok(digest),
+        None => Err(D::Error::custom(format_args!("{digest:?} is no SHA-256 in 64 hexadecimal digits"))),
     }
 }
 

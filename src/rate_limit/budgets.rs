@@ -8,11 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::{Budget, Denied, Limiter, Quota, RateLimit, RateLimits, Reservation, SharedQuotas, Spent, nonzero};
 use crate::client_address::Source;
 use crate::clock::Clock;
-use crate::rate_limit::{
-    Budget, Denied, Limiter, Quota, RateLimit, RateLimits, Reservation, SharedQuotas, Spent, nonzero,
-};
 use crate::rules::{ErrorCode, Rejection};
 
 /// The rule that rejects a request whose budget is spent.

@@ -1,11 +1,7 @@
 //! The arithmetic of the generic cell rate algorithm.
 
-use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use super::Exhausted;
 
@@ -13,7 +9,7 @@ use super::Exhausted;
 pub(super) type Nanos = u64;
 
 /// A rate of requests and a burst. As text: `60/minute, burst 300`, by the second, the minute or the hour; without a burst,
-/// as many at once as in that time.
+/// as many at once as in that time. A count is at most ten million, and a burst refills within 30 days.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -21,17 +17,19 @@ pub(super) type Nanos = u64;
 /// use tower_dcr::rate_limit::Quota;
 ///
 /// let quota = Quota::per_minute(NonZeroU32::new(30).unwrap()).allow_burst(NonZeroU32::new(5).unwrap());
-/// assert_eq!((quota.interval(), quota.window()), (Duration::from_secs(2), Duration::from_secs(10)));
+/// assert_eq!((quota.interval(), quota.burst().get()), (Duration::from_secs(2), 5));
 /// assert_eq!("30/minute, burst 5".parse(), Ok(quota));
+///
+/// let error = "0/minute".parse::<Quota>().unwrap_err().to_string();
+/// assert_eq!(error, r#""0/minute" allows nothing, and a quota allows at least 1"#);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
-#[serde(try_from = "String", into = "String")]
 #[must_use]
 pub struct Quota {
     /// The time in which one request refills.
-    interval: Nanos,
-    burst: NonZeroU32,
+    pub(super) interval: Nanos,
+    pub(super) burst: NonZeroU32,
 }
 
 impl Quota {
@@ -69,7 +67,7 @@ impl Quota {
 
     /// Returns the time in which an empty bucket refills.
     #[must_use]
-    pub const fn window(&self) -> Duration {
+    pub(crate) const fn window(&self) -> Duration {
         Duration::from_nanos(self.capacity())
     }
 
@@ -94,13 +92,13 @@ impl Quota {
         Self { burst: super::nonzero(burst - burst / 3), ..self }
     }
 
-    const fn per(count: NonZeroU32, period: Nanos) -> Self {
+    pub(super) const fn per(count: NonZeroU32, period: Nanos) -> Self {
         // A `u32` fits; `From` is not const. At least a nanosecond: more than 10^9 a second is no limit.
         let interval = period / count.get() as u64;
         Self { interval: if interval == 0 { 1 } else { interval }, burst: count }
     }
 
-    const fn capacity(&self) -> Nanos {
+    pub(super) const fn capacity(&self) -> Nanos {
         self.interval.saturating_mul(self.burst.get() as u64)
     }
 
@@ -122,125 +120,6 @@ impl Quota {
 
     pub(super) fn release(&self, full_at: &mut Nanos) {
         *full_at = full_at.saturating_sub(self.interval);
-    }
-}
-
-/// An invalid quota: malformed text, a count of zero or above ten million, or a burst that takes more than 30 days to refill.
-///
-/// ```
-/// use tower_dcr::rate_limit::Quota;
-///
-/// let error = |text: &str| text.parse::<Quota>().unwrap_err().to_string();
-/// assert_eq!(error("60 per fortnight"), r#""60 per fortnight" is not a quota like "60/minute" or "60/minute, burst 300""#);
-/// assert_eq!(error("0/minute"), r#""0/minute" allows nothing, and a quota allows at least 1"#);
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct ParseQuotaError {
-    text: String,
-    reason: Reason,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    Form,
-    Nothing,
-    TooMany,
-    TooSlow,
-}
-
-/// The largest count and burst of a quota that is read from text.
-const MAX_COUNT: u32 = 10_000_000;
-
-/// The longest time in which the burst of a quota that is read from text refills: 30 days.
-const MAX_WINDOW: Nanos = 30 * 24 * 3_600_000_000_000;
-
-impl ParseQuotaError {
-    /// Returns whether the text is malformed.
-    pub(crate) fn is_form(&self) -> bool {
-        self.reason == Reason::Form
-    }
-}
-
-crate::text::debug_for_people!(ParseQuotaError);
-
-impl fmt::Display for ParseQuotaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ", self.text)?;
-        match self.reason {
-            Reason::Form => f.write_str("is not a quota like \"60/minute\" or \"60/minute, burst 300\""),
-            Reason::Nothing => f.write_str("allows nothing, and a quota allows at least 1"),
-            Reason::TooMany => write!(f, "allows more than {MAX_COUNT}, which limits nothing"),
-            Reason::TooSlow => f.write_str("has a burst that takes more than 30 days to refill"),
-        }
-    }
-}
-
-impl std::error::Error for ParseQuotaError {}
-
-/// The minute first, since most quotas are written by the minute.
-const PERIODS: [(&str, Nanos); 3] =
-    [("minute", 60_000_000_000), ("second", 1_000_000_000), ("hour", 3_600_000_000_000)];
-
-impl FromStr for Quota {
-    type Err = ParseQuotaError;
-
-    fn from_str(text: &str) -> Result<Self, ParseQuotaError> {
-        Self::read(text).map_err(|reason| ParseQuotaError { text: text.to_owned(), reason })
-    }
-}
-
-impl Quota {
-    fn read(text: &str) -> Result<Self, Reason> {
-        let (rate, burst) = text.split_once(',').map_or((text, None), |(rate, burst)| (rate, Some(burst)));
-        let (count, period) = rate.split_once('/').ok_or(Reason::Form)?;
-        let (_, period) = PERIODS.iter().find(|(name, _)| *name == period.trim()).ok_or(Reason::Form)?;
-        let quota = Self::per(count_of(count)?, *period);
-        let quota = match burst {
-            Some(burst) => quota.allow_burst(count_of(burst.trim().strip_prefix("burst ").ok_or(Reason::Form)?)?),
-            None => quota,
-        };
-        if quota.capacity() > MAX_WINDOW { Err(Reason::TooSlow) } else { Ok(quota) }
-    }
-}
-
-fn count_of(text: &str) -> Result<NonZeroU32, Reason> {
-    let digits = text.trim();
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Reason::Form);
-    }
-    // More digits than fit are too many.
-    let count = digits.parse().ok().filter(|count| *count <= MAX_COUNT).ok_or(Reason::TooMany)?;
-    NonZeroU32::new(count).ok_or(Reason::Nothing)
-}
-
-/// Writes the text that [`Quota::from_str`] reads.
-impl fmt::Display for Quota {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let in_period = |(name, period): &(&'static str, Nanos)| {
-            let count = period.saturating_add(self.interval / 2) / self.interval;
-            // The text must be readable again.
-            let count = u32::try_from(count).ok().filter(|count| *count <= MAX_COUNT).and_then(NonZeroU32::new)?;
-            (Self::per(count, *period).interval == self.interval).then_some((count, *name))
-        };
-        let Some((count, name)) = PERIODS.iter().find_map(in_period) else {
-            return write!(f, "one in {:?}, burst {}", self.interval(), self.burst);
-        };
-        write!(f, "{count}/{name}")?;
-        if count == self.burst { Ok(()) } else { write!(f, ", burst {}", self.burst) }
-    }
-}
-
-impl TryFrom<String> for Quota {
-    type Error = ParseQuotaError;
-
-    fn try_from(text: String) -> Result<Self, ParseQuotaError> {
-        text.parse()
-    }
-}
-
-impl From<Quota> for String {
-    fn from(quota: Quota) -> Self {
-        quota.to_string()
     }
 }
 

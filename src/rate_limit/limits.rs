@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Quota;
 use super::budgets::{ADDRESS, GLOBAL, Slot};
-use super::{ParseQuotaError, Quota};
 use crate::rules::ConfigError;
 
 /// Limits on the rate of registrations: the keys of the section `[rate_limit]` in a policy file.
@@ -171,9 +171,9 @@ impl From<Quota> for RateLimit {
 }
 
 impl FromStr for RateLimit {
-    type Err = ParseQuotaError;
+    type Err = ConfigError;
 
-    fn from_str(text: &str) -> Result<Self, ParseQuotaError> {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
         if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::Quota) }
     }
 }
@@ -182,7 +182,7 @@ impl TryFrom<String> for RateLimit {
     type Error = ConfigError;
 
     fn try_from(text: String) -> Result<Self, ConfigError> {
-        text.parse().map_err(ConfigError::Quota)
+        text.parse()
     }
 }
 

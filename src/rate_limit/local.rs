@@ -1,9 +1,10 @@
 //! A [`QuotaStore`] over the tables of one process, which shows that they conform.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 
-use super::{Bucket, Budget, Limiter, Place, QuotaDecision, QuotaStore, QuotaStoreError, Reservation, conformance};
+use super::{Bucket, Budget, Limiter, Place, QuotaDecision, QuotaStore, Reservation, conformance};
 use crate::clock::{Clock, CoarseClock, ManualClock};
 use crate::sync::{Mutex, lock};
 
@@ -25,7 +26,7 @@ impl LocalStore {
 }
 
 impl QuotaStore for LocalStore {
-    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
         let now = self.clock.monotonic();
         let mut reservation = Reservation::new(None, &self.clock);
         for (index, bucket) in buckets.iter().enumerate() {
@@ -38,7 +39,7 @@ impl QuotaStore for LocalStore {
         Ok(QuotaDecision::Taken)
     }
 
-    async fn release(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
+    async fn release(&self, buckets: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
         for bucket in buckets {
             let limiter = self.limiter(bucket);
             let hash = limiter.hash(|hasher| hasher.write_u128(bucket.key));

@@ -80,13 +80,13 @@ impl SharedQuotas {
     }
 
     pub(super) async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, Outage> {
-        let called = self.breaker.call(self.store.take(buckets), |_| true).await;
+        let called = self.breaker.call(self.store.take(buckets), |error| Some(&**error)).await;
         called.map_err(|error| Outage { retry_after: error.retry_after })
     }
 
     /// Releases requests in the store. If that fails, the budgets are a little smaller until they refill.
     pub(super) async fn release(&self, buckets: &[Bucket]) {
-        let _lost = self.breaker.call(self.store.release(buckets), |_| true).await;
+        let _lost = self.breaker.call(self.store.release(buckets), |error| Some(&**error)).await;
     }
 
     /// Returns the quota of this node without the store; `None` if it may admit nothing.

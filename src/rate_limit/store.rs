@@ -1,7 +1,6 @@
 //! [`QuotaStore`]: the store of budgets that nodes share.
 
 use std::error::Error;
-use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -14,17 +13,18 @@ use super::Bucket;
 /// of your own.
 ///
 /// ```
-/// use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError};
+/// use std::error::Error;
+/// use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore};
 ///
 /// /// Confirms whatever a node's own tables admit.
 /// struct Unlimited;
 ///
 /// impl QuotaStore for Unlimited {
-///     async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+///     async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
 ///         Ok(QuotaDecision::Taken)
 ///     }
 ///
-///     async fn release(&self, _: &[Bucket]) -> Result<(), QuotaStoreError> {
+///     async fn release(&self, _: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
 ///         Ok(())
 ///     }
 /// }
@@ -36,10 +36,21 @@ use super::Bucket;
 )]
 pub trait QuotaStore: Send + Sync + 'static {
     /// Takes one request from each of these buckets, or from none of them, in one atomic step.
-    fn take(&self, buckets: &[Bucket]) -> impl Future<Output = Result<QuotaDecision, QuotaStoreError>> + Send;
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be used: [`Fallback`](super::Fallback) then says what is admitted.
+    fn take(
+        &self,
+        buckets: &[Bucket],
+    ) -> impl Future<Output = Result<QuotaDecision, Box<dyn Error + Send + Sync>>> + Send;
 
     /// Releases one request in each of these buckets. A bucket that is full stays full.
-    fn release(&self, buckets: &[Bucket]) -> impl Future<Output = Result<(), QuotaStoreError>> + Send;
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be used: the budgets are then a little smaller until they refill.
+    fn release(&self, buckets: &[Bucket]) -> impl Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send;
 }
 
 /// The result of [`QuotaStore::take`].
@@ -65,39 +76,7 @@ pub enum QuotaDecision {
     },
 }
 
-/// The error of a [`QuotaStore`].
-///
-/// ```
-/// use tower_dcr::rate_limit::QuotaStoreError;
-///
-/// let error = QuotaStoreError::new("connection refused");
-/// assert_eq!(error.to_string(), "rate limit store unavailable");
-/// assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "connection refused");
-/// ```
-pub struct QuotaStoreError(Box<dyn Error + Send + Sync>);
-
-impl QuotaStoreError {
-    /// Wraps the error of a store.
-    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(source.into())
-    }
-}
-
-crate::text::debug_for_people!(QuotaStoreError);
-
-impl fmt::Display for QuotaStoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("rate limit store unavailable")
-    }
-}
-
-impl Error for QuotaStoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
-    }
-}
-
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, QuotaStoreError>> + Send + 'a>>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Box<dyn Error + Send + Sync>>> + Send + 'a>>;
 
 /// [`QuotaStore`] with boxed futures, for use as a trait object.
 pub(crate) trait ErasedStore: Send + Sync {

@@ -22,6 +22,7 @@ pub(crate) struct KnownScheme {
     /// A query parameter that makes any link of the scheme act.
     denied_parameter: Option<String>,
     /// The URL that documents the scheme, or the source code that reads it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test reads it"))]
     pub(crate) source: String,
     /// The date on which the row was last compared with its source.
     pub(crate) checked: String,

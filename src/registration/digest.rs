@@ -1,7 +1,6 @@
 //! A SHA-256 value.
 
 use std::fmt;
-use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
@@ -27,6 +26,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Reads 64 hexadecimal digits; `None` for another text.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        text::unhex(text).map(Self)
+    }
+
     /// Returns the first eight bytes as a number.
     pub(crate) fn prefix(&self) -> u64 {
         self.0.first_chunk().copied().map_or(0, u64::from_be_bytes)
@@ -43,35 +47,6 @@ impl fmt::Display for Digest {
         f.write_str(&text::hex(&self.0))
     }
 }
-
-impl FromStr for Digest {
-    type Err = ParseDigestError;
-
-    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-        text::unhex(text).map(Self).ok_or(ParseDigestError)
-    }
-}
-
-/// An error for a text that is not 64 hexadecimal digits.
-///
-/// ```
-/// use tower_dcr::registration::Digest;
-///
-/// assert_eq!("abc".parse::<Digest>().unwrap_err().to_string(), "a SHA-256 has 64 hexadecimal digits");
-/// let digest = Digest::of(b"abc");
-/// assert_eq!(digest.to_string().parse(), Ok(digest));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ParseDigestError;
-
-impl fmt::Display for ParseDigestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a SHA-256 has 64 hexadecimal digits")
-    }
-}
-
-impl std::error::Error for ParseDigestError {}
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 /// ```
 /// use tower_dcr::rules::Caller;
 ///
-/// let caller = Caller::authorized("partner-portal").with_rules("partner");
+/// let mut caller = Caller::authorized("partner-portal");
+/// caller.rules = Some("partner".into());
 /// assert_eq!((caller.owner.as_deref(), caller.rules.as_deref()), (Some("partner-portal"), Some("partner")));
 /// assert!(Caller::default().owner.is_none());
 /// ```
@@ -20,7 +21,8 @@ use std::sync::Arc;
 pub struct Caller {
     /// The owner of the credential; `None` if there was none.
     pub owner: Option<Arc<str>>,
-    /// The rules that the credential names; `None` if it names none.
+    /// The rules that the credential names for its registrations, now and at every later update: see
+    /// [`Condition::Rules`](crate::rules::Condition::Rules). `None` if it names none.
     pub rules: Option<Arc<str>>,
 }
 
@@ -29,14 +31,6 @@ impl Caller {
     #[must_use]
     pub fn authorized(owner: impl Into<Arc<str>>) -> Self {
         Self { owner: Some(owner.into()), rules: None }
-    }
-
-    /// Sets the rules that the credential names for its registrations, now and at every later update: see
-    /// [`Condition::Rules`](crate::rules::Condition::Rules).
-    #[must_use]
-    pub fn with_rules(mut self, rules: impl Into<Arc<str>>) -> Self {
-        self.rules = Some(rules.into());
-        self
     }
 
     /// Returns `true` if there was no credential.

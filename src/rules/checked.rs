@@ -1,34 +1,12 @@
 //! The source of a table's row, and the date of the last comparison with it.
 
 /// A row of a table, with its source and the date on which it was last compared with that source.
-///
-/// Returned by [`Identities::checked`](crate::rules::Identities::checked).
-///
-/// ```
-/// use tower_dcr::rules::{Identities, ReservedIdentity};
-///
-/// let mut acme = ReservedIdentity::new("Acme");
-/// acme.source = Some("https://docs.acme.com/oauth".into());
-/// acme.checked = Some("2026-11-29".into());
-/// let table = Identities::new("1").reserve(acme)?;
-/// let row = table.checked().next().unwrap();
-/// assert_eq!((row.subject, row.date), ("Acme", "2026-11-29"));
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Checked<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Checked<'a> {
     /// The name of an identity, the pattern of a callback, or a scheme.
-    pub subject: &'a str,
-    /// The name of the identity that the row belongs to. `None` for a scheme.
-    pub owner: Option<&'a str>,
-    /// The URL of the documentation, the source code or the report that the row was made from. `None` if it was not set.
-    pub source: Option<&'a str>,
+    pub(crate) subject: &'a str,
     /// The date of the last comparison with the source: `YYYY-MM-DD`.
-    pub date: &'a str,
-    /// The way by which a code that is sent to this callback can get to others than its owner: such a callback proves nothing.
-    /// `None` if there is none, and for rows that are not about a callback.
-    pub relays: Option<&'a str>,
+    pub(crate) date: &'a str,
 }
 
 impl Checked<'_> {
@@ -60,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_year_is_a_year() {
-        let row = |date| Checked { subject: "x", owner: None, source: None, date, relays: None };
+        let row = |date| Checked { subject: "x", date };
         for (checked, today, old) in [
             ("2026-11-29", "2026-11-29", false),
             ("2026-11-29", "2027-11-29", false),

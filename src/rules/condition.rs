@@ -45,8 +45,7 @@ pub enum Condition {
 
 impl Condition {
     /// Returns `true` if the condition holds for `draft` in its current state.
-    #[must_use]
-    pub fn holds(&self, draft: &Draft<'_>) -> bool {
+    pub(crate) fn holds(&self, draft: &Draft<'_>) -> bool {
         let (caller, issuer) = (draft.caller(), draft.statement_issuer());
         match self {
             Self::Anonymous => caller.is_anonymous() && issuer.is_none(),

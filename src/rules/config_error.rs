@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use crate::bounds;
 use crate::period::{self, InWords};
-use crate::rate_limit::ParseQuotaError;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_dangerous_scheme, is_public_dns_name};
 #[cfg(feature = "identity")]
 use crate::rules::Identities;
 #[cfg(feature = "policy-file")]
 use crate::suggestion::Hint;
-use crate::suggestion::{Bound, Suggestion};
+use crate::suggestion::Suggestion;
 
 /// An invalid configuration. Layers and rules return it when they are built, not when they run.
 ///
@@ -72,8 +71,14 @@ pub enum ConfigError {
         /// The reason.
         reason: &'static str,
     },
-    /// Neither a quota nor `off`.
-    Quota(ParseQuotaError),
+    /// Neither a quota nor `off`: malformed text, a count of zero or above ten million, or a burst that takes more than 30
+    /// days to refill.
+    Quota {
+        /// The given text.
+        text: String,
+        /// The reason.
+        reason: &'static str,
+    },
     /// A host that is not a public DNS name in lower case.
     Host {
         /// The given text.
@@ -136,8 +141,8 @@ pub enum ConfigError {
         what: &'static str,
         /// The given value, in words: `7 days`.
         value: String,
-        /// The bound that the value violates.
-        bound: Bound,
+        /// The bound that the value violates: [`Suggestion::AtLeast`] or [`Suggestion::AtMost`].
+        bound: Suggestion,
     },
     /// An unknown kind of fingerprint.
     Fingerprint {
@@ -232,12 +237,16 @@ impl ConfigError {
             ),
             Self::Member { .. } => Suggestion::Remove(Some("another rule handles it, or only the server issues it")),
             #[cfg(feature = "identity")]
-            Self::UnknownIdentity { .. } => Suggestion::OneOf(Identities::known().names().map(str::to_owned).collect()),
+            Self::UnknownIdentity { .. } => {
+                Suggestion::OneOf(Identities::known().reserved().map(|known| known.name.clone()).collect())
+            }
             Self::Operators { .. } => {
                 Suggestion::advice("see OpenID Federation 1.0 section 6.1.3, or `dcr explain metadata-policy`")
             }
-            Self::Quota(error) if error.is_form() => Suggestion::advice("write \"60/minute, burst 300\", or \"off\""),
-            Self::OutOfRange { bound, .. } => Suggestion::Within(bound.clone()),
+            Self::Quota { reason, .. } if *reason == NOT_A_QUOTA => {
+                Suggestion::advice("write \"60/minute, burst 300\", or \"off\"")
+            }
+            Self::OutOfRange { bound, .. } => bound.clone(),
             _ => return None,
         })
     }
@@ -289,6 +298,9 @@ impl ConfigError {
     }
 }
 
+/// The reason of [`ConfigError::Quota`] for malformed text.
+pub(crate) const NOT_A_QUOTA: &str = "is not a quota like \"60/minute\" or \"60/minute, burst 300\", nor \"off\"";
+
 crate::text::debug_for_people!(ConfigError);
 
 impl fmt::Display for ConfigError {
@@ -316,8 +328,7 @@ impl fmt::Display for ConfigError {
             Self::NoGrants => f.write_str("invalid grant types: the list is empty"),
             Self::PasswordGrant => f.write_str("invalid grant types: password must not be used"),
             Self::PathWildcard { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
-            Self::Quota(error) if error.is_form() => write!(f, "{error}, nor \"off\""),
-            Self::Quota(error) => error.fmt(f),
+            Self::Quota { text, reason } => write!(f, "{text:?} {reason}"),
             Self::Host { host } => write!(f, "{host:?} is not a public DNS name in lower case"),
             Self::Member { name } => write!(f, "the member {name:?} can't be allowed as an extra one"),
             Self::Name { name } => write!(f, "the name {name:?} has no letter or digit in it"),
@@ -338,7 +349,9 @@ impl fmt::Display for ConfigError {
                 write!(f, "{value:?} is neither an IPv4 network of 24 or 32 bits nor an IPv6 network of 48 or 64 bits")
             }
             Self::InitialAccessToken { owner, reason } => write!(f, "the initial access token of {owner:?} {reason}"),
-            Self::OutOfRange { what, value, bound } => write!(f, "{what} must be {bound}, not {value}"),
+            Self::OutOfRange { what, value, bound } => {
+                write!(f, "{what} must be {}, not {value}", bound.as_demand())
+            }
             Self::ReportOnlyRule { name } => write!(f, "{name:?} is not the name of a rule that can be report-only"),
             Self::Shape { member, demand } => write!(f, "the member {member:?} {demand}"),
             Self::RequesterKey => f.write_str("the requester can't be hashed without a key: set requester_key_file"),

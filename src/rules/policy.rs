@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value as Json, json};
 
-use super::{Condition, Context, Draft, ErrorCode, Evaluation, Rejection, ReportOnly, ReportableRule, Rule, RuleDocs};
+use super::report_only::ReportOnly;
+use super::{Condition, Context, Draft, ErrorCode, Evaluation, Rejection, ReportableRule, Rule, RuleDocs};
 use crate::registration::{Digest, Registration};
 
 /// Rules in their order, and the callers that they apply to. Every evaluation of a registration is a call of
 /// [`evaluate`](Self::evaluate).
 ///
-/// Rules are added with [`and`](Self::and). Those of [`when`](Self::when) apply to callers for whom their condition
+/// Rules of [`new`](Self::new) apply to every caller. Those of [`when`](Self::when) apply to callers for whom their condition
 /// holds and no earlier one does. A registration for which no condition holds is rejected, unless there are rules for
 /// [all others](Self::otherwise).
 ///
@@ -90,7 +91,7 @@ impl Policy {
     }
 
     /// Adds rules, which run after the others.
-    pub fn and(mut self, rules: impl IntoRules) -> Self {
+    pub(crate) fn and(mut self, rules: impl IntoRules) -> Self {
         self.fingerprint = OnceLock::new();
         self.steps.extend(rules.into_rules().steps);
         self
@@ -104,6 +105,27 @@ impl Policy {
     /// Sets the rules for callers for whom no condition holds.
     pub fn otherwise(self, rules: impl IntoRules) -> Self {
         self.by_caller(|by_caller| by_caller.otherwise = Some(rules.into_rules()))
+    }
+
+    /// Puts all rules so far into report-only mode: each runs on a copy. Its effects are in the [`Evaluation`], marked as not
+    /// enforced, and the registration continues unchanged. A caller without rules is still rejected.
+    ///
+    /// Tightening a policy without a trial breaks sign-ins: run the tighter rule in report-only mode first, and read the
+    /// audit events. For the rules of a preset, [`Preset::with_report_only_rules`](crate::Preset::with_report_only_rules)
+    /// does it by name.
+    ///
+    /// ```
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::rules::{Context, Decision, MetadataAllowlist, Policy, RedirectUris};
+    ///
+    /// let policy = Policy::new((MetadataAllowlist::mcp(), Policy::new(RedirectUris::strict()).report_only()));
+    /// let registration = Registration::parse(br#"{"redirect_uris":["javascript:alert(1)"]}"#)?;
+    /// assert_ne!(policy.evaluate(registration, &Context::registration()).decision(), Decision::Reject);
+    /// # Ok::<_, tower_dcr::registration::ParseError>(())
+    /// ```
+    pub fn report_only(mut self) -> Self {
+        self.report(&|_| true);
+        self
     }
 
     /// Rejects callers whose credential names rules that none of the conditions so far is about.
@@ -166,14 +188,22 @@ impl Policy {
 
     /// Puts the rules with these ids into report-only mode.
     pub(crate) fn reporting(mut self, ids: &[ReportableRule]) -> Self {
+        self.report(&|rule| ReportableRule::named(rule.id()).is_ok_and(|id| ids.contains(&id)));
+        self
+    }
+
+    fn report(&mut self, is_chosen: &dyn Fn(&dyn Rule) -> bool) {
+        self.fingerprint = OnceLock::new();
         for step in &mut self.steps {
-            if let Step::Rule(rule) = step
-                && ReportableRule::named(rule.id()).is_ok_and(|id| ids.contains(&id))
-            {
-                *rule = Arc::new(ReportOnly::new(Arc::clone(rule)));
+            match step {
+                Step::Rule(rule) if is_chosen(&**rule) => *rule = Arc::new(ReportOnly(Arc::clone(rule))),
+                Step::Rule(_) => {}
+                Step::ByCaller(ByCaller { cases, otherwise, .. }) => {
+                    let policies = cases.iter_mut().map(|(_, policy)| policy).chain(otherwise);
+                    policies.for_each(|policy| policy.report(is_chosen));
+                }
             }
         }
-        self
     }
 
     /// Returns the digest of the rules' ids and configurations.

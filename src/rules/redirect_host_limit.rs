@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{Draft, RedirectPattern, Rule, RuleDocs, documented, settings, vendor_callbacks};
+use super::{Draft, RedirectPattern, Rule, RuleDocs, documented, settings};
 use crate::clock::{Clock, CoarseClock};
 use crate::rate_limit::{Budget, Limiter, Quota, Reservation, SharedQuotas, nonzero};
 use crate::redirect_uri::{RedirectClass, RedirectUri};
@@ -17,7 +17,7 @@ use crate::rules::{ErrorCode, Rejection};
 /// since subdomains cost nothing: `h0.attacker.example` and `h1.attacker.example` share one budget. Below a suffix on
 /// the public suffix list, including its private part, each customer has a domain: `one.github.io`, `two.github.io`. A
 /// registration takes from the budget of each of its domains, or of none. Loopback and private-use redirects are not
-/// counted, since all clients share them. Neither are the callbacks in [`vendor_callbacks()`], since all users of a
+/// counted, since all clients share them. Neither are the callbacks in [`RedirectPattern::vendor_callbacks`], since all users of a
 /// hosted client share one.
 ///
 /// The rule only reserves. A layer, or [`commit`](super::Evaluation::commit), takes from the budgets.
@@ -48,7 +48,7 @@ use crate::rules::{ErrorCode, Rejection};
 pub struct RedirectHostQuota {
     counted: Counted,
     shared: Option<SharedQuotas>,
-    /// The redirect URIs that are not counted (default: [`vendor_callbacks()`]).
+    /// The redirect URIs that are not counted (default: [`RedirectPattern::vendor_callbacks`]).
     pub exempt: Vec<RedirectPattern>,
 }
 
@@ -91,7 +91,7 @@ impl RedirectHostQuota {
         Self {
             counted: Counted { budget, clock: Arc::new(clock) },
             shared: None,
-            exempt: vendor_callbacks().filter_map(|pattern| pattern.parse().ok()).collect(),
+            exempt: RedirectPattern::vendor_callbacks().collect(),
         }
     }
 

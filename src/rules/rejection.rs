@@ -15,9 +15,9 @@ use crate::registration::ParseError;
 /// ```
 /// use tower_dcr::rules::{ErrorCode, Rejection};
 ///
-/// let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, "contact-required", "must name a person")
-///     .with_field("contacts")
-///     .with_index(0);
+/// let detail = "must name a person";
+/// let mut rejection = Rejection::new(ErrorCode::InvalidClientMetadata, "contact-required", detail).with_field("contacts");
+/// rejection.index = Some(0);
 /// assert_eq!(rejection.description(), "contacts[0] must name a person (contact-required)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,21 +156,18 @@ impl Rejection {
     }
 
     /// Sets the index of the element at fault in an array, counted from 0.
-    #[must_use]
-    pub fn with_index(mut self, index: usize) -> Self {
+    pub(crate) fn with_index(mut self, index: usize) -> Self {
         self.index = Some(index);
         self
     }
 
     /// Sets the time after which the client may try again.
-    #[must_use]
-    pub fn with_retry_after(mut self, after: Duration) -> Self {
+    pub(crate) fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
     /// Sets the allowed methods, for the `Allow` header of a 405.
-    #[must_use]
     pub(crate) fn with_allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self

@@ -1,5 +1,7 @@
 //! Trying a rule without enforcing it.
 
+use std::sync::Arc;
+
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as Unknown;
 use serde::{Deserialize, Serialize};
@@ -7,61 +9,29 @@ use serde_json::{Value as Json, json};
 
 use super::{ConfigError, Draft, Rejection, Rule, RuleDocs};
 
-/// Runs a rule on a copy. Its effects are in the [`Evaluation`](crate::rules::Evaluation), marked as not enforced, and
-/// the registration continues unchanged.
-///
-/// Tightening a policy without a trial breaks sign-ins: run the tighter rule in report-only mode first, and read the
-/// audit events. For the rules of a preset, [`Preset::with_report_only_rules`](crate::Preset::with_report_only_rules)
-/// does it by name.
-///
-/// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{RedirectUris, ReportOnly};
-///
-/// let body = r#"{"redirect_uris":["javascript:alert(1)"]}"#;
-/// assert_eq!(judge(&ReportOnly::new(RedirectUris::strict()), body)?, body);
-/// # Ok::<_, String>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct ReportOnly<R> {
-    rule: R,
-}
+/// Runs a rule on a copy. Its effects are in the evaluation, marked as not enforced, and the registration continues unchanged.
+pub(super) struct ReportOnly(pub(super) Arc<dyn Rule>);
 
-impl<R> ReportOnly<R> {
-    /// Puts `rule` into report-only mode.
-    pub fn new(rule: R) -> Self {
-        Self { rule }
-    }
-}
-
-impl<R: Rule> Rule for ReportOnly<R> {
+impl Rule for ReportOnly {
     fn id(&self) -> &'static str {
-        self.rule.id()
+        self.0.id()
     }
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        draft.observe(|copy| self.rule.check(copy).map_err(|rejection| rejection.by(self.rule.id())));
+        draft.observe(|copy| self.0.check(copy).map_err(|rejection| rejection.by(self.0.id())));
         Ok(())
     }
 
     fn config(&self) -> Json {
-        json!({ "report_only": self.rule.config() })
+        json!({ "report_only": self.0.config() })
     }
 
     fn docs(&self) -> Option<&'static RuleDocs> {
-        self.rule.docs()
+        self.0.docs()
     }
 
     fn replayable(&self) -> bool {
-        self.rule.replayable()
+        self.0.replayable()
     }
 }
 

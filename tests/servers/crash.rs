@@ -27,7 +27,7 @@ fn node() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let ledger = SqliteLedger::open(path).await.unwrap();
-        let clock = Arc::new(SystemClock::new());
+        let clock = Arc::new(SystemClock::default());
         let world = World::around(Arc::default(), Arc::new(ManualClock::new(START)), ledger, |registrar| {
             registrar.with_clock(clock)
         });
@@ -146,7 +146,7 @@ async fn answered_registrations_survive_a_crash() {
     // Some were killed on the way: their records say so, and are settled.
     let pending = records.iter().filter(|client| client.status == Status::Registering).count();
     assert!(pending > 0 && told.registered.len() > 50 && !told.revoked.is_empty(), "{pending} of {}", records.len());
-    let later = Arc::new(ManualClock::new(SystemClock::new().unix_time() + Duration::from_secs(120)));
+    let later = Arc::new(ManualClock::new(SystemClock::default().unix_time() + Duration::from_secs(120)));
     let maintained = Registrar::new(ledger.clone()).with_clock(later).maintain_once().await.unwrap();
     assert_eq!(maintained.abandoned, pending as u64);
     println!(

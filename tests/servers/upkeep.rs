@@ -254,7 +254,7 @@ async fn pages_have_cursors() {
 /// Actions of operators are in the same chained file as events of clients.
 #[tokio::test]
 async fn actions_are_audit_events() {
-    use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, verify_chain};
+    use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings};
     let dir = crate::databases::TempDir::new("audit");
     let path = dir.path().join("audit.jsonl");
     let key = || ChainKey::new(b"sixteen bytes or more").unwrap();
@@ -275,7 +275,7 @@ async fn actions_are_audit_events() {
         (Some("operator:alice"), Some("not any more"))
     );
     let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
-    verify_chain(file, &key(), None).unwrap();
+    key().verify(file, None).unwrap();
 }
 
 #[test]

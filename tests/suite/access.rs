@@ -296,7 +296,7 @@ fn conditions_choose_the_rules() {
         .when(Condition::Rules("partner".into()), host("partner.example.com"))
         .when(Condition::All(vec![Condition::Token, Condition::Not(Box::new(native))]), host("app.example.com"))
         .when(Condition::Any(vec![Condition::Anonymous, Condition::Token]), loopback());
-    let partner = || Caller::authorized("p").with_rules("partner");
+    let partner = || changed(Caller::authorized("p"), |caller| caller.rules = Some("partner".into()));
     let token = || Caller::authorized("t");
     let rows = [
         (partner(), "https://partner.example.com/cb", true),

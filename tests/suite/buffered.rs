@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
-use tower_dcr::audit::{BatchSink, Buffered, Event, Overflow, Record, Sink, Sinks, to_line};
+use tower_dcr::audit::{BatchSink, Buffered, Event, Overflow, Record, Sink, to_line};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
 
@@ -161,7 +161,7 @@ async fn any_sink_can_be_buffered() {
         std::thread::sleep(Duration::from_millis(2));
         kept.lock().unwrap().push(to_line(event));
     };
-    let audit = Buffered::start(Sinks(slow), 4096, Overflow::Count).unwrap();
+    let audit = Buffered::start(Arc::new(slow), 4096, Overflow::Count).unwrap();
     assert_eq!(register(audit.clone(), 5).await, [StatusCode::CREATED; 5]);
     audit.flush();
     assert_eq!(seen.lock().unwrap().len(), 5);

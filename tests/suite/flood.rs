@@ -1,5 +1,6 @@
 //! Floods, from one machine or many, and the honest clients beside them: the figures of `docs/rate-limits.md`.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -13,9 +14,7 @@ use tower::Service;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::clock::{Clock, ManualClock};
-use tower_dcr::rate_limit::{
-    Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, RateLimits, SharedQuotas,
-};
+use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, RateLimits, SharedQuotas};
 use tower_dcr::rules::{Context, Policy, RedirectHostQuota};
 use tower_dcr::{Preset, Registration, Rejection, layers::RateLimitLayer};
 
@@ -531,7 +530,7 @@ async fn a_rate_limit_layer_alone_charges_unreadable_requests() {
 struct Store(Arc<std::sync::Mutex<std::collections::HashMap<(&'static str, u128), u32>>>);
 
 impl QuotaStore for Store {
-    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
         let mut taken = self.0.lock().unwrap();
         let count = |bucket: &Bucket| (bucket.budget, bucket.key);
         let is_spent = |bucket: &Bucket| taken.get(&count(bucket)).is_some_and(|n| *n >= bucket.quota.burst().get());
@@ -544,7 +543,7 @@ impl QuotaStore for Store {
         Ok(QuotaDecision::Taken)
     }
 
-    async fn release(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
+    async fn release(&self, buckets: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut taken = self.0.lock().unwrap();
         for bucket in buckets {
             *taken.entry((bucket.budget, bucket.key)).or_default() -= 1;

@@ -14,7 +14,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::layers::{PolicyLayer, RegistrationBody};
 use tower_dcr::registration::Limits;
 use tower_dcr::rules::{
-    Decision, Disposition, Evaluation, MetadataAllowlist, Operation, RedirectUris, ReportOnly, Rule, rule,
+    Decision, Disposition, Evaluation, MetadataAllowlist, Operation, Policy, RedirectUris, Rule, rule,
 };
 
 use crate::support::{Naive, behind, post, send};
@@ -354,7 +354,7 @@ async fn report_only_lets_everything_pass_as_it_came() {
 #[tokio::test]
 async fn one_rule_can_be_report_only_while_others_are_enforced() {
     let naive = Naive::default();
-    let policy = (MetadataAllowlist::mcp(), ReportOnly::new(RedirectUris::strict()));
+    let policy = (MetadataAllowlist::mcp(), Policy::new(RedirectUris::strict()).report_only());
     let service = behind(&PolicyLayer::new(policy), &naive);
     let answer = send(&service, post(r#"{"redirect_uris":["http://localhost/cb"],"foo":1}"#)).await;
     assert_eq!(answer.status(), StatusCode::CREATED);

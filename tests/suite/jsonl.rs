@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
 use tower_dcr::audit::{
-    BrokenChain, ChainHead, ChainKey, JsonLines, JsonLinesError, JsonLinesSettings, Overflow, Sink, verify_chain,
+    BrokenChain, ChainHead, ChainKey, JsonLines, JsonLinesError, JsonLinesSettings, Overflow, Sink,
 };
 
 use crate::support::{Kept, Naive, behind, post, send};
@@ -40,8 +40,8 @@ fn key() -> ChainKey {
 }
 
 fn verify(path: &Path, previous: Option<&str>) -> Result<(u64, String), u64> {
-    match verify_chain(BufReader::new(fs::File::open(path).unwrap()), &key(), previous) {
-        Ok(chain) => Ok((chain.lines, chain.last)),
+    match key().verify(BufReader::new(fs::File::open(path).unwrap()), previous) {
+        Ok((end, lines)) => Ok((lines, end.last)),
         Err(BrokenChain::Line(line)) => Err(line),
         Err(error) => panic!("{error}"),
     }
@@ -145,11 +145,11 @@ async fn the_first_line_that_was_tampered_with_is_named() {
     assert_eq!(tampered(&|lines| lines[0] = "\u{fffd}".into()), Some(1));
     let other = ChainKey::new(b"another key, as long").unwrap();
     fs::write(&path, &whole).unwrap();
-    assert!(verify_chain(whole.as_bytes(), &other, None).is_err());
+    assert!(other.verify(whole.as_bytes(), None).is_err());
     assert!(ChainKey::new(b"too short").is_none());
     // A cut end is only detected with a value that was kept elsewhere.
     fs::write(&path, lines[..5].join("\n")).unwrap();
-    assert_ne!(verify(&path, None).unwrap().1, verify_chain(whole.as_bytes(), &key(), None).unwrap().last);
+    assert_ne!(verify(&path, None).unwrap().1, key().verify(whole.as_bytes(), None).unwrap().0.last);
 }
 
 #[tokio::test]
@@ -172,10 +172,14 @@ async fn chained(path: &Path, lines: usize) {
     register(&open_chained(path).unwrap(), lines).await;
 }
 
+fn read_head(path: &Path, key: &ChainKey) -> Result<ChainHead, BrokenChain> {
+    ChainHead::read(format!("{}.head", path.display()), key)
+}
+
 /// Verifies the chain of the file up to its head.
 fn holds(path: &Path) -> bool {
-    let Ok(chain) = verify_chain(BufReader::new(fs::File::open(path).unwrap()), &key(), None) else { return false };
-    ChainHead::of_file(path, &key()).is_ok_and(|head| chain.reaches(&head))
+    let Ok((end, _)) = key().verify(BufReader::new(fs::File::open(path).unwrap()), None) else { return false };
+    read_head(path, &key()).is_ok_and(|head| end.reaches(&head))
 }
 
 fn resumptions(path: &Path) -> usize {
@@ -191,12 +195,12 @@ async fn lines_are_numbered_and_the_head_has_the_last_one() {
     let text = fs::read_to_string(&path).unwrap();
     let number = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap();
     assert_eq!(text.lines().map(number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    let head = ChainHead::of_file(&path, &key()).unwrap();
+    let head = read_head(&path, &key()).unwrap();
     assert_eq!((head.lines, &*head.last), (5, &*verify(&path, None).unwrap().1));
     assert!(holds(&path) && resumptions(&path) == 0);
     let other = ChainKey::new(b"another key, as long").unwrap();
-    assert!(matches!(ChainHead::of_file(&path, &other), Err(BrokenChain::Head)));
-    assert!(matches!(ChainHead::of_file(folder.file("none"), &key()), Err(BrokenChain::Io(_))));
+    assert!(matches!(read_head(&path, &other), Err(BrokenChain::Head)));
+    assert!(matches!(read_head(&folder.file("none"), &key()), Err(BrokenChain::Io(_))));
 }
 
 /// A person with access to the files, and not to the key, while the server is down.
@@ -267,8 +271,8 @@ async fn an_older_file_with_its_older_head_differs_from_a_head_elsewhere() {
     assert!(holds(&path));
     let elsewhere = elsewhere.lock().unwrap().clone().unwrap();
     assert_eq!(elsewhere.lines, 10);
-    let chain = verify_chain(BufReader::new(fs::File::open(&path).unwrap()), &key(), None).unwrap();
-    assert!(!chain.reaches(&elsewhere));
+    let (end, _) = key().verify(BufReader::new(fs::File::open(&path).unwrap()), None).unwrap();
+    assert!(!end.reaches(&elsewhere));
 }
 
 /// A crash can come between two writes: what is on disk is then ahead of its head.

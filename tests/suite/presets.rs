@@ -5,7 +5,7 @@ use tower_dcr::preset::PresetRules;
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::{
     Action, ApplicationType, AuthMethod, ConfigError, Context, Decision, Disposition, Grants, Members,
-    MetadataAllowlist, Policy, RedirectPattern, RedirectUris, Scope, vendor_callbacks,
+    MetadataAllowlist, Policy, RedirectPattern, RedirectUris, Scope,
 };
 use tower_dcr::{Preset, Registration};
 
@@ -447,7 +447,7 @@ async fn redirect_uris_can_be_opened_and_closed() {
     assert!(allows(&internal, "https://a.corp.internal:8443/oauth/cb").await);
     assert!(!allows(&internal, "https://a.b.corp.internal/oauth/cb").await);
     let vendors = preset(|mut guard| {
-        guard.only_https = Some(vendor_callbacks().map(str::parse).collect::<Result<_, _>>()?);
+        guard.only_https = Some(RedirectPattern::vendor_callbacks().collect());
         Ok(guard)
     });
     assert!(allows(&vendors, "https://claude.ai/api/mcp/auth_callback").await);

@@ -11,7 +11,7 @@ use tower_dcr::clients::{MemoryLedger, Status};
 use tower_dcr::layers::{GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::ErrorCode;
-use tower_dcr::rules::{Condition, rule};
+use tower_dcr::rules::{Condition, Policy, rule};
 use tower_dcr::{Preset, layers::InitialAccessTokenLayer};
 
 use crate::folder::Folder;
@@ -114,7 +114,7 @@ async fn rules_in_code_stay_with_their_callers() {
     let hosted = Condition::Redirects(vec![RedirectClass::Https]);
     let built = tower_dcr::mcp()
         .for_callers(hosted, |mut rules| {
-            rules.additional = rules.additional.and(never);
+            rules.additional = Policy::new((rules.additional, never));
             Ok(rules)
         })
         .unwrap();

@@ -1,5 +1,6 @@
 //! Budgets that nodes share, in front of a handler: what is taken where, released, and rejected.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -13,10 +14,8 @@ use http_body_util::Full;
 use tower_dcr::audit::Outcome;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
-use tower_dcr::rate_limit::{
-    Bucket, Fallback, Quota, QuotaDecision, QuotaStore, QuotaStoreError, RateLimits, SharedQuotas,
-};
-use tower_dcr::rules::{Context, Decision, Disposition, Policy, RedirectHostQuota, ReportOnly};
+use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, RateLimits, SharedQuotas};
+use tower_dcr::rules::{Context, Decision, Disposition, Policy, RedirectHostQuota};
 use tower_dcr::{
     Preset, Rejection,
     layers::{PolicyLayer, RateLimitLayer},
@@ -52,14 +51,14 @@ impl Store {
         self.taken.lock().unwrap().iter().map(|(budget, _)| *budget).collect()
     }
 
-    fn answer(&self) -> Result<(), QuotaStoreError> {
+    fn answer(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.is_down.load(Ordering::SeqCst) { Err(QuotaStoreError::new("connection refused")) } else { Ok(()) }
+        if self.is_down.load(Ordering::SeqCst) { Err("connection refused".into()) } else { Ok(()) }
     }
 }
 
 impl QuotaStore for Store {
-    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
         self.answer()?;
         let spent = *self.spent.lock().unwrap();
         if let Some(index) = buckets.iter().position(|bucket| Some(bucket.budget) == spent) {
@@ -69,7 +68,7 @@ impl QuotaStore for Store {
         Ok(QuotaDecision::Taken)
     }
 
-    async fn release(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
+    async fn release(&self, buckets: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.answer()?;
         let mut taken = self.taken.lock().unwrap();
         for bucket in buckets {
@@ -307,7 +306,7 @@ async fn report_only_limits_pass_and_are_reported() {
     assert_eq!(store.taken()[before..], ["address", "global"]);
 
     let rule = RedirectHostQuota::new(Quota::per_hour(NonZeroU32::MIN)).with_shared_quotas(shared(&store));
-    let observing = behind(&PolicyLayer::new(ReportOnly::new(rule)), &Naive::default());
+    let observing = behind(&PolicyLayer::new(Policy::new(rule).report_only()), &Naive::default());
     for _ in 0..3 {
         assert_eq!(send(&observing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
     }

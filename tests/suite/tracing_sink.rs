@@ -12,7 +12,7 @@ fn logged(level: tracing::Level) -> Vec<String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let registrar = Registrar::new(MemoryLedger::default());
-            let preset = tower_dcr::mcp().with_registrar(registrar.clone()).with_sink(TracingSink::new());
+            let preset = tower_dcr::mcp().with_registrar(registrar.clone()).with_sink(TracingSink);
             let service = behind(&preset, &Naive::default());
             send(&service, post(r#"{"redirect_uris":["http://localhost/cb"]}"#)).await;
             send(&service, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;

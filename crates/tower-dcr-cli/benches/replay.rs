@@ -24,7 +24,7 @@ use serde_json::Value;
 use tower::{Layer, Service, service_fn};
 use tower_dcr::audit::{Event, to_line};
 use tower_dcr::layers::RegistrationBody;
-use tower_dcr::policy_file::known_clients;
+use tower_dcr::policy_file::KnownClient;
 
 const LINES: usize = 1_000_000;
 
@@ -83,8 +83,9 @@ fn generate(path: &Path, lines: usize, new_names: bool) -> u64 {
         let answer = Response::builder().status(201).header("content-type", "application/json");
         Ok::<_, std::convert::Infallible>(answer.body(Full::<Bytes>::from(r#"{"client_id":"c"}"#)).expect("a response"))
     }));
-    let mut bodies: Vec<Value> =
-        known_clients().map(|client| serde_json::from_str(client.registration.source()).expect("a document")).collect();
+    let mut bodies: Vec<Value> = KnownClient::all()
+        .map(|client| serde_json::from_str(client.registration.source()).expect("a document"))
+        .collect();
     bodies.push(serde_json::json!({"redirect_uris": ["javascript:alert(1)"], "client_name": "x"}));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut file = BufWriter::new(File::create(path).expect("a file"));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use tower_dcr::audit::{BrokenChain, ChainHead, ChainKey, verify_chain};
+use tower_dcr::audit::{BrokenChain, ChainHead, ChainKey};
 
 use super::{OK, Outcome, REJECTED, input, output, stats};
 
@@ -85,15 +85,14 @@ fn verify(key: &ChainKey, mut previous: Option<String>, head: Option<&Head>, fil
     for path in files {
         let unreadable = |error: io::Error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(unreadable)?;
-        match verify_chain(BufReader::new(file), key, previous.as_deref()) {
-            Ok(chain) => {
-                lines += chain.lines;
-                let text = format!("{}: {} lines, ends with {}", path.display(), chain.lines, chain.last);
-                let entry = json!({"file": path, "lines": chain.lines, "number": chain.number, "last": chain.last});
-                report.say(&text, entry)?;
-                previous = Some(chain.last.clone());
+        match key.verify(BufReader::new(file), previous.as_deref()) {
+            Ok((read, count)) => {
+                lines += count;
+                let text = format!("{}: {count} lines, ends with {}", path.display(), read.last);
+                report.say(&text, json!({"file": path, "lines": count, "number": read.lines, "last": read.last}))?;
+                previous = Some(read.last.clone());
                 // A file without lines does not change the number of lines before it.
-                end = if chain.lines > 0 || end.is_none() { Some(chain) } else { end };
+                end = if count > 0 || end.is_none() { Some(read) } else { end };
             }
             Err(BrokenChain::Io(error)) => return Err(unreadable(error).into()),
             Err(broken) => {

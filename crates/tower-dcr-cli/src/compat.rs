@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tower_dcr::Preset;
-use tower_dcr::policy_file::{KnownClient, known_clients};
+use tower_dcr::policy_file::KnownClient;
 use tower_dcr::rules::{Context, Decision, Evaluation};
 
 use super::output::{Paint, painted};
@@ -15,7 +15,7 @@ pub(super) fn run(named: &str, all: bool, json: bool) -> Outcome {
     // Clients that a server accepts although its policy rejects them.
     let is_taken =
         |client: &KnownClient| served.is_report_only() || evaluate(&served, client).decision() != Decision::Reject;
-    let judged: Vec<(KnownClient, Decision, String)> = known_clients()
+    let judged: Vec<(KnownClient, Decision, String)> = KnownClient::all()
         .map(|client| {
             let evaluation = evaluate(&preset, &client);
             let why = match &evaluation.rejection {

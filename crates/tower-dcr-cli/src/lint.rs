@@ -65,6 +65,6 @@ fn shown(lint: &Lint, file: &Path) -> String {
 /// Returns today, or the day of `SOURCE_DATE_EPOCH` (seconds since 1970), for reproducible builds.
 fn today() -> SystemTime {
     let set = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
-    let since = set.map_or_else(|| SystemClock::new().unix_time(), Duration::from_secs);
+    let since = set.map_or_else(|| SystemClock::default().unix_time(), Duration::from_secs);
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -38,11 +38,10 @@ pub(super) fn only_reports(preset: &Preset) -> bool {
 
 /// Returns the caller: anonymous without the owner of a token.
 pub(super) fn caller(owner: Option<&str>, rules: Option<&str>) -> Caller {
-    match (owner, rules) {
-        (None, _) => Caller::default(),
-        (Some(owner), None) => Caller::authorized(owner),
-        (Some(owner), Some(rules)) => Caller::authorized(owner).with_rules(rules),
-    }
+    let Some(owner) = owner else { return Caller::default() };
+    let mut caller = Caller::authorized(owner);
+    caller.rules = rules.map(Into::into);
+    caller
 }
 
 pub(super) fn show(policy: &str, json: bool) -> Outcome {

@@ -214,7 +214,7 @@ fn preset(args: &Args, rules: Preset, registrar: Option<Registrar>, sink: Arc<dy
 async fn proxy(args: &Args) -> Result<(Proxy, Preset, Option<PathBuf>), Error> {
     let upstream = Upstream::new(args)?;
     let rules = rules(args)?;
-    let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, TracingSink::new())?;
+    let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, TracingSink)?;
     let registrar = registrar(args, Arc::clone(&audit.sink)).await?;
     // Before waiting for the server: an invalid policy is reported at once.
     let preset = preset(args, rules, registrar.clone(), audit.sink)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::Script;
 use redis::aio::ConnectionLike;
 use tokio::time::timeout;
-use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError};
+use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore};
 
 /// Stores shared budgets in Redis 6.2, Valkey 7.2 or later, over an existing connection: a `ConnectionManager`, a
 /// `MultiplexedConnection`, a `ClusterConnection`.
@@ -112,7 +112,11 @@ impl<C> RedisStore<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    async fn call<T: redis::FromRedisValue>(&self, script: &Script, buckets: &[Bucket]) -> Result<T, QuotaStoreError> {
+    async fn call<T: redis::FromRedisValue>(
+        &self,
+        script: &Script,
+        buckets: &[Bucket],
+    ) -> Result<T, Box<dyn Error + Send + Sync>> {
         let mut call = script.prepare_invoke();
         for bucket in buckets {
             let (interval, window) = microseconds(bucket);
@@ -120,14 +124,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         }
         let mut connection = self.connection.clone();
         match timeout(self.timeout, call.invoke_async(&mut connection)).await {
-            Ok(answer) => answer.map_err(QuotaStoreError::new),
-            Err(_) => Err(QuotaStoreError::new(format!("no answer within {:?}", self.timeout))),
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(format!("no answer within {:?}", self.timeout).into()),
         }
     }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> QuotaStore for RedisStore<C> {
-    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+    async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
         let spent: Option<(usize, u64)> = self.call(&self.scripts.take, buckets).await?;
         Ok(match spent {
             None => QuotaDecision::Taken,
@@ -138,7 +142,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> QuotaStore for RedisStor
         })
     }
 
-    async fn release(&self, buckets: &[Bucket]) -> Result<(), QuotaStoreError> {
+    async fn release(&self, buckets: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.call(&self.scripts.release, buckets).await
     }
 }

@@ -32,8 +32,8 @@ fn attempt(event: &Event) -> String {
     if let Some(count) = event.count {
         _ = write!(line, " {count} more");
     }
-    if let Some(Value::Object(document)) = serde_json::to_value(&event.document).ok().filter(Value::is_object) {
-        _ = write!(line, " {} -> {}", name(document.get("client_name")), targets(&document));
+    if let Some(Value::Object(document)) = &event.document {
+        _ = write!(line, " {} -> {}", name(document.get("client_name")), targets(document));
     }
     if matches!(event.outcome, Outcome::Accepted | Outcome::Deduplicated | Outcome::Rewritten) {
         if let Some(client_id) = &event.client_id {

@@ -135,7 +135,7 @@ impl LogFile {
     /// Reports on the file, in the log and as its next line.
     fn remark(&mut self, remark: &str) {
         tracing::error!(path = %self.path.display(), "{remark}");
-        let now = i64::try_from(SystemClock::new().unix_time().as_millis()).unwrap_or(i64::MAX);
+        let now = i64::try_from(SystemClock::default().unix_time().as_millis()).unwrap_or(i64::MAX);
         self.remarks.push_back(to_line(&LifecycleEvent::new(now, LifecycleAction::Resumed).because(remark)));
     }
 

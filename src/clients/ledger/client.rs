@@ -301,11 +301,8 @@ impl Client {
 
     /// Returns the caller that it was admitted as.
     pub(crate) fn caller(&self) -> Caller {
-        match (&self.admitted_by, &self.rules) {
-            (None, _) => Caller::default(),
-            (Some(owner), None) => Caller::authorized(owner.as_str()),
-            (Some(owner), Some(rules)) => Caller::authorized(owner.as_str()).with_rules(rules.as_str()),
-        }
+        let Some(owner) = self.admitted_by.as_deref() else { return Caller::default() };
+        Caller { rules: self.rules.as_deref().map(Into::into), ..Caller::authorized(owner) }
     }
 
     /// Returns `true` if it registered `redirect_uri`, by [`matches`](crate::redirect_uri::matches).

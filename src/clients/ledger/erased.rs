@@ -68,7 +68,7 @@ impl<L: Ledger> WatchedLedger<L> {
     ) -> Reply<'a, T> {
         Box::pin(async move {
             let deadline = Duration::from_millis(self.deadline_ms.load(Ordering::Relaxed));
-            let called = breaker.call(within(deadline, request), LedgerError::is_outage).await;
+            let called = breaker.call(within(deadline, request), |error| error.is_outage().then_some(error as _)).await;
             called.map_err(|called| called.error.unwrap_or_else(|| LedgerError::outage("circuit breaker open")))
         })
     }

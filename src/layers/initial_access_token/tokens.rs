@@ -70,11 +70,7 @@ impl InitialAccess {
     }
 
     pub(crate) fn caller(&self) -> Caller {
-        let caller = Caller::authorized(self.owner.as_str());
-        match &self.rules {
-            Some(rules) => caller.with_rules(rules.as_str()),
-            None => caller,
-        }
+        Caller { rules: self.rules.as_deref().map(Into::into), ..Caller::authorized(self.owner.as_str()) }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::rules::{Checked, ConfigError, RedirectPattern};
 /// acme.link_hosts = ["acme.com".into()].into();
 /// acme.domains = ["acme.com".into()].into();
 /// let identities = Identities::known().reserve(acme)?;
-/// assert!(identities.names().any(|name| name == "Acme"));
+/// assert!(identities.reserved().any(|identity| identity.name == "Acme"));
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,16 +167,16 @@ struct Row {
 }
 
 /// A table of reserved identities. [`known`](Self::known) has the products whose clients register with every MCP
-/// server. Any such table becomes outdated, so it can be extended and replaced, and has a version.
+/// server. Any such table becomes outdated, so it can be extended and replaced, and its rows have dates.
 ///
 /// ```
 /// use tower_dcr::rules::{Identities, ReservedIdentity};
 ///
-/// assert_eq!(Identities::known().version().len(), "YYYY-MM-DD".len());
+/// assert!(Identities::known().reserved().all(|identity| identity.checked.is_some()));
 /// let mut acme = ReservedIdentity::new("Acme");
 /// acme.https = vec!["https://app.acme.com/cb".into()];
 /// let own = Identities::new("2026-11-24").reserve(acme)?;
-/// assert_eq!(own.names().collect::<Vec<_>>(), ["Acme"]);
+/// assert_eq!(own.reserved().count(), 1);
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
@@ -272,7 +272,7 @@ impl TryFrom<Changes> for Identities {
 
     fn try_from(changes: Changes) -> Result<Self, ConfigError> {
         let known = Self::known();
-        if let Some(name) = changes.release.iter().find(|name| !known.names().any(|known| known == *name)) {
+        if let Some(name) = changes.release.iter().find(|name| !known.reserved().any(|known| known.name == **name)) {
             return Err(ConfigError::UnknownIdentity { name: name.clone() });
         }
         let from = if changes.known { known } else { Self::new("") };
@@ -295,15 +295,17 @@ fn insert(rows: &mut Vec<Row>, identity: ReservedIdentity) -> Result<(), ConfigE
 
 impl From<Identities> for Changes {
     fn from(identities: Identities) -> Self {
-        let Table { known, version, rows, .. } = &*identities.table;
+        let Table { known, version, .. } = &*identities.table;
         let from = if *known { Identities::known() } else { Identities::new("") };
-        let began = || from.table.rows.iter().map(|row| &row.identity);
-        let identities = || rows.iter().map(|row| &row.identity);
-        let release = began().filter(|known| !identities().any(|identity| identity.name == known.name));
+        let release = from.reserved().filter(|known| !identities.reserved().any(|kept| kept.name == known.name));
         Self {
             known: *known,
             version: Some(version.clone()).filter(|version| *version != from.table.version),
-            reserve: identities().filter(|identity| !began().any(|known| known == *identity)).cloned().collect(),
+            reserve: identities
+                .reserved()
+                .filter(|kept| !from.reserved().any(|known| known == *kept))
+                .cloned()
+                .collect(),
             release: release.map(|identity| identity.name.clone()).collect(),
         }
     }
@@ -338,7 +340,7 @@ impl Identities {
         Self::of(false, version.into(), Vec::new())
     }
 
-    /// Returns the products whose clients register with every MCP server, as of the date that is its [`version`](Self::version).
+    /// Returns the products whose clients register with every MCP server, and its version is a date.
     pub fn known() -> Self {
         static TABLE: LazyLock<Identities> = LazyLock::new(|| {
             // A unit test checks that each row is valid.
@@ -383,52 +385,20 @@ impl Identities {
         Self { table: Arc::new(Table { known, version, rows, names, links, seen: Cache::new(REMEMBERED) }) }
     }
 
-    /// Returns the version of the table.
-    #[must_use]
-    pub fn version(&self) -> &str {
-        &self.table.version
-    }
-
-    /// Returns the names of the identities, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.table.rows.iter().map(|row| row.identity.name.as_str())
+    /// Returns the identities, in order, with their sources and the dates of the last comparison with them.
+    pub fn reserved(&self) -> impl Iterator<Item = &ReservedIdentity> {
+        self.table.rows.iter().map(|row| &row.identity)
     }
 
     /// Returns the rows that have a date of the last comparison with their source: the identities of this table and, if
-    /// it was created from the known one, the vendors' callbacks and the schemes of known applications. No decision
-    /// depends on it.
-    ///
-    /// ```
-    /// use tower_dcr::rules::Identities;
-    ///
-    /// let known = Identities::known();
-    /// let claude = known.checked().find(|row| row.subject == "https://claude.ai/api/mcp/auth_callback").unwrap();
-    /// assert_eq!(claude.owner, Some("Claude"));
-    /// assert!(claude.source.unwrap().starts_with("https://"));
-    /// assert!(claude.date > "2026-11");
-    /// ```
-    pub fn checked(&self) -> impl Iterator<Item = Checked<'_>> {
-        let known = self.table.known;
-        let own = self.table.rows.iter().filter_map(|Row { identity, .. }| {
-            let (name, source) = (&identity.name, identity.source.as_deref());
-            let date = identity.checked.as_deref()?;
-            Some(Checked { subject: name, owner: Some(name), source, date, relays: None })
-        });
-        let callbacks = CALLBACKS.iter().filter(move |_| known).map(|callback| Checked {
-            subject: &callback.pattern,
-            owner: Some(&callback.vendor),
-            source: Some(&callback.source),
-            date: &callback.checked,
-            relays: callback.relays.as_deref(),
-        });
-        let schemes = known_schemes().filter(move |_| known).map(|scheme| Checked {
-            subject: &scheme.scheme,
-            owner: None,
-            source: Some(&scheme.source),
-            date: &scheme.checked,
-            relays: None,
-        });
-        own.chain(callbacks).chain(schemes)
+    /// it was created from the known one, the vendors' callbacks and the schemes of known applications.
+    pub(crate) fn checked(&self) -> impl Iterator<Item = Checked<'_>> {
+        let is_known = self.table.known;
+        let own = self.reserved().filter_map(|row| Some((&*row.name, row.checked.as_deref()?)));
+        let callbacks = CALLBACKS.iter().map(|row| (&*row.pattern, &*row.checked));
+        let schemes = known_schemes().map(|row| (&*row.scheme, &*row.checked));
+        let rows = own.chain(callbacks.chain(schemes).filter(move |_| is_known));
+        rows.map(|(subject, date)| Checked { subject, date })
     }
 
     /// Returns how a code that is sent to this redirect URI can get to others than the owner of the place. `None` if no
@@ -616,7 +586,7 @@ mod tests {
             .lines()
             .map(|line| Row::known(line).unwrap_or_else(|error| panic!("{error}: {line}")).identity)
             .collect();
-        assert_eq!(Identities::known().names().count(), rows.len());
+        assert_eq!(Identities::known().reserved().count(), rows.len());
         let distinct: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(distinct.len(), rows.len(), "each name once");
     }
@@ -625,10 +595,13 @@ mod tests {
     fn each_row_has_its_source() {
         let known = Identities::known();
         for row in known.checked() {
-            assert!(row.source.is_some_and(|source| source.starts_with("https://")), "{}", row.subject);
             assert!(Checked::is_date(row.date) && row.date <= IDENTITIES_VERSION, "{}", row.subject);
         }
-        assert!(known.names().all(|name| known.checked().any(|row| row.subject == name)));
+        let own = known.reserved().map(|row| row.source.as_deref().unwrap_or_default());
+        let sources =
+            CALLBACKS.iter().map(|row| &*row.source).chain(known_schemes().map(|row| &*row.source)).chain(own);
+        sources.for_each(|source| assert!(source.starts_with("https://"), "{source:?}"));
+        assert!(known.reserved().all(|identity| known.checked().any(|row| row.subject == identity.name)));
         // Each callback of an identity either proves it or is listed as a relay.
         for callback in CALLBACKS.iter().filter(|callback| callback.vendor != "LobeHub") {
             let json = serde_json::json!({ "client_name": callback.vendor, "redirect_uris": [callback.pattern.replace('*', "x")] });

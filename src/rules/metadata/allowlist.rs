@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rules::metadata::fetched_uris::DereferencedUris;
 use crate::rules::metadata::members::KnownMembers;
 use crate::rules::{
-    AbsentGrants, Action, ApplicationType, AuthMethod, ClientName, Decorations, DereferencedUris, Grants, IntoRules,
-    Jwks, Members, MetadataOperators, Policy, Scope,
+    AbsentGrants, Action, ApplicationType, AuthMethod, ClientName, Decorations, Grants, IntoRules, Jwks, Members,
+    MetadataOperators, Policy, Scope,
 };
 
 /// The rules for everything in a registration except its redirect URIs: [`Members`], [`MetadataOperators`], [`Grants`],
-/// [`AuthMethod`], [`Scope`], [`ApplicationType`], [`Decorations`], [`DereferencedUris`], [`Jwks`] and [`ClientName`],
-/// in this order.
+/// [`AuthMethod`], [`Scope`], [`ApplicationType`], [`Decorations`], a check of the URIs that the server or a browser follows, [`Jwks`] and
+/// [`ClientName`], in this order.
 ///
 /// | | [`mcp`](Self::mcp) | [`strict`](Self::strict) | [`oauth`](Self::oauth) |
 /// | --- | --- | --- | --- |
@@ -25,6 +26,12 @@ use crate::rules::{
 /// | `application_type` | inferred | as sent | as sent |
 /// | display links that are not `https` to a public host | stripped | rejected | stripped |
 /// | URIs that the server or a browser follows, not `https` to a public host | stripped | rejected | rejected |
+///
+/// A URI that is followed is `jwks_uri`, `signed_jwks_uri`, `sector_identifier_uri`, `initiate_login_uri`,
+/// `backchannel_logout_uri`, `frontchannel_logout_uri`, `backchannel_client_notification_endpoint`, or one of `request_uris`,
+/// which may have a fragment. Each of `post_logout_redirect_uris` and `claims_redirect_uris` must be valid as a redirect URI.
+/// (OpenID Connect Dynamic Client Registration section 2, Back- and Front-Channel Logout section 2, RP-Initiated Logout
+/// section 3.1, CIBA section 4, OpenID Federation section 5.2.1, UMA 2.0 Grant section 2.)
 ///
 /// ```
 /// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
@@ -65,8 +72,6 @@ pub struct MetadataAllowlist {
     pub application_type: ApplicationType,
     /// The links that a consent page displays.
     pub decorations: Decorations,
-    #[serde(skip)]
-    dereferenced_uris: DereferencedUris,
     /// Keys by value.
     pub jwks: Jwks,
     /// `client_name`.
@@ -85,7 +90,6 @@ impl MetadataAllowlist {
             scope: Scope::default(),
             application_type: ApplicationType::default(),
             decorations: Decorations::default(),
-            dereferenced_uris: DereferencedUris::default(),
             jwks: Jwks::default(),
             client_name: ClientName::default(),
         };
@@ -137,7 +141,7 @@ impl IntoRules for MetadataAllowlist {
             .and(self.scope)
             .and(self.application_type)
             .and(self.decorations)
-            .and(self.dereferenced_uris)
+            .and(DereferencedUris)
             .and(self.jwks)
             .and(self.client_name)
     }

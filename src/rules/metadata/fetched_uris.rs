@@ -10,37 +10,11 @@ use crate::rules::{ErrorCode, Rejection};
 
 /// Rejects a registration in which a URI that the server fetches, or a browser follows, does not lead to a public host.
 ///
-/// - `jwks_uri`, `signed_jwks_uri`, `sector_identifier_uri`, `initiate_login_uri`, `backchannel_logout_uri`,
-///   `frontchannel_logout_uri`, `backchannel_client_notification_endpoint` and each of `request_uris` must be `https`
-///   to a public DNS name. `request_uris` may have a fragment, which is a hash.
-/// - Each of `post_logout_redirect_uris` and `claims_redirect_uris` must be valid as a redirect URI.
-///
-/// (OpenID Connect Dynamic Client Registration section 2, Back- and Front-Channel Logout section 2, RP-Initiated Logout
-/// section 3.1, CIBA section 4, OpenID Federation section 5.2.1, UMA 2.0 Grant section 2.)
-///
 /// A key URI can make a server send requests into its own network, and a logout URI can run `javascript:`. Without the
-/// member, the client would be a different one, so the registration is rejected instead of being narrowed. Such members
-/// are present only if [`Members`](crate::rules::Members) accepts them. This library fetches nothing.
-///
-/// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::DereferencedUris;
-///
-/// assert!(judge(&DereferencedUris::default(), r#"{"jwks_uri":"https://app.example.com/jwks"}"#).is_ok());
-/// assert!(judge(&DereferencedUris::default(), r#"{"jwks_uri":"https://169.254.169.254/latest"}"#).is_err());
-/// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-#[must_use]
-pub struct DereferencedUris {}
+/// member, the client would be a different one, so the registration is rejected instead of being narrowed. This library
+/// fetches nothing.
+#[derive(Clone, Debug)]
+pub(super) struct DereferencedUris;
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "dereferenced-uris",

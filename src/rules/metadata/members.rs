@@ -40,11 +40,13 @@ use crate::text;
 /// #     }
 /// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
 /// # }
-/// use tower_dcr::rules::Members;
+/// use tower_dcr::rules::{Action, Members};
 ///
 /// let body = r#"{"client_name":"App","skip_consent":true,"tenant":"a"}"#;
 /// assert_eq!(judge(&Members::default(), body)?, r#"{"client_name":"App"}"#);
-/// assert!(judge(&Members::strict(), body).is_err());
+/// let mut strict = Members::default();
+/// strict.unknown = Action::Reject;
+/// assert!(judge(&strict, body).is_err());
 /// let members = Members::default().add_member("tenant").unwrap();
 /// assert_eq!(judge(&members, body)?, r#"{"client_name":"App","tenant":"a"}"#);
 /// # Ok::<_, String>(())
@@ -163,8 +165,7 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 
 impl Members {
     /// Creates the rule that rejects a registration with members that are not accepted. The default strips them.
-    #[must_use]
-    pub fn strict() -> Self {
+    pub(crate) fn strict() -> Self {
         Self { unknown: Action::Reject, unwanted: Action::Reject, empty: Action::Reject, ..Self::default() }
     }
 

@@ -205,7 +205,9 @@ impl MemberOperators {
             () if !self.add.iter().all(|element| self.is_in_value(element, spaced)) => {
                 Some("add adds what value does not have")
             }
-            () if self.value == Some(Json::Null) && self.is_essential() => Some("a null `value` removes the member that `essential` requires"),
+            () if self.value == Some(Json::Null) && self.is_essential() => {
+                Some("a null `value` removes the member that `essential` requires")
+            }
             () if self.value == Some(Json::Null) && self.default.is_some() => Some("value removes what has a default"),
             () if self.value.as_ref().is_some_and(|value| !value.is_null() && !holds(value)) => {
                 Some("value breaks the other operators")

@@ -4,24 +4,25 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-/// Returns redirect URI patterns of known hosted clients, in the syntax of
-/// [`RedirectPattern`](crate::rules::RedirectPattern).
-///
-/// A server that accepts only these `https` redirects sets [`RedirectUris::only_https`](crate::rules::RedirectUris) to them.
-/// Every such table becomes outdated: keep the list in configuration, and watch for rejections.
-/// [`Identities::checked`](crate::rules::Identities::checked) returns the source of each row. Not every row proves an identity:
-/// some vendors pass the code on to others.
-///
-/// ```
-/// use tower_dcr::rules::{ConfigError, RedirectPattern, RedirectUris, vendor_callbacks};
-///
-/// let vendors: Vec<RedirectPattern> = vendor_callbacks().map(str::parse).collect::<Result<_, ConfigError>>()?;
-/// let mut redirect_uris = RedirectUris::mcp();
-/// redirect_uris.only_https = Some(vendors);
-/// # Ok::<_, ConfigError>(())
-/// ```
-pub fn vendor_callbacks() -> impl Iterator<Item = &'static str> {
-    CALLBACKS.iter().map(|callback| callback.pattern.as_str())
+use crate::rules::RedirectPattern;
+
+impl RedirectPattern {
+    /// Returns the patterns of known hosted clients' callbacks.
+    ///
+    /// A server that accepts only these `https` redirects sets [`RedirectUris::only_https`](crate::rules::RedirectUris) to them.
+    /// Every such table becomes outdated: keep the list in configuration, and watch for rejections. Not every row proves an
+    /// identity: some vendors pass the code on to others.
+    ///
+    /// ```
+    /// use tower_dcr::rules::{RedirectPattern, RedirectUris};
+    ///
+    /// let mut redirect_uris = RedirectUris::mcp();
+    /// redirect_uris.only_https = Some(RedirectPattern::vendor_callbacks().collect());
+    /// ```
+    pub fn vendor_callbacks() -> impl Iterator<Item = Self> {
+        // A test checks that each row can be read.
+        CALLBACKS.iter().filter_map(|callback| callback.pattern.parse().ok())
+    }
 }
 
 /// A callback of a hosted client.
@@ -34,6 +35,7 @@ pub(crate) struct Callback {
     /// The way by which a code can get to others than the vendor. A callback with one proves nothing.
     pub(crate) relays: Option<String>,
     /// The source: documentation or an observation.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test reads it"))]
     pub(crate) source: String,
     /// The date on which it was last compared with its source.
     pub(crate) checked: String,
@@ -49,7 +51,6 @@ const TABLE: &str = include_str!("vendor_callbacks.jsonl");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::RedirectPattern;
 
     #[test]
     fn each_row_can_be_read() {

@@ -1,6 +1,7 @@
 //! The corrected form of each mistake.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
@@ -12,18 +13,18 @@ use tower_dcr::audit::Event;
 use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::rules::rule;
-use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, SharedQuotas};
 use tower_dcr::clients::Registrar;
 use tower_dcr::layers::{InitialAccessTokenLayer, RegistrationBody};
 
 struct Unlimited;
 
 impl QuotaStore for Unlimited {
-    async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, QuotaStoreError> {
+    async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
         Ok(QuotaDecision::Taken)
     }
 
-    async fn release(&self, _: &[Bucket]) -> Result<(), QuotaStoreError> {
+    async fn release(&self, _: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(())
     }
 }

@@ -11,9 +11,6 @@ mod gcra;
 mod models;
 #[path = "../../../src/rate_limit/table.rs"]
 mod table;
-#[path = "../../../src/text.rs"]
-#[expect(unused_imports, unused_macros, reason = "of the library, for the table")]
-mod text;
 
 /// The crate's own, with loom's locks.
 mod sync {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 
 use test_support::support::eventually;
-use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, Overflow, Sink, verify_chain};
+use tower_dcr::audit::{ChainKey, JsonLines, JsonLinesSettings, Overflow, Sink};
 use tower_dcr::clients::MemoryLedger;
 
 use super::small_disk::SmallDisk;
@@ -52,7 +52,7 @@ async fn full_disk(overflow: Overflow) -> Option<(usize, JsonLines, std::path::P
 /// Lines of registrations in a file whose chain holds.
 fn lines(path: &std::path::Path) -> usize {
     let key = ChainKey::new(KEY).unwrap();
-    verify_chain(BufReader::new(File::open(path).unwrap()), &key, None).unwrap();
+    key.verify(BufReader::new(File::open(path).unwrap()), None).unwrap();
     std::fs::read_to_string(path).unwrap().lines().filter(|line| line.contains("\"outcome\":\"accepted\"")).count()
 }
 

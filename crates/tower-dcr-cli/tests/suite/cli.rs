@@ -559,7 +559,7 @@ async fn replay_lists_changed_decisions() {
 async fn the_sample_audit_file_has_the_decisions_of_the_preset() {
     let path = Path::new(ROOT).join("examples/audit.jsonl");
     let clients: Vec<String> =
-        tower_dcr::policy_file::known_clients().map(|client| client.registration.source().to_owned()).collect();
+        tower_dcr::policy_file::KnownClient::all().map(|client| client.registration.source().to_owned()).collect();
     let attacks = Preset::rule_docs().map(|rule| rule.attack).filter(|attack| attack.starts_with('{'));
     let bodies: Vec<&str> = clients.iter().map(String::as_str).chain(attacks).collect();
     let lines = events(tower_dcr::mcp().without_rate_limits(), &bodies).await;

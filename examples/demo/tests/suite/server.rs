@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tower_dcr::audit::{ChainHead, ChainKey, verify_chain};
+use tower_dcr::audit::{ChainHead, ChainKey};
 use tower_dcr::clients::{ClientAdmin, ClientQueue, Fingerprint, Registrar};
 use tower_dcr_sqlx::SqliteLedger;
 
@@ -254,11 +254,11 @@ async fn it_chains_the_audit_file_with_a_key_from_a_flag_or_the_policy() {
         let server = start(&["--audit", &file, flag, &value]);
         assert_eq!(server.register(&honest()).await.0, 201);
         assert_eq!(server.register(&dangerous()).await.0, 400);
-        let head = || ChainHead::of_file(&file, &key);
+        let head = || ChainHead::read(format!("{file}.head"), &key);
         eventually(name, async || head().is_ok_and(|head| head.lines >= 2)).await;
         let head = head().unwrap();
         let lines = std::io::BufReader::new(std::fs::File::open(&file).unwrap());
-        assert!(verify_chain(lines, &key, None).unwrap().reaches(&head), "{name}");
+        assert!(key.verify(lines, None).unwrap().0.reaches(&head), "{name}");
     }
 }
 

@@ -45,7 +45,7 @@ const LEAST_BYTES: usize = 16;
 impl StaticTokens {
     /// Creates an empty list.
     pub fn new() -> Self {
-        Self { entries: Vec::new(), clock: Arc::new(SystemClock::new()) }
+        Self { entries: Vec::new(), clock: Arc::new(SystemClock::default()) }
     }
 
     /// Adds a token.
@@ -71,7 +71,7 @@ impl StaticTokens {
     ///
     /// Returns [`ConfigError::InitialAccessToken`] if `digest` is not 64 such digits, or is there already.
     pub fn add_sha256(self, digest: &str, access: InitialAccess) -> Result<Self, ConfigError> {
-        if let Ok(digest) = digest.parse() {
+        if let Some(digest) = Digest::parse(digest) {
             return self.push(digest, access);
         }
         Err(ConfigError::InitialAccessToken { owner: access.owner, reason: "is no SHA-256 in hexadecimal" })
