@@ -9,8 +9,6 @@ pub(crate) mod registrar;
 pub use admin::{ClientAdmin, ClientCounts, ClientPage, ClientQueue, ClientRef};
 #[cfg(feature = "identity")]
 pub use consent::{ConsentFacts, Destination};
-#[cfg(feature = "test-util")]
-pub use ledger::conformance;
 pub use ledger::{
     Actor, Block, Blocks, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Group,
     Grouping, Insertion, LargestSource, Ledger, LedgerError, MemoryLedger, Origin, PushedRequests, Replacement, Source,

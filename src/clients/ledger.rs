@@ -6,8 +6,6 @@ use std::fmt;
 
 mod blocks;
 mod client;
-#[cfg(feature = "test-util")]
-pub mod conformance;
 mod erased;
 mod eviction;
 mod filter;
@@ -44,8 +42,8 @@ use groups::Groups;
 /// any store and slow for a large one.
 ///
 /// [`MemoryLedger`] is for tests, and for one node that may lose its clients when it restarts. The crate `tower-dcr-sqlx` has
-/// `SqliteLedger`, which keeps a file, and `PostgresLedger`, which uses the connection pool that you have. The suite in
-/// `clients::conformance` (feature `test-util`) tests a store of your own.
+/// `SqliteLedger`, which keeps a file, and `PostgresLedger`, which uses the connection pool that you have. The crate
+/// `tower-dcr-conformance` tests a store of your own.
 ///
 /// Times are milliseconds since 1970-01-01 00:00 UTC. A method returns after its change is durable: a ledger that answers
 /// before its data would survive a crash loses clients.

@@ -3,9 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Bucket, Budget, Limiter, Place, QuotaDecision, QuotaStore, QuotaStoreError, Reservation, conformance};
+use super::{Bucket, Budget, Limiter, Place, QuotaDecision, QuotaStore, QuotaStoreError, Reservation};
 use crate::clock::{Clock, CoarseClock, ManualClock};
 use crate::sync::{Mutex, lock};
+
+// The published suite, over the types of this build.
+#[path = "../../crates/tower-dcr-conformance/src/quota_store.rs"]
+#[expect(unreachable_pub, reason = "public in the crate")]
+mod suite;
+#[path = "../../crates/tower-dcr-conformance/src/together.rs"]
+mod together;
 
 struct LocalStore {
     clock: Arc<dyn Clock>,
@@ -51,6 +58,6 @@ impl QuotaStore for LocalStore {
 #[tokio::test]
 async fn the_local_tables_conform() {
     let clock = Arc::new(ManualClock::default());
-    conformance::run(&LocalStore::new(Arc::clone(&clock) as _), async |time| clock.advance(time)).await;
-    conformance::run(&LocalStore::new(Arc::new(CoarseClock::new())), tokio::time::sleep).await;
+    suite::quota_store(&LocalStore::new(Arc::clone(&clock) as _), async |time| clock.advance(time)).await;
+    suite::quota_store(&LocalStore::new(Arc::new(CoarseClock::new())), tokio::time::sleep).await;
 }
