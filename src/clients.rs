@@ -12,9 +12,8 @@ pub use consent::{ConsentFacts, Destination};
 pub use ledger::{
     Actor, Block, Blocks, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Group,
     Grouping, Insertion, LargestSource, Ledger, LedgerError, MemoryLedger, Origin, PushedRequests, Replacement, Source,
-    State, Status, StoredResponse, TokenUses, UnknownName, Work,
+    Status, StoredResponse, TokenUses, Work,
 };
 pub use registrar::{
-    AdminError, Deprovision, DriftOutcome, DriftProgress, DriftReport, ForgetReport, LifecycleSettings,
-    MaintenanceReport, Registrar, Revocation, RevocationReport, StillInUse,
+    AdminError, DriftReport, LifecycleSettings, MaintenanceReport, Registrar, Revocation, RevocationReport,
 };

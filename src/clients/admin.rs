@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
-    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, LedgerError, Origin, State, Status,
+    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, LedgerError, Origin, Status,
 };
 use crate::clients::registrar::{AdminError, Registrar, Revocation, RevocationReport, milliseconds};
 
@@ -60,7 +60,8 @@ pub struct ClientAdmin {
 /// ```
 /// use tower_dcr::clients::ClientQueue;
 ///
-/// assert_eq!(ClientQueue::ALL.map(ClientQueue::as_str)[1], "pending");
+/// assert_eq!("never_used".parse(), Ok(ClientQueue::NeverUsed));
+/// assert_eq!(ClientQueue::NeverUsed.to_string(), "never_used");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,7 +75,7 @@ pub enum ClientQueue {
     NeverReviewed,
     /// Clients that have been live for a day and never got a token.
     NeverUsed,
-    /// Clients in [`State::Stale`].
+    /// [Stale](Client::is_stale) clients.
     Stale,
     /// Clients that expire within a week.
     ExpiringSoon,
@@ -154,23 +155,6 @@ impl ClientQueue {
         Self::Failed,
     ];
 
-    /// The name that the JSON API knows.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Pending => "pending",
-            Self::NeverReviewed => "never_reviewed",
-            Self::NeverUsed => "never_used",
-            Self::Stale => "stale",
-            Self::ExpiringSoon => "expiring_soon",
-            Self::Elsewhere => "elsewhere",
-            Self::FailingDeprovisioning => "failing_deprovisioning",
-            Self::Revoked => "revoked",
-            Self::Failed => "failed",
-        }
-    }
-
     fn filter(self, now: i64) -> Filter {
         let registered = || Filter::of_status([Status::Pending, Status::Active]);
         match self {
@@ -187,6 +171,9 @@ impl ClientQueue {
         }
     }
 }
+
+crate::text::display_serialized!(ClientQueue);
+crate::clients::ledger::read_serialized!(ClientQueue: "a queue");
 
 impl ClientAdmin {
     /// Creates the administration of the ledger of `registrar`.
@@ -251,7 +238,7 @@ impl ClientAdmin {
             for client in page.clients {
                 let key = client.key;
                 let client = lifetimes.applied_to(client);
-                if matches!(client.state(now), State::Stale | State::Expired) {
+                if client.is_stale(now) || client.status_at(now) == Status::Expired {
                     clients.push(client);
                     if clients.len() == limit {
                         return Ok(ClientPage { clients, next: Some(key) });
@@ -437,7 +424,7 @@ impl ClientAdmin {
     ) -> Result<Client, AdminError> {
         let now = self.now();
         let change = |client: &Client| {
-            let alive = matches!(client.state(now), State::Pending | State::Active | State::Stale);
+            let alive = matches!(client.status_at(now), Status::Pending | Status::Active);
             alive.then(|| change(now, client))
         };
         let changed = self.registrar.update(client, change).await?.changed().ok_or(AdminError::Ended)?;

@@ -16,7 +16,8 @@ mod pushed_requests;
 mod token_uses;
 
 pub use blocks::{Block, Blocks};
-pub use client::{Actor, Client, ClientKey, Deprovisioning, Origin, State, Status, StoredResponse, UnknownName};
+pub use client::{Actor, Client, ClientKey, Deprovisioning, Origin, Status, StoredResponse};
+pub(crate) use client::{read_serialized, read_word};
 pub(crate) use erased::{ErasedLedger, WatchedLedger};
 pub use eviction::{Evictable, LargestSource};
 pub use filter::{Filter, Work};
@@ -154,7 +155,7 @@ pub trait Ledger: Blocks + TokenUses + PushedRequests {
     }
 
     /// Returns the source network that holds most clients of the kind `of`, by the wide prefix of [`Source`], with the first
-    /// `limit` of them in the order of [`Evictable::since`]. Of networks that hold as many, the one with the first client.
+    /// `limit` of them in the order of [`Client::alive_since`]. Of networks that hold as many, the one with the first client.
     ///
     /// By default every live record is read.
     fn largest_source(
@@ -169,8 +170,11 @@ pub trait Ledger: Blocks + TokenUses + PushedRequests {
         }
     }
 
-    /// Removes [spent](Client::is_spent) records that ended by `before`, and of the others all except for the `keep` that
-    /// ended last. Returns the number of removed records; one call may leave some for the next.
+    /// Removes spent records that ended by `before`, and of the others all except for the `keep` that ended last. Returns the
+    /// number of removed records; one call may leave some for the next.
+    ///
+    /// A record is spent if its registration is empty, no deletion at the server is due, and its status is
+    /// [`Status::Failed`], or [`Status::Expired`] with a deletion attempted or a [`variant`](Client::variant).
     ///
     /// By default every failed and expired record is read.
     fn trim_spent(&self, before: i64, keep: u64) -> impl Future<Output = Result<u64, LedgerError>> + Send {

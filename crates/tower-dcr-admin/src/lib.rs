@@ -302,7 +302,7 @@ impl Config {
 
     /// Redirects with 303 (RFC 9110 section 15.4.4), so that a reload does not repeat the POST.
     fn back(&self, form: &Parameters, done: Done) -> Response<PageBody> {
-        let queue = read_queue(form).unwrap_or(ClientQueue::All).as_str();
+        let queue = read_queue(form).unwrap_or(ClientQueue::All);
         let mut response = answer(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", done.to_string());
         let location = format!("{}?queue={queue}&done={}", self.base, done.code());
         if let Ok(location) = HeaderValue::try_from(location) {
@@ -415,8 +415,7 @@ const GROUPINGS: [(&str, Grouping); 5] = [
 
 fn read_queue(parameters: &Parameters) -> Result<ClientQueue, Problem> {
     let Some(name) = parameters.get("queue") else { return Ok(ClientQueue::All) };
-    let queue = ClientQueue::ALL.into_iter().find(|queue| queue.as_str() == name);
-    queue.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "unknown queue"))
+    name.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "unknown queue"))
 }
 
 /// Returns the key of the record, if several have one `client_id`; `None` if the parameter is missing.
@@ -460,6 +459,11 @@ fn value(shown: impl Serialize) -> Value {
     serde_json::to_value(shown).unwrap_or_default()
 }
 
+/// Returns the status of a client, or `stale`.
+fn state(client: &Client, now: i64) -> String {
+    if client.is_stale(now) { "stale".to_owned() } else { client.status_at(now).to_string() }
+}
+
 /// Returns a record in the form of the JSON API.
 fn client_json(client: &Client, now: i64) -> Value {
     let prints = &client.fingerprints;
@@ -469,7 +473,7 @@ fn client_json(client: &Client, now: i64) -> Value {
         "record": client.key,
         "client_name": prints.client_name,
         "client_name_shown": prints.client_name.as_deref().map(shown::text),
-        "state": client.state(now),
+        "state": state(client, now),
         "origin": client.origin,
         "redirect_hosts": prints.redirect_hosts,
         "digest": prints.digest,

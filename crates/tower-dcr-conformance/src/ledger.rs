@@ -272,7 +272,11 @@ async fn filters(ledger: &impl Ledger) {
     let rows: Vec<(&str, Filter, Vec<&Client>)> = vec![
         ("nothing", Filter::default(), every.to_vec()),
         ("live", live(), vec![&other, &busy, &plain]),
-        ("two statuses", Filter::of_status([Status::Revoked, Status::Registering]), vec![&other, &ended]),
+        (
+            "two statuses",
+            Filter { statuses: vec![Status::Revoked, Status::Registering], ..Filter::default() },
+            vec![&other, &ended],
+        ),
         ("origin", Filter { origin: Some(Origin::Elsewhere), ..Filter::default() }, vec![&ended]),
         ("admitted", Filter { admitted_by: Some("owner".into()), ..Filter::default() }, vec![&ended]),
         ("never used", Filter { never_used: true, ..live() }, vec![&other, &plain]),

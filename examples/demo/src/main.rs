@@ -30,7 +30,7 @@ use subtle::ConstantTimeEq;
 use tower_dcr::audit::Sink;
 use tower_dcr::clients::ClientAdmin;
 use tower_dcr::clients::Registrar;
-use tower_dcr::clients::{Filter, MemoryLedger};
+use tower_dcr::clients::{Filter, MemoryLedger, Status};
 use tower_dcr::layers::{AuditLayer, GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::policy_file::ReloadableLayer;
 use tower_dcr::rate_limit::Quota;
@@ -176,7 +176,7 @@ async fn registrar(args: &Args, server: &Server, sink: Arc<dyn Sink>) -> Result<
 async fn restore(server: &Server, review: &ClientAdmin) -> Result<(), Error> {
     let mut cursor = None;
     loop {
-        let page = review.find(&Filter::live(), cursor, 500).await?;
+        let page = review.find(&Filter { statuses: Status::LIVE.to_vec(), ..Filter::default() }, cursor, 500).await?;
         for client in &page.clients {
             if let Some(client_id) = &client.client_id {
                 server.restore(client_id, &client.registration);

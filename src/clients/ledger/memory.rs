@@ -41,7 +41,7 @@ struct State {
     queues: [BTreeSet<(i64, i64)>; 5],
     /// Records that may be removed: end and record.
     forgettable: BTreeSet<(i64, i64)>,
-    /// [Spent](Client::is_spent) records: end and record.
+    /// Spent records: end and record.
     spent: BTreeSet<(i64, i64)>,
     /// The clients that can be evicted, by kind.
     evictable: HashMap<Evictable, Networks>,
@@ -122,7 +122,7 @@ impl State {
         }
         if let Some(kind) = Evictable::of(&client) {
             let network = network(&client).map(str::to_owned);
-            self.evictable.entry(kind).or_default().entry(network).or_default().insert((kind.since(&client), key));
+            self.evictable.entry(kind).or_default().entry(network).or_default().insert((client.alive_since(), key));
         }
         self.live += u64::from(client.counts_against_quota());
         self.clients.insert(key, client);
@@ -181,7 +181,7 @@ impl State {
         let Some(networks) = self.evictable.get_mut(&kind) else { return };
         let network = network(client).map(str::to_owned);
         if let Some(clients) = networks.get_mut(&network) {
-            clients.remove(&(kind.since(client), client.key.0));
+            clients.remove(&(client.alive_since(), client.key.0));
             if clients.is_empty() {
                 networks.remove(&network);
             }

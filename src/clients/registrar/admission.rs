@@ -9,7 +9,7 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
-    Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, Source, State,
+    Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, Source,
     Status, StoredResponse,
 };
 use crate::redirect_uri::is_same_uri;
@@ -267,25 +267,25 @@ impl Registrar {
     /// Continues with the record of an equal registration.
     async fn deduplicate(&self, draft: &Client, known: Client) -> Result<Step, Refusal> {
         let now = self.now();
-        match known.state(now) {
-            State::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
+        match known.status_at(now) {
+            Status::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
                 Ok(Step::Wait(known.key, now.saturating_sub(known.created_at)))
             }
-            State::Registering => {
+            Status::Registering => {
                 self.abandon_registration(known).await?;
                 Ok(Step::Again)
             }
-            State::Pending | State::Active | State::Stale => {
+            Status::Pending | Status::Active => {
                 self.reject_blocked(&draft.fingerprints).await?;
                 let known = self.give_time_to_sign_in(known).await?;
                 Ok(known.map_or(Step::Again, |known| Step::Done(Admission::Deduplicated(Box::new(known)))))
             }
-            State::Expired if known.status.is_live() => {
+            Status::Expired if known.status.is_live() => {
                 self.expire(known).await?;
                 Ok(Step::Again)
             }
             // The record has no deduplication key any more: another request was faster.
-            State::Expired | State::Revoked | State::Failed => Ok(Step::Again),
+            Status::Expired | Status::Revoked | Status::Failed => Ok(Step::Again),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Registrar, Updated};
 use crate::audit::LifecycleAction;
-use crate::clients::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, State, Status};
+use crate::clients::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, Status};
 use crate::sync::lock;
 
 /// The largest number of live records of one `client_id`. A gate checks each of them.
@@ -64,7 +64,7 @@ impl Registrar {
     }
 
     async fn as_of_now(&self, client: Client) -> Result<Client, LedgerError> {
-        let is_over = client.status.is_live() && client.state(self.now()) == State::Expired;
+        let is_over = client.status.is_live() && client.status_at(self.now()) == Status::Expired;
         if is_over { self.expire(client).await } else { Ok(client) }
     }
 
@@ -74,7 +74,7 @@ impl Registrar {
         if self.is_still_in_use(&client).await? {
             let more = self.settings().lifetimes.idle_ms() / 2;
             let extend = |client: &Client| {
-                (client.state(now) == State::Expired && client.status.is_live())
+                (client.status_at(now) == Status::Expired && client.status.is_live())
                     .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(more))), ..client.clone() })
             };
             return Ok(self.update(client, extend).await?.into_client());
@@ -85,7 +85,7 @@ impl Registrar {
             (_, Some(_)) => "not used for long",
         };
         let end = |client: &Client| {
-            (client.status.is_live() && client.state(now) == State::Expired)
+            (client.status.is_live() && client.status_at(now) == Status::Expired)
                 .then(|| self.ended(client, Status::Expired, Actor::System, reason))
         };
         let updated = self.update(client, end).await?;
@@ -107,7 +107,7 @@ impl Registrar {
         if client.status != Status::Active || client.not_after.is_some_and(|at| at <= self.now()) {
             return Ok(false);
         }
-        server.still_in_use(id).await.map_err(LedgerError::new)
+        server(id.clone()).await.map_err(LedgerError::new)
     }
 
     /// Returns whether a token of `client` has to be recorded: once in half an idle limit.
@@ -145,7 +145,7 @@ impl Registrar {
     /// then the oldest.
     pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
         let now = self.now();
-        let may_sign_in = |client: &&Client| matches!(client.state(now), State::Active | State::Stale);
+        let may_sign_in = |client: &&Client| client.status_at(now) == Status::Active;
         let active: Vec<&Client> = records.iter().filter(may_sign_in).collect();
         if active.len() <= 1 {
             return active;
