@@ -6,7 +6,7 @@ pub(crate) mod consent;
 pub(crate) mod ledger;
 pub(crate) mod registrar;
 
-pub use admin::{ClientAdmin, ClientCounts, ClientPage, ClientQueue, ClientRef};
+pub use admin::{ClientCounts, ClientPage, ClientQueue, ClientRef};
 #[cfg(feature = "identity")]
 pub use consent::{ConsentFacts, Destination};
 pub use ledger::{

@@ -51,8 +51,9 @@ use settings::Settings;
 /// Manages the lifecycle of registered clients in a [`Ledger`]. Clones share one registrar.
 ///
 /// The layers share one registrar: [`LifecycleLayer`](crate::layers::LifecycleLayer) on the registration route,
-/// [`GateLayer`](crate::layers::GateLayer) in front of the endpoints that clients use, [`ClientAdmin`](crate::clients::admin::ClientAdmin) for the
-/// operator, and [`maintain`](Registrar::maintain) for work that is due. All state is in the ledger, so any number of nodes
+/// [`GateLayer`](crate::layers::GateLayer) in front of the endpoints that clients use, and
+/// [`maintain`](Registrar::maintain) for work that is due; operators [list](Self::list), [approve](Self::approve) and
+/// [revoke](Self::revoke) clients. All state is in the ledger, so any number of nodes
 /// may have a registrar.
 ///
 /// # The life of a client
@@ -132,7 +133,7 @@ use settings::Settings;
 ///
 /// # Revocation
 ///
-/// A client is ended by the operator, through [`ClientAdmin`](crate::clients::admin::ClientAdmin); the client itself, by `DELETE` (RFC 7592); the owner of the
+/// A client is ended by the operator; the client itself, by `DELETE` (RFC 7592); the owner of the
 /// initial access token with which it was registered ([`Actor::TokenOwner`]). Each is in the record, with the reason, and
 /// an audit event. A revocation by an operator also blocks, since clients register again as soon as they are rejected:
 /// see [`Revocation`]. [Deprovisioning](Self::with_deprovision) deletes the client at the server, and is repeated until it succeeds.
@@ -442,8 +443,9 @@ impl Registrar {
         &*self.config.ledger
     }
 
-    /// Returns the time in milliseconds since 1970-01-01 00:00 UTC.
-    pub(crate) fn now(&self) -> i64 {
+    /// Returns the time by its clock, in milliseconds since 1970-01-01 00:00 UTC.
+    #[must_use]
+    pub fn now(&self) -> i64 {
         milliseconds(self.config.clock.unix_time())
     }
 

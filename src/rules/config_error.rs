@@ -257,13 +257,12 @@ impl ConfigError {
             Self::RegistrationPath { path } => Some(path),
             Self::DangerousScheme { scheme } | Self::Scheme { scheme } => Some(scheme),
             Self::Host { host } => Some(host),
-            Self::Word { word } => Some(word),
+            Self::Word { word } | Self::Unknown { word, .. } => Some(word),
             Self::Operators { member, .. } | Self::Shape { member, .. } => Some(member),
             Self::Origin { origin } => Some(origin),
             Self::Pattern { pattern, .. } | Self::DomainWildcard { pattern } | Self::PathWildcard { pattern, .. } => {
                 Some(pattern)
             }
-            Self::Unknown { word, .. } => Some(word),
             Self::Issuer { issuer, .. } => Some(issuer),
             Self::InitialAccessToken { owner, .. } => Some(owner),
             Self::Scope { token } => Some(token),

@@ -10,9 +10,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use tower_dcr::audit::LifecycleAction;
-use tower_dcr::clients::ClientAdmin;
-use tower_dcr::clients::Registrar;
-use tower_dcr::clients::{Filter, Ledger, MemoryLedger, Status};
+use tower_dcr::clients::{Filter, Ledger, MemoryLedger, Registrar, Status};
 
 use crate::world::{Answer, DAY, HOUR, World, metadata, register};
 
@@ -201,7 +199,7 @@ async fn signed_in_clients_of_one_network_leave_room() {
 async fn other_clients_are_not_evicted() {
     let ledger = MemoryLedger::default();
     let world = World::with(ledger.clone(), full_at(3));
-    let review = ClientAdmin::new(world.registrar.clone());
+    let review = world.registrar.clone();
     for name in ["One", "Two"] {
         let id = world.client(name).await;
         review.approve(&id, "alice", "ours").await.unwrap();
@@ -345,7 +343,7 @@ async fn an_approval_does_not_outlive_what_was_approved() {
                 }
             });
             let id = world.register(&base).await.client_id();
-            let review = ClientAdmin::new(world.registrar.clone());
+            let review = world.registrar.clone();
             review.approve(&id, "alice", "ours").await.unwrap();
             assert_eq!(world.token(&id).await.status, 200, "{reason}");
             let mut update = base.clone();

@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::json;
 use tower::ServiceExt;
 use tower_dcr::audit::LifecycleAction;
-use tower_dcr::clients::{AdminError, ClientAdmin, ClientQueue};
-use tower_dcr::clients::{Filter, Fingerprint, Grouping, Ledger, MemoryLedger, Status};
-use tower_dcr::clients::{LifecycleSettings, Registrar};
+use tower_dcr::clients::{
+    Actor, AdminError, ClientQueue, Filter, Fingerprint, Grouping, Ledger, LifecycleSettings, MemoryLedger, Registrar,
+    Revocation, Status,
+};
 use tower_dcr::rules::{MetadataAllowlist, Policy, RedirectUris};
 
 use crate::world::{Answer, DAY, HOUR, World, metadata, register};
@@ -34,7 +35,7 @@ async fn a_full_ledger_evicts_only_for_an_admitted_client() {
     let used = world.client("Used").await;
     assert_eq!(world.token(&used).await.status, 200);
     let approved = world.client("Approved").await;
-    let review = ClientAdmin::new(world.registrar.clone());
+    let review = world.registrar.clone();
     review.approve(&approved, "alice", "ours").await.unwrap();
     let fresh = world.client("Fresh").await;
     assert_eq!(world.client("Fresh").await, fresh, "repeats need no room");
@@ -96,7 +97,7 @@ async fn maintenance_expires_abandons_deprovisions_and_purges() {
     let failed = ledger.find(&unused).await.unwrap().unwrap();
     assert_eq!(failed.deprovisioning.error.as_deref(), Some("the server is busy"));
     assert_eq!(world.events.of(LifecycleAction::DeprovisioningFailed).len(), 1);
-    let review = ClientAdmin::new(world.registrar.clone());
+    let review = world.registrar.clone();
     assert_eq!(review.list(ClientQueue::FailingDeprovisioning, None, 10).await.unwrap().clients.len(), 1);
     // Not again before its time, then at growing intervals, then it works.
     assert_eq!(world.registrar.maintain_once().await.unwrap().deprovisioning_failed, 0);
@@ -196,7 +197,7 @@ async fn drift_re_evaluates_clients_under_the_current_rules() {
 async fn queues_list_clients_that_need_attention() {
     let ledger = MemoryLedger::default();
     let world = World::new(ledger.clone());
-    let review = ClientAdmin::new(world.registrar.clone());
+    let review = world.registrar.clone();
     let used = world.client("Used").await;
     world.token(&used).await;
     let unused = world.client("Unused").await;
@@ -223,11 +224,11 @@ async fn queues_list_clients_that_need_attention() {
     let all = review.list(ClientQueue::All, None, 100).await.unwrap().clients;
     let stale: Vec<_> = all.into_iter().filter(|client| client.is_stale(review.now())).collect();
     assert!(listed == stale && !stale.is_empty(), "one meaning: {listed:?}");
-    review.revoke(Fingerprint::ClientId(used.clone()), "bob", "left us").await.unwrap();
+    review.revoke(Revocation::client(used.clone(), Actor::Operator("bob".into()), "left us")).await.unwrap();
     assert_eq!(count(ClientQueue::Revoked).await, 1);
     assert!(matches!(review.approve(&used, "alice", "").await, Err(AdminError::Ended)));
     assert!(matches!(review.approve("nobody", "alice", "").await, Err(AdminError::UnknownClient)));
-    assert!(review.revoke(Fingerprint::ClientId("nobody".into()), "alice", "").await.is_err());
+    assert!(review.revoke(Revocation::client("nobody", Actor::Operator("alice".into()), "")).await.is_err());
     let summary = review.summary(365).await.unwrap();
     assert_eq!(summary.registered_by_day.iter().map(|(_, clients)| clients).sum::<u64>(), 3);
     let events = world.events.of(LifecycleAction::Extended);
@@ -241,7 +242,7 @@ async fn pages_have_cursors() {
     for index in 0..5 {
         world.client(&format!("App {index}")).await;
     }
-    let review = ClientAdmin::new(world.registrar.clone());
+    let review = world.registrar.clone();
     let (mut cursor, mut sizes) = (None, Vec::new());
     loop {
         let page = review.list(ClientQueue::All, cursor, 2).await.unwrap();
@@ -264,9 +265,12 @@ async fn actions_are_audit_events() {
     let sink = JsonLines::open(&path, JsonLinesSettings { chain: Some(key()), ..Default::default() }).unwrap();
     let world = World::with(MemoryLedger::default(), |registrar| registrar.with_sink(sink));
     let id = world.client("App").await;
-    let review = ClientAdmin::new(world.registrar.clone());
+    let review = world.registrar.clone();
     review.approve(&id, "alice", "known \u{202E}to us").await.unwrap();
-    review.revoke(Fingerprint::name("App"), "bob", "not any more").await.unwrap();
+    review
+        .revoke(Revocation::new(Fingerprint::name("App"), Actor::Operator("bob".into()), "not any more"))
+        .await
+        .unwrap();
     drop((review, world));
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.is_ascii(), "{text}");
@@ -294,7 +298,7 @@ fn events_are_counted() {
                 registrar.map_settings(|lifecycle| lifecycle.max_clients = Some(one)).unwrap()
             });
             let one = world.client("One").await;
-            ClientAdmin::new(world.registrar.clone()).approve(&one, "alice", "ours").await.unwrap();
+            world.registrar.approve(&one, "alice", "ours").await.unwrap();
             assert_eq!(world.register(&metadata("Two")).await.status, 503);
             assert_eq!(world.register(&metadata("Three")).await.status, 503);
         });

@@ -134,12 +134,12 @@ const TABLES: [(Grouping, &str, &str, &str); 5] = [
 impl Config {
     pub(super) async fn page(&self, operator: &str, query: &Parameters) -> Result<Response<PageBody>, Problem> {
         let queue = read_queue(query)?;
-        let list = self.admin.list(queue, read_cursor(query)?, PER_PAGE).await?;
-        let summary = self.admin.summary(DAYS).await?;
-        let now = self.admin.now();
+        let list = self.registrar.list(queue, read_cursor(query)?, PER_PAGE).await?;
+        let summary = self.registrar.summary(DAYS).await?;
+        let now = self.registrar.now();
         let mut groups = Vec::new();
         for (by, title, explanation, kind) in TABLES {
-            let rows = self.admin.groups(by, MAX_GROUPS).await?.into_iter().map(|group| GroupRow {
+            let rows = self.registrar.groups(by, MAX_GROUPS).await?.into_iter().map(|group| GroupRow {
                 clients: group.clients,
                 name: shown::text(group.client_name.as_deref().unwrap_or("(no name)")),
                 key: shown::host(&group.key),
@@ -148,7 +148,7 @@ impl Config {
             });
             groups.push(GroupTable { title, explanation, kind, rows: rows.collect() });
         }
-        let blocks = self.admin.blocks(None, PER_PAGE).await?;
+        let blocks = self.registrar.blocks(None, PER_PAGE).await?;
         let page = Page {
             base: self.base.clone(),
             operator: shown::text(operator),

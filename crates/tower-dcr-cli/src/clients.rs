@@ -8,11 +8,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower_dcr::Preset;
-use tower_dcr::clients::{Actor, Block, Client, ClientKey, Fingerprint, Grouping, LedgerError};
-use tower_dcr::clients::{AdminError, ClientAdmin, ClientPage, ClientQueue};
-use tower_dcr::clients::{ClientRef, Revocation, Status};
+use tower_dcr::clients::{
+    Actor, AdminError, Block, Client, ClientKey, ClientPage, ClientQueue, ClientRef, Fingerprint, Grouping,
+    LedgerError, Registrar, Revocation, Status,
+};
 use tower_dcr::registration::ParseError;
-use tower_dcr::rules::{ConfigError, Decision, Evaluation};
+use tower_dcr::rules::{ConfigError, Decision, Evaluation, Rejection};
 
 use super::ledger::Access;
 use super::output::{Paint, escaped, painted};
@@ -222,7 +223,7 @@ fn not_blank(text: &str) -> Result<String, &'static str> {
 }
 
 impl LedgerArg {
-    fn open(&self, access: Access, policy: Option<&Preset>) -> Result<(Runtime, ClientAdmin), Box<dyn Error>> {
+    fn open(&self, access: Access, policy: Option<&Preset>) -> Result<(Runtime, Registrar), Box<dyn Error>> {
         let from_environment = || std::env::var(LEDGER_VARIABLE).ok();
         match (&self.placed, &self.named) {
             (Some(placed), Some(named)) if placed != named && from_environment().as_ref() != Some(named) => {
@@ -345,7 +346,7 @@ fn state(client: &Client, now: i64) -> String {
     if client.is_stale(now) { "stale".to_owned() } else { client.status_at(now).to_string() }
 }
 
-fn print_list(clients: &[Client], is_cut: bool, review: &ClientAdmin, json: bool) -> Outcome {
+fn print_list(clients: &[Client], is_cut: bool, review: &Registrar, json: bool) -> Outcome {
     if json {
         output::json(&clients.iter().map(|client| as_json(client, review)).collect::<Vec<_>>())?;
         return Ok(OK);
@@ -380,7 +381,7 @@ fn shown_id(client: &Client, clients: &[Client]) -> String {
     if is_shared { format!("{id} (record {})", client.key.0) } else { id.clone() }
 }
 
-fn as_json(client: &Client, review: &ClientAdmin) -> Value {
+fn as_json(client: &Client, review: &Registrar) -> Value {
     json!({
         "client_id": client.client_id, "record": client.key, "state": state(client, review.now()),
         "client_name": name(client), "registration": registration(client), "family": client.fingerprints.family,
@@ -482,7 +483,7 @@ fn more_json(client: &Client, block: Option<&Block>, others: &[i64]) -> serde_js
 }
 
 /// Returns the known members of a record, each with a title.
-fn rows(client: &Client, block: Option<&Block>, review: &ClientAdmin) -> Vec<(&'static str, String)> {
+fn rows(client: &Client, block: Option<&Block>, review: &Registrar) -> Vec<(&'static str, String)> {
     let by = |at: Option<i64>, by: Option<String>| {
         at.map(|at| [Some(time(at)), by].into_iter().flatten().collect::<Vec<_>>().join(" by "))
     };
@@ -541,7 +542,7 @@ fn blocks(ledger: &LedgerArg, limit: u32, json: bool) -> Outcome {
 }
 
 /// Returns the newest blocks, and `true` if there are more.
-async fn newest_blocks(review: &ClientAdmin, limit: usize) -> Result<(Vec<Block>, bool), LedgerError> {
+async fn newest_blocks(review: &Registrar, limit: usize) -> Result<(Vec<Block>, bool), LedgerError> {
     let mut found: Vec<Block> = Vec::new();
     let mut before = None;
     while found.len() <= limit {
@@ -585,7 +586,7 @@ fn unblock(ledger: &LedgerArg, operator: &str, target: &str, json: bool) -> Outc
     };
     let (runtime, review) = ledger.open(Access::Write, None)?;
     let actor = Actor::Operator(operator.to_owned());
-    if !runtime.block_on(review.registrar().unblock(&fingerprint, &actor))? {
+    if !runtime.block_on(review.unblock(&fingerprint, &actor))? {
         return Err(format!("{} is not blocked", written(&fingerprint)).into());
     }
     if json {
@@ -627,7 +628,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
         bar.inc(1);
         let (fate, why) = match evaluated.map(|evaluation| (&evaluation.rejection, evaluation.decision())) {
             Err(_) => ("unreadable", String::new()),
-            Ok((Some(rejection), _)) => ("refuse", rejection.description()),
+            Ok((Some(rejection), _)) => ("refuse", Rejection::description(rejection)),
             Ok((None, Decision::Rewrite)) => {
                 let findings = evaluated.iter().flat_map(|evaluation| &evaluation.findings);
                 let why: Vec<String> = findings.map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
@@ -639,7 +640,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
             found.push((client.client_id.clone().unwrap_or_default(), name(client).map(str::to_owned), fate, why));
         }
     };
-    let drift = runtime.block_on(review.registrar().drift(preset.policy(), note))?;
+    let drift = runtime.block_on(review.drift(preset.policy(), note))?;
     bar.finish_and_clear();
     if json {
         let clients: Vec<_> = found
@@ -699,7 +700,7 @@ impl Change<'_> {
     fn run(
         self,
         client_id: &str,
-        act: impl AsyncFnOnce(&ClientAdmin, ClientRef<'_>) -> Result<Client, AdminError>,
+        act: impl AsyncFnOnce(&Registrar, ClientRef<'_>) -> Result<Client, AdminError>,
     ) -> Outcome {
         let (runtime, review) = self.ledger.open(Access::Write, self.policy)?;
         if let Some(key) = self.record {
@@ -761,7 +762,7 @@ fn forget(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &
         blocked = blocked || (is_meant && runtime.block_on(review.block_of(&client))?.is_some());
     }
     let actor = Actor::Operator(act.by.operator.clone());
-    let forgotten = runtime.block_on(review.registrar().forget(client_id, record, &actor, &act.reason))?;
+    let forgotten = runtime.block_on(review.forget(client_id, record, &actor, &act.reason))?;
     if json {
         let revoked = forgotten.iter().filter(|client| client.status == Status::Revoked).count();
         output::json(&json!({"records": forgotten.len(), "revoked": revoked, "blocked": blocked}))?;
@@ -774,12 +775,7 @@ fn forget(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &
 }
 
 /// Rejects a record that does not belong to `client_id`.
-fn check_record(
-    runtime: &Runtime,
-    review: &ClientAdmin,
-    key: ClientKey,
-    client_id: &str,
-) -> Result<(), Box<dyn Error>> {
+fn check_record(runtime: &Runtime, review: &Registrar, key: ClientKey, client_id: &str) -> Result<(), Box<dyn Error>> {
     match runtime.block_on(review.record(key))? {
         Some(client) if client.client_id.as_deref() == Some(client_id) => Ok(()),
         _ => Err(format!("record {} does not belong to client {client_id:?}", key.0).into()),
@@ -797,14 +793,15 @@ fn hinting(error: impl Error + 'static, is_ambiguous: bool) -> Box<dyn Error> {
 fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str, json: bool) -> Outcome {
     let (runtime, review) = ledger.open(Access::Write, None)?;
     let (operator, reason) = (&act.by.operator, &act.reason);
+    let actor = Actor::Operator(operator.clone());
     let revoked = if let Some(key) = record {
         check_record(&runtime, &review, key, target)?;
-        let mut revocation = Revocation::client(target, Actor::Operator(operator.clone()), reason);
+        let mut revocation = Revocation::client(target, actor, reason);
         revocation.record = Some(key);
-        runtime.block_on(review.registrar().revoke(revocation))?
+        runtime.block_on(review.revoke(revocation))?
     } else {
-        let named = read_target(target)?;
-        runtime.block_on(review.revoke(named, operator, reason)).map_err(|error| {
+        let revocation = Revocation::new(read_target(target)?, actor, reason);
+        runtime.block_on(review.revoke(revocation)).map_err(|error| {
             // It may be a mistyped kind.
             if let (AdminError::UnknownClient, Some((kind, value))) = (&error, target.split_once('='))
                 && let Err(unknown) = Fingerprint::parse(kind, value)

@@ -193,7 +193,7 @@ pub enum Origin {
 pub enum Actor {
     /// The client itself (RFC 7592 section 2.3).
     Client,
-    /// An operator, through [`ClientAdmin`](crate::clients::ClientAdmin).
+    /// An operator.
     Operator(String),
     /// The library, for a configured limit.
     System,
@@ -216,6 +216,11 @@ impl Client {
             Status::Pending | Status::Active if self.expires_at.is_some_and(|at| at <= now) => Status::Expired,
             status => status,
         }
+    }
+
+    /// Returns `true` if its lifetime ended by `now`, and its status does not say so yet.
+    pub(crate) fn has_lapsed(&self, now: i64) -> bool {
+        self.status_at(now) != self.status
     }
 
     /// Returns `true` if the client may sign in at `now`, but more than half of its lifetime has passed, counted from its last

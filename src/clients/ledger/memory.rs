@@ -167,13 +167,16 @@ impl State {
         self.queues.iter_mut().zip(due).chain(others).filter_map(|(queue, since)| Some((queue, since?)))
     }
 
-    /// Removes the records that ended first, until there is room for one more.
-    fn make_room(&mut self, max_records: usize) {
-        while self.clients.len() >= max_records
-            && let Some((_, first)) = self.forgettable.first().copied()
+    /// Removes the first record of a queue while `is_due` says so of its time. Returns the number of removed records.
+    fn trim(&mut self, queue: impl Fn(&Self) -> &BTreeSet<(i64, i64)>, is_due: impl Fn(&Self, i64) -> bool) -> u64 {
+        let mut trimmed = 0;
+        while let Some((since, key)) = queue(self).first().copied()
+            && is_due(self, since)
         {
-            self.take(first);
+            self.take(key);
+            trimmed += 1;
         }
+        trimmed
     }
 
     fn forget_evictable(&mut self, client: &Client) {
@@ -228,7 +231,7 @@ impl Ledger for MemoryLedger {
         if let Some(holder) = state.holder(client) {
             return Ok(Insertion::Exists(Client::clone(holder)));
         }
-        state.make_room(self.max_records);
+        state.trim(|state| &state.forgettable, |state, _| state.clients.len() >= self.max_records);
         if state.clients.len() >= self.max_records
             || (client.counts_against_quota() && max_live.is_some_and(|max| state.live >= max))
         {
@@ -328,27 +331,12 @@ impl Ledger for MemoryLedger {
     }
 
     async fn trim_spent(&self, before: i64, keep: u64) -> Result<u64, LedgerError> {
-        let mut state = self.state();
-        let mut trimmed = 0;
-        while let Some((since, key)) = state.spent.first().copied()
-            && (since <= before || state.spent.len() as u64 > keep)
-        {
-            state.take(key);
-            trimmed += 1;
-        }
-        Ok(trimmed)
+        let is_due = |state: &State, since| since <= before || state.spent.len() as u64 > keep;
+        Ok(self.state().trim(|state| &state.spent, is_due))
     }
 
     async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
-        let mut state = self.state();
-        let mut trimmed = 0;
-        while state.elsewhere.len() as u64 > keep
-            && let Some((_, key)) = state.elsewhere.first().copied()
-        {
-            state.take(key);
-            trimmed += 1;
-        }
-        Ok(trimmed)
+        Ok(self.state().trim(|state| &state.elsewhere, |state, _| state.elsewhere.len() as u64 > keep))
     }
 }
 

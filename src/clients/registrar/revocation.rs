@@ -307,12 +307,7 @@ impl std::error::Error for AdminError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            Self::Ambiguous
-            | Self::Ended
-            | Self::NotAdmitted
-            | Self::EmptyFingerprint
-            | Self::RecordOfSeveral
-            | Self::UnknownClient => None,
+            _ => None,
         }
     }
 }
