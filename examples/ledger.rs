@@ -10,7 +10,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Map, Value};
 use tower::ServiceExt;
-use tower_dcr::clients::{ClientAdmin, Fingerprint, MemoryLedger, Registrar};
+use tower_dcr::clients::{Actor, Fingerprint, MemoryLedger, Registrar, Revocation};
 use tower_dcr::layers::{GateEndpoint, GateLayer};
 
 type Error = Box<dyn std::error::Error>;
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Error> {
     println!("{}", send(&app, "/register", "application/json", registration).await?);
     println!("{}", send(&app, "/token", form, request).await?);
     let name = Fingerprint::parse("name", "My App")?;
-    let revoked = ClientAdmin::new(registrar).revoke(name, "alice", "imitates us").await?;
+    let revoked = registrar.revoke(Revocation::new(name, Actor::Operator("alice".into()), "imitates us")).await?;
     println!("alice revokes {} client", revoked.clients);
     println!("{}", send(&app, "/token", form, request).await?);
     println!("{}", send(&app, "/register", "application/json", registration).await?);

@@ -6,17 +6,14 @@ pub(crate) mod consent;
 pub(crate) mod ledger;
 pub(crate) mod registrar;
 
-pub use admin::{ClientAdmin, ClientCounts, ClientPage, ClientQueue, ClientRef};
+pub use admin::{ClientCounts, ClientPage, ClientQueue, ClientRef};
 #[cfg(feature = "identity")]
 pub use consent::{ConsentFacts, Destination};
-#[cfg(feature = "test-util")]
-pub use ledger::conformance;
 pub use ledger::{
     Actor, Block, Blocks, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Group,
     Grouping, Insertion, LargestSource, Ledger, LedgerError, MemoryLedger, Origin, PushedRequests, Replacement, Source,
-    State, Status, StoredResponse, TokenUses, UnknownName, Work,
+    Status, StoredResponse, TokenUses, Work,
 };
 pub use registrar::{
-    AdminError, Deprovision, DriftOutcome, DriftProgress, DriftReport, ForgetReport, LifecycleSettings,
-    MaintenanceReport, Registrar, Revocation, RevocationReport, StillInUse,
+    AdminError, DriftReport, LifecycleSettings, MaintenanceReport, Registrar, Revocation, RevocationReport,
 };

@@ -106,8 +106,8 @@
 //! The manual has [chapters and guides](docs) on clients after registration, many nodes, impersonation, failure modes and more.
 //!
 //! Other crates hold what needs more dependencies: `tower-dcr-sqlx` (ledgers in SQLite and PostgreSQL), `tower-dcr-redis` (rate limits
-//! that nodes share), `tower-dcr-admin` (the administration page), `tower-dcr-cli` (the program `dcr`, with a proxy for servers in any
-//! language).
+//! that nodes share), `tower-dcr-admin` (the administration page), `tower-dcr-conformance` (test suites for ledgers and rate limit stores
+//! of your own), `tower-dcr-cli` (the program `dcr`, with a proxy for servers in any language).
 //!
 //! # Features
 //!
@@ -119,12 +119,11 @@
 //! | `schema` | | `Preset::file_schema`: the JSON Schema of policy files |
 //! | `jwt` | | `JwtTokens`: initial access tokens that an issuer signs; needs a C compiler |
 //! | `software-statement` | | `SoftwareStatements`: verified software statements; with `jwt` |
-//! | `test-util` | | conformance suites for ledgers and rate limit stores of your own |
 //!
 //! Without `identity`, rules and layers are put together by hand, and what can't be judged is rejected: a `client_name` with characters
 //! outside ASCII, and a host with a label that may be internationalized (`xn--…`). [`visible`](rules::visible) then spells out
 //! everything outside ASCII, and a [`Registrar`](clients::Registrar) recognizes blocked names only as they are, and not names that look
-//! like them. The features `policy-file`, `schema` and `test-util` include `identity`.
+//! like them. The features `policy-file` and `schema` include `identity`.
 //!
 //! [RFC 7591]: https://www.rfc-editor.org/rfc/rfc7591
 #![forbid(unsafe_code)]
@@ -133,6 +132,10 @@
     not(feature = "identity"),
     expect(dead_code, unused_imports, reason = "presets and policy files use parts of every module")
 )]
+
+// The included suite of `tower-dcr-conformance` names this crate.
+#[cfg(test)]
+extern crate self as tower_dcr;
 
 pub mod audit;
 mod bounds;

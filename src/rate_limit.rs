@@ -17,8 +17,6 @@ use std::time::Duration;
 
 mod bucket;
 pub(crate) mod budgets;
-#[cfg(any(test, feature = "test-util"))]
-pub mod conformance;
 mod gcra;
 mod limits;
 #[cfg(test)]

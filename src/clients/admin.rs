@@ -1,66 +1,20 @@
-//! [`ClientAdmin`]: lists, approves and revokes clients.
+//! Lists and approves clients, for operators.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::audit::LifecycleAction;
-use crate::clients::ledger::{
-    Actor, Block, Client, ClientKey, Filter, Fingerprint, Group, Grouping, LedgerError, Origin, State, Status,
-};
-use crate::clients::registrar::{AdminError, Registrar, Revocation, RevocationReport, milliseconds};
-
-/// Lists, approves, extends and revokes clients, for operators.
-///
-/// "Look for stale client records, duplicate registrations, inconsistent redirect URI patterns, and registrations that
-/// never appear in review": each of these is a [`ClientQueue`] or a [`Grouping`]. Every action takes the operator and the
-/// reason, and emits a [`LifecycleEvent`](crate::audit::LifecycleEvent).
-///
-/// ```
-/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-/// # runtime.block_on(async {
-/// use tower_dcr::clients::{ClientAdmin, ClientQueue, Grouping, MemoryLedger, Registrar};
-///
-/// let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
-/// let mut cursor = None;
-/// loop {
-///     let page = admin.list(ClientQueue::NeverUsed, cursor, 50).await?;
-///     for client in &page.clients {
-///         println!("{:?} {:?}", client.client_id, client.fingerprints.redirect_hosts);
-///     }
-///     cursor = page.next;
-///     if cursor.is_none() {
-///         break;
-///     }
-/// }
-/// for family in admin.groups(Grouping::Families, 10).await? {
-///     println!("{} times {:?}", family.clients, family.client_name);
-/// }
-/// # Ok::<_, tower_dcr::clients::LedgerError>(())
-/// # }).unwrap();
-/// ```
-///
-/// ```
-/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-/// # runtime.block_on(async {
-/// use tower_dcr::clients::{AdminError, ClientAdmin, MemoryLedger, Registrar};
-///
-/// let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
-/// let error = admin.approve("unknown", "alice", "known to us").await.unwrap_err();
-/// assert!(matches!(error, AdminError::UnknownClient));
-/// # });
-/// ```
-#[derive(Clone, Debug)]
-pub struct ClientAdmin {
-    registrar: Registrar,
-}
+use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Group, Grouping, LedgerError, Origin, Status};
+use crate::clients::registrar::{AdminError, Registrar, milliseconds};
 
 /// A selection of clients to look at.
 ///
 /// ```
 /// use tower_dcr::clients::ClientQueue;
 ///
-/// assert_eq!(ClientQueue::ALL.map(ClientQueue::as_str)[1], "pending");
+/// assert_eq!("never_used".parse(), Ok(ClientQueue::NeverUsed));
+/// assert_eq!(ClientQueue::NeverUsed.to_string(), "never_used");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,7 +28,7 @@ pub enum ClientQueue {
     NeverReviewed,
     /// Clients that have been live for a day and never got a token.
     NeverUsed,
-    /// Clients in [`State::Stale`].
+    /// [Stale](Client::is_stale) clients.
     Stale,
     /// Clients that expire within a week.
     ExpiringSoon,
@@ -120,9 +74,9 @@ pub struct ClientPage {
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::{ClientAdmin, MemoryLedger, Registrar};
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
 ///
-/// let summary = ClientAdmin::new(Registrar::new(MemoryLedger::default())).summary(30).await?;
+/// let summary = Registrar::new(MemoryLedger::default()).summary(30).await?;
 /// assert!(summary.statuses.is_empty() && summary.registered_by_day.is_empty());
 /// # Ok::<_, tower_dcr::clients::LedgerError>(())
 /// # }).unwrap();
@@ -154,23 +108,6 @@ impl ClientQueue {
         Self::Failed,
     ];
 
-    /// The name that the JSON API knows.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Pending => "pending",
-            Self::NeverReviewed => "never_reviewed",
-            Self::NeverUsed => "never_used",
-            Self::Stale => "stale",
-            Self::ExpiringSoon => "expiring_soon",
-            Self::Elsewhere => "elsewhere",
-            Self::FailingDeprovisioning => "failing_deprovisioning",
-            Self::Revoked => "revoked",
-            Self::Failed => "failed",
-        }
-    }
-
     fn filter(self, now: i64) -> Filter {
         let registered = || Filter::of_status([Status::Pending, Status::Active]);
         match self {
@@ -188,25 +125,32 @@ impl ClientQueue {
     }
 }
 
-impl ClientAdmin {
-    /// Creates the administration of the ledger of `registrar`.
-    #[must_use]
-    pub fn new(registrar: Registrar) -> Self {
-        Self { registrar }
-    }
+crate::text::display_serialized!(ClientQueue);
+crate::clients::ledger::read_serialized!(ClientQueue: "a queue");
 
-    /// Returns the registrar.
-    pub fn registrar(&self) -> &Registrar {
-        &self.registrar
-    }
-
-    /// Returns the time by the registrar's clock, in milliseconds since 1970-01-01 00:00 UTC.
-    #[must_use]
-    pub fn now(&self) -> i64 {
-        self.registrar.now()
-    }
-
+impl Registrar {
     /// Lists the clients in `queue`, starting after `cursor`, at most `limit` (and 500).
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use tower_dcr::clients::{ClientQueue, MemoryLedger, Registrar};
+    ///
+    /// let registrar = Registrar::new(MemoryLedger::default());
+    /// let mut cursor = None;
+    /// loop {
+    ///     let page = registrar.list(ClientQueue::NeverUsed, cursor, 50).await?;
+    ///     for client in &page.clients {
+    ///         println!("{:?} {:?}", client.client_id, client.fingerprints.redirect_hosts);
+    ///     }
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -220,7 +164,7 @@ impl ClientAdmin {
         self.find(&queue.filter(self.now()), cursor, limit).await
     }
 
-    /// Lists the active clients that are stale under the registrar's settings in force, and those that would have expired by
+    /// Lists the active clients that are stale under the settings in force, and those that would have expired by
     /// now, starting after `cursor`, at most `limit` (and 500). Each record comes with the expiry that it would have. The
     /// expiry in a record is that of the settings under which it was written: to try others, give them to a registrar of the
     /// same ledger.
@@ -229,11 +173,11 @@ impl ClientAdmin {
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
     /// use std::time::Duration;
-    /// use tower_dcr::clients::{ClientAdmin, MemoryLedger, Registrar};
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
     ///
     /// let month = Some(Duration::from_secs(30 * 24 * 3600));
     /// let shorter = Registrar::new(MemoryLedger::default()).map_settings(|lifecycle| lifecycle.idle = month)?;
-    /// assert!(ClientAdmin::new(shorter).stale(None, 50).await?.clients.is_empty());
+    /// assert!(shorter.stale(None, 50).await?.clients.is_empty());
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
@@ -242,7 +186,7 @@ impl ClientAdmin {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn stale(&self, cursor: Option<ClientKey>, limit: u32) -> Result<ClientPage, LedgerError> {
-        let lifetimes = self.registrar.lifetimes();
+        let lifetimes = self.lifetimes();
         let (now, limit) = (self.now(), limit.clamp(1, 500) as usize);
         let active = Filter::of_status([Status::Active]);
         let (mut clients, mut before) = (Vec::new(), cursor);
@@ -251,7 +195,7 @@ impl ClientAdmin {
             for client in page.clients {
                 let key = client.key;
                 let client = lifetimes.applied_to(client);
-                if matches!(client.state(now), State::Stale | State::Expired) {
+                if client.is_stale(now) || client.status_at(now) == Status::Expired {
                     clients.push(client);
                     if clients.len() == limit {
                         return Ok(ClientPage { clients, next: Some(key) });
@@ -277,7 +221,7 @@ impl ClientAdmin {
         limit: u32,
     ) -> Result<ClientPage, LedgerError> {
         let limit = limit.clamp(1, 500);
-        let clients = self.registrar.ledger().page(filter, cursor, limit).await?;
+        let clients = self.ledger().page(filter, cursor, limit).await?;
         let full = clients.len() >= limit as usize;
         let next = clients.last().filter(|_| full).map(|client| client.key);
         Ok(ClientPage { clients, next })
@@ -290,9 +234,9 @@ impl ClientAdmin {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn client(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
-        match self.registrar.ledger().find(client_id).await? {
+        match self.ledger().find(client_id).await? {
             Some(client) => Ok(Some(client)),
-            None => Ok(self.registrar.ledger().find_all(client_id, 1).await?.into_iter().next()),
+            None => Ok(self.ledger().find_all(client_id, 1).await?.into_iter().next()),
         }
     }
 
@@ -303,7 +247,7 @@ impl ClientAdmin {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn records(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
-        self.registrar.look_up_all(client_id).await
+        self.look_up_all(client_id).await
     }
 
     /// Returns the record with that key.
@@ -312,16 +256,28 @@ impl ClientAdmin {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn record(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
-        self.registrar.ledger().get(key).await
+        self.ledger().get(key).await
     }
 
     /// Returns groups of clients with a property in common, the largest first, at most `limit`.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use tower_dcr::clients::{Grouping, MemoryLedger, Registrar};
+    ///
+    /// for family in Registrar::new(MemoryLedger::default()).groups(Grouping::Families, 10).await? {
+    ///     println!("{} times {:?}", family.clients, family.client_name);
+    /// }
+    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn groups(&self, by: Grouping, limit: u32) -> Result<Vec<Group>, LedgerError> {
-        self.registrar.ledger().groups(by, limit).await
+        self.ledger().groups(by, limit).await
     }
 
     /// Lists the newest blocks that are older than `before`, at most `limit` (and 500).
@@ -330,7 +286,7 @@ impl ClientAdmin {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn blocks(&self, before: Option<i64>, limit: u32) -> Result<Vec<Block>, LedgerError> {
-        self.registrar.ledger().blocks(before, limit.min(500)).await
+        self.ledger().blocks(before, limit.min(500)).await
     }
 
     /// Returns a block that keeps the registration of `client` out; `None` if there is none.
@@ -339,7 +295,7 @@ impl ClientAdmin {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn block_of(&self, client: &Client) -> Result<Option<Block>, LedgerError> {
-        self.registrar.ledger().find_block(&client.fingerprints.all()).await
+        self.ledger().find_block(&client.fingerprints.all()).await
     }
 
     /// Returns counts of the records, with registrations by day for the last `days`.
@@ -350,11 +306,21 @@ impl ClientAdmin {
     pub async fn summary(&self, days: u16) -> Result<ClientCounts, LedgerError> {
         let today = self.now().div_euclid(DAY) * DAY;
         let since = today - i64::from(days.saturating_sub(1)) * DAY;
-        let ledger = self.registrar.ledger();
+        let ledger = self.ledger();
         Ok(ClientCounts { statuses: ledger.counts().await?, registered_by_day: ledger.timeline(since, DAY).await? })
     }
 
     /// Approves a client: a pending one may sign in, and an active one is no longer evicted.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use tower_dcr::clients::{AdminError, MemoryLedger, Registrar};
+    ///
+    /// let error = Registrar::new(MemoryLedger::default()).approve("unknown", "alice", "known to us").await.unwrap_err();
+    /// assert!(matches!(error, AdminError::UnknownClient));
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///
@@ -366,7 +332,7 @@ impl ClientAdmin {
         reason: &str,
     ) -> Result<Client, AdminError> {
         let client = self.select(client.into()).await?;
-        let lifetime = self.registrar.lifetimes().never_used_ms();
+        let lifetime = self.lifetimes().never_used_ms();
         let approve = |now: i64, client: &Client| {
             let mut approved = reviewed(client, now, operator);
             if client.status == Status::Pending {
@@ -401,20 +367,6 @@ impl ClientAdmin {
         self.act(client, LifecycleAction::Extended, operator, reason, extend).await
     }
 
-    /// Revokes clients: see [`Registrar::revoke`].
-    ///
-    /// # Errors
-    ///
-    /// Returns [`AdminError`].
-    pub async fn revoke(
-        &self,
-        target: Fingerprint,
-        operator: &str,
-        reason: &str,
-    ) -> Result<RevocationReport, AdminError> {
-        self.registrar.revoke(Revocation::new(target, Actor::Operator(operator.to_owned()), reason)).await
-    }
-
     async fn select(&self, client: ClientRef<'_>) -> Result<Client, AdminError> {
         let id = match client {
             ClientRef::Record(key) => return self.record(key).await?.ok_or(AdminError::UnknownClient),
@@ -437,13 +389,13 @@ impl ClientAdmin {
     ) -> Result<Client, AdminError> {
         let now = self.now();
         let change = |client: &Client| {
-            let alive = matches!(client.state(now), State::Pending | State::Active | State::Stale);
+            let alive = matches!(client.status_at(now), Status::Pending | Status::Active);
             alive.then(|| change(now, client))
         };
-        let changed = self.registrar.update(client, change).await?.changed().ok_or(AdminError::Ended)?;
-        self.registrar.begin_epoch();
-        let event = self.registrar.event_of(action, &changed);
-        self.registrar.emit(&event.by(&Actor::Operator(operator.to_owned())).because(reason));
+        let changed = self.update(client, change).await?.changed().ok_or(AdminError::Ended)?;
+        self.begin_epoch();
+        let event = self.event_of(action, &changed);
+        self.emit(&event.by(&Actor::Operator(operator.to_owned())).because(reason));
         Ok(changed)
     }
 }

@@ -6,8 +6,6 @@ use std::fmt;
 
 mod blocks;
 mod client;
-#[cfg(feature = "test-util")]
-pub mod conformance;
 mod erased;
 mod eviction;
 mod filter;
@@ -18,7 +16,8 @@ mod pushed_requests;
 mod token_uses;
 
 pub use blocks::{Block, Blocks};
-pub use client::{Actor, Client, ClientKey, Deprovisioning, Origin, State, Status, StoredResponse, UnknownName};
+pub use client::{Actor, Client, ClientKey, Deprovisioning, Origin, Status, StoredResponse};
+pub(crate) use client::{read_serialized, read_word};
 pub(crate) use erased::{ErasedLedger, WatchedLedger};
 pub use eviction::{Evictable, LargestSource};
 pub use filter::{Filter, Work};
@@ -44,8 +43,8 @@ use groups::Groups;
 /// any store and slow for a large one.
 ///
 /// [`MemoryLedger`] is for tests, and for one node that may lose its clients when it restarts. The crate `tower-dcr-sqlx` has
-/// `SqliteLedger`, which keeps a file, and `PostgresLedger`, which uses the connection pool that you have. The suite in
-/// `clients::conformance` (feature `test-util`) tests a store of your own.
+/// `SqliteLedger`, which keeps a file, and `PostgresLedger`, which uses the connection pool that you have. The crate
+/// `tower-dcr-conformance` tests a store of your own.
 ///
 /// Times are milliseconds since 1970-01-01 00:00 UTC. A method returns after its change is durable: a ledger that answers
 /// before its data would survive a crash loses clients.
@@ -156,7 +155,7 @@ pub trait Ledger: Blocks + TokenUses + PushedRequests {
     }
 
     /// Returns the source network that holds most clients of the kind `of`, by the wide prefix of [`Source`], with the first
-    /// `limit` of them in the order of [`Evictable::since`]. Of networks that hold as many, the one with the first client.
+    /// `limit` of them in the order of [`Client::alive_since`]. Of networks that hold as many, the one with the first client.
     ///
     /// By default every live record is read.
     fn largest_source(
@@ -171,8 +170,11 @@ pub trait Ledger: Blocks + TokenUses + PushedRequests {
         }
     }
 
-    /// Removes [spent](Client::is_spent) records that ended by `before`, and of the others all except for the `keep` that
-    /// ended last. Returns the number of removed records; one call may leave some for the next.
+    /// Removes spent records that ended by `before`, and of the others all except for the `keep` that ended last. Returns the
+    /// number of removed records; one call may leave some for the next.
+    ///
+    /// A record is spent if its registration is empty, no deletion at the server is due, and its status is
+    /// [`Status::Failed`], or [`Status::Expired`] with a deletion attempted or a [`variant`](Client::variant).
     ///
     /// By default every failed and expired record is read.
     fn trim_spent(&self, before: i64, keep: u64) -> impl Future<Output = Result<u64, LedgerError>> + Send {

@@ -39,21 +39,21 @@ mod settings;
 
 pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;
-pub use drift::{DriftOutcome, DriftProgress, DriftReport};
+pub use drift::DriftReport;
 pub(crate) use lifetimes::Lifetimes;
 use lookalikes::BlockedNames;
 pub use maintenance::MaintenanceReport;
-pub use revocation::{AdminError, ForgetReport, Revocation, RevocationReport};
-pub use server::{Deprovision, StillInUse};
-use server::{ErasedDeprovision, ErasedStillInUse};
+pub use revocation::{AdminError, Revocation, RevocationReport};
+use server::{BoxError, ServerCall, boxed};
 pub use settings::LifecycleSettings;
 use settings::Settings;
 
 /// Manages the lifecycle of registered clients in a [`Ledger`]. Clones share one registrar.
 ///
 /// The layers share one registrar: [`LifecycleLayer`](crate::layers::LifecycleLayer) on the registration route,
-/// [`GateLayer`](crate::layers::GateLayer) in front of the endpoints that clients use, [`ClientAdmin`](crate::clients::admin::ClientAdmin) for the
-/// operator, and [`maintain`](Registrar::maintain) for work that is due. All state is in the ledger, so any number of nodes
+/// [`GateLayer`](crate::layers::GateLayer) in front of the endpoints that clients use, and
+/// [`maintain`](Registrar::maintain) for work that is due; operators [list](Self::list), [approve](Self::approve) and
+/// [revoke](Self::revoke) clients. All state is in the ledger, so any number of nodes
 /// may have a registrar.
 ///
 /// # The life of a client
@@ -82,8 +82,8 @@ use settings::Settings;
 /// With [`shared_client_ids`](LifecycleSettings::shared_client_ids), each distinct registration (by what was forwarded, and
 /// by the owner of its initial access token) has a record of its own under the same `client_id`, with its own status,
 /// approval, last use and identity; nothing is inherited. At the authorization endpoint a request passes if a live record
-/// has its redirect URI. Approval and revocation are per record. Neither [`Deprovision`] nor [`StillInUse`] is called, since
-/// they would affect the other registrations. Refresh tokens don't say to which registration they belong, so a revoked
+/// has its redirect URI. Approval and revocation are per record. The server is neither [told](Self::with_deprovision) nor
+/// [asked](Self::with_still_in_use), since that would affect the other registrations. Refresh tokens don't say to which registration they belong, so a revoked
 /// registration can't sign in again, and its tokens end only at the server. Read, update and deletion by the client (RFC
 /// 7592) are rejected while several records of its id live: the request does not name one of them.
 ///
@@ -98,8 +98,8 @@ use settings::Settings;
 /// hours, as some servers have it, hit people who came back from a weekend; less than an hour is an error when the registrar
 /// is built. *Idle*, 90 days from the last token: a fixed lifetime kills busy clients, one that slides does not; less than
 /// 30 days is an error, since refresh tokens live as long. *Half-life*: a busy client's use is recorded once in half an
-/// idle limit, so a client expires between one idle limit and one and a half after its last token. [`StillInUse`] is asked
-/// before a client expires: one with a valid refresh token does not.
+/// idle limit, so a client expires between one idle limit and one and a half after its last token. The server is
+/// [asked](Self::with_still_in_use) before a client expires: one with a valid refresh token does not.
 ///
 /// # Deduplication
 ///
@@ -115,7 +115,7 @@ use settings::Settings;
 /// of IPv6) that holds most of a kind, the oldest first. The kinds in their order:
 ///
 /// 1. never used, and not vouched for;
-/// 2. never used, and [vouched for](crate::clients::ledger::Client::is_vouched_for);
+/// 2. never used, and [vouched for](Client::is_vouched_for);
 /// 3. used, the least recently used first;
 /// 4. used, and vouched for.
 ///
@@ -133,10 +133,10 @@ use settings::Settings;
 ///
 /// # Revocation
 ///
-/// A client is ended by the operator, through [`ClientAdmin`](crate::clients::admin::ClientAdmin); the client itself, by `DELETE` (RFC 7592); the owner of the
+/// A client is ended by the operator; the client itself, by `DELETE` (RFC 7592); the owner of the
 /// initial access token with which it was registered ([`Actor::TokenOwner`]). Each is in the record, with the reason, and
 /// an audit event. A revocation by an operator also blocks, since clients register again as soon as they are rejected:
-/// see [`Revocation`]. [`Deprovision`] deletes the client at the server, and is repeated until it succeeds.
+/// see [`Revocation`]. [Deprovisioning](Self::with_deprovision) deletes the client at the server, and is repeated until it succeeds.
 ///
 /// # Answers to ended clients
 ///
@@ -191,8 +191,8 @@ struct Config {
     built: LifecycleSettings,
     /// The settings in force: those of a policy file over those in code, for all clones.
     in_force: Arc<Replaceable<Settings>>,
-    deprovision: Option<Arc<dyn ErasedDeprovision>>,
-    still_in_use: Option<Arc<dyn ErasedStillInUse>>,
+    deprovision: Option<ServerCall<()>>,
+    still_in_use: Option<ServerCall<bool>>,
     /// The names that operators blocked, as last read.
     blocked_names: Arc<Mutex<BlockedNames>>,
     /// Registrations whose client hung up in this process: the next one need not wait for them.
@@ -273,8 +273,7 @@ impl Registrar {
         Self { config: Arc::new(config) }
     }
 
-    /// The default time limit for each request to the ledger: 3 seconds.
-    pub const LEDGER_DEADLINE: Duration = Duration::from_secs(3);
+    const LEDGER_DEADLINE: Duration = Duration::from_secs(3);
 
     /// Sets the time limit for each request to the ledger (default: 3 s), for all clones. After it the ledger counts as
     /// unavailable.
@@ -352,16 +351,50 @@ impl Registrar {
         self.config.in_force.load()
     }
 
-    /// Sets the call that deletes expired and revoked clients at the server, with their tokens (RFC 7592 section 2.3). Without
-    /// it, tokens stay valid until the server ends them, and only the gate rejects the client. Set it on every node that
-    /// [maintains](Self::maintain) the ledger, or on none.
-    pub fn with_deprovision(self, deprovision: impl Deprovision) -> Self {
-        self.change(|config| config.deprovision = Some(Arc::new(deprovision)))
+    /// Sets the call that deletes expired and revoked clients at the server: it gets a `client_id`, invalidates all grants, access
+    /// tokens and refresh tokens of the client, and deletes it (RFC 7592 section 2.3). Without it, tokens stay valid until the
+    /// server ends them, and only the gate rejects the client. Set it on every node that [maintains](Self::maintain) the
+    /// ledger, or on none.
+    ///
+    /// The call is repeated until it succeeds, at growing intervals, by one node at a time. After a crash it can happen twice
+    /// for one client, so it has to succeed for a client that is gone. A closure that captures something gives its future a copy:
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    ///
+    /// let tokens: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    /// let registrar = Registrar::new(MemoryLedger::default()).with_deprovision(move |client_id: String| {
+    ///     let tokens = Arc::clone(&tokens);
+    ///     async move {
+    ///         tokens.lock().map_err(|_| "the store is broken")?.retain(|(owner, _)| *owner != client_id);
+    ///         Ok(())
+    ///     }
+    /// });
+    /// # let _ = registrar;
+    /// ```
+    pub fn with_deprovision<A>(self, deprovision: impl Fn(String) -> A + Send + Sync + 'static) -> Self
+    where
+        A: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.change(|config| config.deprovision = Some(boxed(deprovision)))
     }
 
-    /// Sets the call that asks the server before a client expires.
-    pub fn with_still_in_use(self, still_in_use: impl StillInUse) -> Self {
-        self.change(|config| config.still_in_use = Some(Arc::new(still_in_use)))
+    /// Sets the call that asks the server, before a client expires, whether it is still in use: whether it has a valid refresh
+    /// token. After an error the client is neither ended nor admitted (503).
+    ///
+    /// ```
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    ///
+    /// let registrar = Registrar::new(MemoryLedger::default())
+    ///     .with_still_in_use(async |client_id: String| Ok(client_id == "s6BhdRkqt3"));
+    /// # let _ = registrar;
+    /// ```
+    pub fn with_still_in_use<A>(self, still_in_use: impl Fn(String) -> A + Send + Sync + 'static) -> Self
+    where
+        A: Future<Output = Result<bool, BoxError>> + Send + 'static,
+    {
+        self.change(|config| config.still_in_use = Some(boxed(still_in_use)))
     }
 
     /// Sets where lifecycle events go (default: to the sink of the [preset](crate::Preset::with_sink) that has this
@@ -410,8 +443,9 @@ impl Registrar {
         &*self.config.ledger
     }
 
-    /// Returns the time in milliseconds since 1970-01-01 00:00 UTC.
-    pub(crate) fn now(&self) -> i64 {
+    /// Returns the time by its clock, in milliseconds since 1970-01-01 00:00 UTC.
+    #[must_use]
+    pub fn now(&self) -> i64 {
         milliseconds(self.config.clock.unix_time())
     }
 

@@ -4,9 +4,16 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 
-use super::{Bucket, Budget, Limiter, Place, QuotaDecision, QuotaStore, Reservation, conformance};
+use super::{Bucket, Budget, Limiter, Place, QuotaDecision, QuotaStore, Reservation};
 use crate::clock::{Clock, CoarseClock, ManualClock};
 use crate::sync::{Mutex, lock};
+
+// The published suite, over the types of this build.
+#[path = "../../crates/tower-dcr-conformance/src/quota_store.rs"]
+#[expect(unreachable_pub, reason = "public in the crate")]
+mod suite;
+#[path = "../../crates/tower-dcr-conformance/src/together.rs"]
+mod together;
 
 struct LocalStore {
     clock: Arc<dyn Clock>,
@@ -52,6 +59,6 @@ impl QuotaStore for LocalStore {
 #[tokio::test]
 async fn the_local_tables_conform() {
     let clock = Arc::new(ManualClock::default());
-    conformance::run(&LocalStore::new(Arc::clone(&clock) as _), async |time| clock.advance(time)).await;
-    conformance::run(&LocalStore::new(Arc::new(CoarseClock::new())), tokio::time::sleep).await;
+    suite::quota_store(&LocalStore::new(Arc::clone(&clock) as _), async |time| clock.advance(time)).await;
+    suite::quota_store(&LocalStore::new(Arc::new(CoarseClock::new())), tokio::time::sleep).await;
 }

@@ -9,8 +9,7 @@ use super::Bucket;
 /// Keeps the budgets that nodes share: for each [`Bucket`] the time at which it will be full again.
 ///
 /// [`SharedQuotas`](super::SharedQuotas) asks it on each registration, so a store needs a short timeout of its own. The crate
-/// `tower-dcr-redis` has one for Redis and Valkey. The suite in `rate_limit::conformance` (feature `test-util`) tests a store
-/// of your own.
+/// `tower-dcr-redis` has one for Redis and Valkey. The crate `tower-dcr-conformance` tests a store of your own.
 ///
 /// ```
 /// use std::error::Error;

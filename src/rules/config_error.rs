@@ -144,12 +144,14 @@ pub enum ConfigError {
         /// The bound that the value violates: [`Suggestion::AtLeast`] or [`Suggestion::AtMost`].
         bound: Suggestion,
     },
-    /// An unknown kind of fingerprint.
-    Fingerprint {
-        /// The given kind.
-        kind: String,
-        /// The supported kinds.
-        kinds: &'static [&'static str],
+    /// A word that is none of the known ones.
+    Unknown {
+        /// The kind of word: `a status`.
+        what: &'static str,
+        /// The given word.
+        word: String,
+        /// The known words.
+        words: &'static [&'static str],
     },
     /// A fingerprint with a wrong number of hexadecimal digits for its kind.
     FingerprintDigits {
@@ -264,13 +266,12 @@ impl ConfigError {
             Self::RegistrationPath { path } => Some(path),
             Self::DangerousScheme { scheme } | Self::Scheme { scheme } => Some(scheme),
             Self::Host { host } => Some(host),
-            Self::Word { word } => Some(word),
+            Self::Word { word } | Self::Unknown { word, .. } => Some(word),
             Self::Operators { member, .. } | Self::Shape { member, .. } => Some(member),
             Self::Origin { origin } => Some(origin),
             Self::Pattern { pattern, .. } | Self::DomainWildcard { pattern } | Self::PathWildcard { pattern, .. } => {
                 Some(pattern)
             }
-            Self::Fingerprint { kind, .. } => Some(kind),
             Self::Issuer { issuer, .. } => Some(issuer),
             Self::InitialAccessToken { owner, .. } => Some(owner),
             Self::Scope { token } => Some(token),
@@ -338,11 +339,8 @@ impl fmt::Display for ConfigError {
             Self::Origin { origin } => write!(f, "{origin:?} is not an origin as browsers write it"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
-            Self::Fingerprint { kind, kinds } => {
-                write!(f, "{kind:?} is not a kind of fingerprint: expected one of ")?;
-                let mut kinds = kinds.iter();
-                kinds.next().map_or(Ok(()), |first| f.write_str(first))?;
-                kinds.try_for_each(|kind| write!(f, ", {kind}"))
+            Self::Unknown { what, word, words } => {
+                write!(f, "{word:?} is not {what}: expected one of {}", words.join(", "))
             }
             Self::FingerprintDigits { kind, digits } => write!(f, "a {kind} has {digits} hexadecimal digits"),
             Self::Source { value } => {

@@ -108,8 +108,8 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
             uris
         })
         .when(Condition::Anonymous, loopback());
-    assert_eq!(world.registrar.drift(&rules, |_| {}).await.unwrap().passing, 2);
-    assert_eq!(world.registrar.drift(&Policy::new(loopback()), |_| {}).await.unwrap().rejected, 1);
+    assert_eq!(world.registrar.drift(&rules, |_, _| {}).await.unwrap().passing, 2);
+    assert_eq!(world.registrar.drift(&Policy::new(loopback()), |_, _| {}).await.unwrap().rejected, 1);
     // Clients of the token keep its rules.
     let record = ledger.find(&partner).await.unwrap().unwrap();
     assert_eq!((record.status, record.rules.as_deref()), (Status::Active, Some("partner")));

@@ -8,8 +8,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use tower_dcr::audit::LifecycleAction;
-use tower_dcr::clients::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, State, Status};
-use tower_dcr::clients::{Registrar, Revocation};
+use tower_dcr::clients::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, Registrar, Revocation, Status};
 use tower_dcr::layers::{LifecycleLayer, PolicyLayer};
 use tower_dcr::rules::Caller;
 
@@ -261,7 +260,7 @@ async fn approval_keeps_one_client_id() {
     assert_eq!(world.client("App").await, id, "however often it asks");
     let page = world.authorize(&id, "http://127.0.0.1:3118/callback").await;
     assert!(page.status == 400 && page.text.contains("not been approved yet"), "{page:?}");
-    let review = tower_dcr::clients::ClientAdmin::new(world.registrar.clone());
+    let review = world.registrar.clone();
     review.approve(&id, "alice", "known to us").await.unwrap();
     assert_eq!(world.client("App").await, id);
     assert_eq!(world.token(&id).await.status, 200);
@@ -464,7 +463,7 @@ async fn a_returning_client_has_the_time_to_sign_in() {
     world.clock.advance(2 * HOUR);
     assert_eq!(world.token(&id).await.status, 200);
     let client = ledger.find(&id).await.unwrap().unwrap();
-    assert_eq!(client.state(now() + 8 * 24 * 3600 * 1000), State::Active);
+    assert_eq!(client.status_at(now() + 8 * 24 * 3600 * 1000), Status::Active);
 }
 
 /// A client that was revoked by name returns under a look-alike name.

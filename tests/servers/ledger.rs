@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use tower_dcr::clients::{
-    Actor, Block, Blocks, Client, Filter, Fingerprint, Fingerprints, Insertion, Ledger, MemoryLedger, conformance,
+    Actor, Block, Blocks, Client, Filter, Fingerprint, Fingerprints, Insertion, Ledger, MemoryLedger,
 };
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
@@ -12,13 +12,13 @@ use crate::down::Down;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_conforms() {
-    conformance::run(async || MemoryLedger::default()).await;
+    tower_dcr_conformance::ledger(async || MemoryLedger::default()).await;
 }
 
 /// A ledger that leaves searches and removals of many records to the defaults.
 #[tokio::test]
 async fn defaults_conform() {
-    conformance::run(async || {
+    tower_dcr_conformance::ledger(async || {
         let ledger = Down::default();
         ledger.is_up.store(true, Ordering::SeqCst);
         ledger
@@ -35,7 +35,7 @@ async fn sqlite_conforms() {
         dir.path().join(format!("{number}.db"))
     });
     let files = std::sync::Mutex::new(files);
-    conformance::run(async || {
+    tower_dcr_conformance::ledger(async || {
         let path = files.lock().unwrap().next().unwrap();
         SqliteLedger::open(path).await.unwrap()
     })
@@ -45,7 +45,7 @@ async fn sqlite_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_conforms() {
     let Some(server) = Postgres::start() else { return };
-    conformance::run(async || PostgresLedger::new(server.fresh_database().await).await.unwrap()).await;
+    tower_dcr_conformance::ledger(async || PostgresLedger::new(server.fresh_database().await).await.unwrap()).await;
 }
 
 #[tokio::test]

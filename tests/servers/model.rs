@@ -96,7 +96,7 @@ fn without_key(mut client: Client) -> Client {
 async fn compare_sources(model: &MemoryLedger, real: &impl Ledger, limit: u32, at: &str) {
     for of in Evictable::ALL {
         let known = |found: LargestSource| {
-            let first = found.first.iter().map(|client| of.since(client)).min();
+            let first = found.first.iter().map(Client::alive_since).min();
             (found.total, found.clients, found.first.len(), first)
         };
         let one = model.largest_source(of, limit).await.unwrap();

@@ -14,7 +14,6 @@ use fantoccini::Locator;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_dcr::Registration;
-use tower_dcr::clients::ClientAdmin;
 use tower_dcr::clients::{Fingerprints, Ledger, MemoryLedger, Status};
 use tower_dcr_admin::{Access, AdminService};
 
@@ -26,7 +25,7 @@ const PASSWORD: &str = "correct horse";
 /// The page behind HTTP Basic, beside the world's routes.
 fn app(world: &World) -> Router {
     let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("alice:{PASSWORD}")));
-    let service = AdminService::new(ClientAdmin::new(world.registrar.clone()), "/admin/clients", move |request: &_| {
+    let service = AdminService::new(world.registrar.clone(), "/admin/clients", move |request: &_| {
         let request: &http::request::Parts = request;
         match request.headers.get(header::AUTHORIZATION) {
             None => Access::Challenge("Basic realm=\"clients\""),

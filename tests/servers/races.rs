@@ -165,7 +165,8 @@ async fn a_revoked_client_never_returns() {
     }
     // The count that the quota goes by is what is there.
     // Only clients whose change was rejected are left.
-    let live = ledger.page(&Filter::live(), None, 10_000).await.unwrap();
+    let live =
+        ledger.page(&Filter { statuses: Status::LIVE.to_vec(), ..Filter::default() }, None, 10_000).await.unwrap();
     assert!(live.iter().all(|client| client.fingerprints.name.starts_with("clean")), "{live:?}");
     let (counted,): (i64,) = sqlx::query_as("SELECT clients FROM tower_dcr_live").fetch_one(&pool).await.unwrap();
     assert_eq!(counted.unsigned_abs(), live.len() as u64);

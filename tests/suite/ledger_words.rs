@@ -1,6 +1,7 @@
 //! Words that ledgers store are read back as the same values.
 
-use tower_dcr::clients::{Actor, Fingerprint, Origin, Status};
+use serde_json::json;
+use tower_dcr::clients::{Actor, ClientQueue, Fingerprint, Origin, Status};
 
 #[test]
 fn actors_are_read_as_they_are_written() {
@@ -29,14 +30,26 @@ fn states_and_origins_are_read_as_they_are_written() {
     for origin in [Origin::Elsewhere, Origin::Registered] {
         assert_eq!(origin.to_string().parse(), Ok(origin));
     }
-    assert!("gone".parse::<Status>().is_err() && "".parse::<Origin>().is_err());
+    for queue in ClientQueue::ALL {
+        assert_eq!(queue.to_string().parse(), Ok(queue));
+    }
+    let unknown = ["gone".parse::<Status>().unwrap_err(), "".parse::<Origin>().unwrap_err()];
+    assert_eq!(
+        unknown.map(|error| error.to_string()),
+        [
+            r#""gone" is not a status: expected one of registering, pending, active, expired, revoked, failed"#,
+            r#""" is not an origin: expected one of registered, elsewhere"#,
+        ]
+    );
 }
 
 #[test]
 fn fingerprints_are_read_as_they_are_written() {
     for kind in ["client_id", "digest", "family", "name", "redirect_set", "software_id", "source"] {
-        let fingerprint = Fingerprint::from_parts(kind, "value").unwrap();
+        let json = json!({ "kind": kind, "value": "value" });
+        let fingerprint: Fingerprint = serde_json::from_value(json.clone()).unwrap();
         assert_eq!((fingerprint.kind(), fingerprint.value()), (kind, "value"));
+        assert_eq!(serde_json::to_value(fingerprint).unwrap(), json);
     }
-    assert!(Fingerprint::from_parts("colour", "red").is_none());
+    assert!(serde_json::from_value::<Fingerprint>(json!({ "kind": "colour", "value": "red" })).is_err());
 }

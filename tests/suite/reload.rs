@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tower_dcr::clients::ClientAdmin;
-use tower_dcr::clients::Registrar;
-use tower_dcr::clients::{MemoryLedger, Status};
+use tower_dcr::clients::{MemoryLedger, Registrar, Status};
 use tower_dcr::layers::{GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
 use tower_dcr::rules::ErrorCode;
@@ -195,7 +193,7 @@ async fn lifetimes_and_gates_follow() {
     assert_eq!(by_nobody().await, 200);
     let register = behind(&guard, &Naive::default());
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
-    let client = ClientAdmin::new(registrar.clone()).client("client-1").await.unwrap().unwrap();
+    let client = registrar.client("client-1").await.unwrap().unwrap();
     assert_eq!(client.status, Status::Pending, "approval is wanted now");
     assert_eq!(client.policy.as_deref(), Some(&*guard.handle().preset().fingerprint()));
     guard.handle().replace(&tower_dcr::mcp()).unwrap();

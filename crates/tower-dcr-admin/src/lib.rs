@@ -1,19 +1,19 @@
-//! Administration of registered clients, for [`tower_dcr`]: [`AdminService`] serves a
-//! [`ClientAdmin`] as one HTML page and a JSON API.
+//! Administration of registered clients, for [`tower_dcr`]: [`AdminService`] serves the
+//! clients of a [`Registrar`] as one HTML page and a JSON API.
 //!
 //! A check of the signed-in person is required to build it. Mounted at its own path in axum:
 //!
 //! ```
 //! use axum::Router;
 //! use http::request::Parts;
-//! use tower_dcr::clients::{ClientAdmin, MemoryLedger, Registrar};
+//! use tower_dcr::clients::{MemoryLedger, Registrar};
 //! use tower_dcr_admin::{Access, AdminService};
 //!
-//! let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
+//! let registrar = Registrar::new(MemoryLedger::default());
 //! // The signed-in person, from a layer further out.
 //! #[derive(Clone)]
 //! struct Operator(String);
-//! let service = AdminService::new(admin, "/admin/clients", |request: &Parts| {
+//! let service = AdminService::new(registrar, "/admin/clients", |request: &Parts| {
 //!     match request.extensions.get::<Operator>() {
 //!         Some(Operator(name)) => Access::Operator(name.clone()),
 //!         None => Access::Deny,
@@ -62,7 +62,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tower_dcr::clients::{
-    Actor, AdminError, Client, ClientAdmin, ClientKey, ClientQueue, ClientRef, Fingerprint, Grouping, LedgerError,
+    Actor, AdminError, Client, ClientKey, ClientQueue, ClientRef, Fingerprint, Grouping, LedgerError, Registrar,
     Revocation,
 };
 use tower_http::csrf::{Csrf, CsrfLayer};
@@ -109,11 +109,11 @@ pub enum Access {
 /// # runtime.block_on(async {
 /// use http::{Request, StatusCode};
 /// use tower::ServiceExt;
-/// use tower_dcr::clients::{ClientAdmin, MemoryLedger, Registrar};
+/// use tower_dcr::clients::{MemoryLedger, Registrar};
 /// use tower_dcr_admin::{Access, AdminService};
 ///
-/// let admin = ClientAdmin::new(Registrar::new(MemoryLedger::default()));
-/// let closed = AdminService::new(admin, "/admin/clients", |_: &http::request::Parts| Access::Deny);
+/// let registrar = Registrar::new(MemoryLedger::default());
+/// let closed = AdminService::new(registrar, "/admin/clients", |_: &http::request::Parts| Access::Deny);
 /// let request = Request::get("/admin/clients").body(String::new()).unwrap();
 /// assert_eq!(closed.oneshot(request).await.unwrap().status(), StatusCode::FORBIDDEN);
 /// # });
@@ -129,7 +129,7 @@ struct Pages {
 }
 
 struct Config {
-    admin: ClientAdmin,
+    registrar: Registrar,
     base: String,
     access: Box<dyn Fn(&Parts) -> Access + Send + Sync>,
 }
@@ -140,12 +140,12 @@ impl AdminService {
     /// Creates a service for the path `base` (such as `/admin/clients`), the target of links and forms. `access` is
     /// called for every request, before anything else.
     pub fn new(
-        admin: ClientAdmin,
+        registrar: Registrar,
         base: impl Into<String>,
         access: impl Fn(&Parts) -> Access + Send + Sync + 'static,
     ) -> Self {
         let base = base.into().trim_end_matches('/').to_owned();
-        let pages = Pages { config: Arc::new(Config { admin, base, access: Box::new(access) }) };
+        let pages = Pages { config: Arc::new(Config { registrar, base, access: Box::new(access) }) };
         Self { pages: CsrfLayer::new().layer(pages) }
     }
 }
@@ -302,7 +302,7 @@ impl Config {
 
     /// Redirects with 303 (RFC 9110 section 15.4.4), so that a reload does not repeat the POST.
     fn back(&self, form: &Parameters, done: Done) -> Response<PageBody> {
-        let queue = read_queue(form).unwrap_or(ClientQueue::All).as_str();
+        let queue = read_queue(form).unwrap_or(ClientQueue::All);
         let mut response = answer(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", done.to_string());
         let location = format!("{}?queue={queue}&done={}", self.base, done.code());
         if let Ok(location) = HeaderValue::try_from(location) {
@@ -314,10 +314,10 @@ impl Config {
     async fn show(&self, path: &str, query: &Parameters) -> Result<Response<PageBody>, Problem> {
         let limit = query.get("limit").map_or(Ok(PER_PAGE), |text| number(text, "limit"))?;
         let shown = match path {
-            "summary" => value(self.admin.summary(365).await?),
+            "summary" => value(self.registrar.summary(365).await?),
             "clients" => {
-                let page = self.admin.list(read_queue(query)?, read_cursor(query)?, limit).await?;
-                let now = self.admin.now();
+                let page = self.registrar.list(read_queue(query)?, read_cursor(query)?, limit).await?;
+                let now = self.registrar.now();
                 let clients: Vec<Value> = page.clients.iter().map(|client| client_json(client, now)).collect();
                 json!({ "clients": clients, "next": page.next })
             }
@@ -325,10 +325,10 @@ impl Config {
                 let by = query.get("by").map_or("families", String::as_str);
                 let by = GROUPINGS.into_iter().find(|(name, _)| *name == by);
                 let (_, by) = by.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "unknown grouping"))?;
-                value(self.admin.groups(by, limit.min(500)).await?)
+                value(self.registrar.groups(by, limit.min(500)).await?)
             }
             "blocks" => {
-                let blocks = self.admin.blocks(None, limit).await?.into_iter().map(|block| {
+                let blocks = self.registrar.blocks(None, limit).await?.into_iter().map(|block| {
                     json!({
                         "kind": block.fingerprint.kind(), "value": block.fingerprint.value(),
                         "created_at": block.created_at, "actor": block.actor.to_string(), "reason": block.reason,
@@ -339,8 +339,8 @@ impl Config {
             path => {
                 let id = path.strip_prefix("clients/").map(|id| percent_decode_str(id).decode_utf8_lossy());
                 let Some(id) = id else { return Err(Problem::new(StatusCode::NOT_FOUND, "no such page")) };
-                let client = self.admin.client(&id).await?.ok_or(AdminError::UnknownClient)?;
-                let mut shown = client_json(&client, self.admin.now());
+                let client = self.registrar.client(&id).await?.ok_or(AdminError::UnknownClient)?;
+                let mut shown = client_json(&client, self.registrar.now());
                 let registration = serde_json::from_str::<Value>(&client.registration).unwrap_or_default();
                 shown.as_object_mut().and_then(|members| members.insert("registration".into(), registration));
                 shown
@@ -364,43 +364,38 @@ impl Config {
             Some(key) => Ok(ClientRef::Record(key)),
             None => get("client_id").map(ClientRef::Id),
         };
-        let revoked = match get("act")? {
+        let actor = Actor::Operator(operator.to_owned());
+        let (target, record) = match get("act")? {
             "approve" => {
-                self.admin.approve(client()?, operator, reason).await?;
+                self.registrar.approve(client()?, operator, reason).await?;
                 return Ok(Done::Approved);
             }
             "extend" => {
                 let days: u32 = parameters.get("days").map_or(Ok(90), |days| number(days, "days"))?;
                 let time = Duration::from_secs(24 * 3600).saturating_mul(days);
-                self.admin.extend(client()?, time, operator, reason).await?;
+                self.registrar.extend(client()?, time, operator, reason).await?;
                 return Ok(Done::Extended { days });
             }
             "unblock" => {
                 let fingerprint = fingerprint()?;
-                let actor = Actor::Operator(operator.to_owned());
-                let done = self.admin.registrar().unblock(&fingerprint, &actor).await?;
+                let done = self.registrar.unblock(&fingerprint, &actor).await?;
                 return Ok(if done { Done::Unblocked } else { Done::Nothing });
             }
-            "revoke" if parameters.contains_key("record") => {
-                let actor = Actor::Operator(operator.to_owned());
-                let mut revocation = Revocation::client(get("client_id")?, actor, reason);
-                revocation.record = Some(read_record(parameters)?.unwrap_or_default());
-                let revoked = self.admin.registrar().revoke(revocation).await?;
-                return Ok(Done::Revoked { clients: revoked.clients, untold: revoked.not_deprovisioned });
-            }
-            "revoke" => Fingerprint::ClientId(get("client_id")?.to_owned()),
+            "revoke" => (Fingerprint::ClientId(get("client_id")?.to_owned()), read_record(parameters)?),
             "revoke_family" => {
                 let client = match read_record(parameters)? {
-                    Some(key) => self.admin.record(key).await?,
-                    None => self.admin.client(get("client_id")?).await?,
+                    Some(key) => self.registrar.record(key).await?,
+                    None => self.registrar.client(get("client_id")?).await?,
                 };
                 let client = client.ok_or(AdminError::UnknownClient)?;
-                Fingerprint::Family(client.fingerprints.family)
+                (Fingerprint::Family(client.fingerprints.family), None)
             }
-            "revoke_all" => fingerprint()?,
+            "revoke_all" => (fingerprint()?, None),
             _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "unknown act")),
         };
-        let revoked = self.admin.revoke(revoked, operator, reason).await?;
+        let mut revocation = Revocation::new(target, actor, reason);
+        revocation.record = record;
+        let revoked = self.registrar.revoke(revocation).await?;
         Ok(Done::Revoked { clients: revoked.clients, untold: revoked.not_deprovisioned })
     }
 }
@@ -415,8 +410,7 @@ const GROUPINGS: [(&str, Grouping); 5] = [
 
 fn read_queue(parameters: &Parameters) -> Result<ClientQueue, Problem> {
     let Some(name) = parameters.get("queue") else { return Ok(ClientQueue::All) };
-    let queue = ClientQueue::ALL.into_iter().find(|queue| queue.as_str() == name);
-    queue.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "unknown queue"))
+    name.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "unknown queue"))
 }
 
 /// Returns the key of the record, if several have one `client_id`; `None` if the parameter is missing.
@@ -460,6 +454,11 @@ fn value(shown: impl Serialize) -> Value {
     serde_json::to_value(shown).unwrap_or_default()
 }
 
+/// Returns the status of a client, or `stale`.
+fn state(client: &Client, now: i64) -> String {
+    if client.is_stale(now) { "stale".to_owned() } else { client.status_at(now).to_string() }
+}
+
 /// Returns a record in the form of the JSON API.
 fn client_json(client: &Client, now: i64) -> Value {
     let prints = &client.fingerprints;
@@ -469,7 +468,7 @@ fn client_json(client: &Client, now: i64) -> Value {
         "record": client.key,
         "client_name": prints.client_name,
         "client_name_shown": prints.client_name.as_deref().map(shown::text),
-        "state": client.state(now),
+        "state": state(client, now),
         "origin": client.origin,
         "redirect_hosts": prints.redirect_hosts,
         "digest": prints.digest,

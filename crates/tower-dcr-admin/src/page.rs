@@ -2,9 +2,9 @@
 
 use askama::Template;
 use http::{Response, StatusCode};
-use tower_dcr::clients::{Block, Client, ClientCounts, ClientQueue, Grouping, State, Status};
+use tower_dcr::clients::{Block, Client, ClientCounts, ClientQueue, Grouping, Status};
 
-use super::{Config, Done, PER_PAGE, PageBody, Parameters, Problem, answer, read_cursor, read_queue, shown};
+use super::{Config, Done, PER_PAGE, PageBody, Parameters, Problem, answer, read_cursor, read_queue, shown, state};
 
 const DAY: i64 = 24 * 3600 * 1000;
 /// The number of days in the chart.
@@ -22,7 +22,7 @@ struct Page {
     mix: Vec<Slice>,
     family_bars: Vec<FamilyBar>,
     tabs: Vec<Tab>,
-    queue: &'static str,
+    queue: ClientQueue,
     clients: Vec<ClientRow>,
     next: Option<i64>,
     groups: Vec<GroupTable>,
@@ -59,7 +59,7 @@ struct FamilyBar {
 }
 
 struct Tab {
-    name: &'static str,
+    name: ClientQueue,
     title: &'static str,
     is_current: bool,
 }
@@ -72,7 +72,7 @@ struct ClientRow {
     raw_client_id: String,
     /// The key of the record: an action applies to one of several records with the same `client_id`.
     record: i64,
-    state: State,
+    state: String,
     note: String,
     hosts: Vec<String>,
     created: String,
@@ -134,12 +134,12 @@ const TABLES: [(Grouping, &str, &str, &str); 5] = [
 impl Config {
     pub(super) async fn page(&self, operator: &str, query: &Parameters) -> Result<Response<PageBody>, Problem> {
         let queue = read_queue(query)?;
-        let list = self.admin.list(queue, read_cursor(query)?, PER_PAGE).await?;
-        let summary = self.admin.summary(DAYS).await?;
-        let now = self.admin.now();
+        let list = self.registrar.list(queue, read_cursor(query)?, PER_PAGE).await?;
+        let summary = self.registrar.summary(DAYS).await?;
+        let now = self.registrar.now();
         let mut groups = Vec::new();
         for (by, title, explanation, kind) in TABLES {
-            let rows = self.admin.groups(by, MAX_GROUPS).await?.into_iter().map(|group| GroupRow {
+            let rows = self.registrar.groups(by, MAX_GROUPS).await?.into_iter().map(|group| GroupRow {
                 clients: group.clients,
                 name: shown::text(group.client_name.as_deref().unwrap_or("(no name)")),
                 key: shown::host(&group.key),
@@ -148,7 +148,7 @@ impl Config {
             });
             groups.push(GroupTable { title, explanation, kind, rows: rows.collect() });
         }
-        let blocks = self.admin.blocks(None, PER_PAGE).await?;
+        let blocks = self.registrar.blocks(None, PER_PAGE).await?;
         let page = Page {
             base: self.base.clone(),
             operator: shown::text(operator),
@@ -161,7 +161,7 @@ impl Config {
             mix: mix(&summary),
             family_bars: family_bars(groups.first().map_or(&[], |table| &table.rows)),
             tabs: tabs(queue),
-            queue: queue.as_str(),
+            queue,
             clients: list.clients.iter().map(|client| ClientRow::of(client, now)).collect(),
             next: list.next.map(|key| key.0),
             groups,
@@ -231,15 +231,14 @@ fn tabs(current: ClientQueue) -> Vec<Tab> {
         ClientQueue::FailingDeprovisioning => "Deprovisioning failed",
         ClientQueue::Revoked => "Revoked",
         ClientQueue::Failed => "Failed",
-        other => other.as_str(),
+        _ => "Other",
     };
-    let tab = |queue: ClientQueue| Tab { name: queue.as_str(), title: title(queue), is_current: queue == current };
+    let tab = |queue: ClientQueue| Tab { name: queue, title: title(queue), is_current: queue == current };
     ClientQueue::ALL.into_iter().map(tab).collect()
 }
 
 impl ClientRow {
     fn of(client: &Client, now: i64) -> Self {
-        let state = client.state(now);
         let time = |time: Option<i64>, none: &str| time.map_or_else(|| none.to_owned(), |time| relative(time, now));
         let note = client.deprovisioning.error.as_ref().map(|error| format!("deprovisioning failed: {error}"));
         let raw_client_id = client.client_id.clone().unwrap_or_default();
@@ -247,10 +246,11 @@ impl ClientRow {
             name: shown::text(client.fingerprints.client_name.as_deref().unwrap_or("(no name)")),
             identity: client.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
             client_id: shown::text(&raw_client_id),
-            is_actionable: matches!(state, State::Pending | State::Active | State::Stale) && !raw_client_id.is_empty(),
+            is_actionable: matches!(client.status_at(now), Status::Pending | Status::Active)
+                && !raw_client_id.is_empty(),
             raw_client_id,
             record: client.key.0,
-            state,
+            state: state(client, now),
             note: note.or_else(|| client.reason.clone()).map(|note| shown::text(&note)).unwrap_or_default(),
             hosts: client.fingerprints.redirect_hosts.iter().map(|host| shown::host(host)).collect(),
             created: relative(client.created_at, now),

@@ -8,10 +8,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower_dcr::Preset;
-use tower_dcr::clients::{Actor, Block, Client, ClientKey, Fingerprint, Grouping, LedgerError};
-use tower_dcr::clients::{AdminError, ClientAdmin, ClientPage, ClientQueue};
-use tower_dcr::clients::{ClientRef, DriftOutcome, DriftProgress, Revocation};
-use tower_dcr::rules::ConfigError;
+use tower_dcr::clients::{
+    Actor, AdminError, Block, Client, ClientKey, ClientPage, ClientQueue, ClientRef, Fingerprint, Grouping,
+    LedgerError, Registrar, Revocation, Status,
+};
+use tower_dcr::registration::ParseError;
+use tower_dcr::rules::{ConfigError, Decision, Evaluation, Rejection};
 
 use super::ledger::Access;
 use super::output::{Paint, escaped, painted};
@@ -221,7 +223,7 @@ fn not_blank(text: &str) -> Result<String, &'static str> {
 }
 
 impl LedgerArg {
-    fn open(&self, access: Access, policy: Option<&Preset>) -> Result<(Runtime, ClientAdmin), Box<dyn Error>> {
+    fn open(&self, access: Access, policy: Option<&Preset>) -> Result<(Runtime, Registrar), Box<dyn Error>> {
         let from_environment = || std::env::var(LEDGER_VARIABLE).ok();
         match (&self.placed, &self.named) {
             (Some(placed), Some(named)) if placed != named && from_environment().as_ref() != Some(named) => {
@@ -239,8 +241,8 @@ impl LedgerArg {
 
 /// Reads the name of a queue.
 fn queues() -> impl TypedValueParser<Value = ClientQueue> {
-    PossibleValuesParser::new(ClientQueue::ALL.map(ClientQueue::as_str))
-        .map(|name| ClientQueue::ALL.into_iter().find(|queue| queue.as_str() == name).unwrap_or(ClientQueue::All))
+    PossibleValuesParser::new(ClientQueue::ALL.map(|queue| queue.to_string()))
+        .try_map(|name| name.parse::<ClientQueue>())
 }
 
 impl Clients {
@@ -339,7 +341,12 @@ async fn pages(
     Ok((clients, is_cut))
 }
 
-fn print_list(clients: &[Client], is_cut: bool, review: &ClientAdmin, json: bool) -> Outcome {
+/// Returns the status of a client, or `stale`.
+fn state(client: &Client, now: i64) -> String {
+    if client.is_stale(now) { "stale".to_owned() } else { client.status_at(now).to_string() }
+}
+
+fn print_list(clients: &[Client], is_cut: bool, review: &Registrar, json: bool) -> Outcome {
     if json {
         output::json(&clients.iter().map(|client| as_json(client, review)).collect::<Vec<_>>())?;
         return Ok(OK);
@@ -350,7 +357,7 @@ fn print_list(clients: &[Client], is_cut: bool, review: &ClientAdmin, json: bool
         for client in clients {
             table.add_row([
                 escaped(&shown_id(client, clients)),
-                client.state(review.now()).to_string(),
+                state(client, review.now()),
                 escaped(name(client).unwrap_or("-")),
                 escaped(&client.fingerprints.redirect_hosts.join(" ")),
                 day(Some(client.created_at)),
@@ -374,9 +381,9 @@ fn shown_id(client: &Client, clients: &[Client]) -> String {
     if is_shared { format!("{id} (record {})", client.key.0) } else { id.clone() }
 }
 
-fn as_json(client: &Client, review: &ClientAdmin) -> Value {
+fn as_json(client: &Client, review: &Registrar) -> Value {
     json!({
-        "client_id": client.client_id, "record": client.key, "state": client.state(review.now()),
+        "client_id": client.client_id, "record": client.key, "state": state(client, review.now()),
         "client_name": name(client), "registration": registration(client), "family": client.fingerprints.family,
         "redirect_hosts": client.fingerprints.redirect_hosts, "created_at": client.created_at, "proven_at": client.last_used_at,
         "expires_at": client.expires_at, "reviewed_by": client.reviewed_by, "admitted_by": client.admitted_by,
@@ -476,7 +483,7 @@ fn more_json(client: &Client, block: Option<&Block>, others: &[i64]) -> serde_js
 }
 
 /// Returns the known members of a record, each with a title.
-fn rows(client: &Client, block: Option<&Block>, review: &ClientAdmin) -> Vec<(&'static str, String)> {
+fn rows(client: &Client, block: Option<&Block>, review: &Registrar) -> Vec<(&'static str, String)> {
     let by = |at: Option<i64>, by: Option<String>| {
         at.map(|at| [Some(time(at)), by].into_iter().flatten().collect::<Vec<_>>().join(" by "))
     };
@@ -485,7 +492,7 @@ fn rows(client: &Client, block: Option<&Block>, review: &ClientAdmin) -> Vec<(&'
     let rows = [
         ("client_id", client.client_id.clone()),
         ("record", Some(client.key.0.to_string())),
-        ("state", Some(client.state(review.now()).to_string())),
+        ("state", Some(state(client, review.now()))),
         ("origin", Some(client.origin.to_string())),
         ("name", name(client).map(str::to_owned)),
         ("identity", client.identity.as_ref().map(ToString::to_string)),
@@ -535,7 +542,7 @@ fn blocks(ledger: &LedgerArg, limit: u32, json: bool) -> Outcome {
 }
 
 /// Returns the newest blocks, and `true` if there are more.
-async fn newest_blocks(review: &ClientAdmin, limit: usize) -> Result<(Vec<Block>, bool), LedgerError> {
+async fn newest_blocks(review: &Registrar, limit: usize) -> Result<(Vec<Block>, bool), LedgerError> {
     let mut found: Vec<Block> = Vec::new();
     let mut before = None;
     while found.len() <= limit {
@@ -572,14 +579,14 @@ fn unblock(ledger: &LedgerArg, operator: &str, target: &str, json: bool) -> Outc
     let (kind, value) = target.split_once(['=', ':']).ok_or_else(|| {
         format!("invalid block {target:?}: write it as `dcr clients blocks` prints it, such as name=…")
     })?;
-    let fingerprint = match (Fingerprint::parse(kind, value), Fingerprint::from_parts(kind, value)) {
+    let fingerprint = match Fingerprint::parse(kind, value) {
         // Earlier versions stored blocks without checking them.
-        (Err(ConfigError::FingerprintDigits { .. }), Some(stored)) => stored,
-        (parsed, _) => parsed?,
+        Err(ConfigError::FingerprintDigits { .. }) => serde_json::from_value(json!({"kind": kind, "value": value}))?,
+        parsed => parsed?,
     };
     let (runtime, review) = ledger.open(Access::Write, None)?;
     let actor = Actor::Operator(operator.to_owned());
-    if !runtime.block_on(review.registrar().unblock(&fingerprint, &actor))? {
+    if !runtime.block_on(review.unblock(&fingerprint, &actor))? {
         return Err(format!("{} is not blocked", written(&fingerprint)).into());
     }
     if json {
@@ -614,25 +621,26 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     let (runtime, review) = ledger.open(Access::Read, Some(&preset))?;
     let mut found = Vec::new();
     let bar = output::progress(None, "clients");
-    let note = |checked: &DriftProgress<'_>| {
-        bar.set_length(checked.total);
+    let statuses = runtime.block_on(review.summary(0))?.statuses;
+    let counted = statuses.iter().filter(|(status, _)| matches!(status, Status::Pending | Status::Active));
+    bar.set_length(counted.map(|(_, clients)| clients).sum());
+    let note = |client: &Client, evaluated: Result<&Evaluation, &ParseError>| {
         bar.inc(1);
-        let (fate, why) = match &checked.outcome {
-            DriftOutcome::Passes => return,
-            DriftOutcome::Rewritten(findings) => {
-                let why: Vec<String> =
-                    findings.iter().map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
+        let (fate, why) = match evaluated.map(|evaluation| (&evaluation.rejection, evaluation.decision())) {
+            Err(_) => ("unreadable", String::new()),
+            Ok((Some(rejection), _)) => ("refuse", Rejection::description(rejection)),
+            Ok((None, Decision::Rewrite)) => {
+                let findings = evaluated.iter().flat_map(|evaluation| &evaluation.findings);
+                let why: Vec<String> = findings.map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
                 ("rewrite", why.join(", "))
             }
-            DriftOutcome::Rejected { description, .. } => ("refuse", description.clone()),
-            _ => ("unreadable", String::new()),
+            Ok(_) => return,
         };
         if found.len() < limit as usize {
-            let id = checked.client.client_id.clone().unwrap_or_default();
-            found.push((id, name(checked.client).map(str::to_owned), fate, why));
+            found.push((client.client_id.clone().unwrap_or_default(), name(client).map(str::to_owned), fate, why));
         }
     };
-    let drift = runtime.block_on(review.registrar().drift(preset.policy(), note))?;
+    let drift = runtime.block_on(review.drift(preset.policy(), note))?;
     bar.finish_and_clear();
     if json {
         let clients: Vec<_> = found
@@ -692,7 +700,7 @@ impl Change<'_> {
     fn run(
         self,
         client_id: &str,
-        act: impl AsyncFnOnce(&ClientAdmin, ClientRef<'_>) -> Result<Client, AdminError>,
+        act: impl AsyncFnOnce(&Registrar, ClientRef<'_>) -> Result<Client, AdminError>,
     ) -> Outcome {
         let (runtime, review) = self.ledger.open(Access::Write, self.policy)?;
         if let Some(key) = self.record {
@@ -724,7 +732,7 @@ impl Change<'_> {
             (None, Some(_)) => ", and does not expire".to_owned(),
             (Some(at), Some(asked)) => format!(" until {}{}", time(at), limit_of(&client, at, asked, review.now())),
         };
-        let state = client.state(review.now());
+        let state = state(&client, review.now());
         output::line(format_args!("{unchanged}{} is {state}{until}", escaped(client_id)))?;
         Ok(OK)
     }
@@ -754,11 +762,12 @@ fn forget(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &
         blocked = blocked || (is_meant && runtime.block_on(review.block_of(&client))?.is_some());
     }
     let actor = Actor::Operator(act.by.operator.clone());
-    let forgotten = runtime.block_on(review.registrar().forget(client_id, record, &actor, &act.reason))?;
+    let forgotten = runtime.block_on(review.forget(client_id, record, &actor, &act.reason))?;
     if json {
-        output::json(&json!({"records": forgotten.records, "revoked": forgotten.revoked, "blocked": blocked}))?;
+        let revoked = forgotten.iter().filter(|client| client.status == Status::Revoked).count();
+        output::json(&json!({"records": forgotten.len(), "revoked": revoked, "blocked": blocked}))?;
     } else {
-        let records = output::count(forgotten.records, "record");
+        let records = output::count(forgotten.len() as u64, "record");
         let blocks = if blocked { "; blocks stay" } else { "" };
         output::line(format_args!("{records} of {} removed{blocks}", escaped(client_id)))?;
     }
@@ -766,12 +775,7 @@ fn forget(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, client_id: &
 }
 
 /// Rejects a record that does not belong to `client_id`.
-fn check_record(
-    runtime: &Runtime,
-    review: &ClientAdmin,
-    key: ClientKey,
-    client_id: &str,
-) -> Result<(), Box<dyn Error>> {
+fn check_record(runtime: &Runtime, review: &Registrar, key: ClientKey, client_id: &str) -> Result<(), Box<dyn Error>> {
     match runtime.block_on(review.record(key))? {
         Some(client) if client.client_id.as_deref() == Some(client_id) => Ok(()),
         _ => Err(format!("record {} does not belong to client {client_id:?}", key.0).into()),
@@ -789,14 +793,15 @@ fn hinting(error: impl Error + 'static, is_ambiguous: bool) -> Box<dyn Error> {
 fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str, json: bool) -> Outcome {
     let (runtime, review) = ledger.open(Access::Write, None)?;
     let (operator, reason) = (&act.by.operator, &act.reason);
+    let actor = Actor::Operator(operator.clone());
     let revoked = if let Some(key) = record {
         check_record(&runtime, &review, key, target)?;
-        let mut revocation = Revocation::client(target, Actor::Operator(operator.clone()), reason);
+        let mut revocation = Revocation::client(target, actor, reason);
         revocation.record = Some(key);
-        runtime.block_on(review.registrar().revoke(revocation))?
+        runtime.block_on(review.revoke(revocation))?
     } else {
-        let named = read_target(target)?;
-        runtime.block_on(review.revoke(named, operator, reason)).map_err(|error| {
+        let revocation = Revocation::new(read_target(target)?, actor, reason);
+        runtime.block_on(review.revoke(revocation)).map_err(|error| {
             // It may be a mistyped kind.
             if let (AdminError::UnknownClient, Some((kind, value))) = (&error, target.split_once('='))
                 && let Err(unknown) = Fingerprint::parse(kind, value)
@@ -826,7 +831,7 @@ fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str
 fn read_target(target: &str) -> Result<Fingerprint, Box<dyn Error>> {
     match target.split_once('=') {
         // A client_id may contain any character; the kinds of fingerprints are few.
-        Some((kind, value)) if Fingerprint::from_parts(kind, "").is_some() => Ok(Fingerprint::parse(kind, value)?),
+        Some((kind, value)) if Fingerprint::KINDS.contains(&kind) => Ok(Fingerprint::parse(kind, value)?),
         _ => Ok(Fingerprint::ClientId(target.to_owned())),
     }
 }

@@ -9,9 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::{Builder, Runtime};
 use tower_dcr::Preset;
-use tower_dcr::clients::ClientAdmin;
-use tower_dcr::clients::LedgerError;
-use tower_dcr::clients::Registrar;
+use tower_dcr::clients::{LedgerError, Registrar};
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
 use super::output;
@@ -31,11 +29,7 @@ pub(super) fn is_ledger(url: &str) -> bool {
 }
 
 /// Opens the admin interface of a ledger: `sqlite:FILE` or `postgres://…`. A policy sets the lifetimes of clients.
-pub(super) fn open(
-    url: &str,
-    access: Access,
-    policy: Option<&Preset>,
-) -> Result<(Runtime, ClientAdmin), Box<dyn Error>> {
+pub(super) fn open(url: &str, access: Access, policy: Option<&Preset>) -> Result<(Runtime, Registrar), Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let registrar = match url.strip_prefix("sqlite:") {
         Some(file) => Registrar::new(runtime.block_on(sqlite(file.trim_start_matches("//"), access))?),
@@ -47,7 +41,7 @@ pub(super) fn open(
     if let Some(policy) = policy {
         policy.configure(&registrar);
     }
-    Ok((runtime, ClientAdmin::new(registrar)))
+    Ok((runtime, registrar))
 }
 
 async fn sqlite(file: &str, access: Access) -> Result<SqliteLedger, Box<dyn Error>> {

@@ -6,15 +6,14 @@
 //! ```
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 //! # runtime.block_on(async {
-//! use tower_dcr::clients::{ClientAdmin, ClientQueue, Registrar};
+//! use tower_dcr::clients::{ClientQueue, Registrar};
 //! use tower_dcr_sqlx::SqliteLedger;
 //!
 //! # let dir = std::env::temp_dir().join(format!("tower-dcr-doc-lib-{}", std::process::id()));
 //! # std::fs::create_dir_all(&dir).unwrap();
 //! # let path = dir.join("clients.db");
 //! let registrar = Registrar::new(SqliteLedger::open(&path).await?);
-//! let admin = ClientAdmin::new(registrar.clone());
-//! assert!(admin.list(ClientQueue::All, None, 50).await?.clients.is_empty());
+//! assert!(registrar.list(ClientQueue::All, None, 50).await?.clients.is_empty());
 //! # std::fs::remove_dir_all(&dir).unwrap();
 //! # Ok::<_, tower_dcr::clients::LedgerError>(())
 //! # }).unwrap();

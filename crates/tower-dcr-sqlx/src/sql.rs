@@ -859,8 +859,9 @@ where
     for<'q> String: Decode<'q, R::Database> + Type<R::Database>,
 {
     let kind: String = row.try_get("kind").map_err(failed)?;
-    let fingerprint = Fingerprint::from_parts(&kind, row.try_get::<String, _>("value").map_err(failed)?)
-        .ok_or_else(|| LedgerError::new(format!("a block of the unknown kind {kind:?}")))?;
+    let value: String = row.try_get("value").map_err(failed)?;
+    let stored = serde_json::json!({ "kind": kind, "value": value });
+    let fingerprint: Fingerprint = serde_json::from_value(stored).map_err(LedgerError::new)?;
     let actor = row.try_get::<String, _>("actor").map_err(failed)?.parse().map_err(LedgerError::new)?;
     let created_at = row.try_get("created_at").map_err(failed)?;
     Ok(Block::new(fingerprint, created_at, actor, row.try_get::<String, _>("reason").map_err(failed)?))

@@ -28,9 +28,7 @@ use clap::{Parser, ValueEnum};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tower_dcr::audit::Sink;
-use tower_dcr::clients::ClientAdmin;
-use tower_dcr::clients::Registrar;
-use tower_dcr::clients::{Filter, MemoryLedger};
+use tower_dcr::clients::{Filter, MemoryLedger, Registrar, Status};
 use tower_dcr::layers::{AuditLayer, GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::policy_file::ReloadableLayer;
 use tower_dcr::rate_limit::Quota;
@@ -175,10 +173,10 @@ async fn registrar(args: &Args, server: &Server, sink: Arc<dyn Sink>) -> Result<
 }
 
 /// Restores the clients in the ledger: this server keeps them only in memory.
-async fn restore(server: &Server, review: &ClientAdmin) -> Result<(), Error> {
+async fn restore(server: &Server, review: &Registrar) -> Result<(), Error> {
     let mut cursor = None;
     loop {
-        let page = review.find(&Filter::live(), cursor, 500).await?;
+        let page = review.find(&Filter { statuses: Status::LIVE.to_vec(), ..Filter::default() }, cursor, 500).await?;
         for client in &page.clients {
             if let Some(client_id) = &client.client_id {
                 server.restore(client_id, &client.registration);
@@ -192,7 +190,7 @@ async fn restore(server: &Server, review: &ClientAdmin) -> Result<(), Error> {
 }
 
 /// Returns the administration page, protected by a token.
-fn review_page(review: ClientAdmin, token: &str) -> AdminService {
+fn review_page(review: Registrar, token: &str) -> AdminService {
     let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("admin:{token}")));
     AdminService::new(review, "/admin/clients", move |request: &Parts| {
         let given = request.headers.get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
@@ -219,7 +217,7 @@ fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, revi
                 token.layer(gate(GateEndpoint::Token)),
                 revoke.layer(gate(GateEndpoint::Revocation)),
                 authorize.layer(gate(GateEndpoint::Authorization)),
-                Some(review_page(ClientAdmin::new(registrar), review_token)),
+                Some(review_page(registrar, review_token)),
             )
         }
         None => (metadata, register, token, revoke, authorize, None),
@@ -256,7 +254,7 @@ async fn main() -> Result<(), Error> {
         let rules = rules(&args)?;
         let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, Lines)?;
         let registrar = registrar(&args, &server, Arc::clone(&audit.sink)).await?;
-        restore(&server, &ClientAdmin::new(registrar.clone())).await?;
+        restore(&server, &registrar).await?;
         tokio::spawn(registrar.clone().maintain(Duration::from_mins(1)));
         let preset = guard(&args, rules, registrar.clone(), audit.sink)?;
         let guard = preset.clone().reloadable();

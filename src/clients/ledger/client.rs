@@ -3,14 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as ValueError;
+use serde::de::{self, DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::Fingerprints;
 use crate::redirect_uri::matches;
 use crate::registration::{Limits, Registration};
-use crate::rules::{Caller, ClaimStatus, Identity};
+use crate::rules::{Caller, ClaimStatus, ConfigError, Identity};
 
 /// The key of a record, assigned by the ledger; later records have larger keys.
 ///
@@ -30,13 +29,14 @@ pub struct ClientKey(pub i64);
 ///
 /// ```
 /// use tower_dcr::Registration;
-/// use tower_dcr::clients::{Client, Fingerprints, State, Status};
+/// use tower_dcr::clients::{Client, Fingerprints, Status};
 ///
 /// let registration = Registration::parse(br#"{"client_name":"App","redirect_uris":["http://localhost/cb"]}"#)?;
 /// let mut client = Client::draft(registration.source(), Fingerprints::of(&registration, false), 0);
-/// assert_eq!(client.state(0), State::Registering);
+/// assert_eq!(client.status_at(0), Status::Registering);
 /// (client.status, client.expires_at) = (Status::Active, Some(1000));
-/// assert_eq!([client.state(500), client.state(501), client.state(1000)], [State::Active, State::Stale, State::Expired]);
+/// assert_eq!([client.status_at(999), client.status_at(1000)], [Status::Active, Status::Expired]);
+/// assert_eq!([client.is_stale(500), client.is_stale(501)], [false, true]);
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,7 +133,8 @@ pub struct Deprovisioning {
     pub error: Option<String>,
 }
 
-/// The stored status of a record. The rights of a client also depend on the time: see [`State`].
+/// The stored status of a record. The rights of a client also depend on the time: see
+/// [`Client::status_at`].
 ///
 /// ```
 /// use tower_dcr::clients::Status;
@@ -157,35 +158,6 @@ pub enum Status {
     /// Ended by an operator, by the client, or by the owner of its token.
     Revoked,
     /// Not registered by the server, or the answer was not seen.
-    Failed,
-}
-
-/// The state of a client at a given time: its [`Status`], with expiry taken into account.
-///
-/// ```
-/// use tower_dcr::clients::State;
-///
-/// assert_eq!(State::Stale.to_string(), "stale");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum State {
-    /// Not registered yet.
-    Registering,
-    /// Waiting for approval.
-    Pending,
-    /// May sign in.
-    Active,
-    /// May sign in, but more than half of its lifetime has passed, counted from its last token or its registration. The one
-    /// definition of "stale", used by [`ClientQueue::Stale`](crate::clients::admin::ClientQueue::Stale), `dcr clients
-    /// stale` and the admin page.
-    Stale,
-    /// Not used in time.
-    Expired,
-    /// Ended by an operator, by the client, or by the owner of its token.
-    Revoked,
-    /// Not registered.
     Failed,
 }
 
@@ -221,7 +193,7 @@ pub enum Origin {
 pub enum Actor {
     /// The client itself (RFC 7592 section 2.3).
     Client,
-    /// An operator, through [`ClientAdmin`](crate::clients::ClientAdmin).
+    /// An operator.
     Operator(String),
     /// The library, for a configured limit.
     System,
@@ -236,19 +208,29 @@ impl Client {
         Self { registration: registration.into(), fingerprints, created_at, ..Self::default() }
     }
 
-    /// Returns the state of the client at `now`.
+    /// Returns the status of the client at `now`: a live one whose lifetime has ended is [`Status::Expired`], whether or not
+    /// that is recorded yet.
     #[must_use]
-    pub fn state(&self, now: i64) -> State {
+    pub fn status_at(&self, now: i64) -> Status {
         match self.status {
-            Status::Registering => State::Registering,
-            Status::Expired => State::Expired,
-            Status::Revoked => State::Revoked,
-            Status::Failed => State::Failed,
-            Status::Pending | Status::Active if self.expires_at.is_some_and(|at| at <= now) => State::Expired,
-            Status::Pending => State::Pending,
-            Status::Active if self.is_past_half_life(now) => State::Stale,
-            Status::Active => State::Active,
+            Status::Pending | Status::Active if self.expires_at.is_some_and(|at| at <= now) => Status::Expired,
+            status => status,
         }
+    }
+
+    /// Returns `true` if its lifetime ended by `now`, and its status does not say so yet.
+    pub(crate) fn has_lapsed(&self, now: i64) -> bool {
+        self.status_at(now) != self.status
+    }
+
+    /// Returns `true` if the client may sign in at `now`, but more than half of its lifetime has passed, counted from its last
+    /// token or its registration. The one definition of "stale", used by
+    /// [`ClientQueue::Stale`](crate::clients::ClientQueue::Stale), `dcr clients stale` and the admin page.
+    #[must_use]
+    pub fn is_stale(&self, now: i64) -> bool {
+        // More has passed than is left: without a division, as in SQL.
+        let is_past_half = |end: i64| now.saturating_sub(self.alive_since()) > end.saturating_sub(now);
+        self.status_at(now) == Status::Active && self.expires_at.is_some_and(is_past_half)
     }
 
     /// Returns the start of the current lifetime: the last use, or the registration.
@@ -272,10 +254,8 @@ impl Client {
             || self.identity.as_ref().is_some_and(|identity| identity.status == ClaimStatus::Verified)
     }
 
-    /// Returns `true` if the record is no longer needed: the registration failed, or the client was evicted and the
-    /// server has deleted it.
-    #[must_use]
-    pub fn is_spent(&self) -> bool {
+    /// Returns `true` if the record is no longer needed: see [`trim_spent`](super::Ledger::trim_spent).
+    pub(crate) fn is_spent(&self) -> bool {
         let is_done = match self.status {
             Status::Failed => true,
             Status::Expired => self.deprovisioning.attempts > 0 || !self.variant.is_empty(),
@@ -316,11 +296,6 @@ impl Client {
         self.not_after.map_or(time, |limit| time.min(limit))
     }
 
-    fn is_past_half_life(&self, now: i64) -> bool {
-        // More has passed than is left: without a division, as in SQL.
-        self.expires_at.is_some_and(|end| now.saturating_sub(self.alive_since()) > end.saturating_sub(now))
-    }
-
     /// Ends the client.
     pub(crate) fn end(&mut self, status: Status, at: i64, by: Actor, reason: impl Into<String>) {
         self.status = status;
@@ -356,23 +331,51 @@ impl Status {
     }
 }
 
-crate::text::display_serialized!(Status, State, Origin);
+crate::text::display_serialized!(Status, Origin);
 
-/// Reads the names that the type is serialized with.
+/// Reads the names that a type is serialized with.
 macro_rules! read_serialized {
-    ($($name:ty),*) => {
-        $(impl FromStr for $name {
-            type Err = UnknownName;
+    ($($name:ty: $what:literal),*) => {
+        $(impl std::str::FromStr for $name {
+            type Err = crate::rules::ConfigError;
 
-            fn from_str(name: &str) -> Result<Self, UnknownName> {
-                let read: Result<Self, ValueError> = Self::deserialize(name.into_deserializer());
-                read.map_err(|_| UnknownName(name.to_owned()))
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                $crate::clients::ledger::read_word($what, word)
             }
         })*
     };
 }
+pub(crate) use read_serialized;
 
-read_serialized!(Status, Origin);
+/// Reads a variant by its name.
+pub(crate) fn read_word<T: DeserializeOwned>(what: &'static str, word: &str) -> Result<T, ConfigError> {
+    let read: Result<T, Known> = T::deserialize(word.into_deserializer());
+    read.map_err(|Known(words)| ConfigError::Unknown { what, word: word.to_owned(), words })
+}
+
+/// The names of the variants of an enum, from the error of one that is none of them.
+#[derive(Debug)]
+struct Known(&'static [&'static str]);
+
+impl de::Error for Known {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+
+    fn unknown_variant(_: &str, names: &'static [&'static str]) -> Self {
+        Self(names)
+    }
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown name")
+    }
+}
+
+impl std::error::Error for Known {}
+
+read_serialized!(Status: "a status", Origin: "an origin");
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -386,15 +389,19 @@ impl fmt::Display for Actor {
 }
 
 impl FromStr for Actor {
-    type Err = UnknownName;
+    type Err = ConfigError;
 
-    fn from_str(text: &str) -> Result<Self, UnknownName> {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
         match text.split_once(':') {
             Some(("operator", name)) => Ok(Self::Operator(name.to_owned())),
             Some(("token-owner", name)) => Ok(Self::TokenOwner(name.to_owned())),
             None if text == "client" => Ok(Self::Client),
             None if text == "system" => Ok(Self::System),
-            _ => Err(UnknownName(text.to_owned())),
+            _ => Err(ConfigError::Unknown {
+                what: "an actor",
+                word: text.to_owned(),
+                words: &["client", "operator:NAME", "system", "token-owner:NAME"],
+            }),
         }
     }
 }
@@ -407,26 +414,6 @@ impl Serialize for Actor {
 
 impl<'de> Deserialize<'de> for Actor {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
-
-/// An unknown name of a [`Status`], an [`Origin`] or an [`Actor`] in a ledger.
-///
-/// ```
-/// use tower_dcr::clients::Status;
-///
-/// assert_eq!("dancing".parse::<Status>().unwrap_err().to_string(), r#"unknown value "dancing""#);
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct UnknownName(String);
-
-crate::text::debug_for_people!(UnknownName);
-
-impl fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown value {:?}", self.0)
-    }
-}
-
-impl std::error::Error for UnknownName {}

@@ -9,15 +9,18 @@ use super::{Client, Origin, Status};
 /// clients that were [registered elsewhere](Origin::Elsewhere) and registrations that the server has not answered yet.
 ///
 /// ```
-/// use tower_dcr::clients::{Client, Evictable, Fingerprints, Status};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::clients::{Client, Evictable, Fingerprints, Ledger, MemoryLedger, Status};
 ///
+/// let ledger = MemoryLedger::default();
 /// let mut client = Client::draft("{}", Fingerprints::default(), 1000);
-/// assert_eq!(Evictable::of(&client), None, "it is being registered");
 /// client.status = Status::Active;
-/// assert_eq!(Evictable::of(&client), Some(Evictable::Unused));
-/// client.last_used_at = Some(2000);
-/// assert_eq!(Evictable::of(&client), Some(Evictable::Used));
-/// assert_eq!(Evictable::Used.since(&client), 2000);
+/// ledger.insert(&client, None).await?;
+/// assert_eq!(ledger.largest_source(Evictable::Unused, 1).await?.total, 1);
+/// assert_eq!(ledger.largest_source(Evictable::Used, 1).await?.total, 0);
+/// # Ok::<_, tower_dcr::clients::LedgerError>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a ledger handles every one of them")]
@@ -55,8 +58,7 @@ impl Evictable {
     pub const ALL: [Self; 4] = [Self::Unused, Self::VouchedUnused, Self::Used, Self::VouchedUsed];
 
     /// Returns the kind of `client`; `None` if it can't be evicted.
-    #[must_use]
-    pub fn of(client: &Client) -> Option<Self> {
+    pub(super) fn of(client: &Client) -> Option<Self> {
         let may_go = matches!(client.status, Status::Pending | Status::Active)
             && client.reviewed_at.is_none()
             && client.origin == Origin::Registered;
@@ -66,15 +68,6 @@ impl Evictable {
             (true, false) => Self::Used,
             (true, true) => Self::VouchedUsed,
         })
-    }
-
-    /// Returns the time by which clients of this kind are ordered: of the registration, or of the last use.
-    #[must_use]
-    pub fn since(self, client: &Client) -> i64 {
-        match self {
-            Self::Unused | Self::VouchedUnused => client.created_at,
-            Self::Used | Self::VouchedUsed => client.alive_since(),
-        }
     }
 }
 
@@ -86,7 +79,7 @@ impl LargestSource {
             sources.entry(network(client)).or_default().push(client);
         }
         let total = sources.values().map(|clients| clients.len() as u64).sum();
-        let order = |client: &&Client| (of.since(client), client.key);
+        let order = |client: &&Client| (client.alive_since(), client.key);
         let largest = sources.into_values().min_by_key(|clients| {
             // Of networks that hold as many, the one with the oldest client.
             (Reverse(clients.len()), clients.iter().map(order).min())

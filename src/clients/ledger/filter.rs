@@ -1,15 +1,15 @@
 //! [`Filter`] and [`Work`]: selections of records.
 
-use super::{Client, Fingerprint, Origin, State, Status};
+use super::{Client, Fingerprint, Origin, Status};
 
 /// A filter over records. Each member that is set narrows it. Times are milliseconds since 1970-01-01 00:00 UTC.
 ///
 /// ```
 /// use tower_dcr::clients::{Filter, Status};
 ///
-/// let waiting = Filter::of_status([Status::Pending]);
-/// let unused = Filter { never_used: true, ..Filter::of_status([Status::Active]) };
-/// # let _ = (waiting, unused);
+/// let live = Filter { statuses: Status::LIVE.to_vec(), ..Filter::default() };
+/// let unused = Filter { never_used: true, ..live.clone() };
+/// # let _ = (live, unused);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "written with `..Filter::default()`")]
@@ -30,7 +30,7 @@ pub struct Filter {
     pub idle_since: Option<i64>,
     /// Matches clients that expire before this time.
     pub expires_before: Option<i64>,
-    /// Matches clients in [`State::Stale`] at this time.
+    /// Matches clients that are [stale](Client::is_stale) at this time.
     pub stale_at: Option<i64>,
     /// Matches ended clients whose deletion at the server failed.
     pub failing_deprovisioning: bool,
@@ -38,14 +38,12 @@ pub struct Filter {
 
 impl Filter {
     /// Matches records of these statuses.
-    #[must_use]
-    pub fn of_status(statuses: impl IntoIterator<Item = Status>) -> Self {
+    pub(crate) fn of_status(statuses: impl IntoIterator<Item = Status>) -> Self {
         Self { statuses: statuses.into_iter().collect(), ..Self::default() }
     }
 
     /// Matches live records.
-    #[must_use]
-    pub fn live() -> Self {
+    pub(crate) fn live() -> Self {
         Self::of_status(Status::LIVE)
     }
 
@@ -65,7 +63,7 @@ impl Filter {
             && !(self.never_reviewed && client.reviewed_at.is_some())
             && self.idle_since.is_none_or(|time| client.alive_since() < time)
             && self.expires_before.is_none_or(|time| client.expires_at.is_some_and(|at| at < time))
-            && self.stale_at.is_none_or(|time| client.state(time) == State::Stale)
+            && self.stale_at.is_none_or(|time| client.is_stale(time))
             && !(self.failing_deprovisioning
                 && (client.deprovisioning.due_at.is_none() || client.deprovisioning.error.is_none()))
     }

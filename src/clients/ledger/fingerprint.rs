@@ -25,7 +25,7 @@ use crate::text;
 /// assert!(Fingerprint::parse("source", "192.0.2.0/24").is_ok());
 /// assert!(Fingerprint::parse("source", "192.0.2.0/23").is_err());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fingerprint {
@@ -70,7 +70,7 @@ impl Fingerprint {
     /// # Errors
     ///
     /// Returns [`ConfigError::Source`] for a network that records do not keep, [`ConfigError::FingerprintDigits`] for a `digest` that has not 64
-    /// hexadecimal digits or a `family` or `redirect_set` that has not 32, [`ConfigError::Fingerprint`] for an unknown kind.
+    /// hexadecimal digits or a `family` or `redirect_set` that has not 32, [`ConfigError::Unknown`] for an unknown kind.
     ///
     /// ```
     /// use tower_dcr::clients::Fingerprint;
@@ -87,25 +87,11 @@ impl Fingerprint {
             "digest" => Ok(Self::Digest(digits::<64>(kind, value)?)),
             "family" => Ok(Self::Family(digits::<HALF>(kind, value)?)),
             "redirect_set" => Ok(Self::RedirectSet(digits::<HALF>(kind, value)?)),
-            _ => Self::from_parts(kind, value)
-                .ok_or_else(|| ConfigError::Fingerprint { kind: kind.to_owned(), kinds: &Self::KINDS }),
+            "client_id" => Ok(Self::ClientId(value.to_owned())),
+            _ => {
+                Err(ConfigError::Unknown { what: "a kind of fingerprint", word: kind.to_owned(), words: &Self::KINDS })
+            }
         }
-    }
-
-    /// Creates a fingerprint from its [`kind`](Self::kind) and its [`value`](Self::value); `None` for an unknown kind.
-    #[must_use]
-    pub fn from_parts(kind: &str, value: impl Into<String>) -> Option<Self> {
-        let value = value.into();
-        Some(match kind {
-            "client_id" => Self::ClientId(value),
-            "digest" => Self::Digest(value),
-            "family" => Self::Family(value),
-            "name" => Self::Name(value),
-            "redirect_set" => Self::RedirectSet(value),
-            "software_id" => Self::SoftwareId(value),
-            "source" => Self::Source(value),
-            _ => return None,
-        })
     }
 
     /// Returns the kind.

@@ -41,7 +41,7 @@ struct State {
     queues: [BTreeSet<(i64, i64)>; 5],
     /// Records that may be removed: end and record.
     forgettable: BTreeSet<(i64, i64)>,
-    /// [Spent](Client::is_spent) records: end and record.
+    /// Spent records: end and record.
     spent: BTreeSet<(i64, i64)>,
     /// The clients that can be evicted, by kind.
     evictable: HashMap<Evictable, Networks>,
@@ -122,7 +122,7 @@ impl State {
         }
         if let Some(kind) = Evictable::of(&client) {
             let network = network(&client).map(str::to_owned);
-            self.evictable.entry(kind).or_default().entry(network).or_default().insert((kind.since(&client), key));
+            self.evictable.entry(kind).or_default().entry(network).or_default().insert((client.alive_since(), key));
         }
         self.live += u64::from(client.counts_against_quota());
         self.clients.insert(key, client);
@@ -167,13 +167,16 @@ impl State {
         self.queues.iter_mut().zip(due).chain(others).filter_map(|(queue, since)| Some((queue, since?)))
     }
 
-    /// Removes the records that ended first, until there is room for one more.
-    fn make_room(&mut self, max_records: usize) {
-        while self.clients.len() >= max_records
-            && let Some((_, first)) = self.forgettable.first().copied()
+    /// Removes the first record of a queue while `is_due` says so of its time. Returns the number of removed records.
+    fn trim(&mut self, queue: impl Fn(&Self) -> &BTreeSet<(i64, i64)>, is_due: impl Fn(&Self, i64) -> bool) -> u64 {
+        let mut trimmed = 0;
+        while let Some((since, key)) = queue(self).first().copied()
+            && is_due(self, since)
         {
-            self.take(first);
+            self.take(key);
+            trimmed += 1;
         }
+        trimmed
     }
 
     fn forget_evictable(&mut self, client: &Client) {
@@ -181,7 +184,7 @@ impl State {
         let Some(networks) = self.evictable.get_mut(&kind) else { return };
         let network = network(client).map(str::to_owned);
         if let Some(clients) = networks.get_mut(&network) {
-            clients.remove(&(kind.since(client), client.key.0));
+            clients.remove(&(client.alive_since(), client.key.0));
             if clients.is_empty() {
                 networks.remove(&network);
             }
@@ -228,7 +231,7 @@ impl Ledger for MemoryLedger {
         if let Some(holder) = state.holder(client) {
             return Ok(Insertion::Exists(Client::clone(holder)));
         }
-        state.make_room(self.max_records);
+        state.trim(|state| &state.forgettable, |state, _| state.clients.len() >= self.max_records);
         if state.clients.len() >= self.max_records
             || (client.counts_against_quota() && max_live.is_some_and(|max| state.live >= max))
         {
@@ -328,27 +331,12 @@ impl Ledger for MemoryLedger {
     }
 
     async fn trim_spent(&self, before: i64, keep: u64) -> Result<u64, LedgerError> {
-        let mut state = self.state();
-        let mut trimmed = 0;
-        while let Some((since, key)) = state.spent.first().copied()
-            && (since <= before || state.spent.len() as u64 > keep)
-        {
-            state.take(key);
-            trimmed += 1;
-        }
-        Ok(trimmed)
+        let is_due = |state: &State, since| since <= before || state.spent.len() as u64 > keep;
+        Ok(self.state().trim(|state| &state.spent, is_due))
     }
 
     async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
-        let mut state = self.state();
-        let mut trimmed = 0;
-        while state.elsewhere.len() as u64 > keep
-            && let Some((_, key)) = state.elsewhere.first().copied()
-        {
-            state.take(key);
-            trimmed += 1;
-        }
-        Ok(trimmed)
+        Ok(self.state().trim(|state| &state.elsewhere, |state, _| state.elsewhere.len() as u64 > keep))
     }
 }
 

@@ -9,7 +9,7 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
-    Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, Source, State,
+    Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, Source,
     Status, StoredResponse,
 };
 use crate::redirect_uri::is_same_uri;
@@ -129,13 +129,7 @@ pub(crate) enum Completion {
 impl Registrar {
     pub(crate) async fn admit(&self, registration: &Registration, requester: Requester) -> Result<Admission, Refusal> {
         self.end_abandoned(ENDED_AT_ONCE).await?;
-        let (json, fingerprints) = self.describe(registration, &requester);
-        let mut draft = Client::draft(json, fingerprints, self.now());
-        draft.admitted_by = requester.caller.owner.as_deref().map(str::to_owned);
-        draft.rules = requester.caller.rules.as_deref().map(str::to_owned);
-        draft.policy = requester.policy();
-        draft.statement_issuer = requester.statement_issuer;
-        draft.identity = requester.identity;
+        let mut draft = self.drafted(self.describe(registration, &requester), &requester);
         draft.dedup_key = self.dedup_key(registration, &draft);
         let (mut waited, mut patience, mut pause) = (Duration::ZERO, PATIENCE, PAUSE);
         let mut awaited = None;
@@ -174,6 +168,25 @@ impl Registrar {
         (json, Fingerprints { source: self.source_of(requester).map(Source::of), ..fingerprints })
     }
 
+    /// Creates the record of a registration as [`describe`](Self::describe) returns it.
+    fn drafted(&self, (json, fingerprints): (String, Fingerprints), requester: &Requester) -> Client {
+        let mut draft = Client::draft(json, fingerprints, self.now());
+        draft.admitted_by = requester.caller.owner.as_deref().map(str::to_owned);
+        draft.rules = requester.caller.rules.as_deref().map(str::to_owned);
+        draft.policy = requester.policy();
+        draft.statement_issuer.clone_from(&requester.statement_issuer);
+        draft.identity.clone_from(&requester.identity);
+        draft
+    }
+
+    /// Lets the first lifetime of a registered client begin.
+    fn begin(&self, client: &mut Client, id: &str) {
+        client.status = if self.needs_approval() { Status::Pending } else { Status::Active };
+        client.client_id = Some(id.to_owned());
+        let end = self.now().saturating_add(self.settings().lifetimes.first_ms());
+        client.expires_at = Some(client.at_most(end));
+    }
+
     /// Describes what a client is after an update.
     pub(super) fn describe_update(&self, registration: &Registration, requester: &Requester) -> (String, Fingerprints) {
         let mut metadata = registration.clone();
@@ -207,18 +220,9 @@ impl Registrar {
         registration: &Registration,
         requester: &Requester,
     ) -> Result<Updated, Refusal> {
-        let (json, fingerprints) = self.describe_update(registration, requester);
-        self.reject_blocked(&fingerprints).await?;
-        let now = self.now();
-        let mut client = Client::draft(json, fingerprints, now);
-        client.client_id = Some(client_id.to_owned());
-        client.status = if self.settings().lifetimes.needs_approval() { Status::Pending } else { Status::Active };
-        client.expires_at = Some(now.saturating_add(self.settings().lifetimes.first_ms()));
-        client.admitted_by = requester.caller.owner.as_deref().map(str::to_owned);
-        client.rules = requester.caller.rules.as_deref().map(str::to_owned);
-        client.policy = requester.policy();
-        client.statement_issuer.clone_from(&requester.statement_issuer);
-        client.identity.clone_from(&requester.identity);
+        let mut client = self.drafted(self.describe_update(registration, requester), requester);
+        self.reject_blocked(&client.fingerprints).await?;
+        self.begin(&mut client, client_id);
         let max_live = self.settings().max_clients.map(u64::from);
         for _ in 0..MAX_STEPS {
             match self.ledger().insert(&client, max_live).await? {
@@ -230,7 +234,7 @@ impl Registrar {
                 }
                 Insertion::Exists(known) if is_vacant(&known) => _ = self.ledger().remove(&known).await?,
                 Insertion::Exists(known) if known.status.is_live() => return Ok(Updated::Unchanged(known)),
-                Insertion::Exists(_) => return Err(Refusal::Rejected(blocked())),
+                Insertion::Exists(_) => return Err(blocked().into()),
                 Insertion::Full => self.make_room().await?,
             }
         }
@@ -246,7 +250,7 @@ impl Registrar {
         // Before the insertion, so that a flood of blocked registrations neither fills nor empties the ledger.
         self.reject_blocked(&draft.fingerprints).await?;
         if let Some(rejection) = unless_repeated {
-            return Err(Refusal::Rejected(rejection.clone()));
+            return Err(rejection.clone().into());
         }
         match self.ledger().insert(draft, self.settings().max_clients.map(u64::from)).await? {
             Insertion::Inserted(client) => {
@@ -267,25 +271,25 @@ impl Registrar {
     /// Continues with the record of an equal registration.
     async fn deduplicate(&self, draft: &Client, known: Client) -> Result<Step, Refusal> {
         let now = self.now();
-        match known.state(now) {
-            State::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
+        match known.status_at(now) {
+            Status::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
                 Ok(Step::Wait(known.key, now.saturating_sub(known.created_at)))
             }
-            State::Registering => {
+            Status::Registering => {
                 self.abandon_registration(known).await?;
                 Ok(Step::Again)
             }
-            State::Pending | State::Active | State::Stale => {
+            Status::Pending | Status::Active => {
                 self.reject_blocked(&draft.fingerprints).await?;
                 let known = self.give_time_to_sign_in(known).await?;
                 Ok(known.map_or(Step::Again, |known| Step::Done(Admission::Deduplicated(Box::new(known)))))
             }
-            State::Expired if known.status.is_live() => {
+            Status::Expired if known.status.is_live() => {
                 self.expire(known).await?;
                 Ok(Step::Again)
             }
             // The record has no deduplication key any more: another request was faster.
-            State::Expired | State::Revoked | State::Failed => Ok(Step::Again),
+            Status::Expired | Status::Revoked | Status::Failed => Ok(Step::Again),
         }
     }
 
@@ -311,7 +315,7 @@ impl Registrar {
         if self.ledger().find_block(&fingerprints.all()).await?.is_none() {
             return self.reject_lookalike(fingerprints).await;
         }
-        Err(Refusal::Rejected(blocked()))
+        Err(blocked().into())
     }
 
     /// Ends registrations whose client hung up in this process. Returns the number of those that ended.
@@ -330,12 +334,8 @@ impl Registrar {
         let reason = "the server's answer was not seen: the client hung up, or the process ended";
         let abandoned = self.fail_registration(client, reason).await?;
         if let Some(client) = &abandoned {
-            self.emit(
-                &self
-                    .event_of(LifecycleAction::Abandoned, client)
-                    .about(format!("record:{}", client.key.0))
-                    .because(reason),
-            );
+            let event = self.event_of(LifecycleAction::Abandoned, client);
+            self.emit(&event.about(format!("record:{}", client.key.0)).because(reason));
         }
         Ok(abandoned.is_some())
     }
@@ -449,15 +449,12 @@ impl Registrar {
 
     /// Returns the record with the response of the server.
     fn registered(&self, client: &Client, id: &str, answer: &ServerAnswer<'_>) -> Client {
-        let now = self.now();
         let mut done = client.clone();
-        done.status = if self.settings().lifetimes.needs_approval() { Status::Pending } else { Status::Active };
-        done.client_id = Some(id.to_owned());
         done.not_after = secret_expiry(answer.document);
+        self.begin(&mut done, id);
         if let Some(fewer) = with_fewer_redirect_uris(&done.registration, answer.document) {
             done.registration = fewer;
         }
-        done.expires_at = Some(done.at_most(now.saturating_add(self.settings().lifetimes.first_ms())));
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
         if client.dedup_key.is_some() && is_shareable(answer.document) {
@@ -504,10 +501,8 @@ impl Registrar {
             if !self.make_room_among(&all).await? {
                 let reason = "all records of this client_id are in use";
                 self.fail_draft(done.key, reason).await?;
-                self.emit_of(
-                    &self.event_of(LifecycleAction::LedgerFull, &done).of_client(Some(&id)).because(reason),
-                    &done,
-                );
+                let event = self.event_of(LifecycleAction::LedgerFull, &done).of_client(Some(&id));
+                self.emit_of(&event.because(reason), &done);
                 return Err(LedgerError::new(reason));
             }
             // A record of its own, which inherits nothing.

@@ -2,8 +2,8 @@
 
 use super::Registrar;
 use crate::clients::ledger::{Client, ClientKey, Filter, LedgerError, Origin, Status};
-use crate::registration::{Limits, Registration};
-use crate::rules::{Context, Decision, Finding, Policy};
+use crate::registration::{Limits, ParseError, Registration};
+use crate::rules::{Context, Decision, Evaluation, Policy};
 
 /// The counts of a re-evaluation of stored registrations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,59 +21,25 @@ pub struct DriftReport {
     pub unreadable: u64,
 }
 
-/// The outcome for one stored registration, with the progress of the re-evaluation.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct DriftProgress<'a> {
-    /// The counts so far, including this one.
-    pub so_far: DriftReport,
-    /// The number of registrations when the re-evaluation began.
-    pub total: u64,
-    /// The record.
-    pub client: &'a Client,
-    /// The outcome.
-    pub outcome: DriftOutcome,
-}
-
-/// The outcome of the current rules for a stored registration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DriftOutcome {
-    /// The registration would be accepted unchanged.
-    Passes,
-    /// The registration would be changed, by these findings.
-    Rewritten(Vec<Finding>),
-    /// The registration would be rejected.
-    Rejected {
-        /// The rule that would reject it.
-        rule: &'static str,
-        /// The reason, for people.
-        description: String,
-    },
-    /// The record has no readable registration.
-    Unreadable,
-}
-
 const BATCH: u32 = 200;
 
 impl Registrar {
     /// Evaluates `policy` on the registration of every live client, from the newest to the oldest: before a change of rules.
-    /// Changes nothing; calls `on` with each client. Clients that were registered elsewhere have no registration, and are
-    /// left out.
+    /// Changes nothing; calls `on` with each client and its evaluation, or the error of a record without a readable
+    /// registration. Clients that were registered elsewhere have no registration, and are left out.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
-    /// use tower_dcr::clients::{DriftOutcome, DriftProgress, MemoryLedger, Registrar};
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
     /// use tower_dcr::rules::{MetadataAllowlist, Policy, RedirectUris};
     ///
     /// let registrar = Registrar::new(MemoryLedger::default());
     /// let today = Policy::new((MetadataAllowlist::mcp(), RedirectUris::strict()));
     /// let drift = registrar
-    ///     .drift(&today, |checked: &DriftProgress<'_>| {
-    ///         eprint!("\r{} of {}", checked.so_far.checked, checked.total);
-    ///         if let DriftOutcome::Rejected { description, .. } = &checked.outcome {
-    ///             println!("{:?}: {description}", checked.client.client_id);
+    ///     .drift(&today, |client, evaluated| {
+    ///         if let Ok(Some(rejection)) = evaluated.map(|evaluation| &evaluation.rejection) {
+    ///             println!("{:?}: {}", client.client_id, rejection.description());
     ///         }
     ///     })
     ///     .await?;
@@ -88,11 +54,8 @@ impl Registrar {
     pub async fn drift(
         &self,
         policy: &Policy,
-        mut on: impl FnMut(&DriftProgress<'_>) + Send,
+        mut on: impl FnMut(&Client, Result<&Evaluation, &ParseError>) + Send,
     ) -> Result<DriftReport, LedgerError> {
-        let counts = self.ledger().counts().await?;
-        let of_interest = |status: &Status| matches!(status, Status::Pending | Status::Active);
-        let total = counts.iter().filter(|(status, _)| of_interest(status)).map(|(_, clients)| clients).sum();
         let filter =
             Filter { origin: Some(Origin::Registered), ..Filter::of_status([Status::Pending, Status::Active]) };
         let mut drift = DriftReport::default();
@@ -102,29 +65,20 @@ impl Registrar {
             let Some(last) = page.last() else { return Ok(drift) };
             before = Some(last.key);
             for client in &page {
-                let outcome = evaluate(policy, client);
+                let registration = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS);
+                // A client that a token admitted is judged by the rules that the token named.
+                let evaluated = registration
+                    .map(|registration| policy.evaluate(registration, &Context::registration().by(client.caller())));
+                let count = match &evaluated {
+                    Err(_) => &mut drift.unreadable,
+                    Ok(evaluation) if evaluation.rejection.is_some() => &mut drift.rejected,
+                    Ok(evaluation) if evaluation.decision() == Decision::Rewrite => &mut drift.rewritten,
+                    Ok(_) => &mut drift.passing,
+                };
+                *count += 1;
                 drift.checked += 1;
-                match &outcome {
-                    DriftOutcome::Passes => drift.passing += 1,
-                    DriftOutcome::Rewritten(_) => drift.rewritten += 1,
-                    DriftOutcome::Rejected { .. } => drift.rejected += 1,
-                    DriftOutcome::Unreadable => drift.unreadable += 1,
-                }
-                on(&DriftProgress { so_far: drift, total, client, outcome });
+                on(client, evaluated.as_ref());
             }
         }
-    }
-}
-
-fn evaluate(policy: &Policy, client: &Client) -> DriftOutcome {
-    let Ok(registration) = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS) else {
-        return DriftOutcome::Unreadable;
-    };
-    // A client that a token admitted is judged by the rules that the token named.
-    let evaluation = policy.evaluate(registration, &Context::registration().by(client.caller()));
-    match (evaluation.decision(), &evaluation.rejection) {
-        (_, Some(rejection)) => DriftOutcome::Rejected { rule: rejection.rule, description: rejection.description() },
-        (Decision::Rewrite, None) => DriftOutcome::Rewritten(evaluation.findings.clone()),
-        _ => DriftOutcome::Passes,
     }
 }

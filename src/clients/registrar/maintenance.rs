@@ -63,8 +63,8 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// Returns [`LedgerError`] if the ledger is unavailable or [`StillInUse`](super::StillInUse) fails; completed work stays
-    /// done.
+    /// Returns [`LedgerError`] if the ledger is unavailable or the server [can't be asked](Self::with_still_in_use); completed
+    /// work stays done.
     pub async fn maintain_once(&self) -> Result<MaintenanceReport, LedgerError> {
         let mut done = MaintenanceReport::default();
         self.expire_due(&mut done).await?;
@@ -169,7 +169,7 @@ impl Registrar {
             return Ok(true);
         }
         let claimed = Client { version: claimed.version + 1, ..claimed };
-        let outcome = server.deprovision(&id).await;
+        let outcome = server(id).await;
         let next = match &outcome {
             Ok(()) => Deprovisioning { attempts, ..Deprovisioning::default() },
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use super::{Registrar, Updated};
 use crate::audit::LifecycleAction;
-use crate::clients::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, State, Status};
+use crate::clients::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, Status};
 use crate::sync::lock;
 
 /// The largest number of live records of one `client_id`. A gate checks each of them.
@@ -32,10 +32,8 @@ impl Registrar {
             // The first of them.
             return Ok(self.look_up_all(client_id).await?.into_iter().next());
         }
-        match self.ledger().find(client_id).await? {
-            Some(client) => self.as_of_now(client).await.map(Some),
-            None => Ok(None),
-        }
+        let found = self.ledger().find(client_id).await?;
+        self.as_of_now(found).await
     }
 
     /// Returns every record of `client_id`, expired if its lifetime has ended: one, unless the server gives the id to several
@@ -47,7 +45,9 @@ impl Registrar {
         }
         let mut all = self.ledger().find_all(client_id, MAX_VARIANTS).await?;
         for client in &mut all {
-            *client = self.as_of_now(client.clone()).await?;
+            if client.has_lapsed(self.now()) {
+                *client = self.expire(client.clone()).await?;
+            }
         }
         Ok(all)
     }
@@ -57,15 +57,15 @@ impl Registrar {
         if client_id.contains('\0') {
             return Ok(None);
         }
-        match self.ledger().find_variant(client_id, variant).await? {
-            Some(client) => self.as_of_now(client).await.map(Some),
-            None => Ok(None),
-        }
+        let found = self.ledger().find_variant(client_id, variant).await?;
+        self.as_of_now(found).await
     }
 
-    async fn as_of_now(&self, client: Client) -> Result<Client, LedgerError> {
-        let is_over = client.status.is_live() && client.state(self.now()) == State::Expired;
-        if is_over { self.expire(client).await } else { Ok(client) }
+    async fn as_of_now(&self, found: Option<Client>) -> Result<Option<Client>, LedgerError> {
+        match found {
+            Some(client) if client.has_lapsed(self.now()) => self.expire(client).await.map(Some),
+            found => Ok(found),
+        }
     }
 
     /// Expires `client`, unless the server reports it as in use. Returns the current record.
@@ -74,7 +74,8 @@ impl Registrar {
         if self.is_still_in_use(&client).await? {
             let more = self.settings().lifetimes.idle_ms() / 2;
             let extend = |client: &Client| {
-                (client.state(now) == State::Expired && client.status.is_live())
+                client
+                    .has_lapsed(now)
                     .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(more))), ..client.clone() })
             };
             return Ok(self.update(client, extend).await?.into_client());
@@ -85,8 +86,7 @@ impl Registrar {
             (_, Some(_)) => "not used for long",
         };
         let end = |client: &Client| {
-            (client.status.is_live() && client.state(now) == State::Expired)
-                .then(|| self.ended(client, Status::Expired, Actor::System, reason))
+            client.has_lapsed(now).then(|| self.ended(client, Status::Expired, Actor::System, reason))
         };
         let updated = self.update(client, end).await?;
         if let Updated::Changed(expired) = &updated {
@@ -101,13 +101,13 @@ impl Registrar {
     async fn is_still_in_use(&self, client: &Client) -> Result<bool, LedgerError> {
         let (Some(server), Some(id)) = (&self.config.still_in_use, &client.client_id) else { return Ok(false) };
         // The server can't tell which registration of a shared id is in use.
-        if self.is_shared(client) {
+        if self.is_shared(client)
+            || client.status != Status::Active
+            || client.not_after.is_some_and(|at| at <= self.now())
+        {
             return Ok(false);
         }
-        if client.status != Status::Active || client.not_after.is_some_and(|at| at <= self.now()) {
-            return Ok(false);
-        }
-        server.still_in_use(id).await.map_err(LedgerError::new)
+        server(id.clone()).await.map_err(LedgerError::new)
     }
 
     /// Returns whether a token of `client` has to be recorded: once in half an idle limit.
@@ -145,7 +145,7 @@ impl Registrar {
     /// then the oldest.
     pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
         let now = self.now();
-        let may_sign_in = |client: &&Client| matches!(client.state(now), State::Active | State::Stale);
+        let may_sign_in = |client: &&Client| client.status_at(now) == Status::Active;
         let active: Vec<&Client> = records.iter().filter(may_sign_in).collect();
         if active.len() <= 1 {
             return active;

@@ -94,22 +94,6 @@ pub enum AdminError {
     UnknownClient,
 }
 
-/// The result of [`Registrar::forget`].
-///
-/// ```
-/// use tower_dcr::clients::ForgetReport;
-///
-/// assert_eq!(ForgetReport::default().records, 0);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ForgetReport {
-    /// The number of records that were removed.
-    pub records: u64,
-    /// The number of them that were records of revoked clients.
-    pub revoked: u64,
-}
-
 const BATCH: u32 = 100;
 
 /// The number of attempts to remove records that others change at the same time.
@@ -185,8 +169,8 @@ impl Registrar {
     }
 
     /// Removes the records of `client_id`, or the one with that `key`, so that the server can give the id to another
-    /// registration: for a server that lost its clients and reuses their ids. The server is not called, and blocks stay: a
-    /// revoked registration stays rejected.
+    /// registration: for a server that lost its clients and reuses their ids. Returns the removed records. The server is not
+    /// called, and blocks stay: a revoked registration stays rejected.
     ///
     /// The client is then unknown to gates, and unknown clients pass by default
     /// ([`GateSettings::unknown`](crate::layers::GateSettings::unknown)): a revoked client that the server still knows
@@ -213,8 +197,8 @@ impl Registrar {
         key: Option<ClientKey>,
         actor: &Actor,
         reason: &str,
-    ) -> Result<ForgetReport, AdminError> {
-        let mut forgotten = ForgetReport::default();
+    ) -> Result<Vec<Client>, AdminError> {
+        let mut forgotten = Vec::new();
         let is_named = |client: &Client| key.is_none_or(|key| client.key == key);
         // A record that was changed meanwhile is read again.
         for _ in 0..MAX_ROUNDS {
@@ -225,15 +209,14 @@ impl Registrar {
             }
             for client in all {
                 if self.ledger().remove(&client).await? {
-                    forgotten.records += 1;
-                    forgotten.revoked += u64::from(client.status == Status::Revoked);
                     let event = self.event_of(LifecycleAction::Forgotten, &client);
                     self.emit(&event.about(format!("record:{}", client.key.0)).by(actor).because(reason));
+                    forgotten.push(client);
                 }
             }
         }
         self.begin_epoch();
-        if forgotten.records == 0 { Err(AdminError::UnknownClient) } else { Ok(forgotten) }
+        if forgotten.is_empty() { Err(AdminError::UnknownClient) } else { Ok(forgotten) }
     }
 
     /// Removes a block, so that the registration is accepted again. Ended clients stay ended. Returns whether there was one.
@@ -324,12 +307,7 @@ impl std::error::Error for AdminError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => Some(error),
-            Self::Ambiguous
-            | Self::Ended
-            | Self::NotAdmitted
-            | Self::EmptyFingerprint
-            | Self::RecordOfSeveral
-            | Self::UnknownClient => None,
+            _ => None,
         }
     }
 }

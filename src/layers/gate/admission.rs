@@ -11,7 +11,7 @@ use super::redirect::{self, Elsewhere};
 use super::refusal::Fault;
 use super::{Config, Grant, pushed};
 use crate::audit::LifecycleAction;
-use crate::clients::ledger::{Actor, Client, LedgerError, Origin, State};
+use crate::clients::ledger::{Actor, Client, LedgerError, Origin, Status};
 
 /// The maximum age of a record by which a client is rejected: one that has just registered or was just approved must
 /// not be rejected as unknown.
@@ -160,12 +160,12 @@ impl Config {
     }
 
     pub(super) fn judge(&self, client: &Client) -> Result<(), Fault> {
-        match client.state(self.registrar.now()) {
-            State::Active | State::Stale => Ok(()),
-            State::Pending => Err(Fault::Pending),
-            State::Revoked if client.ended_by == Some(Actor::Client) => Err(Fault::Deleted),
-            State::Revoked => Err(Fault::Revoked),
-            State::Expired | State::Failed | State::Registering => Err(Fault::Expired),
+        match client.status_at(self.registrar.now()) {
+            Status::Active => Ok(()),
+            Status::Pending => Err(Fault::Pending),
+            Status::Revoked if client.ended_by == Some(Actor::Client) => Err(Fault::Deleted),
+            Status::Revoked => Err(Fault::Revoked),
+            Status::Expired | Status::Failed | Status::Registering => Err(Fault::Expired),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::cache::Records;
-use crate::clients::ledger::{Client, LedgerError, Origin, State};
+use crate::clients::ledger::{Client, LedgerError, Origin};
 use crate::registration::{Limits, Registration};
 
 /// A record, with values derived from it.
@@ -68,8 +68,7 @@ impl Config {
         let now = self.registrar.now();
         let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
         // The registrar records that a client has expired.
-        let has_lapsed =
-            |known: &Arc<Known>| known.client.status.is_live() && known.client.state(now) == State::Expired;
+        let has_lapsed = |known: &Arc<Known>| known.client.has_lapsed(now);
         let remembered =
             |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(has_lapsed));
         if let Some(records) = remembered(max_age) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::cluster::ClusterClient;
 use test_support::support::eventually;
-use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore, conformance};
+use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore};
 use tower_dcr_redis::RedisStore;
 
 use super::redis_server::{self, Connect as _};
@@ -15,10 +15,10 @@ use crate::databases;
 #[tokio::test]
 async fn redis_conforms() {
     let Some(server) = redis_server::start() else { return };
-    conformance::run(&RedisStore::new(server.manager().await), tokio::time::sleep).await;
+    tower_dcr_conformance::quota_store(&RedisStore::new(server.manager().await), tokio::time::sleep).await;
     // Another prefix is another world.
     let other = RedisStore::new(server.connection().await).with_prefix("other").unwrap();
-    conformance::run(&other, tokio::time::sleep).await;
+    tower_dcr_conformance::quota_store(&other, tokio::time::sleep).await;
     // Scripts that the server forgets are sent again.
     server.command(&["SCRIPT", "FLUSH"]).await;
     let bucket = [Bucket::new("flushed", Quota::per_hour(NonZeroU32::MIN), "a")];
@@ -39,7 +39,7 @@ async fn a_redis_cluster_conforms() {
     .await;
     let client = ClusterClient::new([format!("redis://127.0.0.1:{}", server.port())]).unwrap();
     let store = RedisStore::new(client.get_async_connection().await.unwrap());
-    conformance::run(&store, tokio::time::sleep).await;
+    tower_dcr_conformance::quota_store(&store, tokio::time::sleep).await;
 }
 
 /// Each key expires when its bucket is full, and a rejection writes none.

@@ -10,8 +10,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use tower_dcr::Preset;
 use tower_dcr::audit::{ChainKey, Event, JsonLines, JsonLinesSettings, to_line};
-use tower_dcr::clients::Registrar;
-use tower_dcr::clients::{Blocks as _, Client, Fingerprints, Ledger as _, Status};
+use tower_dcr::clients::{Blocks as _, Client, Fingerprints, Ledger as _, Registrar, Status};
 use tower_dcr_sqlx::SqliteLedger;
 
 use test_support::folder::Folder;
@@ -912,7 +911,7 @@ async fn lists_groups_re_evaluates_approves_and_revokes_clients() {
     let again = run(&folder, &[&["clients", "forget"], &acts[..], &["client-0"]].concat(), "");
     assert_eq!(again, "status 1\nstderr:\nerror: unknown client\n");
     let registrar = Registrar::new(SqliteLedger::open(&path).await.unwrap());
-    let blocks = tower_dcr::clients::ClientAdmin::new(registrar).blocks(None, 10).await.unwrap();
+    let blocks = registrar.blocks(None, 10).await.unwrap();
     assert_eq!(blocks.len(), 1, "{blocks:?}");
     let missing = run(&folder, &["clients", "list", "--ledger", "sqlite:none.db"], "");
     assert_eq!(missing, "status 1\nstderr:\nerror: none.db: no such ledger\n");

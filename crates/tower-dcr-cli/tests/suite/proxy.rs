@@ -14,9 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tower_dcr::clients::ClientAdmin;
-use tower_dcr::clients::Fingerprint;
-use tower_dcr::clients::Registrar;
+use tower_dcr::clients::{Actor, Registrar, Revocation};
 use tower_dcr_sqlx::SqliteLedger;
 
 use test_support::folder::Folder;
@@ -234,8 +232,8 @@ async fn a_revoked_client_is_rejected_without_the_servers_help() {
     let other =
         proxy.get(&format!("/oauth/authorize?client_id={id}&redirect_uri=https%3A%2F%2Fevil.example.net%2F")).await;
     assert_eq!((other.status().as_u16(), other.headers().get("access-control-allow-origin")), (400, None));
-    let review = ClientAdmin::new(Registrar::new(SqliteLedger::open(&file).await.unwrap()));
-    review.revoke(Fingerprint::ClientId(id.to_owned()), "operator", "a test").await.unwrap();
+    let review = Registrar::new(SqliteLedger::open(&file).await.unwrap());
+    review.revoke(Revocation::client(id, Actor::Operator("operator".into()), "a test")).await.unwrap();
     eventually("the gate sees the revocation", async || token().await.status().as_u16() != 200).await;
     let rejected = token().await;
     assert_eq!(

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tower_dcr::audit::{ChainHead, ChainKey};
-use tower_dcr::clients::{ClientAdmin, ClientQueue, Fingerprint, Registrar};
+use tower_dcr::clients::{Actor, ClientQueue, Fingerprint, Registrar, Revocation};
 use tower_dcr_sqlx::SqliteLedger;
 
 use test_support::folder::Folder;
@@ -296,13 +296,16 @@ async fn it_keeps_clients_and_sees_revocations_by_another_process() {
     assert_eq!(register(&server, 3).await.1["client_id"], client["client_id"], "also after a restart");
     assert_eq!(authorize(&server, &id).await, 302);
     // This process acts like `dcr`, beside the server.
-    let review = ClientAdmin::new(Registrar::new(SqliteLedger::open(dir.join("clients.db")).await.unwrap()));
+    let review = Registrar::new(SqliteLedger::open(dir.join("clients.db")).await.unwrap());
     let queue = async || review.list(ClientQueue::NeverReviewed, None, 10).await.unwrap().clients;
     assert_eq!(queue().await[0].client_id.as_ref(), Some(&id));
     review.approve(&id, "alice", "").await.unwrap();
     assert_eq!(queue().await.len(), 0);
     let name = Fingerprint::parse("name", "MY APP (2)").unwrap();
-    assert_eq!(review.revoke(name, "alice", "imitates us").await.unwrap().clients, 1);
+    assert_eq!(
+        review.revoke(Revocation::new(name, Actor::Operator("alice".into()), "imitates us")).await.unwrap().clients,
+        1
+    );
     let blocks = review.blocks(None, 10).await.unwrap();
     assert_eq!(blocks[0].fingerprint.to_string(), "name:my app");
     assert_eq!(register(&server, 4).await.0, 400);

@@ -8,9 +8,7 @@ use axum::extract::Request;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
-use tower_dcr::clients::ClientAdmin;
-use tower_dcr::clients::Fingerprint;
-use tower_dcr::clients::Registrar;
+use tower_dcr::clients::{Actor, Registrar, Revocation};
 use tower_dcr_sqlx::SqliteLedger;
 
 use super::{is_judged, post_json, post_raw, start, upstream};
@@ -106,8 +104,8 @@ async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
     let (status, client) =
         post_json(&proxy, "/registration", &json!({ "redirect_uris": ["https://app.example.com/cb"] })).await;
     assert_eq!((status, &client["client_id"]), (201, &json!("client-1")));
-    let review = ClientAdmin::new(Registrar::new(SqliteLedger::open(&file).await.unwrap()));
-    review.revoke(Fingerprint::ClientId("client-1".to_owned()), "operator", "a test").await.unwrap();
+    let review = Registrar::new(SqliteLedger::open(&file).await.unwrap());
+    review.revoke(Revocation::client("client-1", Actor::Operator("operator".into()), "a test")).await.unwrap();
     // Another process has its own cache, at most 5 seconds old.
     tokio::time::sleep(Duration::from_millis(5500)).await;
     seen.lock().unwrap().clear();
@@ -198,8 +196,8 @@ async fn an_endpoint_below_another_is_itself() {
     let proxy = start(&own, &[&["--ledger", &ledger], &arguments[..]].concat()).await;
     let registration = json!({ "redirect_uris": ["https://app.example.com/cb"] });
     assert_eq!(post_json(&proxy, "/registration", &registration).await.0, 201);
-    let review = ClientAdmin::new(Registrar::new(SqliteLedger::open(&file).await.unwrap()));
-    review.revoke(Fingerprint::ClientId("client-1".to_owned()), "operator", "a test").await.unwrap();
+    let review = Registrar::new(SqliteLedger::open(&file).await.unwrap());
+    review.revoke(Revocation::client("client-1", Actor::Operator("operator".into()), "a test")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5500)).await;
     let form = [("client_id", "client-1"), ("token", "t")];
     for (path, status, why) in [

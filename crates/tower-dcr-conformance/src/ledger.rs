@@ -1,30 +1,38 @@
-//! A conformance suite for [`Ledger`]s (feature `test-util`).
-//!
-//! ```
-//! use tower_dcr::clients::{MemoryLedger, conformance};
-//!
-//! # let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-//! # runtime.block_on(async {
-//! conformance::run(async || MemoryLedger::default()).await;
-//! # });
-//! ```
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a suite of tests")]
+//! Checks of a [`Ledger`].
 
-use std::task::Poll;
-
-use super::{
+use tower_dcr::Registration;
+use tower_dcr::clients::{
     Actor, Block, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Grouping, Insertion,
     LargestSource, Ledger, Origin, Replacement, Source, Status, StoredResponse, Work,
 };
-use crate::registration::Registration;
-use crate::rules::{Identities, Identity};
+use tower_dcr::rules::{Claim, ClaimStatus, Identity};
+
+use super::together::together;
+
+/// Changes fields of a record.
+macro_rules! with {
+    ($record:expr; $($field:ident: $value:expr),+ $(,)?) => {{
+        let mut record = $record;
+        $(record.$field = $value;)+
+        record
+    }};
+}
 
 /// Runs every check, each on an empty ledger from `open`.
+///
+/// ```
+/// use tower_dcr::clients::MemoryLedger;
+///
+/// # let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+/// # runtime.block_on(async {
+/// tower_dcr_conformance::ledger(async || MemoryLedger::default()).await;
+/// # });
+/// ```
 ///
 /// # Panics
 ///
 /// If a check fails, with the reason.
-pub async fn run<L: Ledger>(open: impl AsyncFn() -> L) {
+pub async fn ledger<L: Ledger>(open: impl AsyncFn() -> L) {
     keeps_every_member(&open().await).await;
     gives_one_key_to_each(&open().await).await;
     lets_one_of_equals_in(&open().await).await;
@@ -53,12 +61,12 @@ fn draft(name: &str, redirect_uri: &str, created_at: i64) -> Client {
     let json = serde_json::json!({ "client_name": name, "redirect_uris": [redirect_uri] }).to_string();
     let registration = Registration::parse(json.as_bytes()).unwrap();
     let address = Some([192, 0, 2, 7].into());
-    let prints = Fingerprints { source: address.map(Source::of), ..Fingerprints::of(&registration, false) };
+    let prints = with!(Fingerprints::of(&registration, false); source: address.map(Source::of));
     Client::draft(json, prints, created_at)
 }
 
 fn active(id: &str, created_at: i64) -> Client {
-    Client { status: Status::Active, client_id: Some(id.into()), ..draft(id, "https://a.example.com/cb", created_at) }
+    with!(draft(id, "https://a.example.com/cb", created_at); status: Status::Active, client_id: Some(id.into()))
 }
 
 async fn insert(ledger: &impl Ledger, client: &Client) -> Client {
@@ -70,7 +78,8 @@ async fn insert(ledger: &impl Ledger, client: &Client) -> Client {
 
 /// Records are read as they were written.
 async fn keeps_every_member(ledger: &impl Ledger) {
-    let full = Client {
+    let full = with!(
+        draft("A (x)", "http://127.0.0.1:1/cb", 1);
         status: Status::Revoked,
         origin: Origin::Elsewhere,
         client_id: Some("id \" ' \\ 日本 \u{1F600}".into()),
@@ -90,10 +99,9 @@ async fn keeps_every_member(ledger: &impl Ledger) {
         ended_by: Some(Actor::Operator("bob: the operator".into())),
         reason: Some("because".into()),
         deprovisioning: Deprovisioning { due_at: Some(7), attempts: 3, error: Some("down".into()) },
-        ..draft("A (x)", "http://127.0.0.1:1/cb", 1)
-    };
+    );
     let inserted = insert(ledger, &full).await;
-    assert_eq!(Client { key: ClientKey(0), version: 0, ..inserted.clone() }, full);
+    assert_eq!(with!(inserted.clone(); key: ClientKey(0), version: 0), full);
     let bare = insert(ledger, &draft("B", "com.example.b:/cb", 1)).await;
     for client in [inserted, bare] {
         assert_eq!(ledger.get(client.key).await.unwrap().as_ref(), Some(&client));
@@ -118,7 +126,7 @@ async fn gives_one_key_to_each(ledger: &impl Ledger) {
 
 /// Of many equal registrations at once, one is inserted, and the others get its record.
 async fn lets_one_of_equals_in(ledger: &impl Ledger) {
-    let client = Client { dedup_key: Some("same".into()), ..draft("A", "https://a.example.com/cb", 1) };
+    let client = with!(draft("A", "https://a.example.com/cb", 1); dedup_key: Some("same".into()));
     let outcomes = together((0..24).map(|_| ledger.insert(&client, None))).await;
     let mut keys = Vec::new();
     let mut inserted = 0;
@@ -139,33 +147,33 @@ async fn lets_one_of_equals_in(ledger: &impl Ledger) {
 
 /// An outdated change is not made.
 async fn replaces_what_was_read(ledger: &impl Ledger) {
-    let read = insert(ledger, &Client { dedup_key: Some("r".into()), ..active("a", 1) }).await;
+    let read = insert(ledger, &with!(active("a", 1); dedup_key: Some("r".into()))).await;
     let mut changed = read.clone();
     changed.last_used_at = Some(9);
     assert_eq!(ledger.replace(&changed).await.unwrap(), Replacement::Replaced);
     assert_eq!(ledger.replace(&changed).await.unwrap(), Replacement::Outdated, "the version has changed");
     let now = ledger.get(read.key).await.unwrap().unwrap();
-    assert_eq!(now, Client { version: read.version + 1, ..changed });
+    assert_eq!(now, with!(changed; version: read.version + 1));
     // A released key is free again, and the indexes follow.
-    let moved = Client {
+    let moved = with!(
+        now;
         dedup_key: None,
         client_id: Some("b".into()),
         fingerprints: draft("B", "https://b.example.com/cb", 1).fingerprints,
-        ..now
-    };
+    );
     assert_eq!(ledger.replace(&moved).await.unwrap(), Replacement::Replaced);
     assert_eq!(ledger.find("a").await.unwrap(), None);
     assert_eq!(ledger.find_by_dedup_key("r").await.unwrap(), None);
     assert_eq!(ledger.find("b").await.unwrap().unwrap().key, read.key);
-    insert(ledger, &Client { dedup_key: Some("r".into()), ..active("a", 1) }).await;
-    let nobody = Client { key: ClientKey(i64::MAX), ..read };
+    insert(ledger, &with!(active("a", 1); dedup_key: Some("r".into()))).await;
+    let nobody = with!(read; key: ClientKey(i64::MAX));
     assert_eq!(ledger.replace(&nobody).await.unwrap(), Replacement::Outdated);
 }
 
 /// Of many changes to a record at once, one is made.
 async fn lets_one_change_win(ledger: &impl Ledger) {
     let read = insert(ledger, &active("a", 1)).await;
-    let change = async |time| ledger.replace(&Client { last_used_at: Some(time), ..read.clone() }).await.unwrap();
+    let change = async |time| ledger.replace(&with!(read.clone(); last_used_at: Some(time))).await.unwrap();
     let outcomes = together((0..16).map(change)).await;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Replacement::Replaced).count(), 1, "{outcomes:?}");
     assert_eq!(ledger.get(read.key).await.unwrap().unwrap().version, read.version + 1);
@@ -176,30 +184,30 @@ async fn rejects_a_taken_client_id(ledger: &impl Ledger) {
     let first = insert(ledger, &active("a", 1)).await;
     assert_eq!(ledger.insert(&active("a", 2), None).await.unwrap(), Insertion::Exists(first));
     let second = insert(ledger, &draft("B", "https://b.example.com/cb", 1)).await;
-    let claiming = Client { client_id: Some("a".into()), ..second.clone() };
+    let claiming = with!(second.clone(); client_id: Some("a".into()));
     assert_eq!(ledger.replace(&claiming).await.unwrap(), Replacement::Taken);
     assert_eq!(ledger.get(second.key).await.unwrap(), Some(second), "left as it was");
 }
 
 /// No more live records than the quota; what ends makes room, what comes back to life takes it.
 async fn holds_the_quota(ledger: &impl Ledger) {
-    let one = insert(ledger, &Client { dedup_key: Some("r".into()), ..active("one", 1) }).await;
+    let one = insert(ledger, &with!(active("one", 1); dedup_key: Some("r".into()))).await;
     insert(ledger, &active("two", 1)).await;
     assert_eq!(ledger.insert(&active("three", 1), Some(2)).await.unwrap(), Insertion::Full);
-    let again = Client { dedup_key: Some("r".into()), ..active("another", 1) };
+    let again = with!(active("another", 1); dedup_key: Some("r".into()));
     assert!(
         matches!(ledger.insert(&again, Some(2)).await.unwrap(), Insertion::Exists(_)),
         "an equal one needs no room"
     );
     assert!(matches!(ledger.insert(&active("two", 1), Some(2)).await.unwrap(), Insertion::Exists(_)));
-    let ended = Client { status: Status::Revoked, ended_at: Some(2), ..one };
+    let ended = with!(one; status: Status::Revoked, ended_at: Some(2));
     assert_eq!(ledger.replace(&ended).await.unwrap(), Replacement::Replaced);
     assert!(matches!(ledger.insert(&active("three", 1), Some(2)).await.unwrap(), Insertion::Inserted(_)));
     assert_eq!(ledger.insert(&active("four", 1), Some(2)).await.unwrap(), Insertion::Full);
     let two = ledger.find("two").await.unwrap().unwrap();
     assert!(ledger.remove(&two).await.unwrap());
     assert!(matches!(ledger.insert(&active("four", 1), Some(2)).await.unwrap(), Insertion::Inserted(_)));
-    let past = Client { status: Status::Failed, ended_at: Some(2), ..active("past", 1) };
+    let past = with!(active("past", 1); status: Status::Failed, ended_at: Some(2));
     assert!(matches!(ledger.insert(&past, Some(2)).await.unwrap(), Insertion::Inserted(_)), "it is not live");
     assert_eq!(ledger.insert(&active("five", 1), Some(2)).await.unwrap(), Insertion::Full);
 }
@@ -210,7 +218,7 @@ async fn holds_the_quota_under_concurrency(ledger: &impl Ledger) {
     let outcomes = together((0..24).map(attempt)).await;
     assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Insertion::Inserted(_))).count(), 7);
     assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Insertion::Full)).count(), 17);
-    assert_eq!(ledger.page(&Filter::live(), None, 100).await.unwrap().len(), 7);
+    assert_eq!(ledger.page(&live(), None, 100).await.unwrap().len(), 7);
 }
 
 /// A record that was changed after it was read is not removed.
@@ -244,16 +252,16 @@ async fn pages_from_new_to_old(ledger: &impl Ledger) {
 /// Every member of a filter narrows.
 async fn filters(ledger: &impl Ledger) {
     let plain = insert(ledger, &active("plain", 10)).await;
-    let busy = Client { last_used_at: Some(50), expires_at: Some(100), reviewed_at: Some(60), ..active("busy", 10) };
+    let busy = with!(active("busy", 10); last_used_at: Some(50), expires_at: Some(100), reviewed_at: Some(60));
     let busy = insert(ledger, &busy).await;
-    let ended = Client {
+    let ended = with!(
+        active("ended", 10);
         status: Status::Revoked,
         origin: Origin::Elsewhere,
         admitted_by: Some("owner".into()),
         ended_at: Some(5),
         deprovisioning: Deprovisioning { due_at: Some(1), attempts: 1, error: Some("down".into()) },
-        ..active("ended", 10)
-    };
+    );
     let ended = insert(ledger, &ended).await;
     let mut other = draft("Other", "http://localhost:1/cb", 10);
     other.fingerprints.software_id = Some("soft".into());
@@ -263,14 +271,18 @@ async fn filters(ledger: &impl Ledger) {
     let by = |fingerprint| Filter { fingerprint: Some(fingerprint), ..Filter::default() };
     let rows: Vec<(&str, Filter, Vec<&Client>)> = vec![
         ("nothing", Filter::default(), every.to_vec()),
-        ("live", Filter::live(), vec![&other, &busy, &plain]),
-        ("two statuses", Filter::of_status([Status::Revoked, Status::Registering]), vec![&other, &ended]),
+        ("live", live(), vec![&other, &busy, &plain]),
+        (
+            "two statuses",
+            Filter { statuses: vec![Status::Revoked, Status::Registering], ..Filter::default() },
+            vec![&other, &ended],
+        ),
         ("origin", Filter { origin: Some(Origin::Elsewhere), ..Filter::default() }, vec![&ended]),
         ("admitted", Filter { admitted_by: Some("owner".into()), ..Filter::default() }, vec![&ended]),
-        ("never used", Filter { never_used: true, ..Filter::live() }, vec![&other, &plain]),
-        ("never reviewed", Filter { never_reviewed: true, ..Filter::live() }, vec![&other, &plain]),
-        ("idle", Filter { idle_since: Some(50), ..Filter::live() }, vec![&other, &plain]),
-        ("idle, at the edge", Filter { idle_since: Some(51), ..Filter::live() }, vec![&other, &busy, &plain]),
+        ("never used", Filter { never_used: true, ..live() }, vec![&other, &plain]),
+        ("never reviewed", Filter { never_reviewed: true, ..live() }, vec![&other, &plain]),
+        ("idle", Filter { idle_since: Some(50), ..live() }, vec![&other, &plain]),
+        ("idle, at the edge", Filter { idle_since: Some(51), ..live() }, vec![&other, &busy, &plain]),
         ("expiring", Filter { expires_before: Some(101), ..Filter::default() }, vec![&busy]),
         ("not expiring yet", Filter { expires_before: Some(100), ..Filter::default() }, vec![]),
         ("stale", Filter { stale_at: Some(76), ..Filter::default() }, vec![&busy]),
@@ -299,20 +311,19 @@ async fn filters(ledger: &impl Ledger) {
 
 /// Due records are returned, the longest due first, and no others.
 async fn hands_out_what_is_due(ledger: &impl Ledger) {
-    let late = Client { expires_at: Some(30), ..active("late", 1) };
-    let early = Client { expires_at: Some(20), last_used_at: Some(2), ..active("early", 2) };
+    let late = with!(active("late", 1); expires_at: Some(30));
+    let early = with!(active("early", 2); expires_at: Some(20), last_used_at: Some(2));
     let started = draft("started", "https://s.example.com/cb", 25);
-    let ended = Client { status: Status::Expired, ended_at: Some(22), ..active("ended", 3) };
-    let untold = Client {
+    let ended = with!(active("ended", 3); status: Status::Expired, ended_at: Some(22));
+    let untold = with!(
+        active("untold", 3);
         status: Status::Revoked,
         ended_at: Some(21),
-        deprovisioning: Deprovisioning::due(24),
-        ..active("untold", 3)
-    };
-    let purged =
-        Client { status: Status::Expired, ended_at: Some(1), registration: String::new(), ..active("purged", 3) };
-    let kept = Client { reviewed_at: Some(3), ..active("kept", 1) };
-    let foreign = Client { origin: Origin::Elsewhere, ..active("foreign", 1) };
+        deprovisioning: due(24),
+    );
+    let purged = with!(active("purged", 3); status: Status::Expired, ended_at: Some(1), registration: String::new());
+    let kept = with!(active("kept", 1); reviewed_at: Some(3));
+    let foreign = with!(active("foreign", 1); origin: Origin::Elsewhere);
     for client in [late, early, started, ended, untold, purged, kept, foreign] {
         insert(ledger, &client).await;
     }
@@ -359,8 +370,8 @@ async fn finds_the_largest_source(ledger: &impl Ledger) {
     };
     let nothing = ledger.largest_source(Evictable::Unused, 10).await.unwrap();
     assert_eq!(nothing, LargestSource::default());
-    let verified = |client: Client| Client { identity: Some(claude()), ..client };
-    let used = |client: Client, at: i64| Client { last_used_at: Some(at), ..client };
+    let verified = |client: Client| with!(client; identity: Some(claude()));
+    let used = |client: Client, at: i64| with!(client; last_used_at: Some(at));
     let rows = vec![
         from("a1", Some(1), 5),
         from("a2", Some(1), 4),
@@ -368,19 +379,19 @@ async fn finds_the_largest_source(ledger: &impl Ledger) {
         from("b1", Some(2), 1),
         from("b2", Some(2), 2),
         verified(from("v1", Some(3), 1)),
-        Client { admitted_by: Some("owner".into()), ..from("v2", Some(3), 2) },
-        Client { statement_issuer: Some("issuer".into()), ..from("v3", Some(1), 3) },
+        with!(from("v2", Some(3), 2); admitted_by: Some("owner".into())),
+        with!(from("v3", Some(1), 3); statement_issuer: Some("issuer".into())),
         used(from("u1", Some(4), 9), 10),
         used(from("u2", Some(5), 1), 30),
         used(from("u3", Some(5), 8), 20),
         verified(used(from("w1", Some(6), 1), 2)),
         // None of these makes room.
         draft("registering", "https://a.example.com/cb", 1),
-        Client { reviewed_at: Some(1), ..from("reviewed", Some(1), 1) },
-        Client { origin: Origin::Elsewhere, ..from("elsewhere", Some(1), 1) },
-        Client { status: Status::Expired, ended_at: Some(1), ..from("expired", Some(1), 1) },
+        with!(from("reviewed", Some(1), 1); reviewed_at: Some(1)),
+        with!(from("elsewhere", Some(1), 1); origin: Origin::Elsewhere),
+        with!(from("expired", Some(1), 1); status: Status::Expired, ended_at: Some(1)),
         // The record waits for approval.
-        Client { status: Status::Pending, ..from("a4", Some(1), 7) },
+        with!(from("a4", Some(1), 7); status: Status::Pending),
     ];
     for client in &rows {
         insert(ledger, client).await;
@@ -401,7 +412,6 @@ async fn finds_the_largest_source(ledger: &impl Ledger) {
             (total, clients, first.iter().map(|id| (*id).to_owned()).collect()),
             "{of:?}"
         );
-        assert_eq!(LargestSource::among(&rows, of, 10).clients, clients, "{of:?}");
     }
     assert_eq!(ids(&ledger.largest_source(Evictable::Unused, 1).await.unwrap()), ["a2"], "the limit");
     // Records without a source are one network, and of networks that hold as many the one with the oldest goes first.
@@ -425,24 +435,26 @@ async fn finds_the_largest_source(ledger: &impl Ledger) {
 
 /// Spent records are removed by time and by number, and no others.
 async fn trims_spent_records(ledger: &impl Ledger) {
-    let ended = |id: &str, status: Status, ended_at: i64| Client {
-        status,
-        ended_at: Some(ended_at),
-        registration: String::new(),
-        fingerprints: Fingerprints::default(),
-        ..active(id, 1)
+    let ended = |id: &str, status: Status, ended_at: i64| {
+        with!(
+            active(id, 1);
+            status: status,
+            ended_at: Some(ended_at),
+            registration: String::new(),
+            fingerprints: Fingerprints::default(),
+        )
     };
     let told = Deprovisioning { attempts: 1, ..Deprovisioning::default() };
     let rows = vec![
         ended("failed", Status::Failed, 10),
-        Client { deprovisioning: told.clone(), ..ended("told", Status::Expired, 20) },
-        Client { variant: "v".into(), ..ended("shared", Status::Expired, 30) },
+        with!(ended("told", Status::Expired, 20); deprovisioning: told.clone()),
+        with!(ended("shared", Status::Expired, 30); variant: "v".into()),
         ended("failed late", Status::Failed, 40),
         // The server may still know it, or has yet to be told; it is not empty; it was revoked; it lives.
         ended("not told", Status::Expired, 10),
-        Client { deprovisioning: Deprovisioning::due(9), ..ended("due", Status::Expired, 10) },
-        Client { registration: "{}".into(), ..ended("whole", Status::Failed, 10) },
-        Client { deprovisioning: told, ..ended("revoked", Status::Revoked, 10) },
+        with!(ended("due", Status::Expired, 10); deprovisioning: due(9)),
+        with!(ended("whole", Status::Failed, 10); registration: "{}".into()),
+        with!(ended("revoked", Status::Revoked, 10); deprovisioning: told),
         active("live", 1),
     ];
     for client in &rows {
@@ -467,7 +479,7 @@ async fn counts_and_draws(ledger: &impl Ledger) {
     for (index, created_at) in [5, 10, 19, 20, 45].into_iter().enumerate() {
         insert(ledger, &active(&format!("c{index}"), created_at)).await;
     }
-    insert(ledger, &Client { status: Status::Expired, ended_at: Some(1), ..active("old", 46) }).await;
+    insert(ledger, &with!(active("old", 46); status: Status::Expired, ended_at: Some(1))).await;
     let mut counts = ledger.counts().await.unwrap();
     counts.retain(|(_, clients)| *clients > 0);
     counts.sort_unstable();
@@ -487,7 +499,7 @@ async fn groups(ledger: &impl Ledger) {
     for (name, uri) in rows {
         insert(ledger, &draft(name, uri, 1)).await;
     }
-    let gone = Client { status: Status::Revoked, ended_at: Some(1), ..draft("Other", "https://x.example.com/cb", 1) };
+    let gone = with!(draft("Other", "https://x.example.com/cb", 1); status: Status::Revoked, ended_at: Some(1));
     insert(ledger, &gone).await;
     assert_eq!(ledger.groups(Grouping::SoftwareAcrossHosts, 10).await.unwrap(), []);
     for (software_id, uri) in
@@ -524,7 +536,7 @@ async fn blocks(ledger: &impl Ledger) {
     let name = Fingerprint::name("Evil");
     let block = Block::new(name.clone(), 5, Actor::Operator("alice".into()), "because");
     assert!(ledger.block(&block).await.unwrap());
-    let again = Block { created_at: 6, actor: Actor::System, ..block.clone() };
+    let again = with!(block.clone(); created_at: 6, actor: Actor::System);
     assert!(!ledger.block(&again).await.unwrap(), "the first one stays");
     let others = [Fingerprint::Digest("evil".into()), Fingerprint::SoftwareId("evil".into())];
     assert_eq!(ledger.find_block(&others).await.unwrap(), None, "the kind counts");
@@ -556,10 +568,10 @@ async fn counts_uses(ledger: &impl Ledger) {
 
 /// Several records with one `client_id` differ in their variant, and do not affect each other.
 async fn keeps_variants_apart(ledger: &impl Ledger) {
-    let of = |variant: &str, created_at| Client { variant: variant.into(), ..active("shared", created_at) };
+    let of = |variant: &str, created_at| with!(active("shared", created_at); variant: variant.into());
     let first = insert(ledger, &of("", 1)).await;
     let second = insert(ledger, &of("v2", 2)).await;
-    let third = insert(ledger, &Client { last_used_at: Some(9), ..of("v3", 3) }).await;
+    let third = insert(ledger, &with!(of("v3", 3); last_used_at: Some(9))).await;
     insert(ledger, &active("other", 4)).await;
     assert_eq!(ledger.insert(&of("v2", 5), None).await.unwrap(), Insertion::Exists(second.clone()));
     assert_eq!(ledger.insert(&of("", 5), None).await.unwrap(), Insertion::Exists(first.clone()));
@@ -581,9 +593,9 @@ async fn keeps_variants_apart(ledger: &impl Ledger) {
     assert_eq!(ledger.find_all("nobody", 10).await.unwrap(), []);
     assert_eq!(ledger.get(second.key).await.unwrap(), Some(second.clone()));
     // Another record can't become what this one is.
-    let claiming = Client { variant: "v2".into(), ..first.clone() };
+    let claiming = with!(first.clone(); variant: "v2".into());
     assert_eq!(ledger.replace(&claiming).await.unwrap(), Replacement::Taken);
-    let ended = Client { status: Status::Revoked, ended_at: Some(9), ..third.clone() };
+    let ended = with!(third.clone(); status: Status::Revoked, ended_at: Some(9));
     assert_eq!(ledger.replace(&ended).await.unwrap(), Replacement::Replaced);
     let all = ledger.find_all("shared", 10).await.unwrap();
     let keys: Vec<ClientKey> = all.iter().map(|client| client.key).collect();
@@ -603,7 +615,7 @@ async fn keeps_variants_apart(ledger: &impl Ledger) {
         assert!(ledger.has_in_other_case(id).await.unwrap(), "{id}: in mixed case");
     }
     // The place is free again.
-    let moved = Client { variant: String::new(), ..second.clone() };
+    let moved = with!(second.clone(); variant: String::new());
     assert_eq!(ledger.replace(&moved).await.unwrap(), Replacement::Replaced);
     assert_eq!(ledger.find("shared").await.unwrap().map(|client| client.key), Some(second.key));
     insert(ledger, &of("v2", 6)).await;
@@ -628,15 +640,17 @@ async fn stores_pushed_requests(ledger: &impl Ledger) {
 
 /// Clients that were registered elsewhere take no room from others, and those that were used last stay.
 async fn bounds_what_was_registered_elsewhere(ledger: &impl Ledger) {
-    let foreign = |id: &str, last_used_at| Client {
-        origin: Origin::Elsewhere,
-        last_used_at: Some(last_used_at),
-        ..active(id, 1)
+    let foreign = |id: &str, last_used_at| {
+        with!(
+            active(id, 1);
+            origin: Origin::Elsewhere,
+            last_used_at: Some(last_used_at),
+        )
     };
     for (id, last_used_at) in [("oldest", 2), ("newest", 9), ("older", 3), ("newer", 8)] {
         insert(ledger, &foreign(id, last_used_at)).await;
     }
-    let revoked = Client { status: Status::Revoked, ended_at: Some(1), ..foreign("revoked", 1) };
+    let revoked = with!(foreign("revoked", 1); status: Status::Revoked, ended_at: Some(1));
     insert(ledger, &revoked).await;
     assert!(matches!(ledger.insert(&active("here", 1), Some(1)).await.unwrap(), Insertion::Inserted(_)));
     assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
@@ -651,122 +665,26 @@ async fn bounds_what_was_registered_elsewhere(ledger: &impl Ledger) {
     // Once it is registered here, it counts.
     let newest = ledger.find("newest").await.unwrap().unwrap();
     assert!(ledger.remove(&ledger.find("here").await.unwrap().unwrap()).await.unwrap());
-    let here = Client { origin: Origin::Registered, ..newest };
+    let here = with!(newest; origin: Origin::Registered);
     assert_eq!(ledger.replace(&here).await.unwrap(), Replacement::Replaced);
     assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
 }
 
 /// An identity with every member.
 fn claude() -> Identity {
-    let json = br#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#;
-    Identities::known().identify(&Registration::parse(json).unwrap())
+    let mut identity = Identity::default();
+    identity.status = ClaimStatus::Verified;
+    identity.claimed = Some("Claude".into());
+    identity.claim = Some(Claim::Name);
+    identity.proof = vec!["claude.ai".into()];
+    identity
 }
 
-/// Polls all of them at once, in whatever runtime there is.
-async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|cx| {
-        for (future, output) in &mut waiting {
-            if output.is_none()
-                && let Poll::Ready(ready) = future.as_mut().poll(cx)
-            {
-                *output = Some(ready);
-            }
-        }
-        if waiting.iter().any(|(_, output)| output.is_none()) { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    waiting.into_iter().filter_map(|(_, output)| output).collect()
+fn live() -> Filter {
+    Filter { statuses: Status::LIVE.to_vec(), ..Filter::default() }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::{Blocks, LedgerError, MemoryLedger, PushedRequests, TokenUses};
-    use super::*;
-
-    /// A ledger that implements the required methods only.
-    struct Minimal(MemoryLedger);
-
-    impl Ledger for Minimal {
-        async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
-            self.0.insert(client, max_live).await
-        }
-
-        async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
-            self.0.replace(client).await
-        }
-
-        async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
-            self.0.remove(client).await
-        }
-
-        async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
-            self.0.get(key).await
-        }
-
-        async fn find(&self, client_id: &str) -> Result<Option<Client>, LedgerError> {
-            self.0.find(client_id).await
-        }
-
-        async fn find_by_dedup_key(&self, dedup_key: &str) -> Result<Option<Client>, LedgerError> {
-            self.0.find_by_dedup_key(dedup_key).await
-        }
-
-        async fn page(
-            &self,
-            filter: &Filter,
-            before: Option<ClientKey>,
-            limit: u32,
-        ) -> Result<Vec<Client>, LedgerError> {
-            // Defaults get short pages, and have to read more than one.
-            self.0.page(filter, before, if limit == super::super::PAGE { 3 } else { limit }).await
-        }
-    }
-
-    impl Blocks for Minimal {
-        async fn block(&self, block: &Block) -> Result<bool, LedgerError> {
-            self.0.block(block).await
-        }
-
-        async fn unblock(&self, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
-            self.0.unblock(fingerprint).await
-        }
-
-        async fn find_block(&self, fingerprints: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
-            self.0.find_block(fingerprints).await
-        }
-
-        async fn blocks(&self, before: Option<i64>, limit: u32) -> Result<Vec<Block>, LedgerError> {
-            self.0.blocks(before, limit).await
-        }
-    }
-
-    impl TokenUses for Minimal {
-        async fn count_use(&self, token: &str, limit: u64) -> Result<bool, LedgerError> {
-            self.0.count_use(token, limit).await
-        }
-
-        async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
-            self.0.return_use(token).await
-        }
-    }
-
-    impl PushedRequests for Minimal {
-        async fn put_pushed(&self, request: &str, client_id: &str, expires_at: i64) -> Result<(), LedgerError> {
-            self.0.put_pushed(request, client_id, expires_at).await
-        }
-
-        async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
-            self.0.find_pushed(request, now).await
-        }
-
-        async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {
-            self.0.purge_pushed(now).await
-        }
-    }
-
-    #[tokio::test]
-    async fn defaults_conform() {
-        run(async || Minimal(MemoryLedger::default())).await;
-    }
+/// The state of a deletion that is due at `at`.
+fn due(at: i64) -> Deprovisioning {
+    Deprovisioning { due_at: Some(at), ..Deprovisioning::default() }
 }

@@ -1,28 +1,28 @@
-//! A conformance suite for every [`QuotaStore`] (feature `test-util`).
-//!
-//! ```no_run
-//! use tower_dcr::rate_limit::{QuotaStore, conformance};
-//!
-//! async fn conforms(store: impl QuotaStore) {
-//!     conformance::run(&store, tokio::time::sleep).await;
-//! }
-//! ```
-#![expect(clippy::unwrap_used, reason = "a suite of tests")]
+//! Checks of a [`QuotaStore`].
 
 use std::hash::Hash;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Bucket, Quota, QuotaDecision, QuotaStore, nonzero};
+use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore};
+
+use super::together::together;
 
 /// Runs every check, each over keys of its own. `wait` lets time pass, by the clock of the store; some tenths of a second in
 /// all.
 ///
+/// ```no_run
+/// use tower_dcr::rate_limit::QuotaStore;
+///
+/// async fn conforms(store: impl QuotaStore) {
+///     tower_dcr_conformance::quota_store(&store, tokio::time::sleep).await;
+/// }
+/// ```
+///
 /// # Panics
 ///
 /// If a check fails.
-pub async fn run(store: &impl QuotaStore, wait: impl AsyncFn(Duration)) {
+pub async fn quota_store(store: &impl QuotaStore, wait: impl AsyncFn(Duration)) {
     takes_a_burst_and_no_more(store).await;
     returns_the_time_to_wait(store).await;
     keeps_keys_and_budgets_apart(store).await;
@@ -104,8 +104,8 @@ async fn never_fills_over_the_burst(store: &impl QuotaStore) {
 
 async fn takes_exactly_the_burst_under_concurrency(store: &impl QuotaStore) {
     let both = [hourly("many-wide", 20, "a"), hourly("many", 10, "a")];
-    let takes = (0..64).map(|_| Box::pin(async { store.take(&both).await.unwrap() == QuotaDecision::Taken }));
-    let admitted = all(takes.collect()).await.into_iter().filter(|taken| *taken).count();
+    let takes = (0..64).map(|_| async { store.take(&both).await.unwrap() == QuotaDecision::Taken });
+    let admitted = together(takes).await.into_iter().filter(|taken| *taken).count();
     assert_eq!(admitted, 10);
     assert_eq!(taken(store, &both[..1], 20).await, 10);
 }
@@ -144,19 +144,6 @@ async fn ignores_a_late_release(store: &impl QuotaStore, wait: &impl AsyncFn(Dur
     assert_eq!(taken(store, &slow, 4).await, 2);
 }
 
-/// Runs all futures at once, on one task.
-async fn all<T>(mut futures: Vec<Pin<Box<impl Future<Output = T>>>>) -> Vec<T> {
-    let mut results = Vec::new();
-    let waiting = std::future::poll_fn(|cx| {
-        futures.retain_mut(|future| match pin!(future).poll(cx) {
-            Poll::Ready(result) => {
-                results.push(result);
-                false
-            }
-            Poll::Pending => true,
-        });
-        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    });
-    waiting.await;
-    results
+fn nonzero(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).unwrap()
 }
