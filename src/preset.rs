@@ -481,7 +481,11 @@ impl Preset {
     /// # assert!(tower_dcr::Preset::rule_docs().count() > 20);
     /// ```
     pub fn rule_docs() -> impl Iterator<Item = &'static RuleDocs> {
-        docs::BEFORE_POLICY.iter().chain(rules::DOCS.iter().copied()).chain(&docs::AFTER_POLICY)
+        docs::BEFORE_POLICY
+            .iter()
+            .chain(rules::DOCS.iter().copied())
+            .chain(crate::rules::docs())
+            .chain(&docs::AFTER_POLICY)
     }
 
     /// Returns the policy that the layers evaluate, for documents from other sources. It has no rate limit by address.

@@ -72,16 +72,7 @@ pub use identity::status::{Claim, ClaimStatus, Identity};
 pub use identity::table::{Identities, ReservedIdentity};
 #[cfg(feature = "jwt")]
 pub use jwt::Issuer;
-pub use metadata::allowlist::MetadataAllowlist;
-pub use metadata::application_type::ApplicationType;
-pub use metadata::auth_method::AuthMethod;
-pub use metadata::client_name::ClientName;
-pub use metadata::display_uris::Decorations;
-pub use metadata::grants::{AbsentGrants, Grants};
-pub use metadata::jwks::Jwks;
-pub use metadata::members::Members;
-pub use metadata::operators::{MemberOperators, MetadataOperators};
-pub use metadata::scope::Scope;
+pub use metadata::*;
 pub use policy::{IntoRules, Policy};
 pub use redirect_host_limit::RedirectHostQuota;
 pub(crate) use redirect_uris::native_schemes::NATIVE_SCHEMES;
@@ -94,6 +85,17 @@ use rule::{documented, settings};
 pub use server_metadata::ServerMetadata;
 #[cfg(feature = "software-statement")]
 pub use software_statement::SoftwareStatements;
+
+/// Returns the documentation of the rules that decide about a document, in their order.
+pub(crate) fn docs() -> impl Iterator<Item = &'static RuleDocs> {
+    let rules = [
+        &redirect_uris::rule::DOCS,
+        #[cfg(feature = "identity")]
+        &identity::rule::DOCS,
+        &redirect_host_limit::DOCS,
+    ];
+    allowlist::DOCS.into_iter().chain(rules)
+}
 
 /// For literals.
 const fn nonzero(number: usize) -> NonZeroUsize {

@@ -3,38 +3,19 @@
 use std::sync::Arc;
 
 use crate::rate_limit::SharedQuotas;
-#[cfg(feature = "software-statement")]
-use crate::rules::SoftwareStatements;
-use crate::rules::metadata::{
-    application_type, auth_method, client_name, display_uris, fetched_uris, grants, jwks, members, operators, scope,
-};
-#[cfg(feature = "software-statement")]
-use crate::rules::software_statement;
 use crate::rules::{
     ClientIdentity, Condition, IntoRules, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris, ReportableRule,
-    RuleDocs, identity, policy, redirect_host_limit, redirect_uris,
+    RuleDocs, policy,
 };
+#[cfg(feature = "software-statement")]
+use crate::rules::{SoftwareStatements, software_statement};
 
-/// The documentation of all rules that a preset may have, in their order.
+/// The documentation of the rules that run before those that decide about a document.
 pub(crate) static DOCS: &[&RuleDocs] = &[
     &policy::PINNED_RULES_DOCS,
     &policy::CASES_DOCS,
     #[cfg(feature = "software-statement")]
     &software_statement::DOCS,
-    &members::DOCS,
-    &operators::DOCS,
-    &grants::GRANT_TYPES_DOCS,
-    &grants::RESPONSE_TYPES_DOCS,
-    &auth_method::DOCS,
-    &scope::DOCS,
-    &application_type::DOCS,
-    &display_uris::DOCS,
-    &fetched_uris::DOCS,
-    &jwks::DOCS,
-    &client_name::DOCS,
-    &redirect_uris::rule::DOCS,
-    &identity::rule::DOCS,
-    &redirect_host_limit::DOCS,
 ];
 
 /// The rules of a preset, in their order: the general ones, or those for callers of

@@ -267,10 +267,10 @@ impl Settings {
             layers.answer = layers.answer.report_only();
         }
         let reports = |rule| self.report_only || self.policy.report_only.contains(&rule);
-        if reports(ReportableRule::RateLimit) {
+        if reports(ReportableRule::RATE_LIMIT) {
             layers.rate_limit = layers.rate_limit.report_only();
         }
-        if reports(ReportableRule::InitialAccessToken) {
+        if reports(ReportableRule::INITIAL_ACCESS_TOKEN) {
             layers.initial_access_token = layers.initial_access_token.report_only();
         }
         layers

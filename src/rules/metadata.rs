@@ -13,3 +13,14 @@ pub(crate) mod noncharacters;
 pub(crate) mod operators;
 pub(crate) mod public_link;
 pub(crate) mod scope;
+
+pub use allowlist::MetadataAllowlist;
+pub use application_type::ApplicationType;
+pub use auth_method::AuthMethod;
+pub use client_name::ClientName;
+pub use display_uris::Decorations;
+pub use grants::{AbsentGrants, Grants};
+pub use jwks::Jwks;
+pub use members::Members;
+pub use operators::{MemberOperators, MetadataOperators};
+pub use scope::Scope;

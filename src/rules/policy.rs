@@ -188,7 +188,7 @@ impl Policy {
 
     /// Puts the rules with these ids into report-only mode.
     pub(crate) fn reporting(mut self, ids: &[ReportableRule]) -> Self {
-        self.report(&|rule| ReportableRule::named(rule.id()).is_ok_and(|id| ids.contains(&id)));
+        self.report(&|rule| ids.iter().any(|id| id.is(rule)));
         self
     }
 

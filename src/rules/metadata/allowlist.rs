@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::members::KnownMembers;
+use super::{
+    application_type, auth_method, client_name, display_uris, fetched_uris, grants, jwks, members, operators, scope,
+};
 use crate::rules::metadata::fetched_uris::DereferencedUris;
-use crate::rules::metadata::members::KnownMembers;
 use crate::rules::{
     AbsentGrants, Action, ApplicationType, AuthMethod, ClientName, Decorations, Grants, IntoRules, Jwks, Members,
-    MetadataOperators, Policy, Scope,
+    MetadataOperators, Policy, RuleDocs, Scope,
 };
 
 /// The rules for everything in a registration except its redirect URIs: [`Members`], [`MetadataOperators`], [`Grants`],
@@ -124,6 +127,21 @@ impl MetadataAllowlist {
         self.members.own().chain(self.operators.members()).map(str::to_owned).collect()
     }
 }
+
+/// The documentation of these rules, in their order.
+pub(crate) static DOCS: [&RuleDocs; 11] = [
+    &members::DOCS,
+    &operators::DOCS,
+    &grants::GRANT_TYPES_DOCS,
+    &grants::RESPONSE_TYPES_DOCS,
+    &auth_method::DOCS,
+    &scope::DOCS,
+    &application_type::DOCS,
+    &display_uris::DOCS,
+    &fetched_uris::DOCS,
+    &jwks::DOCS,
+    &client_name::DOCS,
+];
 
 impl Default for MetadataAllowlist {
     fn default() -> Self {
