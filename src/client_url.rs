@@ -25,19 +25,21 @@ use crate::rules::{ErrorCode, Rejection};
 /// [`with_registration_path`](Self::with_registration_path); without one, a path of fewer than two segments, or one
 /// whose last segment is `register`.
 ///
+/// | URL | by default | with [`in_query`](Self::in_query) |
+/// | --- | --- | --- |
+/// | `/oauth/register` | the registration route | the registration route |
+/// | `/oauth/register/s6BhdRkqt3` | the client `s6BhdRkqt3` | the registration route |
+/// | `/oauth/register/s6BhdRkqt3/` | rejected | the registration route |
+/// | `/oauth/register?client_id=s6BhdRkqt3` | rejected | the client `s6BhdRkqt3` |
+///
 /// ```
 /// use tower_dcr::ClientUrl;
-/// use tower_dcr::UrlTarget;
 ///
-/// let urls = ClientUrl::new();
-/// assert_eq!(urls.read(&"/oauth/register".parse()?), UrlTarget::Registration);
-/// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
-/// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3/".parse()?), UrlTarget::Unreadable);
-///
-/// let mut urls = ClientUrl::new();
-/// urls.in_query = true;
-/// assert_eq!(urls.read(&"/register?client_id=s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
-/// # Ok::<_, http::uri::InvalidUri>(())
+/// let mut urls = ClientUrl::new().with_registration_path("/oauth2/reg")?;
+/// urls.trailing_slash = true;
+/// let preset = tower_dcr::mcp().with_client_url(urls);
+/// # let _ = preset;
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientUrlSettings"))]
@@ -61,20 +63,9 @@ pub struct ClientUrl {
     query_parameters: Option<BTreeSet<String>>,
 }
 
-/// The subject of the URL of a request: see [`ClientUrl::read`].
-///
-/// ```
-/// use tower_dcr::ClientUrl;
-/// use tower_dcr::UrlTarget;
-///
-/// let urls = ClientUrl::new().with_registration_path("/oauth2/reg")?;
-/// assert_eq!(urls.read(&"/oauth2/reg".parse().unwrap()), UrlTarget::Registration);
-/// assert_eq!(urls.read(&"/oauth2/reg/..".parse().unwrap()), UrlTarget::Unreadable);
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
+/// The subject of the URL of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UrlTarget {
+pub(crate) enum UrlTarget {
     /// The registration route, which names no client.
     Registration,
     /// The client with this ID.
@@ -149,8 +140,7 @@ impl ClientUrl {
     }
 
     /// Returns the subject of `uri`.
-    #[must_use]
-    pub fn read(&self, uri: &Uri) -> UrlTarget {
+    pub(crate) fn read(&self, uri: &Uri) -> UrlTarget {
         let query = uri.query().unwrap_or_default();
         if self.in_query && query.contains(';') {
             // Some servers end the value there.
@@ -365,6 +355,8 @@ fn parameter_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(urls: &ClientUrl, uri: &str) -> Option<String> {
@@ -547,6 +539,46 @@ mod tests {
             [("/r?tenant=a", true), ("/r", true), ("/r?Tenant=a", false), ("/r?skip_consent=true", false)]
         {
             assert_eq!(urls.check(&Method::POST, &uri.parse().unwrap()).is_ok(), passes, "{uri}");
+        }
+    }
+
+    /// URLs close enough to those of clients that some server may read them.
+    fn client_url() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-zA-Z0-9._~-]{1,4}",
+            2 => prop_oneof![Just("/"), Just("//"), Just("."), Just(".."), Just(";"), Just(":"), Just("+")].prop_map(str::to_owned),
+            2 => "%[0-9a-fA-F]{2}",
+            1 => prop_oneof![Just("%u0061"), Just("%"), Just("\\"), Just("client_id"), Just("register")].prop_map(str::to_owned),
+        ];
+        let query = prop_oneof![
+            2 => Just(String::new()),
+            1 => "\\?[a-z_.+%\\[\\]05f;&=]{0,12}",
+            2 => prop_oneof![Just("client_id"), Just("client.id"), Just("Client_ID"), Just("client_id[]")]
+                .prop_map(|name| format!("?a=b&{name}=other")),
+        ];
+        (prop::collection::vec(piece, 1..6), query)
+            .prop_map(|(pieces, query)| format!("/register/{}{query}", pieces.concat()))
+    }
+
+    proptest! {
+        /// Nothing but the one spelling is read, and every other reader that there is reads the same.
+        #[test]
+        fn a_client_that_is_read_from_a_url_is_the_one_that_others_read(url in client_url()) {
+            let Ok(uri) = url.parse::<Uri>() else { return Ok(()) };
+            let urls = [ClientUrl::new(), ClientUrl::new().with_additional_characters(":+/").unwrap()];
+            for (urls, has_escapes) in urls.into_iter().zip([false, true]) {
+                let UrlTarget::Client(id) = urls.read(&uri) else { continue };
+                let raw = uri.path().rsplit('/').next().unwrap_or_default();
+                if !has_escapes {
+                    prop_assert_eq!(raw, &id, "as it is written");
+                }
+                // As browsers and Node read it.
+                let parsed = url::Url::parse(&format!("http://localhost{uri}")).unwrap();
+                let last = parsed.path_segments().unwrap().next_back().unwrap();
+                let decoded = percent_decode_str(last).decode_utf8().unwrap();
+                prop_assert_eq!(&*decoded, &id);
+                prop_assert!(parsed.query_pairs().all(|(name, _)| !name.eq_ignore_ascii_case("client_id")), "{}", uri);
+            }
         }
     }
 }

@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Span;
 use tracing::field::Empty;
-use tracing::instrument::{Instrument, Instrumented};
 
 use crate::audit::{
     Aggregator, AwaitsApproval, Deduplicated, Event, Outcome, RegisteredClient, Requester, Sink, Sources,
@@ -21,9 +19,7 @@ use crate::audit::{
 use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clock::{Clock, SystemClock};
-use crate::layers::body::{
-    self, ANSWER_LIMITS, Finish, Finished, MapResponseFuture, ReadAnswer, ResponseBody, ResponseFuture, Unread,
-};
+use crate::layers::body::{self, ANSWER_LIMITS, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture, Unread};
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::registration::Registration;
@@ -241,25 +237,15 @@ impl AuditLayer {
     }
 }
 
-impl<S> Layer<S> for AuditLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<AuditLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>, Error: Send + 'static>,
     B: Body + Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<Instrumented<S::Future>, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -272,13 +258,11 @@ where
                 Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
                     .with_retry_after(Duration::from_secs(5));
             let answer = attempt.finish(body::refuse(rejection), None);
-            return MapResponseFuture::finishing(ResponseFuture::new(async move {
-                Ok(Unread::of(request).answer(answer).await)
-            }));
+            return ResponseFuture::boxed(async move { Ok(Unread::of(request).answer(answer).await) });
         }
         let span = attempt.span();
         let answer = span.in_scope(|| self.inner.call(request));
-        MapResponseFuture::new(answer.instrument(span), attempt)
+        ResponseFuture::within(span, answer, attempt)
     }
 }
 
@@ -385,8 +369,7 @@ impl Attempt {
 
 impl<B, E> Finish<B, E> for Attempt
 where
-    B: Body + Send + 'static,
-    B::Data: Send,
+    B: Body<Data: Send> + Send + 'static,
     E: Send + 'static,
 {
     fn finish(mut self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
@@ -410,7 +393,7 @@ where
             let client_id = known.and_then(|client| client.0);
             return Finished::Now(Ok((*self).finish(response.map(ResponseBody::inner), client_id)));
         }
-        Finished::Later(ResponseFuture::new(async move { Ok(read_client_id(*self, response).await) }))
+        Finished::later(read_client_id(*self, response))
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{AwaitsApproval, CostsLikeRegistration, Deduplicated, RegisteredClient, Unanswerable};
@@ -19,7 +18,7 @@ use crate::clients::registrar::{
     self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
 };
 use crate::layers::body::{
-    self, ANSWER_LIMITS, MapResponseFuture, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
+    self, ANSWER_LIMITS, Answered, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
 };
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
@@ -167,26 +166,15 @@ impl LifecycleLayer {
     }
 }
 
-impl<S> Layer<S> for LifecycleLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<LifecycleLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send + 'static> + Clone + Send + 'static,
     B: Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -194,35 +182,33 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(config) = self.layer.config.clone() else {
-            return MapResponseFuture::new(self.inner.call(request), Unchanged);
+            return ResponseFuture::new(self.inner.call(request), Unchanged);
         };
         let inner = self.take_ready();
         let kind = MethodKind::of(request.method());
-        let recorded = match kind {
+        match kind {
             MethodKind::Create | MethodKind::Update => match Checked::of(&request) {
                 Checked::Registration(registration, facts) if kind == MethodKind::Create => {
-                    ResponseFuture::new(config.register(inner, request, registration, facts))
+                    ResponseFuture::boxed(config.register(inner, request, registration, facts))
                 }
                 Checked::Registration(registration, facts) => {
-                    ResponseFuture::new(config.change(inner, request, registration, facts))
+                    ResponseFuture::boxed(config.change(inner, request, registration, facts))
                 }
-                Checked::Passed => ResponseFuture::new(forward(inner, request)),
-                Checked::No => return MapResponseFuture::answered(unguarded()),
+                Checked::Passed => ResponseFuture::boxed(forward(inner, request)),
+                Checked::No => ResponseFuture::boxed(async { Ok(unguarded()) }),
             },
-            MethodKind::Delete => ResponseFuture::new(config.delete(inner, request)),
-            MethodKind::Read => ResponseFuture::new(config.read(inner, request)),
+            MethodKind::Delete => ResponseFuture::boxed(config.delete(inner, request)),
+            MethodKind::Read => ResponseFuture::boxed(config.read(inner, request)),
             // The service that was polled ready is in there, and nothing is awaited before it.
-            MethodKind::Options | MethodKind::Other => ResponseFuture::new(forward(inner, request)),
-        };
-        MapResponseFuture::finishing(recorded)
+            MethodKind::Options | MethodKind::Other => ResponseFuture::boxed(forward(inner, request)),
+        }
     }
 }
-
-type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
 
 async fn forward<S, B, R>(mut inner: S, request: Request<B>) -> Answered<R, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
     Ok(inner.call(request).await?.map(ResponseBody::inner))
 }
@@ -397,6 +383,7 @@ impl Config {
     where
         S: Service<Request<B>, Response = Response<R>>,
         B: 'static,
+        R: Body,
     {
         let allowed = match self.managed(&request) {
             Ok(id) => self.may_manage(id.as_deref()).await,
@@ -475,7 +462,7 @@ impl Config {
     }
 
     /// Rejects, or goes on without the ledger if that is allowed or the rejection is only reported.
-    async fn refuse_or<R, E, A>(
+    async fn refuse_or<R: Body, E, A>(
         &self,
         operation: Operation,
         refusal: Refusal,
@@ -504,7 +491,7 @@ impl Config {
     }
 
     /// Replaces the handler's response by a rejection, or reports that.
-    fn refuse<R>(
+    fn refuse<R: Body>(
         &self,
         operation: Operation,
         rejection: Rejection,
@@ -518,7 +505,7 @@ impl Config {
     }
 
     /// Rejects a response that could not be recorded, or passes it if that is allowed.
-    fn refuse_unrecorded<R>(
+    fn refuse_unrecorded<R: Body>(
         &self,
         operation: Operation,
         response: Response<ResponseBody<R>>,
@@ -552,7 +539,7 @@ async fn read<R: Body>(response: Response<R>) -> Option<(Response<ResponseBody<R
 }
 
 /// Returns the stored response again, with the redirect URIs of this request.
-fn repeat<R>(
+fn repeat<R: Body>(
     client_id: Option<String>,
     answer: Option<StoredResponse>,
     registration: &Registration,
@@ -597,12 +584,12 @@ fn awaiting_approval<R>(mut response: Response<R>, is_pending: bool) -> Response
     response
 }
 
-fn unguarded<R>() -> Response<ResponseBody<R>> {
+fn unguarded<R: Body>() -> Response<ResponseBody<R>> {
     tracing::error!(target: "tower_dcr::lifecycle", "LifecycleLayer needs a PolicyLayer outside of it");
     body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
 }
 
-fn unreadable<R>() -> Response<ResponseBody<R>> {
+fn unreadable<R: Body>() -> Response<ResponseBody<R>> {
     body::refuse(unreadable_rejection())
 }
 

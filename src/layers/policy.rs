@@ -1,6 +1,5 @@
 //! [`PolicyLayer`]: evaluates a policy on registrations before the handler sees them.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -10,13 +9,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, Request, Response};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{CostsLikeRegistration, Deduplicated};
 use crate::bounds;
 use crate::client_url::{self, ClientUrl, UrlTarget};
-use crate::layers::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture, Unread};
+use crate::layers::body::{self, BoxError, ReadError, RegistrationBody, ResponseBody, ResponseFuture, Unread};
+use crate::layers::layered::Layered;
 use crate::layers::setup_check::SetupCheck;
 use crate::method::MethodKind;
 use crate::rate_limit::Reservation;
@@ -100,6 +99,7 @@ pub(crate) use shadow::Shadow;
 ///     .with_body_deadline(Duration::from_secs(3));
 /// # let _ = layer;
 /// ```
+#[derive(Clone)]
 #[must_use]
 pub struct PolicyLayer {
     config: Arc<Config>,
@@ -195,47 +195,26 @@ impl PolicyLayer {
     }
 }
 
-impl<S> Layer<S> for PolicyLayer {
-    type Service = PolicyService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        PolicyService { inner, config: Arc::clone(&self.config) }
-    }
-}
-
-/// The service that [`PolicyLayer`] makes.
-#[derive(Clone)]
-pub struct PolicyService<S> {
-    inner: S,
-    config: Arc<Config>,
-}
-
-impl<S, B, R> Service<Request<B>> for PolicyService<S>
+impl<S, B, R> Service<Request<B>> for Layered<PolicyLayer, S>
 where
-    S: Service<Request<RegistrationBody>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    R: Send + 'static,
+    S: Service<Request<RegistrationBody>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    R: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Self::Response, Self::Error>;
+    type Future = ResponseFuture<R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The clone has not been polled ready; the original has, and is the one to call.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let config = Arc::clone(&self.config);
+        let mut inner = self.take_ready();
+        let config = Arc::clone(&self.layer.config);
         let (mut parts, body) = request.into_parts();
         let version = parts.version;
-        ResponseFuture::new(async move {
+        ResponseFuture::boxed(async move {
             let intake = config.take_in(&mut parts, body).await;
             let closes = matches!(intake, Intake::Dropped { closes: true });
             let is_update = MethodKind::of(&parts.method) == MethodKind::Update;
@@ -393,8 +372,7 @@ impl Config {
     /// the inner service happens here, and by reference, so that the future stays small.
     async fn take_in<B>(&self, parts: &mut Parts, body: B) -> Intake
     where
-        B: Body + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let kind = MethodKind::of(&parts.method);
         match self.client_url.check(&parts.method, &parts.uri) {
@@ -419,8 +397,7 @@ impl Config {
 
     async fn read<B>(&self, parts: &Parts, body: B) -> Intake
     where
-        B: Body + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let headers = &parts.headers;
         if !body::is_json(headers) {
@@ -558,8 +535,7 @@ impl Config {
 
 fn pass<B>(body: B) -> RegistrationBody
 where
-    B: Body + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<BoxError>> + Send + 'static,
 {
     RegistrationBody::downcast(body).unwrap_or_else(RegistrationBody::passed)
 }
@@ -584,20 +560,8 @@ fn tell_handler(extensions: &mut Extensions, facts: &Facts) {
     }
 }
 
-impl Clone for PolicyLayer {
-    fn clone(&self) -> Self {
-        Self { config: Arc::clone(&self.config) }
-    }
-}
-
 impl fmt::Debug for PolicyLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyLayer").field("report_only", &self.config.report_only).finish_non_exhaustive()
-    }
-}
-
-impl<S> fmt::Debug for PolicyService<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyService").field("report_only", &self.config.report_only).finish_non_exhaustive()
     }
 }

@@ -9,14 +9,12 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use serde::{Deserialize, Serialize};
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{RegisteredClient, Unanswerable};
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::layers::body::{
-    self, ANSWER_LIMITS, Finish, Finished, MapResponseFuture, MediaType, ReadAnswer, RegistrationBody, ResponseBody,
-    ResponseFuture,
+    self, ANSWER_LIMITS, Finish, Finished, MediaType, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
 };
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
@@ -69,7 +67,12 @@ use public_url::{PublicUrl, Viewpoint};
 /// [`PolicyLayer`](crate::layers::PolicyLayer) (RFC 7592 section 2.1) are normalised as in 3. if they are about a
 /// client, and pass otherwise.
 ///
-/// The handler's own errors are given a body that clients read, and its redirects become a 502: see [`HandlerErrors`].
+/// The handler's own errors are normalised, too, unless they [pass](ResponseLayer::pass_errors). One without a body that
+/// RFC 7591 section 3.2.2 describes (`{"detail": …}`, text, HTML, nothing) is given one, on which clients don't fail. It
+/// keeps its status, and headers such as `WWW-Authenticate`, `Allow` and `Retry-After`. A 404 at the URL of a client
+/// becomes the 401 that RFC 7592 section 2.1 wants for a client that does not exist. A redirect becomes a 502: its target
+/// would get a document that no rule has checked.
+///
 /// Every response gets `Cache-Control: no-store`, since it may hold credentials.
 ///
 /// The layer stands directly in front of the handler, inside of the policy layers. The response to a request that none
@@ -157,22 +160,11 @@ pub enum SecretInResponse {
 }
 
 /// The handling of errors and redirects with which the handler itself answers a registration or an update.
-///
-/// ```
-/// use tower_dcr::layers::HandlerErrors;
-///
-/// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
-/// # let _ = preset;
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum HandlerErrors {
-    /// An error without a body that RFC 7591 section 3.2.2 describes (`{"detail": …}`, text, HTML, nothing) is given
-    /// one, on which clients don't fail. It keeps its status, and headers such as `WWW-Authenticate`, `Allow` and
-    /// `Retry-After`. A 404 at the URL of a client becomes the 401 that RFC 7592 section 2.1 wants for a client that
-    /// does not exist. A redirect becomes a 502: its target would get a document that no rule has checked.
+enum HandlerErrors {
+    /// Errors are given a body that RFC 7591 section 3.2.2 describes, and redirects become a 502.
     #[default]
     Normalise,
     /// Errors and redirects pass unchanged.
@@ -193,9 +185,10 @@ impl ResponseLayer {
         self
     }
 
-    /// Sets the handling of the handler's own errors and redirects (default: [`HandlerErrors::Normalise`]).
-    pub fn with_errors(mut self, errors: HandlerErrors) -> Self {
-        Arc::make_mut(&mut self.config).errors = errors;
+    /// Passes the handler's own errors and redirects unchanged. By default they are normalised. The key in policy files is
+    /// `answer.errors`.
+    pub fn pass_errors(mut self) -> Self {
+        Arc::make_mut(&mut self.config).errors = HandlerErrors::Pass;
         self
     }
 
@@ -305,25 +298,15 @@ impl Default for ResponseLayer {
     }
 }
 
-impl<S> Layer<S> for ResponseLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<ResponseLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>, Error: Send + 'static>,
     B: 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -331,7 +314,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let expectation = Expectation::of(&request, &self.layer.config);
-        MapResponseFuture::new(self.inner.call(request), expectation)
+        ResponseFuture::new(self.inner.call(request), expectation)
     }
 }
 
@@ -386,8 +369,7 @@ impl Expectation {
 
 impl<B, E> Finish<B, E> for Expectation
 where
-    B: Body + Send + 'static,
-    B::Data: Send,
+    B: Body<Data: Send> + Send + 'static,
     E: Send + 'static,
 {
     fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
@@ -399,15 +381,13 @@ where
             body::forbid_storing(response.headers_mut());
         }
         if self.at_client_url && response.status() == StatusCode::NOT_FOUND {
-            return Finished::Later(ResponseFuture::new(async move { Ok(errors::no_client(response).await) }));
+            return Finished::later(errors::no_client(response));
         }
         let Some(judged) = self.judged else { return Finished::Now(Ok(response.map(ResponseBody::inner))) };
         let (status, normalise) = (response.status(), judged.config.errors == HandlerErrors::Normalise);
         if let Some(operation) = judged.operation.filter(|_| judged.config.report_only) {
             if status.is_success() {
-                return Finished::Later(ResponseFuture::new(
-                    async move { Ok(judged.report(response, operation).await) },
-                ));
+                return Finished::later(judged.report(response, operation));
             }
             let mut response = response.map(ResponseBody::inner);
             if normalise && status.is_redirection() {
@@ -416,17 +396,15 @@ where
             return Finished::Now(Ok(response));
         }
         match judged.operation {
-            Some(operation) if status.is_success() => {
-                Finished::Later(ResponseFuture::new(async move { Ok(judged.finish(response, operation).await) }))
-            }
+            Some(operation) if status.is_success() => Finished::later(judged.finish(response, operation)),
             Some(operation) if normalise && status.is_redirection() => {
                 Finished::Now(Ok(Failure::of(redirected()).into_response(Evaluation::of(operation))))
             }
             Some(_) if normalise && (status.is_client_error() || status.is_server_error()) => {
-                Finished::Later(ResponseFuture::new(async move { Ok(errors::normalise(response).await) }))
+                Finished::later(errors::normalise(response))
             }
             None if status.is_success() && status != StatusCode::PARTIAL_CONTENT && !is_stream(response.headers()) => {
-                Finished::Later(ResponseFuture::new(async move { Ok(judged.finish_read(response).await) }))
+                Finished::later(judged.finish_read(response))
             }
             _ => Finished::Now(Ok(response.map(ResponseBody::inner))),
         }
@@ -456,7 +434,11 @@ impl Judged {
     }
 
     /// Reports the decision about a response, which goes out unchanged.
-    async fn report<R: Body>(self, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
+    async fn report<R: Body + Send + 'static>(
+        self,
+        response: Response<R>,
+        operation: Operation,
+    ) -> Response<ResponseBody<R>> {
         let (parts, body) = response.into_parts();
         let (bytes, body) = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => (Some(bytes.clone()), ResponseBody::own(bytes)),
@@ -516,7 +498,7 @@ impl Judged {
     }
 
     /// Normalises the response to a client that reads its registration.
-    async fn finish_read<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+    async fn finish_read<R: Body + Send + 'static>(self, response: Response<R>) -> Response<ResponseBody<R>> {
         let (mut parts, body) = response.into_parts();
         let coded = body::is_coded(&parts.headers);
         let bytes = match body::read_or_pass(body).await {
@@ -693,7 +675,7 @@ impl Failure {
         Box::new(Self { rejection, client: RegisteredClient(None), is_done: false })
     }
 
-    fn into_response<R>(self, mut evaluation: Evaluation) -> Response<ResponseBody<R>> {
+    fn into_response<R: Body>(self, mut evaluation: Evaluation) -> Response<ResponseBody<R>> {
         let Self { rejection, client, is_done } = self;
         tracing::warn!(target: "tower_dcr::response", client_id = client.0, "registration failed: {rejection}");
         evaluation.reject(&rejection);
@@ -707,7 +689,7 @@ impl Failure {
     }
 }
 
-fn give_out<R>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> Response<ResponseBody<R>> {
+fn give_out<R: Body>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> Response<ResponseBody<R>> {
     describe(&mut parts.headers, bytes.len());
     if !evaluation.findings.is_empty() {
         parts.extensions.insert(evaluation);

@@ -4,15 +4,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{Request, Response};
+use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::clients::registrar::Registrar;
-use crate::layers::body::RegistrationBody;
+use crate::layers::body::{BoxError, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::layers::gate::{GateEndpoint, GateLayer};
+use crate::layers::layered::Layered;
 use crate::layers::server_metadata::ServerMetadataLayer;
-use crate::preset::{Preset, PresetService};
+use crate::preset::Preset;
 use crate::replaceable::Replaceable;
 use crate::rules::{ConfigError, ServerMetadata};
 use crate::sync::lock;
@@ -180,49 +182,30 @@ impl PolicyHandle {
 }
 
 impl<S> Layer<S> for ReloadableLayer {
-    type Service = Reloadable<S>;
+    type Service = Layered<Self, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Reloadable { inner, handle: self.handle.clone() }
+        Layered { layer: self.clone(), inner }
     }
 }
 
-/// The service that [`ReloadableLayer`] makes.
-///
-/// ```
-/// use tower_dcr::policy_file::Reloadable;
-/// use tower_layer::Layer;
-///
-/// fn guarded<S>(inner: S) -> Reloadable<S> {
-///     tower_dcr::mcp().reloadable().layer(inner)
-/// }
-/// # let _ = guarded(());
-/// ```
-#[derive(Clone, Debug)]
-pub struct Reloadable<S> {
-    inner: S,
-    handle: PolicyHandle,
-}
-
-impl<S, B> Service<Request<B>> for Reloadable<S>
+impl<S, B, R> Service<Request<B>> for Layered<ReloadableLayer, S>
 where
-    S: Service<Request<RegistrationBody>> + Clone,
-    PresetService<S>: Service<Request<B>, Error = S::Error>,
+    S: Service<Request<RegistrationBody>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    R: Body<Data: Send> + Send + 'static,
 {
-    type Response = <PresetService<S> as Service<Request<B>>>::Response;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = <PresetService<S> as Service<Request<B>>>::Future;
+    type Future = ResponseFuture<R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // No layer of a preset has a readiness of its own.
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The clone has not been polled ready, so the ready service is called.
-        let clone = self.inner.clone();
-        let ready = std::mem::replace(&mut self.inner, clone);
-        self.handle.shared.preset.load().layer(ready).call(request)
+        let ready = self.take_ready();
+        self.layer.handle.shared.preset.load().answer(ready, request)
     }
 }
 

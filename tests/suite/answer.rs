@@ -16,7 +16,7 @@ use tower_dcr::{
 
 use tower_dcr::clients::Registrar;
 use tower_dcr::clients::{Client, Filter, Ledger, MemoryLedger, Status};
-use tower_dcr::layers::{HandlerErrors, LifecycleLayer, PolicyLayer};
+use tower_dcr::layers::{LifecycleLayer, PolicyLayer};
 
 use crate::support::{Kept, Read, post, send};
 
@@ -570,7 +570,7 @@ async fn errors_of_the_handler_are_written_as_clients_read_them() {
             assert_eq!(read.header(name), Some(value), "{status}");
         }
         assert_eq!(events.take()[0].outcome, Outcome::Failed, "{status}");
-        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
+        let pass = tower_dcr::mcp().map_answer(ResponseLayer::pass_errors);
         let (read, _) = asked(pass, post(REQUEST), status, &headers, body.as_bytes()).await;
         assert_eq!((read.status().as_u16(), read.body.as_ref()), (status, body.as_bytes()), "{reason}");
         assert_eq!(read.header("content-type"), Some(content_type));
@@ -588,7 +588,7 @@ async fn rejects_a_redirect_as_the_answer_to_a_registration() {
         assert_eq!(read.header("location"), None);
         let event = kept.take().pop().unwrap();
         assert_eq!((event.outcome, event.rule), (Outcome::Failed, Some("answer")));
-        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
+        let pass = tower_dcr::mcp().map_answer(ResponseLayer::pass_errors);
         let (read, _) = asked(pass, post(REQUEST), status, &headers, b"<a>").await;
         assert_eq!((read.status().as_u16(), read.header("location")), (status, Some("/login")));
     }

@@ -353,7 +353,7 @@ async fn an_unknown_registration_path_is_logged_once() {
     let service = preset.layer(service_fn(manage));
     let register = || request("POST", "/oauth2/reg", GOOD);
     let found = || {
-        let found = preset.setup_check().found().into_iter();
+        let found = preset.misconfigurations().into_iter();
         found.filter(|found| matches!(found, Misconfiguration::RegistrationPath { .. })).collect::<Vec<_>>()
     };
     send(&service, register()).await;

@@ -11,9 +11,10 @@ use tower_dcr::audit::{Event, JsonLines, JsonLinesSettings, METRICS, Sink, descr
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, QuotaStoreError, SharedQuotas};
+use tower_dcr::rules::Action;
 use tower_dcr::{
     Preset,
-    layers::{GateAction, GateEndpoint, GateLayer},
+    layers::{GateEndpoint, GateLayer},
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -73,7 +74,7 @@ async fn do_everything() {
     }
     for report_only in [false, true] {
         let gate = GateLayer::new(GateEndpoint::Token, registrar.clone()).map_settings(|gate| {
-            (gate.unknown, gate.report_only) = (Some(GateAction::Reject), Some(report_only));
+            (gate.unknown, gate.report_only) = (Some(Action::Reject), Some(report_only));
         });
         let token = tower::Layer::layer(
             &gate,

@@ -14,13 +14,13 @@ use tower::{Layer, service_fn};
 use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Outcome, Sink};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
-use tower_dcr::layers::ReplayBody;
+use tower_dcr::layers::ResponseBody;
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::registration::Limits;
-use tower_dcr::rules::{Disposition, RedirectHostQuota, SoftwareStatements, rule};
+use tower_dcr::rules::{Action, Disposition, RedirectHostQuota, SoftwareStatements, rule};
 use tower_dcr::{
     ClientUrl, Preset, Rejection,
-    layers::{GateAction, GateEndpoint, GateLayer, GateSettings, RegistrationBody, SecretInResponse},
+    layers::{GateEndpoint, GateLayer, GateSettings, RegistrationBody, SecretInResponse},
 };
 
 use crate::folder::Folder;
@@ -525,7 +525,7 @@ async fn a_report_only_ledger_reports_its_rejections() {
 
 /// The gate in front of a handler that says what it was sent.
 async fn gated(gate: &GateLayer, request: Request<Full<Bytes>>) -> (StatusCode, String) {
-    let service = gate.layer(service_fn(async |request: Request<ReplayBody<Full<Bytes>>>| {
+    let service = gate.layer(service_fn(async |request: Request<ResponseBody<Full<Bytes>>>| {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let head = format!("{} {} {:?}\n", parts.method, parts.uri, parts.headers);
@@ -582,7 +582,7 @@ async fn a_report_only_gate_passes_every_request_unchanged() {
         (authorization(), Box::new(|| odd_get().unwrap()), "a repeated parameter, and a body"),
         (authorization(), Box::new(|| get("client_id=client-1")), "revoked, at the page"),
     ];
-    let strict = |gate: &mut GateSettings| gate.unknown = Some(GateAction::Reject);
+    let strict = |gate: &mut GateSettings| gate.unknown = Some(Action::Reject);
     let reporting = |gate: &mut GateSettings| gate.report_only = Some(true);
     for (gate, request, reason) in rows {
         let (enforced, _) = gated(&gate.clone().map_settings(strict), request()).await;
@@ -617,7 +617,7 @@ async fn a_policy_file_overrides_gate_settings_in_code() {
         let gate = Preset::from_str(policy).unwrap().gate(GateEndpoint::Token, registrar.clone());
         for (report_only, status) in [(None, enforced), (Some(true), reported)] {
             let gate = gate.clone().map_settings(|gate| {
-                (gate.unknown, gate.report_only) = (Some(GateAction::Reject), report_only);
+                (gate.unknown, gate.report_only) = (Some(Action::Reject), report_only);
             });
             assert_eq!(gated(&gate, request()).await.0.as_u16(), status, "{policy}");
         }

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http_body::Body;
 
 use super::ResponseBody;
 use crate::rules::{ErrorCode, Rejection};
 
 /// Creates the response to a rejected request: RFC 7591 JSON with `no-store`, and the rejection in its extensions.
-pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
+pub(crate) fn refuse<B: Body>(rejection: Rejection) -> Response<ResponseBody<B>> {
     let bytes = Bytes::from(error_body(&rejection));
     let length = HeaderValue::from(bytes.len());
     let mut response = Response::new(ResponseBody::own(bytes));

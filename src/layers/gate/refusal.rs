@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Body;
 
 use super::endpoint::{Endpoint, RejectionForm};
 use crate::layers::body::{self, ResponseBody};
@@ -113,7 +114,7 @@ impl Form {
         Self { by_basic, ..self }
     }
 
-    pub(super) fn reject<R>(self, fault: Fault) -> Response<ResponseBody<R>> {
+    pub(super) fn reject<R: Body>(self, fault: Fault) -> Response<ResponseBody<R>> {
         let error = fault.error(self.endpoint);
         let (content_type, text) = if self.is_page {
             ("text/html; charset=utf-8", page(fault, error))
