@@ -270,6 +270,7 @@ impl Preset {
     }
 
     /// Returns the limits on a body.
+    #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.settings.limits
     }

@@ -254,9 +254,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let attempt = Attempt::start(&self.layer.config, &request);
         if attempt.registers() && !self.layer.config.aggregator.is_ready() {
-            let rejection =
-                Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
-                    .with_retry_after(Duration::from_secs(5));
+            let rejection = body::unavailable(RULE, "registrations can't be recorded now");
             let answer = attempt.finish(body::refuse(rejection), None);
             return ResponseFuture::boxed(async move { Ok(Unread::of(request).answer(answer).await) });
         }
@@ -367,22 +365,15 @@ impl Attempt {
     }
 }
 
-impl<B, E> Finish<B, E> for Attempt
-where
-    B: Body<Data: Send> + Send + 'static,
-    E: Send + 'static,
-{
-    fn finish(mut self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        let mut response = match response {
-            Ok(response) => response,
-            Err(error) => {
-                if let Some(start) = self.start.take() {
-                    let event = start.event(Outcome::Failed);
-                    start.emit(event, true);
-                }
-                return Finished::Now(Err(error));
-            }
-        };
+impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Attempt {
+    fn failed(mut self: Box<Self>) {
+        if let Some(start) = self.start.take() {
+            let event = start.event(Outcome::Failed);
+            start.emit(event, true);
+        }
+    }
+
+    fn finish(self: Box<Self>, mut response: Response<B>) -> Finished<B> {
         let known = response.extensions_mut().remove::<RegisteredClient>();
         let upper = response.body().size_hint().upper();
         if !self.registers()
@@ -391,7 +382,7 @@ where
             || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.max_bytes as u64)
         {
             let client_id = known.and_then(|client| client.0);
-            return Finished::Now(Ok((*self).finish(response.map(ResponseBody::inner), client_id)));
+            return Finished::Now((*self).finish(response.map(ResponseBody::inner), client_id));
         }
         Finished::later(read_client_id(*self, response))
     }

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body;
@@ -111,8 +110,6 @@ const ORIGIN_RULE: &str = "origin";
 
 /// The maximum length of a token; most are under 2 KiB.
 const MAX_TOKEN_BYTES: usize = 4096;
-/// The `Retry-After` if tokens can't be verified or counted.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl InitialAccessTokenLayer {
     /// Creates a layer that requires a token which `tokens` accepts.
@@ -363,7 +360,7 @@ impl Config {
     }
 
     /// Evaluates an update under the rules that the client was admitted under.
-    async fn change_client<S, B, R>(self: Arc<Self>, mut inner: S, mut request: Request<B>) -> Answered<R, S::Error>
+    async fn change_client<S, B, R>(self: Arc<Self>, inner: S, mut request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         B: Body,
@@ -375,7 +372,7 @@ impl Config {
             Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
             Err(rejection) => return reject(request, rejection).await,
         }
-        Ok(inner.call(request).await?.map(ResponseBody::inner))
+        body::forward(inner, request).await
     }
 
     /// Returns the caller that the client of an update was admitted as.
@@ -406,13 +403,13 @@ async fn reject<B: Body, R: Body, E>(request: Request<B>, rejection: Rejection) 
 }
 
 /// Passes the request, and reports the rejection.
-async fn observe<S, B, R>(mut inner: S, request: Request<B>, rejection: Rejection) -> Answered<R, S::Error>
+async fn observe<S, B, R>(inner: S, request: Request<B>, rejection: Rejection) -> Answered<R, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body,
 {
     let operation = Operation::of(request.method());
-    let mut response = inner.call(request).await?.map(ResponseBody::inner);
+    let mut response = body::forward(inner, request).await?;
     body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
     Ok(response)
 }
@@ -422,8 +419,7 @@ fn invalid(detail: &'static str) -> Rejection {
 }
 
 fn unavailable() -> Rejection {
-    let detail = "initial access tokens can't be verified now; try again later";
-    Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
+    body::unavailable(RULE, "initial access tokens can't be verified now; try again later")
 }
 
 impl fmt::Debug for Config {

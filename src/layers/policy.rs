@@ -143,55 +143,52 @@ impl PolicyLayer {
         Self { config: Arc::new(config) }
     }
 
-    /// Replaces the limits on a body (default: [`Limits::default`]).
-    pub fn with_body(mut self, limits: Limits) -> Self {
-        Arc::make_mut(&mut self.config).limits = limits.within_bounds();
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
         self
+    }
+
+    /// Replaces the limits on a body (default: [`Limits::default`]).
+    pub fn with_body(self, limits: Limits) -> Self {
+        self.change(|config| config.limits = limits.within_bounds())
     }
 
     /// Sets the time limit for reading the body, counted from the first read that does not complete at once (default:
     /// 10 seconds). Values above 10 minutes count as 10 minutes.
-    pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
-        Arc::make_mut(&mut self.config).deadline = deadline.min(bounds::LONGEST_BODY);
-        self
+    pub fn with_body_deadline(self, deadline: Duration) -> Self {
+        self.change(|config| config.deadline = deadline.min(bounds::LONGEST_BODY))
     }
 
     /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
     /// need the same.
-    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
-        Arc::make_mut(&mut self.config).client_url = client_url;
-        self
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = client_url)
     }
 
     /// Sets the check that records deployment mistakes.
-    pub(crate) fn with_setup_check(mut self, check: SetupCheck) -> Self {
-        Arc::make_mut(&mut self.config).check = check;
-        self
+    pub(crate) fn with_setup_check(self, check: SetupCheck) -> Self {
+        self.change(|config| config.check = check)
     }
 
     /// Evaluates another policy as well, and reports its decision.
-    pub(crate) fn with_shadow(mut self, shadow: Option<Shadow>) -> Self {
-        Arc::make_mut(&mut self.config).shadow = shadow;
-        self
+    pub(crate) fn with_shadow(self, shadow: Option<Shadow>) -> Self {
+        self.change(|config| config.shadow = shadow)
     }
 
     /// Logs again and again that nothing is enforced.
-    pub(crate) fn with_reminder(mut self, reminder: Arc<Reminder>) -> Self {
-        Arc::make_mut(&mut self.config).reminder = Some(reminder);
-        self
+    pub(crate) fn with_reminder(self, reminder: Arc<Reminder>) -> Self {
+        self.change(|config| config.reminder = Some(reminder))
     }
 
     /// Charges evaluated requests to the budgets of a limiter further out, which leaves that to this layer.
-    pub(crate) fn charging(mut self, knows_repeats: bool) -> Self {
-        Arc::make_mut(&mut self.config).charging = Some(Charging { knows_repeats });
-        self
+    pub(crate) fn charging(self, knows_repeats: bool) -> Self {
+        self.change(|config| config.charging = Some(Charging { knows_repeats }))
     }
 
     /// Evaluates requests and reports the decisions, but passes every request unchanged: the same headers, the same
     /// bytes.
-    pub fn report_only(mut self) -> Self {
-        Arc::make_mut(&mut self.config).report_only = true;
-        self
+    pub fn report_only(self) -> Self {
+        self.change(|config| config.report_only = true)
     }
 }
 
@@ -446,9 +443,7 @@ impl Config {
                 passage
             }
             Intake::Unusable(rejection, source, body) => {
-                let mut evaluation = Evaluation::begin(&context);
-                evaluation.set_policy(self.policy.fingerprint());
-                self.unusable(evaluation, rejection, source, Request::from_parts(parts, body))
+                self.unusable(begin(&self.policy, &context), rejection, source, Request::from_parts(parts, body))
             }
         }
     }
@@ -489,12 +484,7 @@ impl Config {
     fn decide(&self, parts: &Parts, registration: Registration, context: &Context) -> (Evaluation, Registration) {
         match self.names_client_of_url(parts, &registration) {
             Ok(()) => self.policy.evaluate_in_place(registration, context),
-            Err(rejection) => {
-                let mut evaluation = Evaluation::begin(context);
-                evaluation.set_policy(self.policy.fingerprint());
-                evaluation.end(Err(rejection));
-                (evaluation, registration)
-            }
+            Err(rejection) => (rejected(&self.policy, context, rejection), registration),
         }
     }
 
@@ -531,6 +521,20 @@ impl Config {
         evaluation.observe(|evaluation| evaluation.reject(&rejection));
         Passage::Judged(request, evaluation)
     }
+}
+
+/// Begins an evaluation without the policy.
+fn begin(policy: &Policy, context: &Context) -> Evaluation {
+    let mut evaluation = Evaluation::begin(context);
+    evaluation.set_policy(policy.fingerprint());
+    evaluation
+}
+
+/// Returns the evaluation of a registration that was rejected before the policy was evaluated.
+fn rejected(policy: &Policy, context: &Context, rejection: Rejection) -> Evaluation {
+    let mut evaluation = begin(policy, context);
+    evaluation.end(Err(rejection));
+    evaluation
 }
 
 fn pass<B>(body: B) -> RegistrationBody

@@ -480,13 +480,11 @@ impl Charge {
     }
 }
 
-impl<B: Body, E> Finish<B, E> for Charge {
-    fn finish(mut self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        Finished::Now(response.map(|response| {
-            let (response, mut back) = self.close(response);
-            back.release_local();
-            response
-        }))
+impl<B: Body> Finish<B> for Charge {
+    fn finish(mut self: Box<Self>, response: Response<B>) -> Finished<B> {
+        let (response, mut back) = self.close(response);
+        back.release_local();
+        Finished::Now(response)
     }
 }
 

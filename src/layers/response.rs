@@ -180,16 +180,14 @@ impl ResponseLayer {
     }
 
     /// Sets the action for a secret given to a public client (default: [`SecretInResponse::Reject`]).
-    pub fn with_secret(mut self, secret: SecretInResponse) -> Self {
-        Arc::make_mut(&mut self.config).secret = secret;
-        self
+    pub fn with_secret(self, secret: SecretInResponse) -> Self {
+        self.change(|config| config.secret = secret)
     }
 
     /// Passes the handler's own errors and redirects unchanged. By default they are normalised. The key in policy files is
     /// `answer.errors`.
-    pub fn pass_errors(mut self) -> Self {
-        Arc::make_mut(&mut self.config).errors = HandlerErrors::Pass;
-        self
+    pub fn pass_errors(self) -> Self {
+        self.change(|config| config.errors = HandlerErrors::Pass)
     }
 
     /// Sets the origin by which clients know the server: scheme, host and port (default: none). URLs of the server in
@@ -206,16 +204,15 @@ impl ResponseLayer {
     /// # Errors
     ///
     /// Returns [`ConfigError::Origin`] if `url` is not an `http` or `https` origin.
-    pub fn with_public_url(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
-        Arc::make_mut(&mut self.config).public_url = Some(PublicUrl::parse(url.as_ref())?);
-        Ok(self)
+    pub fn with_public_url(self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let url = PublicUrl::parse(url.as_ref())?;
+        Ok(self.change(|config| config.public_url = Some(url)))
     }
 
     /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
     /// need the same.
-    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
-        Arc::make_mut(&mut self.config).client_url = client_url;
-        self
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = client_url)
     }
 
     /// Passes responses unchanged, and reports rejections and faults in audit events instead. By default they are
@@ -247,17 +244,15 @@ impl ResponseLayer {
     /// assert_eq!((finding.rule, &*finding.field, finding.enforced), ("answer", "client_id", false));
     /// # });
     /// ```
-    pub fn report_only(mut self) -> Self {
-        Arc::make_mut(&mut self.config).report_only = true;
-        self
+    pub fn report_only(self) -> Self {
+        self.change(|config| config.report_only = true)
     }
 
     /// Completes responses, and removes members that break clients (default: `true`). With `false` the content of
     /// successful responses stays as it is. They are checked all the same, and get `Content-Type: application/json` and
     /// the caching headers.
-    pub fn with_normalise(mut self, normalise: bool) -> Self {
-        Arc::make_mut(&mut self.config).normalise = normalise;
-        self
+    pub fn with_normalise(self, normalise: bool) -> Self {
+        self.change(|config| config.normalise = normalise)
     }
 }
 
@@ -275,6 +270,11 @@ impl Default for Settings {
 }
 
 impl ResponseLayer {
+    fn change(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.config
     }
@@ -300,7 +300,7 @@ impl Default for ResponseLayer {
 
 impl<S, B, R> Service<Request<B>> for Layered<ResponseLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>, Error: Send + 'static>,
+    S: Service<Request<B>, Response = Response<R>>,
     B: 'static,
     R: Body<Data: Send> + Send + 'static,
 {
@@ -353,11 +353,11 @@ impl Expectation {
         };
         let body = RegistrationBody::downcast_ref(request.body());
         let is_seen = body.is_some() && !config.report_only;
-        let judged = body.and_then(|body| match (body.share(), body.facts()) {
-            (Some(document), Some(facts)) => {
+        let judged = body.and_then(|body| match body.share() {
+            Some((document, facts)) => {
                 Some(judged(Some(Operation::of(request.method())), Some(document), facts.statement.clone()))
             }
-            _ => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None, None)),
+            None => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None, None)),
         });
         let at_client_url = is_seen
             && config.errors == HandlerErrors::Normalise
@@ -367,23 +367,15 @@ impl Expectation {
     }
 }
 
-impl<B, E> Finish<B, E> for Expectation
-where
-    B: Body<Data: Send> + Send + 'static,
-    E: Send + 'static,
-{
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        let mut response = match response {
-            Ok(response) => response,
-            Err(error) => return Finished::Now(Err(error)),
-        };
+impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Expectation {
+    fn finish(self: Box<Self>, mut response: Response<B>) -> Finished<B> {
         if !self.preflight {
             body::forbid_storing(response.headers_mut());
         }
         if self.at_client_url && response.status() == StatusCode::NOT_FOUND {
             return Finished::later(errors::no_client(response));
         }
-        let Some(judged) = self.judged else { return Finished::Now(Ok(response.map(ResponseBody::inner))) };
+        let Some(judged) = self.judged else { return Finished::unchanged(response) };
         let (status, normalise) = (response.status(), judged.config.errors == HandlerErrors::Normalise);
         if let Some(operation) = judged.operation.filter(|_| judged.config.report_only) {
             if status.is_success() {
@@ -393,12 +385,12 @@ where
             if normalise && status.is_redirection() {
                 body::attach(&mut response, Evaluation::would_have_rejected(operation, &redirected()));
             }
-            return Finished::Now(Ok(response));
+            return Finished::Now(response);
         }
         match judged.operation {
             Some(operation) if status.is_success() => Finished::later(judged.finish(response, operation)),
             Some(operation) if normalise && status.is_redirection() => {
-                Finished::Now(Ok(Failure::of(redirected()).into_response(Evaluation::of(operation))))
+                Finished::Now(Failure::of(redirected()).into_response(Evaluation::of(operation)))
             }
             Some(_) if normalise && (status.is_client_error() || status.is_server_error()) => {
                 Finished::later(errors::normalise(response))
@@ -406,7 +398,7 @@ where
             None if status.is_success() && status != StatusCode::PARTIAL_CONTENT && !is_stream(response.headers()) => {
                 Finished::later(judged.finish_read(response))
             }
-            _ => Finished::Now(Ok(response.map(ResponseBody::inner))),
+            _ => Finished::unchanged(response),
         }
     }
 }
@@ -701,7 +693,5 @@ fn give_out<R: Body>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> 
 fn describe(headers: &mut HeaderMap, length: usize) {
     body::forget_old_body(headers);
     headers.remove(header::ETAG);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    body::describe(headers, body::JSON, length);
 }

@@ -104,7 +104,7 @@ impl ServerMetadataLayer {
 
 impl<S, B, R> Service<Request<B>> for Layered<ServerMetadataLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>, Error: Send + 'static>,
+    S: Service<Request<B>, Response = Response<R>>,
     R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
@@ -131,16 +131,12 @@ struct Reading {
     config: Arc<Config>,
 }
 
-impl<B, E> Finish<B, E> for Reading
-where
-    B: Body<Data: Send> + Send + 'static,
-    E: Send + 'static,
-{
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        match response {
-            Ok(response) if self.is_document(&response) => Finished::later(async move { self.amend(response).await }),
-            response => Finished::Now(response.map(|response| response.map(ResponseBody::inner))),
+impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Reading {
+    fn finish(self: Box<Self>, response: Response<B>) -> Finished<B> {
+        if !self.is_document(&response) {
+            return Finished::unchanged(response);
         }
+        Finished::later(async move { self.amend(response).await })
     }
 }
 

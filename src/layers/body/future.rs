@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 use http_body::Body;
+use tower_service::Service;
 use tracing::Span;
 use tracing::instrument::{Instrument, Instrumented};
 
@@ -15,32 +16,39 @@ use super::ResponseBody;
 /// The response of a layer, or the reason for which there is none.
 pub(crate) type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
 
-type Boxed<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Finishes the response of the inner service.
-pub(crate) trait Finish<B: Body, E> {
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E>;
+pub(crate) trait Finish<B: Body> {
+    fn finish(self: Box<Self>, response: Response<B>) -> Finished<B>;
+
+    /// Notes that there is no response, but an error.
+    fn failed(self: Box<Self>) {}
 }
 
 /// The response of a layer.
-pub(crate) enum Finished<B: Body, E> {
-    Now(Answered<B, E>),
+pub(crate) enum Finished<B: Body> {
+    Now(Response<ResponseBody<B>>),
     /// The layer has to read the inner service's body first.
-    Later(Boxed<B, E>),
+    Later(Boxed<Response<ResponseBody<B>>>),
 }
 
-impl<B: Body, E> Finished<B, E> {
+impl<B: Body> Finished<B> {
     pub(crate) fn later(response: impl Future<Output = Response<ResponseBody<B>>> + Send + 'static) -> Self {
-        Self::Later(Box::pin(async move { Ok(response.await) }))
+        Self::Later(Box::pin(response))
+    }
+
+    pub(crate) fn unchanged(response: Response<B>) -> Self {
+        Self::Now(response.map(ResponseBody::inner))
     }
 }
 
 /// Passes the response unchanged.
 pub(crate) struct Unchanged;
 
-impl<B: Body, E> Finish<B, E> for Unchanged {
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        Finished::Now(response.map(|response| response.map(ResponseBody::inner)))
+impl<B: Body> Finish<B> for Unchanged {
+    fn finish(self: Box<Self>, response: Response<B>) -> Finished<B> {
+        Finished::unchanged(response)
     }
 }
 
@@ -57,25 +65,26 @@ pin_project_lite::pin_project! {
 pin_project_lite::pin_project! {
     #[project = StateProjection]
     enum State<B: Body, E, F> {
-        Waiting { #[pin] inner: Instrumented<F>, layer: Option<Box<dyn Finish<B, E> + Send>> },
-        Finishing { finishing: Boxed<B, E> },
+        Waiting { #[pin] inner: Instrumented<F>, layer: Option<Box<dyn Finish<B> + Send>> },
+        Finishing { finishing: Boxed<Response<ResponseBody<B>>> },
+        Answering { answering: Boxed<Answered<B, E>> },
     }
 }
 
 impl<B: Body, E, F> ResponseFuture<B, E, F> {
     /// Waits for `inner`, whose response `layer` finishes.
-    pub(crate) fn new(inner: F, layer: impl Finish<B, E> + Send + 'static) -> Self {
+    pub(crate) fn new(inner: F, layer: impl Finish<B> + Send + 'static) -> Self {
         Self::within(Span::none(), inner, layer)
     }
 
     /// Waits for `inner` within `span`.
-    pub(crate) fn within(span: Span, inner: F, layer: impl Finish<B, E> + Send + 'static) -> Self {
+    pub(crate) fn within(span: Span, inner: F, layer: impl Finish<B> + Send + 'static) -> Self {
         Self { state: State::Waiting { inner: inner.instrument(span), layer: Some(Box::new(layer)) } }
     }
 
     /// Drives a response that is being made, including the call of the inner service.
     pub(crate) fn boxed(response: impl Future<Output = Answered<B, E>> + Send + 'static) -> Self {
-        Self { state: State::Finishing { finishing: Box::pin(response) } }
+        Self { state: State::Answering { answering: Box::pin(response) } }
     }
 }
 
@@ -90,18 +99,35 @@ where
         let mut state = self.project().state;
         if let StateProjection::Waiting { inner, layer } = state.as_mut().project() {
             let response = ready!(inner.poll(cx));
-            match layer.take().map(|layer| layer.finish(response)) {
-                Some(Finished::Now(response)) => return Poll::Ready(response),
-                Some(Finished::Later(finishing)) => state.set(State::Finishing { finishing }),
+            let finished = match (layer.take(), response) {
+                (Some(layer), Ok(response)) => layer.finish(response),
+                (Some(layer), Err(error)) => {
+                    layer.failed();
+                    return Poll::Ready(Err(error));
+                }
                 // Polled again after it was ready, which no caller may do.
-                None => return Poll::Pending,
+                (None, _) => return Poll::Pending,
+            };
+            match finished {
+                Finished::Now(response) => return Poll::Ready(Ok(response)),
+                Finished::Later(finishing) => state.set(State::Finishing { finishing }),
             }
         }
         match state.project() {
-            StateProjection::Finishing { finishing } => finishing.as_mut().poll(cx),
+            StateProjection::Finishing { finishing } => finishing.as_mut().poll(cx).map(Ok),
+            StateProjection::Answering { answering } => answering.as_mut().poll(cx),
             StateProjection::Waiting { .. } => Poll::Pending,
         }
     }
+}
+
+/// Calls a service that was polled ready.
+pub(crate) async fn forward<S, Q, B>(mut inner: S, request: Q) -> Answered<B, S::Error>
+where
+    S: Service<Q, Response = Response<B>>,
+    B: Body,
+{
+    Ok(inner.call(request).await?.map(ResponseBody::inner))
 }
 
 impl<B: Body, E, F> fmt::Debug for ResponseFuture<B, E, F> {

@@ -136,18 +136,10 @@ impl RegistrationBody {
         }
     }
 
-    /// Returns the facts that the layers have found. `None` if no layer checked a registration.
-    pub(crate) fn facts(&self) -> Option<&Facts> {
+    /// Returns the registration, shared, and the facts that the layers have found. `None` if no layer checked one.
+    pub(crate) fn share(&self) -> Option<(Arc<Registration>, &Facts)> {
         match &self.content {
-            Content::Checked { facts, .. } => Some(facts),
-            _ => None,
-        }
-    }
-
-    /// Returns the registration, shared. `None` if no layer checked one.
-    pub(crate) fn share(&self) -> Option<Arc<Registration>> {
-        match &self.content {
-            Content::Checked { registration, .. } => Some(Arc::clone(registration)),
+            Content::Checked { registration, facts, .. } => Some((Arc::clone(registration), facts)),
             _ => None,
         }
     }

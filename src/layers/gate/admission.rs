@@ -15,7 +15,6 @@ use crate::clients::ledger::{Actor, Client, LedgerError, Origin, State};
 
 /// The maximum age of a record by which a client is rejected: one that has just registered or was just approved must
 /// not be rejected as unknown.
-/// hear that it is unknown.
 const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// A request that may go on.

@@ -33,6 +33,7 @@ pub use static_tokens::StaticTokens;
 /// assert_eq!(access.expires_at, None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "written with `..InitialAccess::of(owner)`")]
 pub struct InitialAccess {
     /// The owner of the token: the name that audit events and the ledger use, and under which its clients can be revoked.
     pub owner: String,
