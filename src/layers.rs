@@ -25,6 +25,6 @@ pub use layered::Layered;
 pub use lifecycle::LifecycleLayer;
 pub use policy::PolicyLayer;
 pub use rate_limit::RateLimitLayer;
-pub use response::{ResponseLayer, SecretInResponse};
+pub use response::ResponseLayer;
 pub use server_metadata::ServerMetadataLayer;
 pub use setup_check::Misconfiguration;

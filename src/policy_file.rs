@@ -12,4 +12,4 @@ pub use known_clients::{KnownClient, known_clients};
 pub use lint::{Lint, Severity};
 #[cfg(feature = "policy-file")]
 pub use load::PolicyFileError;
-pub use reload::{PolicyHandle, ReloadableLayer};
+pub use reload::ReloadableLayer;

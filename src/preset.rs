@@ -68,10 +68,10 @@ pub use rules::PresetRules;
 ///
 /// ```
 /// use tower_dcr::audit::Event;
-/// use tower_dcr::layers::SecretInResponse;
+/// use tower_dcr::rules::Action;
 ///
 /// let preset = tower_dcr::strict()
-///     .map_answer(|answer| answer.with_secret(SecretInResponse::Strip))
+///     .map_answer(|answer| answer.with_secret(Action::Strip))
 ///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
 ///     .report_only();
 /// # let _ = preset;
@@ -425,9 +425,9 @@ impl Preset {
     /// Changes the layer that checks the handler's answers.
     ///
     /// ```
-    /// use tower_dcr::layers::SecretInResponse;
+    /// use tower_dcr::rules::Action;
     ///
-    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip));
+    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
     /// # let _ = preset;
     /// ```
     pub fn map_answer(self, change: impl FnOnce(ResponseLayer) -> ResponseLayer) -> Self {

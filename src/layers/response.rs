@@ -19,7 +19,7 @@ use crate::layers::body::{
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::registration::{Field, Registration};
-use crate::rules::{ConfigError, Draft, Evaluation, Operation, Statement};
+use crate::rules::{Action, ConfigError, Draft, Evaluation, Operation, Statement};
 use crate::rules::{ErrorCode, Rejection};
 
 mod document;
@@ -45,7 +45,8 @@ use public_url::{PublicUrl, Viewpoint};
 ///    body) it passes, though RFC 7592 section 2.2 wants the registration in it.
 /// 2. A client that was registered with the method `none` must not be given a `client_secret`, or another method.
 ///    Taking the secret out would leave the server with a confidential client that can't authenticate, so by default
-///    the response becomes a 500 and the audit event says why; [`SecretInResponse`] has the other choices.
+///    the response becomes a 500 and the audit event says why; [`with_secret`](ResponseLayer::with_secret) and
+///    [`with_secret_methods`](ResponseLayer::with_secret_methods) change that.
 /// 3. The response is normalised, unless [`with_normalise(false)`](ResponseLayer::with_normalise) switches this off:
 ///    - members that are `null` or `""` are dropped, and members of the checked registration that are missing are added
 ///      (RFC 7591 section 3.2.1: the response contains "all registered metadata about this client"); another success
@@ -135,19 +136,10 @@ pub(crate) struct Settings {
 }
 
 /// The action if the handler gives a secret, or an authentication method, to a client that was registered with `none`.
-///
-/// ```
-/// use tower_dcr::layers::SecretInResponse;
-///
-/// let allow = SecretInResponse::Allow(vec!["client_secret_basic".into()]);
-/// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(allow));
-/// # let _ = preset;
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SecretInResponse {
+enum SecretInResponse {
     /// The response passes if it names one of these methods: the operator wants confidential clients.
     Allow(Vec<String>),
     /// The client gets a 500. The handler has stored a client without an owner: the audit event has its `client_id`.
@@ -179,9 +171,29 @@ impl ResponseLayer {
         Self { config: Arc::default() }
     }
 
-    /// Sets the action for a secret given to a public client (default: [`SecretInResponse::Reject`]).
-    pub fn with_secret(self, secret: SecretInResponse) -> Self {
-        self.change(|config| config.secret = secret)
+    /// Sets the action if the handler gives a secret, or an authentication method, to a client that was registered with
+    /// `none` (default: [`Action::Reject`]). With `Reject` the client gets a 500. The handler has stored a client without
+    /// an owner: the audit event has its `client_id`. With [`Action::Strip`] the secret is removed and the method becomes
+    /// `none`: for handlers that issue a secret but never ask for it; with any other handler the client can't get a token.
+    ///
+    /// ```
+    /// use tower_dcr::rules::Action;
+    ///
+    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
+    /// # let _ = preset;
+    /// ```
+    pub fn with_secret(self, action: Action) -> Self {
+        let is_stripped = action == Action::Strip;
+        self.change(|config| {
+            config.secret = if is_stripped { SecretInResponse::Strip } else { SecretInResponse::Reject };
+        })
+    }
+
+    /// Passes a secret for a client that was registered with `none` if the response names one of these methods, such as
+    /// `client_secret_basic`: the operator wants confidential clients. The key in policy files is `answer.secret`.
+    pub fn with_secret_methods<S: Into<String>>(self, methods: impl IntoIterator<Item = S>) -> Self {
+        let methods = methods.into_iter().map(Into::into).collect();
+        self.change(|config| config.secret = SecretInResponse::Allow(methods))
     }
 
     /// Passes the handler's own errors and redirects unchanged. By default they are normalised. The key in policy files is

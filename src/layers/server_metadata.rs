@@ -80,7 +80,7 @@ type Amendment = dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync;
 
 impl ServerMetadataLayer {
     /// Creates a layer with the return value of `metadata`, which is called for every document: a policy can be
-    /// [replaced](crate::policy_file::reload::PolicyHandle) meanwhile.
+    /// [replaced](crate::policy_file::ReloadableLayer) meanwhile.
     pub fn new(metadata: impl Fn() -> ServerMetadata + Send + Sync + 'static) -> Self {
         Self { config: Arc::new(Config { metadata: Arc::new(metadata), further: None }) }
     }

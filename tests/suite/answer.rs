@@ -8,10 +8,10 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Layer, service_fn};
 use tower_dcr::audit::Outcome;
-use tower_dcr::rules::AuthMethod;
+use tower_dcr::rules::{Action, AuthMethod};
 use tower_dcr::{
     Preset,
-    layers::{RegistrationBody, ResponseLayer, SecretInResponse},
+    layers::{RegistrationBody, ResponseLayer},
 };
 
 use tower_dcr::clients::Registrar;
@@ -135,16 +135,11 @@ async fn a_secret_can_be_stripped_or_allowed() {
         "client_id": "c", "client_secret": "s", "client_secret_expires_at": 0,
         "token_endpoint_auth_method": "client_secret_post",
     });
-    let (read, _) = json_answered(
-        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)),
-        answer.clone(),
-    )
-    .await;
+    let (read, _) =
+        json_answered(tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip)), answer.clone()).await;
     assert_eq!(read.json()["token_endpoint_auth_method"], "none");
     assert!(read.json().get("client_secret").is_none());
-    let allow = |method: &str| {
-        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec![method.into()])))
-    };
+    let allow = |method: &str| tower_dcr::mcp().map_answer(|answer| answer.with_secret_methods([method]));
     let (read, _) = json_answered(allow("client_secret_post"), answer.clone()).await;
     assert_eq!(read.json()["client_secret"], "s");
     let (read, _) = json_answered(allow("client_secret_basic"), answer).await;

@@ -18,7 +18,7 @@ use tower_dcr::rules::{
 };
 use tower_dcr::{
     Preset, Registration,
-    layers::{AuditLayer, RateLimitLayer, ResponseLayer, SecretInResponse},
+    layers::{AuditLayer, RateLimitLayer, ResponseLayer},
 };
 
 use crate::support::{Kept, Naive, behind, changed, outcome, post, send};
@@ -167,9 +167,9 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              quota = '7/hour'
              exempt = ['https://a.example.com/*']",
         ),
-        (mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)), "answer.secret = 'strip'"),
+        (mcp().map_answer(|answer| answer.with_secret(Action::Strip)), "answer.secret = 'strip'"),
         (
-            mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec!["client_secret_basic".into()]))),
+            mcp().map_answer(|answer| answer.with_secret_methods(["client_secret_basic"])),
             "answer.secret = { allow = ['client_secret_basic'] }",
         ),
         (mcp().map_answer(|answer| answer.with_normalise(false)), "answer.normalise = false"),

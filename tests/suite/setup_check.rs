@@ -79,7 +79,7 @@ async fn a_gate_section_without_a_gate_is_logged() {
     let layer = preset.clone().reloadable();
     register(&layer).await;
     assert!(!forgotten(&preset));
-    layer.handle().replace(&Preset::from_str("gate.max_age = '1s'").unwrap()).unwrap();
+    layer.replace(&Preset::from_str("gate.max_age = '1s'").unwrap()).unwrap();
     register(&layer).await;
     assert!(forgotten(&preset));
 }

@@ -92,9 +92,9 @@ async fn do_everything() {
     registrar.maintain_once().await.unwrap();
     let policy = folder.join("policy.toml");
     std::fs::write(&policy, "report_only = true").unwrap();
-    guard.handle().reload(&policy).unwrap();
+    guard.reload(&policy).unwrap();
     std::fs::write(&policy, "report_only = 1").unwrap();
-    guard.handle().reload(&policy).unwrap_err();
+    guard.reload(&policy).unwrap_err();
     send(&register, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
     let kept = Arc::clone(&events);

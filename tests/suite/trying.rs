@@ -20,7 +20,7 @@ use tower_dcr::registration::Limits;
 use tower_dcr::rules::{Action, Disposition, RedirectHostQuota, SoftwareStatements, rule};
 use tower_dcr::{
     ClientUrl, Preset, Rejection,
-    layers::{GateEndpoint, GateLayer, GateSettings, RegistrationBody, SecretInResponse},
+    layers::{GateEndpoint, GateLayer, GateSettings, RegistrationBody},
 };
 
 use crate::folder::Folder;
@@ -207,9 +207,9 @@ async fn rules_in_code_are_run_for_a_shadow_too() {
     let (_, _, event) = attempt(&preset, post(LOOPBACK)).await;
     assert_eq!(runs.each_ref().map(|runs| runs.load(Ordering::SeqCst)), [1, 1]);
     let policy = event.shadow.unwrap().policy.map(|policy| format!("{policy:016x}"));
-    let handle = preset.clone().reloadable().handle();
+    let handle = preset.clone().reloadable();
     handle.replace(&Preset::from_file(folder.0.join("next.toml")).unwrap()).unwrap();
-    assert_eq!(policy, Some(handle.fingerprint()), "as it would be in force");
+    assert_eq!(policy, Some(handle.preset().fingerprint()), "as it would be in force");
 
     let panicking = rule("panicking", |_| panic!("a rule that is tried"));
     let (answer, _, event) =
@@ -265,7 +265,7 @@ async fn a_shadow_is_reloaded_with_its_policy_and_when_its_own_file_changes() {
     folder.write("one.toml", "extends = 'mcp'").write("policy.toml", "shadow.policy = 'one.toml'");
     let kept = Kept::default();
     let guard = Preset::from_file(&path).unwrap().with_sink(kept.sink()).reloadable();
-    let (handle, register) = (guard.handle(), behind(&guard, &Naive::default()));
+    let (handle, register) = (guard.clone(), behind(&guard, &Naive::default()));
     let rule = async || {
         send(&register, post(HOSTED)).await;
         kept.take().pop().unwrap().shadow.map(|shadow| shadow.rule)
@@ -447,7 +447,7 @@ async fn report_only_answers_pass_unchanged() {
     let (answer, event) = answered(&reporting[0], 200, &json, plain).await;
     assert_eq!((answer.status().as_u16(), &answer.body[..]), (200, plain.as_bytes()));
     assert!(event.findings.iter().all(|finding| finding.rule != "answer") && event.client_id.as_deref() == Some("c"));
-    let stripping = tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip));
+    let stripping = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
     assert_ne!(stripping.fingerprint(), reporting[0].fingerprint());
 }
 
@@ -644,9 +644,12 @@ fn the_log_says_at_the_start_that_nothing_is_enforced() {
         "a shadow enforces nothing anyway"
     );
     // And when such a policy is put in force later.
-    let handle = tower_dcr::mcp().reloadable().handle();
+    let handle = tower_dcr::mcp().reloadable();
     let lines = warned(|| handle.replace(&tower_dcr::mcp().report_only()).unwrap());
-    assert!(handle.is_report_only() && lines.iter().any(|line| line.contains("nothing is enforced")), "{lines:?}");
+    assert!(
+        handle.preset().is_report_only() && lines.iter().any(|line| line.contains("nothing is enforced")),
+        "{lines:?}"
+    );
 }
 
 /// At the level that fits, which is not said once more in words.
