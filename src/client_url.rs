@@ -35,7 +35,7 @@ use crate::rules::{ErrorCode, Rejection};
 /// ```
 /// use tower_dcr::ClientUrl;
 ///
-/// let mut urls = ClientUrl::new().with_registration_path("/oauth2/reg")?;
+/// let mut urls = ClientUrl::default().with_registration_path("/oauth2/reg")?;
 /// urls.trailing_slash = true;
 /// let preset = tower_dcr::mcp().with_client_url(urls);
 /// # let _ = preset;
@@ -78,12 +78,6 @@ pub(crate) enum UrlTarget {
 pub(crate) const RULE: &str = "client-url";
 
 impl ClientUrl {
-    /// Reads the client ID from the last segment of the path.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds characters that client IDs may have in addition to unreserved ones, such as `:` for `urn:…`. They may be
     /// percent-encoded, in capitals (`%3A`). A character that is not allowed in a path segment, or at which servers cut
     /// (`;`), must be encoded; unreserved characters must not. The key in policy files is
@@ -337,19 +331,19 @@ fn unreadable(detail: &'static str) -> Rejection {
 }
 
 fn characters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let urls = ClientUrl::new().with_additional_characters(&String::deserialize(deserializer)?);
+    let urls = ClientUrl::default().with_additional_characters(&String::deserialize(deserializer)?);
     urls.map(|urls| urls.additional_characters).map_err(D::Error::custom)
 }
 
 fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
     let mut paths = BTreeSet::<String>::deserialize(deserializer)?.into_iter();
-    let urls = paths.try_fold(ClientUrl::new(), ClientUrl::with_registration_path);
+    let urls = paths.try_fold(ClientUrl::default(), ClientUrl::with_registration_path);
     urls.map(|urls| urls.registration_paths).map_err(D::Error::custom)
 }
 
 fn parameter_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet<String>>, D::Error> {
     let Some(names) = Option::<Vec<String>>::deserialize(deserializer)? else { return Ok(None) };
-    let urls = ClientUrl::new().with_query_parameters(names);
+    let urls = ClientUrl::default().with_query_parameters(names);
     urls.map(|urls| urls.query_parameters).map_err(D::Error::custom)
 }
 
@@ -369,7 +363,7 @@ mod tests {
 
     #[test]
     fn one_spelling_of_a_path_names_a_client() {
-        let urls = ClientUrl::new();
+        let urls = ClientUrl::default();
         for (uri, id) in [
             ("/register/abc", "abc"),
             ("/register/a-b.c_d~e", "a-b.c_d~e"),
@@ -421,7 +415,7 @@ mod tests {
 
     #[test]
     fn a_registration_path_can_be_any() {
-        let urls = ClientUrl::new().with_registration_path("/oauth2/reg").unwrap();
+        let urls = ClientUrl::default().with_registration_path("/oauth2/reg").unwrap();
         for (uri, id) in
             [("/oauth2/reg", "(route)"), ("/oauth2/reg/abc", "abc"), ("/register", "register"), ("/abc", "abc")]
         {
@@ -429,14 +423,13 @@ mod tests {
         }
         assert_eq!(read(&urls, "/oauth2/reg/"), None);
         for path in ["reg", "", "/reg?x", "/a b", "/reg#x", "https://as.example.com/reg"] {
-            assert!(ClientUrl::new().with_registration_path(path).is_err(), "{path}");
+            assert!(ClientUrl::default().with_registration_path(path).is_err(), "{path}");
         }
     }
 
     #[test]
     fn a_trailing_slash_is_there_or_is_not() {
-        let mut urls = ClientUrl::new();
-        urls.trailing_slash = true;
+        let urls = ClientUrl { trailing_slash: true, ..ClientUrl::default() };
         assert_eq!(read(&urls, "/register/abc/").as_deref(), Some("abc"));
         assert_eq!(read(&urls, "/register/abc"), None);
         assert_eq!(read(&urls, "/register/abc//"), None);
@@ -444,8 +437,7 @@ mod tests {
 
     #[test]
     fn one_parameter_of_the_query_names_a_client() {
-        let mut urls = ClientUrl::new();
-        urls.in_query = true;
+        let urls = ClientUrl { in_query: true, ..ClientUrl::default() };
         for (uri, id) in [
             ("/register?client_id=abc", "abc"),
             ("/connect/clients?x=1&client_id=a~b", "a~b"),
@@ -470,7 +462,7 @@ mod tests {
 
     #[test]
     fn other_alphabets_have_one_spelling_too() {
-        let urls = ClientUrl::new().with_additional_characters(":/;\u{e4}").unwrap();
+        let urls = ClientUrl::default().with_additional_characters(":/;\u{e4}").unwrap();
         for (uri, id) in [
             ("/register/urn:x", "urn:x"),
             ("/register/urn%3Ax", "urn:x"),
@@ -495,16 +487,16 @@ mod tests {
             assert_eq!(read(&urls, uri), None, "{uri}: {reason}");
         }
         for character in ["%", "\0", "\n", "\u{85}"] {
-            assert!(ClientUrl::new().with_additional_characters(character).is_err(), "{character:?}");
+            assert!(ClientUrl::default().with_additional_characters(character).is_err(), "{character:?}");
         }
     }
 
     #[test]
     fn methods_that_need_a_client_are_rejected_without_one() {
         use ErrorCode::{InvalidClientMetadata, MethodNotAllowed};
-        let urls = ClientUrl::new();
+        let urls = ClientUrl::default();
         for name in ["", "_method", "client_name", "clientName", "redirect_uris", "model.scope", "a b", "a;b"] {
-            assert!(ClientUrl::new().with_query_parameters([name]).is_err(), "{name:?}");
+            assert!(ClientUrl::default().with_query_parameters([name]).is_err(), "{name:?}");
         }
         for (method, uri, code) in [
             ("PUT", "/register", Some(MethodNotAllowed)),
@@ -565,7 +557,7 @@ mod tests {
         #[test]
         fn a_client_that_is_read_from_a_url_is_the_one_that_others_read(url in client_url()) {
             let Ok(uri) = url.parse::<Uri>() else { return Ok(()) };
-            let urls = [ClientUrl::new(), ClientUrl::new().with_additional_characters(":+/").unwrap()];
+            let urls = [ClientUrl::default(), ClientUrl::default().with_additional_characters(":+/").unwrap()];
             for (urls, has_escapes) in urls.into_iter().zip([false, true]) {
                 let UrlTarget::Client(id) = urls.read(&uri) else { continue };
                 let raw = uri.path().rsplit('/').next().unwrap_or_default();

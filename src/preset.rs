@@ -408,13 +408,13 @@ impl Preset {
         self.settings.gate(endpoint, registrar)
     }
 
-    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]), for all layers. The key in policy
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::default`]), for all layers. The key in policy
     /// files is `client_url`, which takes precedence.
     ///
     /// ```
     /// use tower_dcr::ClientUrl;
     ///
-    /// let preset = tower_dcr::mcp().with_client_url(ClientUrl::new().with_registration_path("/oauth2/reg")?);
+    /// let preset = tower_dcr::mcp().with_client_url(ClientUrl::default().with_registration_path("/oauth2/reg")?);
     /// # let _ = preset;
     /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```

@@ -57,14 +57,14 @@ fuzz_target!(|target: &[u8]| {
     let Ok(uri) = Uri::try_from(target.as_slice()) else { return };
     let url = Url::parse(&format!("http://as.example{uri}")).expect("it was a URI");
     let last = url.path_segments().and_then(Iterator::last).unwrap_or_default();
-    if let Some(is_last) = names(&ClientUrl::new(), &uri, last) {
+    if let Some(is_last) = names(&ClientUrl::default(), &uri, last) {
         assert!(is_last && is_unreserved(last), "{uri} does not name {last:?}");
         assert!(last != "." && last != ".." && uri.path().ends_with(&format!("/{last}")), "{uri} is {last:?}");
         // The URL standard takes `.`, `..`, `%2e` and `\` out first.
         assert_eq!(url.path(), uri.path(), "read otherwise by the URL standard");
         assert!(url.query_pairs().all(|(name, value)| name != "client_id" || value == last), "{uri} names two");
     }
-    let mut in_query = ClientUrl::new();
+    let mut in_query = ClientUrl::default();
     in_query.in_query = true;
     let named: Vec<_> = url.query_pairs().filter(|(name, _)| name == "client_id").collect();
     let id = named.first().map_or("", |(_, id)| id);

@@ -109,7 +109,7 @@ impl AuditLayer {
             request_id: None,
             document: None,
             policy: None,
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
         };
         Self { config: Arc::new(config) }
     }
@@ -225,7 +225,7 @@ impl AuditLayer {
         self.change(|config| config.policy = Some(fingerprint))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route
     /// need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)

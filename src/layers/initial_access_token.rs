@@ -120,7 +120,7 @@ impl InitialAccessTokenLayer {
             report_only: false,
             origins: None,
             registrar: None,
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
         };
         Self { config: Some(Arc::new(config)) }
     }
@@ -162,7 +162,7 @@ impl InitialAccessTokenLayer {
         self.change(|config| config.registrar = config.registrar.take().or(registrar))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`], in a preset that of
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`], in a preset that of
     /// [`Preset::with_client_url`](crate::Preset::with_client_url)). All layers of a route need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)

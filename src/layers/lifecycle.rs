@@ -121,7 +121,7 @@ impl LifecycleLayer {
     /// Creates a layer that records clients in the ledger of `registrar`.
     pub fn new(registrar: Registrar) -> Self {
         let config =
-            Config { registrar, address: ClientAddress::new(), client_url: ClientUrl::new(), report_only: false };
+            Config { registrar, address: ClientAddress::new(), client_url: ClientUrl::default(), report_only: false };
         Self { config: Some(Arc::new(config)) }
     }
 
@@ -149,7 +149,7 @@ impl LifecycleLayer {
         self.change(|config| config.address = address)
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). They must match the
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). They must match the
     /// handler's: a client that may manage itself could otherwise name another one here. All layers of a route need the
     /// same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {

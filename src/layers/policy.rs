@@ -133,7 +133,7 @@ impl PolicyLayer {
             policy: Policy::new(rules),
             limits: Limits::default(),
             deadline: Duration::from_secs(10),
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
             report_only: false,
             reminder: None,
             shadow: None,
@@ -159,7 +159,7 @@ impl PolicyLayer {
         self.change(|config| config.deadline = deadline.min(bounds::LONGEST_BODY))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route
     /// need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)

@@ -221,7 +221,7 @@ impl ResponseLayer {
         Ok(self.change(|config| config.public_url = Some(url)))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route
     /// need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)
@@ -276,7 +276,7 @@ impl Default for Settings {
             errors: HandlerErrors::Normalise,
             public_url: None,
             report_only: false,
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
         }
     }
 }

@@ -124,7 +124,7 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
 #[tokio::test]
 async fn urls_are_read_in_one_way() {
     let registrar = Registrar::new(MemoryLedger::default());
-    let mut urls = ClientUrl::new();
+    let mut urls = ClientUrl::default();
     urls.in_query = true;
     let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {}))
         .with_registrar(registrar.clone())

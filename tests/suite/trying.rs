@@ -135,7 +135,7 @@ async fn a_shadow_changes_no_request_or_answer() {
 
 #[tokio::test]
 async fn an_update_has_a_shadow_and_is_about_its_client_under_any_policy() {
-    let preset = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_client_url(ClientUrl::new());
+    let preset = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_client_url(ClientUrl::default());
     let put = |id: &str| {
         let body = format!(r#"{{"client_id":"{id}","redirect_uris":["http://localhost/cb"],"client_name":"A"}}"#);
         let request = Request::put("/register/c").header("content-type", "application/json");
