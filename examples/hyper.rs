@@ -5,6 +5,7 @@
 //! ```
 
 use std::convert::Infallible;
+use std::error::Error;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -15,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Map, Value};
 use tower::{ServiceBuilder, service_fn};
-use tower_dcr::layers::{BodyError, RegistrationBody};
+use tower_dcr::layers::RegistrationBody;
 
 /// Your handler: reads the document that the layers have checked.
-async fn register(request: Request<RegistrationBody>) -> Result<Response<Full<Bytes>>, BodyError> {
+async fn register(request: Request<RegistrationBody>) -> Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
     if request.uri().path() != "/register" || request.method() != "POST" {
         let not_found = Response::builder().status(StatusCode::NOT_FOUND).body(Full::default());
         return Ok(not_found.unwrap_or_default());
@@ -33,7 +34,7 @@ async fn register(request: Request<RegistrationBody>) -> Result<Response<Full<By
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let mcp = tower_dcr::mcp();
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
     let listener = tokio::net::TcpListener::bind(addr).await?;

@@ -25,19 +25,21 @@ use crate::rules::{ErrorCode, Rejection};
 /// [`with_registration_path`](Self::with_registration_path); without one, a path of fewer than two segments, or one
 /// whose last segment is `register`.
 ///
+/// | URL | by default | with [`in_query`](Self::in_query) |
+/// | --- | --- | --- |
+/// | `/oauth/register` | the registration route | the registration route |
+/// | `/oauth/register/s6BhdRkqt3` | the client `s6BhdRkqt3` | the registration route |
+/// | `/oauth/register/s6BhdRkqt3/` | rejected | the registration route |
+/// | `/oauth/register?client_id=s6BhdRkqt3` | rejected | the client `s6BhdRkqt3` |
+///
 /// ```
 /// use tower_dcr::ClientUrl;
-/// use tower_dcr::UrlTarget;
 ///
-/// let urls = ClientUrl::new();
-/// assert_eq!(urls.read(&"/oauth/register".parse()?), UrlTarget::Registration);
-/// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
-/// assert_eq!(urls.read(&"/oauth/register/s6BhdRkqt3/".parse()?), UrlTarget::Unreadable);
-///
-/// let mut urls = ClientUrl::new();
-/// urls.in_query = true;
-/// assert_eq!(urls.read(&"/register?client_id=s6BhdRkqt3".parse()?), UrlTarget::Client("s6BhdRkqt3".into()));
-/// # Ok::<_, http::uri::InvalidUri>(())
+/// let mut urls = ClientUrl::default().with_registration_path("/oauth2/reg")?;
+/// urls.trailing_slash = true;
+/// let preset = tower_dcr::mcp().with_client_url(urls);
+/// # let _ = preset;
+/// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ClientUrlSettings"))]
@@ -61,20 +63,9 @@ pub struct ClientUrl {
     query_parameters: Option<BTreeSet<String>>,
 }
 
-/// The subject of the URL of a request: see [`ClientUrl::read`].
-///
-/// ```
-/// use tower_dcr::ClientUrl;
-/// use tower_dcr::UrlTarget;
-///
-/// let urls = ClientUrl::new().with_registration_path("/oauth2/reg")?;
-/// assert_eq!(urls.read(&"/oauth2/reg".parse().unwrap()), UrlTarget::Registration);
-/// assert_eq!(urls.read(&"/oauth2/reg/..".parse().unwrap()), UrlTarget::Unreadable);
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
+/// The subject of the URL of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UrlTarget {
+pub(crate) enum UrlTarget {
     /// The registration route, which names no client.
     Registration,
     /// The client with this ID.
@@ -87,12 +78,6 @@ pub enum UrlTarget {
 pub(crate) const RULE: &str = "client-url";
 
 impl ClientUrl {
-    /// Reads the client ID from the last segment of the path.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds characters that client IDs may have in addition to unreserved ones, such as `:` for `urn:…`. They may be
     /// percent-encoded, in capitals (`%3A`). A character that is not allowed in a path segment, or at which servers cut
     /// (`;`), must be encoded; unreserved characters must not. The key in policy files is
@@ -149,8 +134,7 @@ impl ClientUrl {
     }
 
     /// Returns the subject of `uri`.
-    #[must_use]
-    pub fn read(&self, uri: &Uri) -> UrlTarget {
+    pub(crate) fn read(&self, uri: &Uri) -> UrlTarget {
         let query = uri.query().unwrap_or_default();
         if self.in_query && query.contains(';') {
             // Some servers end the value there.
@@ -347,24 +331,26 @@ fn unreadable(detail: &'static str) -> Rejection {
 }
 
 fn characters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let urls = ClientUrl::new().with_additional_characters(&String::deserialize(deserializer)?);
+    let urls = ClientUrl::default().with_additional_characters(&String::deserialize(deserializer)?);
     urls.map(|urls| urls.additional_characters).map_err(D::Error::custom)
 }
 
 fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
     let mut paths = BTreeSet::<String>::deserialize(deserializer)?.into_iter();
-    let urls = paths.try_fold(ClientUrl::new(), ClientUrl::with_registration_path);
+    let urls = paths.try_fold(ClientUrl::default(), ClientUrl::with_registration_path);
     urls.map(|urls| urls.registration_paths).map_err(D::Error::custom)
 }
 
 fn parameter_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet<String>>, D::Error> {
     let Some(names) = Option::<Vec<String>>::deserialize(deserializer)? else { return Ok(None) };
-    let urls = ClientUrl::new().with_query_parameters(names);
+    let urls = ClientUrl::default().with_query_parameters(names);
     urls.map(|urls| urls.query_parameters).map_err(D::Error::custom)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(urls: &ClientUrl, uri: &str) -> Option<String> {
@@ -377,7 +363,7 @@ mod tests {
 
     #[test]
     fn one_spelling_of_a_path_names_a_client() {
-        let urls = ClientUrl::new();
+        let urls = ClientUrl::default();
         for (uri, id) in [
             ("/register/abc", "abc"),
             ("/register/a-b.c_d~e", "a-b.c_d~e"),
@@ -429,7 +415,7 @@ mod tests {
 
     #[test]
     fn a_registration_path_can_be_any() {
-        let urls = ClientUrl::new().with_registration_path("/oauth2/reg").unwrap();
+        let urls = ClientUrl::default().with_registration_path("/oauth2/reg").unwrap();
         for (uri, id) in
             [("/oauth2/reg", "(route)"), ("/oauth2/reg/abc", "abc"), ("/register", "register"), ("/abc", "abc")]
         {
@@ -437,14 +423,13 @@ mod tests {
         }
         assert_eq!(read(&urls, "/oauth2/reg/"), None);
         for path in ["reg", "", "/reg?x", "/a b", "/reg#x", "https://as.example.com/reg"] {
-            assert!(ClientUrl::new().with_registration_path(path).is_err(), "{path}");
+            assert!(ClientUrl::default().with_registration_path(path).is_err(), "{path}");
         }
     }
 
     #[test]
     fn a_trailing_slash_is_there_or_is_not() {
-        let mut urls = ClientUrl::new();
-        urls.trailing_slash = true;
+        let urls = ClientUrl { trailing_slash: true, ..ClientUrl::default() };
         assert_eq!(read(&urls, "/register/abc/").as_deref(), Some("abc"));
         assert_eq!(read(&urls, "/register/abc"), None);
         assert_eq!(read(&urls, "/register/abc//"), None);
@@ -452,8 +437,7 @@ mod tests {
 
     #[test]
     fn one_parameter_of_the_query_names_a_client() {
-        let mut urls = ClientUrl::new();
-        urls.in_query = true;
+        let urls = ClientUrl { in_query: true, ..ClientUrl::default() };
         for (uri, id) in [
             ("/register?client_id=abc", "abc"),
             ("/connect/clients?x=1&client_id=a~b", "a~b"),
@@ -478,7 +462,7 @@ mod tests {
 
     #[test]
     fn other_alphabets_have_one_spelling_too() {
-        let urls = ClientUrl::new().with_additional_characters(":/;\u{e4}").unwrap();
+        let urls = ClientUrl::default().with_additional_characters(":/;\u{e4}").unwrap();
         for (uri, id) in [
             ("/register/urn:x", "urn:x"),
             ("/register/urn%3Ax", "urn:x"),
@@ -503,16 +487,16 @@ mod tests {
             assert_eq!(read(&urls, uri), None, "{uri}: {reason}");
         }
         for character in ["%", "\0", "\n", "\u{85}"] {
-            assert!(ClientUrl::new().with_additional_characters(character).is_err(), "{character:?}");
+            assert!(ClientUrl::default().with_additional_characters(character).is_err(), "{character:?}");
         }
     }
 
     #[test]
     fn methods_that_need_a_client_are_rejected_without_one() {
         use ErrorCode::{InvalidClientMetadata, MethodNotAllowed};
-        let urls = ClientUrl::new();
+        let urls = ClientUrl::default();
         for name in ["", "_method", "client_name", "clientName", "redirect_uris", "model.scope", "a b", "a;b"] {
-            assert!(ClientUrl::new().with_query_parameters([name]).is_err(), "{name:?}");
+            assert!(ClientUrl::default().with_query_parameters([name]).is_err(), "{name:?}");
         }
         for (method, uri, code) in [
             ("PUT", "/register", Some(MethodNotAllowed)),
@@ -547,6 +531,46 @@ mod tests {
             [("/r?tenant=a", true), ("/r", true), ("/r?Tenant=a", false), ("/r?skip_consent=true", false)]
         {
             assert_eq!(urls.check(&Method::POST, &uri.parse().unwrap()).is_ok(), passes, "{uri}");
+        }
+    }
+
+    /// URLs close enough to those of clients that some server may read them.
+    fn client_url() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-zA-Z0-9._~-]{1,4}",
+            2 => prop_oneof![Just("/"), Just("//"), Just("."), Just(".."), Just(";"), Just(":"), Just("+")].prop_map(str::to_owned),
+            2 => "%[0-9a-fA-F]{2}",
+            1 => prop_oneof![Just("%u0061"), Just("%"), Just("\\"), Just("client_id"), Just("register")].prop_map(str::to_owned),
+        ];
+        let query = prop_oneof![
+            2 => Just(String::new()),
+            1 => "\\?[a-z_.+%\\[\\]05f;&=]{0,12}",
+            2 => prop_oneof![Just("client_id"), Just("client.id"), Just("Client_ID"), Just("client_id[]")]
+                .prop_map(|name| format!("?a=b&{name}=other")),
+        ];
+        (prop::collection::vec(piece, 1..6), query)
+            .prop_map(|(pieces, query)| format!("/register/{}{query}", pieces.concat()))
+    }
+
+    proptest! {
+        /// Nothing but the one spelling is read, and every other reader that there is reads the same.
+        #[test]
+        fn a_client_that_is_read_from_a_url_is_the_one_that_others_read(url in client_url()) {
+            let Ok(uri) = url.parse::<Uri>() else { return Ok(()) };
+            let urls = [ClientUrl::default(), ClientUrl::default().with_additional_characters(":+/").unwrap()];
+            for (urls, has_escapes) in urls.into_iter().zip([false, true]) {
+                let UrlTarget::Client(id) = urls.read(&uri) else { continue };
+                let raw = uri.path().rsplit('/').next().unwrap_or_default();
+                if !has_escapes {
+                    prop_assert_eq!(raw, &id, "as it is written");
+                }
+                // As browsers and Node read it.
+                let parsed = url::Url::parse(&format!("http://localhost{uri}")).unwrap();
+                let last = parsed.path_segments().unwrap().next_back().unwrap();
+                let decoded = percent_decode_str(last).decode_utf8().unwrap();
+                prop_assert_eq!(&*decoded, &id);
+                prop_assert!(parsed.query_pairs().all(|(name, _)| !name.eq_ignore_ascii_case("client_id")), "{}", uri);
+            }
         }
     }
 }

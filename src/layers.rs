@@ -15,16 +15,16 @@ pub(crate) mod setup_check;
 mod web_url;
 
 pub use audit::AuditLayer;
-pub use body::{BodyError, MapResponseFuture, RegistrationBody, ReplayBody, ResponseBody, ResponseFuture};
-pub use gate::{ClientOf, GateAction, GateEndpoint, GateLayer, GateSettings, Grant};
+pub use body::{RegistrationBody, ResponseBody, ResponseFuture};
+pub use gate::{GateEndpoint, GateLayer, GateSettings, Grant};
 pub use initial_access_token::InitialAccessTokenLayer;
 #[cfg(feature = "jwt")]
 pub use initial_access_token::tokens::JwtTokens;
 pub use initial_access_token::tokens::{InitialAccess, InitialAccessTokens, StaticTokens, TokenError};
 pub use layered::Layered;
 pub use lifecycle::LifecycleLayer;
-pub use policy::{PolicyLayer, PolicyService};
+pub use policy::PolicyLayer;
 pub use rate_limit::RateLimitLayer;
-pub use response::{HandlerErrors, ResponseLayer, SecretInResponse};
+pub use response::ResponseLayer;
 pub use server_metadata::ServerMetadataLayer;
-pub use setup_check::{Misconfiguration, SetupCheck};
+pub use setup_check::Misconfiguration;

@@ -64,7 +64,7 @@
 //!
 //! - Put the preset on the registration route only (and on `/register/{client_id}` for RFC 7592), inside of a CORS layer.
 //! - Set [`with_peer_address`](Preset::with_peer_address), and [`with_trusted_proxies`](Preset::with_trusted_proxies) behind a proxy. The
-//!   first requests show whether that was done: [`SetupCheck`](layers::SetupCheck) logs what to change.
+//!   first requests show whether that was done: the [log](layers::Misconfiguration) says what to change.
 //! - Put [`server_metadata_layer`](Preset::server_metadata_layer) on the discovery document.
 //! - At the authorization endpoint, compare redirect URIs with [`redirect_uri::matches`].
 //! - Give the preset a [`Registrar`](clients::Registrar) and put a [`GateLayer`](layers::GateLayer) on every other endpoint, so that
@@ -165,7 +165,7 @@ mod sync;
 mod telemetry;
 mod text;
 
-pub use client_url::{ClientUrl, UrlTarget};
+pub use client_url::ClientUrl;
 #[cfg(feature = "identity")]
 pub use preset::Preset;
 pub use registration::Registration;

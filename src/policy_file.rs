@@ -12,4 +12,4 @@ pub use known_clients::KnownClient;
 pub use lint::{Lint, Severity};
 #[cfg(feature = "policy-file")]
 pub use load::PolicyFileError;
-pub use reload::{PolicyHandle, Reloadable, ReloadableLayer};
+pub use reload::ReloadableLayer;

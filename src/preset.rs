@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use http::Extensions;
 use serde::{Serialize, Serializer};
-use tower_layer::Layer;
 
 use crate::audit::{ChainKey, Sink};
 use crate::bounds;
@@ -45,7 +44,7 @@ use crate::layers::initial_access_token::InitialAccessTokenLayer;
 use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::ResponseLayer;
 use crate::layers::server_metadata::ServerMetadataLayer;
-use crate::layers::setup_check::SetupCheck;
+use crate::layers::setup_check::Misconfiguration;
 use crate::rate_limit::{RateLimits, SharedQuotas};
 use crate::registration::Limits;
 use crate::rules::{
@@ -65,7 +64,6 @@ use rules::RuleSettings;
 use settings::{Layers, Settings};
 
 pub use rules::PresetRules;
-pub use service::{PresetBody, PresetService};
 
 /// All layers as one. See the [module docs](self) for their order.
 ///
@@ -73,10 +71,10 @@ pub use service::{PresetBody, PresetService};
 ///
 /// ```
 /// use tower_dcr::audit::Event;
-/// use tower_dcr::layers::SecretInResponse;
+/// use tower_dcr::rules::Action;
 ///
 /// let preset = tower_dcr::strict()
-///     .map_answer(|answer| answer.with_secret(SecretInResponse::Strip))
+///     .map_answer(|answer| answer.with_secret(Action::Strip))
 ///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
 ///     .report_only();
 /// # let _ = preset;
@@ -84,11 +82,11 @@ pub use service::{PresetBody, PresetService};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Preset {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     /// Built from the settings on first use.
-    policy: OnceLock<Policy>,
+    policy: Arc<OnceLock<Policy>>,
     /// Built on first use: axum may call `layer` again for every request.
-    pub(crate) layers: OnceLock<Layers>,
+    layers: Arc<OnceLock<Layers>>,
 }
 
 impl Preset {
@@ -113,11 +111,11 @@ impl Preset {
     }
 
     pub(crate) fn of(settings: Settings) -> Self {
-        Self { settings, policy: OnceLock::new(), layers: OnceLock::new() }
+        Self { settings: Arc::new(settings), policy: Arc::default(), layers: Arc::default() }
     }
 
     fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings;
+        let mut settings = Arc::unwrap_or_clone(self.settings);
         change(&mut settings);
         Self::of(settings)
     }
@@ -215,7 +213,8 @@ impl Preset {
     }
 
     /// Returns the limits on a body.
-    pub const fn limits(&self) -> &Limits {
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
         &self.settings.limits
     }
 
@@ -353,13 +352,13 @@ impl Preset {
         self.settings.gate(endpoint, registrar)
     }
 
-    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::new`]), for all layers. The key in policy
+    /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::default`]), for all layers. The key in policy
     /// files is `client_url`, which takes precedence.
     ///
     /// ```
     /// use tower_dcr::ClientUrl;
     ///
-    /// let preset = tower_dcr::mcp().with_client_url(ClientUrl::new().with_registration_path("/oauth2/reg")?);
+    /// let preset = tower_dcr::mcp().with_client_url(ClientUrl::default().with_registration_path("/oauth2/reg")?);
     /// # let _ = preset;
     /// # Ok::<_, tower_dcr::rules::ConfigError>(())
     /// ```
@@ -370,9 +369,9 @@ impl Preset {
     /// Changes the layer that checks the handler's answers.
     ///
     /// ```
-    /// use tower_dcr::layers::SecretInResponse;
+    /// use tower_dcr::rules::Action;
     ///
-    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip));
+    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
     /// # let _ = preset;
     /// ```
     pub fn map_answer(self, change: impl FnOnce(ResponseLayer) -> ResponseLayer) -> Self {
@@ -505,11 +504,15 @@ impl Preset {
         self.policy.get_or_init(|| self.settings.policy.policy(self.settings.fingerprint()))
     }
 
-    /// Returns the check of the surrounding server, which learns from requests: see
-    /// [`setup_check`](crate::layers::SetupCheck).
+    /// Returns the deployment mistakes that requests to this preset and its clones have shown so far, oldest first: for a
+    /// health page, or a test of your own.
+    ///
+    /// ```
+    /// assert!(tower_dcr::mcp().misconfigurations().is_empty());
+    /// ```
     #[must_use]
-    pub fn setup_check(&self) -> SetupCheck {
-        self.settings.setup_check.clone()
+    pub fn misconfigurations(&self) -> Vec<Misconfiguration> {
+        self.settings.setup_check.found()
     }
 
     /// Returns the metadata that the policy allows, for the server's discovery document: the union, if callers have
@@ -532,7 +535,7 @@ impl Preset {
 
     /// Returns this preset with the settings of `other`, as far as a policy file can have them.
     pub(crate) fn with_policy_of(&self, other: &Self) -> Result<Self, ConfigError> {
-        let mut settings = self.settings.clone();
+        let mut settings = Settings::clone(&self.settings);
         settings.adopt(other.document(), other.settings.audit.requester().key())?;
         settings.shadow.clone_from(&other.settings.shadow);
         settings.chain_key.clone_from(&other.settings.chain_key);
@@ -570,13 +573,5 @@ impl Preset {
 impl Serialize for Preset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.document().serialize(serializer)
-    }
-}
-
-impl<S> Layer<S> for Preset {
-    type Service = PresetService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        PresetService::new(self.layers(), inner)
     }
 }

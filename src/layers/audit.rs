@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Span;
 use tracing::field::Empty;
-use tracing::instrument::{Instrument, Instrumented};
 
 use crate::audit::{
     Aggregator, AwaitsApproval, Deduplicated, Event, Outcome, RegisteredClient, Requester, Sink, Sources,
@@ -21,9 +19,7 @@ use crate::audit::{
 use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clock::{Clock, SystemClock};
-use crate::layers::body::{
-    self, ANSWER_LIMITS, Finish, Finished, MapResponseFuture, ReadAnswer, ResponseBody, ResponseFuture, Unread,
-};
+use crate::layers::body::{self, ANSWER_LIMITS, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture, Unread};
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::registration::Registration;
@@ -113,7 +109,7 @@ impl AuditLayer {
             request_id: None,
             document: None,
             policy: None,
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
         };
         Self { config: Arc::new(config) }
     }
@@ -229,7 +225,7 @@ impl AuditLayer {
         self.change(|config| config.policy = Some(fingerprint))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route
     /// need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)
@@ -241,25 +237,15 @@ impl AuditLayer {
     }
 }
 
-impl<S> Layer<S> for AuditLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<AuditLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>, Error: Send + 'static>,
     B: Body + Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<Instrumented<S::Future>, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -268,17 +254,13 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let attempt = Attempt::start(&self.layer.config, &request);
         if attempt.registers() && !self.layer.config.aggregator.is_ready() {
-            let rejection =
-                Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, "registrations can't be recorded now")
-                    .with_retry_after(Duration::from_secs(5));
+            let rejection = body::unavailable(RULE, "registrations can't be recorded now");
             let answer = attempt.finish(body::refuse(rejection), None);
-            return MapResponseFuture::finishing(ResponseFuture::new(async move {
-                Ok(Unread::of(request).answer(answer).await)
-            }));
+            return ResponseFuture::boxed(async move { Ok(Unread::of(request).answer(answer).await) });
         }
         let span = attempt.span();
         let answer = span.in_scope(|| self.inner.call(request));
-        MapResponseFuture::new(answer.instrument(span), attempt)
+        ResponseFuture::within(span, answer, attempt)
     }
 }
 
@@ -383,23 +365,15 @@ impl Attempt {
     }
 }
 
-impl<B, E> Finish<B, E> for Attempt
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    E: Send + 'static,
-{
-    fn finish(mut self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        let mut response = match response {
-            Ok(response) => response,
-            Err(error) => {
-                if let Some(start) = self.start.take() {
-                    let event = start.event(Outcome::Failed);
-                    start.emit(event, true);
-                }
-                return Finished::Now(Err(error));
-            }
-        };
+impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Attempt {
+    fn failed(mut self: Box<Self>) {
+        if let Some(start) = self.start.take() {
+            let event = start.event(Outcome::Failed);
+            start.emit(event, true);
+        }
+    }
+
+    fn finish(self: Box<Self>, mut response: Response<B>) -> Finished<B> {
         let known = response.extensions_mut().remove::<RegisteredClient>();
         let upper = response.body().size_hint().upper();
         if !self.registers()
@@ -408,9 +382,9 @@ where
             || upper.is_none_or(|bytes| bytes > ANSWER_LIMITS.max_bytes as u64)
         {
             let client_id = known.and_then(|client| client.0);
-            return Finished::Now(Ok((*self).finish(response.map(ResponseBody::inner), client_id)));
+            return Finished::Now((*self).finish(response.map(ResponseBody::inner), client_id));
         }
-        Finished::Later(ResponseFuture::new(async move { Ok(read_client_id(*self, response).await) }))
+        Finished::later(read_client_id(*self, response))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The request and response bodies that the layers exchange.
 
+mod begun;
 mod evaluation;
 mod future;
 mod gathered;
@@ -12,15 +13,18 @@ mod response;
 mod unread;
 
 pub(crate) use evaluation::attach;
-pub(crate) use future::{Finish, Finished, Unchanged};
-pub use future::{MapResponseFuture, ResponseFuture};
+pub use future::ResponseFuture;
+pub(crate) use future::{Answered, Finish, Finished, Unchanged, forward};
 pub(crate) use headers::{ask_for_plain_answer, describe_body, forget_old_body};
 pub(crate) use media_type::MediaType;
 pub(crate) use read::{ReadError, drain, is_encoded, is_form, is_json, read};
-pub(crate) use refusal::{forbid_storing, refuse};
-pub use request::{BodyError, RegistrationBody};
+pub(crate) use refusal::{JSON, answer, describe, forbid_storing, refuse, unavailable};
+pub use request::RegistrationBody;
+pub use response::ResponseBody;
 pub(crate) use response::{
     ANSWER_LIMITS, ReadAnswer, has_document, is_coded, issued_client_id, read_answer, read_or_pass,
 };
-pub use response::{ReplayBody, ResponseBody};
 pub(crate) use unread::{Unread, announce_close};
+
+/// The error of a body, and of a server's own function.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,6 +1,5 @@
 //! [`GateLayer`]: enforces the ledger in front of the endpoints that clients use, without the server's help.
 
-use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,13 +7,12 @@ use std::task::{Context, Poll};
 
 use http::{Method, Request, Response};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{LifecycleAction, LifecycleEvent};
 use crate::clients::registrar::Registrar;
 use crate::clock::{Clock, CoarseClock};
-use crate::layers::body::{ReplayBody, ResponseBody, ResponseFuture};
+use crate::layers::body::{BoxError, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
 use crate::telemetry;
 
@@ -41,13 +39,13 @@ use admission::Admitted;
 use cache::Cache;
 pub use endpoint::GateEndpoint;
 use endpoint::{Endpoint, Success};
-use grant::ErasedClientOf;
-pub use grant::{ClientOf, Grant};
+use grant::ClientOf;
+pub use grant::Grant;
 use parameters::Seen;
 use refusal::{Fault, Form};
 pub(crate) use settings::FollowedSettings;
+pub use settings::GateSettings;
 use settings::SettingsInForce;
-pub use settings::{GateAction, GateSettings};
 
 /// Enforces the ledger in front of the endpoints that clients use, without the server's help.
 ///
@@ -154,13 +152,14 @@ pub use settings::{GateAction, GateSettings};
 /// # runtime.block_on(async {
 /// use std::convert::Infallible;
 /// use tower_dcr::clients::{MemoryLedger, Registrar};
-/// use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer, ReplayBody};
+/// use tower_dcr::layers::{GateEndpoint, GateLayer, ResponseBody};
+/// use tower_dcr::rules::Action;
 ///
 /// let registrar = Registrar::new(MemoryLedger::default());
 /// let gate = GateLayer::new(GateEndpoint::Token, registrar)
-///     .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
+///     .map_settings(|gate| gate.unknown = Some(Action::Reject));
 /// let token = ServiceBuilder::new().layer(gate).service(service_fn(
-///     async |_: Request<ReplayBody<Full<Bytes>>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())),
+///     async |_: Request<ResponseBody<Full<Bytes>>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())),
 /// ));
 /// let request = Request::post("/token")
 ///     .header("content-type", "application/x-www-form-urlencoded")
@@ -183,7 +182,7 @@ struct Config {
     endpoint: &'static Endpoint,
     settings: SettingsInForce,
     cache: Cache,
-    client_of: Option<Arc<dyn ErasedClientOf>>,
+    client_of: Option<Arc<ClientOf>>,
 }
 
 impl GateLayer {
@@ -222,35 +221,39 @@ impl GateLayer {
         self.change(|config| config.cache = config.cache.clone().with_clock(clock))
     }
 
-    /// Sets a function that returns the client of a refresh token, code or device code (default: none). It is called
-    /// for a token request that does not name its client.
-    pub fn with_client_of(self, client_of: impl ClientOf) -> Self {
-        self.change(|config| config.client_of = Some(Arc::new(client_of)))
-    }
-}
-
-impl<S> Layer<S> for GateLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
+    /// Sets a function that returns the `client_id` that a refresh token, code or device code was issued to (default:
+    /// none). It is called for a token request that does not name its client: RFC 6749 section 6 lets a public client
+    /// leave `client_id` out when it refreshes, and only the server knows the owner then. `None` if there is no such
+    /// grant; a request that meets an error is answered with 503.
+    ///
+    /// ```
+    /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    /// use tower_dcr::layers::{GateEndpoint, GateLayer, Grant};
+    ///
+    /// let gate = GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default()));
+    /// let gate = gate.with_client_of(async |grant: Grant| {
+    ///     println!("SELECT client_id FROM grants WHERE digest = sha256({} bytes)", grant.value.len());
+    ///     Ok(Some("the client".into()))
+    /// });
+    /// # let _ = gate;
+    /// ```
+    pub fn with_client_of<F>(self, client_of: impl Fn(Grant) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Option<String>, BoxError>> + Send + 'static,
+    {
+        self.change(|config| config.client_of = Some(Arc::new(move |grant| Box::pin(client_of(grant)))))
     }
 }
 
 impl<S, B, R> Service<Request<B>> for Layered<GateLayer, S>
 where
-    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    S: Service<Request<ResponseBody<B>>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Self::Response, Self::Error>;
+    type Future = ResponseFuture<R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -259,14 +262,14 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let inner = self.take_ready();
         let config = Arc::clone(&self.layer.config);
-        ResponseFuture::new(async move { config.pass(inner, request).await })
+        ResponseFuture::boxed(async move { config.pass(inner, request).await })
     }
 }
 
 /// A request that the gate decides no further.
-enum Aside<B, R> {
+enum Aside<B: Body, R: Body> {
     /// The request goes on.
-    Forward(Request<ReplayBody<B>>),
+    Forward(Request<ResponseBody<B>>),
     /// The request is answered by the gate.
     Answer(Response<ResponseBody<R>>),
 }
@@ -274,10 +277,9 @@ enum Aside<B, R> {
 impl Config {
     async fn pass<S, B, R>(&self, mut inner: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
     where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-        R: Body,
+        S: Service<Request<ResponseBody<B>>, Response = Response<R>>,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+        R: Body + Send + 'static,
     {
         let form = Form::of(self.endpoint, request.headers());
         let reports = self.settings.reports();
@@ -313,10 +315,10 @@ impl Config {
         request: Request<B>,
         form: Form,
         reports: bool,
-    ) -> Result<(Request<ReplayBody<B>>, Seen), Aside<B, R>>
+    ) -> Result<(Request<ResponseBody<B>>, Seen), Aside<B, R>>
     where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+        R: Body,
     {
         let address = self.registrar.address_of(request.headers(), request.extensions());
         let (parts, bytes) = match parameters::read_body(self.endpoint, request).await {
@@ -331,7 +333,7 @@ impl Config {
                 return Err(Aside::Answer(unread.answer(answer).await));
             }
         };
-        let as_it_came = reports.then(|| Request::from_parts(parts.clone(), ReplayBody::own(bytes.clone())));
+        let as_it_came = reports.then(|| Request::from_parts(parts.clone(), ResponseBody::own(bytes.clone())));
         let (request, seen) = match (parameters::read(self.endpoint, parts, bytes), as_it_came) {
             (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, ..seen }),
             (Err(fault), Some(request)) => {
@@ -348,7 +350,7 @@ impl Config {
     }
 
     /// Processes a successful response. Withholds it if an error is returned.
-    async fn conclude<R: Body>(
+    async fn conclude<R: Body + Send + 'static>(
         &self,
         admitted: Admitted,
         seen: &Seen,

@@ -6,17 +6,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::Deduplicated;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clients::registrar::{Refusal, Registrar};
-use crate::layers::body::{self, MapResponseFuture, ResponseBody, ResponseFuture, Unchanged, Unread};
+use crate::layers::body::{self, Answered, ResponseBody, ResponseFuture, Unchanged, Unread};
 use crate::layers::initial_access_token::tokens::{
     ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token,
 };
@@ -40,7 +38,7 @@ use crate::text;
 /// A wrong token is never treated as a missing one: its sender expects to be authenticated, and the rules for anonymous
 /// clients would apply instead. Tokens are taken from the header only, never from the query or the body.
 ///
-/// The rules that a token names ([`InitialAccess::with_rules`]) are evaluated at `POST` and at every later `PUT`. The
+/// The rules that a token names ([`InitialAccess::rules`]) are evaluated at `POST` and at every later `PUT`. The
 /// [registrar](InitialAccessTokenLayer::with_registrar) stores their name in between. A `PUT` itself is authenticated by the
 /// registration access token (RFC 7592 section 2.2), which the server checks; so are `GET` and `DELETE`. A `PUT` for a
 /// client that the ledger does not know could be a registration without a token: if one is required, it is answered
@@ -84,7 +82,8 @@ use crate::text;
 /// ```
 /// use tower_dcr::layers::{InitialAccess, InitialAccessTokenLayer, StaticTokens};
 ///
-/// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal").with_rules("partner"))?;
+/// let partner = InitialAccess { rules: Some("partner".into()), ..InitialAccess::of("partner-portal") };
+/// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", partner)?;
 /// let layer = InitialAccessTokenLayer::new(tokens).optional();
 /// # let _ = layer;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
@@ -111,8 +110,6 @@ const ORIGIN_RULE: &str = "origin";
 
 /// The maximum length of a token; most are under 2 KiB.
 const MAX_TOKEN_BYTES: usize = 4096;
-/// The `Retry-After` if tokens can't be verified or counted.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl InitialAccessTokenLayer {
     /// Creates a layer that requires a token which `tokens` accepts.
@@ -123,7 +120,7 @@ impl InitialAccessTokenLayer {
             report_only: false,
             origins: None,
             registrar: None,
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
         };
         Self { config: Some(Arc::new(config)) }
     }
@@ -165,7 +162,7 @@ impl InitialAccessTokenLayer {
         self.change(|config| config.registrar = config.registrar.take().or(registrar))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`], in a preset that of
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`], in a preset that of
     /// [`Preset::with_client_url`](crate::Preset::with_client_url)). All layers of a route need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)
@@ -193,26 +190,15 @@ impl InitialAccessTokenLayer {
     }
 }
 
-impl<S> Layer<S> for InitialAccessTokenLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<InitialAccessTokenLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send + 'static> + Clone + Send + 'static,
     B: Body + Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -220,11 +206,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(config) = self.layer.config.clone() else {
-            return MapResponseFuture::new(self.inner.call(request), Unchanged);
+            return ResponseFuture::new(self.inner.call(request), Unchanged);
         };
         let allowed = match config.check_origin(request.method(), request.headers()) {
             Err(rejection) if !config.report_only => {
-                return MapResponseFuture::finishing(ResponseFuture::new(reject(request, rejection)));
+                return ResponseFuture::boxed(reject(request, rejection));
             }
             allowed => allowed,
         };
@@ -235,18 +221,16 @@ where
             MethodKind::Read | MethodKind::Delete | MethodKind::Options | MethodKind::Other => false,
         };
         if !asks && allowed.is_ok() {
-            return MapResponseFuture::new(self.inner.call(request), Unchanged);
+            return ResponseFuture::new(self.inner.call(request), Unchanged);
         }
         let inner = self.take_ready();
-        MapResponseFuture::finishing(match allowed {
-            Err(rejection) => ResponseFuture::new(observe(inner, request, rejection)),
-            Ok(()) if kind == MethodKind::Create => ResponseFuture::new(config.register(inner, request)),
-            Ok(()) => ResponseFuture::new(config.change_client(inner, request)),
-        })
+        match allowed {
+            Err(rejection) => ResponseFuture::boxed(observe(inner, request, rejection)),
+            Ok(()) if kind == MethodKind::Create => ResponseFuture::boxed(config.register(inner, request)),
+            Ok(()) => ResponseFuture::boxed(config.change_client(inner, request)),
+        }
     }
 }
-
-type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
 
 /// The content of `Authorization`.
 enum Credentials<'a> {
@@ -348,6 +332,7 @@ impl Config {
     where
         S: Service<Request<B>, Response = Response<R>>,
         B: Body,
+        R: Body,
     {
         let access = match self.authorize(request.headers()).await {
             Ok(access) => access,
@@ -375,10 +360,11 @@ impl Config {
     }
 
     /// Evaluates an update under the rules that the client was admitted under.
-    async fn change_client<S, B, R>(self: Arc<Self>, mut inner: S, mut request: Request<B>) -> Answered<R, S::Error>
+    async fn change_client<S, B, R>(self: Arc<Self>, inner: S, mut request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         B: Body,
+        R: Body,
     {
         match self.admitted_as(request.method(), request.uri()).await {
             Ok(caller) if caller.is_anonymous() => _ = request.extensions_mut().remove::<Caller>(),
@@ -386,7 +372,7 @@ impl Config {
             Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
             Err(rejection) => return reject(request, rejection).await,
         }
-        Ok(inner.call(request).await?.map(ResponseBody::inner))
+        body::forward(inner, request).await
     }
 
     /// Returns the caller that the client of an update was admitted as.
@@ -412,17 +398,18 @@ impl Config {
 }
 
 /// Rejects a request whose body is unread.
-async fn reject<B: Body, R, E>(request: Request<B>, rejection: Rejection) -> Answered<R, E> {
+async fn reject<B: Body, R: Body, E>(request: Request<B>, rejection: Rejection) -> Answered<R, E> {
     Ok(Unread::of(request).answer(body::refuse(rejection)).await)
 }
 
 /// Passes the request, and reports the rejection.
-async fn observe<S, B, R>(mut inner: S, request: Request<B>, rejection: Rejection) -> Answered<R, S::Error>
+async fn observe<S, B, R>(inner: S, request: Request<B>, rejection: Rejection) -> Answered<R, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
     let operation = Operation::of(request.method());
-    let mut response = inner.call(request).await?.map(ResponseBody::inner);
+    let mut response = body::forward(inner, request).await?;
     body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
     Ok(response)
 }
@@ -432,8 +419,7 @@ fn invalid(detail: &'static str) -> Rejection {
 }
 
 fn unavailable() -> Rejection {
-    let detail = "initial access tokens can't be verified now; try again later";
-    Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
+    body::unavailable(RULE, "initial access tokens can't be verified now; try again later")
 }
 
 impl fmt::Debug for Config {

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderValue, Request, Response, StatusCode, header};
+use http::{Extensions, Method, Request, Response, StatusCode};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{AwaitsApproval, CostsLikeRegistration, Deduplicated, RegisteredClient, Unanswerable};
@@ -19,7 +17,7 @@ use crate::clients::registrar::{
     self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
 };
 use crate::layers::body::{
-    self, ANSWER_LIMITS, MapResponseFuture, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
+    self, ANSWER_LIMITS, Answered, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
 };
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
@@ -119,14 +117,11 @@ struct Config {
     report_only: bool,
 }
 
-/// The `Retry-After` if the ledger is unavailable.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
 impl LifecycleLayer {
     /// Creates a layer that records clients in the ledger of `registrar`.
     pub fn new(registrar: Registrar) -> Self {
         let config =
-            Config { registrar, address: ClientAddress::new(), client_url: ClientUrl::new(), report_only: false };
+            Config { registrar, address: ClientAddress::new(), client_url: ClientUrl::default(), report_only: false };
         Self { config: Some(Arc::new(config)) }
     }
 
@@ -154,7 +149,7 @@ impl LifecycleLayer {
         self.change(|config| config.address = address)
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). They must match the
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). They must match the
     /// handler's: a client that may manage itself could otherwise name another one here. All layers of a route need the
     /// same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
@@ -167,26 +162,15 @@ impl LifecycleLayer {
     }
 }
 
-impl<S> Layer<S> for LifecycleLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<LifecycleLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send + 'static,
+    S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send + 'static> + Clone + Send + 'static,
     B: Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -194,55 +178,29 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(config) = self.layer.config.clone() else {
-            return MapResponseFuture::new(self.inner.call(request), Unchanged);
+            return ResponseFuture::new(self.inner.call(request), Unchanged);
         };
         let inner = self.take_ready();
         let kind = MethodKind::of(request.method());
-        let recorded = match kind {
-            MethodKind::Create | MethodKind::Update => match Checked::of(&request) {
-                Checked::Registration(registration, facts) if kind == MethodKind::Create => {
-                    ResponseFuture::new(config.register(inner, request, registration, facts))
+        match kind {
+            MethodKind::Create | MethodKind::Update => {
+                let Some(body) = RegistrationBody::downcast_ref(request.body()) else {
+                    return ResponseFuture::boxed(async { Ok(unguarded()) });
+                };
+                match body.share().map(|(registration, facts)| (registration, facts.clone())) {
+                    Some((registration, facts)) if kind == MethodKind::Create => {
+                        ResponseFuture::boxed(config.register(inner, request, registration, facts))
+                    }
+                    Some((registration, facts)) => {
+                        ResponseFuture::boxed(config.change(inner, request, registration, facts))
+                    }
+                    // Passed by a policy layer in report-only mode.
+                    None => ResponseFuture::boxed(body::forward(inner, request)),
                 }
-                Checked::Registration(registration, facts) => {
-                    ResponseFuture::new(config.change(inner, request, registration, facts))
-                }
-                Checked::Passed => ResponseFuture::new(forward(inner, request)),
-                Checked::No => return MapResponseFuture::answered(unguarded()),
-            },
-            MethodKind::Delete => ResponseFuture::new(config.delete(inner, request)),
-            MethodKind::Read => ResponseFuture::new(config.read(inner, request)),
+            }
+            MethodKind::Read | MethodKind::Delete => ResponseFuture::boxed(config.manage(inner, request)),
             // The service that was polled ready is in there, and nothing is awaited before it.
-            MethodKind::Options | MethodKind::Other => ResponseFuture::new(forward(inner, request)),
-        };
-        MapResponseFuture::finishing(recorded)
-    }
-}
-
-type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
-
-async fn forward<S, B, R>(mut inner: S, request: Request<B>) -> Answered<R, S::Error>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    Ok(inner.call(request).await?.map(ResponseBody::inner))
-}
-
-/// The state of a body when it arrives.
-enum Checked {
-    Registration(Arc<Registration>, Facts),
-    /// Passed by a policy layer in report-only mode.
-    Passed,
-    /// There is no policy layer.
-    No,
-}
-
-impl Checked {
-    fn of<B: 'static>(request: &Request<B>) -> Self {
-        match RegistrationBody::downcast_ref(request.body()) {
-            None => Self::No,
-            Some(body) => body.share().map_or(Self::Passed, |registration| {
-                Self::Registration(registration, body.facts().cloned().unwrap_or_default())
-            }),
+            MethodKind::Options | MethodKind::Other => ResponseFuture::boxed(body::forward(inner, request)),
         }
     }
 }
@@ -269,8 +227,7 @@ impl Config {
                 return Ok(awaiting_approval(response, is_pending));
             }
             Err(refusal) => {
-                let refusal = refusal.unless_repeated(unless_repeated);
-                return self.refuse_or(Operation::Create, refusal, || forward(inner, request)).await;
+                return self.refuse_or(refusal.unless_repeated(unless_repeated), inner, request).await;
             }
         };
         // Drops the shared reference, so that a layer further in need not copy the document.
@@ -297,7 +254,7 @@ impl Config {
         let status = response.status();
         let Some((response, Some(document))) = read(response).await else {
             log_error(intent.fail("the server's answer could not be read").await);
-            return unreadable();
+            return body::refuse(unreadable());
         };
         let (document, bytes) = document;
         if let Err(detail) = body::issued_client_id(&document) {
@@ -337,15 +294,12 @@ impl Config {
             Ok(Some(id)) => id,
             // A policy layer with other rules for URLs has let it pass.
             Ok(None) => return Ok(unguarded()),
-            Err(rejection) => {
-                return self.refuse_or(Operation::Update, rejection.into(), || forward(inner, request)).await;
-            }
+            Err(rejection) => return self.refuse_or(rejection.into(), inner, request).await,
         };
         let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
             Ok(intent) => intent,
             Err(refusal) => {
-                let refusal = refusal.unless_repeated(requester.unless_repeated);
-                return self.refuse_or(Operation::Update, refusal, || forward(inner, request)).await;
+                return self.refuse_or(refusal.unless_repeated(requester.unless_repeated), inner, request).await;
             }
         };
         if let Some(rejection) = requester.unless_repeated.filter(|_| intent.is_new()) {
@@ -368,7 +322,7 @@ impl Config {
     async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
         let status = response.status().as_u16();
         let is_withheld = response.extensions().get::<Unanswerable>().is_some();
-        let Some((response, document)) = read(response).await else { return unreadable() };
+        let Some((response, document)) = read(response).await else { return body::refuse(unreadable()) };
         let document = document.filter(|_| response.status().is_success());
         // A success proves a change only if it names the client (RFC 7592 section 3): any caller can send a PUT, and a
         // server may have a generic page for all requests.
@@ -376,7 +330,7 @@ impl Config {
             document.as_ref().is_some_and(|(document, _)| document.string_at(Field::CLIENT_ID) == Some(intent.id()));
         if !is_about_client && !is_withheld {
             let Some(_) = document else { return response };
-            return self.refuse(Operation::Update, unreadable_rejection(), response);
+            return self.refuse(Operation::Update, unreadable(), response);
         }
         let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
             status,
@@ -393,49 +347,25 @@ impl Config {
         }
     }
 
-    async fn read<S, B, R>(self: Arc<Self>, inner: S, request: Request<B>) -> Answered<R, S::Error>
-    where
-        S: Service<Request<B>, Response = Response<R>>,
-        B: 'static,
-    {
-        let allowed = match self.managed(&request) {
-            Ok(id) => self.may_manage(id.as_deref()).await,
-            Err(rejection) => Err(rejection.into()),
-        };
-        match allowed {
-            Ok(()) => forward(inner, request).await,
-            Err(refusal) => self.refuse_or(Operation::Read, refusal, || forward(inner, request)).await,
-        }
-    }
-
-    async fn delete<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    /// Forwards a read or a deletion, and records that a client has deleted itself.
+    async fn manage<S, B, R>(self: Arc<Self>, inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         B: 'static,
         R: Body,
     {
-        let (id, allowed) = match self.managed(&request) {
-            Ok(id) => {
-                let allowed = self.may_manage(id.as_deref()).await;
-                (id, allowed)
-            }
-            Err(rejection) => (None, Err(rejection.into())),
+        let managed = self.managed(&request);
+        let id = match self.may_manage(managed).await {
+            Ok(id) => id.filter(|_| request.method() == Method::DELETE),
+            Err(refusal) => return self.refuse_or(refusal, inner, request).await,
         };
-        if let Err(refusal) = allowed {
-            return self.refuse_or(Operation::Delete, refusal, || forward(inner, request)).await;
-        }
-        let response = inner.call(request).await?.map(ResponseBody::inner);
+        let response = body::forward(inner, request).await?;
         // RFC 7592 section 2.3: a deletion is answered with 204. A generic page has deleted nothing.
-        let is_deleted = response.status() == StatusCode::NO_CONTENT;
-        let Some(id) = id.filter(|_| is_deleted) else { return Ok(response) };
-        Ok(match self.registrar.deleted(&id).await {
-            Ok(()) => response,
-            Err(error) => {
-                // The server has deleted it; the record expires by itself.
-                error.log();
-                response
-            }
-        })
+        if let Some(id) = id.filter(|_| response.status() == StatusCode::NO_CONTENT) {
+            // If this can't be recorded, the record expires by itself.
+            log_error(self.registrar.deleted(&id).await);
+        }
+        Ok(response)
     }
 
     /// Returns the setting of the policy file, else the one in code.
@@ -456,11 +386,13 @@ impl Config {
         }
     }
 
-    async fn may_manage(&self, id: Option<&str>) -> Result<(), Refusal> {
-        match id {
-            Some(id) => self.registrar.may_manage(id).await.map(drop),
-            None => Ok(()),
+    /// Returns the client that a URL is about, if it may manage itself.
+    async fn may_manage(&self, managed: Result<Option<String>, Rejection>) -> Result<Option<String>, Refusal> {
+        let id = managed?;
+        if let Some(id) = &id {
+            self.registrar.may_manage(id).await?;
         }
+        Ok(id)
     }
 
     fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions, facts: Facts) -> Requester {
@@ -475,21 +407,17 @@ impl Config {
     }
 
     /// Rejects, or goes on without the ledger if that is allowed or the rejection is only reported.
-    async fn refuse_or<R, E, A>(
-        &self,
-        operation: Operation,
-        refusal: Refusal,
-        go_on: impl FnOnce() -> A,
-    ) -> Answered<R, E>
+    async fn refuse_or<S, B, R>(&self, refusal: Refusal, inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
-        A: Future<Output = Answered<R, E>>,
+        S: Service<Request<B>, Response = Response<R>>,
+        R: Body,
     {
         let rejection = match refusal {
             Refusal::Rejected(rejection) => rejection,
             Refusal::Ledger(error) => {
                 error.log();
                 if self.registers_without_ledger() {
-                    return go_on().await;
+                    return body::forward(inner, request).await;
                 }
                 unavailable()
             }
@@ -498,13 +426,14 @@ impl Config {
         if !self.reports() || rejection.code == ErrorCode::TooManyRequests {
             return Ok(body::refuse(rejection));
         }
-        let mut response = go_on().await?;
+        let operation = Operation::of(request.method());
+        let mut response = body::forward(inner, request).await?;
         body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
         Ok(response)
     }
 
     /// Replaces the handler's response by a rejection, or reports that.
-    fn refuse<R>(
+    fn refuse<R: Body>(
         &self,
         operation: Operation,
         rejection: Rejection,
@@ -518,7 +447,7 @@ impl Config {
     }
 
     /// Rejects a response that could not be recorded, or passes it if that is allowed.
-    fn refuse_unrecorded<R>(
+    fn refuse_unrecorded<R: Body>(
         &self,
         operation: Operation,
         response: Response<ResponseBody<R>>,
@@ -552,20 +481,14 @@ async fn read<R: Body>(response: Response<R>) -> Option<(Response<ResponseBody<R
 }
 
 /// Returns the stored response again, with the redirect URIs of this request.
-fn repeat<R>(
+fn repeat<R: Body>(
     client_id: Option<String>,
     answer: Option<StoredResponse>,
     registration: &Registration,
 ) -> Response<ResponseBody<R>> {
     let Some(answer) = answer else { return body::refuse(unavailable()) };
-    let bytes = Bytes::from(echoing(answer.body, registration));
-    let length = HeaderValue::from(bytes.len());
-    let mut response = Response::new(ResponseBody::own(bytes));
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::CONTENT_LENGTH, length);
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    body::forbid_storing(response.headers_mut());
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
+    let mut response = body::answer(status, body::JSON, echoing(answer.body, registration));
     response.extensions_mut().insert(RegisteredClient(client_id));
     response.extensions_mut().insert(Deduplicated);
     response
@@ -597,22 +520,17 @@ fn awaiting_approval<R>(mut response: Response<R>, is_pending: bool) -> Response
     response
 }
 
-fn unguarded<R>() -> Response<ResponseBody<R>> {
+fn unguarded<R: Body>() -> Response<ResponseBody<R>> {
     tracing::error!(target: "tower_dcr::lifecycle", "LifecycleLayer needs a PolicyLayer outside of it");
     body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
 }
 
-fn unreadable<R>() -> Response<ResponseBody<R>> {
-    body::refuse(unreadable_rejection())
-}
-
-fn unreadable_rejection() -> Rejection {
+fn unreadable() -> Rejection {
     Rejection::new(ErrorCode::BadGateway, RULE, "the server's answer could not be read")
 }
 
 fn unavailable() -> Rejection {
-    let detail = "clients can't be registered now; try again later";
-    Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(RETRY_AFTER)
+    body::unavailable(RULE, "clients can't be registered now; try again later")
 }
 
 impl fmt::Debug for Config {

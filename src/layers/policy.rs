@@ -1,6 +1,5 @@
 //! [`PolicyLayer`]: evaluates a policy on registrations before the handler sees them.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -10,13 +9,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, Request, Response};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{CostsLikeRegistration, Deduplicated};
 use crate::bounds;
 use crate::client_url::{self, ClientUrl, UrlTarget};
-use crate::layers::body::{self, ReadError, RegistrationBody, ResponseBody, ResponseFuture, Unread};
+use crate::layers::body::{self, BoxError, ReadError, RegistrationBody, ResponseBody, ResponseFuture, Unread};
+use crate::layers::layered::Layered;
 use crate::layers::setup_check::SetupCheck;
 use crate::method::MethodKind;
 use crate::rate_limit::Reservation;
@@ -100,6 +99,7 @@ pub(crate) use shadow::Shadow;
 ///     .with_body_deadline(Duration::from_secs(3));
 /// # let _ = layer;
 /// ```
+#[derive(Clone)]
 #[must_use]
 pub struct PolicyLayer {
     config: Arc<Config>,
@@ -133,7 +133,7 @@ impl PolicyLayer {
             policy: Policy::new(rules),
             limits: Limits::default(),
             deadline: Duration::from_secs(10),
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
             report_only: false,
             reminder: None,
             shadow: None,
@@ -143,99 +143,75 @@ impl PolicyLayer {
         Self { config: Arc::new(config) }
     }
 
-    /// Replaces the limits on a body (default: [`Limits::default`]).
-    pub fn with_body(mut self, limits: Limits) -> Self {
-        Arc::make_mut(&mut self.config).limits = limits.within_bounds();
+    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
         self
+    }
+
+    /// Replaces the limits on a body (default: [`Limits::default`]).
+    pub fn with_body(self, limits: Limits) -> Self {
+        self.change(|config| config.limits = limits.within_bounds())
     }
 
     /// Sets the time limit for reading the body, counted from the first read that does not complete at once (default:
     /// 10 seconds). Values above 10 minutes count as 10 minutes.
-    pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
-        Arc::make_mut(&mut self.config).deadline = deadline.min(bounds::LONGEST_BODY);
-        self
+    pub fn with_body_deadline(self, deadline: Duration) -> Self {
+        self.change(|config| config.deadline = deadline.min(bounds::LONGEST_BODY))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route
     /// need the same.
-    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
-        Arc::make_mut(&mut self.config).client_url = client_url;
-        self
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = client_url)
     }
 
     /// Sets the check that records deployment mistakes.
-    pub(crate) fn with_setup_check(mut self, check: SetupCheck) -> Self {
-        Arc::make_mut(&mut self.config).check = check;
-        self
+    pub(crate) fn with_setup_check(self, check: SetupCheck) -> Self {
+        self.change(|config| config.check = check)
     }
 
     /// Evaluates another policy as well, and reports its decision.
-    pub(crate) fn with_shadow(mut self, shadow: Option<Shadow>) -> Self {
-        Arc::make_mut(&mut self.config).shadow = shadow;
-        self
+    pub(crate) fn with_shadow(self, shadow: Option<Shadow>) -> Self {
+        self.change(|config| config.shadow = shadow)
     }
 
     /// Logs again and again that nothing is enforced.
-    pub(crate) fn with_reminder(mut self, reminder: Arc<Reminder>) -> Self {
-        Arc::make_mut(&mut self.config).reminder = Some(reminder);
-        self
+    pub(crate) fn with_reminder(self, reminder: Arc<Reminder>) -> Self {
+        self.change(|config| config.reminder = Some(reminder))
     }
 
     /// Charges evaluated requests to the budgets of a limiter further out, which leaves that to this layer.
-    pub(crate) fn charging(mut self, knows_repeats: bool) -> Self {
-        Arc::make_mut(&mut self.config).charging = Some(Charging { knows_repeats });
-        self
+    pub(crate) fn charging(self, knows_repeats: bool) -> Self {
+        self.change(|config| config.charging = Some(Charging { knows_repeats }))
     }
 
     /// Evaluates requests and reports the decisions, but passes every request unchanged: the same headers, the same
     /// bytes.
-    pub fn report_only(mut self) -> Self {
-        Arc::make_mut(&mut self.config).report_only = true;
-        self
+    pub fn report_only(self) -> Self {
+        self.change(|config| config.report_only = true)
     }
 }
 
-impl<S> Layer<S> for PolicyLayer {
-    type Service = PolicyService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        PolicyService { inner, config: Arc::clone(&self.config) }
-    }
-}
-
-/// The service that [`PolicyLayer`] makes.
-#[derive(Clone)]
-pub struct PolicyService<S> {
-    inner: S,
-    config: Arc<Config>,
-}
-
-impl<S, B, R> Service<Request<B>> for PolicyService<S>
+impl<S, B, R> Service<Request<B>> for Layered<PolicyLayer, S>
 where
-    S: Service<Request<RegistrationBody>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    R: Send + 'static,
+    S: Service<Request<RegistrationBody>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    R: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Self::Response, Self::Error>;
+    type Future = ResponseFuture<R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The clone has not been polled ready; the original has, and is the one to call.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let config = Arc::clone(&self.config);
+        let mut inner = self.take_ready();
+        let config = Arc::clone(&self.layer.config);
         let (mut parts, body) = request.into_parts();
         let version = parts.version;
-        ResponseFuture::new(async move {
+        ResponseFuture::boxed(async move {
             let intake = config.take_in(&mut parts, body).await;
             let closes = matches!(intake, Intake::Dropped { closes: true });
             let is_update = MethodKind::of(&parts.method) == MethodKind::Update;
@@ -393,8 +369,7 @@ impl Config {
     /// the inner service happens here, and by reference, so that the future stays small.
     async fn take_in<B>(&self, parts: &mut Parts, body: B) -> Intake
     where
-        B: Body + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let kind = MethodKind::of(&parts.method);
         match self.client_url.check(&parts.method, &parts.uri) {
@@ -419,8 +394,7 @@ impl Config {
 
     async fn read<B>(&self, parts: &Parts, body: B) -> Intake
     where
-        B: Body + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let headers = &parts.headers;
         if !body::is_json(headers) {
@@ -469,9 +443,7 @@ impl Config {
                 passage
             }
             Intake::Unusable(rejection, source, body) => {
-                let mut evaluation = Evaluation::begin(&context);
-                evaluation.set_policy(self.policy.fingerprint());
-                self.unusable(evaluation, rejection, source, Request::from_parts(parts, body))
+                self.unusable(begin(&self.policy, &context), rejection, source, Request::from_parts(parts, body))
             }
         }
     }
@@ -512,12 +484,7 @@ impl Config {
     fn decide(&self, parts: &Parts, registration: Registration, context: &Context) -> (Evaluation, Registration) {
         match self.names_client_of_url(parts, &registration) {
             Ok(()) => self.policy.evaluate_in_place(registration, context),
-            Err(rejection) => {
-                let mut evaluation = Evaluation::begin(context);
-                evaluation.set_policy(self.policy.fingerprint());
-                evaluation.end(Err(rejection));
-                (evaluation, registration)
-            }
+            Err(rejection) => (rejected(&self.policy, context, rejection), registration),
         }
     }
 
@@ -556,10 +523,23 @@ impl Config {
     }
 }
 
+/// Begins an evaluation without the policy.
+fn begin(policy: &Policy, context: &Context) -> Evaluation {
+    let mut evaluation = Evaluation::begin(context);
+    evaluation.set_policy(policy.fingerprint());
+    evaluation
+}
+
+/// Returns the evaluation of a registration that was rejected before the policy was evaluated.
+fn rejected(policy: &Policy, context: &Context, rejection: Rejection) -> Evaluation {
+    let mut evaluation = begin(policy, context);
+    evaluation.end(Err(rejection));
+    evaluation
+}
+
 fn pass<B>(body: B) -> RegistrationBody
 where
-    B: Body + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<BoxError>> + Send + 'static,
 {
     RegistrationBody::downcast(body).unwrap_or_else(RegistrationBody::passed)
 }
@@ -584,20 +564,8 @@ fn tell_handler(extensions: &mut Extensions, facts: &Facts) {
     }
 }
 
-impl Clone for PolicyLayer {
-    fn clone(&self) -> Self {
-        Self { config: Arc::clone(&self.config) }
-    }
-}
-
 impl fmt::Debug for PolicyLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyLayer").field("report_only", &self.config.report_only).finish_non_exhaustive()
-    }
-}
-
-impl<S> fmt::Debug for PolicyService<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyService").field("report_only", &self.config.report_only).finish_non_exhaustive()
     }
 }

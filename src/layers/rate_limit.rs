@@ -9,13 +9,12 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{CostsLikeRegistration, Deduplicated};
 use crate::client_address::{ClientAddress, Source};
 use crate::clock::{Clock, CoarseClock};
-use crate::layers::body::{self, Finish, Finished, MapResponseFuture, ResponseBody, ResponseFuture, Unread};
+use crate::layers::body::{self, Finish, Finished, ResponseBody, ResponseFuture, Unread};
 use crate::layers::layered::Layered;
 use crate::layers::setup_check::SetupCheck;
 use crate::method::MethodKind;
@@ -84,7 +83,7 @@ use crate::rules::{ClaimStatus, Evaluation, Operation};
 /// Without [trusted proxies](ClientAddress::with_trusted_proxies) all requests seem to come from the proxy and share
 /// its budget. If the server does not pass on the address of a connection (in axum: the router was not served with
 /// `into_make_service_with_connect_info`, or [`RateLimitLayer::with_client_address`] does not look for it), they share
-/// one budget too. A [`SetupCheck`](crate::layers::SetupCheck) warns of both.
+/// one budget too. Presets warn of both: see [`Misconfiguration`](crate::layers::Misconfiguration).
 ///
 /// # Many nodes
 ///
@@ -262,25 +261,15 @@ impl Default for RateLimitLayer {
     }
 }
 
-impl<S> Layer<S> for RateLimitLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<RateLimitLayer, S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
+    S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
     B: Body + Send + 'static,
-    R: Send + 'static,
+    R: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -293,17 +282,17 @@ where
             && let Err(rejection) = charge.take(&head)
         {
             let request = Request::from_parts(head, body);
-            return MapResponseFuture::finishing(ResponseFuture::new(async move {
-                Ok(Unread::of(request).answer(charge.reject(rejection)).await)
-            }));
+            return ResponseFuture::boxed(
+                async move { Ok(Unread::of(request).answer(charge.reject(rejection)).await) },
+            );
         }
         let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(charge.ticket.clone());
         if charge.reservation.commit_local() {
-            return MapResponseFuture::new(self.inner.call(request), charge);
+            return ResponseFuture::new(self.inner.call(request), charge);
         }
         let mut inner = self.take_ready();
-        MapResponseFuture::finishing(ResponseFuture::new(async move {
+        ResponseFuture::boxed(async move {
             match charge.commit().await {
                 Ok(()) => {
                     let answer = inner.call(request).await?;
@@ -313,7 +302,7 @@ where
                 }
                 Err(rejection) => Ok(Unread::of(request).answer(charge.reject(rejection)).await),
             }
-        }))
+        })
     }
 }
 
@@ -404,7 +393,7 @@ impl Charge {
 
     /// Releases and moves charges according to the response; returns those that are to be released in the shared store
     /// as well.
-    fn close<B>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
+    fn close<B: Body>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
         let failed = answer.status().is_client_error();
         let extensions = answer.extensions();
         if extensions.get::<Deduplicated>().is_some() {
@@ -438,7 +427,7 @@ impl Charge {
 
     /// Releases the charge of a deduplicated registration: clients that register each time they start must not be
     /// limited.
-    fn close_repeated<B>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
+    fn close_repeated<B: Body>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
         if let Err(spent) = self.pays(Slot::Deduplication)
             && let Err(rejection) = self.refuse(&Denied::Spent(spent))
         {
@@ -459,7 +448,7 @@ impl Charge {
     }
 
     /// Returns the response with the reported rejection and the budget that was spent.
-    fn finished<B>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
+    fn finished<B: Body>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
         let mut response = response.map(ResponseBody::inner);
         if let Some(rejection) = &self.observed {
             body::attach(&mut response, Evaluation::would_have_rejected(self.operation, rejection));
@@ -467,7 +456,7 @@ impl Charge {
         self.show(response)
     }
 
-    fn reject<R>(&self, rejection: Rejection) -> Response<ResponseBody<R>> {
+    fn reject<R: Body>(&self, rejection: Rejection) -> Response<ResponseBody<R>> {
         self.show(body::refuse(rejection))
     }
 
@@ -491,13 +480,11 @@ impl Charge {
     }
 }
 
-impl<B, E> Finish<B, E> for Charge {
-    fn finish(mut self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        Finished::Now(response.map(|response| {
-            let (response, mut back) = self.close(response);
-            back.release_local();
-            response
-        }))
+impl<B: Body> Finish<B> for Charge {
+    fn finish(mut self: Box<Self>, response: Response<B>) -> Finished<B> {
+        let (response, mut back) = self.close(response);
+        back.release_local();
+        Finished::Now(response)
     }
 }
 

@@ -9,19 +9,17 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use serde::{Deserialize, Serialize};
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::audit::{RegisteredClient, Unanswerable};
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::layers::body::{
-    self, ANSWER_LIMITS, Finish, Finished, MapResponseFuture, MediaType, ReadAnswer, RegistrationBody, ResponseBody,
-    ResponseFuture,
+    self, ANSWER_LIMITS, Finish, Finished, MediaType, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
 };
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::registration::{Field, Registration};
-use crate::rules::{ConfigError, Draft, Evaluation, Operation, Statement};
+use crate::rules::{Action, ConfigError, Draft, Evaluation, Operation, Statement};
 use crate::rules::{ErrorCode, Rejection};
 
 mod document;
@@ -47,7 +45,8 @@ use public_url::{PublicUrl, Viewpoint};
 ///    body) it passes, though RFC 7592 section 2.2 wants the registration in it.
 /// 2. A client that was registered with the method `none` must not be given a `client_secret`, or another method.
 ///    Taking the secret out would leave the server with a confidential client that can't authenticate, so by default
-///    the response becomes a 500 and the audit event says why; [`SecretInResponse`] has the other choices.
+///    the response becomes a 500 and the audit event says why; [`with_secret`](ResponseLayer::with_secret) and
+///    [`with_secret_methods`](ResponseLayer::with_secret_methods) change that.
 /// 3. The response is normalised, unless [`with_normalise(false)`](ResponseLayer::with_normalise) switches this off:
 ///    - members that are `null` or `""` are dropped, and members of the checked registration that are missing are added
 ///      (RFC 7591 section 3.2.1: the response contains "all registered metadata about this client"); another success
@@ -69,7 +68,12 @@ use public_url::{PublicUrl, Viewpoint};
 /// [`PolicyLayer`](crate::layers::PolicyLayer) (RFC 7592 section 2.1) are normalised as in 3. if they are about a
 /// client, and pass otherwise.
 ///
-/// The handler's own errors are given a body that clients read, and its redirects become a 502: see [`HandlerErrors`].
+/// The handler's own errors are normalised, too, unless they [pass](ResponseLayer::pass_errors). One without a body that
+/// RFC 7591 section 3.2.2 describes (`{"detail": …}`, text, HTML, nothing) is given one, on which clients don't fail. It
+/// keeps its status, and headers such as `WWW-Authenticate`, `Allow` and `Retry-After`. A 404 at the URL of a client
+/// becomes the 401 that RFC 7592 section 2.1 wants for a client that does not exist. A redirect becomes a 502: its target
+/// would get a document that no rule has checked.
+///
 /// Every response gets `Cache-Control: no-store`, since it may hold credentials.
 ///
 /// The layer stands directly in front of the handler, inside of the policy layers. The response to a request that none
@@ -132,19 +136,10 @@ pub(crate) struct Settings {
 }
 
 /// The action if the handler gives a secret, or an authentication method, to a client that was registered with `none`.
-///
-/// ```
-/// use tower_dcr::layers::SecretInResponse;
-///
-/// let allow = SecretInResponse::Allow(vec!["client_secret_basic".into()]);
-/// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(allow));
-/// # let _ = preset;
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SecretInResponse {
+enum SecretInResponse {
     /// The response passes if it names one of these methods: the operator wants confidential clients.
     Allow(Vec<String>),
     /// The client gets a 500. The handler has stored a client without an owner: the audit event has its `client_id`.
@@ -157,22 +152,11 @@ pub enum SecretInResponse {
 }
 
 /// The handling of errors and redirects with which the handler itself answers a registration or an update.
-///
-/// ```
-/// use tower_dcr::layers::HandlerErrors;
-///
-/// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
-/// # let _ = preset;
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum HandlerErrors {
-    /// An error without a body that RFC 7591 section 3.2.2 describes (`{"detail": …}`, text, HTML, nothing) is given
-    /// one, on which clients don't fail. It keeps its status, and headers such as `WWW-Authenticate`, `Allow` and
-    /// `Retry-After`. A 404 at the URL of a client becomes the 401 that RFC 7592 section 2.1 wants for a client that
-    /// does not exist. A redirect becomes a 502: its target would get a document that no rule has checked.
+enum HandlerErrors {
+    /// Errors are given a body that RFC 7591 section 3.2.2 describes, and redirects become a 502.
     #[default]
     Normalise,
     /// Errors and redirects pass unchanged.
@@ -187,16 +171,35 @@ impl ResponseLayer {
         Self { config: Arc::default() }
     }
 
-    /// Sets the action for a secret given to a public client (default: [`SecretInResponse::Reject`]).
-    pub fn with_secret(mut self, secret: SecretInResponse) -> Self {
-        Arc::make_mut(&mut self.config).secret = secret;
-        self
+    /// Sets the action if the handler gives a secret, or an authentication method, to a client that was registered with
+    /// `none` (default: [`Action::Reject`]). With `Reject` the client gets a 500. The handler has stored a client without
+    /// an owner: the audit event has its `client_id`. With [`Action::Strip`] the secret is removed and the method becomes
+    /// `none`: for handlers that issue a secret but never ask for it; with any other handler the client can't get a token.
+    ///
+    /// ```
+    /// use tower_dcr::rules::Action;
+    ///
+    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
+    /// # let _ = preset;
+    /// ```
+    pub fn with_secret(self, action: Action) -> Self {
+        let is_stripped = action == Action::Strip;
+        self.change(|config| {
+            config.secret = if is_stripped { SecretInResponse::Strip } else { SecretInResponse::Reject };
+        })
     }
 
-    /// Sets the handling of the handler's own errors and redirects (default: [`HandlerErrors::Normalise`]).
-    pub fn with_errors(mut self, errors: HandlerErrors) -> Self {
-        Arc::make_mut(&mut self.config).errors = errors;
-        self
+    /// Passes a secret for a client that was registered with `none` if the response names one of these methods, such as
+    /// `client_secret_basic`: the operator wants confidential clients. The key in policy files is `answer.secret`.
+    pub fn with_secret_methods<S: Into<String>>(self, methods: impl IntoIterator<Item = S>) -> Self {
+        let methods = methods.into_iter().map(Into::into).collect();
+        self.change(|config| config.secret = SecretInResponse::Allow(methods))
+    }
+
+    /// Passes the handler's own errors and redirects unchanged. By default they are normalised. The key in policy files is
+    /// `answer.errors`.
+    pub fn pass_errors(self) -> Self {
+        self.change(|config| config.errors = HandlerErrors::Pass)
     }
 
     /// Sets the origin by which clients know the server: scheme, host and port (default: none). URLs of the server in
@@ -213,16 +216,15 @@ impl ResponseLayer {
     /// # Errors
     ///
     /// Returns [`ConfigError::Origin`] if `url` is not an `http` or `https` origin.
-    pub fn with_public_url(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
-        Arc::make_mut(&mut self.config).public_url = Some(PublicUrl::parse(url.as_ref())?);
-        Ok(self)
+    pub fn with_public_url(self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let url = PublicUrl::parse(url.as_ref())?;
+        Ok(self.change(|config| config.public_url = Some(url)))
     }
 
-    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::new`]). All layers of a route
+    /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route
     /// need the same.
-    pub fn with_client_url(mut self, client_url: ClientUrl) -> Self {
-        Arc::make_mut(&mut self.config).client_url = client_url;
-        self
+    pub fn with_client_url(self, client_url: ClientUrl) -> Self {
+        self.change(|config| config.client_url = client_url)
     }
 
     /// Passes responses unchanged, and reports rejections and faults in audit events instead. By default they are
@@ -254,17 +256,15 @@ impl ResponseLayer {
     /// assert_eq!((finding.rule, &*finding.field, finding.enforced), ("answer", "client_id", false));
     /// # });
     /// ```
-    pub fn report_only(mut self) -> Self {
-        Arc::make_mut(&mut self.config).report_only = true;
-        self
+    pub fn report_only(self) -> Self {
+        self.change(|config| config.report_only = true)
     }
 
     /// Completes responses, and removes members that break clients (default: `true`). With `false` the content of
     /// successful responses stays as it is. They are checked all the same, and get `Content-Type: application/json` and
     /// the caching headers.
-    pub fn with_normalise(mut self, normalise: bool) -> Self {
-        Arc::make_mut(&mut self.config).normalise = normalise;
-        self
+    pub fn with_normalise(self, normalise: bool) -> Self {
+        self.change(|config| config.normalise = normalise)
     }
 }
 
@@ -276,12 +276,17 @@ impl Default for Settings {
             errors: HandlerErrors::Normalise,
             public_url: None,
             report_only: false,
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
         }
     }
 }
 
 impl ResponseLayer {
+    fn change(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.config
     }
@@ -305,25 +310,15 @@ impl Default for ResponseLayer {
     }
 }
 
-impl<S> Layer<S> for ResponseLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<ResponseLayer, S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Error: Send + 'static,
     B: 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -331,7 +326,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let expectation = Expectation::of(&request, &self.layer.config);
-        MapResponseFuture::new(self.inner.call(request), expectation)
+        ResponseFuture::new(self.inner.call(request), expectation)
     }
 }
 
@@ -370,11 +365,11 @@ impl Expectation {
         };
         let body = RegistrationBody::downcast_ref(request.body());
         let is_seen = body.is_some() && !config.report_only;
-        let judged = body.and_then(|body| match (body.share(), body.facts()) {
-            (Some(document), Some(facts)) => {
+        let judged = body.and_then(|body| match body.share() {
+            Some((document, facts)) => {
                 Some(judged(Some(Operation::of(request.method())), Some(document), facts.statement.clone()))
             }
-            _ => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None, None)),
+            None => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None, None)),
         });
         let at_client_url = is_seen
             && config.errors == HandlerErrors::Normalise
@@ -384,51 +379,38 @@ impl Expectation {
     }
 }
 
-impl<B, E> Finish<B, E> for Expectation
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    E: Send + 'static,
-{
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        let mut response = match response {
-            Ok(response) => response,
-            Err(error) => return Finished::Now(Err(error)),
-        };
+impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Expectation {
+    fn finish(self: Box<Self>, mut response: Response<B>) -> Finished<B> {
         if !self.preflight {
             body::forbid_storing(response.headers_mut());
         }
         if self.at_client_url && response.status() == StatusCode::NOT_FOUND {
-            return Finished::Later(ResponseFuture::new(async move { Ok(errors::no_client(response).await) }));
+            return Finished::later(errors::no_client(response));
         }
-        let Some(judged) = self.judged else { return Finished::Now(Ok(response.map(ResponseBody::inner))) };
+        let Some(judged) = self.judged else { return Finished::unchanged(response) };
         let (status, normalise) = (response.status(), judged.config.errors == HandlerErrors::Normalise);
         if let Some(operation) = judged.operation.filter(|_| judged.config.report_only) {
             if status.is_success() {
-                return Finished::Later(ResponseFuture::new(
-                    async move { Ok(judged.report(response, operation).await) },
-                ));
+                return Finished::later(judged.report(response, operation));
             }
             let mut response = response.map(ResponseBody::inner);
             if normalise && status.is_redirection() {
                 body::attach(&mut response, Evaluation::would_have_rejected(operation, &redirected()));
             }
-            return Finished::Now(Ok(response));
+            return Finished::Now(response);
         }
         match judged.operation {
-            Some(operation) if status.is_success() => {
-                Finished::Later(ResponseFuture::new(async move { Ok(judged.finish(response, operation).await) }))
-            }
+            Some(operation) if status.is_success() => Finished::later(judged.finish(response, operation)),
             Some(operation) if normalise && status.is_redirection() => {
-                Finished::Now(Ok(Failure::of(redirected()).into_response(Evaluation::of(operation))))
+                Finished::Now(Failure::of(redirected()).into_response(Evaluation::of(operation)))
             }
             Some(_) if normalise && (status.is_client_error() || status.is_server_error()) => {
-                Finished::Later(ResponseFuture::new(async move { Ok(errors::normalise(response).await) }))
+                Finished::later(errors::normalise(response))
             }
             None if status.is_success() && status != StatusCode::PARTIAL_CONTENT && !is_stream(response.headers()) => {
-                Finished::Later(ResponseFuture::new(async move { Ok(judged.finish_read(response).await) }))
+                Finished::later(judged.finish_read(response))
             }
-            _ => Finished::Now(Ok(response.map(ResponseBody::inner))),
+            _ => Finished::unchanged(response),
         }
     }
 }
@@ -456,7 +438,11 @@ impl Judged {
     }
 
     /// Reports the decision about a response, which goes out unchanged.
-    async fn report<R: Body>(self, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
+    async fn report<R: Body + Send + 'static>(
+        self,
+        response: Response<R>,
+        operation: Operation,
+    ) -> Response<ResponseBody<R>> {
         let (parts, body) = response.into_parts();
         let (bytes, body) = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => (Some(bytes.clone()), ResponseBody::own(bytes)),
@@ -516,7 +502,7 @@ impl Judged {
     }
 
     /// Normalises the response to a client that reads its registration.
-    async fn finish_read<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+    async fn finish_read<R: Body + Send + 'static>(self, response: Response<R>) -> Response<ResponseBody<R>> {
         let (mut parts, body) = response.into_parts();
         let coded = body::is_coded(&parts.headers);
         let bytes = match body::read_or_pass(body).await {
@@ -693,7 +679,7 @@ impl Failure {
         Box::new(Self { rejection, client: RegisteredClient(None), is_done: false })
     }
 
-    fn into_response<R>(self, mut evaluation: Evaluation) -> Response<ResponseBody<R>> {
+    fn into_response<R: Body>(self, mut evaluation: Evaluation) -> Response<ResponseBody<R>> {
         let Self { rejection, client, is_done } = self;
         tracing::warn!(target: "tower_dcr::response", client_id = client.0, "registration failed: {rejection}");
         evaluation.reject(&rejection);
@@ -707,7 +693,7 @@ impl Failure {
     }
 }
 
-fn give_out<R>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> Response<ResponseBody<R>> {
+fn give_out<R: Body>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> Response<ResponseBody<R>> {
     describe(&mut parts.headers, bytes.len());
     if !evaluation.findings.is_empty() {
         parts.extensions.insert(evaluation);
@@ -719,7 +705,5 @@ fn give_out<R>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> Respon
 fn describe(headers: &mut HeaderMap, length: usize) {
     body::forget_old_body(headers);
     headers.remove(header::ETAG);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    body::describe(headers, body::JSON, length);
 }

@@ -9,10 +9,9 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use serde_json::{Map, Value};
-use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::layers::body::{self, Finish, Finished, MapResponseFuture, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::layers::body::{self, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
 use crate::rules::ServerMetadata;
 use crate::rules::{ErrorCode, Rejection};
@@ -81,7 +80,7 @@ type Amendment = dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync;
 
 impl ServerMetadataLayer {
     /// Creates a layer with the return value of `metadata`, which is called for every document: a policy can be
-    /// [replaced](crate::policy_file::reload::PolicyHandle) meanwhile.
+    /// [replaced](crate::policy_file::ReloadableLayer) meanwhile.
     pub fn new(metadata: impl Fn() -> ServerMetadata + Send + Sync + 'static) -> Self {
         Self { config: Arc::new(Config { metadata: Arc::new(metadata), further: None }) }
     }
@@ -103,24 +102,14 @@ impl ServerMetadataLayer {
     }
 }
 
-impl<S> Layer<S> for ServerMetadataLayer {
-    type Service = Layered<Self, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Layered::new(self, inner)
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<ServerMetadataLayer, S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Error: Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    R: Body<Data: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = MapResponseFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<R, S::Error, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -132,7 +121,7 @@ where
         parts.headers.remove(header::ACCEPT_ENCODING);
         parts.headers.remove(header::RANGE);
         let reading = Reading { request: parts.clone(), config: Arc::clone(&self.layer.config) };
-        MapResponseFuture::new(self.inner.call(Request::from_parts(parts, body)), reading)
+        ResponseFuture::new(self.inner.call(Request::from_parts(parts, body)), reading)
     }
 }
 
@@ -142,19 +131,12 @@ struct Reading {
     config: Arc<Config>,
 }
 
-impl<B, E> Finish<B, E> for Reading
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    E: Send + 'static,
-{
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        match response {
-            Ok(response) if self.is_document(&response) => {
-                Finished::Later(ResponseFuture::new(async move { Ok(self.amend(response).await) }))
-            }
-            response => Finished::Now(response.map(|response| response.map(ResponseBody::inner))),
+impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Reading {
+    fn finish(self: Box<Self>, response: Response<B>) -> Finished<B> {
+        if !self.is_document(&response) {
+            return Finished::unchanged(response);
         }
+        Finished::later(async move { self.amend(response).await })
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`SetupCheck`]: detects common deployment mistakes from the first requests.
+//! [`Misconfiguration`]: detects common deployment mistakes from the first requests.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,37 +16,8 @@ use crate::sync::{Mutex, lock};
 use crate::text;
 
 /// Detects common deployment mistakes from the first requests.
-///
-/// The policy itself is checked by [`lint`](crate::Preset::lint), whose errors a preset logs when its layers are built.
-/// Other mistakes show only when requests come:
-///
-/// | observation | likely cause |
-/// | --- | --- |
-/// | the server does not pass on the peer address of connections | all clients share one rate limit |
-/// | the first 20 registrations come from one private address | there is a proxy, and all clients share its limit |
-/// | a form at the registration endpoint | the layers are on another route, such as the token endpoint |
-/// | registrations at a path that is read as the URL of a client | the registration path has to be set |
-/// | a registration, while no gate follows the section `[gate]` of the policy | the gates have to be made by [`Preset::gate`](crate::Preset::gate) |
-/// | a redirect URI with `http` to another machine | one of the operator's own clients has no TLS yet |
-///
-/// Each is logged once as a warning, under the target `tower_dcr::setup`, with advice. Text from a caller is quoted and
-/// cut. Callers can cause the forms, the paths and the plain `http` themselves, so nothing is rejected because of these
-/// findings.
-///
-/// ```
-/// let preset = tower_dcr::mcp();
-/// let check = preset.setup_check();
-/// // Once requests have come, for a health page or a test of one's own:
-/// for found in check.found() {
-///     println!("{found}");
-/// }
-/// ```
-///
-/// ```
-/// assert!(tower_dcr::mcp().setup_check().found().is_empty());
-/// ```
 #[derive(Clone, Default)]
-pub struct SetupCheck {
+pub(crate) struct SetupCheck {
     shared: Arc<Shared>,
 }
 
@@ -66,7 +37,24 @@ struct Shared {
     gates_noted: AtomicBool,
 }
 
-/// A likely deployment mistake.
+/// A likely deployment mistake, which the first requests to a preset show: see
+/// [`Preset::misconfigurations`](crate::Preset::misconfigurations).
+///
+/// The policy itself is checked by [`lint`](crate::Preset::lint), whose errors a preset logs when its layers are built.
+/// Other mistakes show only when requests come:
+///
+/// | observation | likely cause |
+/// | --- | --- |
+/// | the server does not pass on the peer address of connections | all clients share one rate limit |
+/// | the first 20 registrations come from one private address | there is a proxy, and all clients share its limit |
+/// | a form at the registration endpoint | the layers are on another route, such as the token endpoint |
+/// | registrations at a path that is read as the URL of a client | the registration path has to be set |
+/// | a registration, while no gate follows the section `[gate]` of the policy | the gates have to be made by [`Preset::gate`](crate::Preset::gate) |
+/// | a redirect URI with `http` to another machine | one of the operator's own clients has no TLS yet |
+///
+/// Each is logged once as a warning, under the target `tower_dcr::setup`, with advice. Text from a caller is quoted and
+/// cut. Callers can cause the forms, the paths and the plain `http` themselves, so nothing is rejected because of these
+/// findings.
 ///
 /// ```
 /// use tower_dcr::layers::Misconfiguration;
@@ -130,8 +118,7 @@ impl SetupCheck {
     }
 
     /// Returns the findings so far, oldest first.
-    #[must_use]
-    pub fn found(&self) -> Vec<Misconfiguration> {
+    pub(crate) fn found(&self) -> Vec<Misconfiguration> {
         lock(&self.shared.found).clone()
     }
 

@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
         self.document(&under, false)?;
         let document = self.document(&under, true)?;
         self.check_needs(&under);
-        let mut settings = base.settings;
+        let mut settings = Arc::unwrap_or_clone(base.settings);
         settings.shadow = document.shadow.as_ref().and_then(|shadow| self.shadow(shadow, &under)).map(Arc::new);
         let audit = document.audit.clone();
         let chain_key = audit.chain_key_file.and_then(|file| Some((self.key(&file, "chain_key_file", &under)?, file)));

@@ -1,18 +1,20 @@
-//! [`ReloadableLayer`] and [`PolicyHandle`]: replacing a policy while the server runs.
+//! [`ReloadableLayer`]: replacing a policy while the server runs.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{Request, Response};
+use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::clients::registrar::Registrar;
-use crate::layers::body::RegistrationBody;
+use crate::layers::body::{BoxError, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::layers::gate::{GateEndpoint, GateLayer};
+use crate::layers::layered::Layered;
 use crate::layers::server_metadata::ServerMetadataLayer;
-use crate::preset::{Preset, PresetService};
+use crate::preset::Preset;
 use crate::replaceable::Replaceable;
 use crate::rules::ConfigError;
 use crate::sync::lock;
@@ -21,7 +23,7 @@ use crate::telemetry;
 #[cfg(feature = "policy-file")]
 mod watch;
 
-/// A preset whose policy can be replaced.
+/// A preset whose policy can be replaced. Clones share one policy.
 ///
 /// A policy can be replaced while requests are in progress. Each request is evaluated by one policy from beginning to
 /// end; later requests by the next one. No request waits and none is dropped. State is kept: budgets that are used up,
@@ -45,36 +47,21 @@ mod watch;
 /// # async fn register(Json(mut client): Json<Value>) -> Json<Value> { client["client_id"] = "client-1".into(); Json(client) }
 ///
 /// let layer = tower_dcr::mcp().reloadable();
-/// let handle = layer.handle();
-/// let app: Router = Router::new().route("/register", post(register).layer(layer));
+/// let app: Router = Router::new().route("/register", post(register).layer(layer.clone()));
 ///
 /// // With the feature `policy-file`:
-/// // tokio::spawn(handle.clone().watch("policy.toml", Duration::from_secs(2)));
-/// let before = handle.preset().fingerprint();
-/// handle.replace(&tower_dcr::mcp().report_only())?;
-/// assert_ne!(handle.preset().fingerprint(), before);
+/// // tokio::spawn(layer.clone().watch("policy.toml", Duration::from_secs(2)));
+/// layer.replace(&tower_dcr::strict())?;
+/// assert_eq!(layer.preset().fingerprint(), tower_dcr::strict().fingerprint());
 /// # let _ = app;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 ///
 /// With a registrar, its settings (lifetimes, quota and others) are reloaded, too, for every layer that has the same
 /// registrar, and the section `[gate]` for the [gates](ReloadableLayer::gate) of this layer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct ReloadableLayer {
-    handle: PolicyHandle,
-}
-
-/// Replaces the policy of a [`ReloadableLayer`]. Clones share one policy.
-///
-/// ```
-/// let handle = tower_dcr::mcp().reloadable().handle();
-/// handle.replace(&tower_dcr::strict())?;
-/// assert_eq!(handle.preset().fingerprint(), tower_dcr::strict().fingerprint());
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
-#[derive(Clone)]
-pub struct PolicyHandle {
     shared: Arc<Shared>,
 }
 
@@ -92,15 +79,14 @@ impl Preset {
         self.build();
         telemetry::policy_in_force(None, &self.fingerprint());
         let shared = Shared { preset: Replaceable::new(self), replacing: Mutex::default() };
-        ReloadableLayer { handle: PolicyHandle { shared: Arc::new(shared) } }
+        ReloadableLayer { shared: Arc::new(shared) }
     }
 }
 
 impl ReloadableLayer {
-    /// Returns the handle that replaces the policy.
-    #[must_use]
-    pub fn handle(&self) -> PolicyHandle {
-        self.handle.clone()
+    /// Returns the preset whose policy is in force.
+    pub fn preset(&self) -> Preset {
+        Preset::clone(&self.shared.preset.load())
     }
 
     /// Creates the gate of another endpoint, whose settings follow the policy in force: see [`Preset::gate`].
@@ -122,19 +108,17 @@ impl ReloadableLayer {
     /// ```
     pub fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         // Without the lock, a policy that is put in force at the same time could be overwritten by the older one.
-        let _one_at_a_time = lock(&self.handle.shared.replacing);
-        self.handle.shared.preset.load().gate(endpoint, registrar)
+        let _one_at_a_time = lock(&self.shared.replacing);
+        self.shared.preset.load().gate(endpoint, registrar)
     }
 
     /// Creates the layer that writes the metadata of the policy in force into the server's discovery document: see
     /// [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
-        let handle = self.handle();
-        ServerMetadataLayer::new(move || handle.preset().server_metadata())
+        let layer = self.clone();
+        ServerMetadataLayer::new(move || layer.shared.preset.load().server_metadata())
     }
-}
 
-impl PolicyHandle {
     /// Puts the policy of `preset` in force: all settings that a policy file can have. Settings that only code has
     /// stay.
     ///
@@ -159,63 +143,39 @@ impl PolicyHandle {
         tracing::info!(target: "tower_dcr::reload", fingerprint, shadow, "{change}");
         Ok(())
     }
-
-    /// Returns the policy in force. A later replacement does not change it.
-    #[must_use]
-    pub fn preset(&self) -> Arc<Preset> {
-        self.shared.preset.load()
-    }
 }
 
 impl<S> Layer<S> for ReloadableLayer {
-    type Service = Reloadable<S>;
+    type Service = Layered<Self, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Reloadable { inner, handle: self.handle.clone() }
+        Layered { layer: self.clone(), inner }
     }
 }
 
-/// The service that [`ReloadableLayer`] makes.
-///
-/// ```
-/// use tower_dcr::policy_file::Reloadable;
-/// use tower_layer::Layer;
-///
-/// fn guarded<S>(inner: S) -> Reloadable<S> {
-///     tower_dcr::mcp().reloadable().layer(inner)
-/// }
-/// # let _ = guarded(());
-/// ```
-#[derive(Clone, Debug)]
-pub struct Reloadable<S> {
-    inner: S,
-    handle: PolicyHandle,
-}
-
-impl<S, B> Service<Request<B>> for Reloadable<S>
+impl<S, B, R> Service<Request<B>> for Layered<ReloadableLayer, S>
 where
-    S: Service<Request<RegistrationBody>> + Clone,
-    PresetService<S>: Service<Request<B>, Error = S::Error>,
+    S: Service<Request<RegistrationBody>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    R: Body<Data: Send> + Send + 'static,
 {
-    type Response = <PresetService<S> as Service<Request<B>>>::Response;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = <PresetService<S> as Service<Request<B>>>::Future;
+    type Future = ResponseFuture<R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // No layer of a preset has a readiness of its own.
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The clone has not been polled ready, so the ready service is called.
-        let clone = self.inner.clone();
-        let ready = std::mem::replace(&mut self.inner, clone);
-        self.handle.shared.preset.load().layer(ready).call(request)
+        let ready = self.take_ready();
+        self.layer.shared.preset.load().answer(ready, request)
     }
 }
 
-impl fmt::Debug for PolicyHandle {
+impl fmt::Debug for ReloadableLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyHandle").field("fingerprint", &self.preset().fingerprint()).finish_non_exhaustive()
+        let fingerprint = self.shared.preset.load().fingerprint();
+        f.debug_struct("ReloadableLayer").field("fingerprint", &fingerprint).finish_non_exhaustive()
     }
 }

@@ -1,115 +1,99 @@
-//! [`PresetService`]: the service of a preset.
+//! The service of a preset: the layers in their order.
 
-use std::error::Error;
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::settings::Layers;
-use crate::layers::audit::AuditLayer;
-use crate::layers::body::{RegistrationBody, ResponseBody, ResponseFuture};
-use crate::layers::initial_access_token::InitialAccessTokenLayer;
+use super::Preset;
+use crate::layers::body::{BoxError, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
-use crate::layers::lifecycle::LifecycleLayer;
-use crate::layers::policy::PolicyService;
-use crate::layers::rate_limit::RateLimitLayer;
-use crate::layers::response::ResponseLayer;
 
-/// The service that a [`Preset`](crate::Preset) creates from `S`.
-///
-/// ```
-/// use tower_dcr::preset::PresetService;
-/// use tower_layer::Layer;
-///
-/// fn protected<S>(inner: S) -> PresetService<S> {
-///     tower_dcr::mcp().layer(inner)
-/// }
-/// # let _ = protected(());
-/// ```
-#[derive(Clone)]
-pub struct PresetService<S> {
-    stack: Stack<S>,
-}
+impl<S> Layer<S> for Preset {
+    type Service = Layered<Self, S>;
 
-/// The layers in their order, the outermost first.
-type Stack<S> = Layered<AuditLayer, Layered<RateLimitLayer, Layered<InitialAccessTokenLayer, Judged<S>>>>;
-type Judged<S> = PolicyService<Layered<LifecycleLayer, Layered<ResponseLayer, S>>>;
-type StackBody<B> = Twice<Twice<Twice<B>>>;
-type Twice<B> = ResponseBody<ResponseBody<B>>;
-
-pin_project_lite::pin_project! {
-    /// The body of a response of a [`PresetService`]: that of the inner service, or the bytes of a layer's own
-    /// response.
-    pub struct PresetBody<B> {
-        #[pin]
-        body: StackBody<B>,
+    fn layer(&self, inner: S) -> Self::Service {
+        self.build();
+        Layered { layer: self.clone(), inner }
     }
 }
 
-impl<S> PresetService<S> {
-    pub(super) fn new(layers: &Layers, inner: S) -> Self {
-        let recorded = layers.lifecycle.layer(layers.answer.layer(inner));
-        let authorized = layers.initial_access_token.layer(layers.guard.layer(recorded));
-        Self { stack: layers.audit.layer(layers.rate_limit.layer(authorized)) }
-    }
-}
-
-impl<S, B, R> Service<Request<B>> for PresetService<S>
+impl<S, B, R> Service<Request<B>> for Layered<Preset, S>
 where
-    S: Service<Request<RegistrationBody>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    R: Body + Send + 'static,
-    R::Data: Send,
+    S: Service<Request<RegistrationBody>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    R: Body<Data: Send> + Send + 'static,
 {
-    type Response = Response<PresetBody<R>>;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Self::Response, Self::Error>;
+    type Future = ResponseFuture<R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<B>>::poll_ready(&mut self.stack, cx)
+        // No layer of a preset has a readiness of its own.
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let response = self.stack.call(request);
-        ResponseFuture::new(async move { Ok(response.await?.map(|body| PresetBody { body })) })
+        let ready = self.take_ready();
+        self.layer.answer(ready, request)
     }
 }
 
-impl<B: Body> Body for PresetBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<S> fmt::Debug for PresetService<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PresetService").finish_non_exhaustive()
+impl Preset {
+    /// Answers one request by the layers around `inner`, which was polled ready.
+    pub(crate) fn answer<S, B, R>(&self, inner: S, request: Request<B>) -> ResponseFuture<R, S::Error>
+    where
+        S: Service<Request<RegistrationBody>, Response = Response<R>, Future: Send, Error: Send> + Send + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+        R: Body<Data: Send> + Send + 'static,
+    {
+        let layers = self.layers();
+        let recorded = layers.lifecycle.layer(layers.answer.layer(Once(Some(inner))));
+        let authorized = layers.initial_access_token.layer(layers.guard.layer(recorded));
+        let response = layers.audit.layer(layers.rate_limit.layer(authorized)).call(request);
+        ResponseFuture::boxed(async move {
+            Ok(response.await?.map(|body| body.flatten().flatten().flatten().flatten().flatten()))
+        })
     }
 }
 
-impl<B> fmt::Debug for PresetBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PresetBody").finish_non_exhaustive()
+/// A service that is called once. Layers leave a clone in place of the service that they call, which nothing calls here.
+struct Once<S>(Option<S>);
+
+impl<S> Clone for Once<S> {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
+impl<S: Service<T>, T> Service<T> for Once<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Called<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: T) -> Self::Future {
+        Called { response: self.0.take().map(|mut service| service.call(request)) }
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct Called<F> {
+        #[pin]
+        response: Option<F>,
+    }
+}
+
+impl<F: Future> Future for Called<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().response.as_pin_mut().map_or(Poll::Pending, |response| response.poll(cx))
     }
 }

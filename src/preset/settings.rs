@@ -92,7 +92,7 @@ impl Settings {
             gate: GateSettings::default(),
             followed: Arc::default(),
             answer: ResponseLayer::new(),
-            client_url: ClientUrl::new(),
+            client_url: ClientUrl::default(),
             client_url_in_file: None,
             setup_check: SetupCheck::new(),
         }

@@ -43,7 +43,7 @@ impl Settings {
     /// file gets the rules that are in code, too.
     fn of_shadow(&self) -> Option<Self> {
         let shadow = self.shadow.as_ref()?;
-        let given = &shadow.preset.settings;
+        let given: &Self = &shadow.preset.settings;
         let mut replaced = Self { shadow: None, ..self.clone() };
         let is_replaced =
             shadow.file.is_some() && replaced.adopt(shadow.preset.document(), given.audit.requester().key()).is_ok();

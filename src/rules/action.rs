@@ -34,7 +34,9 @@ pub enum Action {
     Mark,
     /// A list loses the elements that are not accepted.
     Narrow,
-    /// The registration is rejected.
+    /// It is accepted. Only for settings of layers, such as [`GateSettings`](crate::layers::GateSettings).
+    Pass,
+    /// It is rejected.
     Reject,
     /// The member is removed.
     Strip,
@@ -43,8 +45,8 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 7] =
-        [Self::Cut, Self::Default, Self::Mark, Self::Narrow, Self::Reject, Self::Strip, Self::Substitute];
+    const ALL: [Self; 8] =
+        [Self::Cut, Self::Default, Self::Mark, Self::Narrow, Self::Pass, Self::Reject, Self::Strip, Self::Substitute];
 
     const fn word(self) -> &'static str {
         match self {
@@ -52,6 +54,7 @@ impl Action {
             Self::Default => "default",
             Self::Mark => "mark",
             Self::Narrow => "narrow",
+            Self::Pass => "pass",
             Self::Reject => "reject",
             Self::Strip => "strip",
             Self::Substitute => "substitute",
@@ -72,6 +75,9 @@ pub(crate) struct CutOrReject;
 pub(crate) struct MarkOrReject;
 
 pub(crate) struct NarrowOrReject;
+
+/// Those of a gate.
+pub(crate) struct PassOrReject;
 
 /// Those of a scope.
 pub(crate) struct NarrowDefaultOrReject;
@@ -94,6 +100,10 @@ impl Choice for MarkOrReject {
 
 impl Choice for NarrowOrReject {
     const WORDS: &'static [&'static str] = &["narrow", "reject", "refuse"];
+}
+
+impl Choice for PassOrReject {
+    const WORDS: &'static [&'static str] = &["pass", "reject", "refuse"];
 }
 
 impl Choice for NarrowDefaultOrReject {

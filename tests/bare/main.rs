@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::Registration;
 use tower_dcr::clients::Fingerprint;
-use tower_dcr::layers::{AuditLayer, BodyError, PolicyLayer, RateLimitLayer, RegistrationBody, ResponseLayer};
+use tower_dcr::layers::{AuditLayer, PolicyLayer, RateLimitLayer, RegistrationBody, ResponseLayer};
 use tower_dcr::redirect_uri::{RedirectUri, RedirectUriError};
 use tower_dcr::rules::{Context, Decision, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris, visible};
 
@@ -97,7 +97,7 @@ async fn the_layers_work_without_a_preset() {
         .service(service_fn(async |request: Request<RegistrationBody>| {
             let mut client: Value = serde_json::from_slice(&request.into_body().collect().await?.to_bytes()).unwrap();
             client["client_id"] = "c1".into();
-            Ok::<_, BodyError>(Response::new(Full::new(Bytes::from(client.to_string()))))
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Full::new(Bytes::from(client.to_string()))))
         }));
     let register = async |document: Value| {
         let request = Request::post("/register").header("content-type", "application/json");

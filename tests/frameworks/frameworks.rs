@@ -153,8 +153,7 @@ mod on_salvo {
 
     /// Salvo's handlers read salvo's own body type: one more layer, nearest to the handler, turns ours into it.
     fn into_salvo(body: RegistrationBody) -> ReqBody {
-        let inner = Box::pin(body.map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>));
-        ReqBody::Boxed { inner, fuse_config: None }
+        ReqBody::Boxed { inner: Box::pin(body), fuse_config: None }
     }
 
     #[tokio::test]

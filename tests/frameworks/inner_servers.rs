@@ -10,7 +10,7 @@ use oauth_as::store::MemoryStorage;
 use oauth2_test_server::{AppState, IssuerConfig, router};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_dcr::{Preset, layers::SecretInResponse};
+use tower_dcr::{Preset, rules::Action};
 
 async fn post(app: axum::Router, path: &str, body: &Value) -> (u16, Value) {
     send(app, http::Request::post(path), body).await
@@ -37,8 +37,7 @@ fn attacks() -> [Value; 4] {
 #[tokio::test]
 async fn a_server_that_accepts_everything_rejects_attacks_behind_the_preset() {
     let naive = router::build_router(AppState::new(IssuerConfig::default()));
-    let guarded =
-        naive.clone().layer(tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)));
+    let guarded = naive.clone().layer(tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip)));
     for attack in attacks() {
         assert_eq!(post(naive.clone(), "/register", &attack).await.0, 201, "{attack}");
         let (status, body) = post(guarded.clone(), "/register", &attack).await;

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
-use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
+use tower_dcr::layers::{GateEndpoint, GateLayer};
+use tower_dcr::rules::Action;
 
 use crate::parser::Parser;
 use crate::recorder::{Arrived, Recorder, send_all, serve};
@@ -140,7 +141,7 @@ async fn servers_read_the_same_request_as_the_gate() {
     let mut read_alike = 0;
     for parser in Parser::all().await {
         let modes: [(bool, Change); 2] =
-            [(false, |gate| gate), (true, |gate| gate.map_settings(|gate| gate.unknown = Some(GateAction::Reject)))];
+            [(false, |gate| gate), (true, |gate| gate.map_settings(|gate| gate.unknown = Some(Action::Reject)))];
         for (rejects_unknown, change) in modes {
             let recorder = Recorder::new(&parser.running.base);
             let base = serve(gated(&recorder, &registrar().await, change)).await;

@@ -34,9 +34,11 @@ const OTHER: &str = "other-8nR1xW7tB0yKd5LcVq3s";
 fn guard(preset: Preset) -> Preset {
     let five = NonZeroU64::new(5).unwrap();
     let tokens = StaticTokens::new()
-        .add(PARTNER, InitialAccess::of("partner").with_rules("partner"))
-        .and_then(|tokens| tokens.add(ONCE, InitialAccess::of("once").with_max_uses(NonZeroU64::MIN)))
-        .and_then(|tokens| tokens.add(FIVE, InitialAccess::of("five").with_max_uses(five)))
+        .add(PARTNER, InitialAccess { rules: Some("partner".into()), ..InitialAccess::of("partner") })
+        .and_then(|tokens| {
+            tokens.add(ONCE, InitialAccess { max_uses: Some(NonZeroU64::MIN), ..InitialAccess::of("once") })
+        })
+        .and_then(|tokens| tokens.add(FIVE, InitialAccess { max_uses: Some(five), ..InitialAccess::of("five") }))
         .and_then(|tokens| tokens.add(OTHER, InitialAccess::of("other")))
         .unwrap();
     preset
@@ -120,7 +122,7 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
 #[tokio::test]
 async fn urls_are_read_in_one_way() {
     let registrar = Registrar::new(MemoryLedger::default());
-    let mut urls = ClientUrl::new();
+    let mut urls = ClientUrl::default();
     urls.in_query = true;
     let preset = guard(tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {}))
         .with_registrar(registrar.clone())

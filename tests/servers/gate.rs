@@ -14,7 +14,8 @@ use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{Actor, Fingerprint, Ledger, MemoryLedger, Origin, Status};
 use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::ManualClock;
-use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
+use tower_dcr::layers::{GateEndpoint, GateLayer};
+use tower_dcr::rules::Action;
 
 use crate::down::Down;
 use crate::world::{DAY, World, metadata, serde_urlencoded, token};
@@ -205,7 +206,7 @@ async fn rejects_a_client_name_with_two_readings() {
 /// A gate that rejects unknown clients.
 fn strict() -> GateLayer {
     GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default()))
-        .map_settings(|gate| gate.unknown = Some(GateAction::Reject))
+        .map_settings(|gate| gate.unknown = Some(Action::Reject))
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::clients::Revocation;
 use tower_dcr::clients::{Actor, Ledger, MemoryLedger};
 use tower_dcr::layers::Grant;
-use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
-use tower_dcr::rules::{AuthMethod, Grants};
+use tower_dcr::layers::{GateEndpoint, GateLayer};
+use tower_dcr::rules::{Action, AuthMethod, Grants};
 
 use crate::world::{Answer, DAY, World, serde_urlencoded, token};
 
@@ -179,7 +179,7 @@ async fn programs_can_read_that_a_new_registration_helps() {
     });
     let waiting = pending.client("Waiting").await;
     let strict = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone())
-        .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
+        .map_settings(|gate| gate.unknown = Some(Action::Reject));
     let ambiguous = |accept: Option<&str>| {
         let mut request = look(&live, None, accept);
         *request.uri_mut() = format!("/authorize?client_id={live}&client.id={live}").parse().unwrap();
@@ -232,14 +232,14 @@ async fn requests_without_a_client() {
     let none = layer.clone().map_settings(|gate| gate.anonymous_grants = Some(Vec::<String>::new()));
     assert_eq!(status(&none, grant("token-exchange")).await, 400);
     assert_eq!(
-        status(&layer.clone().map_settings(|gate| gate.unidentified = Some(GateAction::Pass)), refresh("r")).await,
+        status(&layer.clone().map_settings(|gate| gate.unidentified = Some(Action::Pass)), refresh("r")).await,
         299
     );
     assert_eq!(
         status(
             &layer.clone().map_settings(|gate| {
-                gate.unidentified = Some(GateAction::Pass);
-                gate.unknown = Some(GateAction::Reject);
+                gate.unidentified = Some(Action::Pass);
+                gate.unknown = Some(Action::Reject);
             }),
             refresh("r")
         )
@@ -282,13 +282,10 @@ async fn other_endpoints_without_a_client() {
     assert_eq!(status(&introspection, asks(true)).await, 299);
     assert_eq!(status(&introspection, asks(false)).await, 299);
     assert_eq!(
-        status(&introspection.clone().map_settings(|gate| gate.unknown = Some(GateAction::Reject)), asks(true)).await,
+        status(&introspection.clone().map_settings(|gate| gate.unknown = Some(Action::Reject)), asks(true)).await,
         299
     );
-    assert_eq!(
-        status(&introspection.map_settings(|gate| gate.unknown = Some(GateAction::Reject)), asks(false)).await,
-        400
-    );
+    assert_eq!(status(&introspection.map_settings(|gate| gate.unknown = Some(Action::Reject)), asks(false)).await, 400);
     for layer in [
         GateLayer::new(GateEndpoint::PushedAuthorization, world.registrar.clone()),
         GateLayer::new(GateEndpoint::DeviceAuthorization, world.registrar.clone()),
@@ -328,7 +325,7 @@ async fn clients_only_seen_in_use_are_not_registered() {
     world.server.clients.lock().unwrap().insert("old".into(), json!({}));
     assert_eq!(world.token("old").await.status, 200);
     let strict = GateLayer::new(GateEndpoint::Token, world.registrar.clone())
-        .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
+        .map_settings(|gate| gate.unknown = Some(Action::Reject));
     assert_eq!(status(&strict, token("old")).await, 401);
 }
 

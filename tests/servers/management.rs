@@ -37,7 +37,7 @@ fn update(id: &str) -> Request<Body> {
 }
 
 fn tokens() -> InitialAccessTokenLayer {
-    let access = InitialAccess::of("partner").with_rules("partner");
+    let access = InitialAccess { rules: Some("partner".into()), ..InitialAccess::of("partner") };
     InitialAccessTokenLayer::new(StaticTokens::new().add(TOKEN, access).unwrap())
 }
 

@@ -196,9 +196,10 @@ impl Answer {
 
 /// A naive server, with the layers around it.
 fn preset() -> Preset {
-    tower_dcr::mcp().without_rate_limits().with_sink(|_: &Event| {}).map_answer(|answer| {
-        answer.with_secret(tower_dcr::layers::SecretInResponse::Allow(vec!["client_secret_basic".into()]))
-    })
+    tower_dcr::mcp()
+        .without_rate_limits()
+        .with_sink(|_: &Event| {})
+        .map_answer(|answer| answer.with_secret_methods(["client_secret_basic"]))
 }
 
 fn app(server: Arc<Server>, registrar: Registrar, preset: Preset) -> Router {

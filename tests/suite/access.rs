@@ -164,7 +164,9 @@ async fn rejects_tokens_that_can_not_be_verified() {
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
     }
     // Uses without a registrar.
-    let once = StaticTokens::new().add(PARTNER, InitialAccess::of("partner").with_max_uses(NonZeroU64::MIN)).unwrap();
+    let once = StaticTokens::new()
+        .add(PARTNER, InitialAccess { max_uses: Some(NonZeroU64::MIN), ..InitialAccess::of("partner") })
+        .unwrap();
     let (answer, calls) = register(&preset(InitialAccessTokenLayer::new(once)), &[&format!("Bearer {PARTNER}")]).await;
     assert_eq!((answer.status(), calls), (StatusCode::INTERNAL_SERVER_ERROR, 0));
 }
@@ -321,7 +323,7 @@ fn conditions_choose_the_rules() {
 /// A token that names missing rules is rejected.
 #[tokio::test]
 async fn rejects_tokens_that_name_missing_rules() {
-    let access = InitialAccess::of("partner").with_rules("partner");
+    let access = InitialAccess { rules: Some("partner".into()), ..InitialAccess::of("partner") };
     let tokens = StaticTokens::new().add(PARTNER, access).unwrap();
     let preset = preset(InitialAccessTokenLayer::new(tokens));
     let bearer = format!("Bearer {PARTNER}");

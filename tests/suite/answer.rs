@@ -8,15 +8,15 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Layer, service_fn};
 use tower_dcr::audit::Outcome;
-use tower_dcr::rules::AuthMethod;
+use tower_dcr::rules::{Action, AuthMethod};
 use tower_dcr::{
     Preset,
-    layers::{RegistrationBody, ResponseLayer, SecretInResponse},
+    layers::{RegistrationBody, ResponseLayer},
 };
 
 use tower_dcr::clients::Registrar;
 use tower_dcr::clients::{Client, Filter, Ledger, MemoryLedger, Status};
-use tower_dcr::layers::{HandlerErrors, LifecycleLayer, PolicyLayer};
+use tower_dcr::layers::{LifecycleLayer, PolicyLayer};
 
 use crate::support::{Kept, Read, post, send};
 
@@ -135,16 +135,11 @@ async fn a_secret_can_be_stripped_or_allowed() {
         "client_id": "c", "client_secret": "s", "client_secret_expires_at": 0,
         "token_endpoint_auth_method": "client_secret_post",
     });
-    let (read, _) = json_answered(
-        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)),
-        answer.clone(),
-    )
-    .await;
+    let (read, _) =
+        json_answered(tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip)), answer.clone()).await;
     assert_eq!(read.json()["token_endpoint_auth_method"], "none");
     assert!(read.json().get("client_secret").is_none());
-    let allow = |method: &str| {
-        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec![method.into()])))
-    };
+    let allow = |method: &str| tower_dcr::mcp().map_answer(|answer| answer.with_secret_methods([method]));
     let (read, _) = json_answered(allow("client_secret_post"), answer.clone()).await;
     assert_eq!(read.json()["client_secret"], "s");
     let (read, _) = json_answered(allow("client_secret_basic"), answer).await;
@@ -570,7 +565,7 @@ async fn errors_of_the_handler_are_written_as_clients_read_them() {
             assert_eq!(read.header(name), Some(value), "{status}");
         }
         assert_eq!(events.take()[0].outcome, Outcome::Failed, "{status}");
-        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
+        let pass = tower_dcr::mcp().map_answer(ResponseLayer::pass_errors);
         let (read, _) = asked(pass, post(REQUEST), status, &headers, body.as_bytes()).await;
         assert_eq!((read.status().as_u16(), read.body.as_ref()), (status, body.as_bytes()), "{reason}");
         assert_eq!(read.header("content-type"), Some(content_type));
@@ -588,7 +583,7 @@ async fn rejects_a_redirect_as_the_answer_to_a_registration() {
         assert_eq!(read.header("location"), None);
         let event = kept.take().pop().unwrap();
         assert_eq!((event.outcome, event.rule), (Outcome::Failed, Some("answer")));
-        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
+        let pass = tower_dcr::mcp().map_answer(ResponseLayer::pass_errors);
         let (read, _) = asked(pass, post(REQUEST), status, &headers, b"<a>").await;
         assert_eq!((read.status().as_u16(), read.header("location")), (status, Some("/login")));
     }

@@ -13,8 +13,9 @@ use http_body_util::{BodyExt, Full};
 use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
-use tower_dcr::layers::ReplayBody;
-use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
+use tower_dcr::layers::ResponseBody;
+use tower_dcr::layers::{GateEndpoint, GateLayer};
+use tower_dcr::rules::Action;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -31,7 +32,7 @@ impl Sink for Ids {
     }
 }
 
-type Passed = Request<ReplayBody<Full<Bytes>>>;
+type Passed = Request<ResponseBody<Full<Bytes>>>;
 
 /// A server that keeps the request, and gives no tokens.
 #[derive(Clone, Default)]
@@ -73,7 +74,7 @@ pub(crate) fn check(query: &str, media_type: &str, body: &[u8]) -> bool {
     let (ids, server) = (Ids::default(), Server::default());
     let registrar = Registrar::new(MemoryLedger::default()).with_sink(ids.clone());
     let mut gate = GateLayer::new(GateEndpoint::Token, registrar)
-        .map_settings(|gate| gate.unidentified = Some(GateAction::Pass))
+        .map_settings(|gate| gate.unidentified = Some(Action::Pass))
         .layer(server.clone());
     let Ok(request) = Request::post(format!("/token?{query}"))
         .header(header::CONTENT_TYPE, media_type)

@@ -19,7 +19,7 @@ const SECTIONS: [&str; 5] = ["answer", "audit", "client_address", "client_url", 
 
 /// Each key with its builder, whose name is that of the key behind a preposition or verb.
 const BUILDERS: [(&str, &str); 27] = [
-    ("answer.errors", "ResponseLayer::with_errors"),
+    ("answer.errors", "ResponseLayer::pass_errors"),
     ("answer.normalise", "ResponseLayer::with_normalise"),
     ("answer.public_url", "ResponseLayer::with_public_url"),
     ("answer.report_only", "ResponseLayer::report_only"),
@@ -113,7 +113,7 @@ fn each_key_of_a_policy_file_has_a_builder_or_a_field() {
     for (key, builder) in BUILDERS {
         let (key, method) = (key.rsplit('.').next().unwrap(), builder.split("::").nth(1).unwrap());
         let bare = |name: &str| {
-            let prefixes = ["with_", "map_", "for_", "max_"];
+            let prefixes = ["with_", "map_", "for_", "max_", "pass_"];
             prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned()
         };
         assert_eq!(bare(method), bare(key), "{builder} is named as its key");

@@ -249,7 +249,7 @@ async fn a_url_and_a_method_have_one_meaning() {
 
 #[tokio::test]
 async fn all_layers_of_a_preset_read_urls_in_one_way() {
-    let in_code = tower_dcr::mcp().with_client_url(changed(ClientUrl::new(), |it| it.in_query = true));
+    let in_code = tower_dcr::mcp().with_client_url(changed(ClientUrl::default(), |it| it.in_query = true));
     let in_file = Preset::from_str("[client_url]\nin_query = true\n").unwrap();
     for preset in [in_code, in_file] {
         let (answer, calls) = answered(&preset, request("PUT", "/register?client_id=c", UPDATE)).await;
@@ -353,7 +353,7 @@ async fn an_unknown_registration_path_is_logged_once() {
     let service = preset.layer(service_fn(manage));
     let register = || request("POST", "/oauth2/reg", GOOD);
     let found = || {
-        let found = preset.setup_check().found().into_iter();
+        let found = preset.misconfigurations().into_iter();
         found.filter(|found| matches!(found, Misconfiguration::RegistrationPath { .. })).collect::<Vec<_>>()
     };
     send(&service, register()).await;

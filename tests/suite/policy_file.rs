@@ -18,7 +18,7 @@ use tower_dcr::rules::{
 };
 use tower_dcr::{
     Preset, Registration,
-    layers::{AuditLayer, RateLimitLayer, SecretInResponse},
+    layers::{AuditLayer, RateLimitLayer, ResponseLayer},
 };
 
 use crate::support::{Kept, Naive, behind, changed, outcome, post, send};
@@ -74,7 +74,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
             mcp().with_report_only_rules(["identity", "scope"]).unwrap(),
             "report_only_rules = ['identity']\nadd_report_only_rules = ['scope']",
         ),
-        (mcp().map_answer(tower_dcr::layers::ResponseLayer::report_only), "answer.report_only = true"),
+        (mcp().map_answer(ResponseLayer::report_only), "answer.report_only = true"),
         (
             mcp().with_body(Limits { max_bytes: 9000, max_depth: 4, max_members: 50, max_array: 20, max_string: 5000 }),
             "[body]
@@ -167,16 +167,13 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              quota = '7/hour'
              exempt = ['https://a.example.com/*']",
         ),
-        (mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)), "answer.secret = 'strip'"),
+        (mcp().map_answer(|answer| answer.with_secret(Action::Strip)), "answer.secret = 'strip'"),
         (
-            mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec!["client_secret_basic".into()]))),
+            mcp().map_answer(|answer| answer.with_secret_methods(["client_secret_basic"])),
             "answer.secret = { allow = ['client_secret_basic'] }",
         ),
         (mcp().map_answer(|answer| answer.with_normalise(false)), "answer.normalise = false"),
-        (
-            mcp().map_answer(|answer| answer.with_errors(tower_dcr::layers::HandlerErrors::Pass)),
-            "answer.errors = 'pass'",
-        ),
+        (mcp().map_answer(ResponseLayer::pass_errors), "answer.errors = 'pass'"),
         (mcp().with_public_url("https://as.example.com/").unwrap(), "answer.public_url = 'https://as.example.com'"),
         (mcp().map_audit(AuditLayer::with_requester), "audit.requester = 'address'"),
         (mcp().map_audit(AuditLayer::with_document), "audit.document = true"),

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 use tower_dcr::Registration;
 use tower_dcr::redirect_uri::{RedirectUri, matches};
 use tower_dcr::rules::{Context, MetadataAllowlist, Policy, RedirectUris};
-use tower_dcr::{ClientUrl, UrlTarget};
 
 /// JSON without numbers that `serde_json::Value` would write differently.
 fn json() -> impl Strategy<Value = Value> {
@@ -185,45 +184,5 @@ proptest! {
         use tower_dcr::clients::Fingerprint;
         let once = Fingerprint::name(&name);
         prop_assert_eq!(&Fingerprint::name(once.value()), &once);
-    }
-}
-
-/// URLs close enough to those of clients that some server may read them.
-fn client_url() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        4 => "[a-zA-Z0-9._~-]{1,4}",
-        2 => prop_oneof![Just("/"), Just("//"), Just("."), Just(".."), Just(";"), Just(":"), Just("+")].prop_map(str::to_owned),
-        2 => "%[0-9a-fA-F]{2}",
-        1 => prop_oneof![Just("%u0061"), Just("%"), Just("\\"), Just("client_id"), Just("register")].prop_map(str::to_owned),
-    ];
-    let query = prop_oneof![
-        2 => Just(String::new()),
-        1 => "\\?[a-z_.+%\\[\\]05f;&=]{0,12}",
-        2 => prop_oneof![Just("client_id"), Just("client.id"), Just("Client_ID"), Just("client_id[]")]
-            .prop_map(|name| format!("?a=b&{name}=other")),
-    ];
-    (prop::collection::vec(piece, 1..6), query)
-        .prop_map(|(pieces, query)| format!("/register/{}{query}", pieces.concat()))
-}
-
-proptest! {
-    /// Nothing but the one spelling is read, and every other reader that there is reads the same.
-    #[test]
-    fn a_client_that_is_read_from_a_url_is_the_one_that_others_read(url in client_url()) {
-        let Ok(uri) = url.parse::<http::Uri>() else { return Ok(()) };
-        let urls = [ClientUrl::new(), ClientUrl::new().with_additional_characters(":+/").unwrap()];
-        for (urls, has_escapes) in urls.into_iter().zip([false, true]) {
-            let UrlTarget::Client(id) = urls.read(&uri) else { continue };
-            let raw = uri.path().rsplit('/').next().unwrap_or_default();
-            if !has_escapes {
-                prop_assert_eq!(raw, &id, "as it is written");
-            }
-            // As browsers and Node read it.
-            let parsed = url::Url::parse(&format!("http://localhost{uri}")).unwrap();
-            let last = parsed.path_segments().unwrap().next_back().unwrap();
-            let decoded = percent_encoding::percent_decode_str(last).decode_utf8().unwrap();
-            prop_assert_eq!(&*decoded, &id);
-            prop_assert!(parsed.query_pairs().all(|(name, _)| !name.eq_ignore_ascii_case("client_id")), "{}", uri);
-        }
     }
 }

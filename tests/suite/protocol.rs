@@ -10,10 +10,10 @@ use tower::{Layer, service_fn};
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::layers::{InitialAccess, StaticTokens};
-use tower_dcr::rules::{AbsentGrants, AuthMethod, Grants};
+use tower_dcr::rules::{AbsentGrants, Action, AuthMethod, Grants};
 use tower_dcr::{
     Preset,
-    layers::{GateAction, GateEndpoint, GateLayer, HandlerErrors, InitialAccessTokenLayer, RegistrationBody},
+    layers::{GateEndpoint, GateLayer, InitialAccessTokenLayer, RegistrationBody, ResponseLayer},
 };
 
 use crate::support::{Naive, Read, behind, changed, post, send};
@@ -220,7 +220,7 @@ async fn a_client_that_does_not_exist_is_a_401() {
         assert_eq!(own.header("www-authenticate"), Some("DPoP"), "{method}: the server's own challenge stays");
         let forbidden = managed(&preset, method.clone(), "/register/c", 403, &[]).await;
         assert_eq!(forbidden.status(), StatusCode::FORBIDDEN, "{method}");
-        let pass = tower_dcr::mcp().map_answer(|answer| answer.with_errors(HandlerErrors::Pass));
+        let pass = tower_dcr::mcp().map_answer(ResponseLayer::pass_errors);
         assert_eq!(managed(&pass, method.clone(), "/register/c", 404, &[]).await.status(), 404, "{method}");
     }
     assert_eq!(managed(&preset, Method::GET, "/register", 404, &[]).await.status(), 404, "it is about no client");
@@ -251,7 +251,7 @@ fn the_library_opens_no_socket() {
 #[tokio::test]
 async fn a_gate_allows_no_other_origin() {
     let gate = GateLayer::new(GateEndpoint::Authorization, Registrar::new(MemoryLedger::default()))
-        .map_settings(|gate| gate.unknown = Some(GateAction::Reject));
+        .map_settings(|gate| gate.unknown = Some(Action::Reject));
     let service = gate.layer(service_fn(|_: Request<_>| {
         std::future::ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
     }));

@@ -25,12 +25,12 @@ async fn a_reload_applies_to_the_next_request() {
     let register = behind(&guard, &Naive::default());
     assert_eq!(send(&register, post(HOSTED)).await.status(), 201);
     let next = Preset::from_str("redirect_uris.classes = ['loopback']").unwrap();
-    guard.handle().replace(&next).unwrap();
+    guard.replace(&next).unwrap();
     assert_eq!(send(&register, post(HOSTED)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let fingerprints: Vec<_> = kept.take().iter().map(|event| format!("{:016x}", event.policy.unwrap())).collect();
     assert_eq!(fingerprints, [tower_dcr::mcp().fingerprint(), next.fingerprint(), next.fingerprint()]);
-    assert_eq!(guard.handle().preset().fingerprint(), next.fingerprint());
+    assert_eq!(guard.preset().fingerprint(), next.fingerprint());
 }
 
 /// The log tells whether the policy or its shadow has changed.
@@ -51,13 +51,10 @@ fn the_log_names_the_changed_policy() {
     let guard = tower_dcr::mcp().reloadable();
     for (reason, policy, next, message, shadow) in rows {
         folder.write("policy.toml", policy).write("next.toml", next);
-        let lines = logged(tracing::Level::INFO, || guard.handle().reload(&path).unwrap());
+        let lines = logged(tracing::Level::INFO, || guard.reload(&path).unwrap());
         let line = lines.iter().find(|line| line.contains("tower_dcr::reload")).unwrap();
         assert!(line.contains(message), "{reason}: {line}");
-        assert!(
-            line.contains(&format!("fingerprint=\"{}\"", guard.handle().preset().fingerprint())),
-            "{reason}: {line}"
-        );
+        assert!(line.contains(&format!("fingerprint=\"{}\"", guard.preset().fingerprint())), "{reason}: {line}");
         let said = line.split_once("shadow=\"").map(|(_, rest)| rest.split('"').next().unwrap());
         assert_eq!(said, shadow.map(String::as_str), "{reason}: {line}");
     }
@@ -71,16 +68,16 @@ async fn a_reload_keeps_spent_budgets() {
     for expected in [201, 201, 429] {
         assert_eq!(send(&register, post(HOSTED)).await.status(), expected, "of one host");
     }
-    guard.handle().replace(&Preset::from_str("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'\nreport_only = false\nbody_deadline = '9s'").unwrap()).unwrap();
+    guard.replace(&Preset::from_str("rate_limit.address = '5/hour'\nredirect_host_quota.quota = '2/hour'\nreport_only = false\nbody_deadline = '9s'").unwrap()).unwrap();
     assert_eq!(send(&register, post(HOSTED)).await.status(), 429, "the host is still known");
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 429, "and so is the address");
     // A larger quota lets more of them in, and counts what was used.
-    guard.handle().replace(&Preset::from_str("rate_limit.address = '5/hour, burst 7'").unwrap()).unwrap();
+    guard.replace(&Preset::from_str("rate_limit.address = '5/hour, burst 7'").unwrap()).unwrap();
     for expected in [201, 201, 429] {
         assert_eq!(send(&register, post(LOOPBACK)).await.status(), expected);
     }
-    guard.handle().replace(&Preset::from_str("rate_limit.address = 'off'").unwrap()).unwrap();
+    guard.replace(&Preset::from_str("rate_limit.address = 'off'").unwrap()).unwrap();
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
 }
 
@@ -97,8 +94,8 @@ async fn settings_in_code_survive_a_reload() {
     let bot = r#"{"redirect_uris":["http://localhost/cb"],"client_name":"bot"}"#;
     assert_eq!(send(&register, post(bot)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
-    guard.handle().replace(&tower_dcr::strict()).unwrap();
-    guard.handle().replace(&tower_dcr::mcp()).unwrap();
+    guard.replace(&tower_dcr::strict()).unwrap();
+    guard.replace(&tower_dcr::mcp()).unwrap();
     assert_eq!(send(&register, post(bot)).await.status(), 400);
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let outcomes: Vec<_> = kept.take().iter().map(|event| event.outcome.to_string()).collect();
@@ -122,7 +119,7 @@ async fn rules_in_code_stay_with_their_callers() {
         built.clone(),
         Preset::from_str("body_deadline = '9s'\n[[callers]]\nwhen = { redirects = ['https'] }").unwrap(),
     ] {
-        guard.handle().replace(&policy).unwrap();
+        guard.replace(&policy).unwrap();
         assert_eq!(send(&register, post(HOSTED)).await.status(), 400);
         assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     }
@@ -154,7 +151,7 @@ async fn a_reload_keeps_required_tokens() {
         let guard = first.reloadable();
         let register = behind(&guard, &Naive::default());
         assert_eq!(send(&register, post(LOOPBACK)).await.status(), 401, "{reason}");
-        guard.handle().replace(&second).unwrap();
+        guard.replace(&second).unwrap();
         let native = r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#;
         assert_eq!(send(&register, post(native)).await.status(), status, "{reason}");
     }
@@ -188,15 +185,15 @@ async fn lifetimes_and_gates_follow() {
         send(&token, request.body(body).unwrap()).await.status()
     };
     assert_eq!(by_nobody().await, 401);
-    guard.handle().replace(&Preset::from_str("lifecycle.approval = '1day'").unwrap()).unwrap();
+    guard.replace(&Preset::from_str("lifecycle.approval = '1day'").unwrap()).unwrap();
     lifetimes(DAY * 2, DAY * 90, Some(DAY));
     assert_eq!(by_nobody().await, 200);
     let register = behind(&guard, &Naive::default());
     assert_eq!(send(&register, post(LOOPBACK)).await.status(), 201);
     let client = registrar.client("client-1").await.unwrap().unwrap();
     assert_eq!(client.status, Status::Pending, "approval is wanted now");
-    assert_eq!(client.policy.as_deref(), Some(&*guard.handle().preset().fingerprint()));
-    guard.handle().replace(&tower_dcr::mcp()).unwrap();
+    assert_eq!(client.policy.as_deref(), Some(&*guard.preset().fingerprint()));
+    guard.replace(&tower_dcr::mcp()).unwrap();
     lifetimes(DAY * 2, DAY * 90, None);
 }
 
@@ -212,7 +209,7 @@ async fn an_invalid_file_changes_nothing_and_the_next_valid_one_applies() {
     };
     write("report_only = true");
     let guard = Preset::from_file(&path).unwrap().reloadable();
-    let handle = guard.handle();
+    let handle = guard.clone();
     let first = handle.preset().fingerprint();
     // Long beside the pauses below, so that a busy machine does not put two looks between two writes.
     let every = Duration::from_millis(100);
@@ -280,7 +277,7 @@ async fn a_reload_drops_no_request_and_mixes_no_policies() {
     let (one, other) = (file("one"), file("other"));
     let naive = Naive::default();
     let guard = one.clone().with_sink(kept.sink()).reloadable();
-    let (register, handle) = (behind(&guard, &naive), guard.handle());
+    let (register, handle) = (behind(&guard, &naive), guard.clone());
     let (done, swaps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let swapping = {
         let (done, swaps, one, other) = (Arc::clone(&done), Arc::clone(&swaps), one.clone(), other.clone());

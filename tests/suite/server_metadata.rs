@@ -66,14 +66,14 @@ async fn another_policy_is_announced_at_once() {
             Ok(rules)
         })
         .unwrap();
-    guard.handle().replace(&other).unwrap();
+    guard.replace(&other).unwrap();
     assert_eq!(methods().await, json!(["client_secret_basic"]));
     // Callers with rules of their own read the same document.
     let partners = tower_dcr::mcp().for_callers(Condition::Rules("partner".into()), |mut rules| {
         rules.metadata.auth_method = confidential();
         Ok(rules)
     });
-    guard.handle().replace(&partners.unwrap()).unwrap();
+    guard.replace(&partners.unwrap()).unwrap();
     assert_eq!(methods().await, json!(["client_secret_basic", "none"]));
 }
 

@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::Full;
 use tower_dcr::Preset;
 use tower_dcr::clients::{MemoryLedger, Registrar};
-use tower_dcr::layers::{GateEndpoint, Misconfiguration, SetupCheck};
+use tower_dcr::layers::{GateEndpoint, Misconfiguration};
 use tower_dcr::policy_file::ReloadableLayer;
 
 use crate::support::{Naive, behind, send};
@@ -21,7 +21,6 @@ const BODY: &str = r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#;
 
 /// Returns the findings after a number of registrations from an address.
 async fn found(preset: Preset, peer: &str, count: usize, header: Option<(&str, &str)>) -> Vec<Misconfiguration> {
-    let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
     for _ in 0..count {
         let mut request = honest();
@@ -32,7 +31,7 @@ async fn found(preset: Preset, peer: &str, count: usize, header: Option<(&str, &
         request.extensions_mut().insert(SocketAddr::new(peer.parse().unwrap(), 1));
         send(&service, request).await;
     }
-    check.found()
+    preset.misconfigurations()
 }
 
 #[tokio::test]
@@ -59,7 +58,7 @@ async fn an_untrusted_proxy_is_logged() {
 #[tokio::test]
 async fn a_gate_section_without_a_gate_is_logged() {
     let registrar = Registrar::new(MemoryLedger::default());
-    let forgotten = |check: &SetupCheck| check.found().contains(&Misconfiguration::ForgottenGates);
+    let forgotten = |preset: &Preset| preset.misconfigurations().contains(&Misconfiguration::ForgottenGates);
     let register = async |layer: &ReloadableLayer| {
         send(&behind(layer, &Naive::default()), honest().body(Full::<Bytes>::from(BODY)).unwrap()).await;
     };
@@ -69,41 +68,37 @@ async fn a_gate_section_without_a_gate_is_logged() {
         ("lifecycle.idle = '180days'", false, false),
     ] {
         let preset = Preset::from_str(policy).unwrap().with_registrar(registrar.clone());
-        let check = preset.setup_check();
-        let layer = preset.reloadable();
+        let layer = preset.clone().reloadable();
         let gates = makes_gates.then(|| layer.gate(GateEndpoint::Token, registrar.clone()));
-        assert!(!forgotten(&check), "{policy}: gates may still be made");
+        assert!(!forgotten(&preset), "{policy}: gates may still be made");
         register(&layer).await;
-        assert_eq!(forgotten(&check), is_noticed, "{policy} {gates:?}");
+        assert_eq!(forgotten(&preset), is_noticed, "{policy} {gates:?}");
     }
     // The section comes with a later file.
     let preset = tower_dcr::mcp();
-    let check = preset.setup_check();
-    let layer = preset.reloadable();
+    let layer = preset.clone().reloadable();
     register(&layer).await;
-    assert!(!forgotten(&check));
-    layer.handle().replace(&Preset::from_str("gate.max_age = '1s'").unwrap()).unwrap();
+    assert!(!forgotten(&preset));
+    layer.replace(&Preset::from_str("gate.max_age = '1s'").unwrap()).unwrap();
     register(&layer).await;
-    assert!(forgotten(&check));
+    assert!(forgotten(&preset));
 }
 
 #[tokio::test]
 async fn two_addresses_are_not_reported_as_a_proxy() {
     let preset = tower_dcr::mcp();
-    let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
     for number in 0..30 {
         let mut request = honest().body(Full::<Bytes>::from(BODY)).unwrap();
         request.extensions_mut().insert(SocketAddr::from(([10, 0, 0, u8::from(number > 10)], 1)));
         send(&service, request).await;
     }
-    assert_eq!(check.found(), []);
+    assert_eq!(preset.misconfigurations(), []);
 }
 
 #[tokio::test]
 async fn findings_of_requests_are_logged_once() {
     let preset = tower_dcr::mcp();
-    let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
     for _ in 0..3 {
         let form = Request::post("/token").header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
@@ -118,21 +113,20 @@ async fn findings_of_requests_are_logged_once() {
         Misconfiguration::FormRoute { path: "/token".into() },
         Misconfiguration::PlainHttpHost { host: "app.example.com".into() },
     ];
-    assert_eq!(check.found(), expected);
+    assert_eq!(preset.misconfigurations(), expected);
 }
 
 /// Callers can write two of them.
 #[tokio::test]
 async fn findings_are_bounded() {
     let preset = tower_dcr::mcp().without_rate_limits();
-    let check = preset.setup_check();
     let service = behind(&preset, &Naive::default());
     for number in 0..100 {
         let path = format!("/{number}{}", "x".repeat(1000));
         let form = Request::post(path).header("content-type", "multipart/form-data");
         send(&service, form.body(Full::<Bytes>::default()).unwrap()).await;
     }
-    let found = check.found();
+    let found = preset.misconfigurations();
     assert_eq!(found.len(), 16);
     assert!(found.iter().all(|found| matches!(found, Misconfiguration::FormRoute { path } if path.len() == 100)));
 }

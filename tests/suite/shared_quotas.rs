@@ -364,7 +364,7 @@ async fn a_reload_goes_on_sharing() {
     let before = store.taken.lock().unwrap().clone();
     // A rule of its own for the hosts, which the first policy had not.
     let policy = "rate_limit.address = '9/hour'\n[redirect_host_quota]\nquota = '5/hour'";
-    guard.handle().replace(&Preset::from_str(policy).unwrap()).unwrap();
+    guard.replace(&Preset::from_str(policy).unwrap()).unwrap();
     send(&service, from(1, HOSTED)).await;
     let after = store.taken.lock().unwrap().clone();
     assert_eq!((after.len(), &after[4..]), (8, &before[..]));

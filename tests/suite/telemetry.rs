@@ -12,9 +12,10 @@ use tower_dcr::audit::{Event, JsonLines, JsonLinesSettings, Sink, describe_metri
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, SharedQuotas};
+use tower_dcr::rules::Action;
 use tower_dcr::{
     Preset,
-    layers::{GateAction, GateEndpoint, GateLayer},
+    layers::{GateEndpoint, GateLayer},
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -74,7 +75,7 @@ async fn do_everything() {
     }
     for report_only in [false, true] {
         let gate = GateLayer::new(GateEndpoint::Token, registrar.clone()).map_settings(|gate| {
-            (gate.unknown, gate.report_only) = (Some(GateAction::Reject), Some(report_only));
+            (gate.unknown, gate.report_only) = (Some(Action::Reject), Some(report_only));
         });
         let token = tower::Layer::layer(
             &gate,
@@ -92,9 +93,9 @@ async fn do_everything() {
     registrar.maintain_once().await.unwrap();
     let policy = folder.join("policy.toml");
     std::fs::write(&policy, "report_only = true").unwrap();
-    guard.handle().reload(&policy).unwrap();
+    guard.reload(&policy).unwrap();
     std::fs::write(&policy, "report_only = 1").unwrap();
-    guard.handle().reload(&policy).unwrap_err();
+    guard.reload(&policy).unwrap_err();
     send(&register, post(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).await;
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
     let kept = Arc::clone(&events);

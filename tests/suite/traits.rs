@@ -1,14 +1,12 @@
 //! Auto traits, which users rely on implicitly.
 
 use tower_dcr::audit::{JsonLines, JsonLinesSettings};
-use tower_dcr::layers::{BodyError, ResponseBody, ResponseFuture};
-use tower_dcr::layers::{Layered, MapResponseFuture};
-use tower_dcr::preset::{PresetBody, PresetService};
+use tower_dcr::layers::{Layered, ResponseBody, ResponseFuture};
 use tower_dcr::rate_limit::SharedQuotas;
 use tower_dcr::rules::{ConfigError, Context, Draft, Evaluation, Policy, RedirectUris, Rule};
 use tower_dcr::{
     Preset, Registration, Rejection,
-    layers::{AuditLayer, PolicyLayer, PolicyService, RateLimitLayer, RegistrationBody, ResponseLayer},
+    layers::{AuditLayer, PolicyLayer, RateLimitLayer, RegistrationBody, ResponseLayer},
 };
 
 fn send<T: Send>() {}
@@ -23,7 +21,7 @@ fn auto_traits_hold() {
     clone_send_sync::<RateLimitLayer>();
     clone_send_sync::<AuditLayer>();
     clone_send_sync::<ResponseLayer>();
-    clone_send_sync::<PolicyService<()>>();
+    clone_send_sync::<Layered<PolicyLayer, ()>>();
     clone_send_sync::<Layered<RateLimitLayer, ()>>();
     clone_send_sync::<Layered<AuditLayer, ()>>();
     clone_send_sync::<Layered<ResponseLayer, ()>>();
@@ -33,13 +31,11 @@ fn auto_traits_hold() {
     clone_send_sync::<Registration>();
     send_sync::<RegistrationBody>();
     send_sync::<ResponseBody<http_body_util::Full<bytes::Bytes>>>();
-    send_sync::<BodyError>();
     send_sync::<ConfigError>();
     send_sync::<SharedQuotas>();
-    clone_send_sync::<PresetService<()>>();
-    send_sync::<PresetBody<http_body_util::Full<bytes::Bytes>>>();
-    send::<ResponseFuture<(), ()>>();
-    send::<MapResponseFuture<(), (), ()>>();
+    clone_send_sync::<Layered<Preset, ()>>();
+    send::<ResponseFuture<String, ()>>();
+    send::<ResponseFuture<String, (), ()>>();
 }
 
 /// No `R: Clone` is asked for.

@@ -14,13 +14,13 @@ use tower::{Layer, service_fn};
 use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Outcome, Sink};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
-use tower_dcr::layers::ReplayBody;
+use tower_dcr::layers::ResponseBody;
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::registration::Limits;
-use tower_dcr::rules::{Disposition, RedirectHostQuota, SoftwareStatements, rule};
+use tower_dcr::rules::{Action, Disposition, RedirectHostQuota, SoftwareStatements, rule};
 use tower_dcr::{
     ClientUrl, Preset, Rejection,
-    layers::{GateAction, GateEndpoint, GateLayer, GateSettings, RegistrationBody, SecretInResponse},
+    layers::{GateEndpoint, GateLayer, GateSettings, RegistrationBody},
 };
 
 use crate::folder::Folder;
@@ -135,7 +135,7 @@ async fn a_shadow_changes_no_request_or_answer() {
 
 #[tokio::test]
 async fn an_update_has_a_shadow_and_is_about_its_client_under_any_policy() {
-    let preset = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_client_url(ClientUrl::new());
+    let preset = tower_dcr::mcp().with_shadow(tower_dcr::strict()).with_client_url(ClientUrl::default());
     let put = |id: &str| {
         let body = format!(r#"{{"client_id":"{id}","redirect_uris":["http://localhost/cb"],"client_name":"A"}}"#);
         let request = Request::put("/register/c").header("content-type", "application/json");
@@ -207,7 +207,7 @@ async fn rules_in_code_are_run_for_a_shadow_too() {
     let (_, _, event) = attempt(&preset, post(LOOPBACK)).await;
     assert_eq!(runs.each_ref().map(|runs| runs.load(Ordering::SeqCst)), [1, 1]);
     let policy = event.shadow.unwrap().policy.map(|policy| format!("{policy:016x}"));
-    let handle = preset.clone().reloadable().handle();
+    let handle = preset.clone().reloadable();
     handle.replace(&Preset::from_file(folder.0.join("next.toml")).unwrap()).unwrap();
     assert_eq!(policy, Some(handle.preset().fingerprint()), "as it would be in force");
 
@@ -265,7 +265,7 @@ async fn a_shadow_is_reloaded_with_its_policy_and_when_its_own_file_changes() {
     folder.write("one.toml", "extends = 'mcp'").write("policy.toml", "shadow.policy = 'one.toml'");
     let kept = Kept::default();
     let guard = Preset::from_file(&path).unwrap().with_sink(kept.sink()).reloadable();
-    let (handle, register) = (guard.handle(), behind(&guard, &Naive::default()));
+    let (handle, register) = (guard.clone(), behind(&guard, &Naive::default()));
     let rule = async || {
         send(&register, post(HOSTED)).await;
         kept.take().pop().unwrap().shadow.map(|shadow| shadow.rule)
@@ -443,7 +443,7 @@ async fn report_only_answers_pass_unchanged() {
     let (answer, event) = answered(&reporting[0], 200, &json, plain).await;
     assert_eq!((answer.status().as_u16(), &answer.body[..]), (200, plain.as_bytes()));
     assert!(event.findings.iter().all(|finding| finding.rule != "answer") && event.client_id.as_deref() == Some("c"));
-    let stripping = tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip));
+    let stripping = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
     assert_ne!(stripping.fingerprint(), reporting[0].fingerprint());
 }
 
@@ -521,7 +521,7 @@ async fn a_report_only_ledger_reports_its_rejections() {
 
 /// The gate in front of a handler that says what it was sent.
 async fn gated(gate: &GateLayer, request: Request<Full<Bytes>>) -> (StatusCode, String) {
-    let service = gate.layer(service_fn(async |request: Request<ReplayBody<Full<Bytes>>>| {
+    let service = gate.layer(service_fn(async |request: Request<ResponseBody<Full<Bytes>>>| {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let head = format!("{} {} {:?}\n", parts.method, parts.uri, parts.headers);
@@ -578,7 +578,7 @@ async fn a_report_only_gate_passes_every_request_unchanged() {
         (authorization(), Box::new(|| odd_get().unwrap()), "a repeated parameter, and a body"),
         (authorization(), Box::new(|| get("client_id=client-1")), "revoked, at the page"),
     ];
-    let strict = |gate: &mut GateSettings| gate.unknown = Some(GateAction::Reject);
+    let strict = |gate: &mut GateSettings| gate.unknown = Some(Action::Reject);
     let reporting = |gate: &mut GateSettings| gate.report_only = Some(true);
     for (gate, request, reason) in rows {
         let (enforced, _) = gated(&gate.clone().map_settings(strict), request()).await;
@@ -613,7 +613,7 @@ async fn a_policy_file_overrides_gate_settings_in_code() {
         let gate = Preset::from_str(policy).unwrap().gate(GateEndpoint::Token, registrar.clone());
         for (report_only, status) in [(None, enforced), (Some(true), reported)] {
             let gate = gate.clone().map_settings(|gate| {
-                (gate.unknown, gate.report_only) = (Some(GateAction::Reject), report_only);
+                (gate.unknown, gate.report_only) = (Some(Action::Reject), report_only);
             });
             assert_eq!(gated(&gate, request()).await.0.as_u16(), status, "{policy}");
         }
@@ -640,7 +640,7 @@ fn the_log_says_at_the_start_that_nothing_is_enforced() {
         "a shadow enforces nothing anyway"
     );
     // And when such a policy is put in force later.
-    let handle = tower_dcr::mcp().reloadable().handle();
+    let handle = tower_dcr::mcp().reloadable();
     let lines = warned(|| handle.replace(&tower_dcr::mcp().report_only()).unwrap());
     assert!(
         handle.preset().is_report_only() && lines.iter().any(|line| line.contains("nothing is enforced")),

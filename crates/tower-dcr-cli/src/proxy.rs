@@ -223,7 +223,7 @@ async fn proxy(args: &Args) -> Result<(Proxy, Preset, Option<PathBuf>), Error> {
     let forwarding = Forwarding::new(&preset, args.public_url.clone())?;
     let guard = preset.clone().reloadable();
     if let Some(file) = &args.policy {
-        tokio::spawn(guard.handle().watch(file, Duration::from_secs(2)));
+        tokio::spawn(guard.clone().watch(file, Duration::from_secs(2)));
     }
     let public = Public::new(args.public_url.clone(), &args.upstream, endpoints.clone(), registrar.is_some())?;
     let metadata = if args.keep_metadata {

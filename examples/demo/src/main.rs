@@ -259,7 +259,7 @@ async fn main() -> Result<(), Error> {
         let preset = guard(&args, rules, registrar.clone(), audit.sink)?;
         let guard = preset.clone().reloadable();
         if let Some(file) = &args.policy {
-            tokio::spawn(guard.handle().watch(file, Duration::from_secs(1)));
+            tokio::spawn(guard.clone().watch(file, Duration::from_secs(1)));
         }
         key_file = audit.key_file;
         (Some((guard, registrar)), Some(preset))

@@ -1,124 +1,137 @@
-//! The futures of the layers.
+//! The future of the layers.
 
 use std::fmt;
+use std::future::Pending;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
+use http_body::Body;
+use tower_service::Service;
+use tracing::Span;
+use tracing::instrument::{Instrument, Instrumented};
 
 use super::ResponseBody;
 
-/// A boxed response future, for layers that await something before they call the inner service.
-#[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<R, E> {
-    inner: Pin<Box<dyn Future<Output = Result<R, E>> + Send>>,
-}
+/// The response of a layer, or the reason for which there is none.
+pub(crate) type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
 
-impl<R, E> ResponseFuture<R, E> {
-    pub(crate) fn new(future: impl Future<Output = Result<R, E>> + Send + 'static) -> Self {
-        Self { inner: Box::pin(future) }
-    }
-}
-
-impl<R, E> Future for ResponseFuture<R, E> {
-    type Output = Result<R, E>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.inner.as_mut().poll(cx)
-    }
-}
-
-impl<R, E> fmt::Debug for ResponseFuture<R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Finishes the response of the inner service.
-pub(crate) trait Finish<B, E> {
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E>;
+pub(crate) trait Finish<B: Body> {
+    fn finish(self: Box<Self>, response: Response<B>) -> Finished<B>;
+
+    /// Notes that there is no response, but an error.
+    fn failed(self: Box<Self>) {}
 }
 
 /// The response of a layer.
-pub(crate) enum Finished<B, E> {
-    Now(Result<Response<ResponseBody<B>>, E>),
+pub(crate) enum Finished<B: Body> {
+    Now(Response<ResponseBody<B>>),
     /// The layer has to read the inner service's body first.
-    Later(ResponseFuture<Response<ResponseBody<B>>, E>),
+    Later(Boxed<Response<ResponseBody<B>>>),
+}
+
+impl<B: Body> Finished<B> {
+    pub(crate) fn later(response: impl Future<Output = Response<ResponseBody<B>>> + Send + 'static) -> Self {
+        Self::Later(Box::pin(response))
+    }
+
+    pub(crate) fn unchanged(response: Response<B>) -> Self {
+        Self::Now(response.map(ResponseBody::inner))
+    }
 }
 
 /// Passes the response unchanged.
 pub(crate) struct Unchanged;
 
-impl<B, E> Finish<B, E> for Unchanged {
-    fn finish(self: Box<Self>, response: Result<Response<B>, E>) -> Finished<B, E> {
-        Finished::Now(response.map(|response| response.map(ResponseBody::inner)))
+impl<B: Body> Finish<B> for Unchanged {
+    fn finish(self: Box<Self>, response: Response<B>) -> Finished<B> {
+        Finished::unchanged(response)
     }
 }
 
 pin_project_lite::pin_project! {
-    /// Waits for the response of the inner service, which a layer then finishes.
+    /// The future of every layer, for a response with the body `B` or the error `E` of the inner service. `F` is the inner
+    /// service's future, if the layer keeps it without a box.
     #[must_use = "futures do nothing unless polled"]
-    pub struct MapResponseFuture<F, B, E> {
+    pub struct ResponseFuture<B: Body, E, F = Pending<Result<Response<B>, E>>> {
         #[pin]
-        state: State<F, B, E>,
+        state: State<B, E, F>,
     }
 }
 
 pin_project_lite::pin_project! {
     #[project = StateProjection]
-    enum State<F, B, E> {
-        Waiting { #[pin] inner: F, layer: Option<Box<dyn Finish<B, E> + Send>> },
-        Finishing { finishing: ResponseFuture<Response<ResponseBody<B>>, E> },
-        Answered { response: Option<Response<ResponseBody<B>>> },
+    enum State<B: Body, E, F> {
+        Waiting { #[pin] inner: Instrumented<F>, layer: Option<Box<dyn Finish<B> + Send>> },
+        Finishing { finishing: Boxed<Response<ResponseBody<B>>> },
+        Answering { answering: Boxed<Answered<B, E>> },
     }
 }
 
-impl<F, B, E> MapResponseFuture<F, B, E> {
-    /// Waits for `inner`.
-    pub(crate) fn new(inner: F, layer: impl Finish<B, E> + Send + 'static) -> Self {
-        Self { state: State::Waiting { inner, layer: Some(Box::new(layer)) } }
+impl<B: Body, E, F> ResponseFuture<B, E, F> {
+    /// Waits for `inner`, whose response `layer` finishes.
+    pub(crate) fn new(inner: F, layer: impl Finish<B> + Send + 'static) -> Self {
+        Self::within(Span::none(), inner, layer)
+    }
+
+    /// Waits for `inner` within `span`.
+    pub(crate) fn within(span: Span, inner: F, layer: impl Finish<B> + Send + 'static) -> Self {
+        Self { state: State::Waiting { inner: inner.instrument(span), layer: Some(Box::new(layer)) } }
     }
 
     /// Drives a response that is being made, including the call of the inner service.
-    pub(crate) fn finishing(finishing: ResponseFuture<Response<ResponseBody<B>>, E>) -> Self {
-        Self { state: State::Finishing { finishing } }
-    }
-
-    /// Returns the layer's own response, without the inner service.
-    pub(crate) fn answered(response: Response<ResponseBody<B>>) -> Self {
-        Self { state: State::Answered { response: Some(response) } }
+    pub(crate) fn boxed(response: impl Future<Output = Answered<B, E>> + Send + 'static) -> Self {
+        Self { state: State::Answering { answering: Box::pin(response) } }
     }
 }
 
-impl<F, B, E> Future for MapResponseFuture<F, B, E>
+impl<B, E, F> Future for ResponseFuture<B, E, F>
 where
+    B: Body,
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<ResponseBody<B>>, E>;
+    type Output = Answered<B, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         if let StateProjection::Waiting { inner, layer } = state.as_mut().project() {
             let response = ready!(inner.poll(cx));
-            match layer.take().map(|layer| layer.finish(response)) {
-                Some(Finished::Now(response)) => return Poll::Ready(response),
-                Some(Finished::Later(finishing)) => state.set(State::Finishing { finishing }),
+            let finished = match (layer.take(), response) {
+                (Some(layer), Ok(response)) => layer.finish(response),
+                (Some(layer), Err(error)) => {
+                    layer.failed();
+                    return Poll::Ready(Err(error));
+                }
                 // Polled again after it was ready, which no caller may do.
-                None => return Poll::Pending,
+                (None, _) => return Poll::Pending,
+            };
+            match finished {
+                Finished::Now(response) => return Poll::Ready(Ok(response)),
+                Finished::Later(finishing) => state.set(State::Finishing { finishing }),
             }
         }
         match state.project() {
-            StateProjection::Finishing { finishing } => Pin::new(finishing).poll(cx),
-            StateProjection::Answered { response } => {
-                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
-            }
+            StateProjection::Finishing { finishing } => finishing.as_mut().poll(cx).map(Ok),
+            StateProjection::Answering { answering } => answering.as_mut().poll(cx),
             StateProjection::Waiting { .. } => Poll::Pending,
         }
     }
 }
 
-impl<F, B, E> fmt::Debug for MapResponseFuture<F, B, E> {
+/// Calls a service that was polled ready.
+pub(crate) async fn forward<S, Q, B>(mut inner: S, request: Q) -> Answered<B, S::Error>
+where
+    S: Service<Q, Response = Response<B>>,
+    B: Body,
+{
+    Ok(inner.call(request).await?.map(ResponseBody::inner))
+}
+
+impl<B: Body, E, F> fmt::Debug for ResponseFuture<B, E, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MapResponseFuture").finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

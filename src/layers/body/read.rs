@@ -1,6 +1,5 @@
 //! Reading a request body under a size limit and a deadline.
 
-use std::error::Error;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use futures_timer::Delay;
 use http::{HeaderMap, header};
 use http_body::Body;
 
+use super::BoxError;
 use super::gathered::Gathered;
 use super::media_type::MediaType;
 
@@ -47,8 +47,7 @@ const EMPTY_FRAMES: u32 = 256;
 /// limit, nothing is read.
 pub(crate) async fn read<B>(body: B, headers: &HeaderMap, limit: usize, deadline: Duration) -> Read<B>
 where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<BoxError>>,
 {
     let mut body = Box::pin(body);
     if content_length(headers).is_some_and(|length| length > limit as u64) {

@@ -1,23 +1,20 @@
 //! A rejection as an HTTP response.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Body;
 
 use super::ResponseBody;
 use crate::rules::{ErrorCode, Rejection};
 
+pub(crate) const JSON: &str = "application/json";
+
 /// Creates the response to a rejected request: RFC 7591 JSON with `no-store`, and the rejection in its extensions.
-pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
-    let bytes = Bytes::from(error_body(&rejection));
-    let length = HeaderValue::from(bytes.len());
-    let mut response = Response::new(ResponseBody::own(bytes));
-    *response.status_mut() = rejection.code.status();
+pub(crate) fn refuse<B: Body>(rejection: Rejection) -> Response<ResponseBody<B>> {
+    let mut response = answer(rejection.code.status(), JSON, error_body(&rejection));
     let headers = response.headers_mut();
-    headers.reserve(if rejection.retry_after.is_some() { 8 } else { 6 });
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, length);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    forbid_storing(headers);
     if let Some(seconds) = rejection.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -45,6 +42,30 @@ pub(crate) fn refuse<B>(rejection: Rejection) -> Response<ResponseBody<B>> {
     }
     response.extensions_mut().insert(rejection);
     response
+}
+
+/// Creates a response of the layers' own.
+pub(crate) fn answer<B: Body>(status: StatusCode, media_type: &'static str, text: String) -> Response<ResponseBody<B>> {
+    let bytes = Bytes::from(text);
+    let mut headers = HeaderMap::with_capacity(8);
+    describe(&mut headers, media_type, bytes.len());
+    forbid_storing(&mut headers);
+    let mut response = Response::new(ResponseBody::own(bytes));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Makes the headers of a response describe a body that a layer has written.
+pub(crate) fn describe(headers: &mut HeaderMap, media_type: &'static str, length: usize) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// Creates the rejection while a layer can't do its work.
+pub(crate) fn unavailable(rule: &'static str, detail: &'static str) -> Rejection {
+    Rejection::new(ErrorCode::TemporarilyUnavailable, rule, detail).with_retry_after(Duration::from_secs(5))
 }
 
 /// Writes the JSON of RFC 7591 section 3.2.2. Neither string needs escaping: error codes are constants, and a

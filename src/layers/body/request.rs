@@ -1,15 +1,16 @@
 //! The request body between the layers: the checked registration itself.
 
 use std::any::Any;
-use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
+use super::BoxError;
+use super::begun::Begun;
 use crate::registration::Registration;
 use crate::rules::Facts;
 
@@ -42,7 +43,7 @@ use crate::rules::Facts;
 ///         assert_eq!(uris, 1);
 ///         let bytes = request.into_body().collect().await?.to_bytes();
 ///         assert_eq!(&bytes[..], br#"{"redirect_uris":["http://localhost/cb"]}"#);
-///         Ok::<_, tower_dcr::layers::BodyError>(Response::new(Full::<Bytes>::default()))
+///         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Full::<Bytes>::default()))
 ///     },
 /// ));
 /// let answer = register.oneshot(post(r#"{ "redirect_uris": ["http://localhost/cb"] }"#)).await.unwrap();
@@ -55,18 +56,9 @@ pub struct RegistrationBody {
 
 enum Content {
     Checked { registration: Arc<Registration>, bytes: Bytes, facts: Facts },
-    Passed(Passed),
+    Passed(Begun<BoxError>),
     Done,
 }
-
-/// A body that was read in part.
-struct Passed {
-    read: Bytes,
-    /// The mutex only makes the type `Sync`, as some frameworks want their bodies, around bodies that are not.
-    rest: Mutex<Option<Pin<Box<Rest>>>>,
-}
-
-type Rest = dyn Body<Data = Bytes, Error = BodyError> + Send;
 
 pin_project_lite::pin_project! {
     /// A server's body, with the data and the error that bodies have behind a layer.
@@ -75,9 +67,6 @@ pin_project_lite::pin_project! {
         body: B,
     }
 }
-
-/// The error if the body of a request behind a layer can't be read to its end.
-pub struct BodyError(Box<dyn Error + Send + Sync>);
 
 impl RegistrationBody {
     /// Returns the registration. `None` if no layer checked one, or the body was read already.
@@ -109,8 +98,7 @@ impl RegistrationBody {
     /// Creates a body that passes unchanged.
     pub(crate) fn passed<B>(body: B) -> Self
     where
-        B: Body + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Error: Into<BoxError>> + Send + 'static,
     {
         Self::passed_after(Bytes::new(), Some(body))
     }
@@ -118,11 +106,10 @@ impl RegistrationBody {
     /// Creates a body that passes unchanged, from the part that was read already and the rest.
     pub(crate) fn passed_after<B>(read: Bytes, rest: Option<B>) -> Self
     where
-        B: Body + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Error: Into<BoxError>> + Send + 'static,
     {
-        let rest = rest.map(|body| Box::pin(Converted { body }) as Pin<Box<Rest>>);
-        Self { content: Content::Passed(Passed { read, rest: Mutex::new(rest) }) }
+        let rest = rest.map(|body| Box::pin(Converted { body }) as Pin<Box<_>>);
+        Self { content: Content::Passed(Begun::new(read, rest)) }
     }
 
     /// Returns `body` itself if it already is of this type. Decided when the service is monomorphised.
@@ -149,18 +136,10 @@ impl RegistrationBody {
         }
     }
 
-    /// Returns the facts that the layers have found. `None` if no layer checked a registration.
-    pub(crate) fn facts(&self) -> Option<&Facts> {
+    /// Returns the registration, shared, and the facts that the layers have found. `None` if no layer checked one.
+    pub(crate) fn share(&self) -> Option<(Arc<Registration>, &Facts)> {
         match &self.content {
-            Content::Checked { facts, .. } => Some(facts),
-            _ => None,
-        }
-    }
-
-    /// Returns the registration, shared. `None` if no layer checked one.
-    pub(crate) fn share(&self) -> Option<Arc<Registration>> {
-        match &self.content {
-            Content::Checked { registration, .. } => Some(Arc::clone(registration)),
+            Content::Checked { registration, facts, .. } => Some((Arc::clone(registration), facts)),
             _ => None,
         }
     }
@@ -168,9 +147,9 @@ impl RegistrationBody {
 
 impl Body for RegistrationBody {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let content = &mut self.get_mut().content;
         match content {
             Content::Checked { bytes, .. } => {
@@ -202,17 +181,14 @@ impl Body for RegistrationBody {
 
 impl<B> Body for Converted<B>
 where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<BoxError>>,
 {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = self.project().body.poll_frame(cx);
-        frame
-            .map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
-            .map_err(|error| BodyError(error.into()))
+        frame.map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))).map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -224,29 +200,6 @@ where
     }
 }
 
-impl Passed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if !self.read.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read)))));
-        }
-        match self.rest.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Some(rest) => rest.as_mut().poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let read = self.read.len() as u64;
-        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hint = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(read));
-        }
-        hint.set_lower(hint.lower().saturating_add(read));
-        hint
-    }
-}
-
 impl fmt::Debug for RegistrationBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.content {
@@ -254,19 +207,5 @@ impl fmt::Debug for RegistrationBody {
             Content::Passed(_) => f.write_str("RegistrationBody(passed)"),
             Content::Done => f.write_str("RegistrationBody(read)"),
         }
-    }
-}
-
-crate::text::debug_for_people!(BodyError);
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request body could not be read")
-    }
-}
-
-impl Error for BodyError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
     }
 }

@@ -8,34 +8,34 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
+use super::begun::Begun;
 use super::gathered::Gathered;
 use super::media_type::MediaType;
 use crate::registration::{Field, Limits, Registration};
 
 pin_project_lite::pin_project! {
-    /// The inner service's body, or a layer's own response.
+    /// The body behind a layer: that of the message, unread, or bytes in its place.
+    ///
+    /// It is the response body of every layer, and the request body behind a [gate](crate::layers::GateLayer).
     #[derive(Debug)]
-    pub struct ResponseBody<B> {
+    pub struct ResponseBody<B: Body> {
         #[pin]
-        kind: Kind<B>,
+        kind: Kind<B, B::Error>,
     }
 }
 
 pin_project_lite::pin_project! {
     #[project = KindProjection]
     #[derive(Debug)]
-    enum Kind<B> {
+    enum Kind<B, E> {
         Inner { #[pin] body: B },
         Own { bytes: Option<Bytes> },
-        // Read in part: too long to be read whole.
-        Begun { read: Bytes, rest: Pin<Box<B>> },
+        // Too long to be read whole.
+        Begun { begun: Begun<E> },
     }
 }
 
-/// The body of a request behind a [gate](crate::layers::GateLayer): unread, or the bytes that were read of it.
-pub type ReplayBody<B> = ResponseBody<B>;
-
-impl<B> ResponseBody<B> {
+impl<B: Body> ResponseBody<B> {
     pub(crate) fn inner(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
     }
@@ -45,8 +45,19 @@ impl<B> ResponseBody<B> {
     }
 
     /// Gives out `read`, and then the rest of the body.
-    pub(crate) fn begun(read: Bytes, rest: Pin<Box<B>>) -> Self {
-        Self { kind: Kind::Begun { read, rest } }
+    pub(crate) fn begun(read: Bytes, rest: impl Body<Data = Bytes, Error = B::Error> + Send + 'static) -> Self {
+        Self { kind: Kind::Begun { begun: Begun::new(read, Some(Box::pin(rest))) } }
+    }
+}
+
+impl<B: Body> ResponseBody<ResponseBody<B>> {
+    /// Makes the body of two layers that of one.
+    pub(crate) fn flatten(self) -> ResponseBody<B> {
+        match self.kind {
+            Kind::Inner { body } => body,
+            Kind::Own { bytes } => ResponseBody { kind: Kind::Own { bytes } },
+            Kind::Begun { begun } => ResponseBody { kind: Kind::Begun { begun } },
+        }
     }
 }
 
@@ -59,8 +70,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx).map_ok(plain),
             KindProjection::Own { bytes } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            KindProjection::Begun { read, rest } if read.is_empty() => rest.as_mut().poll_frame(cx).map_ok(plain),
-            KindProjection::Begun { read, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(read))))),
+            KindProjection::Begun { begun } => begun.poll_frame(cx),
         }
     }
 
@@ -68,7 +78,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Own { bytes } => bytes.is_none(),
-            Kind::Begun { read, rest } => read.is_empty() && rest.is_end_stream(),
+            Kind::Begun { begun } => begun.is_end_stream(),
         }
     }
 
@@ -76,15 +86,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
             Kind::Own { bytes } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Begun { read, rest } => {
-                let (read, rest) = (read.len() as u64, rest.size_hint());
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower().saturating_add(read));
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(upper.saturating_add(read));
-                }
-                hint
-            }
+            Kind::Begun { begun } => begun.size_hint(),
         }
     }
 }
@@ -141,11 +143,11 @@ pub(crate) async fn read_answer<B: Body>(body: B) -> ReadAnswer {
 
 /// Reads a handler's response to its end, or gives back one that is longer than [`ANSWER_LIMITS`] allow. `None` if it
 /// breaks off.
-pub(crate) async fn read_or_pass<B: Body>(body: B) -> Option<Result<Bytes, ResponseBody<B>>> {
-    let mut body = Box::pin(body);
+pub(crate) async fn read_or_pass<B: Body + Send + 'static>(body: B) -> Option<Result<Bytes, ResponseBody<B>>> {
+    let mut body = Box::pin(ResponseBody::inner(body));
     match gather(body.as_mut()).await {
         (bytes, End::Reached) => Some(Ok(bytes)),
-        (read, End::Beyond) => Some(Err(ResponseBody::begun(read, body))),
+        (read, End::Beyond) => Some(Err(ResponseBody { kind: Kind::Begun { begun: Begun::new(read, Some(body)) } })),
         (_, End::Broken) => None,
     }
 }

@@ -15,7 +15,6 @@ use crate::clients::ledger::{Actor, Client, LedgerError, Origin, Status};
 
 /// The maximum age of a record by which a client is rejected: one that has just registered or was just approved must
 /// not be rejected as unknown.
-/// hear that it is unknown.
 const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// A request that may go on.
@@ -200,7 +199,7 @@ impl Config {
         let (Some(grant_type), Some(grant), Some(client_of)) = (&seen.grant_type, &seen.grant, &self.client_of) else {
             return Ok(None);
         };
-        client_of.client_of(Grant::new(grant_type, grant)).await.map_err(|error| {
+        client_of(Grant::new(grant_type, grant)).await.map_err(|error| {
             tracing::error!(%error, "client of a grant not found out; the request is answered with 503: check the function in `with_client_of`");
             Fault::Unavailable
         })

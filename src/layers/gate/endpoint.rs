@@ -117,91 +117,59 @@ pub(super) enum Loss {
     TwoErrors,
 }
 
-const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::OPTIONS, Method::POST];
+/// An endpoint that clients call. The rows below name what differs.
+const OF_CLIENTS: Endpoint = Endpoint {
+    name: "",
+    methods: &[Method::GET, Method::HEAD, Method::OPTIONS, Method::POST],
+    sender: Sender::Client,
+    rejection: RejectionForm::Json,
+    judges_client: true,
+    compares_redirect_uri: false,
+    takes_request_uri: true,
+    unnamed: Unnamed::Reject,
+    success: Success::Pass,
+    loss: Loss::Never,
+};
 
 /// RFC 6749 section 3.1.
 pub(super) static AUTHORIZATION: Endpoint = Endpoint {
     name: "authorization",
-    methods: METHODS,
     sender: Sender::Browser,
     rejection: RejectionForm::Page,
-    judges_client: true,
     compares_redirect_uri: true,
-    takes_request_uri: true,
     unnamed: Unnamed::Pass,
-    success: Success::Pass,
     loss: Loss::TwoErrors,
+    ..OF_CLIENTS
 };
 
 /// RFC 6749 section 3.2.
 pub(super) static TOKEN: Endpoint = Endpoint {
     name: "token",
-    methods: METHODS,
-    sender: Sender::Client,
-    rejection: RejectionForm::Json,
-    judges_client: true,
-    compares_redirect_uri: false,
-    takes_request_uri: true,
     unnamed: Unnamed::AskForOwner,
     success: Success::RecordUse,
     loss: Loss::Unauthorized,
+    ..OF_CLIENTS
 };
 
 /// RFC 9126. Section 2.1: a `request_uri` "MUST NOT" be pushed.
 pub(super) static PUSHED_AUTHORIZATION: Endpoint = Endpoint {
     name: "pushed_authorization",
-    methods: METHODS,
-    sender: Sender::Client,
-    rejection: RejectionForm::Json,
-    judges_client: true,
     compares_redirect_uri: true,
     takes_request_uri: false,
-    unnamed: Unnamed::Reject,
     success: Success::RecordPushed,
-    loss: Loss::Never,
+    ..OF_CLIENTS
 };
 
 /// RFC 8628.
-pub(super) static DEVICE_AUTHORIZATION: Endpoint = Endpoint {
-    name: "device_authorization",
-    methods: METHODS,
-    sender: Sender::Client,
-    rejection: RejectionForm::Json,
-    judges_client: true,
-    compares_redirect_uri: false,
-    takes_request_uri: true,
-    unnamed: Unnamed::Reject,
-    success: Success::Pass,
-    loss: Loss::Never,
-};
+pub(super) static DEVICE_AUTHORIZATION: Endpoint = Endpoint { name: "device_authorization", ..OF_CLIENTS };
 
 /// RFC 7662.
-pub(super) static INTROSPECTION: Endpoint = Endpoint {
-    name: "introspection",
-    methods: METHODS,
-    sender: Sender::Client,
-    rejection: RejectionForm::Json,
-    judges_client: true,
-    compares_redirect_uri: false,
-    takes_request_uri: true,
-    unnamed: Unnamed::PassWithToken,
-    success: Success::Pass,
-    loss: Loss::Never,
-};
+pub(super) static INTROSPECTION: Endpoint =
+    Endpoint { name: "introspection", unnamed: Unnamed::PassWithToken, ..OF_CLIENTS };
 
 /// RFC 7009: revoking a token is always allowed.
-pub(super) static REVOCATION: Endpoint = Endpoint {
-    name: "revocation",
-    methods: METHODS,
-    sender: Sender::Client,
-    rejection: RejectionForm::Json,
-    judges_client: false,
-    compares_redirect_uri: false,
-    takes_request_uri: true,
-    unnamed: Unnamed::Pass,
-    success: Success::Pass,
-    loss: Loss::Never,
-};
+pub(super) static REVOCATION: Endpoint =
+    Endpoint { name: "revocation", judges_client: false, unnamed: Unnamed::Pass, ..OF_CLIENTS };
 
 #[cfg(test)]
 pub(super) const ALL: [GateEndpoint; 6] = [

@@ -51,23 +51,6 @@ impl Name {
         }
     }
 
-    /// Returns the name reduced to its letters and digits.
-    const fn folded(self) -> &'static str {
-        match self {
-            Self::ClientId => "clientid",
-            Self::RedirectUri => "redirecturi",
-            Self::ClientAssertion => "clientassertion",
-            Self::ClientAssertionType => "clientassertiontype",
-            Self::Request => "request",
-            Self::RequestUri => "requesturi",
-            Self::GrantType => "granttype",
-            Self::Code => "code",
-            Self::RefreshToken => "refreshtoken",
-            Self::DeviceCode => "devicecode",
-            Self::AuthReqId => "authreqid",
-        }
-    }
-
     /// Returns whether only token requests have it; a login form may have a `Code` of its own.
     pub(super) const fn is_of_token_request(self) -> bool {
         matches!(self, Self::GrantType | Self::Code | Self::RefreshToken | Self::DeviceCode | Self::AuthReqId)
@@ -130,19 +113,20 @@ fn fold(name: &str) -> Option<Name> {
     // Some parsers drop text between two parts, and some text behind the last or before the first that counts.
     Name::ALL.into_iter().find(|known| {
         let starts = if known.is_common_word() { 1 } else { parts.len() };
-        (0..starts).any(|start| begins_with(parts.get(start..).unwrap_or_default(), known.folded()))
+        (0..starts).any(|start| begins_with(parts.get(start..).unwrap_or_default(), known.as_str()))
     })
 }
 
-/// Returns whether the first of the parts make up the name.
+/// Returns whether the first of the parts make up the letters of the name.
 fn begins_with(parts: &[String], name: &str) -> bool {
-    let mut rest = name;
+    let mut rest = name.bytes().filter(|byte| *byte != b'_').peekable();
     for part in parts {
-        let Some(left) = rest.strip_prefix(part.as_str()) else { return false };
-        if left.is_empty() {
+        if part.bytes().any(|byte| rest.next() != Some(byte)) {
+            return false;
+        }
+        if rest.peek().is_none() {
             return true;
         }
-        rest = left;
     }
     false
 }

@@ -1,6 +1,5 @@
 //! Reads the client and the redirect URI of a request.
 
-use std::error::Error;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::endpoint::{Endpoint, Sender};
 use super::names::{self, Name, Reading};
 use super::refusal::Fault;
 use super::{form, signed};
-use crate::layers::body::{self, MediaType, ReadError, ReplayBody, Unread};
+use crate::layers::body::{self, BoxError, MediaType, ReadError, ResponseBody, Unread};
 use crate::registration::{Limits, Registration, Value};
 
 /// The parts of a request that the gate uses.
@@ -72,7 +71,7 @@ pub(super) struct Unfinished<B> {
     rest: Option<Pin<Box<B>>>,
 }
 
-impl<B: Body> Unfinished<B> {
+impl<B: Body + Send + 'static> Unfinished<B> {
     /// Answers without the rest of the body.
     pub(super) async fn answer<R>(self, answer: Response<R>) -> Response<R> {
         match self.rest {
@@ -82,10 +81,10 @@ impl<B: Body> Unfinished<B> {
     }
 
     /// Returns the request unchanged.
-    pub(super) fn into_request(self) -> Request<ReplayBody<B>> {
+    pub(super) fn into_request(self) -> Request<ResponseBody<B>> {
         let body = match self.rest {
-            Some(rest) => ReplayBody::begun(self.read, rest),
-            None => ReplayBody::own(self.read),
+            Some(rest) => ResponseBody::begun(self.read, ResponseBody::inner(rest)),
+            None => ResponseBody::own(self.read),
         };
         Request::from_parts(self.parts, body)
     }
@@ -94,8 +93,7 @@ impl<B: Body> Unfinished<B> {
 /// Reads the body before any decision: a client that still sends may not receive a response.
 pub(super) async fn read_body<B>(endpoint: &Endpoint, request: Request<B>) -> Result<(Parts, Bytes), Box<Unfinished<B>>>
 where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<BoxError>>,
 {
     let (parts, body) = request.into_parts();
     if !endpoint.methods.contains(&parts.method) {
@@ -114,11 +112,11 @@ where
 }
 
 /// Reads the parameters, and restores the bytes of the body unchanged, under headers that describe only them.
-pub(super) fn read<B>(
+pub(super) fn read<B: Body>(
     endpoint: &Endpoint,
     mut parts: Parts,
     bytes: Bytes,
-) -> Result<(Request<ReplayBody<B>>, Seen), Fault> {
+) -> Result<(Request<ResponseBody<B>>, Seen), Fault> {
     if parts.method != Method::POST {
         if !endpoint.methods.contains(&parts.method) {
             return Err(Fault::Method);
@@ -138,7 +136,7 @@ pub(super) fn read<B>(
         } else {
             seen(endpoint, &parts.method, &parts.uri, &parts.headers, Content::None)?
         };
-        return Ok((Request::from_parts(parts, ReplayBody::own(Bytes::new())), seen));
+        return Ok((Request::from_parts(parts, ResponseBody::own(Bytes::new())), seen));
     }
     let media = media_type(&parts.headers)?;
     let content = match media {
@@ -158,7 +156,7 @@ pub(super) fn read<B>(
             body::ask_for_plain_answer(&mut parts.headers);
         }
     }
-    Ok((Request::from_parts(parts, ReplayBody::own(bytes)), seen))
+    Ok((Request::from_parts(parts, ResponseBody::own(bytes)), seen))
 }
 
 #[derive(Clone, Copy)]

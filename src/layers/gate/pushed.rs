@@ -23,7 +23,7 @@ pub(super) fn is_pushed(request_uri: &str) -> bool {
 
 impl Config {
     /// Records the client of a pushed request that the server accepted, before the client gets the response.
-    pub(super) async fn record_pushed<R: Body>(
+    pub(super) async fn record_pushed<R: Body + Send + 'static>(
         &self,
         admitted: Admitted,
         response: Response<R>,

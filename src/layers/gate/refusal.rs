@@ -1,7 +1,7 @@
 //! Rejections, in the form of the endpoint.
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Body;
 
 use super::endpoint::{Endpoint, RejectionForm};
 use crate::layers::body::{self, ResponseBody};
@@ -113,23 +113,16 @@ impl Form {
         Self { by_basic, ..self }
     }
 
-    pub(super) fn reject<R>(self, fault: Fault) -> Response<ResponseBody<R>> {
+    pub(super) fn reject<R: Body>(self, fault: Fault) -> Response<ResponseBody<R>> {
         let error = fault.error(self.endpoint);
         let (content_type, text) = if self.is_page {
             ("text/html; charset=utf-8", page(fault, error))
         } else {
-            ("application/json", json(fault, error))
+            (body::JSON, json(fault, error))
         };
         let status = self.status(fault);
-        let bytes = Bytes::from(text);
-        let length = HeaderValue::from(bytes.len());
-        let mut response = Response::new(ResponseBody::own(bytes));
-        *response.status_mut() = status;
+        let mut response = body::answer(status, content_type, text);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(header::CONTENT_LENGTH, length);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        body::forbid_storing(headers);
         if self.is_page {
             let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
             headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

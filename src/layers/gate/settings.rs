@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::period;
 use crate::replaceable::Replaceable;
+use crate::rules::action::{self, Action};
 
 /// The settings of a [`GateLayer`](crate::layers::GateLayer): the keys of the section `[gate]` in a policy file.
 ///
@@ -17,12 +18,13 @@ use crate::replaceable::Replaceable;
 /// ```
 /// use std::time::Duration;
 /// use tower_dcr::clients::{MemoryLedger, Registrar};
-/// use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
+/// use tower_dcr::layers::{GateEndpoint, GateLayer};
+/// use tower_dcr::rules::Action;
 ///
 /// let registrar = Registrar::new(MemoryLedger::default());
 /// let gate = GateLayer::new(GateEndpoint::Token, registrar).map_settings(|gate| {
 ///     gate.max_age = Some(Duration::from_secs(1));
-///     gate.unknown = Some(GateAction::Reject);
+///     gate.unknown = Some(Action::Reject);
 /// });
 /// # let _ = gate;
 /// ```
@@ -53,16 +55,26 @@ pub struct GateSettings {
     pub grace: Option<Duration>,
     /// The handling of clients that the ledger does not know or has only seen in use (default: `pass`). `reject` also
     /// rejects requests that name no client, at every endpoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unknown: Option<GateAction>,
+    #[serde(
+        deserialize_with = "action::one_if_any::<_, action::PassOrReject>",
+        serialize_with = "action::write_one_if_any::<_, action::PassOrReject>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::PassOrReject>>"))]
+    pub unknown: Option<Action>,
     /// Passes all requests while the ledger is unavailable (default: false). An attacker slowing the ledger down brings
     /// back every client that was revoked, for as long as the server still knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub danger_pass_without_ledger: Option<bool>,
     /// The handling of token, pushed and device requests that name no client (default: `reject`). If they pass, a
     /// client that was revoked refreshes its tokens by leaving its name out, if the server allows that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unidentified: Option<GateAction>,
+    #[serde(
+        deserialize_with = "action::one_if_any::<_, action::PassOrReject>",
+        serialize_with = "action::write_one_if_any::<_, action::PassOrReject>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::PassOrReject>>"))]
+    pub unidentified: Option<Action>,
     /// The values of `grant_type` with which a token request need not name a client (default: the grants whose client
     /// may be anonymous by their own standards: JWT and SAML assertions, token exchange, pre-authorized codes).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,19 +87,6 @@ pub struct GateSettings {
     /// come back meanwhile, and codes can go to unregistered redirect URIs, if the server allows that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_only: Option<bool>,
-}
-
-/// The handling of requests for which the ledger has no record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Handling"))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum GateAction {
-    /// Such requests pass, and are reported in events.
-    Pass,
-    /// Such requests are rejected.
-    #[serde(alias = "refuse")]
-    Reject,
 }
 
 /// Grants whose requests need not name a client: assertions (RFC 7521 section 4.1: "Authentication of the client is
@@ -149,7 +148,7 @@ impl SettingsInForce {
     }
 
     pub(super) fn rejects_unknown(&self) -> bool {
-        self.find(|settings| settings.unknown) == Some(GateAction::Reject)
+        self.find(|settings| settings.unknown).is_some_and(|action| action != Action::Pass)
     }
 
     pub(super) fn passes_without_ledger(&self) -> bool {
@@ -158,7 +157,7 @@ impl SettingsInForce {
 
     /// Returns whether requests that name no client pass.
     pub(super) fn passes_unidentified(&self) -> bool {
-        self.find(|settings| settings.unidentified) == Some(GateAction::Pass) && !self.rejects_unknown()
+        self.find(|settings| settings.unidentified) == Some(Action::Pass) && !self.rejects_unknown()
     }
 
     pub(super) fn is_anonymous(&self, grant_type: &str) -> bool {

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
 
 use super::endpoint::{ALL, Loss, RejectionForm, Sender, Success, Unnamed};
 use super::*;
 use crate::clients::ledger::{Actor, Client, Fingerprints, Insertion, Ledger, MemoryLedger, Status, StoredResponse};
+use crate::rules::Action;
 
 const CALLBACK: &str = "https://app.example.com/cb";
 const ENCODED: &str = "https%3A%2F%2Fapp.example.com%2Fcb";
@@ -154,7 +156,7 @@ async fn clients_are_judged_and_rejected_in_the_form_of_the_row() {
         assert_eq!(ended.status, status, "{}: {ended:?}", endpoint.name);
         assert_eq!(ended.is_page, endpoint.judges_client && is_page, "{}: {ended:?}", endpoint.name);
         assert_eq!(ended.has_challenge, endpoint.judges_client && !is_page, "{}: {ended:?}", endpoint.name);
-        let strict = world.with(|gate| gate.unknown = Some(GateAction::Reject));
+        let strict = world.with(|gate| gate.unknown = Some(Action::Reject));
         let unknown = strict.form(&plain("nobody")).await;
         assert_eq!(unknown.error == "invalid_client", endpoint.judges_client, "{}: {unknown:?}", endpoint.name);
     }
@@ -188,9 +190,9 @@ async fn requests_that_name_no_client_are_handled_as_the_row_says() {
         assert_eq!(world.form("x=y").await.status == 200, is_passed, "{}", endpoint.name);
         let anonymous = world.form(exchange).await.status == 200;
         assert_eq!(anonymous, is_passed || unnamed == Unnamed::AskForOwner, "{}", endpoint.name);
-        let world = world.with(|gate| gate.unidentified = Some(GateAction::Pass));
+        let world = world.with(|gate| gate.unidentified = Some(Action::Pass));
         assert_eq!(world.form("x=y").await.status, 200, "{}: as the settings say", endpoint.name);
-        let world = world.with(|gate| gate.unknown = Some(GateAction::Reject));
+        let world = world.with(|gate| gate.unknown = Some(Action::Reject));
         let rejects = world.form("x=y").await.status == 400;
         assert_eq!(rejects, endpoint.judges_client, "{}: unknown ones are rejected", endpoint.name);
         let token = world.send(post("/x").header(header::AUTHORIZATION, "Bearer abc"), "x=y").await;

@@ -25,15 +25,20 @@ pub use static_tokens::StaticTokens;
 /// use std::num::NonZeroU64;
 /// use tower_dcr::layers::InitialAccess;
 ///
-/// let access = InitialAccess::of("partner-portal").with_rules("partner").with_max_uses(NonZeroU64::new(20).unwrap());
-/// assert_eq!(access.owner, "partner-portal");
+/// let access = InitialAccess {
+///     rules: Some("partner".into()),
+///     max_uses: NonZeroU64::new(20),
+///     ..InitialAccess::of("partner-portal")
+/// };
+/// assert_eq!(access.expires_at, None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "written with `..InitialAccess::of(owner)`")]
 pub struct InitialAccess {
     /// The owner of the token: the name that audit events and the ledger use, and under which its clients can be revoked.
     pub owner: String,
-    /// The rules for clients that it admits.
+    /// The rules for clients that it admits, at registration and at every later update: see
+    /// [`Condition::Rules`](crate::rules::Condition::Rules).
     pub rules: Option<String>,
     /// The number of clients that it admits. `None` if it is unlimited. They are counted in the ledger.
     pub max_uses: Option<NonZeroU64>,
@@ -44,25 +49,10 @@ pub struct InitialAccess {
 }
 
 impl InitialAccess {
-    /// Creates the access of a token of `owner`.
+    /// Creates the access of a token of `owner`, without rules and limits.
     #[must_use]
     pub fn of(owner: impl Into<String>) -> Self {
         Self { owner: owner.into(), rules: None, max_uses: None, expires_at: None, token_id: String::new() }
-    }
-
-    /// Sets the rules for clients that it admits, at registration and at every later update: see
-    /// [`Condition::Rules`](crate::rules::Condition::Rules).
-    #[must_use]
-    pub fn with_rules(mut self, rules: impl Into<String>) -> Self {
-        self.rules = Some(rules.into());
-        self
-    }
-
-    /// Sets the number of clients that it admits (default: unlimited).
-    #[must_use]
-    pub fn with_max_uses(mut self, uses: NonZeroU64) -> Self {
-        self.max_uses = Some(uses);
-        self
     }
 
     fn is_over(&self, now: Duration) -> bool {

@@ -32,12 +32,7 @@ impl Shadow {
     ) -> Option<Evaluation> {
         let evaluated = catch_unwind(AssertUnwindSafe(|| match first.and_then(|()| self.fits(source)) {
             Ok(()) => self.policy.evaluate_in_place(registration.clone(), context).0,
-            Err(rejection) => {
-                let mut evaluation = Evaluation::begin(context);
-                evaluation.set_policy(self.policy.fingerprint());
-                evaluation.end(Err(rejection));
-                evaluation
-            }
+            Err(rejection) => super::rejected(&self.policy, context, rejection),
         }));
         if evaluated.is_err() {
             tracing::error!(target: "tower_dcr::policy", "a rule of the shadow policy panicked; this registration has no shadow report");

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
-use super::PolicyHandle;
+use super::ReloadableLayer;
 use crate::period;
 use crate::policy_file::{PolicyFileError, load};
 use crate::preset::Preset;
 use crate::registration::Digest;
 use crate::telemetry;
 
-impl PolicyHandle {
+impl ReloadableLayer {
     /// Puts the policy of a file in force.
     ///
     /// # Errors
@@ -46,8 +46,8 @@ impl PolicyHandle {
     pub fn watch(self, path: impl Into<PathBuf>, every: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let (path, every) = (path.into(), every.min(period::LONGEST));
         // A shadow policy has a file of its own.
-        let look = |handle: &Self, path: &Path| {
-            let shadow = handle.shared.preset.load().shadow_file();
+        let look = |layer: &Self, path: &Path| {
+            let shadow = layer.shared.preset.load().shadow_file();
             let policy = Content::of(path);
             ((policy.digest, shadow.and_then(|shadow| Content::of(&shadow).digest)), policy.read)
         };

@@ -16,8 +16,9 @@ use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tower_dcr::audit::{JsonLines, JsonLinesSettings, Overflow};
 use tower_dcr::clients::Registrar;
-use tower_dcr::layers::{GateAction, GateEndpoint, GateLayer};
+use tower_dcr::layers::{GateEndpoint, GateLayer};
 use tower_dcr::rate_limit::{RateLimit, SharedQuotas};
+use tower_dcr::rules::Action;
 use tower_dcr_redis::RedisStore;
 use tower_dcr_sqlx::PostgresLedger;
 
@@ -67,8 +68,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Error> {
         .route(
             "/token",
             post(token).layer(
-                GateLayer::new(GateEndpoint::Token, registrar)
-                    .map_settings(|gate| gate.unknown = Some(GateAction::Reject)),
+                GateLayer::new(GateEndpoint::Token, registrar).map_settings(|gate| gate.unknown = Some(Action::Reject)),
             ),
         )
         .route(

@@ -131,7 +131,7 @@ impl Endpoints {
     /// Returns the rule that distinguishes the registration endpoint from the URLs of clients, which are below it.
     pub(crate) fn client_url(&self) -> Result<ClientUrl, Error> {
         let mut paths = self.registration_paths.iter();
-        Ok(paths.try_fold(ClientUrl::new(), ClientUrl::with_registration_path)?)
+        Ok(paths.try_fold(ClientUrl::default(), ClientUrl::with_registration_path)?)
     }
 
     fn add(&mut self, args: &Args) -> Result<(), Error> {

@@ -100,7 +100,7 @@ impl JwtTokens {
         let owner = document.string("sub").map(|subject| format!("{issuer} {subject}"));
         let mut access = InitialAccess::of(owner.unwrap_or(issuer));
         if let Some(claim) = self.rules_claim.as_deref().filter(|claim| document.contains(claim)) {
-            access = access.with_rules(document.string(claim).ok_or(TokenError::Invalid)?);
+            access.rules = Some(document.string(claim).ok_or(TokenError::Invalid)?.to_owned());
         }
         if self.single_use {
             let id = claims.token_id().ok_or(TokenError::Invalid)?;

@@ -18,10 +18,10 @@ use crate::rules::ConfigError;
 /// use tower_dcr::layers::{InitialAccess, StaticTokens};
 ///
 /// let tokens = StaticTokens::new()
-///     .add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal").with_rules("partner"))?
+///     .add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess { rules: Some("partner".into()), ..InitialAccess::of("partner-portal") })?
 ///     .add_sha256(
 ///         "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
-///         InitialAccess::of("support").with_max_uses(NonZeroU64::MIN),
+///         InitialAccess { max_uses: Some(NonZeroU64::MIN), ..InitialAccess::of("support") },
 ///     )?;
 /// # let _ = tokens;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())

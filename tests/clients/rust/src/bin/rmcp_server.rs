@@ -125,7 +125,7 @@ async fn main() -> Result<(), Error> {
     let mut register = post(oauth_register);
     if guarded {
         let guard = tower_dcr::mcp()
-            .map_answer(|answer| answer.with_secret(tower_dcr::layers::SecretInResponse::Strip))
+            .map_answer(|answer| answer.with_secret(tower_dcr::rules::Action::Strip))
             .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
         metadata = metadata.layer(guard.server_metadata_layer());
         register = register.layer(guard);

@@ -15,7 +15,7 @@ use oauth2_test_server::{AppState, IssuerConfig, router};
 use test_clients_rust::Error;
 use tokio::net::TcpListener;
 use tower::Layer;
-use tower_dcr::{Preset, layers::SecretInResponse};
+use tower_dcr::{Preset, rules::Action};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -66,11 +66,7 @@ fn mcp_oauth(issuer: &str) -> Result<(Router, Preset), Error> {
     let (tokens, clients, passkeys) = create_default_stores(&config);
     let endpoint = Router::new().route("/mcp", get(async || "an MCP endpoint"));
     let server = build_oauth_router_with_stores(endpoint, config, tokens, clients, passkeys);
-    Ok((
-        server,
-        tower_dcr::mcp()
-            .map_answer(|answer| answer.with_secret(SecretInResponse::Allow(vec!["client_secret_post".into()]))),
-    ))
+    Ok((server, tower_dcr::mcp().map_answer(|answer| answer.with_secret_methods(["client_secret_post"]))))
 }
 
 struct Anybody;
@@ -97,6 +93,6 @@ fn oauth2_test_server(port: u16) -> (Router, Preset) {
     let config = IssuerConfig { host: "127.0.0.1".into(), port, ..IssuerConfig::default() };
     (
         router::build_router(AppState::new(config)),
-        tower_dcr::mcp().map_answer(|answer| answer.with_secret(SecretInResponse::Strip)),
+        tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip)),
     )
 }
