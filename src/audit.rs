@@ -62,7 +62,6 @@ pub use buffered::{BatchSink, Buffered, Record};
 pub use chain::{BrokenChain, ChainHead, ChainKey};
 pub use jsonl::{JsonLines, JsonLinesError, JsonLinesSettings};
 pub use lifecycle::{LifecycleAction, LifecycleEvent};
-pub use line::to_line;
 pub use queue::Overflow;
 pub use shadow::ShadowReport;
 pub(crate) use source::{Requester, Sources};

@@ -6,15 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A source of time: [`SystemClock`], or [`ManualClock`] in tests.
-///
-/// ```
-/// use tower_dcr::clock::{Clock, SystemClock};
-///
-/// let clock = SystemClock::default();
-/// let (earlier, later) = (clock.monotonic(), clock.monotonic());
-/// assert!(earlier <= later);
-/// ```
+/// A source of time (default: the operating system's clocks). Tests use a [`ManualClock`].
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the time since an origin that stays fixed for this clock. It should never go backwards.
     fn monotonic(&self) -> Duration;
@@ -24,14 +16,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The operating system's clocks.
-///
-/// ```
-/// use tower_dcr::clock::{Clock, SystemClock};
-///
-/// assert!(SystemClock::default().unix_time().as_secs() > 1_700_000_000);
-/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
+pub(crate) struct SystemClock {
     origin: Instant,
 }
 

@@ -9,7 +9,7 @@ pub(crate) mod load;
 pub(crate) mod reload;
 
 pub use known_clients::KnownClient;
-pub use lint::{Lint, Severity};
+pub use lint::Lint;
 #[cfg(feature = "policy-file")]
 pub use load::PolicyFileError;
 pub use reload::ReloadableLayer;

@@ -32,7 +32,7 @@ pub(crate) use bucket::Budget;
 pub use gcra::Quota;
 pub use limits::{RateLimit, RateLimits};
 pub(crate) use reservation::{Denied, Reservation, Spent};
-pub use shared::{Fallback, SharedQuotas};
+pub use shared::SharedQuotas;
 pub(crate) use store::ErasedStore;
 pub use store::{QuotaDecision, QuotaStore};
 pub(crate) use table::Place;

@@ -19,14 +19,14 @@ use super::{Event, LifecycleEvent, Overflow, Sink};
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use tower_dcr::audit::{Buffered, Overflow, Record, to_line};
+/// use tower_dcr::audit::{Buffered, Overflow, Record};
 ///
 /// let collector: Arc<Mutex<Vec<String>>> = Arc::default();
 /// let pipeline = {
 ///     let collector = Arc::clone(&collector);
 ///     // A real one would send the batch, and wait for the answer.
 ///     move |batch: &[Record]| {
-///         collector.lock().unwrap().extend(batch.iter().map(to_line));
+///         collector.lock().unwrap().extend(batch.iter().map(ToString::to_string));
 ///         Ok(())
 ///     }
 /// };
@@ -45,12 +45,12 @@ pub struct Buffered {
 /// An event of either kind.
 ///
 /// ```
-/// use tower_dcr::audit::{Record, to_line};
+/// use tower_dcr::audit::{Record};
 ///
 /// fn describe(record: &Record) -> String {
 ///     match record {
 ///         Record::Registration(event) => event.outcome.to_string(),
-///         other => to_line(other),
+///         other => other.to_string(),
 ///     }
 /// }
 /// # let _ = describe;
@@ -71,13 +71,13 @@ pub enum Record {
 /// use std::error::Error;
 /// use std::io::Write;
 /// use std::net::TcpStream;
-/// use tower_dcr::audit::{BatchSink, Record, to_line};
+/// use tower_dcr::audit::{BatchSink, Record};
 ///
 /// struct Collector(TcpStream);
 ///
 /// impl BatchSink for Collector {
 ///     fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
-///         let lines: String = batch.iter().map(|record| to_line(record) + "\n").collect();
+///         let lines: String = batch.iter().map(|record| record.to_string() + "\n").collect();
 ///         Ok(self.0.write_all(lines.as_bytes())?)
 ///     }
 /// }

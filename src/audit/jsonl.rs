@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::chain::{ChainHead, ChainKey};
+use super::line::to_line;
 use super::queue::Queue;
-use super::{Event, LifecycleEvent, Overflow, Sink, to_line};
+use super::{Event, LifecycleEvent, Overflow, Sink};
 
 mod log_file;
 mod recovery;

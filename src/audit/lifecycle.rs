@@ -10,17 +10,17 @@ use crate::text;
 /// the operator set.
 ///
 /// ```
-/// use tower_dcr::audit::{Event, LifecycleEvent, Sink, to_line};
+/// use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 ///
 /// struct Stdout;
 ///
 /// impl Sink for Stdout {
 ///     fn emit(&self, event: &Event) {
-///         println!("{}", to_line(event));
+///         println!("{}", event.to_string());
 ///     }
 ///
 ///     fn emit_lifecycle(&self, event: &LifecycleEvent) {
-///         println!("{}", to_line(event));
+///         println!("{}", event.to_string());
 ///     }
 /// }
 /// ```

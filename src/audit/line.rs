@@ -1,26 +1,39 @@
 //! An event as one line of ASCII.
 
-use std::io;
+use std::{fmt, io};
 
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
-/// Returns an [`Event`](super::Event) or a [`LifecycleEvent`](super::LifecycleEvent) as one line of compact JSON in printable
-/// ASCII, without characters that control a terminal or a log viewer (line separators, escape sequences, bidirectional
-/// overrides).
-///
-/// ```
-/// use tower_dcr::audit::{Event, to_line};
-///
-/// let preset = tower_dcr::mcp().with_sink(|event: &Event| println!("{}", to_line(event)));
-/// # let _ = preset;
-/// ```
-#[must_use]
-pub fn to_line(event: &impl Serialize) -> String {
+use super::{Event, LifecycleEvent, Record};
+
+pub(super) fn to_line(event: &impl Serialize) -> String {
     let mut line = Vec::with_capacity(512);
     // Writing into memory can't fail, and every part of an event has a JSON form.
     let _infallible = event.serialize(&mut Serializer::with_formatter(&mut line, PrintableAscii));
     String::from_utf8(line).unwrap_or_default()
+}
+
+/// Writes the event as one line of compact JSON in printable ASCII, without characters that control a terminal or a log
+/// viewer (line separators, escape sequences, bidirectional overrides).
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_line(self))
+    }
+}
+
+/// Writes the event as one line of compact JSON in printable ASCII, as an [`Event`].
+impl fmt::Display for LifecycleEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_line(self))
+    }
+}
+
+/// Writes the event as one line of compact JSON in printable ASCII, as an [`Event`].
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_line(self))
+    }
 }
 
 struct PrintableAscii;

@@ -1,12 +1,13 @@
 //! [`TracingSink`]: events to `tracing`.
 
-use super::{Event, LifecycleEvent, Outcome, Sink, to_line};
+use super::line::to_line;
+use super::{Event, LifecycleEvent, Outcome, Sink};
 
 /// Writes each event as one `tracing` event with the target `tower_dcr::audit`: `INFO` for a registration, `WARN` for an
 /// attempt without one, `INFO` for a lifecycle event.
 ///
 /// The fields `outcome`, `rule`, `reason` and `status` are for filtering; `event` is the whole event, as
-/// [`to_line`] writes it.
+/// its `Display` writes it.
 ///
 /// ```
 /// use tower_dcr::audit::TracingSink;

@@ -231,7 +231,7 @@ impl AuditLayer {
         self.change(|config| config.client_url = client_url)
     }
 
-    /// Replaces the clock (default: [`SystemClock`]).
+    /// Replaces the clock (default: the system's).
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         self.change(|config| config.clock = clock)
     }

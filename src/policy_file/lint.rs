@@ -30,18 +30,17 @@ use networks::Part;
 ///
 /// ```
 /// use tower_dcr::Preset;
-/// use tower_dcr::policy_file::Severity;
-///
 /// let preset = tower_dcr::mcp().with_trusted_proxies(["0.0.0.0/0"])?;
 /// let lint = preset.lint(None).remove(0);
-/// assert_eq!((lint.severity, &*lint.key), (Severity::Error, "client_address.trusted_proxies"));
+/// assert_eq!((lint.is_error, &*lint.key), (true, "client_address.trusted_proxies"));
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lint {
-    /// The severity.
-    pub severity: Severity,
+    /// `true` if the setting lets an attack through, or can't have the effect that it asks for: an error. `false` if it may be
+    /// intended: a warning.
+    pub is_error: bool,
     /// The setting, such as `redirect_uris.patterns[2]`; empty if the file is not TOML or JSON.
     pub key: String,
     /// The description of the mistake.
@@ -64,26 +63,10 @@ pub struct Lint {
     subject: Option<String>,
 }
 
-/// The severity of a lint.
-///
-/// ```
-/// use tower_dcr::policy_file::Severity;
-///
-/// assert!(Severity::Error > Severity::Warning);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Severity {
-    /// The setting may be intended.
-    Warning,
-    /// The setting lets an attack through, or can't have the effect that it asks for.
-    Error,
-}
-
 impl Lint {
-    pub(super) fn new(severity: Severity, path: Key, message: String, suggestion: Option<Suggestion>) -> Self {
+    pub(super) fn new(is_error: bool, path: Key, message: String, suggestion: Option<Suggestion>) -> Self {
         Self {
-            severity,
+            is_error,
             key: path.to_string(),
             path,
             subject: None,
@@ -123,16 +106,7 @@ impl Lint {
 
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.severity, self.said())
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
+        write!(f, "{}: {}", if self.is_error { "error" } else { "warning" }, self.said())
     }
 }
 
@@ -144,7 +118,7 @@ impl Preset {
         let mut linter = self.settings_lint();
         // Takes longer than all other lints together.
         linter.clients(self);
-        linter.found.sort_by_key(|lint| std::cmp::Reverse(lint.severity));
+        linter.found.sort_by_key(|lint| std::cmp::Reverse(lint.is_error));
         linter.found.extend(today.and_then(|today| self.old_rows(today)));
         linter.found
     }
@@ -164,7 +138,7 @@ impl Preset {
             oldest.date
         );
         let suggestion = "use a newer version of tower-dcr; compare rows of your own with their source";
-        Some(Lint::new(Severity::Warning, Setting::Identities.into(), message, Some(Suggestion::advice(suggestion))))
+        Some(Lint::new(false, Setting::Identities.into(), message, Some(Suggestion::advice(suggestion))))
     }
 
     /// Logs settings that let an attack through, can't have an effect, or only report. A preset that enforces nothing
@@ -177,12 +151,13 @@ impl Preset {
             Setting::ReportOnlyRules,
         ];
         let is_reported = |lint: &Lint| reported.iter().any(|setting| lint.path == Key::from(*setting));
-        let is_logged = |lint: &&Lint| lint.severity == Severity::Error || is_reported(lint);
+        let is_logged = |lint: &&Lint| lint.is_error || is_reported(lint);
         for lint in self.settings_lint().found.iter().filter(is_logged) {
             let said = lint.said();
-            match lint.severity {
-                Severity::Error => tracing::error!(target: "tower_dcr::setup", "{said}"),
-                Severity::Warning => tracing::warn!(target: "tower_dcr::setup", "{said}"),
+            if lint.is_error {
+                tracing::error!(target: "tower_dcr::setup", "{said}");
+            } else {
+                tracing::warn!(target: "tower_dcr::setup", "{said}");
             }
         }
     }
@@ -229,14 +204,14 @@ const NAMED: usize = 5;
 impl Linter {
     fn note(
         &mut self,
-        severity: Severity,
+        is_error: bool,
         key: impl Into<Key>,
         subject: Option<&str>,
         message: impl Into<String>,
         suggestion: impl Into<String>,
     ) {
         let suggestion = Suggestion::Advice(Cow::Owned(suggestion.into()));
-        let mut lint = Lint::new(severity, key.into(), message.into(), Some(suggestion));
+        let mut lint = Lint::new(is_error, key.into(), message.into(), Some(suggestion));
         lint.subject = subject.map(str::to_owned);
         let is_same = |found: &Lint, path: &[Step]| found.path.0 == path && found.message == lint.message;
         if lint.path.for_everybody().is_some_and(|path| self.found.iter().any(|found| is_same(found, path))) {
@@ -247,11 +222,11 @@ impl Linter {
     }
 
     fn error(&mut self, key: impl Into<Key>, message: impl Into<String>, suggestion: impl Into<String>) {
-        self.note(Severity::Error, key, None, message, suggestion);
+        self.note(true, key, None, message, suggestion);
     }
 
     fn warn(&mut self, key: impl Into<Key>, message: impl Into<String>, suggestion: impl Into<String>) {
-        self.note(Severity::Warning, key, None, message, suggestion);
+        self.note(false, key, None, message, suggestion);
     }
 
     /// Returns the value of a setting; `null` if it is missing.
@@ -428,7 +403,7 @@ impl Linter {
                 );
                 let suggestion = "use the reverse of a domain name: \"com.example.app\"";
                 let key = set.key(Setting::PrivateUseSchemes);
-                self.note(Severity::Warning, key, Some(scheme), message, suggestion);
+                self.note(false, key, Some(scheme), message, suggestion);
             }
         }
     }
@@ -552,12 +527,12 @@ impl Linter {
                 let message = format!(
                     "the default scope {scope:?} is above the ceiling: a client that asks for no scope gets it"
                 );
-                self.note(Severity::Error, key(Setting::ScopeDefault), Some(scope), message, CEILING);
+                self.note(true, key(Setting::ScopeDefault), Some(scope), message, CEILING);
             }
             if let Some(scope) = self.texts(key(Setting::ScopeAdd)).iter().find(|scope| outside(scope)) {
                 let message =
                     format!("the scope {scope:?} is above the ceiling: a client that asks for any scope gets it");
-                self.note(Severity::Error, key(Setting::ScopeAdd), Some(scope), message, CEILING);
+                self.note(true, key(Setting::ScopeAdd), Some(scope), message, CEILING);
             }
             if self.text(key(Setting::ScopeOtherwise)) == "default" && self.texts(key(Setting::ScopeDefault)).is_empty()
             {
@@ -579,7 +554,7 @@ impl Linter {
         for name in self.texts(set.key(Setting::Release)) {
             let message = format!("any client may call itself {name:?}");
             let suggestion = "take it out, unless the name is yours";
-            self.note(Severity::Warning, set.key(Setting::Release), Some(&name), message, suggestion);
+            self.note(false, set.key(Setting::Release), Some(&name), message, suggestion);
         }
         let reserves = self.at(set.key(Setting::Reserve)).as_array().is_some_and(|reserve| !reserve.is_empty());
         if reserves && self.at(set.key(Setting::KnownIdentities)) == &Json::Bool(false) {
@@ -636,7 +611,7 @@ impl Linter {
                         "take it out, or set it for all clients in `metadata.members.supply`".to_owned(),
                     ),
                 };
-                self.note(Severity::Error, key, Some(&name), message, suggestion);
+                self.note(true, key, Some(&name), message, suggestion);
             }
         }
     }

@@ -16,7 +16,7 @@ use serde_path_to_error::Segment;
 use crate::bounds;
 use crate::policy_file::document::{Base, Document};
 use crate::policy_file::key::{Key, Step};
-use crate::policy_file::lint::{Lint, Severity};
+use crate::policy_file::lint::Lint;
 use crate::preset::Preset;
 use crate::preset::shadow::{Shadow, ShadowSettings};
 use crate::rules::{AuthMethod, ConfigError, Grants, Suggestion};
@@ -231,7 +231,7 @@ struct File<'a> {
 
 impl File<'_> {
     fn mistake(&self, span: Range<usize>, path: Vec<Step>, message: String, suggestion: Option<Suggestion>) -> Lint {
-        Lint::new(Severity::Error, Key(path), message, suggestion).at(self.path, &self.text, Some(span))
+        Lint::new(true, Key(path), message, suggestion).at(self.path, &self.text, Some(span))
     }
 }
 
@@ -577,7 +577,7 @@ impl PolicyFileError {
     }
 
     fn of_file(path: &Path, message: String) -> Self {
-        let mut mistake = Lint::new(Severity::Error, Key::default(), message, None);
+        let mut mistake = Lint::new(true, Key::default(), message, None);
         mistake.file = Some(path.to_path_buf());
         mistake.into()
     }

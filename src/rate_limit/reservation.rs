@@ -49,7 +49,7 @@ pub(crate) struct Spent {
 #[derive(Clone, Debug)]
 pub(crate) enum Denied {
     Spent(Spent),
-    /// The store can't be used, and [`Fallback`](super::Fallback) says to reject.
+    /// The store can't be used, and registrations are [rejected](super::SharedQuotas::reject_on_outage) then.
     Unknown {
         retry_after: Duration,
     },

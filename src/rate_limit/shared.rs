@@ -16,7 +16,7 @@ use crate::circuit_breaker::CircuitBreaker;
 ///
 /// # Store failures
 ///
-/// A failed request to the store is answered as [`Fallback`] says: nothing is admitted without a limit. Five failures in a
+/// If a request to the store fails, each node limits by its share, or [rejects](Self::reject_on_outage): nothing is admitted without a limit. Five failures in a
 /// row open a circuit breaker, which lets one request at a time ask the store, at intervals that double from half a second
 /// to fifteen seconds. The first success closes it.
 ///
@@ -26,11 +26,11 @@ use crate::circuit_breaker::CircuitBreaker;
 /// ```
 /// use std::num::NonZeroU32;
 /// use tower_dcr::Preset;
-/// use tower_dcr::rate_limit::{Fallback, QuotaStore, SharedQuotas};
+/// use tower_dcr::rate_limit::{QuotaStore, SharedQuotas};
 ///
 /// fn limited(store: impl QuotaStore) -> Preset {
 ///     let three = NonZeroU32::new(3).unwrap();
-///     tower_dcr::mcp().with_shared_quotas(SharedQuotas::new(store, three).with_fallback(Fallback::Reject))
+///     tower_dcr::mcp().with_shared_quotas(SharedQuotas::new(store, three).reject_on_outage())
 /// }
 /// ```
 #[derive(Clone)]
@@ -38,26 +38,8 @@ use crate::circuit_breaker::CircuitBreaker;
 pub struct SharedQuotas {
     store: Arc<dyn ErasedStore>,
     nodes: NonZeroU32,
-    fallback: Fallback,
+    rejects_on_outage: bool,
     breaker: Arc<CircuitBreaker>,
-}
-
-/// The behavior while the store of the budgets can't be used.
-///
-/// ```
-/// use tower_dcr::rate_limit::Fallback;
-///
-/// assert_eq!(Fallback::default(), Fallback::LocalShare);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fallback {
-    /// Each node limits by its own table, under its share of each quota: the rate and the burst divided by the number of
-    /// nodes. All nodes together admit no more than usual, apart from the burst being rounded up.
-    #[default]
-    LocalShare,
-    /// Registrations are answered with 503.
-    Reject,
 }
 
 /// The store can't be used.
@@ -71,12 +53,14 @@ impl SharedQuotas {
     /// that grows and shrinks, give the usual number.
     pub fn new(store: impl QuotaStore, nodes: NonZeroU32) -> Self {
         let breaker = Arc::new(CircuitBreaker::new("rate_limits"));
-        Self { store: Arc::new(store), nodes, fallback: Fallback::LocalShare, breaker }
+        Self { store: Arc::new(store), nodes, rejects_on_outage: false, breaker }
     }
 
-    /// Sets the behavior while the store can't be used (default: [`Fallback::LocalShare`]).
-    pub fn with_fallback(self, fallback: Fallback) -> Self {
-        Self { fallback, ..self }
+    /// Answers registrations with 503 while the store can't be used (default: each node limits by its own table, under its
+    /// share of each quota, which is the rate and the burst divided by the number of nodes; all nodes together admit no
+    /// more than usual, apart from the burst being rounded up).
+    pub fn reject_on_outage(self) -> Self {
+        Self { rejects_on_outage: true, ..self }
     }
 
     pub(super) async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, Outage> {
@@ -91,10 +75,7 @@ impl SharedQuotas {
 
     /// Returns the quota of this node without the store; `None` if it may admit nothing.
     pub(super) fn share(&self, quota: Quota) -> Option<Quota> {
-        match self.fallback {
-            Fallback::LocalShare => Some(quota.share_of(self.nodes)),
-            Fallback::Reject => None,
-        }
+        (!self.rejects_on_outage).then(|| quota.share_of(self.nodes))
     }
 }
 
@@ -102,7 +83,7 @@ impl fmt::Debug for SharedQuotas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedQuotas")
             .field("nodes", &self.nodes)
-            .field("fallback", &self.fallback)
+            .field("rejects_on_outage", &self.rejects_on_outage)
             .finish_non_exhaustive()
     }
 }

@@ -38,7 +38,7 @@ pub trait QuotaStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store can't be used: [`Fallback`](super::Fallback) then says what is admitted.
+    /// If the store can't be used: each node then admits its share, or [nothing](super::SharedQuotas::reject_on_outage).
     fn take(
         &self,
         buckets: &[Bucket],

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Outcome, Sink, to_line};
+use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Outcome, Sink};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::{Clock, ManualClock};
@@ -236,7 +236,7 @@ async fn report_only_events_have_the_decision() {
     };
     assert_eq!(rejected(&events[0]), ["redirect-uris"]);
     assert_eq!(rejected(&events[1]), ["redirect-uris", "rate-limit"]);
-    assert!(to_line(&events[1]).contains(r#""enforced":false"#));
+    assert!(events[1].to_string().contains(r#""enforced":false"#));
 }
 
 #[test]
@@ -305,11 +305,11 @@ impl Lines {
 
 impl Sink for Lines {
     fn emit(&self, event: &Event) {
-        self.0.lock().unwrap().push(to_line(event));
+        self.0.lock().unwrap().push(event.to_string());
     }
 
     fn emit_lifecycle(&self, event: &LifecycleEvent) {
-        self.0.lock().unwrap().push(to_line(event));
+        self.0.lock().unwrap().push(event.to_string());
     }
 }
 

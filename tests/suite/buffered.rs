@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
-use tower_dcr::audit::{BatchSink, Buffered, Event, Overflow, Record, Sink, to_line};
+use tower_dcr::audit::{BatchSink, Buffered, Event, Overflow, Record, Sink};
 use tower_dcr::clients::{Actor, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
 
@@ -41,7 +41,7 @@ impl BatchSink for Pipeline {
             return Err("the broker is away".into());
         }
         self.batches.fetch_add(1, Ordering::SeqCst);
-        self.taken.lock().unwrap().extend(batch.iter().map(to_line));
+        self.taken.lock().unwrap().extend(batch.iter().map(ToString::to_string));
         Ok(())
     }
 }
@@ -159,7 +159,7 @@ async fn any_sink_can_be_buffered() {
     let kept = Arc::clone(&seen);
     let slow = move |event: &Event| {
         std::thread::sleep(Duration::from_millis(2));
-        kept.lock().unwrap().push(to_line(event));
+        kept.lock().unwrap().push(event.to_string());
     };
     let audit = Buffered::start(Arc::new(slow), 4096, Overflow::Count).unwrap();
     assert_eq!(register(audit.clone(), 5).await, [StatusCode::CREATED; 5]);

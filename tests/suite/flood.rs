@@ -14,7 +14,7 @@ use tower::Service;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
 use tower_dcr::clock::{Clock, ManualClock};
-use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, RateLimits, SharedQuotas};
+use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore, RateLimits, SharedQuotas};
 use tower_dcr::rules::{Context, Policy, RedirectHostQuota};
 use tower_dcr::{Preset, Registration, Rejection, layers::RateLimitLayer};
 
@@ -557,7 +557,7 @@ impl QuotaStore for Store {
 async fn newcomers_and_proven_registrations_pass_at_other_nodes() {
     let (hand, store) = (Hand::new(), Store::default());
     let node = || {
-        let shared = SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap()).with_fallback(Fallback::Reject);
+        let shared = SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap()).reject_on_outage();
         let limits = hand.limits().map_limits(|limits| {
             limits.address = "4/hour".parse().unwrap();
             limits.global = "9/hour".parse().unwrap();
@@ -572,7 +572,7 @@ async fn newcomers_and_proven_registrations_pass_at_other_nodes() {
 
     let (hand, store) = (Hand::new(), Store::default());
     let node = || {
-        let shared = SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap()).with_fallback(Fallback::Reject);
+        let shared = SharedQuotas::new(store.clone(), NonZeroU32::new(2).unwrap()).reject_on_outage();
         let limits = hand.limits().map_limits(|limits| limits.global = "9/hour".parse().unwrap());
         let limits = limits.map_limits(|limits| limits.newcomers = "1/hour".parse().unwrap());
         behind(&hand.preset().with_rate_limit(limits).with_shared_quotas(shared), &Naive::default())

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use tower_dcr::audit::Outcome;
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
-use tower_dcr::rate_limit::{Bucket, Fallback, Quota, QuotaDecision, QuotaStore, RateLimits, SharedQuotas};
+use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore, RateLimits, SharedQuotas};
 use tower_dcr::rules::{Context, Decision, Disposition, Policy, RedirectHostQuota};
 use tower_dcr::{
     Preset, Rejection,
@@ -226,9 +226,9 @@ async fn a_share_counts_earlier_admissions_of_this_node() {
 }
 
 #[tokio::test]
-async fn without_the_store_fallback_reject_rejects_all() {
+async fn without_the_store_and_with_reject_on_outage_all_are_rejected() {
     let (store, kept, naive) = (Store::default(), Kept::default(), Naive::default());
-    let rejecting = shared(&store).with_fallback(Fallback::Reject);
+    let rejecting = shared(&store).reject_on_outage();
     let service = behind(&preset(&store).with_shared_quotas(rejecting).with_sink(kept.sink()), &naive);
     store.is_down(true);
     for _ in 0..10 {
@@ -256,16 +256,13 @@ async fn without_the_store_fallback_reject_rejects_all() {
 async fn a_host_budget_without_the_store_is_rejected_or_shared() {
     let store = Store::default();
     let rule = RedirectHostQuota::new("2/hour".parse().unwrap());
-    let guard = |fallback| {
-        let shared = shared(&store).with_fallback(fallback);
-        behind(&PolicyLayer::new(rule.clone().with_shared_quotas(shared)), &Naive::default())
-    };
+    let layer = |shared| behind(&PolicyLayer::new(rule.clone().with_shared_quotas(shared)), &Naive::default());
     store.is_down(true);
-    let rejecting = guard(Fallback::Reject);
+    let rejecting = layer(shared(&store).reject_on_outage());
     let rejected = send(&rejecting, from(1, HOSTED)).await;
     assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(rejected.response.extensions().get::<Rejection>().unwrap().rule, "redirect-host-quota");
-    let sharing = guard(Fallback::LocalShare);
+    let sharing = layer(shared(&store));
     assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::CREATED);
     assert_eq!(send(&sharing, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(send(&sharing, from(1, LOOPBACK)).await.status(), StatusCode::CREATED);

@@ -22,7 +22,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::Value;
 use tower::{Layer, Service, service_fn};
-use tower_dcr::audit::{Event, to_line};
+use tower_dcr::audit::Event;
 use tower_dcr::layers::RegistrationBody;
 use tower_dcr::policy_file::KnownClient;
 
@@ -76,7 +76,7 @@ fn replay(audit: &Path, policy: &Path, against: Option<&str>) -> (Duration, Opti
 fn generate(path: &Path, lines: usize, new_names: bool) -> u64 {
     let line = Arc::new(Mutex::new(String::new()));
     let last = Arc::clone(&line);
-    let sink = move |event: &Event| *last.lock().expect("no panic") = to_line(event);
+    let sink = move |event: &Event| *last.lock().expect("no panic") = event.to_string();
     let preset =
         tower_dcr::mcp().without_rate_limits().with_sink(sink).map_audit(tower_dcr::layers::AuditLayer::with_document);
     let mut register = preset.layer(service_fn(async |_: Request<RegistrationBody>| {

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 use annotate_snippets::Level;
 use serde_json::json;
 use tower_dcr::Preset;
-use tower_dcr::clock::{Clock, SystemClock};
-use tower_dcr::policy_file::{Lint, PolicyFileError, Severity};
+use tower_dcr::policy_file::{Lint, PolicyFileError};
 
 use super::{DIFFERS, OK, Outcome, REJECTED, output};
 
@@ -29,10 +28,10 @@ pub(super) fn run(file: &Path, json: bool) -> Outcome {
     } else {
         lints.iter().try_for_each(|lint| output::line(shown(lint, file)))?;
     }
-    Ok(match lints.iter().map(|lint| lint.severity).max() {
+    Ok(match lints.iter().map(|lint| lint.is_error).max() {
         None => OK,
-        Some(Severity::Warning) => DIFFERS,
-        Some(_) => REJECTED,
+        Some(false) => DIFFERS,
+        Some(true) => REJECTED,
     })
 }
 
@@ -41,30 +40,31 @@ fn is_empty(error: &PolicyFileError) -> bool {
     error.mistakes.first().is_none_or(|mistake| mistake.text.as_deref().is_none_or(str::is_empty))
 }
 
+fn severity(lint: &Lint) -> &'static str {
+    if lint.is_error { "error" } else { "warning" }
+}
+
 fn as_json(lint: &Lint, file: &Path) -> serde_json::Value {
     json!({
-        "severity": lint.severity.to_string(), "file": lint.file.as_deref().unwrap_or(file), "line": lint.line,
+        "severity": severity(lint), "file": lint.file.as_deref().unwrap_or(file), "line": lint.line,
         "column": lint.column, "key": lint.key, "message": lint.message,
         "suggestion": lint.suggestion.as_ref().map(ToString::to_string),
     })
 }
 
 fn shown(lint: &Lint, file: &Path) -> String {
-    let level = match lint.severity {
-        Severity::Warning => Level::WARNING,
-        _ => Level::ERROR,
-    };
+    let level = if lint.is_error { Level::ERROR } else { Level::WARNING };
     output::excerpt(level, lint).unwrap_or_else(|| {
         // The lint is about the preset, or about a missing setting.
         let path = lint.file.as_deref().unwrap_or(file).display();
         let suggestion = lint.suggestion.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!("{path}: {}: {}; {suggestion}", lint.severity, output::titled(lint))
+        format!("{path}: {}: {}; {suggestion}", severity(lint), output::titled(lint))
     })
 }
 
 /// Returns today, or the day of `SOURCE_DATE_EPOCH` (seconds since 1970), for reproducible builds.
 fn today() -> SystemTime {
     let set = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
-    let since = set.map_or_else(|| SystemClock::default().unix_time(), Duration::from_secs);
+    let since = set.map_or_else(|| SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(), Duration::from_secs);
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }

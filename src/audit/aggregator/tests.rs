@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::*;
-use crate::audit::{Requester, Sources, document, to_line};
+use crate::audit::line::to_line;
+use crate::audit::{Requester, Sources, document};
 use crate::client_address::ClientAddress;
 use crate::sync::lock;
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::recovery::{self, Resumption, Stuck, Tail};
 use super::{JsonLinesError, JsonLinesSettings};
 use crate::audit::chain::{ChainHead, ChainKey, head_path};
+use crate::audit::line::to_line;
 use crate::audit::queue::Outlet;
-use crate::audit::{LifecycleAction, LifecycleEvent, to_line};
+use crate::audit::{LifecycleAction, LifecycleEvent};
 use crate::clock::{Clock, SystemClock};
 
 /// The most bytes of one write, unless a single line is longer.

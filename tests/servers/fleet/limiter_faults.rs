@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dcr::audit::Event;
-use tower_dcr::rate_limit::{Fallback, Quota, SharedQuotas};
+use tower_dcr::rate_limit::{Quota, SharedQuotas};
 use tower_dcr_redis::RedisStore;
 
 use super::docs;
@@ -29,8 +29,9 @@ fn quota() -> Quota {
 }
 
 /// A node whose handler registers everybody.
-async fn node(port: u16, fallback: Fallback) -> Register {
-    let shared = SharedQuotas::new(RedisStore::new(redis_server::manager(port).await), NODES).with_fallback(fallback);
+async fn node(port: u16, rejects: bool) -> Register {
+    let shared = SharedQuotas::new(RedisStore::new(redis_server::manager(port).await), NODES);
+    let shared = if rejects { shared.reject_on_outage() } else { shared };
     let guard = tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get().copied())
         .map_rate_limit(|limits| limits.address = quota().into())
@@ -101,14 +102,14 @@ async fn asked(redis: &Redis) -> u64 {
 
 struct Day {
     name: &'static str,
-    fallback: Fallback,
+    rejects: bool,
     /// The port at which the nodes look for Redis.
     port: u16,
 }
 
 /// A good day on which the attacker spends the budget at the first node, then a bad one, then a good one.
 async fn fail(day: Day, mut redis: Redis, strike: impl AsyncFnOnce(&mut Redis), heal: impl AsyncFnOnce(&mut Redis)) {
-    let nodes = [node(day.port, day.fallback).await, node(day.port, day.fallback).await];
+    let nodes = [node(day.port, day.rejects).await, node(day.port, day.rejects).await];
     let (refused, before) = honest(&nodes).await;
     assert_eq!((refused, attack(&nodes[..1]).await), (0, 20));
 
@@ -126,24 +127,24 @@ async fn fail(day: Day, mut redis: Redis, strike: impl AsyncFnOnce(&mut Redis), 
     })
     .await;
     let recovery = healed.elapsed();
-    if day.fallback == Fallback::LocalShare {
-        refused += honest(&nodes).await.0;
-    } else {
+    if day.rejects {
         // Some are rejected until each node has noticed that Redis is back.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         honest(&nodes).await;
         assert_eq!(honest(&nodes).await.0, 0);
+    } else {
+        refused += honest(&nodes).await.0;
     }
     admitted += attack(&nodes).await;
 
     let p99 = docs::p99(during).saturating_sub(docs::p99(before));
     println!("| {} | {refused} | {admitted} | {p99:.0?} | {recovery:.1?} |", day.name);
-    let refused = if day.fallback == Fallback::LocalShare { refused.to_string() } else { "all".into() };
+    let refused = if day.rejects { "all".into() } else { refused.to_string() };
     docs::assert_row(day.name, &[refused, admitted.to_string()]);
 }
 
 fn day(name: &'static str, redis: &Redis) -> Day {
-    Day { name, fallback: Fallback::LocalShare, port: redis.port() }
+    Day { name, rejects: false, port: redis.port() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,9 +154,9 @@ async fn redis_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_stopped_with_fallback_reject() {
+async fn redis_is_stopped_and_nodes_reject() {
     let Some(redis) = redis_server::start() else { return };
-    let day = Day { fallback: Fallback::Reject, ..day("Redis hangs, `Fallback::Reject`", &redis) };
+    let day = Day { rejects: true, ..day("Redis hangs, `reject_on_outage`", &redis) };
     fail(day, redis, async |redis| redis.freeze(), async |redis| redis.thaw()).await;
 }
 

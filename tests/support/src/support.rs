@@ -11,7 +11,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value};
 use tower::{Service, ServiceExt};
-use tower_dcr::audit::{Event, to_line};
+use tower_dcr::audit::Event;
 
 /// A naive registration handler: stores whatever it gets and answers 201 with all of it plus a `client_id`, which is the
 /// same for equal bodies. Clones share what they have seen.
@@ -128,7 +128,7 @@ impl Kept {
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.events.lock().unwrap().iter().map(to_line).collect()
+        self.events.lock().unwrap().iter().map(ToString::to_string).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 use tower_dcr::Preset;
-use tower_dcr::audit::{ChainKey, Event, JsonLines, JsonLinesSettings, to_line};
+use tower_dcr::audit::{ChainKey, Event, JsonLines, JsonLinesSettings};
 use tower_dcr::clients::{Blocks as _, Client, Fingerprints, Ledger as _, Registrar, Status};
 use tower_dcr_sqlx::SqliteLedger;
 
@@ -520,7 +520,7 @@ async fn events(preset: Preset, bodies: &[&str]) -> String {
     let untimed = |mut event: Event| {
         event.time_ms = 1_767_225_600_000;
         event.duration_us = 100;
-        to_line(&event) + "\n"
+        event.to_string() + "\n"
     };
     kept.take().into_iter().map(untimed).collect()
 }
