@@ -1,7 +1,7 @@
 //! The throughput of sinks, in events per second, and of registrations.
 
 #[path = "support/mod.rs"]
-#[expect(dead_code, reason = "only the targets")]
+#[expect(dead_code, reason = "only the figures")]
 mod support;
 
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use support::target;
+use support::figure;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_dcr::audit::{Buffered, ChainKey, Event, JsonLines, JsonLinesSettings, Overflow, Record, Sink};
 use tower_dcr::layers::RegistrationBody;
@@ -89,8 +89,8 @@ async fn main() {
     let batched = events(&buffered, &event, || buffered.flush());
     println!("| events to `Buffered` | {batched:.0} |");
     assert_eq!(plain.lost() + chained.lost() + buffered.lost(), 0, "an event was lost");
-    target("registrations to events in a file", registered / lines, 1.0);
-    target("registrations to events in a chained file", registered / chained_lines, 1.0);
+    figure("registrations to events in a file", registered / lines);
+    figure("registrations to events in a chained file", registered / chained_lines);
     let written = open("written", None);
     let through = registrations(written.clone(), 200_000).await;
     written.flush();

@@ -17,7 +17,7 @@ use governor::clock::DefaultClock;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota as GovernorQuota, RateLimiter};
 use limiter::{Clock, Limiter, Quota};
-use support::{Case, compare, target};
+use support::{Case, compare, figure};
 
 type Governor = RateLimiter<Ipv6Addr, DefaultKeyedStateStore<Ipv6Addr>, DefaultClock>;
 
@@ -44,7 +44,7 @@ fn main() {
         ],
     );
     if let [_, ours] = hot.as_slice() {
-        target("hot key to governor", ours.ratio, 1.0);
+        figure("hot key to governor", ours.ratio);
     }
 
     // An hourly quota, as registration has: a bucket stays in use for a long time.
@@ -59,7 +59,7 @@ fn main() {
         ],
     );
     if let [_, ours] = flood.as_slice() {
-        target("new keys to governor", ours.ratio, 0.25);
+        figure("new keys to governor", ours.ratio);
     }
     drop(governor);
     memory(clock);
@@ -82,8 +82,8 @@ fn memory(clock: Clock) {
     println!("this crate: {} KiB when built, {} KiB more after", built - before, after - built);
     #[expect(clippy::cast_precision_loss, reason = "kibibytes")]
     {
-        target("MiB when built", (built - before) as f64 / 1024.0, 2.0);
-        target("MiB of growth", (after - built) as f64 / 1024.0, 4.0);
+        figure("MiB when built", (built - before) as f64 / 1024.0);
+        figure("MiB of growth", (after - built) as f64 / 1024.0);
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Case, compare, target};
+use support::{Case, compare, figure};
 use tower_dcr::Registration;
 use tower_dcr::rules::{Context, MetadataAllowlist, Policy, RedirectUris};
 
@@ -60,7 +60,7 @@ fn guard(rules: &Policy, body: &[u8]) -> Option<Vec<u8>> {
     evaluation.registration.as_ref().filter(|_| evaluation.rejection.is_none()).map(Registration::canonical_bytes)
 }
 
-fn honest(name: &str, body: &[u8], at_most: f64) {
+fn honest(name: &str, body: &[u8]) {
     let rules = rules();
     assert!(guard(&rules, body).is_some());
     let figures = compare(
@@ -76,8 +76,8 @@ fn honest(name: &str, body: &[u8], at_most: f64) {
         ],
     );
     if let [.., whole] = figures.as_slice() {
-        target("the whole, to Value", whole.ratio, at_most);
-        target("allocations", u32::try_from(whole.allocations).map_or(f64::NAN, f64::from), 6.0);
+        figure("the whole, to Value", whole.ratio);
+        figure("allocations", u32::try_from(whole.allocations).map_or(f64::NAN, f64::from));
     }
 }
 
@@ -140,14 +140,14 @@ fn hostile() {
     let rules = rules();
     let cases = bodies.iter().map(|(name, body)| Case::new(*name, || guard(&rules, body))).collect();
     let figures = compare("hostile bodies of 16 KiB", cases);
-    for ((name, body), figure) in bodies.iter().zip(figures) {
+    for ((name, body), measured) in bodies.iter().zip(figures) {
         #[expect(clippy::cast_precision_loss, reason = "16384")]
-        target(&format!("{name}: ns a byte"), figure.nanos / body.len() as f64, 4.0);
+        figure(&format!("{name}: ns a byte"), measured.nanos / body.len() as f64);
     }
 }
 
 fn main() {
-    honest("a typical registration", &typical(), 0.8);
-    honest("a large one", &large(), 0.6);
+    honest("a typical registration", &typical());
+    honest("a large one", &large());
     hostile();
 }

@@ -3,7 +3,7 @@
 #[path = "support/limiter.rs"]
 mod limiter;
 #[path = "support/mod.rs"]
-#[expect(dead_code, reason = "only the targets")]
+#[expect(dead_code, reason = "only the figures")]
 mod support;
 #[path = "../src/sync.rs"]
 mod sync;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use limiter::{Clock, Limiter};
 use redis::aio::MultiplexedConnection;
-use support::target;
+use support::figure;
 use test_support::servers::Redis;
 use tower_dcr::rate_limit::{Bucket, Quota, QuotaStore};
 use tower_dcr_redis::RedisStore;
@@ -94,7 +94,7 @@ async fn main() {
         Question::Local(Arc::new([limiter(), limiter()]), Clock::new(), two),
     ];
     let names = ["PING", "one budget", "two budgets", "two budgets, local table"];
-    for (tasks, limit) in [(1, 1.5), (64, 3.5)] {
+    for tasks in [1, 64] {
         println!("\n## {tasks} at once\n\n| | median | to PING |\n| --- | ---: | ---: |");
         let medians = medians(&questions, tasks).await;
         let ping = medians.first().copied().unwrap_or_default();
@@ -102,7 +102,7 @@ async fn main() {
             println!("| {name} | {median:.1?} | {:.2} |", median.as_secs_f64() / ping.as_secs_f64());
         }
         if let [ping, one, ..] = medians.as_slice() {
-            target("one budget to PING", one.as_secs_f64() / ping.as_secs_f64(), limit);
+            figure("one budget to PING", one.as_secs_f64() / ping.as_secs_f64());
         }
     }
 }

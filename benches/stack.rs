@@ -16,7 +16,7 @@ use axum::routing::{MethodRouter, post};
 use axum::{Json, Router};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use support::{Case, compare, target};
+use support::{Case, compare, figure};
 use tower::ServiceExt;
 use tower_dcr::audit::Event;
 use tower_dcr::rate_limit::Quota;
@@ -174,13 +174,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ],
     );
     if let [bare, assembled, whole, _, _, _, _, rejected, limited, governor] = figures.as_slice() {
-        target("preset to bare", whole.ratio, 1.5);
+        figure("preset to bare", whole.ratio);
         let more = whole.allocations.saturating_sub(bare.allocations);
-        target("allocations more than bare", u32::try_from(more).map_or(f64::NAN, f64::from), 30.0);
-        target("preset to assembled today", whole.nanos / assembled.nanos, 0.85);
-        target("a rejected redirect to bare", rejected.ratio, 0.5);
-        target("a limited request to bare", limited.ratio, 0.3);
-        target("a limited request to tower_governor's", limited.nanos / governor.nanos, 1.0);
+        figure("allocations more than bare", u32::try_from(more).map_or(f64::NAN, f64::from));
+        figure("preset to assembled today", whole.nanos / assembled.nanos);
+        figure("a rejected redirect to bare", rejected.ratio);
+        figure("a limited request to bare", limited.ratio);
+        figure("a limited request to tower_governor's", limited.nanos / governor.nanos);
     }
     Ok(())
 }

@@ -88,9 +88,9 @@ use crate::rules::{ClaimStatus, Evaluation, Operation};
 /// # Many nodes
 ///
 /// With [`SharedQuotas`] the budgets of registrations, proven or not, are those of all nodes: each node takes from its
-/// own budgets, and then the shared store confirms all of them at once. If the store is unavailable,
-/// [`Fallback`](crate::rate_limit::Fallback) decides: each node uses its share, or rejects with 503. `deduplication`,
-/// `unreadable` and `requests` bound the work of one node, and stay local.
+/// own budgets, and then the shared store confirms all of them at once. If the store is unavailable, each node uses its
+/// share, or [rejects](SharedQuotas::reject_on_outage) with 503. `deduplication`, `unreadable` and `requests` bound the
+/// work of one node, and stay local.
 ///
 /// # Memory
 ///
