@@ -12,8 +12,9 @@ use serde_json::ser::{CharEscape, Formatter, Serializer};
 /// ```
 /// use tower_dcr::audit::{Event, to_line};
 ///
-/// let preset = tower_dcr::mcp().with_sink(|event: &Event| println!("{}", to_line(event)));
-/// # let _ = preset;
+/// let mut event = Event::default();
+/// event.request_id = Some("\u{1b}[2J".into());
+/// assert!(to_line(&event).contains(r#""request_id":"\u001b[2J""#));
 /// ```
 #[must_use]
 pub fn to_line(event: &impl Serialize) -> String {

@@ -65,12 +65,6 @@ pub struct Lint {
 }
 
 /// The severity of a lint.
-///
-/// ```
-/// use tower_dcr::policy_file::Severity;
-///
-/// assert!(Severity::Error > Severity::Warning);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {

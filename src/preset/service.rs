@@ -22,16 +22,6 @@ use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::ResponseLayer;
 
 /// The service that a [`Preset`](crate::Preset) creates from `S`.
-///
-/// ```
-/// use tower_dcr::preset::PresetService;
-/// use tower_layer::Layer;
-///
-/// fn protected<S>(inner: S) -> PresetService<S> {
-///     tower_dcr::mcp().layer(inner)
-/// }
-/// # let _ = protected(());
-/// ```
 #[derive(Clone)]
 pub struct PresetService<S> {
     stack: Stack<S>,
