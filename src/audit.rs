@@ -69,13 +69,16 @@ pub(crate) use source::{Requester, Sources};
 /// An attempt to register a client or to update one.
 ///
 /// ```
-/// use std::sync::{Arc, Mutex};
-/// use tower_dcr::audit::Event;
+/// use std::sync::mpsc::channel;
+/// use tower_dcr::audit::{Event, Sink};
 ///
-/// let rejected_by = Arc::new(Mutex::new(Vec::new()));
-/// let sink = Arc::clone(&rejected_by);
-/// let preset = tower_dcr::mcp().with_sink(move |event: &Event| sink.lock().unwrap().extend(event.rule));
-/// # let _ = preset;
+/// let (sender, rules) = channel();
+/// let sink = move |event: &Event| event.rule.into_iter().for_each(|rule| sender.send(rule).unwrap());
+/// let mut event = Event::default();
+/// event.rule = Some("redirect-uris");
+/// sink.emit(&event);
+/// assert_eq!(rules.recv()?, "redirect-uris");
+/// # Ok::<_, std::sync::mpsc::RecvError>(())
 /// ```
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
@@ -315,9 +318,11 @@ fn keep_common<T: PartialEq>(kept: &mut Option<T>, other: Option<&T>) {
 ///     }
 /// }
 ///
-/// let (sender, receiver) = sync_channel(1024);
-/// let preset = tower_dcr::mcp().with_sink(Channel(sender));
-/// # let _ = (preset, receiver);
+/// let (sender, receiver) = sync_channel(1);
+/// let channel = Channel(sender);
+/// channel.emit(&Event::default());
+/// channel.emit(&Event::default());
+/// assert_eq!(receiver.try_iter().count(), 1);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an audit sink",

@@ -19,26 +19,19 @@ use crate::rules::ConfigError;
 ///
 /// ```
 /// use std::net::SocketAddr;
+/// use axum::extract::ConnectInfo;
 /// use http::{Extensions, HeaderMap};
 /// use tower_dcr::client_address::ClientAddress;
 ///
-/// let address = ClientAddress::new().with_trusted_proxies(["10.0.0.0/8"])?;
+/// let address = ClientAddress::new()
+///     .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
+///     .with_trusted_proxies(["10.0.0.0/8"])?;
 /// let mut extensions = Extensions::new();
-/// extensions.insert(SocketAddr::from(([10, 0, 0, 5], 443)));
+/// extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 5], 443))));
 /// let mut headers = HeaderMap::new();
 /// headers.insert("x-forwarded-for", "1.2.3.4, 198.51.100.9".parse().unwrap());
 /// assert_eq!(address.resolve(&headers, &extensions), Some([198, 51, 100, 9].into()));
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
-///
-/// ```
-/// use std::net::SocketAddr;
-/// use axum::extract::ConnectInfo;
-/// use tower_dcr::client_address::ClientAddress;
-///
-/// let address = ClientAddress::new()
-///     .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
-/// # let _ = address;
 /// ```
 #[derive(Clone)]
 #[must_use]

@@ -178,12 +178,15 @@ use rules::{AuthMethod, Grants};
 /// authorization code flow; other metadata is stripped, and dangerous metadata is rejected.
 ///
 /// ```
-/// use axum::{Json, Router, routing::post};
-/// # use serde_json::Value;
-/// # async fn register(Json(mut client): Json<Value>) -> Json<Value> { client["client_id"] = "client-1".into(); Json(client) }
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::Context;
 ///
-/// let app: Router = Router::new().route("/register", post(register).layer(tower_dcr::mcp()));
-/// # let _ = app;
+/// let body = br#"{"redirect_uris":["http://localhost:3118/callback"],"skip_consent":true}"#;
+/// let evaluation = tower_dcr::mcp().policy().evaluate(Registration::parse(body)?, &Context::registration());
+/// let forwarded = evaluation.registration.unwrap();
+/// assert_eq!(forwarded.string("token_endpoint_auth_method"), Some("none"));
+/// assert!(!forwarded.contains("skip_consent"));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[cfg(feature = "identity")]
 pub fn mcp() -> Preset {
@@ -193,12 +196,13 @@ pub fn mcp() -> Preset {
 /// Returns the preset for a registration endpoint whose clients are known: unexpected metadata is rejected.
 ///
 /// ```
-/// let preset = tower_dcr::strict().map_rules(|mut rules| {
-///     rules.redirect_uris = rules.redirect_uris.add_private_use_scheme("com.example.app")?;
-///     Ok(rules)
-/// })?;
-/// # let _ = preset;
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Context, Decision};
+///
+/// let body = br#"{"redirect_uris":["https://app.example.com/cb"],"skip_consent":true}"#;
+/// let evaluation = tower_dcr::strict().policy().evaluate(Registration::parse(body)?, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[cfg(feature = "identity")]
 pub fn strict() -> Preset {
@@ -209,12 +213,15 @@ pub fn strict() -> Preset {
 /// support.
 ///
 /// ```
-/// use tower_dcr::rules::{AuthMethod, Grants};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{AuthMethod, Context, Grants};
 ///
 /// let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
 /// let preset = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic", "private_key_jwt"]));
-/// # let _ = preset;
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// let machine = Registration::parse(br#"{"grant_types":["client_credentials"]}"#)?;
+/// let forwarded = preset.policy().evaluate(machine, &Context::registration()).registration.unwrap();
+/// assert_eq!(forwarded.string("token_endpoint_auth_method"), Some("client_secret_basic"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[cfg(feature = "identity")]
 pub fn oauth(grants: Grants, auth_method: AuthMethod) -> Preset {

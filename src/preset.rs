@@ -15,12 +15,10 @@
 //! let preset = tower_dcr::mcp()
 //!     .map_rate_limit(|limits| limits.address = quota)
 //!     .with_trusted_proxies(["10.0.0.0/8"])?
-//!     .map_rules(|mut rules| {
-//!         rules.redirect_uris.localhost = true;
-//!         Ok(rules)
-//!     })?
 //!     .with_sink(TracingSink);
-//! # let _ = preset;
+//! let settings = serde_json::to_value(&preset)?;
+//! assert_eq!(settings["rate_limit"]["address"], "120/minute");
+//! assert_eq!(settings["client_address"]["trusted_proxies"][0], "10.0.0.0/8");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
@@ -68,17 +66,6 @@ pub use rules::PresetRules;
 /// All layers as one. See the [module docs](self) for their order.
 ///
 /// The state of the rate limits belongs to the value: its clones, and all routes that it is put on, share it.
-///
-/// ```
-/// use tower_dcr::audit::Event;
-/// use tower_dcr::rules::Action;
-///
-/// let preset = tower_dcr::strict()
-///     .map_answer(|answer| answer.with_secret(Action::Strip))
-///     .with_sink(|event: &Event| println!("{:?}", event.outcome))
-///     .report_only();
-/// # let _ = preset;
-/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Preset {
@@ -128,16 +115,18 @@ impl Preset {
     /// Changes the rules, except those of [`for_callers`](Self::for_callers).
     ///
     /// ```
-    /// use tower_dcr::rules::Action;
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::rules::{Context, Decision};
     ///
-    /// let preset = tower_dcr::mcp().map_rules(|mut rules| {
-    ///     rules.metadata.members.unknown = Action::Reject;
+    /// let preset = tower_dcr::strict().map_rules(|mut rules| {
     ///     rules.redirect_uris.patterns.push("https://app.corp.internal/cb".parse()?);
     ///     rules.redirect_uris = rules.redirect_uris.add_private_use_scheme("com.example.app")?;
     ///     Ok(rules)
     /// })?;
-    /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::ConfigError>(())
+    /// let body = br#"{"redirect_uris":["https://app.corp.internal/cb","com.example.app:/cb"]}"#;
+    /// let evaluation = preset.policy().evaluate(Registration::parse(body)?, &Context::registration());
+    /// assert_eq!(evaluation.decision(), Decision::Accept);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -156,25 +145,20 @@ impl Preset {
     /// counts.
     ///
     /// ```
-    /// use tower_dcr::layers::{InitialAccess, InitialAccessTokenLayer, StaticTokens};
+    /// use tower_dcr::Registration;
     /// use tower_dcr::redirect_uri::RedirectClass;
-    /// use tower_dcr::rules::Condition;
+    /// use tower_dcr::rules::{Caller, Condition, Context, Decision};
     ///
-    /// // Anonymous callers may register applications on their own machine; a token may register these hosts.
-    /// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("partner-portal"))?;
-    /// let preset = tower_dcr::mcp()
-    ///     .with_initial_access_tokens(InitialAccessTokenLayer::new(tokens).optional())
-    ///     .for_callers(Condition::Token, |mut rules| {
-    ///         let hosts = ["https://app.example.com/*".parse()?, "https://*.example.org/*".parse()?];
-    ///         rules.redirect_uris.only_https = Some(hosts.into());
-    ///         Ok(rules)
-    ///     })?
-    ///     .map_rules(|mut rules| {
-    ///         rules.redirect_uris.classes = vec![RedirectClass::Loopback];
-    ///         Ok(rules)
-    ///     })?;
-    /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
+    /// // Any caller may register applications on their own machine; a token may register any application.
+    /// let preset = tower_dcr::mcp().for_callers(Condition::Token, Ok)?.map_rules(|mut rules| {
+    ///     rules.redirect_uris.classes = vec![RedirectClass::Loopback];
+    ///     Ok(rules)
+    /// })?;
+    /// let hosted = Registration::parse(br#"{"redirect_uris":["https://app.example.com/cb"]}"#)?;
+    /// let decide = |context| preset.policy().evaluate(hosted.clone(), &context).decision();
+    /// assert_eq!(decide(Context::registration()), Decision::Reject);
+    /// assert_eq!(decide(Context::registration().by(Caller::authorized("partner-portal"))), Decision::Accept);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -231,8 +215,8 @@ impl Preset {
     /// ```
     /// let quota = "5/minute".parse()?;
     /// let preset = tower_dcr::mcp().map_rate_limit(|limits| limits.address = quota);
-    /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
+    /// assert_eq!(serde_json::to_value(&preset)?["rate_limit"]["address"], "5/minute");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn map_rate_limit(self, change: impl FnOnce(&mut RateLimits)) -> Self {
         self.change(|settings| settings.rate_limit = settings.rate_limit.clone().map_limits(change))
@@ -300,7 +284,8 @@ impl Preset {
     /// use tower_dcr::layers::AuditLayer;
     ///
     /// let preset = tower_dcr::mcp().map_audit(AuditLayer::with_requester);
-    /// # let _ = preset;
+    /// assert_eq!(serde_json::to_value(&preset)?["audit"]["requester"], "address");
+    /// # Ok::<_, serde_json::Error>(())
     /// ```
     pub fn map_audit(self, change: impl FnOnce(AuditLayer) -> AuditLayer) -> Self {
         self.change(|settings| {
@@ -330,38 +315,12 @@ impl Preset {
     /// Creates the gate of another endpoint, whose settings follow the section `[gate]` of the policy file. A policy
     /// file with such a section that no gate follows is a
     /// [`Misconfiguration::ForgottenGates`](crate::layers::Misconfiguration).
-    ///
-    /// ```
-    /// # #[cfg(feature = "policy-file")]
-    /// # fn main() -> Result<(), tower_dcr::policy_file::PolicyFileError> {
-    /// use tower_dcr::Preset;
-    /// use tower_dcr::clients::{MemoryLedger, Registrar};
-    /// use tower_dcr::layers::GateEndpoint;
-    ///
-    /// let registrar = Registrar::new(MemoryLedger::default());
-    /// let preset: Preset = "gate.unknown = 'reject'".parse()?;
-    /// let preset = preset.with_registrar(registrar.clone());
-    /// let token = preset.gate(GateEndpoint::Token, registrar);
-    /// # let _ = token;
-    /// # Ok(())
-    /// # }
-    /// # #[cfg(not(feature = "policy-file"))]
-    /// # fn main() {}
-    /// ```
     pub fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         self.settings.gate(endpoint, registrar)
     }
 
     /// Sets how URLs of RFC 7592 name their client (default: [`ClientUrl::default`]), for all layers. The key in policy
     /// files is `client_url`, which takes precedence.
-    ///
-    /// ```
-    /// use tower_dcr::ClientUrl;
-    ///
-    /// let preset = tower_dcr::mcp().with_client_url(ClientUrl::default().with_registration_path("/oauth2/reg")?);
-    /// # let _ = preset;
-    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
-    /// ```
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|settings| settings.client_url = client_url)
     }
@@ -372,7 +331,8 @@ impl Preset {
     /// use tower_dcr::rules::Action;
     ///
     /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
-    /// # let _ = preset;
+    /// assert_eq!(serde_json::to_value(&preset)?["answer"]["secret"], "strip");
+    /// # Ok::<_, serde_json::Error>(())
     /// ```
     pub fn map_answer(self, change: impl FnOnce(ResponseLayer) -> ResponseLayer) -> Self {
         self.change(|settings| settings.answer = change(settings.answer.clone()))
@@ -406,11 +366,15 @@ impl Preset {
     /// and gates have a `report_only` of their own.
     ///
     /// ```
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::rules::{Context, Decision};
+    ///
     /// let preset = tower_dcr::mcp().with_report_only_rules(["identity", "redirect-host-quota"])?;
-    /// # let _ = preset;
-    /// let error = tower_dcr::mcp().with_report_only_rules(["identities"]).unwrap_err();
-    /// assert_eq!(error.to_string(), r#""identities" is not the name of a rule that can be report-only"#);
-    /// # Ok::<_, tower_dcr::rules::ConfigError>(())
+    /// let body = br#"{"client_name":"Claude","redirect_uris":["https://attacker.example.net/cb"]}"#;
+    /// let evaluation = preset.policy().evaluate(Registration::parse(body)?, &Context::registration());
+    /// assert_ne!(evaluation.decision(), Decision::Reject);
+    /// assert!(evaluation.findings.iter().any(|finding| finding.rule == "identity" && !finding.enforced));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -431,7 +395,6 @@ impl Preset {
     /// records. It covers everything that a policy file can set, and rules in code.
     ///
     /// ```
-    /// assert_eq!(tower_dcr::mcp().fingerprint(), tower_dcr::mcp().fingerprint());
     /// assert_ne!(tower_dcr::mcp().fingerprint(), tower_dcr::mcp().report_only().fingerprint());
     /// ```
     #[must_use]
@@ -440,10 +403,6 @@ impl Preset {
     }
 
     /// Returns `true` if nothing is enforced ([`report_only`](Self::report_only)).
-    ///
-    /// ```
-    /// assert!(!tower_dcr::mcp().is_report_only() && tower_dcr::mcp().report_only().is_report_only());
-    /// ```
     #[must_use]
     pub fn is_report_only(&self) -> bool {
         self.settings.report_only
@@ -452,18 +411,6 @@ impl Preset {
     /// Returns the file that `audit.chain_key_file` in a policy file names, and the key in it, for the program that opens
     /// the audit file ([`JsonLinesSettings::chain`](crate::audit::JsonLinesSettings::chain)); `None` if the policy
     /// has none.
-    ///
-    /// ```
-    /// use tower_dcr::Preset;
-    /// use tower_dcr::audit::{JsonLines, JsonLinesError, JsonLinesSettings};
-    ///
-    /// fn audited(preset: Preset) -> Result<Preset, JsonLinesError> {
-    ///     let chain = preset.chain_key().map(|(_, key)| key);
-    ///     let settings = JsonLinesSettings { chain, ..Default::default() };
-    ///     Ok(preset.with_sink(JsonLines::open("registrations.jsonl", settings)?))
-    /// }
-    /// # assert!(tower_dcr::mcp().chain_key().is_none());
-    /// ```
     #[must_use]
     pub fn chain_key(&self) -> Option<(&Path, ChainKey)> {
         let (file, key) = self.settings.chain_key.as_ref()?;
@@ -472,13 +419,6 @@ impl Preset {
 
     /// Returns the documentation of every rule that a preset may have and of every layer that rejects, in the order of
     /// their evaluation.
-    ///
-    /// ```
-    /// for docs in tower_dcr::Preset::rule_docs() {
-    ///     println!("{:<30} {}", docs.id, docs.protects);
-    /// }
-    /// # assert!(tower_dcr::Preset::rule_docs().count() > 20);
-    /// ```
     pub fn rule_docs() -> impl Iterator<Item = &'static RuleDocs> {
         docs::BEFORE_POLICY
             .iter()

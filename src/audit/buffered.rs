@@ -19,7 +19,7 @@ use super::{Event, LifecycleEvent, Overflow, Sink};
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use tower_dcr::audit::{Buffered, Overflow, Record};
+/// use tower_dcr::audit::{Buffered, Event, Overflow, Record, Sink};
 ///
 /// let collector: Arc<Mutex<Vec<String>>> = Arc::default();
 /// let pipeline = {
@@ -31,10 +31,9 @@ use super::{Event, LifecycleEvent, Overflow, Sink};
 ///     }
 /// };
 /// let audit = Buffered::start(pipeline, 10_000, Overflow::Reject)?;
-/// let preset = tower_dcr::mcp().with_sink(audit.clone());
+/// audit.emit(&Event::default());
 /// audit.flush();
-/// assert_eq!(audit.lost(), 0);
-/// # drop(preset);
+/// assert_eq!(collector.lock().unwrap().len(), 1);
 /// # Ok::<_, std::io::Error>(())
 /// ```
 #[derive(Clone)]
@@ -43,18 +42,6 @@ pub struct Buffered {
 }
 
 /// An event of either kind.
-///
-/// ```
-/// use tower_dcr::audit::{Record};
-///
-/// fn describe(record: &Record) -> String {
-///     match record {
-///         Record::Registration(event) => event.outcome.to_string(),
-///         other => other.to_string(),
-///     }
-/// }
-/// # let _ = describe;
-/// ```
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -70,17 +57,21 @@ pub enum Record {
 /// ```
 /// use std::error::Error;
 /// use std::io::Write;
-/// use std::net::TcpStream;
 /// use tower_dcr::audit::{BatchSink, Record};
 ///
-/// struct Collector(TcpStream);
+/// struct Collector<W>(W);
 ///
-/// impl BatchSink for Collector {
+/// impl<W: Write + Send + 'static> BatchSink for Collector<W> {
 ///     fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
 ///         let lines: String = batch.iter().map(|record| record.to_string() + "\n").collect();
 ///         Ok(self.0.write_all(lines.as_bytes())?)
 ///     }
 /// }
+///
+/// let mut collector = Collector(Vec::new());
+/// collector.write(&[Record::Registration(Box::default())])?;
+/// assert!(collector.0.starts_with(br#"{"schema":"#));
+/// # Ok::<_, Box<dyn Error + Send + Sync>>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a sink of batches of audit events",
@@ -106,16 +97,6 @@ where
 }
 
 /// Passes the events to the sink one by one. A batch fails while the sink is [not ready](Sink::is_ready).
-///
-/// ```
-/// use std::sync::Arc;
-/// use tower_dcr::audit::{Buffered, Event, Overflow};
-///
-/// let slow = |event: &Event| println!("{:?}", event.outcome);
-/// let audit = Buffered::start(Arc::new(slow), 1000, Overflow::Count)?;
-/// # let _ = audit;
-/// # Ok::<_, std::io::Error>(())
-/// ```
 impl<S: Sink + ?Sized> BatchSink for Arc<S> {
     fn write(&mut self, batch: &[Record]) -> Result<(), Box<dyn Error + Send + Sync>> {
         if !(**self).is_ready() {

@@ -179,19 +179,18 @@ impl<'a> Sealed<'a> {
 ///
 /// ```
 /// use std::io::BufReader;
-/// use tower_dcr::audit::{ChainHead, ChainKey, JsonLines, JsonLinesSettings};
+/// use tower_dcr::audit::{ChainHead, ChainKey, Event, JsonLines, JsonLinesSettings, Sink};
 ///
 /// let path = std::env::temp_dir().join(format!("tower-dcr-example-head-{}", std::process::id()));
 /// let key = ChainKey::new(b"sixteen bytes or more").unwrap();
 /// let file = JsonLines::open(&path, JsonLinesSettings { chain: Some(key.clone()), ..Default::default() })?;
-/// # let preset = tower_dcr::mcp().with_sink(file.clone());
-/// # drop(preset);
+/// file.emit(&Event::default());
 /// drop(file);
 ///
 /// let head = ChainHead::read(path.with_extension("head"), &key)?;
 /// let written = BufReader::new(std::fs::File::open(&path)?);
 /// let (end, lines) = key.verify(written, None)?;
-/// assert!(lines == 0 && end.reaches(&head));
+/// assert!(lines == 1 && end.reaches(&head));
 /// # std::fs::remove_file(path.with_extension("head"))?;
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())

@@ -32,14 +32,15 @@ use log_file::LogFile;
 /// - [`flush`](Self::flush) waits until all events so far are written; dropping the last clone does that too.
 ///
 /// ```
-/// use tower_dcr::audit::{JsonLines, JsonLinesSettings, Overflow};
+/// use tower_dcr::audit::{Event, JsonLines, JsonLinesSettings, Overflow, Sink};
 ///
 /// let path = std::env::temp_dir().join(format!("tower-dcr-example-{}", std::process::id()));
 /// let settings = JsonLinesSettings { max_bytes: 1 << 20, overflow: Overflow::Reject, ..Default::default() };
 /// let file = JsonLines::open(&path, settings)?;
-/// let preset = tower_dcr::mcp().with_sink(file.clone());
-/// assert_eq!(file.lost(), 0);
-/// # drop((preset, file));
+/// file.emit(&Event::default());
+/// file.flush();
+/// assert_eq!(std::fs::read_to_string(&path)?, format!("{}\n", Event::default()));
+/// # drop(file);
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
@@ -51,15 +52,21 @@ pub struct JsonLines {
 /// The settings of a [`JsonLines`].
 ///
 /// ```
-/// use std::sync::Arc;
-/// use tower_dcr::audit::{ChainHead, ChainKey, JsonLinesSettings};
+/// use std::sync::{Arc, mpsc::channel};
+/// use tower_dcr::audit::{ChainHead, ChainKey, Event, JsonLines, JsonLinesSettings, Sink};
 ///
+/// let path = std::env::temp_dir().join(format!("tower-dcr-example-chain-{}", std::process::id()));
+/// let (sender, heads) = channel();
 /// let settings = JsonLinesSettings {
 ///     chain: ChainKey::new(b"sixteen bytes or more"),
-///     head_copy: Some(Arc::new(|head: &ChainHead| println!("audit file: line {}, {}", head.lines, head.last))),
+///     head_copy: Some(Arc::new(move |head: &ChainHead| sender.send(head.lines).unwrap())),
 ///     ..JsonLinesSettings::default()
 /// };
-/// # let _ = settings;
+/// JsonLines::open(&path, settings)?.emit(&Event::default());
+/// assert_eq!(heads.iter().last(), Some(1));
+/// # std::fs::remove_file(path.with_extension("head"))?;
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 #[expect(clippy::exhaustive_structs, reason = "written with `..JsonLinesSettings::default()`")]

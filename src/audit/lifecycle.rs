@@ -8,22 +8,6 @@ use crate::text;
 
 /// A change of a registered client, or of the rules of registration: an act of the operator, or an effect of the limits that
 /// the operator set.
-///
-/// ```
-/// use tower_dcr::audit::{Event, LifecycleEvent, Sink};
-///
-/// struct Stdout;
-///
-/// impl Sink for Stdout {
-///     fn emit(&self, event: &Event) {
-///         println!("{}", event.to_string());
-///     }
-///
-///     fn emit_lifecycle(&self, event: &LifecycleEvent) {
-///         println!("{}", event.to_string());
-///     }
-/// }
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LifecycleEvent {

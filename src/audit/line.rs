@@ -16,6 +16,12 @@ pub(super) fn to_line(event: &impl Serialize) -> String {
 
 /// Writes the event as one line of compact JSON in printable ASCII, without characters that control a terminal or a log
 /// viewer (line separators, escape sequences, bidirectional overrides).
+///
+/// ```
+/// let mut event = tower_dcr::audit::Event::default();
+/// event.request_id = Some("\u{1b}[2J".into());
+/// assert!(event.to_string().contains(r#""request_id":"\u001b[2J""#));
+/// ```
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&to_line(self))

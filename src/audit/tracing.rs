@@ -8,13 +8,6 @@ use super::{Event, LifecycleEvent, Outcome, Sink};
 ///
 /// The fields `outcome`, `rule`, `reason` and `status` are for filtering; `event` is the whole event, as
 /// its `Display` writes it.
-///
-/// ```
-/// use tower_dcr::audit::TracingSink;
-///
-/// let preset = tower_dcr::mcp().with_sink(TracingSink);
-/// # let _ = preset;
-/// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "made by its user")]
 pub struct TracingSink;

@@ -90,22 +90,6 @@ impl ReloadableLayer {
     }
 
     /// Creates the gate of another endpoint, whose settings follow the policy in force: see [`Preset::gate`].
-    ///
-    /// ```
-    /// use axum::{Router, routing::{get, post}};
-    /// use tower_dcr::clients::{MemoryLedger, Registrar};
-    /// use tower_dcr::layers::GateEndpoint;
-    ///
-    /// # async fn handle() {}
-    /// let registrar = Registrar::new(MemoryLedger::default());
-    /// let preset = tower_dcr::mcp().with_registrar(registrar.clone()).reloadable();
-    /// let gate = |endpoint| preset.gate(endpoint, registrar.clone());
-    /// let app: Router = Router::new()
-    ///     .route("/authorize", get(handle).layer(gate(GateEndpoint::Authorization)))
-    ///     .route("/token", post(handle).layer(gate(GateEndpoint::Token)))
-    ///     .route("/register", post(handle).layer(preset));
-    /// # let _ = app;
-    /// ```
     pub fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         // Without the lock, a policy that is put in force at the same time could be overwritten by the older one.
         let _one_at_a_time = lock(&self.shared.replacing);

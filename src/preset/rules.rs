@@ -20,24 +20,6 @@ pub(crate) static DOCS: &[&RuleDocs] = &[
 
 /// The rules of a preset, in their order: the general ones, or those for callers of
 /// [`Preset::for_callers`](super::Preset::for_callers).
-///
-/// ```
-/// use tower_dcr::redirect_uri::RedirectClass;
-/// use tower_dcr::rules::Condition;
-///
-/// let preset = tower_dcr::mcp()
-///     .map_rules(|mut rules| {
-///         rules.redirect_uris.classes = vec![RedirectClass::Loopback];
-///         Ok(rules)
-///     })?
-///     .for_callers(Condition::Rules("partner".into()), |mut rules| {
-///         rules.redirect_uris.classes = vec![RedirectClass::Https];
-///         rules.redirect_uris.only_https = Some(vec!["https://app.example.com/*".parse()?]);
-///         Ok(rules)
-///     })?;
-/// # let _ = preset;
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]

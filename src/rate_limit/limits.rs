@@ -11,12 +11,14 @@ use crate::rules::ConfigError;
 /// Limits on the rate of registrations: the keys of the section `[rate_limit]` in a policy file.
 ///
 /// ```
-/// use std::num::NonZeroU32;
-/// use tower_dcr::rate_limit::{Quota, RateLimit, RateLimits};
+/// use tower_dcr::rate_limit::{RateLimit, RateLimits};
 ///
 /// let mut limits = RateLimits::default();
-/// limits.address = Quota::per_minute(NonZeroU32::new(120).unwrap()).into();
+/// limits.address = "120/minute".parse()?;
 /// limits.newcomers = RateLimit::Off;
+/// let section = serde_json::to_value(limits)?;
+/// assert_eq!((&section["address"], &section["newcomers"]), (&"120/minute".into(), &"off".into()));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(

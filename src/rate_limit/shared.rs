@@ -22,17 +22,6 @@ use crate::circuit_breaker::CircuitBreaker;
 ///
 /// The store does not learn of requests that were admitted while it failed. A store that lost its data starts with full
 /// budgets, apart from the requests in each node's own table.
-///
-/// ```
-/// use std::num::NonZeroU32;
-/// use tower_dcr::Preset;
-/// use tower_dcr::rate_limit::{QuotaStore, SharedQuotas};
-///
-/// fn limited(store: impl QuotaStore) -> Preset {
-///     let three = NonZeroU32::new(3).unwrap();
-///     tower_dcr::mcp().with_shared_quotas(SharedQuotas::new(store, three).reject_on_outage())
-/// }
-/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct SharedQuotas {

@@ -12,21 +12,41 @@ use super::Bucket;
 /// `tower-dcr-redis` has one for Redis and Valkey. The crate `tower-dcr-conformance` tests a store of your own.
 ///
 /// ```
+/// use std::collections::HashSet;
 /// use std::error::Error;
-/// use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore};
+/// use std::num::NonZeroU32;
+/// use std::sync::Mutex;
+/// use std::time::Duration;
+/// use tower_dcr::rate_limit::{Bucket, Quota, QuotaDecision, QuotaStore};
 ///
-/// /// Confirms whatever a node's own tables admit.
-/// struct Unlimited;
+/// /// Admits one request of each key.
+/// #[derive(Default)]
+/// struct Once(Mutex<HashSet<u128>>);
 ///
-/// impl QuotaStore for Unlimited {
-///     async fn take(&self, _: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
+/// impl QuotaStore for Once {
+///     async fn take(&self, buckets: &[Bucket]) -> Result<QuotaDecision, Box<dyn Error + Send + Sync>> {
+///         let mut spent = self.0.lock().unwrap();
+///         if let Some(index) = buckets.iter().position(|bucket| spent.contains(&bucket.key)) {
+///             return Ok(QuotaDecision::Spent { index, retry_after: Duration::MAX });
+///         }
+///         spent.extend(buckets.iter().map(|bucket| bucket.key));
 ///         Ok(QuotaDecision::Taken)
 ///     }
 ///
-///     async fn release(&self, _: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
+///     async fn release(&self, buckets: &[Bucket]) -> Result<(), Box<dyn Error + Send + Sync>> {
+///         self.0.lock().unwrap().retain(|key| buckets.iter().all(|bucket| bucket.key != *key));
 ///         Ok(())
 ///     }
 /// }
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// let store = Once::default();
+/// let buckets = [Bucket::new("address", Quota::per_hour(NonZeroU32::MIN), "192.0.2.7")];
+/// assert_eq!(store.take(&buckets).await?, QuotaDecision::Taken);
+/// assert!(matches!(store.take(&buckets).await?, QuotaDecision::Spent { index: 0, .. }));
+/// # Ok::<_, Box<dyn Error + Send + Sync>>(())
+/// # }).unwrap();
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a store of rate limits",
@@ -53,14 +73,6 @@ pub trait QuotaStore: Send + Sync + 'static {
 }
 
 /// The result of [`QuotaStore::take`].
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_dcr::rate_limit::QuotaDecision;
-///
-/// let decision = QuotaDecision::Spent { index: 0, retry_after: Duration::from_secs(3) };
-/// assert_ne!(decision, QuotaDecision::Taken);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "stores construct it")]
 pub enum QuotaDecision {

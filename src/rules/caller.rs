@@ -7,15 +7,6 @@ use std::sync::Arc;
 /// [`InitialAccessTokenLayer`](crate::layers::InitialAccessTokenLayer) puts it into a request's extensions, for the
 /// inner layers. A layer of yours that authenticates the caller in another way can do the same. Without it the caller
 /// is anonymous.
-///
-/// ```
-/// use tower_dcr::rules::Caller;
-///
-/// let mut caller = Caller::authorized("partner-portal");
-/// caller.rules = Some("partner".into());
-/// assert_eq!((caller.owner.as_deref(), caller.rules.as_deref()), (Some("partner-portal"), Some("partner")));
-/// assert!(Caller::default().owner.is_none());
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Caller {

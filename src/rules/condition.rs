@@ -9,13 +9,16 @@ use crate::redirect_uri::{RedirectClass, RedirectUri};
 /// classes of redirect URIs.
 ///
 /// ```
-/// use tower_dcr::rules::Condition;
+/// use tower_dcr::Registration;
 /// use tower_dcr::redirect_uri::RedirectClass;
+/// use tower_dcr::rules::{Condition, Context, Decision, Policy, RedirectUris};
 ///
 /// let native = Condition::Redirects(vec![RedirectClass::Loopback, RedirectClass::PrivateUse]);
-/// let native_without_token = Condition::All(vec![Condition::Anonymous, native]);
-/// let condition = Condition::Any(vec![native_without_token, Condition::Rules("partner".into())]);
-/// # let _ = condition;
+/// let condition = Condition::Any(vec![native, Condition::Rules("partner".into())]);
+/// let policy = Policy::default().when(condition, RedirectUris::mcp());
+/// let hosted = Registration::parse(br#"{"redirect_uris":["https://app.example.com/cb"]}"#)?;
+/// assert_eq!(policy.evaluate(hosted, &Context::registration()).decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

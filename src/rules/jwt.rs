@@ -23,15 +23,13 @@ use crate::rules::ConfigError;
 /// The operator provides the keys. Nothing is fetched, and keys and URLs in a token's header are ignored.
 ///
 /// ```
-/// use tower_dcr::rules::{ConfigError, Issuer};
+/// use tower_dcr::rules::Issuer;
 ///
 /// let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256",
 ///     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-/// let directory = Issuer::new("https://directory.example.com", keys, ["ES256"])?;
+/// assert!(Issuer::new("https://directory.example.com", keys, ["ES256"]).is_ok());
 /// assert!(Issuer::new("https://directory.example.com", keys, ["none"]).is_err());
 /// assert!(Issuer::new("https://directory.example.com", keys, ["HS256"]).is_err());
-/// # let _ = directory;
-/// # Ok::<_, ConfigError>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]

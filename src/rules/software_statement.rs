@@ -34,14 +34,15 @@ use crate::sync::lock;
 /// that [`claims`](Self::claims) lists. Members that only the server issues are never taken from a statement.
 ///
 /// ```
-/// use tower_dcr::rules::{Issuer, SoftwareStatements};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Context, Issuer, Policy, SoftwareStatements};
 /// # let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 ///
 /// let directory = Issuer::new("https://directory.example.com", keys, ["ES256"])?;
 /// let mut statements = SoftwareStatements::new([directory])?;
-/// statements.audiences = vec!["https://auth.example.com".into()];
-/// let preset = tower_dcr::mcp().with_software_statements(statements);
-/// # let _ = preset;
+/// statements.required = true;
+/// let evaluation = Policy::new(statements).evaluate(Registration::parse(b"{}")?, &Context::registration());
+/// assert_eq!(evaluation.rejection.unwrap().field.as_deref(), Some("software_statement"));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]

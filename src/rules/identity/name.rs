@@ -1,12 +1,6 @@
 //! Client names, which strangers choose: characters that can't be displayed, and names that are easily confused.
 //!
 //! Without the feature `identity`, there are no tables of Unicode: [`ascii`] has the same functions for ASCII.
-//!
-//! ```
-//! use tower_dcr::rules::visible;
-//!
-//! assert_eq!(visible("Cla\u{200B}ude"), "Cla\u{27E8}U+200B\u{27E9}ude");
-//! ```
 
 #[cfg(not(feature = "identity"))]
 mod ascii;

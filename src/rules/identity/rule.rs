@@ -30,21 +30,17 @@ use crate::rules::{ErrorCode, Rejection};
 /// the audit event and in the ledger's record.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::ClientIdentity;
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{ClientIdentity, Context, Decision, Policy};
 ///
-/// let rule = ClientIdentity::default();
-/// assert!(judge(&rule, r#"{"client_name":"Claude","redirect_uris":["https://attacker.example.net/cb"]}"#).is_err());
-/// assert!(judge(&rule, r#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#).is_ok());
-/// assert!(judge(&rule, r#"{"client_name":"Claude Code","redirect_uris":["http://localhost:3118/callback"]}"#).is_ok());
+/// let policy = Policy::new(ClientIdentity::default());
+/// let own = br#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"]}"#;
+/// let evaluation = policy.evaluate(Registration::parse(own)?, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Accept);
+/// let foreign = br#"{"client_name":"Claude","redirect_uris":["https://attacker.example.net/cb"]}"#;
+/// let evaluation = policy.evaluate(Registration::parse(foreign)?, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

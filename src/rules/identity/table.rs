@@ -22,6 +22,7 @@ use crate::rules::{Checked, ConfigError, RedirectPattern};
 /// A reserved name, and the redirect URIs that prove it. [`Identities::reserve`] checks it.
 ///
 /// ```
+/// use tower_dcr::Registration;
 /// use tower_dcr::rules::{Identities, ReservedIdentity};
 ///
 /// let mut acme = ReservedIdentity::new("Acme");
@@ -31,8 +32,9 @@ use crate::rules::{Checked, ConfigError, RedirectPattern};
 /// acme.link_hosts = ["acme.com".into()].into();
 /// acme.domains = ["acme.com".into()].into();
 /// let identities = Identities::known().reserve(acme)?;
-/// assert!(identities.reserved().any(|identity| identity.name == "Acme"));
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// let body = br#"{"client_name":"Acme Cloud","redirect_uris":["https://app.acme.com/oauth/cb"]}"#;
+/// assert_eq!(identities.identify(&Registration::parse(body)?).owner(), Some("Acme"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

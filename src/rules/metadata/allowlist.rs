@@ -37,22 +37,17 @@ use crate::rules::{
 /// section 3.1, CIBA section 4, OpenID Federation section 5.2.1, UMA 2.0 Grant section 2.)
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{MetadataAllowlist, Scope};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Context, MetadataAllowlist, Policy, Scope};
 ///
 /// let mut metadata = MetadataAllowlist::mcp();
-/// metadata.scope = Scope::default().with_ceiling(["read", "write"]).unwrap();
-/// let forwarded = judge(&metadata, r#"{"redirect_uris":["http://localhost/cb"],"scope":"read admin","client_id":"x"}"#)?;
-/// assert!(forwarded.contains(r#""scope":"read""#) && !forwarded.contains("client_id"));
-/// # Ok::<_, String>(())
+/// metadata.scope = Scope::default().with_ceiling(["read", "write"])?;
+/// let body = br#"{"redirect_uris":["http://localhost/cb"],"scope":"read admin","client_id":"x"}"#;
+/// let evaluation = Policy::new(metadata).evaluate(Registration::parse(body)?, &Context::registration());
+/// let forwarded = evaluation.registration.unwrap();
+/// assert_eq!(forwarded.string("scope"), Some("read"));
+/// assert!(!forwarded.contains("client_id"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

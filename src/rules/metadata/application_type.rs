@@ -19,23 +19,14 @@ use crate::rules::{ErrorCode, Rejection};
 /// register URLs using the `https` scheme". Without that flow there is no such rule.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Action, ApplicationType};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{ApplicationType, Context, Policy};
 ///
-/// let body = r#"{"application_type":"web","redirect_uris":["http://127.0.0.1:8080/cb"]}"#;
-/// let mut rule = ApplicationType::default();
-/// assert!(judge(&rule, body)?.contains(r#""application_type":"native""#));
-/// rule.unknown = Action::Reject;
-/// assert!(judge(&rule, r#"{"application_type":"tv"}"#).is_err());
-/// # Ok::<_, String>(())
+/// let body = br#"{"application_type":"web","redirect_uris":["http://127.0.0.1:8080/cb"]}"#;
+/// let policy = Policy::new(ApplicationType::default());
+/// let evaluation = policy.evaluate(Registration::parse(body)?, &Context::registration());
+/// assert_eq!(evaluation.registration.unwrap().string("application_type"), Some("native"));
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -17,22 +17,15 @@ use crate::rules::{ErrorCode, Rejection};
 /// shared secret. A client that would prove possession of a key is rejected instead of being made weaker.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::AuthMethod;
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{AuthMethod, Context, Decision, Policy};
 ///
-/// let secret = r#"{"token_endpoint_auth_method":"client_secret_post"}"#;
-/// assert_eq!(judge(&AuthMethod::public(), secret)?, r#"{"token_endpoint_auth_method":"none"}"#);
-/// assert!(judge(&AuthMethod::one_of(["none"]), secret).is_err());
-/// assert_eq!(judge(&AuthMethod::one_of(["client_secret_post"]), secret)?, secret);
-/// # Ok::<_, String>(())
+/// let secret = Registration::parse(br#"{"token_endpoint_auth_method":"client_secret_post"}"#)?;
+/// let evaluation = Policy::new(AuthMethod::public()).evaluate(secret.clone(), &Context::registration());
+/// assert_eq!(evaluation.registration.unwrap().string("token_endpoint_auth_method"), Some("none"));
+/// let evaluation = Policy::new(AuthMethod::one_of(["none"])).evaluate(secret, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

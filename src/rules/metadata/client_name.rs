@@ -33,25 +33,16 @@ use crate::rules::{ErrorCode, Rejection};
 /// claims of a name are checked by [`ClientIdentity`](crate::rules::ClientIdentity), before and after it is cut.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Action, ClientName};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{ClientName, Context, Decision, Policy};
 ///
-/// assert!(judge(&ClientName::default(), r#"{"client_name":"Café"}"#).is_ok());
-/// assert!(judge(&ClientName::default(), r#"{"client_name":"\u202eedualC"}"#).is_err());
-/// let reserved = ClientName::default().with_reserved_words(["official", "verified"]).unwrap();
-/// assert!(judge(&reserved, r#"{"client_name":"Official MCP Client"}"#).is_err());
-/// let mut short = ClientName::default().with_max_chars(10).unwrap();
-/// assert_eq!(judge(&short, r#"{"client_name":"Meeting Notes"}"#).unwrap(), r#"{"client_name":"Meeting"}"#);
-/// short.overlong = Action::Reject;
-/// assert!(judge(&short, r#"{"client_name":"Meeting Notes"}"#).is_err());
+/// let policy = Policy::new(ClientName::default().with_max_chars(10)?);
+/// let long = Registration::parse(br#"{"client_name":"Meeting Notes"}"#)?;
+/// let evaluation = policy.evaluate(long, &Context::registration());
+/// assert_eq!(evaluation.registration.unwrap().string("client_name"), Some("Meeting"));
+/// let reversed = Registration::parse(br#"{"client_name":"\u202eedualC"}"#)?;
+/// assert_eq!(policy.evaluate(reversed, &Context::registration()).decision(), Decision::Reject);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -16,24 +16,17 @@ use crate::rules::{ErrorCode, Rejection};
 /// fetches a logo can't be sent into its own network (CVE-2021-26715).
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Action, Decorations};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Action, Context, Decision, Decorations, Policy};
 ///
-/// let development = r#"{"client_uri":"http://localhost:5173"}"#;
 /// let mut decorations = Decorations::default();
-/// assert_eq!(judge(&decorations, development)?, "{}");
-/// assert!(judge(&decorations, r#"{"logo_uri":"javascript:alert(1)"}"#).is_err());
+/// let development = Registration::parse(br#"{"client_uri":"http://localhost:5173"}"#)?;
+/// let evaluation = Policy::new(decorations.clone()).evaluate(development.clone(), &Context::registration());
+/// assert!(!evaluation.registration.unwrap().contains("client_uri"));
 /// decorations.otherwise = Action::Reject;
-/// assert!(judge(&decorations, development).is_err());
-/// # Ok::<_, String>(())
+/// let evaluation = Policy::new(decorations).evaluate(development, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

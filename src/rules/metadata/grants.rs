@@ -18,24 +18,17 @@ use crate::rules::{ConfigError, Draft, ErrorCode, IntoRules, Policy, Rejection, 
 /// left without any grant is rejected.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Action, Grants};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Action, Context, Decision, Grants, Policy};
 ///
-/// let body = r#"{"grant_types":["authorization_code","urn:ietf:params:oauth:grant-type:device_code"]}"#;
 /// let mut grants = Grants::authorization_code();
-/// let narrowed = judge(&grants, body)?;
-/// assert_eq!(narrowed, r#"{"grant_types":["authorization_code"],"response_types":["code"]}"#);
+/// let registration = Registration::parse(br#"{"grant_types":["authorization_code","implicit"]}"#)?;
+/// let evaluation = Policy::new(grants.clone()).evaluate(registration.clone(), &Context::registration());
+/// assert!(evaluation.registration.unwrap().strings("grant_types").unwrap().eq(["authorization_code"]));
 /// grants.otherwise = Action::Reject;
-/// assert!(judge(&grants, body).is_err());
-/// # Ok::<_, String>(())
+/// let evaluation = Policy::new(grants).evaluate(registration, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -59,14 +52,6 @@ pub struct Grants {
 }
 
 /// The grant types of a registration without any.
-///
-/// ```
-/// use tower_dcr::rules::{AbsentGrants, Grants};
-///
-/// let mut grants = Grants::authorization_code();
-/// grants.absent = Some(AbsentGrants::Offered);
-/// assert_ne!(grants, Grants::authorization_code());
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]

@@ -23,20 +23,17 @@ use crate::rules::{ErrorCode, Rejection};
 /// The keys are present only if [`Members`](crate::rules::Members) accepts OpenID's members.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::Jwks;
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Context, Decision, Jwks, Policy};
 ///
-/// assert!(judge(&Jwks::default(), r#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx"}]}}"#).is_ok());
-/// assert!(judge(&Jwks::default(), r#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx","d":"nWGxne"}]}}"#).is_err());
-/// assert!(judge(&Jwks::default(), r#"{"jwks":{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}}"#).is_err());
+/// let policy = Policy::new(Jwks::default());
+/// let public = br#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx"}]}}"#;
+/// let evaluation = policy.evaluate(Registration::parse(public)?, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Accept);
+/// let private = br#"{"jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKx","d":"nWGxne"}]}}"#;
+/// let evaluation = policy.evaluate(Registration::parse(private)?, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -31,25 +31,14 @@ use crate::text;
 ///    operator ([`MetadataOperators`]) accepts it.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Action, Members};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Context, Members, Policy};
 ///
-/// let body = r#"{"client_name":"App","skip_consent":true,"tenant":"a"}"#;
-/// assert_eq!(judge(&Members::default(), body)?, r#"{"client_name":"App"}"#);
-/// let mut strict = Members::default();
-/// strict.unknown = Action::Reject;
-/// assert!(judge(&strict, body).is_err());
-/// let members = Members::default().add_member("tenant").unwrap();
-/// assert_eq!(judge(&members, body)?, r#"{"client_name":"App","tenant":"a"}"#);
-/// # Ok::<_, String>(())
+/// let policy = Policy::new(Members::default().add_member("tenant")?);
+/// let registration = Registration::parse(br#"{"client_name":"App","skip_consent":true,"tenant":"a"}"#)?;
+/// let evaluation = policy.evaluate(registration, &Context::registration());
+/// assert_eq!(evaluation.registration.unwrap().canonical_bytes(), br#"{"client_name":"App","tenant":"a"}"#);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

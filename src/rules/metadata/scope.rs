@@ -16,24 +16,15 @@ use crate::rules::{ErrorCode, Rejection};
 /// ceiling is removed. A client is rejected only if nothing is left of its request ([`otherwise`](Self::otherwise)).
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::{Action, Scope};
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Context, Decision, Policy, Scope};
 ///
-/// let mut scope = Scope::default().with_ceiling(["read", "write"]).unwrap().with_default(["read"]).unwrap();
-/// assert_eq!(judge(&scope, r#"{"scope":"write admin"}"#)?, r#"{"scope":"write"}"#);
-/// assert_eq!(judge(&scope, "{}")?, r#"{"scope":"read"}"#);
-/// assert!(judge(&scope, r#"{"scope":"admin"}"#).is_err(), "nothing is left");
-/// scope.otherwise = Action::Default;
-/// assert_eq!(judge(&scope, r#"{"scope":"admin"}"#)?, r#"{"scope":"read"}"#);
-/// # Ok::<_, String>(())
+/// let policy = Policy::new(Scope::default().with_ceiling(["read", "write"])?);
+/// let evaluation = policy.evaluate(Registration::parse(br#"{"scope":"write admin"}"#)?, &Context::registration());
+/// assert_eq!(evaluation.registration.unwrap().string("scope"), Some("write"));
+/// let evaluation = policy.evaluate(Registration::parse(br#"{"scope":"admin"}"#)?, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -102,21 +93,13 @@ impl Scope {
     /// gets only the default or, without one, the scopes that the server chooses.
     ///
     /// ```
-    /// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-    /// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-    /// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-    /// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-    /// #     if let Some(rejection) = &evaluation.rejection {
-    /// #         return Err(rejection.description());
-    /// #     }
-    /// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-    /// # }
-    /// use tower_dcr::rules::Scope;
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::rules::{Context, Policy, Scope};
     ///
-    /// let scope = Scope::default().with_default(["read", "write", "offline_access"]).unwrap().with_add(["offline_access"]).unwrap();
-    /// assert_eq!(judge(&scope, r#"{"scope":"read"}"#)?, r#"{"scope":"read offline_access"}"#);
-    /// assert_eq!(judge(&scope, "{}")?, r#"{"scope":"offline_access read write"}"#);
-    /// # Ok::<_, String>(())
+    /// let policy = Policy::new(Scope::default().with_add(["offline_access"])?);
+    /// let evaluation = policy.evaluate(Registration::parse(br#"{"scope":"read"}"#)?, &Context::registration());
+    /// assert_eq!(evaluation.registration.unwrap().string("scope"), Some("read offline_access"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

@@ -34,23 +34,15 @@ use crate::rules::{ErrorCode, Rejection};
 /// Registration section 3.2 wants.
 ///
 /// ```
-/// # use tower_dcr::{Registration, rules::{Context, IntoRules, Policy}};
-/// # fn judge(rules: &(impl IntoRules + Clone), body: &str) -> Result<String, String> {
-/// #     let registration = Registration::parse(body.as_bytes()).unwrap();
-/// #     let evaluation = Policy::new(rules.clone()).evaluate(registration, &Context::registration());
-/// #     if let Some(rejection) = &evaluation.rejection {
-/// #         return Err(rejection.description());
-/// #     }
-/// #     Ok(String::from_utf8(evaluation.registration.unwrap().canonical_bytes()).unwrap())
-/// # }
-/// use tower_dcr::rules::RedirectUris;
+/// use tower_dcr::Registration;
+/// use tower_dcr::rules::{Context, Decision, Policy, RedirectUris};
 ///
-/// let body = r#"{"redirect_uris":["myapp://cb","https://app.example.com/cb"]}"#;
-/// assert_eq!(judge(&RedirectUris::mcp(), body)?, r#"{"redirect_uris":["https://app.example.com/cb"]}"#);
-/// assert!(judge(&RedirectUris::strict(), body).is_err());
-/// let strict = RedirectUris::strict().add_private_use_scheme("myapp").unwrap();
-/// assert_eq!(judge(&strict, body)?, body);
-/// # Ok::<_, String>(())
+/// let registration = Registration::parse(br#"{"redirect_uris":["myapp://cb","https://app.example.com/cb"]}"#)?;
+/// let evaluation = Policy::new(RedirectUris::mcp()).evaluate(registration.clone(), &Context::registration());
+/// assert!(evaluation.registration.unwrap().redirect_uris().eq(["https://app.example.com/cb"]));
+/// let evaluation = Policy::new(RedirectUris::strict()).evaluate(registration, &Context::registration());
+/// assert_eq!(evaluation.decision(), Decision::Reject);
+/// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

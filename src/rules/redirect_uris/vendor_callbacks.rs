@@ -14,10 +14,14 @@ impl RedirectPattern {
     /// identity: some vendors pass the code on to others.
     ///
     /// ```
-    /// use tower_dcr::rules::{RedirectPattern, RedirectUris};
+    /// use tower_dcr::Registration;
+    /// use tower_dcr::rules::{Context, Decision, Policy, RedirectPattern, RedirectUris};
     ///
-    /// let mut redirect_uris = RedirectUris::mcp();
-    /// redirect_uris.only_https = Some(RedirectPattern::vendor_callbacks().collect());
+    /// let mut vendors = RedirectUris::mcp();
+    /// vendors.only_https = Some(RedirectPattern::vendor_callbacks().collect());
+    /// let other = Registration::parse(br#"{"redirect_uris":["https://app.example.com/cb"]}"#)?;
+    /// assert_eq!(Policy::new(vendors).evaluate(other, &Context::registration()).decision(), Decision::Reject);
+    /// # Ok::<_, tower_dcr::registration::ParseError>(())
     /// ```
     pub fn vendor_callbacks() -> impl Iterator<Item = Self> {
         // A test checks that each row can be read.
