@@ -131,6 +131,7 @@ impl Preset {
             schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Document>();
         offer_additions(&mut schema);
         let mut schema = schema.to_value();
+        drop_examples(&mut schema);
         if let Some(properties) = schema.pointer_mut("/properties").and_then(Json::as_object_mut) {
             properties.insert(
                 "$schema".into(),
@@ -138,6 +139,22 @@ impl Preset {
             );
         }
         schema
+    }
+}
+
+/// Removes examples in Rust from the descriptions.
+#[cfg(feature = "schema")]
+fn drop_examples(schema: &mut Json) {
+    match schema {
+        Json::Object(members) => {
+            if let Some(Json::String(text)) = members.get_mut("description") {
+                *text =
+                    text.split("```").step_by(2).map(str::trim).collect::<Vec<_>>().join("\n\n").trim_end().to_owned();
+            }
+            members.values_mut().for_each(drop_examples);
+        }
+        Json::Array(elements) => elements.iter_mut().for_each(drop_examples),
+        _ => {}
     }
 }
 
