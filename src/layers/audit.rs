@@ -1,7 +1,6 @@
 //! [`AuditLayer`]: emits one [`Event`] for every attempt to register a client that reached a rule.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,7 +18,7 @@ use crate::audit::{
 use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clock::{Clock, SystemClock};
-use crate::layers::body::{self, ANSWER_LIMITS, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture, Unread};
+use crate::layers::body::{self, ANSWER_LIMITS, Finish, Finished, ResponseBody, ResponseFuture, Unread};
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::registration::Registration;
@@ -88,6 +87,8 @@ struct Config {
     client_url: ClientUrl,
 }
 
+text::debug_fields!(AuditLayer {});
+
 const RULE: &str = "audit";
 
 /// The maximum length of a client ID from a URL: the caller writes it.
@@ -99,10 +100,9 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 impl AuditLayer {
     /// Creates a layer that emits to `sink`. Events don't name the requester.
     pub fn new(sink: impl Sink) -> Self {
-        let clock = Arc::new(SystemClock::default());
         let config = Config {
             aggregator: Aggregator::new(sink),
-            clock,
+            clock: Arc::new(SystemClock::default()),
             address: ClientAddress::new(),
             requester: Requester::None,
             sources: Sources::new(ClientAddress::new(), &Requester::None),
@@ -255,7 +255,7 @@ where
         let attempt = Attempt::start(&self.layer.config, &request);
         if attempt.registers() && !self.layer.config.aggregator.is_ready() {
             let rejection = body::unavailable(RULE, "registrations can't be recorded now");
-            let answer = attempt.finish(body::refuse(rejection), None);
+            let answer = attempt.finish(body::reject(rejection), None);
             return ResponseFuture::boxed(async move { Ok(Unread::of(request).answer(answer).await) });
         }
         let span = attempt.span();
@@ -392,13 +392,13 @@ impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Attempt {
 async fn read_client_id<B: Body>(attempt: Attempt, response: Response<B>) -> Response<ResponseBody<B>> {
     let (parts, body) = response.into_parts();
     let (response, client) = match body::read_answer(body).await {
-        ReadAnswer::Complete(bytes) => {
+        Some(bytes) => {
             let client = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
             (Response::from_parts(parts, ResponseBody::own(bytes)), client)
         }
-        ReadAnswer::TooLarge | ReadAnswer::Broken => {
+        None => {
             let detail = "the server's answer could not be read";
-            (body::refuse(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
+            (body::reject(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
         }
     };
     attempt.finish(response, client)
@@ -493,11 +493,5 @@ impl Drop for Attempt {
             let event = start.event(Outcome::Abandoned);
             start.emit(event, true);
         }
-    }
-}
-
-impl fmt::Debug for AuditLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditLayer").finish_non_exhaustive()
     }
 }

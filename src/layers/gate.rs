@@ -1,6 +1,5 @@
 //! [`GateLayer`]: enforces the ledger in front of the endpoints that clients use, without the server's help.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +13,7 @@ use crate::clients::registrar::Registrar;
 use crate::clock::{Clock, CoarseClock};
 use crate::layers::body::{BoxError, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
-use crate::telemetry;
+use crate::{telemetry, text};
 
 mod admission;
 mod cache;
@@ -27,7 +26,7 @@ mod parameters;
 mod pushed;
 mod records;
 mod redirect;
-mod refusal;
+mod rejection;
 mod settings;
 mod signed;
 mod usage;
@@ -42,7 +41,7 @@ use endpoint::{Endpoint, Success};
 use grant::ClientOf;
 pub use grant::Grant;
 use parameters::Seen;
-use refusal::{Fault, Form};
+use rejection::{Fault, Form};
 pub(crate) use settings::FollowedSettings;
 pub use settings::GateSettings;
 use settings::SettingsInForce;
@@ -184,6 +183,8 @@ struct Config {
     cache: Cache,
     client_of: Option<Arc<ClientOf>>,
 }
+
+text::debug_fields!(Config { endpoint });
 
 impl GateLayer {
     /// Creates the gate of `endpoint` for the clients in the ledger of `registrar`. Its settings are in code.
@@ -391,11 +392,5 @@ impl Config {
     fn emit(&self, event: LifecycleEvent, address: Option<IpAddr>) {
         let source = self.registrar.source_name(address);
         self.registrar.emit_from(&event.coming_from(source).about(self.endpoint.name), address);
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("endpoint", &self.endpoint.name).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 pub(crate) mod tokens;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -104,6 +103,8 @@ struct Config {
     registrar: Option<Registrar>,
     client_url: ClientUrl,
 }
+
+text::debug_fields!(Config { required, origins });
 
 const RULE: &str = "initial-access-token";
 const ORIGIN_RULE: &str = "origin";
@@ -399,7 +400,7 @@ impl Config {
 
 /// Rejects a request whose body is unread.
 async fn reject<B: Body, R: Body, E>(request: Request<B>, rejection: Rejection) -> Answered<R, E> {
-    Ok(Unread::of(request).answer(body::refuse(rejection)).await)
+    Ok(Unread::of(request).answer(body::reject(rejection)).await)
 }
 
 /// Passes the request, and reports the rejection.
@@ -420,13 +421,4 @@ fn invalid(detail: &'static str) -> Rejection {
 
 fn unavailable() -> Rejection {
     body::unavailable(RULE, "initial access tokens can't be verified now; try again later")
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("required", &self.required)
-            .field("origins", &self.origins)
-            .finish_non_exhaustive()
-    }
 }

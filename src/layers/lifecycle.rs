@@ -1,6 +1,5 @@
 //! [`LifecycleLayer`]: records every registration in a ledger, and deduplicates registrations.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,15 +15,14 @@ use crate::clients::ledger::{LedgerError, Status, StoredResponse};
 use crate::clients::registrar::{
     self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
 };
-use crate::layers::body::{
-    self, ANSWER_LIMITS, Answered, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
-};
+use crate::layers::body::{self, ANSWER_LIMITS, Answered, RegistrationBody, ResponseBody, ResponseFuture, Unchanged};
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::rate_limit::budgets::Ticket;
 use crate::registration::{Field, Registration};
 use crate::rules::{Caller, Evaluation, Facts, Operation};
 use crate::rules::{ErrorCode, Rejection};
+use crate::text;
 
 /// Records every registration in a ledger, and deduplicates registrations.
 ///
@@ -117,6 +115,8 @@ struct Config {
     report_only: bool,
 }
 
+text::debug_fields!(Config { registrar });
+
 impl LifecycleLayer {
     /// Creates a layer that records clients in the ledger of `registrar`.
     pub fn new(registrar: Registrar) -> Self {
@@ -185,7 +185,7 @@ where
         match kind {
             MethodKind::Create | MethodKind::Update => {
                 let Some(body) = RegistrationBody::downcast_ref(request.body()) else {
-                    return ResponseFuture::boxed(async { Ok(unguarded()) });
+                    return ResponseFuture::boxed(async { Ok(unchecked()) });
                 };
                 match body.share().map(|(registration, facts)| (registration, facts.clone())) {
                     Some((registration, facts)) if kind == MethodKind::Create => {
@@ -227,7 +227,7 @@ impl Config {
                 return Ok(awaiting_approval(response, is_pending));
             }
             Err(refusal) => {
-                return self.refuse_or(refusal.unless_repeated(unless_repeated), inner, request).await;
+                return self.reject_or_forward(refusal.unless_repeated(unless_repeated), inner, request).await;
             }
         };
         // Drops the shared reference, so that a layer further in need not copy the document.
@@ -254,25 +254,25 @@ impl Config {
         let status = response.status();
         let Some((response, Some(document))) = read(response).await else {
             log_error(intent.fail("the server's answer could not be read").await);
-            return body::refuse(unreadable());
+            return body::reject(unreadable());
         };
         let (document, bytes) = document;
         if let Err(detail) = body::issued_client_id(&document) {
             let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(Field::CLIENT_ID.name());
             log_error(intent.fail(&rejection.description()).await);
-            return self.refuse(Operation::Create, rejection, response);
+            return self.reject(Operation::Create, rejection, response);
         }
         let body = str::from_utf8(&bytes).unwrap_or_default();
         let answer = ServerAnswer { status: status.as_u16(), document: &document, body };
         match intent.complete(&answer).await {
             Ok(Completion::Recorded) => awaiting_approval(response, self.registrar.needs_approval()),
-            Ok(Completion::Revoked) => self.refuse(Operation::Create, registrar::blocked(), response),
-            Ok(Completion::Conflict) => self.refuse(Operation::Create, registrar::conflict(), response),
+            Ok(Completion::Revoked) => self.reject(Operation::Create, registrar::blocked(), response),
+            Ok(Completion::Conflict) => self.reject(Operation::Create, registrar::conflict(), response),
             Err(error) => {
                 let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
                 error.log();
                 tracing::error!(target: "tower_dcr::lifecycle", ?client_id, "client not recorded; its registration is answered with 503 unless `danger_register_without_ledger` is set");
-                self.refuse_unrecorded(Operation::Create, response)
+                self.reject_unrecorded(Operation::Create, response)
             }
         }
     }
@@ -293,17 +293,19 @@ impl Config {
         let managed = match self.managed(&request) {
             Ok(Some(id)) => id,
             // A policy layer with other rules for URLs has let it pass.
-            Ok(None) => return Ok(unguarded()),
-            Err(rejection) => return self.refuse_or(rejection.into(), inner, request).await,
+            Ok(None) => return Ok(unchecked()),
+            Err(rejection) => return self.reject_or_forward(rejection.into(), inner, request).await,
         };
         let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
             Ok(intent) => intent,
             Err(refusal) => {
-                return self.refuse_or(refusal.unless_repeated(requester.unless_repeated), inner, request).await;
+                return self
+                    .reject_or_forward(refusal.unless_repeated(requester.unless_repeated), inner, request)
+                    .await;
             }
         };
         if let Some(rejection) = requester.unless_repeated.filter(|_| intent.is_new()) {
-            return Ok(body::refuse(rejection));
+            return Ok(body::reject(rejection));
         }
         drop(registration);
         let response = inner.call(request).await?;
@@ -322,7 +324,7 @@ impl Config {
     async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
         let status = response.status().as_u16();
         let is_withheld = response.extensions().get::<Unanswerable>().is_some();
-        let Some((response, document)) = read(response).await else { return body::refuse(unreadable()) };
+        let Some((response, document)) = read(response).await else { return body::reject(unreadable()) };
         let document = document.filter(|_| response.status().is_success());
         // A success proves a change only if it names the client (RFC 7592 section 3): any caller can send a PUT, and a
         // server may have a generic page for all requests.
@@ -330,7 +332,7 @@ impl Config {
             document.as_ref().is_some_and(|(document, _)| document.string_at(Field::CLIENT_ID) == Some(intent.id()));
         if !is_about_client && !is_withheld {
             let Some(_) = document else { return response };
-            return self.refuse(Operation::Update, unreadable(), response);
+            return self.reject(Operation::Update, unreadable(), response);
         }
         let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
             status,
@@ -339,10 +341,10 @@ impl Config {
         });
         match self.registrar.changed(intent, answer.as_ref()).await {
             Ok(()) => response,
-            Err(Refusal::Rejected(rejection)) => self.refuse(Operation::Update, rejection, response),
+            Err(Refusal::Rejected(rejection)) => self.reject(Operation::Update, rejection, response),
             Err(Refusal::Ledger(error)) => {
                 error.log();
-                self.refuse_unrecorded(Operation::Update, response)
+                self.reject_unrecorded(Operation::Update, response)
             }
         }
     }
@@ -357,7 +359,7 @@ impl Config {
         let managed = self.managed(&request);
         let id = match self.may_manage(managed).await {
             Ok(id) => id.filter(|_| request.method() == Method::DELETE),
-            Err(refusal) => return self.refuse_or(refusal, inner, request).await,
+            Err(refusal) => return self.reject_or_forward(refusal, inner, request).await,
         };
         let response = body::forward(inner, request).await?;
         // RFC 7592 section 2.3: a deletion is answered with 204. A generic page has deleted nothing.
@@ -407,7 +409,7 @@ impl Config {
     }
 
     /// Rejects, or goes on without the ledger if that is allowed or the rejection is only reported.
-    async fn refuse_or<S, B, R>(&self, refusal: Refusal, inner: S, request: Request<B>) -> Answered<R, S::Error>
+    async fn reject_or_forward<S, B, R>(&self, refusal: Refusal, inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
@@ -424,7 +426,7 @@ impl Config {
         };
         // A spent budget is enforced by the limiter, which has a switch of its own.
         if !self.reports() || rejection.code == ErrorCode::TooManyRequests {
-            return Ok(body::refuse(rejection));
+            return Ok(body::reject(rejection));
         }
         let operation = Operation::of(request.method());
         let mut response = body::forward(inner, request).await?;
@@ -433,26 +435,26 @@ impl Config {
     }
 
     /// Replaces the handler's response by a rejection, or reports that.
-    fn refuse<R: Body>(
+    fn reject<R: Body>(
         &self,
         operation: Operation,
         rejection: Rejection,
         mut response: Response<ResponseBody<R>>,
     ) -> Response<ResponseBody<R>> {
         if !self.reports() {
-            return body::refuse(rejection);
+            return body::reject(rejection);
         }
         body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
         response
     }
 
     /// Rejects a response that could not be recorded, or passes it if that is allowed.
-    fn refuse_unrecorded<R: Body>(
+    fn reject_unrecorded<R: Body>(
         &self,
         operation: Operation,
         response: Response<ResponseBody<R>>,
     ) -> Response<ResponseBody<R>> {
-        if self.registers_without_ledger() { response } else { self.refuse(operation, unavailable(), response) }
+        if self.registers_without_ledger() { response } else { self.reject(operation, unavailable(), response) }
     }
 
     /// Returns whether rejections are reported only. The setting of the policy file wins over the one in code.
@@ -472,7 +474,7 @@ fn log_error(written: Result<(), LedgerError>) {
 /// or broken off.
 async fn read<R: Body>(response: Response<R>) -> Option<(Response<ResponseBody<R>>, Option<(Registration, Bytes)>)> {
     let (mut parts, body) = response.into_parts();
-    let ReadAnswer::Complete(bytes) = body::read_answer(body).await else { return None };
+    let bytes = body::read_answer(body).await?;
     let document = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().map(|document| (document, bytes.clone()));
     if let Some((document, _)) = &document {
         parts.extensions.get_or_insert_with(|| RegisteredClient::of(document));
@@ -486,7 +488,7 @@ fn repeat<R: Body>(
     answer: Option<StoredResponse>,
     registration: &Registration,
 ) -> Response<ResponseBody<R>> {
-    let Some(answer) = answer else { return body::refuse(unavailable()) };
+    let Some(answer) = answer else { return body::reject(unavailable()) };
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
     let mut response = body::answer(status, body::JSON, echoing(answer.body, registration));
     response.extensions_mut().insert(RegisteredClient(client_id));
@@ -520,9 +522,9 @@ fn awaiting_approval<R>(mut response: Response<R>, is_pending: bool) -> Response
     response
 }
 
-fn unguarded<R: Body>() -> Response<ResponseBody<R>> {
+fn unchecked<R: Body>() -> Response<ResponseBody<R>> {
     tracing::error!(target: "tower_dcr::lifecycle", "LifecycleLayer needs a PolicyLayer outside of it");
-    body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
+    body::reject(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
 }
 
 fn unreadable() -> Rejection {
@@ -531,10 +533,4 @@ fn unreadable() -> Rejection {
 
 fn unavailable() -> Rejection {
     body::unavailable(RULE, "clients can't be registered now; try again later")
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("registrar", &self.registrar).finish_non_exhaustive()
-    }
 }

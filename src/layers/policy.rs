@@ -1,6 +1,5 @@
 //! [`PolicyLayer`]: evaluates a policy on registrations before the handler sees them.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::registration::{Field, Limits, ParseError, Registration};
 use crate::rules::{
     Caller, ClaimStatus, Context, ErrorCode, Evaluation, Facts, Identity, IntoRules, Operation, Policy, Rejection,
 };
+use crate::text;
 
 mod reminder;
 mod shadow;
@@ -99,31 +99,34 @@ pub(crate) use shadow::Shadow;
 ///     .with_body_deadline(Duration::from_secs(3));
 /// # let _ = layer;
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct PolicyLayer {
     config: Arc<Config>,
 }
 
 #[derive(Clone)]
-struct Config {
+pub(crate) struct Config {
     policy: Policy,
     limits: Limits,
     deadline: Duration,
     client_url: ClientUrl,
     report_only: bool,
     /// Logs that nothing is enforced.
-    reminder: Option<Arc<Reminder>>,
-    shadow: Option<Shadow>,
-    check: SetupCheck,
-    charging: Option<Charging>,
+    pub(crate) reminder: Option<Arc<Reminder>>,
+    /// Another policy, whose decisions are reported.
+    pub(crate) shadow: Option<Shadow>,
+    pub(crate) check: SetupCheck,
+    pub(crate) charging: Option<Charging>,
 }
+
+text::debug_fields!(Config { report_only });
 
 /// The settings for charging evaluated requests to the budgets of a limiter further out.
 #[derive(Clone, Copy)]
-struct Charging {
+pub(crate) struct Charging {
     /// Set if a ledger further in deduplicates registrations, which pass although a budget is spent.
-    knows_repeats: bool,
+    pub(crate) knows_repeats: bool,
 }
 
 impl PolicyLayer {
@@ -143,7 +146,7 @@ impl PolicyLayer {
         Self { config: Arc::new(config) }
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
     }
@@ -163,26 +166,6 @@ impl PolicyLayer {
     /// need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)
-    }
-
-    /// Sets the check that records deployment mistakes.
-    pub(crate) fn with_setup_check(self, check: SetupCheck) -> Self {
-        self.change(|config| config.check = check)
-    }
-
-    /// Evaluates another policy as well, and reports its decision.
-    pub(crate) fn with_shadow(self, shadow: Option<Shadow>) -> Self {
-        self.change(|config| config.shadow = shadow)
-    }
-
-    /// Logs again and again that nothing is enforced.
-    pub(crate) fn with_reminder(self, reminder: Arc<Reminder>) -> Self {
-        self.change(|config| config.reminder = Some(reminder))
-    }
-
-    /// Charges evaluated requests to the budgets of a limiter further out, which leaves that to this layer.
-    pub(crate) fn charging(self, knows_repeats: bool) -> Self {
-        self.change(|config| config.charging = Some(Charging { knows_repeats }))
     }
 
     /// Evaluates requests and reports the decisions, but passes every request unchanged: the same headers, the same
@@ -229,7 +212,7 @@ where
                 Passage::Unjudged(request) => (inner.call(request), None),
                 Passage::Judged(request, evaluation) => (inner.call(request), Some(evaluation)),
                 Passage::Rejected(rejection, evaluation, unread) => {
-                    let mut response = body::refuse(rejection);
+                    let mut response = body::reject(rejection);
                     response.extensions_mut().insert(evaluation);
                     return Ok(match unread {
                         Some(unread) => unread.answer(response).await,
@@ -250,7 +233,7 @@ where
             }
             if let Some(mut evaluation) = evaluation {
                 let spent = charged.as_ref().and_then(|(ticket, _)| ticket.unless_repeated());
-                if let Some(rejection) = spent.filter(|spent| extensions_have(&response, spent)) {
+                if let Some(rejection) = spent.filter(|spent| response.extensions().get() == Some(*spent)) {
                     evaluation.reject(rejection);
                     evaluation.forward_nothing();
                 }
@@ -333,15 +316,9 @@ impl Passage {
         if charging.knows_repeats {
             ticket.reject_unless_repeated(rejection);
         } else {
-            self.reject(rejection);
+            evaluation.reject(&rejection);
+            self.rejected(rejection);
         }
-    }
-
-    /// Rejects a request that was accepted before.
-    fn reject(&mut self, rejection: Rejection) {
-        let Self::Judged(_, evaluation) = self else { return };
-        evaluation.reject(&rejection);
-        self.rejected(rejection);
     }
 
     /// Rejects a request whose evaluation has the rejection already.
@@ -360,10 +337,6 @@ async fn release(reservations: &mut Vec<Reservation>) {
     }
 }
 
-fn extensions_have<B>(response: &Response<B>, rejection: &Rejection) -> bool {
-    response.extensions().get::<Rejection>() == Some(rejection)
-}
-
 impl Config {
     /// Takes over the document from a policy layer further out, or reads and parses it. All awaiting before the call of
     /// the inner service happens here, and by reference, so that the future stays small.
@@ -373,9 +346,9 @@ impl Config {
     {
         let kind = MethodKind::of(&parts.method);
         match self.client_url.check(&parts.method, &parts.uri) {
-            Err(rejection) => return Intake::Unusable(rejection, None, pass(body)),
+            Err(rejection) => return Intake::Unusable(rejection, None, RegistrationBody::passed(body)),
             Ok(target) if kind.has_document() => self.check.document(&target, parts.uri.path(), kind),
-            Ok(_) if self.report_only => return Intake::Passed(pass(body)),
+            Ok(_) if self.report_only => return Intake::Passed(RegistrationBody::passed(body)),
             Ok(_) => {
                 // RFC 9110 section 9.3 gives such a body no meaning, and some handlers register it nevertheless.
                 let closes = !body::drain(body, &parts.headers).await;
@@ -403,7 +376,7 @@ impl Config {
             }
             let detail = "the body must be application/json in UTF-8 without content encoding";
             let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
-            return Intake::Unusable(rejection, None, pass(body));
+            return Intake::Unusable(rejection, None, RegistrationBody::passed(body));
         }
         let read = body::read(body, headers, self.limits.max_bytes, self.deadline).await;
         let (rejection, source) = match read.error {
@@ -537,13 +510,6 @@ fn rejected(policy: &Policy, context: &Context, rejection: Rejection) -> Evaluat
     evaluation
 }
 
-fn pass<B>(body: B) -> RegistrationBody
-where
-    B: Body<Error: Into<BoxError>> + Send + 'static,
-{
-    RegistrationBody::downcast(body).unwrap_or_else(RegistrationBody::passed)
-}
-
 fn unreadable(error: ReadError) -> Rejection {
     match error {
         ReadError::Broken => {
@@ -561,11 +527,5 @@ fn tell_handler(extensions: &mut Extensions, facts: &Facts) {
         Some(identity) => _ = extensions.insert(Identity::clone(identity)),
         None if facts.identified => _ = extensions.remove::<Identity>(),
         None => {}
-    }
-}
-
-impl fmt::Debug for PolicyLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyLayer").field("report_only", &self.config.report_only).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 //! [`RateLimitLayer`]: limits the rate of client registrations.
 
-use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,6 +21,7 @@ use crate::rate_limit::budgets::{Budgets, RULE, Slot, Ticket};
 use crate::rate_limit::{Budget, Denied, Limiter, Quota, RateLimits, Reservation, SharedQuotas, Spent};
 use crate::rules::Rejection;
 use crate::rules::{ClaimStatus, Evaluation, Operation};
+use crate::text;
 
 /// Limits the rate of client registrations.
 ///
@@ -137,16 +137,18 @@ pub struct RateLimitLayer {
     config: Arc<Config>,
 }
 
-#[derive(Clone, Debug)]
-struct Config {
+#[derive(Clone)]
+pub(crate) struct Config {
     budgets: Arc<Budgets>,
     /// The budgets with keys of the server's own.
     custom: Vec<Arc<Custom>>,
     address: ClientAddress,
     /// Set if a layer further in charges registrations, once they are evaluated.
-    deferred: bool,
-    check: SetupCheck,
+    pub(crate) deferred: bool,
+    pub(crate) check: SetupCheck,
 }
+
+text::debug_fields!(Config { budgets });
 
 /// Writes the key of a request, if it has one.
 type KeyOf = dyn Fn(&Parts, &mut dyn Hasher) + Send + Sync;
@@ -174,7 +176,7 @@ impl RateLimitLayer {
     pub fn map_limits(self, change: impl FnOnce(&mut RateLimits)) -> Self {
         let mut limits = *self.limits();
         change(&mut limits);
-        self.change(|budgets| budgets.set(limits))
+        self.change_budgets(|budgets| budgets.set(limits))
     }
 
     /// Adds a budget for each value of any key from the head of a request, which is seen before the body is read. Every request except `OPTIONS` takes from
@@ -214,44 +216,35 @@ impl RateLimitLayer {
 
     /// Shares the budgets of registrations with other nodes (default: local budgets).
     pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
-        self.change(|budgets| budgets.shared = Some(shared))
+        self.change_budgets(|budgets| budgets.shared = Some(shared))
     }
 
     /// Sets the source of a client's address (default: [`ClientAddress::new`]).
-    pub fn with_client_address(mut self, address: ClientAddress) -> Self {
-        Arc::make_mut(&mut self.config).address = address;
-        self
+    pub fn with_client_address(self, address: ClientAddress) -> Self {
+        self.change(|config| config.address = address)
     }
 
     /// Replaces the clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        self.change(|budgets| budgets.clock = clock)
-    }
-
-    /// Sets the check that records deployment mistakes.
-    pub(crate) fn with_setup_check(mut self, check: SetupCheck) -> Self {
-        Arc::make_mut(&mut self.config).check = check;
-        self
+        self.change_budgets(|budgets| budgets.clock = clock)
     }
 
     /// Counts and reports requests over a budget, but passes all of them.
     pub fn report_only(self) -> Self {
-        self.change(|budgets| budgets.report_only = true)
-    }
-
-    /// Leaves it to a policy layer further in to charge registrations.
-    pub(crate) fn deferred(mut self) -> Self {
-        Arc::make_mut(&mut self.config).deferred = true;
-        self
+        self.change_budgets(|budgets| budgets.report_only = true)
     }
 
     pub(crate) fn limits(&self) -> &RateLimits {
         self.config.budgets.limits()
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Budgets)) -> Self {
-        change(Arc::make_mut(&mut Arc::make_mut(&mut self.config).budgets));
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
         self
+    }
+
+    fn change_budgets(self, change: impl FnOnce(&mut Budgets)) -> Self {
+        self.change(|config| change(Arc::make_mut(&mut config.budgets)))
     }
 }
 
@@ -345,7 +338,7 @@ impl Charge {
             self.reservation = Reservation::default();
             release_local(self.unreadable.take());
             release_local(self.requests.take());
-            self.refuse(&Denied::Spent(spent))
+            self.deny(&Denied::Spent(spent))
         })
     }
 
@@ -370,10 +363,10 @@ impl Charge {
 
     /// Takes the same from the shared store.
     async fn commit(&mut self) -> Result<(), Rejection> {
-        self.reservation.commit().await.or_else(|denied| self.refuse(&denied))
+        self.reservation.commit().await.or_else(|denied| self.deny(&denied))
     }
 
-    fn refuse(&mut self, denied: &Denied) -> Result<(), Rejection> {
+    fn deny(&mut self, denied: &Denied) -> Result<(), Rejection> {
         let rejection = self.ticket.rejection(denied);
         if self.config.budgets.report_only {
             self.observed = Some(rejection);
@@ -429,7 +422,7 @@ impl Charge {
     /// limited.
     fn close_repeated<B: Body>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
         if let Err(spent) = self.pays(Slot::Deduplication)
-            && let Err(rejection) = self.refuse(&Denied::Spent(spent))
+            && let Err(rejection) = self.deny(&Denied::Spent(spent))
         {
             return (self.reject(rejection), Reservation::default());
         }
@@ -457,7 +450,7 @@ impl Charge {
     }
 
     fn reject<R: Body>(&self, rejection: Rejection) -> Response<ResponseBody<R>> {
-        self.show(body::refuse(rejection))
+        self.show(body::reject(rejection))
     }
 
     /// Writes the fields of the budget that was spent.
@@ -513,10 +506,4 @@ impl Config {
 
 fn whole_seconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
-}
-
-impl fmt::Debug for Custom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Custom").field("budget", &self.budget).finish_non_exhaustive()
-    }
 }

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::audit::{RegisteredClient, Unanswerable};
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::layers::body::{
-    self, ANSWER_LIMITS, Finish, Finished, MediaType, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
+    self, ANSWER_LIMITS, Finish, Finished, MediaType, RegistrationBody, ResponseBody, ResponseFuture,
 };
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
@@ -429,7 +429,7 @@ impl Judged {
             Ok(()) => body::read_answer(body).await,
             Err(failure) => return failure.into_response(evaluation),
         };
-        let ReadAnswer::Complete(bytes) = read else { return Failure::of(unreadable()).into_response(evaluation) };
+        let Some(bytes) = read else { return Failure::of(unreadable()).into_response(evaluation) };
         match self.examine(&mut parts, bytes, operation, &mut evaluation) {
             Ok(Examined::Empty(bytes)) => Response::from_parts(parts, ResponseBody::own(bytes)),
             Ok(Examined::Client(bytes)) => give_out(parts, bytes, evaluation),
@@ -508,7 +508,7 @@ impl Judged {
         let bytes = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => bytes,
             Some(Err(rest)) => return Response::from_parts(parts, rest),
-            None => return body::refuse(unreadable()),
+            None => return body::reject(unreadable()),
         };
         let answer = Registration::parse_with(&without_mark(bytes.clone()), &ANSWER_LIMITS).ok();
         let Some(mut answer) = answer.filter(|answer| !coded && document::is_client(answer)) else {
@@ -683,7 +683,7 @@ impl Failure {
         let Self { rejection, client, is_done } = self;
         tracing::warn!(target: "tower_dcr::response", client_id = client.0, "registration failed: {rejection}");
         evaluation.reject(&rejection);
-        let mut response = body::refuse(rejection);
+        let mut response = body::reject(rejection);
         response.extensions_mut().insert(evaluation);
         response.extensions_mut().insert(client);
         if is_done {

@@ -1,6 +1,5 @@
 //! [`ServerMetadataLayer`]: narrows the server's metadata document (RFC 8414, OpenID Connect Discovery) to the policy.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,9 +10,10 @@ use http_body::Body;
 use serde_json::{Map, Value};
 use tower_service::Service;
 
-use crate::layers::body::{self, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::layers::body::{self, Finish, Finished, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
 use crate::rules::{ErrorCode, Rejection};
+use crate::text;
 
 /// Narrows the server's metadata document (RFC 8414, OpenID Connect Discovery) to the policy.
 ///
@@ -68,6 +68,8 @@ struct Config {
     narrow: Arc<dyn Fn(&mut Map<String, Value>) + Send + Sync>,
     further: Option<Arc<dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync>>,
 }
+
+text::debug_fields!(ServerMetadataLayer {});
 
 impl ServerMetadataLayer {
     /// Creates a layer that calls `narrow` for every document: a policy can be
@@ -139,8 +141,8 @@ impl Reading {
         if self.request.method == Method::HEAD {
             return Response::from_parts(parts, ResponseBody::inner(body));
         }
-        let ReadAnswer::Complete(bytes) = body::read_answer(body).await else {
-            return body::refuse(Rejection::new(
+        let Some(bytes) = body::read_answer(body).await else {
+            return body::reject(Rejection::new(
                 ErrorCode::ServerError,
                 "server-metadata",
                 "the server's document could not be read",
@@ -161,11 +163,5 @@ impl Reading {
             further(&self.request, &mut document);
         }
         Value::Object(document).to_string().into()
-    }
-}
-
-impl fmt::Debug for ServerMetadataLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerMetadataLayer").finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use crate::sync::{Mutex, lock};
 use crate::text;
 
 /// Detects common deployment mistakes from the first requests.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SetupCheck {
     shared: Arc<Shared>,
 }
@@ -36,6 +36,8 @@ struct Shared {
     /// Set once [`Misconfiguration::ForgottenGates`] was noted.
     gates_noted: AtomicBool,
 }
+
+text::debug_fields!(Shared { found });
 
 /// A likely deployment mistake, which the first requests to a preset show: see
 /// [`Preset::misconfigurations`](crate::Preset::misconfigurations).
@@ -247,11 +249,5 @@ impl fmt::Display for Misconfiguration {
                 host.escape_debug()
             ),
         }
-    }
-}
-
-impl fmt::Debug for SetupCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SetupCheck").field("found", &self.found()).finish()
     }
 }

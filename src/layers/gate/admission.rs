@@ -8,7 +8,7 @@ use super::endpoint::{Success, Unnamed};
 use super::parameters::Seen;
 use super::records::Known;
 use super::redirect::{self, Elsewhere};
-use super::refusal::Fault;
+use super::rejection::Fault;
 use super::{Config, Grant, pushed};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Client, LedgerError, Origin, Status};

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, header};
 
 use super::names::{self, Name, Reading};
-use super::refusal::Fault;
+use super::rejection::Fault;
 use super::signed;
 use crate::registration::Limits;
 

@@ -1,7 +1,7 @@
 //! Reads `application/x-www-form-urlencoded` (WHATWG URL section 5.1), only in forms that all parsers read alike.
 
 use super::names::{self, Reading};
-use super::refusal::Fault;
+use super::rejection::Fault;
 
 /// The maximum number of parameters. PHP and qs drop all after the thousandth; no honest request comes near.
 pub(super) const MAX_PARAMETERS: usize = 100;

@@ -12,7 +12,7 @@ use http_body::Body;
 use super::credentials::Credentials;
 use super::endpoint::{Endpoint, Sender};
 use super::names::{self, Name, Reading};
-use super::refusal::Fault;
+use super::rejection::Fault;
 use super::{form, signed};
 use crate::layers::body::{self, BoxError, MediaType, ReadError, ResponseBody, Unread};
 use crate::registration::{Limits, Registration, Value};

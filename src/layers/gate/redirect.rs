@@ -2,7 +2,7 @@
 
 use super::parameters::Seen;
 use super::records::Known;
-use super::refusal::Fault;
+use super::rejection::Fault;
 use crate::clients::ledger::Origin;
 use crate::redirect_uri::{self, RedirectClass, RedirectUri};
 

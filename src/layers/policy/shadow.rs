@@ -1,6 +1,5 @@
 //! A policy that is evaluated in addition to the one in force.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -44,11 +43,5 @@ impl Shadow {
     fn fits(&self, source: Option<(&Bytes, &Limits)>) -> Result<(), Rejection> {
         let Some((bytes, _)) = source.filter(|(_, limits)| **limits != self.limits) else { return Ok(()) };
         Registration::parse_with(bytes, &self.limits).map(drop).map_err(Rejection::from)
-    }
-}
-
-impl fmt::Debug for Shadow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shadow").finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use crate::rules::{ErrorCode, Rejection};
 pub(crate) const JSON: &str = "application/json";
 
 /// Creates the response to a rejected request: RFC 7591 JSON with `no-store`, and the rejection in its extensions.
-pub(crate) fn refuse<B: Body>(rejection: Rejection) -> Response<ResponseBody<B>> {
+pub(crate) fn reject<B: Body>(rejection: Rejection) -> Response<ResponseBody<B>> {
     let mut response = answer(rejection.code.status(), JSON, error_body(&rejection));
     let headers = response.headers_mut();
     if let Some(seconds) = rejection.retry_after_seconds() {
