@@ -20,8 +20,7 @@ use crate::layers::initial_access_token::tokens::{
 use crate::layers::layered::Layered;
 use crate::layers::web_url;
 use crate::method::MethodKind;
-use crate::rules::{Caller, ConfigError, Evaluation, Operation};
-use crate::rules::{ErrorCode, Rejection};
+use crate::rules::{Caller, ConfigError, ErrorCode, Rejection};
 use crate::text;
 
 /// Requires an initial access token for registration (RFC 7591 section 3.1).
@@ -226,7 +225,7 @@ where
         }
         let inner = self.take_ready();
         match allowed {
-            Err(rejection) => ResponseFuture::boxed(observe(inner, request, rejection)),
+            Err(rejection) => ResponseFuture::boxed(body::forward_reporting(inner, request, rejection)),
             Ok(()) if kind == MethodKind::Create => ResponseFuture::boxed(config.register(inner, request)),
             Ok(()) => ResponseFuture::boxed(config.change_client(inner, request)),
         }
@@ -337,7 +336,7 @@ impl Config {
     {
         let access = match self.authorize(request.headers()).await {
             Ok(access) => access,
-            Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
+            Err(rejection) if self.report_only => return body::forward_reporting(inner, request, rejection).await,
             Err(rejection) => return reject(request, rejection).await,
         };
         let mut counted = None;
@@ -370,7 +369,7 @@ impl Config {
         match self.admitted_as(request.method(), request.uri()).await {
             Ok(caller) if caller.is_anonymous() => _ = request.extensions_mut().remove::<Caller>(),
             Ok(caller) => _ = request.extensions_mut().insert::<Caller>(caller),
-            Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
+            Err(rejection) if self.report_only => return body::forward_reporting(inner, request, rejection).await,
             Err(rejection) => return reject(request, rejection).await,
         }
         body::forward(inner, request).await
@@ -401,18 +400,6 @@ impl Config {
 /// Rejects a request whose body is unread.
 async fn reject<B: Body, R: Body, E>(request: Request<B>, rejection: Rejection) -> Answered<R, E> {
     Ok(Unread::of(request).answer(body::reject(rejection)).await)
-}
-
-/// Passes the request, and reports the rejection.
-async fn observe<S, B, R>(inner: S, request: Request<B>, rejection: Rejection) -> Answered<R, S::Error>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body,
-{
-    let operation = Operation::of(request.method());
-    let mut response = body::forward(inner, request).await?;
-    body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
-    Ok(response)
 }
 
 fn invalid(detail: &'static str) -> Rejection {

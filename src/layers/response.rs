@@ -429,7 +429,7 @@ impl Judged {
             Ok(()) => body::read_answer(body).await,
             Err(failure) => return failure.into_response(evaluation),
         };
-        let Some(bytes) = read else { return Failure::of(unreadable()).into_response(evaluation) };
+        let Some(bytes) = read else { return Failure::of(body::unreadable(RULE)).into_response(evaluation) };
         match self.examine(&mut parts, bytes, operation, &mut evaluation) {
             Ok(Examined::Empty(bytes)) => Response::from_parts(parts, ResponseBody::own(bytes)),
             Ok(Examined::Client(bytes)) => give_out(parts, bytes, evaluation),
@@ -447,12 +447,12 @@ impl Judged {
         let (bytes, body) = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => (Some(bytes.clone()), ResponseBody::own(bytes)),
             Some(Err(rest)) => (None, rest),
-            None => return Failure::of(unreadable()).into_response(Evaluation::of(operation)),
+            None => return Failure::of(body::unreadable(RULE)).into_response(Evaluation::of(operation)),
         };
         let mut evaluation = Evaluation::of(operation);
         evaluation.observe(|evaluation| {
             let examined = is_plain(&parts.headers)
-                .and_then(|()| bytes.ok_or_else(|| Failure::of(unreadable())))
+                .and_then(|()| bytes.ok_or_else(|| Failure::of(body::unreadable(RULE))))
                 .and_then(|bytes| self.examine(&mut parts.clone(), bytes, operation, evaluation));
             if let Err(failure) = examined {
                 evaluation.reject(&failure.rejection);
@@ -479,7 +479,7 @@ impl Judged {
         let bytes = without_mark(bytes);
         let Ok(mut answer) = Registration::parse_with(&bytes, &ANSWER_LIMITS) else {
             // Clients would read it in different ways.
-            return Err(Failure::of(unreadable()));
+            return Err(Failure::of(body::unreadable(RULE)));
         };
         let client = RegisteredClient::of(&answer);
         let mut changed = self.check(&mut answer, operation).map_err(|rejection| {
@@ -508,7 +508,7 @@ impl Judged {
         let bytes = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => bytes,
             Some(Err(rest)) => return Response::from_parts(parts, rest),
-            None => return body::reject(unreadable()),
+            None => return body::reject(body::unreadable(RULE)),
         };
         let answer = Registration::parse_with(&without_mark(bytes.clone()), &ANSWER_LIMITS).ok();
         let Some(mut answer) = answer.filter(|answer| !coded && document::is_client(answer)) else {
@@ -641,10 +641,6 @@ impl Settings {
 /// Strips a byte order mark, which some servers send and RFC 8259 section 8.1 lets readers ignore.
 fn without_mark(mut bytes: Bytes) -> Bytes {
     if bytes.starts_with(b"\xEF\xBB\xBF") { bytes.split_off(3) } else { bytes }
-}
-
-fn unreadable() -> Rejection {
-    Rejection::new(ErrorCode::BadGateway, RULE, "the server's answer could not be read")
 }
 
 fn redirected() -> Rejection {

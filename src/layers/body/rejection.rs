@@ -68,6 +68,11 @@ pub(crate) fn unavailable(rule: &'static str, detail: &'static str) -> Rejection
     Rejection::new(ErrorCode::TemporarilyUnavailable, rule, detail).with_retry_after(Duration::from_secs(5))
 }
 
+/// Creates the rejection of a handler's response that can't be read.
+pub(crate) fn unreadable(rule: &'static str) -> Rejection {
+    Rejection::new(ErrorCode::BadGateway, rule, "the server's answer could not be read")
+}
+
 /// Writes the JSON of RFC 7591 section 3.2.2. Neither string needs escaping: error codes are constants, and a
 /// description has no quotation mark, backslash or control character (RFC 6749 section 5.2).
 fn error_body(rejection: &Rejection) -> String {
