@@ -70,7 +70,7 @@ pub struct AuditLayer {
 }
 
 #[derive(Clone)]
-struct Config {
+pub(crate) struct Config {
     aggregator: Arc<Aggregator>,
     clock: Arc<dyn Clock>,
     address: ClientAddress,
@@ -78,12 +78,12 @@ struct Config {
     /// Names the requester, who is at `address`.
     sources: Sources,
     /// The header with the request ID.
-    request_id: Option<HeaderName>,
+    pub(crate) request_id: Option<HeaderName>,
     /// The members whose values events show, in addition to those of specifications. `None` if events don't hold the
     /// registration.
-    document: Option<Arc<BTreeSet<String>>>,
+    pub(crate) document: Option<Arc<BTreeSet<String>>>,
     /// The fingerprint of the configuration in force, for attempts that no rule has seen.
-    policy: Option<u64>,
+    pub(crate) policy: Option<u64>,
     client_url: ClientUrl,
 }
 
@@ -145,7 +145,11 @@ impl AuditLayer {
         &self.config.requester
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
     }
@@ -168,15 +172,7 @@ impl AuditLayer {
     /// # let _ = audit;
     /// ```
     pub fn with_request_id_header(self, header: HeaderName) -> Self {
-        self.identified_by(Some(header))
-    }
-
-    pub(crate) fn identified_by(self, header: Option<HeaderName>) -> Self {
-        self.change(|config| config.request_id = header)
-    }
-
-    pub(crate) fn request_id_header(&self) -> Option<&HeaderName> {
-        self.config.request_id.as_ref()
+        self.change(|config| config.request_id = Some(header))
     }
 
     /// Emits the sums now, instead of at the end of the minute: before a process ends without dropping its layers.
@@ -204,25 +200,7 @@ impl AuditLayer {
     /// be anything. A line can have six times the bytes of the largest body that is allowed. Keep such a log as short
     /// and as close as any other that holds personal data.
     pub fn with_document(self) -> Self {
-        self.recording(true)
-    }
-
-    pub(crate) fn recording(self, document: bool) -> Self {
-        self.change(|config| config.document = document.then(Arc::default))
-    }
-
-    pub(crate) fn records_document(&self) -> bool {
-        self.config.document.is_some()
-    }
-
-    /// Shows the values of these members in documents, too, which the server defines.
-    pub(crate) fn showing(self, members: BTreeSet<String>) -> Self {
-        self.change(|config| config.document = config.document.as_ref().map(|_| Arc::new(members)))
-    }
-
-    /// Sets the fingerprint of the configuration in force.
-    pub(crate) fn with_policy(self, fingerprint: u64) -> Self {
-        self.change(|config| config.policy = Some(fingerprint))
+        self.change(|config| config.document = Some(Arc::default()))
     }
 
     /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route

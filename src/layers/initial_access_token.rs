@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use crate::audit::Deduplicated;
 use crate::client_url::{ClientUrl, UrlTarget};
+use crate::clients::ledger::LedgerError;
 use crate::clients::registrar::{Refusal, Registrar};
 use crate::layers::body::{self, Answered, ResponseBody, ResponseFuture, Unchanged, Unread};
 use crate::layers::initial_access_token::tokens::{
@@ -208,47 +209,28 @@ where
         let Some(config) = self.layer.config.clone() else {
             return ResponseFuture::new(self.inner.call(request), Unchanged);
         };
-        let allowed = match config.check_origin(request.method(), request.headers()) {
-            Err(rejection) if !config.report_only => {
-                return ResponseFuture::boxed(reject(request, rejection));
-            }
-            allowed => allowed,
-        };
         let kind = MethodKind::of(request.method());
-        let asks = match kind {
-            MethodKind::Create => true,
-            MethodKind::Update => config.registrar.is_some(),
-            MethodKind::Read | MethodKind::Delete | MethodKind::Options | MethodKind::Other => false,
-        };
-        if !asks && allowed.is_ok() {
-            return ResponseFuture::new(self.inner.call(request), Unchanged);
-        }
-        let inner = self.take_ready();
-        match allowed {
-            Err(rejection) => ResponseFuture::boxed(body::forward_reporting(inner, request, rejection)),
-            Ok(()) if kind == MethodKind::Create => ResponseFuture::boxed(config.register(inner, request)),
-            Ok(()) => ResponseFuture::boxed(config.change_client(inner, request)),
+        match config.check_origin(kind, request.headers()) {
+            Err(rejection) if config.report_only => {
+                ResponseFuture::boxed(body::forward_reporting(self.take_ready(), request, rejection))
+            }
+            Err(rejection) => ResponseFuture::boxed(reject(request, rejection)),
+            Ok(()) if kind == MethodKind::Create => ResponseFuture::boxed(config.register(self.take_ready(), request)),
+            Ok(()) if kind == MethodKind::Update && config.registrar.is_some() => {
+                ResponseFuture::boxed(config.change_client(self.take_ready(), request))
+            }
+            Ok(()) => ResponseFuture::new(self.inner.call(request), Unchanged),
         }
     }
 }
 
-/// The content of `Authorization`.
-enum Credentials<'a> {
-    None,
-    Bearer(&'a str),
-    /// Not in the form of RFC 6750 section 2.1, or more than one.
-    Unusable,
-}
-
-impl Credentials<'_> {
-    fn of(headers: &HeaderMap) -> Credentials<'_> {
-        let mut all = headers.get_all(header::AUTHORIZATION).iter();
-        match (all.next(), all.next()) {
-            (None, _) => Credentials::None,
-            (Some(one), None) => bearer(one).map_or(Credentials::Unusable, Credentials::Bearer),
-            (Some(_), Some(_)) => Credentials::Unusable,
-        }
-    }
+/// Returns the bearer token; `None` if there are no credentials. Rejects anything else than one field in the form of RFC
+/// 6750 section 2.1.
+fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    let token = bearer(field).filter(|_| fields.next().is_none());
+    token.map(Some).ok_or_else(|| invalid("the credentials are not one bearer token"))
 }
 
 fn bearer(value: &HeaderValue) -> Option<&str> {
@@ -260,8 +242,8 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 }
 
 impl Config {
-    fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Rejection> {
-        let is_preflight = MethodKind::of(method) == MethodKind::Options;
+    fn check_origin(&self, kind: MethodKind, headers: &HeaderMap) -> Result<(), Rejection> {
+        let is_preflight = kind == MethodKind::Options;
         let Some(allowed) = self.origins.as_ref().filter(|_| !is_preflight) else { return Ok(()) };
         let is_allowed = |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| allowed.contains(origin));
         if headers.get_all(header::ORIGIN).iter().all(is_allowed) {
@@ -272,14 +254,10 @@ impl Config {
 
     /// Returns the access that the token gives. `None` if there is no token and none is required.
     async fn authorize(&self, headers: &HeaderMap) -> Result<Option<InitialAccess>, Rejection> {
-        let token = match Credentials::of(headers) {
-            Credentials::None if self.required => {
-                let detail = "an initial access token is needed to register a client here";
-                return Err(Rejection::new(ErrorCode::TokenRequired, RULE, detail));
-            }
-            Credentials::None => return Ok(None),
-            Credentials::Bearer(token) => token,
-            Credentials::Unusable => return Err(invalid("the credentials are not one bearer token")),
+        let Some(token) = token(headers)? else {
+            let detail = "an initial access token is needed to register a client here";
+            let missing = || Rejection::new(ErrorCode::TokenRequired, RULE, detail);
+            return if self.required { Err(missing()) } else { Ok(None) };
         };
         match self.tokens.verify(token).await {
             Ok(access) => Ok(Some(access)),
@@ -298,7 +276,7 @@ impl Config {
 
     /// Counts one more use. Returns the token ID to give back if no client is registered.
     async fn count(&self, access: &InitialAccess) -> Result<Option<String>, Rejection> {
-        let Some(limit) = access.max_uses else { return Ok(None) };
+        let Some(limit) = access.max_uses.filter(|_| !self.report_only) else { return Ok(None) };
         let Some(registrar) = self.registrar.as_ref().filter(|_| !access.token_id.is_empty()) else {
             tracing::error!(
                 target: "tower_dcr::initial_access_token",
@@ -309,14 +287,8 @@ impl Config {
             let detail = "this server can't count how often the initial access token is used";
             return Err(Rejection::new(ErrorCode::ServerError, RULE, detail));
         };
-        match registrar.ledger().count_use(&access.token_id, limit.get()).await {
-            Ok(true) => Ok(Some(access.token_id.clone())),
-            Ok(false) => Err(invalid("the initial access token is used up")),
-            Err(error) => {
-                error.log();
-                Err(unavailable())
-            }
-        }
+        let counted = registrar.ledger().count_use(&access.token_id, limit.get()).await.map_err(unanswered)?;
+        if counted { Ok(Some(access.token_id.clone())) } else { Err(invalid("the initial access token is used up")) }
     }
 
     async fn give_back(&self, counted: Option<String>) {
@@ -341,19 +313,17 @@ impl Config {
         };
         let mut counted = None;
         if let Some(access) = access {
-            if !self.report_only {
-                counted = match self.count(&access).await {
-                    Ok(counted) => counted,
-                    Err(rejection) => return reject(request, rejection).await,
-                };
+            match self.count(&access).await {
+                Ok(token) => counted = token,
+                Err(rejection) => return reject(request, rejection).await,
             }
             request.extensions_mut().insert(access.caller());
         }
         let answer = inner.call(request).await;
-        let registered = answer.as_ref().is_ok_and(|response| {
+        let is_new = |response: &Response<R>| {
             response.status().is_success() && response.extensions().get::<Deduplicated>().is_none()
-        });
-        if !registered {
+        };
+        if !answer.as_ref().is_ok_and(is_new) {
             self.give_back(counted).await;
         }
         answer.map(|response| response.map(ResponseBody::inner))
@@ -389,10 +359,7 @@ impl Config {
             }
             Ok(None) => Ok(Caller::default()),
             Err(Refusal::Rejected(rejection)) => Err(rejection),
-            Err(Refusal::Ledger(error)) => {
-                error.log();
-                Err(unavailable())
-            }
+            Err(Refusal::Ledger(error)) => Err(unanswered(error)),
         }
     }
 }
@@ -404,6 +371,11 @@ async fn reject<B: Body, R: Body, E>(request: Request<B>, rejection: Rejection) 
 
 fn invalid(detail: &'static str) -> Rejection {
     Rejection::new(ErrorCode::InvalidToken, RULE, detail)
+}
+
+fn unanswered(error: LedgerError) -> Rejection {
+    error.log();
+    unavailable()
 }
 
 fn unavailable() -> Rejection {

@@ -3,7 +3,6 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -11,7 +10,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::audit::{CostsLikeRegistration, Deduplicated};
-use crate::client_address::{ClientAddress, Source};
+use crate::client_address::ClientAddress;
 use crate::clock::{Clock, CoarseClock};
 use crate::layers::body::{self, Finish, Finished, ResponseBody, ResponseFuture, Unread};
 use crate::layers::layered::Layered;
@@ -286,7 +285,7 @@ where
         }
         let mut inner = self.take_ready();
         ResponseFuture::boxed(async move {
-            match charge.commit().await {
+            match charge.reservation.commit().await.or_else(|denied| charge.deny(&denied)) {
                 Ok(()) => {
                     let answer = inner.call(request).await?;
                     let (response, back) = charge.close(answer);
@@ -318,8 +317,12 @@ struct Charge {
 impl Charge {
     fn of(head: &Parts, config: &Arc<Config>) -> Self {
         let kind = MethodKind::of(&head.method);
-        let is_charged = kind != MethodKind::Options && config.budgets.need_source();
-        let source = if is_charged { config.source(head) } else { None };
+        let mut source = None;
+        if kind != MethodKind::Options && config.budgets.need_source() {
+            let address = config.address.resolve(&head.headers, &head.extensions);
+            config.check.address(address, &head.headers);
+            source = address.map(|address| config.address.source(address));
+        }
         Self {
             kind,
             operation: Operation::of(&head.method),
@@ -349,7 +352,7 @@ impl Charge {
         let has_document = self.kind.has_document();
         // The head shows that the body will not be read.
         let is_misplaced = self.kind == MethodKind::Other || has_document && !body::is_json(&head.headers);
-        if self.is_management() || is_misplaced {
+        if self.kind.is_management() || is_misplaced {
             self.unreadable = Some(budgets.take_work(Slot::Unreadable, source.as_ref())?);
         }
         if has_document && !is_misplaced {
@@ -361,11 +364,6 @@ impl Charge {
         if config.deferred { Ok(()) } else { budgets.take_unproven(&mut self.reservation, source.as_ref(), now, false) }
     }
 
-    /// Takes the same from the shared store.
-    async fn commit(&mut self) -> Result<(), Rejection> {
-        self.reservation.commit().await.or_else(|denied| self.deny(&denied))
-    }
-
     fn deny(&mut self, denied: &Denied) -> Result<(), Rejection> {
         let rejection = self.ticket.rejection(denied);
         if self.config.budgets.report_only {
@@ -373,10 +371,6 @@ impl Charge {
             return Ok(());
         }
         Err(rejection)
-    }
-
-    fn is_management(&self) -> bool {
-        matches!(self.kind, MethodKind::Update | MethodKind::Read | MethodKind::Delete)
     }
 
     /// Takes from a budget of this node's work; returns `false` if there is no such budget.
@@ -398,7 +392,7 @@ impl Charge {
             // A failed request may be an attempt to guess a token.
             release_local(self.unreadable.take());
         }
-        let back = if self.is_management() && !failed {
+        let back = if self.kind.is_management() && !failed {
             // A client that manages itself.
             if costs_like_registration { Reservation::default() } else { std::mem::take(&mut self.reservation) }
         } else if failed && !self.ticket.is_judged() {
@@ -461,7 +455,8 @@ impl Charge {
             && response.status() == StatusCode::TOO_MANY_REQUESTS
         {
             let (name, quota) = (spent.name(), spent.quota());
-            let policy = format!("\"{name}\";q={};w={}", quota.burst(), whole_seconds(quota.window()));
+            let policy =
+                format!("\"{name}\";q={};w={}", quota.burst(), quota.window().as_nanos().div_ceil(1_000_000_000));
             let state = format!("\"{name}\";r=0;t={seconds}");
             // A budget's name could be invalid here; without the fields the response is still correct.
             if let (Ok(policy), Ok(state)) = (HeaderValue::try_from(policy), HeaderValue::try_from(state)) {
@@ -495,15 +490,3 @@ fn is_proven(extensions: &Extensions) -> bool {
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
-
-impl Config {
-    fn source(&self, head: &Parts) -> Option<Source> {
-        let address = self.address.resolve(&head.headers, &head.extensions);
-        self.check.address(address, &head.headers);
-        address.map(|address| self.address.source(address))
-    }
-}
-
-fn whole_seconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
-}

@@ -108,7 +108,7 @@ use public_url::{PublicUrl, Viewpoint};
 /// assert!(body.starts_with(br#"{"application_type":"native","client_id":"c","grant_types":["authorization_code","#));
 /// # });
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ResponseLayer {
     config: Arc<Settings>,
@@ -168,7 +168,7 @@ pub(crate) const RULE: &str = "answer";
 impl ResponseLayer {
     /// Creates a layer that normalises, and rejects responses without a client and secrets for public clients.
     pub fn new() -> Self {
-        Self { config: Arc::default() }
+        Self::default()
     }
 
     /// Sets the action if the handler gives a secret, or an authentication method, to a client that was registered with
@@ -183,10 +183,8 @@ impl ResponseLayer {
     /// # let _ = preset;
     /// ```
     pub fn with_secret(self, action: Action) -> Self {
-        let is_stripped = action == Action::Strip;
-        self.change(|config| {
-            config.secret = if is_stripped { SecretInResponse::Strip } else { SecretInResponse::Reject };
-        })
+        let secret = if action == Action::Strip { SecretInResponse::Strip } else { SecretInResponse::Reject };
+        self.change(|config| config.secret = secret)
     }
 
     /// Passes a secret for a client that was registered with `none` if the response names one of these methods, such as
@@ -304,12 +302,6 @@ impl ResponseLayer {
     }
 }
 
-impl Default for ResponseLayer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<ResponseLayer, S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -347,21 +339,22 @@ struct Judged {
     statement: Option<Arc<Statement>>,
     config: Arc<Settings>,
     uri: Uri,
-    host: Option<HeaderValue>,
+    /// The authority that the request was sent to.
+    asked: Option<Authority>,
     authorization: Option<HeaderValue>,
 }
 
 impl Expectation {
     fn of<B: 'static>(request: &Request<B>, config: &Arc<Settings>) -> Self {
-        let header = |name| request.headers().get(name).cloned();
+        let host = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();
         let judged = |operation, document, statement| Judged {
             operation,
             document,
             statement,
             config: Arc::clone(config),
             uri: request.uri().clone(),
-            host: header(header::HOST),
-            authorization: header(header::AUTHORIZATION),
+            asked: request.uri().authority().cloned().or_else(host),
+            authorization: request.headers().get(header::AUTHORIZATION).cloned(),
         };
         let body = RegistrationBody::downcast_ref(request.body());
         let is_seen = body.is_some() && !config.report_only;
@@ -430,9 +423,9 @@ impl Judged {
             Err(failure) => return failure.into_response(evaluation),
         };
         let Some(bytes) = read else { return Failure::of(body::unreadable(RULE)).into_response(evaluation) };
-        match self.examine(&mut parts, bytes, operation, &mut evaluation) {
-            Ok(Examined::Empty(bytes)) => Response::from_parts(parts, ResponseBody::own(bytes)),
-            Ok(Examined::Client(bytes)) => give_out(parts, bytes, evaluation),
+        match self.examine(&mut parts, bytes.clone(), operation, &mut evaluation) {
+            Ok(None) => Response::from_parts(parts, ResponseBody::own(bytes)),
+            Ok(Some(bytes)) => give_out(parts, bytes, evaluation),
             Err(failure) => failure.into_response(evaluation),
         }
     }
@@ -465,16 +458,16 @@ impl Judged {
         response
     }
 
-    /// Checks and rewrites a response and its head.
+    /// Checks and rewrites a response and its head. Returns its body; `None` if an update was answered without content.
     fn examine(
         &self,
         parts: &mut Parts,
         bytes: Bytes,
         operation: Operation,
         evaluation: &mut Evaluation,
-    ) -> Result<Examined, Box<Failure>> {
+    ) -> Result<Option<Bytes>, Box<Failure>> {
         if operation == Operation::Update && bytes.trim_ascii().is_empty() {
-            return Ok(Examined::Empty(bytes));
+            return Ok(None);
         }
         let bytes = without_mark(bytes);
         let Ok(mut answer) = Registration::parse_with(&bytes, &ANSWER_LIMITS) else {
@@ -498,7 +491,7 @@ impl Judged {
             parts.status = StatusCode::CREATED;
         }
         parts.extensions.insert(RegisteredClient::of(&answer));
-        Ok(Examined::Client(bytes))
+        Ok(Some(bytes))
     }
 
     /// Normalises the response to a client that reads its registration.
@@ -528,7 +521,8 @@ impl Judged {
     /// Rejects a response that must not go out in any mode. Returns whether a member was removed.
     fn check(&self, answer: &mut Registration, operation: Operation) -> Result<bool, Rejection> {
         let Some(forwarded) = self.document.as_deref() else { return Ok(false) };
-        let fault = |field| move |detail| document::rejection(ErrorCode::BadGateway, field, detail);
+        let fault =
+            |field: Field| move |detail| Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(field.name());
         match operation {
             Operation::Create => {
                 body::issued_client_id(answer).map_err(fault(Field::CLIENT_ID))?;
@@ -548,12 +542,14 @@ impl Judged {
     }
 
     fn mend(&self, answer: &mut Registration, evaluation: &mut Evaluation) -> bool {
-        let asked = self.asked();
-        let viewpoint = self.viewpoint(asked.as_ref());
-        let is_spare_token = |token: &str| self.is_spare_token(token);
         let is_management = self.operation != Some(Operation::Create);
-        let forwarded = self.document.as_deref();
-        let mended = Asked { forwarded, viewpoint, is_management, is_spare_token: &is_spare_token }.mend(answer);
+        let asked = Asked {
+            forwarded: self.document.as_deref(),
+            viewpoint: self.viewpoint(),
+            is_management,
+            sent_token: self.authorization.as_ref().filter(|_| is_management).and_then(token_in),
+        };
+        let mended = asked.mend(answer);
         if !mended.wrong.is_empty() {
             let mut draft = Draft::new(answer, evaluation);
             draft.open(RULE);
@@ -564,9 +560,8 @@ impl Judged {
 
     fn show_location(&self, headers: &mut HeaderMap) {
         let Some(location) = headers.remove(header::LOCATION) else { return };
-        let asked = self.asked();
         let seen = location.to_str().ok().and_then(|location| {
-            let viewpoint = self.viewpoint(asked.as_ref());
+            let viewpoint = self.viewpoint();
             // Unlike a member, it may be relative (RFC 9110 section 10.2.2).
             if viewpoint.is_internal(location) { viewpoint.see(location) } else { Some(location.to_owned()) }
         });
@@ -575,25 +570,9 @@ impl Judged {
         }
     }
 
-    /// Returns the authority that the request was sent to.
-    fn asked(&self) -> Option<Authority> {
-        let host = || Authority::try_from(self.host.as_ref()?.as_bytes()).ok();
-        self.uri.authority().cloned().or_else(host)
-    }
-
-    fn viewpoint<'a>(&'a self, asked: Option<&'a Authority>) -> Viewpoint<'a> {
+    fn viewpoint(&self) -> Viewpoint<'_> {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        Viewpoint { public: self.config.public_url.as_ref(), asked, path }
-    }
-
-    /// Returns whether the client can do without this token. A token in the response to an update or a read that is not
-    /// the one it was sent with has replaced that one (RFC 7592 section 3): the client has no other any more.
-    fn is_spare_token(&self, token: &str) -> bool {
-        let sent = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.split_once(' '));
-        match (self.operation, sent) {
-            (Some(Operation::Create), _) | (_, None) => true,
-            (_, Some((_, sent))) => sent.trim() == token,
-        }
+        Viewpoint { public: self.config.public_url.as_ref(), asked: self.asked.as_ref(), path }
     }
 
     /// Adds the software statement, which the handler did not get. RFC 7591 section 3.2.1: a statement that was part of
@@ -638,6 +617,10 @@ impl Settings {
     }
 }
 
+fn token_in(authorization: &HeaderValue) -> Option<&str> {
+    Some(authorization.to_str().ok()?.split_once(' ')?.1.trim())
+}
+
 /// Strips a byte order mark, which some servers send and RFC 8259 section 8.1 lets readers ignore.
 fn without_mark(mut bytes: Bytes) -> Bytes {
     if bytes.starts_with(b"\xEF\xBB\xBF") { bytes.split_off(3) } else { bytes }
@@ -653,13 +636,6 @@ fn is_plain(headers: &HeaderMap) -> Result<(), Box<Failure>> {
     }
     let detail = "in the server's answer can't be read";
     Err(Failure::of(Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field("content-encoding")))
-}
-
-/// The body of a response that may go out.
-enum Examined {
-    /// An update was answered without content.
-    Empty(Bytes),
-    Client(Bytes),
 }
 
 /// The reason for withholding a response.

@@ -33,8 +33,6 @@ struct Shared {
     path_noted: AtomicBool,
     /// Returns `true` if a section of the policy is for gates that were not made.
     forgets_gates: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
-    /// Set once [`Misconfiguration::ForgottenGates`] was noted.
-    gates_noted: AtomicBool,
 }
 
 text::debug_fields!(Shared { found });
@@ -162,9 +160,7 @@ impl SetupCheck {
 
     /// Records a registration or an update, and the target of its URL.
     pub(crate) fn document(&self, target: &UrlTarget, path: &str, kind: MethodKind) {
-        if self.shared.forgets_gates.get().is_some_and(|forgets| forgets())
-            && !self.shared.gates_noted.swap(true, Ordering::Relaxed)
-        {
+        if self.shared.forgets_gates.get().is_some_and(|forgets| forgets()) {
             self.note(Misconfiguration::ForgottenGates);
         }
         if kind == MethodKind::Update {

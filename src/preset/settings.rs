@@ -130,8 +130,8 @@ impl Settings {
             audit: AuditSettings {
                 requester,
                 requester_key_file,
-                document: self.audit.records_document(),
-                request_id_header: self.audit.request_id_header().cloned().map(FieldName),
+                document: self.audit.config().document.is_some(),
+                request_id_header: self.audit.config().request_id.clone().map(FieldName),
                 chain_key_file: self.chain_key.as_ref().map(|(file, _)| file.clone()),
             },
         }
@@ -181,8 +181,10 @@ impl Settings {
         self.report_only = document.report_only;
         self.address = self.address.clone().with_settings(document.client_address);
         self.client_url_in_file = document.client_url;
-        let audit = self.audit.clone().named_as(requester).recording(document.audit.document);
-        self.audit = audit.identified_by(document.audit.request_id_header.map(|name| name.0));
+        self.audit = self.audit.clone().named_as(requester).change(|config| {
+            config.document = document.audit.document.then(Arc::default);
+            config.request_id = document.audit.request_id_header.map(|name| name.0);
+        });
         self.rate_limit = self.rate_limit.clone().map_limits(|limits| *limits = document.rate_limit);
         self.tokens = document.initial_access_tokens;
         self.lifecycle.reconfigure(document.lifecycle);
@@ -252,7 +254,11 @@ impl Settings {
         let initial_access_token = self.initial_access_token.clone().or_registrar(registrar);
         let lifecycle = self.lifecycle.configured_layer().with_client_address(self.address.clone());
         self.reporting(Layers {
-            audit: audit.showing(self.policy.otherwise.metadata.own_members()).with_policy(fingerprint),
+            audit: audit.change(|config| {
+                let own = || Arc::new(self.policy.otherwise.metadata.own_members());
+                config.document = config.document.as_ref().map(|_| own());
+                config.policy = Some(fingerprint);
+            }),
             rate_limit,
             initial_access_token: initial_access_token.with_client_url(client_url.clone()),
             policy,
