@@ -38,7 +38,8 @@ use crate::rules::{ErrorCode, Rejection};
 /// let mut urls = ClientUrl::default().with_registration_path("/oauth2/reg")?;
 /// urls.trailing_slash = true;
 /// let preset = tower_dcr::mcp().with_client_url(urls);
-/// # let _ = preset;
+/// // A metadata field can't be a query parameter.
+/// assert!(ClientUrl::default().with_query_parameters(["tenant", "client_name"]).is_err());
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,24 +44,32 @@ use crate::text;
 /// The findings of the layers further in travel in the extensions of the response. The `client_id` is read from the
 /// response body, which is buffered for this up to 256 KiB; a longer one passes unread.
 ///
-/// # Examples
-///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use tower_dcr::layers::AuditLayer;
-/// use tower_dcr::audit::Event;
 ///
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dcr::audit::{Event, Outcome};
+/// use tower_dcr::layers::{AuditLayer, PolicyLayer, RegistrationBody};
+/// use tower_dcr::rules::RedirectUris;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
 /// let seen = Arc::new(Mutex::new(Vec::new()));
 /// let sink = Arc::clone(&seen);
-/// let audit = AuditLayer::new(move |event: &Event| sink.lock().unwrap().push(event.outcome));
-/// ```
-///
-/// ```
-/// use tower_dcr::layers::AuditLayer;
-/// use tower_dcr::audit::TracingSink;
-///
-/// let audit = AuditLayer::new(TracingSink).with_requester_hash(b"a key that stays secret");
-/// # let _ = audit;
+/// let register = ServiceBuilder::new()
+///     .layer(AuditLayer::new(move |event: &Event| sink.lock().unwrap().push(event.outcome)))
+///     .layer(PolicyLayer::new(RedirectUris::mcp()))
+///     .service(service_fn(async |_: Request<RegistrationBody>| {
+///         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+///     }));
+/// let request = Request::post("/register").header("content-type", "application/json");
+/// let request = request.body(Full::<Bytes>::from(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).unwrap();
+/// register.oneshot(request).await.unwrap();
+/// assert_eq!(*seen.lock().unwrap(), [Outcome::Rejected]);
+/// # });
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -162,27 +170,11 @@ impl AuditLayer {
     /// Puts the value of a header into the events (`request_id`), by which they can be joined with the server's other
     /// logs: printable ASCII, cut to 128 bytes (default: none). A client can write any header: name one that your
     /// proxy, or a layer outside of this one, overwrites. The key in policy files is `audit.request_id_header`.
-    ///
-    /// ```
-    /// use http::HeaderName;
-    /// use tower_dcr::layers::AuditLayer;
-    /// use tower_dcr::audit::TracingSink;
-    ///
-    /// let audit = AuditLayer::new(TracingSink).with_request_id_header(HeaderName::from_static("x-request-id"));
-    /// # let _ = audit;
-    /// ```
     pub fn with_request_id_header(self, header: HeaderName) -> Self {
         self.change(|config| config.request_id = Some(header))
     }
 
     /// Emits the sums now, instead of at the end of the minute: before a process ends without dropping its layers.
-    ///
-    /// ```
-    /// use tower_dcr::layers::AuditLayer;
-    /// use tower_dcr::audit::TracingSink;
-    ///
-    /// AuditLayer::new(TracingSink).flush();
-    /// ```
     pub fn flush(&self) {
         self.config.aggregator.flush();
     }

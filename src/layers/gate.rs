@@ -228,15 +228,28 @@ impl GateLayer {
     /// grant; a request that meets an error is answered with 503.
     ///
     /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response, StatusCode};
+    /// # use http_body_util::Full;
+    /// # use tower::{ServiceBuilder, ServiceExt, service_fn};
     /// use tower_dcr::clients::{MemoryLedger, Registrar};
-    /// use tower_dcr::layers::{GateEndpoint, GateLayer, Grant};
+    /// use tower_dcr::layers::{GateEndpoint, GateLayer, Grant, ResponseBody};
+    /// use tower_dcr::rules::Action;
     ///
-    /// let gate = GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default()));
-    /// let gate = gate.with_client_of(async |grant: Grant| {
-    ///     println!("SELECT client_id FROM grants WHERE digest = sha256({} bytes)", grant.value.len());
-    ///     Ok(Some("the client".into()))
-    /// });
-    /// # let _ = gate;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// # let server = service_fn(async |_: Request<ResponseBody<Full<Bytes>>>| {
+    /// #     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+    /// # });
+    /// let gate = GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default()))
+    ///     .map_settings(|gate| gate.unknown = Some(Action::Reject))
+    ///     // A server has a table of grants.
+    ///     .with_client_of(async |grant: Grant| Ok((grant.value == "r").then(|| "gone".into())));
+    /// let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+    /// let request = request.body(Full::<Bytes>::from("grant_type=refresh_token&refresh_token=r")).unwrap();
+    /// let answer = ServiceBuilder::new().layer(gate).service(server).oneshot(request).await.unwrap();
+    /// assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    /// # });
     /// ```
     pub fn with_client_of<F>(self, client_of: impl Fn(Grant) -> F + Send + Sync + 'static) -> Self
     where

@@ -77,16 +77,6 @@ use crate::text;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// # }).unwrap();
 /// ```
-///
-/// ```
-/// use tower_dcr::layers::{InitialAccess, InitialAccessTokenLayer, StaticTokens};
-///
-/// let partner = InitialAccess { rules: Some("partner".into()), ..InitialAccess::of("partner-portal") };
-/// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", partner)?;
-/// let layer = InitialAccessTokenLayer::new(tokens).optional();
-/// # let _ = layer;
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct InitialAccessTokenLayer {

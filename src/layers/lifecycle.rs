@@ -93,15 +93,6 @@ use answer::Answer;
 /// assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
 /// # });
 /// ```
-///
-/// ```
-/// use tower_dcr::client_address::ClientAddress;
-/// use tower_dcr::clients::{MemoryLedger, Registrar};
-/// use tower_dcr::layers::LifecycleLayer;
-///
-/// let layer = LifecycleLayer::new(Registrar::new(MemoryLedger::default())).with_client_address(ClientAddress::new());
-/// # let _ = layer;
-/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LifecycleLayer {

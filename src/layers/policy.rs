@@ -87,18 +87,6 @@ pub(crate) use shadow::Shadow;
 /// assert_eq!(response.extensions().get::<Rejection>().unwrap().rule, "redirect-uris");
 /// # });
 /// ```
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_dcr::layers::PolicyLayer;
-/// use tower_dcr::rules::{MetadataAllowlist, RedirectUris};
-/// use tower_dcr::registration::Limits;
-///
-/// let layer = PolicyLayer::new((MetadataAllowlist::mcp(), RedirectUris::mcp()))
-///     .with_body(Limits { max_bytes: 8 * 1024, ..Limits::default() })
-///     .with_body_deadline(Duration::from_secs(3));
-/// # let _ = layer;
-/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PolicyLayer {

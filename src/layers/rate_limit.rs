@@ -184,14 +184,28 @@ impl RateLimitLayer {
     /// management of a client get back the amount that they took.
     ///
     /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response, StatusCode};
+    /// # use http_body_util::Full;
+    /// # use tower::{ServiceBuilder, ServiceExt, service_fn};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// # let handler = service_fn(async |_: Request<Full<Bytes>>| {
+    /// #     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+    /// # });
     /// use std::num::NonZeroU32;
     /// use tower_dcr::layers::RateLimitLayer;
     /// use tower_dcr::rate_limit::Quota;
     ///
     /// // One budget for each tenant, which a layer further out has put into a header.
-    /// let quota = Quota::per_hour(NonZeroU32::new(500).unwrap());
+    /// let quota = Quota::per_hour(NonZeroU32::MIN);
     /// let limits = RateLimitLayer::new().add_budget("tenant", quota, |head| head.headers.get("x-tenant").cloned());
-    /// # let _ = limits;
+    /// let register = ServiceBuilder::new().layer(limits).service(handler);
+    /// for (tenant, status) in [("a", StatusCode::OK), ("b", StatusCode::OK), ("a", StatusCode::TOO_MANY_REQUESTS)] {
+    ///     let request = Request::post("/register").header("x-tenant", tenant).body(Full::default()).unwrap();
+    ///     assert_eq!(register.clone().oneshot(request).await.unwrap().status(), status);
+    /// }
+    /// # });
     /// ```
     pub fn add_budget<K: Hash>(
         mut self,

@@ -175,13 +175,6 @@ impl ResponseLayer {
     /// `none` (default: [`Action::Reject`]). With `Reject` the client gets a 500. The handler has stored a client without
     /// an owner: the audit event has its `client_id`. With [`Action::Strip`] the secret is removed and the method becomes
     /// `none`: for handlers that issue a secret but never ask for it; with any other handler the client can't get a token.
-    ///
-    /// ```
-    /// use tower_dcr::rules::Action;
-    ///
-    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
-    /// # let _ = preset;
-    /// ```
     pub fn with_secret(self, action: Action) -> Self {
         let secret = if action == Action::Strip { SecretInResponse::Strip } else { SecretInResponse::Reject };
         self.change(|config| config.secret = secret)

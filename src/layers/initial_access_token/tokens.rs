@@ -81,7 +81,11 @@ impl InitialAccess {
 ///         }
 ///     }
 /// }
-/// # async fn look_up(_: &str) -> Result<Option<String>, std::io::Error> { Ok(None) }
+/// # async fn look_up(key: &str) -> Result<Option<String>, std::io::Error> { Ok(key.strip_suffix("-key").map(Into::into)) }
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// assert_eq!(ApiKeys.verify("portal-key").await.unwrap().owner, "portal");
+/// # });
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what initial access tokens are worth",

@@ -34,6 +34,7 @@ use crate::text;
 /// tokens.scope = Some("register_client".into());
 /// tokens.rules_claim = Some("registration_rules".into());
 /// tokens.single_use = true;
+/// assert!(JwtTokens::new([], "https://auth.example.com/register").is_err());
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
