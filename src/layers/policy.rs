@@ -184,7 +184,7 @@ where
         let version = parts.version;
         ResponseFuture::boxed(async move {
             let intake = config.take_in(&mut parts, body).await;
-            let closes = matches!(intake, Intake::Dropped { closes: true });
+            let closes = matches!(intake, Intake::Empty { closes: true, .. });
             let is_update = MethodKind::of(&parts.method) == MethodKind::Update;
             let ticket = parts.extensions.get::<Ticket>().cloned();
             if let (Some(ticket), Intake::Parsed(..)) = (&ticket, &intake) {
@@ -234,10 +234,9 @@ where
 
 /// The result of reading a body.
 enum Intake {
-    /// The request registers nothing, and passes unchanged in report-only mode.
-    Passed(RegistrationBody),
-    /// The request registers nothing, and passes without its body. `closes` is set if some of that is still on the connection.
-    Dropped { closes: bool },
+    /// The request registers nothing. It passes unchanged in report-only mode, and else without its body. `closes` is
+    /// set if some of that is still on the connection.
+    Empty { body: RegistrationBody, closes: bool },
     /// A parsed document, with the bytes if this layer has read them.
     Parsed(Registration, Facts, Option<Bytes>),
     /// No registration, with the reason; the bytes, if all of them were read, and the original body.
@@ -256,13 +255,11 @@ impl Passage {
     /// Commits the reservations of rules, and returns those that are committed.
     async fn commit(&mut self) -> Vec<Reservation> {
         let Self::Judged(_, evaluation) = self else { return Vec::new() };
-        match evaluation.commit_all().await {
-            Ok(committed) => committed,
-            Err(rejection) => {
-                self.rejected(rejection);
-                Vec::new()
-            }
-        }
+        let committed = evaluation.commit_all().await;
+        committed.unwrap_or_else(|rejection| {
+            self.rejected(rejection);
+            Vec::new()
+        })
     }
 
     /// Takes from the budgets of the registration's class. If one of them is spent, the registration is rejected,
@@ -336,13 +333,13 @@ impl Config {
         match self.client_url.check(&parts.method, &parts.uri) {
             Err(rejection) => return Intake::Unusable(rejection, None, RegistrationBody::passed(body)),
             Ok(target) if kind.has_document() => self.check.document(&target, parts.uri.path(), kind),
-            Ok(_) if self.report_only => return Intake::Passed(RegistrationBody::passed(body)),
+            Ok(_) if self.report_only => return Intake::Empty { body: RegistrationBody::passed(body), closes: false },
             Ok(_) => {
                 // RFC 9110 section 9.3 gives such a body no meaning, and some handlers register it nevertheless.
                 let closes = !body::drain(body, &parts.headers).await;
                 body::forget_old_body(&mut parts.headers);
                 body::ask_for_plain_answer(&mut parts.headers);
-                return Intake::Dropped { closes };
+                return Intake::Empty { body: RegistrationBody::empty(), closes };
             }
         }
         match RegistrationBody::downcast(body).map(RegistrationBody::into_registration) {
@@ -384,8 +381,7 @@ impl Config {
             reminder.remind();
         }
         match intake {
-            Intake::Passed(body) => Passage::Unjudged(Request::from_parts(parts, body)),
-            Intake::Dropped { .. } => Passage::Unjudged(Request::from_parts(parts, RegistrationBody::empty())),
+            Intake::Empty { body, .. } => Passage::Unjudged(Request::from_parts(parts, body)),
             Intake::Parsed(registration, facts, source) => {
                 let context = context.with_facts(facts);
                 let shadow = self.shadow.as_ref().and_then(|shadow| {

@@ -325,7 +325,7 @@ struct Expectation {
 }
 
 struct Judged {
-    operation: Option<Operation>,
+    operation: Operation,
     /// The document that the handler was given to register. `None` if a client reads its registration.
     document: Option<Arc<Registration>>,
     /// The software statement that some of it is from.
@@ -340,8 +340,8 @@ struct Judged {
 impl Expectation {
     fn of<B: 'static>(request: &Request<B>, config: &Arc<Settings>) -> Self {
         let host = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();
-        let judged = |operation, document, statement| Judged {
-            operation,
+        let judged = |document, statement| Judged {
+            operation: Operation::of(request.method()),
             document,
             statement,
             config: Arc::clone(config),
@@ -352,10 +352,8 @@ impl Expectation {
         let body = RegistrationBody::downcast_ref(request.body());
         let is_seen = body.is_some() && !config.report_only;
         let judged = body.and_then(|body| match body.share() {
-            Some((document, facts)) => {
-                Some(judged(Some(Operation::of(request.method())), Some(document), facts.statement.clone()))
-            }
-            None => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None, None)),
+            Some((document, facts)) => Some(judged(Some(document), facts.statement.clone())),
+            None => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None)),
         });
         let at_client_url = is_seen
             && config.errors == HandlerErrors::Normalise
@@ -375,29 +373,28 @@ impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Expectation {
         }
         let Some(judged) = self.judged else { return Finished::unchanged(response) };
         let (status, normalise) = (response.status(), judged.config.errors == HandlerErrors::Normalise);
-        if let Some(operation) = judged.operation.filter(|_| judged.config.report_only) {
+        if judged.operation == Operation::Read {
+            let is_whole = status.is_success() && status != StatusCode::PARTIAL_CONTENT;
+            if is_whole && !is_stream(response.headers()) {
+                return Finished::later(judged.finish_read(response));
+            }
+        } else if judged.config.report_only {
             if status.is_success() {
-                return Finished::later(judged.report(response, operation));
+                return Finished::later(judged.report(response));
             }
             let mut response = response.map(ResponseBody::inner);
             if normalise && status.is_redirection() {
-                body::attach(&mut response, Evaluation::would_have_rejected(operation, &redirected()));
+                body::attach(&mut response, Evaluation::would_have_rejected(judged.operation, &redirected()));
             }
             return Finished::Now(response);
+        } else if status.is_success() {
+            return Finished::later(judged.finish(response));
+        } else if normalise && status.is_redirection() {
+            return Finished::Now(Failure::of(redirected()).into_response(Evaluation::of(judged.operation)));
+        } else if normalise && (status.is_client_error() || status.is_server_error()) {
+            return Finished::later(errors::normalise(response));
         }
-        match judged.operation {
-            Some(operation) if status.is_success() => Finished::later(judged.finish(response, operation)),
-            Some(operation) if normalise && status.is_redirection() => {
-                Finished::Now(Failure::of(redirected()).into_response(Evaluation::of(operation)))
-            }
-            Some(_) if normalise && (status.is_client_error() || status.is_server_error()) => {
-                Finished::later(errors::normalise(response))
-            }
-            None if status.is_success() && status != StatusCode::PARTIAL_CONTENT && !is_stream(response.headers()) => {
-                Finished::later(judged.finish_read(response))
-            }
-            _ => Finished::unchanged(response),
-        }
+        Finished::unchanged(response)
     }
 }
 
@@ -408,15 +405,15 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 impl Judged {
-    async fn finish<R: Body>(self, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
-        let mut evaluation = Evaluation::of(operation);
+    async fn finish<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+        let mut evaluation = Evaluation::of(self.operation);
         let (mut parts, body) = response.into_parts();
         let read = match is_plain(&parts.headers) {
             Ok(()) => body::read_answer(body).await,
             Err(failure) => return failure.into_response(evaluation),
         };
         let Some(bytes) = read else { return Failure::of(body::unreadable(RULE)).into_response(evaluation) };
-        match self.examine(&mut parts, bytes.clone(), operation, &mut evaluation) {
+        match self.examine(&mut parts, bytes.clone(), &mut evaluation) {
             Ok(None) => Response::from_parts(parts, ResponseBody::own(bytes)),
             Ok(Some(bytes)) => give_out(parts, bytes, evaluation),
             Err(failure) => failure.into_response(evaluation),
@@ -424,22 +421,18 @@ impl Judged {
     }
 
     /// Reports the decision about a response, which goes out unchanged.
-    async fn report<R: Body + Send + 'static>(
-        self,
-        response: Response<R>,
-        operation: Operation,
-    ) -> Response<ResponseBody<R>> {
+    async fn report<R: Body + Send + 'static>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+        let mut evaluation = Evaluation::of(self.operation);
         let (parts, body) = response.into_parts();
         let (bytes, body) = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => (Some(bytes.clone()), ResponseBody::own(bytes)),
             Some(Err(rest)) => (None, rest),
-            None => return Failure::of(body::unreadable(RULE)).into_response(Evaluation::of(operation)),
+            None => return Failure::of(body::unreadable(RULE)).into_response(evaluation),
         };
-        let mut evaluation = Evaluation::of(operation);
         evaluation.observe(|evaluation| {
             let examined = is_plain(&parts.headers)
                 .and_then(|()| bytes.ok_or_else(|| Failure::of(body::unreadable(RULE))))
-                .and_then(|bytes| self.examine(&mut parts.clone(), bytes, operation, evaluation));
+                .and_then(|bytes| self.examine(&mut parts.clone(), bytes, evaluation));
             if let Err(failure) = examined {
                 evaluation.reject(&failure.rejection);
             }
@@ -456,10 +449,9 @@ impl Judged {
         &self,
         parts: &mut Parts,
         bytes: Bytes,
-        operation: Operation,
         evaluation: &mut Evaluation,
     ) -> Result<Option<Bytes>, Box<Failure>> {
-        if operation == Operation::Update && bytes.trim_ascii().is_empty() {
+        if self.operation == Operation::Update && bytes.trim_ascii().is_empty() {
             return Ok(None);
         }
         let bytes = without_mark(bytes);
@@ -468,10 +460,10 @@ impl Judged {
             return Err(Failure::of(body::unreadable(RULE)));
         };
         let client = RegisteredClient::of(&answer);
-        let mut changed = self.check(&mut answer, operation).map_err(|rejection| {
+        let mut changed = self.check(&mut answer).map_err(|rejection| {
             // A response about another client does not say whether the requested update was done.
             let is_other =
-                operation == Operation::Update && rejection.field.as_deref() == Some(Field::CLIENT_ID.name());
+                self.operation == Operation::Update && rejection.field.as_deref() == Some(Field::CLIENT_ID.name());
             Box::new(Failure { rejection, client, is_done: !is_other })
         })?;
         if self.config.normalise {
@@ -480,7 +472,7 @@ impl Judged {
         }
         changed |= self.return_statement(&mut answer);
         let bytes = if changed { Bytes::from(answer.canonical_bytes()) } else { bytes };
-        if self.config.normalise && operation == Operation::Create {
+        if self.config.normalise && self.operation == Operation::Create {
             parts.status = StatusCode::CREATED;
         }
         parts.extensions.insert(RegisteredClient::of(&answer));
@@ -512,11 +504,11 @@ impl Judged {
     }
 
     /// Rejects a response that must not go out in any mode. Returns whether a member was removed.
-    fn check(&self, answer: &mut Registration, operation: Operation) -> Result<bool, Rejection> {
+    fn check(&self, answer: &mut Registration) -> Result<bool, Rejection> {
         let Some(forwarded) = self.document.as_deref() else { return Ok(false) };
         let fault =
             |field: Field| move |detail| Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(field.name());
-        match operation {
+        match self.operation {
             Operation::Create => {
                 body::issued_client_id(answer).map_err(fault(Field::CLIENT_ID))?;
                 document::check_redirect_uris(answer, forwarded).map_err(fault(Field::REDIRECT_URIS))?;
@@ -535,7 +527,7 @@ impl Judged {
     }
 
     fn mend(&self, answer: &mut Registration, evaluation: &mut Evaluation) -> bool {
-        let is_management = self.operation != Some(Operation::Create);
+        let is_management = self.operation != Operation::Create;
         let asked = Asked {
             forwarded: self.document.as_deref(),
             viewpoint: self.viewpoint(),

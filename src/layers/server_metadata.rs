@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
@@ -116,21 +115,15 @@ struct Reading {
 
 impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Reading {
     fn finish(self: Box<Self>, response: Response<B>) -> Finished<B> {
-        if !self.is_document(&response) {
-            return Finished::unchanged(response);
-        }
-        Finished::later(async move { self.amend(response).await })
+        let is_document = matches!(self.request.method, Method::GET | Method::HEAD)
+            && body::has_document(&response)
+            && !body::is_encoded(response.headers());
+        if is_document { Finished::later(self.amend(response)) } else { Finished::unchanged(response) }
     }
 }
 
 impl Reading {
-    fn is_document<B>(&self, response: &Response<B>) -> bool {
-        matches!(self.request.method, Method::GET | Method::HEAD)
-            && body::has_document(response)
-            && !body::is_encoded(response.headers())
-    }
-
-    async fn amend<B: Body>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
+    async fn amend<B: Body>(self: Box<Self>, response: Response<B>) -> Response<ResponseBody<B>> {
         let (mut parts, body) = response.into_parts();
         // Headers about the old text (RFC 9110 sections 8.6, 8.8 and 14.3; RFC 9530).
         for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
@@ -149,19 +142,17 @@ impl Reading {
             ));
         };
         let bytes = match serde_json::from_slice::<Map<String, Value>>(&bytes) {
-            Ok(document) => self.amended(document),
+            Ok(mut document) => {
+                (self.config.narrow)(&mut document);
+                if let Some(further) = &self.config.further {
+                    further(&self.request, &mut document);
+                }
+                Value::Object(document).to_string().into()
+            }
             // An invalid document is not repaired.
             Err(_) => bytes,
         };
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         Response::from_parts(parts, ResponseBody::own(bytes))
-    }
-
-    fn amended(&self, mut document: Map<String, Value>) -> Bytes {
-        (self.config.narrow)(&mut document);
-        if let Some(further) = &self.config.further {
-            further(&self.request, &mut document);
-        }
-        Value::Object(document).to_string().into()
     }
 }

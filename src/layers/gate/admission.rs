@@ -197,7 +197,7 @@ impl Config {
         let (Some(grant_type), Some(grant), Some(client_of)) = (&seen.grant_type, &seen.grant, &self.client_of) else {
             return Ok(None);
         };
-        client_of(Grant::new(grant_type, grant)).await.map_err(|error| {
+        client_of(Grant { grant_type: grant_type.clone(), value: grant.clone() }).await.map_err(|error| {
             tracing::error!(%error, "client of a grant not found out; the request is answered with 503: check the function in `with_client_of`");
             Fault::Unavailable
         })

@@ -21,12 +21,6 @@ pub struct Grant {
     pub value: String,
 }
 
-impl Grant {
-    pub(super) fn new(grant_type: &str, value: &str) -> Self {
-        Self { grant_type: grant_type.to_owned(), value: value.to_owned() }
-    }
-}
-
 // The value is a secret.
 text::debug_fields!(Grant { grant_type });
 

@@ -170,14 +170,12 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     // RFC 6749 section 2.3.1: "The parameters can only be transmitted in the request-body and MUST NOT be included in
     // the request URI". Some servers read them there.
     let is_aside = request.method == Method::POST && is_for_clients && !parameters.known.is_empty();
-    if is_aside && parameters.known.iter().any(|(name, _)| *name != Name::ClientId) {
+    if is_aside && parameters.known.iter().any(|(name, ..)| *name != Name::ClientId) {
         return Err(Fault::Ambiguous("parameters of the request are in its URL"));
     }
-    if !is_for_clients {
-        // A consent form without an `action` is sent to the URL of the request, often with all its parameters once
-        // more. Equal values are no conflict.
-        parameters.in_query = Some(Box::new(std::mem::take(&mut parameters)));
-    }
+    // A consent form without an `action` is sent to the URL of the request, often with all its parameters once more. Equal
+    // values are no conflict.
+    parameters.is_in_body = !is_for_clients;
     match content {
         Content::None => {}
         Content::Form(bytes) => {
@@ -192,7 +190,6 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
         }
         Content::Json(bytes) => parameters.add_json(bytes)?,
     }
-    parameters.unite()?;
     let credentials = Credentials::read(&request.headers, &LIMITS, is_for_clients)?;
     let mut seen = parameters.seen(&credentials, endpoint)?;
     // A consent form has a parameter of its own, such as a decision or a state.
@@ -213,7 +210,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 struct Parameters {
     /// Set if clients call the endpoint, not browsers.
     is_for_clients: bool,
-    known: Vec<(Name, String)>,
+    /// With `true` for those in the body, if browsers send it: its URL may have the same ones.
+    known: Vec<(Name, String, bool)>,
+    is_in_body: bool,
     /// Set if there is something that a server may reject.
     is_odd: bool,
     asks_for_response: bool,
@@ -222,8 +221,6 @@ struct Parameters {
     has_code_flow: bool,
     has_challenge: bool,
     scope: Option<String>,
-    /// The parameters in the query of a form for people.
-    in_query: Option<Box<Parameters>>,
 }
 
 /// The only supported type of client assertion (RFC 7523 section 2.2).
@@ -231,31 +228,12 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 
 impl Parameters {
     fn get(&self, name: Name) -> Option<&str> {
-        self.known.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        self.known.iter().find(|(known, ..)| *known == name).map(|(_, value, _)| value.as_str())
     }
 
     /// Returns the value of a parameter, unless it is empty.
     fn given(&self, name: Name) -> Option<String> {
         self.get(name).filter(|value| !value.is_empty()).map(str::to_owned)
-    }
-
-    /// Merges the parameters from the query, unless the body contradicts them.
-    fn unite(&mut self) -> Result<(), Fault> {
-        let Some(query) = self.in_query.take() else { return Ok(()) };
-        self.is_odd |= query.is_odd;
-        self.asks_for_response |= query.asks_for_response;
-        self.has_more |= query.has_more;
-        self.has_code_flow |= query.has_code_flow;
-        self.has_challenge |= query.has_challenge;
-        self.scope = self.scope.take().or(query.scope);
-        for (name, value) in query.known {
-            match self.get(name) {
-                None => self.known.push((name, value)),
-                Some(in_body) if in_body == value => {}
-                Some(_) => return Err(REPEATED),
-            }
-        }
-        Ok(())
     }
 
     fn add_json(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -285,7 +263,7 @@ impl Parameters {
                 match name {
                     "response_type" => {
                         self.asks_for_response = true;
-                        self.has_code_flow = value == "code";
+                        self.has_code_flow |= value == "code";
                     }
                     "code_challenge" => self.has_challenge = true,
                     "scope" => self.scope = Some(value.to_owned()),
@@ -297,9 +275,12 @@ impl Parameters {
                 Ok(())
             }
             Reading::Folded(_) => Err(Fault::Ambiguous("a parameter has an unusual name")),
-            Reading::Exact(name) if self.get(name).is_some() => Err(REPEATED),
             Reading::Exact(name) => {
-                self.known.push((name, value.to_owned()));
+                match self.known.iter_mut().find(|(known, ..)| *known == name) {
+                    None => self.known.push((name, value.to_owned(), self.is_in_body)),
+                    Some((_, in_url, in_body)) if *in_body != self.is_in_body && in_url == value => *in_body = true,
+                    Some(_) => return Err(Fault::Ambiguous("a parameter is repeated")),
+                }
                 Ok(())
             }
         }
@@ -394,7 +375,6 @@ fn is_plain(name: &str, value: &str) -> bool {
     }
 }
 
-const REPEATED: Fault = Fault::Ambiguous("a parameter is repeated");
 const DIFFERENT: Fault = Fault::Ambiguous("the client is named in two ways that differ");
 
 /// Returns whether the text can be a client ID. RFC 6749 appendix A.1: `client-id = *VSCHAR`. Databases pad and trim,

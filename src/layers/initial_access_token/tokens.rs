@@ -162,7 +162,7 @@ impl<T: InitialAccessTokens> ErasedTokens for T {
     }
 }
 
-/// Returns whether the text has the syntax of a token (RFC 6750 section 2.1: `b64token`).
+/// Returns whether the text has the syntax of a token (RFC 6750 section 2.1: `b64token`; RFC 9110 section 11.2: `token68`).
 pub(crate) fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
     !body.is_empty()

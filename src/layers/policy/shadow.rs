@@ -10,15 +10,11 @@ use crate::rules::{Context, Evaluation, Policy, Rejection};
 /// Evaluates another policy without effect: it charges no budget, and stores nothing.
 #[derive(Clone)]
 pub(crate) struct Shadow {
-    policy: Policy,
-    limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) limits: Limits,
 }
 
 impl Shadow {
-    pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
-        Self { policy, limits }
-    }
-
     /// Evaluates the policy on a copy. `first` is the decision of the layer itself, which holds under any policy;
     /// `source` is the body if it was read under `limits`. `None` if a rule panicked: a shadow policy must not end the
     /// request.
