@@ -38,7 +38,8 @@ use crate::rules::{ErrorCode, Rejection};
 /// let mut urls = ClientUrl::default().with_registration_path("/oauth2/reg")?;
 /// urls.trailing_slash = true;
 /// let preset = tower_dcr::mcp().with_client_url(urls);
-/// # let _ = preset;
+/// // A metadata field can't be a query parameter.
+/// assert!(ClientUrl::default().with_query_parameters(["tenant", "client_name"]).is_err());
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,19 +255,15 @@ fn client_id_in(query: &str) -> Result<Option<&str>, Ambiguous> {
     Ok(found)
 }
 
-/// Returns `true` if a framework may take a parameter for the method of the request: `_method`, or names that PHP folds
-/// into it.
-fn overrides_method(query: &str) -> bool {
-    parameters(query).any(|(name, _)| name != "method" && fold(name).is_some_and(|folded| folded == "method"))
-}
-
 /// Returns `true` if no framework takes a query parameter for a metadata field or for the method, judged by its name.
 fn may_pass(name: &str) -> bool {
     let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let is_plain = !name.is_empty() && name.chars().all(is_unreserved);
     // ASP.NET binds `model.client_name`.
     let folded = name.replace(['-', '.', '~'], "_");
-    is_plain && !overrides_method(name) && !Field::all().any(|field| letters(&folded).ends_with(&letters(field.name())))
+    // `_method`, and names that PHP folds into it.
+    let overrides_method = name != "method" && fold(name).is_some_and(|folded| folded == "method");
+    is_plain && !overrides_method && !Field::all().any(|field| letters(&folded).ends_with(&letters(field.name())))
 }
 
 /// Returns the parameters of a query. Some servers separate at `;` as well.

@@ -455,10 +455,43 @@ impl Preset {
         self.settings.setup_check.found()
     }
 
-    /// Returns the metadata that the policy allows, for the server's discovery document: the union, if callers have
-    /// different rules. Empty in [report-only](Self::report_only) mode.
-    #[must_use]
-    pub fn server_metadata(&self) -> ServerMetadata {
+    /// Narrows the grant types, response types, scopes and authentication methods at the token endpoint in the server
+    /// metadata document (RFC 8414, OpenID Connect Discovery) to those that the policy allows, and removes values that
+    /// would then be wrong. For a server that writes the document itself; [`server_metadata_layer`](Self::server_metadata_layer)
+    /// does the same to a response. Clients choose from that document: if it announces values that the policy rejects,
+    /// sign-ins fail.
+    ///
+    /// - If server and policy have nothing in common, the policy's values are written.
+    /// - `none` is announced if the policy makes every client a public one, even if the server did not announce it.
+    /// - `token_endpoint_auth_signing_alg_values_supported` is removed with the last method that signs.
+    /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
+    ///
+    /// Everything else is kept, including the methods of other endpoints. If callers have different rules, a value is
+    /// kept if any of them allows it. In [report-only](Self::report_only) mode nothing is changed.
+    ///
+    /// ```
+    /// use serde_json::json;
+    ///
+    /// let mut document = json!({
+    ///     "issuer": "https://as.example.com",
+    ///     "response_types_supported": ["code", "token"],
+    ///     "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+    ///     "token_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt"],
+    /// });
+    /// tower_dcr::mcp().amend_server_metadata(document.as_object_mut().unwrap());
+    /// assert_eq!(document, json!({
+    ///     "issuer": "https://as.example.com",
+    ///     "response_types_supported": ["code"],
+    ///     "grant_types_supported": ["authorization_code", "refresh_token"],
+    ///     "token_endpoint_auth_methods_supported": ["none"],
+    /// }));
+    /// ```
+    pub fn amend_server_metadata(&self, document: &mut serde_json::Map<String, serde_json::Value>) {
+        self.server_metadata().amend(document);
+    }
+
+    /// Returns the metadata that the policy allows: the union, if callers have different rules.
+    fn server_metadata(&self) -> ServerMetadata {
         if self.settings.report_only {
             return ServerMetadata::default();
         }
@@ -467,10 +500,10 @@ impl Preset {
         others.fold(ServerMetadata::new(&policy.otherwise.metadata), ServerMetadata::or)
     }
 
-    /// Creates the layer that writes this metadata into the server's discovery document: see [`ServerMetadataLayer`].
+    /// Creates the layer that narrows the server's discovery document to the policy: see [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let metadata = self.server_metadata();
-        ServerMetadataLayer::new(move || metadata.clone())
+        ServerMetadataLayer::new(move |document| metadata.amend(document))
     }
 
     /// Returns this preset with the settings of `other`, as far as a policy file can have them.

@@ -82,7 +82,7 @@ pub use rejection::{ErrorCode, Rejection};
 pub(crate) use report_only::ReportableRule;
 pub use rule::{FnRule, Rule, RuleDocs, rule};
 use rule::{documented, settings};
-pub use server_metadata::ServerMetadata;
+pub(crate) use server_metadata::ServerMetadata;
 #[cfg(feature = "software-statement")]
 pub use software_statement::SoftwareStatements;
 

@@ -63,6 +63,18 @@ macro_rules! display_serialized {
 }
 pub(crate) use display_serialized;
 
+/// Has `Debug` write the names of types and these of their fields: the others are long, secret or functions.
+macro_rules! debug_fields {
+    ($($name:ident { $($field:ident),* }),*) => {
+        $(impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))$(.field(stringify!($field), &self.$field))*.finish_non_exhaustive()
+            }
+        })*
+    };
+}
+pub(crate) use debug_fields;
+
 /// An error and what it comes from, in one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

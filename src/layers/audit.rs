@@ -1,7 +1,6 @@
 //! [`AuditLayer`]: emits one [`Event`] for every attempt to register a client that reached a rule.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,7 +18,7 @@ use crate::audit::{
 use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clock::{Clock, SystemClock};
-use crate::layers::body::{self, ANSWER_LIMITS, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture, Unread};
+use crate::layers::body::{self, ANSWER_LIMITS, Finish, Finished, ResponseBody, ResponseFuture, Unread};
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::registration::Registration;
@@ -45,24 +44,32 @@ use crate::text;
 /// The findings of the layers further in travel in the extensions of the response. The `client_id` is read from the
 /// response body, which is buffered for this up to 256 KiB; a longer one passes unread.
 ///
-/// # Examples
-///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use tower_dcr::layers::AuditLayer;
-/// use tower_dcr::audit::Event;
 ///
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dcr::audit::{Event, Outcome};
+/// use tower_dcr::layers::{AuditLayer, PolicyLayer, RegistrationBody};
+/// use tower_dcr::rules::RedirectUris;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
 /// let seen = Arc::new(Mutex::new(Vec::new()));
 /// let sink = Arc::clone(&seen);
-/// let audit = AuditLayer::new(move |event: &Event| sink.lock().unwrap().push(event.outcome));
-/// ```
-///
-/// ```
-/// use tower_dcr::layers::AuditLayer;
-/// use tower_dcr::audit::TracingSink;
-///
-/// let audit = AuditLayer::new(TracingSink).with_requester_hash(b"a key that stays secret");
-/// # let _ = audit;
+/// let register = ServiceBuilder::new()
+///     .layer(AuditLayer::new(move |event: &Event| sink.lock().unwrap().push(event.outcome)))
+///     .layer(PolicyLayer::new(RedirectUris::mcp()))
+///     .service(service_fn(async |_: Request<RegistrationBody>| {
+///         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+///     }));
+/// let request = Request::post("/register").header("content-type", "application/json");
+/// let request = request.body(Full::<Bytes>::from(r#"{"redirect_uris":["javascript:alert(1)"]}"#)).unwrap();
+/// register.oneshot(request).await.unwrap();
+/// assert_eq!(*seen.lock().unwrap(), [Outcome::Rejected]);
+/// # });
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -71,7 +78,7 @@ pub struct AuditLayer {
 }
 
 #[derive(Clone)]
-struct Config {
+pub(crate) struct Config {
     aggregator: Arc<Aggregator>,
     clock: Arc<dyn Clock>,
     address: ClientAddress,
@@ -79,14 +86,16 @@ struct Config {
     /// Names the requester, who is at `address`.
     sources: Sources,
     /// The header with the request ID.
-    request_id: Option<HeaderName>,
+    pub(crate) request_id: Option<HeaderName>,
     /// The members whose values events show, in addition to those of specifications. `None` if events don't hold the
     /// registration.
-    document: Option<Arc<BTreeSet<String>>>,
+    pub(crate) document: Option<Arc<BTreeSet<String>>>,
     /// The fingerprint of the configuration in force, for attempts that no rule has seen.
-    policy: Option<u64>,
+    pub(crate) policy: Option<u64>,
     client_url: ClientUrl,
 }
+
+text::debug_fields!(AuditLayer {});
 
 const RULE: &str = "audit";
 
@@ -99,10 +108,9 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 impl AuditLayer {
     /// Creates a layer that emits to `sink`. Events don't name the requester.
     pub fn new(sink: impl Sink) -> Self {
-        let clock = Arc::new(SystemClock::default());
         let config = Config {
             aggregator: Aggregator::new(sink),
-            clock,
+            clock: Arc::new(SystemClock::default()),
             address: ClientAddress::new(),
             requester: Requester::None,
             sources: Sources::new(ClientAddress::new(), &Requester::None),
@@ -145,7 +153,11 @@ impl AuditLayer {
         &self.config.requester
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
     }
@@ -158,35 +170,11 @@ impl AuditLayer {
     /// Puts the value of a header into the events (`request_id`), by which they can be joined with the server's other
     /// logs: printable ASCII, cut to 128 bytes (default: none). A client can write any header: name one that your
     /// proxy, or a layer outside of this one, overwrites. The key in policy files is `audit.request_id_header`.
-    ///
-    /// ```
-    /// use http::HeaderName;
-    /// use tower_dcr::layers::AuditLayer;
-    /// use tower_dcr::audit::TracingSink;
-    ///
-    /// let audit = AuditLayer::new(TracingSink).with_request_id_header(HeaderName::from_static("x-request-id"));
-    /// # let _ = audit;
-    /// ```
     pub fn with_request_id_header(self, header: HeaderName) -> Self {
-        self.identified_by(Some(header))
-    }
-
-    pub(crate) fn identified_by(self, header: Option<HeaderName>) -> Self {
-        self.change(|config| config.request_id = header)
-    }
-
-    pub(crate) fn request_id_header(&self) -> Option<&HeaderName> {
-        self.config.request_id.as_ref()
+        self.change(|config| config.request_id = Some(header))
     }
 
     /// Emits the sums now, instead of at the end of the minute: before a process ends without dropping its layers.
-    ///
-    /// ```
-    /// use tower_dcr::layers::AuditLayer;
-    /// use tower_dcr::audit::TracingSink;
-    ///
-    /// AuditLayer::new(TracingSink).flush();
-    /// ```
     pub fn flush(&self) {
         self.config.aggregator.flush();
     }
@@ -204,25 +192,7 @@ impl AuditLayer {
     /// be anything. A line can have six times the bytes of the largest body that is allowed. Keep such a log as short
     /// and as close as any other that holds personal data.
     pub fn with_document(self) -> Self {
-        self.recording(true)
-    }
-
-    pub(crate) fn recording(self, document: bool) -> Self {
-        self.change(|config| config.document = document.then(Arc::default))
-    }
-
-    pub(crate) fn records_document(&self) -> bool {
-        self.config.document.is_some()
-    }
-
-    /// Shows the values of these members in documents, too, which the server defines.
-    pub(crate) fn showing(self, members: BTreeSet<String>) -> Self {
-        self.change(|config| config.document = config.document.as_ref().map(|_| Arc::new(members)))
-    }
-
-    /// Sets the fingerprint of the configuration in force.
-    pub(crate) fn with_policy(self, fingerprint: u64) -> Self {
-        self.change(|config| config.policy = Some(fingerprint))
+        self.change(|config| config.document = Some(Arc::default()))
     }
 
     /// Sets the rules by which URLs of RFC 7592 name their client (default: [`ClientUrl::default`]). All layers of a route
@@ -255,7 +225,7 @@ where
         let attempt = Attempt::start(&self.layer.config, &request);
         if attempt.registers() && !self.layer.config.aggregator.is_ready() {
             let rejection = body::unavailable(RULE, "registrations can't be recorded now");
-            let answer = attempt.finish(body::refuse(rejection), None);
+            let answer = attempt.finish(body::reject(rejection), None);
             return ResponseFuture::boxed(async move { Ok(Unread::of(request).answer(answer).await) });
         }
         let span = attempt.span();
@@ -392,13 +362,13 @@ impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Attempt {
 async fn read_client_id<B: Body>(attempt: Attempt, response: Response<B>) -> Response<ResponseBody<B>> {
     let (parts, body) = response.into_parts();
     let (response, client) = match body::read_answer(body).await {
-        ReadAnswer::Complete(bytes) => {
+        Some(bytes) => {
             let client = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
             (Response::from_parts(parts, ResponseBody::own(bytes)), client)
         }
-        ReadAnswer::TooLarge | ReadAnswer::Broken => {
+        None => {
             let detail = "the server's answer could not be read";
-            (body::refuse(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
+            (body::reject(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
         }
     };
     attempt.finish(response, client)
@@ -493,11 +463,5 @@ impl Drop for Attempt {
             let event = start.event(Outcome::Abandoned);
             start.emit(event, true);
         }
-    }
-}
-
-impl fmt::Debug for AuditLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditLayer").finish_non_exhaustive()
     }
 }

@@ -7,23 +7,21 @@ mod gathered;
 mod headers;
 mod media_type;
 mod read;
-mod refusal;
+mod rejection;
 mod request;
 mod response;
 mod unread;
 
 pub(crate) use evaluation::attach;
 pub use future::ResponseFuture;
-pub(crate) use future::{Answered, Finish, Finished, Unchanged, forward};
+pub(crate) use future::{Answered, Finish, Finished, Unchanged, forward, forward_reporting};
 pub(crate) use headers::{ask_for_plain_answer, describe_body, forget_old_body};
 pub(crate) use media_type::MediaType;
 pub(crate) use read::{ReadError, drain, is_encoded, is_form, is_json, read};
-pub(crate) use refusal::{JSON, answer, describe, forbid_storing, refuse, unavailable};
+pub(crate) use rejection::{JSON, answer, describe, forbid_storing, reject, unavailable, unreadable};
 pub use request::RegistrationBody;
 pub use response::ResponseBody;
-pub(crate) use response::{
-    ANSWER_LIMITS, ReadAnswer, has_document, is_coded, issued_client_id, read_answer, read_or_pass,
-};
+pub(crate) use response::{ANSWER_LIMITS, has_document, is_coded, issued_client_id, read_answer, read_or_pass};
 pub(crate) use unread::{Unread, announce_close};
 
 /// The error of a body, and of a server's own function.

@@ -1,6 +1,5 @@
 //! [`GateLayer`]: enforces the ledger in front of the endpoints that clients use, without the server's help.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,9 +11,9 @@ use tower_service::Service;
 use crate::audit::{LifecycleAction, LifecycleEvent};
 use crate::clients::registrar::Registrar;
 use crate::clock::{Clock, CoarseClock};
-use crate::layers::body::{BoxError, ResponseBody, ResponseFuture};
+use crate::layers::body::{self, Answered, BoxError, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
-use crate::telemetry;
+use crate::{telemetry, text};
 
 mod admission;
 mod cache;
@@ -27,7 +26,7 @@ mod parameters;
 mod pushed;
 mod records;
 mod redirect;
-mod refusal;
+mod rejection;
 mod settings;
 mod signed;
 mod usage;
@@ -42,7 +41,7 @@ use endpoint::{Endpoint, Success};
 use grant::ClientOf;
 pub use grant::Grant;
 use parameters::Seen;
-use refusal::{Fault, Form};
+use rejection::{Fault, Form};
 pub(crate) use settings::FollowedSettings;
 pub use settings::GateSettings;
 use settings::SettingsInForce;
@@ -185,6 +184,8 @@ struct Config {
     client_of: Option<Arc<ClientOf>>,
 }
 
+text::debug_fields!(Config { endpoint });
+
 impl GateLayer {
     /// Creates the gate of `endpoint` for the clients in the ledger of `registrar`. Its settings are in code.
     pub fn new(endpoint: GateEndpoint, registrar: Registrar) -> Self {
@@ -213,12 +214,12 @@ impl GateLayer {
 
     /// Sets the number of clients whose records are cached (default: 4096).
     pub fn with_cache_capacity(self, clients: usize) -> Self {
-        self.change(|config| config.cache = Cache::new(clients, config.cache.clock()))
+        self.change(|config| config.cache = Cache::new(clients, Arc::clone(&config.cache.clock)))
     }
 
     /// Replaces the clock that measures the age of records (default: the system's monotonic clock).
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        self.change(|config| config.cache = config.cache.clone().with_clock(clock))
+        self.change(|config| config.cache.clock = clock)
     }
 
     /// Sets a function that returns the `client_id` that a refresh token, code or device code was issued to (default:
@@ -227,15 +228,28 @@ impl GateLayer {
     /// grant; a request that meets an error is answered with 503.
     ///
     /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response, StatusCode};
+    /// # use http_body_util::Full;
+    /// # use tower::{ServiceBuilder, ServiceExt, service_fn};
     /// use tower_dcr::clients::{MemoryLedger, Registrar};
-    /// use tower_dcr::layers::{GateEndpoint, GateLayer, Grant};
+    /// use tower_dcr::layers::{GateEndpoint, GateLayer, Grant, ResponseBody};
+    /// use tower_dcr::rules::Action;
     ///
-    /// let gate = GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default()));
-    /// let gate = gate.with_client_of(async |grant: Grant| {
-    ///     println!("SELECT client_id FROM grants WHERE digest = sha256({} bytes)", grant.value.len());
-    ///     Ok(Some("the client".into()))
-    /// });
-    /// # let _ = gate;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// # let server = service_fn(async |_: Request<ResponseBody<Full<Bytes>>>| {
+    /// #     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+    /// # });
+    /// let gate = GateLayer::new(GateEndpoint::Token, Registrar::new(MemoryLedger::default()))
+    ///     .map_settings(|gate| gate.unknown = Some(Action::Reject))
+    ///     // A server has a table of grants.
+    ///     .with_client_of(async |grant: Grant| Ok((grant.value == "r").then(|| "gone".into())));
+    /// let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+    /// let request = request.body(Full::<Bytes>::from("grant_type=refresh_token&refresh_token=r")).unwrap();
+    /// let answer = ServiceBuilder::new().layer(gate).service(server).oneshot(request).await.unwrap();
+    /// assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    /// # });
     /// ```
     pub fn with_client_of<F>(self, client_of: impl Fn(Grant) -> F + Send + Sync + 'static) -> Self
     where
@@ -266,71 +280,25 @@ where
     }
 }
 
-/// A request that the gate decides no further.
-enum Aside<B: Body, R: Body> {
-    /// The request goes on.
-    Forward(Request<ResponseBody<B>>),
-    /// The request is answered by the gate.
-    Answer(Response<ResponseBody<R>>),
-}
-
 impl Config {
-    async fn pass<S, B, R>(&self, mut inner: S, request: Request<B>) -> Result<Response<ResponseBody<R>>, S::Error>
+    async fn pass<S, B, R>(&self, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<ResponseBody<B>>, Response = Response<R>>,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
         R: Body + Send + 'static,
     {
-        let form = Form::of(self.endpoint, request.headers());
+        let mut form = Form::of(self.endpoint, request.headers());
         let reports = self.settings.reports();
-        let (request, seen) = match self.take_in(request, form, reports).await {
-            Ok(taken) => taken,
-            Err(Aside::Forward(request)) => return Ok(inner.call(request).await?.map(ResponseBody::inner)),
-            Err(Aside::Answer(answer)) => return Ok(answer),
-        };
-        let form = form.challenging(seen.by_basic);
-        let admitted = match self.admit(&seen).await {
-            Ok(admitted) => admitted,
-            Err(fault) if reports => {
-                self.report(fault, seen.client_ids.first(), seen.address);
-                return Ok(inner.call(request).await?.map(ResponseBody::inner));
-            }
-            Err(fault) => {
-                self.count(fault);
-                return Ok(form.reject(fault));
-            }
-        };
-        telemetry::gate(self.endpoint.name, "passed");
-        let response = inner.call(request).await?;
-        self.notice_loss(response.status(), &seen, admitted.known.as_deref()).await;
-        if !response.status().is_success() {
-            return Ok(response.map(ResponseBody::inner));
-        }
-        Ok(self.conclude(admitted, &seen, response, reports).await.unwrap_or_else(|fault| form.reject(fault)))
-    }
-
-    /// Reads a request.
-    async fn take_in<B, R>(
-        &self,
-        request: Request<B>,
-        form: Form,
-        reports: bool,
-    ) -> Result<(Request<ResponseBody<B>>, Seen), Aside<B, R>>
-    where
-        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-        R: Body,
-    {
         let address = self.registrar.address_of(request.headers(), request.extensions());
         let (parts, bytes) = match parameters::read_body(self.endpoint, request).await {
             Ok(read) => read,
             Err(unread) if reports && unread.can_go_on => {
                 self.report(unread.fault, None, address);
-                return Err(Aside::Forward(unread.into_request()));
+                return body::forward(inner, unread.into_request()).await;
             }
             Err(unread) => {
-                self.count(unread.fault);
-                let answer = form.reject(unread.fault);
-                return Err(Aside::Answer(unread.answer(answer).await));
+                let answer = self.reject(form, unread.fault);
+                return Ok(unread.answer(answer).await);
             }
         };
         let as_it_came = reports.then(|| Request::from_parts(parts.clone(), ResponseBody::own(bytes.clone())));
@@ -338,15 +306,30 @@ impl Config {
             (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, ..seen }),
             (Err(fault), Some(request)) => {
                 self.report(fault, None, address);
-                return Err(Aside::Forward(request));
+                return body::forward(inner, request).await;
             }
-            (Err(fault), None) => {
-                self.count(fault);
-                return Err(Aside::Answer(form.reject(fault)));
-            }
+            (Err(fault), None) => return Ok(self.reject(form, fault)),
         };
         // A preflight comes from no client.
-        if request.method() == Method::OPTIONS { Err(Aside::Forward(request)) } else { Ok((request, seen)) }
+        if request.method() == Method::OPTIONS {
+            return body::forward(inner, request).await;
+        }
+        form.by_basic = seen.by_basic;
+        let admitted = match self.admit(&seen).await {
+            Ok(admitted) => admitted,
+            Err(fault) if reports => {
+                self.report(fault, seen.client_ids.first(), address);
+                return body::forward(inner, request).await;
+            }
+            Err(fault) => return Ok(self.reject(form, fault)),
+        };
+        telemetry::gate(self.endpoint.name, "passed");
+        let response = inner.call(request).await?;
+        self.notice_loss(response.status(), &seen, admitted.known.as_deref()).await;
+        if !response.status().is_success() {
+            return Ok(response.map(ResponseBody::inner));
+        }
+        Ok(self.conclude(admitted, &seen, response, reports).await.unwrap_or_else(|fault| form.response(fault)))
     }
 
     /// Processes a successful response. Withholds it if an error is returned.
@@ -382,20 +365,14 @@ impl Config {
         self.emit(event.because(fault.as_str()).reported(), address);
     }
 
-    fn count(&self, fault: Fault) {
-        let decision = if matches!(fault, Fault::Unavailable) { "unavailable" } else { "rejected" };
-        telemetry::gate(self.endpoint.name, decision);
+    fn reject<R: Body>(&self, form: Form, fault: Fault) -> Response<ResponseBody<R>> {
+        telemetry::gate(self.endpoint.name, if fault == Fault::Unavailable { "unavailable" } else { "rejected" });
+        form.response(fault)
     }
 
     /// Emits an event about a request at this endpoint.
     fn emit(&self, event: LifecycleEvent, address: Option<IpAddr>) {
         let source = self.registrar.source_name(address);
         self.registrar.emit_from(&event.coming_from(source).about(self.endpoint.name), address);
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("endpoint", &self.endpoint.name).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 pub(crate) mod tokens;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,6 +12,7 @@ use tower_service::Service;
 
 use crate::audit::Deduplicated;
 use crate::client_url::{ClientUrl, UrlTarget};
+use crate::clients::ledger::LedgerError;
 use crate::clients::registrar::{Refusal, Registrar};
 use crate::layers::body::{self, Answered, ResponseBody, ResponseFuture, Unchanged, Unread};
 use crate::layers::initial_access_token::tokens::{
@@ -21,8 +21,7 @@ use crate::layers::initial_access_token::tokens::{
 use crate::layers::layered::Layered;
 use crate::layers::web_url;
 use crate::method::MethodKind;
-use crate::rules::{Caller, ConfigError, Evaluation, Operation};
-use crate::rules::{ErrorCode, Rejection};
+use crate::rules::{Caller, ConfigError, ErrorCode, Rejection};
 use crate::text;
 
 /// Requires an initial access token for registration (RFC 7591 section 3.1).
@@ -78,16 +77,6 @@ use crate::text;
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// # }).unwrap();
 /// ```
-///
-/// ```
-/// use tower_dcr::layers::{InitialAccess, InitialAccessTokenLayer, StaticTokens};
-///
-/// let partner = InitialAccess { rules: Some("partner".into()), ..InitialAccess::of("partner-portal") };
-/// let tokens = StaticTokens::new().add("Vq3s8nR1xW7tB0yKd5Lc", partner)?;
-/// let layer = InitialAccessTokenLayer::new(tokens).optional();
-/// # let _ = layer;
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
-/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct InitialAccessTokenLayer {
@@ -104,6 +93,8 @@ struct Config {
     registrar: Option<Registrar>,
     client_url: ClientUrl,
 }
+
+text::debug_fields!(Config { required, origins });
 
 const RULE: &str = "initial-access-token";
 const ORIGIN_RULE: &str = "origin";
@@ -208,47 +199,28 @@ where
         let Some(config) = self.layer.config.clone() else {
             return ResponseFuture::new(self.inner.call(request), Unchanged);
         };
-        let allowed = match config.check_origin(request.method(), request.headers()) {
-            Err(rejection) if !config.report_only => {
-                return ResponseFuture::boxed(reject(request, rejection));
-            }
-            allowed => allowed,
-        };
         let kind = MethodKind::of(request.method());
-        let asks = match kind {
-            MethodKind::Create => true,
-            MethodKind::Update => config.registrar.is_some(),
-            MethodKind::Read | MethodKind::Delete | MethodKind::Options | MethodKind::Other => false,
-        };
-        if !asks && allowed.is_ok() {
-            return ResponseFuture::new(self.inner.call(request), Unchanged);
-        }
-        let inner = self.take_ready();
-        match allowed {
-            Err(rejection) => ResponseFuture::boxed(observe(inner, request, rejection)),
-            Ok(()) if kind == MethodKind::Create => ResponseFuture::boxed(config.register(inner, request)),
-            Ok(()) => ResponseFuture::boxed(config.change_client(inner, request)),
+        match config.check_origin(kind, request.headers()) {
+            Err(rejection) if config.report_only => {
+                ResponseFuture::boxed(body::forward_reporting(self.take_ready(), request, rejection))
+            }
+            Err(rejection) => ResponseFuture::boxed(reject(request, rejection)),
+            Ok(()) if kind == MethodKind::Create => ResponseFuture::boxed(config.register(self.take_ready(), request)),
+            Ok(()) if kind == MethodKind::Update && config.registrar.is_some() => {
+                ResponseFuture::boxed(config.change_client(self.take_ready(), request))
+            }
+            Ok(()) => ResponseFuture::new(self.inner.call(request), Unchanged),
         }
     }
 }
 
-/// The content of `Authorization`.
-enum Credentials<'a> {
-    None,
-    Bearer(&'a str),
-    /// Not in the form of RFC 6750 section 2.1, or more than one.
-    Unusable,
-}
-
-impl Credentials<'_> {
-    fn of(headers: &HeaderMap) -> Credentials<'_> {
-        let mut all = headers.get_all(header::AUTHORIZATION).iter();
-        match (all.next(), all.next()) {
-            (None, _) => Credentials::None,
-            (Some(one), None) => bearer(one).map_or(Credentials::Unusable, Credentials::Bearer),
-            (Some(_), Some(_)) => Credentials::Unusable,
-        }
-    }
+/// Returns the bearer token; `None` if there are no credentials. Rejects anything else than one field in the form of RFC
+/// 6750 section 2.1.
+fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    let token = bearer(field).filter(|_| fields.next().is_none());
+    token.map(Some).ok_or_else(|| invalid("the credentials are not one bearer token"))
 }
 
 fn bearer(value: &HeaderValue) -> Option<&str> {
@@ -260,8 +232,8 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 }
 
 impl Config {
-    fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Rejection> {
-        let is_preflight = MethodKind::of(method) == MethodKind::Options;
+    fn check_origin(&self, kind: MethodKind, headers: &HeaderMap) -> Result<(), Rejection> {
+        let is_preflight = kind == MethodKind::Options;
         let Some(allowed) = self.origins.as_ref().filter(|_| !is_preflight) else { return Ok(()) };
         let is_allowed = |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| allowed.contains(origin));
         if headers.get_all(header::ORIGIN).iter().all(is_allowed) {
@@ -272,14 +244,10 @@ impl Config {
 
     /// Returns the access that the token gives. `None` if there is no token and none is required.
     async fn authorize(&self, headers: &HeaderMap) -> Result<Option<InitialAccess>, Rejection> {
-        let token = match Credentials::of(headers) {
-            Credentials::None if self.required => {
-                let detail = "an initial access token is needed to register a client here";
-                return Err(Rejection::new(ErrorCode::TokenRequired, RULE, detail));
-            }
-            Credentials::None => return Ok(None),
-            Credentials::Bearer(token) => token,
-            Credentials::Unusable => return Err(invalid("the credentials are not one bearer token")),
+        let Some(token) = token(headers)? else {
+            let detail = "an initial access token is needed to register a client here";
+            let missing = || Rejection::new(ErrorCode::TokenRequired, RULE, detail);
+            return if self.required { Err(missing()) } else { Ok(None) };
         };
         match self.tokens.verify(token).await {
             Ok(access) => Ok(Some(access)),
@@ -298,7 +266,7 @@ impl Config {
 
     /// Counts one more use. Returns the token ID to give back if no client is registered.
     async fn count(&self, access: &InitialAccess) -> Result<Option<String>, Rejection> {
-        let Some(limit) = access.max_uses else { return Ok(None) };
+        let Some(limit) = access.max_uses.filter(|_| !self.report_only) else { return Ok(None) };
         let Some(registrar) = self.registrar.as_ref().filter(|_| !access.token_id.is_empty()) else {
             tracing::error!(
                 target: "tower_dcr::initial_access_token",
@@ -309,14 +277,8 @@ impl Config {
             let detail = "this server can't count how often the initial access token is used";
             return Err(Rejection::new(ErrorCode::ServerError, RULE, detail));
         };
-        match registrar.ledger().count_use(&access.token_id, limit.get()).await {
-            Ok(true) => Ok(Some(access.token_id.clone())),
-            Ok(false) => Err(invalid("the initial access token is used up")),
-            Err(error) => {
-                error.log();
-                Err(unavailable())
-            }
-        }
+        let counted = registrar.ledger().count_use(&access.token_id, limit.get()).await.map_err(unanswered)?;
+        if counted { Ok(Some(access.token_id.clone())) } else { Err(invalid("the initial access token is used up")) }
     }
 
     async fn give_back(&self, counted: Option<String>) {
@@ -336,24 +298,22 @@ impl Config {
     {
         let access = match self.authorize(request.headers()).await {
             Ok(access) => access,
-            Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
+            Err(rejection) if self.report_only => return body::forward_reporting(inner, request, rejection).await,
             Err(rejection) => return reject(request, rejection).await,
         };
         let mut counted = None;
         if let Some(access) = access {
-            if !self.report_only {
-                counted = match self.count(&access).await {
-                    Ok(counted) => counted,
-                    Err(rejection) => return reject(request, rejection).await,
-                };
+            match self.count(&access).await {
+                Ok(token) => counted = token,
+                Err(rejection) => return reject(request, rejection).await,
             }
             request.extensions_mut().insert(access.caller());
         }
         let answer = inner.call(request).await;
-        let registered = answer.as_ref().is_ok_and(|response| {
+        let is_new = |response: &Response<R>| {
             response.status().is_success() && response.extensions().get::<Deduplicated>().is_none()
-        });
-        if !registered {
+        };
+        if !answer.as_ref().is_ok_and(is_new) {
             self.give_back(counted).await;
         }
         answer.map(|response| response.map(ResponseBody::inner))
@@ -369,7 +329,7 @@ impl Config {
         match self.admitted_as(request.method(), request.uri()).await {
             Ok(caller) if caller.is_anonymous() => _ = request.extensions_mut().remove::<Caller>(),
             Ok(caller) => _ = request.extensions_mut().insert::<Caller>(caller),
-            Err(rejection) if self.report_only => return observe(inner, request, rejection).await,
+            Err(rejection) if self.report_only => return body::forward_reporting(inner, request, rejection).await,
             Err(rejection) => return reject(request, rejection).await,
         }
         body::forward(inner, request).await
@@ -389,44 +349,25 @@ impl Config {
             }
             Ok(None) => Ok(Caller::default()),
             Err(Refusal::Rejected(rejection)) => Err(rejection),
-            Err(Refusal::Ledger(error)) => {
-                error.log();
-                Err(unavailable())
-            }
+            Err(Refusal::Ledger(error)) => Err(unanswered(error)),
         }
     }
 }
 
 /// Rejects a request whose body is unread.
 async fn reject<B: Body, R: Body, E>(request: Request<B>, rejection: Rejection) -> Answered<R, E> {
-    Ok(Unread::of(request).answer(body::refuse(rejection)).await)
-}
-
-/// Passes the request, and reports the rejection.
-async fn observe<S, B, R>(inner: S, request: Request<B>, rejection: Rejection) -> Answered<R, S::Error>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body,
-{
-    let operation = Operation::of(request.method());
-    let mut response = body::forward(inner, request).await?;
-    body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
-    Ok(response)
+    Ok(Unread::of(request).answer(body::reject(rejection)).await)
 }
 
 fn invalid(detail: &'static str) -> Rejection {
     Rejection::new(ErrorCode::InvalidToken, RULE, detail)
 }
 
-fn unavailable() -> Rejection {
-    body::unavailable(RULE, "initial access tokens can't be verified now; try again later")
+fn unanswered(error: LedgerError) -> Rejection {
+    error.log();
+    unavailable()
 }
 
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("required", &self.required)
-            .field("origins", &self.origins)
-            .finish_non_exhaustive()
-    }
+fn unavailable() -> Rejection {
+    body::unavailable(RULE, "initial access tokens can't be verified now; try again later")
 }

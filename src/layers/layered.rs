@@ -9,18 +9,7 @@ use crate::layers::{
     ServerMetadataLayer,
 };
 
-/// The service that the layer `L` makes of `S`.
-///
-/// ```
-/// use tower_dcr::Preset;
-/// use tower_dcr::layers::Layered;
-/// use tower_layer::Layer;
-///
-/// fn protected<S>(inner: S) -> Layered<Preset, S> {
-///     tower_dcr::mcp().layer(inner)
-/// }
-/// # let _ = protected(());
-/// ```
+/// The service that the layer `L` makes of `S`: `Layered<Preset, Handler>` behind a preset.
 #[derive(Clone)]
 pub struct Layered<L, S> {
     pub(crate) layer: L,

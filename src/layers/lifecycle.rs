@@ -1,30 +1,30 @@
 //! [`LifecycleLayer`]: records every registration in a ledger, and deduplicates registrations.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{Extensions, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::audit::{AwaitsApproval, CostsLikeRegistration, Deduplicated, RegisteredClient, Unanswerable};
+use crate::audit::{CostsLikeRegistration, Unanswerable};
 use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
-use crate::clients::ledger::{LedgerError, Status, StoredResponse};
+use crate::clients::ledger::LedgerError;
 use crate::clients::registrar::{
-    self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
+    self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester,
 };
-use crate::layers::body::{
-    self, ANSWER_LIMITS, Answered, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
-};
+use crate::layers::body::{self, Answered, RegistrationBody, ResponseBody, ResponseFuture, Unchanged};
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
 use crate::rate_limit::budgets::Ticket;
 use crate::registration::{Field, Registration};
-use crate::rules::{Caller, Evaluation, Facts, Operation};
-use crate::rules::{ErrorCode, Rejection};
+use crate::rules::{Caller, ErrorCode, Evaluation, Operation, Rejection};
+use crate::text;
+
+mod answer;
+
+use answer::Answer;
 
 /// Records every registration in a ledger, and deduplicates registrations.
 ///
@@ -93,15 +93,6 @@ use crate::rules::{ErrorCode, Rejection};
 /// assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
 /// # });
 /// ```
-///
-/// ```
-/// use tower_dcr::client_address::ClientAddress;
-/// use tower_dcr::clients::{MemoryLedger, Registrar};
-/// use tower_dcr::layers::LifecycleLayer;
-///
-/// let layer = LifecycleLayer::new(Registrar::new(MemoryLedger::default())).with_client_address(ClientAddress::new());
-/// # let _ = layer;
-/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LifecycleLayer {
@@ -116,6 +107,8 @@ struct Config {
     client_url: ClientUrl,
     report_only: bool,
 }
+
+text::debug_fields!(Config { registrar });
 
 impl LifecycleLayer {
     /// Creates a layer that records clients in the ledger of `registrar`.
@@ -181,54 +174,51 @@ where
             return ResponseFuture::new(self.inner.call(request), Unchanged);
         };
         let inner = self.take_ready();
-        let kind = MethodKind::of(request.method());
-        match kind {
-            MethodKind::Create | MethodKind::Update => {
-                let Some(body) = RegistrationBody::downcast_ref(request.body()) else {
-                    return ResponseFuture::boxed(async { Ok(unguarded()) });
-                };
-                match body.share().map(|(registration, facts)| (registration, facts.clone())) {
-                    Some((registration, facts)) if kind == MethodKind::Create => {
-                        ResponseFuture::boxed(config.register(inner, request, registration, facts))
-                    }
-                    Some((registration, facts)) => {
-                        ResponseFuture::boxed(config.change(inner, request, registration, facts))
-                    }
-                    // Passed by a policy layer in report-only mode.
-                    None => ResponseFuture::boxed(body::forward(inner, request)),
-                }
-            }
-            MethodKind::Read | MethodKind::Delete => ResponseFuture::boxed(config.manage(inner, request)),
-            // The service that was polled ready is in there, and nothing is awaited before it.
-            MethodKind::Options | MethodKind::Other => ResponseFuture::boxed(body::forward(inner, request)),
+        let sent = RegistrationBody::downcast_ref(request.body()).map(|body| config.sent(body, &request));
+        match (MethodKind::of(request.method()), sent) {
+            (MethodKind::Create | MethodKind::Update, None) => ResponseFuture::boxed(async { Ok(unchecked()) }),
+            (MethodKind::Create, Some(Some(sent))) => ResponseFuture::boxed(config.register(inner, request, sent)),
+            (MethodKind::Update, Some(Some(sent))) => ResponseFuture::boxed(config.change(inner, request, sent)),
+            (MethodKind::Read | MethodKind::Delete, _) => ResponseFuture::boxed(config.manage(inner, request)),
+            // The document was passed by a policy layer in report-only mode, or there is none. The service that was
+            // polled ready is in there, and nothing is awaited before it.
+            (_, _) => ResponseFuture::boxed(body::forward(inner, request)),
         }
     }
 }
 
+/// A registration that the policy layers have checked, and its sender.
+struct Sent {
+    registration: Arc<Registration>,
+    requester: Requester,
+}
+
 impl Config {
-    async fn register<S, B, R>(
-        self: Arc<Self>,
-        mut inner: S,
-        request: Request<B>,
-        registration: Arc<Registration>,
-        facts: Facts,
-    ) -> Answered<R, S::Error>
+    fn sent<B>(&self, body: &RegistrationBody, request: &Request<B>) -> Option<Sent> {
+        let (registration, facts) = body.share()?;
+        let (facts, extensions) = (facts.clone(), request.extensions());
+        let requester = Requester {
+            address: self.address.resolve(request.headers(), extensions),
+            caller: extensions.get::<Caller>().cloned().unwrap_or_default(),
+            identity: facts.identity.map(Arc::unwrap_or_clone),
+            statement_issuer: facts.statement.map(|statement| statement.issuer.clone()),
+            policy: facts.policy,
+            unless_repeated: extensions.get::<Ticket>().and_then(Ticket::unless_repeated).cloned(),
+        };
+        Some(Sent { registration, requester })
+    }
+
+    async fn register<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>, sent: Sent) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let requester = self.requester(request.headers(), request.extensions(), facts);
+        let Sent { registration, requester } = sent;
         let unless_repeated = requester.unless_repeated.clone();
         let intent = match self.registrar.admit(&registration, requester).await {
             Ok(Admission::Ask(intent)) => intent,
-            Ok(Admission::Deduplicated(client)) => {
-                let is_pending = client.status == Status::Pending;
-                let response = repeat(client.client_id, client.response, &registration);
-                return Ok(awaiting_approval(response, is_pending));
-            }
-            Err(refusal) => {
-                return self.refuse_or(refusal.unless_repeated(unless_repeated), inner, request).await;
-            }
+            Ok(Admission::Deduplicated(client)) => return Ok(answer::repeat(*client, &registration)),
+            Err(error) => return self.reject_or_forward(error.unless_repeated(unless_repeated), inner, request).await,
         };
         // Drops the shared reference, so that a layer further in need not copy the document.
         drop(registration);
@@ -251,59 +241,49 @@ impl Config {
             log_error(intent.fail(&reason).await);
             return response.map(ResponseBody::inner);
         }
-        let status = response.status();
-        let Some((response, Some(document))) = read(response).await else {
+        let Some((response, Some(answer))) = answer::read(response).await else {
             log_error(intent.fail("the server's answer could not be read").await);
-            return body::refuse(unreadable());
+            return body::reject(body::unreadable(RULE));
         };
-        let (document, bytes) = document;
-        if let Err(detail) = body::issued_client_id(&document) {
+        if let Err(detail) = body::issued_client_id(&answer.document) {
             let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(Field::CLIENT_ID.name());
             log_error(intent.fail(&rejection.description()).await);
-            return self.refuse(Operation::Create, rejection, response);
+            return self.reject(Operation::Create, rejection, response);
         }
-        let body = str::from_utf8(&bytes).unwrap_or_default();
-        let answer = ServerAnswer { status: status.as_u16(), document: &document, body };
-        match intent.complete(&answer).await {
-            Ok(Completion::Recorded) => awaiting_approval(response, self.registrar.needs_approval()),
-            Ok(Completion::Revoked) => self.refuse(Operation::Create, registrar::blocked(), response),
-            Ok(Completion::Conflict) => self.refuse(Operation::Create, registrar::conflict(), response),
+        match intent.complete(&answer.as_recorded()).await {
+            Ok(Completion::Recorded) => answer::awaiting_approval(response, self.registrar.needs_approval()),
+            Ok(Completion::Revoked) => self.reject(Operation::Create, registrar::blocked(), response),
+            Ok(Completion::Conflict) => self.reject(Operation::Create, registrar::conflict(), response),
             Err(error) => {
-                let client_id = document.string_at(Field::CLIENT_ID).unwrap_or_default();
-                error.log();
+                let client_id = answer.client_id().unwrap_or_default();
                 tracing::error!(target: "tower_dcr::lifecycle", ?client_id, "client not recorded; its registration is answered with 503 unless `danger_register_without_ledger` is set");
-                self.refuse_unrecorded(Operation::Create, response)
+                self.reject(Operation::Create, error, response)
             }
         }
     }
 
-    async fn change<S, B, R>(
-        self: Arc<Self>,
-        mut inner: S,
-        request: Request<B>,
-        registration: Arc<Registration>,
-        facts: Facts,
-    ) -> Answered<R, S::Error>
+    async fn change<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>, sent: Sent) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         B: 'static,
         R: Body,
     {
-        let requester = self.requester(request.headers(), request.extensions(), facts);
+        let Sent { registration, requester } = sent;
         let managed = match self.managed(&request) {
             Ok(Some(id)) => id,
             // A policy layer with other rules for URLs has let it pass.
-            Ok(None) => return Ok(unguarded()),
-            Err(rejection) => return self.refuse_or(rejection.into(), inner, request).await,
+            Ok(None) => return Ok(unchecked()),
+            Err(rejection) => return self.reject_or_forward(rejection.into(), inner, request).await,
         };
-        let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
+        let admitted = self.registrar.admit_change(&managed, &registration, &requester).await;
+        let unless_repeated = requester.unless_repeated;
+        let intent = match admitted {
             Ok(intent) => intent,
-            Err(refusal) => {
-                return self.refuse_or(refusal.unless_repeated(requester.unless_repeated), inner, request).await;
-            }
+            Err(error) => return self.reject_or_forward(error.unless_repeated(unless_repeated), inner, request).await,
         };
-        if let Some(rejection) = requester.unless_repeated.filter(|_| intent.is_new()) {
-            return Ok(body::refuse(rejection));
+        let is_new = intent.is_new();
+        if let Some(rejection) = unless_repeated.filter(|_| is_new) {
+            return Ok(body::reject(rejection));
         }
         drop(registration);
         let response = inner.call(request).await?;
@@ -311,7 +291,6 @@ impl Config {
         if !response.status().is_success() && response.extensions().get::<Unanswerable>().is_none() {
             return Ok(response.map(ResponseBody::inner));
         }
-        let is_new = intent.is_new();
         let mut response = self.record_change(intent, response).await;
         if is_new {
             response.extensions_mut().insert(CostsLikeRegistration);
@@ -320,30 +299,21 @@ impl Config {
     }
 
     async fn record_change<R: Body>(&self, intent: ChangeIntent, response: Response<R>) -> Response<ResponseBody<R>> {
-        let status = response.status().as_u16();
         let is_withheld = response.extensions().get::<Unanswerable>().is_some();
-        let Some((response, document)) = read(response).await else { return body::refuse(unreadable()) };
-        let document = document.filter(|_| response.status().is_success());
+        let Some((response, answer)) = answer::read(response).await else {
+            return body::reject(body::unreadable(RULE));
+        };
+        let answer = answer.filter(|_| response.status().is_success());
         // A success proves a change only if it names the client (RFC 7592 section 3): any caller can send a PUT, and a
         // server may have a generic page for all requests.
-        let is_about_client =
-            document.as_ref().is_some_and(|(document, _)| document.string_at(Field::CLIENT_ID) == Some(intent.id()));
+        let is_about_client = answer.as_ref().is_some_and(|answer| answer.client_id() == Some(intent.id()));
         if !is_about_client && !is_withheld {
-            let Some(_) = document else { return response };
-            return self.refuse(Operation::Update, unreadable(), response);
+            let Some(_) = answer else { return response };
+            return self.reject(Operation::Update, body::unreadable(RULE), response);
         }
-        let answer = document.as_ref().map(|(document, bytes)| ServerAnswer {
-            status,
-            document,
-            body: str::from_utf8(bytes).unwrap_or_default(),
-        });
-        match self.registrar.changed(intent, answer.as_ref()).await {
+        match self.registrar.changed(intent, answer.as_ref().map(Answer::as_recorded).as_ref()).await {
             Ok(()) => response,
-            Err(Refusal::Rejected(rejection)) => self.refuse(Operation::Update, rejection, response),
-            Err(Refusal::Ledger(error)) => {
-                error.log();
-                self.refuse_unrecorded(Operation::Update, response)
-            }
+            Err(error) => self.reject(Operation::Update, error, response),
         }
     }
 
@@ -355,10 +325,15 @@ impl Config {
         R: Body,
     {
         let managed = self.managed(&request);
-        let id = match self.may_manage(managed).await {
-            Ok(id) => id.filter(|_| request.method() == Method::DELETE),
-            Err(refusal) => return self.refuse_or(refusal, inner, request).await,
+        let allowed = match &managed {
+            Ok(Some(id)) => self.registrar.may_manage(id).await.map(drop),
+            Ok(None) => Ok(()),
+            Err(rejection) => Err(rejection.clone().into()),
         };
+        if let Err(error) = allowed {
+            return self.reject_or_forward(error, inner, request).await;
+        }
+        let id = managed.ok().flatten().filter(|_| request.method() == Method::DELETE);
         let response = body::forward(inner, request).await?;
         // RFC 7592 section 2.3: a deletion is answered with 204. A generic page has deleted nothing.
         if let Some(id) = id.filter(|_| response.status() == StatusCode::NO_CONTENT) {
@@ -366,11 +341,6 @@ impl Config {
             log_error(self.registrar.deleted(&id).await);
         }
         Ok(response)
-    }
-
-    /// Returns the setting of the policy file, else the one in code.
-    fn registers_without_ledger(&self) -> bool {
-        self.registrar.settings().danger_register_without_ledger.unwrap_or_default()
     }
 
     /// Returns the client that the URL is about; `None` for the registration route.
@@ -386,73 +356,47 @@ impl Config {
         }
     }
 
-    /// Returns the client that a URL is about, if it may manage itself.
-    async fn may_manage(&self, managed: Result<Option<String>, Rejection>) -> Result<Option<String>, Refusal> {
-        let id = managed?;
-        if let Some(id) = &id {
-            self.registrar.may_manage(id).await?;
-        }
-        Ok(id)
-    }
-
-    fn requester(&self, headers: &http::HeaderMap, extensions: &Extensions, facts: Facts) -> Requester {
-        Requester {
-            address: self.address.resolve(headers, extensions),
-            caller: extensions.get::<Caller>().cloned().unwrap_or_default(),
-            identity: facts.identity.map(Arc::unwrap_or_clone),
-            statement_issuer: facts.statement.map(|statement| statement.issuer.clone()),
-            policy: facts.policy,
-            unless_repeated: extensions.get::<Ticket>().and_then(Ticket::unless_repeated).cloned(),
-        }
-    }
-
     /// Rejects, or goes on without the ledger if that is allowed or the rejection is only reported.
-    async fn refuse_or<S, B, R>(&self, refusal: Refusal, inner: S, request: Request<B>) -> Answered<R, S::Error>
+    async fn reject_or_forward<S, B, R>(&self, error: Refusal, inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let rejection = match refusal {
-            Refusal::Rejected(rejection) => rejection,
-            Refusal::Ledger(error) => {
-                error.log();
-                if self.registers_without_ledger() {
-                    return body::forward(inner, request).await;
-                }
-                unavailable()
-            }
-        };
+        let Some(rejection) = self.rejection(error) else { return body::forward(inner, request).await };
         // A spent budget is enforced by the limiter, which has a switch of its own.
         if !self.reports() || rejection.code == ErrorCode::TooManyRequests {
-            return Ok(body::refuse(rejection));
+            return Ok(body::reject(rejection));
         }
-        let operation = Operation::of(request.method());
-        let mut response = body::forward(inner, request).await?;
-        body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
-        Ok(response)
+        body::forward_reporting(inner, request, rejection).await
     }
 
-    /// Replaces the handler's response by a rejection, or reports that.
-    fn refuse<R: Body>(
+    /// Replaces the handler's response by a rejection, or reports that. Passes a response that could not be recorded if
+    /// that is allowed.
+    fn reject<R: Body>(
         &self,
         operation: Operation,
-        rejection: Rejection,
+        error: impl Into<Refusal>,
         mut response: Response<ResponseBody<R>>,
     ) -> Response<ResponseBody<R>> {
-        if !self.reports() {
-            return body::refuse(rejection);
+        match self.rejection(error.into()) {
+            Some(rejection) if !self.reports() => body::reject(rejection),
+            Some(rejection) => {
+                body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
+                response
+            }
+            None => response,
         }
-        body::attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
-        response
     }
 
-    /// Rejects a response that could not be recorded, or passes it if that is allowed.
-    fn refuse_unrecorded<R: Body>(
-        &self,
-        operation: Operation,
-        response: Response<ResponseBody<R>>,
-    ) -> Response<ResponseBody<R>> {
-        if self.registers_without_ledger() { response } else { self.refuse(operation, unavailable(), response) }
+    /// Returns the rejection. `None` if the ledger is unavailable, and not needed.
+    fn rejection(&self, error: Refusal) -> Option<Rejection> {
+        let error = match error {
+            Refusal::Rejected(rejection) => return Some(rejection),
+            Refusal::Ledger(error) => error,
+        };
+        error.log();
+        let is_needed = !self.registrar.settings().danger_register_without_ledger.unwrap_or_default();
+        is_needed.then(unavailable)
     }
 
     /// Returns whether rejections are reported only. The setting of the policy file wins over the one in code.
@@ -468,73 +412,11 @@ fn log_error(written: Result<(), LedgerError>) {
     }
 }
 
-/// Reads the response's body and puts its bytes back; with the document, if it is one. `None` if the body is too long
-/// or broken off.
-async fn read<R: Body>(response: Response<R>) -> Option<(Response<ResponseBody<R>>, Option<(Registration, Bytes)>)> {
-    let (mut parts, body) = response.into_parts();
-    let ReadAnswer::Complete(bytes) = body::read_answer(body).await else { return None };
-    let document = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().map(|document| (document, bytes.clone()));
-    if let Some((document, _)) = &document {
-        parts.extensions.get_or_insert_with(|| RegisteredClient::of(document));
-    }
-    Some((Response::from_parts(parts, ResponseBody::own(bytes)), document))
-}
-
-/// Returns the stored response again, with the redirect URIs of this request.
-fn repeat<R: Body>(
-    client_id: Option<String>,
-    answer: Option<StoredResponse>,
-    registration: &Registration,
-) -> Response<ResponseBody<R>> {
-    let Some(answer) = answer else { return body::refuse(unavailable()) };
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
-    let mut response = body::answer(status, body::JSON, echoing(answer.body, registration));
-    response.extensions_mut().insert(RegisteredClient(client_id));
-    response.extensions_mut().insert(Deduplicated);
-    response
-}
-
-/// Returns the stored body with the redirect URIs of this request: if loopback ports don't count, the first client had
-/// others, and a client may compare them (RFC 7591 section 3.2.1).
-fn echoing(body: String, registration: &Registration) -> String {
-    let Ok(serde_json::Value::Object(mut document)) = serde_json::from_str(&body) else { return body };
-    let sent: Vec<&str> = registration.redirect_uris().collect();
-    let differs = |echoed: &Vec<serde_json::Value>| {
-        // If a server accepted fewer of them, its list stays.
-        echoed.len() == sent.len() && echoed.iter().map(serde_json::Value::as_str).ne(sent.iter().copied().map(Some))
-    };
-    match document.get_mut("redirect_uris") {
-        Some(serde_json::Value::Array(echoed)) if differs(echoed) => {
-            *echoed = sent.iter().copied().map(serde_json::Value::from).collect();
-        }
-        _ => return body,
-    }
-    serde_json::to_string(&document).unwrap_or(body)
-}
-
-/// Marks a response for the audit layer: the client can't sign in yet.
-fn awaiting_approval<R>(mut response: Response<R>, is_pending: bool) -> Response<R> {
-    if is_pending {
-        response.extensions_mut().insert(AwaitsApproval);
-    }
-    response
-}
-
-fn unguarded<R: Body>() -> Response<ResponseBody<R>> {
+fn unchecked<R: Body>() -> Response<ResponseBody<R>> {
     tracing::error!(target: "tower_dcr::lifecycle", "LifecycleLayer needs a PolicyLayer outside of it");
-    body::refuse(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
-}
-
-fn unreadable() -> Rejection {
-    Rejection::new(ErrorCode::BadGateway, RULE, "the server's answer could not be read")
+    body::reject(Rejection::new(ErrorCode::ServerError, RULE, "this server is not set up to register clients"))
 }
 
 fn unavailable() -> Rejection {
     body::unavailable(RULE, "clients can't be registered now; try again later")
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("registrar", &self.registrar).finish_non_exhaustive()
-    }
 }

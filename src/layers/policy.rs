@@ -1,6 +1,5 @@
 //! [`PolicyLayer`]: evaluates a policy on registrations before the handler sees them.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::registration::{Field, Limits, ParseError, Registration};
 use crate::rules::{
     Caller, ClaimStatus, Context, ErrorCode, Evaluation, Facts, Identity, IntoRules, Operation, Policy, Rejection,
 };
+use crate::text;
 
 mod reminder;
 mod shadow;
@@ -87,43 +87,34 @@ pub(crate) use shadow::Shadow;
 /// assert_eq!(response.extensions().get::<Rejection>().unwrap().rule, "redirect-uris");
 /// # });
 /// ```
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_dcr::layers::PolicyLayer;
-/// use tower_dcr::rules::{MetadataAllowlist, RedirectUris};
-/// use tower_dcr::registration::Limits;
-///
-/// let layer = PolicyLayer::new((MetadataAllowlist::mcp(), RedirectUris::mcp()))
-///     .with_body(Limits { max_bytes: 8 * 1024, ..Limits::default() })
-///     .with_body_deadline(Duration::from_secs(3));
-/// # let _ = layer;
-/// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct PolicyLayer {
     config: Arc<Config>,
 }
 
 #[derive(Clone)]
-struct Config {
+pub(crate) struct Config {
     policy: Policy,
     limits: Limits,
     deadline: Duration,
     client_url: ClientUrl,
     report_only: bool,
     /// Logs that nothing is enforced.
-    reminder: Option<Arc<Reminder>>,
-    shadow: Option<Shadow>,
-    check: SetupCheck,
-    charging: Option<Charging>,
+    pub(crate) reminder: Option<Arc<Reminder>>,
+    /// Another policy, whose decisions are reported.
+    pub(crate) shadow: Option<Shadow>,
+    pub(crate) check: SetupCheck,
+    pub(crate) charging: Option<Charging>,
 }
+
+text::debug_fields!(Config { report_only });
 
 /// The settings for charging evaluated requests to the budgets of a limiter further out.
 #[derive(Clone, Copy)]
-struct Charging {
+pub(crate) struct Charging {
     /// Set if a ledger further in deduplicates registrations, which pass although a budget is spent.
-    knows_repeats: bool,
+    pub(crate) knows_repeats: bool,
 }
 
 impl PolicyLayer {
@@ -143,7 +134,7 @@ impl PolicyLayer {
         Self { config: Arc::new(config) }
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
     }
@@ -163,26 +154,6 @@ impl PolicyLayer {
     /// need the same.
     pub fn with_client_url(self, client_url: ClientUrl) -> Self {
         self.change(|config| config.client_url = client_url)
-    }
-
-    /// Sets the check that records deployment mistakes.
-    pub(crate) fn with_setup_check(self, check: SetupCheck) -> Self {
-        self.change(|config| config.check = check)
-    }
-
-    /// Evaluates another policy as well, and reports its decision.
-    pub(crate) fn with_shadow(self, shadow: Option<Shadow>) -> Self {
-        self.change(|config| config.shadow = shadow)
-    }
-
-    /// Logs again and again that nothing is enforced.
-    pub(crate) fn with_reminder(self, reminder: Arc<Reminder>) -> Self {
-        self.change(|config| config.reminder = Some(reminder))
-    }
-
-    /// Charges evaluated requests to the budgets of a limiter further out, which leaves that to this layer.
-    pub(crate) fn charging(self, knows_repeats: bool) -> Self {
-        self.change(|config| config.charging = Some(Charging { knows_repeats }))
     }
 
     /// Evaluates requests and reports the decisions, but passes every request unchanged: the same headers, the same
@@ -213,7 +184,7 @@ where
         let version = parts.version;
         ResponseFuture::boxed(async move {
             let intake = config.take_in(&mut parts, body).await;
-            let closes = matches!(intake, Intake::Dropped { closes: true });
+            let closes = matches!(intake, Intake::Empty { closes: true, .. });
             let is_update = MethodKind::of(&parts.method) == MethodKind::Update;
             let ticket = parts.extensions.get::<Ticket>().cloned();
             if let (Some(ticket), Intake::Parsed(..)) = (&ticket, &intake) {
@@ -229,7 +200,7 @@ where
                 Passage::Unjudged(request) => (inner.call(request), None),
                 Passage::Judged(request, evaluation) => (inner.call(request), Some(evaluation)),
                 Passage::Rejected(rejection, evaluation, unread) => {
-                    let mut response = body::refuse(rejection);
+                    let mut response = body::reject(rejection);
                     response.extensions_mut().insert(evaluation);
                     return Ok(match unread {
                         Some(unread) => unread.answer(response).await,
@@ -250,7 +221,7 @@ where
             }
             if let Some(mut evaluation) = evaluation {
                 let spent = charged.as_ref().and_then(|(ticket, _)| ticket.unless_repeated());
-                if let Some(rejection) = spent.filter(|spent| extensions_have(&response, spent)) {
+                if let Some(rejection) = spent.filter(|spent| response.extensions().get() == Some(*spent)) {
                     evaluation.reject(rejection);
                     evaluation.forward_nothing();
                 }
@@ -263,10 +234,9 @@ where
 
 /// The result of reading a body.
 enum Intake {
-    /// The request registers nothing, and passes unchanged in report-only mode.
-    Passed(RegistrationBody),
-    /// The request registers nothing, and passes without its body. `closes` is set if some of that is still on the connection.
-    Dropped { closes: bool },
+    /// The request registers nothing. It passes unchanged in report-only mode, and else without its body. `closes` is
+    /// set if some of that is still on the connection.
+    Empty { body: RegistrationBody, closes: bool },
     /// A parsed document, with the bytes if this layer has read them.
     Parsed(Registration, Facts, Option<Bytes>),
     /// No registration, with the reason; the bytes, if all of them were read, and the original body.
@@ -285,13 +255,11 @@ impl Passage {
     /// Commits the reservations of rules, and returns those that are committed.
     async fn commit(&mut self) -> Vec<Reservation> {
         let Self::Judged(_, evaluation) = self else { return Vec::new() };
-        match evaluation.commit_all().await {
-            Ok(committed) => committed,
-            Err(rejection) => {
-                self.rejected(rejection);
-                Vec::new()
-            }
-        }
+        let committed = evaluation.commit_all().await;
+        committed.unwrap_or_else(|rejection| {
+            self.rejected(rejection);
+            Vec::new()
+        })
     }
 
     /// Takes from the budgets of the registration's class. If one of them is spent, the registration is rejected,
@@ -333,15 +301,9 @@ impl Passage {
         if charging.knows_repeats {
             ticket.reject_unless_repeated(rejection);
         } else {
-            self.reject(rejection);
+            evaluation.reject(&rejection);
+            self.rejected(rejection);
         }
-    }
-
-    /// Rejects a request that was accepted before.
-    fn reject(&mut self, rejection: Rejection) {
-        let Self::Judged(_, evaluation) = self else { return };
-        evaluation.reject(&rejection);
-        self.rejected(rejection);
     }
 
     /// Rejects a request whose evaluation has the rejection already.
@@ -360,10 +322,6 @@ async fn release(reservations: &mut Vec<Reservation>) {
     }
 }
 
-fn extensions_have<B>(response: &Response<B>, rejection: &Rejection) -> bool {
-    response.extensions().get::<Rejection>() == Some(rejection)
-}
-
 impl Config {
     /// Takes over the document from a policy layer further out, or reads and parses it. All awaiting before the call of
     /// the inner service happens here, and by reference, so that the future stays small.
@@ -373,15 +331,15 @@ impl Config {
     {
         let kind = MethodKind::of(&parts.method);
         match self.client_url.check(&parts.method, &parts.uri) {
-            Err(rejection) => return Intake::Unusable(rejection, None, pass(body)),
+            Err(rejection) => return Intake::Unusable(rejection, None, RegistrationBody::passed(body)),
             Ok(target) if kind.has_document() => self.check.document(&target, parts.uri.path(), kind),
-            Ok(_) if self.report_only => return Intake::Passed(pass(body)),
+            Ok(_) if self.report_only => return Intake::Empty { body: RegistrationBody::passed(body), closes: false },
             Ok(_) => {
                 // RFC 9110 section 9.3 gives such a body no meaning, and some handlers register it nevertheless.
                 let closes = !body::drain(body, &parts.headers).await;
                 body::forget_old_body(&mut parts.headers);
                 body::ask_for_plain_answer(&mut parts.headers);
-                return Intake::Dropped { closes };
+                return Intake::Empty { body: RegistrationBody::empty(), closes };
             }
         }
         match RegistrationBody::downcast(body).map(RegistrationBody::into_registration) {
@@ -403,7 +361,7 @@ impl Config {
             }
             let detail = "the body must be application/json in UTF-8 without content encoding";
             let rejection = Rejection::new(ErrorCode::UnsupportedMediaType, "media-type", detail);
-            return Intake::Unusable(rejection, None, pass(body));
+            return Intake::Unusable(rejection, None, RegistrationBody::passed(body));
         }
         let read = body::read(body, headers, self.limits.max_bytes, self.deadline).await;
         let (rejection, source) = match read.error {
@@ -423,8 +381,7 @@ impl Config {
             reminder.remind();
         }
         match intake {
-            Intake::Passed(body) => Passage::Unjudged(Request::from_parts(parts, body)),
-            Intake::Dropped { .. } => Passage::Unjudged(Request::from_parts(parts, RegistrationBody::empty())),
+            Intake::Empty { body, .. } => Passage::Unjudged(Request::from_parts(parts, body)),
             Intake::Parsed(registration, facts, source) => {
                 let context = context.with_facts(facts);
                 let shadow = self.shadow.as_ref().and_then(|shadow| {
@@ -537,13 +494,6 @@ fn rejected(policy: &Policy, context: &Context, rejection: Rejection) -> Evaluat
     evaluation
 }
 
-fn pass<B>(body: B) -> RegistrationBody
-where
-    B: Body<Error: Into<BoxError>> + Send + 'static,
-{
-    RegistrationBody::downcast(body).unwrap_or_else(RegistrationBody::passed)
-}
-
 fn unreadable(error: ReadError) -> Rejection {
     match error {
         ReadError::Broken => {
@@ -561,11 +511,5 @@ fn tell_handler(extensions: &mut Extensions, facts: &Facts) {
         Some(identity) => _ = extensions.insert(Identity::clone(identity)),
         None if facts.identified => _ = extensions.remove::<Identity>(),
         None => {}
-    }
-}
-
-impl fmt::Debug for PolicyLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyLayer").field("report_only", &self.config.report_only).finish_non_exhaustive()
     }
 }

@@ -1,10 +1,8 @@
 //! [`RateLimitLayer`]: limits the rate of client registrations.
 
-use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{Extensions, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -12,7 +10,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::audit::{CostsLikeRegistration, Deduplicated};
-use crate::client_address::{ClientAddress, Source};
+use crate::client_address::ClientAddress;
 use crate::clock::{Clock, CoarseClock};
 use crate::layers::body::{self, Finish, Finished, ResponseBody, ResponseFuture, Unread};
 use crate::layers::layered::Layered;
@@ -22,6 +20,7 @@ use crate::rate_limit::budgets::{Budgets, RULE, Slot, Ticket};
 use crate::rate_limit::{Budget, Denied, Limiter, Quota, RateLimits, Reservation, SharedQuotas, Spent};
 use crate::rules::Rejection;
 use crate::rules::{ClaimStatus, Evaluation, Operation};
+use crate::text;
 
 /// Limits the rate of client registrations.
 ///
@@ -137,16 +136,18 @@ pub struct RateLimitLayer {
     config: Arc<Config>,
 }
 
-#[derive(Clone, Debug)]
-struct Config {
+#[derive(Clone)]
+pub(crate) struct Config {
     budgets: Arc<Budgets>,
     /// The budgets with keys of the server's own.
     custom: Vec<Arc<Custom>>,
     address: ClientAddress,
     /// Set if a layer further in charges registrations, once they are evaluated.
-    deferred: bool,
-    check: SetupCheck,
+    pub(crate) deferred: bool,
+    pub(crate) check: SetupCheck,
 }
+
+text::debug_fields!(Config { budgets });
 
 /// Writes the key of a request, if it has one.
 type KeyOf = dyn Fn(&Parts, &mut dyn Hasher) + Send + Sync;
@@ -174,7 +175,7 @@ impl RateLimitLayer {
     pub fn map_limits(self, change: impl FnOnce(&mut RateLimits)) -> Self {
         let mut limits = *self.limits();
         change(&mut limits);
-        self.change(|budgets| budgets.set(limits))
+        self.change_budgets(|budgets| budgets.set(limits))
     }
 
     /// Adds a budget for each value of any key from the head of a request, which is seen before the body is read. Every request except `OPTIONS` takes from
@@ -183,14 +184,28 @@ impl RateLimitLayer {
     /// management of a client get back the amount that they took.
     ///
     /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response, StatusCode};
+    /// # use http_body_util::Full;
+    /// # use tower::{ServiceBuilder, ServiceExt, service_fn};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// # let handler = service_fn(async |_: Request<Full<Bytes>>| {
+    /// #     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+    /// # });
     /// use std::num::NonZeroU32;
     /// use tower_dcr::layers::RateLimitLayer;
     /// use tower_dcr::rate_limit::Quota;
     ///
     /// // One budget for each tenant, which a layer further out has put into a header.
-    /// let quota = Quota::per_hour(NonZeroU32::new(500).unwrap());
+    /// let quota = Quota::per_hour(NonZeroU32::MIN);
     /// let limits = RateLimitLayer::new().add_budget("tenant", quota, |head| head.headers.get("x-tenant").cloned());
-    /// # let _ = limits;
+    /// let register = ServiceBuilder::new().layer(limits).service(handler);
+    /// for (tenant, status) in [("a", StatusCode::OK), ("b", StatusCode::OK), ("a", StatusCode::TOO_MANY_REQUESTS)] {
+    ///     let request = Request::post("/register").header("x-tenant", tenant).body(Full::default()).unwrap();
+    ///     assert_eq!(register.clone().oneshot(request).await.unwrap().status(), status);
+    /// }
+    /// # });
     /// ```
     pub fn add_budget<K: Hash>(
         mut self,
@@ -214,44 +229,35 @@ impl RateLimitLayer {
 
     /// Shares the budgets of registrations with other nodes (default: local budgets).
     pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
-        self.change(|budgets| budgets.shared = Some(shared))
+        self.change_budgets(|budgets| budgets.shared = Some(shared))
     }
 
     /// Sets the source of a client's address (default: [`ClientAddress::new`]).
-    pub fn with_client_address(mut self, address: ClientAddress) -> Self {
-        Arc::make_mut(&mut self.config).address = address;
-        self
+    pub fn with_client_address(self, address: ClientAddress) -> Self {
+        self.change(|config| config.address = address)
     }
 
     /// Replaces the clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        self.change(|budgets| budgets.clock = clock)
-    }
-
-    /// Sets the check that records deployment mistakes.
-    pub(crate) fn with_setup_check(mut self, check: SetupCheck) -> Self {
-        Arc::make_mut(&mut self.config).check = check;
-        self
+        self.change_budgets(|budgets| budgets.clock = clock)
     }
 
     /// Counts and reports requests over a budget, but passes all of them.
     pub fn report_only(self) -> Self {
-        self.change(|budgets| budgets.report_only = true)
-    }
-
-    /// Leaves it to a policy layer further in to charge registrations.
-    pub(crate) fn deferred(mut self) -> Self {
-        Arc::make_mut(&mut self.config).deferred = true;
-        self
+        self.change_budgets(|budgets| budgets.report_only = true)
     }
 
     pub(crate) fn limits(&self) -> &RateLimits {
         self.config.budgets.limits()
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Budgets)) -> Self {
-        change(Arc::make_mut(&mut Arc::make_mut(&mut self.config).budgets));
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
         self
+    }
+
+    fn change_budgets(self, change: impl FnOnce(&mut Budgets)) -> Self {
+        self.change(|config| change(Arc::make_mut(&mut config.budgets)))
     }
 }
 
@@ -293,7 +299,7 @@ where
         }
         let mut inner = self.take_ready();
         ResponseFuture::boxed(async move {
-            match charge.commit().await {
+            match charge.reservation.commit().await.or_else(|denied| charge.deny(&denied)) {
                 Ok(()) => {
                     let answer = inner.call(request).await?;
                     let (response, back) = charge.close(answer);
@@ -325,8 +331,12 @@ struct Charge {
 impl Charge {
     fn of(head: &Parts, config: &Arc<Config>) -> Self {
         let kind = MethodKind::of(&head.method);
-        let is_charged = kind != MethodKind::Options && config.budgets.need_source();
-        let source = if is_charged { config.source(head) } else { None };
+        let mut source = None;
+        if kind != MethodKind::Options && config.budgets.need_source() {
+            let address = config.address.resolve(&head.headers, &head.extensions);
+            config.check.address(address, &head.headers);
+            source = address.map(|address| config.address.source(address));
+        }
         Self {
             kind,
             operation: Operation::of(&head.method),
@@ -345,7 +355,7 @@ impl Charge {
             self.reservation = Reservation::default();
             release_local(self.unreadable.take());
             release_local(self.requests.take());
-            self.refuse(&Denied::Spent(spent))
+            self.deny(&Denied::Spent(spent))
         })
     }
 
@@ -356,7 +366,7 @@ impl Charge {
         let has_document = self.kind.has_document();
         // The head shows that the body will not be read.
         let is_misplaced = self.kind == MethodKind::Other || has_document && !body::is_json(&head.headers);
-        if self.is_management() || is_misplaced {
+        if self.kind.is_management() || is_misplaced {
             self.unreadable = Some(budgets.take_work(Slot::Unreadable, source.as_ref())?);
         }
         if has_document && !is_misplaced {
@@ -368,22 +378,13 @@ impl Charge {
         if config.deferred { Ok(()) } else { budgets.take_unproven(&mut self.reservation, source.as_ref(), now, false) }
     }
 
-    /// Takes the same from the shared store.
-    async fn commit(&mut self) -> Result<(), Rejection> {
-        self.reservation.commit().await.or_else(|denied| self.refuse(&denied))
-    }
-
-    fn refuse(&mut self, denied: &Denied) -> Result<(), Rejection> {
+    fn deny(&mut self, denied: &Denied) -> Result<(), Rejection> {
         let rejection = self.ticket.rejection(denied);
         if self.config.budgets.report_only {
             self.observed = Some(rejection);
             return Ok(());
         }
         Err(rejection)
-    }
-
-    fn is_management(&self) -> bool {
-        matches!(self.kind, MethodKind::Update | MethodKind::Read | MethodKind::Delete)
     }
 
     /// Takes from a budget of this node's work; returns `false` if there is no such budget.
@@ -405,7 +406,7 @@ impl Charge {
             // A failed request may be an attempt to guess a token.
             release_local(self.unreadable.take());
         }
-        let back = if self.is_management() && !failed {
+        let back = if self.kind.is_management() && !failed {
             // A client that manages itself.
             if costs_like_registration { Reservation::default() } else { std::mem::take(&mut self.reservation) }
         } else if failed && !self.ticket.is_judged() {
@@ -429,7 +430,7 @@ impl Charge {
     /// limited.
     fn close_repeated<B: Body>(&mut self, answer: Response<B>) -> (Response<ResponseBody<B>>, Reservation) {
         if let Err(spent) = self.pays(Slot::Deduplication)
-            && let Err(rejection) = self.refuse(&Denied::Spent(spent))
+            && let Err(rejection) = self.deny(&Denied::Spent(spent))
         {
             return (self.reject(rejection), Reservation::default());
         }
@@ -457,7 +458,7 @@ impl Charge {
     }
 
     fn reject<R: Body>(&self, rejection: Rejection) -> Response<ResponseBody<R>> {
-        self.show(body::refuse(rejection))
+        self.show(body::reject(rejection))
     }
 
     /// Writes the fields of the budget that was spent.
@@ -468,7 +469,8 @@ impl Charge {
             && response.status() == StatusCode::TOO_MANY_REQUESTS
         {
             let (name, quota) = (spent.name(), spent.quota());
-            let policy = format!("\"{name}\";q={};w={}", quota.burst(), whole_seconds(quota.window()));
+            let policy =
+                format!("\"{name}\";q={};w={}", quota.burst(), quota.window().as_nanos().div_ceil(1_000_000_000));
             let state = format!("\"{name}\";r=0;t={seconds}");
             // A budget's name could be invalid here; without the fields the response is still correct.
             if let (Ok(policy), Ok(state)) = (HeaderValue::try_from(policy), HeaderValue::try_from(state)) {
@@ -502,21 +504,3 @@ fn is_proven(extensions: &Extensions) -> bool {
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
-
-impl Config {
-    fn source(&self, head: &Parts) -> Option<Source> {
-        let address = self.address.resolve(&head.headers, &head.extensions);
-        self.check.address(address, &head.headers);
-        address.map(|address| self.address.source(address))
-    }
-}
-
-fn whole_seconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
-}
-
-impl fmt::Debug for Custom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Custom").field("budget", &self.budget).finish_non_exhaustive()
-    }
-}

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::audit::{RegisteredClient, Unanswerable};
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::layers::body::{
-    self, ANSWER_LIMITS, Finish, Finished, MediaType, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture,
+    self, ANSWER_LIMITS, Finish, Finished, MediaType, RegistrationBody, ResponseBody, ResponseFuture,
 };
 use crate::layers::layered::Layered;
 use crate::method::MethodKind;
@@ -108,7 +108,7 @@ use public_url::{PublicUrl, Viewpoint};
 /// assert!(body.starts_with(br#"{"application_type":"native","client_id":"c","grant_types":["authorization_code","#));
 /// # });
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ResponseLayer {
     config: Arc<Settings>,
@@ -168,25 +168,16 @@ pub(crate) const RULE: &str = "answer";
 impl ResponseLayer {
     /// Creates a layer that normalises, and rejects responses without a client and secrets for public clients.
     pub fn new() -> Self {
-        Self { config: Arc::default() }
+        Self::default()
     }
 
     /// Sets the action if the handler gives a secret, or an authentication method, to a client that was registered with
     /// `none` (default: [`Action::Reject`]). With `Reject` the client gets a 500. The handler has stored a client without
     /// an owner: the audit event has its `client_id`. With [`Action::Strip`] the secret is removed and the method becomes
     /// `none`: for handlers that issue a secret but never ask for it; with any other handler the client can't get a token.
-    ///
-    /// ```
-    /// use tower_dcr::rules::Action;
-    ///
-    /// let preset = tower_dcr::mcp().map_answer(|answer| answer.with_secret(Action::Strip));
-    /// # let _ = preset;
-    /// ```
     pub fn with_secret(self, action: Action) -> Self {
-        let is_stripped = action == Action::Strip;
-        self.change(|config| {
-            config.secret = if is_stripped { SecretInResponse::Strip } else { SecretInResponse::Reject };
-        })
+        let secret = if action == Action::Strip { SecretInResponse::Strip } else { SecretInResponse::Reject };
+        self.change(|config| config.secret = secret)
     }
 
     /// Passes a secret for a client that was registered with `none` if the response names one of these methods, such as
@@ -304,12 +295,6 @@ impl ResponseLayer {
     }
 }
 
-impl Default for ResponseLayer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<S, B, R> Service<Request<B>> for Layered<ResponseLayer, S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -340,36 +325,35 @@ struct Expectation {
 }
 
 struct Judged {
-    operation: Option<Operation>,
+    operation: Operation,
     /// The document that the handler was given to register. `None` if a client reads its registration.
     document: Option<Arc<Registration>>,
     /// The software statement that some of it is from.
     statement: Option<Arc<Statement>>,
     config: Arc<Settings>,
     uri: Uri,
-    host: Option<HeaderValue>,
+    /// The authority that the request was sent to.
+    asked: Option<Authority>,
     authorization: Option<HeaderValue>,
 }
 
 impl Expectation {
     fn of<B: 'static>(request: &Request<B>, config: &Arc<Settings>) -> Self {
-        let header = |name| request.headers().get(name).cloned();
-        let judged = |operation, document, statement| Judged {
-            operation,
+        let host = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();
+        let judged = |document, statement| Judged {
+            operation: Operation::of(request.method()),
             document,
             statement,
             config: Arc::clone(config),
             uri: request.uri().clone(),
-            host: header(header::HOST),
-            authorization: header(header::AUTHORIZATION),
+            asked: request.uri().authority().cloned().or_else(host),
+            authorization: request.headers().get(header::AUTHORIZATION).cloned(),
         };
         let body = RegistrationBody::downcast_ref(request.body());
         let is_seen = body.is_some() && !config.report_only;
         let judged = body.and_then(|body| match body.share() {
-            Some((document, facts)) => {
-                Some(judged(Some(Operation::of(request.method())), Some(document), facts.statement.clone()))
-            }
-            None => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None, None)),
+            Some((document, facts)) => Some(judged(Some(document), facts.statement.clone())),
+            None => (request.method() == Method::GET && !config.report_only).then(|| judged(None, None)),
         });
         let at_client_url = is_seen
             && config.errors == HandlerErrors::Normalise
@@ -389,29 +373,28 @@ impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Expectation {
         }
         let Some(judged) = self.judged else { return Finished::unchanged(response) };
         let (status, normalise) = (response.status(), judged.config.errors == HandlerErrors::Normalise);
-        if let Some(operation) = judged.operation.filter(|_| judged.config.report_only) {
+        if judged.operation == Operation::Read {
+            let is_whole = status.is_success() && status != StatusCode::PARTIAL_CONTENT;
+            if is_whole && !is_stream(response.headers()) {
+                return Finished::later(judged.finish_read(response));
+            }
+        } else if judged.config.report_only {
             if status.is_success() {
-                return Finished::later(judged.report(response, operation));
+                return Finished::later(judged.report(response));
             }
             let mut response = response.map(ResponseBody::inner);
             if normalise && status.is_redirection() {
-                body::attach(&mut response, Evaluation::would_have_rejected(operation, &redirected()));
+                body::attach(&mut response, Evaluation::would_have_rejected(judged.operation, &redirected()));
             }
             return Finished::Now(response);
+        } else if status.is_success() {
+            return Finished::later(judged.finish(response));
+        } else if normalise && status.is_redirection() {
+            return Finished::Now(Failure::of(redirected()).into_response(Evaluation::of(judged.operation)));
+        } else if normalise && (status.is_client_error() || status.is_server_error()) {
+            return Finished::later(errors::normalise(response));
         }
-        match judged.operation {
-            Some(operation) if status.is_success() => Finished::later(judged.finish(response, operation)),
-            Some(operation) if normalise && status.is_redirection() => {
-                Finished::Now(Failure::of(redirected()).into_response(Evaluation::of(operation)))
-            }
-            Some(_) if normalise && (status.is_client_error() || status.is_server_error()) => {
-                Finished::later(errors::normalise(response))
-            }
-            None if status.is_success() && status != StatusCode::PARTIAL_CONTENT && !is_stream(response.headers()) => {
-                Finished::later(judged.finish_read(response))
-            }
-            _ => Finished::unchanged(response),
-        }
+        Finished::unchanged(response)
     }
 }
 
@@ -422,38 +405,34 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 impl Judged {
-    async fn finish<R: Body>(self, response: Response<R>, operation: Operation) -> Response<ResponseBody<R>> {
-        let mut evaluation = Evaluation::of(operation);
+    async fn finish<R: Body>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+        let mut evaluation = Evaluation::of(self.operation);
         let (mut parts, body) = response.into_parts();
         let read = match is_plain(&parts.headers) {
             Ok(()) => body::read_answer(body).await,
             Err(failure) => return failure.into_response(evaluation),
         };
-        let ReadAnswer::Complete(bytes) = read else { return Failure::of(unreadable()).into_response(evaluation) };
-        match self.examine(&mut parts, bytes, operation, &mut evaluation) {
-            Ok(Examined::Empty(bytes)) => Response::from_parts(parts, ResponseBody::own(bytes)),
-            Ok(Examined::Client(bytes)) => give_out(parts, bytes, evaluation),
+        let Some(bytes) = read else { return Failure::of(body::unreadable(RULE)).into_response(evaluation) };
+        match self.examine(&mut parts, bytes.clone(), &mut evaluation) {
+            Ok(None) => Response::from_parts(parts, ResponseBody::own(bytes)),
+            Ok(Some(bytes)) => give_out(parts, bytes, evaluation),
             Err(failure) => failure.into_response(evaluation),
         }
     }
 
     /// Reports the decision about a response, which goes out unchanged.
-    async fn report<R: Body + Send + 'static>(
-        self,
-        response: Response<R>,
-        operation: Operation,
-    ) -> Response<ResponseBody<R>> {
+    async fn report<R: Body + Send + 'static>(self, response: Response<R>) -> Response<ResponseBody<R>> {
+        let mut evaluation = Evaluation::of(self.operation);
         let (parts, body) = response.into_parts();
         let (bytes, body) = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => (Some(bytes.clone()), ResponseBody::own(bytes)),
             Some(Err(rest)) => (None, rest),
-            None => return Failure::of(unreadable()).into_response(Evaluation::of(operation)),
+            None => return Failure::of(body::unreadable(RULE)).into_response(evaluation),
         };
-        let mut evaluation = Evaluation::of(operation);
         evaluation.observe(|evaluation| {
             let examined = is_plain(&parts.headers)
-                .and_then(|()| bytes.ok_or_else(|| Failure::of(unreadable())))
-                .and_then(|bytes| self.examine(&mut parts.clone(), bytes, operation, evaluation));
+                .and_then(|()| bytes.ok_or_else(|| Failure::of(body::unreadable(RULE))))
+                .and_then(|bytes| self.examine(&mut parts.clone(), bytes, evaluation));
             if let Err(failure) = examined {
                 evaluation.reject(&failure.rejection);
             }
@@ -465,27 +444,26 @@ impl Judged {
         response
     }
 
-    /// Checks and rewrites a response and its head.
+    /// Checks and rewrites a response and its head. Returns its body; `None` if an update was answered without content.
     fn examine(
         &self,
         parts: &mut Parts,
         bytes: Bytes,
-        operation: Operation,
         evaluation: &mut Evaluation,
-    ) -> Result<Examined, Box<Failure>> {
-        if operation == Operation::Update && bytes.trim_ascii().is_empty() {
-            return Ok(Examined::Empty(bytes));
+    ) -> Result<Option<Bytes>, Box<Failure>> {
+        if self.operation == Operation::Update && bytes.trim_ascii().is_empty() {
+            return Ok(None);
         }
         let bytes = without_mark(bytes);
         let Ok(mut answer) = Registration::parse_with(&bytes, &ANSWER_LIMITS) else {
             // Clients would read it in different ways.
-            return Err(Failure::of(unreadable()));
+            return Err(Failure::of(body::unreadable(RULE)));
         };
         let client = RegisteredClient::of(&answer);
-        let mut changed = self.check(&mut answer, operation).map_err(|rejection| {
+        let mut changed = self.check(&mut answer).map_err(|rejection| {
             // A response about another client does not say whether the requested update was done.
             let is_other =
-                operation == Operation::Update && rejection.field.as_deref() == Some(Field::CLIENT_ID.name());
+                self.operation == Operation::Update && rejection.field.as_deref() == Some(Field::CLIENT_ID.name());
             Box::new(Failure { rejection, client, is_done: !is_other })
         })?;
         if self.config.normalise {
@@ -494,11 +472,11 @@ impl Judged {
         }
         changed |= self.return_statement(&mut answer);
         let bytes = if changed { Bytes::from(answer.canonical_bytes()) } else { bytes };
-        if self.config.normalise && operation == Operation::Create {
+        if self.config.normalise && self.operation == Operation::Create {
             parts.status = StatusCode::CREATED;
         }
         parts.extensions.insert(RegisteredClient::of(&answer));
-        Ok(Examined::Client(bytes))
+        Ok(Some(bytes))
     }
 
     /// Normalises the response to a client that reads its registration.
@@ -508,7 +486,7 @@ impl Judged {
         let bytes = match body::read_or_pass(body).await {
             Some(Ok(bytes)) => bytes,
             Some(Err(rest)) => return Response::from_parts(parts, rest),
-            None => return body::refuse(unreadable()),
+            None => return body::reject(body::unreadable(RULE)),
         };
         let answer = Registration::parse_with(&without_mark(bytes.clone()), &ANSWER_LIMITS).ok();
         let Some(mut answer) = answer.filter(|answer| !coded && document::is_client(answer)) else {
@@ -526,10 +504,11 @@ impl Judged {
     }
 
     /// Rejects a response that must not go out in any mode. Returns whether a member was removed.
-    fn check(&self, answer: &mut Registration, operation: Operation) -> Result<bool, Rejection> {
+    fn check(&self, answer: &mut Registration) -> Result<bool, Rejection> {
         let Some(forwarded) = self.document.as_deref() else { return Ok(false) };
-        let fault = |field| move |detail| document::rejection(ErrorCode::BadGateway, field, detail);
-        match operation {
+        let fault =
+            |field: Field| move |detail| Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(field.name());
+        match self.operation {
             Operation::Create => {
                 body::issued_client_id(answer).map_err(fault(Field::CLIENT_ID))?;
                 document::check_redirect_uris(answer, forwarded).map_err(fault(Field::REDIRECT_URIS))?;
@@ -548,12 +527,14 @@ impl Judged {
     }
 
     fn mend(&self, answer: &mut Registration, evaluation: &mut Evaluation) -> bool {
-        let asked = self.asked();
-        let viewpoint = self.viewpoint(asked.as_ref());
-        let is_spare_token = |token: &str| self.is_spare_token(token);
-        let is_management = self.operation != Some(Operation::Create);
-        let forwarded = self.document.as_deref();
-        let mended = Asked { forwarded, viewpoint, is_management, is_spare_token: &is_spare_token }.mend(answer);
+        let is_management = self.operation != Operation::Create;
+        let asked = Asked {
+            forwarded: self.document.as_deref(),
+            viewpoint: self.viewpoint(),
+            is_management,
+            sent_token: self.authorization.as_ref().filter(|_| is_management).and_then(token_in),
+        };
+        let mended = asked.mend(answer);
         if !mended.wrong.is_empty() {
             let mut draft = Draft::new(answer, evaluation);
             draft.open(RULE);
@@ -564,9 +545,8 @@ impl Judged {
 
     fn show_location(&self, headers: &mut HeaderMap) {
         let Some(location) = headers.remove(header::LOCATION) else { return };
-        let asked = self.asked();
         let seen = location.to_str().ok().and_then(|location| {
-            let viewpoint = self.viewpoint(asked.as_ref());
+            let viewpoint = self.viewpoint();
             // Unlike a member, it may be relative (RFC 9110 section 10.2.2).
             if viewpoint.is_internal(location) { viewpoint.see(location) } else { Some(location.to_owned()) }
         });
@@ -575,25 +555,9 @@ impl Judged {
         }
     }
 
-    /// Returns the authority that the request was sent to.
-    fn asked(&self) -> Option<Authority> {
-        let host = || Authority::try_from(self.host.as_ref()?.as_bytes()).ok();
-        self.uri.authority().cloned().or_else(host)
-    }
-
-    fn viewpoint<'a>(&'a self, asked: Option<&'a Authority>) -> Viewpoint<'a> {
+    fn viewpoint(&self) -> Viewpoint<'_> {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        Viewpoint { public: self.config.public_url.as_ref(), asked, path }
-    }
-
-    /// Returns whether the client can do without this token. A token in the response to an update or a read that is not
-    /// the one it was sent with has replaced that one (RFC 7592 section 3): the client has no other any more.
-    fn is_spare_token(&self, token: &str) -> bool {
-        let sent = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.split_once(' '));
-        match (self.operation, sent) {
-            (Some(Operation::Create), _) | (_, None) => true,
-            (_, Some((_, sent))) => sent.trim() == token,
-        }
+        Viewpoint { public: self.config.public_url.as_ref(), asked: self.asked.as_ref(), path }
     }
 
     /// Adds the software statement, which the handler did not get. RFC 7591 section 3.2.1: a statement that was part of
@@ -638,13 +602,13 @@ impl Settings {
     }
 }
 
+fn token_in(authorization: &HeaderValue) -> Option<&str> {
+    Some(authorization.to_str().ok()?.split_once(' ')?.1.trim())
+}
+
 /// Strips a byte order mark, which some servers send and RFC 8259 section 8.1 lets readers ignore.
 fn without_mark(mut bytes: Bytes) -> Bytes {
     if bytes.starts_with(b"\xEF\xBB\xBF") { bytes.split_off(3) } else { bytes }
-}
-
-fn unreadable() -> Rejection {
-    Rejection::new(ErrorCode::BadGateway, RULE, "the server's answer could not be read")
 }
 
 fn redirected() -> Rejection {
@@ -657,13 +621,6 @@ fn is_plain(headers: &HeaderMap) -> Result<(), Box<Failure>> {
     }
     let detail = "in the server's answer can't be read";
     Err(Failure::of(Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field("content-encoding")))
-}
-
-/// The body of a response that may go out.
-enum Examined {
-    /// An update was answered without content.
-    Empty(Bytes),
-    Client(Bytes),
 }
 
 /// The reason for withholding a response.
@@ -683,7 +640,7 @@ impl Failure {
         let Self { rejection, client, is_done } = self;
         tracing::warn!(target: "tower_dcr::response", client_id = client.0, "registration failed: {rejection}");
         evaluation.reject(&rejection);
-        let mut response = body::refuse(rejection);
+        let mut response = body::reject(rejection);
         response.extensions_mut().insert(evaluation);
         response.extensions_mut().insert(client);
         if is_done {

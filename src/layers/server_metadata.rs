@@ -1,20 +1,18 @@
 //! [`ServerMetadataLayer`]: narrows the server's metadata document (RFC 8414, OpenID Connect Discovery) to the policy.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use serde_json::{Map, Value};
 use tower_service::Service;
 
-use crate::layers::body::{self, Finish, Finished, ReadAnswer, ResponseBody, ResponseFuture};
+use crate::layers::body::{self, Finish, Finished, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
-use crate::rules::ServerMetadata;
 use crate::rules::{ErrorCode, Rejection};
+use crate::text;
 
 /// Narrows the server's metadata document (RFC 8414, OpenID Connect Discovery) to the policy.
 ///
@@ -22,32 +20,19 @@ use crate::rules::{ErrorCode, Rejection};
 /// authentication method that the policy removes or rejects, clients choose in vain. If it does not announce `none`,
 /// while the policy makes every client public, clients expect a secret.
 ///
-/// The layer belongs on the routes of these documents. In a successful response that is a JSON object, the members of
-/// [`ServerMetadata`] are narrowed, and validators of the old text (`ETag`, `Last-Modified`, digests) are removed. Any
-/// other response passes unchanged.
+/// [`Preset::server_metadata_layer`](crate::Preset::server_metadata_layer) creates the layer, which belongs on the routes
+/// of these documents. In a successful response that is a JSON object, values are
+/// [narrowed](crate::Preset::amend_server_metadata), and validators of the old text (`ETag`, `Last-Modified`, digests) are
+/// removed. Any other response passes unchanged.
 ///
 /// A document is for all clients: grant types and methods that only manually registered clients have are no longer
 /// announced, either. Leave this layer out if those clients read the document.
-///
-/// ```
-/// use axum::{Json, Router, routing::{get, post}};
-/// # use serde_json::{Value, json};
-/// # async fn register(Json(mut client): Json<Value>) -> Json<Value> { client["client_id"] = "client-1".into(); Json(client) }
-/// # async fn metadata() -> Json<Value> { Json(json!({})) }
-///
-/// let preset = tower_dcr::mcp();
-/// let app: Router = Router::new()
-///     .route("/.well-known/oauth-authorization-server", get(metadata).layer(preset.server_metadata_layer()))
-///     .route("/register", post(register).layer(preset));
-/// # let _ = app;
-/// ```
 ///
 /// ```
 /// use bytes::Bytes;
 /// use http::{Request, Response, header};
 /// use http_body_util::{BodyExt, Full};
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
-/// use tower_dcr::layers::ServerMetadataLayer;
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
@@ -56,12 +41,19 @@ use crate::rules::{ErrorCode, Rejection};
 ///     let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
 ///     Ok::<_, std::convert::Infallible>(response.body(Full::<Bytes>::from(document)).unwrap())
 /// });
-/// let layer = ServerMetadataLayer::new(|| tower_dcr::mcp().server_metadata());
+/// let layer = tower_dcr::mcp().server_metadata_layer().with_amendment(|request, document| {
+///     if let Some(host) = request.headers.get("host").and_then(|host| host.to_str().ok()) {
+///         document.insert("registration_endpoint".into(), format!("https://{host}/register").into());
+///     }
+/// });
 /// let service = ServiceBuilder::new().layer(layer).service(server);
 ///
-/// let request = Request::get("/.well-known/oauth-authorization-server").body(Full::default()).unwrap();
-/// let document = service.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
-/// assert!(String::from_utf8_lossy(&document).contains(r#""response_types_supported":["code"]"#));
+/// let request = Request::get("/.well-known/oauth-authorization-server").header("host", "as.example.com");
+/// let answer = service.oneshot(request.body(Full::default()).unwrap()).await.unwrap();
+/// let document = answer.into_body().collect().await.unwrap().to_bytes();
+/// let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+/// assert_eq!(document["response_types_supported"], serde_json::json!(["code"]));
+/// assert_eq!(document["registration_endpoint"], "https://as.example.com/register");
 /// # });
 /// ```
 #[derive(Clone)]
@@ -72,30 +64,20 @@ pub struct ServerMetadataLayer {
 
 #[derive(Clone)]
 struct Config {
-    metadata: Arc<dyn Fn() -> ServerMetadata + Send + Sync>,
-    further: Option<Arc<Amendment>>,
+    narrow: Arc<dyn Fn(&mut Map<String, Value>) + Send + Sync>,
+    further: Option<Arc<dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync>>,
 }
 
-type Amendment = dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync;
+text::debug_fields!(ServerMetadataLayer {});
 
 impl ServerMetadataLayer {
-    /// Creates a layer with the return value of `metadata`, which is called for every document: a policy can be
+    /// Creates a layer that calls `narrow` for every document: a policy can be
     /// [replaced](crate::policy_file::ReloadableLayer) meanwhile.
-    pub fn new(metadata: impl Fn() -> ServerMetadata + Send + Sync + 'static) -> Self {
-        Self { config: Arc::new(Config { metadata: Arc::new(metadata), further: None }) }
+    pub(crate) fn new(narrow: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static) -> Self {
+        Self { config: Arc::new(Config { narrow: Arc::new(narrow), further: None }) }
     }
 
-    /// Changes more of the document, after it was narrowed. For a proxy, which can see from the request the host that
-    /// the client uses:
-    ///
-    /// ```
-    /// let layer = tower_dcr::mcp().server_metadata_layer().with_amendment(|request, document| {
-    ///     if let Some(host) = request.headers.get("host").and_then(|host| host.to_str().ok()) {
-    ///         document.insert("registration_endpoint".into(), format!("https://{host}/register").into());
-    ///     }
-    /// });
-    /// # let _ = layer;
-    /// ```
+    /// Changes more of the document, after it was narrowed. A proxy can see from the request the host that the client uses.
     pub fn with_amendment(mut self, further: impl Fn(&Parts, &mut Map<String, Value>) + Send + Sync + 'static) -> Self {
         Arc::make_mut(&mut self.config).further = Some(Arc::new(further));
         self
@@ -133,21 +115,15 @@ struct Reading {
 
 impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Reading {
     fn finish(self: Box<Self>, response: Response<B>) -> Finished<B> {
-        if !self.is_document(&response) {
-            return Finished::unchanged(response);
-        }
-        Finished::later(async move { self.amend(response).await })
+        let is_document = matches!(self.request.method, Method::GET | Method::HEAD)
+            && body::has_document(&response)
+            && !body::is_encoded(response.headers());
+        if is_document { Finished::later(self.amend(response)) } else { Finished::unchanged(response) }
     }
 }
 
 impl Reading {
-    fn is_document<B>(&self, response: &Response<B>) -> bool {
-        matches!(self.request.method, Method::GET | Method::HEAD)
-            && body::has_document(response)
-            && !body::is_encoded(response.headers())
-    }
-
-    async fn amend<B: Body>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
+    async fn amend<B: Body>(self: Box<Self>, response: Response<B>) -> Response<ResponseBody<B>> {
         let (mut parts, body) = response.into_parts();
         // Headers about the old text (RFC 9110 sections 8.6, 8.8 and 14.3; RFC 9530).
         for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
@@ -158,33 +134,25 @@ impl Reading {
         if self.request.method == Method::HEAD {
             return Response::from_parts(parts, ResponseBody::inner(body));
         }
-        let ReadAnswer::Complete(bytes) = body::read_answer(body).await else {
-            return body::refuse(Rejection::new(
+        let Some(bytes) = body::read_answer(body).await else {
+            return body::reject(Rejection::new(
                 ErrorCode::ServerError,
                 "server-metadata",
                 "the server's document could not be read",
             ));
         };
         let bytes = match serde_json::from_slice::<Map<String, Value>>(&bytes) {
-            Ok(document) => self.amended(document),
+            Ok(mut document) => {
+                (self.config.narrow)(&mut document);
+                if let Some(further) = &self.config.further {
+                    further(&self.request, &mut document);
+                }
+                Value::Object(document).to_string().into()
+            }
             // An invalid document is not repaired.
             Err(_) => bytes,
         };
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         Response::from_parts(parts, ResponseBody::own(bytes))
-    }
-
-    fn amended(&self, mut document: Map<String, Value>) -> Bytes {
-        (self.config.metadata)().amend(&mut document);
-        if let Some(further) = &self.config.further {
-            further(&self.request, &mut document);
-        }
-        Value::Object(document).to_string().into()
-    }
-}
-
-impl fmt::Debug for ServerMetadataLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerMetadataLayer").finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use crate::sync::{Mutex, lock};
 use crate::text;
 
 /// Detects common deployment mistakes from the first requests.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SetupCheck {
     shared: Arc<Shared>,
 }
@@ -33,9 +33,9 @@ struct Shared {
     path_noted: AtomicBool,
     /// Returns `true` if a section of the policy is for gates that were not made.
     forgets_gates: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
-    /// Set once [`Misconfiguration::ForgottenGates`] was noted.
-    gates_noted: AtomicBool,
 }
+
+text::debug_fields!(Shared { found });
 
 /// A likely deployment mistake, which the first requests to a preset show: see
 /// [`Preset::misconfigurations`](crate::Preset::misconfigurations).
@@ -160,9 +160,7 @@ impl SetupCheck {
 
     /// Records a registration or an update, and the target of its URL.
     pub(crate) fn document(&self, target: &UrlTarget, path: &str, kind: MethodKind) {
-        if self.shared.forgets_gates.get().is_some_and(|forgets| forgets())
-            && !self.shared.gates_noted.swap(true, Ordering::Relaxed)
-        {
+        if self.shared.forgets_gates.get().is_some_and(|forgets| forgets()) {
             self.note(Misconfiguration::ForgottenGates);
         }
         if kind == MethodKind::Update {
@@ -247,11 +245,5 @@ impl fmt::Display for Misconfiguration {
                 host.escape_debug()
             ),
         }
-    }
-}
-
-impl fmt::Debug for SetupCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SetupCheck").field("found", &self.found()).finish()
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct WebUrl<'a> {
     /// Path and query, without the fragment.
     place: &'a str,
     /// Set if all parsers read it alike.
-    is_plain: bool,
+    pub(super) is_plain: bool,
 }
 
 /// A host.
@@ -127,10 +127,6 @@ impl<'a> WebUrl<'a> {
         let port = port.filter(|port| default_port(scheme) != Some(*port));
         Some(Self { host: Host::read(host), scheme, port, place, is_plain })
     }
-
-    pub(super) const fn is_plain(&self) -> bool {
-        self.is_plain
-    }
 }
 
 impl Host {
@@ -181,22 +177,21 @@ impl fmt::Display for Host {
 /// Returns `true` if a name is resolved in one network only: a single label, or one with a suffix reserved by RFC 6761,
 /// RFC 6762, RFC 8375, ICANN or the usual container platforms.
 fn is_internal_name(name: &str) -> bool {
+    const SUFFIXES: [&str; 11] = [
+        "consul",
+        "corp",
+        "home",
+        "internal",
+        "intranet",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "private",
+        "svc",
+    ];
     let last = last_label(name);
-    let is_kept = matches!(
-        last,
-        "consul"
-            | "corp"
-            | "home"
-            | "internal"
-            | "intranet"
-            | "lan"
-            | "local"
-            | "localdomain"
-            | "localhost"
-            | "private"
-            | "svc"
-    );
-    last.len() == name.len() || is_kept || name.ends_with(".home.arpa")
+    last.len() == name.len() || SUFFIXES.contains(&last) || name.ends_with(".home.arpa")
 }
 
 fn last_label(name: &str) -> &str {

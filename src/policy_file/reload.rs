@@ -96,11 +96,11 @@ impl ReloadableLayer {
         self.shared.preset.load().gate(endpoint, registrar)
     }
 
-    /// Creates the layer that writes the metadata of the policy in force into the server's discovery document: see
+    /// Creates the layer that narrows the server's discovery document to the policy in force: see
     /// [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let layer = self.clone();
-        ServerMetadataLayer::new(move || layer.shared.preset.load().server_metadata())
+        ServerMetadataLayer::new(move |document| layer.shared.preset.load().amend_server_metadata(document))
     }
 
     /// Puts the policy of `preset` in force: all settings that a policy file can have. Settings that only code has

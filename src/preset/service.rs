@@ -52,7 +52,7 @@ impl Preset {
     {
         let layers = self.layers();
         let recorded = layers.lifecycle.layer(layers.answer.layer(Once(Some(inner))));
-        let authorized = layers.initial_access_token.layer(layers.guard.layer(recorded));
+        let authorized = layers.initial_access_token.layer(layers.policy.layer(recorded));
         let response = layers.audit.layer(layers.rate_limit.layer(authorized)).call(request);
         ResponseFuture::boxed(async move {
             Ok(response.await?.map(|body| body.flatten().flatten().flatten().flatten().flatten()))

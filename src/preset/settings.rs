@@ -16,7 +16,7 @@ use crate::layers::audit::AuditLayer;
 use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings};
 use crate::layers::initial_access_token::InitialAccessTokenLayer;
 use crate::layers::lifecycle::LifecycleLayer;
-use crate::layers::policy::{PolicyLayer, Reminder};
+use crate::layers::policy::{Charging, PolicyLayer, Reminder};
 use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::ResponseLayer;
 use crate::layers::setup_check::SetupCheck;
@@ -66,7 +66,7 @@ pub(crate) struct Layers {
     pub(crate) audit: AuditLayer,
     pub(crate) rate_limit: RateLimitLayer,
     pub(crate) initial_access_token: InitialAccessTokenLayer,
-    pub(crate) guard: PolicyLayer,
+    pub(crate) policy: PolicyLayer,
     pub(crate) lifecycle: LifecycleLayer,
     pub(crate) answer: ResponseLayer,
 }
@@ -130,8 +130,8 @@ impl Settings {
             audit: AuditSettings {
                 requester,
                 requester_key_file,
-                document: self.audit.records_document(),
-                request_id_header: self.audit.request_id_header().cloned().map(FieldName),
+                document: self.audit.config().document.is_some(),
+                request_id_header: self.audit.config().request_id.clone().map(FieldName),
                 chain_key_file: self.chain_key.as_ref().map(|(file, _)| file.clone()),
             },
         }
@@ -181,8 +181,10 @@ impl Settings {
         self.report_only = document.report_only;
         self.address = self.address.clone().with_settings(document.client_address);
         self.client_url_in_file = document.client_url;
-        let audit = self.audit.clone().named_as(requester).recording(document.audit.document);
-        self.audit = audit.identified_by(document.audit.request_id_header.map(|name| name.0));
+        self.audit = self.audit.clone().named_as(requester).change(|config| {
+            config.document = document.audit.document.then(Arc::default);
+            config.request_id = document.audit.request_id_header.map(|name| name.0);
+        });
         self.rate_limit = self.rate_limit.clone().map_limits(|limits| *limits = document.rate_limit);
         self.tokens = document.initial_access_tokens;
         self.lifecycle.reconfigure(document.lifecycle);
@@ -227,42 +229,49 @@ impl Settings {
         self.followed.put(&self.gate);
         let followed = Arc::clone(&self.followed);
         self.setup_check.expect_gates(move || followed.is_forgotten());
-        let own = self.policy.otherwise.metadata.own_members();
-        let audit = self.audit.clone().with_client_address(self.address.clone()).showing(own);
-        let audit = audit.with_policy(fingerprint);
-        let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone()).deferred();
-        let (rate_limit, policy) = match &self.shared_quotas {
+        let registrar = self.lifecycle.layer.registrar();
+        let knows_repeats = registrar.is_some();
+        if knows_repeats {
+            self.setup_check.manages_clients();
+        }
+        let client_url = self.client_url_in_file.as_ref().unwrap_or(&self.client_url);
+        let audit = self.audit.clone().with_client_address(self.address.clone()).with_client_url(client_url.clone());
+        let rate_limit = self.rate_limit.clone().with_client_address(self.address.clone()).change(|config| {
+            (config.deferred, config.check) = (true, self.setup_check.clone());
+        });
+        let (rate_limit, rules) = match &self.shared_quotas {
             Some(shared) => (rate_limit.with_shared_quotas(shared.clone()), self.policy.clone().sharing(shared)),
             None => (rate_limit, self.policy.clone()),
         };
-        let guard =
-            PolicyLayer::new(policy.policy(fingerprint)).with_body(self.limits).with_body_deadline(self.deadline);
-        let client_url = self.client_url_in_file.as_ref().unwrap_or(&self.client_url);
-        let guard = guard.with_client_url(client_url.clone());
-        let audit = audit.with_client_url(client_url.clone());
-        let guard = guard.charging(self.lifecycle.layer.registrar().is_some());
-        let guard = guard.with_setup_check(self.setup_check.clone());
-        let rate_limit = rate_limit.with_setup_check(self.setup_check.clone());
-        let initial_access_token = self.initial_access_token.clone().or_registrar(self.lifecycle.layer.registrar());
-        let initial_access_token = initial_access_token.with_client_url(client_url.clone());
-        if self.lifecycle.layer.registrar().is_some() {
-            self.setup_check.manages_clients();
-        }
-        let guard = guard.with_shadow(self.shadow());
-        let lifecycle = self
-            .lifecycle
-            .configured_layer()
-            .with_client_address(self.address.clone())
-            .with_client_url(client_url.clone());
-        let answer = self.answer.clone().with_client_url(client_url.clone());
-        let layers = Layers { audit, rate_limit, initial_access_token, guard, lifecycle, answer };
-        self.reporting(layers)
+        let policy = PolicyLayer::new(rules.policy(fingerprint))
+            .with_body(self.limits)
+            .with_body_deadline(self.deadline)
+            .with_client_url(client_url.clone())
+            .change(|config| {
+                config.charging = Some(Charging { knows_repeats });
+                (config.check, config.shadow) = (self.setup_check.clone(), self.shadow());
+            });
+        let initial_access_token = self.initial_access_token.clone().or_registrar(registrar);
+        let lifecycle = self.lifecycle.configured_layer().with_client_address(self.address.clone());
+        self.reporting(Layers {
+            audit: audit.change(|config| {
+                let own = || Arc::new(self.policy.otherwise.metadata.own_members());
+                config.document = config.document.as_ref().map(|_| own());
+                config.policy = Some(fingerprint);
+            }),
+            rate_limit,
+            initial_access_token: initial_access_token.with_client_url(client_url.clone()),
+            policy,
+            lifecycle: lifecycle.with_client_url(client_url.clone()),
+            answer: self.answer.clone().with_client_url(client_url.clone()),
+        })
     }
 
     /// Makes layers report-only as configured.
     fn reporting(&self, mut layers: Layers) -> Layers {
         if self.report_only {
-            layers.guard = layers.guard.report_only().with_reminder(Arc::new(Reminder::new()));
+            let reminder = Arc::new(Reminder::new());
+            layers.policy = layers.policy.report_only().change(|config| config.reminder = Some(reminder));
             layers.lifecycle = layers.lifecycle.report_only();
             layers.answer = layers.answer.report_only();
         }

@@ -53,7 +53,7 @@ impl Settings {
     pub(crate) fn shadow(&self) -> Option<policy::Shadow> {
         let settings = self.of_shadow()?;
         let fingerprint = settings.fingerprint();
-        Some(policy::Shadow::new(settings.policy.policy(fingerprint), settings.limits))
+        Some(policy::Shadow { policy: settings.policy.policy(fingerprint), limits: settings.limits })
     }
 }
 

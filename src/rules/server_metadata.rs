@@ -8,28 +8,9 @@ use super::MetadataAllowlist;
 use crate::rules::metadata::grants::in_order;
 
 /// The values that a policy allows in registrations, in the terms of the server metadata document (RFC 8414, OpenID
-/// Connect Discovery). Clients choose from that document: if it announces values that the policy rejects, sign-ins
-/// fail.
-///
-/// ```
-/// use serde_json::json;
-///
-/// let mut document = json!({
-///     "issuer": "https://as.example.com",
-///     "response_types_supported": ["code", "token"],
-///     "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
-///     "token_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt"],
-/// });
-/// tower_dcr::mcp().server_metadata().amend(document.as_object_mut().unwrap());
-/// assert_eq!(document, json!({
-///     "issuer": "https://as.example.com",
-///     "response_types_supported": ["code"],
-///     "grant_types_supported": ["authorization_code", "refresh_token"],
-///     "token_endpoint_auth_methods_supported": ["none"],
-/// }));
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServerMetadata {
+/// Connect Discovery).
+#[derive(Default)]
+pub(crate) struct ServerMetadata {
     /// `None` if any grant type is allowed.
     grant_types: Option<BTreeSet<String>>,
     response_types: Option<BTreeSet<String>>,
@@ -75,16 +56,8 @@ impl ServerMetadata {
         }
     }
 
-    /// Narrows the grant types, response types, scopes and authentication methods at the token endpoint in `document`
-    /// to the allowed ones, and removes values that would then be wrong.
-    ///
-    /// - If server and policy have nothing in common, the policy's values are written.
-    /// - `none` is announced if the policy makes every client a public one, even if the server did not announce it.
-    /// - `token_endpoint_auth_signing_alg_values_supported` is removed with the last method that signs.
-    /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
-    ///
-    /// Everything else is kept, including the methods of other endpoints.
-    pub fn amend(&self, document: &mut Map<String, Value>) {
+    /// Narrows `document`: see [`Preset::amend_server_metadata`](crate::Preset::amend_server_metadata).
+    pub(crate) fn amend(&self, document: &mut Map<String, Value>) {
         // RFC 8414 section 2: "If omitted, the default value is "["authorization_code", "implicit"]"."
         let grants = narrow(document, GRANTS, self.grant_types.as_ref(), &["authorization_code", "implicit"], None);
         let responses = narrow(document, RESPONSES, self.response_types.as_ref(), &[], None);

@@ -32,11 +32,7 @@ use axum::response::Response;
 use tower::ServiceExt;
 use tower_dcr::audit::{Sink, TracingSink};
 use tower_dcr::clients::Registrar;
-use tower_dcr::rules::ServerMetadata;
-use tower_dcr::{
-    Preset,
-    layers::{GateEndpoint, ServerMetadataLayer},
-};
+use tower_dcr::{Preset, layers::GateEndpoint};
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
 mod connections;
@@ -227,7 +223,7 @@ async fn proxy(args: &Args) -> Result<(Proxy, Preset, Option<PathBuf>), Error> {
     }
     let public = Public::new(args.public_url.clone(), &args.upstream, endpoints.clone(), registrar.is_some())?;
     let metadata = if args.keep_metadata {
-        ServerMetadataLayer::new(ServerMetadata::default)
+        preset.clone().report_only().server_metadata_layer()
     } else {
         guard.server_metadata_layer()
     };

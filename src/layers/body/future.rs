@@ -5,13 +5,14 @@ use std::future::Pending;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 use tracing::Span;
 use tracing::instrument::{Instrument, Instrumented};
 
-use super::ResponseBody;
+use super::{ResponseBody, attach};
+use crate::rules::{Evaluation, Operation, Rejection};
 
 /// The response of a layer, or the reason for which there is none.
 pub(crate) type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
@@ -128,6 +129,22 @@ where
     B: Body,
 {
     Ok(inner.call(request).await?.map(ResponseBody::inner))
+}
+
+/// Passes a request, and reports a rejection that is not enforced.
+pub(crate) async fn forward_reporting<S, Q, B>(
+    inner: S,
+    request: Request<Q>,
+    rejection: Rejection,
+) -> Answered<B, S::Error>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    B: Body,
+{
+    let operation = Operation::of(request.method());
+    let mut response = forward(inner, request).await?;
+    attach(&mut response, Evaluation::would_have_rejected(operation, &rejection));
+    Ok(response)
 }
 
 impl<B: Body, E, F> fmt::Debug for ResponseFuture<B, E, F> {

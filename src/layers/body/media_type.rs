@@ -30,10 +30,8 @@ impl MediaType {
     }
 
     fn parse(value: &HeaderValue) -> Option<Self> {
-        // White space around a field value is not part of it (RFC 9110 section 5.5).
-        let text = str::from_utf8(value.as_bytes()).ok()?.trim_matches(OWS);
         // RFC 9110 section 5.5: white space around a field value is not part of it. Not every server has removed it.
-        let text = text.trim_matches(OWS);
+        let text = str::from_utf8(value.as_bytes()).ok()?.trim_matches(OWS);
         let (kind, rest) = token(text)?;
         let (subtype, mut rest) = token(rest.strip_prefix('/')?)?;
         let essence = format!("{kind}/{subtype}").to_ascii_lowercase();

@@ -100,7 +100,7 @@ impl RegistrationBody {
     where
         B: Body<Error: Into<BoxError>> + Send + 'static,
     {
-        Self::passed_after(Bytes::new(), Some(body))
+        Self::downcast(body).unwrap_or_else(|body| Self::passed_after(Bytes::new(), Some(body)))
     }
 
     /// Creates a body that passes unchanged, from the part that was read already and the rest.

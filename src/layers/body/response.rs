@@ -94,13 +94,6 @@ impl<B: Body> Body for ResponseBody<B> {
 /// The size and depth limits for a handler's response.
 pub(crate) const ANSWER_LIMITS: Limits = Limits::ANSWER;
 
-/// The body of a handler's response.
-pub(crate) enum ReadAnswer {
-    Complete(Bytes),
-    TooLarge,
-    Broken,
-}
-
 /// Returns whether a response can describe a client: a success whose content is JSON or has no `Content-Type`.
 pub(crate) fn has_document<B>(response: &Response<B>) -> bool {
     let says_json = |media: Option<MediaType>| media.is_none_or(|media| media.is("application/json"));
@@ -132,12 +125,11 @@ pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
     codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Reads a handler's response to its end, within [`ANSWER_LIMITS`].
-pub(crate) async fn read_answer<B: Body>(body: B) -> ReadAnswer {
+/// Reads a handler's response to its end. `None` if it breaks off, or is longer than [`ANSWER_LIMITS`] allow.
+pub(crate) async fn read_answer<B: Body>(body: B) -> Option<Bytes> {
     match gather(std::pin::pin!(body)).await {
-        (bytes, End::Reached) => ReadAnswer::Complete(bytes),
-        (_, End::Beyond) => ReadAnswer::TooLarge,
-        (_, End::Broken) => ReadAnswer::Broken,
+        (bytes, End::Reached) => Some(bytes),
+        (_, End::Beyond | End::Broken) => None,
     }
 }
 
@@ -147,7 +139,7 @@ pub(crate) async fn read_or_pass<B: Body + Send + 'static>(body: B) -> Option<Re
     let mut body = Box::pin(ResponseBody::inner(body));
     match gather(body.as_mut()).await {
         (bytes, End::Reached) => Some(Ok(bytes)),
-        (read, End::Beyond) => Some(Err(ResponseBody { kind: Kind::Begun { begun: Begun::new(read, Some(body)) } })),
+        (read, End::Beyond) => Some(Err(ResponseBody::begun(read, body))),
         (_, End::Broken) => None,
     }
 }

@@ -7,8 +7,8 @@ use super::cache::Records;
 use super::endpoint::{Success, Unnamed};
 use super::parameters::Seen;
 use super::records::Known;
-use super::redirect::{self, Elsewhere};
-use super::refusal::Fault;
+use super::redirect;
+use super::rejection::Fault;
 use super::{Config, Grant, pushed};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Client, LedgerError, Origin, Status};
@@ -69,22 +69,18 @@ impl Config {
         client_id: Option<&str>,
         seen: &Seen,
     ) -> Result<Result<Admitted, Fault>, LedgerError> {
-        let elsewhere = if self.endpoint.compares_redirect_uri {
-            match self.elsewhere(ids, seen).await? {
-                Ok(elsewhere) => elsewhere,
-                Err(fault) => return Ok(Err(fault)),
-            }
-        } else {
-            Elsewhere::No
+        let is_elsewhere = match self.is_elsewhere(ids, seen).await? {
+            Ok(is_elsewhere) => is_elsewhere,
+            Err(fault) => return Ok(Err(fault)),
         };
         let mut admitted = Admitted::default();
         for id in ids {
-            let mut records = self.look_up(id).await?;
-            let mut verdict = self.judge_all(&records, seen, elsewhere);
+            let mut records = self.look_up(id, self.settings.max_age()).await?;
+            let mut verdict = self.judge_all(&records, seen, is_elsewhere);
             if verdict.is_err() {
                 // The client may have been registered, approved or updated since, on this node or another.
-                records = self.look_up_within(id, self.settings.max_age().min(CONFIRMED)).await?;
-                verdict = self.judge_all(&records, seen, elsewhere);
+                records = self.look_up(id, self.settings.max_age().min(CONFIRMED)).await?;
+                verdict = self.judge_all(&records, seen, is_elsewhere);
             }
             match verdict {
                 Ok(known) => {
@@ -100,11 +96,10 @@ impl Config {
         match &admitted.known {
             // An id that was only seen in use was never registered.
             Some(known) if is_registered(known) || !self.settings.rejects_unknown() => Ok(Ok(admitted)),
-            Some(_) => Ok(self.unknown(ids, seen).map(|()| Admitted::default())),
             None if !self.settings.rejects_unknown() && self.is_known_otherwise(ids).await? => {
                 Ok(Err(Fault::Ambiguous("the client is named in another spelling")))
             }
-            None => Ok(self.unknown(ids, seen).map(|()| Admitted::default())),
+            Some(_) | None => Ok(self.unknown(ids, seen).map(|()| Admitted::default())),
         }
     }
 
@@ -114,14 +109,14 @@ impl Config {
         &self,
         records: &Records,
         seen: &Seen,
-        elsewhere: Elsewhere,
+        is_elsewhere: bool,
     ) -> Result<Option<Arc<Known>>, (Arc<Known>, Fault)> {
         let compares = self.endpoint.compares_redirect_uri;
         if compares
             && records.len() > 1
             && seen.is_request
             && seen.redirect_uri.is_none()
-            && elsewhere == Elsewhere::No
+            && !is_elsewhere
             && let Some(known) = records.first()
         {
             // Each of those that share the ID may have one redirect URI, but the server knows several.
@@ -131,7 +126,7 @@ impl Config {
         for known in records.iter() {
             let checked = self
                 .judge(&known.client)
-                .and_then(|()| if compares { redirect::check(known, seen, elsewhere) } else { Ok(()) });
+                .and_then(|()| if compares { redirect::check(known, seen, is_elsewhere) } else { Ok(()) });
             match checked {
                 Ok(()) => return Ok(Some(Arc::clone(known))),
                 // The fault of a live record is reported first.
@@ -145,15 +140,18 @@ impl Config {
     }
 
     /// Returns whether a request refers to something that holds its redirect URI.
-    async fn elsewhere(&self, ids: &[String], seen: &Seen) -> Result<Result<Elsewhere, Fault>, LedgerError> {
+    async fn is_elsewhere(&self, ids: &[String], seen: &Seen) -> Result<Result<bool, Fault>, LedgerError> {
+        if !self.endpoint.compares_redirect_uri {
+            return Ok(Ok(false));
+        }
         let takes_objects = self.settings.takes_request_objects();
         let Some(request_uri) = &seen.request_uri else {
             let is_inside = seen.object.as_ref().is_some_and(|object| object.redirect_uri.is_some());
-            return Ok(Ok(if is_inside && takes_objects { Elsewhere::Yes } else { Elsewhere::No }));
+            return Ok(Ok(is_inside && takes_objects));
         };
         Ok(match self.registrar.pushed_by(request_uri).await? {
-            Some(owner) if ids.iter().all(|id| *id == owner) => Ok(Elsewhere::Yes),
-            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(Elsewhere::Yes),
+            Some(owner) if ids.iter().all(|id| *id == owner) => Ok(true),
+            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(true),
             _ => Err(Fault::Ambiguous("the sender of the pushed request is unknown")),
         })
     }
@@ -199,7 +197,7 @@ impl Config {
         let (Some(grant_type), Some(grant), Some(client_of)) = (&seen.grant_type, &seen.grant, &self.client_of) else {
             return Ok(None);
         };
-        client_of(Grant::new(grant_type, grant)).await.map_err(|error| {
+        client_of(Grant { grant_type: grant_type.clone(), value: grant.clone() }).await.map_err(|error| {
             tracing::error!(%error, "client of a grant not found out; the request is answered with 503: check the function in `with_client_of`");
             Fault::Unavailable
         })

@@ -20,7 +20,7 @@ pub(super) struct Cache {
     /// Separate, so that requests with invented names do not evict records.
     absent: Arc<cache::Cache<Absent>>,
     /// Not the registrar's clock: the limits promised to operators are in real time.
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone)]
@@ -46,15 +46,6 @@ impl Cache {
         Self { entries, absent, clock }
     }
 
-    pub(super) fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.clock)
-    }
-
-    pub(super) fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
     /// Returns the records that were read at most `max_age` ago.
     pub(super) fn get(&self, client_id: &str, epoch: u64, max_age: Duration) -> Option<Records> {
         let entry = self.entries.get(client_id)?;
@@ -70,26 +61,17 @@ impl Cache {
 
     /// Stores the records that were read in epoch `epoch`.
     pub(super) fn put(&self, client_id: &str, epoch: u64, records: &Records) {
-        if keeps(client_id) {
-            let entry = Entry { read_at: self.clock.monotonic(), epoch, records: Arc::clone(records) };
-            self.entries.insert(client_id.to_owned(), entry);
-        }
+        let entry = Entry { read_at: self.clock.monotonic(), epoch, records: Arc::clone(records) };
+        self.entries.insert(client_id.to_owned(), entry);
     }
 
     /// Stores a missing record, with the number of registrations at that time.
     pub(super) fn put_absent(&self, client_id: &str, registrations: u64, has_other_case: Option<bool>) {
-        if keeps(client_id) {
-            let absent = Absent { read_at: self.clock.monotonic(), registrations, has_other_case };
-            self.absent.insert(client_id.to_owned(), absent);
-        }
+        let absent = Absent { read_at: self.clock.monotonic(), registrations, has_other_case };
+        self.absent.insert(client_id.to_owned(), absent);
     }
 
     fn age(&self, read_at: Duration) -> Duration {
         self.clock.monotonic().saturating_sub(read_at)
     }
-}
-
-/// Returns whether names of this length are cached. Real clients have short ones.
-fn keeps(client_id: &str) -> bool {
-    client_id.len() <= 512
 }

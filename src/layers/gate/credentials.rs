@@ -6,8 +6,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, header};
 
 use super::names::{self, Name, Reading};
-use super::refusal::Fault;
+use super::rejection::Fault;
 use super::signed;
+use crate::layers::initial_access_token::tokens::is_b64token;
 use crate::registration::Limits;
 
 /// The client names and credentials in the header fields.
@@ -119,12 +120,8 @@ enum Scheme<'a> {
 fn scheme(text: &str) -> Scheme<'_> {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
-    let is_token68 = |text: &str| {
-        let body = text.trim_end_matches('=');
-        !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
-    };
     if name.eq_ignore_ascii_case("basic") {
-        return rest.strip_prefix(' ').filter(|rest| is_token68(rest)).map_or(Scheme::Unclear, Scheme::Basic);
+        return rest.strip_prefix(' ').filter(|rest| is_b64token(rest)).map_or(Scheme::Unclear, Scheme::Basic);
     }
     if name.eq_ignore_ascii_case("bearer") || name.eq_ignore_ascii_case("dpop") {
         // Tokens in the field are not all token68 (`12|abc`).

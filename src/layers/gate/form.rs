@@ -1,7 +1,7 @@
 //! Reads `application/x-www-form-urlencoded` (WHATWG URL section 5.1), only in forms that all parsers read alike.
 
 use super::names::{self, Reading};
-use super::refusal::Fault;
+use super::rejection::Fault;
 
 /// The maximum number of parameters. PHP and qs drop all after the thousandth; no honest request comes near.
 pub(super) const MAX_PARAMETERS: usize = 100;
@@ -14,22 +14,13 @@ pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, &str) -> Result<(), F
         if count > MAX_PARAMETERS {
             return Err(Fault::Ambiguous("there are too many parameters"));
         }
-        if piece.contains(&b';') {
-            check_semicolons(piece)?;
+        // Rack before version 3, and Python before 3.10, separate parameters at `;` as well, and HTML escapes (`&amp;`)
+        // contain one.
+        if piece.contains(&b';') && piece.split(|byte| *byte == b';').any(is_spelling) {
+            return Err(Fault::Ambiguous("a semicolon may separate parameters"));
         }
         let (name, value) = split(piece);
         add(&decode(name)?, &decode(value)?)?;
-    }
-    Ok(())
-}
-
-/// Rejects a name of the gate's parameters next to a `;`. Rack before version 3, and Python before 3.10, separate
-/// parameters at `;` as well, and HTML escapes (`&amp;`) contain one.
-fn check_semicolons(piece: &[u8]) -> Result<(), Fault> {
-    for part in piece.split(|byte| *byte == b';') {
-        if is_spelling(part) {
-            return Err(Fault::Ambiguous("a semicolon may separate parameters"));
-        }
     }
     Ok(())
 }
@@ -44,14 +35,10 @@ fn is_spelling(pair: &[u8]) -> bool {
 
 /// Rejects a JSON text in which a form parser would find a parameter: some servers parse any body as a form.
 pub(super) fn check_json(bytes: &[u8]) -> Result<(), Fault> {
-    let pieces = bytes.split(|byte| matches!(byte, b'&' | b';')).skip(1);
+    let mut pieces = bytes.split(|byte| matches!(byte, b'&' | b';')).skip(1);
     // Only pieces with a value: `…&code"` ends a string.
-    for piece in pieces.filter(|piece| piece.contains(&b'=')) {
-        if is_spelling(piece) {
-            return Err(Fault::Ambiguous("the body is JSON and a form"));
-        }
-    }
-    Ok(())
+    let is_form = pieces.any(|piece| piece.contains(&b'=') && is_spelling(piece));
+    if is_form { Err(Fault::Ambiguous("the body is JSON and a form")) } else { Ok(()) }
 }
 
 fn split(piece: &[u8]) -> (&[u8], &[u8]) {

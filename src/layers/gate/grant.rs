@@ -1,6 +1,5 @@
 //! Asks the server for the client that a grant belongs to.
 
-use std::fmt;
 use std::pin::Pin;
 
 use http::{Response, StatusCode, header};
@@ -8,6 +7,7 @@ use http_body::Body;
 
 use crate::layers::body::{self, BoxError, ResponseBody};
 use crate::registration::{Limits, Registration};
+use crate::text;
 
 /// The grant of a token request that does not name its client.
 ///
@@ -21,18 +21,8 @@ pub struct Grant {
     pub value: String,
 }
 
-impl Grant {
-    pub(super) fn new(grant_type: &str, value: &str) -> Self {
-        Self { grant_type: grant_type.to_owned(), value: value.to_owned() }
-    }
-}
-
-/// Omits the value, which is a secret.
-impl fmt::Debug for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("grant_type", &self.grant_type).finish_non_exhaustive()
-    }
-}
+// The value is a secret.
+text::debug_fields!(Grant { grant_type });
 
 /// Returns the client that a grant was issued to.
 pub(super) type ClientOf =

@@ -21,35 +21,19 @@ pub(super) enum Name {
 }
 
 impl Name {
-    pub(super) const ALL: [Self; 11] = [
-        Self::ClientId,
-        Self::RedirectUri,
-        Self::ClientAssertion,
-        Self::ClientAssertionType,
-        Self::Request,
-        Self::RequestUri,
-        Self::GrantType,
-        Self::Code,
-        Self::RefreshToken,
-        Self::DeviceCode,
-        Self::AuthReqId,
+    pub(super) const ALL: [(Self, &'static str); 11] = [
+        (Self::ClientId, "client_id"),
+        (Self::RedirectUri, "redirect_uri"),
+        (Self::ClientAssertion, "client_assertion"),
+        (Self::ClientAssertionType, "client_assertion_type"),
+        (Self::Request, "request"),
+        (Self::RequestUri, "request_uri"),
+        (Self::GrantType, "grant_type"),
+        (Self::Code, "code"),
+        (Self::RefreshToken, "refresh_token"),
+        (Self::DeviceCode, "device_code"),
+        (Self::AuthReqId, "auth_req_id"),
     ];
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientId => "client_id",
-            Self::RedirectUri => "redirect_uri",
-            Self::ClientAssertion => "client_assertion",
-            Self::ClientAssertionType => "client_assertion_type",
-            Self::Request => "request",
-            Self::RequestUri => "request_uri",
-            Self::GrantType => "grant_type",
-            Self::Code => "code",
-            Self::RefreshToken => "refresh_token",
-            Self::DeviceCode => "device_code",
-            Self::AuthReqId => "auth_req_id",
-        }
-    }
 
     /// Returns whether only token requests have it; a login form may have a `Code` of its own.
     pub(super) const fn is_of_token_request(self) -> bool {
@@ -80,7 +64,7 @@ pub(super) enum Reading {
 /// `model.client_id`, Spring `_client_id` and `!client_id`, Zope `client_id:list`. Future servers will fold in other
 /// ways, so the fold is far wider than any of these: only letters and digits count.
 pub(super) fn read(name: &str) -> Reading {
-    if let Some(exact) = Name::ALL.into_iter().find(|known| known.as_str() == name) {
+    if let Some((exact, _)) = Name::ALL.into_iter().find(|(_, spelling)| *spelling == name) {
         return Reading::Exact(exact);
     }
     let mut spelling = Cow::Borrowed(name);
@@ -111,10 +95,11 @@ fn fold(name: &str) -> Option<Name> {
         }
     }
     // Some parsers drop text between two parts, and some text behind the last or before the first that counts.
-    Name::ALL.into_iter().find(|known| {
+    let found = Name::ALL.into_iter().find(|(known, spelling)| {
         let starts = if known.is_common_word() { 1 } else { parts.len() };
-        (0..starts).any(|start| begins_with(parts.get(start..).unwrap_or_default(), known.as_str()))
-    })
+        (0..starts).any(|start| begins_with(parts.get(start..).unwrap_or_default(), spelling))
+    });
+    found.map(|(known, _)| known)
 }
 
 /// Returns whether the first of the parts make up the letters of the name.
@@ -264,8 +249,8 @@ mod tests {
         ] {
             assert_eq!(read(name), Reading::Other, "{name}");
         }
-        for known in Name::ALL {
-            assert_eq!(read(known.as_str()), Reading::Exact(known));
+        for (known, spelling) in Name::ALL {
+            assert_eq!(read(spelling), Reading::Exact(known));
         }
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body::Body;
 
 use super::credentials::Credentials;
 use super::endpoint::{Endpoint, Sender};
 use super::names::{self, Name, Reading};
-use super::refusal::Fault;
+use super::rejection::Fault;
 use super::{form, signed};
 use crate::layers::body::{self, BoxError, MediaType, ReadError, ResponseBody, Unread};
 use crate::registration::{Limits, Registration, Value};
@@ -39,18 +39,12 @@ pub(super) struct Seen {
     pub(super) has_token: bool,
     pub(super) redirect_uri: Option<String>,
     /// The redirect URI in a request object (RFC 9101).
-    pub(super) object: Option<Object>,
+    pub(super) object: Option<RequestObject>,
     /// A reference to a request object (RFC 9101), or to a pushed request (RFC 9126).
     pub(super) request_uri: Option<String>,
     pub(super) grant_type: Option<String>,
     /// The code, refresh token or device code.
     pub(super) grant: Option<String>,
-}
-
-/// The parts of a request object that the gate uses.
-#[derive(Debug, Default)]
-pub(super) struct Object {
-    pub(super) redirect_uri: Option<String>,
 }
 
 /// The maximum length of a body. Request objects with keys in them are the largest honest bodies.
@@ -118,68 +112,39 @@ pub(super) fn read<B: Body>(
     bytes: Bytes,
 ) -> Result<(Request<ResponseBody<B>>, Seen), Fault> {
     if parts.method != Method::POST {
-        if !endpoint.methods.contains(&parts.method) {
-            return Err(Fault::Method);
-        }
         // A body has no meaning here (RFC 9110 section 9.3.1), but some servers read one: it is dropped.
         body::forget_old_body(&mut parts.headers);
-        let seen = if parts.method == Method::OPTIONS {
-            // A preflight of a browser (Fetch standard section 3.2.2) comes from no client yet. With parameters it is a
-            // request, to handlers that ignore the method.
-            let mut parameters =
-                Parameters { is_for_clients: endpoint.sender == Sender::Client, ..Parameters::default() };
-            form::read(parts.uri.query().unwrap_or_default().as_bytes(), |name, value| parameters.add(name, value))?;
-            if parameters.has_any() {
-                return Err(Fault::Ambiguous("a preflight has the parameters of a request"));
-            }
-            Seen::default()
-        } else {
-            seen(endpoint, &parts.method, &parts.uri, &parts.headers, Content::None)?
-        };
+        let seen = seen(endpoint, &parts, Content::None)?;
         return Ok((Request::from_parts(parts, ResponseBody::own(Bytes::new())), seen));
     }
     let media = media_type(&parts.headers)?;
     let content = match media {
         _ if bytes.is_empty() => Content::None,
-        Media::Form => Content::Form(&bytes),
-        Media::Json => Content::Json(&bytes),
-        Media::None => return Err(Fault::Ambiguous("the body has no media type")),
-        Media::Other => return Err(Fault::Ambiguous("the body is neither a form nor JSON in UTF-8")),
-    };
-    let seen = seen(endpoint, &parts.method, &parts.uri, &parts.headers, content)?;
-    match media {
-        Media::Form => body::describe_body(&mut parts.headers, FORM, bytes.len()),
-        Media::Json => body::describe_body(&mut parts.headers, JSON, bytes.len()),
-        // The body is empty.
-        Media::None | Media::Other => {
-            body::forget_old_body(&mut parts.headers);
-            body::ask_for_plain_answer(&mut parts.headers);
+        Some(FORM) => Content::Form(&bytes),
+        Some(_) => Content::Json(&bytes),
+        None if parts.headers.contains_key(header::CONTENT_TYPE) => {
+            return Err(Fault::Ambiguous("the body is neither a form nor JSON in UTF-8"));
         }
+        None => return Err(Fault::Ambiguous("the body has no media type")),
+    };
+    let seen = seen(endpoint, &parts, content)?;
+    if let Some(media) = media {
+        body::describe_body(&mut parts.headers, media, bytes.len());
+    } else {
+        body::forget_old_body(&mut parts.headers);
+        body::ask_for_plain_answer(&mut parts.headers);
     }
     Ok((Request::from_parts(parts, ResponseBody::own(bytes)), seen))
 }
 
-#[derive(Clone, Copy)]
-enum Media {
-    Form,
-    Json,
-    None,
-    Other,
-}
-
-/// Reads the media type of the body. Frameworks differ in the media types that they parse as a form, and decoders in
-/// their handling of a charset or a content coding: one form of each is accepted.
-fn media_type(headers: &HeaderMap) -> Result<Media, Fault> {
+/// Reads the media type of the body; `None` if it is not one of the two. Frameworks differ in the media types that they
+/// parse as a form, and decoders in their handling of a charset or a content coding: one form of each is accepted.
+fn media_type(headers: &HeaderMap) -> Result<Option<&'static str>, Fault> {
     if body::is_encoded(headers) {
         return Err(Fault::Ambiguous("the body is compressed"));
     }
-    match MediaType::of(headers) {
-        Ok(None) => Ok(Media::None),
-        Ok(Some(media)) if media.is_utf8() && media.is(FORM) => Ok(Media::Form),
-        Ok(Some(media)) if media.is_utf8() && media.is(JSON) => Ok(Media::Json),
-        Ok(Some(_)) => Ok(Media::Other),
-        Err(_) => Err(Fault::Ambiguous("the media type can't be read")),
-    }
+    let media = MediaType::of(headers).map_err(|_| Fault::Ambiguous("the media type can't be read"))?;
+    Ok(media.filter(MediaType::is_utf8).and_then(|media| [FORM, JSON].into_iter().find(|known| media.is(known))))
 }
 
 /// The body of a request.
@@ -190,28 +155,27 @@ enum Content<'a> {
     Json(&'a [u8]),
 }
 
-fn seen(
-    endpoint: &Endpoint,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    content: Content<'_>,
-) -> Result<Seen, Fault> {
+fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Seen, Fault> {
     let is_for_clients = endpoint.sender == Sender::Client;
     let mut parameters = Parameters { is_for_clients, ..Parameters::default() };
-    form::read(uri.query().unwrap_or_default().as_bytes(), |name, value| parameters.add(name, value))?;
-    if !is_for_clients {
-        // A consent form without an `action` is sent to the URL of the request, often with all its parameters once
-        // more. Equal values are no conflict.
-        parameters.in_query = Some(Box::new(std::mem::take(&mut parameters)));
+    let query = request.uri.query().unwrap_or_default();
+    form::read(query.as_bytes(), |name, value| parameters.add(name, value))?;
+    if request.method == Method::OPTIONS {
+        // A preflight of a browser (Fetch standard section 3.2.2) comes from no client yet. With parameters it is a
+        // request, to handlers that ignore the method.
+        let is_plain = parameters.known.is_empty();
+        let unclear = Fault::Ambiguous("a preflight has the parameters of a request");
+        return if is_plain { Ok(Seen::default()) } else { Err(unclear) };
     }
     // RFC 6749 section 2.3.1: "The parameters can only be transmitted in the request-body and MUST NOT be included in
     // the request URI". Some servers read them there.
-    let is_aside = method == Method::POST && is_for_clients && parameters.has_any();
-    let named_aside = is_aside && parameters.client_id.is_some();
-    if is_aside && !parameters.has_only_client() {
+    let is_aside = request.method == Method::POST && is_for_clients && !parameters.known.is_empty();
+    if is_aside && parameters.known.iter().any(|(name, ..)| *name != Name::ClientId) {
         return Err(Fault::Ambiguous("parameters of the request are in its URL"));
     }
+    // A consent form without an `action` is sent to the URL of the request, often with all its parameters once more. Equal
+    // values are no conflict.
+    parameters.is_in_body = !is_for_clients;
     match content {
         Content::None => {}
         Content::Form(bytes) => {
@@ -226,14 +190,15 @@ fn seen(
         }
         Content::Json(bytes) => parameters.add_json(bytes)?,
     }
-    parameters.unite()?;
-    let credentials = Credentials::read(headers, &LIMITS, is_for_clients)?;
+    let credentials = Credentials::read(&request.headers, &LIMITS, is_for_clients)?;
     let mut seen = parameters.seen(&credentials, endpoint)?;
     // A consent form has a parameter of its own, such as a decision or a state.
-    seen.is_request = method != Method::POST || is_for_clients || parameters.asks_for_response || !parameters.has_more;
-    let is_only_attested = credentials.attested.is_some() && !parameters.names_client() && credentials.basic.is_empty();
-    seen.is_named_aside =
-        (named_aside && credentials.basic.is_empty() && !parameters.is_asserted()) || is_only_attested;
+    seen.is_request =
+        request.method != Method::POST || is_for_clients || parameters.asks_for_response || !parameters.has_more;
+    let names_client = [Name::ClientId, Name::ClientAssertion].iter().any(|name| parameters.given(*name).is_some());
+    let is_only_attested = credentials.attested.is_some() && !names_client && credentials.basic.is_empty();
+    let is_asserted = parameters.given(Name::ClientAssertion).is_some();
+    seen.is_named_aside = (is_aside && credentials.basic.is_empty() && !is_asserted) || is_only_attested;
     Ok(seen)
 }
 
@@ -245,17 +210,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 struct Parameters {
     /// Set if clients call the endpoint, not browsers.
     is_for_clients: bool,
-    client_id: Option<String>,
-    redirect_uri: Option<String>,
-    assertion: Option<String>,
-    assertion_type: Option<String>,
-    request: Option<String>,
-    request_uri: Option<String>,
-    grant_type: Option<String>,
-    code: Option<String>,
-    refresh_token: Option<String>,
-    device_code: Option<String>,
-    auth_req_id: Option<String>,
+    /// With `true` for those in the body, if browsers send it: its URL may have the same ones.
+    known: Vec<(Name, String, bool)>,
+    is_in_body: bool,
     /// Set if there is something that a server may reject.
     is_odd: bool,
     asks_for_response: bool,
@@ -264,67 +221,19 @@ struct Parameters {
     has_code_flow: bool,
     has_challenge: bool,
     scope: Option<String>,
-    /// The parameters in the query of a form for people.
-    in_query: Option<Box<Parameters>>,
 }
 
 /// The only supported type of client assertion (RFC 7523 section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl Parameters {
-    fn slot(&mut self, name: Name) -> &mut Option<String> {
-        match name {
-            Name::ClientId => &mut self.client_id,
-            Name::RedirectUri => &mut self.redirect_uri,
-            Name::ClientAssertion => &mut self.assertion,
-            Name::ClientAssertionType => &mut self.assertion_type,
-            Name::Request => &mut self.request,
-            Name::RequestUri => &mut self.request_uri,
-            Name::GrantType => &mut self.grant_type,
-            Name::Code => &mut self.code,
-            Name::RefreshToken => &mut self.refresh_token,
-            Name::DeviceCode => &mut self.device_code,
-            Name::AuthReqId => &mut self.auth_req_id,
-        }
+    fn get(&self, name: Name) -> Option<&str> {
+        self.known.iter().find(|(known, ..)| *known == name).map(|(_, value, _)| value.as_str())
     }
 
-    /// Merges the parameters from the query, unless the body contradicts them.
-    fn unite(&mut self) -> Result<(), Fault> {
-        let Some(mut query) = self.in_query.take() else { return Ok(()) };
-        for name in Name::ALL {
-            let in_query = query.slot(name).take();
-            let slot = self.slot(name);
-            match (&slot, in_query) {
-                (Some(body), Some(in_query)) if *body != in_query => {
-                    return Err(Fault::Ambiguous("a parameter is repeated"));
-                }
-                (None, in_query) => *slot = in_query,
-                _ => {}
-            }
-        }
-        self.is_odd |= query.is_odd;
-        self.asks_for_response |= query.asks_for_response;
-        self.has_more |= query.has_more;
-        self.has_code_flow |= query.has_code_flow;
-        self.has_challenge |= query.has_challenge;
-        self.scope = self.scope.take().or(query.scope);
-        Ok(())
-    }
-
-    fn has_any(&mut self) -> bool {
-        Name::ALL.into_iter().any(|name| self.slot(name).is_some())
-    }
-
-    fn has_only_client(&mut self) -> bool {
-        Name::ALL.into_iter().all(|name| name == Name::ClientId || self.slot(name).is_none())
-    }
-
-    fn names_client(&self) -> bool {
-        self.client_id.as_ref().is_some_and(|id| !id.is_empty()) || self.is_asserted()
-    }
-
-    fn is_asserted(&self) -> bool {
-        self.assertion.as_ref().is_some_and(|assertion| !assertion.is_empty())
+    /// Returns the value of a parameter, unless it is empty.
+    fn given(&self, name: Name) -> Option<String> {
+        self.get(name).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     fn add_json(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -354,7 +263,7 @@ impl Parameters {
                 match name {
                     "response_type" => {
                         self.asks_for_response = true;
-                        self.has_code_flow = value == "code";
+                        self.has_code_flow |= value == "code";
                     }
                     "code_challenge" => self.has_challenge = true,
                     "scope" => self.scope = Some(value.to_owned()),
@@ -366,22 +275,26 @@ impl Parameters {
                 Ok(())
             }
             Reading::Folded(_) => Err(Fault::Ambiguous("a parameter has an unusual name")),
-            Reading::Exact(name) => match self.slot(name).replace(value.to_owned()) {
-                None => Ok(()),
-                Some(_) => Err(Fault::Ambiguous("a parameter is repeated")),
-            },
+            Reading::Exact(name) => {
+                match self.known.iter_mut().find(|(known, ..)| *known == name) {
+                    None => self.known.push((name, value.to_owned(), self.is_in_body)),
+                    Some((_, in_url, in_body)) if *in_body != self.is_in_body && in_url == value => *in_body = true,
+                    Some(_) => return Err(Fault::Ambiguous("a parameter is repeated")),
+                }
+                Ok(())
+            }
         }
     }
 
     fn seen(&self, credentials: &Credentials, endpoint: &Endpoint) -> Result<Seen, Fault> {
-        let there = |slot: &Option<String>| slot.clone().filter(|value| !value.is_empty());
-        let object = there(&self.request).map(|token| RequestObject::read(&token)).transpose()?;
-        let mut named: Vec<String> = there(&self.client_id).into_iter().collect();
-        if let Some(assertion) = there(&self.assertion) {
-            if there(&self.assertion_type).is_some_and(|kind| kind != JWT_BEARER) {
+        let object = self.given(Name::Request).map(|token| RequestObject::read(&token)).transpose()?;
+        let mut named: Vec<String> = self.given(Name::ClientId).into_iter().collect();
+        let assertion = self.given(Name::ClientAssertion);
+        if let Some(assertion) = &assertion {
+            if self.given(Name::ClientAssertionType).is_some_and(|kind| kind != JWT_BEARER) {
                 return Err(Fault::Ambiguous("the assertion is of an unknown type"));
             }
-            let subject = signed::subject(&assertion, &LIMITS);
+            let subject = signed::subject(assertion, &LIMITS);
             named.push(subject.ok_or(Fault::Ambiguous("the assertion can't be read"))?);
         }
         named.extend(credentials.attested.clone());
@@ -401,7 +314,7 @@ impl Parameters {
         if credentials.by_field.iter().any(|id| !client_ids.contains(id)) {
             return Err(DIFFERENT);
         }
-        let request_uri = there(&self.request_uri);
+        let request_uri = self.given(Name::RequestUri);
         if object.is_some() && request_uri.is_some() {
             // RFC 9101 section 5: "if one of these parameters is used, the other MUST NOT be used".
             return Err(Fault::Ambiguous("there are two request objects"));
@@ -411,7 +324,7 @@ impl Parameters {
             // inside.
             return Err(Fault::Ambiguous("the request object names no client"));
         }
-        let redirect_uri = there(&self.redirect_uri);
+        let redirect_uri = self.given(Name::RedirectUri);
         if let Some(object) = &object {
             object.check(&client_ids, redirect_uri.as_deref())?;
         }
@@ -419,32 +332,30 @@ impl Parameters {
             // RFC 9126 section 2.1: "the authorization server MUST reject the request".
             return Err(Fault::Ambiguous("a pushed request refers to another one"));
         }
-        let grant_type = there(&self.grant_type);
+        let grant_type = self.given(Name::GrantType);
         let grant = match grant_type.as_deref() {
-            Some("authorization_code") => there(&self.code),
-            Some("refresh_token") => there(&self.refresh_token),
-            Some("urn:ietf:params:oauth:grant-type:device_code") => there(&self.device_code),
-            Some("urn:openid:params:grant-type:ciba") => there(&self.auth_req_id),
+            Some("authorization_code") => self.given(Name::Code),
+            Some("refresh_token") => self.given(Name::RefreshToken),
+            Some("urn:ietf:params:oauth:grant-type:device_code") => self.given(Name::DeviceCode),
+            Some("urn:openid:params:grant-type:ciba") => self.given(Name::AuthReqId),
             _ => None,
         };
         Ok(Seen {
-            address: None,
             client_ids,
             by_basic: !credentials.basic.is_empty(),
-            is_named_aside: false,
             is_plain: !self.is_odd
                 && object.is_none()
                 && !credentials.is_any()
-                && there(&self.assertion).is_none()
+                && assertion.is_none()
                 && (self.is_for_clients || self.has_code_flow && self.has_challenge),
-            is_request: true,
-            scope: there(&self.scope),
+            scope: self.scope.clone().filter(|scope| !scope.is_empty()),
             has_token: credentials.has_token,
             redirect_uri,
-            object: object.map(|object| Object { redirect_uri: object.redirect_uri }),
+            object,
             request_uri,
             grant_type,
             grant,
+            ..Seen::default()
         })
     }
 }
@@ -473,10 +384,11 @@ fn is_identifier(id: &str) -> bool {
 }
 
 /// The claims of a request object (RFC 9101) that repeat parameters of the request.
-struct RequestObject {
+#[derive(Debug)]
+pub(super) struct RequestObject {
     client_id: Option<String>,
     issuer: Option<String>,
-    redirect_uri: Option<String>,
+    pub(super) redirect_uri: Option<String>,
 }
 
 impl RequestObject {
@@ -494,7 +406,7 @@ impl RequestObject {
             }
         }
         // RFC 9101 section 4: "request and request_uri parameters MUST NOT be included in Request Objects".
-        if inside.request.is_some() || inside.request_uri.is_some() {
+        if inside.get(Name::Request).is_some() || inside.get(Name::RequestUri).is_some() {
             return Err(unclear);
         }
         Ok(Self { client_id: claim("client_id")?, issuer: claim("iss")?, redirect_uri: claim("redirect_uri")? })

@@ -8,7 +8,7 @@ use http_body::Body;
 
 use super::Config;
 use super::admission::Admitted;
-use super::refusal::Fault;
+use super::rejection::Fault;
 use crate::layers::body::{ANSWER_LIMITS, ResponseBody, read_or_pass};
 use crate::registration::{Registration, Value};
 

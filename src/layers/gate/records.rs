@@ -58,13 +58,8 @@ impl Config {
         Ok(false)
     }
 
-    /// Returns the records of a client.
-    pub(super) async fn look_up(&self, id: &str) -> Result<Records, LedgerError> {
-        self.look_up_within(id, self.settings.max_age()).await
-    }
-
     /// Returns the records of a client, at most `max_age` old while the ledger is available.
-    pub(super) async fn look_up_within(&self, id: &str, max_age: Duration) -> Result<Records, LedgerError> {
+    pub(super) async fn look_up(&self, id: &str, max_age: Duration) -> Result<Records, LedgerError> {
         let now = self.registrar.now();
         let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
         // The registrar records that a client has expired.
@@ -94,20 +89,22 @@ impl Config {
             Err(error) => remembered(self.settings.longest_age()).ok_or(error),
         }
     }
+
     /// Stores records that were read in epoch `epoch`.
     pub(super) fn remember(&self, id: &str, epoch: u64, records: &Records) {
-        if self.keeps_records() {
+        if self.keeps(id) {
             self.cache.put(id, epoch, records);
         }
     }
 
     fn remember_absent(&self, id: &str, registrations: u64, has_other_case: Option<bool>) {
-        if self.keeps_records() {
+        if self.keeps(id) {
             self.cache.put_absent(id, registrations, has_other_case);
         }
     }
 
-    fn keeps_records(&self) -> bool {
-        self.settings.max_age() > Duration::ZERO
+    /// Returns whether records under this name are cached. Real clients have short names.
+    fn keeps(&self, id: &str) -> bool {
+        id.len() <= 512 && self.settings.max_age() > Duration::ZERO
     }
 }

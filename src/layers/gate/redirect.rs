@@ -2,22 +2,14 @@
 
 use super::parameters::Seen;
 use super::records::Known;
-use super::refusal::Fault;
+use super::rejection::Fault;
 use crate::clients::ledger::Origin;
 use crate::redirect_uri::{self, RedirectClass, RedirectUri};
 
-/// The other places of a redirect URI that is not among the parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Elsewhere {
-    /// None that the server reads.
-    No,
-    /// A request object that the server reads, or a pushed request that was checked when it came in.
-    Yes,
-}
-
 /// Checks that each redirect URI in the request is registered, and that there is one, unless the server can only use
-/// the one that is registered.
-pub(super) fn check(known: &Known, seen: &Seen, elsewhere: Elsewhere) -> Result<(), Fault> {
+/// the one that is registered. `is_elsewhere` is set if it is in a request object that the server reads, or in a pushed
+/// request that was checked when it came in.
+pub(super) fn check(known: &Known, seen: &Seen, is_elsewhere: bool) -> Result<(), Fault> {
     if known.client.origin == Origin::Elsewhere {
         // Its redirect URIs are not known.
         return Ok(());
@@ -29,7 +21,7 @@ pub(super) fn check(known: &Known, seen: &Seen, elsewhere: Elsewhere) -> Result<
             return Err(Fault::Redirect);
         }
     }
-    if seen.redirect_uri.is_some() || elsewhere == Elsewhere::Yes || !seen.is_request {
+    if seen.redirect_uri.is_some() || is_elsewhere || !seen.is_request {
         return Ok(());
     }
     match registered {

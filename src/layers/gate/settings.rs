@@ -14,20 +14,6 @@ use crate::rules::action::{self, Action};
 ///
 /// A setting in a policy file that the gate [follows](crate::Preset::gate) wins over the one in code; a setting in
 /// neither has its default.
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_dcr::clients::{MemoryLedger, Registrar};
-/// use tower_dcr::layers::{GateEndpoint, GateLayer};
-/// use tower_dcr::rules::Action;
-///
-/// let registrar = Registrar::new(MemoryLedger::default());
-/// let gate = GateLayer::new(GateEndpoint::Token, registrar).map_settings(|gate| {
-///     gate.max_age = Some(Duration::from_secs(1));
-///     gate.unknown = Some(Action::Reject);
-/// });
-/// # let _ = gate;
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(
     feature = "schema",

@@ -9,7 +9,7 @@ use super::admission::Admitted;
 use super::endpoint::Loss;
 use super::parameters::Seen;
 use super::records::Known;
-use super::refusal::Fault;
+use super::rejection::Fault;
 use crate::clients::ledger::Client;
 
 impl Config {

@@ -81,7 +81,11 @@ impl InitialAccess {
 ///         }
 ///     }
 /// }
-/// # async fn look_up(_: &str) -> Result<Option<String>, std::io::Error> { Ok(None) }
+/// # async fn look_up(key: &str) -> Result<Option<String>, std::io::Error> { Ok(key.strip_suffix("-key").map(Into::into)) }
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// assert_eq!(ApiKeys.verify("portal-key").await.unwrap().owner, "portal");
+/// # });
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what initial access tokens are worth",
@@ -158,7 +162,7 @@ impl<T: InitialAccessTokens> ErasedTokens for T {
     }
 }
 
-/// Returns whether the text has the syntax of a token (RFC 6750 section 2.1: `b64token`).
+/// Returns whether the text has the syntax of a token (RFC 6750 section 2.1: `b64token`; RFC 9110 section 11.2: `token68`).
 pub(crate) fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
     !body.is_empty()

@@ -1,6 +1,5 @@
 //! A policy that is evaluated in addition to the one in force.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -11,15 +10,11 @@ use crate::rules::{Context, Evaluation, Policy, Rejection};
 /// Evaluates another policy without effect: it charges no budget, and stores nothing.
 #[derive(Clone)]
 pub(crate) struct Shadow {
-    policy: Policy,
-    limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) limits: Limits,
 }
 
 impl Shadow {
-    pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
-        Self { policy, limits }
-    }
-
     /// Evaluates the policy on a copy. `first` is the decision of the layer itself, which holds under any policy;
     /// `source` is the body if it was read under `limits`. `None` if a rule panicked: a shadow policy must not end the
     /// request.
@@ -44,11 +39,5 @@ impl Shadow {
     fn fits(&self, source: Option<(&Bytes, &Limits)>) -> Result<(), Rejection> {
         let Some((bytes, _)) = source.filter(|(_, limits)| **limits != self.limits) else { return Ok(()) };
         Registration::parse_with(bytes, &self.limits).map(drop).map_err(Rejection::from)
-    }
-}
-
-impl fmt::Debug for Shadow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shadow").finish_non_exhaustive()
     }
 }

@@ -8,7 +8,6 @@ use super::time;
 use crate::layers::body::issued_client_id;
 use crate::redirect_uri::is_same_uri;
 use crate::registration::{Entry, Field, JsonType, Registration, Value};
-use crate::rules::{ErrorCode, Rejection};
 
 /// Rejects a redirect URI in a response that was not forwarded, since no rule has checked it. RFC 7591 section 3.2.1:
 /// the response has the registered metadata.
@@ -51,10 +50,6 @@ pub(super) fn is_client(answer: &Registration) -> bool {
         && TELLING.into_iter().any(|field| answer.at(field).is_some())
 }
 
-pub(super) fn rejection(code: ErrorCode, field: Field, detail: &'static str) -> Rejection {
-    Rejection::new(code, super::RULE, detail).with_field(field.name())
-}
-
 /// The context of a request while its response is normalised.
 pub(super) struct Asked<'a> {
     /// The document that was forwarded. `None` if a client reads its registration.
@@ -62,9 +57,8 @@ pub(super) struct Asked<'a> {
     pub(super) viewpoint: Viewpoint<'a>,
     /// Set if the request went to the client configuration endpoint (RFC 7592).
     pub(super) is_management: bool,
-    /// Returns `true` if the client can do without this registration access token: it has not just replaced the one in
-    /// the request.
-    pub(super) is_spare_token: &'a dyn Fn(&str) -> bool,
+    /// The token that was sent with the request there.
+    pub(super) sent_token: Option<&'a str>,
 }
 
 /// The changes to a response.
@@ -155,7 +149,9 @@ impl Asked<'_> {
         };
         let token = answer.string_at(TOKEN);
         let is_pair = seen.is_some() && token.is_some();
-        let is_spare = token.is_some_and(self.is_spare_token);
+        // A token that is not the one in the request has replaced that one (RFC 7592 section 3): the client has no other
+        // any more.
+        let is_spare = token.is_some_and(|token| self.sent_token.is_none_or(|sent| sent == token));
         if is_pair {
             if seen != given {
                 mended.replace(answer, URI, seen.map(Json::from));

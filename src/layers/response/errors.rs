@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body;
 
 use super::describe;
-use crate::layers::body::{self, ANSWER_LIMITS, ReadAnswer, ResponseBody};
+use crate::layers::body::{self, ANSWER_LIMITS, ResponseBody};
 use crate::registration::Registration;
 
 /// Gives an error a body that clients read, and keeps its status and the headers that say what to do about it.
@@ -33,7 +33,7 @@ pub(super) async fn no_client<R: Body>(mut response: Response<R>) -> Response<Re
 /// Returns the body if it is an error response already, else `None`. Members of the wrong type, on which clients fail,
 /// are removed.
 async fn read<R: Body>(body: R) -> Option<Bytes> {
-    let ReadAnswer::Complete(bytes) = body::read_answer(body).await else { return None };
+    let bytes = body::read_answer(body).await?;
     let mut document = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok()?;
     document.string("error").filter(|code| is_error_code(code))?;
     let is_text = |document: &Registration, name: &str| document.get(name).is_none() || document.string(name).is_some();

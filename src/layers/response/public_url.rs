@@ -47,7 +47,7 @@ impl Viewpoint<'_> {
     /// `None` if there is no such URL.
     pub(super) fn see(&self, url: &str) -> Option<String> {
         let Some(PublicUrl(public)) = self.public else {
-            let read = WebUrl::read(url).filter(WebUrl::is_plain)?;
+            let read = WebUrl::read(url).filter(|url| url.is_plain)?;
             return self.reaches(&read.host).then(|| url.to_owned());
         };
         // Only the path and the query are kept, without user information and fragment.

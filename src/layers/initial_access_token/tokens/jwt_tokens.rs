@@ -1,6 +1,5 @@
 //! Signed tokens.
 
-use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use crate::clock::{self, Clock};
 use crate::period;
 use crate::rules::ConfigError;
 use crate::rules::jwt::{self, Claims, Issuer, Trust};
+use crate::text;
 
 /// Initial access tokens that are JWTs (RFC 7519) of trusted issuers: the issuer can admit clients, without a list of
 /// tokens here.
@@ -34,6 +34,7 @@ use crate::rules::jwt::{self, Claims, Issuer, Trust};
 /// tokens.scope = Some("register_client".into());
 /// tokens.rules_claim = Some("registration_rules".into());
 /// tokens.single_use = true;
+/// assert!(JwtTokens::new([], "https://auth.example.com/register").is_err());
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
@@ -63,6 +64,8 @@ pub struct JwtTokens {
     #[serde(skip, default = "clock::system")]
     clock: Arc<dyn Clock>,
 }
+
+text::debug_fields!(JwtTokens { issuers });
 
 impl JwtTokens {
     /// Accepts tokens of these issuers for this audience.
@@ -134,10 +137,4 @@ fn some_audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
 fn checked(audience: String) -> Result<String, ConfigError> {
     let what = "the length of the audience of initial access tokens";
     if audience.is_empty() { Err(ConfigError::Zero { what }) } else { Ok(audience) }
-}
-
-impl fmt::Debug for JwtTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtTokens").field("issuers", &self.issuers).finish_non_exhaustive()
-    }
 }

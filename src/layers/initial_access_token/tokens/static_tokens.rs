@@ -23,7 +23,7 @@ use crate::rules::ConfigError;
 ///         "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
 ///         InitialAccess { max_uses: Some(NonZeroU64::MIN), ..InitialAccess::of("support") },
 ///     )?;
-/// # let _ = tokens;
+/// assert!(tokens.add("Vq3s8nR1xW7tB0yKd5Lc", InitialAccess::of("another-portal")).is_err());
 /// # Ok::<_, tower_dcr::rules::ConfigError>(())
 /// ```
 #[derive(Clone)]

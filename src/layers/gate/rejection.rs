@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body;
+use serde_json::json;
 
 use super::endpoint::{Endpoint, RejectionForm};
 use crate::layers::body::{self, ResponseBody};
@@ -93,7 +94,7 @@ pub(super) struct Form {
     /// Set for a page for a person in a browser; else JSON.
     is_page: bool,
     /// Set if the client used `Authorization: Basic`.
-    by_basic: bool,
+    pub(super) by_basic: bool,
 }
 
 impl Form {
@@ -109,16 +110,13 @@ impl Form {
         Self { endpoint, is_page: endpoint.rejection == RejectionForm::Page && names_page, by_basic: false }
     }
 
-    pub(super) fn challenging(self, by_basic: bool) -> Self {
-        Self { by_basic, ..self }
-    }
-
-    pub(super) fn reject<R: Body>(self, fault: Fault) -> Response<ResponseBody<R>> {
+    pub(super) fn response<R: Body>(self, fault: Fault) -> Response<ResponseBody<R>> {
         let error = fault.error(self.endpoint);
+        // No part of either text comes from the request.
         let (content_type, text) = if self.is_page {
             ("text/html; charset=utf-8", page(fault, error))
         } else {
-            (body::JSON, json(fault, error))
+            (body::JSON, json!({ "error": error, "error_description": fault.as_str() }).to_string())
         };
         let status = self.status(fault);
         let mut response = body::answer(status, content_type, text);
@@ -160,24 +158,12 @@ impl Form {
     }
 }
 
-/// Returns the JSON body. No part of it comes from the request.
-fn json(fault: Fault, error: &str) -> String {
-    serde_json::json!({ "error": error, "error_description": fault.as_str() }).to_string()
-}
-
 fn page(fault: Fault, error: &str) -> String {
-    let mut page = String::with_capacity(512);
-    for piece in [
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">",
-        "<meta name=\"viewport\" content=\"width=device-width\"><title>This application can't sign in</title>",
-        "<body style=\"font-family:system-ui;max-width:32rem;margin:4rem auto;padding:0 1rem;line-height:1.5\">",
-        "<h1 style=\"font-size:1.3rem\">This application can't sign in</h1><p>",
-        fault.advice(),
-        "</p><small>",
-        error,
-        "</small></body></html>\n",
-    ] {
-        page.push_str(piece);
-    }
-    page
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>This application can't sign in</title>\
+         <body style=\"font-family:system-ui;max-width:32rem;margin:4rem auto;padding:0 1rem;line-height:1.5\">\
+         <h1 style=\"font-size:1.3rem\">This application can't sign in</h1><p>{}</p><small>{error}</small></body></html>\n",
+        fault.advice()
+    )
 }

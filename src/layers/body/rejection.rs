@@ -12,34 +12,26 @@ use crate::rules::{ErrorCode, Rejection};
 pub(crate) const JSON: &str = "application/json";
 
 /// Creates the response to a rejected request: RFC 7591 JSON with `no-store`, and the rejection in its extensions.
-pub(crate) fn refuse<B: Body>(rejection: Rejection) -> Response<ResponseBody<B>> {
+pub(crate) fn reject<B: Body>(rejection: Rejection) -> Response<ResponseBody<B>> {
     let mut response = answer(rejection.code.status(), JSON, error_body(&rejection));
     let headers = response.headers_mut();
     if let Some(seconds) = rejection.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    match rejection.code {
+    let field = match rejection.code {
         // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field".
         ErrorCode::MethodNotAllowed => {
-            let methods = rejection.allow.unwrap_or("POST, PUT, GET, HEAD, DELETE, OPTIONS");
-            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+            Some((header::ALLOW, rejection.allow.unwrap_or("POST, PUT, GET, HEAD, DELETE, OPTIONS")))
         }
         // RFC 6750 section 3: "the resource server MUST include the HTTP "WWW-Authenticate" response header field".
-        ErrorCode::InvalidToken => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
-        }
-        ErrorCode::InsufficientScope => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""));
-        }
+        ErrorCode::InvalidToken => Some((header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
+        ErrorCode::InsufficientScope => Some((header::WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\"")),
         // Section 3.1: if there is no token, the server "SHOULD NOT include an error code".
-        ErrorCode::TokenRequired => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"client registration\""));
-        }
-        ErrorCode::UnsupportedMediaType => {
-            headers.insert(HeaderName::from_static("accept-post"), HeaderValue::from_static("application/json"));
-        }
-        _ => {}
-    }
+        ErrorCode::TokenRequired => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"client registration\"")),
+        ErrorCode::UnsupportedMediaType => Some((HeaderName::from_static("accept-post"), "application/json")),
+        _ => None,
+    };
+    headers.extend(field.map(|(name, value)| (name, HeaderValue::from_static(value))));
     response.extensions_mut().insert(rejection);
     response
 }
@@ -66,6 +58,11 @@ pub(crate) fn describe(headers: &mut HeaderMap, media_type: &'static str, length
 /// Creates the rejection while a layer can't do its work.
 pub(crate) fn unavailable(rule: &'static str, detail: &'static str) -> Rejection {
     Rejection::new(ErrorCode::TemporarilyUnavailable, rule, detail).with_retry_after(Duration::from_secs(5))
+}
+
+/// Creates the rejection of a handler's response that can't be read.
+pub(crate) fn unreadable(rule: &'static str) -> Rejection {
+    Rejection::new(ErrorCode::BadGateway, rule, "the server's answer could not be read")
 }
 
 /// Writes the JSON of RFC 7591 section 3.2.2. Neither string needs escaping: error codes are constants, and a
