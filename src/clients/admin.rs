@@ -69,28 +69,6 @@ pub struct ClientPage {
     pub next: Option<ClientKey>,
 }
 
-/// Counts of the records in a ledger.
-///
-/// ```
-/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-/// # runtime.block_on(async {
-/// use tower_dcr::clients::{MemoryLedger, Registrar};
-///
-/// let summary = Registrar::new(MemoryLedger::default()).summary(30).await?;
-/// assert!(summary.statuses.is_empty() && summary.registered_by_day.is_empty());
-/// # Ok::<_, tower_dcr::clients::LedgerError>(())
-/// # }).unwrap();
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ClientCounts {
-    /// The number of records of each status.
-    pub statuses: Vec<(Status, u64)>,
-    /// The number of clients registered on each of the last days, as (start of the day in milliseconds, number); days without
-    /// registrations are left out.
-    pub registered_by_day: Vec<(i64, u64)>,
-}
-
 const DAY: i64 = 24 * 3600 * 1000;
 
 impl ClientQueue {
@@ -298,16 +276,24 @@ impl Registrar {
         self.ledger().find_block(&client.fingerprints.all()).await
     }
 
-    /// Returns counts of the records, with registrations by day for the last `days`.
+    /// Returns the number of records of each status.
     ///
     /// # Errors
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
-    pub async fn summary(&self, days: u16) -> Result<ClientCounts, LedgerError> {
+    pub async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
+        self.ledger().counts().await
+    }
+
+    /// Returns the number of clients registered on each of the last `days`, as (start of the day in milliseconds, number); days
+    /// without registrations are left out.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LedgerError`] if the ledger is unavailable.
+    pub async fn registered_by_day(&self, days: u16) -> Result<Vec<(i64, u64)>, LedgerError> {
         let today = self.now().div_euclid(DAY) * DAY;
-        let since = today - i64::from(days.saturating_sub(1)) * DAY;
-        let ledger = self.ledger();
-        Ok(ClientCounts { statuses: ledger.counts().await?, registered_by_day: ledger.timeline(since, DAY).await? })
+        self.ledger().timeline(today - i64::from(days.saturating_sub(1)) * DAY, DAY).await
     }
 
     /// Approves a client: a pending one may sign in, and an active one is no longer evicted.

@@ -39,7 +39,6 @@ mod settings;
 
 pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;
-pub use drift::DriftReport;
 pub(crate) use lifetimes::Lifetimes;
 use lookalikes::BlockedNames;
 pub use maintenance::MaintenanceReport;
