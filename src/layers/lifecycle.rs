@@ -14,7 +14,7 @@ use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clients::ledger::{LedgerError, Status, StoredResponse};
 use crate::clients::registrar::{
-    self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester, ServerAnswer,
+    self, Admission, ChangeIntent, Completion, Failure, Intent, RULE, Registrar, Requester, ServerAnswer,
 };
 use crate::layers::body::{
     self, ANSWER_LIMITS, Answered, ReadAnswer, RegistrationBody, ResponseBody, ResponseFuture, Unchanged,
@@ -226,8 +226,8 @@ impl Config {
                 let response = repeat(client.client_id, client.response, &registration);
                 return Ok(awaiting_approval(response, is_pending));
             }
-            Err(refusal) => {
-                return self.refuse_or(refusal.unless_repeated(unless_repeated), inner, request).await;
+            Err(failure) => {
+                return self.refuse_or(failure.unless_repeated(unless_repeated), inner, request).await;
             }
         };
         // Drops the shared reference, so that a layer further in need not copy the document.
@@ -298,8 +298,8 @@ impl Config {
         };
         let intent = match self.registrar.admit_change(&managed, &registration, &requester).await {
             Ok(intent) => intent,
-            Err(refusal) => {
-                return self.refuse_or(refusal.unless_repeated(requester.unless_repeated), inner, request).await;
+            Err(failure) => {
+                return self.refuse_or(failure.unless_repeated(requester.unless_repeated), inner, request).await;
             }
         };
         if let Some(rejection) = requester.unless_repeated.filter(|_| intent.is_new()) {
@@ -339,8 +339,8 @@ impl Config {
         });
         match self.registrar.changed(intent, answer.as_ref()).await {
             Ok(()) => response,
-            Err(Refusal::Rejected(rejection)) => self.refuse(Operation::Update, rejection, response),
-            Err(Refusal::Ledger(error)) => {
+            Err(Failure::Rejected(rejection)) => self.refuse(Operation::Update, rejection, response),
+            Err(Failure::Ledger(error)) => {
                 error.log();
                 self.refuse_unrecorded(Operation::Update, response)
             }
@@ -357,7 +357,7 @@ impl Config {
         let managed = self.managed(&request);
         let id = match self.may_manage(managed).await {
             Ok(id) => id.filter(|_| request.method() == Method::DELETE),
-            Err(refusal) => return self.refuse_or(refusal, inner, request).await,
+            Err(failure) => return self.refuse_or(failure, inner, request).await,
         };
         let response = body::forward(inner, request).await?;
         // RFC 7592 section 2.3: a deletion is answered with 204. A generic page has deleted nothing.
@@ -387,7 +387,7 @@ impl Config {
     }
 
     /// Returns the client that a URL is about, if it may manage itself.
-    async fn may_manage(&self, managed: Result<Option<String>, Rejection>) -> Result<Option<String>, Refusal> {
+    async fn may_manage(&self, managed: Result<Option<String>, Rejection>) -> Result<Option<String>, Failure> {
         let id = managed?;
         if let Some(id) = &id {
             self.registrar.may_manage(id).await?;
@@ -407,14 +407,14 @@ impl Config {
     }
 
     /// Rejects, or goes on without the ledger if that is allowed or the rejection is only reported.
-    async fn refuse_or<S, B, R>(&self, refusal: Refusal, inner: S, request: Request<B>) -> Answered<R, S::Error>
+    async fn refuse_or<S, B, R>(&self, failure: Failure, inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let rejection = match refusal {
-            Refusal::Rejected(rejection) => rejection,
-            Refusal::Ledger(error) => {
+        let rejection = match failure {
+            Failure::Rejected(rejection) => rejection,
+            Failure::Ledger(error) => {
                 error.log();
                 if self.registers_without_ledger() {
                     return body::forward(inner, request).await;
