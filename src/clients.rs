@@ -6,7 +6,7 @@ pub(crate) mod consent;
 pub(crate) mod ledger;
 pub(crate) mod registrar;
 
-pub use admin::{ClientCounts, ClientPage, ClientQueue, ClientRef};
+pub use admin::{ClientPage, ClientQueue, ClientRef};
 #[cfg(feature = "identity")]
 pub use consent::{ConsentFacts, Destination};
 pub use ledger::{
@@ -14,6 +14,4 @@ pub use ledger::{
     Grouping, Insertion, LargestSource, Ledger, LedgerError, MemoryLedger, Origin, PushedRequests, Replacement, Source,
     Status, StoredResponse, TokenUses, Work,
 };
-pub use registrar::{
-    AdminError, DriftReport, LifecycleSettings, MaintenanceReport, Registrar, Revocation, RevocationReport,
-};
+pub use registrar::{AdminError, LifecycleSettings, MaintenanceReport, Registrar, Revocation, RevocationReport};

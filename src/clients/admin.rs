@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Group, Grouping, LedgerError, Origin, Status};
-use crate::clients::registrar::{AdminError, Registrar, milliseconds};
+use crate::clients::registrar::{AdminError, Registrar, milliseconds, the_one};
 
 /// A selection of clients to look at.
 ///
@@ -69,28 +69,6 @@ pub struct ClientPage {
     pub next: Option<ClientKey>,
 }
 
-/// Counts of the records in a ledger.
-///
-/// ```
-/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-/// # runtime.block_on(async {
-/// use tower_dcr::clients::{MemoryLedger, Registrar};
-///
-/// let summary = Registrar::new(MemoryLedger::default()).summary(30).await?;
-/// assert!(summary.statuses.is_empty() && summary.registered_by_day.is_empty());
-/// # Ok::<_, tower_dcr::clients::LedgerError>(())
-/// # }).unwrap();
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ClientCounts {
-    /// The number of records of each status.
-    pub statuses: Vec<(Status, u64)>,
-    /// The number of clients registered on each of the last days, as (start of the day in milliseconds, number); days without
-    /// registrations are left out.
-    pub registered_by_day: Vec<(i64, u64)>,
-}
-
 const DAY: i64 = 24 * 3600 * 1000;
 
 impl ClientQueue {
@@ -134,20 +112,16 @@ impl Registrar {
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// # runtime.block_on(async {
-    /// use tower_dcr::clients::{ClientQueue, MemoryLedger, Registrar};
+    /// use tower_dcr::clients::{Client, ClientQueue, Fingerprints, Ledger, MemoryLedger, Registrar};
     ///
-    /// let registrar = Registrar::new(MemoryLedger::default());
-    /// let mut cursor = None;
-    /// loop {
-    ///     let page = registrar.list(ClientQueue::NeverUsed, cursor, 50).await?;
-    ///     for client in &page.clients {
-    ///         println!("{:?} {:?}", client.client_id, client.fingerprints.redirect_hosts);
-    ///     }
-    ///     cursor = page.next;
-    ///     if cursor.is_none() {
-    ///         break;
-    ///     }
+    /// let ledger = MemoryLedger::default();
+    /// for created_at in [1000, 2000] {
+    ///     ledger.insert(&Client::draft("{}", Fingerprints::default(), created_at), None).await?;
     /// }
+    /// let registrar = Registrar::new(ledger);
+    /// let newest = registrar.list(ClientQueue::All, None, 1).await?;
+    /// let older = registrar.list(ClientQueue::All, newest.next, 1).await?;
+    /// assert_eq!([newest.clients[0].created_at, older.clients[0].created_at], [2000, 1000]);
     /// # Ok::<_, tower_dcr::clients::LedgerError>(())
     /// # }).unwrap();
     /// ```
@@ -186,15 +160,14 @@ impl Registrar {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn stale(&self, cursor: Option<ClientKey>, limit: u32) -> Result<ClientPage, LedgerError> {
-        let lifetimes = self.lifetimes();
-        let (now, limit) = (self.now(), limit.clamp(1, 500) as usize);
+        let (settings, now, limit) = (self.settings(), self.now(), limit.clamp(1, 500) as usize);
         let active = Filter::of_status([Status::Active]);
         let (mut clients, mut before) = (Vec::new(), cursor);
         loop {
             let page = self.find(&active, before, 500).await?;
             for client in page.clients {
                 let key = client.key;
-                let client = lifetimes.applied_to(client);
+                let client = settings.lifetimes.applied_to(client);
                 if client.is_stale(now) || client.status_at(now) == Status::Expired {
                     clients.push(client);
                     if clients.len() == limit {
@@ -240,16 +213,6 @@ impl Registrar {
         }
     }
 
-    /// Returns the records of one `client_id`: one, unless the server gives it to several registrations
-    /// ([`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)). Live ones come first.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`LedgerError`] if the ledger is unavailable.
-    pub async fn records(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
-        self.look_up_all(client_id).await
-    }
-
     /// Returns the record with that key.
     ///
     /// # Errors
@@ -260,18 +223,6 @@ impl Registrar {
     }
 
     /// Returns groups of clients with a property in common, the largest first, at most `limit`.
-    ///
-    /// ```
-    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    /// # runtime.block_on(async {
-    /// use tower_dcr::clients::{Grouping, MemoryLedger, Registrar};
-    ///
-    /// for family in Registrar::new(MemoryLedger::default()).groups(Grouping::Families, 10).await? {
-    ///     println!("{} times {:?}", family.clients, family.client_name);
-    /// }
-    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
-    /// # }).unwrap();
-    /// ```
     ///
     /// # Errors
     ///
@@ -298,16 +249,24 @@ impl Registrar {
         self.ledger().find_block(&client.fingerprints.all()).await
     }
 
-    /// Returns counts of the records, with registrations by day for the last `days`.
+    /// Returns the number of records of each status.
     ///
     /// # Errors
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
-    pub async fn summary(&self, days: u16) -> Result<ClientCounts, LedgerError> {
+    pub async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
+        self.ledger().counts().await
+    }
+
+    /// Returns the number of clients registered on each of the last `days`, as (start of the day in milliseconds, number); days
+    /// without registrations are left out.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LedgerError`] if the ledger is unavailable.
+    pub async fn registered_by_day(&self, days: u16) -> Result<Vec<(i64, u64)>, LedgerError> {
         let today = self.now().div_euclid(DAY) * DAY;
-        let since = today - i64::from(days.saturating_sub(1)) * DAY;
-        let ledger = self.ledger();
-        Ok(ClientCounts { statuses: ledger.counts().await?, registered_by_day: ledger.timeline(since, DAY).await? })
+        self.ledger().timeline(today - i64::from(days.saturating_sub(1)) * DAY, DAY).await
     }
 
     /// Approves a client: a pending one may sign in, and an active one is no longer evicted.
@@ -331,17 +290,14 @@ impl Registrar {
         operator: &str,
         reason: &str,
     ) -> Result<Client, AdminError> {
-        let client = self.select(client.into()).await?;
-        let lifetime = self.lifetimes().never_used_ms();
-        let approve = |now: i64, client: &Client| {
-            let mut approved = reviewed(client, now, operator);
+        let lifetime = self.settings().lifetimes.never_used_ms();
+        let approve = |now: i64, client: &mut Client| {
             if client.status == Status::Pending {
-                approved.status = Status::Active;
-                approved.expires_at = Some(client.at_most(now.saturating_add(lifetime)));
+                client.status = Status::Active;
+                client.expires_at = Some(client.at_most(now.saturating_add(lifetime)));
             }
-            approved
         };
-        self.act(client, LifecycleAction::Approved, operator, reason, approve).await
+        self.act(client.into(), LifecycleAction::Approved, operator, reason, approve).await
     }
 
     /// Extends the lifetime of a client to at least `time` from now, and at most to the expiry of its secret.
@@ -356,52 +312,37 @@ impl Registrar {
         operator: &str,
         reason: &str,
     ) -> Result<Client, AdminError> {
-        let client = self.select(client.into()).await?;
-        let time = milliseconds(time);
-        let extend = |now: i64, client: &Client| {
-            let mut extended = reviewed(client, now, operator);
-            let end = client.at_most(now.saturating_add(time));
-            extended.expires_at = client.expires_at.map(|at| at.max(end));
-            extended
+        let extend = |now: i64, client: &mut Client| {
+            let end = client.at_most(now.saturating_add(milliseconds(time)));
+            client.expires_at = client.expires_at.map(|at| at.max(end));
         };
-        self.act(client, LifecycleAction::Extended, operator, reason, extend).await
-    }
-
-    async fn select(&self, client: ClientRef<'_>) -> Result<Client, AdminError> {
-        let id = match client {
-            ClientRef::Record(key) => return self.record(key).await?.ok_or(AdminError::UnknownClient),
-            ClientRef::Id(id) => id,
-        };
-        let all = self.records(id).await?;
-        if all.iter().filter(|client| client.status.is_live()).count() > 1 {
-            return Err(AdminError::Ambiguous);
-        }
-        all.into_iter().next().ok_or(AdminError::UnknownClient)
+        self.act(client.into(), LifecycleAction::Extended, operator, reason, extend).await
     }
 
     async fn act(
         &self,
-        client: Client,
+        client: ClientRef<'_>,
         action: LifecycleAction,
         operator: &str,
         reason: &str,
-        change: impl Fn(i64, &Client) -> Client,
+        change: impl Fn(i64, &mut Client),
     ) -> Result<Client, AdminError> {
-        let now = self.now();
-        let change = |client: &Client| {
-            let alive = matches!(client.status_at(now), Status::Pending | Status::Active);
-            alive.then(|| change(now, client))
+        let client = match client {
+            ClientRef::Record(key) => self.record(key).await?.ok_or(AdminError::UnknownClient)?,
+            ClientRef::Id(id) => the_one(self.records(id).await?)?,
         };
-        let changed = self.update(client, change).await?.changed().ok_or(AdminError::Ended)?;
+        let now = self.now();
+        let is_alive = |client: &Client| matches!(client.status_at(now), Status::Pending | Status::Active);
+        let review = |client: &mut Client| {
+            (client.reviewed_at, client.reviewed_by) = (Some(now), Some(operator.to_owned()));
+            change(now, client);
+        };
+        let changed = self.update(client, is_alive, review).await?.map_err(|_| AdminError::Ended)?;
         self.begin_epoch();
         let event = self.event_of(action, &changed);
         self.emit(&event.by(&Actor::Operator(operator.to_owned())).because(reason));
         Ok(changed)
     }
-}
-
-fn reviewed(client: &Client, now: i64, operator: &str) -> Client {
-    Client { reviewed_at: Some(now), reviewed_by: Some(operator.to_owned()), ..client.clone() }
 }
 
 impl<'a> From<&'a str> for ClientRef<'a> {

@@ -21,7 +21,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::period;
 use crate::replaceable::Replaceable;
 use crate::rules::ConfigError;
-use crate::sync::lock;
 use crate::telemetry;
 
 mod admission;
@@ -37,12 +36,12 @@ mod revocation;
 mod server;
 mod settings;
 
-pub(crate) use admission::{Admission, Completion, Intent, RULE, Refusal, Requester, ServerAnswer, blocked, conflict};
+pub(crate) use admission::{Admission, Completion, Failure, Intent, RULE, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;
-pub use drift::DriftReport;
 pub(crate) use lifetimes::Lifetimes;
 use lookalikes::BlockedNames;
 pub use maintenance::MaintenanceReport;
+pub(crate) use revocation::the_one;
 pub use revocation::{AdminError, Revocation, RevocationReport};
 use server::{BoxError, ServerCall, boxed};
 pub use settings::LifecycleSettings;
@@ -157,11 +156,14 @@ use settings::Settings;
 /// again. A `DELETE` that the ledger misses leaves a record that expires.
 ///
 /// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
 /// use std::num::NonZeroU64;
 /// use std::time::Duration;
-/// use tower_dcr::clients::{MemoryLedger, Registrar};
+/// use tower_dcr::clients::{Actor, Client, Fingerprints, Ledger, MemoryLedger, Registrar, Revocation, Status};
 ///
-/// let registrar = Registrar::new(MemoryLedger::default())
+/// let ledger = MemoryLedger::default();
+/// let registrar = Registrar::new(ledger.clone())
 ///     .map_settings(|lifecycle| {
 ///         lifecycle.idle = Some(Duration::from_secs(180 * 24 * 3600));
 ///         lifecycle.max_clients = NonZeroU64::new(50_000);
@@ -170,8 +172,14 @@ use settings::Settings;
 ///         println!("delete the client {client_id} and its tokens");
 ///         Ok(())
 ///     });
-/// # let _ = registrar;
-/// # Ok::<_, tower_dcr::rules::ConfigError>(())
+/// # let mut client = Client::draft("{}", Fingerprints::default(), 0);
+/// # (client.status, client.client_id) = (Status::Active, Some("s6BhdRkqt3".into()));
+/// # ledger.insert(&client, None).await?;
+/// let alice = Actor::Operator("alice".into());
+/// let revoked = registrar.revoke(Revocation::client("s6BhdRkqt3", alice, "its tokens leaked")).await?;
+/// assert_eq!((revoked.clients, revoked.not_deprovisioned), (1, 0));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -185,28 +193,34 @@ struct Config {
     clock: Arc<dyn Clock>,
     /// The sink of events, if it was set here.
     aggregator: Option<Arc<Aggregator>>,
-    /// The audit settings of a preset, for all clones.
-    audit: Arc<Replaceable<Audit>>,
     /// The settings in code.
     built: LifecycleSettings,
     /// The settings in force: those of a policy file over those in code, for all clones.
     in_force: Arc<Replaceable<Settings>>,
     deprovision: Option<ServerCall<()>>,
     still_in_use: Option<ServerCall<bool>>,
+    shared: Arc<Shared>,
+}
+
+/// The state of all clones.
+#[derive(Default)]
+struct Shared {
+    /// The audit settings of a preset.
+    audit: Replaceable<Audit>,
     /// The names that operators blocked, as last read.
-    blocked_names: Arc<Mutex<BlockedNames>>,
+    blocked_names: Mutex<BlockedNames>,
     /// Registrations whose client hung up in this process: the next one need not wait for them.
-    abandoned: Arc<Mutex<Vec<ClientKey>>>,
+    abandoned: Mutex<Vec<ClientKey>>,
     /// Clients that the server seemed not to know, with the time.
-    doubts: Arc<Mutex<HashMap<ClientKey, i64>>>,
+    doubts: Mutex<HashMap<ClientKey, i64>>,
     /// Set once a conflict of `client_id`s was logged.
-    has_warned_of_conflict: Arc<AtomicBool>,
+    has_warned_of_conflict: AtomicBool,
     /// The number of registrations that failed in this process.
-    failures: Arc<AtomicU64>,
+    failures: AtomicU64,
     /// Grows with each local change of a client, which invalidates every gate cache.
-    epoch: Arc<AtomicU64>,
+    epoch: AtomicU64,
     /// Grows with each local registration, which invalidates the unknown clients in gate caches.
-    registrations: Arc<AtomicU64>,
+    registrations: AtomicU64,
 }
 
 /// The audit settings of a preset.
@@ -224,29 +238,6 @@ impl Default for Audit {
     }
 }
 
-/// The result of [`Registrar::update`].
-pub(crate) enum Updated {
-    /// The changed record.
-    Changed(Client),
-    /// The record without a change: there was nothing to do, or it is gone.
-    Unchanged(Client),
-}
-
-impl Updated {
-    pub(crate) fn changed(self) -> Option<Client> {
-        match self {
-            Self::Changed(client) => Some(client),
-            Self::Unchanged(_) => None,
-        }
-    }
-
-    pub(crate) fn into_client(self) -> Client {
-        match self {
-            Self::Changed(client) | Self::Unchanged(client) => client,
-        }
-    }
-}
-
 /// After this long without an answer, a registration counts as failed.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -257,18 +248,11 @@ impl Registrar {
             ledger: Arc::new(WatchedLedger::new(ledger, Self::LEDGER_DEADLINE)),
             clock: Arc::new(SystemClock::default()),
             aggregator: None,
-            audit: Arc::new(Replaceable::new(Audit::default())),
             built: LifecycleSettings::default(),
             in_force: Arc::new(Replaceable::new(Settings::new())),
             deprovision: None,
             still_in_use: None,
-            blocked_names: Arc::default(),
-            abandoned: Arc::default(),
-            doubts: Arc::default(),
-            has_warned_of_conflict: Arc::default(),
-            failures: Arc::default(),
-            epoch: Arc::default(),
-            registrations: Arc::default(),
+            shared: Arc::default(),
         };
         Self { config: Arc::new(config) }
     }
@@ -320,7 +304,7 @@ impl Registrar {
     pub fn map_settings(self, change: impl FnOnce(&mut LifecycleSettings)) -> Result<Self, ConfigError> {
         let mut built = self.config.built.clone();
         change(&mut built);
-        built.lifetimes_over(Lifetimes::new())?;
+        built.lifetimes_over(&Lifetimes::new())?;
         Ok(self.with_settings(built))
     }
 
@@ -360,18 +344,28 @@ impl Registrar {
     /// for one client, so it has to succeed for a client that is gone. A closure that captures something gives its future a copy:
     ///
     /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
     /// use std::sync::{Arc, Mutex};
-    /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    /// use tower_dcr::clients::{Client, Fingerprints, Ledger, MemoryLedger, Registrar, Status};
     ///
-    /// let tokens: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
-    /// let registrar = Registrar::new(MemoryLedger::default()).with_deprovision(move |client_id: String| {
-    ///     let tokens = Arc::clone(&tokens);
+    /// # let ledger = MemoryLedger::default();
+    /// # let mut client = Client::draft("{}", Fingerprints::default(), 0);
+    /// # (client.status, client.client_id, client.expires_at) = (Status::Active, Some("s6BhdRkqt3".into()), Some(1));
+    /// # ledger.insert(&client, None).await?;
+    /// let tokens = Arc::new(Mutex::new(vec![("s6BhdRkqt3".to_owned(), "token")]));
+    /// let at_server = Arc::clone(&tokens);
+    /// let registrar = Registrar::new(ledger).with_deprovision(move |client_id: String| {
+    ///     let tokens = Arc::clone(&at_server);
     ///     async move {
     ///         tokens.lock().map_err(|_| "the store is broken")?.retain(|(owner, _)| *owner != client_id);
     ///         Ok(())
     ///     }
     /// });
-    /// # let _ = registrar;
+    /// assert_eq!(registrar.maintain_once().await?.deprovisioned, 1);
+    /// assert!(tokens.lock().unwrap().is_empty());
+    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
+    /// # }).unwrap();
     /// ```
     pub fn with_deprovision<A>(self, deprovision: impl Fn(String) -> A + Send + Sync + 'static) -> Self
     where
@@ -384,11 +378,18 @@ impl Registrar {
     /// token. After an error the client is neither ended nor admitted (503).
     ///
     /// ```
-    /// use tower_dcr::clients::{MemoryLedger, Registrar};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(async {
+    /// use tower_dcr::clients::{Client, Fingerprints, Ledger, MemoryLedger, Registrar, Status};
     ///
-    /// let registrar = Registrar::new(MemoryLedger::default())
-    ///     .with_still_in_use(async |client_id: String| Ok(client_id == "s6BhdRkqt3"));
-    /// # let _ = registrar;
+    /// # let ledger = MemoryLedger::default();
+    /// # let mut client = Client::draft("{}", Fingerprints::default(), 0);
+    /// # (client.status, client.client_id, client.expires_at) = (Status::Active, Some("s6BhdRkqt3".into()), Some(1));
+    /// # ledger.insert(&client, None).await?;
+    /// let registrar = Registrar::new(ledger).with_still_in_use(async |client_id: String| Ok(client_id == "s6BhdRkqt3"));
+    /// assert_eq!(registrar.maintain_once().await?.kept, 1);
+    /// # Ok::<_, tower_dcr::clients::LedgerError>(())
+    /// # }).unwrap();
     /// ```
     pub fn with_still_in_use<A>(self, still_in_use: impl Fn(String) -> A + Send + Sync + 'static) -> Self
     where
@@ -405,9 +406,9 @@ impl Registrar {
 
     /// Sets the names of sources in audit events, and the sink unless it was set here.
     pub(crate) fn follow_audit(&self, aggregator: Option<Arc<Aggregator>>, sources: Sources) {
-        let before = self.config.audit.load();
+        let before = self.config.shared.audit.load();
         let aggregator = aggregator.unwrap_or_else(|| Arc::clone(&before.aggregator));
-        self.config.audit.replace(Audit { aggregator, sources });
+        self.config.shared.audit.replace(Audit { aggregator, sources });
     }
 
     /// Replaces the clock. Nodes that share a ledger should agree on the time to within a minute.
@@ -426,13 +427,8 @@ impl Registrar {
         client_id: &str,
         redirect_uri: &str,
     ) -> Result<Option<ConsentFacts>, LedgerError> {
-        let all = self.look_up_all(client_id).await?;
+        let all = self.records(client_id).await?;
         Ok(ConsentFacts::of_records(&all, redirect_uri))
-    }
-
-    /// Returns the lifetimes in force.
-    pub(crate) fn lifetimes(&self) -> Lifetimes {
-        self.settings().lifetimes.clone()
     }
 
     pub(crate) fn needs_approval(&self) -> bool {
@@ -449,18 +445,13 @@ impl Registrar {
         milliseconds(self.config.clock.unix_time())
     }
 
-    /// Returns the address to record.
-    fn source_of(&self, requester: &Requester) -> Option<IpAddr> {
-        requester.address.filter(|_| self.settings().sources)
-    }
-
     pub(crate) fn event(&self, action: LifecycleAction) -> LifecycleEvent {
         LifecycleEvent::new(self.now(), action)
     }
 
     /// Creates an event about a client, with its name and source.
     pub(crate) fn event_of(&self, action: LifecycleAction, client: &Client) -> LifecycleEvent {
-        let audit = self.config.audit.load();
+        let audit = self.config.shared.audit.load();
         let source = client.fingerprints.source.as_ref().map(|source| audit.sources.recorded(&source.narrow));
         let event = self.event(action).of_client(client.client_id.as_deref());
         event.naming(&client.registration).coming_from(source)
@@ -473,7 +464,7 @@ impl Registrar {
     /// Emits an event that a request from `address` caused.
     pub(crate) fn emit_from(&self, event: &LifecycleEvent, address: Option<IpAddr>) {
         telemetry::lifecycle(&event.action);
-        let audit = self.config.audit.load();
+        let audit = self.config.shared.audit.load();
         let network = address.map(|address| audit.sources.network(address));
         let named = || audit.sources.network_name(address?).or_else(|| event.source.clone());
         self.config.aggregator.as_ref().unwrap_or(&audit.aggregator).lifecycle(event, network, named);
@@ -488,71 +479,57 @@ impl Registrar {
 
     /// Returns the client address of a request, as the preset finds it.
     pub(crate) fn address_of(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
-        self.config.audit.load().sources.resolve(headers, extensions)
+        self.config.shared.audit.load().sources.resolve(headers, extensions)
     }
 
     /// Returns the name of the source `address` in events.
     pub(crate) fn source_name(&self, address: Option<IpAddr>) -> Option<String> {
-        self.config.audit.load().sources.name(address?)
+        self.config.shared.audit.load().sources.name(address?)
     }
 
-    /// Changes a record, and repeats that if it was changed meanwhile. `change` returns the changed record, or `None` if there
-    /// is nothing to do.
+    /// Changes a record that `is_due`, and repeats that if it was changed meanwhile. Returns the changed record, or as an error the
+    /// record that there was nothing to change in, or that is gone.
     pub(crate) async fn update(
         &self,
         mut client: Client,
-        mut change: impl FnMut(&Client) -> Option<Client>,
-    ) -> Result<Updated, LedgerError> {
-        loop {
-            let Some(next) = change(&client) else { return Ok(Updated::Unchanged(client)) };
+        is_due: impl Fn(&Client) -> bool,
+        change: impl Fn(&mut Client),
+    ) -> Result<Result<Client, Client>, LedgerError> {
+        while is_due(&client) {
+            let mut next = client.clone();
+            change(&mut next);
             match self.ledger().replace(&next).await? {
-                Replacement::Replaced => return Ok(Updated::Changed(Client { version: next.version + 1, ..next })),
+                Replacement::Replaced => return Ok(Ok(Client { version: next.version + 1, ..next })),
                 Replacement::Taken => return Err(LedgerError::new("client_id of another record")),
                 Replacement::Outdated => match self.ledger().get(client.key).await? {
                     Some(now) => client = now,
-                    None => return Ok(Updated::Unchanged(client)),
+                    None => break,
                 },
             }
         }
+        Ok(Err(client))
     }
 
-    /// Returns `client` as ended.
-    fn ended(&self, client: &Client, status: Status, by: Actor, reason: &str) -> Client {
-        let mut ended = client.clone();
+    /// Ends `client`, and its deletion at the server is due.
+    fn end(&self, client: &mut Client, status: Status, by: Actor, reason: &str) {
         let now = self.now();
-        ended.end(status, now, by, reason);
-        if ended.client_id.is_some() {
+        client.end(status, now, by, reason);
+        if client.client_id.is_some() {
             // Maintenance deletes it at the server; this registrar may be of a tool that can't.
-            ended.deprovisioning = Deprovisioning::due(now);
+            client.deprovisioning = Deprovisioning::due(now);
         }
-        ended
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.config.epoch.load(Ordering::SeqCst)
+        self.config.shared.epoch.load(Ordering::SeqCst)
     }
 
     pub(crate) fn registrations(&self) -> u64 {
-        self.config.registrations.load(Ordering::SeqCst)
-    }
-
-    fn count_registration(&self) {
-        self.config.registrations.fetch_add(1, Ordering::SeqCst);
+        self.config.shared.registrations.load(Ordering::SeqCst)
     }
 
     pub(crate) fn begin_epoch(&self) {
-        self.config.epoch.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn abandon(&self, key: ClientKey) {
-        lock(&self.config.abandoned).push(key);
-    }
-
-    fn take_abandoned(&self, at_most: usize) -> Vec<ClientKey> {
-        let mut abandoned = lock(&self.config.abandoned);
-        let kept = abandoned.len().saturating_sub(at_most);
-        // The newest first: others may be waiting for these.
-        abandoned.split_off(kept)
+        self.config.shared.epoch.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::audit::Deduplicated;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clients::ledger::LedgerError;
-use crate::clients::registrar::{Refusal, Registrar};
+use crate::clients::registrar::{Failure, Registrar};
 use crate::layers::body::{self, Answered, ResponseBody, ResponseFuture, Unchanged, Unread};
 use crate::layers::initial_access_token::tokens::{
     ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token,
@@ -348,8 +348,8 @@ impl Config {
                 Err(Rejection::new(ErrorCode::InvalidToken, RULE, "no client is registered at this URL"))
             }
             Ok(None) => Ok(Caller::default()),
-            Err(Refusal::Rejected(rejection)) => Err(rejection),
-            Err(Refusal::Ledger(error)) => Err(unanswered(error)),
+            Err(Failure::Rejected(rejection)) => Err(rejection),
+            Err(Failure::Ledger(error)) => Err(unanswered(error)),
         }
     }
 }

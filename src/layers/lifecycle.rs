@@ -12,7 +12,7 @@ use crate::client_address::ClientAddress;
 use crate::client_url::{ClientUrl, UrlTarget};
 use crate::clients::ledger::LedgerError;
 use crate::clients::registrar::{
-    self, Admission, ChangeIntent, Completion, Intent, RULE, Refusal, Registrar, Requester,
+    self, Admission, ChangeIntent, Completion, Failure, Intent, RULE, Registrar, Requester,
 };
 use crate::layers::body::{self, Answered, RegistrationBody, ResponseBody, ResponseFuture, Unchanged};
 use crate::layers::layered::Layered;
@@ -357,7 +357,7 @@ impl Config {
     }
 
     /// Rejects, or goes on without the ledger if that is allowed or the rejection is only reported.
-    async fn reject_or_forward<S, B, R>(&self, error: Refusal, inner: S, request: Request<B>) -> Answered<R, S::Error>
+    async fn reject_or_forward<S, B, R>(&self, error: Failure, inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
@@ -375,7 +375,7 @@ impl Config {
     fn reject<R: Body>(
         &self,
         operation: Operation,
-        error: impl Into<Refusal>,
+        error: impl Into<Failure>,
         mut response: Response<ResponseBody<R>>,
     ) -> Response<ResponseBody<R>> {
         match self.rejection(error.into()) {
@@ -389,10 +389,10 @@ impl Config {
     }
 
     /// Returns the rejection. `None` if the ledger is unavailable, and not needed.
-    fn rejection(&self, error: Refusal) -> Option<Rejection> {
+    fn rejection(&self, error: Failure) -> Option<Rejection> {
         let error = match error {
-            Refusal::Rejected(rejection) => return Some(rejection),
-            Refusal::Ledger(error) => error,
+            Failure::Rejected(rejection) => return Some(rejection),
+            Failure::Ledger(error) => error,
         };
         error.log();
         let is_needed = !self.registrar.settings().danger_register_without_ledger.unwrap_or_default();

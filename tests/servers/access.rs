@@ -17,7 +17,7 @@ use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::ManualClock;
 use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::redirect_uri::RedirectClass;
-use tower_dcr::rules::{ClaimStatus, Condition, Policy, RedirectPattern, RedirectUris};
+use tower_dcr::rules::{ClaimStatus, Condition, Decision, Policy, RedirectPattern, RedirectUris};
 use tower_dcr::{Preset, layers::InitialAccessTokenLayer};
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
@@ -110,8 +110,14 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
             uris
         })
         .when(Condition::Anonymous, loopback());
-    assert_eq!(world.registrar.drift(&rules, |_, _| {}).await.unwrap().passing, 2);
-    assert_eq!(world.registrar.drift(&Policy::new(loopback()), |_, _| {}).await.unwrap().rejected, 1);
+    for (rules, wanted) in
+        [(rules, [Decision::Accept; 2]), (Policy::new(loopback()), [Decision::Accept, Decision::Reject])]
+    {
+        let mut decisions = Vec::new();
+        let drift = world.registrar.drift(&rules, |_, evaluated| decisions.push(evaluated.unwrap().decision()));
+        drift.await.unwrap();
+        assert_eq!(decisions, wanted);
+    }
     // Clients of the token keep its rules.
     let record = ledger.find(&partner).await.unwrap().unwrap();
     assert_eq!((record.status, record.rules.as_deref()), (Status::Active, Some("partner")));

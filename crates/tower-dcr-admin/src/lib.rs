@@ -314,7 +314,10 @@ impl Config {
     async fn show(&self, path: &str, query: &Parameters) -> Result<Response<PageBody>, Problem> {
         let limit = query.get("limit").map_or(Ok(PER_PAGE), |text| number(text, "limit"))?;
         let shown = match path {
-            "summary" => value(self.registrar.summary(365).await?),
+            "summary" => json!({
+                "statuses": self.registrar.counts().await?,
+                "registered_by_day": self.registrar.registered_by_day(365).await?,
+            }),
             "clients" => {
                 let page = self.registrar.list(read_queue(query)?, read_cursor(query)?, limit).await?;
                 let now = self.registrar.now();

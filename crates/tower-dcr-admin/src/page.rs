@@ -2,7 +2,7 @@
 
 use askama::Template;
 use http::{Response, StatusCode};
-use tower_dcr::clients::{Block, Client, ClientCounts, ClientQueue, Grouping, Status};
+use tower_dcr::clients::{Block, Client, ClientQueue, Grouping, Status};
 
 use super::{Config, Done, PER_PAGE, PageBody, Parameters, Problem, answer, read_cursor, read_queue, shown, state};
 
@@ -135,7 +135,8 @@ impl Config {
     pub(super) async fn page(&self, operator: &str, query: &Parameters) -> Result<Response<PageBody>, Problem> {
         let queue = read_queue(query)?;
         let list = self.registrar.list(queue, read_cursor(query)?, PER_PAGE).await?;
-        let summary = self.registrar.summary(DAYS).await?;
+        let statuses = self.registrar.counts().await?;
+        let registered_by_day = self.registrar.registered_by_day(DAYS).await?;
         let now = self.registrar.now();
         let mut groups = Vec::new();
         for (by, title, explanation, kind) in TABLES {
@@ -157,8 +158,8 @@ impl Config {
                 .and_then(|code| Done::read(code))
                 .map(|done| done.to_string())
                 .unwrap_or_default(),
-            chart: Chart::of(&summary, now),
-            mix: mix(&summary),
+            chart: Chart::of(&registered_by_day, now),
+            mix: mix(&statuses),
             family_bars: family_bars(groups.first().map_or(&[], |table| &table.rows)),
             tabs: tabs(queue),
             queue,
@@ -176,10 +177,10 @@ impl Config {
 }
 
 impl Chart {
-    fn of(summary: &ClientCounts, now: i64) -> Self {
+    fn of(registered_by_day: &[(i64, u64)], now: i64) -> Self {
         let today = now.div_euclid(DAY) * DAY;
-        let most = summary.registered_by_day.iter().map(|(_, clients)| *clients).max().unwrap_or(0);
-        let bars = summary.registered_by_day.iter().map(|(day, clients)| {
+        let most = registered_by_day.iter().map(|(_, clients)| *clients).max().unwrap_or(0);
+        let bars = registered_by_day.iter().map(|(day, clients)| {
             let ago = (today - day) / DAY;
             // Rounded up, so that one client is visible.
             let height = (clients * 76).div_ceil(most.max(1));
@@ -194,11 +195,11 @@ impl Chart {
     }
 }
 
-fn mix(summary: &ClientCounts) -> Vec<Slice> {
-    let total: u64 = summary.statuses.iter().map(|(_, clients)| clients).sum();
+fn mix(statuses: &[(Status, u64)]) -> Vec<Slice> {
+    let total: u64 = statuses.iter().map(|(_, clients)| clients).sum();
     let mut x = 0;
     let slices = Status::ALL.into_iter().filter_map(|status| {
-        let (_, clients) = summary.statuses.iter().find(|(known, clients)| *known == status && *clients > 0)?;
+        let (_, clients) = statuses.iter().find(|(known, clients)| *known == status && *clients > 0)?;
         let width = clients * 300 / total.max(1);
         let slice = Slice { name: status, clients: *clients, x, width };
         x += width;

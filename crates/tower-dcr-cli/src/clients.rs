@@ -621,35 +621,41 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     let (runtime, review) = ledger.open(Access::Read, Some(&preset))?;
     let mut found = Vec::new();
     let bar = output::progress(None, "clients");
-    let statuses = runtime.block_on(review.summary(0))?.statuses;
-    let counted = statuses.iter().filter(|(status, _)| matches!(status, Status::Pending | Status::Active));
+    let counts = runtime.block_on(review.counts())?.into_iter();
+    let counted = counts.filter(|(status, _)| matches!(status, Status::Pending | Status::Active));
     bar.set_length(counted.map(|(_, clients)| clients).sum());
+    let [mut passing, mut rewritten, mut rejected, mut unreadable] = [0; 4];
     let note = |client: &Client, evaluated: Result<&Evaluation, &ParseError>| {
         bar.inc(1);
-        let (fate, why) = match evaluated.map(|evaluation| (&evaluation.rejection, evaluation.decision())) {
-            Err(_) => ("unreadable", String::new()),
-            Ok((Some(rejection), _)) => ("refuse", Rejection::description(rejection)),
+        let (count, fate, why) = match evaluated.map(|evaluation| (&evaluation.rejection, evaluation.decision())) {
+            Err(_) => (&mut unreadable, "unreadable", String::new()),
+            Ok((Some(rejection), _)) => (&mut rejected, "refuse", Rejection::description(rejection)),
             Ok((None, Decision::Rewrite)) => {
                 let findings = evaluated.iter().flat_map(|evaluation| &evaluation.findings);
                 let why: Vec<String> = findings.map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
-                ("rewrite", why.join(", "))
+                (&mut rewritten, "rewrite", why.join(", "))
             }
-            Ok(_) => return,
+            Ok(_) => {
+                passing += 1;
+                return;
+            }
         };
+        *count += 1;
         if found.len() < limit as usize {
             found.push((client.client_id.clone().unwrap_or_default(), name(client).map(str::to_owned), fate, why));
         }
     };
-    let drift = runtime.block_on(review.drift(preset.policy(), note))?;
+    runtime.block_on(review.drift(preset.policy(), note))?;
     bar.finish_and_clear();
+    let checked = passing + rewritten + rejected + unreadable;
     if json {
         let clients: Vec<_> = found
             .iter()
             .map(|(id, name, fate, why)| json!({"client_id": id, "client_name": name, "fate": fate, "why": why}))
             .collect();
         output::json(&json!({
-            "checked": drift.checked, "passing": drift.passing, "rewritten": drift.rewritten, "refused": drift.rejected,
-            "unreadable": drift.unreadable, "report_only": only_reports, "clients": clients,
+            "checked": checked, "passing": passing, "rewritten": rewritten, "refused": rejected,
+            "unreadable": unreadable, "report_only": only_reports, "clients": clients,
         }))?;
     } else {
         if !found.is_empty() {
@@ -661,27 +667,27 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
             }
             output::print_table(&table)?;
         }
-        let hidden = (drift.checked - drift.passing).saturating_sub(found.len() as u64);
+        let hidden = (checked - passing).saturating_sub(found.len() as u64);
         if hidden > 0 {
             output::line(format_args!("… and {hidden} more: --limit COUNT"))?;
         }
         let summary = format!(
             "{}: {} accepted, {} would be rewritten, {} rejected, {} unreadable",
-            output::count(drift.checked, "client"),
-            drift.passing,
-            drift.rewritten,
-            drift.rejected,
-            drift.unreadable
+            output::count(checked, "client"),
+            passing,
+            rewritten,
+            rejected,
+            unreadable
         );
-        output::line(painted(&summary, if drift.rejected > 0 { &Paint::Bad } else { &Paint::Good }))?;
+        output::line(painted(&summary, if rejected > 0 { &Paint::Bad } else { &Paint::Good }))?;
         if only_reports {
             output::line("report-only: a server under this policy does not enforce all of that")?;
         }
     }
     Ok(match () {
-        () if drift.checked == 0 => NOTHING,
-        () if drift.rejected > 0 => REJECTED,
-        () if drift.passing < drift.checked => DIFFERS,
+        () if checked == 0 => NOTHING,
+        () if rejected > 0 => REJECTED,
+        () if passing < checked => DIFFERS,
         () => OK,
     })
 }

@@ -12,12 +12,6 @@ use crate::registration::{Limits, Registration};
 use crate::rules::{Caller, ClaimStatus, ConfigError, Identity};
 
 /// The key of a record, assigned by the ledger; later records have larger keys.
-///
-/// ```
-/// use tower_dcr::clients::ClientKey;
-///
-/// assert!(ClientKey(1) < ClientKey(2));
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "a number")]
 pub struct ClientKey(pub i64);
@@ -98,13 +92,6 @@ pub struct Client {
 }
 
 /// A response of the server to a registration, kept for equal registrations.
-///
-/// ```
-/// use tower_dcr::clients::StoredResponse;
-///
-/// let answer = StoredResponse { status: 201, body: r#"{"client_id":"s6BhdRkqt3"}"#.into() };
-/// # let _ = answer;
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "complete")]
 pub struct StoredResponse {
@@ -115,13 +102,6 @@ pub struct StoredResponse {
 }
 
 /// The state of the deletion of an ended client at the server.
-///
-/// ```
-/// use tower_dcr::clients::Deprovisioning;
-///
-/// let due = Deprovisioning { due_at: Some(1_767_225_600_000), ..Deprovisioning::default() };
-/// assert_eq!(due.attempts, 0);
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "written with `..Deprovisioning::default()`")]
 pub struct Deprovisioning {
@@ -274,6 +254,21 @@ impl Client {
         (self.identity, self.policy) = (None, None);
     }
 
+    /// Takes over the document of `other`, a registration that this client made again or changed to.
+    pub(crate) fn register_again(&mut self, other: &Self) {
+        // The source of the first registration; the other may come from another one.
+        let source = self.fingerprints.source.take();
+        *self = Self {
+            registration: other.registration.clone(),
+            identity: other.identity.clone(),
+            statement_issuer: other.statement_issuer.clone(),
+            policy: other.policy.clone(),
+            not_after: other.not_after,
+            fingerprints: Fingerprints { source, ..other.fingerprints.clone() },
+            ..std::mem::take(self)
+        };
+    }
+
     /// Returns the sort key of [`find_all`](super::Ledger::find_all).
     pub(super) fn precedence(&self) -> impl Ord + use<> {
         std::cmp::Reverse((self.status.is_live(), self.last_used_at.is_some(), self.reviewed_at.is_some(), self.key))
@@ -298,14 +293,10 @@ impl Client {
 
     /// Ends the client.
     pub(crate) fn end(&mut self, status: Status, at: i64, by: Actor, reason: impl Into<String>) {
-        self.status = status;
-        self.ended_at = Some(at);
-        self.ended_by = Some(by);
-        self.reason = Some(reason.into());
+        (self.status, self.expires_at) = (status, None);
+        (self.ended_at, self.ended_by, self.reason) = (Some(at), Some(by), Some(reason.into()));
         // An equal registration becomes a new client.
-        self.dedup_key = None;
-        self.response = None;
-        self.expires_at = None;
+        (self.dedup_key, self.response) = (None, None);
     }
 }
 

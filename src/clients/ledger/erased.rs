@@ -37,29 +37,6 @@ impl<L: Ledger> WatchedLedger<L> {
         }
     }
 
-    fn read<'a, T: Send + 'a>(
-        &'a self,
-        request: impl Future<Output = Result<T, LedgerError>> + Send + 'a,
-    ) -> Reply<'a, T> {
-        self.watched(&self.reads, request)
-    }
-
-    fn write<'a, T: Send + 'a>(
-        &'a self,
-        request: impl Future<Output = Result<T, LedgerError>> + Send + 'a,
-    ) -> Reply<'a, T> {
-        self.watched(&self.writes, request)
-    }
-
-    /// Has no deadline.
-    #[expect(clippy::unused_self, reason = "as the other kinds")]
-    fn report<'a, T: Send + 'a>(
-        &'a self,
-        request: impl Future<Output = Result<T, LedgerError>> + Send + 'a,
-    ) -> Reply<'a, T> {
-        Box::pin(request)
-    }
-
     /// Sends the request with a deadline, unless the circuit breaker is open.
     fn watched<'a, T: Send + 'a>(
         &'a self,
@@ -93,6 +70,19 @@ async fn within<T>(
     .await
 }
 
+macro_rules! send {
+    (read, $watched:expr, $request:expr) => {
+        $watched.watched(&$watched.reads, $request)
+    };
+    (write, $watched:expr, $request:expr) => {
+        $watched.watched(&$watched.writes, $request)
+    };
+    // Has no deadline.
+    (report, $watched:expr, $request:expr) => {
+        Box::pin($request)
+    };
+}
+
 /// Declares [`ErasedLedger`], and implements it for every watched ledger. Each row has the kind of request, the trait and
 /// the method.
 macro_rules! erase {
@@ -112,7 +102,7 @@ macro_rules! erase {
             }
 
             $(fn $method<'a>(&'a self, $($name: $type),*) -> Reply<'a, $output> {
-                self.$kind($part::$method(&self.ledger, $($name),*))
+                send!($kind, self, $part::$method(&self.ledger, $($name),*))
             })*
         }
     };

@@ -36,12 +36,6 @@ pub enum Evictable {
 }
 
 /// The largest network among the clients of one [`Evictable`] kind.
-///
-/// ```
-/// use tower_dcr::clients::LargestSource;
-///
-/// assert_eq!(LargestSource::default().total, 0);
-/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "made by ledgers, and complete")]
 pub struct LargestSource {

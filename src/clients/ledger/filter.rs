@@ -5,11 +5,13 @@ use super::{Client, Fingerprint, Origin, Status};
 /// A filter over records. Each member that is set narrows it. Times are milliseconds since 1970-01-01 00:00 UTC.
 ///
 /// ```
-/// use tower_dcr::clients::{Filter, Status};
+/// use tower_dcr::clients::{Client, Filter, Fingerprints, Status};
 ///
-/// let live = Filter { statuses: Status::LIVE.to_vec(), ..Filter::default() };
-/// let unused = Filter { never_used: true, ..live.clone() };
-/// # let _ = (live, unused);
+/// let unused = Filter { statuses: Status::LIVE.to_vec(), never_used: true, ..Filter::default() };
+/// let mut client = Client::draft("{}", Fingerprints::default(), 0);
+/// assert!(unused.matches(&client));
+/// client.last_used_at = Some(1000);
+/// assert!(!unused.matches(&client));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "written with `..Filter::default()`")]

@@ -64,9 +64,13 @@ impl Groups {
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// use tower_dcr::clients::{Grouping, Ledger, MemoryLedger};
+/// use tower_dcr::clients::{Client, Fingerprints, Grouping, Ledger, MemoryLedger};
 ///
-/// assert!(MemoryLedger::default().groups(Grouping::Duplicates, 10).await?.is_empty());
+/// let ledger = MemoryLedger::default();
+/// for _ in 0..2 {
+///     ledger.insert(&Client::draft("{}", Fingerprints::default(), 0), None).await?;
+/// }
+/// assert_eq!(ledger.groups(Grouping::Duplicates, 10).await?[0].clients, 2);
 /// # Ok::<_, tower_dcr::clients::LedgerError>(())
 /// # }).unwrap();
 /// ```
@@ -87,13 +91,6 @@ pub enum Grouping {
 }
 
 /// A group of live clients with one property in common.
-///
-/// ```
-/// use tower_dcr::clients::Group;
-///
-/// let group = Group { key: "evil.example.com".into(), client_name: None, clients: 2, values: Vec::new() };
-/// assert!(group.values.len() <= Group::MAX_VALUES);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(clippy::exhaustive_structs, reason = "made by ledgers, and complete")]
 pub struct Group {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::eviction::network;
@@ -15,11 +16,17 @@ use crate::sync::lock;
 /// A [`Ledger`] in memory, of bounded size, for tests and for one node that may lose its clients. Clones share one ledger.
 ///
 /// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
 /// use std::num::NonZeroUsize;
-/// use tower_dcr::clients::MemoryLedger;
+/// use tower_dcr::clients::{Client, Fingerprints, Insertion, Ledger, MemoryLedger};
 ///
-/// let ledger = MemoryLedger::new(NonZeroUsize::new(10_000).unwrap());
-/// # let _ = ledger;
+/// let ledger = MemoryLedger::new(NonZeroUsize::MIN);
+/// let draft = Client::draft("{}", Fingerprints::default(), 0);
+/// ledger.insert(&draft, None).await?;
+/// assert_eq!(ledger.insert(&draft, None).await?, Insertion::Full);
+/// # Ok::<_, tower_dcr::clients::LedgerError>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct MemoryLedger {
@@ -34,8 +41,8 @@ struct State {
     clients: BTreeMap<i64, Arc<Client>>,
     /// By `client_id`, and then by variant.
     by_client_id: HashMap<String, BTreeMap<String, Arc<Client>>>,
-    /// The keys of `by_client_id`, by themselves in lower case.
-    spellings: HashMap<String, BTreeSet<String>>,
+    /// The keys of `by_client_id`, each after itself in lower case.
+    spellings: BTreeSet<(String, String)>,
     by_dedup_key: HashMap<String, Arc<Client>>,
     /// For each kind of work: time and record.
     queues: [BTreeSet<(i64, i64)>; 5],
@@ -90,20 +97,11 @@ impl Default for MemoryLedger {
 }
 
 impl State {
-    fn holder(&self, client: &Client) -> Option<&Arc<Client>> {
+    /// Returns the records that have the `dedup_key`, or the `client_id` and variant.
+    fn holders(&self, client: &Client) -> impl Iterator<Item = &Arc<Client>> {
         let by_key = client.dedup_key.as_ref().and_then(|key| self.by_dedup_key.get(key));
-        by_key.or_else(|| self.namesake(client))
-    }
-
-    /// The record that has the same `client_id` and variant.
-    fn namesake(&self, client: &Client) -> Option<&Arc<Client>> {
-        self.by_client_id.get(client.client_id.as_ref()?)?.get(&client.variant)
-    }
-
-    /// Returns whether another record has the `dedup_key`, or the `client_id` and variant.
-    fn is_taken(&self, client: &Client) -> bool {
-        let other = |holder: Option<&Arc<Client>>| holder.is_some_and(|known| known.key != client.key);
-        other(client.dedup_key.as_ref().and_then(|key| self.by_dedup_key.get(key))) || other(self.namesake(client))
+        let by_id = client.client_id.as_ref().and_then(|id| self.by_client_id.get(id)?.get(&client.variant));
+        by_key.into_iter().chain(by_id)
     }
 
     fn put(&mut self, client: Client) {
@@ -112,7 +110,7 @@ impl State {
         if let Some(id) = &client.client_id {
             let variants = self.by_client_id.entry(id.clone()).or_default();
             variants.insert(client.variant.clone(), Arc::clone(&client));
-            self.spellings.entry(id.to_ascii_lowercase()).or_default().insert(id.clone());
+            self.spellings.insert((id.to_ascii_lowercase(), id.clone()));
         }
         if let Some(dedup_key) = &client.dedup_key {
             self.by_dedup_key.insert(dedup_key.clone(), Arc::clone(&client));
@@ -136,13 +134,7 @@ impl State {
             variants.remove(&client.variant);
             if variants.is_empty() {
                 self.by_client_id.remove(id);
-                let folded = id.to_ascii_lowercase();
-                if let Some(spellings) = self.spellings.get_mut(&folded) {
-                    spellings.remove(id);
-                    if spellings.is_empty() {
-                        self.spellings.remove(&folded);
-                    }
-                }
+                self.spellings.remove(&(id.to_ascii_lowercase(), id.clone()));
             }
         }
         if let Some(dedup_key) = &client.dedup_key {
@@ -151,7 +143,15 @@ impl State {
         for (queue, since) in self.queues_of(&client) {
             queue.remove(&(since, key));
         }
-        self.forget_evictable(&client);
+        if let Some(networks) = Evictable::of(&client).and_then(|kind| self.evictable.get_mut(&kind)) {
+            let network = network(&client).map(str::to_owned);
+            if let Some(clients) = networks.get_mut(&network) {
+                clients.remove(&(client.alive_since(), key));
+                if clients.is_empty() {
+                    networks.remove(&network);
+                }
+            }
+        }
         self.live -= u64::from(client.counts_against_quota());
         Some(client)
     }
@@ -179,32 +179,9 @@ impl State {
         trimmed
     }
 
-    fn forget_evictable(&mut self, client: &Client) {
-        let Some(kind) = Evictable::of(client) else { return };
-        let Some(networks) = self.evictable.get_mut(&kind) else { return };
-        let network = network(client).map(str::to_owned);
-        if let Some(clients) = networks.get_mut(&network) {
-            clients.remove(&(client.alive_since(), client.key.0));
-            if clients.is_empty() {
-                networks.remove(&network);
-            }
-        }
-    }
-
     fn forget_pushed(&mut self, request: &str) {
         if let Some((_, expires_at)) = self.pushed.remove(request) {
             self.pushed_expiry.remove(&(expires_at, request.to_owned()));
-        }
-    }
-
-    fn queue(&self, work: Work) -> &BTreeSet<(i64, i64)> {
-        let [expire, reconcile, deprovision, purge, shorten_source] = &self.queues;
-        match work {
-            Work::Expire(_) => expire,
-            Work::Reconcile(_) => reconcile,
-            Work::Deprovision(_) => deprovision,
-            Work::Purge(_) => purge,
-            Work::ShortenSource(_) => shorten_source,
         }
     }
 }
@@ -228,7 +205,7 @@ fn elsewhere_since(client: &Client) -> Option<i64> {
 impl Ledger for MemoryLedger {
     async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
         let mut state = self.state();
-        if let Some(holder) = state.holder(client) {
+        if let Some(holder) = state.holders(client).next() {
             return Ok(Insertion::Exists(Client::clone(holder)));
         }
         state.trim(|state| &state.forgettable, |state, _| state.clients.len() >= self.max_records);
@@ -248,7 +225,7 @@ impl Ledger for MemoryLedger {
         if state.clients.get(&client.key.0).is_none_or(|known| known.version != client.version) {
             return Ok(Replacement::Outdated);
         }
-        if state.is_taken(client) {
+        if state.holders(client).any(|known| known.key != client.key) {
             return Ok(Replacement::Taken);
         }
         state.take(client.key.0);
@@ -286,9 +263,9 @@ impl Ledger for MemoryLedger {
     }
 
     async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {
-        let state = self.state();
-        let spellings = state.spellings.get(&client_id.to_ascii_lowercase());
-        Ok(spellings.is_some_and(|spellings| spellings.iter().any(|known| known != client_id)))
+        let (state, first) = (self.state(), (client_id.to_ascii_lowercase(), String::new()));
+        let mut spellings = state.spellings.range(&first..).take_while(|(folded, _)| *folded == first.0);
+        Ok(spellings.any(|(_, known)| known != client_id))
     }
 
     async fn find_by_dedup_key(&self, dedup_key: &str) -> Result<Option<Client>, LedgerError> {
@@ -305,7 +282,9 @@ impl Ledger for MemoryLedger {
 
     async fn due(&self, work: Work, limit: u32) -> Result<Vec<Client>, LedgerError> {
         let state = self.state();
-        let queued = state.queue(work).iter().filter_map(|(_, key)| state.clients.get(key));
+        let of_work = |(kind, _): &(&Work, _)| discriminant(*kind) == discriminant(&work);
+        let queue = WORK.iter().zip(&state.queues).find(of_work).into_iter().flat_map(|(_, queue)| queue);
+        let queued = queue.filter_map(|(_, key)| state.clients.get(key));
         let due = queued.take_while(|client| work.due_since(client).is_some());
         Ok(due.take(limit as usize).map(|client| Client::clone(client)).collect())
     }
@@ -371,12 +350,10 @@ impl Blocks for MemoryLedger {
 impl TokenUses for MemoryLedger {
     async fn count_use(&self, token: &str, limit: u64) -> Result<bool, LedgerError> {
         let mut state = self.state();
-        let uses = state.token_uses.get(token).copied().unwrap_or_default();
-        if uses >= limit {
-            return Ok(false);
-        }
-        state.token_uses.insert(token.to_owned(), uses + 1);
-        Ok(true)
+        let uses = state.token_uses.entry(token.to_owned()).or_default();
+        let is_left = *uses < limit;
+        *uses += u64::from(is_left);
+        Ok(is_left)
     }
 
     async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
@@ -403,11 +380,8 @@ impl PushedRequests for MemoryLedger {
 
     async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
         let state = self.state();
-        Ok(state
-            .pushed
-            .get(request)
-            .filter(|(_, expires_at)| *expires_at > now)
-            .map(|(client_id, _)| client_id.clone()))
+        let pushed = state.pushed.get(request).filter(|(_, expires_at)| *expires_at > now);
+        Ok(pushed.map(|(client_id, _)| client_id.clone()))
     }
 
     async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
-use super::{REGISTRATION_TIMEOUT, Registrar, Updated, milliseconds};
+use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
     Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, Source,
@@ -16,6 +16,7 @@ use crate::redirect_uri::is_same_uri;
 use crate::registration::{Acceptance, Digest, Field, Limits, Registration, Value};
 use crate::rules::{Caller, Identity};
 use crate::rules::{ErrorCode, Rejection};
+use crate::sync::lock;
 use crate::text;
 
 /// The name of the rule that rejects what the ledger rejects.
@@ -60,13 +61,6 @@ pub(crate) struct Requester {
     pub(crate) unless_repeated: Option<Rejection>,
 }
 
-impl Requester {
-    /// Returns the fingerprint as records have it.
-    pub(super) fn policy(&self) -> Option<String> {
-        self.policy.map(|fingerprint| format!("{fingerprint:016x}"))
-    }
-}
-
 /// The decision on a registration.
 pub(crate) enum Admission {
     /// Call the handler.
@@ -77,19 +71,19 @@ pub(crate) enum Admission {
 
 /// The reason for which a registration does not continue.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum Failure {
     Rejected(Rejection),
     /// The ledger is unavailable.
     Ledger(LedgerError),
 }
 
-impl From<Rejection> for Refusal {
+impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
     }
 }
 
-impl Refusal {
+impl Failure {
     /// Returns `rejection`, if there is one, while the ledger is unavailable.
     pub(crate) fn unless_repeated(self, rejection: Option<Rejection>) -> Self {
         match (self, rejection) {
@@ -97,12 +91,12 @@ impl Refusal {
                 error.log();
                 Self::Rejected(rejection)
             }
-            (refusal, _) => refusal,
+            (failure, _) => failure,
         }
     }
 }
 
-impl From<LedgerError> for Refusal {
+impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         Self::Ledger(error)
     }
@@ -127,9 +121,9 @@ pub(crate) enum Completion {
 }
 
 impl Registrar {
-    pub(crate) async fn admit(&self, registration: &Registration, requester: Requester) -> Result<Admission, Refusal> {
+    pub(crate) async fn admit(&self, registration: &Registration, requester: Requester) -> Result<Admission, Failure> {
         self.end_abandoned(ENDED_AT_ONCE).await?;
-        let mut draft = self.drafted(self.describe(registration, &requester), &requester);
+        let mut draft = self.drafted(registration, &requester);
         draft.dedup_key = self.dedup_key(registration, &draft);
         let (mut waited, mut patience, mut pause) = (Duration::ZERO, PATIENCE, PAUSE);
         let mut awaited = None;
@@ -161,22 +155,20 @@ impl Registrar {
         Err(busy(Duration::from_secs(1)))
     }
 
-    /// Returns the registration as it is recorded, and its fingerprints.
-    pub(super) fn describe(&self, registration: &Registration, requester: &Requester) -> (String, Fingerprints) {
+    /// Creates the record of a registration.
+    fn drafted(&self, registration: &Registration, requester: &Requester) -> Client {
         let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
-        let fingerprints = Fingerprints::of_canonical(registration, &json, self.settings().any_loopback_port);
-        (json, Fingerprints { source: self.source_of(requester).map(Source::of), ..fingerprints })
-    }
-
-    /// Creates the record of a registration as [`describe`](Self::describe) returns it.
-    fn drafted(&self, (json, fingerprints): (String, Fingerprints), requester: &Requester) -> Client {
-        let mut draft = Client::draft(json, fingerprints, self.now());
-        draft.admitted_by = requester.caller.owner.as_deref().map(str::to_owned);
-        draft.rules = requester.caller.rules.as_deref().map(str::to_owned);
-        draft.policy = requester.policy();
-        draft.statement_issuer.clone_from(&requester.statement_issuer);
-        draft.identity.clone_from(&requester.identity);
-        draft
+        let settings = self.settings();
+        let fingerprints = Fingerprints::of_canonical(registration, &json, settings.any_loopback_port);
+        let source = requester.address.filter(|_| settings.sources).map(Source::of);
+        Client {
+            admitted_by: requester.caller.owner.as_deref().map(str::to_owned),
+            rules: requester.caller.rules.as_deref().map(str::to_owned),
+            policy: requester.policy.map(|fingerprint| format!("{fingerprint:016x}")),
+            statement_issuer: requester.statement_issuer.clone(),
+            identity: requester.identity.clone(),
+            ..Client::draft(json, Fingerprints { source, ..fingerprints }, self.now())
+        }
     }
 
     /// Lets the first lifetime of a registered client begin.
@@ -187,14 +179,13 @@ impl Registrar {
         client.expires_at = Some(client.at_most(end));
     }
 
-    /// Describes what a client is after an update.
-    pub(super) fn describe_update(&self, registration: &Registration, requester: &Requester) -> (String, Fingerprints) {
+    /// Creates the record of a client after an update.
+    pub(super) fn drafted_update(&self, registration: &Registration, requester: &Requester) -> Client {
         let mut metadata = registration.clone();
         // The members that only an update has (RFC 7592 section 2.2).
-        metadata.retain(|name, _| {
-            !Field::of(name.as_bytes()).is_some_and(|field| field.acceptance() == Acceptance::Updates)
-        });
-        self.describe(&metadata, requester)
+        let is_of_updates = |field: Field| field.acceptance() == Acceptance::Updates;
+        metadata.retain(|name, _| !Field::of(name.as_bytes()).is_some_and(is_of_updates));
+        self.drafted(&metadata, requester)
     }
 
     /// Returns the deduplication key of this registration. Only public clients have one: an equal registration would otherwise
@@ -207,8 +198,8 @@ impl Registrar {
     /// Returns whether the response to that registration can't be given to others.
     async fn is_for_one_only(&self, key: ClientKey) -> Result<bool, LedgerError> {
         let answered = self.ledger().get(key).await?;
-        Ok(answered
-            .is_some_and(|client| client.status.is_live() && client.client_id.is_some() && client.response.is_none()))
+        let answered = answered.filter(|client| client.status.is_live() && client.client_id.is_some());
+        Ok(answered.is_some_and(|client| client.response.is_none()))
     }
 
     /// Records a client that the ledger does not know, or knows only by its use, and that has just updated its registration
@@ -219,8 +210,8 @@ impl Registrar {
         client_id: &str,
         registration: &Registration,
         requester: &Requester,
-    ) -> Result<Updated, Refusal> {
-        let mut client = self.drafted(self.describe_update(registration, requester), requester);
+    ) -> Result<Result<Client, Client>, Failure> {
+        let mut client = self.drafted_update(registration, requester);
         self.reject_blocked(&client.fingerprints).await?;
         self.begin(&mut client, client_id);
         let max_live = self.settings().max_clients.map(u64::from);
@@ -230,10 +221,10 @@ impl Registrar {
                     self.begin_epoch();
                     self.emit(&self.event(LifecycleAction::UnregisteredClient).of_client(Some(client_id)));
                     self.emit(&self.event(LifecycleAction::Updated).of_client(Some(client_id)).by(&Actor::Client));
-                    return Ok(Updated::Changed(client));
+                    return Ok(Ok(client));
                 }
                 Insertion::Exists(known) if is_vacant(&known) => _ = self.ledger().remove(&known).await?,
-                Insertion::Exists(known) if known.status.is_live() => return Ok(Updated::Unchanged(known)),
+                Insertion::Exists(known) if known.status.is_live() => return Ok(Err(known)),
                 Insertion::Exists(_) => return Err(blocked().into()),
                 Insertion::Full => self.make_room().await?,
             }
@@ -241,7 +232,7 @@ impl Registrar {
         Err(busy(Duration::from_secs(1)))
     }
 
-    async fn try_admit(&self, draft: &Client, unless_repeated: Option<&Rejection>) -> Result<Step, Refusal> {
+    async fn try_admit(&self, draft: &Client, unless_repeated: Option<&Rejection>) -> Result<Step, Failure> {
         if let Some(key) = &draft.dedup_key
             && let Some(known) = self.ledger().find_by_dedup_key(key).await?
         {
@@ -257,9 +248,9 @@ impl Registrar {
                 let intent = Intent { registrar: self.clone(), client: Some(client) };
                 // Again: a revocation writes the block first and then ends existing records. Either this sees the block, or
                 // the revocation sees this record.
-                if let Err(refusal) = self.reject_blocked(&draft.fingerprints).await {
+                if let Err(failure) = self.reject_blocked(&draft.fingerprints).await {
                     intent.fail("blocked").await?;
-                    return Err(refusal);
+                    return Err(failure);
                 }
                 Ok(Step::Done(Admission::Ask(Box::new(intent))))
             }
@@ -269,7 +260,7 @@ impl Registrar {
     }
 
     /// Continues with the record of an equal registration.
-    async fn deduplicate(&self, draft: &Client, known: Client) -> Result<Step, Refusal> {
+    async fn deduplicate(&self, draft: &Client, known: Client) -> Result<Step, Failure> {
         let now = self.now();
         match known.status_at(now) {
             Status::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
@@ -303,15 +294,12 @@ impl Registrar {
         if !is_short(&known) {
             return Ok(Some(known));
         }
-        let prolong = |client: &Client| {
-            is_short(client)
-                .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(first))), ..client.clone() })
-        };
-        let known = self.update(known, prolong).await?.into_client();
+        let prolong = |client: &mut Client| client.expires_at = Some(client.at_most(now.saturating_add(first)));
+        let known = self.update(known, is_short, prolong).await?.unwrap_or_else(|current| current);
         Ok(Some(known).filter(|client| client.response.is_some()))
     }
 
-    pub(super) async fn reject_blocked(&self, fingerprints: &Fingerprints) -> Result<(), Refusal> {
+    pub(super) async fn reject_blocked(&self, fingerprints: &Fingerprints) -> Result<(), Failure> {
         if self.ledger().find_block(&fingerprints.all()).await?.is_none() {
             return self.reject_lookalike(fingerprints).await;
         }
@@ -320,8 +308,14 @@ impl Registrar {
 
     /// Ends registrations whose client hung up in this process. Returns the number of those that ended.
     pub(super) async fn end_abandoned(&self, at_most: usize) -> Result<u64, LedgerError> {
+        let abandoned = {
+            let mut abandoned = lock(&self.config.shared.abandoned);
+            let kept = abandoned.len().saturating_sub(at_most);
+            // The newest first: others may be waiting for these.
+            abandoned.split_off(kept)
+        };
         let mut ended = 0;
-        for key in self.take_abandoned(at_most) {
+        for key in abandoned {
             if let Some(client) = self.ledger().get(key).await? {
                 ended += u64::from(self.abandon_registration(client).await?);
             }
@@ -343,17 +337,13 @@ impl Registrar {
     /// Ends a registration that has not ended yet, and empties its record: otherwise an attacker could fill the disk behind a
     /// server that rejects documents which the rules accept.
     async fn fail_registration(&self, client: Client, reason: &str) -> Result<Option<Client>, LedgerError> {
-        let fail = |client: &Client| {
-            (client.status == Status::Registering).then(|| {
-                let mut failed = self.ended(client, Status::Failed, Actor::System, text::cut(reason, MAX_REASON));
-                failed.empty();
-                failed
-            })
+        let fail = |client: &mut Client| {
+            self.end(client, Status::Failed, Actor::System, text::cut(reason, MAX_REASON));
+            client.empty();
         };
-        let failed = self.update(client, fail).await?.changed();
-        if failed.is_some()
-            && self.config.failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(FAILURES_BETWEEN_TRIMS)
-        {
+        let failed = self.update(client, |client| client.status == Status::Registering, fail).await?.ok();
+        let failures = &self.config.shared.failures;
+        if failed.is_some() && failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(FAILURES_BETWEEN_TRIMS) {
             self.trim_spent().await?;
         }
         Ok(failed)
@@ -379,9 +369,9 @@ pub(crate) fn conflict() -> Rejection {
     Rejection::new(ErrorCode::ServerError, RULE, detail)
 }
 
-pub(super) fn busy(after: Duration) -> Refusal {
+pub(super) fn busy(after: Duration) -> Failure {
     let detail = "no client can be registered now; try again later";
-    Refusal::Rejected(Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(after))
+    Rejection::new(ErrorCode::TemporarilyUnavailable, RULE, detail).with_retry_after(after).into()
 }
 
 /// A registration that was recorded before the server was asked. Dropping it means that the client hung up.
@@ -406,7 +396,7 @@ impl Intent {
         };
         let Some(client) = self.client.clone() else { return Ok(Completion::Recorded) };
         let completion = self.registrar.complete(client, id, answer).await?;
-        self.registrar.count_registration();
+        self.registrar.config.shared.registrations.fetch_add(1, Ordering::SeqCst);
         // Until here, a client that hangs up or a ledger that fails leaves the registration abandoned.
         self.client = None;
         Ok(completion)
@@ -416,7 +406,7 @@ impl Intent {
 impl Drop for Intent {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            self.registrar.abandon(client.key);
+            lock(&self.registrar.config.shared.abandoned).push(client.key);
         }
     }
 }
@@ -428,9 +418,7 @@ impl Registrar {
             match client.status {
                 Status::Registering => {}
                 // Others took over, but the response counts. The record was emptied.
-                Status::Failed => {
-                    client = Client { version: client.version, dedup_key: None, ..begun.clone() };
-                }
+                Status::Failed => client = Client { version: client.version, dedup_key: None, ..begun.clone() },
                 _ => return self.end_unseen(client, id).await.map(|()| Completion::Revoked),
             }
             let done = self.registered(&client, id, answer);
@@ -472,7 +460,7 @@ impl Registrar {
         let id = done.client_id.clone().unwrap_or_default();
         let variant = dedup_key(&done.fingerprints.digest, &done);
         for _ in 0..MAX_ADOPTIONS {
-            // Looked up by variant: of many records, `look_up_all` may not return these.
+            // Looked up by variant: of many records, `records` may not return these.
             let first = self.look_up_variant(&id, "").await?;
             let own = self.look_up_variant(&id, &variant).await?.filter(|known| !known.variant.is_empty());
             let in_the_way = || first.iter().chain(&own);
@@ -483,7 +471,7 @@ impl Registrar {
                 in_the_way().find(|known| is_equal(known) || (is_revoked(known) && !is_vacant(known))).cloned();
             let mut all = Vec::new();
             if equal.is_none() {
-                all = self.look_up_all(&id).await?;
+                all = self.records(&id).await?;
                 equal = all.iter().find(is_equal).cloned();
             }
             if let Some(known) = equal {
@@ -533,24 +521,12 @@ impl Registrar {
             self.ledger().remove(known).await?;
             return Ok(None);
         }
-        let merge = |known: &Client| {
-            (known.status.is_live() && self.is_same_registration(known, done)).then(|| {
-                let mut fingerprints = done.fingerprints.clone();
-                fingerprints.source.clone_from(&known.fingerprints.source);
-                let mut merged = Client {
-                    registration: done.registration.clone(),
-                    identity: done.identity.clone(),
-                    statement_issuer: done.statement_issuer.clone(),
-                    policy: done.policy.clone(),
-                    not_after: done.not_after,
-                    fingerprints,
-                    ..known.clone()
-                };
-                merged.expires_at = known.expires_at.max(done.expires_at).map(|at| merged.at_most(at));
-                merged
-            })
+        let is_equal = |known: &Client| known.status.is_live() && self.is_same_registration(known, done);
+        let merge = |known: &mut Client| {
+            known.register_again(done);
+            known.expires_at = known.expires_at.max(done.expires_at).map(|at| known.at_most(at));
         };
-        let Some(merged) = self.update(known.clone(), merge).await?.changed() else { return Ok(None) };
+        let Ok(merged) = self.update(known.clone(), is_equal, merge).await? else { return Ok(None) };
         // The draft has the deduplication key that the record gets.
         if let Some(draft) = self.ledger().get(done.key).await? {
             self.ledger().remove(&draft).await?;
@@ -591,19 +567,16 @@ impl Registrar {
 
     /// Rejects the registration, and leaves the existing record as it is.
     async fn report_conflict(&self, done: &Client, id: &str, all: &[Client]) -> Result<Completion, LedgerError> {
-        let reason = match all.iter().find(|known| known.status.is_live()).or_else(|| all.first()) {
-            Some(known) if known.status == Status::Revoked => {
-                "the server answered with the client_id of a revoked client"
-            }
-            Some(known) if known.status == Status::Expired => {
-                "the server answered with the client_id of an expired client"
-            }
-            _ => "the server answered with the client_id of another registration",
+        let other = match all.iter().find(|known| known.status.is_live()).or_else(|| all.first()) {
+            Some(Client { status: Status::Revoked, .. }) => "a revoked client",
+            Some(Client { status: Status::Expired, .. }) => "an expired client",
+            _ => "another registration",
         };
+        let reason = &format!("the server answered with the client_id of {other}");
         self.fail_draft(done.key, reason).await?;
         let event = self.event_of(LifecycleAction::IdConflict, done).of_client(Some(id));
         self.emit_of(&event.by(&Actor::System).because(reason), done);
-        if !self.config.has_warned_of_conflict.swap(true, Ordering::SeqCst) {
+        if !self.config.shared.has_warned_of_conflict.swap(true, Ordering::SeqCst) {
             let client_id = text::cut(id, 100);
             tracing::warn!(
                 target: "tower_dcr::setup",
@@ -620,15 +593,10 @@ impl Registrar {
     /// Schedules the deletion of a client at the server whose registration was revoked before the response.
     async fn end_unseen(&self, client: Client, id: &str) -> Result<(), LedgerError> {
         let due = Deprovisioning::due(self.now());
-        self.update(client, |client| {
-            client.client_id.is_none().then(|| Client {
-                client_id: Some(id.to_owned()),
-                deprovisioning: due.clone(),
-                ..client.clone()
-            })
-        })
-        .await
-        .map(drop)
+        let schedule = |client: &mut Client| {
+            (client.client_id, client.deprovisioning) = (Some(id.to_owned()), due.clone());
+        };
+        self.update(client, |client| client.client_id.is_none(), schedule).await.map(drop)
     }
 }
 
@@ -644,14 +612,10 @@ pub(super) fn with_fewer_redirect_uris(forwarded: &str, answer: &Registration) -
 
 /// Returns the deduplication key: of the `digest` of the forwarded document, and of the owner whose token admitted `client`.
 fn dedup_key(digest: &str, client: &Client) -> String {
-    match &client.admitted_by {
-        None => digest.to_owned(),
-        // Not shared between owners, nor between rules.
-        Some(owner) => {
-            let rules = client.rules.as_deref().unwrap_or_default();
-            Digest::of(format!("{digest}\n{}\n{owner}{rules}", owner.len()).as_bytes()).to_string()
-        }
-    }
+    let Some(owner) = &client.admitted_by else { return digest.to_owned() };
+    // Not shared between owners, nor between rules.
+    let rules = client.rules.as_deref().unwrap_or_default();
+    Digest::of(format!("{digest}\n{}\n{owner}{rules}", owner.len()).as_bytes()).to_string()
 }
 
 /// Returns whether a new registration may replace the record: it was recorded by its use only and not reviewed, or it was
@@ -679,12 +643,8 @@ fn is_shareable(answer: &Registration) -> bool {
 /// Returns the expiry of the secret in a response, in milliseconds; `None` for 0, which means never (RFC 7591 section 3.2.1).
 pub(super) fn secret_expiry(answer: &Registration) -> Option<i64> {
     answer.at(Field::CLIENT_SECRET).filter(|secret| !secret.is_empty())?;
-    match answer.at(Field::CLIENT_SECRET_EXPIRES_AT)? {
-        Value::Number(seconds) => {
-            seconds.parse::<i64>().ok().filter(|seconds| *seconds > 0).map(|seconds| seconds.saturating_mul(1000))
-        }
-        _ => None,
-    }
+    let Value::Number(seconds) = answer.at(Field::CLIENT_SECRET_EXPIRES_AT)? else { return None };
+    seconds.parse::<i64>().ok().filter(|seconds| *seconds > 0).map(|seconds| seconds.saturating_mul(1000))
 }
 
 #[cfg(test)]
@@ -712,7 +672,7 @@ mod tests {
 
     /// The numbers of the registrations whose records live, as a gate sees them.
     async fn live(registrar: &Registrar) -> Vec<usize> {
-        let all = registrar.look_up_all(ID).await.unwrap();
+        let all = registrar.records(ID).await.unwrap();
         let live: Vec<&Client> = all.iter().filter(|client| client.status.is_live()).collect();
         (0..100).filter(|number| live.iter().any(|client| client.has_redirect_uri(&uri(*number)))).collect()
     }
@@ -727,7 +687,7 @@ mod tests {
         let proven = |number: usize| {
             let registrar = registrar.clone();
             async move {
-                let all = registrar.look_up_all(ID).await.unwrap();
+                let all = registrar.records(ID).await.unwrap();
                 let client = all.into_iter().find(|client| client.has_redirect_uri(&uri(number))).unwrap();
                 registrar.record_use(client).await.unwrap();
             }

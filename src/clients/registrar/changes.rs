@@ -1,7 +1,7 @@
 //! Updates and deletions by clients (RFC 7592).
 
 use super::admission::{RULE, secret_expiry, with_fewer_redirect_uris};
-use super::{Refusal, Registrar, Requester, RevocationReport, ServerAnswer, Updated};
+use super::{AdminError, Failure, Registrar, Requester, RevocationReport, ServerAnswer, the_one};
 use crate::audit::LifecycleAction;
 use crate::client_url::RULE as URL_RULE;
 use crate::clients::ledger::{Actor, Client, Fingerprints, LedgerError, Origin, Status};
@@ -14,8 +14,7 @@ pub(crate) struct ChangeIntent {
     id: String,
     /// `None` if the ledger does not know it yet.
     client: Option<Client>,
-    next: Fingerprints,
-    registration: String,
+    next: Client,
     requester: Requester,
 }
 
@@ -36,15 +35,15 @@ const MAX_EXTENSIONS: usize = 4;
 impl Registrar {
     /// Looks up the client of a URL. An unknown ID that some servers fold into a known one is rejected: they cut
     /// `.json` off the last segment, or compare without case.
-    async fn managed(&self, client_id: &str) -> Result<Option<Client>, Refusal> {
-        let mut records = self.look_up_all(client_id).await?;
-        if records.iter().filter(|client| client.status.is_live()).count() > 1 {
-            // A client with a shared ID could change or end another one's registration.
-            let detail = "several registrations share this client_id: none of them can be managed";
-            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
-        }
-        if !records.is_empty() {
-            return Ok(Some(records.swap_remove(0)));
+    async fn managed(&self, client_id: &str) -> Result<Option<Client>, Failure> {
+        match the_one(self.records(client_id).await?) {
+            Ok(client) => return Ok(Some(client)),
+            Err(AdminError::Ambiguous) => {
+                // A client with a shared ID could change or end another one's registration.
+                let detail = "several registrations share this client_id: none of them can be managed";
+                return Err(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail).into());
+            }
+            Err(_) => {}
         }
         let extensions = client_id.rmatch_indices('.').take(MAX_EXTENSIONS);
         let mut is_known = self.is_known_otherwise(client_id).await?;
@@ -53,7 +52,7 @@ impl Registrar {
         }
         if is_known {
             let detail = "the URL does not name a client in the expected spelling";
-            return Err(Refusal::Rejected(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail)));
+            return Err(Rejection::new(ErrorCode::InvalidClientMetadata, URL_RULE, detail).into());
         }
         Ok(None)
     }
@@ -62,16 +61,13 @@ impl Registrar {
     ///
     /// RFC 7592 section 5: the registration access token dies with the client. Section 2.1: what does not exist any more
     /// is answered with 401.
-    pub(crate) async fn may_manage(&self, client_id: &str) -> Result<Option<Client>, Refusal> {
-        let Some(client) = self.managed(client_id).await? else { return Ok(None) };
-        if client.status.is_live() {
-            return Ok(Some(client));
-        }
-        Err(gone())
+    pub(crate) async fn may_manage(&self, client_id: &str) -> Result<Option<Client>, Failure> {
+        let client = self.managed(client_id).await?;
+        if client.as_ref().is_none_or(|client| client.status.is_live()) { Ok(client) } else { Err(gone()) }
     }
 
     /// Returns the caller that a client was admitted as; `None` if it was not registered here.
-    pub(crate) async fn admitted_as(&self, client_id: &str) -> Result<Option<Caller>, Refusal> {
+    pub(crate) async fn admitted_as(&self, client_id: &str) -> Result<Option<Caller>, Failure> {
         let registered = self.managed(client_id).await?.filter(|client| client.origin == Origin::Registered);
         Ok(registered.map(|client| client.caller()))
     }
@@ -82,10 +78,10 @@ impl Registrar {
         managed: &str,
         registration: &Registration,
         requester: &Requester,
-    ) -> Result<ChangeIntent, Refusal> {
+    ) -> Result<ChangeIntent, Failure> {
         // The usual bypass is a clean registration and then an update to revoked metadata.
-        let (json, next) = self.describe_update(registration, requester);
-        self.reject_blocked(&next).await?;
+        let next = self.drafted_update(registration, requester);
+        self.reject_blocked(&next.fingerprints).await?;
         // A client that was only seen in use is as good as unknown.
         let client = self.may_manage(managed).await?.filter(|client| client.origin == Origin::Registered);
         if client.is_none() && self.settings().lifetimes.needs_approval() && !self.settings().manage_unknown {
@@ -96,14 +92,14 @@ impl Registrar {
         if registration.string_at(Field::CLIENT_ID).is_some_and(|named| named != managed) {
             let detail = "must be the client of this URL";
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
-            return Err(Refusal::Rejected(rejection));
+            return Err(rejection.into());
         }
-        Ok(ChangeIntent { id: managed.to_owned(), client, next, registration: json, requester: requester.clone() })
+        Ok(ChangeIntent { id: managed.to_owned(), client, next, requester: requester.clone() })
     }
 
     /// Records a change that the server has made.
-    pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Refusal> {
-        let ChangeIntent { id, client, next, registration, requester } = intent;
+    pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Failure> {
+        let ChangeIntent { id, client, mut next, requester } = intent;
         let answered = answer.and_then(|answer| answer.document.string_at(Field::CLIENT_ID));
         if answered.is_some_and(|answered| answered != id) {
             tracing::error!(
@@ -112,67 +108,53 @@ impl Registrar {
                 "the server answered the update of a client with another client_id"
             );
             let detail = "the server answered the update of a client with another one";
-            return Err(Refusal::Rejected(Rejection::new(ErrorCode::ServerError, RULE, detail)));
+            return Err(Rejection::new(ErrorCode::ServerError, RULE, detail).into());
         }
-        let fewer = answer.and_then(|answer| with_fewer_redirect_uris(&registration, answer.document));
-        let registration = fewer.unwrap_or(registration);
-        let not_after = |client: Option<&Client>| {
-            answer.map_or(client.and_then(|client| client.not_after), |answer| secret_expiry(answer.document))
-        };
+        if let Some(fewer) = answer.and_then(|answer| with_fewer_redirect_uris(&next.registration, answer.document)) {
+            next.registration = fewer;
+        }
         let known = match client {
             Some(known) => known,
-            None => match self.adopt_managed(&id, &parsed(&registration)?, &requester).await? {
+            None => match self.adopt_managed(&id, &parsed(&next.registration)?, &requester).await? {
                 // A block from now on finds it.
-                Updated::Changed(new) => return self.end_if_blocked(new, &next).await,
+                Ok(new) => return self.end_if_blocked(new, &next.fingerprints).await,
                 // Another node was faster.
-                Updated::Unchanged(known) => known,
+                Err(known) => known,
             },
         };
-        let change = |client: &Client| {
-            client.status.is_live().then(|| {
-                let mut fingerprints = next.clone();
-                // The source of the registration; the update may come from another one.
-                fingerprints.source.clone_from(&client.fingerprints.source);
-                let mut changed = Client {
-                    registration: registration.clone(),
-                    identity: requester.identity.clone(),
-                    statement_issuer: requester.statement_issuer.clone(),
-                    policy: requester.policy(),
-                    fingerprints,
-                    not_after: not_after(Some(client)),
-                    ..client.clone()
-                };
-                changed.expires_at = client.expires_at.map(|at| changed.at_most(at));
-                if !is_as_reviewed(client, &changed) {
-                    // The review was of another registration.
-                    (changed.reviewed_at, changed.reviewed_by) = (None, None);
-                    let lifetimes = &self.settings().lifetimes;
-                    if lifetimes.needs_approval() && client.status == Status::Active {
-                        changed.status = Status::Pending;
-                        changed.expires_at = Some(changed.at_most(self.now().saturating_add(lifetimes.first_ms())));
-                    }
+        let change = |client: &mut Client| {
+            let before = client.clone();
+            client.register_again(&next);
+            client.not_after = answer.map_or(before.not_after, |answer| secret_expiry(answer.document));
+            client.expires_at = before.expires_at.map(|at| client.at_most(at));
+            if !is_as_reviewed(&before, client) {
+                // The review was of another registration.
+                (client.reviewed_at, client.reviewed_by) = (None, None);
+                let lifetimes = &self.settings().lifetimes;
+                if lifetimes.needs_approval() && client.status == Status::Active {
+                    client.status = Status::Pending;
+                    client.expires_at = Some(client.at_most(self.now().saturating_add(lifetimes.first_ms())));
                 }
-                // The changed registration is no longer equal to those of others.
-                (changed.dedup_key, changed.response) = (None, None);
-                changed
-            })
+            }
+            // The changed registration is no longer equal to those of others.
+            (client.dedup_key, client.response) = (None, None);
         };
         let before = known.registration.clone();
-        let Some(changed) = self.update(known, change).await?.changed() else { return Err(gone()) };
+        let changed = self.update(known, |client| client.status.is_live(), change).await?.map_err(|_| gone())?;
         self.begin_epoch();
         let mut event = self.event_of(LifecycleAction::Updated, &changed).changing(&before, &changed.registration);
         if changed.status == Status::Pending {
             event = event.because("waits for approval");
         }
         self.emit_of(&event.by(&Actor::Client), &changed);
-        self.end_if_blocked(changed, &next).await
+        self.end_if_blocked(changed, &next.fingerprints).await
     }
 
     /// Ends the client if it is blocked now.
-    async fn end_if_blocked(&self, changed: Client, next: &Fingerprints) -> Result<(), Refusal> {
+    async fn end_if_blocked(&self, changed: Client, next: &Fingerprints) -> Result<(), Failure> {
         // As for a new registration: either this sees the block, or the revocation sees the change.
         let result = self.reject_blocked(next).await;
-        if let Err(Refusal::Rejected(_)) = &result {
+        if let Err(Failure::Rejected(_)) = &result {
             self.end_one(changed, &Actor::System, "changed to blocked metadata", &mut RevocationReport::default())
                 .await?;
         }
@@ -183,15 +165,9 @@ impl Registrar {
     pub(crate) async fn deleted(&self, client_id: &str) -> Result<(), LedgerError> {
         let Some(client) = self.look_up(client_id).await? else { return Ok(()) };
         let reason = "deleted by the client";
-        let end = |client: &Client| {
-            client.status.is_live().then(|| {
-                // Not by `ended`: there is nothing to delete at the server.
-                let mut ended = client.clone();
-                ended.end(Status::Revoked, self.now(), Actor::Client, reason);
-                ended
-            })
-        };
-        if let Some(ended) = self.update(client, end).await?.changed() {
+        // There is nothing to delete at the server.
+        let end = |client: &mut Client| client.end(Status::Revoked, self.now(), Actor::Client, reason);
+        if let Ok(ended) = self.update(client, |client| client.status.is_live(), end).await? {
             self.begin_epoch();
             let event = self.event_of(LifecycleAction::Revoked, &ended);
             self.emit(&event.by(&Actor::Client).because(reason));
@@ -218,7 +194,7 @@ fn parsed(registration: &str) -> Result<Registration, LedgerError> {
 }
 
 /// RFC 7592 section 2.1: "If the client does not exist on this server, the server MUST respond with HTTP 401".
-fn gone() -> Refusal {
+fn gone() -> Failure {
     let detail = "the client of this registration access token is not registered any more";
-    Refusal::Rejected(Rejection::new(ErrorCode::InvalidToken, RULE, detail))
+    Rejection::new(ErrorCode::InvalidToken, RULE, detail).into()
 }

@@ -1,11 +1,10 @@
 //! Making room at the quota.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::admission::busy;
 use super::records::MAX_SHARING;
-use super::{REGISTRATION_TIMEOUT, Refusal, Registrar, milliseconds};
+use super::{Failure, REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Client, Evictable, LargestSource, LedgerError, Replacement, Status, Work};
 
@@ -14,62 +13,11 @@ const MAX_AT_ONCE: u64 = 16;
 
 const REASON: &str = "made room for another client";
 
-/// The shares of the quota that decide on the clients to evict.
-///
-/// A flood of registrations costs its sender nothing, so never used clients go first. If they always went first, a table
-/// that is full of used ones would leave newcomers no time to sign in; so a tenth of the table is theirs, and clients that
-/// were used give way to it where one network has more than its share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shares {
-    /// Clients that were never used may be so many, of each kind, before they are evicted for each other.
-    newcomers: u64,
-    /// The number of one kind that one network may have, if others need the room.
-    network: u64,
-    /// So many of the vouched for that were used: many people share the few networks of a hosted application.
-    vouched_network: u64,
-}
-
-impl Shares {
-    fn of(max_clients: u64) -> Self {
-        let [tenth, hundredth] = [10, 100].map(|part| (max_clients / part).max(1));
-        Self { newcomers: tenth, network: hundredth, vouched_network: tenth }
-    }
-
-    /// The kinds that are evicted in turn.
-    const ORDER: [Step; 6] = [
-        Step { of: Evictable::Unused, is_last_resort: false },
-        Step { of: Evictable::VouchedUnused, is_last_resort: false },
-        Step { of: Evictable::Used, is_last_resort: false },
-        Step { of: Evictable::VouchedUsed, is_last_resort: false },
-        Step { of: Evictable::Unused, is_last_resort: true },
-        Step { of: Evictable::VouchedUnused, is_last_resort: true },
-    ];
-
-    /// Returns how many of `found` are too many in that step.
-    fn surplus(self, step: Step, found: &LargestSource) -> u64 {
-        match step.of {
-            Evictable::Unused | Evictable::VouchedUnused if step.is_last_resort => found.total,
-            Evictable::Unused | Evictable::VouchedUnused => {
-                found.total.saturating_sub(self.newcomers).max(found.clients.saturating_sub(self.network))
-            }
-            Evictable::Used => found.clients.saturating_sub(self.network),
-            Evictable::VouchedUsed => found.clients.saturating_sub(self.vouched_network),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Step {
-    of: Evictable,
-    is_last_resort: bool,
-}
-
 impl Registrar {
     /// Ends clients to make room for another, or rejects it: see the docs of [`Registrar`](Registrar#the-quota).
-    pub(super) async fn make_room(&self) -> Result<(), Refusal> {
-        let max_clients = self.settings().max_clients.map(NonZeroU64::get);
-        let max_clients = match max_clients {
-            Some(clients) => clients,
+    pub(super) async fn make_room(&self) -> Result<(), Failure> {
+        let max_clients = match self.settings().max_clients {
+            Some(clients) => clients.get(),
             // The ledger has a bound of its own.
             None => self.ledger().counts().await?.iter().map(|(_, clients)| clients).sum(),
         };
@@ -81,10 +29,25 @@ impl Registrar {
         if made {
             return Ok(());
         }
-        let (shares, at_once) = (Shares::of(max_clients), (max_clients / 1000).clamp(1, MAX_AT_ONCE));
-        for step in Shares::ORDER {
-            let found = self.ledger().largest_source(step.of, u32::try_from(at_once).unwrap_or(1)).await?;
-            let surplus = usize::try_from(shares.surplus(step, &found)).unwrap_or(usize::MAX);
+        let at_once = (max_clients / 1000).clamp(1, MAX_AT_ONCE);
+        // A flood of registrations costs its sender nothing, so never used clients go first. If they always went first, a
+        // table that is full of used ones would leave newcomers no time to sign in; so a tenth of the table is theirs, and
+        // clients that were used give way to it where one network has more than its share. Many people share the few networks
+        // of a hosted application.
+        let [tenth, hundredth] = [10, 100].map(|part| (max_clients / part).max(1));
+        // The kinds that are evicted in turn, with the number that may stay of a kind, and of one network.
+        let steps = [
+            (Evictable::Unused, tenth, hundredth),
+            (Evictable::VouchedUnused, tenth, hundredth),
+            (Evictable::Used, u64::MAX, hundredth),
+            (Evictable::VouchedUsed, u64::MAX, tenth),
+            (Evictable::Unused, 0, 0),
+            (Evictable::VouchedUnused, 0, 0),
+        ];
+        for (kind, of_kind, of_network) in steps {
+            let found = self.ledger().largest_source(kind, u32::try_from(at_once).unwrap_or(1)).await?;
+            let surplus = found.total.saturating_sub(of_kind).max(found.clients.saturating_sub(of_network));
+            let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
             if surplus > 0 && !found.first.is_empty() {
                 for client in found.first.iter().take(surplus) {
                     self.evict(client).await?;
@@ -93,10 +56,6 @@ impl Registrar {
                 return Ok(());
             }
         }
-        self.report_full().await
-    }
-
-    async fn report_full(&self) -> Result<(), Refusal> {
         self.emit(&self.event(LifecycleAction::LedgerFull));
         let counts = self.ledger().counts().await?;
         let is_asking = counts.iter().any(|(status, clients)| *status == Status::Registering && *clients > 0);
@@ -111,9 +70,7 @@ impl Registrar {
         let mut live: Vec<&Client> = all.iter().filter(|known| known.status.is_live()).collect();
         while live.len() >= MAX_SHARING {
             let kinds = [Evictable::Unused, Evictable::VouchedUnused];
-            let first = kinds
-                .into_iter()
-                .find_map(|of| LargestSource::among(live.iter().copied(), of, 1).first.into_iter().next());
+            let first = kinds.into_iter().find_map(|of| LargestSource::among(live.iter().copied(), of, 1).first.pop());
             let Some(first) = first else { return Ok(false) };
             if !self.evict(&first).await? {
                 return Ok(false);
@@ -126,7 +83,8 @@ impl Registrar {
     /// Ends `client` and empties its record: an attacker who fills the table again and again would otherwise fill the disk.
     /// Returns `false` if it was changed meanwhile.
     async fn evict(&self, client: &Client) -> Result<bool, LedgerError> {
-        let mut evicted = self.ended(client, Status::Expired, Actor::System, REASON);
+        let mut evicted = client.clone();
+        self.end(&mut evicted, Status::Expired, Actor::System, REASON);
         evicted.empty();
         let is_evicted = self.ledger().replace(&evicted).await? == Replacement::Replaced;
         if is_evicted {

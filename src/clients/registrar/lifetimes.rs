@@ -9,9 +9,9 @@ use crate::rules::ConfigError;
 /// The lifetimes of clients: see the docs of [`Registrar`](crate::clients::Registrar#lifetimes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
-    never_used: Duration,
-    idle: Duration,
-    approval: Option<Duration>,
+    pub(super) never_used: Duration,
+    pub(super) idle: Duration,
+    pub(super) approval: Option<Duration>,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -25,22 +25,6 @@ impl Lifetimes {
             idle: Duration::from_secs(90 * 24 * 3600),
             approval: None,
         }
-    }
-
-    /// Sets the lifetime of a client that never got a token, from an hour to 100 years: a person needs the time to sign in.
-    pub(crate) fn with_never_used(self, lifetime: Duration) -> Result<Self, ConfigError> {
-        let never_used = at_least(HOUR, lifetime, "the lifetime of a client that was never used")?;
-        Ok(Self { never_used, ..self })
-    }
-
-    /// Sets the lifetime of a client after its last token, from 30 days to 100 years: unused refresh tokens live as long.
-    pub(crate) fn with_idle(self, lifetime: Duration) -> Result<Self, ConfigError> {
-        Ok(Self { idle: at_least(DAY * 30, lifetime, "the lifetime of a client that is idle")?, ..self })
-    }
-
-    /// Requires approval within this time, from an hour to 100 years: an operator needs the time to look.
-    pub(crate) fn with_approval(self, within: Duration) -> Result<Self, ConfigError> {
-        Ok(Self { approval: Some(at_least(HOUR, within, "the time for approval")?), ..self })
     }
 
     pub(super) fn needs_approval(&self) -> bool {
@@ -82,6 +66,17 @@ impl Lifetimes {
     }
 }
 
-fn at_least(least: Duration, lifetime: Duration, what: &'static str) -> Result<Duration, ConfigError> {
-    ConfigError::check_time(what, lifetime, least)
+/// Checks the lifetime of a client that never got a token: a person needs the time to sign in.
+pub(super) fn never_used(lifetime: Duration) -> Result<Duration, ConfigError> {
+    ConfigError::check_time("the lifetime of a client that was never used", lifetime, HOUR)
+}
+
+/// Checks the lifetime of a client after its last token: unused refresh tokens live as long.
+pub(super) fn idle(lifetime: Duration) -> Result<Duration, ConfigError> {
+    ConfigError::check_time("the lifetime of a client that is idle", lifetime, DAY * 30)
+}
+
+/// Checks the time for approval: an operator needs the time to look.
+pub(super) fn approval(within: Duration) -> Result<Duration, ConfigError> {
+    ConfigError::check_time("the time for approval", within, HOUR)
 }

@@ -66,12 +66,31 @@ impl Registrar {
     /// Returns [`LedgerError`] if the ledger is unavailable or the server [can't be asked](Self::with_still_in_use); completed
     /// work stays done.
     pub async fn maintain_once(&self) -> Result<MaintenanceReport, LedgerError> {
+        let settings = self.settings();
         let mut done = MaintenanceReport::default();
-        self.expire_due(&mut done).await?;
-        self.reconcile(&mut done).await?;
-        self.deprovision_due(&mut done).await?;
-        self.purge(&mut done).await?;
-        self.shorten_sources(&mut done).await?;
+        let kinds: [fn(i64) -> Work; 5] =
+            [Work::Expire, Work::Reconcile, Work::Deprovision, Work::Purge, Work::ShortenSource];
+        let (now, retention, of_addresses) = (Duration::ZERO, settings.retention, settings.address_retention);
+        for (kind, age) in kinds.into_iter().zip([now, REGISTRATION_TIMEOUT, now, retention, of_addresses]) {
+            // Also for deletions at the server: failed ones are due later than this.
+            let work = kind(self.now().saturating_sub(milliseconds(age)));
+            loop {
+                let batch = self.ledger().due(work, BATCH).await?;
+                if batch.is_empty() {
+                    break;
+                }
+                for client in batch {
+                    self.maintain_one(work, client, &mut done).await?;
+                }
+            }
+        }
+        done.abandoned += self.end_abandoned(usize::MAX).await?;
+        loop {
+            match self.trim_spent().await? {
+                0 => break,
+                trimmed => done.purged += trimmed,
+            }
+        }
         self.ledger().purge_pushed(self.now()).await?;
         let counts = self.ledger().counts().await?;
         for status in Status::ALL {
@@ -82,16 +101,6 @@ impl Registrar {
     }
 
     /// Runs maintenance now and after every `pause`, forever: spawn it. Logs errors and continues.
-    ///
-    /// ```
-    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    /// # let _guard = runtime.enter();
-    /// use std::time::Duration;
-    /// use tower_dcr::clients::{MemoryLedger, Registrar};
-    ///
-    /// let registrar = Registrar::new(MemoryLedger::default());
-    /// tokio::spawn(registrar.clone().maintain(Duration::from_secs(60)));
-    /// ```
     pub async fn maintain(self, pause: Duration) {
         loop {
             match self.maintain_once().await {
@@ -106,48 +115,34 @@ impl Registrar {
         }
     }
 
-    /// Returns the next records that `work` is due on; `None` if there are none.
-    async fn batch(&self, work: Work) -> Result<Option<Vec<Client>>, LedgerError> {
-        let batch = self.ledger().due(work, BATCH).await?;
-        Ok(Some(batch).filter(|batch| !batch.is_empty()))
-    }
-
-    async fn expire_due(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
-        while let Some(batch) = self.batch(Work::Expire(self.now())).await? {
-            for client in batch {
-                match self.expire(client).await?.status {
-                    Status::Expired => done.expired += 1,
-                    _ => done.kept += 1,
-                }
+    /// Does the work that is due on `client`.
+    async fn maintain_one(
+        &self,
+        work: Work,
+        mut client: Client,
+        done: &mut MaintenanceReport,
+    ) -> Result<(), LedgerError> {
+        match work {
+            Work::Expire(_) => match self.expire(client).await?.status {
+                Status::Expired => done.expired += 1,
+                _ => done.kept += 1,
+            },
+            Work::Reconcile(_) => done.abandoned += u64::from(self.abandon_registration(client).await?),
+            // There is nothing to call, or others have that id as well.
+            Work::Deprovision(_) if self.config.deprovision.is_none() || self.is_shared(&client) => {
+                client.deprovisioning = Deprovisioning::default();
+                self.ledger().replace(&client).await?;
             }
-        }
-        Ok(())
-    }
-
-    async fn reconcile(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
-        done.abandoned += self.end_abandoned(usize::MAX).await?;
-        let before = self.now().saturating_sub(milliseconds(REGISTRATION_TIMEOUT));
-        while let Some(batch) = self.batch(Work::Reconcile(before)).await? {
-            for client in batch {
-                done.abandoned += u64::from(self.abandon_registration(client).await?);
+            Work::Deprovision(_) => {
+                let is_done = self.deprovision(client).await?;
+                *(if is_done { &mut done.deprovisioned } else { &mut done.deprovisioning_failed }) += 1;
             }
-        }
-        Ok(())
-    }
-
-    async fn deprovision_due(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
-        // Failed calls are due later than this.
-        let now = self.now();
-        while let Some(batch) = self.batch(Work::Deprovision(now)).await? {
-            for client in batch {
-                match self.config.deprovision.as_ref().filter(|_| !self.is_shared(&client)) {
-                    // There is nothing to call, or others have that id as well.
-                    None => drop(
-                        self.ledger().replace(&Client { deprovisioning: Deprovisioning::default(), ..client }).await?,
-                    ),
-                    Some(_) if self.deprovision(client).await? => done.deprovisioned += 1,
-                    Some(_) => done.deprovisioning_failed += 1,
+            Work::Purge(_) => done.purged += u64::from(self.purge(client).await?),
+            Work::ShortenSource(_) => {
+                if let Some(source) = &mut client.fingerprints.source {
+                    source.narrow.clone_from(&source.wide);
                 }
+                done.shortened += u64::from(self.ledger().replace(&client).await? == Replacement::Replaced);
             }
         }
         Ok(())
@@ -182,11 +177,8 @@ impl Registrar {
             None => self.event_of(LifecycleAction::Deprovisioned, &claimed),
             Some(error) => self.event_of(LifecycleAction::DeprovisioningFailed, &claimed).because(error),
         };
-        self.update(claimed, |client| {
-            (client.deprovisioning.attempts == attempts)
-                .then(|| Client { deprovisioning: next.clone(), ..client.clone() })
-        })
-        .await?;
+        let is_claimed = |client: &Client| client.deprovisioning.attempts == attempts;
+        _ = self.update(claimed, is_claimed, |client| client.deprovisioning.clone_from(&next)).await?;
         self.emit(&event.by(&Actor::System));
         Ok(outcome.is_ok())
     }
@@ -198,13 +190,11 @@ impl Registrar {
         }
         let again: Result<(), LedgerError> = async {
             let Some(client) = self.ledger().get(key).await? else { return Ok(()) };
-            let due = |client: &Client| {
-                (!client.status.is_live() && client.deprovisioning.due_at.is_none())
-                    .then(|| Client { deprovisioning: Deprovisioning::due(self.now()), ..client.clone() })
-            };
-            match self.update(client, due).await?.changed() {
-                Some(client) => self.deprovision(client).await.map(drop),
-                None => Ok(()),
+            let is_done = |client: &Client| !client.status.is_live() && client.deprovisioning.due_at.is_none();
+            let repeat = |client: &mut Client| client.deprovisioning = Deprovisioning::due(self.now());
+            match self.update(client, is_done, repeat).await? {
+                Ok(client) => self.deprovision(client).await.map(drop),
+                Err(_) => Ok(()),
             }
         }
         .await;
@@ -220,53 +210,18 @@ impl Registrar {
         self.ledger().trim_spent(before, MAX_SPENT).await
     }
 
-    async fn shorten_sources(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
-        let before = self.now().saturating_sub(milliseconds(self.settings().address_retention));
-        while let Some(batch) = self.batch(Work::ShortenSource(before)).await? {
-            for mut client in batch {
-                if let Some(source) = &mut client.fingerprints.source {
-                    source.narrow.clone_from(&source.wide);
-                }
-                done.shortened += u64::from(self.ledger().replace(&client).await? == Replacement::Replaced);
-            }
-        }
-        Ok(())
-    }
-
-    async fn purge(&self, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
-        loop {
-            match self.trim_spent().await? {
-                0 => break,
-                trimmed => done.purged += trimmed,
-            }
-        }
-        let before = self.now().saturating_sub(milliseconds(self.settings().retention));
-        while let Some(batch) = self.batch(Work::Purge(before)).await? {
-            for client in batch {
-                done.purged += u64::from(self.purge_one(&client).await?);
-            }
-        }
-        Ok(())
-    }
-
     /// Removes the record, or empties it if the server may still know the client: without its `client_id` and its end, the
     /// gate would take it for one that was registered elsewhere.
-    async fn purge_one(&self, client: &Client) -> Result<bool, LedgerError> {
+    async fn purge(&self, client: Client) -> Result<bool, LedgerError> {
         let told = client.deprovisioning.attempts > 0 || client.ended_by == Some(Actor::Client);
         // The gate finds the other records of a shared id.
         if client.client_id.is_none() || told || !client.variant.is_empty() {
-            return self.ledger().remove(client).await;
+            return self.ledger().remove(&client).await;
         }
-        let emptied = Client {
-            registration: String::new(),
-            response: None,
-            fingerprints: Fingerprints::default(),
-            admitted_by: None,
-            rules: None,
-            statement_issuer: None,
-            identity: None,
-            ..client.clone()
-        };
+        let mut emptied = Client { fingerprints: Fingerprints::default(), ..client };
+        let policy = emptied.policy.take();
+        emptied.empty();
+        emptied.policy = policy;
         Ok(self.ledger().replace(&emptied).await? == Replacement::Replaced)
     }
 }

@@ -1,6 +1,6 @@
 //! Look-ups of records, expiry and recorded use.
 
-use super::{Registrar, Updated};
+use super::Registrar;
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Client, ClientKey, Fingerprints, Insertion, LedgerError, Origin, Status};
 use crate::sync::lock;
@@ -30,24 +30,26 @@ impl Registrar {
         }
         if self.settings().shared_client_ids {
             // The first of them.
-            return Ok(self.look_up_all(client_id).await?.into_iter().next());
+            return Ok(self.records(client_id).await?.into_iter().next());
         }
         let found = self.ledger().find(client_id).await?;
         self.as_of_now(found).await
     }
 
-    /// Returns every record of `client_id`, expired if its lifetime has ended: one, unless the server gives the id to several
-    /// registrations (see [`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)). At most
-    /// [`MAX_VARIANTS`]: live ones first, then those that got a token.
-    pub(crate) async fn look_up_all(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
+    /// Returns the records of one `client_id`, expired if their lifetimes have ended: one, unless the server gives it to several
+    /// registrations ([`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)). At most 1,200: live ones
+    /// come first, then those that got a token.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LedgerError`] if the ledger is unavailable.
+    pub async fn records(&self, client_id: &str) -> Result<Vec<Client>, LedgerError> {
         if client_id.contains('\0') {
             return Ok(Vec::new());
         }
-        let mut all = self.ledger().find_all(client_id, MAX_VARIANTS).await?;
-        for client in &mut all {
-            if client.has_lapsed(self.now()) {
-                *client = self.expire(client.clone()).await?;
-            }
+        let mut all = Vec::new();
+        for client in self.ledger().find_all(client_id, MAX_VARIANTS).await? {
+            all.extend(self.as_of_now(Some(client)).await?);
         }
         Ok(all)
     }
@@ -71,30 +73,25 @@ impl Registrar {
     /// Expires `client`, unless the server reports it as in use. Returns the current record.
     pub(super) async fn expire(&self, client: Client) -> Result<Client, LedgerError> {
         let now = self.now();
+        let has_lapsed = |client: &Client| client.has_lapsed(now);
         if self.is_still_in_use(&client).await? {
             let more = self.settings().lifetimes.idle_ms() / 2;
-            let extend = |client: &Client| {
-                client
-                    .has_lapsed(now)
-                    .then(|| Client { expires_at: Some(client.at_most(now.saturating_add(more))), ..client.clone() })
-            };
-            return Ok(self.update(client, extend).await?.into_client());
+            let extend = |client: &mut Client| client.expires_at = Some(client.at_most(now.saturating_add(more)));
+            return Ok(self.update(client, has_lapsed, extend).await?.unwrap_or_else(|current| current));
         }
         let reason = match (client.status, client.last_used_at) {
             (Status::Pending, _) => "not approved in time",
             (_, None) => "never used",
             (_, Some(_)) => "not used for long",
         };
-        let end = |client: &Client| {
-            client.has_lapsed(now).then(|| self.ended(client, Status::Expired, Actor::System, reason))
-        };
-        let updated = self.update(client, end).await?;
-        if let Updated::Changed(expired) = &updated {
+        let end = |client: &mut Client| self.end(client, Status::Expired, Actor::System, reason);
+        let expired = self.update(client, has_lapsed, end).await?;
+        if let Ok(expired) = &expired {
             let event = self.event_of(LifecycleAction::Expired, expired);
             self.emit(&event.by(&Actor::System).because(reason));
         }
         // Another change may have extended it.
-        Ok(updated.into_client())
+        Ok(expired.unwrap_or_else(|current| current))
     }
 
     /// Asks the server. A client whose secret has expired is not in use.
@@ -122,17 +119,14 @@ impl Registrar {
         self.server_knows(&client);
         let now = self.now();
         let lifetime = self.settings().lifetimes.after_use_ms();
-        let slide = |client: &Client| {
-            (client.status == Status::Active && self.is_news(client)).then(|| Client {
-                last_used_at: Some(now),
-                expires_at: match client.origin {
-                    Origin::Registered => Some(client.at_most(now.saturating_add(lifetime))),
-                    Origin::Elsewhere => client.expires_at,
-                },
-                ..client.clone()
-            })
+        let is_due = |client: &Client| client.status == Status::Active && self.is_news(client);
+        let slide = |client: &mut Client| {
+            client.last_used_at = Some(now);
+            if client.origin == Origin::Registered {
+                client.expires_at = Some(client.at_most(now.saturating_add(lifetime)));
+            }
         };
-        Ok(self.update(client, slide).await?.into_client())
+        Ok(self.update(client, is_due, slide).await?.unwrap_or_else(|current| current))
     }
 
     /// Returns whether other registrations may have the id of this client.
@@ -163,11 +157,9 @@ impl Registrar {
     /// For a response that proves it, such as 401 at the token endpoint for a public client that only sent its `client_id`;
     /// otherwise see [`server_disowned`](Self::server_disowned).
     pub(crate) async fn stop_deduplicating(&self, client: Client) -> Result<(), LedgerError> {
-        lock(&self.config.doubts).remove(&client.key);
-        let stop = |client: &Client| {
-            client.dedup_key.is_some().then(|| Client { dedup_key: None, response: None, ..client.clone() })
-        };
-        if self.update(client, stop).await?.changed().is_some() {
+        self.server_knows(&client);
+        let stop = |client: &mut Client| (client.dedup_key, client.response) = (None, None);
+        if self.update(client, |client| client.dedup_key.is_some(), stop).await?.is_ok() {
             self.begin_epoch();
         }
         Ok(())
@@ -182,14 +174,14 @@ impl Registrar {
         self.stop_deduplicating(client).await
     }
 
-    /// Records that the server knows the client.
+    /// Drops the doubt whether the server knows the client.
     pub(crate) fn server_knows(&self, client: &Client) {
-        lock(&self.config.doubts).remove(&client.key);
+        lock(&self.config.shared.doubts).remove(&client.key);
     }
 
     fn is_second_doubt(&self, key: ClientKey) -> bool {
         let now = self.now();
-        let mut doubts = lock(&self.config.doubts);
+        let mut doubts = lock(&self.config.shared.doubts);
         let is_recent = |since: &i64| now.saturating_sub(*since) <= DOUBT_MS;
         if doubts.get(&key).is_some_and(is_recent) {
             return true;
@@ -208,7 +200,7 @@ impl Registrar {
     /// another form of a UUID or a number.
     pub(crate) async fn is_known_otherwise(&self, client_id: &str) -> Result<bool, LedgerError> {
         for spelling in spellings(client_id) {
-            if (spelling != client_id && !self.look_up_all(&spelling).await?.is_empty())
+            if (spelling != client_id && !self.records(&spelling).await?.is_empty())
                 || self.ledger().has_in_other_case(&spelling).await?
             {
                 return Ok(true);
@@ -221,11 +213,13 @@ impl Registrar {
     /// rejects unknown clients does not take it for a known one. The 10,000 that were used last are kept, outside of the quota.
     pub(crate) async fn note_elsewhere(&self, client_id: &str) -> Result<Client, LedgerError> {
         let now = self.now();
-        let mut client = Client::draft("{}", Fingerprints::default(), now);
-        client.status = Status::Active;
-        client.origin = Origin::Elsewhere;
-        client.client_id = Some(client_id.to_owned());
-        client.last_used_at = Some(now);
+        let client = Client {
+            status: Status::Active,
+            origin: Origin::Elsewhere,
+            client_id: Some(client_id.to_owned()),
+            last_used_at: Some(now),
+            ..Client::draft("{}", Fingerprints::default(), now)
+        };
         match self.ledger().insert(&client, None).await? {
             Insertion::Inserted(client) => {
                 // Bounded: anyone with a token of the server can cause these.
@@ -233,7 +227,7 @@ impl Registrar {
                 self.emit(&self.event(LifecycleAction::UnregisteredClient).of_client(Some(client_id)));
                 Ok(client)
             }
-            Insertion::Exists(client) => Ok(client),
+            Insertion::Exists(known) => Ok(known),
             Insertion::Full => Ok(client),
         }
     }
@@ -258,8 +252,7 @@ fn spellings(client_id: &str) -> Vec<String> {
 }
 
 fn parts(hex: &str) -> Option<[&str; 5]> {
-    let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hex.then_some(())?;
+    hex.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(())?;
     Some([hex.get(..8)?, hex.get(8..12)?, hex.get(12..16)?, hex.get(16..20)?, hex.get(20..)?])
 }
 
@@ -366,7 +359,7 @@ mod tests {
         for key in 0..3 * i64::try_from(MAX_DOUBTS).unwrap() {
             assert!(!registrar.is_second_doubt(ClientKey(key)));
         }
-        assert!(lock(&registrar.config.doubts).len() <= MAX_DOUBTS);
+        assert!(lock(&registrar.config.shared.doubts).len() <= MAX_DOUBTS);
     }
 
     #[tokio::test]
@@ -380,7 +373,7 @@ mod tests {
             client.status = Status::Pending;
         })
         .await;
-        let all = registrar.look_up_all("a").await.unwrap();
+        let all = registrar.records("a").await.unwrap();
         assert_eq!(all.len(), 3);
         let rows = [
             ("its code", Some("https://b.example.com/cb"), vec![&fresh]),
@@ -392,7 +385,7 @@ mod tests {
             assert_eq!(registrar.used_of(&all, uri), wanted, "{reason}");
         }
         assert_eq!(registrar.used_of(&[fresh.clone(), pending], None), [&fresh], "the only one that may sign in");
-        assert_eq!(registrar.look_up_all("a\0").await.unwrap(), []);
+        assert_eq!(registrar.records("a\0").await.unwrap(), []);
     }
 
     #[tokio::test]
@@ -404,7 +397,7 @@ mod tests {
             let change = |client: &mut Client| (client.variant, client.last_used_at) = (variant.into(), last_used_at);
             inserted.push(insert(&ledger, "a", "https://a.example.com/cb", change).await);
         }
-        let all = registrar.look_up_all("a").await.unwrap();
+        let all = registrar.records("a").await.unwrap();
         let used = registrar.used_of(&all, Some("https://a.example.com/cb"));
         let order: Vec<&str> = used.iter().map(|client| client.variant.as_str()).collect();
         assert_eq!(order, ["c", "", "b", "d"]);
@@ -428,18 +421,18 @@ mod tests {
                 if seen_before {
                     registrar.note_elsewhere("old").await.unwrap();
                 }
-                let client = registrar.adopt_managed("old", &update, &requester).await.unwrap().into_client();
+                let adopt = async || {
+                    let adopted = registrar.adopt_managed("old", &update, &requester).await.unwrap();
+                    adopted.unwrap_or_else(|known| known)
+                };
+                let client = adopt().await;
                 assert_eq!(ledger.find("old").await.unwrap().as_ref(), Some(&client));
                 assert_eq!((client.status, client.origin, client.last_used_at), (status, Origin::Registered, None));
                 assert_eq!(client.admitted_by.as_deref(), Some("team"));
                 assert!(
                     !client.registration.contains("client_id") && client.has_redirect_uri("https://a.example.com/cb")
                 );
-                assert_eq!(
-                    registrar.adopt_managed("old", &update, &requester).await.unwrap().into_client(),
-                    client,
-                    "once"
-                );
+                assert_eq!(adopt().await, client, "once");
                 ledger.remove(&client).await.unwrap();
             }
         }

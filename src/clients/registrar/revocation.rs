@@ -14,13 +14,16 @@ use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprin
 /// [`blocks = false`](Self::blocks) is for a client whose tokens were stolen and that may start anew.
 ///
 /// ```
-/// use tower_dcr::clients::{Actor, Fingerprint, Revocation};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// use tower_dcr::clients::{Actor, Fingerprint, MemoryLedger, Registrar, Revocation};
 ///
+/// let registrar = Registrar::new(MemoryLedger::default());
 /// let alice = Actor::Operator("alice".into());
-/// let all_of_them = Revocation::new(Fingerprint::name("Claude Coode"), alice.clone(), "imitates a known name");
-/// let mut only_this = Revocation::client("s6BhdRkqt3", alice, "token leaked");
-/// only_this.blocks = false;
-/// # let _ = (all_of_them, only_this);
+/// registrar.revoke(Revocation::new(Fingerprint::name("Claude Coode"), alice, "imitates a known name")).await?;
+/// assert_eq!(registrar.blocks(None, 10).await?[0].fingerprint.to_string(), "name:claude coode");
+/// # Ok::<_, tower_dcr::clients::AdminError>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -138,7 +141,7 @@ impl Registrar {
             let revoked = self.end_all(&target, &actor, &reason).await?;
             return Ok(RevocationReport { blocked: blocks.then_some(target), ..revoked });
         };
-        let mut all = self.look_up_all(id).await?;
+        let mut all = self.records(id).await?;
         if let Some(key) = record {
             all.retain(|client| client.key == key);
         }
@@ -149,11 +152,7 @@ impl Registrar {
                 all.retain(is_own);
             }
         }
-        if all.iter().filter(|client| client.status.is_live()).count() > 1 {
-            return Err(AdminError::Ambiguous);
-        }
-        // Live ones come first.
-        let client = all.into_iter().next().ok_or(AdminError::UnknownClient)?;
+        let client = the_one(all)?;
         let mut revoked = RevocationReport::default();
         if let Actor::TokenOwner(owner) = &actor {
             if client.admitted_by.as_ref() != Some(owner) {
@@ -202,7 +201,7 @@ impl Registrar {
         let is_named = |client: &Client| key.is_none_or(|key| client.key == key);
         // A record that was changed meanwhile is read again.
         for _ in 0..MAX_ROUNDS {
-            let mut all = self.look_up_all(client_id).await?;
+            let mut all = self.records(client_id).await?;
             all.retain(is_named);
             if all.is_empty() {
                 break;
@@ -266,11 +265,10 @@ impl Registrar {
         reason: &str,
         revoked: &mut RevocationReport,
     ) -> Result<(), LedgerError> {
-        let end = |client: &Client| {
-            // An expired client can be revoked, too: its record then says so.
-            (client.status != Status::Revoked).then(|| self.ended(client, Status::Revoked, actor.clone(), reason))
-        };
-        let Some(ended) = self.update(client, end).await?.changed() else { return Ok(()) };
+        // An expired client can be revoked, too: its record then says so.
+        let is_due = |client: &Client| client.status != Status::Revoked;
+        let end = |client: &mut Client| self.end(client, Status::Revoked, actor.clone(), reason);
+        let Ok(ended) = self.update(client, is_due, end).await? else { return Ok(()) };
         self.begin_epoch();
         revoked.clients += 1;
         self.emit(&self.event_of(LifecycleAction::Revoked, &ended).by(actor).because(reason));
@@ -279,6 +277,15 @@ impl Registrar {
         }
         Ok(())
     }
+}
+
+/// Returns the only live one of the records of a `client_id`, or else the first.
+pub(crate) fn the_one(records: Vec<Client>) -> Result<Client, AdminError> {
+    if records.iter().filter(|client| client.status.is_live()).count() > 1 {
+        return Err(AdminError::Ambiguous);
+    }
+    // Live ones come first.
+    records.into_iter().next().ok_or(AdminError::UnknownClient)
 }
 
 impl From<LedgerError> for AdminError {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Lifetimes;
+use super::{Lifetimes, lifetimes};
 use crate::period::{self, Period};
 use crate::rules::ConfigError;
 
@@ -14,7 +14,7 @@ use crate::rules::ConfigError;
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub(crate) struct Settings {
-    pub(super) lifetimes: Lifetimes,
+    pub(crate) lifetimes: Lifetimes,
     pub(super) max_clients: Option<NonZeroU64>,
     pub(super) deduplication: bool,
     pub(super) any_loopback_port: bool,
@@ -148,7 +148,7 @@ impl Settings {
     pub(super) fn under(&self, file: &LifecycleSettings) -> Self {
         Self {
             // The lifetimes were found to be long enough when they were set.
-            lifetimes: file.lifetimes_over(self.lifetimes.clone()).unwrap_or_else(|_| self.lifetimes.clone()),
+            lifetimes: file.lifetimes_over(&self.lifetimes).unwrap_or_else(|_| self.lifetimes.clone()),
             max_clients: file.max_clients.or(self.max_clients),
             deduplication: file.deduplication.unwrap_or(self.deduplication),
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
@@ -164,40 +164,31 @@ impl Settings {
 }
 
 impl LifecycleSettings {
-    pub(super) fn lifetimes_over(&self, mut lifetimes: Lifetimes) -> Result<Lifetimes, ConfigError> {
-        if let Some(never_used) = self.never_used {
-            lifetimes = lifetimes.with_never_used(never_used)?;
-        }
-        if let Some(idle) = self.idle {
-            lifetimes = lifetimes.with_idle(idle)?;
-        }
-        if let Some(approval) = self.approval {
-            lifetimes = lifetimes.with_approval(approval)?;
-        }
-        Ok(lifetimes)
+    pub(super) fn lifetimes_over(&self, others: &Lifetimes) -> Result<Lifetimes, ConfigError> {
+        Ok(Lifetimes {
+            never_used: self.never_used.map_or(Ok(others.never_used), lifetimes::never_used)?,
+            idle: self.idle.map_or(Ok(others.idle), lifetimes::idle)?,
+            approval: self.approval.map(lifetimes::approval).transpose()?.or(others.approval),
+        })
     }
 }
 
 fn never_used<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    checked(deserializer, Lifetimes::with_never_used)
+    checked(deserializer, lifetimes::never_used)
 }
 
 fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    checked(deserializer, Lifetimes::with_idle)
+    checked(deserializer, lifetimes::idle)
 }
 
 fn approval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    checked(deserializer, Lifetimes::with_approval)
+    checked(deserializer, lifetimes::approval)
 }
 
-/// Reads a time that `set` accepts.
+/// Reads a time that `check` accepts.
 fn checked<'de, D: Deserializer<'de>>(
     deserializer: D,
-    set: impl FnOnce(Lifetimes, Duration) -> Result<Lifetimes, ConfigError>,
+    check: fn(Duration) -> Result<Duration, ConfigError>,
 ) -> Result<Option<Duration>, D::Error> {
-    let period = Period::deserialize(deserializer)?;
-    match set(Lifetimes::new(), period.0) {
-        Ok(_) => Ok(Some(period.0)),
-        Err(error) => Err(D::Error::custom(error)),
-    }
+    check(Period::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
 }

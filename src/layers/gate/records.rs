@@ -72,7 +72,7 @@ impl Config {
         if self.cache.absent(id, registrations, max_age).is_some() {
             return Ok(Records::default());
         }
-        match self.registrar.look_up_all(id).await {
+        match self.registrar.records(id).await {
             Ok(found) if found.is_empty() => {
                 self.remember_absent(id, registrations, None);
                 Ok(Records::default())
