@@ -361,17 +361,13 @@ impl<B: Body<Data: Send> + Send + 'static> Finish<B> for Attempt {
 /// Reads the client ID from a response that ends within the limit.
 async fn read_client_id<B: Body>(attempt: Attempt, response: Response<B>) -> Response<ResponseBody<B>> {
     let (parts, body) = response.into_parts();
-    let (response, client) = match body::read_answer(body).await {
-        Some(bytes) => {
-            let client = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok().and_then(|a| RegisteredClient::of(&a).0);
-            (Response::from_parts(parts, ResponseBody::own(bytes)), client)
-        }
-        None => {
-            let detail = "the server's answer could not be read";
-            (body::reject(Rejection::new(ErrorCode::ServerError, RULE, detail)), None)
-        }
+    let Some(bytes) = body::read_answer(body).await else {
+        let detail = "the server's answer could not be read";
+        return attempt.finish(body::reject(Rejection::new(ErrorCode::ServerError, RULE, detail)), None);
     };
-    attempt.finish(response, client)
+    let document = Registration::parse_with(&bytes, &ANSWER_LIMITS).ok();
+    let client = document.and_then(|document| RegisteredClient::of(&document).0);
+    attempt.finish(Response::from_parts(parts, ResponseBody::own(bytes)), client)
 }
 
 impl Start {

@@ -13,7 +13,8 @@ use crate::clients::registrar::Registrar;
 use crate::clock::{Clock, CoarseClock};
 use crate::layers::body::{self, Answered, BoxError, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
-use crate::{telemetry, text};
+use crate::telemetry;
+use crate::text;
 
 mod admission;
 mod cache;

@@ -277,7 +277,8 @@ impl Config {
             let detail = "this server can't count how often the initial access token is used";
             return Err(Rejection::new(ErrorCode::ServerError, RULE, detail));
         };
-        let counted = registrar.ledger().count_use(&access.token_id, limit.get()).await.map_err(unanswered)?;
+        let counted =
+            registrar.ledger().count_use(&access.token_id, limit.get()).await.map_err(|error| unanswered(&error))?;
         if counted { Ok(Some(access.token_id.clone())) } else { Err(invalid("the initial access token is used up")) }
     }
 
@@ -349,7 +350,7 @@ impl Config {
             }
             Ok(None) => Ok(Caller::default()),
             Err(Failure::Rejected(rejection)) => Err(rejection),
-            Err(Failure::Ledger(error)) => Err(unanswered(error)),
+            Err(Failure::Ledger(error)) => Err(unanswered(&error)),
         }
     }
 }
@@ -363,7 +364,7 @@ fn invalid(detail: &'static str) -> Rejection {
     Rejection::new(ErrorCode::InvalidToken, RULE, detail)
 }
 
-fn unanswered(error: LedgerError) -> Rejection {
+fn unanswered(error: &LedgerError) -> Rejection {
     error.log();
     unavailable()
 }

@@ -64,9 +64,11 @@ pub struct ServerMetadataLayer {
 
 #[derive(Clone)]
 struct Config {
-    narrow: Arc<dyn Fn(&mut Map<String, Value>) + Send + Sync>,
-    further: Option<Arc<dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync>>,
+    narrow: Arc<Amendment>,
+    further: Option<Arc<Amendment>>,
 }
+
+type Amendment = dyn Fn(&Parts, &mut Map<String, Value>) + Send + Sync;
 
 text::debug_fields!(ServerMetadataLayer {});
 
@@ -74,7 +76,7 @@ impl ServerMetadataLayer {
     /// Creates a layer that calls `narrow` for every document: a policy can be
     /// [replaced](crate::policy_file::ReloadableLayer) meanwhile.
     pub(crate) fn new(narrow: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static) -> Self {
-        Self { config: Arc::new(Config { narrow: Arc::new(narrow), further: None }) }
+        Self { config: Arc::new(Config { narrow: Arc::new(move |_, document| narrow(document)), further: None }) }
     }
 
     /// Changes more of the document, after it was narrowed. A proxy can see from the request the host that the client uses.
@@ -143,7 +145,7 @@ impl Reading {
         };
         let bytes = match serde_json::from_slice::<Map<String, Value>>(&bytes) {
             Ok(mut document) => {
-                (self.config.narrow)(&mut document);
+                (self.config.narrow)(&self.request, &mut document);
                 if let Some(further) = &self.config.further {
                     further(&self.request, &mut document);
                 }
