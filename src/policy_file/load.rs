@@ -148,8 +148,9 @@ fn drop_examples(schema: &mut Json) {
     match schema {
         Json::Object(members) => {
             if let Some(Json::String(text)) = members.get_mut("description") {
-                *text =
-                    text.split("```").step_by(2).map(str::trim).collect::<Vec<_>>().join("\n\n").trim_end().to_owned();
+                let prose: Vec<&str> =
+                    text.split("```").step_by(2).map(str::trim).filter(|part| !part.is_empty()).collect();
+                *text = prose.join("\n\n");
             }
             members.values_mut().for_each(drop_examples);
         }
