@@ -624,7 +624,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     let counts = runtime.block_on(review.counts())?.into_iter();
     let counted = counts.filter(|(status, _)| matches!(status, Status::Pending | Status::Active));
     bar.set_length(counted.map(|(_, clients)| clients).sum());
-    let [mut passing, mut rewritten, mut rejected, mut unreadable] = [0; 4];
+    let [mut passing, mut rewritten, mut rejected, mut unreadable] = [0_u64; 4];
     let note = |client: &Client, evaluated: Result<&Evaluation, &ParseError>| {
         bar.inc(1);
         let (count, fate, why) = match evaluated.map(|evaluation| (&evaluation.rejection, evaluation.decision())) {
