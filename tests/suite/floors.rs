@@ -66,7 +66,7 @@ const FLOORS: [(&str, &[&str]); 32] = [
             "text",
         ],
     ),
-    ("clients::admin", &["audit", "clients::ledger", "clients::registrar"]),
+    ("clients::admin", &["audit", "clients::ledger", "clients::registrar", "text"]),
     ("clients", &[]),
     ("layers::body", BELOW_LAYERS),
     ("layers::setup_check", BELOW_LAYERS),
