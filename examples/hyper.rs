@@ -26,6 +26,7 @@ async fn register(request: Request<RegistrationBody>) -> Result<Response<Full<By
     }
     let checked = request.into_body().collect().await?.to_bytes();
     let mut client: Map<String, Value> = serde_json::from_slice(&checked).unwrap_or_default();
+    // A server gives each client an ID of its own.
     client.insert("client_id".into(), "client-1".into());
     let mut response = Response::new(Full::from(Value::from(client).to_string()));
     *response.status_mut() = StatusCode::CREATED;
