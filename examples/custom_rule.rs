@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::ConnectInfo;
 use axum::routing::post;
@@ -26,9 +27,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let preset = tower_dcr::mcp()
         .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
         .add_rule(contact_required());
-    // Your handler: this one gives every client the same ID.
+    // Your handler.
     let register = post(async |Json(mut client): Json<Map<String, Value>>| {
-        client.insert("client_id".into(), "client-1".into());
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        client.insert("client_id".into(), format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed)).into());
         Json(client)
     });
     let app = Router::new().route("/register", register.layer(preset));

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -20,13 +21,14 @@ use tower_dcr::layers::RegistrationBody;
 
 /// Your handler: reads the document that the layers have checked.
 async fn register(request: Request<RegistrationBody>) -> Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     if request.uri().path() != "/register" || request.method() != "POST" {
         let not_found = Response::builder().status(StatusCode::NOT_FOUND).body(Full::default());
         return Ok(not_found.unwrap_or_default());
     }
     let checked = request.into_body().collect().await?.to_bytes();
     let mut client: Map<String, Value> = serde_json::from_slice(&checked).unwrap_or_default();
-    client.insert("client_id".into(), "client-1".into());
+    client.insert("client_id".into(), format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed)).into());
     let mut response = Response::new(Full::from(Value::from(client).to_string()));
     *response.status_mut() = StatusCode::CREATED;
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));

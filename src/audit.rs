@@ -122,7 +122,7 @@ pub struct Event {
     /// The member at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<Cow<'static, str>>,
-    /// Its element at fault.
+    /// The index of the element at fault, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
     /// The reason: the sentence in the answer, without the field and the rule. It repeats nothing that the client sent.

@@ -1,4 +1,7 @@
 //! Registered clients: the ledger that stores them, the registrar that decides about them, and their administration.
+//!
+//! A [`Registrar`] over a [`Ledger`] is the entry to all of it: give it to the [preset](crate::Preset::with_registrar) and to a
+//! [gate](crate::layers::GateLayer). The [chapter on clients](crate::docs::clients) shows a server with both.
 
 pub(crate) mod admin;
 #[cfg(feature = "identity")]

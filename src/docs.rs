@@ -38,7 +38,7 @@ pub mod specifications {}
 #[doc = include_str!("../docs/trying-a-policy.md")]
 pub mod trying_a_policy {}
 
-/// Setting the layers up with a framework, or in front of a server.
+/// Guides for frameworks, for the Rust MCP SDK, and for proxies in front of a server.
 pub mod guides {
     #[doc = include_str!("../docs/guides/axum.md")]
     pub mod axum {}

@@ -1,4 +1,7 @@
 //! The layers in front of a registration endpoint and of the endpoints that registered clients use.
+//!
+//! A [`Preset`](crate::Preset) has the layers of a registration endpoint in the right order. [`GateLayer`] belongs on the other
+//! endpoints, and [`ServerMetadataLayer`] on the discovery document. Every layer makes a [`Layered`] service.
 
 pub(crate) mod audit;
 pub(crate) mod body;

@@ -113,7 +113,7 @@
 //!
 //! | feature | default | contents |
 //! | --- | --- | --- |
-//! | `identity` | yes | the presets, policy files, [`ClientIdentity`](rules::ClientIdentity), reserved words, [`ConsentFacts`](clients::ConsentFacts), internationalized hosts and names: everything that takes the tables of Unicode |
+//! | `identity` | yes | the presets and their lints, [`ClientIdentity`](rules::ClientIdentity), reserved words, [`ConsentFacts`](clients::ConsentFacts), internationalized hosts and names: everything that takes the tables of Unicode |
 //! | `regex` | yes | redirect URI patterns as regular expressions |
 //! | `policy-file` | | `Preset::from_file`: policies in TOML and JSON |
 //! | `schema` | | `Preset::file_schema`: the JSON Schema of policy files |

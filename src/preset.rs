@@ -191,7 +191,7 @@ impl Preset {
         self.change(|settings| settings.policy.otherwise.add_rule(rule))
     }
 
-    /// Sets the limits on a body.
+    /// Sets the limits on a body (default: [`Limits::default`]).
     pub fn with_body(self, limits: Limits) -> Self {
         self.change(|settings| settings.limits = limits.within_bounds())
     }
@@ -228,12 +228,13 @@ impl Preset {
         self.change_all_rules(|rules| rules.redirect_host_quota.clone_from(&quota))
     }
 
-    /// Sets a configured limiter, such as one with [budgets of your own](RateLimitLayer::add_budget).
+    /// Replaces the limiter, with all that [`map_rate_limit`](Self::map_rate_limit) has set before: for one with
+    /// [budgets of your own](RateLimitLayer::add_budget).
     pub fn with_rate_limit(self, rate_limit: RateLimitLayer) -> Self {
         self.change(|settings| settings.rate_limit = rate_limit)
     }
 
-    /// Shares all of these budgets with other nodes.
+    /// Shares the budgets of registrations, by address and by redirect host, with other nodes (default: each node has its own).
     pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
         self.change(|settings| settings.shared_quotas = Some(shared))
     }
@@ -264,7 +265,8 @@ impl Preset {
         Ok(self.with_client_address(address))
     }
 
-    /// Sets the source of client addresses.
+    /// Sets the source of client addresses, in place of what [`with_peer_address`](Self::with_peer_address) and
+    /// [`with_trusted_proxies`](Self::with_trusted_proxies) have set before.
     pub fn with_client_address(self, address: ClientAddress) -> Self {
         self.change(|settings| settings.address = address)
     }

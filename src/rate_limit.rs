@@ -5,8 +5,8 @@
 //!
 //! Limits are kept by the generic cell rate algorithm (GCRA): one number per key, the time at which the bucket of the key will
 //! be full again. A table of such numbers is an attack surface of its own: one that grows falls to a flood of new keys
-//! (one IPv6 /48 has 65536 /64s), and one that evicts gives an exhausted key its burst back once enough other keys came
-//! by. The table of this crate has a fixed size and evicts only full buckets; new keys that find no room share one
+//! (one IPv6 /48 has 65536 /64s), and one that evicts gives an exhausted key its burst back after enough other
+//! keys. The table of this crate has a fixed size and evicts only full buckets; new keys that find no room share one
 //! overflow bucket.
 
 use std::fmt;

@@ -5,7 +5,7 @@
 //! attacker finds room: a backslash, a tab, `http://2130706433/`, `https://good@evil/`. So a string is a
 //! [`RedirectUri`] only if all of them agree on it, which is to say that its WHATWG serialisation is the string itself
 //! (except an empty path, which that serialisation spells `/`, and a default port, which it drops), and it is **never
-//! rewritten**: judged and forwarded are the same bytes.
+//! rewritten**: the bytes that were checked are forwarded.
 //!
 //! ```
 //! use tower_dcr::redirect_uri::{RedirectClass, RedirectUri, RedirectUriError, matches};
@@ -141,7 +141,7 @@ impl fmt::Display for RedirectUriError {
 impl std::error::Error for RedirectUriError {}
 
 impl<'a> RedirectUri<'a> {
-    /// Reads `raw`.
+    /// Parses a redirect URI.
     ///
     /// # Errors
     ///
@@ -211,7 +211,7 @@ impl<'a> RedirectUri<'a> {
         if known_schemes::is_denied(&uri) { Err(RedirectUriError::DeniedHandler) } else { Ok(uri) }
     }
 
-    /// The string that was read, unchanged.
+    /// Returns the string that was read, unchanged.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.raw
@@ -223,19 +223,19 @@ impl<'a> RedirectUri<'a> {
         self.class
     }
 
-    /// The scheme, in lower case, without the colon.
+    /// Returns the scheme, in lower case, without the colon.
     #[must_use]
     pub const fn scheme(&self) -> &'a str {
         self.scheme
     }
 
-    /// The host as written, an IPv6 address with its brackets; `None` for `scheme:/path`.
+    /// Returns the host as written, an IPv6 address with its brackets; `None` for `scheme:/path`.
     #[must_use]
     pub const fn host(&self) -> Option<&'a str> {
         self.host
     }
 
-    /// The port, if one is written.
+    /// Returns the port, if one is written.
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         self.port
@@ -246,7 +246,7 @@ impl<'a> RedirectUri<'a> {
         self.port.filter(|port| default_port(self.scheme) != Some(*port))
     }
 
-    /// The path as written, without the query; may be empty.
+    /// Returns the path as written, without the query; may be empty.
     #[must_use]
     pub const fn path(&self) -> &'a str {
         self.path

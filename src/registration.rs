@@ -3,9 +3,9 @@
 //! A registration is one JSON object (RFC 7591 section 3.1) from an untrusted client. Two readers of the same bytes must
 //! not see two different clients, so everything on which JSON readers disagree is rejected while parsing: duplicate
 //! member names at any depth (compared after unescaping, RFC 7493 section 2.3), byte order marks, trailing bytes, lone
-//! surrogates, numbers beyond a binary64. Rules can only **narrow** a registration, by a [`Draft`](crate::rules::Draft):
-//! remove members, shorten lists, scopes and names, give absent members a default. A later rule can't undo the decision of an
-//! earlier one.
+//! surrogates, numbers beyond a binary64. Rules change a registration by a [`Draft`](crate::rules::Draft) only: they
+//! remove members, shorten lists, scopes and names, give absent members a default, and set values of the operator. A later
+//! rule can't undo the rejection of an earlier one.
 //!
 //! ```
 //! use tower_dcr::Registration;

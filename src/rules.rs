@@ -2,7 +2,7 @@
 //!
 //! A [`Rule`] sees a [`Draft`]: the parsed [`Registration`](crate::Registration), the caller, and the operation, a
 //! registration or an update. It is independent of HTTP, time and other rules, so documents from other sources, `POST
-//! /register` and `PUT /register/{id}` share the same rules. A closure becomes a rule by a [name](rule()).
+//! /register` and `PUT /register/{id}` share the same rules. [`rule()`] makes a rule of an id and a closure.
 //!
 //! A [`Policy`] is built from rules and sets of rules. [`Policy::evaluate`] evaluates a registration:
 //!

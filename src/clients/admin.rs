@@ -283,7 +283,8 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// Returns [`AdminError`].
+    /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] if `client` names no client, or several;
+    /// [`AdminError::Ended`] if it has ended; and [`AdminError::Ledger`] if the ledger is unavailable.
     pub async fn approve<'a>(
         &self,
         client: impl Into<ClientRef<'a>>,
@@ -304,7 +305,8 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// Returns [`AdminError`].
+    /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] if `client` names no client, or several;
+    /// [`AdminError::Ended`] if it has ended; and [`AdminError::Ledger`] if the ledger is unavailable.
     pub async fn extend<'a>(
         &self,
         client: impl Into<ClientRef<'a>>,

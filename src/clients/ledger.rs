@@ -49,6 +49,12 @@ use groups::Groups;
 /// Times are milliseconds since 1970-01-01 00:00 UTC. A method returns after its change is durable: a ledger that answers
 /// before its data would survive a crash loses clients.
 ///
+/// # Errors
+///
+/// Every method of the four traits returns [`LedgerError`] if the store can't read or write: [`LedgerError::outage`] if no
+/// request would succeed, [`LedgerError::new`] if the error depends on the request. Everything else, such as a taken
+/// `client_id` or an outdated record, is a value.
+///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {

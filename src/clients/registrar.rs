@@ -87,16 +87,16 @@ use settings::Settings;
 /// 7592) are rejected while several records of its id live: the request does not name one of them.
 ///
 /// At most 1,000 records of one `client_id` live. One more ends the oldest that never got a token and was never approved; if
-/// there is none, the registration is answered with 503. A [rate limit](crate::layers::RateLimitLayer) keeps one that
-/// registers often from ending what others registered and have not used yet. A sign-in counts as a use of one such record at
+/// there is none, the registration is answered with 503. A [rate limit](crate::layers::RateLimitLayer) stops a client
+/// that registers often from ending unused registrations of others. A sign-in counts as a use of one such record at
 /// most: of several with one redirect URI, one that got a token before, or the oldest.
 ///
 /// # Lifetimes
 ///
 /// *Never used*, 7 days: clients register each time they start, and most registrations never lead to a sign-in. Twenty-four
 /// hours, as some servers have it, hit people who came back from a weekend; less than an hour is an error when the registrar
-/// is built. *Idle*, 90 days from the last token: a fixed lifetime kills busy clients, one that slides does not; less than
-/// 30 days is an error, since refresh tokens live as long. *Half-life*: a busy client's use is recorded once in half an
+/// is built. *Idle*, 90 days from the last token: a lifetime from the registration would end clients in use; less than
+/// 30 days is an error, since refresh tokens live as long. *Recorded use*: the use of a busy client is recorded once in half an
 /// idle limit, so a client expires between one idle limit and one and a half after its last token. The server is
 /// [asked](Self::with_still_in_use) before a client expires: one with a valid refresh token does not.
 ///

@@ -24,7 +24,7 @@ pub(crate) static DOCS: &[&RuleDocs] = &[
 #[non_exhaustive]
 #[must_use]
 pub struct PresetRules {
-    /// The rules about everything but redirect URIs and names.
+    /// The rules about all fields except `redirect_uris`.
     pub metadata: MetadataAllowlist,
     /// The rule about redirect URIs.
     pub redirect_uris: RedirectUris,

@@ -68,7 +68,7 @@ impl Preset {
     /// rate limits, tokens, ledger and answers are not, and its own `report_only` and shadow have no effect. Rules of
     /// your own can ask whether they [run for a shadow](crate::rules::Draft::is_shadow).
     ///
-    /// A shadow costs a copy of the document and a second run of the rules, as `cargo bench --bench stack` shows.
+    /// A shadow costs a copy of the document and a second run of the rules, as `cargo bench -p benches --bench stack` shows.
     ///
     /// ```
     /// use tower_dcr::audit::Event;

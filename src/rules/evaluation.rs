@@ -381,8 +381,8 @@ impl Evaluation {
         self.reservations.0.push(RuleReservation { reservation, rule, spent, enforced });
     }
 
-    /// Takes from the budgets that rules have reserved from, including those that nodes share. Layers call it. An
-    /// evaluation that is dropped takes nothing.
+    /// Charges the budgets that rules have reserved, including those that nodes share. Layers call it. An evaluation that is
+    /// dropped charges nothing.
     ///
     /// # Errors
     ///

@@ -296,7 +296,7 @@ impl ByCaller {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a registration rule",
     label = "expected a rule, or an `Option`, a `Vec` or a tuple of rules",
-    note = "a closure becomes a rule by a name: `rule(\"few-redirects\", |draft| …)`"
+    note = "give a closure a name: `rule(\"few-redirects\", |draft| …)`"
 )]
 pub trait IntoRules {
     /// Returns the rules in their order.

@@ -40,7 +40,7 @@ use super::{Draft, Rejection};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a registration rule",
     label = "expected a type that implements `tower_dcr::rules::Rule`",
-    note = "a closure becomes a rule by a name: `tower_dcr::rules::rule(\"few-redirects\", |draft| …)`"
+    note = "give a closure a name: `tower_dcr::rules::rule(\"few-redirects\", |draft| …)`"
 )]
 pub trait Rule: Send + Sync {
     /// Returns the stable name, in kebab-case. It appears in audit events, metrics and the `error_description` that

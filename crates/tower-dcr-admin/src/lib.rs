@@ -30,7 +30,7 @@
 //! | `GET api/summary` | records by status, registrations by day |
 //! | `GET api/clients?queue=Q&cursor=C&limit=N` | a page of records; `queue` as in [`ClientQueue`], `cursor` from `next` of the page before |
 //! | `GET api/clients/CLIENT_ID` | one record, with the registration |
-//! | `GET api/groups?by=G&limit=N` | `duplicates`, `families`, `names_across_hosts`, `hosts_across_names` |
+//! | `GET api/groups?by=G&limit=N` | `duplicates`, `families`, `names_across_hosts`, `hosts_across_names`, `software_across_hosts` |
 //! | `GET api/blocks` | blocks on further registrations |
 //! | `POST api/act` | `{"act": A, "reason": R, …}`: `approve`, `revoke`, `revoke_family` with `client_id`; `extend` with `client_id` and `days`; each of these with `record` beside, if several records have the `client_id`; `revoke_all`, `unblock` with `kind` and `value` of a fingerprint |
 //!

@@ -788,7 +788,7 @@ where
         query.push(" AND expires_at < ").push_bind(time);
     }
     if let Some(time) = filter.stale_at {
-        // The same condition as in `Client::state`.
+        // The same condition as in `Client::is_stale`.
         query.push(" AND status = 'active' AND expires_at > ").push_bind(time);
         query.push(" AND ").push_bind(time).push(" - alive_since > expires_at - ").push_bind(time);
     }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The other files are the server that you already have: its `/register` stores every document. The preset is
-//! configured in [`guard`], the ledger in [`registrar`], and both are put on their routes in [`router`].
+//! configured in [`protected`], the ledger in [`registrar`], and both are put on their routes in [`router`].
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -116,7 +116,7 @@ fn rules(args: &Args) -> Result<Preset, Error> {
 }
 
 /// Returns the preset, with the settings that only flags have.
-fn guard(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
+fn protected(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
     let mut preset = rules
         .with_registrar(registrar)
         .with_sink(sink)
@@ -256,13 +256,13 @@ async fn main() -> Result<(), Error> {
         let registrar = registrar(&args, &server, Arc::clone(&audit.sink)).await?;
         restore(&server, &registrar).await?;
         tokio::spawn(registrar.clone().maintain(Duration::from_mins(1)));
-        let preset = guard(&args, rules, registrar.clone(), audit.sink)?;
-        let guard = preset.clone().reloadable();
+        let preset = protected(&args, rules, registrar.clone(), audit.sink)?;
+        let layer = preset.clone().reloadable();
         if let Some(file) = &args.policy {
-            tokio::spawn(guard.clone().watch(file, Duration::from_secs(1)));
+            tokio::spawn(layer.clone().watch(file, Duration::from_secs(1)));
         }
         key_file = audit.key_file;
-        (Some((guard, registrar)), Some(preset))
+        (Some((layer, registrar)), Some(preset))
     };
     let server = match &protection {
         Some((_, registrar)) => server.with_registrar(registrar.clone()),

@@ -69,8 +69,8 @@ impl Fingerprint {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigError::Source`] for a network that records do not keep, [`ConfigError::FingerprintDigits`] for a `digest` that has not 64
-    /// hexadecimal digits or a `family` or `redirect_set` that has not 32, [`ConfigError::Unknown`] for an unknown kind.
+    /// Returns [`ConfigError::Source`] for a network that records do not keep, [`ConfigError::FingerprintDigits`] for a `digest` without 64
+    /// hexadecimal digits or a `family` or `redirect_set` without 32, [`ConfigError::Unknown`] for an unknown kind.
     ///
     /// ```
     /// use tower_dcr::clients::Fingerprint;

@@ -103,13 +103,13 @@ const BATCH: u32 = 100;
 const MAX_ROUNDS: u32 = 64;
 
 impl Revocation {
-    /// Revokes every live client that has the fingerprint `target`, and blocks it. Blocking a name also rejects
-    /// names that people could mistake for it; live clients with such a name are not ended.
+    /// Creates the revocation of every live client that has the fingerprint `target`, which is also blocked. Blocking a name
+    /// also rejects names that people could mistake for it; live clients with such a name are not ended.
     pub fn new(target: Fingerprint, actor: Actor, reason: impl Into<String>) -> Self {
         Self { target, record: None, actor, reason: reason.into(), blocks: true }
     }
 
-    /// Revokes one client, and blocks its registration.
+    /// Creates the revocation of one client, whose registration is also blocked.
     pub fn client(client_id: impl Into<String>, actor: Actor, reason: impl Into<String>) -> Self {
         Self::new(Fingerprint::ClientId(client_id.into()), actor, reason)
     }
@@ -122,7 +122,10 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// Returns [`AdminError`]. After an error of the ledger some clients may have ended; the call can be repeated.
+    /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] for a `client_id` that names no client, or several;
+    /// [`AdminError::EmptyFingerprint`], [`AdminError::RecordOfSeveral`] or [`AdminError::NotAdmitted`] for a revocation that is
+    /// not allowed; and [`AdminError::Ledger`] if the ledger is unavailable: some clients may then have ended, and the call can
+    /// be repeated.
     pub async fn revoke(&self, revocation: Revocation) -> Result<RevocationReport, AdminError> {
         let Revocation { target, record, actor, reason, blocks } = revocation;
         if target.value().is_empty() {

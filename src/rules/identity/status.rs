@@ -28,8 +28,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Identity {
-    /// The result of comparing the redirect URIs with the claim.
-    /// Events and ledgers have the name of earlier versions.
+    /// The result of comparing the redirect URIs with the claim; `standing` in events and ledgers.
     #[serde(rename = "standing")]
     pub status: ClaimStatus,
     /// The name, in the table, of the reserved identity that is claimed; `None` if none is claimed.

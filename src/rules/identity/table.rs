@@ -342,7 +342,7 @@ impl Identities {
         Self::of(false, version.into(), Vec::new())
     }
 
-    /// Returns the products whose clients register with every MCP server, and its version is a date.
+    /// Returns the table of products whose clients register with every MCP server. Its version is a date.
     pub fn known() -> Self {
         static TABLE: LazyLock<Identities> = LazyLock::new(|| {
             // A unit test checks that each row is valid.

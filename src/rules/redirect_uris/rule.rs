@@ -110,8 +110,7 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
 
 impl RedirectUris {
     /// Creates the rule for MCP clients: any public `https` host, all three loopback hosts, the schemes of known
-    /// applications, and
-    /// reverse domain names. An entry that is not allowed is dropped.
+    /// applications, and reverse domain names. An entry that is not allowed is dropped.
     #[must_use]
     pub fn mcp() -> Self {
         Self {
