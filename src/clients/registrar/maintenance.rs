@@ -72,9 +72,12 @@ impl Registrar {
             [Work::Expire, Work::Reconcile, Work::Deprovision, Work::Purge, Work::ShortenSource];
         let (now, retention, of_addresses) = (Duration::ZERO, settings.retention, settings.address_retention);
         for (kind, age) in kinds.into_iter().zip([now, REGISTRATION_TIMEOUT, now, retention, of_addresses]) {
-            // Also for deletions at the server: failed ones are due later than this.
-            let work = kind(self.now().saturating_sub(milliseconds(age)));
+            let before = || self.now().saturating_sub(milliseconds(age));
+            // Failed deletions at the server are due later than this.
+            let begun = before();
             loop {
+                // A clock that was set back meanwhile would leave clients in the batch that have not expired.
+                let work = kind(before().min(begun));
                 let batch = self.ledger().due(work, BATCH).await?;
                 if batch.is_empty() {
                     break;

@@ -259,11 +259,12 @@ fn parts(hex: &str) -> Option<[&str; 5]> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use super::*;
     use crate::clients::ledger::{Ledger, MemoryLedger, StoredResponse};
-    use crate::clock::ManualClock;
+    use crate::clock::{Clock, ManualClock};
     use crate::registration::Registration;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -286,6 +287,28 @@ mod tests {
     fn deduplicated(client: &mut Client) {
         client.dedup_key = Some("key".into());
         client.response = Some(StoredResponse { status: 201, body: "{}".into() });
+    }
+
+    #[tokio::test]
+    async fn maintenance_ends_when_the_clock_is_set_back() {
+        let ledger = MemoryLedger::default();
+        let (registrar, clock) = registrar(&ledger);
+        let end = registrar.now();
+        for id in ["a", "b"] {
+            insert(&ledger, id, "https://a.example.com/cb", |client| client.expires_at = Some(end)).await;
+        }
+        clock.advance(MINUTE);
+        let asked = Arc::new(AtomicU64::new(0));
+        let (back, count) = (clock.monotonic().saturating_sub(2 * MINUTE), Arc::clone(&asked));
+        let registrar = registrar.with_still_in_use(move |_| {
+            clock.set(back);
+            assert!(count.fetch_add(1, Ordering::SeqCst) < 9, "asked again and again");
+            std::future::ready(Ok(true))
+        });
+        registrar.maintain_once().await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "the second client has not expired any more");
+        let second = ledger.find("b").await.unwrap().unwrap();
+        assert_eq!((second.status, second.expires_at), (Status::Active, Some(end)));
     }
 
     #[tokio::test]
