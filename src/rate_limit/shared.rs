@@ -16,9 +16,9 @@ use crate::circuit_breaker::CircuitBreaker;
 ///
 /// # Store failures
 ///
-/// If a request to the store fails, each node limits by its share, or [rejects](Self::reject_on_outage): nothing is admitted without a limit. Five failures in a
-/// row open a circuit breaker, which lets one request at a time ask the store, at intervals that double from half a second
-/// to fifteen seconds. The first success closes it.
+/// If a request to the store fails, each node limits by its share, or [rejects](Self::reject_on_outage): nothing is
+/// admitted without a limit. Five failures in a row open a circuit breaker, which lets one request at a time ask the
+/// store, at intervals that double from half a second to fifteen seconds. The first success closes it.
 ///
 /// The store does not learn of requests that were admitted while it failed. A store that lost its data starts with full
 /// budgets, apart from the requests in each node's own table.
