@@ -1,7 +1,6 @@
 //! [`Aggregator`]: sums events that strangers can cause, which prevents floods of the audit log.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -305,11 +304,7 @@ impl Drop for Aggregator {
     }
 }
 
-impl fmt::Debug for Aggregator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Aggregator").finish_non_exhaustive()
-    }
-}
+crate::text::debug_fields!(Aggregator {});
 
 #[cfg(test)]
 mod tests;

@@ -186,17 +186,7 @@ impl Sink for JsonLines {
     }
 }
 
-impl fmt::Debug for JsonLinesSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonLinesSettings")
-            .field("max_bytes", &self.max_bytes)
-            .field("max_files", &self.max_files)
-            .field("queue", &self.queue)
-            .field("overflow", &self.overflow)
-            .field("chain", &self.chain)
-            .finish_non_exhaustive()
-    }
-}
+crate::text::debug_fields!(JsonLinesSettings { max_bytes, max_files, queue, overflow, chain });
 
 impl fmt::Debug for JsonLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,6 @@
 //! [`Evaluation`]: the outcome of the rules for one registration.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -167,11 +166,7 @@ struct Bodies {
     after: Bytes,
 }
 
-impl fmt::Debug for Bodies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bodies").finish_non_exhaustive()
-    }
-}
+crate::text::debug_fields!(Bodies {});
 
 /// Creating a client (RFC 7591) or updating one (RFC 7592 section 2.2).
 ///

@@ -1,7 +1,6 @@
 //! Software statements: signed claims of a third party about a client.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -236,13 +235,4 @@ fn some_issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Issuer
     jwt::some_issuers(Vec::deserialize(deserializer)?, ISSUERS).map_err(D::Error::custom)
 }
 
-impl fmt::Debug for SoftwareStatements {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SoftwareStatements")
-            .field("issuers", &self.issuers)
-            .field("required", &self.required)
-            .field("claims", &self.claims)
-            .field("single_use", &self.single_use)
-            .finish_non_exhaustive()
-    }
-}
+crate::text::debug_fields!(SoftwareStatements { issuers, required, claims, single_use });

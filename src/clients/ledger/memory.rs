@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -397,8 +396,4 @@ impl PushedRequests for MemoryLedger {
     }
 }
 
-impl fmt::Debug for MemoryLedger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryLedger").field("max_records", &self.max_records).finish_non_exhaustive()
-    }
-}
+crate::text::debug_fields!(MemoryLedger { max_records });

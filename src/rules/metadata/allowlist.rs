@@ -15,8 +15,8 @@ use crate::rules::{
 };
 
 /// The rules for everything in a registration except its redirect URIs: [`Members`], [`MetadataOperators`], [`Grants`],
-/// [`AuthMethod`], [`Scope`], [`ApplicationType`], [`Decorations`], a check of the URIs that the server or a browser follows, [`Jwks`] and
-/// [`ClientName`], in this order.
+/// [`AuthMethod`], [`Scope`], [`ApplicationType`], [`Decorations`], a check of the URIs that the server or a browser
+/// follows, [`Jwks`] and [`ClientName`], in this order.
 ///
 /// | | [`mcp`](Self::mcp) | [`strict`](Self::strict) | [`oauth`](Self::oauth) |
 /// | --- | --- | --- | --- |
@@ -30,11 +30,12 @@ use crate::rules::{
 /// | display links that are not `https` to a public host | stripped | rejected | stripped |
 /// | URIs that the server or a browser follows, not `https` to a public host | stripped | rejected | rejected |
 ///
-/// A URI that is followed is `jwks_uri`, `signed_jwks_uri`, `sector_identifier_uri`, `initiate_login_uri`,
-/// `backchannel_logout_uri`, `frontchannel_logout_uri`, `backchannel_client_notification_endpoint`, or one of `request_uris`,
-/// which may have a fragment. Each of `post_logout_redirect_uris` and `claims_redirect_uris` must be valid as a redirect URI.
-/// (OpenID Connect Dynamic Client Registration section 2, Back- and Front-Channel Logout section 2, RP-Initiated Logout
-/// section 3.1, CIBA section 4, OpenID Federation section 5.2.1, UMA 2.0 Grant section 2.)
+/// The server or a browser follows these URIs: `jwks_uri`, `signed_jwks_uri`, `sector_identifier_uri`,
+/// `initiate_login_uri`, `backchannel_logout_uri`, `frontchannel_logout_uri`,
+/// `backchannel_client_notification_endpoint` and `request_uris` (OpenID Connect Dynamic Client Registration section 2,
+/// Back- and Front-Channel Logout section 2, CIBA section 4, OpenID Federation section 5.2.1). Only `request_uris`
+/// accepts a fragment. `post_logout_redirect_uris` and `claims_redirect_uris` accept the valid redirect URIs (RP-Initiated
+/// Logout section 3.1, UMA 2.0 Grant section 2).
 ///
 /// ```
 /// use tower_dcr::Registration;
