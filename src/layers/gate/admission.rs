@@ -154,7 +154,11 @@ impl Config {
         let asked = Asked { endpoint, seen, registered, settings, reference };
         asked.check().map_err(|Violation { rule, fault }| {
             let goes_back = endpoint.rejection == RejectionForm::Page && matches!(fault, Fault::Rule(..));
-            Rejected { fault, rule: Some(rule), back: if goes_back { Back::of(known, seen, settings) } else { None } }
+            Rejected {
+                fault,
+                rule: Some(rule),
+                back: goes_back.then(|| Back::of(known, seen, settings)).flatten().map(Box::new),
+            }
         })
     }
 

@@ -68,7 +68,9 @@ impl Config {
         if is_failure {
             let Failures(limiter) = &self.settings.failures;
             let now = self.cache.clock.monotonic();
-            keys.into_iter().for_each(|key| limiter.charge(key, quota, now, LONGEST));
+            for key in keys {
+                limiter.charge(key, quota, now, LONGEST);
+            }
         }
         response
     }

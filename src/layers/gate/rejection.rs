@@ -110,7 +110,7 @@ pub(super) struct Rejected {
     /// The rule that rejects it. `None` for everything that is not configurable.
     pub(super) rule: Option<&'static str>,
     /// The way back to the client, if its redirect URI is certain.
-    pub(super) back: Option<Back>,
+    pub(super) back: Option<Box<Back>>,
 }
 
 impl From<Fault> for Rejected {

@@ -19,7 +19,7 @@ pub(super) static RULE: GateRule = GateRule {
     check,
 };
 
-/// RFC 7591 section 2: "If omitted, the default behavior is that the client will use only the 'authorization_code' Grant
+/// RFC 7591 section 2: "If omitted, the default behavior is that the client will use only the `authorization_code` Grant
 /// Type." Where neither the registration nor the answer names grant types, servers give refresh tokens with it.
 const DEFAULT: [&str; 2] = ["authorization_code", "refresh_token"];
 

@@ -33,16 +33,14 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
 }
 
 fn is_registered(registered: &Registered, types: &str) -> bool {
-    match &registered.response_types {
+    if let Some(known) = &registered.response_types {
         // RFC 6749 section 3.1.1: "the order of the values does not matter".
-        Some(known) => known.iter().any(|known| in_order(known) == in_order(types)),
-        // RFC 7591 section 2: "If omitted, the default is that the client will use only the 'code' response type." Section
-        // 2.1: it goes with the grant type authorization_code.
-        None => {
-            let has_code = |grants: &Vec<String>| grants.iter().any(|grant| grant == "authorization_code");
-            types == "code" && registered.grant_types.as_ref().is_none_or(has_code)
-        }
+        return known.iter().any(|known| in_order(known) == in_order(types));
     }
+    // RFC 7591 section 2: "If omitted, the default is that the client will use only the 'code' response type." Section 2.1: it
+    // goes with the grant type authorization_code.
+    let has_code = |grants: &Vec<String>| grants.iter().any(|grant| grant == "authorization_code");
+    types == "code" && registered.grant_types.as_ref().is_none_or(has_code)
 }
 
 fn in_order(types: &str) -> Vec<&str> {
