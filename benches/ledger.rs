@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response, Uri};
-use axum::routing::get;
 use http_body_util::BodyExt;
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use support::{Case, compare, figure};
@@ -201,28 +200,59 @@ fn sizes(runtime: &Runtime, name: &str, few: &Node, many: &Node) {
     figure(&format!("{name}: 1 million clients / 1 thousand, the worst"), worst);
 }
 
-/// The gate with a warm cache around a handler, beside the handler alone.
+/// Gates with a warm cache around a handler, beside the handler alone: with the rules of `mcp`, and without rules.
 fn warm(runtime: &Runtime) {
     let ledger = MemoryLedger::default();
     let registrar = Registrar::new(ledger.clone()).with_sink(Silent);
-    runtime.block_on(async { ledger.insert(&client(1), None).await.expect("inserted") });
-    let bare = axum::Router::new().route("/authorize", get(|| async { "consent" })).with_state(());
-    let gated = get(|| async { "consent" }).layer(GateLayer::new(GateEndpoint::Authorization, registrar));
-    let gated = axum::Router::new().route("/authorize", gated).with_state(());
-    let uri = "/authorize?response_type=code&client_id=client-1&redirect_uri=http%3A%2F%2F127.0.0.1%3A33418%2Fcallback";
-    let ask = |router: &axum::Router| {
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = Uri::from_static(uri);
-        let answer = runtime.block_on(router.clone().oneshot(request)).unwrap_or_else(|never| match never {});
-        assert_eq!(answer.status(), 200);
-    };
-    let figures = compare(
-        "The gate, remembered",
-        vec![Case::new("bare handler", || ask(&bare)), Case::new("gated", || ask(&gated))],
+    let preset = tower_dcr::mcp().with_registrar(registrar.clone());
+    runtime.block_on(async { ledger.insert(&code_client(), None).await.expect("inserted") });
+    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let query = format!(
+        "response_type=code&client_id=client-1&redirect_uri=http%3A%2F%2F127.0.0.1%3A33418%2Fcallback&scope=mcp%3Aread\
+         &code_challenge={challenge}&code_challenge_method=S256&state=af0ifjsldkj&resource=https%3A%2F%2Fmcp.example.com%2F"
     );
-    if let [bare, gated] = &figures[..] {
-        figure("the gate adds, in microseconds", (gated.nanos - bare.nanos) / 1000.0);
+    let form = format!("grant_type=authorization_code&code=x&client_id=client-1&code_verifier={challenge}");
+    for (endpoint, query, form) in
+        [(GateEndpoint::Authorization, query, String::new()), (GateEndpoint::Token, String::new(), form)]
+    {
+        let route = || axum::routing::any(|| async { "answer" });
+        let router = |route| axum::Router::new().route("/x", route).with_state(());
+        let plain = GateLayer::new(endpoint, registrar.clone());
+        let (bare, plain) = (router(route()), router(route().layer(plain)));
+        let ruled = router(route().layer(preset.gate(endpoint, registrar.clone())));
+        let uri: Uri = format!("/x?{query}").parse().expect("a URL");
+        let ask = |router: &axum::Router| {
+            let mut request = Request::new(Body::from(form.clone()));
+            *request.uri_mut() = uri.clone();
+            if !form.is_empty() {
+                *request.method_mut() = Method::POST;
+                let media = HeaderValue::from_static("application/x-www-form-urlencoded");
+                request.headers_mut().insert("content-type", media);
+            }
+            let answer = runtime.block_on(router.clone().oneshot(request)).unwrap_or_else(|never| match never {});
+            assert_eq!(answer.status(), 200);
+        };
+        let figures = compare(
+            &format!("{endpoint:?}: the gate, remembered"),
+            vec![
+                Case::new("bare handler", || ask(&bare)),
+                Case::new("gated, no rules", || ask(&plain)),
+                Case::new("gated, all rules of mcp", || ask(&ruled)),
+            ],
+        );
+        if let [bare, _, ruled] = &figures[..] {
+            figure(&format!("{endpoint:?}: the gate adds, in microseconds"), (ruled.nanos - bare.nanos) / 1000.0);
+        }
     }
+}
+
+/// A client of the code flow with a scope.
+fn code_client() -> Client {
+    let json = r#"{"client_name":"App 1","grant_types":["authorization_code","refresh_token"],"redirect_uris":["http://127.0.0.1:33418/callback"],"response_types":["code"],"scope":"mcp:read mcp:write","token_endpoint_auth_method":"none"}"#;
+    let mut client = client(1);
+    client.registration = json.to_owned();
+    client.last_used_at = Some(i64::MAX / 2);
+    client
 }
 
 /// All of them, or those that are named: `cargo bench --bench ledger -- SQLite`.

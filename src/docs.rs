@@ -14,6 +14,9 @@ pub mod clients {}
 #[doc = include_str!("../docs/compatibility.md")]
 pub mod compatibility {}
 
+#[doc = include_str!("../docs/enforcement.md")]
+pub mod enforcement {}
+
 #[doc = include_str!("../docs/failure-modes.md")]
 pub mod failure_modes {}
 

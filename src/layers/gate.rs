@@ -131,7 +131,7 @@ pub(crate) use settings::{FollowedSettings, Profile};
 /// A client is held to what was registered: the values in the server's answer, where it named others than were forwarded.
 /// Clients that were not registered through the layers have no registration to compare with, and no rule applies to them.
 /// Each rule has an [action](GateRules); this table has the defaults of the presets. In `oauth` and in a gate
-/// without a preset, only `gate-redirect-uri` is on.
+/// without a preset, only `gate-redirect-uri`, `gate-pushed-request` and `gate-resource` are on.
 ///
 /// | rule | at | condition | error | `mcp` | `strict` |
 /// | --- | --- | --- | --- | --- | --- |

@@ -43,6 +43,7 @@ macro_rules! settings {
 }
 
 settings! {
+    AdditionalScopes: gate.additional_scopes,
     AnonymousGrants: gate.anonymous_grants,
     AnswerReportOnly: answer.report_only,
     AnswerSecret: answer.secret,
@@ -53,10 +54,12 @@ settings! {
     Classes: redirect_uris.classes,
     ContradictedName: identity.contradicted_name,
     Exempt: redirect_host_quota.exempt,
+    ExactAuthMethod: gate.exact_auth_method,
     Extends: extends,
     GateGrace: gate.grace,
     GateMaxAge: gate.max_age,
     GateReportOnly: gate.report_only,
+    GateRules: gate.rules,
     GrantTypes: metadata.grants.grant_types,
     HostQuota: redirect_host_quota.quota,
     HttpsPorts: redirect_uris.https_ports,
@@ -74,6 +77,9 @@ settings! {
     PrivateUseSchemes: redirect_uris.private_use_schemes,
     RateLimitAddress: rate_limit.address,
     RateLimitGlobal: rate_limit.global,
+    RequirePushedRequests: gate.require_pushed_requests,
+    Resources: gate.resources,
+    ResponseModes: gate.response_modes,
     RegisterWithoutLedger: lifecycle.danger_register_without_ledger,
     Release: identity.identities.release,
     Deduplication: lifecycle.deduplication,

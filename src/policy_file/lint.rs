@@ -179,6 +179,7 @@ impl Preset {
         linter.members();
         linter.tokens();
         linter.gate();
+        linter.gate_rules();
         linter.metadata();
         linter.callers(&self.conditions());
         linter.dangers();
@@ -676,6 +677,36 @@ impl Linter {
         if ports && !deduplicates {
             let message = "no effect: equal registrations do not get the existing client";
             self.warn(Setting::AnyLoopbackPort, message, "remove it, or deduplication = false");
+        }
+    }
+
+    /// Checks for rules of the gate that are off, and for settings of such rules.
+    fn gate_rules(&mut self) {
+        let rules = self.at(Setting::GateRules).as_object().cloned().unwrap_or_default();
+        let action = |rule: &str| rules.get(rule).and_then(Json::as_str);
+        let is_listed = self.text(Setting::Extends) == "oauth";
+        for (setting, rule, is_always_on) in [
+            (Setting::AdditionalScopes, "scope", false),
+            (Setting::ExactAuthMethod, "auth_method", false),
+            (Setting::RequirePushedRequests, "pushed_request", true),
+            (Setting::Resources, "resource", true),
+            (Setting::ResponseModes, "response_mode", false),
+        ] {
+            let is_off = action(rule) == Some("pass") || (action(rule).is_none() && is_listed && !is_always_on);
+            if is_off && !self.at(setting).is_null() {
+                let message = format!("no effect: the rule gate.rules.{rule} is off");
+                self.error(setting, message, format!("gate.rules.{rule} = \"reject\", or take it out"));
+            }
+        }
+        for (rule, action) in &rules {
+            let (key, action) = (Key::from(Setting::GateRules).member(rule), action.as_str().unwrap_or_default());
+            if rule == "redirect_uri" && action != "reject" {
+                let message = "codes can go to redirect URIs that no client registered, if the server allows that";
+                self.warn(key, message, "take it out");
+            } else if action == "mark" || (action == "pass" && !is_listed) {
+                let message = format!("not enforced: the gate's rule {rule}");
+                self.warn(key, message, "take it out once the audit events show no surprises");
+            }
         }
     }
 

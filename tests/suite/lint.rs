@@ -113,6 +113,19 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
     ("[initial_access_tokens]\nrequired = false", "initial_access_tokens", WARNING, "no effect"),
     ("gate.unknown = 'reject'\ngate.unidentified = 'pass'", "gate.unidentified", ERROR, "no effect"),
     ("gate.unidentified = 'pass'\ngate.anonymous_grants = ['x']", "gate.anonymous_grants", WARNING, "no effect"),
+    ("gate.rules.scope = 'pass'\ngate.additional_scopes = ['x']", "gate.additional_scopes", ERROR, "no effect"),
+    ("gate.rules.auth_method = 'pass'\ngate.exact_auth_method = true", "gate.exact_auth_method", ERROR, "no effect"),
+    ("gate.rules.resource = 'pass'\ngate.resources = ['x']", "gate.resources", ERROR, "no effect"),
+    ("gate.rules.response_mode = 'pass'\ngate.response_modes = ['x']", "gate.response_modes", ERROR, "no effect"),
+    (
+        "gate.rules.pushed_request = 'pass'\ngate.require_pushed_requests = true",
+        "gate.require_pushed_requests",
+        ERROR,
+        "no effect",
+    ),
+    ("gate.rules.redirect_uri = 'mark'", "gate.rules.redirect_uri", WARNING, "that no client registered"),
+    ("gate.rules.pkce = 'mark'", "gate.rules.pkce", WARNING, "not enforced"),
+    ("gate.rules.pkce = 'pass'", "gate.rules.pkce", WARNING, "not enforced"),
     ("gate.unknown = 'reject'\nlifecycle.manage_unknown = true", "lifecycle.manage_unknown", WARNING, "get no token"),
     ("gate.unknown = 'reject'\ngate.danger_pass_without_ledger = true", "gate.unknown", WARNING, "only while"),
     (
@@ -173,6 +186,7 @@ const CLEAN: &[&str] = &[
     "metadata.scope = { ceiling = ['mcp'], default = ['mcp'], otherwise = 'default' }",
     "gate = { max_age = '1min', grace = '10min', unknown = 'reject' }",
     "gate = { unidentified = 'pass' }",
+    "gate = { resources = ['https://mcp.example.com'], additional_scopes = ['x'], rules = { scope = 'reject' } }",
     "lifecycle = { max_clients = 50000, idle = '36500days', never_used = '1year' }",
     "lifecycle = { any_loopback_port = true, manage_unknown = true }",
     "[[initial_access_tokens.tokens]]

@@ -1,8 +1,8 @@
 //! Pushed authorization requests (RFC 9126), where they are required.
 
-use super::{Asked, GateRule, in_presets};
+use super::{Asked, GateRule};
 use crate::layers::gate::rejection::Fault;
-use crate::rules::RuleDocs;
+use crate::rules::{Action, RuleDocs};
 
 pub(super) static RULE: GateRule = GateRule {
     docs: RuleDocs {
@@ -15,7 +15,7 @@ pub(super) static RULE: GateRule = GateRule {
         replayable: false,
     },
     action: |rules| rules.pushed_request,
-    default: in_presets,
+    default: |_| Action::Reject,
     check,
 };
 

@@ -2,10 +2,10 @@
 
 use url::Url;
 
-use super::{Asked, GateRule, in_presets};
+use super::{Asked, GateRule};
 use crate::layers::gate::names::Name;
 use crate::layers::gate::rejection::Fault;
-use crate::rules::RuleDocs;
+use crate::rules::{Action, RuleDocs};
 
 pub(super) static RULE: GateRule = GateRule {
     docs: RuleDocs {
@@ -18,7 +18,7 @@ pub(super) static RULE: GateRule = GateRule {
         replayable: false,
     },
     action: |rules| rules.resource,
-    default: in_presets,
+    default: |_| Action::Reject,
     check,
 };
 
