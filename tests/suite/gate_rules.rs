@@ -213,6 +213,7 @@ async fn each_part_that_may_be_the_request_is_checked() {
         (&whole, &whole, true, "a form without an action repeats it"),
         (&whole, step, true, "a step of a consent form has parameters of its own"),
         ("client_id=app-1", step, true, "and may name the client only"),
+        ("", "client_id=app-1&redirect_uri=https%3A%2F%2Fapp.example.com%2Fcb&decision=allow", false, "without a type"),
         (&bare, "", false, "the URL has no challenge"),
         ("", &bare, false, "nor has the body"),
         (&whole, &bare, false, "a server that reads the body finds none"),

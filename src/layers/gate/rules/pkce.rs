@@ -34,6 +34,11 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     }
     let asks_for_code = |types: &str| types.split(' ').any(|kind| kind == "code");
     let has_flow = given.values(Name::ResponseType).any(asks_for_code) || given.values(Name::ResponseType).count() == 0;
+    // A server that takes requests without a response_type can't tell this one from a step of its consent form.
+    let may_be_request = !asked.seen.is_request && asked.seen.redirect_uri.is_some();
+    if may_be_request && given.values(Name::CodeChallenge).next().is_none() {
+        return Err(Fault::Rule("invalid_request", "code_challenge is missing: PKCE is required"));
+    }
     if !asked.is_complete() || !has_flow {
         return Ok(());
     }
