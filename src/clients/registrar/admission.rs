@@ -440,8 +440,8 @@ impl Registrar {
         let mut done = client.clone();
         done.not_after = secret_expiry(answer.document);
         self.begin(&mut done, id);
-        if let Some(fewer) = with_fewer_redirect_uris(&done.registration, answer.document) {
-            done.registration = fewer;
+        if let Some(registered) = as_answered(&done.registration, answer.document) {
+            done.registration = registered;
         }
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
@@ -600,14 +600,22 @@ impl Registrar {
     }
 }
 
-/// Returns the forwarded document with only the redirect URIs that the response lists. `None` if it lists all of them, or
-/// none.
-pub(super) fn with_fewer_redirect_uris(forwarded: &str, answer: &Registration) -> Option<String> {
-    let answered = answer.strings_at(Field::REDIRECT_URIS)?;
+/// Returns the forwarded document with only the redirect URIs that the response lists, and with the authentication method
+/// of the response: a server "MAY reject or replace" values (RFC 7591 section 3.2.1). `None` if it replaced neither.
+pub(super) fn as_answered(forwarded: &str, answer: &Registration) -> Option<String> {
     let mut document = Registration::parse_with(forwarded.as_bytes(), &Limits::GENEROUS).ok()?;
-    let is_registered = |uri: &str| answered.clone().any(|answered| is_same_uri(answered, uri));
-    let fewer = document.narrow_strings(Field::REDIRECT_URIS.name(), is_registered) > 0;
-    fewer.then(|| String::from_utf8(document.canonical_bytes()).ok()).flatten()
+    let is_registered = |uri: &str| {
+        let answered = answer.strings_at(Field::REDIRECT_URIS);
+        answered.is_none_or(|mut answered| answered.any(|answered| is_same_uri(answered, uri)))
+    };
+    let mut is_replaced = document.narrow_strings(Field::REDIRECT_URIS.name(), is_registered) > 0;
+    let method = Field::TOKEN_ENDPOINT_AUTH_METHOD;
+    let answered = answer.string_at(method).filter(|answered| !answered.is_empty());
+    if answered.is_some() && answered != document.string_at(method) {
+        document.remove(method.name());
+        is_replaced |= answered.is_some_and(|answered| document.insert_default(method.name(), answered.to_owned()));
+    }
+    is_replaced.then(|| String::from_utf8(document.canonical_bytes()).ok()).flatten()
 }
 
 /// Returns the deduplication key: of the `digest` of the forwarded document, and of the owner whose token admitted `client`.
