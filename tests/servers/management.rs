@@ -296,7 +296,7 @@ async fn updates_do_not_fill_the_table_beyond_its_limit() {
     }
 }
 
-/// OAuth 2.1 section 2.1: a client_id has one type.
+/// OAuth 2.1 section 2.1: a client has one type.
 #[tokio::test]
 async fn an_update_does_not_change_the_type_of_a_client() {
     let methods = || AuthMethod::one_of(["none", "client_secret_basic", "client_secret_post"]);
