@@ -38,7 +38,7 @@ use index::Index;
 use member::{Form, Member, Slot, Text};
 
 pub use digest::Digest;
-pub(crate) use field::{Acceptance, Field, JsonType, UriUse};
+pub(crate) use field::{Acceptance, CIBA, Field, JsonType, TLS_CLIENT_AUTH, UriUse};
 pub use limits::Limits;
 pub(crate) use member::Kind;
 pub use parse::ParseError;

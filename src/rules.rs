@@ -88,8 +88,11 @@ pub use software_statement::SoftwareStatements;
 
 /// Returns the documentation of the rules that decide about a document, in their order.
 pub(crate) fn docs() -> impl Iterator<Item = &'static RuleDocs> {
+    let [front_channel_logout, subject_type] = allowlist::DOCS_AFTER_REDIRECT_URIS;
     let rules = [
         &redirect_uris::rule::DOCS,
+        front_channel_logout,
+        subject_type,
         #[cfg(feature = "identity")]
         &identity::rule::DOCS,
         &redirect_host_limit::DOCS,

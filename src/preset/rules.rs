@@ -63,8 +63,10 @@ impl PresetRules {
     }
 
     fn policy(&self, report_only: &[ReportableRule]) -> Policy {
-        let judging = (self.metadata.clone(), self.redirect_uris.clone(), self.identity.clone());
+        let judging = (self.metadata.clone(), self.redirect_uris.clone());
         Policy::new(judging)
+            .and(MetadataAllowlist::after_redirect_uris())
+            .and(self.identity.clone())
             .reporting(report_only)
             .and(self.additional.clone())
             .and(Policy::new(self.redirect_host_quota.clone()).reporting(report_only))

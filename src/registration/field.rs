@@ -1,6 +1,6 @@
 //! The client metadata fields that specifications define, in one table.
 
-use Acceptance::{Always, Never, Openid, OptIn, Updates, Verified};
+use Acceptance::{Always, Never, Openid, OptIn, Updates, Verified, WithGrant, WithMethod};
 use JsonType::{Bool, Number, Object, String, Strings};
 use UriUse::{Callback, Displayed, Fetched, FetchedWithHash, NotFollowed, NotUri, Redirect};
 
@@ -35,8 +35,12 @@ pub(crate) enum JsonType {
 pub(crate) enum Acceptance {
     /// Every server: RFC 7591 section 2 without keys and URIs that the server fetches, and OpenID's `application_type`.
     Always,
-    /// OpenID Providers. `sector_identifier_uri` is not among these: the server has to fetch it during the registration.
+    /// OpenID Providers.
     Openid,
+    /// Servers that offer this grant type.
+    WithGrant(&'static str),
+    /// Servers that offer this authentication method.
+    WithMethod(&'static str),
     /// Servers whose operator lets it through by name.
     OptIn,
     /// Servers that verify it (RFC 7591 section 2.3): nothing else lets it through.
@@ -66,6 +70,12 @@ pub(crate) enum UriUse {
     NotFollowed,
 }
 
+/// The grant type of CIBA (OpenID Connect Client-Initiated Backchannel Authentication section 4).
+pub(crate) const CIBA: &str = "urn:openid:params:grant-type:ciba";
+
+/// The method of clients with a certificate of a known authority (RFC 8705 section 2.1).
+pub(crate) const TLS_CLIENT_AUTH: &str = "tls_client_auth";
+
 /// Every field of RFC 7591 and RFC 7592, OpenID Connect Dynamic Client Registration and its logout extensions, RFC 8705,
 /// RFC 9101, RFC 9126, RFC 9396, RFC 9449, RFC 9701, JARM, CIBA, UMA 2.0 and OpenID Federation, sorted by name.
 ///
@@ -79,12 +89,12 @@ const FIELDS: &[Row] = &[
     row("authorization_encrypted_response_alg", String, OptIn),
     row("authorization_encrypted_response_enc", String, OptIn),
     row("authorization_signed_response_alg", String, OptIn),
-    row("backchannel_authentication_request_signing_alg", String, OptIn),
-    row("backchannel_client_notification_endpoint", String, OptIn).uri(Fetched),
-    row("backchannel_logout_session_required", Bool, OptIn),
-    row("backchannel_logout_uri", String, OptIn).uri(Fetched),
-    row("backchannel_token_delivery_mode", String, OptIn),
-    row("backchannel_user_code_parameter", Bool, OptIn),
+    row("backchannel_authentication_request_signing_alg", String, WithGrant(CIBA)),
+    row("backchannel_client_notification_endpoint", String, WithGrant(CIBA)).uri(Fetched),
+    row("backchannel_logout_session_required", Bool, Openid),
+    row("backchannel_logout_uri", String, Openid).uri(Fetched),
+    row("backchannel_token_delivery_mode", String, WithGrant(CIBA)),
+    row("backchannel_user_code_parameter", Bool, WithGrant(CIBA)),
     row("claims_redirect_uris", Strings, OptIn).uri(Redirect),
     row("client_id", String, Updates),
     row("client_id_issued_at", Number, Never),
@@ -97,8 +107,8 @@ const FIELDS: &[Row] = &[
     row("default_acr_values", Strings, Openid),
     row("default_max_age", Number, Openid),
     row("dpop_bound_access_tokens", Bool, Openid),
-    row("frontchannel_logout_session_required", Bool, OptIn),
-    row("frontchannel_logout_uri", String, OptIn).uri(Fetched),
+    row("frontchannel_logout_session_required", Bool, Openid),
+    row("frontchannel_logout_uri", String, Openid).uri(Fetched),
     row("grant_types", Strings, Always),
     row("id_token_encrypted_response_alg", String, Openid),
     row("id_token_encrypted_response_enc", String, Openid),
@@ -116,26 +126,26 @@ const FIELDS: &[Row] = &[
     row("redirect_uris", Strings, Always).uri(Callback),
     row("registration_access_token", String, Never).redacted(),
     row("registration_client_uri", String, Never).uri(NotFollowed),
-    row("request_object_encryption_alg", String, OptIn),
-    row("request_object_encryption_enc", String, OptIn),
+    row("request_object_encryption_alg", String, Openid),
+    row("request_object_encryption_enc", String, Openid),
     row("request_object_signing_alg", String, Openid),
-    row("request_uris", Strings, OptIn).uri(FetchedWithHash),
+    row("request_uris", Strings, Openid).uri(FetchedWithHash),
     row("require_auth_time", Bool, Openid),
     row("require_pushed_authorization_requests", Bool, Openid),
     row("require_signed_request_object", Bool, Openid),
     row("response_types", Strings, Always),
     row("scope", String, Always),
-    row("sector_identifier_uri", String, OptIn).uri(Fetched),
+    row("sector_identifier_uri", String, Openid).uri(Fetched),
     row("signed_jwks_uri", String, OptIn).uri(Fetched),
     row("software_id", String, Always),
     row("software_statement", String, Verified).redacted(),
     row("software_version", String, Always).informational(),
     row("subject_type", String, Openid),
-    row("tls_client_auth_san_dns", String, OptIn),
-    row("tls_client_auth_san_email", String, OptIn),
-    row("tls_client_auth_san_ip", String, OptIn),
-    row("tls_client_auth_san_uri", String, OptIn).uri(NotFollowed),
-    row("tls_client_auth_subject_dn", String, OptIn),
+    row("tls_client_auth_san_dns", String, WithMethod(TLS_CLIENT_AUTH)),
+    row("tls_client_auth_san_email", String, WithMethod(TLS_CLIENT_AUTH)),
+    row("tls_client_auth_san_ip", String, WithMethod(TLS_CLIENT_AUTH)),
+    row("tls_client_auth_san_uri", String, WithMethod(TLS_CLIENT_AUTH)).uri(NotFollowed),
+    row("tls_client_auth_subject_dn", String, WithMethod(TLS_CLIENT_AUTH)),
     row("tls_client_certificate_bound_access_tokens", Bool, Openid),
     row("token_endpoint_auth_method", String, Always),
     row("token_endpoint_auth_signing_alg", String, Openid),
@@ -172,23 +182,55 @@ const fn row(name: &'static str, json_type: JsonType, acceptance: Acceptance) ->
 
 impl Field {
     pub(crate) const APPLICATION_TYPE: Self = Self::named("application_type");
+    pub(crate) const AUTHORIZATION_ENCRYPTED_RESPONSE_ALG: Self = Self::named("authorization_encrypted_response_alg");
+    pub(crate) const AUTHORIZATION_ENCRYPTED_RESPONSE_ENC: Self = Self::named("authorization_encrypted_response_enc");
+    pub(crate) const AUTHORIZATION_SIGNED_RESPONSE_ALG: Self = Self::named("authorization_signed_response_alg");
+    pub(crate) const BACKCHANNEL_AUTHENTICATION_REQUEST_SIGNING_ALG: Self =
+        Self::named("backchannel_authentication_request_signing_alg");
+    pub(crate) const BACKCHANNEL_CLIENT_NOTIFICATION_ENDPOINT: Self =
+        Self::named("backchannel_client_notification_endpoint");
+    pub(crate) const BACKCHANNEL_TOKEN_DELIVERY_MODE: Self = Self::named("backchannel_token_delivery_mode");
     pub(crate) const CLIENT_ID: Self = Self::named("client_id");
     pub(crate) const CLIENT_NAME: Self = Self::named("client_name");
     pub(crate) const CLIENT_SECRET: Self = Self::named("client_secret");
     pub(crate) const CLIENT_SECRET_EXPIRES_AT: Self = Self::named("client_secret_expires_at");
     pub(crate) const CLIENT_URI: Self = Self::named("client_uri");
     pub(crate) const CONTACTS: Self = Self::named("contacts");
+    pub(crate) const FRONTCHANNEL_LOGOUT_URI: Self = Self::named("frontchannel_logout_uri");
     pub(crate) const GRANT_TYPES: Self = Self::named("grant_types");
+    pub(crate) const ID_TOKEN_ENCRYPTED_RESPONSE_ALG: Self = Self::named("id_token_encrypted_response_alg");
+    pub(crate) const ID_TOKEN_ENCRYPTED_RESPONSE_ENC: Self = Self::named("id_token_encrypted_response_enc");
+    pub(crate) const ID_TOKEN_SIGNED_RESPONSE_ALG: Self = Self::named("id_token_signed_response_alg");
+    pub(crate) const INTROSPECTION_ENCRYPTED_RESPONSE_ALG: Self = Self::named("introspection_encrypted_response_alg");
+    pub(crate) const INTROSPECTION_ENCRYPTED_RESPONSE_ENC: Self = Self::named("introspection_encrypted_response_enc");
+    pub(crate) const INTROSPECTION_SIGNED_RESPONSE_ALG: Self = Self::named("introspection_signed_response_alg");
     pub(crate) const JWKS: Self = Self::named("jwks");
     pub(crate) const JWKS_URI: Self = Self::named("jwks_uri");
     pub(crate) const REDIRECT_URIS: Self = Self::named("redirect_uris");
     pub(crate) const REGISTRATION_ACCESS_TOKEN: Self = Self::named("registration_access_token");
     pub(crate) const REGISTRATION_CLIENT_URI: Self = Self::named("registration_client_uri");
+    pub(crate) const REQUEST_OBJECT_ENCRYPTION_ALG: Self = Self::named("request_object_encryption_alg");
+    pub(crate) const REQUEST_OBJECT_ENCRYPTION_ENC: Self = Self::named("request_object_encryption_enc");
+    pub(crate) const REQUEST_OBJECT_SIGNING_ALG: Self = Self::named("request_object_signing_alg");
+    pub(crate) const REQUEST_URIS: Self = Self::named("request_uris");
+    pub(crate) const REQUIRE_SIGNED_REQUEST_OBJECT: Self = Self::named("require_signed_request_object");
     pub(crate) const RESPONSE_TYPES: Self = Self::named("response_types");
     pub(crate) const SCOPE: Self = Self::named("scope");
+    pub(crate) const SECTOR_IDENTIFIER_URI: Self = Self::named("sector_identifier_uri");
+    pub(crate) const SIGNED_JWKS_URI: Self = Self::named("signed_jwks_uri");
     pub(crate) const SOFTWARE_ID: Self = Self::named("software_id");
     pub(crate) const SOFTWARE_STATEMENT: Self = Self::named("software_statement");
+    pub(crate) const SUBJECT_TYPE: Self = Self::named("subject_type");
+    pub(crate) const TLS_CLIENT_AUTH_SAN_DNS: Self = Self::named("tls_client_auth_san_dns");
+    pub(crate) const TLS_CLIENT_AUTH_SAN_EMAIL: Self = Self::named("tls_client_auth_san_email");
+    pub(crate) const TLS_CLIENT_AUTH_SAN_IP: Self = Self::named("tls_client_auth_san_ip");
+    pub(crate) const TLS_CLIENT_AUTH_SAN_URI: Self = Self::named("tls_client_auth_san_uri");
+    pub(crate) const TLS_CLIENT_AUTH_SUBJECT_DN: Self = Self::named("tls_client_auth_subject_dn");
     pub(crate) const TOKEN_ENDPOINT_AUTH_METHOD: Self = Self::named("token_endpoint_auth_method");
+    pub(crate) const TOKEN_ENDPOINT_AUTH_SIGNING_ALG: Self = Self::named("token_endpoint_auth_signing_alg");
+    pub(crate) const USERINFO_ENCRYPTED_RESPONSE_ALG: Self = Self::named("userinfo_encrypted_response_alg");
+    pub(crate) const USERINFO_ENCRYPTED_RESPONSE_ENC: Self = Self::named("userinfo_encrypted_response_enc");
+    pub(crate) const USERINFO_SIGNED_RESPONSE_ALG: Self = Self::named("userinfo_signed_response_alg");
 
     /// Number of fields.
     pub(crate) const COUNT: usize = FIELDS.len();
@@ -256,7 +298,7 @@ impl Field {
     pub(crate) const fn is_server_issued(self) -> bool {
         match self.acceptance() {
             Updates | Never => true,
-            Always | Openid | OptIn | Verified => false,
+            Always | Openid | WithGrant(_) | WithMethod(_) | OptIn | Verified => false,
         }
     }
 

@@ -183,7 +183,11 @@ impl SoftwareStatements {
         }
         match base {
             Some(field) => match field.acceptance() {
-                Acceptance::Always | Acceptance::Openid | Acceptance::OptIn => true,
+                Acceptance::Always
+                | Acceptance::Openid
+                | Acceptance::WithGrant(_)
+                | Acceptance::WithMethod(_)
+                | Acceptance::OptIn => true,
                 Acceptance::Verified | Acceptance::Updates | Acceptance::Never => false,
             },
             None => document.contains(name) || self.claims.iter().any(|claim| claim == name),

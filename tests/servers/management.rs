@@ -14,7 +14,7 @@ use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::layers::{InitialAccess, StaticTokens};
 use tower_dcr::rate_limit::{Quota, RateLimits};
 use tower_dcr::redirect_uri::RedirectClass;
-use tower_dcr::rules::{Condition, RedirectPattern};
+use tower_dcr::rules::{AuthMethod, Condition, Grants, RedirectPattern};
 use tower_dcr::{
     Preset,
     layers::{InitialAccessTokenLayer, RateLimitLayer},
@@ -294,4 +294,71 @@ async fn updates_do_not_fill_the_table_beyond_its_limit() {
         assert_eq!(live.len(), 2.min(number + 1), "{number}");
         assert!(is_recorded(&ledger, &format!("from-before-{number}")).await);
     }
+}
+
+/// OAuth 2.1 section 2.1: a client has one type.
+#[tokio::test]
+async fn an_update_does_not_change_the_type_of_a_client() {
+    let methods = || AuthMethod::one_of(["none", "client_secret_basic", "client_secret_post"]);
+    let oauth = move |_| tower_dcr::oauth(Grants::authorization_code(), methods()).without_rate_limits();
+    let body = |id: Option<&str>, method: &str| {
+        let mut body = metadata("App");
+        body["token_endpoint_auth_method"] = method.into();
+        if let Some(id) = id {
+            body["client_id"] = id.into();
+        }
+        body
+    };
+    for (allowed, expected) in [(None, 400), (Some(false), 400), (Some(true), 200)] {
+        let allow = |registrar: Registrar| registrar.map_settings(|it| it.client_type_changes = allowed).unwrap();
+        let world = World::with(MemoryLedger::default(), allow).guarded_by(oauth);
+        for (before, after, status) in [
+            ("none", "client_secret_basic", expected),
+            ("client_secret_basic", "none", expected),
+            ("client_secret_basic", "client_secret_post", 200),
+            ("none", "none", 200),
+        ] {
+            let id = world.register(&body(None, before)).await.client_id();
+            let update = |method| manage("PUT", &format!("/register/{id}"), &body(Some(&id), method));
+            let answer = world.send(update(after)).await;
+            assert_eq!(answer.status, status, "{before} to {after}: {answer:?}");
+            assert_eq!(status == 400, answer.text.contains("would make a public client"), "{}", answer.text);
+            // The record has the type that is in force.
+            let back = world.send(update(before)).await;
+            assert_eq!(back.status, 200, "{before} again: {back:?}");
+        }
+        // A client that the ledger does not know has no type yet.
+        let answer = world.send(manage("PUT", "/register/from-before", &body(Some("from-before"), "none"))).await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+/// An absent member is a change as well: its default is `client_secret_basic` (RFC 7591 section 2).
+#[tokio::test]
+async fn an_update_without_a_method_does_not_make_a_public_client_confidential() {
+    let methods = AuthMethod::one_of(["none", "client_secret_basic"]);
+    let preset = tower_dcr::oauth(Grants::authorization_code(), methods).without_rate_limits();
+    let world = World::new(MemoryLedger::default()).guarded_by(|_| preset);
+    let mut body = metadata("App");
+    body["token_endpoint_auth_method"] = "none".into();
+    let id = world.register(&body).await.client_id();
+    assert_eq!(world.send(update(&id)).await.status, 400);
+}
+
+/// A server may answer with another method than it was asked for: that one counts (RFC 7591 section 3.2.1).
+#[tokio::test]
+async fn the_type_of_a_client_is_that_of_the_response() {
+    let methods = AuthMethod::one_of(["none", "client_secret_basic"]);
+    let preset = tower_dcr::oauth(Grants::authorization_code(), methods).without_rate_limits();
+    let world = World::new(MemoryLedger::default()).guarded_by(|_| preset);
+    let mut answer = metadata("App");
+    answer["client_id"] = "c1".into();
+    answer["token_endpoint_auth_method"] = "none".into();
+    *world.server.answer.lock().unwrap() = Some((201, answer.clone()));
+    let registered = world.register(&metadata("App")).await;
+    assert_eq!((registered.status, registered.client_id().as_str()), (201, "c1"));
+    *world.server.answer.lock().unwrap() = None;
+    assert_eq!(world.send(manage("PUT", "/register/c1", &answer)).await.status, 200, "as it was returned");
+    answer["token_endpoint_auth_method"] = "client_secret_basic".into();
+    assert_eq!(world.send(manage("PUT", "/register/c1", &answer)).await.status, 400);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tower_dcr::rules::{Context, MemberOperators, MetadataOperators, RuleDocs};
+use tower_dcr::rules::{AuthMethod, Context, Grants, MemberOperators, MetadataOperators, RuleDocs};
 use tower_dcr::{Preset, Registration};
 
 use crate::support::changed;
@@ -12,7 +12,7 @@ fn listed() -> BTreeSet<&'static str> {
 }
 
 /// Rules of every preset, with those that only settings switch on.
-fn presets() -> [Preset; 2] {
+fn presets() -> [Preset; 3] {
     let operators = || {
         MetadataOperators::default()
             .on("tenant", changed(MemberOperators::default(), |it| it.essential = Some(true)))
@@ -24,7 +24,11 @@ fn presets() -> [Preset; 2] {
         let issuer = tower_dcr::rules::Issuer::new("i", keys, ["ES256"]).unwrap();
         tower_dcr::rules::SoftwareStatements::new([issuer]).unwrap()
     };
-    [tower_dcr::mcp(), tower_dcr::strict()].map(|preset| {
+    let provider = || {
+        let grants = Grants::new(["authorization_code", "urn:openid:params:grant-type:ciba"], ["code"]).unwrap();
+        tower_dcr::oauth(grants, AuthMethod::one_of(["none", "tls_client_auth"]))
+    };
+    [tower_dcr::mcp(), tower_dcr::strict(), provider()].map(|preset| {
         let preset = preset
             .map_rules(|mut rules| {
                 rules.metadata.operators = operators();

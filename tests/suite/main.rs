@@ -25,6 +25,7 @@ mod lint;
 mod listener;
 mod management;
 mod names;
+mod openid;
 mod operators;
 mod patterns;
 mod policy_file;

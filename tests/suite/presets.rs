@@ -46,9 +46,8 @@ fn with(changes: Value) -> Value {
 
 #[tokio::test]
 async fn unknown_and_unwanted_members() {
-    for changes in
-        [json!({ "foo": 1 }), json!({ "sector_identifier_uri": "https://a.example.com/" }), json!({ "client_id": "x" })]
-    {
+    let signed = json!({ "signed_jwks_uri": "https://a.example.com/" });
+    for changes in [json!({ "foo": 1 }), signed, json!({ "client_id": "x" })] {
         let body = with(changes.clone());
         let plain = with(
             json!({ "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], "token_endpoint_auth_method": "none" }),
@@ -171,7 +170,10 @@ async fn auth_methods() {
         assert!(method(&tower_dcr::strict(), shared.into()).await.is_err());
     }
     assert!(method(&tower_dcr::mcp(), "private_key_jwt".into()).await.is_err());
-    assert_eq!(method(&oauth(), "private_key_jwt".into()).await.unwrap(), "private_key_jwt");
+    let keyed = with(json!({
+        "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://app.example.com/jwks"
+    }));
+    assert_eq!(judged(&oauth(), keyed).await.unwrap()["token_endpoint_auth_method"], "private_key_jwt");
     assert!(method(&oauth(), "client_secret_post".into()).await.is_err());
     assert!(method(&oauth(), 7.into()).await.is_err());
 }

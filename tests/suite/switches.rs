@@ -47,6 +47,9 @@ fn named(name: &str, uri: &str) -> Value {
     json!({ "client_name": name, "redirect_uris": [uri] })
 }
 
+/// A grant type that a client without a secret may have.
+const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 const SWITCHES: [Switch; 18] = [
     (
         "https ports",
@@ -141,25 +144,25 @@ const SWITCHES: [Switch; 18] = [
     (
         "grant types",
         |preset| {
-            let grants = Grants::new(["authorization_code", "refresh_token", "client_credentials"], ["code"])?;
+            let grants = Grants::new(["authorization_code", "refresh_token", DEVICE], ["code"])?;
             preset.map_rules(|mut rules| {
                 rules.metadata.grants = grants;
                 rules.metadata.grants.otherwise = Action::Reject;
                 Ok(rules)
             })
         },
-        || with("grant_types", vec!["authorization_code", "client_credentials"]),
+        || with("grant_types", vec!["authorization_code", DEVICE]),
     ),
     (
         "auth methods",
         |preset| {
-            let methods = AuthMethod::one_of(["none", "private_key_jwt"]);
+            let methods = AuthMethod::one_of(["none", "client_secret_post"]);
             preset.map_rules(|mut rules| {
                 rules.metadata.auth_method = methods;
                 Ok(rules)
             })
         },
-        || with("token_endpoint_auth_method", "private_key_jwt"),
+        || with("token_endpoint_auth_method", "client_secret_post"),
     ),
     (
         "decorations",
@@ -286,40 +289,49 @@ type Reported = (&'static str, fn() -> Value);
 const REPORTED: [Reported; 9] = [
     ("client-name", || with("client_name", "A".repeat(150))),
     ("decorations", || with("logo_uri", "http://localhost:5173/logo.png")),
-    ("grant-types", || with("grant_types", vec!["authorization_code", "client_credentials"])),
+    ("grant-types", || with("grant_types", vec!["authorization_code", DEVICE])),
     ("identity", || named("Claude", "https://app.example.com/cb")),
     ("known-members", || with("skip_consent", true)),
     ("redirect-uris", || redirecting("myapp://cb")),
     ("response-types", || with("response_types", vec!["code", "token"])),
     ("scope", || with("scope", "read admin")),
-    ("token-endpoint-auth-method", || with("token_endpoint_auth_method", "private_key_jwt")),
+    ("token-endpoint-auth-method", || with("token_endpoint_auth_method", "client_secret_post")),
 ];
 
-const REPORTED_OF_PROVIDER: [Reported; 4] = [
+const REPORTED_OF_PROVIDER: [Reported; 12] = [
+    ("algorithms", || with("userinfo_encrypted_response_enc", "A256GCM")),
     ("application-type", || {
         let mut body = redirecting("http://127.0.0.1/cb");
         body["application_type"] = "desktop".into();
         body
     }),
+    ("ciba", || with("backchannel_token_delivery_mode", "pull")),
+    ("client-keys", || with("token_endpoint_auth_method", "private_key_jwt")),
     ("dereferenced-uris", || {
         let mut body = with("token_endpoint_auth_method", "private_key_jwt");
         body["jwks_uri"] = "https://10.0.0.1/keys".into();
         body
     }),
+    ("front-channel-logout", || with("frontchannel_logout_uri", "https://app.example.net/out")),
     ("jwks", || {
         let mut body = with("token_endpoint_auth_method", "private_key_jwt");
         body["jwks"] = json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0" }] });
         body
     }),
     ("metadata-policy", || with("tos_uri", "https://app.example.com/other")),
+    ("mutual-tls", || with("token_endpoint_auth_method", "tls_client_auth")),
+    ("public-clients", || with("grant_types", vec!["client_credentials"])),
+    ("request-uris", || with("request_uris", vec!["https://app.example.com/request"; 21])),
+    ("subject-type", || with("subject_type", "ephemeral")),
 ];
 
 fn provider() -> Preset {
     let policy = "extends = 'oauth'
         rate_limit = { address = 'off', global = 'off' }
         redirect_host_quota.quota = 'off'
-        metadata.grants = { grant_types = ['authorization_code'], response_types = ['code'] }
-        metadata.token_endpoint_auth_method.one_of = ['none', 'private_key_jwt']
+        metadata.grants.grant_types = ['authorization_code', 'client_credentials', 'urn:openid:params:grant-type:ciba']
+        metadata.grants.response_types = ['code']
+        metadata.token_endpoint_auth_method.one_of = ['none', 'private_key_jwt', 'tls_client_auth']
         metadata.application_type.unknown = 'reject'
         metadata.policy.tos_uri.one_of = ['https://app.example.com/tos']";
     Preset::from_str(policy).unwrap()

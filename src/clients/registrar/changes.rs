@@ -94,6 +94,17 @@ impl Registrar {
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail).with_field("client_id");
             return Err(rejection.into());
         }
+        // OAuth 2.1 section 2.1: one client_id is not to be treated as more than one type of client. What was granted to a
+        // client without authentication would go on as the grants of one with it, and the other way round.
+        let is_other_type = |client: &Client| {
+            let before = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS);
+            before.is_ok_and(|before| is_public(&before) != is_public(registration))
+        };
+        if !self.settings().client_type_changes && client.as_ref().is_some_and(is_other_type) {
+            let detail = "would make a public client confidential, or a confidential one public";
+            let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail);
+            return Err(rejection.with_field(Field::TOKEN_ENDPOINT_AUTH_METHOD.name()).into());
+        }
         Ok(ChangeIntent { id: managed.to_owned(), client, next, requester: requester.clone() })
     }
 
@@ -187,6 +198,11 @@ fn is_as_reviewed(before: &Client, after: &Client) -> bool {
         Some((Fingerprints::of(&registration, true).digest, identity, client.statement_issuer.clone()))
     };
     reviewed(before).is_some_and(|before| reviewed(after) == Some(before))
+}
+
+/// Returns whether a client has no authentication. An absent method means `client_secret_basic` (RFC 7591 section 2).
+fn is_public(registration: &Registration) -> bool {
+    registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none")
 }
 
 fn parsed(registration: &str) -> Result<Registration, LedgerError> {

@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub(super) retention: Duration,
     pub(super) address_retention: Duration,
     pub(crate) manage_unknown: bool,
+    pub(super) client_type_changes: bool,
     pub(crate) danger_register_without_ledger: Option<bool>,
     pub(crate) report_only: Option<bool>,
 }
@@ -117,6 +118,11 @@ pub struct LifecycleSettings {
     /// to unknown ones (RFC 7592 section 2.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manage_unknown: Option<bool>,
+    /// Lets an update (RFC 7592) change the authentication method of a client from `none` to another one, or back (default:
+    /// false). OAuth 2.1 section 2.1 has one type for each client: a public one that becomes confidential keeps the grants
+    /// that anyone with its `client_id` could have got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_type_changes: Option<bool>,
     /// Passes everything that the ledger would reject, and reports it in audit events (default: false). Everything else is
     /// recorded as always.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +145,7 @@ impl Settings {
             retention: Duration::from_secs(30 * 24 * 3600),
             address_retention: Duration::from_secs(30 * 24 * 3600),
             manage_unknown: false,
+            client_type_changes: false,
             danger_register_without_ledger: None,
             report_only: None,
         }
@@ -157,6 +164,7 @@ impl Settings {
             retention: file.retention.unwrap_or(self.retention),
             address_retention: file.address_retention.unwrap_or(self.address_retention),
             manage_unknown: file.manage_unknown.unwrap_or(self.manage_unknown),
+            client_type_changes: file.client_type_changes.unwrap_or(self.client_type_changes),
             danger_register_without_ledger: file.danger_register_without_ledger.or(self.danger_register_without_ledger),
             report_only: file.report_only.or(self.report_only),
         }

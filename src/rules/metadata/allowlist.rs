@@ -6,26 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use super::members::KnownMembers;
 use super::{
-    application_type, auth_method, client_name, display_uris, fetched_uris, grants, jwks, members, operators, scope,
+    algorithms, application_type, auth_method, ciba, client_keys, client_name, display_uris, fetched_uris,
+    front_channel_logout, grants, jwks, members, mutual_tls, operators, public_clients, request_uris, scope,
+    subject_type,
 };
+use crate::registration::{Acceptance, CIBA, Field, TLS_CLIENT_AUTH};
+use crate::rules::metadata::algorithms::Algorithms;
+use crate::rules::metadata::ciba::Ciba;
+use crate::rules::metadata::client_keys::{ClientKeys, WITH_KEY};
 use crate::rules::metadata::fetched_uris::DereferencedUris;
+use crate::rules::metadata::front_channel_logout::FrontChannelLogout;
+use crate::rules::metadata::mutual_tls::MutualTls;
+use crate::rules::metadata::public_clients::PublicClients;
+use crate::rules::metadata::request_uris::RequestUris;
+use crate::rules::metadata::subject_type::SubjectType;
 use crate::rules::{
     AbsentGrants, Action, ApplicationType, AuthMethod, ClientName, Decorations, Grants, IntoRules, Jwks, Members,
     MetadataOperators, Policy, RuleDocs, Scope,
 };
 
 /// The rules for everything in a registration except its redirect URIs: [`Members`], [`MetadataOperators`], [`Grants`],
-/// [`AuthMethod`], [`Scope`], [`ApplicationType`], [`Decorations`], a check of the URIs that the server or a browser
-/// follows, [`Jwks`] and [`ClientName`], in this order.
+/// [`AuthMethod`], the grant types of public clients, [`Scope`], [`ApplicationType`], [`Decorations`], checks of the URIs
+/// that the server or a browser follows, of algorithms, and of the members that belong to an authentication method or to
+/// CIBA, [`Jwks`] and [`ClientName`], in this order. A [preset](crate::Preset) compares `frontchannel_logout_uri` and
+/// pairwise subjects with the redirect URIs as well, after [`RedirectUris`](crate::rules::RedirectUris).
 ///
 /// | | [`mcp`](Self::mcp) | [`strict`](Self::strict) | [`oauth`](Self::oauth) |
 /// | --- | --- | --- | --- |
 /// | unknown members | stripped | rejected | stripped |
 /// | known, not accepted | stripped | rejected | stripped; OpenID members are accepted |
+/// | members of a method or a grant type (`tls_client_auth_*`, `jwks`, CIBA) | accepted where it is offered | same | same |
 /// | `null`, `""` | stripped | rejected | stripped |
 /// | grant and response types | narrowed | others rejected | the operator's |
 /// | absent `grant_types` | all that are offered | `authorization_code` | `authorization_code` |
-/// | auth method | `none`, substituted | `none` only | the operator's |
+/// | auth method | `none`, substituted | `none` only | the operator's; `none` for native clients |
+/// | `client_credentials` of a public client | removed | rejected | removed |
 /// | `application_type` | inferred | as sent | as sent |
 /// | display links that are not `https` to a public host | stripped | rejected | stripped |
 /// | URIs that the server or a browser follows, not `https` to a public host | stripped | rejected | rejected |
@@ -118,6 +133,23 @@ impl MetadataAllowlist {
         rules
     }
 
+    /// Returns the fields of the grant types and authentication methods that are offered.
+    pub(super) fn offered_members(&self) -> Vec<Field> {
+        let has_keys = WITH_KEY.iter().any(|method| self.auth_method.offers(method));
+        let is_offered = |field: &Field| match field.acceptance() {
+            Acceptance::WithGrant(grant) => self.grants.offers(grant),
+            Acceptance::WithMethod(method) => self.auth_method.offers(method),
+            // Without its keys, such a client could not authenticate.
+            _ => has_keys && [Field::JWKS, Field::JWKS_URI].contains(field),
+        };
+        Field::all().filter(is_offered).collect()
+    }
+
+    /// Returns the rules that compare metadata with redirect URIs, after the rule that may take some of these out.
+    pub(crate) fn after_redirect_uris() -> impl IntoRules {
+        (FrontChannelLogout, SubjectType)
+    }
+
     /// Returns the server's own members that are accepted.
     pub(crate) fn own_members(&self) -> BTreeSet<String> {
         self.members.own().chain(self.operators.members()).map(str::to_owned).collect()
@@ -125,19 +157,28 @@ impl MetadataAllowlist {
 }
 
 /// The documentation of these rules, in their order.
-pub(crate) static DOCS: [&RuleDocs; 11] = [
+pub(crate) static DOCS: [&RuleDocs; 17] = [
     &members::DOCS,
     &operators::DOCS,
     &grants::GRANT_TYPES_DOCS,
     &grants::RESPONSE_TYPES_DOCS,
     &auth_method::DOCS,
+    &public_clients::DOCS,
     &scope::DOCS,
     &application_type::DOCS,
     &display_uris::DOCS,
     &fetched_uris::DOCS,
+    &request_uris::DOCS,
+    &algorithms::DOCS,
+    &client_keys::DOCS,
+    &mutual_tls::DOCS,
+    &ciba::DOCS,
     &jwks::DOCS,
     &client_name::DOCS,
 ];
+
+/// The documentation of the rules that compare metadata with redirect URIs.
+pub(crate) static DOCS_AFTER_REDIRECT_URIS: [&RuleDocs; 2] = [&front_channel_logout::DOCS, &subject_type::DOCS];
 
 impl Default for MetadataAllowlist {
     fn default() -> Self {
@@ -147,15 +188,25 @@ impl Default for MetadataAllowlist {
 
 impl IntoRules for MetadataAllowlist {
     fn into_rules(self) -> Policy {
+        let offered = self.offered_members();
+        let public_clients = PublicClients { otherwise: self.grants.otherwise };
+        let ciba = self.grants.offers(CIBA).then_some(Ciba);
+        let mutual_tls = self.auth_method.offers(TLS_CLIENT_AUTH).then_some(MutualTls);
         let operators = self.operators;
-        Policy::new(KnownMembers { members: self.members, operators: operators.clone() })
+        Policy::new(KnownMembers { members: self.members, operators: operators.clone(), offered })
             .and((!operators.is_empty()).then_some(operators))
             .and(self.grants)
             .and(self.auth_method)
+            .and(public_clients)
             .and(self.scope)
             .and(self.application_type)
             .and(self.decorations)
             .and(DereferencedUris)
+            .and(RequestUris)
+            .and(Algorithms)
+            .and(ClientKeys)
+            .and(mutual_tls)
+            .and(ciba)
             .and(self.jwks)
             .and(self.client_name)
     }

@@ -16,6 +16,9 @@ use crate::rules::{ErrorCode, Rejection};
 /// issues secrets that the client neither requested nor uses. Every tested MCP client accepts `none` in place of a
 /// shared secret. A client that would prove possession of a key is rejected instead of being made weaker.
 ///
+/// A native client can't keep a shared secret (RFC 8252 section 8.5): it gets `none` where that is offered, and is rejected
+/// where it is not ([`native_secrets`](Self::native_secrets)).
+///
 /// ```
 /// use tower_dcr::Registration;
 /// use tower_dcr::rules::{AuthMethod, Context, Decision, Policy};
@@ -39,6 +42,10 @@ pub struct AuthMethod {
     otherwise: Action,
     /// The method of clients whose redirect URIs are all listed here, regardless of the method that they request.
     by_redirect_uri: BTreeMap<String, String>,
+    /// Lets native clients have a shared secret. Otherwise a client with `application_type` `native` gets `none` instead, or
+    /// is rejected where that is not offered: RFC 8252 section 8.5 finds secrets in copies of an application "NOT
+    /// RECOMMENDED". Section 8.4 excepts secrets that are issued to each instance, if the server never shares them.
+    pub native_secrets: bool,
 }
 
 /// The settings as they are written in a file.
@@ -58,19 +65,22 @@ struct Unchecked {
     otherwise: Action,
     /// The method of clients whose redirect URIs are all listed here, regardless of the method that they request.
     by_redirect_uri: BTreeMap<String, String>,
+    /// Lets native clients have a shared secret. Otherwise a client with `application_type` `native` gets `none` instead, or
+    /// is rejected where that is not offered.
+    native_secrets: bool,
 }
 
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 const FIELD: &str = Field::TOKEN_ENDPOINT_AUTH_METHOD.name();
 const SHARED_SECRET: [&str; 3] = ["client_secret_basic", "client_secret_jwt", "client_secret_post"];
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "token-endpoint-auth-method",
     protects: "Public clients from secrets that they can't keep, and key-based ones from being made weaker.",
-    reference: "RFC 7591 section 2 (absent means client_secret_basic); OAuth 2.1 section 2.4",
+    reference: "RFC 7591 section 2 (absent means client_secret_basic); RFC 8252 section 8.5; OAuth 2.1 section 2.4",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"token_endpoint_auth_method\":\"private_key_jwt\"}",
     loosen: "metadata.token_endpoint_auth_method.one_of = [\"none\", \"client_secret_post\"], or one client's redirect URI \
-             in by_redirect_uri",
+             in by_redirect_uri; metadata.token_endpoint_auth_method.native_secrets = true",
     opens: "Secrets in every copy of an application, which many clients then don't send.",
     replayable: true,
 };
@@ -86,7 +96,7 @@ impl AuthMethod {
     /// `client_secret_basic`, if that is listed, and the first of `methods` if it is not.
     pub fn one_of<S: Into<String>>(methods: impl IntoIterator<Item = S>) -> Self {
         let one_of = methods.into_iter().map(Into::into).collect();
-        Self { one_of, otherwise: Action::Reject, by_redirect_uri: BTreeMap::new() }
+        Self { one_of, otherwise: Action::Reject, by_redirect_uri: BTreeMap::new(), native_secrets: false }
     }
 
     /// Sets the `method` of clients that register `redirect_uri` (and none without such an override), regardless of the
@@ -106,6 +116,11 @@ impl AuthMethod {
         }
         self.by_redirect_uri.insert(redirect_uri, method.into());
         Ok(self)
+    }
+
+    /// Returns `true` if a client can get this method.
+    pub(super) fn offers(&self, method: &str) -> bool {
+        self.one_of.iter().chain(self.by_redirect_uri.values()).any(|listed| listed == method)
     }
 
     /// Returns every method that a client can get.
@@ -138,8 +153,8 @@ impl Default for AuthMethod {
 
 impl Default for Unchecked {
     fn default() -> Self {
-        let AuthMethod { one_of, otherwise, by_redirect_uri } = AuthMethod::default();
-        Self { one_of, otherwise, by_redirect_uri }
+        let AuthMethod { one_of, otherwise, by_redirect_uri, native_secrets } = AuthMethod::default();
+        Self { one_of, otherwise, by_redirect_uri, native_secrets }
     }
 }
 
@@ -153,7 +168,8 @@ impl TryFrom<Unchecked> for AuthMethod {
         if read.otherwise == Action::Substitute && !read.one_of.iter().any(|method| method == NONE) {
             return Err(ConfigError::Substitute);
         }
-        let method = Self { otherwise: read.otherwise, ..Self::one_of(read.one_of) };
+        let (otherwise, native_secrets) = (read.otherwise, read.native_secrets);
+        let method = Self { otherwise, native_secrets, ..Self::one_of(read.one_of) };
         read.by_redirect_uri.into_iter().try_fold(method, |method, (uri, by)| method.with_method_for(uri, by))
     }
 }
@@ -168,25 +184,47 @@ impl Rule for AuthMethod {
             }
             return Ok(());
         }
-        let reject = |draft: &Draft<'_>| {
-            Err(draft.reject(ErrorCode::InvalidClientMetadata, "is not offered by this server").with_field(FIELD))
-        };
-        match draft.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) {
-            Some(method) if self.one_of.iter().any(|listed| listed == method) => {}
-            Some(method) if self.otherwise == Action::Substitute && SHARED_SECRET.contains(&method) => {
-                draft.substitute(FIELD, NONE);
-            }
-            Some(_) => return reject(draft),
-            None => {
-                let basic = self.one_of.iter().find(|method| *method == "client_secret_basic");
-                let Some(default) = basic.or(self.one_of.first()) else { return reject(draft) };
-                if default == NONE {
-                    draft.insert_default(FIELD, NONE);
-                } else {
-                    draft.insert_default(FIELD, default.clone());
-                }
-            }
+        let requested = draft.registration().string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD);
+        let wanted = self.decide(requested);
+        let is_secret = wanted.or(requested).is_some_and(|method| SHARED_SECRET.contains(&method));
+        let method = if is_secret && !self.native_secrets && is_native(draft) {
+            // RFC 8252 section 8.5: a shared secret of a native app is in every copy of it.
+            self.listed(NONE)
+                .ok_or_else(|| reject(draft, "is a shared secret, which an installed application can't keep"))
+        } else {
+            wanted.ok_or_else(|| reject(draft, "is not offered by this server"))
+        }?;
+        match requested {
+            Some(requested) if requested == method => {}
+            Some(_) if method == NONE => draft.substitute(FIELD, NONE),
+            None if method == NONE => draft.insert_default(FIELD, NONE),
+            _ => draft.insert_default(FIELD, method.to_owned()),
         }
         Ok(())
     }
+}
+
+impl AuthMethod {
+    /// Returns the method for a client that asks for this one, or for none.
+    fn decide(&self, requested: Option<&str>) -> Option<&str> {
+        match requested {
+            Some(method) if self.otherwise == Action::Substitute && SHARED_SECRET.contains(&method) => {
+                self.listed(method).or(Some(NONE))
+            }
+            Some(method) => self.listed(method),
+            None => self.listed("client_secret_basic").or(self.one_of.first().map(String::as_str)),
+        }
+    }
+
+    fn listed(&self, method: &str) -> Option<&str> {
+        self.one_of.iter().find(|listed| *listed == method).map(String::as_str)
+    }
+}
+
+fn is_native(draft: &Draft<'_>) -> bool {
+    draft.registration().string_at(Field::APPLICATION_TYPE) == Some("native")
+}
+
+fn reject(draft: &Draft<'_>, detail: &'static str) -> Rejection {
+    draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(FIELD)
 }

@@ -94,7 +94,8 @@ pub(crate) static GRANT_TYPES_DOCS: RuleDocs = RuleDocs {
     protects: "Grants that the server does not offer to any client.",
     reference: "RFC 7591 sections 2 and 2.1; RFC 9700 section 2.4 (password MUST NOT be used)",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"grant_types\":[\"client_credentials\"]}",
-    loosen: "metadata.grants.add_grant_types = [\"client_credentials\"]; metadata.grants.otherwise = \"narrow\"",
+    loosen: "metadata.grants.add_grant_types = [\"urn:ietf:params:oauth:grant-type:device_code\"]; \
+             metadata.grants.otherwise = \"narrow\"",
     opens: "Tokens without a person, or without a checked redirect URI.",
     replayable: true,
 };
@@ -147,6 +148,10 @@ impl Grants {
                 Ok(Self { types, responses, otherwise: Action::Narrow, absent: None })
             }
         }
+    }
+
+    pub(super) fn offers(&self, grant: &str) -> bool {
+        contains(&self.types, grant)
     }
 
     /// Returns the grant types and the response types. The words of each response type are sorted.

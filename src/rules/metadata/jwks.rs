@@ -20,7 +20,8 @@ use crate::rules::{ErrorCode, Rejection};
 ///    rejected one is not stored, and not displayed to readers of registrations.
 /// 4. No key has an `x5u` that is not `https` to a public DNS name: a server that reads it would send a request there.
 ///
-/// The keys are present only if [`Members`](crate::rules::Members) accepts OpenID's members.
+/// The keys are present only if [`Members`](crate::rules::Members) accepts OpenID's members, or if an authentication method
+/// that needs them is offered.
 ///
 /// ```
 /// use tower_dcr::Registration;

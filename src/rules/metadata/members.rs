@@ -51,7 +51,8 @@ pub struct Members {
     /// The server's own members that every registration gets, with their values.
     #[serde(rename = "supply", deserialize_with = "supplied")]
     supplied: BTreeMap<Extra, serde_json::Value>,
-    /// Accepts the members that OpenID Providers use.
+    /// Accepts the members that OpenID Providers use: those of OpenID Connect Dynamic Client Registration and of the logout
+    /// specifications. Members of a grant type or an authentication method are accepted where it is offered.
     pub openid: bool,
     /// Action on members that this crate does not know: `reject` or `strip`. Rejecting deviates from RFC 7591 section 2: "The
     /// authorization server MUST ignore any client metadata sent by the client that it does not understand".
@@ -209,8 +210,8 @@ impl Members {
         if self.dispositions.is_empty() { others } else { self.dispositions.get(name).copied().unwrap_or(others) }
     }
 
-    fn fate(&self, draft: &Draft<'_>, member: Entry<'_>, ruled: &MetadataOperators) -> Result<Fate, Rejection> {
-        let is_let_in = || self.extra.contains(member.name()) || ruled.names(member.name());
+    fn fate(&self, draft: &Draft<'_>, member: Entry<'_>, known: Known<'_>) -> Result<Fate, Rejection> {
+        let is_let_in = || self.extra.contains(member.name()) || known.names(member.name());
         if let Some(field) = member.kind().field() {
             return match (field.acceptance(), field.json_type()) {
                 // A fast path for most members of most registrations.
@@ -256,9 +257,15 @@ impl Members {
             // Not `invalid_software_statement`: its validity was not checked.
             (Acceptance::Verified, _) if !value.is_empty() => Err(rejection(draft, not_accepted, field)),
             (Acceptance::Openid, _) if self.openid => self.fate_of_wanted(draft, field, field.json_type(), value),
-            (Acceptance::Always | Acceptance::Openid | Acceptance::OptIn | Acceptance::Verified, _) => {
-                unwanted(not_accepted)
-            }
+            (
+                Acceptance::Always
+                | Acceptance::Openid
+                | Acceptance::WithGrant(_)
+                | Acceptance::WithMethod(_)
+                | Acceptance::OptIn
+                | Acceptance::Verified,
+                _,
+            ) => unwanted(not_accepted),
         }
     }
 
@@ -316,17 +323,17 @@ impl Rule for Members {
     documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        self.check_with(draft, &MetadataOperators::default())
+        self.check_with(draft, Known { ruled: &MetadataOperators::default(), offered: &[] })
     }
 }
 
 impl Members {
-    /// Checks the draft. Members that are `ruled` are accepted, too.
-    fn check_with(&self, draft: &mut Draft<'_>, ruled: &MetadataOperators) -> Result<(), Rejection> {
+    /// Checks the draft. Members that other rules have a use for are accepted, too.
+    fn check_with(&self, draft: &mut Draft<'_>, known: Known<'_>) -> Result<(), Rejection> {
         let mut strip = Vec::new();
         let mut tagged = false;
         for (position, member) in draft.registration().entries().enumerate() {
-            match self.fate(draft, member, ruled)? {
+            match self.fate(draft, member, known)? {
                 Fate::Keep => tagged |= member.kind().is_tagged(),
                 Fate::Strip => strip.push(position),
             }
@@ -348,18 +355,33 @@ impl Members {
     }
 }
 
-/// The rule of a policy with operators, which accepts their members, too.
+/// The rule of a policy with operators, grant types and authentication methods, which accepts their members, too.
 #[derive(Debug)]
 pub(crate) struct KnownMembers {
     pub(crate) members: Members,
     pub(crate) operators: MetadataOperators,
+    /// The fields of the grant types and methods that are offered.
+    pub(crate) offered: Vec<Field>,
+}
+
+/// The members that other rules of the policy have a use for.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    ruled: &'a MetadataOperators,
+    offered: &'a [Field],
+}
+
+impl Known<'_> {
+    fn names(self, name: &str) -> bool {
+        self.ruled.names(name) || self.offered.iter().any(|field| field.name() == name)
+    }
 }
 
 impl Rule for KnownMembers {
     documented!(DOCS, with a configuration of its own);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        self.members.check_with(draft, &self.operators)?;
+        self.members.check_with(draft, Known { ruled: &self.operators, offered: &self.offered })?;
         noncharacters::reject(draft)
     }
 
@@ -419,7 +441,7 @@ impl TryFrom<String> for Extra {
     fn try_from(name: String) -> Result<Self, ConfigError> {
         let taken = Field::of(name.as_bytes()).is_some_and(|field| match field.acceptance() {
             Acceptance::Always | Acceptance::Verified | Acceptance::Updates | Acceptance::Never => true,
-            Acceptance::Openid | Acceptance::OptIn => false,
+            Acceptance::Openid | Acceptance::WithGrant(_) | Acceptance::WithMethod(_) | Acceptance::OptIn => false,
         });
         if taken || name.is_empty() { Err(ConfigError::Member { name }) } else { Ok(Self(name)) }
     }

@@ -31,7 +31,7 @@ use crate::rules::{ErrorCode, Rejection};
 /// is dangerous under any setting. An entry that is well
 /// formed but not allowed is dropped while another one remains (Cursor and VS Code send such lists). With
 /// [`Action::Reject`](Self::otherwise) it rejects the registration, as OpenID Connect Dynamic Client
-/// Registration section 3.2 wants.
+/// Registration section 3.2 wants, and duplicates stay in the list.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -291,7 +291,10 @@ impl Rule for RedirectUris {
                 Judgement::Reject(detail) => return Err(reject(draft, detail).with_index(index)),
             }
         }
-        let repeated = uris.clone().enumerate().any(|(at, uri)| uris.clone().take(at).any(|earlier| earlier == uri));
+        // OpenID Connect Dynamic Client Registration section 3.2 excepts redirect_uris from the values that a server may
+        // replace: a rule that takes nothing out keeps duplicates as well.
+        let repeated = self.otherwise == Action::Narrow
+            && uris.clone().enumerate().any(|(at, uri)| uris.clone().take(at).any(|earlier| earlier == uri));
         if let (0, Some((index, detail))) = (allowed, unlisted) {
             return Err(reject(draft, detail).with_index(index));
         }

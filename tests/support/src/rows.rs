@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
 use serde_json::Value;
 
@@ -23,6 +23,10 @@ pub fn attacks() -> Vec<Row> {
 
 pub fn clients() -> Vec<Row> {
     rows(include_str!("../../data/clients.jsonl"))
+}
+
+pub fn openid() -> Vec<Row> {
+    rows(include_str!("../../data/openid.jsonl"))
 }
 
 fn decode(base64: &Value) -> Vec<u8> {
@@ -61,6 +65,30 @@ impl Row {
             request = request.header("content-type", "application/json");
         }
         request.body(Full::from(self.body())).ok()
+    }
+
+    /// The same document, sent to `/register/CLIENT_ID` as an update. An object without a `client_id` gets it, as its first
+    /// member: RFC 7592 section 2.2 wants one, and the label is about the rest.
+    pub fn update(&self, client_id: &str) -> Option<Request<Full<Bytes>>> {
+        let (mut parts, _) = self.request()?.into_parts();
+        parts.method = Method::PUT;
+        parts.uri = format!("/register/{client_id}{}", self.text("query").unwrap_or_default()).parse().ok()?;
+        Some(Request::from_parts(parts, Full::from(self.body_of(client_id))))
+    }
+
+    fn body_of(&self, client_id: &str) -> Vec<u8> {
+        let mut body = self.body();
+        let is_space = |byte: &u8| b" \t\r\n".contains(byte);
+        let Some(start) = body.iter().position(|byte| !is_space(byte)).filter(|at| body[*at] == b'{') else {
+            return body;
+        };
+        if serde_json::from_slice::<Value>(&body).is_ok_and(|read| !read["client_id"].is_null()) {
+            return body;
+        }
+        let is_empty = body[start + 1..].iter().find(|byte| !is_space(byte)).is_none_or(|byte| *byte == b'}');
+        let member = format!("\"client_id\":\"{client_id}\"{}", if is_empty { "" } else { "," });
+        body.splice(start + 1..=start, member.into_bytes());
+        body
     }
 
     /// Returns `true` for a single registration request. Sequences are for the rate limiter, bytes for a socket (`listener.rs`),

@@ -59,7 +59,7 @@ pub(super) const FIELD_VALUES: &[(&str, &str, &str)] = &[
     ("software_id", r#""value""#, r#""val\u0000ue""#),
     ("software_statement", r#""value""#, r#""val\u0000ue""#),
     ("software_version", r#""value""#, r#""val\u0000ue""#),
-    ("subject_type", r#""value""#, r#""val\u0000ue""#),
+    ("subject_type", r#""public""#, r#""val\u0000ue""#),
     ("tls_client_auth_san_dns", r#""value""#, r#""val\u0000ue""#),
     ("tls_client_auth_san_email", r#""value""#, r#""val\u0000ue""#),
     ("tls_client_auth_san_ip", r#""value""#, r#""val\u0000ue""#),

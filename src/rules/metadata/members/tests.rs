@@ -3,7 +3,7 @@ use serde_json::{Value as Json, json};
 use super::field_values::FIELD_VALUES;
 use super::*;
 use crate::registration::UriUse;
-use crate::rules::{Context, MemberOperators, MetadataAllowlist, Policy, RedirectUris};
+use crate::rules::{AuthMethod, Context, Grants, MemberOperators, MetadataAllowlist, Policy, RedirectUris};
 
 fn passes(rules: &MetadataAllowlist, name: &str, value: &Json) -> bool {
     passes_in(&Context::registration(), json!({ "redirect_uris": ["http://localhost/cb"] }), rules, name, value)
@@ -11,6 +11,10 @@ fn passes(rules: &MetadataAllowlist, name: &str, value: &Json) -> bool {
 
 fn passes_in(context: &Context, mut body: Json, rules: &MetadataAllowlist, name: &str, value: &Json) -> bool {
     body[name] = value.clone();
+    if let Some(algorithm) = name.strip_suffix("_enc") {
+        // It needs the other one.
+        body[format!("{algorithm}_alg")] = "RSA-OAEP".into();
+    }
     let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
     let evaluation = Policy::new(rules.clone()).evaluate(registration, context);
     let registration = evaluation.registration.unwrap();
@@ -27,7 +31,21 @@ fn openid(rules: &MetadataAllowlist) -> MetadataAllowlist {
 fn accepting(rules: &MetadataAllowlist, name: &str) -> Result<MetadataAllowlist, ConfigError> {
     let mut rules = rules.clone();
     rules.members = rules.members.add_member(name)?;
+    if let Some(algorithm) = name.strip_suffix("_enc") {
+        rules.members = rules.members.add_member(format!("{algorithm}_alg"))?;
+    }
     Ok(rules)
+}
+
+/// A client of a server that offers the grant type or method of a field.
+fn offering(rules: &MetadataAllowlist, field: Field) -> MetadataAllowlist {
+    let mut rules = rules.clone();
+    match field.acceptance() {
+        Acceptance::WithGrant(grant) => rules.grants = Grants::new(["authorization_code", grant], ["code"]).unwrap(),
+        Acceptance::WithMethod(method) => rules.auth_method = AuthMethod::one_of(["none", method]),
+        _ => {}
+    }
+    rules
 }
 
 /// No value of another type reaches the server, regardless of how a known member was accepted.
@@ -118,8 +136,11 @@ fn each_field_passes_where_it_is_accepted_and_nowhere_else() {
                 assert!(!passes(&mcp, name, &good) && passes(&openid, name, &good), "{name}: for OpenID Providers");
                 openid.clone()
             }
-            Acceptance::OptIn => {
+            Acceptance::OptIn | Acceptance::WithGrant(_) | Acceptance::WithMethod(_) => {
                 assert!(!passes(&openid, name, &good), "{name}: no preset accepts it");
+                let offered = offering(&mcp, field).offered_members().contains(&field);
+                assert_eq!(offered, field.acceptance() != Acceptance::OptIn, "{name}: with its grant type or method");
+                assert!(!mcp.offered_members().contains(&field), "{name}: without");
                 assert!(passes(&opted_in().unwrap(), name, &good), "{name}: an operator can let it through");
                 opted_in().unwrap()
             }

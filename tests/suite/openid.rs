@@ -1,0 +1,231 @@
+//! Rules about members of OpenID, and about the type of a client, where the corpus has no rows: other presets and settings.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+use tower_dcr::preset::PresetRules;
+use tower_dcr::rules::{Action, AuthMethod, ConfigError, Grants, MemberOperators};
+use tower_dcr::{Preset, Rejection};
+
+use crate::support::{Naive, behind, changed, post, send};
+
+const CIBA: &str = "urn:openid:params:grant-type:ciba";
+
+/// Returns the forwarded document, or the rule and the member that rejected it.
+async fn judged(preset: &Preset, changes: &Value) -> Result<Value, (&'static str, Option<Cow<'static, str>>)> {
+    let mut body = json!({ "redirect_uris": ["https://app.example.com/cb"] });
+    body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let naive = Naive::default();
+    let answer = send(&behind(&preset.clone().without_rate_limits(), &naive), post(body.to_string())).await;
+    if let Some(body) = naive.seen().pop() {
+        return Ok(serde_json::from_slice(&body).unwrap());
+    }
+    let rejection = answer.response.extensions().get::<Rejection>().unwrap();
+    Err((rejection.rule, rejection.field.clone()))
+}
+
+fn rejects(rule: &'static str, member: &'static str) -> Result<Value, (&'static str, Option<Cow<'static, str>>)> {
+    Err((rule, Some(member.into())))
+}
+
+fn oauth(grants: &[&str], methods: &[&str]) -> Preset {
+    let responses = if grants.contains(&"authorization_code") { vec!["code"] } else { Vec::new() };
+    let grants = Grants::new(grants.to_vec(), responses).unwrap();
+    tower_dcr::oauth(grants, AuthMethod::one_of(methods.to_vec()))
+}
+
+fn with(preset: Preset, change: impl FnOnce(&mut PresetRules)) -> Preset {
+    let changed = preset.map_rules(|mut rules| {
+        change(&mut rules);
+        Ok::<_, ConfigError>(rules)
+    });
+    changed.unwrap()
+}
+
+/// RFC 8252 section 8.5: a secret in each copy of an application is none.
+#[tokio::test]
+async fn a_native_client_gets_no_shared_secret() {
+    let native = |method: Value| json!({ "application_type": "native", "redirect_uris": ["com.example.app:/cb"], "token_endpoint_auth_method": method });
+    let both = oauth(&["authorization_code"], &["client_secret_basic", "none", "private_key_jwt"]);
+    // One that is not offered is replaced like one that is.
+    for method in [json!("client_secret_basic"), json!("client_secret_post"), Value::Null] {
+        assert_eq!(judged(&both, &native(method)).await.unwrap()["token_endpoint_auth_method"], "none");
+    }
+    let secrets = oauth(&["authorization_code"], &["client_secret_basic"]);
+    let rejected = rejects("token-endpoint-auth-method", "token_endpoint_auth_method");
+    assert_eq!(judged(&secrets, &native("client_secret_basic".into())).await, rejected);
+    assert_eq!(judged(&secrets, &native(Value::Null)).await, rejected);
+    assert_eq!(judged(&secrets, &native("client_secret_post".into())).await, rejected);
+    assert!(judged(&secrets, &json!({ "application_type": "web" })).await.is_ok());
+    let per_instance = with(both, |rules| rules.metadata.auth_method.native_secrets = true);
+    let kept = judged(&per_instance, &native("client_secret_basic".into())).await.unwrap();
+    assert_eq!(kept["token_endpoint_auth_method"], "client_secret_basic");
+    let file = "extends = 'oauth'
+        metadata.grants = { grant_types = ['authorization_code'], response_types = ['code'] }
+        metadata.token_endpoint_auth_method = { one_of = ['client_secret_basic'], native_secrets = true }";
+    let kept = judged(&Preset::from_str(file).unwrap(), &native(Value::Null)).await.unwrap();
+    assert_eq!(kept["token_endpoint_auth_method"], "client_secret_basic");
+    // The operator's own decision about one redirect URI counts more.
+    let listed = AuthMethod::public().with_method_for("http://127.0.0.1/cb", "client_secret_post").unwrap();
+    let mcp = with(tower_dcr::mcp(), |rules| rules.metadata.auth_method = listed);
+    let body = json!({ "application_type": "native", "redirect_uris": ["http://127.0.0.1/cb"] });
+    assert_eq!(judged(&mcp, &body).await.unwrap()["token_endpoint_auth_method"], "client_secret_post");
+}
+
+/// RFC 6749 section 4.4, and CIBA section 7.1.
+#[tokio::test]
+async fn a_public_client_has_no_grant_that_needs_authentication() {
+    let grants = ["authorization_code", "refresh_token", "client_credentials", CIBA];
+    let preset = oauth(&grants, &["none", "client_secret_basic"]);
+    let public = |grants: Value| json!({ "token_endpoint_auth_method": "none", "grant_types": grants });
+    let kept = judged(&preset, &public(json!(["authorization_code", "client_credentials"]))).await.unwrap();
+    assert_eq!(kept["grant_types"], json!(["authorization_code"]));
+    let rejected = rejects("public-clients", "grant_types");
+    for alone in [json!(["client_credentials"]), json!(["client_credentials", "refresh_token"]), json!([CIBA])] {
+        assert_eq!(judged(&preset, &public(alone)).await, rejected);
+    }
+    let confidential =
+        json!({ "token_endpoint_auth_method": "client_secret_basic", "grant_types": ["client_credentials"] });
+    assert!(judged(&preset, &confidential).await.is_ok());
+    // Where nothing is narrowed, this is not either.
+    let strict = with(preset, |rules| rules.metadata.grants.otherwise = Action::Reject);
+    assert_eq!(judged(&strict, &public(json!(["authorization_code", "client_credentials"]))).await, rejected);
+    // The method of a native client was replaced before.
+    let native = json!({ "application_type": "native", "grant_types": ["client_credentials"] });
+    assert_eq!(judged(&strict, &native).await, rejected);
+    // What the operator grants to clients that ask for nothing is no exception.
+    let file = "metadata.grants = { grant_types = ['authorization_code', 'client_credentials'], response_types = ['code'], absent = 'offered' }";
+    let kept = judged(&Preset::from_str(file).unwrap(), &json!({})).await.unwrap();
+    assert_eq!(kept["grant_types"], json!(["authorization_code"]));
+}
+
+/// The members of a grant type or a method are accepted where it is offered, in every preset.
+#[tokio::test]
+async fn members_follow_the_grant_types_and_methods_that_are_offered() {
+    let mtls = json!({ "token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_san_dns": "app.example.com" });
+    let offering =
+        with(tower_dcr::mcp(), |rules| rules.metadata.auth_method = AuthMethod::one_of(["none", "tls_client_auth"]));
+    assert_eq!(judged(&offering, &mtls).await.unwrap()["tls_client_auth_san_dns"], "app.example.com");
+    let public = json!({ "token_endpoint_auth_method": "none", "tls_client_auth_san_dns": "app.example.com" });
+    assert_eq!(judged(&offering, &public).await, rejects("mutual-tls", "tls_client_auth_san_dns"));
+    // Elsewhere the member has no meaning, and is stripped.
+    assert!(judged(&tower_dcr::mcp(), &public).await.unwrap().get("tls_client_auth_san_dns").is_none());
+
+    let keyed =
+        with(tower_dcr::mcp(), |rules| rules.metadata.auth_method = AuthMethod::one_of(["none", "private_key_jwt"]));
+    let mut key =
+        json!({ "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://app.example.com/jwks" });
+    assert_eq!(judged(&keyed, &key).await.unwrap()["jwks_uri"], "https://app.example.com/jwks");
+    key["jwks_uri"] = Value::Null;
+    assert_eq!(judged(&keyed, &key).await, rejects("client-keys", "token_endpoint_auth_method"));
+
+    let ciba = oauth(&[CIBA], &["client_secret_basic"]);
+    let ask = |mode: &str, endpoint: Value| json!({ "grant_types": [CIBA], "backchannel_token_delivery_mode": mode, "backchannel_client_notification_endpoint": endpoint });
+    assert_eq!(judged(&ciba, &ask("poll", Value::Null)).await.unwrap()["backchannel_token_delivery_mode"], "poll");
+    let endpoint = "backchannel_client_notification_endpoint";
+    assert_eq!(judged(&ciba, &ask("push", Value::Null)).await, rejects("ciba", endpoint));
+    let inside = ask("push", "https://10.0.0.1/".into());
+    assert_eq!(judged(&ciba, &inside).await, rejects("dereferenced-uris", endpoint));
+}
+
+/// A redirect URI that another rule takes out does not count.
+#[tokio::test]
+async fn metadata_is_compared_with_the_redirect_uris_that_remain() {
+    let only = with(tower_dcr::mcp(), |rules| {
+        rules.metadata.members.openid = true;
+        rules.redirect_uris.only_https = Some(vec!["https://app.example.com/*".parse().unwrap()]);
+    });
+    let both = json!(["https://app.example.com/cb", "https://evil.example.net/cb"]);
+    let logout =
+        |host: &str| json!({ "redirect_uris": both, "frontchannel_logout_uri": format!("https://{host}/out") });
+    let kept = judged(&only, &logout("app.example.com")).await.unwrap();
+    assert_eq!(kept["redirect_uris"], json!(["https://app.example.com/cb"]));
+    let rejected = rejects("front-channel-logout", "frontchannel_logout_uri");
+    assert_eq!(judged(&only, &logout("evil.example.net")).await, rejected);
+    assert!(judged(&only, &json!({ "redirect_uris": both, "subject_type": "pairwise" })).await.is_ok());
+    let any = with(tower_dcr::mcp(), |rules| rules.metadata.members.openid = true);
+    let pairwise = json!({ "redirect_uris": both, "subject_type": "pairwise" });
+    assert_eq!(judged(&any, &pairwise).await, rejects("subject-type", "subject_type"));
+}
+
+/// The port is a part of the origin, and an application's scheme is a sector of its own.
+#[tokio::test]
+async fn origins_and_sectors() {
+    let preset = with(oauth(&["authorization_code"], &["none"]), |rules| {
+        rules.redirect_uris.https_ports = [443, 8443].into();
+    });
+    for (redirect, logout, passes) in [
+        ("https://app.example.com/cb", "https://app.example.com/out", true),
+        ("https://app.example.com/cb", "https://sub.app.example.com/out", false),
+        ("https://app.example.com/cb", "https://example.com/out", false),
+        ("https://app.example.com:8443/cb", "https://app.example.com/out", false),
+        ("http://127.0.0.1/cb", "https://app.example.com/out", false),
+    ] {
+        let body = json!({ "redirect_uris": [redirect], "frontchannel_logout_uri": logout });
+        assert_eq!(judged(&preset, &body).await.is_ok(), passes, "{redirect} and {logout}");
+    }
+    for (redirects, passes) in [
+        (json!(["com.example.app:/cb"]), true),
+        (json!(["com.example.app:/cb", "com.example.app:/other"]), true),
+        (json!(["com.example.app:/cb", "com.example.other:/cb"]), false),
+        (json!(["https://app.example.com/cb", "https://app.example.com:8443/cb"]), true),
+        (json!(["http://127.0.0.1/cb", "http://localhost/cb"]), false),
+        (json!(["https://app.example.com/cb", "https://example.com/cb"]), false),
+    ] {
+        let body = json!({ "redirect_uris": redirects, "subject_type": "pairwise" });
+        assert_eq!(judged(&preset, &body).await.is_ok(), passes, "{redirects}");
+    }
+}
+
+/// Some libraries have taken other spellings of `none` for it.
+#[tokio::test]
+async fn none_in_another_spelling_is_no_algorithm() {
+    let preset = oauth(&["authorization_code"], &["none"]);
+    for member in ["id_token_signed_response_alg", "request_object_signing_alg", "userinfo_signed_response_alg"] {
+        for (value, passes) in [("none", true), ("None", false), ("NONE", false), ("nOnE", false), ("RS256", true)] {
+            let expected = if passes { None } else { rejects("algorithms", member).err() };
+            assert_eq!(judged(&preset, &json!({ member: value })).await.err(), expected, "{member}: {value}");
+        }
+    }
+    for member in
+        ["id_token_encrypted_response_alg", "userinfo_encrypted_response_alg", "request_object_encryption_alg"]
+    {
+        let expected = rejects("algorithms", member);
+        assert_eq!(judged(&preset, &json!({ member: "none" })).await, expected, "{member}");
+    }
+    // What an operator lets through by name is held to the same.
+    let jarm = with(preset, |rules| {
+        let members = std::mem::take(&mut rules.metadata.members);
+        rules.metadata.members = members.add_member("authorization_signed_response_alg").unwrap();
+    });
+    let member = "authorization_signed_response_alg";
+    assert_eq!(judged(&jarm, &json!({ member: "none" })).await, rejects("algorithms", member));
+    assert_eq!(judged(&jarm, &json!({ member: "PS256" })).await.unwrap()[member], "PS256");
+}
+
+/// A list that is not narrowed is forwarded as it was sent.
+#[tokio::test]
+async fn duplicate_redirect_uris_are_kept_where_nothing_is_taken_out() {
+    let twice = json!({ "redirect_uris": ["https://app.example.com/cb", "https://app.example.com/cb"] });
+    for (preset, count) in
+        [(oauth(&["authorization_code"], &["none"]), 2), (tower_dcr::strict(), 2), (tower_dcr::mcp(), 1)]
+    {
+        assert_eq!(judged(&preset, &twice).await.unwrap()["redirect_uris"].as_array().unwrap().len(), count);
+    }
+    let narrowing =
+        with(oauth(&["authorization_code"], &["none"]), |rules| rules.redirect_uris.otherwise = Action::Narrow);
+    assert_eq!(judged(&narrowing, &twice).await.unwrap()["redirect_uris"].as_array().unwrap().len(), 1);
+}
+
+/// An operator can still require or forbid single members.
+#[tokio::test]
+async fn operators_apply_to_openid_members() {
+    let preset = with(oauth(&["authorization_code"], &["client_secret_basic"]), |rules| {
+        let required = changed(MemberOperators::default(), |it| it.essential = Some(true));
+        let operators = std::mem::take(&mut rules.metadata.operators);
+        rules.metadata.operators = operators.on("backchannel_logout_uri", required).unwrap();
+    });
+    assert_eq!(judged(&preset, &json!({})).await.unwrap_err().0, "metadata-policy");
+    assert!(judged(&preset, &json!({ "backchannel_logout_uri": "https://app.example.com/bcl" })).await.is_ok());
+}
