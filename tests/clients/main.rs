@@ -5,6 +5,7 @@
 use test_support::{folder, installed, rows, running};
 
 mod bench;
+mod conformance;
 mod managed;
 mod readme;
 mod rust_sdk;

@@ -1,5 +1,5 @@
 //! `serve` over real sockets: clients that open connections, send slowly, read nothing or do nothing, and the others.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
