@@ -19,7 +19,7 @@ mod web_url;
 
 pub use audit::AuditLayer;
 pub use body::{RegistrationBody, ResponseBody, ResponseFuture};
-pub use gate::{GateEndpoint, GateLayer, GateSettings, Grant};
+pub use gate::{GateEndpoint, GateLayer, GateRules, GateSettings, Grant};
 pub use initial_access_token::InitialAccessTokenLayer;
 #[cfg(feature = "jwt")]
 pub use initial_access_token::tokens::JwtTokens;

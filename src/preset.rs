@@ -37,7 +37,7 @@ use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
 use crate::layers::audit::AuditLayer;
 use crate::layers::docs;
-use crate::layers::gate::{GateEndpoint, GateLayer};
+use crate::layers::gate::{self, GateEndpoint, GateLayer};
 use crate::layers::initial_access_token::InitialAccessTokenLayer;
 use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::ResponseLayer;
@@ -427,6 +427,7 @@ impl Preset {
             .chain(rules::DOCS.iter().copied())
             .chain(crate::rules::docs())
             .chain(&docs::AFTER_POLICY)
+            .chain(gate::rule_docs())
     }
 
     /// Returns the policy that the layers evaluate, for documents from other sources. It has no rate limit by address.
@@ -466,6 +467,10 @@ impl Preset {
     /// - If server and policy have nothing in common, the policy's values are written.
     /// - `none` is announced if the policy makes every client a public one, even if the server did not announce it.
     /// - `token_endpoint_auth_signing_alg_values_supported` is removed with the last method that signs.
+    /// - With a [gate](Self::gate) of the authorization endpoint, `code_challenge_methods_supported` and
+    ///   `response_modes_supported` keep what it accepts, and `authorization_response_iss_parameter_supported` and
+    ///   `require_pushed_authorization_requests` are announced if it enforces them. PKCE is not announced for a server
+    ///   that does not: the gate requires a challenge, and only the server can compare it.
     /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
     ///
     /// Everything else is kept, including the methods of other endpoints. If callers have different rules, a value is
@@ -490,6 +495,7 @@ impl Preset {
     /// ```
     pub fn amend_server_metadata(&self, document: &mut serde_json::Map<String, serde_json::Value>) {
         self.server_metadata().amend(document);
+        self.settings.followed.amend(document);
     }
 
     /// Returns the metadata that the policy allows: the union, if callers have different rules.
@@ -504,8 +510,11 @@ impl Preset {
 
     /// Creates the layer that narrows the server's discovery document to the policy: see [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
-        let metadata = self.server_metadata();
-        ServerMetadataLayer::new(move |document| metadata.amend(document))
+        let (metadata, gates) = (self.server_metadata(), Arc::clone(&self.settings.followed));
+        ServerMetadataLayer::new(move |document| {
+            metadata.amend(document);
+            gates.amend(document);
+        })
     }
 
     /// Returns this preset with the settings of `other`, as far as a policy file can have them.

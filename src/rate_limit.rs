@@ -91,6 +91,16 @@ impl Limiter {
         self.table.take(hash, quota, gcra::nanos(now))
     }
 
+    /// Checks that the bucket of `hash` has a request left under `quota`, and takes none.
+    pub(crate) fn peek(&self, hash: u64, quota: Quota, now: Duration) -> Result<(), Exhausted> {
+        self.table.peek(hash, quota, gcra::nanos(now))
+    }
+
+    /// Takes one request from the bucket of `hash`, even if it has none left: the next one waits for longer, up to `longest`.
+    pub(crate) fn charge(&self, hash: u64, quota: Quota, now: Duration, longest: Duration) {
+        self.table.charge(hash, quota, gcra::nanos(now), gcra::nanos(longest));
+    }
+
     /// Releases a request that was taken under `quota`, in the bucket that it was taken from. A key without a bucket of its
     /// own gets nothing back, and neither does one whose bucket is full again.
     pub(crate) fn release(&self, place: Place, quota: Quota) {

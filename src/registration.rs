@@ -304,8 +304,12 @@ impl Registration {
         })
     }
 
+    /// Replaces a field by that of `other`. Returns `true` if that changes anything, and `false` if `other` does not have it.
+    pub(crate) fn replace_field_from(&mut self, other: &Self, field: Field) -> bool {
+        other.position(field.name()).is_some_and(|position| self.replace_from(other, position))
+    }
+
     /// Replaces the member of the same name by the one of `other` at `position`. Returns `true` if that changes anything.
-    #[cfg(feature = "software-statement")]
     pub(crate) fn replace_from(&mut self, other: &Self, position: usize) -> bool {
         let Some(member) = other.members.get(position) else { return false };
         let name = other.text(member.name);

@@ -8,6 +8,7 @@ const FINDINGS: &str = "tower_dcr_findings_total";
 const SHADOW: &str = "tower_dcr_shadow_registrations_total";
 const DURATION: &str = "tower_dcr_registration_duration_seconds";
 const GATE: &str = "tower_dcr_gate_requests_total";
+const GATE_RULES: &str = "tower_dcr_gate_rules_total";
 const CLIENTS: &str = "tower_dcr_clients";
 const LIFECYCLE_EVENTS: &str = "tower_dcr_lifecycle_events_total";
 const AUDIT_LOST: &str = "tower_dcr_audit_lost_total";
@@ -28,6 +29,7 @@ const POLICY_INFO: &str = "tower_dcr_policy_info";
 /// | `tower_dcr_shadow_registrations_total` | counter | `outcome`, `in_force`, `rule` | registrations that a [shadow policy](crate::Preset::with_shadow) was evaluated on: its decision, the decision of the rules in force, and the shadow's rule, if it is not `accepted` |
 /// | `tower_dcr_registration_duration_seconds` | histogram | `outcome` | the duration of an attempt |
 /// | `tower_dcr_gate_requests_total` | counter | `endpoint`, `decision` | requests at the gates: `passed`, `rejected`, `unavailable`, or `reported` if a report-only gate would have answered them itself |
+/// | `tower_dcr_gate_rules_total` | counter | `endpoint`, `rule`, `enforced` | requests of registered clients that break a [rule](crate::layers::GateLayer#rules) of a gate; `enforced="false"` if it is only reported |
 /// | `tower_dcr_clients` | gauge | `status` | records in the ledger, updated by maintenance |
 /// | `tower_dcr_lifecycle_events_total` | counter | `action` | lifecycle events of clients, by [`LifecycleAction`](crate::audit::LifecycleAction), also where audit events are summed |
 /// | `tower_dcr_audit_lost_total` | counter | | audit events that `JsonLines` or `Buffered` lost |
@@ -41,6 +43,7 @@ pub fn describe_metrics() {
     describe_counter!(SHADOW, Unit::Count, "Registrations that a shadow policy was evaluated on");
     describe_histogram!(DURATION, Unit::Seconds, "Duration of attempts to register or update a client");
     describe_counter!(GATE, Unit::Count, "Requests at the gates");
+    describe_counter!(GATE_RULES, Unit::Count, "Requests that break a rule of a gate");
     describe_gauge!(CLIENTS, Unit::Count, "Records in the ledger of clients");
     describe_counter!(LIFECYCLE_EVENTS, Unit::Count, "Lifecycle events of clients");
     describe_counter!(AUDIT_LOST, Unit::Count, "Lost audit events");
@@ -79,6 +82,12 @@ pub(crate) fn shadow(outcome: &impl ToString, in_force: &impl ToString, rule: &'
 /// Counts a request at a gate.
 pub(crate) fn gate(endpoint: &'static str, decision: &'static str) {
     counter!(GATE, "endpoint" => endpoint, "decision" => decision).increment(1);
+}
+
+/// Counts a request that breaks a rule of a gate.
+pub(crate) fn gate_rule(endpoint: &'static str, rule: &'static str, enforced: bool) {
+    let enforced = if enforced { "true" } else { "false" };
+    counter!(GATE_RULES, "endpoint" => endpoint, "rule" => rule, "enforced" => enforced).increment(1);
 }
 
 /// Sets the number of records with a status.

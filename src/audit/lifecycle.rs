@@ -43,6 +43,9 @@ pub struct LifecycleEvent {
     /// The reason or the error, cut to 1024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The id of the gate's rule that the request breaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'static str>,
     /// `false` for a rejection that was only reported, and `true`, which is not written, otherwise.
     #[serde(skip_serializing_if = "is_true")]
     pub enforced: bool,
@@ -89,7 +92,9 @@ pub enum LifecycleAction {
     IdConflict,
     /// The ledger is full, and no client in it may be evicted.
     LedgerFull,
-    /// A gate rejected the client: it is expired, revoked or not approved, or asked for a redirect URI that is not its own.
+    /// A gate removed scopes from a request that the client did not register.
+    Narrowed,
+    /// A gate rejected the client: it is expired, revoked or not approved, or its request breaks a rule.
     Rejected,
     /// The audit file continues after damage: half a line at its end, or an end that does not match its head.
     Resumed,
@@ -108,7 +113,7 @@ crate::text::display_serialized!(LifecycleAction);
 impl LifecycleAction {
     /// Returns `true` if any stranger can cause it as often as they like.
     pub(super) const fn is_at_will(self) -> bool {
-        matches!(self, Self::IdConflict | Self::LedgerFull | Self::Rejected | Self::UnregisteredClient)
+        matches!(self, Self::IdConflict | Self::LedgerFull | Self::Narrowed | Self::Rejected | Self::UnregisteredClient)
     }
 }
 
@@ -132,6 +137,7 @@ impl LifecycleEvent {
             subject: None,
             actor: None,
             reason: None,
+            rule: None,
             enforced: true,
             changed: Vec::new(),
         }
@@ -195,6 +201,12 @@ impl LifecycleEvent {
 
     pub(crate) fn by(mut self, actor: &impl ToString) -> Self {
         self.actor = Some(actor.to_string());
+        self
+    }
+
+    /// Names the rule of the gate.
+    pub(crate) fn under(mut self, rule: Option<&'static str>) -> Self {
+        self.rule = rule;
         self
     }
 

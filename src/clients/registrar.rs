@@ -482,6 +482,11 @@ impl Registrar {
         self.config.shared.audit.load().sources.resolve(headers, extensions)
     }
 
+    /// Returns the network of a client address, as rate limits count it.
+    pub(crate) fn network_of(&self, address: IpAddr) -> crate::client_address::ClientNetwork {
+        self.config.shared.audit.load().sources.network(address)
+    }
+
     /// Returns the name of the source `address` in events.
     pub(crate) fn source_name(&self, address: Option<IpAddr>) -> Option<String> {
         self.config.shared.audit.load().sources.name(address?)

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
@@ -17,17 +18,20 @@ use crate::telemetry;
 use crate::text;
 
 mod admission;
+mod back;
 mod cache;
 mod credentials;
 mod endpoint;
+mod failures;
 mod form;
+mod given;
 mod grant;
 mod names;
 mod parameters;
 mod pushed;
 mod records;
-mod redirect;
 mod rejection;
+mod rules;
 mod settings;
 mod signed;
 mod usage;
@@ -38,14 +42,16 @@ mod tests;
 use admission::Admitted;
 use cache::Cache;
 pub use endpoint::GateEndpoint;
-use endpoint::{Endpoint, Success};
+use endpoint::{Endpoint, RejectionForm, Success};
 use grant::ClientOf;
 pub use grant::Grant;
 use parameters::Seen;
-use rejection::{Fault, Form};
-pub(crate) use settings::FollowedSettings;
+use rejection::{Fault, Form, Rejected};
+pub use rules::GateRules;
+pub(crate) use rules::docs as rule_docs;
 pub use settings::GateSettings;
 use settings::SettingsInForce;
+pub(crate) use settings::{FollowedSettings, Profile};
 
 /// Enforces the ledger in front of the endpoints that clients use, without the server's help.
 ///
@@ -71,14 +77,14 @@ use settings::SettingsInForce;
 /// # Ambiguous requests
 ///
 /// Everything that servers may read in different ways is answered with 400 `invalid_request`, and never with
-/// `invalid_client`, on which clients throw their registration away:
+/// `invalid_client`, on which clients throw their registration away. Rules decide about repetitions and spellings of the
+/// other parameters:
 ///
 /// - a body of another media type or charset (multipart too), or one that can't be read;
 /// - one of the parameters `client_id`, `redirect_uri`, `client_assertion`, `client_assertion_type`, `request`,
 ///   `request_uri`, and outside of the authorization endpoint `grant_type`, `code`, `refresh_token`, `device_code`,
 ///   `auth_req_id`, that is repeated (query and body are one), is no string, or is spelled in any other way: in another
-///   case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped twice. Other
-///   parameters may be repeated (`resource`);
+///   case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped twice;
 /// - two names of the client that differ; a name with other characters than printable ASCII (RFC 6749 appendix A.1), or
 ///   with a space at an end; a name that the ledger has in another spelling only: in another case, or as another way to
 ///   write a UUID or a number;
@@ -105,12 +111,7 @@ use settings::SettingsInForce;
 ///    that the grant belongs to. RFC 6749 section 6 lets a public client leave its name out when it refreshes. At the
 ///    authorization endpoint such a request passes, as a form of the server's own; at the introspection endpoint as
 ///    that of a resource server.
-/// 3. At the authorization endpoint, and where requests are pushed, each redirect URI in the request, also in a request
-///    object, must be a registered one, by [`matches`](crate::redirect_uri::matches). It may be left out if exactly one
-///    is registered that is no loopback URI without a port, in a step of a consent form (a `POST` without
-///    `response_type`, with parameters of its own), where the server [takes request
-///    objects](GateSettings::request_objects), or with the `request_uri` of a request that this client pushed
-///    through a gate of the same ledger.
+/// 3. The request of a registered client is compared with its registration: see [Rules](#rules).
 /// 4. A successful response of the token endpoint counts as use of the client and restarts its lifetime.
 /// 5. Clients that the ledger does not know pass, and are recorded once they got a token: they were registered before,
 ///    or in another way. [`unknown`](GateSettings::unknown) can reject them, and those that were only
@@ -120,9 +121,50 @@ use settings::SettingsInForce;
 ///    request without credentials, or two client errors within an hour at the authorization endpoint, to requests with
 ///    a registered redirect URI and nothing but the parameters of a code flow with PKCE.
 ///
+/// 7. Attempts to authenticate a client that the server rejects, with 401 or `invalid_client`, are
+///    [limited](GateSettings::failed_authentication) for each pair of a client and a source (RFC 6749 section 2.3.1).
+///    Further ones are answered with 429. Other sources and other clients go on, so that nobody is locked out by
+///    another one.
+///
+/// # Rules
+///
+/// A client is held to what was registered: the values in the server's answer, where it named others than were forwarded.
+/// Clients that were not registered through the layers have no registration to compare with, and no rule applies to them.
+/// Each rule has an [action](GateRules); this table has the defaults of the presets. In `oauth` and in a gate
+/// without a preset, only `gate-redirect-uri` is on.
+///
+/// | rule | at | condition | error | `mcp` | `strict` |
+/// | --- | --- | --- | --- | --- | --- |
+/// | `gate-redirect-uri` | authorization, PAR | each redirect URI, also in a request object, is registered, by [`matches`](crate::redirect_uri::matches). It may be left out if exactly one is registered that is no loopback URI without a port, in a step of a consent form (a `POST` without `response_type`, with parameters of its own), and where it stands in a request object or a pushed request | `invalid_client`, `invalid_request` | reject | reject |
+/// | `gate-repeated-parameter` | all | no parameter is repeated, or spelled in another way; only `resource` and, in token exchange, `audience` may be | `invalid_request` | reject | reject |
+/// | `gate-pushed-request` | authorization | the request was pushed, if the client registered that or [all have to](GateSettings::require_pushed_requests) | `invalid_request` | reject | reject |
+/// | `gate-response-type` | authorization, PAR | `response_type` is registered (default: `code`) | `unauthorized_client` | reject | reject |
+/// | `gate-response-mode` | authorization, PAR | `response_mode` is [listed](GateSettings::response_modes) | `invalid_request` | reject | reject |
+/// | `gate-pkce` | authorization, PAR | a code has a `code_challenge` of 43 characters and the method `S256` | `invalid_request` | reject | reject |
+/// | `gate-resource` | authorization, PAR, token, device | each `resource` is [listed](GateSettings::resources), if there is a list | `invalid_target` | reject | reject |
+/// | `gate-scope` | authorization, PAR, token, device | `scope` is within the registered one, if there is one; `offline_access` and [others](GateSettings::additional_scopes) always are | `invalid_scope` | narrow | reject |
+/// | `gate-auth-method` | PAR, token, introspection | the client authenticates itself as registered | `invalid_client`, `invalid_request` | reject | reject |
+/// | `gate-grant-type` | token, device | `grant_type` is registered (default: `authorization_code`, `refresh_token`) | `unauthorized_client` | reject | reject |
+/// | `gate-password-grant` | token | no `grant_type=password` | `unsupported_grant_type` | reject | reject |
+/// | `gate-code-verifier` | token | a code comes with a `code_verifier` | `invalid_request`, `invalid_grant` | reject | reject |
+///
+/// A `POST` to the authorization endpoint has a query and a body. Each of them that has a `response_type` must be a complete
+/// request, since some server takes it as the whole.
+///
+/// An error of a rule goes back to the redirect URI only if the identity of the client is verified, or an operator
+/// approved it. RFC 9700 section 4.11.2: where anyone can register, a server that redirects errors is an open
+/// redirector. For all other clients, the page names the host of the redirect URI and links to it. Clients that are
+/// unknown, have ended or wait for approval, and redirect URIs that are not registered, are never redirected to.
+///
+/// # Responses
+///
+/// Responses of endpoints that clients call have `Cache-Control: no-store` (RFC 6749 section 5.1). With an
+/// [issuer](GateSettings::issuer), redirects to clients get the parameter `iss` (RFC 9207).
+/// [`Preset::server_metadata_layer`](crate::Preset::server_metadata_layer) announces what the gates of its preset enforce.
+///
 /// # Left to the server
 ///
-/// The server authenticates clients, checks signatures, and binds codes and tokens to the client that they were issued
+/// The server authenticates clients, checks signatures, compares the `code_verifier` with the challenge, and binds codes and tokens to the client that they were issued
 /// to. A server that does not check this binding lets a live client refresh the tokens of a revoked one. So does one
 /// that ignores the place of the client's name, such as `Authorization`. The gate does not read cookies, paths and
 /// header fields that it does not list, nor the document at a foreign `request_uri`. A server that folds ids in another
@@ -195,7 +237,7 @@ impl GateLayer {
 
     /// Creates a gate whose settings follow a policy file.
     pub(crate) fn following(endpoint: GateEndpoint, registrar: Registrar, followed: Arc<FollowedSettings>) -> Self {
-        Self::with(endpoint, registrar, followed.follow())
+        Self::with(endpoint, registrar, followed.follow(endpoint))
     }
 
     fn with(endpoint: GateEndpoint, registrar: Registrar, settings: SettingsInForce) -> Self {
@@ -210,7 +252,7 @@ impl GateLayer {
 
     /// Changes the settings in code. Those of a policy file that the gate follows win.
     pub fn map_settings(self, change: impl FnOnce(&mut GateSettings)) -> Self {
-        self.change(|config| change(&mut config.settings.built))
+        self.change(|config| config.settings.change(config.endpoint, change))
     }
 
     /// Sets the number of clients whose records are cached (default: 4096).
@@ -288,17 +330,17 @@ impl Config {
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
         R: Body + Send + 'static,
     {
-        let mut form = Form::of(self.endpoint, request.headers());
+        let mut form = Form::of(self.endpoint, request.method(), request.headers());
         let reports = self.settings.reports();
         let address = self.registrar.address_of(request.headers(), request.extensions());
         let (parts, bytes) = match parameters::read_body(self.endpoint, request).await {
             Ok(read) => read,
             Err(unread) if reports && unread.can_go_on => {
-                self.report(unread.fault, None, address);
+                self.report(&unread.fault.into(), None, address);
                 return body::forward(inner, unread.into_request()).await;
             }
             Err(unread) => {
-                let answer = self.reject(form, unread.fault);
+                let answer = self.reject(form, &unread.fault.into());
                 return Ok(unread.answer(answer).await);
             }
         };
@@ -306,10 +348,10 @@ impl Config {
         let (request, seen) = match (parameters::read(self.endpoint, parts, bytes), as_it_came) {
             (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, ..seen }),
             (Err(fault), Some(request)) => {
-                self.report(fault, None, address);
+                self.report(&fault.into(), None, address);
                 return body::forward(inner, request).await;
             }
-            (Err(fault), None) => return Ok(self.reject(form, fault)),
+            (Err(fault), None) => return Ok(self.reject(form, &fault.into())),
         };
         // A preflight comes from no client.
         if request.method() == Method::OPTIONS {
@@ -318,19 +360,63 @@ impl Config {
         form.by_basic = seen.by_basic;
         let admitted = match self.admit(&seen).await {
             Ok(admitted) => admitted,
-            Err(fault) if reports => {
-                self.report(fault, seen.client_ids.first(), address);
+            Err(rejected) if reports => {
+                self.report(&rejected, seen.client_ids.first(), address);
                 return body::forward(inner, request).await;
             }
-            Err(fault) => return Ok(self.reject(form, fault)),
+            Err(rejected) => return Ok(self.reject(form, &rejected)),
+        };
+        let attempt = match self.attempt(&seen) {
+            Ok(attempt) => attempt,
+            Err(fault) if reports => {
+                self.report(&fault.into(), seen.client_ids.first(), address);
+                None
+            }
+            Err(fault) => {
+                let event = self.registrar.event(LifecycleAction::Rejected);
+                let event = event.of_client(seen.client_ids.first().map(String::as_str));
+                self.emit(event.because(fault.as_str()), address);
+                return Ok(self.reject(form, &fault.into()));
+            }
         };
         telemetry::gate(self.endpoint.name, "passed");
+        let request = match &admitted.passed.narrowed {
+            Some(kept) if !reports => narrowed(request, &seen.body, kept),
+            _ => request,
+        };
         let response = inner.call(request).await?;
         self.notice_loss(response.status(), &seen, admitted.known.as_deref()).await;
-        if !response.status().is_success() {
-            return Ok(response.map(ResponseBody::inner));
+        let response = self.count_failure(attempt, response).await;
+        let mut response = if response.status().is_success() {
+            let concluded = self.conclude(admitted, &seen, response, reports).await;
+            concluded.unwrap_or_else(|fault| form.response(&fault.into()))
+        } else {
+            response
+        };
+        if !reports {
+            self.complete_headers(&mut response);
         }
-        Ok(self.conclude(admitted, &seen, response, reports).await.unwrap_or_else(|fault| form.response(fault)))
+        Ok(response)
+    }
+
+    /// Keeps secrets out of caches, and names the issuer in authorization responses.
+    fn complete_headers<R>(&self, response: &mut Response<R>) {
+        if self.endpoint.rejection == RejectionForm::Page
+            && let Some(issuer) = self.settings.issuer()
+        {
+            back::add_issuer(response, &issuer);
+        }
+        if self.endpoint.holds_secrets {
+            // RFC 6749 section 5.1: Cache-Control "with a value of 'no-store' in any response containing tokens".
+            let headers = response.headers_mut();
+            let is_no_store = |value: &HeaderValue| {
+                value.as_bytes().split(|byte| *byte == b',').any(|it| it.trim_ascii().eq_ignore_ascii_case(b"no-store"))
+            };
+            if !headers.get_all(header::CACHE_CONTROL).iter().any(is_no_store) {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+            }
+        }
     }
 
     /// Processes a successful response. Withholds it if an error is returned.
@@ -338,18 +424,19 @@ impl Config {
         &self,
         admitted: Admitted,
         seen: &Seen,
-        response: Response<R>,
+        response: Response<ResponseBody<R>>,
         reports: bool,
     ) -> Result<Response<ResponseBody<R>>, Fault> {
         match self.endpoint.success {
-            Success::Pass => Ok(response.map(ResponseBody::inner)),
-            Success::RecordPushed => self.record_pushed(admitted, response).await,
+            Success::Pass => Ok(response),
+            Success::RecordPushed => self.record_pushed(admitted, response).await.map(flat),
             Success::RecordUse => {
                 let (response, holds_token) = grant::holds_token(response).await;
+                let response = flat(response);
                 match self.record_use(admitted, holds_token).await {
                     Ok(()) => Ok(response),
                     Err(fault) if reports => {
-                        self.report(fault, seen.client_ids.first(), seen.address);
+                        self.report(&fault.into(), seen.client_ids.first(), seen.address);
                         Ok(response)
                     }
                     // The client has ended since it was checked, and must not get the token.
@@ -360,15 +447,16 @@ impl Config {
     }
 
     /// Reports a rejection that is not enforced.
-    fn report(&self, fault: Fault, client_id: Option<&String>, address: Option<IpAddr>) {
+    fn report(&self, rejected: &Rejected, client_id: Option<&String>, address: Option<IpAddr>) {
         telemetry::gate(self.endpoint.name, "reported");
         let event = self.registrar.event(LifecycleAction::Rejected).of_client(client_id.map(String::as_str));
-        self.emit(event.because(fault.as_str()).reported(), address);
+        self.emit(event.because(rejected.fault.as_str()).under(rejected.rule).reported(), address);
     }
 
-    fn reject<R: Body>(&self, form: Form, fault: Fault) -> Response<ResponseBody<R>> {
-        telemetry::gate(self.endpoint.name, if fault == Fault::Unavailable { "unavailable" } else { "rejected" });
-        form.response(fault)
+    fn reject<R: Body>(&self, form: Form, rejected: &Rejected) -> Response<ResponseBody<R>> {
+        let is_unavailable = rejected.fault == Fault::Unavailable;
+        telemetry::gate(self.endpoint.name, if is_unavailable { "unavailable" } else { "rejected" });
+        form.response(rejected)
     }
 
     /// Emits an event about a request at this endpoint.
@@ -376,4 +464,21 @@ impl Config {
         let source = self.registrar.source_name(address);
         self.registrar.emit_from(&event.coming_from(source).about(self.endpoint.name), address);
     }
+}
+
+fn flat<R: Body>(response: Response<ResponseBody<ResponseBody<R>>>) -> Response<ResponseBody<R>> {
+    response.map(ResponseBody::flatten)
+}
+
+/// Returns the request without the scopes that are not in `kept`. All other parameters keep their bytes.
+fn narrowed<B: Body>(request: Request<ResponseBody<B>>, body: &Bytes, kept: &[String]) -> Request<ResponseBody<B>> {
+    let (mut parts, unchanged) = request.into_parts();
+    if let Some(url) = rules::scope::in_url(&parts.uri, kept) {
+        parts.uri = url;
+    }
+    let form = str::from_utf8(body).ok().filter(|form| !form.is_empty() && parts.method == Method::POST);
+    let Some(form) = form else { return Request::from_parts(parts, unchanged) };
+    let form = rules::scope::without_others(form, kept);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.len()));
+    Request::from_parts(parts, ResponseBody::own(form.into()))
 }

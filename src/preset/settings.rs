@@ -13,7 +13,7 @@ use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
 use crate::layers::audit::AuditLayer;
-use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings};
+use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings, Profile};
 use crate::layers::initial_access_token::InitialAccessTokenLayer;
 use crate::layers::lifecycle::LifecycleLayer;
 use crate::layers::policy::{Charging, PolicyLayer, Reminder};
@@ -210,8 +210,17 @@ impl Settings {
 
     /// Creates a gate that follows the policy.
     pub(crate) fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
-        self.followed.put(&self.gate);
+        self.followed.put(self.profile(), &self.gate);
         GateLayer::following(endpoint, registrar, Arc::clone(&self.followed))
+    }
+
+    /// Returns the defaults of the gate's rules.
+    fn profile(&self) -> Profile {
+        match self.base {
+            Base::Mcp => Profile::Mcp,
+            Base::Strict => Profile::Strict,
+            Base::Oauth => Profile::Other,
+        }
     }
 
     /// Sets the registrar's sink of events, unless it has one of its own, and the form in which events name their
@@ -226,7 +235,7 @@ impl Settings {
     pub(crate) fn layers(&self) -> Layers {
         let fingerprint = self.fingerprint();
         self.tell_audit();
-        self.followed.put(&self.gate);
+        self.followed.put(self.profile(), &self.gate);
         let followed = Arc::clone(&self.followed);
         self.setup_check.expect_gates(move || followed.is_forgotten());
         let registrar = self.lifecycle.layer.registrar();

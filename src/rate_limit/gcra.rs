@@ -118,6 +118,12 @@ impl Quota {
         Ok(())
     }
 
+    /// Takes one request even from an empty bucket, as long as it is full again within `longest` after an empty one is.
+    pub(super) fn charge(&self, full_at: &mut Nanos, now: Nanos, longest: Nanos) {
+        let last = now.saturating_add(self.capacity()).saturating_add(longest);
+        *full_at = (*full_at).max(now).saturating_add(self.interval).min(last);
+    }
+
     pub(super) fn release(&self, full_at: &mut Nanos) {
         *full_at = full_at.saturating_sub(self.interval);
     }

@@ -82,6 +82,26 @@ impl Table {
         quota.take(&mut lock(&self.overflow), now).map(|()| Place::Overflow)
     }
 
+    /// Checks that the bucket of `hash` has a request left, and takes none.
+    pub(super) fn peek(&self, hash: u64, quota: Quota, now: Nanos) -> Result<(), Exhausted> {
+        let own = self.buckets(hash).find(tag(hash)).map(|full_at| *full_at);
+        // A key without a bucket has taken none, unless there was no room for it.
+        own.map_or(Ok(()), |mut full_at| quota.take(&mut full_at, now))
+    }
+
+    /// Takes one request from the bucket of `hash`, even if it has none left, up to a debt of `longest`.
+    pub(super) fn charge(&self, hash: u64, quota: Quota, now: Nanos, longest: Nanos) {
+        let tag = tag(hash);
+        let mut buckets = self.buckets(hash);
+        let mut own = buckets.find(tag);
+        if own.is_none() {
+            own = buckets.reassign(tag, now);
+        }
+        if let Some(full_at) = own {
+            quota.charge(full_at, now, longest);
+        }
+    }
+
     /// Releases one request in the bucket that it was taken from.
     pub(super) fn release(&self, place: Place, quota: Quota) {
         match place {

@@ -74,6 +74,12 @@ pub(crate) struct CutOrReject;
 
 pub(crate) struct MarkOrReject;
 
+/// Those of a rule of the gate.
+pub(crate) struct MarkPassOrReject;
+
+/// Those of a gate's rule about a list.
+pub(crate) struct MarkNarrowPassOrReject;
+
 pub(crate) struct NarrowOrReject;
 
 /// Those of a gate.
@@ -96,6 +102,14 @@ impl Choice for CutOrReject {
 
 impl Choice for MarkOrReject {
     const WORDS: &'static [&'static str] = &["mark", "reject", "refuse"];
+}
+
+impl Choice for MarkPassOrReject {
+    const WORDS: &'static [&'static str] = &["mark", "pass", "reject"];
+}
+
+impl Choice for MarkNarrowPassOrReject {
+    const WORDS: &'static [&'static str] = &["mark", "narrow", "pass", "reject"];
 }
 
 impl Choice for NarrowOrReject {

@@ -15,6 +15,7 @@ mod flood;
 mod floors;
 mod gate;
 mod gate_readers;
+mod gate_rules;
 mod guard;
 mod identity;
 mod jsonl;

@@ -174,10 +174,11 @@ fn example(name: &str, kind: &Value, type_name: Option<&str>) -> String {
         "additional_characters" => ":",
         "algorithms" => return "[\"ES256\"]".into(),
         "approval" => "24h",
-        "audience" | "public_url" => "https://as.example.com",
+        "audience" | "issuer" | "public_url" => "https://as.example.com",
         "chain_key_file" => "chain.key",
         "checked" => "2026-11-30",
         "expires_at" => "2027-01-31T00:00:00Z",
+        "failed_authentication" => "12/minute",
         "grace" => "1min",
         "idle" => "90days",
         "jwks" => {

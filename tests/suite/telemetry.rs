@@ -90,6 +90,15 @@ async fn do_everything() {
             send(&token, request.body(body).unwrap()).await;
         }
     }
+    let token = tower::Layer::layer(
+        &guard.gate(GateEndpoint::Token, registrar.clone()),
+        tower::service_fn(async |_: http::Request<_>| {
+            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
+        }),
+    );
+    let request = http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+    let body = http_body_util::Full::<bytes::Bytes>::from("grant_type=client_credentials&client_id=client-1");
+    send(&token, request.body(body).unwrap()).await;
     registrar.maintain_once().await.unwrap();
     let policy = folder.join("policy.toml");
     std::fs::write(&policy, "report_only = true").unwrap();

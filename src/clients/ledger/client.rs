@@ -50,7 +50,8 @@ pub struct Client {
     /// ([`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)); otherwise empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
-    /// The registration that was forwarded to the server, as canonical JSON.
+    /// The registration, as canonical JSON: the document that was forwarded to the server, with the grant types, response
+    /// types, scope and authentication method of its response, and with the redirect URIs that it lists.
     pub registration: String,
     /// The response of the server, if an equal registration may get it; otherwise `None`.
     pub response: Option<StoredResponse>,

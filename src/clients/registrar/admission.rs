@@ -440,8 +440,8 @@ impl Registrar {
         let mut done = client.clone();
         done.not_after = secret_expiry(answer.document);
         self.begin(&mut done, id);
-        if let Some(fewer) = with_fewer_redirect_uris(&done.registration, answer.document) {
-            done.registration = fewer;
+        if let Some(registered) = as_answered(&done.registration, answer.document) {
+            done.registration = registered;
         }
         (done.ended_at, done.ended_by, done.reason) = (None, None, None);
         done.deprovisioning = Deprovisioning::default();
@@ -600,14 +600,26 @@ impl Registrar {
     }
 }
 
-/// Returns the forwarded document with only the redirect URIs that the response lists. `None` if it lists all of them, or
-/// none.
-pub(super) fn with_fewer_redirect_uris(forwarded: &str, answer: &Registration) -> Option<String> {
-    let answered = answer.strings_at(Field::REDIRECT_URIS)?;
+/// Returns the forwarded document as the server has registered it: with only the redirect URIs that the response lists, and
+/// with its values of the fields that gates enforce. `None` if nothing differs.
+///
+/// RFC 7591 section 3.2.1: "The authorization server MAY reject or replace any of the client's requested metadata values
+/// submitted during the registration and substitute them with suitable values."
+pub(super) fn as_answered(forwarded: &str, answer: &Registration) -> Option<String> {
     let mut document = Registration::parse_with(forwarded.as_bytes(), &Limits::GENEROUS).ok()?;
-    let is_registered = |uri: &str| answered.clone().any(|answered| is_same_uri(answered, uri));
-    let fewer = document.narrow_strings(Field::REDIRECT_URIS.name(), is_registered) > 0;
-    fewer.then(|| String::from_utf8(document.canonical_bytes()).ok()).flatten()
+    let mut differs = false;
+    if let Some(answered) = answer.strings_at(Field::REDIRECT_URIS) {
+        let is_registered = |uri: &str| answered.clone().any(|answered| is_same_uri(answered, uri));
+        differs = document.narrow_strings(Field::REDIRECT_URIS.name(), is_registered) > 0;
+    }
+    let has_text = |field| answer.string_at(field).is_some_and(|text| !text.trim().is_empty());
+    let has_list = |field| answer.strings_at(field).is_some_and(|mut list| list.next().is_some());
+    for field in [Field::GRANT_TYPES, Field::RESPONSE_TYPES, Field::SCOPE, Field::TOKEN_ENDPOINT_AUTH_METHOD] {
+        if has_text(field) || has_list(field) {
+            differs |= document.replace_field_from(answer, field);
+        }
+    }
+    differs.then(|| String::from_utf8(document.canonical_bytes()).ok()).flatten()
 }
 
 /// Returns the deduplication key: of the `digest` of the forwarded document, and of the owner whose token admitted `client`.

@@ -1,6 +1,6 @@
 //! Updates and deletions by clients (RFC 7592).
 
-use super::admission::{RULE, secret_expiry, with_fewer_redirect_uris};
+use super::admission::{RULE, as_answered, secret_expiry};
 use super::{AdminError, Failure, Registrar, Requester, RevocationReport, ServerAnswer, the_one};
 use crate::audit::LifecycleAction;
 use crate::client_url::RULE as URL_RULE;
@@ -110,8 +110,8 @@ impl Registrar {
             let detail = "the server answered the update of a client with another one";
             return Err(Rejection::new(ErrorCode::ServerError, RULE, detail).into());
         }
-        if let Some(fewer) = answer.and_then(|answer| with_fewer_redirect_uris(&next.registration, answer.document)) {
-            next.registration = fewer;
+        if let Some(registered) = answer.and_then(|answer| as_answered(&next.registration, answer.document)) {
+            next.registration = registered;
         }
         let known = match client {
             Some(known) => known,

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::back::Back;
 use super::cache::Records;
-use super::endpoint::{Success, Unnamed};
+use super::endpoint::{RejectionForm, Success, Unnamed};
 use super::parameters::Seen;
 use super::records::Known;
-use super::redirect;
-use super::rejection::Fault;
+use super::rejection::{Fault, Rejected};
+use super::rules::{Asked, Passed, Reference, Violation, scope};
 use super::{Config, Grant, pushed};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Client, LedgerError, Origin, Status};
+use crate::telemetry;
 
 /// The maximum age of a record by which a client is rejected: one that has just registered or was just approved must
 /// not be rejected as unknown.
@@ -26,11 +28,16 @@ pub(super) struct Admitted {
     pub(super) known: Option<Arc<Known>>,
     /// The records that a token is given for, if several registrations share the ID.
     pub(super) sharing: Vec<Client>,
+    /// The result of the rules.
+    pub(super) passed: Passed,
 }
+
+/// A record whose client may go on; `None` if there is none. As an error the record that was rejected.
+type Judged = Result<Option<(Arc<Known>, Passed)>, (Arc<Known>, Rejected)>;
 
 impl Config {
     /// Decides whether a request may go on.
-    pub(super) async fn admit(&self, seen: &Seen) -> Result<Admitted, Fault> {
+    pub(super) async fn admit(&self, seen: &Seen) -> Result<Admitted, Rejected> {
         if !self.endpoint.judges_client {
             return Ok(Admitted::default());
         }
@@ -38,7 +45,7 @@ impl Config {
         let mut client_id = ids.first().cloned();
         if ids.is_empty() || seen.is_named_aside {
             // To a server that does not look in this place, the request names no client.
-            client_id = self.unidentified(seen).await?;
+            client_id = self.unidentified(seen).await.map_err(Rejected::from)?;
             ids.extend(client_id.clone().filter(|owner| !ids.contains(owner)));
         }
         if ids.is_empty() {
@@ -48,7 +55,11 @@ impl Config {
             Ok(checked) => checked.map(|checked| Admitted { client_id, ..checked }),
             Err(error) => {
                 error.log();
-                if self.settings.passes_without_ledger() { Ok(Admitted::default()) } else { Err(Fault::Unavailable) }
+                if self.settings.passes_without_ledger() {
+                    Ok(Admitted::default())
+                } else {
+                    Err(Fault::Unavailable.into())
+                }
             }
         }
     }
@@ -68,28 +79,31 @@ impl Config {
         ids: &[String],
         client_id: Option<&str>,
         seen: &Seen,
-    ) -> Result<Result<Admitted, Fault>, LedgerError> {
-        let is_elsewhere = match self.is_elsewhere(ids, seen).await? {
-            Ok(is_elsewhere) => is_elsewhere,
-            Err(fault) => return Ok(Err(fault)),
+    ) -> Result<Result<Admitted, Rejected>, LedgerError> {
+        let reference = match self.reference(ids, seen).await? {
+            Ok(reference) => reference,
+            Err(fault) => return Ok(Err(fault.into())),
         };
         let mut admitted = Admitted::default();
         for id in ids {
             let mut records = self.look_up(id, self.settings.max_age()).await?;
-            let mut verdict = self.judge_all(&records, seen, is_elsewhere);
+            let mut verdict = self.judge_all(&records, seen, reference);
             if verdict.is_err() {
                 // The client may have been registered, approved or updated since, on this node or another.
                 records = self.look_up(id, self.settings.max_age().min(CONFIRMED)).await?;
-                verdict = self.judge_all(&records, seen, is_elsewhere);
+                verdict = self.judge_all(&records, seen, reference);
             }
             match verdict {
-                Ok(known) => {
-                    if client_id == Some(id) && known.is_some() {
+                Ok(None) => {}
+                Ok(Some((known, passed))) => {
+                    if client_id == Some(id) {
                         admitted.sharing = self.sharing(&records, seen);
                     }
-                    admitted.known = admitted.known.or(known);
+                    self.note_marked(&known.client, &passed, seen);
+                    admitted.passed.narrowed = admitted.passed.narrowed.or(passed.narrowed);
+                    admitted.known = admitted.known.or(Some(known));
                 }
-                Err((known, fault)) => return Ok(Err(self.noted(&known.client, fault, seen))),
+                Err((known, rejected)) => return Ok(Err(self.noted(&known.client, rejected, seen))),
             }
         }
         let is_registered = |known: &Arc<Known>| known.client.origin != Origin::Elsewhere;
@@ -97,61 +111,68 @@ impl Config {
             // An id that was only seen in use was never registered.
             Some(known) if is_registered(known) || !self.settings.rejects_unknown() => Ok(Ok(admitted)),
             None if !self.settings.rejects_unknown() && self.is_known_otherwise(ids).await? => {
-                Ok(Err(Fault::Ambiguous("the client is named in another spelling")))
+                Ok(Err(Fault::Ambiguous("the client is named in another spelling").into()))
             }
-            Some(_) | None => Ok(self.unknown(ids, seen).map(|()| Admitted::default())),
+            Some(_) | None => Ok(self.unknown(ids, seen).map(|()| Admitted::default()).map_err(Rejected::from)),
         }
     }
 
     /// Returns the first of the records of an ID that may go on. Of several registrations under one ID, one has to fit.
-    /// `None` if there are none.
-    fn judge_all(
-        &self,
-        records: &Records,
-        seen: &Seen,
-        is_elsewhere: bool,
-    ) -> Result<Option<Arc<Known>>, (Arc<Known>, Fault)> {
-        let compares = self.endpoint.compares_redirect_uri;
-        if compares
+    fn judge_all(&self, records: &Records, seen: &Seen, reference: Reference) -> Judged {
+        if self.endpoint.compares_redirect_uri()
             && records.len() > 1
             && seen.is_request
             && seen.redirect_uri.is_none()
-            && !is_elsewhere
+            && !reference.has_redirect_uri
             && let Some(known) = records.first()
         {
             // Each of those that share the ID may have one redirect URI, but the server knows several.
-            return Err((Arc::clone(known), Fault::NoRedirect));
+            return Err((Arc::clone(known), Fault::NoRedirect.into()));
         }
-        let mut rejected = None;
+        let mut rejected: Option<(Arc<Known>, Rejected)> = None;
         for known in records.iter() {
-            let checked = self
-                .judge(&known.client)
-                .and_then(|()| if compares { redirect::check(known, seen, is_elsewhere) } else { Ok(()) });
-            match checked {
-                Ok(()) => return Ok(Some(Arc::clone(known))),
+            let checked = self.judge(&known.client).map_err(Rejected::from);
+            let is_live = checked.is_ok();
+            match checked.and_then(|()| self.check_rules(known, seen, reference)) {
+                Ok(passed) => return Ok(Some((Arc::clone(known), passed))),
                 // The fault of a live record is reported first.
-                Err(fault) if rejected.is_none() || matches!(fault, Fault::Redirect | Fault::NoRedirect) => {
-                    rejected = Some((Arc::clone(known), fault));
-                }
+                Err(fault) if rejected.is_none() || is_live => rejected = Some((Arc::clone(known), fault)),
                 Err(_) => {}
             }
         }
         rejected.map_or(Ok(None), Err)
     }
 
-    /// Returns whether a request refers to something that holds its redirect URI.
-    async fn is_elsewhere(&self, ids: &[String], seen: &Seen) -> Result<Result<bool, Fault>, LedgerError> {
-        if !self.endpoint.compares_redirect_uri {
-            return Ok(Ok(false));
+    /// Compares a request with the registration.
+    fn check_rules(&self, known: &Known, seen: &Seen, reference: Reference) -> Result<Passed, Rejected> {
+        if self.endpoint.rules.is_empty() || known.client.origin == Origin::Elsewhere {
+            // It is not known what such a client registered.
+            return Ok(Passed::default());
+        }
+        let registered = known.registered().ok_or(Fault::Unavailable)?;
+        let (endpoint, settings) = (self.endpoint, &self.settings);
+        let asked = Asked { endpoint, seen, registered, settings, reference };
+        asked.check().map_err(|Violation { rule, fault }| {
+            let goes_back = endpoint.rejection == RejectionForm::Page && matches!(fault, Fault::Rule(..));
+            Rejected { fault, rule: Some(rule), back: if goes_back { Back::of(known, seen, settings) } else { None } }
+        })
+    }
+
+    /// Returns the parts of the request that stand elsewhere.
+    async fn reference(&self, ids: &[String], seen: &Seen) -> Result<Result<Reference, Fault>, LedgerError> {
+        let none = Reference::default();
+        if !self.endpoint.compares_redirect_uri() {
+            return Ok(Ok(none));
         }
         let takes_objects = self.settings.takes_request_objects();
         let Some(request_uri) = &seen.request_uri else {
             let is_inside = seen.object.as_ref().is_some_and(|object| object.redirect_uri.is_some());
-            return Ok(Ok(is_inside && takes_objects));
+            return Ok(Ok(Reference { has_redirect_uri: is_inside && takes_objects, ..none }));
         };
+        let all = Reference { has_redirect_uri: true, has_all: true, ..none };
         Ok(match self.registrar.pushed_by(request_uri).await? {
-            Some(owner) if ids.iter().all(|id| *id == owner) => Ok(true),
-            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(true),
+            Some(owner) if ids.iter().all(|id| *id == owner) => Ok(Reference { is_pushed: true, ..all }),
+            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(all),
             _ => Err(Fault::Ambiguous("the sender of the pushed request is unknown")),
         })
     }
@@ -213,11 +234,31 @@ impl Config {
         if rejects { Err(Fault::Unknown) } else { Ok(()) }
     }
 
-    fn noted(&self, client: &Client, fault: Fault, seen: &Seen) -> Fault {
+    fn noted(&self, client: &Client, rejected: Rejected, seen: &Seen) -> Rejected {
+        let Rejected { fault, rule, .. } = rejected;
+        if let Some(rule) = rule {
+            telemetry::gate_rule(self.endpoint.name, rule, !self.settings.reports());
+        }
         if !self.settings.reports() {
             let event = self.registrar.event_of(LifecycleAction::Rejected, client);
-            self.emit(event.because(fault.as_str()), seen.address);
+            self.emit(event.because(fault.as_str()).under(rule), seen.address);
         }
-        fault
+        rejected
+    }
+
+    /// Reports the rules that a request breaks without consequences, and the removal of scopes from it.
+    fn note_marked(&self, client: &Client, passed: &Passed, seen: &Seen) {
+        for Violation { rule, fault } in &passed.marked {
+            telemetry::gate_rule(self.endpoint.name, rule, false);
+            let event = self.registrar.event_of(LifecycleAction::Rejected, client);
+            self.emit(event.because(fault.as_str()).under(Some(rule)).reported(), seen.address);
+        }
+        if passed.narrowed.is_some() {
+            let (rule, enforced) = (scope::RULE.docs.id, !self.settings.reports());
+            telemetry::gate_rule(self.endpoint.name, rule, enforced);
+            let event = self.registrar.event_of(LifecycleAction::Narrowed, client);
+            let event = event.because("scopes that the client did not register were removed").under(Some(rule));
+            self.emit(if enforced { event } else { event.reported() }, seen.address);
+        }
     }
 }

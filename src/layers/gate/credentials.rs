@@ -16,6 +16,8 @@ use crate::registration::Limits;
 pub(super) struct Credentials {
     /// The readings of the user of `Authorization: Basic`; empty if there is none.
     pub(super) basic: Vec<String>,
+    /// Set if its password is not empty.
+    pub(super) has_basic_secret: bool,
     /// Set if the request has a bearer token or a `DPoP` token, which name no client.
     pub(super) has_token: bool,
     /// The subject of an `OAuth-Client-Attestation`.
@@ -80,7 +82,9 @@ impl Credentials {
         let text = str::from_utf8(field.as_bytes()).map_err(|_| unclear)?;
         match scheme(text) {
             Scheme::Token => self.has_token = true,
-            Scheme::Basic(credentials) => self.basic = basic(credentials).ok_or(unclear)?,
+            Scheme::Basic(credentials) => {
+                (self.basic, self.has_basic_secret) = basic(credentials).ok_or(unclear)?;
+            }
             Scheme::Unclear => return Err(unclear),
             Scheme::Other if only_known => return Err(unclear),
             Scheme::Other => {}
@@ -137,12 +141,13 @@ fn scheme(text: &str) -> Scheme<'_> {
 }
 
 /// Returns the readings of the user of `Authorization: Basic`, as far as they differ: decoded by RFC 6749 section
-/// 2.3.1, decoded without `+`, and not decoded. Many clients do not encode it, and many servers do not decode it.
-fn basic(credentials: &str) -> Option<Vec<String>> {
+/// 2.3.1, decoded without `+`, and not decoded. Many clients do not encode it, and many servers do not decode it. With
+/// `true` if there is a password.
+fn basic(credentials: &str) -> Option<(Vec<String>, bool)> {
     let decoded = String::from_utf8(BASE64.decode(credentials).ok()?).ok()?;
-    let (user, _) = decoded.split_once(':')?;
+    let (user, password) = decoded.split_once(':')?;
     if user.is_empty() {
-        return Some(Vec::new());
+        return Some((Vec::new(), !password.is_empty()));
     }
     let unescape = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().ok().map(String::from);
     let mut readings = vec![unescape(&user.replace('+', " "))?];
@@ -151,5 +156,5 @@ fn basic(credentials: &str) -> Option<Vec<String>> {
             readings.push(reading);
         }
     }
-    Some(readings)
+    Some((readings, !password.is_empty()))
 }

@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use super::rules::{self, GateRule};
+
 /// An endpoint that a [`GateLayer`](crate::layers::GateLayer) protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,8 +50,12 @@ pub(super) struct Endpoint {
     pub(super) rejection: RejectionForm,
     /// Set if clients that have ended, are not approved or are unknown are rejected.
     pub(super) judges_client: bool,
-    /// Set if each redirect URI is compared with the registered ones.
-    pub(super) compares_redirect_uri: bool,
+    /// The rules about requests of registered clients, in the order in which they run.
+    pub(super) rules: &'static [&'static GateRule],
+    /// The grant type of its requests, if they name none.
+    pub(super) grant_type: Option<&'static str>,
+    /// Set if its responses hold tokens or other secrets, which no cache may keep (RFC 6749 section 5.1).
+    pub(super) holds_secrets: bool,
     /// Set if it takes the `request_uri` of a request that was pushed or is kept elsewhere.
     pub(super) takes_request_uri: bool,
     /// The decision about requests that name no client.
@@ -124,7 +130,9 @@ const OF_CLIENTS: Endpoint = Endpoint {
     sender: Sender::Client,
     rejection: RejectionForm::Json,
     judges_client: true,
-    compares_redirect_uri: false,
+    rules: &[],
+    grant_type: None,
+    holds_secrets: true,
     takes_request_uri: true,
     unnamed: Unnamed::Reject,
     success: Success::Pass,
@@ -136,7 +144,8 @@ pub(super) static AUTHORIZATION: Endpoint = Endpoint {
     name: "authorization",
     sender: Sender::Browser,
     rejection: RejectionForm::Page,
-    compares_redirect_uri: true,
+    rules: rules::AUTHORIZATION,
+    holds_secrets: false,
     unnamed: Unnamed::Pass,
     loss: Loss::TwoErrors,
     ..OF_CLIENTS
@@ -145,6 +154,7 @@ pub(super) static AUTHORIZATION: Endpoint = Endpoint {
 /// RFC 6749 section 3.2.
 pub(super) static TOKEN: Endpoint = Endpoint {
     name: "token",
+    rules: rules::TOKEN,
     unnamed: Unnamed::AskForOwner,
     success: Success::RecordUse,
     loss: Loss::Unauthorized,
@@ -154,22 +164,34 @@ pub(super) static TOKEN: Endpoint = Endpoint {
 /// RFC 9126. Section 2.1: a `request_uri` "MUST NOT" be pushed.
 pub(super) static PUSHED_AUTHORIZATION: Endpoint = Endpoint {
     name: "pushed_authorization",
-    compares_redirect_uri: true,
+    rules: rules::PUSHED_AUTHORIZATION,
     takes_request_uri: false,
     success: Success::RecordPushed,
     ..OF_CLIENTS
 };
 
 /// RFC 8628.
-pub(super) static DEVICE_AUTHORIZATION: Endpoint = Endpoint { name: "device_authorization", ..OF_CLIENTS };
+pub(super) static DEVICE_AUTHORIZATION: Endpoint = Endpoint {
+    name: "device_authorization",
+    rules: rules::DEVICE_AUTHORIZATION,
+    grant_type: Some("urn:ietf:params:oauth:grant-type:device_code"),
+    ..OF_CLIENTS
+};
 
 /// RFC 7662.
 pub(super) static INTROSPECTION: Endpoint =
-    Endpoint { name: "introspection", unnamed: Unnamed::PassWithToken, ..OF_CLIENTS };
+    Endpoint { name: "introspection", rules: rules::INTROSPECTION, unnamed: Unnamed::PassWithToken, ..OF_CLIENTS };
 
 /// RFC 7009: revoking a token is always allowed.
 pub(super) static REVOCATION: Endpoint =
-    Endpoint { name: "revocation", judges_client: false, unnamed: Unnamed::Pass, ..OF_CLIENTS };
+    Endpoint { name: "revocation", judges_client: false, holds_secrets: false, unnamed: Unnamed::Pass, ..OF_CLIENTS };
+
+impl Endpoint {
+    /// Returns `true` if each redirect URI is compared with the registered ones.
+    pub(super) fn compares_redirect_uri(&self) -> bool {
+        self.rules.iter().any(|rule| std::ptr::eq(*rule, rules::REDIRECT_URI))
+    }
+}
 
 #[cfg(test)]
 pub(super) const ALL: [GateEndpoint; 6] = [

@@ -1,13 +1,13 @@
 //! Reads `application/x-www-form-urlencoded` (WHATWG URL section 5.1), only in forms that all parsers read alike.
 
-use super::names::{self, Reading};
+use super::names;
 use super::rejection::Fault;
 
 /// The maximum number of parameters. PHP and qs drop all after the thousandth; no honest request comes near.
 pub(super) const MAX_PARAMETERS: usize = 100;
 
 /// Reads the pairs of `bytes` in order.
-pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, &str) -> Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, String) -> Result<(), Fault>) -> Result<(), Fault> {
     let mut count = 0;
     for piece in bytes.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()) {
         count += 1;
@@ -19,8 +19,13 @@ pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, &str) -> Result<(), F
         if piece.contains(&b';') && piece.split(|byte| *byte == b';').any(is_spelling) {
             return Err(Fault::Ambiguous("a semicolon may separate parameters"));
         }
+        // Rules decide about the other parameters of such a reader.
+        for pair in piece.split(|byte| *byte == b';').skip(1) {
+            let (name, value) = split(pair);
+            add(&format!(";{}", decode(name)?), decode(value)?)?;
+        }
         let (name, value) = split(piece);
-        add(&decode(name)?, &decode(value)?)?;
+        add(&decode(name)?, decode(value)?)?;
     }
     Ok(())
 }
@@ -30,7 +35,7 @@ fn is_spelling(pair: &[u8]) -> bool {
     let (name, _) = split(pair);
     let spaced: Vec<u8> = name.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     let name = percent_encoding::percent_decode(&spaced).decode_utf8_lossy();
-    names::read(&name) != Reading::Other
+    names::read(&name).is_reserved()
 }
 
 /// Rejects a JSON text in which a form parser would find a parameter: some servers parse any body as a form.

@@ -1,4 +1,4 @@
-//! The parameters that name a client or its grant, and every spelling that some server reads as one of them.
+//! The parameters that the gate reads, and every spelling that some server reads as one of them.
 
 use std::borrow::Cow;
 
@@ -18,10 +18,19 @@ pub(super) enum Name {
     RefreshToken,
     DeviceCode,
     AuthReqId,
+    ClientSecret,
+    CodeChallenge,
+    CodeChallengeMethod,
+    CodeVerifier,
+    Resource,
+    ResponseMode,
+    ResponseType,
+    Scope,
+    State,
 }
 
 impl Name {
-    pub(super) const ALL: [(Self, &'static str); 11] = [
+    pub(super) const ALL: [(Self, &'static str); 20] = [
         (Self::ClientId, "client_id"),
         (Self::RedirectUri, "redirect_uri"),
         (Self::ClientAssertion, "client_assertion"),
@@ -33,7 +42,33 @@ impl Name {
         (Self::RefreshToken, "refresh_token"),
         (Self::DeviceCode, "device_code"),
         (Self::AuthReqId, "auth_req_id"),
+        (Self::ClientSecret, "client_secret"),
+        (Self::CodeChallenge, "code_challenge"),
+        (Self::CodeChallengeMethod, "code_challenge_method"),
+        (Self::CodeVerifier, "code_verifier"),
+        (Self::Resource, "resource"),
+        (Self::ResponseMode, "response_mode"),
+        (Self::ResponseType, "response_type"),
+        (Self::Scope, "scope"),
+        (Self::State, "state"),
     ];
+
+    /// Returns whether only rules read it: they decide about its spellings and about repetitions, so that login and
+    /// consent forms may have it in other forms.
+    pub(super) const fn is_for_rules(self) -> bool {
+        matches!(
+            self,
+            Self::ClientSecret
+                | Self::CodeChallenge
+                | Self::CodeChallengeMethod
+                | Self::CodeVerifier
+                | Self::Resource
+                | Self::ResponseMode
+                | Self::ResponseType
+                | Self::Scope
+                | Self::State
+        )
+    }
 
     /// Returns whether only token requests have it; a login form may have a `Code` of its own.
     pub(super) const fn is_of_token_request(self) -> bool {
@@ -42,7 +77,7 @@ impl Name {
 
     /// Returns whether forms use the word for other things as well, below a name of their own (`user[code]`).
     const fn is_common_word(self) -> bool {
-        matches!(self, Self::Request | Self::Code)
+        matches!(self, Self::Request | Self::Code | Self::Resource | Self::Scope | Self::State)
     }
 }
 
@@ -57,6 +92,17 @@ pub(super) enum Reading {
     Other,
 }
 
+impl Reading {
+    /// Returns whether the gate rejects requests in which servers may read this parameter in different ways, whatever
+    /// the rules are.
+    pub(super) const fn is_reserved(self) -> bool {
+        match self {
+            Self::Exact(name) | Self::Folded(name) => !name.is_for_rules(),
+            Self::Other => false,
+        }
+    }
+}
+
 /// Reads a parameter name after its escapes were decoded.
 ///
 /// PHP turns `.`, ` ` and `[` into `_`, drops leading spaces and cuts at NUL. PHP, Rack and qs read `client_id[]`; qs also
@@ -67,10 +113,21 @@ pub(super) fn read(name: &str) -> Reading {
     if let Some((exact, _)) = Name::ALL.into_iter().find(|(_, spelling)| *spelling == name) {
         return Reading::Exact(exact);
     }
+    spelled(name, |_| true)
+}
+
+/// Reads a name that has a meaning in token requests only, at an endpoint that takes none: `code.challenge` is more than a
+/// `code`.
+pub(super) fn read_for_rules(name: &str) -> Reading {
+    spelled(name, Name::is_for_rules)
+}
+
+/// Reads the name as another spelling of one of the names that count.
+fn spelled(name: &str, counts: impl Fn(Name) -> bool) -> Reading {
     let mut spelling = Cow::Borrowed(name);
     // A second and third decoder further in.
     for _ in 0..3 {
-        if let Some(folded) = fold(&spelling) {
+        if let Some(folded) = fold(&spelling, &counts) {
             return Reading::Folded(folded);
         }
         if !spelling.contains('%') {
@@ -83,7 +140,7 @@ pub(super) fn read(name: &str) -> Reading {
     Reading::Other
 }
 
-fn fold(name: &str) -> Option<Name> {
+fn fold(name: &str, counts: &impl Fn(Name) -> bool) -> Option<Name> {
     let mut parts = vec![String::new()];
     for c in name.nfkd().flat_map(char::to_lowercase).flat_map(unfolded) {
         if c.is_ascii_alphanumeric() {
@@ -95,7 +152,7 @@ fn fold(name: &str) -> Option<Name> {
         }
     }
     // Some parsers drop text between two parts, and some text behind the last or before the first that counts.
-    let found = Name::ALL.into_iter().find(|(known, spelling)| {
+    let found = Name::ALL.into_iter().filter(|(known, _)| counts(*known)).find(|(known, spelling)| {
         let starts = if known.is_common_word() { 1 } else { parts.len() };
         (0..starts).any(|start| begins_with(parts.get(start..).unwrap_or_default(), spelling))
     });
@@ -191,10 +248,18 @@ mod tests {
             ("grant type", Name::GrantType),
             ("client.assertion", Name::ClientAssertion),
             ("refresh_token[]", Name::RefreshToken),
+            ("code.challenge_method", Name::Code),
+            ("Code_Challenge", Name::CodeChallenge),
+            ("code_verifier[]", Name::CodeVerifier),
+            ("Scope", Name::Scope),
+            ("scope[]", Name::Scope),
+            ("client-secret", Name::ClientSecret),
         ] {
             let wanted = if name == "\u{212a}" { Reading::Other } else { Reading::Folded(known) };
             assert_eq!(read(name), wanted, "{name:?}");
         }
+        assert_eq!(read_for_rules("code.challenge_method"), Reading::Folded(Name::CodeChallengeMethod));
+        assert_eq!(read_for_rules("Code"), Reading::Other);
     }
 
     #[test]
@@ -247,7 +312,7 @@ mod tests {
             "iss",
             "vendor.parameter",
         ] {
-            assert_eq!(read(name), Reading::Other, "{name}");
+            assert!(!read(name).is_reserved(), "{name}");
         }
         for (known, spelling) in Name::ALL {
             assert_eq!(read(spelling), Reading::Exact(known));

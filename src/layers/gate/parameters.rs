@@ -1,4 +1,4 @@
-//! Reads the client and the redirect URI of a request.
+//! Reads the parameters of a request.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use http_body::Body;
 
 use super::credentials::Credentials;
 use super::endpoint::{Endpoint, Sender};
+use super::given::{Authentication, Given, Place};
 use super::names::{self, Name, Reading};
 use super::rejection::Fault;
 use super::{form, signed};
@@ -34,7 +35,12 @@ pub(super) struct Seen {
     pub(super) is_plain: bool,
     /// Set if it asks for an authorization, and is no step of a consent form.
     pub(super) is_request: bool,
-    pub(super) scope: Option<String>,
+    /// The body, unchanged.
+    pub(super) body: Bytes,
+    /// The parameters that rules read.
+    pub(super) given: Given,
+    /// The ways in which the client authenticates itself.
+    pub(super) authentication: Authentication,
     /// Set if a bearer or `DPoP` token was sent.
     pub(super) has_token: bool,
     pub(super) redirect_uri: Option<String>,
@@ -127,7 +133,7 @@ pub(super) fn read<B: Body>(
         }
         None => return Err(Fault::Ambiguous("the body has no media type")),
     };
-    let seen = seen(endpoint, &parts, content)?;
+    let seen = Seen { body: bytes.clone(), ..seen(endpoint, &parts, content)? };
     if let Some(media) = media {
         body::describe_body(&mut parts.headers, media, bytes.len());
     } else {
@@ -159,6 +165,7 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     let is_for_clients = endpoint.sender == Sender::Client;
     let mut parameters = Parameters { is_for_clients, ..Parameters::default() };
     let query = request.uri.query().unwrap_or_default();
+    parameters.given.place = Place::Url;
     form::read(query.as_bytes(), |name, value| parameters.add(name, value))?;
     if request.method == Method::OPTIONS {
         // A preflight of a browser (Fetch standard section 3.2.2) comes from no client yet. With parameters it is a
@@ -176,6 +183,8 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     // A consent form without an `action` is sent to the URL of the request, often with all its parameters once more. Equal
     // values are no conflict.
     parameters.is_in_body = !is_for_clients;
+    parameters.given.place = Place::Body;
+    parameters.given.in_json = matches!(content, Content::Json(_));
     match content {
         Content::None => {}
         Content::Form(bytes) => {
@@ -192,13 +201,14 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     }
     let credentials = Credentials::read(&request.headers, &LIMITS, is_for_clients)?;
     let mut seen = parameters.seen(&credentials, endpoint)?;
+    let names_client = [Name::ClientId, Name::ClientAssertion].iter().any(|name| parameters.given(*name).is_some());
     // A consent form has a parameter of its own, such as a decision or a state.
     seen.is_request =
         request.method != Method::POST || is_for_clients || parameters.asks_for_response || !parameters.has_more;
-    let names_client = [Name::ClientId, Name::ClientAssertion].iter().any(|name| parameters.given(*name).is_some());
     let is_only_attested = credentials.attested.is_some() && !names_client && credentials.basic.is_empty();
     let is_asserted = parameters.given(Name::ClientAssertion).is_some();
     seen.is_named_aside = (is_aside && credentials.basic.is_empty() && !is_asserted) || is_only_attested;
+    seen.given.extend(parameters.given, request.method == Method::POST, is_for_clients);
     Ok(seen)
 }
 
@@ -220,7 +230,7 @@ struct Parameters {
     has_more: bool,
     has_code_flow: bool,
     has_challenge: bool,
-    scope: Option<String>,
+    given: Given,
 }
 
 /// The only supported type of client assertion (RFC 7523 section 2.2).
@@ -241,24 +251,28 @@ impl Parameters {
             .map_err(|_| Fault::Ambiguous("the body is not one JSON object"))?;
         form::check_json(bytes)?;
         document.iter().try_for_each(|(name, value)| match value {
-            Value::String(text) => self.add(name, text),
-            Value::Null => self.add(name, ""),
+            Value::String(text) => self.add(name, text.to_string()),
+            Value::Null => self.add(name, String::new()),
             // Copied member by member, it becomes the prototype of the copy.
             _ if name == "__proto__" => Err(Fault::Ambiguous("a parameter has an unusual name")),
-            _ if names::read(name) == Reading::Other => Ok(()),
-            _ => Err(Fault::Ambiguous("a parameter is not a string")),
+            _ if names::read(name).is_reserved() => Err(Fault::Ambiguous("a parameter is not a string")),
+            _ => {
+                self.given.add_other_type(names::read(name));
+                Ok(())
+            }
         })
     }
 
     /// Adds a parameter. RFC 6749 section 3.1: "Request and response parameters MUST NOT be included more than once".
     /// Of two, one server takes the first and another one the last, with or without a value.
-    fn add(&mut self, name: &str, value: &str) -> Result<(), Fault> {
-        match names::read(name) {
+    fn add(&mut self, name: &str, value: String) -> Result<(), Fault> {
+        let reading = names::read(name);
+        match reading {
             Reading::Other if name == "_charset_" && !value.is_empty() && !value.eq_ignore_ascii_case("utf-8") => {
                 Err(Fault::Ambiguous("the form is not UTF-8"))
             }
-            Reading::Other => {
-                self.is_odd |= !is_plain(name, value);
+            _ if !reading.is_reserved() => {
+                self.is_odd |= !is_plain(name, &value);
                 self.has_more = true;
                 match name {
                     "response_type" => {
@@ -266,23 +280,26 @@ impl Parameters {
                         self.has_code_flow |= value == "code";
                     }
                     "code_challenge" => self.has_challenge = true,
-                    "scope" => self.scope = Some(value.to_owned()),
                     _ => {}
+                }
+                self.given.add(reading, name, value);
+                Ok(())
+            }
+            Reading::Exact(known) | Reading::Folded(known) if known.is_of_token_request() && !self.is_for_clients => {
+                if reading != Reading::Exact(known) {
+                    self.given.add(names::read_for_rules(name), name, value);
                 }
                 Ok(())
             }
-            Reading::Exact(name) | Reading::Folded(name) if name.is_of_token_request() && !self.is_for_clients => {
-                Ok(())
-            }
-            Reading::Folded(_) => Err(Fault::Ambiguous("a parameter has an unusual name")),
             Reading::Exact(name) => {
                 match self.known.iter_mut().find(|(known, ..)| *known == name) {
-                    None => self.known.push((name, value.to_owned(), self.is_in_body)),
-                    Some((_, in_url, in_body)) if *in_body != self.is_in_body && in_url == value => *in_body = true,
+                    None => self.known.push((name, value, self.is_in_body)),
+                    Some((_, in_url, in_body)) if *in_body != self.is_in_body && *in_url == value => *in_body = true,
                     Some(_) => return Err(Fault::Ambiguous("a parameter is repeated")),
                 }
                 Ok(())
             }
+            Reading::Folded(_) | Reading::Other => Err(Fault::Ambiguous("a parameter has an unusual name")),
         }
     }
 
@@ -332,6 +349,14 @@ impl Parameters {
             // RFC 9126 section 2.1: "the authorization server MUST reject the request".
             return Err(Fault::Ambiguous("a pushed request refers to another one"));
         }
+        let given = object.as_ref().map(|object| object.given.clone()).unwrap_or_default();
+        let secret = self.given.values(Name::ClientSecret).next().is_some();
+        let authentication = Authentication {
+            basic: credentials.has_basic_secret,
+            post: secret,
+            assertion: assertion.as_deref().map(signed::is_symmetric),
+            attestation: credentials.attested.is_some(),
+        };
         let grant_type = self.given(Name::GrantType);
         let grant = match grant_type.as_deref() {
             Some("authorization_code") => self.given(Name::Code),
@@ -348,7 +373,8 @@ impl Parameters {
                 && !credentials.is_any()
                 && assertion.is_none()
                 && (self.is_for_clients || self.has_code_flow && self.has_challenge),
-            scope: self.scope.clone().filter(|scope| !scope.is_empty()),
+            given,
+            authentication,
             has_token: credentials.has_token,
             redirect_uri,
             object,
@@ -389,6 +415,7 @@ pub(super) struct RequestObject {
     client_id: Option<String>,
     issuer: Option<String>,
     pub(super) redirect_uri: Option<String>,
+    given: Given,
 }
 
 impl RequestObject {
@@ -397,19 +424,25 @@ impl RequestObject {
         let claims = signed::claims(token, &LIMITS).ok_or(unclear)?;
         let claim = |name| signed::claim(&claims, name).map(|claim| claim.map(str::to_owned)).ok_or(unclear);
         let mut inside = Parameters::default();
+        inside.given.place = Place::Object;
         for (name, value) in claims.iter() {
             match value {
-                Value::String(text) => inside.add(name, text)?,
-                Value::Null => inside.add(name, "")?,
-                _ if names::read(name) == Reading::Other => {}
-                _ => return Err(unclear),
+                Value::String(text) => inside.add(name, text.to_string())?,
+                Value::Null => inside.add(name, String::new())?,
+                _ if names::read(name).is_reserved() => return Err(unclear),
+                _ => inside.given.add_other_type(names::read(name)),
             }
         }
         // RFC 9101 section 4: "request and request_uri parameters MUST NOT be included in Request Objects".
         if inside.get(Name::Request).is_some() || inside.get(Name::RequestUri).is_some() {
             return Err(unclear);
         }
-        Ok(Self { client_id: claim("client_id")?, issuer: claim("iss")?, redirect_uri: claim("redirect_uri")? })
+        Ok(Self {
+            client_id: claim("client_id")?,
+            issuer: claim("iss")?,
+            redirect_uri: claim("redirect_uri")?,
+            given: inside.given,
+        })
     }
 
     fn check(&self, client_ids: &[String], redirect_uri: Option<&str>) -> Result<(), Fault> {

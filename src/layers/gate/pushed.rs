@@ -42,7 +42,7 @@ impl Config {
             if !self.settings.reports() {
                 return Err(Fault::Unavailable);
             }
-            self.report(Fault::Unavailable, Some(&client_id), None);
+            self.report(&Fault::Unavailable.into(), Some(&client_id), None);
         }
         Ok(Response::from_parts(parts, ResponseBody::own(bytes)))
     }

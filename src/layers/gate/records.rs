@@ -6,35 +6,61 @@ use std::time::Duration;
 use super::Config;
 use super::cache::Records;
 use crate::clients::ledger::{Client, LedgerError, Origin};
-use crate::registration::{Limits, Registration};
+use crate::registration::{Limits, Registration, Value};
 
 /// A record, with values derived from it.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) client: Client,
-    /// Parsed on first use, which the token endpoint never needs. `None` inside if the record can't be read.
-    redirect_uris: OnceLock<Option<Vec<String>>>,
+    /// Parsed on first use. `None` inside if the record can't be read.
+    registered: OnceLock<Option<Registered>>,
+}
+
+/// The members of a registration that requests are compared with. `None` where it does not have one.
+#[derive(Debug, Default)]
+pub(super) struct Registered {
+    pub(super) auth_method: Option<String>,
+    pub(super) grant_types: Option<Vec<String>>,
+    /// Set if it pushes all of its requests (RFC 9126 section 6).
+    pub(super) pushes_requests: bool,
+    pub(super) redirect_uris: Vec<String>,
+    pub(super) response_types: Option<Vec<String>>,
+    pub(super) scope: Option<Vec<String>>,
+    /// Set if it takes signed responses (JARM section 3).
+    pub(super) signs_responses: bool,
+}
+
+impl Registered {
+    fn read(registration: &str) -> Option<Self> {
+        let document = Registration::parse_with(registration.as_bytes(), &Limits::GENEROUS).ok()?;
+        let strings = |name| Some(document.strings(name)?.map(str::to_owned).collect::<Vec<String>>());
+        let scope = document.string("scope").filter(|scope| !scope.trim().is_empty());
+        Some(Self {
+            auth_method: document.string("token_endpoint_auth_method").map(str::to_owned),
+            grant_types: strings("grant_types"),
+            pushes_requests: matches!(document.get("require_pushed_authorization_requests"), Some(Value::Bool(true))),
+            redirect_uris: document.redirect_uris().map(str::to_owned).collect(),
+            response_types: strings("response_types"),
+            scope: scope.map(|scope| scope.split(' ').map(str::to_owned).collect()),
+            signs_responses: document.string("authorization_signed_response_alg").is_some(),
+        })
+    }
 }
 
 impl Known {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, redirect_uris: OnceLock::new() }
+        Self { client, registered: OnceLock::new() }
     }
 
-    /// Returns whether every server accepts the scope.
-    pub(super) fn has_scope(&self, scope: Option<&str>) -> bool {
-        let Some(scope) = scope else { return true };
-        let registered = Registration::parse_with(self.client.registration.as_bytes(), &Limits::GENEROUS).ok();
-        let registered = registered.as_ref().and_then(|document| document.string("scope")).unwrap_or_default();
-        scope.split(' ').all(|wanted| registered.split(' ').any(|known| known == wanted))
+    /// Returns whether every server accepts the scopes.
+    pub(super) fn has_scopes<'a>(&self, mut scopes: impl Iterator<Item = &'a str>) -> bool {
+        let registered = self.registered().and_then(|registered| registered.scope.as_ref());
+        let has = |wanted: &str| registered.is_some_and(|known| known.iter().any(|known| known == wanted));
+        scopes.all(|scope| scope.split(' ').all(has))
     }
 
-    pub(super) fn redirect_uris(&self) -> Option<&[String]> {
-        let read = || {
-            let document = Registration::parse_with(self.client.registration.as_bytes(), &Limits::GENEROUS).ok()?;
-            Some(document.redirect_uris().map(str::to_owned).collect())
-        };
-        self.redirect_uris.get_or_init(read).as_deref()
+    pub(super) fn registered(&self) -> Option<&Registered> {
+        self.registered.get_or_init(|| Registered::read(&self.client.registration)).as_ref()
     }
 }
 

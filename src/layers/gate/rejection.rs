@@ -1,9 +1,12 @@
 //! Rejections, in the form of the endpoint.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body;
 use serde_json::json;
 
+use super::back::Back;
 use super::endpoint::{Endpoint, RejectionForm};
 use crate::layers::body::{self, ResponseBody};
 
@@ -23,7 +26,11 @@ pub(super) enum Fault {
     Pending,
     Redirect,
     Revoked,
+    /// A rule: the error code and its description.
+    Rule(&'static str, &'static str),
     TooLarge,
+    /// Too many attempts to authenticate this client from this source failed; with the time to wait.
+    TooManyFailures(Duration),
     Unavailable,
     Unidentified,
     Unknown,
@@ -40,6 +47,8 @@ impl Fault {
             Self::Pending => "the client has not been approved yet",
             Self::Redirect => "the redirect URI is not registered for this client",
             Self::Revoked => "the client was revoked",
+            Self::Rule(_, description) => description,
+            Self::TooManyFailures(_) => "too many failed attempts to authenticate this client; try again later",
             Self::TooLarge => "the request is too large",
             Self::Unavailable => "the registration of the client can't be checked now",
             Self::Unidentified => "the request does not say which client it comes from",
@@ -51,6 +60,7 @@ impl Fault {
     /// `unauthorized_client` in the TypeScript SDK: they are used only if a new registration solves the problem.
     const fn error(self, endpoint: &Endpoint) -> &'static str {
         match self {
+            Self::Rule(error, _) => error,
             Self::Redirect if matches!(endpoint.rejection, RejectionForm::Page) => "invalid_client",
             Self::Ambiguous(_)
             | Self::Method
@@ -60,15 +70,21 @@ impl Fault {
             | Self::Unidentified => "invalid_request",
             Self::Deleted | Self::Expired | Self::Revoked | Self::Unknown => "invalid_client",
             Self::Pending => "access_denied",
-            Self::Unavailable => "temporarily_unavailable",
+            Self::TooManyFailures(_) | Self::Unavailable => "temporarily_unavailable",
         }
     }
 
     /// Returns advice for a person at the authorization endpoint.
     const fn advice(self) -> &'static str {
         match self {
-            Self::Ambiguous(_) | Self::Method | Self::NoRedirect | Self::TooLarge | Self::Unidentified => {
-                "The application sent a request that can't be understood. Start again from the application."
+            Self::Ambiguous(_)
+            | Self::Method
+            | Self::NoRedirect
+            | Self::Rule(..)
+            | Self::TooLarge
+            | Self::TooManyFailures(_)
+            | Self::Unidentified => {
+                "The application sent a request that is not allowed here. Start again from the application."
             }
             Self::Deleted | Self::Expired | Self::Unknown => {
                 "The application is not registered here any more. Remove the connection in the application and add it \
@@ -87,6 +103,22 @@ impl Fault {
     }
 }
 
+/// A rejected request.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    pub(super) fault: Fault,
+    /// The rule that rejects it. `None` for everything that is not configurable.
+    pub(super) rule: Option<&'static str>,
+    /// The way back to the client, if its redirect URI is certain.
+    pub(super) back: Option<Back>,
+}
+
+impl From<Fault> for Rejected {
+    fn from(fault: Fault) -> Self {
+        Self { fault, rule: None, back: None }
+    }
+}
+
 /// The form of a rejection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
@@ -95,27 +127,34 @@ pub(super) struct Form {
     is_page: bool,
     /// Set if the client used `Authorization: Basic`.
     pub(super) by_basic: bool,
+    is_post: bool,
 }
 
 impl Form {
     /// Returns the form of rejections for a request. Programs probe `/authorize` before they open a browser, with
     /// `Accept: */*` or none. Browsers name `text/html`.
-    pub(super) fn of(endpoint: &'static Endpoint, headers: &HeaderMap) -> Self {
+    pub(super) fn of(endpoint: &'static Endpoint, method: &Method, headers: &HeaderMap) -> Self {
         let mut ranges =
             headers.get_all(header::ACCEPT).iter().flat_map(|accept| accept.as_bytes().split(|b| *b == b','));
         let names_page = ranges.any(|range| {
             let media = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
             media.eq_ignore_ascii_case(b"text/html")
         });
-        Self { endpoint, is_page: endpoint.rejection == RejectionForm::Page && names_page, by_basic: false }
+        let is_page = endpoint.rejection == RejectionForm::Page && names_page;
+        Self { endpoint, is_page, by_basic: false, is_post: method == Method::POST }
     }
 
-    pub(super) fn response<R: Body>(self, fault: Fault) -> Response<ResponseBody<R>> {
+    pub(super) fn response<R: Body>(self, rejected: &Rejected) -> Response<ResponseBody<R>> {
+        let fault = rejected.fault;
         let error = fault.error(self.endpoint);
-        // No part of either text comes from the request.
+        if let Some(back) = rejected.back.as_ref().filter(|back| back.is_trusted) {
+            return back.redirect(self.is_post, error, fault.as_str());
+        }
         let (content_type, text) = if self.is_page {
-            ("text/html; charset=utf-8", page(fault, error))
+            let link = rejected.back.as_ref().map(|back| back.link(error, fault.as_str()));
+            ("text/html; charset=utf-8", page(fault, error, link.as_deref().unwrap_or_default()))
         } else {
+            // No part of the text comes from the request.
             (body::JSON, json!({ "error": error, "error_description": fault.as_str() }).to_string())
         };
         let status = self.status(fault);
@@ -136,6 +175,9 @@ impl Form {
             Fault::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
+            Fault::TooManyFailures(wait) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1)));
+            }
             Fault::Method => {
                 let methods = self.endpoint.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 headers.extend(HeaderValue::try_from(methods).map(|methods| (header::ALLOW, methods)));
@@ -148,6 +190,7 @@ impl Form {
     fn status(self, fault: Fault) -> StatusCode {
         match fault {
             Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::TooManyFailures(_) => StatusCode::TOO_MANY_REQUESTS,
             Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Fault::Method => StatusCode::METHOD_NOT_ALLOWED,
             _ if self.endpoint.rejection == RejectionForm::Json && fault.error(self.endpoint) == "invalid_client" => {
@@ -158,12 +201,14 @@ impl Form {
     }
 }
 
-fn page(fault: Fault, error: &str) -> String {
+/// Returns the page of a rejection. `link` is HTML.
+fn page(fault: Fault, error: &str, link: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>This application can't sign in</title>\
          <body style=\"font-family:system-ui;max-width:32rem;margin:4rem auto;padding:0 1rem;line-height:1.5\">\
-         <h1 style=\"font-size:1.3rem\">This application can't sign in</h1><p>{}</p><small>{error}</small></body></html>\n",
-        fault.advice()
+         <h1 style=\"font-size:1.3rem\">This application can't sign in</h1><p>{}</p>{link}<small>{error}{}</small></body></html>\n",
+        fault.advice(),
+        if let Fault::Rule(_, description) = fault { format!(": {description}") } else { String::new() }
     )
 }

@@ -1,12 +1,20 @@
 //! [`GateSettings`]: the settings of gates, in code and in policy files.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
 
+use super::endpoint::{Endpoint, GateEndpoint, RejectionForm};
+use super::failures::Failures;
+use super::rules::{self, GateRule, GateRules};
 use crate::period;
+use crate::rate_limit::{Quota, RateLimit};
 use crate::replaceable::Replaceable;
 use crate::rules::action::{self, Action};
 
@@ -73,7 +81,73 @@ pub struct GateSettings {
     /// come back meanwhile, and codes can go to unregistered redirect URIs, if the server allows that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_only: Option<bool>,
+    /// The rules about requests of registered clients (default: those of the preset).
+    #[serde(skip_serializing_if = "GateRules::is_default")]
+    pub rules: GateRules,
+    /// The scopes that a client may ask for without having registered them (default: none). `offline_access` is always one of
+    /// them. A server whose clients ask for more later (MCP, "Step-Up Authorization Flow") lists these scopes here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub additional_scopes: Option<Vec<String>>,
+    /// The resources that tokens are given for: absolute URLs (default: every resource). A URL with an empty path is the same
+    /// with `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Vec<String>>,
+    /// The values of `response_mode` (default: `query`, `fragment` and, unless `issuer` is set, `form_post`; for a client that
+    /// registered `authorization_signed_response_alg` also those that end in `jwt`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_modes: Option<Vec<String>>,
+    /// Tells `client_secret_basic` and `client_secret_post` apart (default: true in the preset `strict`, otherwise false). Many
+    /// clients send their secret in the way that they prefer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact_auth_method: Option<bool>,
+    /// Requires all clients to push their authorization requests (default: false). The server's metadata document announces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_pushed_requests: Option<bool>,
+    /// The issuer identifier of the server, as in its metadata document (default: none). With it, authorization responses get
+    /// the parameter `iss` (RFC 9207) if they have none, and the metadata document announces it. Put a gate on every route
+    /// that redirects to clients.
+    #[serde(deserialize_with = "issuer", skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Limits failed attempts to authenticate one client from one source (default: `12/minute`, burst 12; `off` for no limit).
+    /// Only failures count. The source is an IPv4 address or an IPv6 network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_authentication: Option<RateLimit>,
 }
+
+/// Reads an issuer identifier (RFC 8414 section 2): "a URL that uses the 'https' scheme and has no query or fragment
+/// components".
+fn issuer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(issuer) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let url = Url::parse(&issuer).ok().filter(|url| {
+        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        (url.scheme() == "https" || (url.scheme() == "http" && is_local)) && url.query().is_none()
+    });
+    if url.is_some_and(|url| url.fragment().is_none()) {
+        return Ok(Some(issuer));
+    }
+    let message = format!("{issuer:?} is not an issuer: write an https URL without query and fragment");
+    Err(D::Error::custom(message))
+}
+
+impl GateRules {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The preset that made a gate, which decides about rules without a setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Mcp,
+    Strict,
+    /// The preset `oauth`, or none: the operator lists the rules.
+    #[default]
+    Other,
+}
+
+/// A person who types a secret makes a few mistakes; 12 guesses a minute find no secret.
+const FAILED_AUTHENTICATION: Quota = Quota::per_minute(NonZeroU32::new(12).unwrap());
 
 /// Grants whose requests need not name a client: assertions (RFC 7521 section 4.1: "Authentication of the client is
 /// optional"), token exchange (RFC 8693 section 2.1), and pre-authorized codes (`OpenID4VCI` section 6.1).
@@ -87,25 +161,72 @@ const ANONYMOUS_GRANTS: [&str; 4] = [
 /// The section `[gate]` of the policy in force: one for a preset and the gates that follow it.
 #[derive(Debug, Default)]
 pub(crate) struct FollowedSettings {
-    settings: Replaceable<GateSettings>,
-    /// Set if a gate can follow them.
-    is_followed: AtomicBool,
+    settings: Replaceable<(Profile, GateSettings)>,
+    /// The endpoints whose gates follow them, as a set of bits.
+    followed_by: AtomicU8,
+    /// The settings in code of the authorization endpoint's gate.
+    in_code: Replaceable<GateSettings>,
+    failures: Failures,
 }
 
 impl FollowedSettings {
-    pub(crate) fn put(&self, settings: &GateSettings) {
-        self.settings.replace(settings.clone());
+    pub(crate) fn put(&self, profile: Profile, settings: &GateSettings) {
+        self.settings.replace((profile, settings.clone()));
     }
 
     /// Creates the settings of a gate that follows these.
-    pub(super) fn follow(self: Arc<Self>) -> SettingsInForce {
-        self.is_followed.store(true, Ordering::Relaxed);
-        SettingsInForce { followed: Some(self), ..SettingsInForce::default() }
+    pub(super) fn follow(self: Arc<Self>, endpoint: GateEndpoint) -> SettingsInForce {
+        self.followed_by.fetch_or(1 << endpoint as u8, Ordering::Relaxed);
+        SettingsInForce { failures: self.failures.clone(), followed: Some(self), ..SettingsInForce::default() }
     }
 
     /// Returns whether the section has settings that no gate follows.
     pub(crate) fn is_forgotten(&self) -> bool {
-        !self.is_followed.load(Ordering::Relaxed) && *self.settings.load() != GateSettings::default()
+        self.followed_by.load(Ordering::Relaxed) == 0 && self.settings.load().1 != GateSettings::default()
+    }
+
+    /// Changes the server's metadata document (RFC 8414) to what the gates enforce.
+    pub(crate) fn amend(&self, document: &mut Map<String, Value>) {
+        let is_gated = |endpoint: GateEndpoint| self.followed_by.load(Ordering::Relaxed) & (1 << endpoint as u8) != 0;
+        let loaded = self.settings.load();
+        let built = GateSettings::clone(&self.in_code.load());
+        let settings = SettingsInForce { built, loaded: Some(loaded), ..SettingsInForce::default() };
+        if is_gated(GateEndpoint::Authorization) && !settings.reports() {
+            amend(&settings, document);
+        }
+    }
+}
+
+/// Changes the server's metadata document to what a gate of the authorization endpoint enforces.
+fn amend(settings: &SettingsInForce, document: &mut Map<String, Value>) {
+    let rules = settings.rules();
+    let mut set = |name: &str, value: Value| _ = document.insert(name.to_owned(), value);
+    if settings.issuer().is_some() {
+        set("authorization_response_iss_parameter_supported", Value::Bool(true));
+    }
+    if settings.requires_pushed_requests() && rules.action(rules::PUSHED_REQUEST) == Action::Reject {
+        set("require_pushed_authorization_requests", Value::Bool(true));
+    }
+    if rules.action(rules::PKCE) == Action::Reject {
+        // Not added: RFC 8414 section 2 says that a server without the member has no PKCE. The gate requires a challenge, but
+        // only the server can compare it with the verifier.
+        keep(document, "code_challenge_methods_supported", |method| method == "S256");
+    }
+    if rules.action(rules::RESPONSE_MODE) == Action::Reject {
+        keep(document, "response_modes_supported", |mode| {
+            let is_default = || rules::response_mode::is_plain(mode, settings) || mode.ends_with("jwt");
+            settings.lists_response_mode(mode).unwrap_or_else(is_default)
+        });
+    }
+}
+
+/// Removes other values from a list. RFC 8414 section 3.2: "Claims with zero elements MUST be omitted from the response."
+fn keep(document: &mut Map<String, Value>, name: &str, is_kept: impl Fn(&str) -> bool) {
+    if let Some(Value::Array(values)) = document.get_mut(name) {
+        values.retain(|value| value.as_str().is_some_and(&is_kept));
+        if values.is_empty() {
+            document.remove(name);
+        }
     }
 }
 
@@ -114,12 +235,87 @@ impl FollowedSettings {
 pub(super) struct SettingsInForce {
     pub(super) built: GateSettings,
     pub(super) followed: Option<Arc<FollowedSettings>>,
+    /// The settings that were followed when a request came in.
+    loaded: Option<Arc<(Profile, GateSettings)>>,
+    pub(super) failures: Failures,
+}
+
+/// The actions of rules in force.
+pub(super) struct ActionsInForce<'a> {
+    profile: Profile,
+    first: Option<GateRules>,
+    built: &'a GateRules,
+}
+
+impl ActionsInForce<'_> {
+    /// Returns the action of a rule.
+    pub(super) fn action(&self, rule: &GateRule) -> Action {
+        let said = self.first.as_ref().and_then(rule.action).or_else(|| (rule.action)(self.built));
+        said.unwrap_or_else(|| (rule.default)(self.profile))
+    }
 }
 
 impl SettingsInForce {
+    /// Changes the settings in code.
+    pub(super) fn change(&mut self, endpoint: &Endpoint, change: impl FnOnce(&mut GateSettings)) {
+        change(&mut self.built);
+        if let Some(followed) = self.followed.as_ref().filter(|_| endpoint.rejection == RejectionForm::Page) {
+            followed.in_code.replace(self.built.clone());
+        }
+    }
+
+    fn load(&self) -> Option<Arc<(Profile, GateSettings)>> {
+        self.loaded.clone().or_else(|| self.followed.as_ref().map(|followed| followed.settings.load()))
+    }
+
     fn find<T>(&self, pick: impl Fn(&GateSettings) -> Option<T>) -> Option<T> {
-        let followed = self.followed.as_ref().and_then(|followed| pick(&followed.settings.load()));
-        followed.or_else(|| pick(&self.built))
+        self.load().and_then(|loaded| pick(&loaded.1)).or_else(|| pick(&self.built))
+    }
+
+    /// Returns the actions of rules.
+    pub(super) fn rules(&self) -> ActionsInForce<'_> {
+        let loaded = self.load();
+        let profile = loaded.as_ref().map(|loaded| loaded.0).unwrap_or_default();
+        ActionsInForce { profile, first: loaded.map(|loaded| loaded.1.rules), built: &self.built.rules }
+    }
+
+    /// Returns `true` if a client may ask for this scope without having registered it.
+    pub(super) fn lists_scope(&self, token: &str) -> bool {
+        self.find(|settings| Some(settings.additional_scopes.as_ref()?.iter().any(|scope| scope == token)))
+            .unwrap_or_default()
+    }
+
+    /// Returns `true` if there is no list of resources, or one that `is_it`.
+    pub(super) fn lists_resource(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        self.find(|settings| Some(settings.resources.as_ref()?.iter().any(|known| is_it(known)))).unwrap_or(true)
+    }
+
+    /// Returns `true` if the mode is listed. `None` if there is no list.
+    pub(super) fn lists_response_mode(&self, mode: &str) -> Option<bool> {
+        self.find(|settings| Some(settings.response_modes.as_ref()?.iter().any(|known| known == mode)))
+    }
+
+    pub(super) fn is_exact_auth_method(&self) -> bool {
+        let said = self.find(|settings| settings.exact_auth_method);
+        said.unwrap_or_else(|| self.load().is_some_and(|loaded| loaded.0 == Profile::Strict))
+    }
+
+    pub(super) fn requires_pushed_requests(&self) -> bool {
+        self.find(|settings| settings.require_pushed_requests).unwrap_or_default()
+    }
+
+    /// Returns the issuer that authorization responses name.
+    pub(super) fn issuer(&self) -> Option<String> {
+        self.find(|settings| settings.issuer.clone())
+    }
+
+    /// Returns the limit on failed attempts to authenticate a client. `None` if there is none.
+    pub(super) fn failed_authentication(&self) -> Option<Quota> {
+        match self.find(|settings| settings.failed_authentication) {
+            None | Some(RateLimit::Default) => Some(FAILED_AUTHENTICATION),
+            Some(RateLimit::Off) => None,
+            Some(RateLimit::Quota(quota)) => Some(quota),
+        }
     }
 
     /// Returns the time for which a record is cached.

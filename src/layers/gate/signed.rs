@@ -26,6 +26,13 @@ pub(super) fn claims(token: &str, limits: &Limits) -> Option<Registration> {
     object(payload)
 }
 
+/// Returns `true` if a JWS has a MAC, not a signature (RFC 7518 section 3.1). `false` if it can't be read.
+pub(super) fn is_symmetric(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|header| BASE64_URL_SAFE_NO_PAD.decode(header).ok());
+    let header = header.and_then(|header| Registration::parse(&header).ok());
+    header.is_some_and(|header| header.string("alg").is_some_and(|alg| alg.starts_with("HS")))
+}
+
 /// Returns the claim `name`: outer `None` if its spelling has two readings (Go's JSON ignores case).
 #[expect(clippy::option_option, reason = "there, not there, or unclear")]
 pub(super) fn claim<'a>(claims: &'a Registration, name: &str) -> Option<Option<&'a str>> {

@@ -168,8 +168,8 @@ async fn redirect_uris_are_compared_where_the_row_says_so() {
         let world = World::new(id).await;
         let foreign = plain("live").replace("app.example.com", "evil.example.net");
         let answer = world.form(&foreign).await;
-        assert_eq!(answer.status == 400, endpoint.compares_redirect_uri, "{}: {answer:?}", endpoint.name);
-        if endpoint.compares_redirect_uri {
+        assert_eq!(answer.status == 400, endpoint.compares_redirect_uri(), "{}: {answer:?}", endpoint.name);
+        if endpoint.compares_redirect_uri() {
             let is_page = endpoint.rejection == RejectionForm::Page;
             assert_eq!(answer.error == "invalid_client", is_page, "{}: a new registration mends it", endpoint.name);
         }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::Config;
 use super::admission::Admitted;
 use super::endpoint::Loss;
+use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::Fault;
@@ -24,7 +25,7 @@ impl Config {
                 self.registrar.stop_deduplicating(client()).await
             }
             Loss::TwoErrors if matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422) => {
-                if !seen.is_plain || seen.redirect_uri.is_none() || !known.has_scope(seen.scope.as_deref()) {
+                if !seen.is_plain || seen.redirect_uri.is_none() || !known.has_scopes(seen.given.values(Name::Scope)) {
                     return;
                 }
                 self.registrar.server_disowned(client()).await
@@ -42,7 +43,7 @@ impl Config {
 
     /// Records the use of a client after a successful response to a token request.
     pub(super) async fn record_use(&self, admitted: Admitted, holds_token: bool) -> Result<(), Fault> {
-        let Admitted { client_id: Some(id), known, sharing } = admitted else { return Ok(()) };
+        let Admitted { client_id: Some(id), known, sharing, .. } = admitted else { return Ok(()) };
         if !holds_token {
             // Some servers report errors in a success.
             return Ok(());

@@ -1,0 +1,175 @@
+//! The parameters that rules read, as any server may read them.
+
+use super::names::{Name, Reading};
+
+/// The place of a parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    #[default]
+    Url,
+    Body,
+    /// A request object (RFC 9101).
+    Object,
+}
+
+/// The ways in which a client authenticates itself in one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Authentication {
+    /// Set for a secret in `Authorization: Basic`. An empty one counts as none: public clients send it.
+    pub(super) basic: bool,
+    /// Set for a secret in the body that is not empty.
+    pub(super) post: bool,
+    /// A client assertion; `true` if it has a MAC of the client's secret in place of a signature.
+    pub(super) assertion: Option<bool>,
+    /// Set for a client attestation.
+    pub(super) attestation: bool,
+}
+
+impl Authentication {
+    /// Returns `true` if the server can reject the credentials.
+    pub(super) fn is_any(self) -> bool {
+        self.basic || self.post || self.assertion.is_some() || self.attestation
+    }
+}
+
+/// A parameter that rules read.
+#[derive(Clone, Debug)]
+struct Parameter {
+    name: Name,
+    /// Empty if it was left empty.
+    value: String,
+    place: Place,
+    /// Set if it is spelled as the specifications spell it: then every server reads it.
+    is_exact: bool,
+}
+
+/// The parameters that rules read, from all places.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    parameters: Vec<Parameter>,
+    /// The names of all others, with their places.
+    others: Vec<(String, Place)>,
+    /// The first name in a place that has it twice, other than `resource` and `audience`.
+    repeated: Option<Place>,
+    /// Set where `audience` is repeated: token exchange may (RFC 8693 section 2.1).
+    pub(super) repeats_audience: bool,
+    /// Set where a name is spelled in another way or its value is no string.
+    unusual: Option<Place>,
+    /// The place of the parameters that are added.
+    pub(super) place: Place,
+    /// Set if the body is JSON.
+    pub(super) in_json: bool,
+    /// The places each of which some server reads as the whole request; both if neither is one.
+    is_whole: (bool, bool),
+    /// Set if parameters of the body are in the URL, too.
+    pub(super) is_in_both: bool,
+}
+
+impl Given {
+    /// Adds a parameter that is not reserved.
+    pub(super) fn add(&mut self, reading: Reading, name: &str, value: String) {
+        let place = self.place;
+        match reading {
+            Reading::Exact(name) | Reading::Folded(name) => {
+                let is_exact = matches!(reading, Reading::Exact(_));
+                let is_again = |known: &Parameter| known.name == name && known.place == place && known.is_exact;
+                if !is_exact {
+                    self.unusual.get_or_insert(place);
+                } else if name != Name::Resource && self.parameters.iter().any(is_again) {
+                    // RFC 8707 section 2: "Multiple resource parameters MAY be used".
+                    self.repeated.get_or_insert(place);
+                }
+                self.parameters.push(Parameter { name, value, place, is_exact });
+            }
+            Reading::Other => {
+                if self.others.iter().any(|(known, at)| known == name && *at == place) {
+                    if name == "audience" {
+                        self.repeats_audience = true;
+                    } else {
+                        self.repeated.get_or_insert(place);
+                    }
+                } else {
+                    self.others.push((name.to_owned(), place));
+                }
+            }
+        }
+    }
+
+    /// Adds a parameter whose value is no string.
+    pub(super) fn add_other_type(&mut self, reading: Reading) {
+        if reading != Reading::Other {
+            self.unusual.get_or_insert(self.place);
+        }
+    }
+
+    /// Adds the parameters outside of the request object.
+    pub(super) fn extend(&mut self, plain: Self, is_post: bool, is_for_clients: bool) {
+        let has_type = |at| plain.parameters.iter().any(|it| it.name == Name::ResponseType && it.place == at);
+        self.is_whole = match (is_post, is_for_clients) {
+            (false, _) => (true, false),
+            (true, true) => (false, true),
+            // A consent form is often sent to the URL of the request. Servers read the URL, the body or both.
+            (true, false) => (has_type(Place::Url), has_type(Place::Body)),
+        };
+        let in_url = |parameter: &Parameter| parameter.place == Place::Url;
+        self.is_in_both = is_post && is_for_clients && plain.parameters.iter().any(in_url);
+        self.repeated = plain.repeated.filter(|at| self.is_of_request(*at));
+        self.unusual = plain.unusual.filter(|at| self.is_of_request(*at)).or(self.unusual);
+        self.repeats_audience |= plain.repeats_audience;
+        self.in_json = plain.in_json;
+        self.parameters.extend(plain.parameters);
+    }
+
+    /// Returns `true` if the place has the parameters of a request, and not those of a consent form.
+    fn is_of_request(&self, place: Place) -> bool {
+        match place {
+            Place::Url => self.is_whole.0,
+            Place::Body => self.is_whole.1,
+            Place::Object => true,
+        }
+    }
+
+    /// Returns `true` if a parameter of the request is repeated.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.repeated.is_some()
+    }
+
+    /// Returns `true` if a parameter of the request is spelled in a way that some servers read as its name.
+    pub(super) fn is_unusual(&self) -> bool {
+        self.unusual.is_some()
+    }
+
+    /// Returns every value that some server may take for that of the parameter, except for empty ones.
+    pub(super) fn values(&self, name: Name) -> impl Iterator<Item = &str> {
+        let is_it = move |parameter: &&Parameter| parameter.name == name && !parameter.value.is_empty();
+        self.parameters.iter().filter(is_it).map(|parameter| parameter.value.as_str())
+    }
+
+    /// Returns the value of the parameter if it has exactly one.
+    pub(super) fn only(&self, name: Name) -> Option<&str> {
+        let mut values = self.values(name);
+        values.next().filter(|first| values.all(|other| other == *first))
+    }
+
+    /// Returns `true` if the parameter has a value in this place.
+    pub(super) fn is_at(&self, name: Name, place: Place) -> bool {
+        self.parameters.iter().any(|it| it.name == name && it.place == place && !it.value.is_empty())
+    }
+
+    /// Returns `true` if some server finds no value of the parameter: it is not in a part that a server may take for the
+    /// whole request. `reads_object` says that the server reads request objects.
+    pub(super) fn lacks(&self, name: Name, reads_object: bool) -> bool {
+        let has = |is_read: &dyn Fn(Place) -> bool| {
+            self.parameters.iter().any(|parameter| {
+                let is_read = is_read(parameter.place) || (reads_object && parameter.place == Place::Object);
+                parameter.name == name && parameter.is_exact && !parameter.value.is_empty() && is_read
+            })
+        };
+        match self.is_whole {
+            (false, false) => !has(&|place| place != Place::Object),
+            (in_url, in_body) => {
+                (in_url && !has(&|place| place == Place::Url)) || (in_body && !has(&|place| place == Place::Body))
+            }
+        }
+    }
+}

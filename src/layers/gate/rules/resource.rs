@@ -1,0 +1,44 @@
+//! Resource indicators (RFC 8707), compared with the operator's list.
+
+use url::Url;
+
+use super::{Asked, GateRule, in_presets};
+use crate::layers::gate::names::Name;
+use crate::layers::gate::rejection::Fault;
+use crate::rules::RuleDocs;
+
+pub(super) static RULE: GateRule = GateRule {
+    docs: RuleDocs {
+        id: "gate-resource",
+        protects: "Resource servers from tokens for another one, and people from tokens for a foreign one.",
+        reference: "RFC 8707 section 2, invalid_target; MCP, Authorization, \"Resource Parameter Implementation\"",
+        attack: "A malicious resource names another one as its own, and gets a token that is good there.",
+        loosen: "gate.resources, with more of them or none; gate.rules.resource = \"mark\" or \"pass\"",
+        opens: "Tokens for every resource that the server knows.",
+        replayable: false,
+    },
+    action: |rules| rules.resource,
+    default: in_presets,
+    check,
+};
+
+fn check(asked: &Asked<'_>) -> Result<(), Fault> {
+    if asked
+        .seen
+        .given
+        .values(Name::Resource)
+        .all(|resource| asked.settings.lists_resource(|known| is_same(known, resource)))
+    {
+        return Ok(());
+    }
+    Err(Fault::Rule("invalid_target", "resource is not one of the resources of this server"))
+}
+
+/// Returns `true` for equal URLs: clients write `https://mcp.example.com` with or without a slash at its end (RFC 3986
+/// section 6.2.3).
+fn is_same(known: &str, resource: &str) -> bool {
+    if known == resource {
+        return true;
+    }
+    matches!((Url::parse(known), Url::parse(resource)), (Ok(known), Ok(resource)) if known == resource)
+}

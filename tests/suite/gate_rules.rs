@@ -1,0 +1,822 @@
+//! The rules of gates: a client is held to its registration, and every client to OAuth 2.1.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Map, Value, json};
+use tower::{Layer, service_fn};
+use tower_dcr::Preset;
+use tower_dcr::audit::{Event, LifecycleEvent, Sink};
+use tower_dcr::clients::{MemoryLedger, Registrar};
+use tower_dcr::layers::{GateEndpoint, GateLayer, RegistrationBody, ResponseBody};
+use tower_dcr::rules::Action;
+
+use crate::support::{Read, created, post, send};
+
+const CALLBACK: &str = "https://app.example.com/cb";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<LifecycleEvent>>>);
+
+impl Sink for Events {
+    fn emit(&self, _: &Event) {}
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+/// A server behind the layers of one policy.
+struct World {
+    preset: Preset,
+    registrar: Registrar,
+    events: Events,
+    /// What the endpoints answer.
+    answer: fn() -> Response<Full<Bytes>>,
+    change: fn(GateLayer) -> GateLayer,
+}
+
+impl World {
+    fn new(preset: Preset) -> Self {
+        let (registrar, events) = (Registrar::new(MemoryLedger::default()), Events::default());
+        let peer = |extensions: &http::Extensions| extensions.get::<SocketAddr>().copied();
+        let preset = preset.without_rate_limits().with_peer_address(peer);
+        let preset = preset.with_sink(events.clone()).with_registrar(registrar.clone());
+        Self { preset, registrar, events, answer: || Response::new("{}".into()), change: |gate| gate }
+    }
+
+    /// The policy in the text of a file.
+    fn policy(text: &str) -> Self {
+        Self::new(text.parse().unwrap_or_else(|error| panic!("{text}: {error}")))
+    }
+
+    /// Registers a client at a server that answers with `answered` in place of what it was sent.
+    async fn register(&self, document: Value, answered: Value) -> String {
+        let handler = service_fn(move |request: Request<_>| {
+            let answered = answered.clone();
+            async move {
+                let body: RegistrationBody = Request::into_body(request);
+                let sent = body.collect().await.unwrap().to_bytes();
+                let mut document: Map<String, Value> = serde_json::from_slice(&sent).unwrap();
+                document.insert("client_id".into(), "app-1".into());
+                document.extend(answered.as_object().unwrap().clone());
+                Ok::<_, Infallible>(created(&document))
+            }
+        });
+        let answer = send(&self.preset.clone().layer(handler), post(document.to_string())).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{:?}", answer.json());
+        answer.json()["client_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Registers a public client for the code flow, with more or other members.
+    async fn client(&self, more: Value) {
+        let mut document = json!({
+            "redirect_uris": [CALLBACK],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+            "scope": "mcp:read mcp:write",
+        });
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.register(document, json!({})).await;
+    }
+
+    /// Sends a request through the gate: the answer, and the query and body that reached the server.
+    async fn send(&self, endpoint: GateEndpoint, request: Request<Full<Bytes>>) -> (Read, Option<String>) {
+        let reached: Arc<Mutex<Option<String>>> = Arc::default();
+        let (kept, answer) = (Arc::clone(&reached), self.answer);
+        let handler = service_fn(move |request: Request<ResponseBody<Full<Bytes>>>| {
+            let kept = Arc::clone(&kept);
+            async move {
+                let query = request.uri().query().unwrap_or_default().to_owned();
+                let length = request.headers().get(header::CONTENT_LENGTH).cloned();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                assert!(length.is_none_or(|length| length == body.len().to_string()), "the length is that of the body");
+                *kept.lock().unwrap() = Some(format!("{query}{}", str::from_utf8(&body).unwrap()));
+                Ok::<_, Infallible>(answer())
+            }
+        });
+        let gate = (self.change)(self.preset.gate(endpoint, self.registrar.clone()));
+        let read = send(&gate.layer(handler), request).await;
+        let reached = reached.lock().unwrap().take();
+        (read, reached)
+    }
+
+    async fn authorize(&self, query: &str) -> (Read, Option<String>) {
+        let request = Request::get(format!("/authorize?{query}")).header("accept", "text/html");
+        self.send(GateEndpoint::Authorization, request.body(Full::default()).unwrap()).await
+    }
+
+    async fn token(&self, body: &str) -> (Read, Option<String>) {
+        self.send(GateEndpoint::Token, form(body).body(Full::from(body.to_owned())).unwrap()).await
+    }
+
+    /// The error of a request at the authorization endpoint; empty if it reached the server.
+    async fn error_of(&self, query: &str) -> String {
+        let (read, reached) = self.authorize(query).await;
+        if reached.is_some() {
+            return String::new();
+        }
+        assert_eq!(read.status(), StatusCode::BAD_REQUEST, "{query}");
+        let page = String::from_utf8(read.body.to_vec()).unwrap();
+        let (_, small) = page.split_once("<small>").unwrap();
+        small.split(['<', ':']).next().unwrap().to_owned()
+    }
+
+    /// The error of a token request; empty if it reached the server.
+    async fn token_error(&self, body: &str) -> String {
+        let (read, reached) = self.token(body).await;
+        let error = read.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(reached.is_some(), error.is_empty(), "{body}");
+        error
+    }
+
+    fn rules(&self) -> Vec<(Option<&'static str>, bool)> {
+        self.preset.flush_audit();
+        let events = std::mem::take(&mut *self.events.0.lock().unwrap());
+        events.iter().map(|event| (event.rule, event.enforced)).collect()
+    }
+}
+
+fn form(_: &str) -> http::request::Builder {
+    Request::post("/token").header("content-type", "application/x-www-form-urlencoded")
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// A request that every rule accepts.
+fn honest() -> String {
+    format!(
+        "response_type=code&client_id=app-1&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256\
+         &scope=mcp%3Aread&state=xyz&resource=https%3A%2F%2Fmcp.example.com%2F",
+        encoded(CALLBACK)
+    )
+}
+
+fn without(query: &str, name: &str) -> String {
+    let pairs = query.split('&').filter(|pair| !pair.starts_with(&format!("{name}=")));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+fn with(query: &str, pair: &str) -> String {
+    let (name, _) = pair.split_once('=').unwrap();
+    format!("{}&{pair}", without(query, name))
+}
+
+#[tokio::test]
+async fn a_code_needs_a_challenge_of_the_method_s256() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let request = honest();
+    let rows = [
+        (request.clone(), ""),
+        (without(&request, "code_challenge"), "invalid_request"),
+        (without(&request, "code_challenge_method"), "invalid_request"),
+        (with(&request, "code_challenge="), "invalid_request"),
+        (with(&request, "code_challenge_method=plain"), "invalid_request"),
+        (with(&request, "code_challenge_method=s256"), "invalid_request"),
+        (with(&request, "code_challenge=abc"), "invalid_request"),
+        (with(&request, &format!("code_challenge={CHALLENGE}%3D")), "invalid_request"),
+        (with(&request, &format!("code_challenge={}", CHALLENGE.replace('-', "%2B"))), "invalid_request"),
+        // Another reader finds the other one.
+        (format!("{request}&code_challenge_method=plain"), "invalid_request"),
+        (format!("{request}&code.challenge_method=plain"), "invalid_request"),
+        (format!("{request}&Code_Challenge_Method=plain"), "invalid_request"),
+        (format!("{request};code_challenge_method=plain"), "invalid_request"),
+        (format!("{request}&code_challenge_method[]=plain"), "invalid_request"),
+        // Not a challenge to every server.
+        (request.replace("code_challenge=", "code.challenge="), "invalid_request"),
+    ];
+    for (query, error) in rows {
+        assert_eq!(world.error_of(&query).await, error, "{query}");
+    }
+}
+
+/// A POST has a query and a body, and each of them may be the whole request to some server.
+#[tokio::test]
+async fn each_part_that_may_be_the_request_is_checked() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let (whole, bare) = (honest(), without(&honest(), "code_challenge"));
+    let step = "csrf=1&decision=allow&scope=mcp%3Aread&scope=mcp%3Awrite&code=123456&state[]=ny";
+    let rows = [
+        (whole.as_str(), "", true, "the request is in the URL"),
+        ("", whole.as_str(), true, "it is in the body"),
+        (&whole, &whole, true, "a form without an action repeats it"),
+        (&whole, step, true, "a step of a consent form has parameters of its own"),
+        ("client_id=app-1", step, true, "and may name the client only"),
+        (&bare, "", false, "the URL has no challenge"),
+        ("", &bare, false, "nor has the body"),
+        (&whole, &bare, false, "a server that reads the body finds none"),
+        (&bare, &whole, false, "a server that reads the URL finds none"),
+        ("client_id=app-1", &bare, false, "a server may take both"),
+        (&whole, "code_challenge_method=plain", false, "a server that prefers the body finds plain"),
+        (&whole, "response_type=token", false, "or another type"),
+    ];
+    for (query, body, passes, reason) in rows {
+        let request = Request::post(format!("/authorize?{query}"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let request = request.body(Full::from(body.to_owned())).unwrap();
+        let (read, reached) = world.send(GateEndpoint::Authorization, request).await;
+        assert_eq!(reached.is_some(), passes, "{reason}: {:?}", read.json());
+    }
+}
+
+#[tokio::test]
+async fn the_response_is_the_one_that_was_registered() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let request = honest();
+    for (query, error) in [
+        (with(&request, "response_type=token"), "unauthorized_client"),
+        (with(&request, "response_type=code%20id_token"), "unauthorized_client"),
+        (without(&request, "response_type"), "invalid_request"),
+        (with(&request, "response_mode=query"), ""),
+        (with(&request, "response_mode=form_post"), ""),
+        (with(&request, "response_mode=web_message"), "invalid_request"),
+        (with(&request, "response_mode=jwt"), "invalid_request"),
+        (with(&request, "response_mode=Query"), "invalid_request"),
+    ] {
+        assert_eq!(world.error_of(&query).await, error, "{query}");
+    }
+
+    let hybrid = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none', 'client_secret_basic']\n\
+                  [metadata.grants]\ngrant_types = ['authorization_code', 'implicit']\n\
+                  response_types = ['code', 'code id_token']\n[gate.rules]\nresponse_type = 'reject'\n\
+                  response_mode = 'reject'\npkce = 'reject'";
+    let world = World::policy(hybrid);
+    let types = json!({ "response_types": ["code id_token"], "grant_types": ["authorization_code", "implicit"] });
+    world.client(types).await;
+    for (query, error) in [
+        (with(&request, "response_type=id_token%20code"), ""),
+        (with(&request, "response_type=code"), "unauthorized_client"),
+        (with(&with(&request, "response_type=code%20id_token"), "response_mode=query"), "invalid_request"),
+        (with(&with(&request, "response_type=code%20id_token"), "response_mode=fragment"), ""),
+    ] {
+        assert_eq!(world.error_of(&query).await, error, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_uri_is_required_where_several_are_registered() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({ "redirect_uris": [CALLBACK, "https://app.example.com/other"] })).await;
+    assert_eq!(world.error_of(&honest()).await, "");
+    assert_eq!(world.error_of(&without(&honest(), "redirect_uri")).await, "invalid_request");
+    let foreign = with(&honest(), "redirect_uri=https%3A%2F%2Fevil.example.net%2Fcb");
+    assert_eq!(world.error_of(&foreign).await, "invalid_client");
+}
+
+#[tokio::test]
+async fn parameters_are_not_repeated() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let request = honest();
+    for (query, error) in [
+        (format!("{request}&resource=https%3A%2F%2Fother.example.com"), ""),
+        (format!("{request}&state=abc"), "invalid_request"),
+        (format!("{request}&prompt=none&prompt=login"), "invalid_request"),
+        (format!("{request}&audience=a&audience=b"), "invalid_request"),
+        (format!("{request}&scope[]=admin"), "invalid_request"),
+    ] {
+        assert_eq!(world.error_of(&query).await, error, "{query}");
+    }
+    let exchange = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange";
+    let twice =
+        "client_id=app-1&audience=a&audience=b&resource=https%3A%2F%2Fa.example&resource=https%3A%2F%2Fb.example";
+    let policy = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n[metadata.grants]\n\
+                  grant_types = ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:token-exchange']\n\
+                  [gate.rules]\nrepeated_parameter = 'reject'";
+    let world = World::policy(policy);
+    world.client(json!({})).await;
+    assert_eq!(world.token_error(&format!("grant_type={exchange}&{twice}")).await, "", "RFC 8693 section 2.1");
+    assert_eq!(world.token_error(&format!("grant_type=refresh_token&{twice}")).await, "invalid_request");
+    let aside = form("").uri("/token?scope=admin");
+    let body = "grant_type=refresh_token&refresh_token=r&client_id=app-1";
+    let (read, reached) = world.send(GateEndpoint::Token, aside.body(Full::from(body)).unwrap()).await;
+    assert!(reached.is_none() && read.json()["error"] == "invalid_request", "the URL has a parameter");
+}
+
+#[tokio::test]
+async fn resources_are_held_to_a_list() {
+    let world = World::policy("gate.resources = ['https://mcp.example.com', 'https://mcp.example.com/sse']");
+    world.client(json!({})).await;
+    for (resource, error) in [
+        ("https://mcp.example.com", ""),
+        ("https://mcp.example.com/", ""),
+        ("https://mcp.example.com/sse", ""),
+        ("https://mcp.example.com/sse/", "invalid_target"),
+        ("https://evil.example.net/", "invalid_target"),
+        ("https://mcp.example.com@evil.example.net/", "invalid_target"),
+        ("mcp", "invalid_target"),
+    ] {
+        let query = with(&honest(), &format!("resource={}", encoded(resource)));
+        assert_eq!(world.error_of(&query).await, error, "{resource}");
+        let body = format!("grant_type=refresh_token&refresh_token=r&client_id=app-1&resource={}", encoded(resource));
+        assert_eq!(world.token_error(&body).await, error, "{resource}");
+    }
+    let second = format!("{}&resource=https%3A%2F%2Fevil.example.net%2F", honest());
+    assert_eq!(world.error_of(&second).await, "invalid_target", "each of them");
+}
+
+#[tokio::test]
+async fn more_scope_is_removed_or_rejected() {
+    let refresh = "grant_type=refresh_token&refresh_token=r&client_id=app-1";
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({ "scope": "mcp:read mcp:write" })).await;
+    let ask = |scope: &str| with(&honest(), &format!("scope={scope}"));
+    for (scope, kept) in [
+        ("mcp%3Aread", Some("scope=mcp%3Aread")),
+        ("mcp:read+offline_access", Some("scope=mcp:read+offline_access")),
+        ("mcp%3Aread+admin", Some("scope=mcp%3Aread")),
+        ("admin+mcp%3Awrite+offline_access", Some("scope=mcp%3Awrite+offline_access")),
+        ("mcp%3Aread%09admin", None),
+        ("MCP%3Aread", None),
+        ("admin", None),
+        ("admin+offline_access", None),
+    ] {
+        let (read, reached) = world.authorize(&ask(scope)).await;
+        assert_eq!(reached.as_deref(), kept.map(|kept| with(&honest(), kept)).as_deref(), "{scope}");
+        assert_eq!(read.status() == StatusCode::BAD_REQUEST, kept.is_none(), "{scope}");
+        let (read, reached) = world.token(&format!("{refresh}&scope={scope}")).await;
+        assert_eq!(reached, kept.map(|kept| format!("{refresh}&{kept}")), "{scope}");
+        assert_eq!(read.json()["error"] == "invalid_scope", kept.is_none(), "{scope}");
+    }
+    // A body in JSON is not written anew.
+    let body =
+        json!({ "grant_type": "refresh_token", "refresh_token": "r", "client_id": "app-1", "scope": "mcp:read admin" });
+    let request = Request::post("/token").header("content-type", "application/json");
+    let (read, _) = world.send(GateEndpoint::Token, request.body(Full::from(body.to_string())).unwrap()).await;
+    assert_eq!(read.json()["error"], "invalid_scope");
+
+    let world = World::policy("extends = 'strict'\n[redirect_uris]\nadd_patterns = ['https://app.example.com/cb']");
+    world.client(json!({ "scope": "mcp:read" })).await;
+    assert_eq!(world.error_of(&ask("mcp%3Aread+admin")).await, "invalid_scope", "strict");
+    assert_eq!(world.error_of(&ask("mcp%3Aread+offline_access")).await, "");
+
+    let world = World::policy("gate.additional_scopes = ['admin']");
+    world.client(json!({ "scope": "mcp:read" })).await;
+    let (_, reached) = world.authorize(&ask("mcp%3Aread+admin+other")).await;
+    assert!(reached.unwrap().ends_with("&scope=mcp%3Aread+admin"), "the operator's list");
+}
+
+#[tokio::test]
+async fn without_a_registered_scope_there_is_no_limit() {
+    let world = World::new(tower_dcr::mcp());
+    world.register(json!({ "redirect_uris": [CALLBACK] }), json!({})).await;
+    let (_, reached) = world.authorize(&with(&honest(), "scope=anything+at+all")).await;
+    assert!(reached.unwrap().ends_with("&scope=anything+at+all"));
+}
+
+/// RFC 7591 section 3.2.1: the server may replace what a client asked for, and the client has what the answer says.
+#[tokio::test]
+async fn the_server_s_answer_counts() {
+    let rules = "[gate.rules]\nscope = 'reject'\ngrant_type = 'reject'\nauth_method = 'reject'";
+    let policy = format!(
+        "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none', 'client_secret_basic']\n\
+         [metadata.grants]\ngrant_types = ['authorization_code', 'client_credentials']\nresponse_types = ['code']\n{rules}"
+    );
+    let world = World::policy(&policy);
+    let document = json!({
+        "redirect_uris": [CALLBACK], "scope": "read admin", "token_endpoint_auth_method": "client_secret_basic",
+        "grant_types": ["authorization_code", "client_credentials"],
+    });
+    let answered = json!({
+        "scope": "read", "grant_types": ["authorization_code"], "token_endpoint_auth_method": "client_secret_basic",
+        "client_secret": "s3cret", "client_secret_expires_at": 0,
+    });
+    world.register(document, answered).await;
+    assert_eq!(world.error_of(&with(&honest(), "scope=read+admin")).await, "invalid_scope");
+    assert_eq!(world.error_of(&with(&honest(), "scope=read")).await, "");
+    let basic = form("").header("authorization", "Basic YXBwLTE6czNjcmV0");
+    let body = Full::from("grant_type=client_credentials");
+    let (read, _) = world.send(GateEndpoint::Token, basic.body(body).unwrap()).await;
+    assert_eq!(read.json()["error"], "unauthorized_client");
+}
+
+#[tokio::test]
+async fn grants_are_those_that_were_registered() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({ "grant_types": ["authorization_code"] })).await;
+    let code = format!("grant_type=authorization_code&code=c&client_id=app-1&redirect_uri={}", encoded(CALLBACK));
+    let redeemed = format!("{code}&code_verifier={VERIFIER}");
+    for (body, error) in [
+        (redeemed.as_str(), ""),
+        ("grant_type=client_credentials&client_id=app-1", "unauthorized_client"),
+        ("grant_type=refresh_token&refresh_token=r&client_id=app-1", "unauthorized_client"),
+        (
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=d&client_id=app-1",
+            "unauthorized_client",
+        ),
+        ("grant_type=password&username=u&password=p&client_id=app-1", "unsupported_grant_type"),
+        ("client_id=app-1", "invalid_request"),
+        ("grant_type=Authorization_Code&client_id=app-1", "unauthorized_client"),
+        (&code, "invalid_request"),
+        (&format!("{code}&code_verifier="), "invalid_request"),
+        (&format!("{code}&code.verifier={VERIFIER}"), "invalid_request"),
+        (&format!("{code}&code_verifier=short"), "invalid_grant"),
+        (&format!("{code}&code_verifier={VERIFIER}%20"), "invalid_grant"),
+    ] {
+        assert_eq!(world.token_error(body).await, error, "{body}");
+    }
+    let device = form("").uri("/device").body(Full::from("client_id=app-1&scope=mcp%3Aread")).unwrap();
+    let (read, _) = world.send(GateEndpoint::DeviceAuthorization, device).await;
+    assert_eq!(read.json()["error"], "unauthorized_client", "the device flow was not registered either");
+}
+
+#[tokio::test]
+async fn clients_authenticate_as_they_registered() {
+    const BASIC: &str = "Basic YXBwLTE6czNjcmV0";
+    const EMPTY: &str = "Basic YXBwLTE6";
+    let jws = |alg: &str| {
+        use base64::Engine as _;
+        let part = |text: String| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text);
+        let claims = part(json!({ "iss": "app-1", "sub": "app-1", "aud": "x" }).to_string());
+        format!("{}.{claims}.c2ln", part(json!({ "alg": alg }).to_string()))
+    };
+    let assertion = |alg: &str| {
+        let kind = encoded("urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+        format!("&client_assertion_type={kind}&client_assertion={}", jws(alg))
+    };
+    let (mac, signed) = (assertion("HS256"), assertion("ES256"));
+    let both = format!("&client_secret=s3cret{signed}");
+    let rows: [(&str, &str, &str, &[&str]); 8] = [
+        ("nothing", "", "", &["none", "tls_client_auth"]),
+        ("an empty secret", "", "&client_secret=", &["none", "tls_client_auth"]),
+        ("an empty password", EMPTY, "", &["none", "tls_client_auth"]),
+        ("Basic", BASIC, "", &["client_secret_basic", "client_secret_post"]),
+        ("a secret in the body", "", "&client_secret=s3cret", &["client_secret_basic", "client_secret_post"]),
+        ("a MAC", "", &mac, &["client_secret_jwt"]),
+        ("a signature", "", &signed, &["private_key_jwt"]),
+        ("a secret and a signature", "", &both, &[]),
+    ];
+    for method in
+        ["none", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth"]
+    {
+        for exact in [false, true] {
+            let world = World::policy(&format!(
+                "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['{method}']\n[metadata.grants]\n\
+                 grant_types = ['authorization_code', 'refresh_token']\n[gate]\nexact_auth_method = {exact}\n[gate.rules]\n\
+                 auth_method = 'reject'"
+            ));
+            let keys = json!({ "keys": [{
+                "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+            }] });
+            let mut client = json!({ "token_endpoint_auth_method": method });
+            if method == "private_key_jwt" {
+                client["jwks"] = keys;
+            }
+            if method == "tls_client_auth" {
+                client["tls_client_auth_subject_dn"] = "CN=app".into();
+            }
+            world.client(client).await;
+            for (what, authorization, more, fitting) in rows {
+                let mut request = form("");
+                if !authorization.is_empty() {
+                    request = request.header("authorization", authorization);
+                }
+                let body = format!("grant_type=refresh_token&refresh_token=r&client_id=app-1{more}");
+                let (read, reached) = world.send(GateEndpoint::Token, request.body(Full::from(body)).unwrap()).await;
+                let fits = fitting.contains(&method)
+                    && (!exact
+                        || !method.starts_with("client_secret_")
+                        || (what == "Basic") == (method == "client_secret_basic"));
+                assert_eq!(reached.is_some(), fits, "{method}, exact {exact}: {what} {:?}", read.json());
+                let expected = if what.contains("and") { "invalid_request" } else { "invalid_client" };
+                assert!(fits || read.json()["error"] == expected, "{method}: {what} {:?}", read.json());
+            }
+        }
+    }
+}
+
+/// RFC 9700 section 4.11.2: anyone can register a redirect URI, so that errors are no redirects for everyone.
+#[tokio::test]
+async fn errors_go_back_only_to_clients_that_are_known() {
+    let bad = |query: &str| without(query, "code_challenge");
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let (read, _) = world.authorize(&bad(&honest())).await;
+    assert_eq!((read.status(), read.header("location")), (StatusCode::BAD_REQUEST, None), "a page");
+    let page = String::from_utf8(read.body.to_vec()).unwrap();
+    let link =
+        "href=\"https://app.example.com/cb?error=invalid_request&amp;error_description=code_challenge+is+missing";
+    assert!(page.contains(link) && page.contains("<strong>app.example.com</strong>"), "{page}");
+    assert!(page.contains("&amp;state=xyz\""), "{page}");
+    let program = Request::get(format!("/authorize?{}", bad(&honest()))).body(Full::default()).unwrap();
+    let (read, _) = world.send(GateEndpoint::Authorization, program).await;
+    assert_eq!((read.status(), &read.json()["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_request")));
+    assert!(!read.json().to_string().contains("example.com"), "nothing of the request");
+
+    let world = World::policy("lifecycle.approval = '2days'");
+    world.client(json!({})).await;
+    let (read, _) = world.authorize(&bad(&honest())).await;
+    assert_eq!((read.status(), read.header("location")), (StatusCode::BAD_REQUEST, None), "not approved yet");
+    world.registrar.approve("app-1", "alice", "known").await.unwrap();
+    let (read, _) = world.authorize(&bad(&honest())).await;
+    assert_eq!(read.status(), StatusCode::FOUND, "an operator approved it");
+    let location = read.header("location").unwrap();
+    let expected = "https://app.example.com/cb?error=invalid_request&error_description=code_challenge+is+missing";
+    assert!(location.starts_with(expected) && location.ends_with("&state=xyz"), "{location}");
+    for query in [
+        with(&bad(&honest()), "redirect_uri=https%3A%2F%2Fevil.example.net%2Fcb"),
+        with(&bad(&honest()), "client_id=unknown"),
+        format!("{}&redirect_uri=https%3A%2F%2Fapp.example.com%2Fcb", bad(&honest())),
+    ] {
+        let (read, _) = world.authorize(&query).await;
+        assert_eq!(read.header("location"), None, "{query}");
+    }
+    let fragment = with(&bad(&honest()), "response_mode=fragment");
+    let (read, _) = world.authorize(&fragment).await;
+    assert!(read.header("location").unwrap().starts_with("https://app.example.com/cb#error=invalid_request&"));
+    let (read, _) = world.authorize(&with(&bad(&honest()), "response_mode=form_post")).await;
+    assert_eq!((read.status(), read.header("location")), (StatusCode::BAD_REQUEST, None), "a form is no redirect");
+
+    let world = World::new(tower_dcr::mcp());
+    let claude = json!({ "client_name": "Claude", "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"] });
+    world.client(claude).await;
+    let query = with(&bad(&honest()), "redirect_uri=https%3A%2F%2Fclaude.ai%2Fapi%2Fmcp%2Fauth_callback");
+    let (read, _) = world.authorize(&query).await;
+    assert_eq!(read.status(), StatusCode::FOUND, "its identity is verified");
+}
+
+#[tokio::test]
+async fn answers_name_the_issuer() {
+    const ISSUER: &str = "https://as.example.com";
+    let world = World {
+        answer: || {
+            let response = Response::builder().status(302);
+            response.header("location", "https://app.example.com/cb?code=c&state=xyz").body(Full::default()).unwrap()
+        },
+        ..World::policy("gate.issuer = 'https://as.example.com'")
+    };
+    world.client(json!({})).await;
+    let (read, _) = world.authorize(&honest()).await;
+    let expected = "https://app.example.com/cb?code=c&state=xyz&iss=https%3A%2F%2Fas.example.com";
+    assert_eq!(read.header("location"), Some(expected));
+    for (location, expected) in [
+        ("/login?error=1", "/login?error=1"),
+        ("https://as.example.com/login?error=1", "https://as.example.com/login?error=1"),
+        ("https://idp.example.net/authorize?state=1", "https://idp.example.net/authorize?state=1"),
+        ("https://app.example.com/cb?code=c&iss=x", "https://app.example.com/cb?code=c&iss=x"),
+        ("https://app.example.com/cb?response=jwt", "https://app.example.com/cb?response=jwt"),
+        ("cursor://x/cb#id_token=t", "cursor://x/cb#id_token=t&iss=https%3A%2F%2Fas.example.com"),
+        ("http://127.0.0.1:1/cb?error=e#_=_", "http://127.0.0.1:1/cb?error=e&iss=https%3A%2F%2Fas.example.com#_=_"),
+    ] {
+        let gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+        let handler = service_fn(move |_: Request<_>| async move {
+            let response = Response::builder().status(303).header("location", location);
+            Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+        });
+        let request = Request::get(format!("/authorize?{}", honest())).body(Full::<Bytes>::default()).unwrap();
+        let read = send(&gate.layer(handler), request).await;
+        assert_eq!(read.header("location"), Some(expected));
+    }
+    let (read, _) = world.authorize(&with(&honest(), "response_mode=form_post")).await;
+    assert_eq!(read.status(), StatusCode::BAD_REQUEST, "a form can't get the parameter");
+    let mut document = json!({ "issuer": ISSUER }).as_object().unwrap().clone();
+    world.preset.amend_server_metadata(&mut document);
+    assert_eq!(document["authorization_response_iss_parameter_supported"], true);
+}
+
+#[tokio::test]
+async fn discovery_says_what_gates_enforce() {
+    let served = json!({
+        "issuer": "https://as.example.com",
+        "code_challenge_methods_supported": ["plain", "S256"],
+        "response_modes_supported": ["query", "web_message", "form_post"],
+    });
+    let amended = |world: &World| {
+        let mut document = served.as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        document
+    };
+    let world = World::policy("gate.require_pushed_requests = true");
+    assert_eq!(amended(&world).get("require_pushed_authorization_requests"), None, "no gate yet");
+    let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+    let document = amended(&world);
+    assert_eq!(document["code_challenge_methods_supported"], json!(["S256"]));
+    assert_eq!(document["require_pushed_authorization_requests"], true);
+    assert_eq!(document["response_modes_supported"], json!(["query", "form_post"]));
+    assert_eq!(document.get("authorization_response_iss_parameter_supported"), None);
+    for policy in ["gate.report_only = true", "gate.rules.pkce = 'mark'", "gate.rules.pkce = 'pass'"] {
+        let world = World::policy(policy);
+        let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+        assert_eq!(amended(&world)["code_challenge_methods_supported"], json!(["plain", "S256"]), "{policy}");
+    }
+    let world = World::new(tower_dcr::mcp());
+    let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone()).map_settings(|gate| {
+        gate.issuer = Some("https://as.example.com".into());
+    });
+    assert_eq!(amended(&world)["authorization_response_iss_parameter_supported"], true, "set in code");
+}
+
+#[tokio::test]
+async fn pushed_requests_are_checked_and_can_be_required() {
+    const REFERENCE: &str = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c";
+    let world = World {
+        answer: || Response::new(json!({ "request_uri": REFERENCE, "expires_in": 60 }).to_string().into()),
+        ..World::policy("gate.require_pushed_requests = true")
+    };
+    world.client(json!({})).await;
+    assert_eq!(world.error_of(&honest()).await, "invalid_request", "it is not pushed");
+    let push = async |body: String| {
+        let request = form("").uri("/par").body(Full::from(body)).unwrap();
+        world.send(GateEndpoint::PushedAuthorization, request).await.0
+    };
+    for body in [
+        without(&honest(), "code_challenge"),
+        with(&honest(), "response_type=token"),
+        format!("{}&client_secret=x", honest()),
+        format!("{}&state=again", honest()),
+    ] {
+        assert!(push(body.clone()).await.status().is_client_error(), "{body}");
+    }
+    let pushed = push(honest()).await;
+    assert_eq!(pushed.header("cache-control"), Some("no-store"));
+    assert_eq!(pushed.status(), StatusCode::OK);
+    assert_eq!(world.error_of(&format!("client_id=app-1&request_uri={REFERENCE}")).await, "");
+    let weaker = format!("client_id=app-1&request_uri={REFERENCE}&code_challenge_method=plain");
+    assert_eq!(world.error_of(&weaker).await, "invalid_request", "a server may read what stands beside it");
+}
+
+/// RFC 9700 section 2.5 and RFC 6749 section 2.3.1: secrets are protected from guesses, and no stranger locks a client out.
+#[tokio::test]
+async fn failed_authentication_is_limited_by_client_and_source() {
+    let secrets = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['client_secret_basic']\n\
+                   [metadata.grants]\ngrant_types = ['client_credentials']\nresponse_types = []\n[gate]\nfailed_authentication = '3/minute'";
+    let world = World {
+        answer: || {
+            let response = Response::builder().status(400).header("content-type", "application/json");
+            response.body(r#"{"error":"invalid_client"}"#.into()).unwrap()
+        },
+        ..World::policy(secrets)
+    };
+    let gate = world.preset.gate(GateEndpoint::Token, world.registrar.clone());
+    let asked: Arc<Mutex<usize>> = Arc::default();
+    let attempt = async |ip: &str, id: &str, secret: &str| {
+        let asked = Arc::clone(&asked);
+        let handler = service_fn(move |request: Request<ResponseBody<Full<Bytes>>>| {
+            let asked = Arc::clone(&asked);
+            async move {
+                *asked.lock().unwrap() += 1;
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let right = body.ends_with(b"client_secret=right");
+                let answer = if right { r#"{"access_token":"t"}"# } else { r#"{"error":"invalid_client"}"# };
+                let response = Response::builder().status(if right { 200 } else { 400 });
+                Ok::<_, Infallible>(response.body(Full::<Bytes>::from(answer)).unwrap())
+            }
+        });
+        let body = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+        let mut request = form("").body(Full::<Bytes>::from(body)).unwrap();
+        request.extensions_mut().insert(SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 1));
+        send(&gate.layer(handler), request).await
+    };
+    for _ in 0..20 {
+        assert_eq!(attempt("192.0.2.1", "a", "right").await.status(), StatusCode::OK, "successes are not counted");
+    }
+    for _ in 0..3 {
+        assert_eq!(attempt("192.0.2.1", "a", "wrong").await.status(), StatusCode::BAD_REQUEST);
+    }
+    let before = *asked.lock().unwrap();
+    let limited = attempt("192.0.2.1", "a", "right").await;
+    assert_eq!((limited.status(), *asked.lock().unwrap()), (StatusCode::TOO_MANY_REQUESTS, before));
+    assert!(limited.header("retry-after").is_some(), "it says when");
+    assert_eq!(attempt("192.0.2.1", "b", "right").await.status(), StatusCode::OK, "another client");
+    assert_eq!(attempt("192.0.2.2", "a", "right").await.status(), StatusCode::OK, "another source");
+    for host in 0..20 {
+        attempt(&format!("2001:db8::{host:x}"), "c", "wrong").await;
+    }
+    assert_eq!(attempt("2001:db8::ffff", "c", "right").await.status(), StatusCode::TOO_MANY_REQUESTS, "one network");
+    assert_eq!(attempt("2001:db8:1::1", "c", "right").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn responses_with_secrets_are_not_stored() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let (read, _) = world.token("grant_type=refresh_token&refresh_token=r&client_id=app-1").await;
+    assert_eq!((read.header("cache-control"), read.header("pragma")), (Some("no-store"), Some("no-cache")));
+    let (read, _) = world.authorize(&honest()).await;
+    assert_eq!(read.header("cache-control"), None, "a page of the server");
+}
+
+/// Each rule: a request that breaks only this one.
+fn broken() -> Vec<(&'static str, GateEndpoint, String)> {
+    let (request, refresh) = (honest(), "grant_type=refresh_token&refresh_token=r&client_id=app-1");
+    let at = |endpoint| move |rule, request: String| (rule, endpoint, request);
+    let (authorize, token) = (at(GateEndpoint::Authorization), at(GateEndpoint::Token));
+    vec![
+        token("auth_method", format!("{refresh}&client_secret=x")),
+        token("code_verifier", "grant_type=authorization_code&code=c&client_id=app-1".into()),
+        token("grant_type", "grant_type=client_credentials&client_id=app-1".into()),
+        token("password_grant", "grant_type=password&client_id=app-1".into()),
+        authorize("pkce", without(&request, "code_challenge")),
+        authorize("pushed_request", request.clone()),
+        authorize("redirect_uri", with(&request, "redirect_uri=https%3A%2F%2Fevil.example.net%2F")),
+        authorize("repeated_parameter", format!("{request}&prompt=a&prompt=b")),
+        authorize("resource", with(&request, "resource=https%3A%2F%2Fevil.example.net%2F")),
+        authorize("response_mode", with(&request, "response_mode=web_message")),
+        authorize("response_type", with(&request, "response_type=code%20token")),
+        authorize("scope", with(&request, "scope=admin")),
+    ]
+}
+
+fn sent(endpoint: GateEndpoint, text: &str) -> Request<Full<Bytes>> {
+    if endpoint == GateEndpoint::Authorization {
+        Request::get(format!("/authorize?{text}")).body(Full::default()).unwrap()
+    } else {
+        form("").body(Full::from(text.to_owned())).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn each_rule_can_reject_report_or_pass() {
+    let schema = Preset::file_schema();
+    let keys: Vec<&String> = schema["$defs"]["GateRules"]["properties"].as_object().unwrap().keys().collect();
+    let rows = broken();
+    assert_eq!(rows.iter().map(|(rule, ..)| *rule).collect::<Vec<_>>(), keys, "each of them");
+    for (rule, endpoint, request) in rows {
+        let id = format!("gate-{}", rule.replace('_', "-"));
+        // The password grant was not registered either.
+        let more = if rule == "password_grant" { "gate.rules.grant_type = 'pass'\n" } else { "" };
+        let more = match rule {
+            "pushed_request" => "gate.require_pushed_requests = true\n",
+            "resource" => "gate.resources = ['https://mcp.example.com']\n",
+            _ => more,
+        };
+        for action in ["reject", "mark", "pass"] {
+            let world = World::policy(&format!("{more}gate.rules.{rule} = '{action}'"));
+            world.client(json!({})).await;
+            world.rules();
+            let (read, reached) = world.send(endpoint, sent(endpoint, &request)).await;
+            assert_eq!(reached.is_some(), action != "reject", "{rule} {action}: {:?}", read.json());
+            let expected = match action {
+                "reject" => vec![(Some(id.as_str()), true)],
+                "mark" => vec![(Some(id.as_str()), false)],
+                _ => vec![],
+            };
+            assert_eq!(world.rules(), expected, "{rule} {action}");
+        }
+        let reports = World::policy(&format!("gate.report_only = true\n{more}"));
+        reports.client(json!({})).await;
+        reports.rules();
+        let (_, reached) = reports.send(endpoint, sent(endpoint, &request)).await;
+        assert_eq!(reached.as_deref(), Some(request.as_str()), "{rule}: reported only");
+        assert_eq!(reports.rules(), [(Some(id.as_str()), false)], "{rule}: reported only");
+    }
+}
+
+#[tokio::test]
+async fn presets_turn_rules_on() {
+    let oauth = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n[metadata.grants]\n\
+                 grant_types = ['authorization_code', 'refresh_token']\n";
+    let strict = "extends = 'strict'\nredirect_uris.add_patterns = ['https://app.example.com/cb']\n";
+    for (policy, enforces) in [("", true), (strict, true), (oauth, false)] {
+        for (rule, endpoint, request) in broken() {
+            if matches!(rule, "pushed_request" | "resource") {
+                // They need a setting of their own.
+                continue;
+            }
+            let world = World::policy(policy);
+            world.client(json!({})).await;
+            let (_, reached) = world.send(endpoint, sent(endpoint, &request)).await;
+            assert_eq!(reached.is_none(), enforces || rule == "redirect_uri", "{policy}: {rule}");
+        }
+    }
+    // A gate without a preset leaves the rules to its builder.
+    let world = World { change: |gate| gate, ..World::new(tower_dcr::mcp()) };
+    world.client(json!({})).await;
+    let bare = GateLayer::new(GateEndpoint::Authorization, world.registrar.clone());
+    let handler = service_fn(|_: Request<ResponseBody<Full<Bytes>>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let request = || sent(GateEndpoint::Authorization, &without(&honest(), "code_challenge"));
+    assert_eq!(send(&bare.clone().layer(handler), request()).await.status(), StatusCode::OK);
+    let told = bare.map_settings(|gate| gate.rules.pkce = Some(Action::Reject));
+    assert_eq!(send(&told.layer(handler), request()).await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn an_issuer_that_is_none_is_a_configuration_error() {
+    for (issuer, is_one) in [
+        ("https://as.example.com", true),
+        ("https://as.example.com/tenant", true),
+        ("http://localhost:8080", true),
+        ("http://as.example.com", false),
+        ("https://as.example.com?x", false),
+        ("https://as.example.com#x", false),
+        ("as.example.com", false),
+    ] {
+        let policy = format!("gate.issuer = '{issuer}'").parse::<Preset>();
+        assert_eq!(policy.is_ok(), is_one, "{issuer}: {:?}", policy.err().map(|error| error.to_string()));
+    }
+}
