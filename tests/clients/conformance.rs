@@ -21,11 +21,17 @@ async fn run(bench: &Bench, issuer: &str, more: &[&str]) -> Value {
     last.unwrap_or_else(|| panic!("{printed}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Every scenario that the suite has in its pinned version: a new one is put here on purpose.
+/// Every check that the suite has in its pinned version: a new one is put here on purpose. Client ID Metadata Documents
+/// are another way to register, which the demo does not have.
 fn all_pass() -> Value {
+    let none = "WARNING: Authorization server metadata does not include \"client_id_metadata_document_supported\"";
     json!({
         "code": 0,
-        "scenarios": { "authorization-code-grant": "SUCCESS", "authorization-server-metadata": "SUCCESS" },
+        "scenarios": {
+            "authorization-code-grant": "SUCCESS",
+            "authorization-server-metadata": "SUCCESS",
+            "authorization-server-metadata-cimd": none,
+        },
     })
 }
 
@@ -45,7 +51,8 @@ async fn an_authorization_server_conforms_behind_the_proxy() {
     let folder = Folder::new("conformance");
     let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
     let server = Running::start("demo", &["--addr", ANY_PORT, "--auto-approve", "--unprotected"]);
-    let proxy = Running::start("dcr", &["proxy", "--upstream", &server.base, "--listen", ANY_PORT, "--ledger", &ledger]);
+    let proxy =
+        Running::start("dcr", &["proxy", "--upstream", &server.base, "--listen", ANY_PORT, "--ledger", &ledger]);
     assert_eq!(run(bench, &proxy.base, &[]).await, all_pass());
 }
 

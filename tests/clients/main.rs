@@ -7,6 +7,7 @@ use test_support::{folder, installed, rows, running};
 mod bench;
 mod conformance;
 mod managed;
+mod probes;
 mod readme;
 mod rust_sdk;
 mod servers;
