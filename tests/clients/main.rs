@@ -5,7 +5,9 @@
 use test_support::{folder, installed, rows, running};
 
 mod bench;
+mod conformance;
 mod managed;
+mod probes;
 mod readme;
 mod rust_sdk;
 mod servers;

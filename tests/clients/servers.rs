@@ -124,9 +124,21 @@ impl Server {
 
     /// Behind the proxy with the ledger and the policy in `folder`, and so behind the gate.
     pub(crate) fn gated(&self, bench: &Bench, folder: &Folder) -> Standing {
-        let How::Proxy(command) = self.how else { panic!("{} is not behind a proxy", self.name) };
+        let command = match self.how {
+            How::Proxy(command) => command(bench),
+            How::InProcess => {
+                let mut command = bench.rust("server");
+                command.arg(self.name);
+                command
+            }
+        };
         let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
-        proxied(command(bench), &folder.0.join("policy.toml"), &["--ledger", &ledger])
+        proxied(command, &folder.0.join("policy.toml"), &["--ledger", &ledger])
+    }
+
+    /// Returns the name of the server with its version.
+    pub(crate) fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
     }
 
     /// Returns the number of `rows` that get a client.
@@ -165,12 +177,16 @@ fn proxied(mut command: Command, policy: &Path, more: &[&str]) -> Standing {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let base = format!("http://127.0.0.1:{port}");
     let server = Running::spawn(command.arg(&base));
-    let policy = policy.display().to_string();
-    let listen = format!("127.0.0.1:{port}");
-    let arguments =
-        ["proxy", "--upstream", &server.base, "--listen", &listen, "--public-url", &base, "--policy", &policy];
-    let proxy = Running::start("dcr", &[&arguments, more].concat());
+    let proxy = proxy(&server.base, port, policy, more);
     Standing { base, running: vec![proxy, server] }
+}
+
+/// Starts the proxy in front of a server.
+pub(crate) fn proxy(upstream: &str, port: u16, policy: &Path, more: &[&str]) -> Running {
+    let (listen, base) = (format!("127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"));
+    let policy = policy.display().to_string();
+    let arguments = ["proxy", "--upstream", upstream, "--listen", &listen, "--public-url", &base, "--policy", &policy];
+    Running::start("dcr", &[&arguments, more].concat())
 }
 
 async fn registers(http: &Http<HttpConnector, Full<Bytes>>, request: Request<Full<Bytes>>) -> bool {

@@ -17,9 +17,9 @@
 //! Only this proxy may be able to reach the server: a client that reaches it directly registers there without any
 //! check.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -33,25 +33,21 @@ use tower::ServiceExt;
 use tower_dcr::audit::{Sink, TracingSink};
 use tower_dcr::clients::Registrar;
 use tower_dcr::{Preset, layers::GateEndpoint};
+use tower_dcr_server::{Audit, Endpoint, Limits, Setup};
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
-mod connections;
 mod discovery;
 mod endpoints;
 mod forwarded;
 mod headers;
 mod host;
-mod path;
 mod rejected;
 mod request;
-mod setup;
 mod upstream;
 
-use connections::Limits;
 use discovery::Public;
-use endpoints::{Endpoint, Endpoints};
+use endpoints::Places;
 use forwarded::Forwarding;
-use setup::{Audit, Setup};
 use upstream::{Upstream, Way};
 
 use super::{OK, Outcome, output};
@@ -134,22 +130,21 @@ pub(super) struct Args {
     trusted_proxy: Vec<String>,
     /// The maximum number of open connections; 200 from one address, unless there are trusted proxies.
     #[arg(long, value_name = "N", default_value = "2000")]
-    max_connections: usize,
+    max_connections: NonZeroUsize,
 }
 
 /// The services that a request can be sent to.
 struct Proxy {
-    endpoints: Endpoints,
+    places: Places,
     forwarding: Forwarding,
-    allow_odd_paths: bool,
-    judged: HashMap<Endpoint, Way>,
+    judged: Vec<(Endpoint, Way)>,
     /// The service for all other requests.
     onward: Way,
 }
 
 impl Proxy {
-    fn judges(&self, endpoint: Endpoint) -> bool {
-        self.judged.contains_key(&endpoint)
+    fn judged(&self, endpoint: Endpoint) -> Option<&Way> {
+        self.judged.iter().find_map(|(judged, way)| (*judged == endpoint).then_some(way))
     }
 }
 
@@ -159,7 +154,7 @@ async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response 
     let mut response = match request::take_over(&proxy, &mut parts) {
         Err(rejected) => rejected.answer(&parts.headers, body).await,
         Ok(endpoint) => {
-            let way = endpoint.and_then(|endpoint| proxy.judged.get(&endpoint)).unwrap_or(&proxy.onward);
+            let way = endpoint.and_then(|endpoint| proxy.judged(endpoint)).unwrap_or(&proxy.onward);
             let request = Request::from_parts(parts, body);
             way.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
         }
@@ -206,51 +201,58 @@ fn preset(args: &Args, rules: Preset, registrar: Option<Registrar>, sink: Arc<dy
     })
 }
 
-/// Returns the proxy, its policy as of the start, and the file with the key of its audit file.
-async fn proxy(args: &Args) -> Result<(Proxy, Preset, Option<PathBuf>), Error> {
+/// Returns the proxy, its policy as of the start, and its audit file.
+async fn proxy(args: &Args) -> Result<(Proxy, Preset, Audit), Error> {
     let upstream = Upstream::new(args)?;
     let rules = rules(args)?;
     let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, TracingSink)?;
-    let registrar = registrar(args, Arc::clone(&audit.sink)).await?;
+    let registrar = registrar(args, audit.sink()).await?;
     // Before waiting for the server: an invalid policy is reported at once.
-    let preset = preset(args, rules, registrar.clone(), audit.sink)?;
-    let endpoints = endpoints::find(args, &upstream, registrar.is_some()).await?;
-    let preset = preset.with_client_url(endpoints.client_url()?);
+    let preset = preset(args, rules, registrar.clone(), audit.sink())?;
+    let places = endpoints::find(args, &upstream, registrar.is_some()).await?;
+    let preset = preset.with_client_url(places.client_url()?);
     let forwarding = Forwarding::new(&preset, args.public_url.clone())?;
     let guard = preset.clone().reloadable();
     if let Some(file) = &args.policy {
         tokio::spawn(guard.clone().watch(file, Duration::from_secs(2)));
     }
-    let public = Public::new(args.public_url.clone(), &args.upstream, endpoints.clone(), registrar.is_some())?;
+    let public = Public::new(args.public_url.clone(), &args.upstream, &places, registrar.is_some())?;
     let metadata = if args.keep_metadata {
         preset.clone().report_only().server_metadata_layer()
     } else {
         guard.server_metadata_layer()
     };
     let amend = metadata.with_amendment(move |request, document| public.amend(request, document));
-    let mut judged = HashMap::from([
-        (Endpoint::Register, upstream::readable(upstream.behind(guard.clone()))),
+    let mut judged = vec![
+        (Endpoint::Registration, upstream::readable(upstream.behind(guard.clone()))),
         (Endpoint::Discovery, upstream.behind(amend)),
-    ]);
+    ];
     if let Some(registrar) = registrar {
         // Only request parameters that the server supports may replace a redirect URI.
-        let objects = endpoints.takes_request || endpoints.takes_request_uri;
-        let gate = |endpoint| guard.gate(endpoint, registrar.clone());
-        let request = |endpoint| gate(endpoint).map_settings(|gate| gate.request_objects = objects.then_some(true));
-        for (endpoint, gate) in [
-            (Endpoint::Device, gate(GateEndpoint::DeviceAuthorization)),
-            (Endpoint::Introspect, gate(GateEndpoint::Introspection)),
-            (Endpoint::Par, request(GateEndpoint::PushedAuthorization)),
-            (Endpoint::Revoke, gate(GateEndpoint::Revocation)),
-            (Endpoint::Token, gate(GateEndpoint::Token)),
+        let objects = places.request_objects().then_some(true);
+        for endpoint in [
+            GateEndpoint::Authorization,
+            GateEndpoint::DeviceAuthorization,
+            GateEndpoint::Introspection,
+            GateEndpoint::PushedAuthorization,
+            GateEndpoint::Revocation,
+            GateEndpoint::Token,
         ] {
-            judged.insert(endpoint, upstream::readable(upstream.behind(gate)));
+            let gate = guard.gate(endpoint, registrar.clone());
+            let way = match endpoint {
+                // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
+                GateEndpoint::Authorization => {
+                    upstream.behind(gate.map_settings(|gate| gate.request_objects = objects))
+                }
+                GateEndpoint::PushedAuthorization => {
+                    upstream::readable(upstream.behind(gate.map_settings(|gate| gate.request_objects = objects)))
+                }
+                _ => upstream::readable(upstream.behind(gate)),
+            };
+            judged.push((Endpoint::Gate(endpoint), way));
         }
-        // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
-        judged.insert(Endpoint::Authorize, upstream.behind(request(GateEndpoint::Authorization)));
     }
-    let proxy = Proxy { endpoints, forwarding, allow_odd_paths: args.allow_odd_paths, judged, onward: upstream.way() };
-    Ok((proxy, preset, audit.key_file))
+    Ok((Proxy { places, forwarding, judged, onward: upstream.way() }, preset, audit))
 }
 
 /// Waits for Ctrl-C or the signal of a service manager.
@@ -280,24 +282,20 @@ impl Args {
 }
 
 async fn serve(args: &Args) -> Result<(), Error> {
-    let (proxy, preset, key_file) = proxy(args).await?;
+    let (proxy, preset, audit) = proxy(args).await?;
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    println!("{}", proxy.endpoints);
+    println!("{}", proxy.places);
     let policy = args.policy.as_ref().map(|file| file.display().to_string());
-    Setup {
-        policy: policy.as_deref().unwrap_or("the preset mcp"),
-        preset: &preset,
-        ledger: args.ledger.as_deref().unwrap_or("none: clients are checked at registration only"),
-        audit: args.audit.as_deref(),
-        key_file: key_file.as_deref(),
-        log: "the log",
+    let ledger = args.ledger.as_deref().unwrap_or("none: clients are checked at registration only");
+    println!("{}", Setup::new(policy.as_deref().unwrap_or("the preset mcp"), &preset, ledger, &audit));
+    let mut limits = Limits::new().with_total(args.max_connections);
+    if proxy.forwarding.has_proxies() {
+        // Behind a proxy, all clients share one address.
+        limits = limits.with_per_source(args.max_connections);
     }
-    .say();
-    // Behind a proxy, all clients share one address.
-    let each = if proxy.forwarding.has_proxies() { args.max_connections } else { 200 };
     let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
-    connections::serve(listener, app, Limits { all: args.max_connections, each }, stopped()).await;
+    tower_dcr_server::serve(listener, app, limits, stopped()).await;
     Ok(())
 }
 

@@ -12,13 +12,12 @@
 //! configured in [`protected`], the ledger in [`registrar`], and both are put on their routes in [`router`].
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::{any, get, post};
@@ -35,22 +34,17 @@ use tower_dcr::rate_limit::Quota;
 use tower_dcr::rules::{AuthMethod, Caller, Context, Grants, RedirectUris};
 use tower_dcr::{Preset, Registration, layers::InitialAccessTokenLayer};
 use tower_dcr_admin::{Access, AdminService};
+use tower_dcr_server::{Audit, Limits, Setup};
 use tower_dcr_sqlx::SqliteLedger;
 use tower_http::cors::{Any, CorsLayer};
 
 mod authorization;
-#[path = "../../../crates/tower-dcr-cli/src/proxy/connections.rs"]
-mod connections;
 mod consent;
 mod lines;
 mod mcp;
-#[path = "../../../crates/tower-dcr-cli/src/proxy/setup.rs"]
-mod setup;
 
 use authorization::Server;
-use connections::Limits;
 use lines::Lines;
-use setup::{Audit, Setup};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -92,7 +86,7 @@ struct Args {
     initial_access_token: Vec<String>,
     /// The maximum number of open connections; 200 from one address, unless there are trusted proxies.
     #[arg(long, value_name = "N", default_value = "2000")]
-    max_connections: usize,
+    max_connections: NonZeroUsize,
     /// Trusts X-Forwarded-For from this address or network.
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<String>,
@@ -119,8 +113,8 @@ fn rules(args: &Args) -> Result<Preset, Error> {
 fn protected(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
     let mut preset = rules
         .with_registrar(registrar)
-        .with_sink(sink)
-        .with_peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+        // The peer address is the one that `tower_dcr_server::serve` adds.
+        .with_sink(sink);
     if args.audit.is_none() {
         // For the names and hosts in the terminal.
         preset = preset.map_audit(AuditLayer::with_document);
@@ -247,22 +241,20 @@ async fn main() -> Result<(), Error> {
     let args = Args::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let server = Server::new(args.auto_approve);
-    let mut key_file = None;
-    let (protection, preset) = if args.unprotected {
+    let (protection, setup) = if args.unprotected {
         (None, None)
     } else {
         let rules = rules(&args)?;
         let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, Lines)?;
-        let registrar = registrar(&args, &server, Arc::clone(&audit.sink)).await?;
+        let registrar = registrar(&args, &server, audit.sink()).await?;
         restore(&server, &registrar).await?;
         tokio::spawn(registrar.clone().maintain(Duration::from_mins(1)));
-        let preset = protected(&args, rules, registrar.clone(), audit.sink)?;
+        let preset = protected(&args, rules, registrar.clone(), audit.sink())?;
         let layer = preset.clone().reloadable();
         if let Some(file) = &args.policy {
             tokio::spawn(layer.clone().watch(file, Duration::from_secs(1)));
         }
-        key_file = audit.key_file;
-        (Some((layer, registrar)), Some(preset))
+        (Some((layer, registrar)), Some((preset, audit)))
     };
     let server = match &protection {
         Some((_, registrar)) => server.with_registrar(registrar.clone()),
@@ -270,22 +262,25 @@ async fn main() -> Result<(), Error> {
     };
     let review_token = authorization::random();
     let listener = tokio::net::TcpListener::bind(args.addr).await?;
-    say_hello(&listener.local_addr()?.to_string(), &args, preset.as_ref(), &review_token);
-    if let Some(preset) = &preset {
-        say_setup(&args, preset, key_file.as_deref());
+    say_hello(&listener.local_addr()?.to_string(), &args, setup.as_ref().map(|(preset, _)| preset), &review_token);
+    if let Some((preset, audit)) = &setup {
+        say_setup(&args, preset, audit);
     }
     let app = router(server, protection, &review_token);
-    // Behind a proxy, all clients share one address.
-    let each = if args.trusted_proxy.is_empty() { 200 } else { args.max_connections };
+    let mut limits = Limits::new().with_total(args.max_connections);
+    if !args.trusted_proxy.is_empty() {
+        // Behind a proxy, all clients share one address.
+        limits = limits.with_per_source(args.max_connections);
+    }
     let interrupted = async {
         // An error here means that the signal is not supported.
         let _interrupted = tokio::signal::ctrl_c().await;
     };
-    connections::serve(listener, app, Limits { all: args.max_connections, each }, interrupted).await;
+    tower_dcr_server::serve(listener, app, limits, interrupted).await;
     Ok(())
 }
 
-fn say_setup(args: &Args, preset: &Preset, key_file: Option<&Path>) {
+fn say_setup(args: &Args, preset: &Preset, audit: &Audit) {
     let policy = match (&args.policy, args.preset) {
         (Some(file), _) => file.display().to_string(),
         (None, Rules::Mcp) => "the preset mcp".to_owned(),
@@ -294,7 +289,7 @@ fn say_setup(args: &Args, preset: &Preset, key_file: Option<&Path>) {
     };
     let ledger = args.ledger.as_deref().unwrap_or("in memory");
     let log = "the log, shortened; use --audit FILE for whole events";
-    Setup { policy: &policy, preset, ledger, audit: args.audit.as_deref(), key_file, log }.say();
+    println!("{}", Setup::new(&policy, preset, ledger, audit).with_log(log));
 }
 
 /// Bodies of an honest client and an attacker.

@@ -4,9 +4,9 @@ use std::sync::Once;
 
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
+use tower_dcr_server::{Endpoint, Endpoints};
 use url::Url;
 
-use super::endpoints::{ALIASES, Endpoint, Endpoints, named};
 use super::{Error, Origin};
 
 /// The public URL of this proxy, and the endpoints that it announces.
@@ -20,9 +20,14 @@ pub(crate) struct Public {
 
 const REGISTRATION: &str = "registration_endpoint";
 
+/// The member with other URLs of endpoints (RFC 8705 section 5).
+const ALIASES: &str = "mtls_endpoint_aliases";
+
 impl Public {
-    pub(crate) fn new(url: Option<Origin>, server: &Origin, endpoints: Endpoints, gated: bool) -> Result<Self, Error> {
+    pub(crate) fn new(url: Option<Origin>, server: &Origin, endpoints: &Endpoints, gated: bool) -> Result<Self, Error> {
         let server = Url::parse(&server.to_string())?.origin();
+        // Which paths of the document are protected is a question of their endpoint, not of their spelling.
+        let endpoints = endpoints.clone().allow_odd_paths(true);
         Ok(Self { url, server, endpoints, gated, warned: Once::new() })
     }
 
@@ -77,7 +82,7 @@ impl Public {
     }
 
     fn guards(&self, name: &str) -> Option<Endpoint> {
-        named(name).filter(|endpoint| self.gated || *endpoint == Endpoint::Register)
+        Endpoint::of_member(name).filter(|endpoint| self.gated || *endpoint == Endpoint::Registration)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Responses of the proxy itself.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
@@ -8,17 +9,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
+use tower_dcr_server::OddPath;
 
 /// A request that is not forwarded, and the reason.
 #[derive(Debug)]
 pub(crate) struct Rejected {
     status: StatusCode,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 impl Rejected {
     pub(crate) fn method() -> Self {
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, reason: "method not allowed" }
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, reason: "method not allowed".into() }
     }
 
     /// Returns an error response in OAuth form, at every endpoint. A client that is still sending when the connection
@@ -49,6 +51,12 @@ async fn is_read_soon(body: Body) -> bool {
 
 impl From<&'static str> for Rejected {
     fn from(reason: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, reason }
+        Self { status: StatusCode::BAD_REQUEST, reason: reason.into() }
+    }
+}
+
+impl From<OddPath> for Rejected {
+    fn from(odd: OddPath) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, reason: odd.to_string().into() }
     }
 }

@@ -2,12 +2,13 @@
 
 use axum::http::request::Parts;
 use axum::http::{Method, Uri};
+use tower_dcr::layers::GateEndpoint;
+use tower_dcr_server::Endpoint;
 use url::form_urlencoded;
 
-use super::endpoints::Endpoint;
 use super::headers::{self, Kept};
 use super::rejected::Rejected;
-use super::{Proxy, host, path};
+use super::{Proxy, host};
 
 /// Rewrites the head and returns the endpoint that it leads to; `None` for other paths.
 ///
@@ -29,18 +30,15 @@ pub(crate) fn take_over(proxy: &Proxy, parts: &mut Parts) -> Result<Option<Endpo
     let source = proxy.forwarding.source(&parts.headers, &parts.extensions);
     headers::remove_overrides(&mut parts.headers, source.is_trusted);
     proxy.forwarding.write(&source, host.as_deref(), &mut parts.headers);
-    if !proxy.allow_odd_paths {
-        path::check_canonical(parts.uri.path())?;
-    }
-    let endpoint = proxy.endpoints.at(parts.uri.path())?.filter(|endpoint| proxy.judges(*endpoint));
+    let endpoint = proxy.places.at(parts.uri.path())?.filter(|endpoint| proxy.judged(*endpoint).is_some());
     match endpoint {
         None => kept.put_back(&mut parts.headers),
         Some(_) if parts.uri.query().is_some_and(names_method) => return Err("the query overrides the method".into()),
         // Its responses are pages, which are not read here.
-        Some(Endpoint::Authorize) => {}
+        Some(Endpoint::Gate(GateEndpoint::Authorization)) => {}
         Some(_) => headers::ask_for_plain_answer(&mut parts.headers),
     }
-    let target = proxy.endpoints.behind_alias(&parts.uri).or_else(|| parts.uri.path_and_query().cloned());
+    let target = proxy.places.behind_alias(&parts.uri).or_else(|| parts.uri.path_and_query().cloned());
     parts.uri = target.map(Uri::from).unwrap_or_default();
     Ok(endpoint)
 }

@@ -24,7 +24,6 @@ use test_support::support::eventually;
 
 mod endpoints;
 mod heads;
-mod models;
 mod paths;
 
 /// A server that registers every client, knows only its own address, and returns the requests that it received.
@@ -416,7 +415,7 @@ async fn mistakes_on_the_command_line_are_named() {
         (vec!["--upstream", "ftp://as.example.com"], "expected http or https"),
         (vec!["--upstream", "https://as.example.com/realm"], "only scheme, host and port"),
         (vec!["--upstream", &*bare], "--register-path"),
-        (vec!["--upstream", &*bare, "--register-path", "/"], "unsupported endpoint at /"),
+        (vec!["--upstream", &*bare, "--register-path", "/"], "path \"/\": every path is below /"),
         (
             vec!["--upstream", &*bare, "--ledger", "sqlite::memory:"],
             "--register-path and --authorize-path and --token-path",
@@ -433,6 +432,8 @@ async fn mistakes_on_the_command_line_are_named() {
             vec!["--upstream", &*bare, "--register-path", "/r", "--discovery-path", "/d"],
             "no discovery document at /d: set --discovery-path, or leave it out\n",
         ),
+        (vec!["--upstream", &*own, "--token-path", "token"], "path \"token\": expected a path"),
+        (vec!["--upstream", &*own, "--max-connections", "0"], "--max-connections"),
         (vec!["--upstream", &*own, "--ledger", "mysql:x"], "mysql:x"),
         (vec!["--upstream", &*own, "--trusted-proxy", "ten"], "\"ten\""),
         (vec!["--upstream", &*own, "--upstream-ca", "/nowhere.pem"], "/nowhere.pem"),

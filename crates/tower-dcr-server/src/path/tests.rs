@@ -1,12 +1,16 @@
-//! The paths of the proxy against models of servers.
+//! Paths against models of servers.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use proptest::prelude::*;
 
-#[path = "../../../src/proxy/path.rs"]
-mod path;
+use super::{Scripts, check_canonical, plain, readings};
 
-use path::{Scripts, check_canonical, plain, readings};
+/// Returns the usual scripts, and `front`.
+fn with_front() -> Scripts {
+    let mut scripts = Scripts::default();
+    scripts.add("front");
+    scripts
+}
 
 /// Known transformations of a path by servers, each in its order.
 fn models(path: &str) -> Vec<Vec<String>> {
@@ -67,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn no_server_finds_the_endpoint_where_the_proxy_does_not(
+    fn no_server_finds_the_endpoint_that_is_not_read_here(
         pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..9),
     ) {
         let path = format!("/{}", pieces.concat());
@@ -89,7 +93,7 @@ proptest! {
     #[test]
     fn any_text_is_read(text in "(?s).{0,40}") {
         let _checked = check_canonical(&text);
-        let _read = readings(&text, &Scripts::new(&["front".to_owned()]));
+        let _read = readings(&text, &with_front());
     }
 
     #[test]
@@ -97,7 +101,7 @@ proptest! {
         pieces in prop::collection::vec(prop::sample::select([&PIECES[..], &["/()", "/a.php", "/front"]].concat()), 0..200),
     ) {
         let path = format!("/{}", pieces.concat());
-        if let Ok(readings) = readings(&path, &Scripts::new(&["front".to_owned()])) {
+        if let Ok(readings) = readings(&path, &with_front()) {
             prop_assert!(readings.len() <= READINGS, "{}: {}", path, readings.len());
         }
     }
@@ -119,7 +123,7 @@ fn path_parameters_end_before_a_backslash() {
 /// The part behind a script is a slice of its reading, not a copy.
 #[test]
 fn thousands_of_scripts_are_copied_once() {
-    let scripts = Scripts::new(&["front".to_owned()]);
+    let scripts = with_front();
     for (segment, count) in [("()", 7000), ("a.php", 7000), ("front", 7000), ("(S(x))", 7000)] {
         let path = format!("/{segment}").repeat(count) + "/oauth/clients";
         let readings = readings(&path, &scripts).unwrap();

@@ -195,9 +195,9 @@ const EXTENSIONS: &str = " action asmx ashx asp aspx axd cfm cgi dll do exe fcgi
                           php8 phtml pl psgi py rb svc wsgi ";
 
 impl Scripts {
-    /// Creates the set of segments with the usual extensions, and those in `named`.
-    pub(crate) fn new(named: &[String]) -> Self {
-        Self { named: named.iter().flat_map(|name| plain(name)).collect() }
+    /// Adds a segment to those with the usual extensions.
+    pub(crate) fn add(&mut self, name: &str) {
+        self.named.extend(plain(name));
     }
 
     pub(crate) fn has(&self, segment: &str) -> bool {
@@ -228,3 +228,6 @@ impl Scripts {
         (kept.len() < reading.len()).then_some(kept)
     }
 }
+
+#[cfg(test)]
+mod tests;
