@@ -77,6 +77,7 @@ settings! {
     RegisterWithoutLedger: lifecycle.danger_register_without_ledger,
     Release: identity.identities.release,
     Deduplication: lifecycle.deduplication,
+    Registration: registration,
     ReportOnly: report_only,
     ReportOnlyRules: report_only_rules,
     Reserve: identity.identities.reserve,

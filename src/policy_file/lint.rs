@@ -640,9 +640,12 @@ impl Linter {
             return;
         }
         if settings.get("required") == Some(&Json::Bool(true)) {
+            if self.text(Setting::Registration) == "closed" {
+                return;
+            }
             let message = "a token is required, and there is none: no client can register";
-            let suggestion =
-                "list tokens, or an issuer in jwt; to close registration, do not announce the endpoint either";
+            let suggestion = "list tokens, or an issuer in jwt; or write registration = \"closed\", which also takes the \
+                              endpoint out of the discovery document";
             self.warn(Setting::TokensRequired, message, suggestion);
         } else {
             self.warn(Setting::TokensTable, "no effect: there are no tokens", "list tokens, or take it out");

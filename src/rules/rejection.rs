@@ -50,7 +50,7 @@ pub struct Rejection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// 403 `access_denied`: a page in a browser without permission.
+    /// 403 `access_denied`: a page in a browser without permission, or a registration while none is taken.
     AccessDenied,
     /// 502 `server_error`: the handler responded with success, but registered no client or another one.
     BadGateway,

@@ -61,6 +61,7 @@ fn every_rule_of_a_preset_is_explained_under_its_id() {
         "origin",
         "pinned-rules",
         "rate-limit",
+        "registration-closed",
         "strict-json",
     ];
     assert_eq!(listed().difference(&seen).copied().collect::<Vec<_>>(), by_layers);
@@ -75,6 +76,7 @@ fn rules_that_need_more_than_the_document_are_not_replayable() {
         [
             "audit",
             "rate-limit",
+            "registration-closed",
             "initial-access-token",
             "origin",
             "method",

@@ -179,6 +179,9 @@ const CLEAN: &[&str] = &[
       sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b'
       owner = 'portal'",
     "[body]\nmax_bytes = 1048576\nmax_depth = 64",
+    "registration = 'closed'",
+    "registration = 'closed'\n[initial_access_tokens]\nrequired = true",
+    "answer.management = 'strip'",
 ];
 
 #[test]
@@ -200,6 +203,16 @@ fn lints_no_similar_harmless_setting() {
         lints.retain(|lint| lint.key != "extends");
         assert_eq!(lints, [], "{policy}");
     }
+}
+
+/// The way out that is named works.
+#[test]
+fn the_lint_for_tokens_that_do_not_exist_suggests_to_close_registration() {
+    let tokens = "[initial_access_tokens]\nrequired = true";
+    let names_it = |lint: &Lint| lint.to_string().contains("registration = \"closed\"");
+    let lints_of_tokens = lints(tokens);
+    assert!(lints_of_tokens.iter().any(names_it), "{lints_of_tokens:?}");
+    assert_eq!(lints(&format!("registration = 'closed'\n{tokens}")), []);
 }
 
 /// The way out that is named works.

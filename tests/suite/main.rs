@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod audit;
 mod buffered;
+mod closed;
 mod corpus;
 mod digests;
 mod draft;

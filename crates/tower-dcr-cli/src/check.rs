@@ -45,6 +45,8 @@ struct Judged {
     in_force: &'static str,
     /// `true` if the policy enforces nothing.
     reports_all: bool,
+    /// `true` if a server under this policy takes no registration at all.
+    is_closed: bool,
 }
 
 impl Check {
@@ -53,7 +55,9 @@ impl Check {
         let body = read(&self.body, preset.limits())?;
         let caller = policy::caller(self.owner.as_deref(), self.rules.as_deref());
         let context = if self.update { Context::update() } else { Context::registration() };
-        let judged = judge_all(&preset, &body, &context.by(caller));
+        let mut judged = judge_all(&preset, &body, &context.by(caller));
+        let is_closed = || settings(&preset).get("registration").and_then(Value::as_str) == Some("closed");
+        judged.is_closed = !self.update && !judged.reports_all && is_closed();
         let status = match verdict(&judged) {
             "refuse" => REJECTED,
             "rewrite" => DIFFERS,
@@ -102,6 +106,7 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
                 place,
                 in_force: "refuse",
                 reports_all: false,
+                is_closed: false,
             };
         }
     };
@@ -114,7 +119,7 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
         Decision::Rewrite => "rewrite",
         _ => "accept",
     };
-    Judged { rejection, evaluation, after, place, in_force, reports_all: false }
+    Judged { rejection, evaluation, after, place, in_force, reports_all: false, is_closed: false }
 }
 
 /// Returns the limit that the document exceeds.
@@ -207,6 +212,7 @@ fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
         "verdict": verdict(judged),
         "in_force": judged.in_force,
         "enforced": judged.is_enforced(),
+        "closed": judged.is_closed,
         "policy": fingerprint,
         "status": rejection.map(|rejection| rejection.code.status().as_u16()),
         "error": rejection.map(|rejection| rejection.code.to_string()),
@@ -243,6 +249,11 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
         } else {
             "report-only: a server under this policy accepts it"
         })?;
+    }
+    if judged.is_closed {
+        output::line(
+            "registration is closed: a server under this policy rejects every registration (registration-closed)",
+        )?;
     }
     match &judged.place {
         None => {}
