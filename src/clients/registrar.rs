@@ -61,7 +61,7 @@ use settings::Settings;
 /// | --- | --- | --- |
 /// | registering | written before the server is asked | with the answer of the server; after a minute it counts as failed |
 /// | pending | registered or updated, if [approval](LifecycleSettings::approval) is required | with the approval, or at its limit: expired |
-/// | active | registered, or approved | after 7 days without a first token, 90 days without another: expired |
+/// | active | registered, or approved | after 7 days without a first token, 90 days without another: expired, unless these limits are `"never"` or [only reported](LifecycleSettings::report_only_expiry) |
 /// | stale | active, and more than half of the time between its last token (or its registration) and its expiry has passed | with a token: active again |
 /// | expired, revoked | at a limit; revoked by an operator, the client or its token owner | never: the application registers again and gets another `client_id` |
 ///
@@ -463,7 +463,7 @@ impl Registrar {
 
     /// Emits an event that a request from `address` caused.
     pub(crate) fn emit_from(&self, event: &LifecycleEvent, address: Option<IpAddr>) {
-        telemetry::lifecycle(&event.action);
+        telemetry::lifecycle(&event.action, event.enforced);
         let audit = self.config.shared.audit.load();
         let network = address.map(|address| audit.sources.network(address));
         let named = || audit.sources.network_name(address?).or_else(|| event.source.clone());

@@ -241,7 +241,8 @@ impl fmt::Display for Misconfiguration {
             Self::PlainHttpHost { host } => write!(
                 f,
                 "a client with a redirect URI at http://{} was rejected, since http is for loopback addresses only (RFC \
-                 9700 section 2.6): if it is a client of yours, give that host TLS",
+                 9700 section 2.6): if it is a client of yours, give that host TLS, or list its origin in \
+                 `redirect_uris.danger_private_origins` if it is in a private network",
                 host.escape_debug()
             ),
         }

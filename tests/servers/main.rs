@@ -18,6 +18,7 @@ mod gate_checks;
 mod ids;
 mod layer;
 mod ledger;
+mod lifetimes;
 mod management;
 mod model;
 mod nginx;

@@ -139,6 +139,20 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
     ("rate_limit.address = 'off'", "rate_limit.address", WARNING, "nothing limits"),
     ("rate_limit.global = 'off'", "rate_limit.global", WARNING, "nothing limits"),
     ("redirect_host_quota.quota = 'off'", "redirect_host_quota.quota", WARNING, "nothing limits"),
+    (
+        "redirect_uris.danger_private_origins = ['http://n8n.lan:5678']",
+        "redirect_uris.danger_private_origins",
+        WARNING,
+        "in clear text",
+    ),
+    (
+        "[[callers]]\nwhen = 'token'\nredirect_uris.danger_private_origins = ['https://192.168.1.20']",
+        "callers[0].redirect_uris.danger_private_origins",
+        WARNING,
+        "takes the place of https://192.168.1.20",
+    ),
+    ("lifecycle.never_used = 'never'", "lifecycle.never_used", WARNING, "kept forever"),
+    ("lifecycle.report_only_expiry = true", "lifecycle.report_only_expiry", WARNING, "past their limit go on"),
     ("lifecycle.max_clients = 1", "lifecycle.max_clients", WARNING, "fill the table"),
 ];
 
@@ -174,6 +188,8 @@ const CLEAN: &[&str] = &[
     "gate = { max_age = '1min', grace = '10min', unknown = 'reject' }",
     "gate = { unidentified = 'pass' }",
     "lifecycle = { max_clients = 50000, idle = '36500days', never_used = '1year' }",
+    "lifecycle = { max_clients = 50000, idle = 'never', never_used = 'never' }",
+    "lifecycle.idle = 'never'",
     "lifecycle = { any_loopback_port = true, manage_unknown = true }",
     "[[initial_access_tokens.tokens]]
       sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b'

@@ -30,6 +30,7 @@ mod patterns;
 mod policy_file;
 mod policy_reference;
 mod presets;
+mod private_origins;
 mod properties;
 mod protocol;
 mod rate_limit;

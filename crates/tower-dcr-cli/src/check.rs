@@ -146,7 +146,13 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
         return None;
     }
     let sent: Value = serde_json::from_slice(body).ok()?;
-    let uri = RedirectUri::parse(sent.get("redirect_uris")?.get(rejection.index?)?.as_str()?).ok()?;
+    let uri = sent.get("redirect_uris")?.get(rejection.index?)?.as_str()?;
+    let is_web = uri.starts_with("http://") || uri.starts_with("https://");
+    let Ok(uri) = RedirectUri::parse(uri) else {
+        let is_about_host = is_web && rejection.description().contains("an IP address");
+        let reason = "redirect_uris.danger_private_origins lists addresses of a private network".to_owned();
+        return is_about_host.then_some(Place { line: 0, column: 0, reason });
+    };
     let said = rejection.description();
     let is_about = |words: &str| said.contains(words);
     let inside = ["public top-level domain", "public suffix", "private networks"];
@@ -159,6 +165,9 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
         }
         (RedirectClass::Https, Some(host)) if inside.into_iter().any(is_about) => {
             format!("{host} is not a public host name; redirect_uris.add_patterns admits exceptions")
+        }
+        (RedirectClass::PlainHttp, _) => {
+            "redirect_uris.danger_private_origins lists hosts of a private network with http".to_owned()
         }
         (RedirectClass::PrivateUse, _) if is_about("scheme that is not allowed") => {
             format!("{}: is not in redirect_uris.private_use_schemes", uri.scheme())

@@ -175,8 +175,7 @@ impl Registrar {
     fn begin(&self, client: &mut Client, id: &str) {
         client.status = if self.needs_approval() { Status::Pending } else { Status::Active };
         client.client_id = Some(id.to_owned());
-        let end = self.now().saturating_add(self.settings().lifetimes.first_ms());
-        client.expires_at = Some(client.at_most(end));
+        client.expires_at = client.ending(self.settings().lifetimes.first_end(self.now()));
     }
 
     /// Creates the record of a client after an update.
@@ -262,7 +261,7 @@ impl Registrar {
     /// Continues with the record of an equal registration.
     async fn deduplicate(&self, draft: &Client, known: Client) -> Result<Step, Failure> {
         let now = self.now();
-        match known.status_at(now) {
+        match self.status_of(&known) {
             Status::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
                 Ok(Step::Wait(known.key, now.saturating_sub(known.created_at)))
             }
@@ -287,14 +286,15 @@ impl Registrar {
     /// Extends the lifetime, so that there is time to sign in. The time for approval is not extended, or a client could register
     /// again and again to extend it forever. Returns `None` if the client has ended meanwhile.
     async fn give_time_to_sign_in(&self, known: Client) -> Result<Option<Client>, LedgerError> {
-        let (now, first) = (self.now(), self.settings().lifetimes.never_used_ms());
+        let (now, settings) = (self.now(), self.settings());
+        let half = settings.lifetimes.half_never_used_ms();
         let is_short = |client: &Client| {
-            client.status == Status::Active && client.expires_at.is_some_and(|at| at.saturating_sub(now) < first / 2)
+            client.status == Status::Active && client.expires_at.is_some_and(|at| at.saturating_sub(now) < half)
         };
         if !is_short(&known) {
             return Ok(Some(known));
         }
-        let prolong = |client: &mut Client| client.expires_at = Some(client.at_most(now.saturating_add(first)));
+        let prolong = |client: &mut Client| client.live_until(settings.lifetimes.never_used_end(now));
         let known = self.update(known, is_short, prolong).await?.unwrap_or_else(|current| current);
         Ok(Some(known).filter(|client| client.response.is_some()))
     }
@@ -524,7 +524,8 @@ impl Registrar {
         let is_equal = |known: &Client| known.status.is_live() && self.is_same_registration(known, done);
         let merge = |known: &mut Client| {
             known.register_again(done);
-            known.expires_at = known.expires_at.max(done.expires_at).map(|at| known.at_most(at));
+            let later = known.expires_at.zip(done.expires_at).map(|(known, done)| known.max(done));
+            known.live_until(later);
         };
         let Ok(merged) = self.update(known.clone(), is_equal, merge).await? else { return Ok(None) };
         // The draft has the deduplication key that the record gets.

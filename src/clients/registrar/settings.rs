@@ -7,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Lifetimes, lifetimes};
-use crate::period::{self, Period};
+use crate::period::{self, Lifetime, Period};
 use crate::rules::ConfigError;
 
 /// The settings in force.
@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) manage_unknown: bool,
     pub(crate) danger_register_without_ledger: Option<bool>,
     pub(crate) report_only: Option<bool>,
+    pub(super) report_only_expiry: bool,
 }
 
 /// The settings of a [`Registrar`](crate::clients::Registrar): the keys of the section `[lifecycle]` in a policy file.
@@ -56,7 +57,8 @@ pub(crate) struct Settings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LifecycleSettings {
-    /// Sets how long a client lives that never got a token (default: 7days); an hour at least.
+    /// Sets how long a client lives that never got a token (default: 7days); an hour at least. With `"never"` (in code
+    /// [`Duration::MAX`]) it does not expire.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "period::optional::serialize",
@@ -64,7 +66,8 @@ pub struct LifecycleSettings {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
     pub never_used: Option<Duration>,
-    /// Sets how long a client lives after it last got a token (default: 90days); 30 days at least.
+    /// Sets how long a client lives after it last got a token (default: 90days); 30 days at least. With `"never"` (in code
+    /// [`Duration::MAX`]) it does not expire.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "period::optional::serialize",
@@ -117,6 +120,11 @@ pub struct LifecycleSettings {
     /// to unknown ones (RFC 7592 section 2.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manage_unknown: Option<bool>,
+    /// Ends no active client at `never_used` and `idle`, and reports it (default: false): maintenance emits an event for each,
+    /// once, `dcr clients stale` lists them, and gates pass them. To see which clients a limit would end before it does.
+    /// Clients whose secret has expired, and those that were not approved in time, end as always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_only_expiry: Option<bool>,
     /// Passes everything that the ledger would reject, and reports it in audit events (default: false). Everything else is
     /// recorded as always.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +149,7 @@ impl Settings {
             manage_unknown: false,
             danger_register_without_ledger: None,
             report_only: None,
+            report_only_expiry: false,
         }
     }
 
@@ -159,6 +168,7 @@ impl Settings {
             manage_unknown: file.manage_unknown.unwrap_or(self.manage_unknown),
             danger_register_without_ledger: file.danger_register_without_ledger.or(self.danger_register_without_ledger),
             report_only: file.report_only.or(self.report_only),
+            report_only_expiry: file.report_only_expiry.unwrap_or(self.report_only_expiry),
         }
     }
 }
@@ -174,15 +184,23 @@ impl LifecycleSettings {
 }
 
 fn never_used<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    checked(deserializer, lifetimes::never_used)
+    lifetime(deserializer, lifetimes::never_used)
 }
 
 fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    checked(deserializer, lifetimes::idle)
+    lifetime(deserializer, lifetimes::idle)
 }
 
 fn approval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     checked(deserializer, lifetimes::approval)
+}
+
+/// Reads a lifetime that `check` accepts.
+fn lifetime<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    check: fn(Duration) -> Result<Duration, ConfigError>,
+) -> Result<Option<Duration>, D::Error> {
+    check(Lifetime::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
 }
 
 /// Reads a time that `check` accepts.

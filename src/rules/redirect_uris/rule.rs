@@ -10,6 +10,7 @@ use crate::redirect_uri::{NotPublic, RedirectClass, RedirectUri, is_public_dns_n
 use crate::registration::Field;
 use crate::rules::action::{self, Action};
 use crate::rules::redirect_uris::native_schemes::NATIVE_SCHEMES;
+use crate::rules::redirect_uris::private_origin::PrivateOrigin;
 use crate::rules::redirect_uris::private_use_scheme::PrivateUseScheme;
 use crate::rules::{ConfigError, Draft, RedirectPattern, Rule, RuleDocs, documented, nonzero};
 use crate::rules::{ErrorCode, Rejection};
@@ -24,7 +25,8 @@ use crate::rules::{ErrorCode, Rejection};
 /// 2. `http` to an allowed loopback host on any port (RFC 8252 section 7.3);
 /// 3. a private-use scheme that is listed, or, unless that is disabled, one in reverse domain name notation (RFC 8252
 ///    section 7.1), or any if [`unlisted_schemes`](Self::unlisted_schemes) are marked;
-/// 4. a match of one of the operator's [patterns](Self::patterns).
+/// 4. a match of one of the operator's [patterns](Self::patterns);
+/// 5. at one of the operator's [private origins](Self::with_danger_private_origins), `http` included.
 ///
 /// An entry that is malformed, ambiguous or dangerous, or plain `http` to another machine, rejects the registration:
 /// no client sends it by accident. A link that makes a known application install, clone, open or run something
@@ -75,6 +77,11 @@ pub struct RedirectUris {
     /// another machine: `https` hosts inside a company's network. A regular expression begins with `regex: `, like `"regex:
     /// https://[a-z]+\\.example\\.com/cb"`.
     pub patterns: Vec<RedirectPattern>,
+    /// The origins of single hosts in a private network whose redirect URIs are allowed: `http://n8n.lan:5678`,
+    /// `https://192.168.1.20`. Everybody who listens in that network reads the codes of `http`, and an address is of
+    /// any machine that takes it: RFC 9700 section 2.6 forbids `http`. Scheme, host and port have to be equal. No public
+    /// host is accepted here.
+    danger_private_origins: BTreeSet<PrivateOrigin>,
     /// The only classes of redirect URIs that are allowed.
     pub classes: Vec<RedirectClass>,
     /// Action on a list with an entry that is well formed but not allowed: `narrow` the list while something remains, or
@@ -102,7 +109,8 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     attack: "{\"redirect_uris\":[\"javascript:alert(document.cookie)\"]}",
     loosen: "redirect_uris.add_private_use_schemes = [\"com.example.app\"]; redirect_uris.add_patterns = \
              [\"https://intranet.example/cb\"]; redirect_uris.unlisted_schemes = \"mark\"; \
-             redirect_uris.max_count = 20; redirect_uris.otherwise = \"narrow\"",
+             redirect_uris.danger_private_origins = [\"http://n8n.lan:5678\"]; redirect_uris.max_count = 20; \
+             redirect_uris.otherwise = \"narrow\"",
     opens: "Codes to any program that takes that scheme on a person's computer, or to that host. What is dangerous or has \
             two readings stays rejected.",
     replayable: true,
@@ -121,6 +129,7 @@ impl RedirectUris {
             reverse_domain_schemes: true,
             unlisted_schemes: Action::Reject,
             patterns: Vec::new(),
+            danger_private_origins: BTreeSet::new(),
             classes: vec![RedirectClass::Https, RedirectClass::Loopback, RedirectClass::PrivateUse],
             otherwise: Action::Narrow,
             max_count: nonzero(10),
@@ -164,6 +173,31 @@ impl RedirectUris {
     /// the text is not a scheme.
     pub fn add_private_use_scheme(mut self, scheme: impl Into<String>) -> Result<Self, ConfigError> {
         self.private_use_schemes.insert(scheme.into().parse()?);
+        Ok(self)
+    }
+
+    /// Lists the origins of hosts in a private network (`http://n8n.lan:5678`, `https://192.168.1.20`) whose redirect URIs
+    /// are allowed, regardless of the other settings. Each registration with one is flagged. Everybody who listens in that
+    /// network reads the codes of `http`, and whoever takes an address gets its codes. Scheme, host and port have to be
+    /// equal; there are no wildcards.
+    ///
+    /// ```
+    /// use tower_dcr::rules::RedirectUris;
+    ///
+    /// assert!(RedirectUris::mcp().with_danger_private_origins(["http://n8n.lan:5678", "https://192.168.1.20"]).is_ok());
+    /// let error = RedirectUris::mcp().with_danger_private_origins(["http://app.example.com"]).unwrap_err();
+    /// assert!(error.to_string().contains("http to a public host"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Pattern`] if one is no origin, or that of a public host or of this machine.
+    pub fn with_danger_private_origins<S: AsRef<str>>(
+        mut self,
+        origins: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ConfigError> {
+        let read: Result<_, _> = origins.into_iter().map(|origin| origin.as_ref().parse()).collect();
+        self.danger_private_origins = read?;
         Ok(self)
     }
 
@@ -217,9 +251,18 @@ impl RedirectUris {
         self.private_use_schemes.iter().any(|listed| resembles(listed.as_str()))
     }
 
+    fn is_at_private_origin(&self, raw: &str) -> bool {
+        !self.danger_private_origins.is_empty()
+            && RedirectUri::parse_with_address(raw)
+                .is_ok_and(|uri| self.danger_private_origins.iter().any(|origin| origin.has(&uri)))
+    }
+
     fn judge(&self, raw: &str) -> Judgement {
         if raw.len() > self.max_bytes.get() {
             return Judgement::Reject("is too long");
+        }
+        if self.is_at_private_origin(raw) {
+            return Judgement::Mark;
         }
         let uri = match RedirectUri::parse(raw) {
             Ok(uri) => uri,
