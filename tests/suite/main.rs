@@ -21,6 +21,7 @@ mod identity;
 mod jsonl;
 mod keys_in_code;
 mod ledger_words;
+mod limits;
 mod lint;
 mod listener;
 mod management;

@@ -14,7 +14,8 @@ use tower_dcr::layers::GateEndpoint;
 
 use crate::support::{Kept, Naive, behind, post, send};
 
-const LISTED: &str = "redirect_uris.danger_private_origins = ['http://n8n.lan:5678', 'https://192.168.1.20', 'http://[fd12::7]:8080']";
+const LISTED: &str =
+    "redirect_uris.danger_private_origins = ['http://n8n.lan:5678', 'https://192.168.1.20', 'http://[fd12::7]:8080']";
 
 fn body(name: &str, uris: &[&str]) -> String {
     json!({ "client_name": name, "redirect_uris": uris }).to_string()
@@ -106,7 +107,9 @@ async fn the_gate_and_the_consent_page_know_them() {
     for uri in uris {
         assert_eq!(ask(uri).await, 200, "{uri}");
     }
-    for uri in ["https://192.168.1.20/cb2", "https://192.168.1.20:8443/cb", "http://192.168.1.20/cb", "http://n8n.lan/cb"] {
+    for uri in
+        ["https://192.168.1.20/cb2", "https://192.168.1.20:8443/cb", "http://192.168.1.20/cb", "http://n8n.lan/cb"]
+    {
         assert_eq!(ask(uri).await, 400, "{uri}");
     }
     let facts = registrar.consent_facts(&id, uris[1]).await.unwrap().unwrap();

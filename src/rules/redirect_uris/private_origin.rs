@@ -45,7 +45,9 @@ impl FromStr for PrivateOrigin {
             return Err(invalid("is not at a host: write an origin, like \"http://n8n.lan:5678\""));
         };
         if !uri.path().is_empty() || origin.contains('?') {
-            return Err(invalid("is more than an origin: write scheme, host and port only, like \"http://n8n.lan:5678\""));
+            return Err(invalid(
+                "is more than an origin: write scheme, host and port only, like \"http://n8n.lan:5678\"",
+            ));
         }
         if uri.class() == RedirectClass::Loopback {
             return Err(invalid("is this machine, which redirect_uris.localhost and the class loopback are about"));
@@ -178,7 +180,12 @@ mod tests {
             (
                 "http://n8n.lan:5678",
                 &["http://n8n.lan:5678/rest/cb", "http://n8n.lan:5678", "http://n8n.lan:5678/?a=b"][..],
-                &["http://n8n.lan/rest", "https://n8n.lan:5678/rest", "http://a.n8n.lan:5678/", "http://n8n.lan.evil.example:5678/"][..],
+                &[
+                    "http://n8n.lan/rest",
+                    "https://n8n.lan:5678/rest",
+                    "http://a.n8n.lan:5678/",
+                    "http://n8n.lan.evil.example:5678/",
+                ][..],
             ),
             (
                 "https://192.168.1.20",

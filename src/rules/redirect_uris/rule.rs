@@ -1,5 +1,6 @@
 //! The rule over redirect URIs.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
@@ -109,8 +110,8 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     attack: "{\"redirect_uris\":[\"javascript:alert(document.cookie)\"]}",
     loosen: "redirect_uris.add_private_use_schemes = [\"com.example.app\"]; redirect_uris.add_patterns = \
              [\"https://intranet.example/cb\"]; redirect_uris.unlisted_schemes = \"mark\"; \
-             redirect_uris.danger_private_origins = [\"http://n8n.lan:5678\"]; redirect_uris.max_count = 20; \
-             redirect_uris.otherwise = \"narrow\"",
+             redirect_uris.danger_private_origins = [\"http://nas:5678\"]; redirect_uris.max_count = 20; \
+             redirect_uris.max_bytes = 4096; redirect_uris.otherwise = \"narrow\"",
     opens: "Codes to any program that takes that scheme on a person's computer, or to that host. What is dangerous or has \
             two readings stays rejected.",
     replayable: true,
@@ -259,14 +260,15 @@ impl RedirectUris {
 
     fn judge(&self, raw: &str) -> Judgement {
         if raw.len() > self.max_bytes.get() {
-            return Judgement::Reject("is too long");
+            let detail = format!("has {} bytes, and at most {} are allowed", raw.len(), self.max_bytes);
+            return Judgement::Reject(detail.into());
         }
         if self.is_at_private_origin(raw) {
             return Judgement::Mark;
         }
         let uri = match RedirectUri::parse(raw) {
             Ok(uri) => uri,
-            Err(error) => return Judgement::Reject(error.description()),
+            Err(error) => return Judgement::Reject(error.description().into()),
         };
         let is_marked = self.unlisted_schemes == Action::Mark
             && uri.class() == RedirectClass::PrivateUse
@@ -276,7 +278,7 @@ impl RedirectUris {
             // RFC 9700 section 2.6: "MUST NOT allow redirect URIs that use the http scheme except for native clients
             // that use loopback interface redirection".
             Err(_) if uri.class() == RedirectClass::PlainHttp => {
-                Judgement::Reject("uses http to a host that is not this machine")
+                Judgement::Reject("uses http to a host that is not this machine".into())
             }
             Err(_) if is_marked && self.classes.contains(&uri.class()) => Judgement::Mark,
             Err(why) => Judgement::Unlisted(why),
@@ -290,7 +292,7 @@ enum Judgement {
     Mark,
     /// Well formed, but not allowed.
     Unlisted(&'static str),
-    Reject(&'static str),
+    Reject(Cow<'static, str>),
 }
 
 impl Default for RedirectUris {
@@ -303,9 +305,6 @@ impl Rule for RedirectUris {
     documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        let reject = |draft: &Draft<'_>, detail: &'static str| {
-            draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD)
-        };
         let registration = draft.registration();
         let Some(uris) = registration.strings_at(Field::REDIRECT_URIS) else {
             if registration.contains(FIELD) {
@@ -319,7 +318,7 @@ impl Rule for RedirectUris {
         }
         if uris.len() > self.max_count.get() {
             let detail = format!("has {} entries, and at most {} are allowed", uris.len(), self.max_count);
-            return Err(draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD));
+            return Err(reject(draft, detail));
         }
         let (mut allowed, mut marked) = (0, false);
         let mut unlisted = None;
@@ -349,6 +348,10 @@ impl Rule for RedirectUris {
         }
         Ok(())
     }
+}
+
+fn reject(draft: &Draft<'_>, detail: impl Into<Cow<'static, str>>) -> Rejection {
+    draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD)
 }
 
 /// Returns `true` if the grant types, after their default, use the authorization endpoint.
