@@ -457,7 +457,8 @@ impl Preset {
     /// # Ok::<_, tower_dcr::registration::ParseError>(())
     /// ```
     pub fn policy(&self) -> &Policy {
-        self.policy.get_or_init(|| self.settings.policy.policy(self.settings.fingerprint()))
+        self.policy
+            .get_or_init(|| self.settings.policy.policy(self.settings.fingerprint(), &self.settings.lifecycle.hold()))
     }
 
     /// Returns the deployment mistakes that requests to this preset and its clones have shown so far, oldest first: for a

@@ -315,8 +315,7 @@ impl Registrar {
         let settings = self.settings();
         let approve = |now: i64, client: &mut Client| {
             if client.status == Status::Pending {
-                client.status = Status::Active;
-                client.live_until(settings.lifetimes.never_used_end(now));
+                client.admit(settings.lifetimes.never_used_end(now));
             }
         };
         self.act(client.into(), LifecycleAction::Approved, operator, reason, approve).await

@@ -300,11 +300,13 @@ impl Registrar {
     /// # Errors
     ///
     /// Returns [`ConfigError::OutOfRange`] if a lifetime is above 100 years, or is too short: people need an hour to sign
-    /// in or to approve, and unused refresh tokens live for 30 days.
+    /// in or to approve, and unused refresh tokens live for 30 days; and [`ConfigError::Unknown`] if
+    /// [`hold`](LifecycleSettings::hold) has another name.
     pub fn map_settings(self, change: impl FnOnce(&mut LifecycleSettings)) -> Result<Self, ConfigError> {
         let mut built = self.config.built.clone();
         change(&mut built);
         built.lifetimes_over(&Lifetimes::new())?;
+        built.check_hold()?;
         Ok(self.with_settings(built))
     }
 

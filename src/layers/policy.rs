@@ -107,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) shadow: Option<Shadow>,
     pub(crate) check: SetupCheck,
     pub(crate) charging: Option<Charging>,
+    /// Set if a ledger further in records what rules hold for approval.
+    pub(crate) holds: bool,
 }
 
 text::debug_fields!(Config { report_only });
@@ -131,6 +133,7 @@ impl PolicyLayer {
             shadow: None,
             check: SetupCheck::new(),
             charging: None,
+            holds: false,
         };
         Self { config: Arc::new(config) }
     }
@@ -428,6 +431,11 @@ impl Config {
         let has_ticket = self.charging.is_some() && parts.extensions.get::<Ticket>().is_some();
         let context = if has_ticket { context.deferring_spent() } else { context };
         let (mut evaluation, registration) = self.decide(&parts, registration, &context);
+        if let Some(held) = evaluation.held.take_if(|_| !self.holds) {
+            // Without a ledger nothing waits: the client would sign in at once.
+            self.check.holds_nothing();
+            evaluation.reject(&held);
+        }
         if let Some(rejection) = evaluation.rejection.as_deref().cloned() {
             self.check.rejected(&registration, &rejection);
             evaluation.set_bytes(source.unwrap_or_default(), Bytes::new());

@@ -58,6 +58,7 @@ settings! {
     GateMaxAge: gate.max_age,
     GateReportOnly: gate.report_only,
     GrantTypes: metadata.grants.grant_types,
+    Hold: lifecycle.hold,
     HostQuota: redirect_host_quota.quota,
     HttpsPorts: redirect_uris.https_ports,
     Identities: identity.identities,

@@ -739,6 +739,11 @@ impl Linter {
             let message = format!("not enforced: {}", self.texts(Setting::ReportOnlyRules).join(", "));
             self.warn(Setting::ReportOnlyRules, message, "take them out once the audit events show no surprises");
         }
+        let reported = self.texts(Setting::ReportOnlyRules);
+        for rule in self.texts(Setting::Hold).into_iter().filter(|rule| reported.contains(rule)) {
+            let message = format!("no effect: {rule} only reports, and rejects nothing that could wait");
+            self.error(Setting::Hold, message, "take the rule out of report_only_rules");
+        }
         for (key, message) in [
             (
                 Setting::AnswerReportOnly,

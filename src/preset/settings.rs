@@ -248,12 +248,17 @@ impl Settings {
             Some(shared) => (rate_limit.with_shared_quotas(shared.clone()), self.policy.clone().sharing(shared)),
             None => (rate_limit, self.policy.clone()),
         };
-        let policy = PolicyLayer::new(rules.policy(fingerprint))
+        let hold = self.lifecycle.hold();
+        if !hold.is_empty() && !knows_repeats {
+            self.setup_check.holds_nothing();
+        }
+        let policy = PolicyLayer::new(rules.policy(fingerprint, &hold))
             .with_body(self.limits)
             .with_body_deadline(self.deadline)
             .with_client_url(client_url.clone())
             .change(|config| {
                 config.charging = Some(Charging { knows_repeats });
+                config.holds = knows_repeats;
                 (config.check, config.shadow) = (self.setup_check.clone(), self.shadow());
             });
         let initial_access_token = self.initial_access_token.clone().closing(self.closing()).or_registrar(registrar);

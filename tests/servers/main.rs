@@ -15,6 +15,7 @@ mod down;
 mod fleet;
 mod gate;
 mod gate_checks;
+mod hold;
 mod ids;
 mod layer;
 mod ledger;

@@ -151,6 +151,7 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
         WARNING,
         "takes the place of https://192.168.1.20",
     ),
+    ("lifecycle.hold = ['identity']\nreport_only_rules = ['identity']", "lifecycle.hold", ERROR, "only reports"),
     ("lifecycle.never_used = 'never'", "lifecycle.never_used", WARNING, "kept forever"),
     ("lifecycle.report_only_expiry = true", "lifecycle.report_only_expiry", WARNING, "past their limit go on"),
     ("lifecycle.max_clients = 1", "lifecycle.max_clients", WARNING, "fill the table"),
@@ -190,6 +191,7 @@ const CLEAN: &[&str] = &[
     "lifecycle = { max_clients = 50000, idle = '36500days', never_used = '1year' }",
     "lifecycle = { max_clients = 50000, idle = 'never', never_used = 'never' }",
     "lifecycle.idle = 'never'",
+    "lifecycle.hold = ['identity', 'redirect-uris']",
     "lifecycle = { any_loopback_port = true, manage_unknown = true }",
     "[[initial_access_tokens.tokens]]
       sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b'

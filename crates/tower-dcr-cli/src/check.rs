@@ -222,6 +222,7 @@ fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
         "in_force": judged.in_force,
         "enforced": judged.is_enforced(),
         "closed": judged.is_closed,
+        "held": judged.evaluation.held.as_deref().map(Rejection::description),
         "policy": fingerprint,
         "status": rejection.map(|rejection| rejection.code.status().as_u16()),
         "error": rejection.map(|rejection| rejection.code.to_string()),
@@ -258,6 +259,9 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
         } else {
             "report-only: a server under this policy accepts it"
         })?;
+    }
+    if let Some(held) = &judged.evaluation.held {
+        output::line(format_args!("held for approval: {}", escaped(&held.description())))?;
     }
     if judged.is_closed {
         output::line(
@@ -314,6 +318,7 @@ fn shown(finding: &Finding) -> String {
         Disposition::Asserted => ("takes from the statement", "take from the statement"),
         Disposition::Defaulted => ("writes out", "write out"),
         Disposition::Flagged => ("flags", "flag"),
+        Disposition::Held => ("holds for approval:", "hold for approval:"),
         Disposition::Narrowed => ("narrows", "narrow"),
         Disposition::Stripped => ("strips", "strip"),
         Disposition::Substituted => ("substitutes", "substitute"),

@@ -184,6 +184,9 @@ pub enum Actor {
 /// The beginning of the reason in the record of a client that lives on past its limit.
 const PAST_LIMIT: &str = "past its limit, which is only reported: ";
 
+/// The beginning of the reason in the record of a client that waits for approval because of a rule.
+const HELD: &str = "held for approval: ";
+
 impl Client {
     /// Creates the record of a registration that is about to be forwarded.
     #[must_use]
@@ -311,6 +314,25 @@ impl Client {
     /// reports it, and once.
     pub(crate) fn note_limit(&mut self, reason: &str) {
         self.reason = Some(format!("{PAST_LIMIT}{reason}"));
+    }
+
+    /// Notes that it waits for approval since a rule would have rejected it.
+    pub(crate) fn hold(&mut self, rejection: &str) {
+        self.reason = Some(format!("{HELD}{rejection}"));
+    }
+
+    /// Returns `true` if it waits for approval since a rule would have rejected it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.status.is_live() && self.reason.as_ref().is_some_and(|reason| reason.starts_with(HELD))
+    }
+
+    /// Ends the wait for approval, and its reason.
+    pub(crate) fn admit(&mut self, lifetime_end: Option<i64>) {
+        if self.is_held() {
+            self.reason = None;
+        }
+        self.status = Status::Active;
+        self.live_until(lifetime_end);
     }
 
     /// Returns `true` if it was reported to be past its limit.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Lifetimes, lifetimes};
 use crate::period::{self, Lifetime, Period};
 use crate::rules::ConfigError;
+use crate::rules::hold::{HOLDABLE, HoldableRule};
 
 /// The settings in force.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) danger_register_without_ledger: Option<bool>,
     pub(crate) report_only: Option<bool>,
     pub(super) report_only_expiry: bool,
+    pub(crate) hold: Vec<String>,
 }
 
 /// The settings of a [`Registrar`](crate::clients::Registrar): the keys of the section `[lifecycle]` in a policy file.
@@ -85,6 +87,14 @@ pub struct LifecycleSettings {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
     pub approval: Option<Duration>,
+    /// Holds registrations that these rules would reject until an operator approves them (default: none): `redirect-uris`, for
+    /// well-formed places and schemes that are not listed, and `identity`. The client is registered and has one `client_id`,
+    /// each time it registers again while it waits and after its approval, and gates answer `access_denied` until then. Without
+    /// approval it ends after `approval`, or else `never_used`. What is dangerous, malformed or in a private network is rejected
+    /// all the same, and so are updates. It needs a ledger, and gates.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "hold")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<HoldableRule>>"))]
+    pub hold: Option<Vec<String>>,
     /// Sets how many clients may live at once (default: no limit). When so many do, others are evicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_clients: Option<NonZeroU64>,
@@ -150,6 +160,7 @@ impl Settings {
             danger_register_without_ledger: None,
             report_only: None,
             report_only_expiry: false,
+            hold: Vec::new(),
         }
     }
 
@@ -168,6 +179,7 @@ impl Settings {
             manage_unknown: file.manage_unknown.unwrap_or(self.manage_unknown),
             danger_register_without_ledger: file.danger_register_without_ledger.or(self.danger_register_without_ledger),
             report_only: file.report_only.or(self.report_only),
+            hold: file.hold.as_ref().unwrap_or(&self.hold).clone(),
             report_only_expiry: file.report_only_expiry.unwrap_or(self.report_only_expiry),
         }
     }
@@ -181,6 +193,24 @@ impl LifecycleSettings {
             approval: self.approval.map(lifetimes::approval).transpose()?.or(others.approval),
         })
     }
+
+    /// Checks the names of rules.
+    pub(super) fn check_hold(&self) -> Result<(), ConfigError> {
+        let mut named = self.hold.iter().flatten();
+        match named.find(|name| !HOLDABLE.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::Unknown {
+                what: "a rule that can hold registrations for approval",
+                word: name.clone(),
+                words: &HOLDABLE,
+            }),
+        }
+    }
+}
+
+fn hold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let rules = Vec::<HoldableRule>::deserialize(deserializer)?;
+    Ok(Some(rules.into_iter().map(String::from).collect()))
 }
 
 fn never_used<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::redirect_uri::{NotPublic, RedirectClass, RedirectUri, is_public_dns_name};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name};
 use crate::registration::Field;
 use crate::rules::action::{self, Action};
 use crate::rules::redirect_uris::native_schemes::NATIVE_SCHEMES;
@@ -111,7 +111,8 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     loosen: "redirect_uris.add_private_use_schemes = [\"com.example.app\"]; redirect_uris.add_patterns = \
              [\"https://intranet.example/cb\"]; redirect_uris.unlisted_schemes = \"mark\"; \
              redirect_uris.danger_private_origins = [\"http://nas:5678\"]; redirect_uris.max_count = 20; \
-             redirect_uris.max_bytes = 4096; redirect_uris.otherwise = \"narrow\"",
+             redirect_uris.max_bytes = 4096; redirect_uris.otherwise = \"narrow\"; \
+             lifecycle.hold = [\"redirect-uris\"], for an operator to decide",
     opens: "Codes to any program that takes that scheme on a person's computer, or to that host. What is dangerous or has \
             two readings stays rejected.",
     replayable: true,
@@ -213,31 +214,33 @@ impl RedirectUris {
         Ok(self)
     }
 
-    /// Checks that an entry is allowed. The error is the reason.
-    fn check(&self, uri: &RedirectUri<'_>) -> Result<(), &'static str> {
+    /// Checks that an entry is allowed.
+    fn check(&self, uri: &RedirectUri<'_>) -> Result<(), Fault> {
         if !self.classes.contains(&uri.class()) {
-            return Err("is of a kind that is not allowed here");
+            return Err(Fault::unlisted(uri, "is of a kind that is not allowed here"));
         }
         let by_class = match uri.class() {
             RedirectClass::Https => self.check_https(uri),
             RedirectClass::Loopback if self.localhost || uri.host() != Some("localhost") => Ok(()),
-            RedirectClass::Loopback => Err("uses a loopback host that is not allowed here"),
+            RedirectClass::Loopback => Err(Fault::unlisted(uri, "uses a loopback host that is not allowed here")),
             RedirectClass::PrivateUse if self.allows_scheme(uri.scheme()) => Ok(()),
-            RedirectClass::PrivateUse => Err("uses a scheme that is not allowed here"),
+            RedirectClass::PrivateUse => Err(Fault::unlisted(uri, "uses a scheme that is not allowed here")),
             // No pattern allows it either.
-            RedirectClass::PlainHttp => return Err("uses http to a host that is not this machine"),
+            RedirectClass::PlainHttp => {
+                return Err(Fault::unlisted(uri, "uses http to a host that is not this machine"));
+            }
         };
         by_class.or_else(|why| if self.patterns.iter().any(|pattern| pattern.matches(uri)) { Ok(()) } else { Err(why) })
     }
 
-    fn check_https(&self, uri: &RedirectUri<'_>) -> Result<(), &'static str> {
+    fn check_https(&self, uri: &RedirectUri<'_>) -> Result<(), Fault> {
         match &self.only_https {
             Some(patterns) if patterns.iter().any(|pattern| pattern.matches(uri)) => Ok(()),
-            Some(_) => Err("leads to a place that is not listed here"),
+            Some(_) => Err(Fault::unlisted(uri, "leads to a place that is not listed here")),
             None if !self.https_ports.contains(&uri.port().unwrap_or(443)) => {
-                Err("leads to a port that is not allowed here")
+                Err(Fault::unlisted(uri, "leads to a port that is not allowed here"))
             }
-            None => uri.check_public_host().map_err(NotPublic::description),
+            None => uri.check_public_host().map_err(|why| Fault { detail: why.description(), is_of_policy: false }),
         }
     }
 
@@ -286,12 +289,30 @@ impl RedirectUris {
     }
 }
 
+/// The reason for which a well-formed entry is not allowed.
+struct Fault {
+    detail: &'static str,
+    /// `true` if nothing is wrong but that the policy does not list it, so that an operator may admit it.
+    is_of_policy: bool,
+}
+
+impl Fault {
+    fn unlisted(uri: &RedirectUri<'_>, detail: &'static str) -> Self {
+        let is_of_policy = match uri.class() {
+            RedirectClass::Https => uri.leads_to_public_host(),
+            RedirectClass::Loopback | RedirectClass::PrivateUse => true,
+            RedirectClass::PlainHttp => false,
+        };
+        Self { detail, is_of_policy }
+    }
+}
+
 enum Judgement {
     Allow,
     /// Allowed, with a finding.
     Mark,
     /// Well formed, but not allowed.
-    Unlisted(&'static str),
+    Unlisted(Fault),
     Reject(Cow<'static, str>),
 }
 
@@ -320,22 +341,23 @@ impl Rule for RedirectUris {
             let detail = format!("has {} entries, and at most {} are allowed", uris.len(), self.max_count);
             return Err(reject(draft, detail));
         }
-        let (mut allowed, mut marked) = (0, false);
+        let (mut allowed, mut marked, mut may_be_held) = (0, false, true);
         let mut unlisted = None;
         for (index, raw) in uris.clone().enumerate() {
             match self.judge(raw) {
                 Judgement::Allow => allowed += 1,
                 Judgement::Mark => (allowed, marked) = (allowed + 1, true),
-                Judgement::Unlisted(detail) if self.otherwise != Action::Narrow => {
-                    return Err(reject(draft, detail).with_index(index));
+                Judgement::Unlisted(fault) => {
+                    unlisted = unlisted.or(Some((index, fault.detail)));
+                    may_be_held &= fault.is_of_policy;
                 }
-                Judgement::Unlisted(detail) => unlisted = unlisted.or(Some((index, detail))),
                 Judgement::Reject(detail) => return Err(reject(draft, detail).with_index(index)),
             }
         }
         let repeated = uris.clone().enumerate().any(|(at, uri)| uris.clone().take(at).any(|earlier| earlier == uri));
-        if let (0, Some((index, detail))) = (allowed, unlisted) {
-            return Err(reject(draft, detail).with_index(index));
+        if let Some((index, detail)) = unlisted.filter(|_| allowed == 0 || self.otherwise != Action::Narrow) {
+            // Held, all of them would be registered.
+            return Err(reject(draft, detail).with_index(index).holdable(may_be_held));
         }
         if unlisted.is_some() || repeated {
             let mut seen = BTreeSet::new();
