@@ -578,8 +578,8 @@ impl Judged {
         if self.config.management != Management::Strip || self.operation != Operation::Create {
             return false;
         }
-        let fields = [Field::REGISTRATION_ACCESS_TOKEN, Field::REGISTRATION_CLIENT_URI];
-        fields.into_iter().fold(false, |removed, field| answer.remove(field.name()) || removed)
+        let token = answer.remove(Field::REGISTRATION_ACCESS_TOKEN.name());
+        answer.remove(Field::REGISTRATION_CLIENT_URI.name()) || token
     }
 
     fn show_location(&self, headers: &mut HeaderMap) {

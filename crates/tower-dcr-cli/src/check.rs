@@ -261,7 +261,7 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
         })?;
     }
     if let Some(held) = &judged.evaluation.held {
-        output::line(format_args!("held for approval: {}", escaped(&held.description())))?;
+        output::line(format_args!("held for approval: {}", escaped(&Rejection::description(held))))?;
     }
     if judged.is_closed {
         output::line(
