@@ -114,12 +114,12 @@ struct ParsePeriodError {
 
 impl fmt::Display for ParsePeriodError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { text, reason, may_be_never } = self;
+        let Self { text, reason, .. } = self;
         let most = Suggestion::AtMost(InWords(LONGEST).to_string());
         #[cfg(feature = "policy-file")]
         Hint::leave(|| {
             let suggestion = match reason {
-                Some(_) if *may_be_never => {
+                Some(_) if self.may_be_never => {
                     Suggestion::advice("write a number and a unit, like \"7days\", or \"never\"")
                 }
                 Some(_) => Suggestion::advice("write a number and a unit, like \"7days\""),
