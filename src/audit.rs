@@ -125,7 +125,8 @@ pub struct Event {
     /// The index of the element at fault, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
-    /// The reason: the sentence in the answer, without the field and the rule. It repeats nothing that the client sent.
+    /// The reason of a rejection: the sentence in the answer, without the field and the rule; or the reason for which the
+    /// registration waits for approval. It repeats nothing that the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
     /// The `error` in the answer.

@@ -43,6 +43,36 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
+/// The longest lifetime, of what never ends. In files `"never"`.
+pub(crate) const NEVER: Duration = Duration::MAX;
+
+/// A [`Period`], or [`NEVER`].
+pub(crate) struct Lifetime(pub(crate) Duration);
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl Visitor<'_> for Reader {
+            type Value = Lifetime;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time like \"90s\", \"2h 30m\" or \"7days\", or \"never\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Lifetime, E> {
+                if text == "never" {
+                    return Ok(Lifetime(NEVER));
+                }
+                let read = Period::read(text).map(|Period(time)| Lifetime(time));
+                read.map_err(|error| E::custom(ParsePeriodError { may_be_never: true, ..error }))
+            }
+        }
+
+        deserializer.deserialize_str(Reader)
+    }
+}
+
 impl Period {
     fn read(text: &str) -> Result<Self, ParsePeriodError> {
         let reason = match humantime::parse_duration(text) {
@@ -50,7 +80,7 @@ impl Period {
             Ok(_) => None,
             Err(error) => Some(error),
         };
-        Err(ParsePeriodError { text: text.to_owned(), reason })
+        Err(ParsePeriodError { text: text.to_owned(), reason, may_be_never: false })
     }
 }
 
@@ -78,15 +108,20 @@ pub(crate) mod if_any {
 struct ParsePeriodError {
     text: String,
     reason: Option<humantime::DurationError>,
+    /// `true` for a setting that may be "never".
+    may_be_never: bool,
 }
 
 impl fmt::Display for ParsePeriodError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { text, reason } = self;
+        let Self { text, reason, .. } = self;
         let most = Suggestion::AtMost(InWords(LONGEST).to_string());
         #[cfg(feature = "policy-file")]
         Hint::leave(|| {
             let suggestion = match reason {
+                Some(_) if self.may_be_never => {
+                    Suggestion::advice("write a number and a unit, like \"7days\", or \"never\"")
+                }
                 Some(_) => Suggestion::advice("write a number and a unit, like \"7days\""),
                 None => most.clone(),
             };
@@ -119,6 +154,9 @@ pub(crate) mod optional {
 
 impl From<Period> for String {
     fn from(period: Period) -> Self {
+        if period.0 == NEVER {
+            return "never".to_owned();
+        }
         // Months and years are no whole number of days.
         match (period.0.as_secs(), period.0.subsec_nanos()) {
             (DAY, 0) => "1day".to_owned(),
@@ -185,6 +223,18 @@ mod tests {
         assert_eq!(String::from(Period::read("180days").unwrap()), "180days");
         assert_eq!(String::from(Period::read("24h").unwrap()), "1day");
         assert_eq!(String::from(Period::read("25h").unwrap()), "1day 1h");
+    }
+
+    #[test]
+    fn only_a_lifetime_may_be_never() {
+        let lifetime = |text: &str| serde_json::from_str::<Lifetime>(text).map(|Lifetime(time)| time);
+        assert_eq!(lifetime("\"never\"").unwrap(), NEVER);
+        assert_eq!(lifetime("\"7days\"").unwrap(), Duration::from_secs(7 * DAY));
+        assert_eq!(String::from(Period(NEVER)), "never");
+        for text in ["\"off\"", "\"Never\"", "\"1000years\"", "0"] {
+            assert!(lifetime(text).is_err(), "{text}");
+        }
+        assert!(serde_json::from_str::<Period>("\"never\"").is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::clients::registrar::Registrar;
 use crate::layers::audit::AuditLayer;
 use crate::layers::docs;
 use crate::layers::gate::{self, GateEndpoint, GateLayer};
-use crate::layers::initial_access_token::InitialAccessTokenLayer;
+use crate::layers::initial_access_token::{Closing, InitialAccessTokenLayer};
 use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::ResponseLayer;
 use crate::layers::server_metadata::ServerMetadataLayer;
@@ -57,7 +57,7 @@ pub(crate) mod settings;
 pub(crate) mod shadow;
 pub(crate) mod tokens;
 
-use crate::policy_file::document::{Base, Document};
+use crate::policy_file::document::{Base, Document, RegistrationState};
 use rules::RuleSettings;
 use settings::{Layers, Settings};
 
@@ -359,6 +359,20 @@ impl Preset {
         self.change(|settings| settings.report_only = true)
     }
 
+    /// Rejects every registration with 403 `access_denied`, of callers with a token, too, and removes
+    /// `registration_endpoint` from the [discovery document](Self::amend_server_metadata). Clients that are registered go
+    /// on: they sign in, and manage themselves (RFC 7592). The key in policy files is `registration = "closed"`; a
+    /// [reload](Self::reloadable) opens and closes it.
+    ///
+    /// ```
+    /// let mut document = serde_json::json!({ "registration_endpoint": "https://as.example.com/register" });
+    /// tower_dcr::mcp().close_registration().amend_server_metadata(document.as_object_mut().unwrap());
+    /// assert_eq!(document.get("registration_endpoint"), None);
+    /// ```
+    pub fn close_registration(self) -> Self {
+        self.change(|settings| settings.registration = RegistrationState::Closed)
+    }
+
     /// Sets the rules that are evaluated and reported, but not enforced (default: none), by their names in audit
     /// events, such as `redirect-uris`. The registration continues as if the rule were not there, for every caller.
     /// Findings have `enforced: false`. The key in policy files is `report_only_rules`.
@@ -444,7 +458,8 @@ impl Preset {
     /// # Ok::<_, tower_dcr::registration::ParseError>(())
     /// ```
     pub fn policy(&self) -> &Policy {
-        self.policy.get_or_init(|| self.settings.policy.policy(self.settings.fingerprint()))
+        self.policy
+            .get_or_init(|| self.settings.policy.policy(self.settings.fingerprint(), &self.settings.lifecycle.hold()))
     }
 
     /// Returns the deployment mistakes that requests to this preset and its clones have shown so far, oldest first: for a
@@ -472,6 +487,9 @@ impl Preset {
     ///   `require_pushed_authorization_requests` are announced if it enforces them. PKCE is not announced for a server
     ///   that does not: the gate requires a challenge, and only the server can compare it.
     /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
+    ///
+    /// - `registration_endpoint` is removed, also from `mtls_endpoint_aliases`, while registration is
+    ///   [closed](Self::close_registration).
     ///
     /// Everything else is kept, including the methods of other endpoints. If callers have different rules, a value is
     /// kept if any of them allows it. In [report-only](Self::report_only) mode nothing is changed.
@@ -505,7 +523,8 @@ impl Preset {
         }
         let policy = &self.settings.policy;
         let others = policy.cases.iter().map(|(_, rules)| ServerMetadata::new(&rules.metadata));
-        others.fold(ServerMetadata::new(&policy.otherwise.metadata), ServerMetadata::or)
+        let metadata = others.fold(ServerMetadata::new(&policy.otherwise.metadata), ServerMetadata::or);
+        if self.settings.closing() == Closing::Closed { metadata.without_registration() } else { metadata }
     }
 
     /// Creates the layer that narrows the server's discovery document to the policy: see [`ServerMetadataLayer`].

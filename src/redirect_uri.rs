@@ -147,6 +147,17 @@ impl<'a> RedirectUri<'a> {
     ///
     /// [`RedirectUriError`] if `raw` is malformed, if readers of URLs disagree on it, or if its scheme is dangerous.
     pub fn parse(raw: &'a str) -> Result<Self, RedirectUriError> {
+        let uri = Self::parse_with_address(raw)?;
+        let is_web = matches!(uri.class, RedirectClass::Https | RedirectClass::PlainHttp);
+        // An address has no name that a person could judge. IP addresses end with a number or a bracket.
+        if is_web && uri.host.is_some_and(|host| host.ends_with(']') || ends_with_number(host)) {
+            return Err(RedirectUriError::Host);
+        }
+        Ok(uri)
+    }
+
+    /// Parses a redirect URI whose host may be an IP address in its one canonical form: of a host that an operator listed.
+    pub(crate) fn parse_with_address(raw: &'a str) -> Result<Self, RedirectUriError> {
         let survey = Survey::of(raw);
         survey.check(raw)?;
         if let Some(rest) = raw.strip_prefix("https:") {
@@ -176,7 +187,9 @@ impl<'a> RedirectUri<'a> {
         path::check(path, survey)?;
         let class = match (scheme, host) {
             ("http", "localhost" | "127.0.0.1" | "[::1]") => RedirectClass::Loopback,
-            (_, host) if !is_canonical_dns_name(host) => return Err(RedirectUriError::Host),
+            (_, host) if !is_canonical_dns_name(host) && !host::is_canonical_address(host) => {
+                return Err(RedirectUriError::Host);
+            }
             ("https", _) => RedirectClass::Https,
             _ => RedirectClass::PlainHttp,
         };
@@ -312,7 +325,8 @@ pub(crate) fn default_port(scheme: &str) -> Option<u16> {
 ///
 /// Simple string comparison (RFC 9700 section 4.1.3), with the one exception of RFC 8252 section 7.3: for `http` to
 /// `127.0.0.1`, `[::1]` or `localhost` the port may differ. The three hosts are never equal to one another. A string
-/// that [`RedirectUri::parse`] rejects matches nothing, itself included.
+/// that [`RedirectUri::parse`] rejects matches nothing, itself included, except for one whose host is an IP address: a
+/// policy can [list](crate::rules::RedirectUris::with_danger_private_origins) single ones.
 ///
 /// ```
 /// use tower_dcr::redirect_uri::matches;
@@ -323,7 +337,7 @@ pub(crate) fn default_port(scheme: &str) -> Option<u16> {
 /// ```
 #[must_use]
 pub fn matches(registered: &str, requested: &str) -> bool {
-    match (RedirectUri::parse(registered), RedirectUri::parse(requested)) {
+    match (RedirectUri::parse_with_address(registered), RedirectUri::parse_with_address(requested)) {
         (Ok(registered), Ok(requested)) => requested.is_registered_as(&registered),
         _ => false,
     }
@@ -424,7 +438,7 @@ fn split_authority(rest: &str, survey: Survey) -> (&str, &str, Option<&str>) {
 pub(crate) fn is_same_uri(one: &str, other: &str) -> bool {
     let as_written = |uri: &str| {
         let uri = in_lower_case(uri)?;
-        Some(RedirectUri::parse(&uri).ok()?.as_url_parsers_write().into_owned())
+        Some(RedirectUri::parse_with_address(&uri).ok()?.as_url_parsers_write().into_owned())
     };
     one == other || as_written(one).is_some_and(|one| as_written(other) == Some(one))
 }

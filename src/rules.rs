@@ -36,6 +36,7 @@ pub(crate) mod config_error;
 mod context;
 mod draft;
 pub(crate) mod evaluation;
+pub(crate) mod hold;
 pub(crate) mod identity;
 #[cfg(feature = "jwt")]
 pub(crate) mod jwt;

@@ -31,7 +31,7 @@ const POLICY_INFO: &str = "tower_dcr_policy_info";
 /// | `tower_dcr_gate_requests_total` | counter | `endpoint`, `decision` | requests at the gates: `passed`, `rejected`, `unavailable`, or `reported` if a report-only gate would have answered them itself |
 /// | `tower_dcr_gate_rules_total` | counter | `endpoint`, `rule`, `enforced` | requests of registered clients that break a [rule](crate::layers::GateLayer#rules) of a gate; `enforced="false"` if it is only reported |
 /// | `tower_dcr_clients` | gauge | `status` | records in the ledger, updated by maintenance |
-/// | `tower_dcr_lifecycle_events_total` | counter | `action` | lifecycle events of clients, by [`LifecycleAction`](crate::audit::LifecycleAction), also where audit events are summed |
+/// | `tower_dcr_lifecycle_events_total` | counter | `action`, `enforced` | lifecycle events of clients, by [`LifecycleAction`](crate::audit::LifecycleAction), also where audit events are summed |
 /// | `tower_dcr_audit_lost_total` | counter | | audit events that `JsonLines` or `Buffered` lost |
 /// | `tower_dcr_store_requests_total` | counter | `store`, `result` | requests to the stores `rate_limits`, `ledger_reads` and `ledger_writes`: `answered`, `failed`, or `skipped` while the circuit breaker is open |
 /// | `tower_dcr_policy_reloads_total` | counter | `result` | reloads of a policy file: `accepted`, or `rejected` if the old policy stays |
@@ -97,8 +97,9 @@ pub(crate) fn clients(status: &impl ToString, count: u64) {
 }
 
 /// Counts a lifecycle event.
-pub(crate) fn lifecycle(action: &impl ToString) {
-    counter!(LIFECYCLE_EVENTS, "action" => action.to_string()).increment(1);
+pub(crate) fn lifecycle(action: &impl ToString, enforced: bool) {
+    let enforced = if enforced { "true" } else { "false" };
+    counter!(LIFECYCLE_EVENTS, "action" => action.to_string(), "enforced" => enforced).increment(1);
 }
 
 /// Counts lost audit events.

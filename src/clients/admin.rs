@@ -28,7 +28,8 @@ pub enum ClientQueue {
     NeverReviewed,
     /// Clients that have been live for a day and never got a token.
     NeverUsed,
-    /// [Stale](Client::is_stale) clients.
+    /// [Stale](Client::is_stale) clients, and active ones past their limit: those whose end is not recorded yet, or is
+    /// [only reported](crate::clients::LifecycleSettings::report_only_expiry).
     Stale,
     /// Clients that expire within a week.
     ExpiringSoon,
@@ -70,6 +71,20 @@ pub struct ClientPage {
 }
 
 const DAY: i64 = 24 * 3600 * 1000;
+
+impl ClientPage {
+    /// Returns the first `limit` records of two pages that begin at one cursor and have no record in common.
+    fn merge(self, other: Self, limit: u32) -> Self {
+        let limit = limit.clamp(1, 500) as usize;
+        let has_more = self.next.is_some() || other.next.is_some() || self.clients.len() + other.clients.len() > limit;
+        let mut clients = self.clients;
+        clients.extend(other.clients);
+        clients.sort_by_key(|client| std::cmp::Reverse(client.key));
+        clients.truncate(limit);
+        let next = clients.last().filter(|_| has_more).map(|client| client.key);
+        Self { clients, next }
+    }
+}
 
 impl ClientQueue {
     /// All of them.
@@ -135,7 +150,13 @@ impl Registrar {
         cursor: Option<ClientKey>,
         limit: u32,
     ) -> Result<ClientPage, LedgerError> {
-        self.find(&queue.filter(self.now()), cursor, limit).await
+        let now = self.now();
+        let page = self.find(&queue.filter(now), cursor, limit).await?;
+        if queue != ClientQueue::Stale {
+            return Ok(page);
+        }
+        let lapsed = Filter { expires_before: Some(now.saturating_add(1)), ..Filter::of_status([Status::Active]) };
+        Ok(page.merge(self.find(&lapsed, cursor, limit).await?, limit))
     }
 
     /// Lists the active clients that are stale under the settings in force, and those that would have expired by
@@ -291,11 +312,10 @@ impl Registrar {
         operator: &str,
         reason: &str,
     ) -> Result<Client, AdminError> {
-        let lifetime = self.settings().lifetimes.never_used_ms();
+        let settings = self.settings();
         let approve = |now: i64, client: &mut Client| {
             if client.status == Status::Pending {
-                client.status = Status::Active;
-                client.expires_at = Some(client.at_most(now.saturating_add(lifetime)));
+                client.admit(settings.lifetimes.never_used_end(now));
             }
         };
         self.act(client.into(), LifecycleAction::Approved, operator, reason, approve).await
@@ -316,7 +336,7 @@ impl Registrar {
     ) -> Result<Client, AdminError> {
         let extend = |now: i64, client: &mut Client| {
             let end = client.at_most(now.saturating_add(milliseconds(time)));
-            client.expires_at = client.expires_at.map(|at| at.max(end));
+            client.live_until(client.expires_at.map(|at| at.max(end)));
         };
         self.act(client.into(), LifecycleAction::Extended, operator, reason, extend).await
     }
@@ -334,7 +354,7 @@ impl Registrar {
             ClientRef::Id(id) => the_one(self.records(id).await?)?,
         };
         let now = self.now();
-        let is_alive = |client: &Client| matches!(client.status_at(now), Status::Pending | Status::Active);
+        let is_alive = |client: &Client| matches!(self.status_of(client), Status::Pending | Status::Active);
         let review = |client: &mut Client| {
             (client.reviewed_at, client.reviewed_by) = (Some(now), Some(operator.to_owned()));
             change(now, client);

@@ -120,7 +120,7 @@ impl ConsentFacts {
         identities: &Identities,
     ) -> Self {
         let is_registered = registration.redirect_uris().any(|known| matches(known, redirect_uri));
-        let uri = RedirectUri::parse(redirect_uri).ok().filter(|_| is_registered);
+        let uri = RedirectUri::parse_with_address(redirect_uri).ok().filter(|_| is_registered);
         let destination = uri.as_ref().map_or(Destination::Unregistered, Destination::of);
         let client_name = registration.string("client_name").filter(|name| !name.trim().is_empty());
         Self {

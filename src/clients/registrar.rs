@@ -61,7 +61,7 @@ use settings::Settings;
 /// | --- | --- | --- |
 /// | registering | written before the server is asked | with the answer of the server; after a minute it counts as failed |
 /// | pending | registered or updated, if [approval](LifecycleSettings::approval) is required | with the approval, or at its limit: expired |
-/// | active | registered, or approved | after 7 days without a first token, 90 days without another: expired |
+/// | active | registered, or approved | after 7 days without a first token, 90 days without another: expired, unless these limits are `"never"` or [only reported](LifecycleSettings::report_only_expiry) |
 /// | stale | active, and more than half of the time between its last token (or its registration) and its expiry has passed | with a token: active again |
 /// | expired, revoked | at a limit; revoked by an operator, the client or its token owner | never: the application registers again and gets another `client_id` |
 ///
@@ -300,11 +300,13 @@ impl Registrar {
     /// # Errors
     ///
     /// Returns [`ConfigError::OutOfRange`] if a lifetime is above 100 years, or is too short: people need an hour to sign
-    /// in or to approve, and unused refresh tokens live for 30 days.
+    /// in or to approve, and unused refresh tokens live for 30 days; and [`ConfigError::Unknown`] if
+    /// [`hold`](LifecycleSettings::hold) has another name.
     pub fn map_settings(self, change: impl FnOnce(&mut LifecycleSettings)) -> Result<Self, ConfigError> {
         let mut built = self.config.built.clone();
         change(&mut built);
         built.lifetimes_over(&Lifetimes::new())?;
+        built.check_hold()?;
         Ok(self.with_settings(built))
     }
 
@@ -463,7 +465,7 @@ impl Registrar {
 
     /// Emits an event that a request from `address` caused.
     pub(crate) fn emit_from(&self, event: &LifecycleEvent, address: Option<IpAddr>) {
-        telemetry::lifecycle(&event.action);
+        telemetry::lifecycle(&event.action, event.enforced);
         let audit = self.config.shared.audit.load();
         let network = address.map(|address| audit.sources.network(address));
         let named = || audit.sources.network_name(address?).or_else(|| event.source.clone());

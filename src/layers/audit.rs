@@ -324,11 +324,14 @@ impl Attempt {
             evaluation.reject(rejection?);
             Some(evaluation)
         });
+        let held = evaluation.as_ref().and_then(|evaluation| evaluation.held.clone());
         if let Some(evaluation) = evaluation {
             event.set_evaluation(evaluation, start.config.document.as_deref());
         }
         if let Some(rejection) = rejection {
             event.set_rejection(rejection);
+        } else if let Some(held) = held {
+            event.reason = Some(held.detail);
         }
         start.emit(event, judged);
         response

@@ -3,7 +3,7 @@
 use crate::rules::RuleDocs;
 
 /// The rejections before the policy is evaluated, in the order in which a request meets them.
-pub(crate) static BEFORE_POLICY: [RuleDocs; 9] = [
+pub(crate) static BEFORE_POLICY: [RuleDocs; 10] = [
     RuleDocs {
         id: "audit",
         protects: "The completeness of the audit trail: registrations are rejected while the sink can't take events.",
@@ -20,6 +20,15 @@ pub(crate) static BEFORE_POLICY: [RuleDocs; 9] = [
         attack: "Register ten thousand clients from one address, or from one IPv6 network.",
         loosen: "rate_limit.address = \"120/minute, burst 600\", which most other budgets follow, or \"off\"; rate_limit.global",
         opens: "Any number of clients from one address.",
+        replayable: false,
+    },
+    RuleDocs {
+        id: "registration-closed",
+        protects: "A server that takes no new clients. Registered ones go on.",
+        reference: "RFC 7591 section 3 does not require an open endpoint; RFC 9110 section 15.5.4 for the 403",
+        attack: "Register one more client after the last one that was expected.",
+        loosen: "registration = \"open\"",
+        opens: "Registration, under the policy.",
         replayable: false,
     },
     RuleDocs {

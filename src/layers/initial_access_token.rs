@@ -16,7 +16,7 @@ use crate::clients::ledger::LedgerError;
 use crate::clients::registrar::{Failure, Registrar};
 use crate::layers::body::{self, Answered, ResponseBody, ResponseFuture, Unchanged, Unread};
 use crate::layers::initial_access_token::tokens::{
-    ErasedTokens, InitialAccess, InitialAccessTokens, TokenError, is_b64token,
+    ErasedTokens, InitialAccess, InitialAccessTokens, StaticTokens, TokenError, is_b64token,
 };
 use crate::layers::layered::Layered;
 use crate::layers::web_url;
@@ -92,12 +92,24 @@ struct Config {
     origins: Option<BTreeSet<String>>,
     registrar: Option<Registrar>,
     client_url: ClientUrl,
+    closing: Closing,
 }
 
 text::debug_fields!(Config { required, origins });
 
+/// The state of the setting by which no client can register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Closing {
+    #[default]
+    Open,
+    /// Registrations pass, and are reported.
+    ReportsClosed,
+    Closed,
+}
+
 const RULE: &str = "initial-access-token";
 const ORIGIN_RULE: &str = "origin";
+const CLOSED_RULE: &str = "registration-closed";
 
 /// The maximum length of a token; most are under 2 KiB.
 const MAX_TOKEN_BYTES: usize = 4096;
@@ -112,6 +124,7 @@ impl InitialAccessTokenLayer {
             origins: None,
             registrar: None,
             client_url: ClientUrl::default(),
+            closing: Closing::Open,
         };
         Self { config: Some(Arc::new(config)) }
     }
@@ -140,6 +153,16 @@ impl InitialAccessTokenLayer {
     /// request passes as anonymous.
     pub fn report_only(self) -> Self {
         self.change(|config| config.report_only = true)
+    }
+
+    /// Rejects registrations of every caller, with or without a token.
+    pub(crate) fn closing(self, closing: Closing) -> Self {
+        let layer = match closing {
+            Closing::Open => return self,
+            _ if self.is_off() => Self::new(StaticTokens::new()).optional(),
+            _ => self,
+        };
+        layer.change(|config| config.closing = closing)
     }
 
     /// Counts uses in the ledger of `registrar`, and looks up the rules that a client was admitted under (default in a
@@ -200,6 +223,13 @@ where
             return ResponseFuture::new(self.inner.call(request), Unchanged);
         };
         let kind = MethodKind::of(request.method());
+        match config.check_open(kind) {
+            Err(rejection) if config.closing == Closing::ReportsClosed => {
+                return ResponseFuture::boxed(body::forward_reporting(self.take_ready(), request, rejection));
+            }
+            Err(rejection) => return ResponseFuture::boxed(reject(request, rejection)),
+            Ok(()) => {}
+        }
         match config.check_origin(kind, request.headers()) {
             Err(rejection) if config.report_only => {
                 ResponseFuture::boxed(body::forward_reporting(self.take_ready(), request, rejection))
@@ -232,6 +262,16 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 }
 
 impl Config {
+    /// Rejects a registration while none is taken. RFC 7591 has no code for that. With `invalid_client_metadata` clients
+    /// would send other metadata, and with a 401 they would look for a token; `access_denied` is the code of a server that
+    /// "denied the request" (RFC 6749 section 4.1.2.1).
+    fn check_open(&self, kind: MethodKind) -> Result<(), Rejection> {
+        if self.closing == Closing::Open || kind != MethodKind::Create {
+            return Ok(());
+        }
+        Err(Rejection::new(ErrorCode::AccessDenied, CLOSED_RULE, "this server does not register clients"))
+    }
+
     fn check_origin(&self, kind: MethodKind, headers: &HeaderMap) -> Result<(), Rejection> {
         let is_preflight = kind == MethodKind::Options;
         let Some(allowed) = self.origins.as_ref().filter(|_| !is_preflight) else { return Ok(()) };
@@ -330,10 +370,17 @@ impl Config {
         match self.admitted_as(request.method(), request.uri()).await {
             Ok(caller) if caller.is_anonymous() => _ = request.extensions_mut().remove::<Caller>(),
             Ok(caller) => _ = request.extensions_mut().insert::<Caller>(caller),
-            Err(rejection) if self.report_only => return body::forward_reporting(inner, request, rejection).await,
+            Err(rejection) if self.report_only && self.closing != Closing::Closed => {
+                return body::forward_reporting(inner, request, rejection).await;
+            }
             Err(rejection) => return reject(request, rejection).await,
         }
         body::forward(inner, request).await
+    }
+
+    /// Returns `true` if not every caller may register: an update then needs a client that did.
+    fn needs_record(&self) -> bool {
+        self.required || self.closing != Closing::Open
     }
 
     /// Returns the caller that the client of an update was admitted as.
@@ -345,7 +392,7 @@ impl Config {
         match registrar.admitted_as(&id).await {
             Ok(Some(caller)) => Ok(caller),
             // Handlers that register unknown clients in a `PUT` would do so without a token.
-            Ok(None) if self.required && !registrar.settings().manage_unknown => {
+            Ok(None) if self.needs_record() && !registrar.settings().manage_unknown => {
                 Err(Rejection::new(ErrorCode::InvalidToken, RULE, "no client is registered at this URL"))
             }
             Ok(None) => Ok(Caller::default()),

@@ -203,6 +203,7 @@ impl Config {
             identity: facts.identity.map(Arc::unwrap_or_clone),
             statement_issuer: facts.statement.map(|statement| statement.issuer.clone()),
             policy: facts.policy,
+            held: facts.held.map(|rejection| rejection.description()),
             unless_repeated: extensions.get::<Ticket>().and_then(Ticket::unless_repeated).cloned(),
         };
         Some(Sent { registration, requester })
@@ -214,10 +215,11 @@ impl Config {
         R: Body,
     {
         let Sent { registration, requester } = sent;
-        let unless_repeated = requester.unless_repeated.clone();
+        let (unless_repeated, is_held) = (requester.unless_repeated.clone(), requester.held.is_some());
         let intent = match self.registrar.admit(&registration, requester).await {
             Ok(Admission::Ask(intent)) => intent,
             Ok(Admission::Deduplicated(client)) => return Ok(answer::repeat(*client, &registration)),
+            Err(error) if is_held => return Ok(body::reject(self.of_held(error.unless_repeated(unless_repeated)))),
             Err(error) => return self.reject_or_forward(error.unless_repeated(unless_repeated), inner, request).await,
         };
         // Drops the shared reference, so that a layer further in need not copy the document.
@@ -233,6 +235,7 @@ impl Config {
 
     /// Records the handler's response, and returns it.
     async fn record<R: Body>(&self, intent: Intent, response: Response<R>) -> Response<ResponseBody<R>> {
+        let is_held = intent.is_held();
         if !response.status().is_success() {
             let reason = match response.extensions().get::<Rejection>() {
                 Some(rejection) => rejection.description(),
@@ -248,10 +251,13 @@ impl Config {
         if let Err(detail) = body::issued_client_id(&answer.document) {
             let rejection = Rejection::new(ErrorCode::BadGateway, RULE, detail).with_field(Field::CLIENT_ID.name());
             log_error(intent.fail(&rejection.description()).await);
-            return self.reject(Operation::Create, rejection, response);
+            return if is_held { body::reject(rejection) } else { self.reject(Operation::Create, rejection, response) };
         }
         match intent.complete(&answer.as_recorded()).await {
-            Ok(Completion::Recorded) => answer::awaiting_approval(response, self.registrar.needs_approval()),
+            Ok(Completion::Recorded) => answer::awaiting_approval(response, is_held || self.registrar.needs_approval()),
+            Ok(Completion::Revoked) if is_held => body::reject(registrar::blocked()),
+            Ok(Completion::Conflict) if is_held => body::reject(registrar::conflict()),
+            Err(error) if is_held => body::reject(self.of_held(error.into())),
             Ok(Completion::Revoked) => self.reject(Operation::Create, registrar::blocked(), response),
             Ok(Completion::Conflict) => self.reject(Operation::Create, registrar::conflict(), response),
             Err(error) => {
@@ -386,6 +392,11 @@ impl Config {
             }
             None => response,
         }
+    }
+
+    /// Returns the rejection of a registration that only a record keeps from signing in: no setting passes it without one.
+    fn of_held(&self, error: Failure) -> Rejection {
+        self.rejection(error).unwrap_or_else(unavailable)
     }
 
     /// Returns the rejection. `None` if the ledger is unavailable, and not needed.

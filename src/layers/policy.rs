@@ -17,6 +17,7 @@ use crate::layers::body::{self, BoxError, ReadError, RegistrationBody, ResponseB
 use crate::layers::layered::Layered;
 use crate::layers::setup_check::SetupCheck;
 use crate::method::MethodKind;
+use crate::period::InWords;
 use crate::rate_limit::Reservation;
 use crate::rate_limit::budgets::{Class, Ticket};
 use crate::registration::{Field, Limits, ParseError, Registration};
@@ -106,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) shadow: Option<Shadow>,
     pub(crate) check: SetupCheck,
     pub(crate) charging: Option<Charging>,
+    /// Set if a ledger further in records what rules hold for approval.
+    pub(crate) holds: bool,
 }
 
 text::debug_fields!(Config { report_only });
@@ -130,6 +133,7 @@ impl PolicyLayer {
             shadow: None,
             check: SetupCheck::new(),
             charging: None,
+            holds: false,
         };
         Self { config: Arc::new(config) }
     }
@@ -365,13 +369,31 @@ impl Config {
         }
         let read = body::read(body, headers, self.limits.max_bytes, self.deadline).await;
         let (rejection, source) = match read.error {
-            Some(error) => (unreadable(error), None),
+            Some(error) => (self.unreadable(error), None),
             None => match Registration::parse_with(&read.bytes, &self.limits) {
                 Ok(registration) => return Intake::Parsed(registration, Facts::default(), Some(read.bytes)),
-                Err(error) => (error.into(), Some(read.bytes.clone())),
+                Err(error) => (self.unparsed(error), Some(read.bytes.clone())),
             },
         };
         Intake::Unusable(rejection, source, RegistrationBody::passed_after(read.bytes, read.rest))
+    }
+
+    fn unreadable(&self, error: ReadError) -> Rejection {
+        match error {
+            ReadError::Broken => {
+                Rejection::new(ErrorCode::InvalidClientMetadata, "body", "the body could not be read to its end")
+            }
+            ReadError::TooLarge => self.unparsed(ParseError::TooLarge),
+            ReadError::TooSlow => {
+                let detail = format!("the body did not arrive within {}", InWords(self.deadline));
+                Rejection::new(ErrorCode::RequestTimeout, "body", detail)
+            }
+        }
+    }
+
+    /// Rejects a document that can't be read, and names the limit that it exceeds.
+    fn unparsed(&self, error: ParseError) -> Rejection {
+        Rejection { detail: error.with_limit(&self.limits), ..error.into() }
     }
 
     fn evaluate(&self, parts: Parts, intake: Intake) -> Passage {
@@ -409,6 +431,11 @@ impl Config {
         let has_ticket = self.charging.is_some() && parts.extensions.get::<Ticket>().is_some();
         let context = if has_ticket { context.deferring_spent() } else { context };
         let (mut evaluation, registration) = self.decide(&parts, registration, &context);
+        if let Some(held) = evaluation.held.take_if(|_| !self.holds) {
+            // Without a ledger nothing waits: the client would sign in at once.
+            self.check.holds_nothing();
+            evaluation.reject(&held);
+        }
         if let Some(rejection) = evaluation.rejection.as_deref().cloned() {
             self.check.rejected(&registration, &rejection);
             evaluation.set_bytes(source.unwrap_or_default(), Bytes::new());
@@ -492,16 +519,6 @@ fn rejected(policy: &Policy, context: &Context, rejection: Rejection) -> Evaluat
     let mut evaluation = begin(policy, context);
     evaluation.end(Err(rejection));
     evaluation
-}
-
-fn unreadable(error: ReadError) -> Rejection {
-    match error {
-        ReadError::Broken => {
-            Rejection::new(ErrorCode::InvalidClientMetadata, "body", "the body could not be read to its end")
-        }
-        ReadError::TooLarge => ParseError::TooLarge.into(),
-        ReadError::TooSlow => Rejection::new(ErrorCode::RequestTimeout, "body", "the body did not arrive in time"),
-    }
 }
 
 /// Puts the evaluated identity of the client into the extensions, for its consent page. An identity from another source

@@ -63,6 +63,8 @@ use public_url::{PublicUrl, Viewpoint};
 ///      except for a token that replaces the one that the request was sent with; if there are both `jwks` and
 ///      `jwks_uri`, `jwks_uri` is removed.
 ///
+/// 4. Where [`with_management`](ResponseLayer::with_management) says so, both are removed from responses to a `POST`.
+///
 /// A checked response leaves as `Content-Type: application/json`. JSON that can't be read, since it is too long,
 /// malformed or compressed, becomes a 502: compression belongs outside of this layer. Responses to a `GET` behind a
 /// [`PolicyLayer`](crate::layers::PolicyLayer) (RFC 7592 section 2.1) are normalised as in 3. if they are about a
@@ -125,6 +127,8 @@ pub(crate) struct Settings {
     normalise: bool,
     /// The handling of the handler's own errors and redirects.
     errors: HandlerErrors,
+    /// The handling of the credentials for client management (RFC 7592) in responses to registrations.
+    management: Management,
     /// The origin by which clients know the server, as `https://as.example.com`: URLs of the server in responses are
     /// moved there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +167,19 @@ enum HandlerErrors {
     Pass,
 }
 
+/// The handling of `registration_access_token` and `registration_client_uri` in responses to registrations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+enum Management {
+    /// Clients get them, and can read, update and delete their registration.
+    #[default]
+    Pass,
+    /// They are removed. Equal registrations get the client that is there also from a server that always issues a token;
+    /// new clients can't manage their registration.
+    Strip,
+}
+
 pub(crate) const RULE: &str = "answer";
 
 impl ResponseLayer {
@@ -191,6 +208,16 @@ impl ResponseLayer {
     /// `answer.errors`.
     pub fn pass_errors(self) -> Self {
         self.change(|config| config.errors = HandlerErrors::Pass)
+    }
+
+    /// Sets the handling of `registration_access_token` and `registration_client_uri` in responses to registrations
+    /// (default: [`Action::Pass`]). With [`Action::Strip`] they are removed: for servers that issue a token with every
+    /// registration, such as Keycloak. A response with a token is never given to an equal registration, so that each of
+    /// them becomes a new client there; without it, they are [deduplicated](crate::clients::Registrar#deduplication).
+    /// New clients can't manage their registration (RFC 7592) then, and those that have a token keep it.
+    pub fn with_management(self, action: Action) -> Self {
+        let management = if action == Action::Strip { Management::Strip } else { Management::Pass };
+        self.change(|config| config.management = management)
     }
 
     /// Sets the origin by which clients know the server: scheme, host and port (default: none). URLs of the server in
@@ -265,6 +292,7 @@ impl Default for Settings {
             secret: SecretInResponse::Reject,
             normalise: true,
             errors: HandlerErrors::Normalise,
+            management: Management::Pass,
             public_url: None,
             report_only: false,
             client_url: ClientUrl::default(),
@@ -466,6 +494,7 @@ impl Judged {
                 self.operation == Operation::Update && rejection.field.as_deref() == Some(Field::CLIENT_ID.name());
             Box::new(Failure { rejection, client, is_done: !is_other })
         })?;
+        changed |= self.strip_management(&mut answer);
         if self.config.normalise {
             changed |= self.mend(&mut answer, evaluation);
             self.show_location(&mut parts.headers);
@@ -541,6 +570,16 @@ impl Judged {
             mended.wrong.iter().for_each(|field| draft.flag(field.name()));
         }
         mended.changed
+    }
+
+    /// Removes the credentials for client management from the response to a registration. RFC 7592 section 3 requires
+    /// both where clients can manage themselves. The response to an update keeps them: such a client has a token.
+    fn strip_management(&self, answer: &mut Registration) -> bool {
+        if self.config.management != Management::Strip || self.operation != Operation::Create {
+            return false;
+        }
+        let token = answer.remove(Field::REGISTRATION_ACCESS_TOKEN.name());
+        answer.remove(Field::REGISTRATION_CLIENT_URI.name()) || token
     }
 
     fn show_location(&self, headers: &mut HeaderMap) {

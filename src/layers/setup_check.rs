@@ -73,6 +73,9 @@ pub enum Misconfiguration {
         /// The path, at most 100 bytes of it.
         path: String,
     },
+    /// The policy holds registrations for approval ([`hold`](crate::clients::LifecycleSettings::hold)), and there is no
+    /// ledger to keep them: they are rejected.
+    HoldWithoutRegistrar,
     /// The server does not pass on the peer address of connections.
     NoPeerAddress,
     /// All registrations seem to come from one private address.
@@ -146,6 +149,11 @@ impl SetupCheck {
     /// Records a form at the registration endpoint.
     pub(crate) fn form(&self, path: &str) {
         self.note(Misconfiguration::FormRoute { path: text::cut(path, MAX_TEXT).to_owned() });
+    }
+
+    /// Records that registrations are to be held, and there is no ledger.
+    pub(crate) fn holds_nothing(&self) {
+        self.note(Misconfiguration::HoldWithoutRegistrar);
     }
 
     /// Calls `forgets_gates` at each registration.
@@ -238,10 +246,15 @@ impl fmt::Display for Misconfiguration {
                 "clients are registered at {path:?}, which is read as the URL of a client (RFC 7592): if it is the \
                  registration endpoint, set its path (`ClientUrl::with_registration_path`, `client_url.registration_paths`)"
             ),
+            Self::HoldWithoutRegistrar => f.write_str(
+                "`lifecycle.hold` has no effect without a ledger: registrations that could wait for approval are rejected \
+                 (`Preset::with_registrar`, and gates in front of the other endpoints)",
+            ),
             Self::PlainHttpHost { host } => write!(
                 f,
                 "a client with a redirect URI at http://{} was rejected, since http is for loopback addresses only (RFC \
-                 9700 section 2.6): if it is a client of yours, give that host TLS",
+                 9700 section 2.6): if it is a client of yours, give that host TLS, or list its origin in \
+                 `redirect_uris.danger_private_origins` if it is in a private network",
                 host.escape_debug()
             ),
         }

@@ -33,6 +33,8 @@ pub(crate) struct Document {
     pub(crate) extends: Base,
     /// Lets every registration pass as it came, and reports decisions in audit events: nothing is enforced.
     pub(crate) report_only: bool,
+    /// Lets clients register, or rejects every registration: clients that are registered go on, and manage themselves.
+    pub(crate) registration: RegistrationState,
     /// The rules that are evaluated and reported, but not enforced, by their names in audit events.
     pub(crate) report_only_rules: Vec<ReportableRule>,
     /// A policy that is evaluated beside this one. It is reported in audit events and metrics, and changes nothing.
@@ -92,6 +94,18 @@ pub(crate) enum Base {
     /// The preset for other OAuth and OpenID servers; needs `metadata.grants` and
     /// `metadata.token_endpoint_auth_method`.
     Oauth,
+}
+
+/// The state of the registration endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RegistrationState {
+    /// The policy decides about each registration.
+    #[default]
+    Open,
+    /// Every registration is answered with 403, and the discovery document does not name the endpoint.
+    Closed,
 }
 
 /// Limits the registrations for one redirect host.

@@ -314,7 +314,9 @@ impl Linter {
         if pattern.starts_with("http://") && !(host == "localhost" || host.starts_with("127.") || host.starts_with('['))
         {
             let message = format!("no effect: http to another machine ({host}) is never allowed");
-            return self.error(key, message, "give that host TLS, and write \"https://…\" (RFC 9700 section 2.6)");
+            let suggestion = "give that host TLS, and write \"https://…\" (RFC 9700 section 2.6); for a host in a private \
+                              network, danger_private_origins";
+            return self.error(key, message, suggestion);
         }
         let Some(parent) = host.strip_prefix("*.") else { return };
         let suffix = psl::suffix(parent.as_bytes()).filter(psl::Suffix::is_known);
@@ -373,6 +375,7 @@ impl Linter {
                 let message = "plain_http has no effect: http to another machine is never allowed";
                 self.warn(set.key(Setting::Classes), message, "take it out");
             }
+            self.private_origins(set);
             let listed = self.at(set.key(Setting::OnlyHttps)).is_array();
             if listed && !allows("https") {
                 let message = "only_https has no effect: the class https is not allowed";
@@ -406,6 +409,27 @@ impl Linter {
                 let key = set.key(Setting::PrivateUseSchemes);
                 self.note(false, key, Some(scheme), message, suggestion);
             }
+        }
+    }
+
+    /// Warns of each private origin.
+    fn private_origins(&mut self, set: RuleSet) {
+        for origin in self.texts(set.key(Setting::DangerPrivateOrigins)) {
+            let (message, suggestion) = if origin.starts_with("http:") {
+                (
+                    format!(
+                        "authorization codes go to {origin} in clear text: everybody who listens in that network can take \
+                         them, and RFC 9700 section 2.6 forbids it"
+                    ),
+                    "give that host TLS, and list it in redirect_uris.patterns",
+                )
+            } else {
+                (
+                    format!("codes go to any machine that takes the place of {origin} in its network"),
+                    "give that host a public name with a certificate for it",
+                )
+            };
+            self.note(false, set.key(Setting::DangerPrivateOrigins), Some(&origin), message, suggestion);
         }
     }
 
@@ -486,6 +510,10 @@ impl Linter {
             if self.text(key) == "off" {
                 self.warn(key, message, "take it out, to get the default");
             }
+        }
+        if self.text(Setting::NeverUsed) == "never" && !self.at(Setting::MaxClients).is_u64() {
+            let message = "registrations that never led to a sign-in are kept forever, without a limit on their number";
+            self.warn(Setting::NeverUsed, message, "set lifecycle.max_clients, or a time like \"90days\"");
         }
         if self.at(Setting::MaxClients).as_u64().is_some_and(|clients| clients < 100) {
             let message = "a few registrations fill the table, and evict clients before people can sign in";
@@ -641,9 +669,12 @@ impl Linter {
             return;
         }
         if settings.get("required") == Some(&Json::Bool(true)) {
+            if self.text(Setting::Registration) == "closed" {
+                return;
+            }
             let message = "a token is required, and there is none: no client can register";
-            let suggestion =
-                "list tokens, or an issuer in jwt; to close registration, do not announce the endpoint either";
+            let suggestion = "list tokens, or an issuer in jwt; or write registration = \"closed\", which also takes the \
+                              endpoint out of the discovery document";
             self.warn(Setting::TokensRequired, message, suggestion);
         } else {
             self.warn(Setting::TokensTable, "no effect: there are no tokens", "list tokens, or take it out");
@@ -739,6 +770,11 @@ impl Linter {
             let message = format!("not enforced: {}", self.texts(Setting::ReportOnlyRules).join(", "));
             self.warn(Setting::ReportOnlyRules, message, "take them out once the audit events show no surprises");
         }
+        let reported = self.texts(Setting::ReportOnlyRules);
+        for rule in self.texts(Setting::Hold).into_iter().filter(|rule| reported.contains(rule)) {
+            let message = format!("no effect: {rule} only reports, and rejects nothing that could wait");
+            self.error(Setting::Hold, message, "take the rule out of report_only_rules");
+        }
         for (key, message) in [
             (
                 Setting::AnswerReportOnly,
@@ -746,6 +782,7 @@ impl Linter {
             ),
             (Setting::GateReportOnly, "revoked clients and foreign redirect URIs pass the gates"),
             (Setting::LifecycleReportOnly, "revoked clients can be registered again"),
+            (Setting::LifecycleReportOnlyExpiry, "clients that are past their limit go on"),
         ] {
             if self.at(key) == &Json::Bool(true) {
                 self.warn(key, message, "take it out once the audit events show no surprises");

@@ -46,6 +46,15 @@ impl PresetLifecycle {
         (self.settings, self.from_file) = (settings, true);
     }
 
+    /// Returns the rules that hold registrations for approval.
+    pub(crate) fn hold(&self) -> Vec<String> {
+        match (&self.settings.hold, self.layer.registrar()) {
+            (Some(named), _) => named.clone(),
+            (None, Some(registrar)) => registrar.settings().hold.clone(),
+            (None, None) => Vec::new(),
+        }
+    }
+
     pub(crate) fn configure(&self, registrar: &Registrar) {
         registrar.reconfigure(&self.settings);
     }

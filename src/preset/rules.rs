@@ -62,12 +62,13 @@ impl PresetRules {
         self.additional = std::mem::take(&mut self.additional).and(rule);
     }
 
-    fn policy(&self, report_only: &[ReportableRule]) -> Policy {
+    fn policy(&self, report_only: &[ReportableRule], hold: &[String]) -> Policy {
         let judging = (self.metadata.clone(), self.redirect_uris.clone());
         Policy::new(judging)
             .and(MetadataAllowlist::after_redirect_uris())
             .and(self.identity.clone())
             .reporting(report_only)
+            .holding(hold)
             .and(self.additional.clone())
             .and(Policy::new(self.redirect_host_quota.clone()).reporting(report_only))
     }
@@ -84,16 +85,16 @@ impl RuleSettings {
         }
     }
 
-    /// Builds the policy, with this fingerprint.
-    pub(crate) fn policy(&self, fingerprint: u64) -> Policy {
+    /// Builds the policy, with this fingerprint. The rules of `hold` hold registrations for approval.
+    pub(crate) fn policy(&self, fingerprint: u64, hold: &[String]) -> Policy {
         #[cfg(feature = "software-statement")]
         let policy = Policy::new(self.statements.clone());
         #[cfg(not(feature = "software-statement"))]
         let policy = Policy::default();
         let cases = self.cases.iter().fold(Policy::default(), |cases, (condition, rules)| {
-            cases.when(condition.clone(), rules.policy(&self.report_only))
+            cases.when(condition.clone(), rules.policy(&self.report_only, hold))
         });
-        let cases = cases.otherwise(self.otherwise.policy(&self.report_only)).named_only();
+        let cases = cases.otherwise(self.otherwise.policy(&self.report_only, hold)).named_only();
         policy.and(cases).with_fingerprint(fingerprint)
     }
 

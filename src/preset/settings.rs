@@ -14,14 +14,14 @@ use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
 use crate::layers::audit::AuditLayer;
 use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings, Profile};
-use crate::layers::initial_access_token::InitialAccessTokenLayer;
+use crate::layers::initial_access_token::{Closing, InitialAccessTokenLayer};
 use crate::layers::lifecycle::LifecycleLayer;
 use crate::layers::policy::{Charging, PolicyLayer, Reminder};
 use crate::layers::rate_limit::RateLimitLayer;
 use crate::layers::response::ResponseLayer;
 use crate::layers::setup_check::SetupCheck;
 use crate::period::Period;
-use crate::policy_file::document::{AuditSettings, Base, Case, Document, FieldName, RequesterName};
+use crate::policy_file::document::{AuditSettings, Base, Case, Document, FieldName, RegistrationState, RequesterName};
 use crate::rate_limit::SharedQuotas;
 use crate::registration::{Digest, Limits};
 use crate::rules::{Condition, ConfigError, IDENTITIES_VERSION, ReportableRule};
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) deadline: Duration,
     pub(crate) report_only: bool,
+    /// Open or closed registration.
+    pub(crate) registration: RegistrationState,
     /// The policy that is evaluated as well, and only reported.
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) address: ClientAddress,
@@ -79,6 +81,7 @@ impl Settings {
             limits: Limits::default(),
             deadline: Duration::from_secs(10),
             report_only: false,
+            registration: RegistrationState::Open,
             shadow: None,
             address: ClientAddress::new(),
             rate_limit: RateLimitLayer::new(),
@@ -109,6 +112,7 @@ impl Settings {
         Document {
             extends: self.base,
             report_only: self.report_only,
+            registration: self.registration,
             report_only_rules: self.policy.report_only.to_vec(),
             shadow: self.shadow.as_ref().and_then(|shadow| shadow.settings()),
             body: self.limits,
@@ -179,6 +183,7 @@ impl Settings {
         self.limits = document.body;
         self.deadline = document.body_deadline.0;
         self.report_only = document.report_only;
+        self.registration = document.registration;
         self.address = self.address.clone().with_settings(document.client_address);
         self.client_url_in_file = document.client_url;
         self.audit = self.audit.clone().named_as(requester).change(|config| {
@@ -252,15 +257,20 @@ impl Settings {
             Some(shared) => (rate_limit.with_shared_quotas(shared.clone()), self.policy.clone().sharing(shared)),
             None => (rate_limit, self.policy.clone()),
         };
-        let policy = PolicyLayer::new(rules.policy(fingerprint))
+        let hold = self.lifecycle.hold();
+        if !hold.is_empty() && !knows_repeats {
+            self.setup_check.holds_nothing();
+        }
+        let policy = PolicyLayer::new(rules.policy(fingerprint, &hold))
             .with_body(self.limits)
             .with_body_deadline(self.deadline)
             .with_client_url(client_url.clone())
             .change(|config| {
                 config.charging = Some(Charging { knows_repeats });
+                config.holds = knows_repeats;
                 (config.check, config.shadow) = (self.setup_check.clone(), self.shadow());
             });
-        let initial_access_token = self.initial_access_token.clone().or_registrar(registrar);
+        let initial_access_token = self.initial_access_token.clone().closing(self.closing()).or_registrar(registrar);
         let lifecycle = self.lifecycle.configured_layer().with_client_address(self.address.clone());
         self.reporting(Layers {
             audit: audit.change(|config| {
@@ -274,6 +284,14 @@ impl Settings {
             lifecycle: lifecycle.with_client_url(client_url.clone()),
             answer: self.answer.clone().with_client_url(client_url.clone()),
         })
+    }
+
+    pub(crate) fn closing(&self) -> Closing {
+        match self.registration {
+            RegistrationState::Open => Closing::Open,
+            RegistrationState::Closed if self.report_only => Closing::ReportsClosed,
+            RegistrationState::Closed => Closing::Closed,
+        }
     }
 
     /// Makes layers report-only as configured.

@@ -53,7 +53,10 @@ impl Settings {
     pub(crate) fn shadow(&self) -> Option<policy::Shadow> {
         let settings = self.of_shadow()?;
         let fingerprint = settings.fingerprint();
-        Some(policy::Shadow { policy: settings.policy.policy(fingerprint), limits: settings.limits })
+        Some(policy::Shadow {
+            policy: settings.policy.policy(fingerprint, &settings.lifecycle.hold()),
+            limits: settings.limits,
+        })
     }
 }
 

@@ -422,6 +422,8 @@ impl Ticket {
         let (code, detail, retry_after) = match denied {
             Denied::Spent(spent) => {
                 _ = self.inner.spent.set(spent.budget.clone());
+                // Neither the budget nor its size: an attacker would learn how slow is slow enough. `rate_limit.fields`
+                // shows them to clients that an operator trusts.
                 (ErrorCode::TooManyRequests, "too many registrations, try again later", spent.retry_after)
             }
             Denied::Unknown { retry_after } => {

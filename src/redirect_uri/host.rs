@@ -1,6 +1,6 @@
 //! Hosts and ports, in the one form that every URL reader gives back unchanged.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{AT, BRACKET, PERCENT, RedirectUriError, Survey};
 
@@ -44,6 +44,12 @@ fn canonical_port(digits: &str) -> Option<u16> {
         return None;
     }
     digits.parse().ok()
+}
+
+/// Returns `true` if `host` is an IP address in its one canonical form, an IPv6 address in brackets.
+pub(super) fn is_canonical_address(host: &str) -> bool {
+    // The parser of the standard library takes four decimal numbers without leading zeros only.
+    host.parse::<Ipv4Addr>().is_ok() || is_canonical_ipv6(host)
 }
 
 fn is_canonical_ipv6(bracketed: &str) -> bool {

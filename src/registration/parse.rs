@@ -4,6 +4,7 @@
 //! never copied by itself, and the text of numbers and of nested values stays as sent, whatever features another crate
 //! turns on in `serde_json`. The tests and the fuzzer hold this reader against `serde_json`.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -63,6 +64,21 @@ impl ParseError {
             Self::TooLarge => "the body is too large",
             Self::TooManyMembers => "an object has too many members",
         }
+    }
+}
+
+impl ParseError {
+    /// Returns the sentence with the limit that the document exceeds.
+    pub(crate) fn with_limit(self, limits: &Limits) -> Cow<'static, str> {
+        let sentence = match self {
+            Self::ArrayTooLong => format!("an array has more than {} elements", limits.max_array),
+            Self::StringTooLong => format!("a string has more than {} bytes", limits.max_string),
+            Self::TooDeep => format!("objects and arrays are nested deeper than {} levels", limits.max_depth),
+            Self::TooLarge => format!("the body has more than {} bytes", limits.max_bytes),
+            Self::TooManyMembers => format!("an object has more than {} members", limits.max_members),
+            _ => return self.description().into(),
+        };
+        sentence.into()
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 #[cfg(feature = "software-statement")]
 use super::Statement;
-use super::{Caller, Condition, Disposition, ErrorCode, Evaluation, Identity, Operation, Rejection};
+use super::{Caller, Condition, Disposition, ErrorCode, Evaluation, Identity, Operation, Rejection, Rule};
 use crate::rate_limit::Reservation;
 #[cfg(feature = "software-statement")]
 use crate::registration::Field;
@@ -98,6 +98,20 @@ impl<'a> Draft<'a> {
                 evaluation.reject(&rejection);
             }
         });
+    }
+
+    /// Runs a rule. If it rejects what an operator may admit, the registration stays as it was, and is held.
+    pub(super) fn hold_or_reject(&mut self, rule: &dyn Rule) -> Result<(), Rejection> {
+        let (before, findings) = (self.registration.clone(), self.evaluation.findings.len());
+        match rule.check(self) {
+            Err(rejection) if rejection.may_be_held => {
+                *self.registration = before;
+                self.evaluation.findings.truncate(findings);
+                self.evaluation.hold(rejection.by(rule.id()));
+                Ok(())
+            }
+            decided => decided,
+        }
     }
 
     /// Returns `true` if the rules that the caller's credential names have run, or if it names none.

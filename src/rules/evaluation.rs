@@ -39,6 +39,9 @@ pub struct Evaluation {
     pub registration: Option<Registration>,
     /// The reason of a rejection; `None` if the registration was not rejected.
     pub rejection: Option<Box<Rejection>>,
+    /// The reason for which the registration waits for an operator; `None` if it does not. It is registered, and a gate
+    /// rejects the client until it is approved: see [`hold`](crate::clients::LifecycleSettings::hold).
+    pub held: Option<Box<Rejection>>,
     /// A rejection that is only reported.
     pub(crate) reported: Option<Box<Rejection>>,
     /// The ids of the rules that ran, in order.
@@ -149,6 +152,8 @@ pub(crate) struct Facts {
     pub(crate) statement: Option<Arc<Statement>>,
     /// The fingerprint of the rules that have run.
     pub(crate) policy: Option<u64>,
+    /// The reason for which the client has to wait for an operator.
+    pub(crate) held: Option<Arc<Rejection>>,
 }
 
 /// A software statement that was verified.
@@ -240,6 +245,8 @@ pub enum Disposition {
     Defaulted,
     /// The field was flagged, without a change.
     Flagged,
+    /// The registration waits for approval because of it.
+    Held,
     /// Elements or tokens were removed from it.
     Narrowed,
     /// The registration was rejected because of it. The name in events is `refused`.
@@ -258,7 +265,7 @@ impl Disposition {
     /// as requested.
     #[must_use]
     pub const fn rewrites(self) -> bool {
-        !matches!(self, Self::Defaulted | Self::Flagged)
+        !matches!(self, Self::Defaulted | Self::Flagged | Self::Held)
     }
 }
 
@@ -479,6 +486,15 @@ impl Evaluation {
         }
     }
 
+    /// Notes that the registration has to wait for an operator. The first reason counts.
+    pub(super) fn hold(&mut self, rejection: Rejection) {
+        self.note(rejection.field.clone().unwrap_or_default(), Disposition::Held);
+        if !self.observing && self.held.is_none() {
+            self.facts.held = Some(Arc::new(rejection.clone()));
+            self.held = Some(Box::new(rejection));
+        }
+    }
+
     /// Returns the evaluation of a request that is accepted although `rejection` would have rejected it.
     pub(crate) fn would_have_rejected(operation: Operation, rejection: &Rejection) -> Self {
         let mut evaluation = Self::of(operation);
@@ -518,6 +534,7 @@ impl Evaluation {
             (outer, inner) => *outer = outer.take().or(inner),
         }
         outer.rejection = outer.rejection.or(self.rejection);
+        outer.held = outer.held.or(self.held);
         if outer.caller.is_anonymous() {
             outer.caller = self.caller;
         }

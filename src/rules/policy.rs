@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value as Json, json};
 
+use super::hold::Holding;
 use super::report_only::ReportOnly;
 use super::{Condition, Context, Draft, ErrorCode, Evaluation, Rejection, ReportableRule, Rule, RuleDocs};
 use crate::registration::{Digest, Registration};
@@ -192,15 +193,25 @@ impl Policy {
         self
     }
 
+    /// Holds registrations that the rules with these ids reject, as far as an operator may admit them.
+    pub(crate) fn holding(mut self, ids: &[String]) -> Self {
+        self.wrap(&|rule| ids.iter().any(|id| id == rule.id()), &|rule| Arc::new(Holding(rule)));
+        self
+    }
+
     fn report(&mut self, is_chosen: &dyn Fn(&dyn Rule) -> bool) {
+        self.wrap(is_chosen, &|rule| Arc::new(ReportOnly(rule)));
+    }
+
+    fn wrap(&mut self, is_chosen: &dyn Fn(&dyn Rule) -> bool, wrapper: &dyn Fn(Arc<dyn Rule>) -> Arc<dyn Rule>) {
         self.fingerprint = OnceLock::new();
         for step in &mut self.steps {
             match step {
-                Step::Rule(rule) if is_chosen(&**rule) => *rule = Arc::new(ReportOnly(Arc::clone(rule))),
+                Step::Rule(rule) if is_chosen(&**rule) => *rule = wrapper(Arc::clone(rule)),
                 Step::Rule(_) => {}
                 Step::ByCaller(ByCaller { cases, otherwise, .. }) => {
                     let policies = cases.iter_mut().map(|(_, policy)| policy).chain(otherwise);
-                    policies.for_each(|policy| policy.report(is_chosen));
+                    policies.for_each(|policy| policy.wrap(is_chosen, wrapper));
                 }
             }
         }

@@ -37,6 +37,9 @@ pub struct Rejection {
     pub retry_after: Option<Duration>,
     /// The allowed methods, for the `Allow` header of a 405.
     pub(crate) allow: Option<&'static str>,
+    /// `true` if an operator may admit the registration nevertheless: see
+    /// [`hold`](crate::clients::LifecycleSettings::hold). Nothing dangerous is.
+    pub(crate) may_be_held: bool,
 }
 
 /// The `error` member of a rejection, with its HTTP status.
@@ -50,7 +53,7 @@ pub struct Rejection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// 403 `access_denied`: a page in a browser without permission.
+    /// 403 `access_denied`: a page in a browser without permission, or a registration while none is taken.
     AccessDenied,
     /// 502 `server_error`: the handler responded with success, but registered no client or another one.
     BadGateway,
@@ -140,7 +143,16 @@ impl Rejection {
     /// sent.
     #[must_use]
     pub fn new(code: ErrorCode, rule: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, rule, field: None, index: None, detail: detail.into(), retry_after: None, allow: None }
+        Self {
+            code,
+            rule,
+            field: None,
+            index: None,
+            detail: detail.into(),
+            retry_after: None,
+            allow: None,
+            may_be_held: false,
+        }
     }
 
     /// Returns the same rejection, attributed to this rule.
@@ -164,6 +176,12 @@ impl Rejection {
     /// Sets the time after which the client may try again.
     pub(crate) fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Leaves it to an operator to admit the registration nevertheless.
+    pub(crate) fn holdable(mut self, may_be_held: bool) -> Self {
+        self.may_be_held = may_be_held;
         self
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct ServerMetadata {
     scopes: Option<BTreeSet<String>>,
     /// `true` if all clients become public ones.
     makes_public: bool,
+    /// `true` if no client can register.
+    is_closed: bool,
 }
 
 const NONE: &str = "none";
@@ -41,7 +43,13 @@ impl ServerMetadata {
             auth_methods: Some(within("token_endpoint_auth_method", auth_methods)),
             scopes,
             makes_public: rules.auth_method.makes_public(),
+            is_closed: false,
         }
+    }
+
+    /// Takes the registration endpoint out.
+    pub(crate) fn without_registration(self) -> Self {
+        Self { is_closed: true, ..self }
     }
 
     /// Returns the values that either of two policies allows: the document is the same for all callers.
@@ -53,6 +61,7 @@ impl ServerMetadata {
             auth_methods: either(self.auth_methods, other.auth_methods),
             scopes: either(self.scopes, other.scopes),
             makes_public: self.makes_public || other.makes_public,
+            is_closed: self.is_closed && other.is_closed,
         }
     }
 
@@ -69,7 +78,8 @@ impl ServerMetadata {
         if methods && !strings(document, METHODS).iter().any(|method| method.ends_with("_jwt")) {
             document.remove("token_endpoint_auth_signing_alg_values_supported");
         }
-        if grants || responses || methods || scopes {
+        let closed = self.is_closed && remove_registration(document);
+        if grants || responses || methods || scopes || closed {
             document.remove("signed_metadata");
         }
     }
@@ -79,6 +89,14 @@ const GRANTS: &str = "grant_types_supported";
 const RESPONSES: &str = "response_types_supported";
 const METHODS: &str = "token_endpoint_auth_methods_supported";
 const SCOPES: &str = "scopes_supported";
+
+/// Removes the registration endpoint, and its alias for mutual TLS (RFC 8705 section 5). Returns `true` if there was one.
+fn remove_registration(document: &mut Map<String, Value>) -> bool {
+    const ENDPOINT: &str = "registration_endpoint";
+    let aliases = document.get_mut("mtls_endpoint_aliases").and_then(Value::as_object_mut);
+    let alias = aliases.and_then(|aliases| aliases.remove(ENDPOINT)).is_some();
+    document.remove(ENDPOINT).is_some() || alias
+}
 
 /// Narrows a list to the allowed values, with `always` in any case, in the server's order. Returns `true` if that
 /// changed it.
@@ -154,6 +172,26 @@ mod tests {
         let mut signed = expected;
         signed["signed_metadata"] = json!("e30.e30.e30");
         assert_eq!(amended(&MetadataAllowlist::mcp(), signed.clone()), signed);
+    }
+
+    #[test]
+    fn a_closed_endpoint_is_not_announced() {
+        let document = json!({
+            "issuer": "https://as.example.com", "registration_endpoint": "https://as.example.com/register",
+            "mtls_endpoint_aliases": { "token_endpoint": "https://m.example.com/t", "registration_endpoint": "https://m.example.com/r" },
+            "signed_metadata": "e30.e30.e30",
+        });
+        let mut closed = document.clone();
+        let metadata = ServerMetadata::default().without_registration();
+        metadata.amend(closed.as_object_mut().unwrap());
+        let left = json!({ "issuer": "https://as.example.com", "mtls_endpoint_aliases": { "token_endpoint": "https://m.example.com/t" } });
+        assert_eq!(closed, left);
+        let mut signed = json!({ "issuer": "https://as.example.com", "signed_metadata": "e30.e30.e30" });
+        metadata.amend(signed.as_object_mut().unwrap());
+        assert!(signed.get("signed_metadata").is_some(), "nothing was removed");
+        let mut open = document.clone();
+        ServerMetadata::default().amend(open.as_object_mut().unwrap());
+        assert_eq!(open, document);
     }
 
     #[test]

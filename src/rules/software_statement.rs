@@ -134,13 +134,12 @@ impl SoftwareStatements {
 
     fn verify(&self, draft: &Draft<'_>, statement: &str) -> Result<Claims, Rejection> {
         let now = self.clock.unix_time();
-        let too_long = statement.len() > MAX_BYTES;
-        let claims = if too_long {
-            Err(Fault::Malformed)
-        } else {
-            Trust { issuers: &self.issuers, audiences: &self.audiences, max_age: self.max_age }.verify(statement, now)
-        };
-        let claims = claims.map_err(|fault| {
+        if statement.len() > MAX_BYTES {
+            let detail = format!("has {} bytes, and at most {MAX_BYTES} are allowed", statement.len());
+            return Err(draft.reject(ErrorCode::InvalidSoftwareStatement, detail).with_field(FIELD));
+        }
+        let trust = Trust { issuers: &self.issuers, audiences: &self.audiences, max_age: self.max_age };
+        let claims = trust.verify(statement, now).map_err(|fault| {
             let (code, detail) = rejection(fault);
             draft.reject(code, detail).with_field(FIELD)
         })?;

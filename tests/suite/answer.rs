@@ -1,11 +1,14 @@
 //! Checks and corrections of the handler's answer.
 
 use std::convert::Infallible;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use serde_json::{Value, json};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Map, Value, json};
 use tower::{Layer, service_fn};
 use tower_dcr::audit::Outcome;
 use tower_dcr::rules::{Action, AuthMethod};
@@ -623,4 +626,64 @@ async fn an_update_whose_answer_is_withheld_is_recorded() {
     assert_eq!(send(&service, put("/register/c", update)).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let record = ledger.find("c").await.unwrap().unwrap();
     assert!(record.registration.contains(r#""client_name":"B""#), "{}", record.registration);
+}
+
+/// A server that issues a new client and a new token with every registration, as Keycloak does.
+async fn issuing(preset: Preset, requests: &[fn() -> Request<Full<Bytes>>]) -> (Vec<Value>, usize) {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let handler = service_fn(move |request: Request<RegistrationBody>| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        async move {
+            let is_update = request.method() == http::Method::PUT;
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let mut document: Map<String, Value> = serde_json::from_slice(&body).unwrap();
+            if !is_update {
+                document.insert("client_id".into(), format!("client-{number}").into());
+            }
+            document.insert("registration_access_token".into(), format!("token-{number}").into());
+            document.insert("registration_client_uri".into(), "https://as.example.com/register/client-1".into());
+            Ok::<_, Infallible>(crate::support::created(&document))
+        }
+    });
+    let registrar = Registrar::new(MemoryLedger::default());
+    let register = preset.with_registrar(registrar).layer(handler);
+    let mut answers = Vec::new();
+    for request in requests {
+        answers.push(send(&register, request()).await.json());
+    }
+    (answers, made.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn without_a_token_in_the_answer_equal_registrations_are_one_client() {
+    let again =
+        || post(r#"{"client_name":"Claude Code (nextcloud)","redirect_uris":["http://localhost:3118/callback"]}"#);
+    let other = || post(r#"{"client_name":"Other","redirect_uris":["http://localhost:3118/callback"]}"#);
+    let update = || {
+        let body =
+            r#"{"client_id":"client-1","client_name":"App 2","redirect_uris":["http://localhost:3118/callback"]}"#;
+        let request = Request::put("/register/client-1").header("content-type", "application/json");
+        request.body(body.into()).unwrap()
+    };
+    let stripping = Preset::from_str("answer.management = 'strip'").unwrap();
+    let in_code = tower_dcr::mcp().map_answer(|answer| answer.with_management(Action::Strip));
+    let plain = Preset::from_str("[answer]\nmanagement = 'strip'\nnormalise = false").unwrap();
+    for preset in [stripping, in_code, plain] {
+        let (answers, made) = issuing(preset, &[again, again, again, again, other, update]).await;
+        assert_eq!(made, 3, "one client of four registrations, another one, and an update");
+        for answer in &answers[..5] {
+            assert_eq!(answer.get("registration_access_token"), None);
+            assert_eq!(answer.get("registration_client_uri"), None);
+        }
+        assert!(answers[..4].iter().all(|answer| answer["client_id"] == "client-1"), "{answers:?}");
+        assert_eq!(answers[4]["client_id"], "client-2");
+        assert_eq!(answers[5]["registration_access_token"], "token-3", "who has a token gets the next one");
+    }
+    for preset in [tower_dcr::mcp(), Preset::from_str("answer = { management = 'strip', report_only = true }").unwrap()]
+    {
+        let (answers, made) = issuing(preset, &[again, again, again, again]).await;
+        assert_eq!(made, 4);
+        assert_eq!(answers[3]["registration_access_token"], "token-4");
+    }
 }

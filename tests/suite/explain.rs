@@ -65,6 +65,7 @@ fn every_rule_of_a_preset_is_explained_under_its_id() {
         "origin",
         "pinned-rules",
         "rate-limit",
+        "registration-closed",
         "strict-json",
     ];
     let by_gates = |id: &&str| id.starts_with("gate-");
@@ -92,6 +93,7 @@ fn rules_that_need_more_than_the_document_are_not_replayable() {
         [
             "audit",
             "rate-limit",
+            "registration-closed",
             "initial-access-token",
             "origin",
             "method",

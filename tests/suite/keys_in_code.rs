@@ -18,8 +18,9 @@ const FIELDS: [(&str, &str); 4] = [
 const SECTIONS: [&str; 5] = ["answer", "audit", "client_address", "client_url", "initial_access_tokens"];
 
 /// Each key with its builder, whose name is that of the key behind a preposition or verb.
-const BUILDERS: [(&str, &str); 27] = [
+const BUILDERS: [(&str, &str); 29] = [
     ("answer.errors", "ResponseLayer::pass_errors"),
+    ("answer.management", "ResponseLayer::with_management"),
     ("answer.normalise", "ResponseLayer::with_normalise"),
     ("answer.public_url", "ResponseLayer::with_public_url"),
     ("answer.report_only", "ResponseLayer::report_only"),
@@ -41,6 +42,7 @@ const BUILDERS: [(&str, &str); 27] = [
     ("metadata", "PresetRules::metadata"),
     ("redirect_host_quota", "Preset::with_redirect_host_quota"),
     ("redirect_uris", "PresetRules::redirect_uris"),
+    ("registration", "Preset::close_registration"),
     ("report_only", "Preset::report_only"),
     ("report_only_rules", "Preset::with_report_only_rules"),
     ("shadow", "Preset::with_shadow"),
@@ -113,7 +115,7 @@ fn each_key_of_a_policy_file_has_a_builder_or_a_field() {
     for (key, builder) in BUILDERS {
         let (key, method) = (key.rsplit('.').next().unwrap(), builder.split("::").nth(1).unwrap());
         let bare = |name: &str| {
-            let prefixes = ["with_", "map_", "for_", "max_", "pass_"];
+            let prefixes = ["with_", "map_", "for_", "max_", "pass_", "close_"];
             prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned()
         };
         assert_eq!(bare(method), bare(key), "{builder} is named as its key");

@@ -152,6 +152,21 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
     ("rate_limit.address = 'off'", "rate_limit.address", WARNING, "nothing limits"),
     ("rate_limit.global = 'off'", "rate_limit.global", WARNING, "nothing limits"),
     ("redirect_host_quota.quota = 'off'", "redirect_host_quota.quota", WARNING, "nothing limits"),
+    (
+        "redirect_uris.danger_private_origins = ['http://n8n.lan:5678']",
+        "redirect_uris.danger_private_origins",
+        WARNING,
+        "in clear text",
+    ),
+    (
+        "[[callers]]\nwhen = 'token'\nredirect_uris.danger_private_origins = ['https://192.168.1.20']",
+        "callers[0].redirect_uris.danger_private_origins",
+        WARNING,
+        "takes the place of https://192.168.1.20",
+    ),
+    ("lifecycle.hold = ['identity']\nreport_only_rules = ['identity']", "lifecycle.hold", ERROR, "only reports"),
+    ("lifecycle.never_used = 'never'", "lifecycle.never_used", WARNING, "kept forever"),
+    ("lifecycle.report_only_expiry = true", "lifecycle.report_only_expiry", WARNING, "past their limit go on"),
     ("lifecycle.max_clients = 1", "lifecycle.max_clients", WARNING, "fill the table"),
 ];
 
@@ -188,11 +203,17 @@ const CLEAN: &[&str] = &[
     "gate = { unidentified = 'pass' }",
     "gate = { resources = ['https://mcp.example.com'], additional_scopes = ['x'], rules = { scope = 'reject' } }",
     "lifecycle = { max_clients = 50000, idle = '36500days', never_used = '1year' }",
+    "lifecycle = { max_clients = 50000, idle = 'never', never_used = 'never' }",
+    "lifecycle.idle = 'never'",
+    "lifecycle.hold = ['identity', 'redirect-uris']",
     "lifecycle = { any_loopback_port = true, manage_unknown = true }",
     "[[initial_access_tokens.tokens]]
       sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b'
       owner = 'portal'",
     "[body]\nmax_bytes = 1048576\nmax_depth = 64",
+    "registration = 'closed'",
+    "registration = 'closed'\n[initial_access_tokens]\nrequired = true",
+    "answer.management = 'strip'",
 ];
 
 #[test]
@@ -214,6 +235,16 @@ fn lints_no_similar_harmless_setting() {
         lints.retain(|lint| lint.key != "extends");
         assert_eq!(lints, [], "{policy}");
     }
+}
+
+/// The way out that is named works.
+#[test]
+fn the_lint_for_tokens_that_do_not_exist_suggests_to_close_registration() {
+    let tokens = "[initial_access_tokens]\nrequired = true";
+    let names_it = |lint: &Lint| lint.to_string().contains("registration = \"closed\"");
+    let lints_of_tokens = lints(tokens);
+    assert!(lints_of_tokens.iter().any(names_it), "{lints_of_tokens:?}");
+    assert_eq!(lints(&format!("registration = 'closed'\n{tokens}")), []);
 }
 
 /// The way out that is named works.

@@ -400,6 +400,7 @@ fn others(value: &Value) -> Vec<Value> {
                 "forwarded",
                 "off",
                 "pass",
+                "closed",
                 "11s",
             ];
             all.iter().filter(|other| *other != text).map(|other| json!(other)).collect()

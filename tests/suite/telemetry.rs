@@ -148,7 +148,7 @@ fn documented_metrics_are_the_emitted_ones() {
         r#"tower_dcr_gate_requests_total{endpoint="token",decision="rejected"}"#,
         r#"tower_dcr_gate_requests_total{endpoint="token",decision="reported"}"#,
         r#"tower_dcr_clients{status="active"}"#,
-        r#"tower_dcr_lifecycle_events_total{action="rejected"}"#,
+        r#"tower_dcr_lifecycle_events_total{action="rejected",enforced="true"}"#,
         r#"tower_dcr_store_requests_total{store="ledger_reads",result="answered"}"#,
         r#"tower_dcr_store_requests_total{store="ledger_writes",result="answered"}"#,
         r#"tower_dcr_store_requests_total{store="rate_limits",result="answered"}"#,

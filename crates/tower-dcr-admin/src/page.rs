@@ -247,8 +247,7 @@ impl ClientRow {
             name: shown::text(client.fingerprints.client_name.as_deref().unwrap_or("(no name)")),
             identity: client.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
             client_id: shown::text(&raw_client_id),
-            is_actionable: matches!(client.status_at(now), Status::Pending | Status::Active)
-                && !raw_client_id.is_empty(),
+            is_actionable: matches!(client.status, Status::Pending | Status::Active) && !raw_client_id.is_empty(),
             raw_client_id,
             record: client.key.0,
             state: state(client, now),

@@ -45,6 +45,8 @@ struct Judged {
     in_force: &'static str,
     /// `true` if the policy enforces nothing.
     reports_all: bool,
+    /// `true` if a server under this policy takes no registration at all.
+    is_closed: bool,
 }
 
 impl Check {
@@ -53,7 +55,9 @@ impl Check {
         let body = read(&self.body, preset.limits())?;
         let caller = policy::caller(self.owner.as_deref(), self.rules.as_deref());
         let context = if self.update { Context::update() } else { Context::registration() };
-        let judged = judge_all(&preset, &body, &context.by(caller));
+        let mut judged = judge_all(&preset, &body, &context.by(caller));
+        let is_closed = || settings(&preset).get("registration").and_then(Value::as_str) == Some("closed");
+        judged.is_closed = !self.update && !judged.reports_all && is_closed();
         let status = match verdict(&judged) {
             "refuse" => REJECTED,
             "rewrite" => DIFFERS,
@@ -102,6 +106,7 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
                 place,
                 in_force: "refuse",
                 reports_all: false,
+                is_closed: false,
             };
         }
     };
@@ -114,7 +119,7 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
         Decision::Rewrite => "rewrite",
         _ => "accept",
     };
-    Judged { rejection, evaluation, after, place, in_force, reports_all: false }
+    Judged { rejection, evaluation, after, place, in_force, reports_all: false, is_closed: false }
 }
 
 /// Returns the limit that the document exceeds.
@@ -141,7 +146,13 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
         return None;
     }
     let sent: Value = serde_json::from_slice(body).ok()?;
-    let uri = RedirectUri::parse(sent.get("redirect_uris")?.get(rejection.index?)?.as_str()?).ok()?;
+    let uri = sent.get("redirect_uris")?.get(rejection.index?)?.as_str()?;
+    let is_web = uri.starts_with("http://") || uri.starts_with("https://");
+    let Ok(uri) = RedirectUri::parse(uri) else {
+        let is_about_host = is_web && rejection.description().contains("an IP address");
+        let reason = "redirect_uris.danger_private_origins lists addresses of a private network".to_owned();
+        return is_about_host.then_some(Place { line: 0, column: 0, reason });
+    };
     let said = rejection.description();
     let is_about = |words: &str| said.contains(words);
     let inside = ["public top-level domain", "public suffix", "private networks"];
@@ -154,6 +165,9 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
         }
         (RedirectClass::Https, Some(host)) if inside.into_iter().any(is_about) => {
             format!("{host} is not a public host name; redirect_uris.add_patterns admits exceptions")
+        }
+        (RedirectClass::PlainHttp, _) => {
+            "redirect_uris.danger_private_origins lists hosts of a private network with http".to_owned()
         }
         (RedirectClass::PrivateUse, _) if is_about("scheme that is not allowed") => {
             format!("{}: is not in redirect_uris.private_use_schemes", uri.scheme())
@@ -207,6 +221,8 @@ fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
         "verdict": verdict(judged),
         "in_force": judged.in_force,
         "enforced": judged.is_enforced(),
+        "closed": judged.is_closed,
+        "held": judged.evaluation.held.as_deref().map(Rejection::description),
         "policy": fingerprint,
         "status": rejection.map(|rejection| rejection.code.status().as_u16()),
         "error": rejection.map(|rejection| rejection.code.to_string()),
@@ -243,6 +259,14 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
         } else {
             "report-only: a server under this policy accepts it"
         })?;
+    }
+    if let Some(held) = &judged.evaluation.held {
+        output::line(format_args!("held for approval: {}", escaped(&Rejection::description(held))))?;
+    }
+    if judged.is_closed {
+        output::line(
+            "registration is closed: a server under this policy rejects every registration (registration-closed)",
+        )?;
     }
     match &judged.place {
         None => {}
@@ -294,6 +318,7 @@ fn shown(finding: &Finding) -> String {
         Disposition::Asserted => ("takes from the statement", "take from the statement"),
         Disposition::Defaulted => ("writes out", "write out"),
         Disposition::Flagged => ("flags", "flag"),
+        Disposition::Held => ("holds for approval:", "hold for approval:"),
         Disposition::Narrowed => ("narrows", "narrow"),
         Disposition::Stripped => ("strips", "strip"),
         Disposition::Substituted => ("substitutes", "substitute"),

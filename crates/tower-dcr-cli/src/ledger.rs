@@ -38,6 +38,8 @@ pub(super) fn open(url: &str, access: Access, policy: Option<&Preset>) -> Result
             return Err(format!("invalid ledger URL {url:?}: expected sqlite:FILE or postgres://HOST/DATABASE").into());
         }
     };
+    // The server ends clients, under its own policy: looking at one, or extending it, must not.
+    let registrar = registrar.map_settings(|lifecycle| lifecycle.report_only_expiry = Some(true))?;
     if let Some(policy) = policy {
         policy.configure(&registrar);
     }

@@ -86,7 +86,7 @@ pub struct Client {
     pub ended_at: Option<i64>,
     /// The one that ended it.
     pub ended_by: Option<Actor>,
-    /// The reason, for people.
+    /// The reason, for people; of a live client, the reason for which an operator should look at it.
     pub reason: Option<String>,
     /// The state of its deletion at the server.
     pub deprovisioning: Deprovisioning,
@@ -181,6 +181,12 @@ pub enum Actor {
     /// The owner of the initial access token that admitted the client.
     TokenOwner(String),
 }
+
+/// The beginning of the reason in the record of a client that lives on past its limit.
+const PAST_LIMIT: &str = "past its limit, which is only reported: ";
+
+/// The beginning of the reason in the record of a client that waits for approval because of a rule.
+const HELD: &str = "held for approval: ";
 
 impl Client {
     /// Creates the record of a registration that is about to be forwarded.
@@ -290,6 +296,49 @@ impl Client {
     /// Returns `time`, or the expiry of its secret if that is earlier.
     pub(crate) fn at_most(&self, time: i64) -> i64 {
         self.not_after.map_or(time, |limit| time.min(limit))
+    }
+
+    /// Returns the end of a lifetime, or the expiry of its secret if that is earlier. `None` if neither ends.
+    pub(crate) fn ending(&self, lifetime_end: Option<i64>) -> Option<i64> {
+        lifetime_end.into_iter().chain(self.not_after).min()
+    }
+
+    /// Lets it live until then, or until its secret expires. It is no longer [past its limit](Self::is_past_limit).
+    pub(crate) fn live_until(&mut self, lifetime_end: Option<i64>) {
+        self.expires_at = self.ending(lifetime_end);
+        if self.is_past_limit() {
+            self.reason = None;
+        }
+    }
+
+    /// Notes that it is past its limit, and lives on since limits are only reported. The record says it, so that one node
+    /// reports it, and once.
+    pub(crate) fn note_limit(&mut self, reason: &str) {
+        self.reason = Some(format!("{PAST_LIMIT}{reason}"));
+    }
+
+    /// Notes that it waits for approval since a rule would have rejected it.
+    pub(crate) fn hold(&mut self, rejection: &str) {
+        self.reason = Some(format!("{HELD}{rejection}"));
+    }
+
+    /// Returns `true` if it waits for approval since a rule would have rejected it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.status.is_live() && self.reason.as_ref().is_some_and(|reason| reason.starts_with(HELD))
+    }
+
+    /// Ends the wait for approval, and its reason.
+    pub(crate) fn admit(&mut self, lifetime_end: Option<i64>) {
+        if self.is_held() {
+            self.reason = None;
+        }
+        self.status = Status::Active;
+        self.live_until(lifetime_end);
+    }
+
+    /// Returns `true` if it was reported to be past its limit.
+    pub(crate) fn is_past_limit(&self) -> bool {
+        self.reason.as_ref().is_some_and(|reason| reason.starts_with(PAST_LIMIT))
     }
 
     /// Ends the client.

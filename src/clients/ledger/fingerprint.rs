@@ -281,7 +281,7 @@ struct Redirect {
 
 impl Redirect {
     fn of(uri: &str) -> Self {
-        let Ok(parsed) = RedirectUri::parse(uri) else {
+        let Ok(parsed) = RedirectUri::parse_with_address(uri) else {
             return Self { is_loopback: false, portless: uri.into(), shape: uri.into(), host: String::new() };
         };
         let is_loopback = parsed.class() == RedirectClass::Loopback;

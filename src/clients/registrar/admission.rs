@@ -57,6 +57,8 @@ pub(crate) struct Requester {
     pub(crate) statement_issuer: Option<String>,
     /// The fingerprint of the policy that accepted it.
     pub(crate) policy: Option<u64>,
+    /// The reason for which it has to wait for an operator.
+    pub(crate) held: Option<String>,
     /// The rejection of a registration that is not deduplicated: a budget is exhausted.
     pub(crate) unless_repeated: Option<Rejection>,
 }
@@ -124,6 +126,9 @@ impl Registrar {
     pub(crate) async fn admit(&self, registration: &Registration, requester: Requester) -> Result<Admission, Failure> {
         self.end_abandoned(ENDED_AT_ONCE).await?;
         let mut draft = self.drafted(registration, &requester);
+        if let Some(reason) = &requester.held {
+            draft.hold(reason);
+        }
         draft.dedup_key = self.dedup_key(registration, &draft);
         let (mut waited, mut patience, mut pause) = (Duration::ZERO, PATIENCE, PAUSE);
         let mut awaited = None;
@@ -173,10 +178,9 @@ impl Registrar {
 
     /// Lets the first lifetime of a registered client begin.
     fn begin(&self, client: &mut Client, id: &str) {
-        client.status = if self.needs_approval() { Status::Pending } else { Status::Active };
+        client.status = if self.needs_approval() || client.is_held() { Status::Pending } else { Status::Active };
         client.client_id = Some(id.to_owned());
-        let end = self.now().saturating_add(self.settings().lifetimes.first_ms());
-        client.expires_at = Some(client.at_most(end));
+        client.expires_at = client.ending(self.settings().lifetimes.first_end(self.now()));
     }
 
     /// Creates the record of a client after an update.
@@ -262,7 +266,7 @@ impl Registrar {
     /// Continues with the record of an equal registration.
     async fn deduplicate(&self, draft: &Client, known: Client) -> Result<Step, Failure> {
         let now = self.now();
-        match known.status_at(now) {
+        match self.status_of(&known) {
             Status::Registering if now.saturating_sub(known.created_at) <= milliseconds(REGISTRATION_TIMEOUT) => {
                 Ok(Step::Wait(known.key, now.saturating_sub(known.created_at)))
             }
@@ -272,6 +276,7 @@ impl Registrar {
             }
             Status::Pending | Status::Active => {
                 self.reject_blocked(&draft.fingerprints).await?;
+                let known = self.end_hold(draft, known).await?;
                 let known = self.give_time_to_sign_in(known).await?;
                 Ok(known.map_or(Step::Again, |known| Step::Done(Admission::Deduplicated(Box::new(known)))))
             }
@@ -284,17 +289,37 @@ impl Registrar {
         }
     }
 
+    /// Admits a client that a rule held and that no rule holds any more: the operator has changed the policy.
+    async fn end_hold(&self, draft: &Client, known: Client) -> Result<Client, LedgerError> {
+        if draft.is_held() || self.needs_approval() {
+            return Ok(known);
+        }
+        let is_due = |client: &Client| client.status == Status::Pending && client.is_held();
+        let settings = self.settings();
+        let admit = |client: &mut Client| client.admit(settings.lifetimes.never_used_end(self.now()));
+        Ok(match self.update(known, is_due, admit).await? {
+            Ok(admitted) => {
+                self.begin_epoch();
+                let event = self.event_of(LifecycleAction::Approved, &admitted);
+                self.emit_of(&event.by(&Actor::System).because("no rule holds it any more"), &admitted);
+                admitted
+            }
+            Err(unchanged) => unchanged,
+        })
+    }
+
     /// Extends the lifetime, so that there is time to sign in. The time for approval is not extended, or a client could register
     /// again and again to extend it forever. Returns `None` if the client has ended meanwhile.
     async fn give_time_to_sign_in(&self, known: Client) -> Result<Option<Client>, LedgerError> {
-        let (now, first) = (self.now(), self.settings().lifetimes.never_used_ms());
+        let (now, settings) = (self.now(), self.settings());
+        let half = settings.lifetimes.half_never_used_ms();
         let is_short = |client: &Client| {
-            client.status == Status::Active && client.expires_at.is_some_and(|at| at.saturating_sub(now) < first / 2)
+            client.status == Status::Active && client.expires_at.is_some_and(|at| at.saturating_sub(now) < half)
         };
         if !is_short(&known) {
             return Ok(Some(known));
         }
-        let prolong = |client: &mut Client| client.expires_at = Some(client.at_most(now.saturating_add(first)));
+        let prolong = |client: &mut Client| client.live_until(settings.lifetimes.never_used_end(now));
         let known = self.update(known, is_short, prolong).await?.unwrap_or_else(|current| current);
         Ok(Some(known).filter(|client| client.response.is_some()))
     }
@@ -381,6 +406,11 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
+    /// Returns `true` if a rule holds it for approval.
+    pub(crate) fn is_held(&self) -> bool {
+        self.client.as_ref().is_some_and(Client::is_held)
+    }
+
     /// Records that the server did not register it.
     pub(crate) async fn fail(mut self, reason: &str) -> Result<(), LedgerError> {
         let Some(client) = self.client.clone() else { return Ok(()) };
@@ -438,12 +468,15 @@ impl Registrar {
     /// Returns the record with the response of the server.
     fn registered(&self, client: &Client, id: &str, answer: &ServerAnswer<'_>) -> Client {
         let mut done = client.clone();
+        // The reason of a record that had failed meanwhile is another one.
+        let is_held = done.is_held();
         done.not_after = secret_expiry(answer.document);
         self.begin(&mut done, id);
         if let Some(registered) = as_answered(&done.registration, answer.document) {
             done.registration = registered;
         }
-        (done.ended_at, done.ended_by, done.reason) = (None, None, None);
+        (done.ended_at, done.ended_by) = (None, None);
+        done.reason = done.reason.filter(|_| is_held);
         done.deprovisioning = Deprovisioning::default();
         if client.dedup_key.is_some() && is_shareable(answer.document) {
             done.response = Some(StoredResponse { status: answer.status, body: answer.body.to_owned() });
@@ -524,7 +557,8 @@ impl Registrar {
         let is_equal = |known: &Client| known.status.is_live() && self.is_same_registration(known, done);
         let merge = |known: &mut Client| {
             known.register_again(done);
-            known.expires_at = known.expires_at.max(done.expires_at).map(|at| known.at_most(at));
+            let later = known.expires_at.zip(done.expires_at).map(|(known, done)| known.max(done));
+            known.live_until(later);
         };
         let Ok(merged) = self.update(known.clone(), is_equal, merge).await? else { return Ok(None) };
         // The draft has the deduplication key that the record gets.

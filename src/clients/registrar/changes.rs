@@ -137,14 +137,14 @@ impl Registrar {
             let before = client.clone();
             client.register_again(&next);
             client.not_after = answer.map_or(before.not_after, |answer| secret_expiry(answer.document));
-            client.expires_at = before.expires_at.map(|at| client.at_most(at));
+            client.expires_at = client.ending(before.expires_at);
             if !is_as_reviewed(&before, client) {
                 // The review was of another registration.
                 (client.reviewed_at, client.reviewed_by) = (None, None);
                 let lifetimes = &self.settings().lifetimes;
                 if lifetimes.needs_approval() && client.status == Status::Active {
                     client.status = Status::Pending;
-                    client.expires_at = Some(client.at_most(self.now().saturating_add(lifetimes.first_ms())));
+                    client.live_until(lifetimes.first_end(self.now()));
                 }
             }
             // The changed registration is no longer equal to those of others.

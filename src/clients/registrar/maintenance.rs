@@ -7,7 +7,7 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
-    Actor, Client, ClientKey, Deprovisioning, Fingerprints, LedgerError, Replacement, Status, Work,
+    Actor, Client, ClientKey, Deprovisioning, Filter, Fingerprints, LedgerError, Replacement, Status, Work,
 };
 use crate::telemetry;
 use crate::text;
@@ -30,6 +30,9 @@ pub struct MaintenanceReport {
     pub expired: u64,
     /// The number of clients past their lifetime that the server reports as in use.
     pub kept: u64,
+    /// The number of clients that passed their limit, and live on since it is
+    /// [only reported](crate::clients::LifecycleSettings::report_only_expiry).
+    pub reported: u64,
     /// The number of registrations whose answer was not seen.
     pub abandoned: u64,
     /// The number of clients that were deleted at the server.
@@ -75,6 +78,10 @@ impl Registrar {
             let before = || self.now().saturating_sub(milliseconds(age));
             // Failed deletions at the server are due later than this.
             let begun = before();
+            if settings.report_only_expiry && matches!(kind(begun), Work::Expire(_)) {
+                self.report_limits(begun, &mut done).await?;
+                continue;
+            }
             loop {
                 // A clock that was set back meanwhile would leave clients in the batch that have not expired.
                 let work = kind(before().min(begun));
@@ -115,6 +122,29 @@ impl Registrar {
                 }
             }
             Delay::new(pause).await;
+        }
+    }
+
+    /// Expires clients, except those whose limit is only reported. These stay due, so they are read page by page.
+    async fn report_limits(&self, before: i64, done: &mut MaintenanceReport) -> Result<(), LedgerError> {
+        let lapsed = Filter {
+            expires_before: Some(before.saturating_add(1)),
+            ..Filter::of_status([Status::Pending, Status::Active])
+        };
+        let mut cursor = None;
+        loop {
+            let page = self.ledger().page(&lapsed, cursor, BATCH).await?;
+            cursor = page.last().map(|client| client.key);
+            if cursor.is_none() {
+                return Ok(());
+            }
+            for client in page {
+                if self.has_lapsed(&client) {
+                    self.maintain_one(Work::Expire(before), client, done).await?;
+                } else {
+                    done.reported += u64::from(self.report_limit(client).await?);
+                }
+            }
         }
     }
 

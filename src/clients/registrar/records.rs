@@ -65,25 +65,44 @@ impl Registrar {
 
     async fn as_of_now(&self, found: Option<Client>) -> Result<Option<Client>, LedgerError> {
         match found {
-            Some(client) if client.has_lapsed(self.now()) => self.expire(client).await.map(Some),
+            Some(client) if self.has_lapsed(&client) => self.expire(client).await.map(Some),
             found => Ok(found),
         }
     }
 
+    /// Returns the status of the client now. One past its limit is active where limits are
+    /// [only reported](crate::clients::LifecycleSettings::report_only_expiry).
+    pub(crate) fn status_of(&self, client: &Client) -> Status {
+        if self.has_lapsed(client) { client.status_at(self.now()) } else { client.status }
+    }
+
+    /// Returns `true` if the lifetime of the client has ended, and its status does not say so yet.
+    pub(crate) fn has_lapsed(&self, client: &Client) -> bool {
+        client.has_lapsed(self.now()) && !self.is_spared(client)
+    }
+
+    /// Returns `true` if the limit of the client is only reported. The end of a secret is the server's, not this one's.
+    fn is_spared(&self, client: &Client) -> bool {
+        self.settings().report_only_expiry
+            && client.status == Status::Active
+            && client.not_after.is_none_or(|at| at > self.now())
+    }
+
     /// Expires `client`, unless the server reports it as in use. Returns the current record.
     pub(super) async fn expire(&self, client: Client) -> Result<Client, LedgerError> {
-        let now = self.now();
+        let (now, settings) = (self.now(), self.settings());
         let has_lapsed = |client: &Client| client.has_lapsed(now);
-        if self.is_still_in_use(&client).await? {
-            let more = self.settings().lifetimes.idle_ms() / 2;
-            let extend = |client: &mut Client| client.expires_at = Some(client.at_most(now.saturating_add(more)));
+        let has_secret_expired = client.not_after.is_some_and(|at| at <= now);
+        let later = match () {
+            () if settings.lifetimes.never_end(&client) && !has_secret_expired => Some(None),
+            () if self.is_still_in_use(&client).await? => Some(settings.lifetimes.still_in_use_end(now)),
+            () => None,
+        };
+        if let Some(end) = later {
+            let extend = |client: &mut Client| client.live_until(end);
             return Ok(self.update(client, has_lapsed, extend).await?.unwrap_or_else(|current| current));
         }
-        let reason = match (client.status, client.last_used_at) {
-            (Status::Pending, _) => "not approved in time",
-            (_, None) => "never used",
-            (_, Some(_)) => "not used for long",
-        };
+        let reason = reason_of_expiry(&client);
         let end = |client: &mut Client| self.end(client, Status::Expired, Actor::System, reason);
         let expired = self.update(client, has_lapsed, end).await?;
         if let Ok(expired) = &expired {
@@ -92,6 +111,26 @@ impl Registrar {
         }
         // Another change may have extended it.
         Ok(expired.unwrap_or_else(|current| current))
+    }
+
+    /// Reports, once, that a client is past its limit and lives on, unless the server reports it as in use.
+    pub(super) async fn report_limit(&self, client: Client) -> Result<bool, LedgerError> {
+        let (now, settings) = (self.now(), self.settings());
+        if client.is_past_limit() {
+            return Ok(false);
+        }
+        let is_due = |client: &Client| client.has_lapsed(now) && self.is_spared(client) && !client.is_past_limit();
+        if settings.lifetimes.never_end(&client) || self.is_still_in_use(&client).await? {
+            self.expire(client).await?;
+            return Ok(false);
+        }
+        let reason = reason_of_expiry(&client);
+        let Ok(noted) = self.update(client, is_due, |client| client.note_limit(reason)).await? else {
+            return Ok(false);
+        };
+        let event = self.event_of(LifecycleAction::Expired, &noted).by(&Actor::System).because(reason);
+        self.emit(&event.reported());
+        Ok(true)
     }
 
     /// Asks the server. A client whose secret has expired is not in use.
@@ -109,8 +148,8 @@ impl Registrar {
 
     /// Returns whether a token of `client` has to be recorded: once in half an idle limit.
     pub(crate) fn is_news(&self, client: &Client) -> bool {
-        let half = self.settings().lifetimes.idle_ms() / 2;
-        client.last_used_at.is_none_or(|at| self.now().saturating_sub(at) >= half)
+        let half = self.settings().lifetimes.use_interval_ms();
+        client.is_past_limit() || client.last_used_at.is_none_or(|at| self.now().saturating_sub(at) >= half)
     }
 
     /// Records that the server gave a token to `client`: its lifetime begins anew, unless it has ended. Returns the current
@@ -118,12 +157,12 @@ impl Registrar {
     pub(crate) async fn record_use(&self, client: Client) -> Result<Client, LedgerError> {
         self.server_knows(&client);
         let now = self.now();
-        let lifetime = self.settings().lifetimes.after_use_ms();
+        let end = self.settings().lifetimes.after_use_end(now);
         let is_due = |client: &Client| client.status == Status::Active && self.is_news(client);
         let slide = |client: &mut Client| {
             client.last_used_at = Some(now);
             if client.origin == Origin::Registered {
-                client.expires_at = Some(client.at_most(now.saturating_add(lifetime)));
+                client.live_until(end);
             }
         };
         Ok(self.update(client, is_due, slide).await?.unwrap_or_else(|current| current))
@@ -138,8 +177,7 @@ impl Registrar {
     /// one; otherwise the only one that may sign in, or all that got a token before. Those that got a token before come first,
     /// then the oldest.
     pub(crate) fn used_of<'a>(&self, records: &'a [Client], redirect_uri: Option<&str>) -> Vec<&'a Client> {
-        let now = self.now();
-        let may_sign_in = |client: &&Client| client.status_at(now) == Status::Active;
+        let may_sign_in = |client: &&Client| self.status_of(client) == Status::Active;
         let active: Vec<&Client> = records.iter().filter(may_sign_in).collect();
         if active.len() <= 1 {
             return active;
@@ -230,6 +268,14 @@ impl Registrar {
             Insertion::Exists(known) => Ok(known),
             Insertion::Full => Ok(client),
         }
+    }
+}
+
+fn reason_of_expiry(client: &Client) -> &'static str {
+    match (client.status, client.last_used_at) {
+        (Status::Pending, _) => "not approved in time",
+        (_, None) => "never used",
+        (_, Some(_)) => "not used for long",
     }
 }
 

@@ -7,8 +7,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Lifetimes, lifetimes};
-use crate::period::{self, Period};
+use crate::period::{self, Lifetime, Period};
 use crate::rules::ConfigError;
+use crate::rules::hold::{HOLDABLE, HoldableRule};
 
 /// The settings in force.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub(super) client_type_changes: bool,
     pub(crate) danger_register_without_ledger: Option<bool>,
     pub(crate) report_only: Option<bool>,
+    pub(super) report_only_expiry: bool,
+    pub(crate) hold: Vec<String>,
 }
 
 /// The settings of a [`Registrar`](crate::clients::Registrar): the keys of the section `[lifecycle]` in a policy file.
@@ -57,7 +60,8 @@ pub(crate) struct Settings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LifecycleSettings {
-    /// Sets how long a client lives that never got a token (default: 7days); an hour at least.
+    /// Sets how long a client lives that never got a token (default: 7days); an hour at least. With `"never"` (in code
+    /// [`Duration::MAX`]) it does not expire.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "period::optional::serialize",
@@ -65,7 +69,8 @@ pub struct LifecycleSettings {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
     pub never_used: Option<Duration>,
-    /// Sets how long a client lives after it last got a token (default: 90days); 30 days at least.
+    /// Sets how long a client lives after it last got a token (default: 90days); 30 days at least. With `"never"` (in code
+    /// [`Duration::MAX`]) it does not expire.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "period::optional::serialize",
@@ -83,6 +88,14 @@ pub struct LifecycleSettings {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
     pub approval: Option<Duration>,
+    /// Holds registrations that these rules would reject until an operator approves them (default: none): `redirect-uris`, for
+    /// well-formed places and schemes that are not listed, and `identity`. The client is registered and has one `client_id`,
+    /// each time it registers again while it waits and after its approval, and gates answer `access_denied` until then. Without
+    /// approval it ends after `approval`, or else `never_used`. What is dangerous, malformed or in a private network is rejected
+    /// all the same, and so are updates. It needs a ledger, and gates.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "hold")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<HoldableRule>>"))]
+    pub hold: Option<Vec<String>>,
     /// Sets how many clients may live at once (default: no limit). When so many do, others are evicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_clients: Option<NonZeroU64>,
@@ -123,6 +136,11 @@ pub struct LifecycleSettings {
     /// that anyone with its `client_id` could have got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_type_changes: Option<bool>,
+    /// Ends no active client at `never_used` and `idle`, and reports it (default: false): maintenance emits an event for each,
+    /// once, `dcr clients stale` lists them, and gates pass them. To see which clients a limit would end before it does.
+    /// Clients whose secret has expired, and those that were not approved in time, end as always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_only_expiry: Option<bool>,
     /// Passes everything that the ledger would reject, and reports it in audit events (default: false). Everything else is
     /// recorded as always.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +166,8 @@ impl Settings {
             client_type_changes: false,
             danger_register_without_ledger: None,
             report_only: None,
+            report_only_expiry: false,
+            hold: Vec::new(),
         }
     }
 
@@ -167,6 +187,8 @@ impl Settings {
             client_type_changes: file.client_type_changes.unwrap_or(self.client_type_changes),
             danger_register_without_ledger: file.danger_register_without_ledger.or(self.danger_register_without_ledger),
             report_only: file.report_only.or(self.report_only),
+            hold: file.hold.as_ref().unwrap_or(&self.hold).clone(),
+            report_only_expiry: file.report_only_expiry.unwrap_or(self.report_only_expiry),
         }
     }
 }
@@ -179,18 +201,44 @@ impl LifecycleSettings {
             approval: self.approval.map(lifetimes::approval).transpose()?.or(others.approval),
         })
     }
+
+    /// Checks the names of rules.
+    pub(super) fn check_hold(&self) -> Result<(), ConfigError> {
+        let mut named = self.hold.iter().flatten();
+        match named.find(|name| !HOLDABLE.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::Unknown {
+                what: "a rule that can hold registrations for approval",
+                word: name.clone(),
+                words: &HOLDABLE,
+            }),
+        }
+    }
+}
+
+fn hold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let rules = Vec::<HoldableRule>::deserialize(deserializer)?;
+    Ok(Some(rules.into_iter().map(String::from).collect()))
 }
 
 fn never_used<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    checked(deserializer, lifetimes::never_used)
+    lifetime(deserializer, lifetimes::never_used)
 }
 
 fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    checked(deserializer, lifetimes::idle)
+    lifetime(deserializer, lifetimes::idle)
 }
 
 fn approval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     checked(deserializer, lifetimes::approval)
+}
+
+/// Reads a lifetime that `check` accepts.
+fn lifetime<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    check: fn(Duration) -> Result<Duration, ConfigError>,
+) -> Result<Option<Duration>, D::Error> {
+    check(Lifetime::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
 }
 
 /// Reads a time that `check` accepts.

@@ -182,7 +182,7 @@ impl Config {
     }
 
     pub(super) fn judge(&self, client: &Client) -> Result<(), Fault> {
-        match client.status_at(self.registrar.now()) {
+        match self.registrar.status_of(client) {
             Status::Active => Ok(()),
             Status::Pending => Err(Fault::Pending),
             Status::Revoked if client.ended_by == Some(Actor::Client) => Err(Fault::Deleted),

@@ -86,10 +86,9 @@ impl Config {
 
     /// Returns the records of a client, at most `max_age` old while the ledger is available.
     pub(super) async fn look_up(&self, id: &str, max_age: Duration) -> Result<Records, LedgerError> {
-        let now = self.registrar.now();
         let (epoch, registrations) = (self.registrar.epoch(), self.registrar.registrations());
         // The registrar records that a client has expired.
-        let has_lapsed = |known: &Arc<Known>| known.client.has_lapsed(now);
+        let has_lapsed = |known: &Arc<Known>| self.registrar.has_lapsed(&known.client);
         let remembered =
             |max_age: Duration| self.cache.get(id, epoch, max_age).filter(|records| !records.iter().any(has_lapsed));
         if let Some(records) = remembered(max_age) {

@@ -86,7 +86,8 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     protects: "People from clients that imitate others.",
     reference: "RFC 7591 section 5: \"MUST treat all client metadata as self-asserted\"",
     attack: "{\"redirect_uris\":[\"https://attacker.example.net/cb\"],\"client_name\":\"CIaude\"}",
-    loosen: "identity.contradicted_name = \"mark\"; identity.identities.release = [\"Cursor\"]",
+    loosen: "identity.contradicted_name = \"mark\"; identity.identities.release = [\"Cursor\"]; lifecycle.hold = [\"identity\"], for \
+             an operator to decide",
     opens: "Imitations on the consent page, marked there if it shows the result.",
     replayable: true,
 };
@@ -124,7 +125,7 @@ impl Rule for ClientIdentity {
             }
         };
         if action != Action::Mark {
-            return Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field));
+            return Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field).holdable(true));
         }
         draft.flag(field);
         Ok(())

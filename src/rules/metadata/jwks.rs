@@ -1,5 +1,6 @@
 //! Keys by value.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -75,17 +76,17 @@ impl Jwks {
         Ok(self)
     }
 
-    fn fault(&self, json: &str) -> Option<&'static str> {
+    fn fault(&self, json: &str) -> Option<Cow<'static, str>> {
         if json.len() > self.max_bytes.get() {
-            return Some("is too long");
+            return Some(format!("has {} bytes, and at most {} are allowed", json.len(), self.max_bytes).into());
         }
         let set: Option<Map<String, Json>> = serde_json::from_str(json).ok();
         let keys = set.as_ref().and_then(|set| set.get("keys")).and_then(Json::as_array);
-        let Some(keys) = keys else { return Some("is no JWK Set") };
+        let Some(keys) = keys else { return Some("is no JWK Set".into()) };
         if keys.len() > self.max_keys.get() {
-            return Some("has too many keys");
+            return Some(format!("has {} keys, and at most {} are allowed", keys.len(), self.max_keys).into());
         }
-        keys.iter().find_map(key_fault)
+        keys.iter().find_map(key_fault).map(Cow::Borrowed)
     }
 }
 
@@ -115,9 +116,9 @@ impl Rule for Jwks {
         let document = draft.registration();
         let fault = match document.at(Field::JWKS) {
             None => None,
-            Some(_) if document.at(Field::JWKS_URI).is_some() => Some("must not be there beside jwks_uri"),
+            Some(_) if document.at(Field::JWKS_URI).is_some() => Some("must not be there beside jwks_uri".into()),
             Some(Value::Object(json)) => self.fault(json),
-            Some(_) => Some("must be an object"),
+            Some(_) => Some("must be an object".into()),
         };
         match fault {
             Some(detail) => Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(Field::JWKS.name())),

@@ -1,6 +1,6 @@
 //! The rule over the names and types of members.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error;
@@ -148,7 +148,8 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     reference: "RFC 7591 section 2: \"MUST ignore any client metadata … that it does not understand\"; sections 2.2 and 6",
     attack: "{\"redirect_uris\":[\"http://localhost/cb\"],\"skip_consent\":true,\"client_secret\":\"chosen by me\"}",
     loosen: "metadata.members.allow = [\"tenant\"]; metadata.members.openid = true; \
-             metadata.members.unknown = \"strip\" (instead of \"reject\")",
+             metadata.members.unknown = \"strip\" (instead of \"reject\"). Not possible for the 2,048 bytes of a string and the 32 \
+             language tags",
     opens: "Values of those members reach the handler as they were sent: put operators on them (metadata.policy).",
     replayable: true,
 };
@@ -315,7 +316,7 @@ impl Default for Members {
     }
 }
 
-fn rejection(draft: &Draft<'_>, detail: &'static str, field: Field) -> Rejection {
+fn rejection(draft: &Draft<'_>, detail: impl Into<Cow<'static, str>>, field: Field) -> Rejection {
     draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name())
 }
 
@@ -401,31 +402,33 @@ fn check_tags(draft: &Draft<'_>) -> Result<(), Rejection> {
                 .filter(|other| other.kind() == member.kind())
                 .any(|other| other.name().eq_ignore_ascii_case(name) && other.name() != name)
     };
-    let detail = match () {
-        () if tagged().nth(MAX_LANGUAGE_TAGS).is_some() => "there are too many language-tagged members",
-        () if tagged().any(repeats) => "a language-tagged member appears twice",
-        () => return Ok(()),
+    let detail: Cow<'static, str> = match tagged().count() {
+        count if count > MAX_LANGUAGE_TAGS => {
+            format!("there are {count} language-tagged members, and at most {MAX_LANGUAGE_TAGS} are allowed").into()
+        }
+        _ if tagged().any(repeats) => "a language-tagged member appears twice".into(),
+        _ => return Ok(()),
     };
     Err(draft.reject(ErrorCode::InvalidClientMetadata, detail))
 }
 
 /// Returns the reason for which a value is invalid for a known member. `None` if it is valid.
-fn fault(json_type: JsonType, value: &Value<'_>, document: &Registration) -> Option<&'static str> {
+fn fault(json_type: JsonType, value: &Value<'_>, document: &Registration) -> Option<Cow<'static, str>> {
     match (json_type, value) {
         (JsonType::String, Value::String(text)) => string_fault(text, document),
         (JsonType::Strings, Value::Strings(strings)) => strings.clone().find_map(|text| string_fault(text, document)),
         (JsonType::Bool, Value::Bool(_))
         | (JsonType::Number, Value::Number(_))
         | (JsonType::Object, Value::Object(_)) => None,
-        (json_type, _) => Some(json_type.requirement()),
+        (json_type, _) => Some(json_type.requirement().into()),
     }
 }
 
-fn string_fault(text: &str, document: &Registration) -> Option<&'static str> {
+fn string_fault(text: &str, document: &Registration) -> Option<Cow<'static, str>> {
     if text.len() > MAX_STRING_BYTES {
-        return Some("is too long");
+        return Some(format!("has {} bytes, and at most {MAX_STRING_BYTES} are allowed", text.len()).into());
     }
-    (!document.is_plain() && text::has_control(text)).then_some("contains a control character")
+    (!document.is_plain() && text::has_control(text)).then_some("contains a control character".into())
 }
 
 fn supplied<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Extra, serde_json::Value>, D::Error> {

@@ -1,5 +1,6 @@
 //! The rule over scopes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,12 @@ impl Scope {
         }
     }
 
+    /// Returns the number of scopes, and the number of those that are offered.
+    fn count(&self, scope: &str) -> (usize, usize) {
+        let asked = || scope.split(' ').filter(|token| !token.is_empty());
+        (asked().count(), asked().filter(|token| self.allows(token)).count())
+    }
+
     fn allows(&self, token: &str) -> bool {
         self.ceiling.as_ref().is_none_or(|ceiling| ceiling.iter().any(|allowed| allowed.0 == token))
     }
@@ -147,8 +154,9 @@ impl Rule for Scope {
     documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        let reject =
-            |draft: &Draft<'_>, detail| Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field("scope"));
+        let reject = |draft: &Draft<'_>, detail: Cow<'static, str>| {
+            Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field("scope"))
+        };
         let Some(scope) = draft.registration().string_at(Field::SCOPE) else {
             if !self.default.is_empty() {
                 draft.insert_default("scope", self.default_text());
@@ -164,12 +172,13 @@ impl Rule for Scope {
         let double = bytes.iter().zip(next).fold(0, |found, pair| found | u8::from(pair == (&b' ', &b' '))) != 0;
         let spaced = double || bytes.starts_with(b" ") || bytes.ends_with(b" ");
         if !well_formed {
-            return reject(draft, "is not a list of scope tokens");
+            return reject(draft, "is not a list of scope tokens".into());
         }
         let above = self.ceiling.is_some() && !scope.split(' ').all(|token| self.allows(token));
         if !matches!(self.otherwise, Action::Default | Action::Narrow) && (spaced || above) {
-            return reject(draft, "asks for more than this server offers");
+            return reject(draft, if above { above_ceiling(self.count(scope)) } else { "has a space too many".into() });
         }
+        let asked = above.then(|| self.count(scope));
         let mut scope_is_empty = scope.is_empty();
         if spaced || above {
             draft.narrow_tokens("scope", |token| !token.is_empty() && self.allows(token));
@@ -180,13 +189,17 @@ impl Rule for Scope {
             return Ok(());
         }
         if scope_is_empty {
-            return reject(draft, "asks for nothing that this server offers");
+            return reject(draft, asked.map_or_else(|| "names no scope".into(), above_ceiling));
         }
         if !self.add.is_empty() {
             self.add_to(draft);
         }
         Ok(())
     }
+}
+
+fn above_ceiling((asked, offered): (usize, usize)) -> Cow<'static, str> {
+    format!("asks for {asked} scopes, and this server offers {offered} of them").into()
 }
 
 fn is_token(token: &str) -> bool {

@@ -1,15 +1,17 @@
 //! The rule over redirect URIs.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::redirect_uri::{NotPublic, RedirectClass, RedirectUri, is_public_dns_name};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_public_dns_name};
 use crate::registration::Field;
 use crate::rules::action::{self, Action};
 use crate::rules::redirect_uris::native_schemes::NATIVE_SCHEMES;
+use crate::rules::redirect_uris::private_origin::PrivateOrigin;
 use crate::rules::redirect_uris::private_use_scheme::PrivateUseScheme;
 use crate::rules::{ConfigError, Draft, RedirectPattern, Rule, RuleDocs, documented, nonzero};
 use crate::rules::{ErrorCode, Rejection};
@@ -24,7 +26,8 @@ use crate::rules::{ErrorCode, Rejection};
 /// 2. `http` to an allowed loopback host on any port (RFC 8252 section 7.3);
 /// 3. a private-use scheme that is listed, or, unless that is disabled, one in reverse domain name notation (RFC 8252
 ///    section 7.1), or any if [`unlisted_schemes`](Self::unlisted_schemes) are marked;
-/// 4. a match of one of the operator's [patterns](Self::patterns).
+/// 4. a match of one of the operator's [patterns](Self::patterns);
+/// 5. at one of the operator's [private origins](Self::with_danger_private_origins), `http` included.
 ///
 /// An entry that is malformed, ambiguous or dangerous, or plain `http` to another machine, rejects the registration:
 /// no client sends it by accident. A link that makes a known application install, clone, open or run something
@@ -75,6 +78,11 @@ pub struct RedirectUris {
     /// another machine: `https` hosts inside a company's network. A regular expression begins with `regex: `, like `"regex:
     /// https://[a-z]+\\.example\\.com/cb"`.
     pub patterns: Vec<RedirectPattern>,
+    /// The origins of single hosts in a private network whose redirect URIs are allowed: `http://n8n.lan:5678`,
+    /// `https://192.168.1.20`. Everybody who listens in that network reads the codes of `http`, and an address is of
+    /// any machine that takes it: RFC 9700 section 2.6 forbids `http`. Scheme, host and port have to be equal. No public
+    /// host is accepted here.
+    danger_private_origins: BTreeSet<PrivateOrigin>,
     /// The only classes of redirect URIs that are allowed.
     pub classes: Vec<RedirectClass>,
     /// Action on a list with an entry that is well formed but not allowed: `narrow` the list while something remains, or
@@ -102,7 +110,9 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     attack: "{\"redirect_uris\":[\"javascript:alert(document.cookie)\"]}",
     loosen: "redirect_uris.add_private_use_schemes = [\"com.example.app\"]; redirect_uris.add_patterns = \
              [\"https://intranet.example/cb\"]; redirect_uris.unlisted_schemes = \"mark\"; \
-             redirect_uris.max_count = 20; redirect_uris.otherwise = \"narrow\"",
+             redirect_uris.danger_private_origins = [\"http://nas:5678\"]; redirect_uris.max_count = 20; \
+             redirect_uris.max_bytes = 4096; redirect_uris.otherwise = \"narrow\"; \
+             lifecycle.hold = [\"redirect-uris\"], for an operator to decide",
     opens: "Codes to any program that takes that scheme on a person's computer, or to that host. What is dangerous or has \
             two readings stays rejected.",
     replayable: true,
@@ -121,6 +131,7 @@ impl RedirectUris {
             reverse_domain_schemes: true,
             unlisted_schemes: Action::Reject,
             patterns: Vec::new(),
+            danger_private_origins: BTreeSet::new(),
             classes: vec![RedirectClass::Https, RedirectClass::Loopback, RedirectClass::PrivateUse],
             otherwise: Action::Narrow,
             max_count: nonzero(10),
@@ -167,6 +178,31 @@ impl RedirectUris {
         Ok(self)
     }
 
+    /// Lists the origins of hosts in a private network (`http://n8n.lan:5678`, `https://192.168.1.20`) whose redirect URIs
+    /// are allowed, regardless of the other settings. Each registration with one is flagged. Everybody who listens in that
+    /// network reads the codes of `http`, and whoever takes an address gets its codes. Scheme, host and port have to be
+    /// equal; there are no wildcards.
+    ///
+    /// ```
+    /// use tower_dcr::rules::RedirectUris;
+    ///
+    /// assert!(RedirectUris::mcp().with_danger_private_origins(["http://n8n.lan:5678", "https://192.168.1.20"]).is_ok());
+    /// let error = RedirectUris::mcp().with_danger_private_origins(["http://app.example.com"]).unwrap_err();
+    /// assert!(error.to_string().contains("http to a public host"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Pattern`] if one is no origin, or that of a public host or of this machine.
+    pub fn with_danger_private_origins<S: AsRef<str>>(
+        mut self,
+        origins: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ConfigError> {
+        let read: Result<_, _> = origins.into_iter().map(|origin| origin.as_ref().parse()).collect();
+        self.danger_private_origins = read?;
+        Ok(self)
+    }
+
     /// Sets the maximum number of redirect URIs of a client (default: 10) and of bytes of each (default: 2048).
     ///
     /// # Errors
@@ -178,31 +214,33 @@ impl RedirectUris {
         Ok(self)
     }
 
-    /// Checks that an entry is allowed. The error is the reason.
-    fn check(&self, uri: &RedirectUri<'_>) -> Result<(), &'static str> {
+    /// Checks that an entry is allowed.
+    fn check(&self, uri: &RedirectUri<'_>) -> Result<(), Fault> {
         if !self.classes.contains(&uri.class()) {
-            return Err("is of a kind that is not allowed here");
+            return Err(Fault::unlisted(uri, "is of a kind that is not allowed here"));
         }
         let by_class = match uri.class() {
             RedirectClass::Https => self.check_https(uri),
             RedirectClass::Loopback if self.localhost || uri.host() != Some("localhost") => Ok(()),
-            RedirectClass::Loopback => Err("uses a loopback host that is not allowed here"),
+            RedirectClass::Loopback => Err(Fault::unlisted(uri, "uses a loopback host that is not allowed here")),
             RedirectClass::PrivateUse if self.allows_scheme(uri.scheme()) => Ok(()),
-            RedirectClass::PrivateUse => Err("uses a scheme that is not allowed here"),
+            RedirectClass::PrivateUse => Err(Fault::unlisted(uri, "uses a scheme that is not allowed here")),
             // No pattern allows it either.
-            RedirectClass::PlainHttp => return Err("uses http to a host that is not this machine"),
+            RedirectClass::PlainHttp => {
+                return Err(Fault::unlisted(uri, "uses http to a host that is not this machine"));
+            }
         };
         by_class.or_else(|why| if self.patterns.iter().any(|pattern| pattern.matches(uri)) { Ok(()) } else { Err(why) })
     }
 
-    fn check_https(&self, uri: &RedirectUri<'_>) -> Result<(), &'static str> {
+    fn check_https(&self, uri: &RedirectUri<'_>) -> Result<(), Fault> {
         match &self.only_https {
             Some(patterns) if patterns.iter().any(|pattern| pattern.matches(uri)) => Ok(()),
-            Some(_) => Err("leads to a place that is not listed here"),
+            Some(_) => Err(Fault::unlisted(uri, "leads to a place that is not listed here")),
             None if !self.https_ports.contains(&uri.port().unwrap_or(443)) => {
-                Err("leads to a port that is not allowed here")
+                Err(Fault::unlisted(uri, "leads to a port that is not allowed here"))
             }
-            None => uri.check_public_host().map_err(NotPublic::description),
+            None => uri.check_public_host().map_err(|why| Fault { detail: why.description(), is_of_policy: false }),
         }
     }
 
@@ -217,13 +255,23 @@ impl RedirectUris {
         self.private_use_schemes.iter().any(|listed| resembles(listed.as_str()))
     }
 
+    fn is_at_private_origin(&self, raw: &str) -> bool {
+        !self.danger_private_origins.is_empty()
+            && RedirectUri::parse_with_address(raw)
+                .is_ok_and(|uri| self.danger_private_origins.iter().any(|origin| origin.has(&uri)))
+    }
+
     fn judge(&self, raw: &str) -> Judgement {
         if raw.len() > self.max_bytes.get() {
-            return Judgement::Reject("is too long");
+            let detail = format!("has {} bytes, and at most {} are allowed", raw.len(), self.max_bytes);
+            return Judgement::Reject(detail.into());
+        }
+        if self.is_at_private_origin(raw) {
+            return Judgement::Mark;
         }
         let uri = match RedirectUri::parse(raw) {
             Ok(uri) => uri,
-            Err(error) => return Judgement::Reject(error.description()),
+            Err(error) => return Judgement::Reject(error.description().into()),
         };
         let is_marked = self.unlisted_schemes == Action::Mark
             && uri.class() == RedirectClass::PrivateUse
@@ -233,11 +281,29 @@ impl RedirectUris {
             // RFC 9700 section 2.6: "MUST NOT allow redirect URIs that use the http scheme except for native clients
             // that use loopback interface redirection".
             Err(_) if uri.class() == RedirectClass::PlainHttp => {
-                Judgement::Reject("uses http to a host that is not this machine")
+                Judgement::Reject("uses http to a host that is not this machine".into())
             }
             Err(_) if is_marked && self.classes.contains(&uri.class()) => Judgement::Mark,
             Err(why) => Judgement::Unlisted(why),
         }
+    }
+}
+
+/// The reason for which a well-formed entry is not allowed.
+struct Fault {
+    detail: &'static str,
+    /// `true` if nothing is wrong but that the policy does not list it, so that an operator may admit it.
+    is_of_policy: bool,
+}
+
+impl Fault {
+    fn unlisted(uri: &RedirectUri<'_>, detail: &'static str) -> Self {
+        let is_of_policy = match uri.class() {
+            RedirectClass::Https => uri.leads_to_public_host(),
+            RedirectClass::Loopback | RedirectClass::PrivateUse => true,
+            RedirectClass::PlainHttp => false,
+        };
+        Self { detail, is_of_policy }
     }
 }
 
@@ -246,8 +312,8 @@ enum Judgement {
     /// Allowed, with a finding.
     Mark,
     /// Well formed, but not allowed.
-    Unlisted(&'static str),
-    Reject(&'static str),
+    Unlisted(Fault),
+    Reject(Cow<'static, str>),
 }
 
 impl Default for RedirectUris {
@@ -260,9 +326,6 @@ impl Rule for RedirectUris {
     documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        let reject = |draft: &Draft<'_>, detail: &'static str| {
-            draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD)
-        };
         let registration = draft.registration();
         let Some(uris) = registration.strings_at(Field::REDIRECT_URIS) else {
             if registration.contains(FIELD) {
@@ -276,18 +339,18 @@ impl Rule for RedirectUris {
         }
         if uris.len() > self.max_count.get() {
             let detail = format!("has {} entries, and at most {} are allowed", uris.len(), self.max_count);
-            return Err(draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD));
+            return Err(reject(draft, detail));
         }
-        let (mut allowed, mut marked) = (0, false);
+        let (mut allowed, mut marked, mut may_be_held) = (0, false, true);
         let mut unlisted = None;
         for (index, raw) in uris.clone().enumerate() {
             match self.judge(raw) {
                 Judgement::Allow => allowed += 1,
                 Judgement::Mark => (allowed, marked) = (allowed + 1, true),
-                Judgement::Unlisted(detail) if self.otherwise != Action::Narrow => {
-                    return Err(reject(draft, detail).with_index(index));
+                Judgement::Unlisted(fault) => {
+                    unlisted = unlisted.or(Some((index, fault.detail)));
+                    may_be_held &= fault.is_of_policy;
                 }
-                Judgement::Unlisted(detail) => unlisted = unlisted.or(Some((index, detail))),
                 Judgement::Reject(detail) => return Err(reject(draft, detail).with_index(index)),
             }
         }
@@ -295,8 +358,9 @@ impl Rule for RedirectUris {
         // replace: a rule that takes nothing out keeps duplicates as well.
         let repeated = self.otherwise == Action::Narrow
             && uris.clone().enumerate().any(|(at, uri)| uris.clone().take(at).any(|earlier| earlier == uri));
-        if let (0, Some((index, detail))) = (allowed, unlisted) {
-            return Err(reject(draft, detail).with_index(index));
+        if let Some((index, detail)) = unlisted.filter(|_| allowed == 0 || self.otherwise != Action::Narrow) {
+            // Held, all of them would be registered.
+            return Err(reject(draft, detail).with_index(index).holdable(may_be_held));
         }
         if unlisted.is_some() || repeated {
             let mut seen = BTreeSet::new();
@@ -309,6 +373,10 @@ impl Rule for RedirectUris {
         }
         Ok(())
     }
+}
+
+fn reject(draft: &Draft<'_>, detail: impl Into<Cow<'static, str>>) -> Rejection {
+    draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(FIELD)
 }
 
 /// Returns `true` if the grant types, after their default, use the authorization endpoint.
