@@ -337,10 +337,9 @@ pub(crate) fn default_port(scheme: &str) -> Option<u16> {
 /// ```
 #[must_use]
 pub fn matches(registered: &str, requested: &str) -> bool {
-    match (RedirectUri::parse_with_address(registered), RedirectUri::parse_with_address(requested)) {
-        (Ok(registered), Ok(requested)) => requested.is_registered_as(&registered),
-        _ => false,
-    }
+    let Ok(requested) = RedirectUri::parse_with_address(requested) else { return false };
+    let registered_as = |registered| requested.is_registered_as(&registered);
+    requested.as_str() == registered || RedirectUri::parse_with_address(registered).is_ok_and(registered_as)
 }
 
 /// The findings of one pass over a string, so that most strings need no second pass.

@@ -111,7 +111,8 @@ async fn clients_go_on_while_registration_is_closed() {
     let client = registrar.client("client-1").await.unwrap().unwrap();
     assert!(client.registration.contains("App 2") && client.status == Status::Active);
     let form = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
-    let form = form.body(Full::<bytes::Bytes>::from("grant_type=authorization_code&client_id=client-1")).unwrap();
+    let refresh = "grant_type=refresh_token&refresh_token=r&client_id=client-1";
+    let form = form.body(Full::<bytes::Bytes>::from(refresh)).unwrap();
     assert_eq!(send(&token, form).await.status(), 200);
     // A handler that registers what it does not know would do it here.
     let unknown = r#"{"client_id":"client-9","redirect_uris":["https://app.example.com/cb"]}"#;

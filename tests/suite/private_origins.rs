@@ -87,6 +87,8 @@ async fn a_private_host_is_no_vendor() {
     }
 }
 
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
 #[tokio::test]
 async fn the_gate_and_the_consent_page_know_them() {
     let registrar = Registrar::new(MemoryLedger::default());
@@ -100,6 +102,7 @@ async fn the_gate_and_the_consent_page_know_them() {
     let ask = async |uri: &str| {
         let query = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("response_type", "code"), ("client_id", &*id), ("redirect_uri", uri)])
+            .extend_pairs([("code_challenge", CHALLENGE), ("code_challenge_method", "S256")])
             .finish();
         let request = Request::get(format!("/authorize?{query}")).body(Full::<Bytes>::default()).unwrap();
         send(&authorize, request).await.status().as_u16()

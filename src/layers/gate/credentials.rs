@@ -44,10 +44,11 @@ impl Credentials {
         let mut read = Self::default();
         for (name, value) in headers {
             let text = str::from_utf8(value.as_bytes());
-            match folded(name).as_str() {
+            let is = |letters: &str| folded(name).eq(letters.bytes());
+            match () {
                 // The proxy that is addressed removes it (RFC 9110 section 11.7.2).
-                "authorization" | "proxyauthorization" => {}
-                "oauthclientattestation" => {
+                () if is("authorization") || is("proxyauthorization") => {}
+                () if is("oauthclientattestation") => {
                     let subject = text.ok().and_then(|token| signed::attested(token, limits));
                     let subject = subject.ok_or(Fault::Ambiguous("the attestation can't be read"))?;
                     if name.as_str() != "oauth-client-attestation" || read.attested.replace(subject).is_some() {
@@ -56,16 +57,16 @@ impl Credentials {
                 }
                 // PHP without a configuration has cookies override the parameters (`$_REQUEST`). People have cookies of
                 // all kinds, so this is for clients only.
-                "cookie" if only_known => read.by_field.extend(clients_in_cookies(value.as_bytes())),
-                "clientid" => match text {
+                () if only_known && is("cookie") => read.by_field.extend(clients_in_cookies(value.as_bytes())),
+                () if is("clientid") => match text {
                     Ok(text) => read.by_field.push(text.to_owned()),
                     Err(_) => return Err(Fault::Ambiguous("a header field can't be read")),
                 },
                 // CGI and its successors keep more than one: HTTP_AUTHORIZATION, REDIRECT_HTTP_AUTHORIZATION, …
-                other if other.ends_with("authorization") && !text.is_ok_and(|text| scheme(text) == Scheme::Token) => {
+                () if ends_with_authorization(name) && !text.is_ok_and(|text| scheme(text) == Scheme::Token) => {
                     return Err(Fault::Ambiguous("there is more than one Authorization field"));
                 }
-                _ => {}
+                () => {}
             }
         }
         read.add_authorization(headers, only_known)?;
@@ -106,8 +107,13 @@ fn clients_in_cookies(cookies: &[u8]) -> impl Iterator<Item = String> {
 }
 
 /// Folds a field name as CGI, Rack and WSGI do, and further.
-fn folded(name: &HeaderName) -> String {
-    name.as_str().chars().filter(char::is_ascii_alphanumeric).collect()
+fn folded(name: &HeaderName) -> impl DoubleEndedIterator<Item = u8> {
+    name.as_str().bytes().filter(u8::is_ascii_alphanumeric)
+}
+
+fn ends_with_authorization(name: &HeaderName) -> bool {
+    const LETTERS: &str = "authorization";
+    folded(name).rev().take(LETTERS.len()).eq(LETTERS.bytes().rev())
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Reads `application/x-www-form-urlencoded` (WHATWG URL section 5.1), only in forms that all parsers read alike.
 
+use std::borrow::Cow;
+
 use super::names;
 use super::rejection::Fault;
 
@@ -7,7 +9,7 @@ use super::rejection::Fault;
 pub(super) const MAX_PARAMETERS: usize = 100;
 
 /// Reads the pairs of `bytes` in order.
-pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, String) -> Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, Cow<'_, str>) -> Result<(), Fault>) -> Result<(), Fault> {
     let mut count = 0;
     for piece in bytes.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()) {
         count += 1;
@@ -55,7 +57,10 @@ fn split(piece: &[u8]) -> (&[u8], &[u8]) {
 
 /// Decodes a name or value. Rejects a wrong escape: some servers keep it, others drop the parameter or all of them, and
 /// IIS knows more kinds of escapes (`%u0063`).
-fn decode(text: &[u8]) -> Result<String, Fault> {
+fn decode(text: &[u8]) -> Result<Cow<'_, str>, Fault> {
+    if !text.iter().any(|byte| matches!(byte, b'+' | b'%' | 0)) {
+        return str::from_utf8(text).map(Cow::Borrowed).map_err(|_| NOT_UTF8);
+    }
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied();
     while let Some(byte) = rest.next() {
@@ -70,11 +75,13 @@ fn decode(text: &[u8]) -> Result<String, Fault> {
         });
     }
     match String::from_utf8(decoded) {
-        Ok(text) if !text.contains('\0') => Ok(text),
+        Ok(text) if !text.contains('\0') => Ok(Cow::Owned(text)),
         Ok(_) => Err(Fault::Ambiguous("there is a NUL in a parameter")),
-        Err(_) => Err(Fault::Ambiguous("a parameter is not UTF-8")),
+        Err(_) => Err(NOT_UTF8),
     }
 }
+
+const NOT_UTF8: Fault = Fault::Ambiguous("a parameter is not UTF-8");
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())

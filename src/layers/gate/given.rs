@@ -1,5 +1,7 @@
 //! The parameters that rules read, as any server may read them.
 
+use std::borrow::Cow;
+
 use super::names::{Name, Reading};
 
 /// The place of a parameter.
@@ -67,7 +69,7 @@ pub(super) struct Given {
 
 impl Given {
     /// Adds a parameter that is not reserved.
-    pub(super) fn add(&mut self, reading: Reading, name: &str, value: String) {
+    pub(super) fn add(&mut self, reading: Reading, name: &str, value: Cow<'_, str>) {
         let place = self.place;
         match reading {
             Reading::Exact(name) | Reading::Folded(name) => {
@@ -79,7 +81,7 @@ impl Given {
                     // RFC 8707 section 2: "Multiple resource parameters MAY be used".
                     self.repeated.get_or_insert(place);
                 }
-                self.parameters.push(Parameter { name, value, place, is_exact });
+                self.parameters.push(Parameter { name, value: value.into_owned(), place, is_exact });
             }
             Reading::Other => {
                 if self.others.iter().any(|(known, at)| known == name && *at == place) {

@@ -1,5 +1,6 @@
 //! Reads the parameters of a request.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
@@ -251,8 +252,8 @@ impl Parameters {
             .map_err(|_| Fault::Ambiguous("the body is not one JSON object"))?;
         form::check_json(bytes)?;
         document.iter().try_for_each(|(name, value)| match value {
-            Value::String(text) => self.add(name, text.to_string()),
-            Value::Null => self.add(name, String::new()),
+            Value::String(text) => self.add(name, text.into()),
+            Value::Null => self.add(name, "".into()),
             // Copied member by member, it becomes the prototype of the copy.
             _ if name == "__proto__" => Err(Fault::Ambiguous("a parameter has an unusual name")),
             _ if names::read(name).is_reserved() => Err(Fault::Ambiguous("a parameter is not a string")),
@@ -265,7 +266,7 @@ impl Parameters {
 
     /// Adds a parameter. RFC 6749 section 3.1: "Request and response parameters MUST NOT be included more than once".
     /// Of two, one server takes the first and another one the last, with or without a value.
-    fn add(&mut self, name: &str, value: String) -> Result<(), Fault> {
+    fn add(&mut self, name: &str, value: Cow<'_, str>) -> Result<(), Fault> {
         let reading = names::read(name);
         match reading {
             Reading::Other if name == "_charset_" && !value.is_empty() && !value.eq_ignore_ascii_case("utf-8") => {
@@ -293,7 +294,7 @@ impl Parameters {
             }
             Reading::Exact(name) => {
                 match self.known.iter_mut().find(|(known, ..)| *known == name) {
-                    None => self.known.push((name, value, self.is_in_body)),
+                    None => self.known.push((name, value.into_owned(), self.is_in_body)),
                     Some((_, in_url, in_body)) if *in_body != self.is_in_body && *in_url == value => *in_body = true,
                     Some(_) => return Err(Fault::Ambiguous("a parameter is repeated")),
                 }
@@ -427,8 +428,8 @@ impl RequestObject {
         inside.given.place = Place::Object;
         for (name, value) in claims.iter() {
             match value {
-                Value::String(text) => inside.add(name, text.to_string())?,
-                Value::Null => inside.add(name, String::new())?,
+                Value::String(text) => inside.add(name, text.into())?,
+                Value::Null => inside.add(name, "".into())?,
                 _ if names::read(name).is_reserved() => return Err(unclear),
                 _ => inside.given.add_other_type(names::read(name)),
             }
