@@ -250,7 +250,7 @@ fn warm(runtime: &Runtime) {
 fn code_client() -> Client {
     let json = r#"{"client_name":"App 1","grant_types":["authorization_code","refresh_token"],"redirect_uris":["http://127.0.0.1:33418/callback"],"response_types":["code"],"scope":"mcp:read mcp:write","token_endpoint_auth_method":"none"}"#;
     let mut client = client(1);
-    client.registration = json.to_owned();
+    json.clone_into(&mut client.registration);
     client.last_used_at = Some(i64::MAX / 2);
     client
 }
