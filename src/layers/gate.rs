@@ -429,11 +429,11 @@ impl Config {
     ) -> Result<Response<ResponseBody<R>>, Fault> {
         match self.endpoint.success {
             Success::Pass => Ok(response),
-            Success::RecordPushed => self.record_pushed(admitted, response).await.map(flat),
+            Success::RecordPushed => Box::pin(self.record_pushed(admitted, response)).await.map(flat),
             Success::RecordUse => {
                 let (response, holds_token) = grant::holds_token(response).await;
                 let response = flat(response);
-                match self.record_use(admitted, holds_token).await {
+                match Box::pin(self.record_use(admitted, holds_token)).await {
                     Ok(()) => Ok(response),
                     Err(fault) if reports => {
                         self.report(&fault.into(), seen.client_ids.first(), seen.address);

@@ -73,7 +73,7 @@ impl Config {
             let found = if let Some(found) = remembered {
                 found
             } else {
-                let found = self.registrar.is_known_otherwise(id).await?;
+                let found = Box::pin(self.registrar.is_known_otherwise(id)).await?;
                 self.remember_absent(id, registrations, Some(found));
                 found
             };
@@ -97,7 +97,8 @@ impl Config {
         if self.cache.absent(id, registrations, max_age).is_some() {
             return Ok(Records::default());
         }
-        match self.registrar.records(id).await {
+        // Boxed, as other calls that most requests do not make: the future of a request is copied once, and stays small.
+        match Box::pin(self.registrar.records(id)).await {
             Ok(found) if found.is_empty() => {
                 self.remember_absent(id, registrations, None);
                 Ok(Records::default())

@@ -22,13 +22,13 @@ impl Config {
         let client = || known.client.clone();
         let noticed = match self.endpoint.loss {
             Loss::Unauthorized if status == StatusCode::UNAUTHORIZED && seen.is_plain => {
-                self.registrar.stop_deduplicating(client()).await
+                Box::pin(self.registrar.stop_deduplicating(client())).await
             }
             Loss::TwoErrors if matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422) => {
                 if !seen.is_plain || seen.redirect_uri.is_none() || !known.has_scopes(seen.given.values(Name::Scope)) {
                     return;
                 }
-                self.registrar.server_disowned(client()).await
+                Box::pin(self.registrar.server_disowned(client())).await
             }
             Loss::TwoErrors if status.is_success() || status.is_redirection() => {
                 self.registrar.server_knows(&known.client);
