@@ -60,6 +60,8 @@ grant_types = ["authorization_code", "refresh_token"]
 
 [metadata.token_endpoint_auth_method]
 one_of = ["none", "client_secret_basic", "private_key_jwt"]
+# They register secrets with loopback redirect URIs.
+native_secrets = true
 "#;
 
 /// With a ledger, the gate is in front of the token and the revocation endpoint, too; and it reads `Authorization: Basic`

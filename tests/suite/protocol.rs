@@ -50,7 +50,7 @@ async fn absent_grant_types_are_what_the_policy_says() {
     });
     let rows = [
         (tower_dcr::mcp(), &both, "mcp offers both"),
-        (tower_dcr::strict(), &code, "strict keeps to the RFC"),
+        (tower_dcr::strict(), &both, "so does strict, whose gates hold clients to it"),
         (oauth(Grants::authorization_code()), &code, "oauth keeps to the RFC"),
         (
             oauth(changed(Grants::authorization_code(), |it| it.absent = Some(AbsentGrants::Offered))),

@@ -116,6 +116,8 @@ impl MetadataAllowlist {
     pub fn strict() -> Self {
         let mut rules = Self::oauth(Grants::authorization_code(), AuthMethod::one_of(["none"]));
         rules.members = Members::strict();
+        // Gates hold clients to what is registered: those that leave the member out could not refresh.
+        rules.grants.absent = Some(AbsentGrants::Offered);
         rules.grants.otherwise = Action::Reject;
         rules.scope.otherwise = Action::Reject;
         rules.decorations.otherwise = Action::Reject;

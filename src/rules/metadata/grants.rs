@@ -45,8 +45,8 @@ pub struct Grants {
     /// Action on a registration that requests more: `narrow` it to the offered ones while something remains, or `reject`.
     #[cfg_attr(feature = "schema", schemars(with = "action::OneOf<action::NarrowOrReject>"))]
     pub otherwise: Action,
-    /// Grant types of a registration without any. `None` is the default of RFC 7591, `authorization_code`; the `mcp` preset
-    /// has [`AbsentGrants::Offered`].
+    /// Grant types of a registration without any. `None` is the default of RFC 7591, `authorization_code`; the presets `mcp`
+    /// and `strict` have [`AbsentGrants::Offered`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absent: Option<AbsentGrants>,
 }
