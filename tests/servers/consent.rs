@@ -49,7 +49,8 @@ async fn the_consent_page_tells_verified_from_claimed_names() {
         let (status, client) = server.register(&json!({ "client_name": name, "redirect_uris": [redirect_uri] })).await;
         assert_eq!(status, 201, "{name}: {client}");
         let client_id = client["client_id"].as_str().unwrap();
-        let query = "response_type=code&code_challenge=c&code_challenge_method=S256";
+        let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+        let query = format!("response_type=code&code_challenge={challenge}&code_challenge_method=S256");
         let path = format!("/authorize?{query}&client_id={client_id}");
         assert_eq!(server.get(&path).await.headers()["x-frame-options"], "DENY");
         browser.client.goto(&format!("{}{path}", server.base)).await.unwrap();

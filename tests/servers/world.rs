@@ -161,7 +161,13 @@ pub(crate) fn register(body: &Value) -> Request<Body> {
 }
 
 pub(crate) fn token(client_id: &str) -> Request<Body> {
-    let form = serde_urlencoded(&[("grant_type", "authorization_code"), ("code", "x"), ("client_id", client_id)]);
+    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    let form = serde_urlencoded(&[
+        ("grant_type", "authorization_code"),
+        ("code", "x"),
+        ("client_id", client_id),
+        ("code_verifier", verifier),
+    ]);
     let request = Request::post("/token").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     request.body(Body::from(form)).unwrap()
 }
