@@ -103,7 +103,8 @@ use settings::Settings;
 /// # Deduplication
 ///
 /// An equal registration of a public client gets the stored response. Registrations are equal if the canonical digests of
-/// the forwarded documents are; a client is public if its method is `none`, and the response has no secret and no registration
+/// the forwarded documents are, without `software_version`
+/// ([`any_software_version`](LifecycleSettings::any_software_version)); a client is public if its method is `none`, and the response has no secret and no registration
 /// access token. Deduplication does not extend the wait for approval, and OpenID Connect forbids it
 /// ([`deduplication`](LifecycleSettings::deduplication)).
 ///

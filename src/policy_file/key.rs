@@ -48,6 +48,7 @@ settings! {
     AnswerReportOnly: answer.report_only,
     AnswerSecret: answer.secret,
     AnyLoopbackPort: lifecycle.any_loopback_port,
+    AnySoftwareVersion: lifecycle.any_software_version,
     Body: body,
     BodyDeadline: body_deadline,
     Callers: callers,

@@ -678,6 +678,10 @@ impl Linter {
             let message = "no effect: equal registrations do not get the existing client";
             self.warn(Setting::AnyLoopbackPort, message, "remove it, or deduplication = false");
         }
+        if !deduplicates && !self.at(Setting::AnySoftwareVersion).is_null() {
+            let message = "no effect: equal registrations do not get the existing client";
+            self.warn(Setting::AnySoftwareVersion, message, "remove it, or deduplication = false");
+        }
     }
 
     /// Checks for rules of the gate that are off, and for settings of such rules.

@@ -135,6 +135,12 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
         "no effect",
     ),
     (
+        "lifecycle = { any_software_version = false, deduplication = false }",
+        "lifecycle.any_software_version",
+        WARNING,
+        "no effect",
+    ),
+    (
         "metadata.scope.default = ['read']\nmetadata.policy.scope.add = ['offline_access']",
         "metadata.policy.scope.add",
         ERROR,
@@ -189,6 +195,7 @@ const CLEAN: &[&str] = &[
     "gate = { resources = ['https://mcp.example.com'], additional_scopes = ['x'], rules = { scope = 'reject' } }",
     "lifecycle = { max_clients = 50000, idle = '36500days', never_used = '1year' }",
     "lifecycle = { any_loopback_port = true, manage_unknown = true }",
+    "lifecycle.any_software_version = false",
     "[[initial_access_tokens.tokens]]
       sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b'
       owner = 'portal'",

@@ -81,7 +81,7 @@ impl Registrar {
     ) -> Result<ChangeIntent, Failure> {
         // The usual bypass is a clean registration and then an update to revoked metadata.
         let next = self.drafted_update(registration, requester);
-        self.reject_blocked(&next.fingerprints).await?;
+        self.reject_blocked(&next).await?;
         // A client that was only seen in use is as good as unknown.
         let client = self.may_manage(managed).await?.filter(|client| client.origin == Origin::Registered);
         if client.is_none() && self.settings().lifetimes.needs_approval() && !self.settings().manage_unknown {
@@ -128,7 +128,7 @@ impl Registrar {
             Some(known) => known,
             None => match self.adopt_managed(&id, &parsed(&next.registration)?, &requester).await? {
                 // A block from now on finds it.
-                Ok(new) => return self.end_if_blocked(new, &next.fingerprints).await,
+                Ok(new) => return self.end_if_blocked(new, &next).await,
                 // Another node was faster.
                 Err(known) => known,
             },
@@ -158,11 +158,11 @@ impl Registrar {
             event = event.because("waits for approval");
         }
         self.emit_of(&event.by(&Actor::Client), &changed);
-        self.end_if_blocked(changed, &next.fingerprints).await
+        self.end_if_blocked(changed, &next).await
     }
 
     /// Ends the client if it is blocked now.
-    async fn end_if_blocked(&self, changed: Client, next: &Fingerprints) -> Result<(), Failure> {
+    async fn end_if_blocked(&self, changed: Client, next: &Client) -> Result<(), Failure> {
         // As for a new registration: either this sees the block, or the revocation sees the change.
         let result = self.reject_blocked(next).await;
         if let Err(Failure::Rejected(_)) = &result {

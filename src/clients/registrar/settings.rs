@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(super) max_clients: Option<NonZeroU64>,
     pub(super) deduplication: bool,
     pub(super) any_loopback_port: bool,
+    pub(super) any_software_version: bool,
     pub(super) shared_client_ids: bool,
     pub(super) sources: bool,
     pub(super) retention: Duration,
@@ -105,6 +106,11 @@ pub struct LifecycleSettings {
     /// that ignores these ports (RFC 8252 section 7.3). If the server compares the port, sign-ins fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any_loopback_port: Option<bool>,
+    /// Deduplicates registrations that differ only in `software_version` (default: true), so that a new release of an
+    /// application is not a new client; the repeated answer has the version of its own request. The server is not told of
+    /// the new version: set this to `false` if it decides by the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any_software_version: Option<bool>,
     /// Allows the server to give one `client_id` to several registrations (default: false): each then has a record of its
     /// own, and inherits nothing from the others.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,6 +146,7 @@ impl Settings {
             max_clients: None,
             deduplication: true,
             any_loopback_port: false,
+            any_software_version: true,
             shared_client_ids: false,
             sources: true,
             retention: Duration::from_secs(30 * 24 * 3600),
@@ -159,6 +166,7 @@ impl Settings {
             max_clients: file.max_clients.or(self.max_clients),
             deduplication: file.deduplication.unwrap_or(self.deduplication),
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
+            any_software_version: file.any_software_version.unwrap_or(self.any_software_version),
             shared_client_ids: file.shared_client_ids.unwrap_or(self.shared_client_ids),
             sources: file.sources.unwrap_or(self.sources),
             retention: file.retention.unwrap_or(self.retention),
