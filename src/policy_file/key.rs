@@ -78,6 +78,7 @@ settings! {
     PrivateUseSchemes: redirect_uris.private_use_schemes,
     RateLimitAddress: rate_limit.address,
     RateLimitGlobal: rate_limit.global,
+    RateLimitSoftwareId: rate_limit.software_id,
     RequirePushedRequests: gate.require_pushed_requests,
     Resources: gate.resources,
     ResponseModes: gate.response_modes,
