@@ -35,6 +35,7 @@ mod records;
 mod revocation;
 mod server;
 mod settings;
+mod software;
 
 pub(crate) use admission::{Admission, Completion, Failure, Intent, RULE, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;

@@ -268,8 +268,10 @@ impl Registrar {
         if let Some(rejection) = unless_repeated {
             return Err(rejection.clone().into());
         }
+        let suspicion = self.check_software(draft, None).await?;
         match self.ledger().insert(draft, self.settings().max_clients.map(u64::from)).await? {
             Insertion::Inserted(client) => {
+                self.report_software(suspicion, &client);
                 let intent = Intent { registrar: self.clone(), client: Some(client) };
                 // Again: a revocation writes the block first and then ends existing records. Either this sees the block, or
                 // the revocation sees this record.

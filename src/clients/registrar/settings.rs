@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Lifetimes, lifetimes};
 use crate::period::{self, Period};
 use crate::rules::ConfigError;
+use crate::rules::action::{self, Action};
 
 /// The settings in force.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Settings {
     pub(super) any_loopback_port: bool,
     pub(super) any_software_version: bool,
     pub(super) shared_client_ids: bool,
+    pub(super) software_id_conflict: Action,
     pub(super) sources: bool,
     pub(super) retention: Duration,
     pub(super) address_retention: Duration,
@@ -115,6 +117,18 @@ pub struct LifecycleSettings {
     /// own, and inherits nothing from the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_client_ids: Option<bool>,
+    /// The handling of a registration, or an update, with the `software_id` of a live client whose redirect URIs lead to other
+    /// hosts (default: `mark`): it may imitate that client. Ports of loopback URIs don't count, nor do registrations that a
+    /// token, a statement or a verified identity vouches for. `mark` emits an event. `reject` rejects where the other
+    /// client was reviewed by an operator, or admitted by an initial access token or a software statement, and marks where
+    /// it only got a token: else a stranger who registers first would lock the honest client out.
+    #[serde(
+        deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
+        serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
+    pub software_id_conflict: Option<Action>,
     /// Records the network of the client address (default: true). Without it nothing can be blocked by source, and at the
     /// limit of clients all of them count as from one network.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +162,7 @@ impl Settings {
             any_loopback_port: false,
             any_software_version: true,
             shared_client_ids: false,
+            software_id_conflict: Action::Mark,
             sources: true,
             retention: Duration::from_secs(30 * 24 * 3600),
             address_retention: Duration::from_secs(30 * 24 * 3600),
@@ -168,6 +183,7 @@ impl Settings {
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
             any_software_version: file.any_software_version.unwrap_or(self.any_software_version),
             shared_client_ids: file.shared_client_ids.unwrap_or(self.shared_client_ids),
+            software_id_conflict: file.software_id_conflict.unwrap_or(self.software_id_conflict),
             sources: file.sources.unwrap_or(self.sources),
             retention: file.retention.unwrap_or(self.retention),
             address_retention: file.address_retention.unwrap_or(self.address_retention),
