@@ -294,11 +294,24 @@ async fn serve(args: &Args) -> Result<(), Error> {
         log: "the log",
     }
     .say();
+    if args.ledger.is_some() && passes_unknown(&preset) {
+        tracing::info!(
+            target: "tower_dcr::setup",
+            "the gate passes clients that the ledger does not know; if the server checks nothing itself at its authorization \
+             endpoint, set `gate.unknown = \"reject\"` in the policy file"
+        );
+    }
     // Behind a proxy, all clients share one address.
     let each = if proxy.forwarding.has_proxies() { args.max_connections } else { 200 };
     let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
     connections::serve(listener, app, Limits { all: args.max_connections, each }, stopped()).await;
     Ok(())
+}
+
+/// Returns whether a gate that follows the policy passes clients that the ledger does not know.
+fn passes_unknown(preset: &Preset) -> bool {
+    let document = serde_json::to_value(preset).unwrap_or_default();
+    document.pointer("/gate/unknown").and_then(serde_json::Value::as_str) != Some("reject")
 }
 
 /// Scheme, host and port: `https://as.example.com`.
