@@ -176,9 +176,9 @@ impl Entry {
 }
 
 impl Budgets {
-    pub(crate) fn new(limits: RateLimits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(limits: &RateLimits, clock: Arc<dyn Clock>) -> Self {
         let entries = [const { None }; SLOTS];
-        let mut budgets = Self { limits, entries, shared: None, clock, report_only: false };
+        let mut budgets = Self { limits: *limits, entries, shared: None, clock, report_only: false };
         budgets.set(limits);
         budgets
     }
@@ -199,8 +199,8 @@ impl Budgets {
     }
 
     /// Changes the limits, over the existing buckets: a change of quota gives nothing back.
-    pub(crate) fn set(&mut self, limits: RateLimits) {
-        self.limits = limits;
+    pub(crate) fn set(&mut self, limits: &RateLimits) {
+        self.limits = *limits;
         // Budgets come after those that they follow.
         for slot in Slot::ALL {
             let quota = match limits.limit(slot) {

@@ -59,7 +59,7 @@ pub struct RateLimits {
     /// Limits new registrations of one `software_id`, in the exact spelling (default: `off`). Those that a vendor's callback
     /// proves, and those that a software statement vouches for, have budgets of their own. Any sender can write the
     /// `software_id` of honest software, which registers from thousands of hosts, and spend its budget: set it for a server
-    /// that knows its applications. Needs a [`PolicyLayer`](crate::layers::PolicyLayer).
+    /// that knows its applications. Only in a preset: a limiter alone sees no document.
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub software_id: RateLimit,
     /// Limits requests that are rejected before they are evaluated, and failed management of clients, by address

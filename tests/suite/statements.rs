@@ -109,12 +109,12 @@ async fn a_signed_software_id_has_a_budget_of_its_own() {
     let mut borrowed = with(&unnamed);
     borrowed["software_id"] = "s-1".into();
     let stranger = json!({ "redirect_uris": uris, "software_id": "s-1" });
-    let signed = with(&signer.sign(&json!({ "redirect_uris": uris, "software_id": "s-1" })));
+    let named = with(&signer.sign(&json!({ "redirect_uris": uris, "software_id": "s-1" })));
     for (body, status, reason) in [
         (&borrowed, 201, "its issuer did not sign this id"),
         (&stranger, 429, "as strangers do"),
-        (&signed, 201, "with a budget of its own"),
-        (&signed, 429, "which is spent"),
+        (&named, 201, "with a budget of its own"),
+        (&named, 429, "which is spent"),
     ] {
         let outcome = register(&preset, body).await;
         assert_eq!(outcome.answer.status().as_u16(), status, "{reason}: {}", outcome.answer.json());

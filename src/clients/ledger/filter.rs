@@ -15,6 +15,7 @@ use super::{Client, Fingerprint, Origin, Status};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "written with `..Filter::default()`")]
+#[expect(clippy::struct_excessive_bools, reason = "conditions that do not depend on each other")]
 pub struct Filter {
     /// Matches these statuses; every status if empty.
     pub statuses: Vec<Status>,
@@ -68,7 +69,7 @@ impl Filter {
             && (self.admitted_by.is_none() || client.admitted_by == self.admitted_by)
             && !(self.never_used && client.last_used_at.is_some())
             && !(self.used && client.last_used_at.is_none())
-            && !(self.endorsed && !client.is_endorsed())
+            && (!self.endorsed || client.is_endorsed())
             && !(self.never_reviewed && client.reviewed_at.is_some())
             && self.idle_since.is_none_or(|time| client.alive_since() < time)
             && self.expires_before.is_none_or(|time| client.expires_at.is_some_and(|at| at < time))

@@ -303,7 +303,9 @@ fn digest_of(
     let mut bytes = rest.canonical_bytes();
     if is_portless {
         // The redirect URIs in their order without the ports.
-        redirects.iter().for_each(|redirect| push_line(&mut bytes, &redirect.portless));
+        for redirect in redirects {
+            push_line(&mut bytes, &redirect.portless);
+        }
     }
     Digest::of(&bytes).to_string()
 }
