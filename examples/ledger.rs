@@ -41,6 +41,8 @@ async fn main() -> Result<(), Error> {
     });
     let app = Router::new()
         .route("/register", post(register).layer(tower_dcr::mcp().with_registrar(registrar.clone())))
+        // Passes clients that the ledger does not know; a server that checks nothing itself at its authorization endpoint sets
+        // `unknown = Some(Action::Reject)` (`gate.unknown` in a policy file).
         .route("/token", post(token).layer(GateLayer::new(GateEndpoint::Token, registrar.clone())));
     let registration = r#"{"client_name":"My App","redirect_uris":["http://127.0.0.1/cb"]}"#;
     let request = "grant_type=authorization_code&code=c&client_id=client-1";

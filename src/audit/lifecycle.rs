@@ -100,6 +100,8 @@ pub enum LifecycleAction {
     Resumed,
     /// The client was revoked.
     Revoked,
+    /// A registration has the `software_id` of a client whose redirect URIs lead to other hosts.
+    SoftwareIdConflict,
     /// An operator removed a block.
     Unblocked,
     /// A client is not in the ledger.
@@ -113,7 +115,15 @@ crate::text::display_serialized!(LifecycleAction);
 impl LifecycleAction {
     /// Returns `true` if any stranger can cause it as often as they like.
     pub(super) const fn is_at_will(self) -> bool {
-        matches!(self, Self::IdConflict | Self::LedgerFull | Self::Narrowed | Self::Rejected | Self::UnregisteredClient)
+        matches!(
+            self,
+            Self::IdConflict
+                | Self::LedgerFull
+                | Self::Narrowed
+                | Self::Rejected
+                | Self::SoftwareIdConflict
+                | Self::UnregisteredClient
+        )
     }
 }
 

@@ -267,7 +267,7 @@ impl Registrar {
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
     pub async fn block_of(&self, client: &Client) -> Result<Option<Block>, LedgerError> {
-        self.ledger().find_block(&client.fingerprints.all()).await
+        self.find_block_of(client).await
     }
 
     /// Returns the number of records of each status.

@@ -51,6 +51,9 @@ pub struct ConsentFacts {
     pub last_used: Option<SystemTime>,
     /// `true` if an operator approved or extended it.
     pub reviewed: bool,
+    /// The issuer that vouches for it: of the software statement whose claims are in the registration. RFC 7591 section 5:
+    /// everything else is self-asserted, and a statement may leave the name out. `None` without a ledger or a statement.
+    pub statement_issuer: Option<String>,
 }
 
 /// The destination of an authorization code.
@@ -100,6 +103,7 @@ impl ConsentFacts {
             first_seen: time(client.created_at),
             last_used: client.last_used_at.and_then(time),
             reviewed: client.reviewed_at.is_some(),
+            statement_issuer: client.statement_issuer.clone(),
             ..facts
         }
     }
@@ -220,6 +224,10 @@ mod tests {
         client.status = Status::Active;
         let facts = ConsentFacts::of_client(&client, "https://claude.ai/api/mcp/auth_callback");
         assert_eq!((facts.owner.as_deref(), facts.last_used, facts.reviewed), (Some("Claude"), None, false));
+        assert_eq!(facts.statement_issuer, None);
+        client.statement_issuer = Some("https://directory.example.com".into());
+        let vouched = ConsentFacts::of_client(&client, "https://claude.ai/api/mcp/auth_callback");
+        assert_eq!(vouched.statement_issuer.as_deref(), Some("https://directory.example.com"));
         assert_eq!(facts.first_seen, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)));
         assert_eq!(ConsentFacts::of_client(&client, "https://evil.example.com/cb").owner, None);
         // A record from a version that took schemes for proof.

@@ -21,6 +21,7 @@ pub(crate) use client::{read_serialized, read_word};
 pub(crate) use erased::{ErasedLedger, WatchedLedger};
 pub use eviction::{Evictable, LargestSource};
 pub use filter::{Filter, Work};
+pub(crate) use fingerprint::versioned_digest;
 pub use fingerprint::{Fingerprint, Fingerprints, Source};
 pub use groups::{Group, Grouping};
 pub use memory::MemoryLedger;

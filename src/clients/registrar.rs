@@ -35,6 +35,7 @@ mod records;
 mod revocation;
 mod server;
 mod settings;
+mod software;
 
 pub(crate) use admission::{Admission, Completion, Failure, Intent, RULE, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;
@@ -103,7 +104,8 @@ use settings::Settings;
 /// # Deduplication
 ///
 /// An equal registration of a public client gets the stored response. Registrations are equal if the canonical digests of
-/// the forwarded documents are; a client is public if its method is `none`, and the response has no secret and no registration
+/// the forwarded documents are, without `software_version`
+/// ([`any_software_version`](LifecycleSettings::any_software_version)); a client is public if its method is `none`, and the response has no secret and no registration
 /// access token. Deduplication does not extend the wait for approval, and OpenID Connect forbids it
 /// ([`deduplication`](LifecycleSettings::deduplication)).
 ///

@@ -19,7 +19,7 @@ use crate::layers::setup_check::SetupCheck;
 use crate::method::MethodKind;
 use crate::period::InWords;
 use crate::rate_limit::Reservation;
-use crate::rate_limit::budgets::{Class, Ticket};
+use crate::rate_limit::budgets::{Class, Software, Ticket};
 use crate::registration::{Field, Limits, ParseError, Registration};
 use crate::rules::{
     Caller, ClaimStatus, Context, ErrorCode, Evaluation, Facts, Identity, IntoRules, Operation, Policy, Rejection,
@@ -269,8 +269,8 @@ impl Passage {
     /// Takes from the budgets of the registration's class. If one of them is spent, the registration is rejected,
     /// unless a ledger further in knows it.
     async fn charge(&mut self, ticket: &Ticket, charging: Charging, reservations: &mut Vec<Reservation>) {
-        let evaluation = match self {
-            Self::Judged(_, evaluation) => evaluation,
+        let (document, evaluation) = match self {
+            Self::Judged(request, evaluation) => (request.body().share(), evaluation),
             Self::Rejected(_, evaluation, _) if ticket.is_judged() => {
                 if !ticket.charge_rejected() {
                     evaluation.cost_nothing();
@@ -285,6 +285,7 @@ impl Passage {
         }
         let proven = evaluation.identity().is_some_and(|identity| identity.status == ClaimStatus::Verified);
         let class = if proven { Class::Proven } else { Class::Unproven };
+        let software = document.as_ref().and_then(|(registration, facts)| software_of(registration, facts));
         let rejection = match evaluation.take_spent() {
             // A rule's budget is enforced even if the limiter only reports.
             Some(rejection) => {
@@ -293,7 +294,7 @@ impl Passage {
                 }
                 rejection
             }
-            None => match ticket.reserve(class).await {
+            None => match ticket.reserve(class, software).await {
                 Ok(reservation) => return reservations.push(reservation),
                 Err(rejection) if ticket.is_report_only() => {
                     return evaluation.observe(|evaluation| evaluation.reject(&rejection));
@@ -317,6 +318,13 @@ impl Passage {
         let evaluation = std::mem::take(evaluation);
         *self = Self::Rejected(rejection, evaluation, None);
     }
+}
+
+/// Returns the software that a registration says it is.
+fn software_of<'a>(registration: &'a Registration, facts: &'a Facts) -> Option<Software<'a>> {
+    let id = registration.string_at(Field::SOFTWARE_ID)?;
+    let statement = facts.statement.as_deref().filter(|statement| statement.has_software_id);
+    Some(Software { id, issuer: statement.map(|statement| statement.issuer.as_str()) })
 }
 
 /// Releases reservations, in the shared store as well.

@@ -162,7 +162,7 @@ impl RateLimitLayer {
     /// Creates a layer with the default limits. The [docs of the layer](RateLimitLayer) give the reasons for them.
     pub fn new() -> Self {
         let config = Config {
-            budgets: Arc::new(Budgets::new(RateLimits::default(), Arc::new(CoarseClock::new()))),
+            budgets: Arc::new(Budgets::new(&RateLimits::default(), Arc::new(CoarseClock::new()))),
             custom: Vec::new(),
             address: ClientAddress::new(),
             deferred: false,
@@ -175,7 +175,7 @@ impl RateLimitLayer {
     pub fn map_limits(self, change: impl FnOnce(&mut RateLimits)) -> Self {
         let mut limits = *self.limits();
         change(&mut limits);
-        self.change_budgets(|budgets| budgets.set(limits))
+        self.change_budgets(|budgets| budgets.set(&limits))
     }
 
     /// Adds a budget for each value of any key from the head of a request, which is seen before the body is read. Every request except `OPTIONS` takes from

@@ -502,6 +502,15 @@ impl Linter {
             let message = "one address can use up the budget of all, and lock out every other client";
             self.error(Setting::RateLimitGlobal, message, "allow ten times as much as for one address");
         }
+        let spacious = |key: Setting| quota(self.text(key)).map(|quota| (quota.interval(), quota.burst()));
+        if let (Some((software, burst)), Some((global, all))) =
+            (spacious(Setting::RateLimitSoftwareId), spacious(Setting::RateLimitGlobal))
+            && software <= global
+            && burst >= all
+        {
+            let message = "no effect: the budget of all registrations is spent before that of one software_id";
+            self.warn(Setting::RateLimitSoftwareId, message, "take it out, or less than rate_limit.global");
+        }
         for (key, message) in [
             (Setting::RateLimitAddress, "nothing limits what one address or network registers"),
             (Setting::RateLimitGlobal, "nothing limits what all addresses together register"),
@@ -708,6 +717,10 @@ impl Linter {
         if ports && !deduplicates {
             let message = "no effect: equal registrations do not get the existing client";
             self.warn(Setting::AnyLoopbackPort, message, "remove it, or deduplication = false");
+        }
+        if !deduplicates && !self.at(Setting::AnySoftwareVersion).is_null() {
+            let message = "no effect: equal registrations do not get the existing client";
+            self.warn(Setting::AnySoftwareVersion, message, "remove it, or deduplication = false");
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) enum Slot {
     ProvenGlobal,
     /// Registrations that the ledger knows, by address and network.
     Deduplication,
+    /// New registrations, by `software_id`.
+    SoftwareId,
     /// Requests that are rejected before they are judged, by address and network.
     Unreadable,
     /// Requests that are read and judged, by address and network.
@@ -42,7 +44,7 @@ pub(crate) enum Slot {
 }
 
 /// The number of slots.
-const SLOTS: usize = 10;
+const SLOTS: usize = 11;
 
 impl Slot {
     /// All of them, those that others follow first.
@@ -55,6 +57,7 @@ impl Slot {
         Self::Proven,
         Self::ProvenGlobal,
         Self::Deduplication,
+        Self::SoftwareId,
         Self::Unreadable,
         Self::Requests,
     ];
@@ -70,6 +73,7 @@ impl Slot {
             Self::Proven => "proven",
             Self::ProvenGlobal => "proven-global",
             Self::Deduplication => "deduplication",
+            Self::SoftwareId => "software-id",
             Self::Unreadable => "unreadable",
             Self::Requests => "requests",
         }
@@ -78,7 +82,7 @@ impl Slot {
     /// Returns the slot that a budget which is not set follows, and how many times its quota it has.
     const fn follows(self) -> Option<(Self, u32)> {
         match self {
-            Self::Address | Self::Global | Self::Newcomers => None,
+            Self::Address | Self::Global | Self::Newcomers | Self::SoftwareId => None,
             Self::Prefix => Some((Self::Address, 3)),
             Self::WidePrefix | Self::Proven | Self::Requests => Some((Self::Address, 5)),
             Self::Deduplication => Some((Self::Address, 10)),
@@ -93,7 +97,12 @@ impl Slot {
         match self {
             Self::Address => Limiter::DEFAULT_BUCKETS,
             Self::Newcomers => 32_768,
-            Self::Prefix | Self::WidePrefix | Self::Deduplication | Self::Unreadable | Self::Requests => 16_384,
+            Self::Prefix
+            | Self::WidePrefix
+            | Self::Deduplication
+            | Self::SoftwareId
+            | Self::Unreadable
+            | Self::Requests => 16_384,
             Self::Proven => 4096,
             Self::Global | Self::ProvenGlobal => 1,
         }
@@ -106,9 +115,23 @@ impl Slot {
             Self::Global => quota.two_thirds(),
             Self::Proven => quota.times(nonzero(2)),
             Self::Deduplication | Self::Unreadable | Self::Requests => quota.times(nonzero(20)),
-            Self::Address | Self::Prefix | Self::WidePrefix | Self::Newcomers | Self::ProvenGlobal => quota,
+            Self::Address
+            | Self::Prefix
+            | Self::WidePrefix
+            | Self::Newcomers
+            | Self::ProvenGlobal
+            | Self::SoftwareId => quota,
         }
     }
+}
+
+/// The software of a registration, as the keys of its budget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Software<'a> {
+    /// The `software_id`, in the exact spelling.
+    pub(crate) id: &'a str,
+    /// The issuer of the software statement that vouches for it.
+    pub(crate) issuer: Option<&'a str>,
 }
 
 /// The class of a registration.
@@ -153,9 +176,9 @@ impl Entry {
 }
 
 impl Budgets {
-    pub(crate) fn new(limits: RateLimits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(limits: &RateLimits, clock: Arc<dyn Clock>) -> Self {
         let entries = [const { None }; SLOTS];
-        let mut budgets = Self { limits, entries, shared: None, clock, report_only: false };
+        let mut budgets = Self { limits: *limits, entries, shared: None, clock, report_only: false };
         budgets.set(limits);
         budgets
     }
@@ -166,7 +189,7 @@ impl Budgets {
 
     /// Returns whether a budget holds for an address or its networks.
     pub(crate) fn need_source(&self) -> bool {
-        let is_by_source = |slot: &Slot| !matches!(slot, Slot::Global | Slot::ProvenGlobal);
+        let is_by_source = |slot: &Slot| !matches!(slot, Slot::Global | Slot::ProvenGlobal | Slot::SoftwareId);
         Slot::ALL.iter().filter(|slot| is_by_source(slot)).any(|slot| self.entry(*slot).is_some())
     }
 
@@ -176,8 +199,8 @@ impl Budgets {
     }
 
     /// Changes the limits, over the existing buckets: a change of quota gives nothing back.
-    pub(crate) fn set(&mut self, limits: RateLimits) {
-        self.limits = limits;
+    pub(crate) fn set(&mut self, limits: &RateLimits) {
+        self.limits = *limits;
         // Budgets come after those that they follow.
         for slot in Slot::ALL {
             let quota = match limits.limit(slot) {
@@ -268,6 +291,20 @@ impl Budgets {
             Some(all) => reservation.take(&all.budget, |_| (), now),
             None => Ok(()),
         }
+    }
+
+    /// Takes from the budget of a `software_id`. Strangers who write that of honest software do not spend the budget of what a
+    /// callback proves, nor of what an issuer vouches for.
+    fn take_software(
+        &self,
+        reservation: &mut Reservation,
+        class: Class,
+        software: Software<'_>,
+        now: Duration,
+    ) -> Result<(), Spent> {
+        let Some(entry) = self.entry(Slot::SoftwareId) else { return Ok(()) };
+        let key = (class == Class::Proven, software.issuer, software.id);
+        reservation.take(&entry.budget, |mut hasher| key.hash(&mut hasher), now)
     }
 
     /// Takes from a budget of this node's own work. The reservation is committed.
@@ -371,14 +408,15 @@ impl Ticket {
         self.inner.unless_repeated.get()
     }
 
-    /// Takes from the budgets of the registration's class, on this node and in the shared store. The reservation is committed.
-    pub(crate) async fn reserve(&self, class: Class) -> Result<Reservation, Rejection> {
-        let (mut newcomer, mut reservation) = (false, self.take(class, false)?);
+    /// Takes from the budgets of the registration's class and of its software, on this node and in the shared store. The
+    /// reservation is committed.
+    pub(crate) async fn reserve(&self, class: Class, software: Option<Software<'_>>) -> Result<Reservation, Rejection> {
+        let (mut newcomer, mut reservation) = (false, self.take(class, software, false)?);
         loop {
             match reservation.commit().await {
                 Ok(()) => break,
                 Err(Denied::Spent(spent)) if !newcomer && self.may_be_newcomer(class, &spent) => {
-                    (newcomer, reservation) = (true, self.take(class, true)?);
+                    (newcomer, reservation) = (true, self.take(class, software, true)?);
                 }
                 Err(denied) => return Err(self.rejection(&denied)),
             }
@@ -395,16 +433,20 @@ impl Ticket {
             && self.inner.budgets.entry(Slot::Newcomers).is_some()
     }
 
-    fn take(&self, class: Class, newcomer: bool) -> Result<Reservation, Rejection> {
+    fn take(&self, class: Class, software: Option<Software<'_>>, newcomer: bool) -> Result<Reservation, Rejection> {
         let (budgets, source) = (&self.inner.budgets, self.source());
         // Without a budget of its own a proven registration is like any other.
-        let class = if budgets.entry(Slot::Proven).is_some() { class } else { Class::Unproven };
+        let budget_class = if budgets.entry(Slot::Proven).is_some() { class } else { Class::Unproven };
         let now = budgets.clock.monotonic();
         let mut reservation = Reservation::new(budgets.shared.as_ref(), &budgets.clock);
-        let taken = match class {
+        let taken = match budget_class {
             Class::Unproven => budgets.take_unproven(&mut reservation, source, now, newcomer),
             Class::Proven => budgets.take_for(Slot::Proven, &mut reservation, source, now),
         };
+        let taken = taken.and_then(|()| match software {
+            Some(software) => budgets.take_software(&mut reservation, class, software, now),
+            None => Ok(()),
+        });
         taken.map(|()| reservation).map_err(|spent| self.rejection(&Denied::Spent(spent)))
     }
 
@@ -424,7 +466,12 @@ impl Ticket {
                 _ = self.inner.spent.set(spent.budget.clone());
                 // Neither the budget nor its size: an attacker would learn how slow is slow enough. `rate_limit.fields`
                 // shows them to clients that an operator trusts.
-                (ErrorCode::TooManyRequests, "too many registrations, try again later", spent.retry_after)
+                let detail = if spent.budget.name() == Slot::SoftwareId.name() {
+                    "too many registrations of this software_id, try again later"
+                } else {
+                    "too many registrations, try again later"
+                };
+                (ErrorCode::TooManyRequests, detail, spent.retry_after)
             }
             Denied::Unknown { retry_after } => {
                 let detail = "rate limits unavailable, try again later";

@@ -56,6 +56,12 @@ pub struct RateLimits {
     /// times as many.
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub deduplication: RateLimit,
+    /// Limits new registrations of one `software_id`, in the exact spelling (default: `off`). Those that a vendor's callback
+    /// proves, and those that a software statement vouches for, have budgets of their own. Any sender can write the
+    /// `software_id` of honest software, which registers from thousands of hosts, and spend its budget: set it for a server
+    /// that knows its applications. Only in a preset: a limiter alone sees no document.
+    #[serde(skip_serializing_if = "RateLimit::is_default")]
+    pub software_id: RateLimit,
     /// Limits requests that are rejected before they are evaluated, and failed management of clients, by address
     /// (default: `address`); a network has twenty times as many. `off` charges them as requests.
     #[serde(skip_serializing_if = "RateLimit::is_default")]
@@ -101,6 +107,7 @@ impl RateLimits {
         proven: RateLimit::Off,
         proven_global: RateLimit::Off,
         deduplication: RateLimit::Off,
+        software_id: RateLimit::Off,
         unreadable: RateLimit::Off,
         requests: RateLimit::Off,
         fields: true,
@@ -116,6 +123,7 @@ impl RateLimits {
             Slot::Proven => self.proven,
             Slot::ProvenGlobal => self.proven_global,
             Slot::Deduplication => self.deduplication,
+            Slot::SoftwareId => self.software_id,
             Slot::Unreadable => self.unreadable,
             Slot::Requests => self.requests,
         }
@@ -131,6 +139,7 @@ impl RateLimits {
             (&mut self.proven, by_address),
             (&mut self.proven_global, in_all),
             (&mut self.deduplication, by_address),
+            (&mut self.software_id, false),
             (&mut self.unreadable, by_address),
             (&mut self.requests, by_address),
         ] {
@@ -159,6 +168,7 @@ impl Default for RateLimits {
             proven: RateLimit::Default,
             proven_global: RateLimit::Default,
             deduplication: RateLimit::Default,
+            software_id: RateLimit::Default,
             unreadable: RateLimit::Default,
             requests: RateLimit::Default,
             fields: true,

@@ -219,6 +219,7 @@ impl Field {
     pub(crate) const SECTOR_IDENTIFIER_URI: Self = Self::named("sector_identifier_uri");
     pub(crate) const SIGNED_JWKS_URI: Self = Self::named("signed_jwks_uri");
     pub(crate) const SOFTWARE_ID: Self = Self::named("software_id");
+    pub(crate) const SOFTWARE_VERSION: Self = Self::named("software_version");
     pub(crate) const SOFTWARE_STATEMENT: Self = Self::named("software_statement");
     pub(crate) const SUBJECT_TYPE: Self = Self::named("subject_type");
     pub(crate) const TLS_CLIENT_AUTH_SAN_DNS: Self = Self::named("tls_client_auth_san_dns");

@@ -162,6 +162,8 @@ pub(crate) struct Statement {
     pub(crate) issuer: String,
     /// The statement as it was sent.
     pub(crate) raw: String,
+    /// `true` if it has the `software_id`: otherwise the sender chose that.
+    pub(crate) has_software_id: bool,
 }
 
 /// The received body and the forwarded one. Kept as bytes, because most deployments use few digests.

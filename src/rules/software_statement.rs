@@ -227,7 +227,8 @@ impl Rule for SoftwareStatements {
             }
         }
         draft.discard(FIELD);
-        draft.state(Statement { issuer: claims.issuer, raw });
+        let has_software_id = claims.document.string_at(Field::SOFTWARE_ID).is_some();
+        draft.state(Statement { issuer: claims.issuer, raw, has_software_id });
         Ok(())
     }
 }

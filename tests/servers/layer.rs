@@ -7,11 +7,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
+use tower_dcr::Registration;
 use tower_dcr::audit::LifecycleAction;
 use tower_dcr::clients::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, Registrar, Revocation, Status};
 use tower_dcr::layers::{LifecycleLayer, PolicyLayer};
 use tower_dcr::rules::Caller;
+use tower_dcr_sqlx::SqliteLedger;
 
+use crate::databases::TempDir;
 use crate::down::Down;
 use crate::world::{DAY, HOUR, START, World, metadata, register};
 
@@ -94,6 +97,70 @@ async fn loopback_ports_count_by_default() {
     assert_eq!(second.json()["redirect_uris"], json!(["http://127.0.0.1:2/cb"]), "what this one registered");
     // The gate compares with what was registered first, and lets any port pass.
     assert_eq!(free.authorize(&first, "http://127.0.0.1:777/cb").await.status, 200);
+}
+
+fn release(version: Option<&str>) -> Value {
+    let mut body = json!({ "client_name": "App", "redirect_uris": ["http://127.0.0.1:1/cb"], "software_id": "app" });
+    if let Some(version) = version {
+        body["software_version"] = version.into();
+    }
+    body
+}
+
+/// RFC 7591 section 2: the version "SHOULD change on any update to the client software", which is no new client.
+async fn releases_are_one_client(ledger: impl Ledger + Clone, reason: &str) {
+    let world = World::new(ledger.clone());
+    let first = world.register(&release(Some("1.0"))).await;
+    assert_eq!(first.json()["software_version"], "1.0", "{reason}");
+    for version in [Some("1.1"), None, Some("1.0"), Some("2.0 \u{fc}")] {
+        let again = world.register(&release(version)).await;
+        assert_eq!((again.status, again.client_id()), (201, first.client_id()), "{reason}: {version:?}");
+        let echoed = again.json();
+        assert_eq!(echoed.get("software_version").and_then(Value::as_str), version, "{reason}: its own");
+        assert_eq!(echoed["redirect_uris"], json!(["http://127.0.0.1:1/cb"]), "{reason}");
+    }
+    assert_eq!((world.calls(), records(&ledger).await.len()), (1, 1), "{reason}");
+    let mut other = release(Some("1.0"));
+    other["software_id"] = "app2".into();
+    assert_ne!(world.register(&other).await.client_id(), first.client_id(), "{reason}: everything else counts");
+    // What is revoked does not come back as another release.
+    let alice = Actor::Operator("alice".into());
+    world.registrar.revoke(Revocation::client(first.client_id(), alice, "x")).await.unwrap();
+    for version in [Some("1.0"), Some("3.0"), None] {
+        assert_eq!(world.register(&release(version)).await.status, 400, "{reason}: {version:?}");
+    }
+}
+
+/// Records and blocks from before versions were ignored have a digest with the version.
+async fn older_digests_still_count(ledger: impl Ledger + Clone, reason: &str) {
+    let exact = |registrar: Registrar| {
+        registrar.map_settings(|lifecycle| lifecycle.any_software_version = Some(false)).unwrap()
+    };
+    let before = World::with(ledger.clone(), exact);
+    let first = before.register(&release(Some("1.0"))).await.client_id();
+    assert_eq!(before.register(&release(Some("1.0"))).await.client_id(), first, "{reason}");
+    let second = before.register(&release(Some("1.1"))).await.client_id();
+    assert_ne!(second, first, "{reason}: a client for each version, if that is set");
+    let today = World::around(before.server.clone(), before.clock.clone(), ledger.clone(), |registrar| registrar);
+    assert_eq!(today.register(&release(Some("1.0"))).await.client_id(), first, "{reason}: under the older key");
+    assert_eq!(today.register(&release(Some("1.1"))).await.client_id(), second, "{reason}: under the older key");
+    let third = today.register(&release(Some("2.0"))).await.client_id();
+    assert!(third != first && third != second, "{reason}");
+    assert_eq!(today.register(&release(Some("1.0"))).await.client_id(), third, "{reason}: the newer key comes first");
+    let whole = Registration::parse(records(&ledger).await.last().unwrap().registration.as_bytes()).unwrap();
+    let old = Fingerprint::Digest(whole.digest().to_string());
+    today.registrar.revoke(Revocation::new(old, Actor::Operator("alice".into()), "x")).await.unwrap();
+    assert_eq!(today.register(&release(Some("1.0"))).await.status, 400, "{reason}: its version is blocked");
+    assert_eq!(today.register(&release(Some("2.0"))).await.status, 201, "{reason}: this one is not");
+}
+
+#[tokio::test]
+async fn a_new_release_is_no_new_client() {
+    releases_are_one_client(MemoryLedger::default(), "memory").await;
+    older_digests_still_count(MemoryLedger::default(), "memory").await;
+    let dir = TempDir::new("releases");
+    releases_are_one_client(SqliteLedger::open(dir.path().join("new.db")).await.unwrap(), "SQLite").await;
+    older_digests_still_count(SqliteLedger::open(dir.path().join("old.db")).await.unwrap(), "SQLite").await;
 }
 
 #[tokio::test]

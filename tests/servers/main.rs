@@ -26,6 +26,7 @@ mod nginx;
 mod page;
 mod program;
 mod races;
+mod software;
 mod upkeep;
 mod world;
 mod year;

@@ -70,6 +70,8 @@ fn filter(rng: &mut StdRng) -> Filter {
         origin: maybe(rng, |_| Origin::Registered),
         admitted_by: maybe(rng, |_| "owner-1".to_owned()),
         never_used: rng.random_ratio(1, 4),
+        used: rng.random_ratio(1, 4),
+        endorsed: rng.random_ratio(1, 4),
         never_reviewed: rng.random_ratio(1, 4),
         idle_since: maybe(rng, time),
         expires_before: maybe(rng, time),

@@ -157,6 +157,7 @@ async fn an_operator_uses_the_page_in_a_browser() {
     let prints = Fingerprints::of(&Registration::parse(hostile.as_bytes()).unwrap(), false);
     let mut hostile = tower_dcr::clients::Client::draft(hostile, prints, 1_767_225_600_000);
     (hostile.status, hostile.client_id) = (Status::Active, Some("hostile".into()));
+    hostile.statement_issuer = Some("https://directory.example.com/?<b>".into());
     ledger.insert(&hostile, None).await.unwrap();
     let id = world.client("App").await;
     world.register(&metadata("App (b)")).await;
@@ -168,6 +169,7 @@ async fn an_operator_uses_the_page_in_a_browser() {
     assert_eq!(browser.client.title().await.unwrap(), "Registered clients", "no script has run");
     let rows = browser.text("#clients tbody").await;
     assert!(rows.contains("<img src=x onerror=document.title='owned'><b>Cla⟨U+200B⟩ude</b>"), "{rows}");
+    assert!(rows.contains("vouched for by https://directory.example.com/?<b>"), "{rows}");
     assert!(rows.contains("xn--80ak6aa92e.com (аррӏе.com)"), "{rows}");
     assert!(browser.client.find(Locator::Css("#clients img, #clients b")).await.is_err(), "nothing of it is markup");
     let bars = browser.client.find_all(Locator::Css("#timeline rect")).await.unwrap();

@@ -583,3 +583,98 @@ async fn newcomers_and_proven_registrations_pass_at_other_nodes() {
     assert_eq!(admitted(&other, (0..3).map(|_| from(v4(2, 1), native(0)))).await, 1);
     assert_eq!(answer(&other, from(v4(3, 1), native(0))).await.0, StatusCode::TOO_MANY_REQUESTS.as_u16());
 }
+
+fn software(id: &str, number: usize) -> String {
+    format!(
+        r#"{{"client_name":"App {number}","redirect_uris":["http://127.0.0.1/cb"],"software_id":{id},"software_version":"{number}"}}"#
+    )
+}
+
+/// By default one application may register from any number of hosts.
+#[tokio::test]
+async fn a_software_id_has_no_budget_by_default() {
+    let hand = Hand::new();
+    let service = behind(&hand.preset(), &Naive::default());
+    let fleet = (0..500).map(|number| from(v4(u32::try_from(number).unwrap(), 1), software(r#""app""#, number)));
+    assert_eq!(admitted(&service, fleet).await, 500);
+}
+
+#[tokio::test]
+async fn one_software_id_has_one_budget() {
+    let hand = Hand::new();
+    let preset = hand
+        .preset()
+        .with_rate_limit(hand.limits().map_limits(|limits| limits.software_id = "4/minute".parse().unwrap()));
+    let service = behind(&preset, &Naive::default());
+    let fleet = |id: &'static str| (0..20).map(move |number| from(v4(number, 1), software(id, number as usize)));
+    assert_eq!(admitted(&service, fleet(r#""app""#)).await, 4, "from any network");
+    let rejected = send(&service, from(v4(99, 1), software(r#""app""#, 99))).await;
+    assert_eq!(
+        (rejected.status(), rejected.json()["error"].as_str()),
+        (StatusCode::TOO_MANY_REQUESTS, Some("too_many_requests"))
+    );
+    let description = rejected.json()["error_description"].as_str().unwrap().to_owned();
+    assert!(description.contains("of this software_id"), "{description}");
+    assert_eq!(rejected.header("ratelimit"), Some(r#""software-id";r=0;t=15"#));
+    // Another spelling is another id.
+    for lookalike in [r#""App""#, r#""app ""#, r#"" app""#, r#""аpp""#, r#""ap\u200bp""#, r#""app\u0301""#] {
+        assert_eq!(admitted(&service, fleet(lookalike)).await, 4, "{lookalike}");
+    }
+    // One spelling in JSON or another is the same id.
+    assert_eq!(admitted(&service, fleet(r#""\u0061pp""#)).await, 0);
+    // Others are not affected, nor are those without an id, nor what a vendor's callback proves.
+    assert_eq!(admitted(&service, [from(v4(1, 1), native(1))]).await, 1);
+    let proven =
+        r#"{"client_name":"Claude","redirect_uris":["https://claude.ai/api/mcp/auth_callback"],"software_id":"app"}"#;
+    assert_eq!(admitted(&service, (0..6).map(|_| from(v4(1, 1), proven))).await, 4, "with a budget of its own");
+    hand.wait(15);
+    assert_eq!(admitted(&service, fleet(r#""app""#)).await, 1);
+}
+
+/// A rejected registration of one id takes nothing from the others, and repeats take nothing from it.
+#[tokio::test]
+async fn repeats_and_rejected_documents_cost_the_software_nothing() {
+    let hand = Hand::new();
+    let limits = hand.limits().map_limits(|limits| limits.software_id = "2/hour".parse().unwrap());
+    let preset = hand.preset().with_rate_limit(limits).with_registrar(Registrar::new(MemoryLedger::default()));
+    let service = behind(&preset, &Naive::default());
+    let same = || from(v4(1, 1), software(r#""app""#, 1));
+    assert_eq!(admitted(&service, (0..50).map(|_| same())).await, 50, "known after the first");
+    let evil = r#"{"redirect_uris":["javascript:alert(1)"],"software_id":"app"}"#;
+    assert_eq!(admitted(&service, (0..50).map(|_| from(v4(2, 1), evil))).await, 0);
+    let other = |name: &str| from(v4(3, 1), software(r#""app""#, 1).replace("App 1", name));
+    assert_eq!(admitted(&service, [other("Two"), other("Three")]).await, 1);
+    assert_eq!(admitted(&service, [same()]).await, 1, "a known one passes when the budget is spent");
+}
+
+/// One table of fixed size: ids that find no room share a bucket, and none gets more than its quota.
+#[tokio::test]
+async fn new_software_ids_do_not_refill_a_spent_one() {
+    let hand = Hand::new();
+    let limits = hand.limits().map_limits(|limits| {
+        *limits = RateLimits::OFF;
+        limits.software_id = "1/hour".parse().unwrap();
+    });
+    let service = behind(&hand.preset().with_rate_limit(limits), &Naive::default());
+    let one = || from(v4(1, 1), software(r#""app""#, 1));
+    assert_eq!(admitted(&service, [one()]).await, 1);
+    let others = (0..17_000).map(|number| from(v4(1, 1), software(&format!("\"app {number}\""), 1)));
+    let found_room = admitted(&service, others).await;
+    assert!((8_000..=16_384).contains(&found_room), "{found_room}");
+    assert_eq!(admitted(&service, [one()]).await, 0);
+}
+
+/// All nodes have one budget.
+#[tokio::test]
+async fn a_software_id_is_limited_on_all_nodes() {
+    let hand = Hand::new();
+    let store = SharedQuotas::new(Store::default(), NonZeroU32::new(2).unwrap());
+    let node = || {
+        let limits = hand.limits().map_limits(|limits| limits.software_id = "3/hour".parse().unwrap());
+        behind(&hand.preset().with_rate_limit(limits).with_shared_quotas(store.clone()), &Naive::default())
+    };
+    let (one, two) = (node(), node());
+    let fleet = || (0..5).map(|number| from(v4(number, 1), software(r#""app""#, number as usize)));
+    assert_eq!(admitted(&one, fleet()).await, 3);
+    assert_eq!(admitted(&two, fleet()).await, 0);
+}

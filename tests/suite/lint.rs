@@ -135,6 +135,12 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
         "no effect",
     ),
     (
+        "lifecycle = { any_software_version = false, deduplication = false }",
+        "lifecycle.any_software_version",
+        WARNING,
+        "no effect",
+    ),
+    (
         "metadata.scope.default = ['read']\nmetadata.policy.scope.add = ['offline_access']",
         "metadata.policy.scope.add",
         ERROR,
@@ -149,6 +155,7 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
     ("metadata.scope = { ceiling = ['a'], add = ['b'] }", "metadata.scope.add", ERROR, "above the ceiling"),
     ("metadata.scope.otherwise = 'default'", "metadata.scope.otherwise", ERROR, "there is no default"),
     ("body.max_string = 20", "body", WARNING, "known clients send more"),
+    ("rate_limit.software_id = '600/minute, burst 3000'", "rate_limit.software_id", WARNING, "no effect"),
     ("rate_limit.address = 'off'", "rate_limit.address", WARNING, "nothing limits"),
     ("rate_limit.global = 'off'", "rate_limit.global", WARNING, "nothing limits"),
     ("redirect_host_quota.quota = 'off'", "redirect_host_quota.quota", WARNING, "nothing limits"),
@@ -207,6 +214,8 @@ const CLEAN: &[&str] = &[
     "lifecycle.idle = 'never'",
     "lifecycle.hold = ['identity', 'redirect-uris']",
     "lifecycle = { any_loopback_port = true, manage_unknown = true }",
+    "lifecycle.any_software_version = false",
+    "rate_limit.software_id = '60/minute'",
     "[[initial_access_tokens.tokens]]
       sha256 = '2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b'
       owner = 'portal'",

@@ -132,6 +132,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
                 limits.proven = quota("64/minute").into();
                 limits.proven_global = quota("65/minute").into();
                 limits.deduplication = quota("66/minute").into();
+                limits.software_id = quota("69/minute").into();
                 limits.unreadable = quota("67/minute").into();
                 limits.requests = quota("68/minute").into();
                 limits.fields = false;
@@ -143,6 +144,7 @@ fn pairs() -> Vec<(Preset, &'static str)> {
              proven = '64/minute'
              proven_global = '65/minute'
              deduplication = '66/minute'
+             software_id = '69/minute'
              unreadable = '67/minute'
              requests = '68/minute'
              fields = false",

@@ -189,8 +189,8 @@ fn example(name: &str, kind: &Value, type_name: Option<&str>) -> String {
         }
         "never_used" => "7days",
         "policy" => "next.toml",
-        "newcomers" | "prefix" | "proven" | "proven_global" | "deduplication" | "requests" | "unreadable"
-        | "wide_prefix"
+        "newcomers" | "prefix" | "proven" | "proven_global" | "deduplication" | "requests" | "software_id"
+        | "unreadable" | "wide_prefix"
             if is("string") =>
         {
             "600/minute"

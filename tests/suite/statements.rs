@@ -98,6 +98,29 @@ async fn the_ledger_keeps_the_issuer() {
     }
 }
 
+/// Strangers who write the `software_id` of a signed application do not spend its budget, nor does another application of
+/// the same issuer.
+#[tokio::test]
+async fn a_signed_software_id_has_a_budget_of_its_own() {
+    let signer = Signer::new("https://directory.example.com");
+    let preset = preset(statements(&signer)).map_rate_limit(|limits| limits.software_id = "1/hour".parse().unwrap());
+    let uris = json!(["https://signed.example.com/cb"]);
+    let unnamed = signer.sign(&json!({ "redirect_uris": uris, "client_name": "Other" }));
+    let mut borrowed = with(&unnamed);
+    borrowed["software_id"] = "s-1".into();
+    let stranger = json!({ "redirect_uris": uris, "software_id": "s-1" });
+    let named = with(&signer.sign(&json!({ "redirect_uris": uris, "software_id": "s-1" })));
+    for (body, status, reason) in [
+        (&borrowed, 201, "its issuer did not sign this id"),
+        (&stranger, 429, "as strangers do"),
+        (&named, 201, "with a budget of its own"),
+        (&named, 429, "which is spent"),
+    ] {
+        let outcome = register(&preset, body).await;
+        assert_eq!(outcome.answer.status().as_u16(), status, "{reason}: {}", outcome.answer.json());
+    }
+}
+
 /// RFC 7591 section 3.1.1: the way around every rule that only looks at plain members.
 #[tokio::test]
 async fn an_attack_inside_of_a_statement_is_an_attack() {

@@ -481,6 +481,7 @@ fn client_json(client: &Client, now: i64) -> Value {
         "source": prints.source.as_ref().map(|source| &source.narrow),
         "admitted_by": client.admitted_by,
         "rules": client.rules,
+        "statement_issuer": client.statement_issuer,
         "identity": client.identity,
         "created_at": client.created_at,
         "proven_at": client.last_used_at,

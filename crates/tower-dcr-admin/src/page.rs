@@ -68,6 +68,8 @@ struct ClientRow {
     name: String,
     /// The claimed identity and its evidence.
     identity: String,
+    /// The issuer of its software statement.
+    issuer: String,
     client_id: String,
     raw_client_id: String,
     /// The key of the record: an action applies to one of several records with the same `client_id`.
@@ -246,6 +248,7 @@ impl ClientRow {
         Self {
             name: shown::text(client.fingerprints.client_name.as_deref().unwrap_or("(no name)")),
             identity: client.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
+            issuer: client.statement_issuer.as_deref().map(shown::text).unwrap_or_default(),
             client_id: shown::text(&raw_client_id),
             is_actionable: matches!(client.status, Status::Pending | Status::Active) && !raw_client_id.is_empty(),
             raw_client_id,

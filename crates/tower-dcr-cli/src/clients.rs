@@ -387,7 +387,8 @@ fn as_json(client: &Client, review: &Registrar) -> Value {
         "client_name": name(client), "registration": registration(client), "family": client.fingerprints.family,
         "redirect_hosts": client.fingerprints.redirect_hosts, "created_at": client.created_at, "proven_at": client.last_used_at,
         "expires_at": client.expires_at, "reviewed_by": client.reviewed_by, "admitted_by": client.admitted_by,
-        "identity": client.identity, "policy": client.policy, "reason": client.reason,
+        "statement_issuer": client.statement_issuer, "identity": client.identity, "policy": client.policy,
+        "reason": client.reason,
     })
 }
 
@@ -502,6 +503,7 @@ fn rows(client: &Client, block: Option<&Block>, review: &Registrar) -> Vec<(&'st
         ("expires", client.expires_at.map(time)),
         ("secret expires", client.not_after.map(time)),
         ("admitted by", client.admitted_by.clone()),
+        ("vouched for by", client.statement_issuer.clone()),
         ("rules", client.rules.clone()),
         ("policy", client.policy.clone()),
         ("reviewed", by(client.reviewed_at, client.reviewed_by.clone())),

@@ -294,9 +294,22 @@ async fn serve(args: &Args) -> Result<(), Error> {
         // Behind a proxy, all clients share one address.
         limits = limits.with_per_source(args.max_connections);
     }
+    if args.ledger.is_some() && passes_unknown(&preset) {
+        tracing::info!(
+            target: "tower_dcr::setup",
+            "the gate passes clients that the ledger does not know; if the server checks nothing itself at its authorization \
+             endpoint, set `gate.unknown = \"reject\"` in the policy file"
+        );
+    }
     let app = Router::new().fallback(forward).with_state(Arc::new(proxy));
     tower_dcr_server::serve(listener, app, limits, stopped()).await;
     Ok(())
+}
+
+/// Returns whether a gate that follows the policy passes clients that the ledger does not know.
+fn passes_unknown(preset: &Preset) -> bool {
+    let document = serde_json::to_value(preset).unwrap_or_default();
+    document.pointer("/gate/unknown").and_then(serde_json::Value::as_str) != Some("reject")
 }
 
 /// Scheme, host and port: `https://as.example.com`.

@@ -266,12 +266,14 @@ async fn filters(ledger: &impl Ledger) {
     let mut other = draft("Other", "http://localhost:1/cb", 10);
     other.fingerprints.software_id = Some("soft".into());
     let other = insert(ledger, &other.clone()).await;
-    let every = [&other, &ended, &busy, &plain];
+    let signed = with!(active("signed", 60); statement_issuer: Some("https://directory.example.com".into()));
+    let signed = insert(ledger, &signed).await;
+    let every = [&signed, &other, &ended, &busy, &plain];
     let prints = other.fingerprints.clone();
     let by = |fingerprint| Filter { fingerprint: Some(fingerprint), ..Filter::default() };
     let rows: Vec<(&str, Filter, Vec<&Client>)> = vec![
         ("nothing", Filter::default(), every.to_vec()),
-        ("live", live(), vec![&other, &busy, &plain]),
+        ("live", live(), vec![&signed, &other, &busy, &plain]),
         (
             "two statuses",
             Filter { statuses: vec![Status::Revoked, Status::Registering], ..Filter::default() },
@@ -279,8 +281,11 @@ async fn filters(ledger: &impl Ledger) {
         ),
         ("origin", Filter { origin: Some(Origin::Elsewhere), ..Filter::default() }, vec![&ended]),
         ("admitted", Filter { admitted_by: Some("owner".into()), ..Filter::default() }, vec![&ended]),
-        ("never used", Filter { never_used: true, ..live() }, vec![&other, &plain]),
-        ("never reviewed", Filter { never_reviewed: true, ..live() }, vec![&other, &plain]),
+        ("used", Filter { used: true, ..Filter::default() }, vec![&busy]),
+        ("endorsed", Filter { endorsed: true, ..Filter::default() }, vec![&signed, &ended, &busy]),
+        ("endorsed and used", Filter { endorsed: true, used: true, ..live() }, vec![&busy]),
+        ("never used", Filter { never_used: true, ..live() }, vec![&signed, &other, &plain]),
+        ("never reviewed", Filter { never_reviewed: true, ..live() }, vec![&signed, &other, &plain]),
         ("idle", Filter { idle_since: Some(50), ..live() }, vec![&other, &plain]),
         ("idle, at the edge", Filter { idle_since: Some(51), ..live() }, vec![&other, &busy, &plain]),
         ("expiring", Filter { expires_before: Some(101), ..Filter::default() }, vec![&busy]),

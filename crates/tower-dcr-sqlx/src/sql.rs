@@ -775,6 +775,8 @@ where
     }
     let flags = [
         (filter.never_used, " AND last_used_at IS NULL"),
+        (filter.used, " AND last_used_at IS NOT NULL"),
+        (filter.endorsed, " AND (reviewed_at IS NOT NULL OR admitted_by IS NOT NULL OR statement_issuer IS NOT NULL)"),
         (filter.never_reviewed, " AND reviewed_at IS NULL"),
         (filter.failing_deprovisioning, " AND deprovision_at IS NOT NULL AND deprovision_error IS NOT NULL"),
     ];

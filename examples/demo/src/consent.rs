@@ -32,7 +32,7 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
   <dt>{introduction}</dt><dd id="name"><bdi>{name}</bdi></dd>
   <dt>The answer goes to</dt><dd id="destination"><bdi>{destination}</bdi></dd>
   <dt>It was registered here</dt><dd id="first-seen">{first_seen}</dd>
-</dl>
+{issuer}</dl>
 <p id="verdict" class="{badge}">{verdict}</p>
 <form method="post" action="/authorize">
   <input type="hidden" name="id" value="{id}">
@@ -43,8 +43,17 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
         name = escape(name),
         destination = escape(&facts.destination.to_string()),
         first_seen = escape(&first_seen(facts)),
+        issuer = issuer(facts),
         verdict = escape(&verdict),
     )
+}
+
+/// Returns the line about the issuer of the client's software statement, which the operator of this server trusts.
+fn issuer(facts: &ConsentFacts) -> String {
+    let line = |issuer: &String| {
+        format!("  <dt>It is vouched for by</dt><dd id=\"issuer\"><bdi>{}</bdi></dd>\n", escape(issuer))
+    };
+    facts.statement_issuer.as_ref().map(line).unwrap_or_default()
 }
 
 /// Returns the statement about the name, and its level of warning.
@@ -127,4 +136,20 @@ fn escape(text: &str) -> String {
         }
         out
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_issuer_of_a_statement_is_shown() {
+        let mut facts = ConsentFacts::default();
+        assert!(!page(&facts, "1").contains("vouched for"));
+        facts.statement_issuer = Some("https://directory.example.com/?a&b".into());
+        let page = page(&facts, "1");
+        let line =
+            r#"<dt>It is vouched for by</dt><dd id="issuer"><bdi>https://directory.example.com/?a&amp;b</bdi></dd>"#;
+        assert!(page.contains(line), "{page}");
+    }
 }

@@ -113,6 +113,7 @@ fn only_free_attempts_are_summed() {
         LifecycleAction::Rejected,
         LifecycleAction::UnregisteredClient,
         LifecycleAction::IdConflict,
+        LifecycleAction::SoftwareIdConflict,
         LifecycleAction::LedgerFull,
     ] {
         let log = Log::new(Sources::new(ClientAddress::new(), &Requester::None));

@@ -15,6 +15,7 @@ use super::{Client, Fingerprint, Origin, Status};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "written with `..Filter::default()`")]
+#[expect(clippy::struct_excessive_bools, reason = "conditions that do not depend on each other")]
 pub struct Filter {
     /// Matches these statuses; every status if empty.
     pub statuses: Vec<Status>,
@@ -26,6 +27,11 @@ pub struct Filter {
     pub admitted_by: Option<String>,
     /// Matches clients that never got a token.
     pub never_used: bool,
+    /// Matches clients that got a token.
+    pub used: bool,
+    /// Matches clients that an operator approved or extended, or that an initial access token or a software statement admitted.
+    /// A verified identity is not enough: any client can register a vendor's callback.
+    pub endorsed: bool,
     /// Matches clients that no operator approved or extended.
     pub never_reviewed: bool,
     /// Matches clients that were last used, or registered, before this time.
@@ -62,6 +68,8 @@ impl Filter {
             && self.origin.is_none_or(|origin| client.origin == origin)
             && (self.admitted_by.is_none() || client.admitted_by == self.admitted_by)
             && !(self.never_used && client.last_used_at.is_some())
+            && !(self.used && client.last_used_at.is_none())
+            && (!self.endorsed || client.is_endorsed())
             && !(self.never_reviewed && client.reviewed_at.is_some())
             && self.idle_since.is_none_or(|time| client.alive_since() < time)
             && self.expires_before.is_none_or(|time| client.expires_at.is_some_and(|at| at < time))
@@ -111,6 +119,10 @@ impl Work {
 }
 
 impl Client {
+    const fn is_endorsed(&self) -> bool {
+        self.reviewed_at.is_some() || self.admitted_by.is_some() || self.statement_issuer.is_some()
+    }
+
     /// Ended, deleted at the server, and not empty yet.
     fn is_to_be_purged(&self) -> bool {
         !self.status.is_live() && self.deprovisioning.due_at.is_none() && !self.registration.is_empty()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Client;
 use crate::client_address::carried;
 use crate::redirect_uri::{RedirectClass, RedirectUri};
-use crate::registration::{Digest, Field, Registration};
+use crate::registration::{Digest, Field, Limits, Registration};
 use crate::rules::ConfigError;
 use crate::rules::identity::name;
 use crate::text;
@@ -31,7 +31,8 @@ use crate::text;
 pub enum Fingerprint {
     /// A single client, by its `client_id`.
     ClientId(String),
-    /// The whole registration: its canonical digest in hexadecimal.
+    /// The whole registration without its `software_version`: its canonical digest in hexadecimal. A digest with the version
+    /// matches that version.
     Digest(String),
     /// The name and the shape of the redirect URIs: see [`Fingerprints::family`].
     Family(String),
@@ -160,8 +161,9 @@ impl fmt::Display for Fingerprint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Fingerprints {
-    /// SHA-256 of the canonical registration, in hexadecimal; without the ports of loopback redirect URIs, if the registrar
-    /// ignores them ([`any_loopback_port`](crate::clients::LifecycleSettings::any_loopback_port)).
+    /// SHA-256 of the canonical registration without its `software_version`, in hexadecimal; without the ports of loopback
+    /// redirect URIs, if the registrar ignores them
+    /// ([`any_loopback_port`](crate::clients::LifecycleSettings::any_loopback_port)).
     pub digest: String,
     /// Half a SHA-256 of the normal name and of schemes, hosts and paths of the redirect URIs, in hexadecimal: equal
     /// for the installations of one application.
@@ -210,8 +212,8 @@ impl Source {
 }
 
 impl Fingerprints {
-    /// Computes the fingerprints of `registration`. With `any_loopback_port`, registrations that differ only in the ports of
-    /// loopback redirect URIs have one digest.
+    /// Computes the fingerprints of `registration`. Registrations that differ only in `software_version` have one digest, and
+    /// with `any_loopback_port` those that differ only in the ports of loopback redirect URIs.
     #[must_use]
     pub fn of(registration: &Registration, any_loopback_port: bool) -> Self {
         let canonical = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
@@ -223,20 +225,9 @@ impl Fingerprints {
         let redirects: Vec<Redirect> = registration.redirect_uris().map(Redirect::of).collect();
         let client_name = registration.string_at(Field::CLIENT_NAME);
         let name = client_name.map(name::normal).unwrap_or_default();
-        let digest = if any_loopback_port && redirects.iter().any(|redirect| redirect.is_loopback) {
-            // The other members as they are, and the redirect URIs in their order without the ports.
-            let mut rest = registration.clone();
-            rest.remove("redirect_uris");
-            let mut bytes = rest.canonical_bytes();
-            for redirect in &redirects {
-                push_line(&mut bytes, &redirect.portless);
-            }
-            Digest::of(&bytes)
-        } else {
-            Digest::of(canonical.as_bytes())
-        };
+        let digest = digest_of(registration, canonical, &redirects, any_loopback_port, Versions::Ignored);
         Self {
-            digest: digest.to_string(),
+            digest,
             family: set_digest(Some(name.as_str()), redirects.iter().map(|redirect| redirect.shape.as_str())),
             redirect_set: set_digest(None, redirects.iter().map(|redirect| redirect.portless.as_str())),
             redirect_hosts: redirects
@@ -267,6 +258,56 @@ impl Fingerprints {
         }
         all
     }
+}
+
+/// Returns the digest of a registration with its `software_version`, as it was before versions were ignored: blocks and
+/// deduplication keys in a ledger can have it. `None` if the registration has no version, and so one digest only.
+pub(crate) fn versioned_digest(registration: &str, any_loopback_port: bool) -> Option<String> {
+    // A fast path: few registrations have a version.
+    if !registration.contains(Field::SOFTWARE_VERSION.name()) {
+        return None;
+    }
+    let parsed = Registration::parse_with(registration.as_bytes(), &Limits::GENEROUS).ok()?;
+    parsed.at(Field::SOFTWARE_VERSION)?;
+    let redirects: Vec<Redirect> = parsed.redirect_uris().map(Redirect::of).collect();
+    Some(digest_of(&parsed, registration, &redirects, any_loopback_port, Versions::Compared))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Versions {
+    Compared,
+    Ignored,
+}
+
+/// Returns the digest of the canonical JSON `canonical`, or of the compared part of it.
+fn digest_of(
+    registration: &Registration,
+    canonical: &str,
+    redirects: &[Redirect],
+    any_loopback_port: bool,
+    versions: Versions,
+) -> String {
+    let is_portless = any_loopback_port && redirects.iter().any(|redirect| redirect.is_loopback);
+    // RFC 7591 section 2: the value of this field "SHOULD change on any update to the client software".
+    let is_versionless = versions == Versions::Ignored && registration.at(Field::SOFTWARE_VERSION).is_some();
+    if !is_portless && !is_versionless {
+        return Digest::of(canonical.as_bytes()).to_string();
+    }
+    let mut rest = registration.clone();
+    if is_versionless {
+        rest.remove(Field::SOFTWARE_VERSION.name());
+    }
+    if is_portless {
+        rest.remove(Field::REDIRECT_URIS.name());
+    }
+    let mut bytes = rest.canonical_bytes();
+    if is_portless {
+        // The redirect URIs in their order without the ports.
+        for redirect in redirects {
+            push_line(&mut bytes, &redirect.portless);
+        }
+    }
+    Digest::of(&bytes).to_string()
 }
 
 /// The compared parts of a redirect URI.
@@ -359,6 +400,38 @@ mod tests {
             assert_ne!(one.digest, of(other, true).digest, "{other}");
         }
         assert_eq!(one.digest, of(r#"{"redirect_uris":["http://[::1]/cb?x=:80"],"client_name":"A"}"#, true).digest);
+    }
+
+    #[test]
+    fn versions_of_the_software_have_one_digest() {
+        let json = |version: &str, uri: &str| {
+            format!(r#"{{"client_name":"A","redirect_uris":["{uri}"],"software_id":"a"{version}}}"#)
+        };
+        let (one, two) = (r#","software_version":"1""#, r#","software_version":"2""#);
+        for (uri, any_loopback_port) in [
+            ("https://a.com/cb", false),
+            ("https://a.com/cb", true),
+            ("http://[::1]:1/cb", false),
+            ("http://[::1]:1/cb", true),
+        ] {
+            let digest = |version| of(&json(version, uri), any_loopback_port).digest;
+            assert_eq!(digest(one), digest(two), "{uri}");
+            assert_eq!(digest(one), digest(""), "{uri}: as a registration without a version has always had it");
+            assert_ne!(digest(one), of(&json(one, "https://b.com/cb"), any_loopback_port).digest, "{uri}");
+            let id = json(one, uri).replace(r#""software_id":"a""#, r#""software_id":"b""#);
+            assert_ne!(digest(one), of(&id, any_loopback_port).digest, "{uri}: nothing else is ignored");
+            let old = |version| {
+                let canonical = Registration::parse(json(version, uri).as_bytes()).unwrap().canonical_bytes();
+                versioned_digest(str::from_utf8(&canonical).unwrap(), any_loopback_port)
+            };
+            assert_eq!(old(""), None, "{uri}");
+            assert_ne!(old(one), old(two), "{uri}");
+        }
+        // The digests that ledgers have from before.
+        let canonical = r#"{"redirect_uris":["https://a.com/cb"],"software_version":"1"}"#;
+        assert_eq!(versioned_digest(canonical, true), Some(Digest::of(canonical.as_bytes()).to_string()));
+        let named = r#"{"client_name":"software_version"}"#;
+        assert_eq!(versioned_digest(named, true), None);
     }
 
     #[test]

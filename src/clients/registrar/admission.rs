@@ -9,8 +9,8 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
-    Actor, Client, ClientKey, Deprovisioning, Fingerprints, Insertion, LedgerError, Origin, Replacement, Source,
-    Status, StoredResponse,
+    Actor, Block, Client, ClientKey, Deprovisioning, Fingerprint, Fingerprints, Insertion, LedgerError, Origin,
+    Replacement, Source, Status, StoredResponse, versioned_digest,
 };
 use crate::redirect_uri::is_same_uri;
 use crate::registration::{Acceptance, Digest, Field, Limits, Registration, Value};
@@ -129,11 +129,12 @@ impl Registrar {
         if let Some(reason) = &requester.held {
             draft.hold(reason);
         }
-        draft.dedup_key = self.dedup_key(registration, &draft);
+        let keys = self.dedup_keys(registration, &draft);
+        draft.dedup_key = keys.own;
         let (mut waited, mut patience, mut pause) = (Duration::ZERO, PATIENCE, PAUSE);
         let mut awaited = None;
         for _ in 0..MAX_STEPS {
-            match self.try_admit(&draft, requester.unless_repeated.as_ref()).await? {
+            match self.try_admit(&draft, keys.earlier.as_deref(), requester.unless_repeated.as_ref()).await? {
                 Step::Done(admission) => return Ok(admission),
                 Step::Again => {}
                 Step::Wait(key, _) if awaited.is_some_and(|last| last != key) => {
@@ -192,11 +193,30 @@ impl Registrar {
         self.drafted(&metadata, requester)
     }
 
-    /// Returns the deduplication key of this registration. Only public clients have one: an equal registration would otherwise
+    /// Returns the deduplication keys of this registration. Only public clients have one: an equal registration would otherwise
     /// get the secret of another client (RFC 7591 section 5).
-    fn dedup_key(&self, registration: &Registration, draft: &Client) -> Option<String> {
+    fn dedup_keys(&self, registration: &Registration, draft: &Client) -> DedupKeys {
+        let settings = self.settings();
         let public = registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none");
-        (self.settings().deduplication && public).then(|| dedup_key(&draft.fingerprints.digest, draft))
+        if !settings.deduplication || !public {
+            return DedupKeys::default();
+        }
+        let own = Some(dedup_key(&draft.fingerprints.digest, draft));
+        let versioned = versioned_digest(&draft.registration, settings.any_loopback_port);
+        let versioned = versioned.map(|digest| dedup_key(&digest, draft));
+        if settings.any_software_version {
+            DedupKeys { own, earlier: versioned }
+        } else {
+            DedupKeys { own: versioned.or(own), earlier: None }
+        }
+    }
+
+    /// Returns the live client of an equal registration.
+    async fn find_equal(&self, key: &str, earlier: Option<&str>) -> Result<Option<Client>, LedgerError> {
+        match (self.ledger().find_by_dedup_key(key).await?, earlier) {
+            (None, Some(earlier)) => self.ledger().find_by_dedup_key(earlier).await,
+            (known, _) => Ok(known),
+        }
     }
 
     /// Returns whether the response to that registration can't be given to others.
@@ -216,7 +236,7 @@ impl Registrar {
         requester: &Requester,
     ) -> Result<Result<Client, Client>, Failure> {
         let mut client = self.drafted_update(registration, requester);
-        self.reject_blocked(&client.fingerprints).await?;
+        self.reject_blocked(&client).await?;
         self.begin(&mut client, client_id);
         let max_live = self.settings().max_clients.map(u64::from);
         for _ in 0..MAX_STEPS {
@@ -236,23 +256,30 @@ impl Registrar {
         Err(busy(Duration::from_secs(1)))
     }
 
-    async fn try_admit(&self, draft: &Client, unless_repeated: Option<&Rejection>) -> Result<Step, Failure> {
+    async fn try_admit(
+        &self,
+        draft: &Client,
+        earlier: Option<&str>,
+        unless_repeated: Option<&Rejection>,
+    ) -> Result<Step, Failure> {
         if let Some(key) = &draft.dedup_key
-            && let Some(known) = self.ledger().find_by_dedup_key(key).await?
+            && let Some(known) = self.find_equal(key, earlier).await?
         {
             return self.deduplicate(draft, known).await;
         }
         // Before the insertion, so that a flood of blocked registrations neither fills nor empties the ledger.
-        self.reject_blocked(&draft.fingerprints).await?;
+        self.reject_blocked(draft).await?;
         if let Some(rejection) = unless_repeated {
             return Err(rejection.clone().into());
         }
+        let suspicion = self.check_software(draft, None).await?;
         match self.ledger().insert(draft, self.settings().max_clients.map(u64::from)).await? {
             Insertion::Inserted(client) => {
+                self.report_software(suspicion, &client);
                 let intent = Intent { registrar: self.clone(), client: Some(client) };
                 // Again: a revocation writes the block first and then ends existing records. Either this sees the block, or
                 // the revocation sees this record.
-                if let Err(failure) = self.reject_blocked(&draft.fingerprints).await {
+                if let Err(failure) = self.reject_blocked(draft).await {
                     intent.fail("blocked").await?;
                     return Err(failure);
                 }
@@ -275,7 +302,7 @@ impl Registrar {
                 Ok(Step::Again)
             }
             Status::Pending | Status::Active => {
-                self.reject_blocked(&draft.fingerprints).await?;
+                self.reject_blocked(draft).await?;
                 let known = self.end_hold(draft, known).await?;
                 let known = self.give_time_to_sign_in(known).await?;
                 Ok(known.map_or(Step::Again, |known| Step::Done(Admission::Deduplicated(Box::new(known)))))
@@ -324,11 +351,20 @@ impl Registrar {
         Ok(Some(known).filter(|client| client.response.is_some()))
     }
 
-    pub(super) async fn reject_blocked(&self, fingerprints: &Fingerprints) -> Result<(), Failure> {
-        if self.ledger().find_block(&fingerprints.all()).await?.is_none() {
-            return self.reject_lookalike(fingerprints).await;
+    pub(super) async fn reject_blocked(&self, client: &Client) -> Result<(), Failure> {
+        if self.find_block_of(client).await?.is_none() {
+            return self.reject_lookalike(&client.fingerprints).await;
         }
         Err(blocked().into())
+    }
+
+    /// Returns a block on the registration of `client`.
+    pub(crate) async fn find_block_of(&self, client: &Client) -> Result<Option<Block>, LedgerError> {
+        let mut prints = client.fingerprints.all();
+        // Blocks from before versions were ignored are of one version.
+        let versioned = versioned_digest(&client.registration, self.settings().any_loopback_port);
+        prints.extend(versioned.map(Fingerprint::Digest));
+        self.ledger().find_block(&prints).await
     }
 
     /// Ends registrations whose client hung up in this process. Returns the number of those that ended.
@@ -373,6 +409,15 @@ impl Registrar {
         }
         Ok(failed)
     }
+}
+
+/// The deduplication keys of a registration.
+#[derive(Default)]
+struct DedupKeys {
+    /// The key that its record gets.
+    own: Option<String>,
+    /// The key that the record of an equal registration has from before versions of the software were ignored.
+    earlier: Option<String>,
 }
 
 enum Step {

@@ -1,6 +1,7 @@
 //! Updates and deletions by clients (RFC 7592).
 
 use super::admission::{RULE, as_answered, secret_expiry};
+use super::software::Suspicion;
 use super::{AdminError, Failure, Registrar, Requester, RevocationReport, ServerAnswer, the_one};
 use crate::audit::LifecycleAction;
 use crate::client_url::RULE as URL_RULE;
@@ -16,6 +17,7 @@ pub(crate) struct ChangeIntent {
     client: Option<Client>,
     next: Client,
     requester: Requester,
+    suspicion: Option<Suspicion>,
 }
 
 impl ChangeIntent {
@@ -81,7 +83,7 @@ impl Registrar {
     ) -> Result<ChangeIntent, Failure> {
         // The usual bypass is a clean registration and then an update to revoked metadata.
         let next = self.drafted_update(registration, requester);
-        self.reject_blocked(&next.fingerprints).await?;
+        self.reject_blocked(&next).await?;
         // A client that was only seen in use is as good as unknown.
         let client = self.may_manage(managed).await?.filter(|client| client.origin == Origin::Registered);
         if client.is_none() && self.settings().lifetimes.needs_approval() && !self.settings().manage_unknown {
@@ -105,12 +107,13 @@ impl Registrar {
             let rejection = Rejection::new(ErrorCode::InvalidClientMetadata, RULE, detail);
             return Err(rejection.with_field(Field::TOKEN_ENDPOINT_AUTH_METHOD.name()).into());
         }
-        Ok(ChangeIntent { id: managed.to_owned(), client, next, requester: requester.clone() })
+        let suspicion = self.check_software(&next, client.as_ref()).await?;
+        Ok(ChangeIntent { id: managed.to_owned(), client, next, requester: requester.clone(), suspicion })
     }
 
     /// Records a change that the server has made.
     pub(crate) async fn changed(&self, intent: ChangeIntent, answer: Option<&ServerAnswer<'_>>) -> Result<(), Failure> {
-        let ChangeIntent { id, client, mut next, requester } = intent;
+        let ChangeIntent { id, client, mut next, requester, suspicion } = intent;
         let answered = answer.and_then(|answer| answer.document.string_at(Field::CLIENT_ID));
         if answered.is_some_and(|answered| answered != id) {
             tracing::error!(
@@ -128,7 +131,10 @@ impl Registrar {
             Some(known) => known,
             None => match self.adopt_managed(&id, &parsed(&next.registration)?, &requester).await? {
                 // A block from now on finds it.
-                Ok(new) => return self.end_if_blocked(new, &next.fingerprints).await,
+                Ok(new) => {
+                    self.report_software(suspicion, &new);
+                    return self.end_if_blocked(new, &next).await;
+                }
                 // Another node was faster.
                 Err(known) => known,
             },
@@ -158,11 +164,12 @@ impl Registrar {
             event = event.because("waits for approval");
         }
         self.emit_of(&event.by(&Actor::Client), &changed);
-        self.end_if_blocked(changed, &next.fingerprints).await
+        self.report_software(suspicion, &changed);
+        self.end_if_blocked(changed, &next).await
     }
 
     /// Ends the client if it is blocked now.
-    async fn end_if_blocked(&self, changed: Client, next: &Fingerprints) -> Result<(), Failure> {
+    async fn end_if_blocked(&self, changed: Client, next: &Client) -> Result<(), Failure> {
         // As for a new registration: either this sees the block, or the revocation sees the change.
         let result = self.reject_blocked(next).await;
         if let Err(Failure::Rejected(_)) = &result {

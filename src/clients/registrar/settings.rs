@@ -10,6 +10,7 @@ use super::{Lifetimes, lifetimes};
 use crate::period::{self, Lifetime, Period};
 use crate::rules::ConfigError;
 use crate::rules::hold::{HOLDABLE, HoldableRule};
+use crate::rules::action::{self, Action};
 
 /// The settings in force.
 #[derive(Clone, Debug)]
@@ -19,7 +20,9 @@ pub(crate) struct Settings {
     pub(super) max_clients: Option<NonZeroU64>,
     pub(super) deduplication: bool,
     pub(super) any_loopback_port: bool,
+    pub(super) any_software_version: bool,
     pub(super) shared_client_ids: bool,
+    pub(super) software_id_conflict: Action,
     pub(super) sources: bool,
     pub(super) retention: Duration,
     pub(super) address_retention: Duration,
@@ -118,10 +121,27 @@ pub struct LifecycleSettings {
     /// that ignores these ports (RFC 8252 section 7.3). If the server compares the port, sign-ins fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any_loopback_port: Option<bool>,
+    /// Deduplicates registrations that differ only in `software_version` (default: true), so that a new release of an
+    /// application is not a new client; the repeated answer has the version of its own request. The server is not told of
+    /// the new version: set this to `false` if it decides by the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any_software_version: Option<bool>,
     /// Allows the server to give one `client_id` to several registrations (default: false): each then has a record of its
     /// own, and inherits nothing from the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_client_ids: Option<bool>,
+    /// The handling of a registration, or an update, with the `software_id` of a live client whose redirect URIs lead to other
+    /// hosts (default: `mark`): it may imitate that client. Ports of loopback URIs don't count, nor do registrations that a
+    /// token, a statement or a verified identity vouches for. `mark` emits an event. `reject` rejects where the other
+    /// client was reviewed by an operator, or admitted by an initial access token or a software statement, and marks where
+    /// it only got a token: else a stranger who registers first would lock the honest client out.
+    #[serde(
+        deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
+        serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
+    pub software_id_conflict: Option<Action>,
     /// Records the network of the client address (default: true). Without it nothing can be blocked by source, and at the
     /// limit of clients all of them count as from one network.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +178,9 @@ impl Settings {
             max_clients: None,
             deduplication: true,
             any_loopback_port: false,
+            any_software_version: true,
             shared_client_ids: false,
+            software_id_conflict: Action::Mark,
             sources: true,
             retention: Duration::from_secs(30 * 24 * 3600),
             address_retention: Duration::from_secs(30 * 24 * 3600),
@@ -179,7 +201,9 @@ impl Settings {
             max_clients: file.max_clients.or(self.max_clients),
             deduplication: file.deduplication.unwrap_or(self.deduplication),
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
+            any_software_version: file.any_software_version.unwrap_or(self.any_software_version),
             shared_client_ids: file.shared_client_ids.unwrap_or(self.shared_client_ids),
+            software_id_conflict: file.software_id_conflict.unwrap_or(self.software_id_conflict),
             sources: file.sources.unwrap_or(self.sources),
             retention: file.retention.unwrap_or(self.retention),
             address_retention: file.address_retention.unwrap_or(self.address_retention),

@@ -1192,6 +1192,27 @@ async fn show_keeps_secrets() {
     }
 }
 
+/// The issuer of a software statement is shown, in a terminal and as JSON.
+#[tokio::test]
+async fn show_names_the_issuer_that_vouches() {
+    let folder = Folder::new("issuer");
+    let ledger = SqliteLedger::open(folder.0.join("clients.db")).await.unwrap();
+    let json = r#"{"redirect_uris":["https://a.example.com/"]}"#;
+    let registration = tower_dcr::Registration::parse(json.as_bytes()).unwrap();
+    for (id, issuer) in [("one", Some("https://directory.example.com")), ("two", None)] {
+        let mut client = Client::draft(json, Fingerprints::of(&registration, false), 0);
+        (client.status, client.client_id) = (Status::Active, Some(id.into()));
+        client.statement_issuer = issuer.map(Into::into);
+        ledger.insert(&client, None).await.unwrap();
+        let shown = run(&folder, &["clients", "show", "sqlite:clients.db", id], "");
+        let line = shown.lines().find(|line| line.trim_start().starts_with("vouched for by"));
+        assert_eq!(line.and_then(|line| line.split_whitespace().last()), issuer, "{shown}");
+        let (_, json) = json_of(&folder, &["clients", "show", "sqlite:clients.db", id]);
+        let record = if json.is_array() { &json[0] } else { &json };
+        assert_eq!(record["statement_issuer"].as_str(), issuer, "{json}");
+    }
+}
+
 /// The list contains the clients whose badge says stale, and those that are past their limit and not ended, since the limit may only be
 /// reported; on request, those of another policy.
 #[tokio::test]

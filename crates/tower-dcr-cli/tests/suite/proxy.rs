@@ -1,5 +1,6 @@
 //! `dcr proxy`: the requests that it evaluates, and those that it must pass unchanged.
 
+use std::io::BufRead;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -512,6 +513,43 @@ async fn it_names_its_setup_and_rejects_keys_that_chain_nothing() {
         server.rejects_keys_that_chain_nothing();
     };
     tokio::task::spawn_blocking(check).await.unwrap();
+}
+
+/// A gate passes clients that its ledger does not know, which is to be known where the server checks nothing itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_that_unknown_clients_pass() {
+    let own = upstream().await;
+    let folder = Folder::new("proxy-unknown");
+    folder.write("reject.toml", "gate.unknown = 'reject'\n");
+    folder.write("pass.toml", "gate.max_age = '1s'\n");
+    let (reject, pass) = (folder.0.join("reject.toml"), folder.0.join("pass.toml"));
+    let ledger = format!("sqlite:{}", folder.0.join("clients.db").display());
+    let paths = ["--register-path", "/register", "--authorize-path", "/authorize", "--token-path", "/token"];
+    for (arguments, is_said) in [
+        (vec!["--ledger", &ledger], true),
+        (vec!["--ledger", &ledger, "--policy", pass.to_str().unwrap()], true),
+        (vec!["--ledger", &ledger, "--policy", reject.to_str().unwrap()], false),
+        (vec![], false),
+    ] {
+        let mut command = command();
+        command.args(["--upstream", &own, "--listen", ANY_PORT]).args(paths).args(&arguments);
+        command.env("NO_COLOR", "1").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let start = move || {
+            let mut child = command.spawn().unwrap();
+            let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+            let base = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).unwrap();
+            std::thread::spawn(move || lines.for_each(drop));
+            Running { child, base, client: reqwest::Client::new() }
+        };
+        let mut proxy = tokio::task::spawn_blocking(start).await.unwrap();
+        // It is said before the first request is answered.
+        proxy.get("/unknown").await;
+        proxy.child.kill().unwrap();
+        let lines = logged(&mut proxy, usize::MAX, |_| true);
+        let said: Vec<&String> = lines.iter().filter(|line| line.contains("the ledger does not know")).collect();
+        assert_eq!(said.len(), usize::from(is_said), "{arguments:?}: {lines:#?}");
+        assert!(said.iter().all(|line| line.contains(" INFO ") && line.contains(r#"gate.unknown = "reject""#)));
+    }
 }
 
 /// While the server is down, each attempt to reach it logs one line.
