@@ -48,7 +48,7 @@ impl Counted {
         requests.iter().filter(|(method, url, _)| *method == Method::POST && url.path() == "/register").count()
     }
 
-    /// Returns the statuses of the authorization requests with this scope. FastMCP looks at each one itself before a person
+    /// Returns the statuses of the authorization requests with this scope. `FastMCP` looks at each one itself before a person
     /// does, so that an equal one does not count.
     fn authorizations(&self, scope: &str) -> Vec<u16> {
         let requests = self.seen.requests.lock().unwrap();

@@ -286,11 +286,12 @@ pub(crate) async fn token(State(server): State<Server>, Form(request): Form<Toke
         return token_error(StatusCode::BAD_REQUEST, "invalid_scope");
     }
     let (access, refresh) = (random(), random());
-    stores.access.insert(access.clone(), Grant { client_id, scope: scope.clone() });
-    stores.refresh.insert(refresh.clone(), grant);
-    let answer = json!({
-        "access_token": access, "token_type": "Bearer", "expires_in": 3600, "refresh_token": refresh, "scope": scope,
-    });
+    let mut answer = json!({ "access_token": access, "token_type": "Bearer", "expires_in": 3600, "scope": scope });
+    if let Some(members) = answer.as_object_mut().filter(|_| stores.may_refresh(&client_id)) {
+        members.insert("refresh_token".into(), refresh.clone().into());
+        stores.refresh.insert(refresh, grant);
+    }
+    stores.access.insert(access, Grant { client_id, scope });
     ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
 }
 
@@ -313,6 +314,12 @@ pub(crate) async fn revoke(State(server): State<Server>, Form(request): Form<Rev
 }
 
 impl Stores {
+    /// Returns `true` if the client registered the grant. A gate rejects the refresh of others.
+    fn may_refresh(&self, client_id: &str) -> bool {
+        let grants = self.clients.get(client_id).and_then(|client| client.get("grant_types")?.as_array());
+        grants.is_some_and(|grants| grants.iter().any(|grant| grant == "refresh_token"))
+    }
+
     /// Returns the grant if the code is this client's and comes with the verifier (RFC 7636 section 4.6). A code works
     /// once.
     fn redeem(&mut self, request: &TokenRequest, client_id: &str) -> Option<Grant> {

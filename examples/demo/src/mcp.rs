@@ -38,7 +38,9 @@ pub(crate) async fn endpoint(
         (status, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
     };
     let Some(granted) = token.and_then(|token| server.scope_of(token)) else {
-        return challenge(StatusCode::UNAUTHORIZED, "", SCOPES[0]);
+        // RFC 6750 section 3.1: without a token, no error.
+        let error = if token.is_some() { "error=\"invalid_token\", " } else { "" };
+        return challenge(StatusCode::UNAUTHORIZED, error, SCOPES[0]);
     };
     let request = serde_json::from_slice::<Value>(&body).ok();
     let needed = if request.as_ref().is_some_and(writes) { &SCOPES[..] } else { &SCOPES[..1] };
@@ -57,7 +59,8 @@ pub(crate) async fn endpoint(
 
 /// Returns `true` if the request calls the second tool.
 fn writes(request: &Value) -> bool {
-    request["method"] == "tools/call" && request["params"]["name"] == "write"
+    let is = |pointer, expected| request.pointer(pointer).is_some_and(|value| value == expected);
+    is("/method", "tools/call") && is("/params/name", "write")
 }
 
 fn answer(request: &Value) -> Response {

@@ -47,6 +47,13 @@ async fn a_client_signs_in() {
         assert_eq!(response.status().as_u16(), 401, "{method}");
         assert!(response.headers()["www-authenticate"].to_str().unwrap().contains("resource_metadata"));
     }
+    for (token, is_said) in [(None, false), (Some("unknown"), true)] {
+        let request = server.client.post(format!("{}/mcp", server.base));
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        let answer = request.send().await.unwrap();
+        let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
+        assert_eq!((answer.status().as_u16(), challenge.contains("error=\"invalid_token\"")), (401, is_said));
+    }
     let resource: Value = server.get("/.well-known/oauth-protected-resource/mcp").await.json().await.unwrap();
     assert_eq!(resource["authorization_servers"], json!([server.base]));
     let metadata: Value = server.get("/.well-known/oauth-authorization-server").await.json().await.unwrap();
