@@ -15,7 +15,7 @@ use crate::servers::{Server, free_port};
 const NOT_STRICT: [&str; 1] = ["mcp-remote"];
 
 /// It registers no grant types, and so gets refresh tokens only from `mcp` (RFC 7591 section 2: "the default behavior is that
-/// the client will use only the 'authorization_code' Grant Type").
+/// the client will use only the `authorization_code` Grant Type").
 const WITHOUT_GRANTS: &str = "openidconnect";
 
 fn clients() -> impl Iterator<Item = &'static Client> {
