@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
 
 use test_support::ROOT;
 
@@ -82,6 +83,39 @@ pub(crate) const CONFIDENTIAL_CLIENTS: [Client; 2] = [
     ),
 ];
 
+/// A client that calls the second tool of the demo, which needs more scope than the client registered.
+pub(crate) struct StepUp {
+    pub(crate) client: Client,
+    /// Follows its version.
+    pub(crate) variant: &'static str,
+}
+
+/// The index is that of `MCP_CLIENTS`.
+pub(crate) const STEP_UP_CLIENTS: [StepUp; 9] = [
+    step_up(0, &["MCP", "step-up"], ""),
+    step_up(1, &["2", "MCP", "{}", "step-up"], ""),
+    step_up(2, &["1", "MCP", "{}", "step-up"], ""),
+    step_up(2, &["1", "MCP", "{}", "step-up", "no-refresh"], ", without refresh tokens"),
+    step_up(3, &["MCP", "step-up"], ""),
+    step_up(4, &["MCP", "step-up"], ""),
+    step_up(5, &["MCP", "step-up"], ""),
+    step_up(6, &["MCP", "step-up"], ""),
+    step_up(7, &["MCP", "step-up"], ""),
+];
+
+/// Those that their application can register before, without a scope.
+pub(crate) const UNSCOPED_CLIENTS: [StepUp; 4] = [
+    step_up(1, &["2", "MCP", "{}", "step-up", "unscoped"], ""),
+    step_up(2, &["1", "MCP", "{}", "step-up", "no-refresh", "unscoped"], ", without refresh tokens"),
+    step_up(5, &["MCP", "step-up", "unscoped"], ""),
+    step_up(6, &["MCP", "step-up", "unscoped"], ""),
+];
+
+const fn step_up(index: usize, arguments: &'static [&'static str], variant: &'static str) -> StepUp {
+    let Client { name, package, program, .. } = MCP_CLIENTS[index];
+    StepUp { client: client(name, package, program, arguments), variant }
+}
+
 const fn client(
     name: &'static str,
     package: &'static str,
@@ -153,9 +187,7 @@ impl Bench {
         issuer: &str,
         mcp: &str,
     ) -> Vec<(&'static Client, Outcome)> {
-        // Some of them listen on a port of their own choice, always the same.
-        static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let _turn = ONE_AT_A_TIME.lock().await;
+        let _turn = self.turn().await;
         let sign_in = |client: &&'static Client| {
             let (client, issuer, mcp) = (*client, issuer.to_owned(), mcp.to_owned());
             tokio::spawn(async move { (client, self.sign_in(client, &issuer, &mcp).await) })
@@ -168,8 +200,24 @@ impl Bench {
         outcomes
     }
 
-    /// A minute is more than any of them takes.
+    /// Waits until no other test runs clients: some of them listen on a port of their own choice, always the same.
+    pub(crate) async fn turn(&self) -> MutexGuard<'static, ()> {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+        ONE_AT_A_TIME.lock().await
+    }
+
     async fn sign_in(&self, client: &Client, issuer: &str, mcp: &str) -> Outcome {
+        let last = self.run(client, issuer, mcp).await?;
+        Ok(SignedIn {
+            said: last["said"].as_str().unwrap().to_owned(),
+            refreshed: last["refreshed"] == true,
+            revoked: last["revoked"] == true,
+        })
+    }
+
+    /// Returns what a client prints at its end; its output, if it does not sign in. A minute is more than any of them
+    /// takes.
+    pub(crate) async fn run(&self, client: &Client, issuer: &str, mcp: &str) -> Result<Value, String> {
         let mut command = tokio::process::Command::from(self.command(client.program));
         command.args(client.arguments.iter().map(|argument| match *argument {
             "ISSUER" => issuer,
@@ -183,13 +231,10 @@ impl Bench {
         let output = output.unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);
         let last = printed.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
-        match last["said"].as_str().filter(|_| output.status.success()) {
-            Some(said) => Ok(SignedIn {
-                said: said.to_owned(),
-                refreshed: last["refreshed"] == true,
-                revoked: last["revoked"] == true,
-            }),
-            None => Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr))),
+        if output.status.success() && last["said"].is_string() {
+            Ok(last)
+        } else {
+            Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr)))
         }
     }
 

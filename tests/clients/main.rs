@@ -12,3 +12,4 @@ mod readme;
 mod rust_sdk;
 mod servers;
 mod sign_in;
+mod step_up;

@@ -174,11 +174,15 @@ impl Server {
 
 fn proxied(mut command: Command, policy: &Path, more: &[&str]) -> Standing {
     // The server is told how clients call it, and that is the proxy, which asks it first.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let base = format!("http://127.0.0.1:{port}");
     let server = Running::spawn(command.arg(&base));
     let proxy = proxy(&server.base, port, policy, more);
     Standing { base, running: vec![proxy, server] }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Starts the proxy in front of a server.

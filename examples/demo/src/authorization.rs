@@ -38,10 +38,20 @@ struct Stores {
     /// Authorization requests that wait for consent, and codes that wait for their client.
     pending: HashMap<String, Authorization>,
     codes: HashMap<String, Authorization>,
-    /// Access and refresh tokens, with the client that they were issued to.
-    access: HashMap<String, String>,
-    refresh: HashMap<String, String>,
+    access: HashMap<String, Grant>,
+    refresh: HashMap<String, Grant>,
 }
+
+/// The client that a token was issued to, and its scope.
+#[derive(Clone)]
+struct Grant {
+    client_id: String,
+    scope: String,
+}
+
+/// The scope of most requests at the MCP endpoint, and the one for the rest of them. A client gets the first one by
+/// default, and asks for the other once it needs it.
+pub(crate) const SCOPES: [&str; 2] = ["mcp", "mcp:write"];
 
 /// One authorization request.
 #[derive(Clone)]
@@ -49,6 +59,7 @@ pub(crate) struct Authorization {
     pub(crate) client_id: String,
     pub(crate) redirect_uri: String,
     issuer: String,
+    pub(crate) scope: String,
     state: Option<String>,
     challenge: String,
     created: Instant,
@@ -80,8 +91,9 @@ impl Server {
         }
     }
 
-    pub(crate) fn accepts(&self, access_token: &str) -> bool {
-        self.stores().access.contains_key(access_token)
+    /// Returns the scope of an access token; `None` if the token is not valid.
+    pub(crate) fn scope_of(&self, access_token: &str) -> Option<String> {
+        self.stores().access.get(access_token).map(|grant| grant.scope.clone())
     }
 
     /// Drops the client, its codes and its tokens (RFC 7592 section 2.3).
@@ -90,12 +102,12 @@ impl Server {
         stores.clients.remove(client_id);
         stores.pending.retain(|_, authorization| authorization.client_id != client_id);
         stores.codes.retain(|_, authorization| authorization.client_id != client_id);
-        stores.access.retain(|_, owner| owner != client_id);
-        stores.refresh.retain(|_, owner| owner != client_id);
+        stores.access.retain(|_, grant| grant.client_id != client_id);
+        stores.refresh.retain(|_, grant| grant.client_id != client_id);
     }
 
     pub(crate) fn has_refresh_token(&self, client_id: &str) -> bool {
-        self.stores().refresh.values().any(|owner| owner == client_id)
+        self.stores().refresh.values().any(|grant| grant.client_id == client_id)
     }
 
     /// Restores a client as it was registered.
@@ -126,7 +138,7 @@ pub(crate) async fn metadata(headers: HeaderMap) -> Json<Value> {
         "token_endpoint": format!("{issuer}/token"),
         "registration_endpoint": format!("{issuer}/register"),
         "revocation_endpoint": format!("{issuer}/revoke"),
-        "scopes_supported": ["mcp"],
+        "scopes_supported": SCOPES,
         "response_types_supported": ["code"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "token_endpoint_auth_methods_supported": ["none"],
@@ -149,6 +161,7 @@ pub(crate) struct AuthorizationRequest {
     client_id: String,
     redirect_uri: Option<String>,
     response_type: Option<String>,
+    scope: Option<String>,
     state: Option<String>,
     code_challenge: Option<String>,
     code_challenge_method: Option<String>,
@@ -177,6 +190,8 @@ pub(crate) async fn authorize(
         client_id: request.client_id,
         redirect_uri,
         issuer: issuer(&headers),
+        // RFC 6749 section 3.3 lets a server ignore a part of the scope. It is in the answer of the token endpoint.
+        scope: within(request.scope.as_deref().unwrap_or(SCOPES[0]), SCOPES),
         state: request.state,
         challenge: request.code_challenge.unwrap_or_default(),
         created: Instant::now(),
@@ -188,12 +203,15 @@ pub(crate) async fn authorize(
         return authorization
             .answer(&[("error", "invalid_request"), ("error_description", "PKCE with S256 is required")]);
     }
+    if authorization.scope.is_empty() {
+        return authorization.answer(&[("error", "invalid_scope")]);
+    }
     if server.auto_approve {
         return approve(&server, authorization);
     }
     let id = random();
     let facts = server.facts(&authorization.client_id, &authorization.redirect_uri).await;
-    let html = consent::page(&facts, &id);
+    let html = consent::page(&facts, &authorization.scope, &id);
     server.stores().pending.insert(id, authorization);
     ([(header::X_FRAME_OPTIONS, "DENY"), (header::CACHE_CONTROL, "no-store")], Html(html)).into_response()
 }
@@ -243,6 +261,7 @@ pub(crate) struct TokenRequest {
     code_verifier: Option<String>,
     redirect_uri: Option<String>,
     refresh_token: Option<String>,
+    scope: Option<String>,
 }
 
 pub(crate) async fn token(State(server): State<Server>, Form(request): Form<TokenRequest>) -> Response {
@@ -252,20 +271,27 @@ pub(crate) async fn token(State(server): State<Server>, Form(request): Form<Toke
     };
     let granted = match request.grant_type.as_str() {
         "authorization_code" => stores.redeem(&request, &client_id),
-        "refresh_token" => {
-            request.refresh_token.as_ref().and_then(|token| stores.refresh.remove(token)) == Some(client_id.clone())
-        }
+        "refresh_token" => request.refresh_token.as_ref().and_then(|token| stores.refresh.remove(token)),
         _ => return token_error(StatusCode::BAD_REQUEST, "unsupported_grant_type"),
     };
-    if !granted {
+    let Some(grant) = granted.filter(|grant| grant.client_id == client_id) else {
         return token_error(StatusCode::BAD_REQUEST, "invalid_grant");
+    };
+    // RFC 6749 section 6: a refresh may ask for less, and the next refresh token has the whole scope again.
+    let scope = match request.scope.as_deref().filter(|_| request.grant_type == "refresh_token") {
+        Some(asked) => within(asked, grant.scope.split(' ')),
+        None => grant.scope.clone(),
+    };
+    if scope.is_empty() {
+        return token_error(StatusCode::BAD_REQUEST, "invalid_scope");
     }
     let (access, refresh) = (random(), random());
-    stores.access.insert(access.clone(), client_id.clone());
-    stores.refresh.insert(refresh.clone(), client_id);
-    let answer = json!({
-        "access_token": access, "token_type": "Bearer", "expires_in": 3600, "refresh_token": refresh, "scope": "mcp",
-    });
+    let mut answer = json!({ "access_token": access, "token_type": "Bearer", "expires_in": 3600, "scope": scope });
+    if let Some(members) = answer.as_object_mut().filter(|_| stores.may_refresh(&client_id)) {
+        members.insert("refresh_token".into(), refresh.clone().into());
+        stores.refresh.insert(refresh, grant);
+    }
+    stores.access.insert(access, Grant { client_id, scope });
     ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
 }
 
@@ -280,7 +306,7 @@ pub(crate) async fn revoke(State(server): State<Server>, Form(request): Form<Rev
     let mut guard = server.stores();
     let stores = &mut *guard;
     for tokens in [&mut stores.access, &mut stores.refresh] {
-        if tokens.get(&request.token) == Some(&request.client_id) {
+        if tokens.get(&request.token).is_some_and(|grant| grant.client_id == request.client_id) {
             tokens.remove(&request.token);
         }
     }
@@ -288,16 +314,29 @@ pub(crate) async fn revoke(State(server): State<Server>, Form(request): Form<Rev
 }
 
 impl Stores {
-    /// Returns `true` if the code is this client's and comes with the verifier (RFC 7636 section 4.6). A code works
+    /// Returns `true` if the client registered the grant. A gate rejects the refresh of others.
+    fn may_refresh(&self, client_id: &str) -> bool {
+        let grants = self.clients.get(client_id).and_then(|client| client.get("grant_types")?.as_array());
+        grants.is_some_and(|grants| grants.iter().any(|grant| grant == "refresh_token"))
+    }
+
+    /// Returns the grant if the code is this client's and comes with the verifier (RFC 7636 section 4.6). A code works
     /// once.
-    fn redeem(&mut self, request: &TokenRequest, client_id: &str) -> bool {
-        let Some(authorization) = request.code.as_ref().and_then(|code| self.codes.remove(code)) else { return false };
+    fn redeem(&mut self, request: &TokenRequest, client_id: &str) -> Option<Grant> {
+        let authorization = self.codes.remove(request.code.as_ref()?)?;
         let verifier = request.code_verifier.as_deref().unwrap_or_default();
-        authorization.client_id == client_id
+        let is_redeemed = authorization.client_id == client_id
             && authorization.created.elapsed() < CODE_LIFETIME
             && request.redirect_uri.as_ref().is_none_or(|uri| *uri == authorization.redirect_uri)
-            && BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) == authorization.challenge
+            && BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) == authorization.challenge;
+        is_redeemed.then_some(Grant { client_id: authorization.client_id, scope: authorization.scope })
     }
+}
+
+/// Returns the scopes that are in `asked`, and among `known`.
+fn within<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let is_asked = |known: &&str| asked.split(' ').any(|asked| asked == *known);
+    known.into_iter().filter(is_asked).collect::<Vec<_>>().join(" ")
 }
 
 fn token_error(status: StatusCode, error: &str) -> Response {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tower_dcr::clients::{ConsentFacts, Destination};
 use tower_dcr::rules::{Claim, ClaimStatus};
 
-/// Renders the consent page. The name is chosen by the application; the destination of the response and the time of
+/// Renders the consent page for an application that asks for `scope`. The name is chosen by the application; the destination of the response and the time of
 /// registration are reliable.
-pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
+pub(crate) fn page(facts: &ConsentFacts, scope: &str, id: &str) -> String {
     let (introduction, name) = match facts.client_name.as_deref() {
         Some(name) => ("An application that calls itself", name),
         None => ("The application", "An application that gives no name"),
@@ -31,6 +31,7 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
 <dl>
   <dt>{introduction}</dt><dd id="name"><bdi>{name}</bdi></dd>
   <dt>The answer goes to</dt><dd id="destination"><bdi>{destination}</bdi></dd>
+  <dt>It gets the scope</dt><dd id="scope">{scope}</dd>
   <dt>It was registered here</dt><dd id="first-seen">{first_seen}</dd>
 {issuer}</dl>
 <p id="verdict" class="{badge}">{verdict}</p>
@@ -42,6 +43,7 @@ pub(crate) fn page(facts: &ConsentFacts, id: &str) -> String {
 "#,
         name = escape(name),
         destination = escape(&facts.destination.to_string()),
+        scope = escape(scope),
         first_seen = escape(&first_seen(facts)),
         issuer = issuer(facts),
         verdict = escape(&verdict),

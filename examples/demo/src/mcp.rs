@@ -1,4 +1,5 @@
-//! A protected MCP endpoint with one tool, over streamable HTTP without server-sent events.
+//! A protected MCP endpoint with two tools, over streamable HTTP without server-sent events. The second tool needs another
+//! scope, for which clients ask when they are told so (MCP, "Step-Up Authorization Flow").
 
 use axum::Json;
 use axum::body::Bytes;
@@ -7,7 +8,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::authorization::{Server, issuer};
+use crate::authorization::{SCOPES, Server, issuer};
 
 /// Serves the protected resource metadata of RFC 9728.
 pub(crate) async fn metadata(headers: HeaderMap) -> Json<Value> {
@@ -15,7 +16,8 @@ pub(crate) async fn metadata(headers: HeaderMap) -> Json<Value> {
     Json(json!({
         "resource": format!("{base}/mcp"),
         "authorization_servers": [base],
-        "scopes_supported": ["mcp"],
+        // The scope to begin with.
+        "scopes_supported": [SCOPES[0]],
         "bearer_methods_supported": ["header"],
     }))
 }
@@ -30,23 +32,38 @@ pub(crate) async fn endpoint(
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("Bearer").then_some(token)
     });
-    if !token.is_some_and(|token| server.accepts(token)) {
+    let challenge = |status: StatusCode, error: &str, scope: &str| {
         let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", issuer(&headers));
-        let challenge = format!("Bearer resource_metadata=\"{metadata}\", scope=\"mcp\"");
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
+        let challenge = format!("Bearer {error}scope=\"{scope}\", resource_metadata=\"{metadata}\"");
+        (status, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
+    };
+    let Some(granted) = token.and_then(|token| server.scope_of(token)) else {
+        // RFC 6750 section 3.1: without a token, no error.
+        let error = if token.is_some() { "error=\"invalid_token\", " } else { "" };
+        return challenge(StatusCode::UNAUTHORIZED, error, SCOPES[0]);
+    };
+    let request = serde_json::from_slice::<Value>(&body).ok();
+    let needed = if request.as_ref().is_some_and(writes) { &SCOPES[..] } else { &SCOPES[..1] };
+    if !needed.iter().all(|needed| granted.split(' ').any(|granted| granted == *needed)) {
+        // RFC 6750 section 3.1: "The request requires higher privileges than provided by the access token."
+        return challenge(StatusCode::FORBIDDEN, "error=\"insufficient_scope\", ", &needed.join(" "));
     }
-    match method {
-        Method::POST => answer(&body),
-        Method::DELETE => StatusCode::NO_CONTENT.into_response(),
+    match (method, request) {
+        (Method::POST, Some(request)) => answer(&request),
+        (Method::POST, None) => StatusCode::BAD_REQUEST.into_response(),
+        (Method::DELETE, _) => StatusCode::NO_CONTENT.into_response(),
         // There is no stream of events.
         _ => (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST, DELETE")]).into_response(),
     }
 }
 
-fn answer(body: &[u8]) -> Response {
-    let Ok(request) = serde_json::from_slice::<Value>(body) else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
+/// Returns `true` if the request calls the second tool.
+fn writes(request: &Value) -> bool {
+    let is = |pointer, expected| request.pointer(pointer).is_some_and(|value| value == expected);
+    is("/method", "tools/call") && is("/params/name", "write")
+}
+
+fn answer(request: &Value) -> Response {
     let Some(id) = request.get("id").filter(|id| !id.is_null()) else {
         // A notification.
         return StatusCode::ACCEPTED.into_response();
@@ -59,16 +76,14 @@ fn answer(body: &[u8]) -> Response {
             "serverInfo": { "name": "tower-dcr-example", "version": env!("CARGO_PKG_VERSION") },
         }),
         Some("ping") => json!({}),
-        Some("tools/list") => json!({ "tools": [{
-            "name": "echo",
-            "description": "Returns its input",
-            "inputSchema": {
-                "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"],
-            },
-        }] }),
-        Some("tools/call") if parameter("/params/name") == "echo" => {
+        Some("tools/list") => json!({ "tools": [
+            tool("echo", "Returns its input"),
+            tool("write", "Says what it would write. Needs the scope mcp:write"),
+        ] }),
+        Some("tools/call") if parameter("/params/name") == "echo" || writes(request) => {
             let text = parameter("/params/arguments/text");
             let said = text.as_str().unwrap_or("missing text");
+            let said = if writes(request) { format!("written: {said}") } else { said.to_owned() };
             json!({ "content": [{ "type": "text", "text": said }], "isError": !text.is_string() })
         }
         _ => {
@@ -77,4 +92,9 @@ fn answer(body: &[u8]) -> Response {
         }
     };
     Json(json!({ "jsonrpc": "2.0", "id": id, "result": result })).into_response()
+}
+
+fn tool(name: &str, description: &str) -> Value {
+    let text = json!({ "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"] });
+    json!({ "name": name, "description": description, "inputSchema": text })
 }

@@ -15,11 +15,23 @@ export async function consent(url, { deliver = false } = {}) {
     next = new URL(location, next).href;
     const { searchParams } = new URL(next);
     if (searchParams.has('code') || searchParams.has('error')) {
-      if (deliver) await fetch(next);
+      if (deliver) await visit(next);
       return new URL(next);
     }
   }
   throw new Error('the way to the callback has no end');
+}
+
+/// A browser takes longer to come back than some clients take to listen.
+async function visit(callback) {
+  for (let left = 100; ; left--) {
+    try {
+      return await fetch(callback);
+    } catch (error) {
+      if (left === 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
 }
 
 function remember(cookies, answer) {

@@ -1,17 +1,19 @@
-// The MCP Inspector on the command line. Argument: the URL of an MCP endpoint.
+// The MCP Inspector on the command line. Arguments: the URL of an MCP endpoint, and `step-up` to call the
+// second tool.
 import { spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endToken, keptTokens, program, whoOpens } from './browser.mjs';
+import { stepUp } from './step-up.mjs';
 
-const [, , url] = process.argv;
+const [, , url, mode] = process.argv;
 const home = mkdtempSync(join(tmpdir(), 'inspector-'));
 // There may be no keyring, and the second call is to know the tokens of the first.
 const own = { HOME: home, MCP_AUTO_OPEN_ENABLED: 'true', MCP_INSPECTOR_SECRET_STORE: 'file' };
 
-async function call(text) {
-  const call = ['--method', 'tools/call', '--tool-name', 'echo', '--tool-arg', `text=${text}`];
+async function call(text, tool = 'echo') {
+  const call = ['--method', 'tools/call', '--tool-name', tool, '--tool-arg', `text=${text}`];
   const inspector = spawn(
     process.execPath,
     [program('@modelcontextprotocol/inspector', 'clients', 'launcher', 'build', 'index.js'), '--cli', url, ...call],
@@ -26,9 +28,10 @@ async function call(text) {
 }
 
 const said = await call('hello');
+const stepped = mode === 'step-up' ? await stepUp((text) => call(text, 'write'), call) : {};
 let refreshed = false;
 const ended = await endToken(home, url);
 if (ended) {
   refreshed = (await call('again')) === 'again' && keptTokens(home).tokens.access_token !== ended;
 }
-console.log(JSON.stringify({ said, refreshed }));
+console.log(JSON.stringify({ said, refreshed, ...stepped }));

@@ -1,12 +1,14 @@
-// `mcp-remote`, as an application that only knows local servers starts it. Argument: the URL of an MCP endpoint.
+// `mcp-remote`, as an application that only knows local servers starts it. Arguments: the URL of an MCP endpoint,
+// and `step-up` to call the second tool.
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { endToken, keptTokens, program, whoOpens } from './browser.mjs';
+import { stepUp } from './step-up.mjs';
 
-const [, , url] = process.argv;
+const [, , url, mode] = process.argv;
 const folder = mkdtempSync(join(tmpdir(), 'mcp-remote-'));
 const transport = new StdioClientTransport({
   command: process.execPath,
@@ -18,12 +20,15 @@ whoOpens(transport.stderr);
 const client = new Client({ name: 'bench', version: '1.0.0' });
 await client.connect(transport);
 const answer = await client.callTool({ name: 'echo', arguments: { text: 'hello' } });
+const call = async (name, text) =>
+  (await client.callTool({ name, arguments: { text } }, undefined, { timeout: 15_000 })).content[0].text;
+const stepped = mode === 'step-up' ? await stepUp((text) => call('write', text), (text) => call('echo', text)) : {};
 let refreshed = false;
 const ended = await endToken(folder, url);
 if (ended) {
   const again = await client.callTool({ name: 'echo', arguments: { text: 'again' } });
   refreshed = again.content[0].text === 'again' && keptTokens(folder).tokens.access_token !== ended;
 }
-console.log(JSON.stringify({ said: answer.content[0].text, refreshed }));
+console.log(JSON.stringify({ said: answer.content[0].text, refreshed, ...stepped }));
 await client.close();
 process.exit(0);

@@ -1,4 +1,4 @@
-"""FastMCP's client. Argument: the URL of an MCP endpoint."""
+"""FastMCP's client. Arguments: the URL of an MCP endpoint, and `step-up` to call the second tool."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from fastmcp import Client
 from fastmcp.client.auth import OAuth
 
 from browser import consent
-
+from step_up import step_up
 
 
 def browse(url):
@@ -36,9 +36,14 @@ webbrowser.open = open_browser
 
 
 async def main():
-    auth = OAuth(callback_host="127.0.0.1")
+    auth = OAuth(callback_host="127.0.0.1", callback_timeout=10)
     async with Client(sys.argv[1], auth=auth) as client:
         answer = await client.call_tool("echo", {"text": "hello"})
+
+        async def call(name, text):
+            return (await client.call_tool(name, {"text": text})).content[0].text
+
+        stepped = await step_up(call) if "step-up" in sys.argv else {}
         before, refreshed = auth.context.current_tokens, False
         if before.refresh_token:
             # As if its time had come.
@@ -46,7 +51,7 @@ async def main():
             again = await client.call_tool("echo", {"text": "again"})
             now = auth.context.current_tokens
             refreshed = now.access_token != before.access_token and again.content[0].text == "again"
-    print(json.dumps({"said": answer.content[0].text, "refreshed": refreshed}))
+    print(json.dumps({"said": answer.content[0].text, "refreshed": refreshed, **stepped}))
 
 
 asyncio.run(main())

@@ -31,6 +31,9 @@ fn honest() -> Value {
             "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": "client_secret_post" })
 }
 
+/// The challenge of a verifier that is not needed.
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
 fn dangerous() -> Value {
     json!({ "client_name": "Claude", "redirect_uris": ["javascript:alert(document.cookie)"] })
 }
@@ -43,6 +46,13 @@ async fn a_client_signs_in() {
         let response = server.client.request(method.clone(), format!("{}/mcp", server.base)).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 401, "{method}");
         assert!(response.headers()["www-authenticate"].to_str().unwrap().contains("resource_metadata"));
+    }
+    for (token, is_said) in [(None, false), (Some("unknown"), true)] {
+        let request = server.client.post(format!("{}/mcp", server.base));
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        let answer = request.send().await.unwrap();
+        let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
+        assert_eq!((answer.status().as_u16(), challenge.contains("error=\"invalid_token\"")), (401, is_said));
     }
     let resource: Value = server.get("/.well-known/oauth-protected-resource/mcp").await.json().await.unwrap();
     assert_eq!(resource["authorization_servers"], json!([server.base]));
@@ -81,7 +91,9 @@ async fn a_client_signs_in() {
         assert!(rejected.status().as_u16() == 400 && rejected.headers().get("location").is_none(), "{elsewhere}");
     }
     let without_pkce = authorize(redirect_uri, "").await.unwrap();
-    assert!(without_pkce.headers()["location"].to_str().unwrap().contains("error=invalid_request"));
+    assert!(without_pkce.status().as_u16() == 400 && without_pkce.headers().get("location").is_none());
+    let says: Value = without_pkce.json().await.unwrap();
+    assert_eq!(says["error"], "invalid_request");
 
     let code = parameter("code").unwrap();
     let token = async |form: Vec<(&str, &str)>| {
@@ -119,6 +131,83 @@ async fn a_client_signs_in() {
     assert_eq!(answer["result"]["content"][0]["text"], "hello");
 }
 
+/// MCP, "Step-Up Authorization Flow": the second tool needs a scope that the client asks for once it is told so.
+#[tokio::test]
+async fn the_second_tool_needs_another_scope() {
+    let server = start(&["--auto-approve"]);
+    let metadata: Value = server.get("/.well-known/oauth-authorization-server").await.json().await.unwrap();
+    assert_eq!(metadata["scopes_supported"], json!(["mcp", "mcp:write"]));
+    let resource: Value = server.get("/.well-known/oauth-protected-resource/mcp").await.json().await.unwrap();
+    assert_eq!(resource["scopes_supported"], json!(["mcp"]));
+    let body = json!({ "client_name": "My App", "redirect_uris": ["https://app.example.com/cb"] });
+    let client_id = server.register(&body).await.1["client_id"].as_str().unwrap().to_owned();
+
+    let verifier = "a-verifier-that-is-at-least-forty-three-characters-long";
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
+    let parameter = |location: &str, name: &str| {
+        let location = url::Url::parse(location).unwrap();
+        location.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    let authorize = async |scope: Option<&str>| {
+        let query = [("response_type", "code"), ("client_id", &client_id), ("code_challenge", &challenge)];
+        let query: Vec<_> = query.into_iter().chain([("code_challenge_method", "S256")]).collect();
+        let scope = scope.map(|scope| ("scope", scope));
+        let request =
+            server.client.get(format!("{}/authorize", server.base)).query(&query).query(&Vec::from_iter(scope));
+        request.send().await.unwrap().headers()["location"].to_str().unwrap().to_owned()
+    };
+    let token = async |form: &[(&str, &str)]| {
+        let form: Vec<_> = form.iter().copied().chain([("client_id", &*client_id)]).collect();
+        let answer = server.client.post(format!("{}/token", server.base)).form(&form).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()
+    };
+    let tokens = async |scope: Option<&str>| {
+        let code = parameter(&authorize(scope).await, "code").unwrap();
+        token(&[("grant_type", "authorization_code"), ("code", &code), ("code_verifier", verifier)]).await
+    };
+    let refresh = async |tokens: &Value, scope: Option<&str>| {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", tokens["refresh_token"].as_str().unwrap())];
+        let form: Vec<_> = form.into_iter().chain(scope.map(|scope| ("scope", scope))).collect();
+        token(&form).await
+    };
+    let call = async |tokens: &Value, tool: &str| {
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": { "text": "a" } } });
+        let request = server.client.post(format!("{}/mcp", server.base)).json(&call);
+        let answer = request.bearer_auth(tokens["access_token"].as_str().unwrap()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let challenge = answer.headers().get("www-authenticate").map(|it| it.to_str().unwrap().to_owned());
+        let answer: Value = answer.json().await.unwrap_or_default();
+        (status, challenge.or(answer["result"]["content"][0]["text"].as_str().map(str::to_owned)).unwrap())
+    };
+    let insufficient = |scope: &str| {
+        let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", server.base);
+        (403, format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\", resource_metadata=\"{metadata}\""))
+    };
+
+    for asked in [None, Some("mcp"), Some("mcp unknown")] {
+        let first = tokens(asked).await;
+        assert_eq!(first["scope"], "mcp", "{asked:?}");
+        for tokens in [&first, &refresh(&first, None).await] {
+            assert_eq!(call(tokens, "echo").await, (200, "a".into()));
+            assert_eq!(call(tokens, "write").await, insufficient("mcp mcp:write"));
+        }
+    }
+    let more = refresh(&tokens(Some("mcp")).await, Some("mcp mcp:write")).await;
+    assert_eq!(more["scope"], "mcp", "a refresh gives nothing that was not granted");
+
+    let both = tokens(Some("mcp:write mcp")).await;
+    assert_eq!(both["scope"], "mcp mcp:write");
+    let less = refresh(&both, Some("mcp")).await;
+    assert_eq!((&less["scope"], call(&less, "write").await.0), (&json!("mcp"), 403));
+    let both = refresh(&less, None).await;
+    assert_eq!((&both["scope"], call(&both, "write").await), (&json!("mcp mcp:write"), (200, "written: a".into())));
+
+    let write = tokens(Some("mcp:write")).await;
+    assert_eq!(call(&write, "echo").await, insufficient("mcp"));
+    let error = parameter(&authorize(Some("unknown")).await, "error");
+    assert_eq!(error.as_deref(), Some("invalid_scope"));
+}
+
 #[tokio::test]
 async fn it_asks_for_consent_and_shows_known_data() {
     let server = start(&[]);
@@ -126,9 +215,11 @@ async fn it_asks_for_consent_and_shows_known_data() {
     let body = json!({ "client_name": name, "redirect_uris": ["https://app.example.com/cb"] });
     let (_, client) = server.register(&body).await;
     let path = format!(
-        "/authorize?response_type=code&client_id={}&code_challenge=c&code_challenge_method=S256",
+        "/authorize?response_type=code&client_id={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
         client["client_id"].as_str().unwrap()
     );
+    let page = server.get(&format!("{path}&scope=mcp:write+mcp")).await.text().await.unwrap();
+    assert!(page.contains("<dd id=\"scope\">mcp mcp:write</dd>"), "{page}");
     let page = server.get(&path).await.text().await.unwrap();
     assert!(page.contains("app.example.com") && page.contains("&lt;script&gt;") && !page.contains(name), "{page}");
     let id = page.split("name=\"id\" value=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -182,7 +273,7 @@ async fn the_consent_page_shows_known_data() {
             ("response_type", "code"),
             ("client_id", client["client_id"].as_str().unwrap()),
             ("redirect_uri", redirect_uri),
-            ("code_challenge", "c"),
+            ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
         ];
         let answer = server.client.get(format!("{}/authorize", server.base)).query(&query).send().await.unwrap();
@@ -283,7 +374,9 @@ async fn it_keeps_clients_and_sees_revocations_by_another_process() {
         server.register(&json!({ "client_name": "My App", "redirect_uris": [uri] })).await
     };
     let authorize = async |server: &Running, id: &str| {
-        let path = format!("/authorize?response_type=code&client_id={id}&code_challenge=c&code_challenge_method=S256");
+        let path = format!(
+            "/authorize?response_type=code&client_id={id}&code_challenge={CHALLENGE}&code_challenge_method=S256"
+        );
         server.get(&path).await.status().as_u16()
     };
     let server = start(&arguments);
