@@ -14,7 +14,7 @@ use crate::servers::{Server, free_port};
 /// `mcp-remote` registers `localhost`, which the strict preset does not admit: RFC 8252 section 8.3 has loopback addresses.
 const NOT_STRICT: [&str; 1] = ["mcp-remote"];
 
-/// It registers no grant types, and so gets refresh tokens only from `mcp` (RFC 7591 section 2: "the default behavior is that
+/// It registers no grant types, and so gets no refresh token from `oauth` (RFC 7591 section 2: "the default behavior is that
 /// the client will use only the `authorization_code` Grant Type").
 const WITHOUT_GRANTS: &str = "openidconnect";
 
@@ -51,10 +51,10 @@ async fn released_clients_sign_in_through_each_preset() {
     let Some(bench) = Bench::find() else { return };
     let start = |preset| Running::start("demo", &["--addr", ANY_PORT, "--auto-approve", "--preset", preset]);
     for preset in ["mcp", "oauth"] {
-        let rejected = rejected(bench, &start(preset), preset == "mcp").await;
+        let rejected = rejected(bench, &start(preset), preset != "oauth").await;
         assert!(rejected.is_empty(), "{preset}: {rejected:#?}");
     }
-    let rejected = rejected(bench, &start("strict"), false).await;
+    let rejected = rejected(bench, &start("strict"), true).await;
     assert_eq!(rejected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NOT_STRICT, "{rejected:#?}");
     assert!(rejected[0].1.contains("redirect_uris[0]"), "{rejected:#?}");
 

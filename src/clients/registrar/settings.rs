@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Lifetimes, lifetimes};
 use crate::period::{self, Lifetime, Period};
 use crate::rules::ConfigError;
-use crate::rules::hold::{HOLDABLE, HoldableRule};
 use crate::rules::action::{self, Action};
+use crate::rules::hold::{HOLDABLE, HoldableRule};
 
 /// The settings in force.
 #[derive(Clone, Debug)]
