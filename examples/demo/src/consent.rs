@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn the_issuer_of_a_statement_is_shown() {
         let mut facts = ConsentFacts::default();
-        assert!(!page(&facts, "1").contains("vouched for"));
+        assert!(!page(&facts, "mcp", "1").contains("vouched for"));
         facts.statement_issuer = Some("https://directory.example.com/?a&b".into());
-        let page = page(&facts, "1");
+        let page = page(&facts, "mcp", "1");
         let line =
             r#"<dt>It is vouched for by</dt><dd id="issuer"><bdi>https://directory.example.com/?a&amp;b</bdi></dd>"#;
         assert!(page.contains(line), "{page}");
