@@ -28,11 +28,11 @@ fn native(name: &str) -> Value {
 }
 
 /// An application whose callback proves a vendor; each is another registration.
-fn hosted(version: &str) -> Value {
+fn hosted(number: &str) -> Value {
     json!({
         "client_name": "Claude",
         "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],
-        "software_version": version,
+        "contacts": [format!("{number}@example.com")],
     })
 }
 

@@ -226,7 +226,7 @@ async fn a_revoked_client_is_rejected_without_the_servers_help() {
     let (_, client) =
         post_json(&proxy, "/oauth/clients", &json!({ "redirect_uris": ["https://app.example.com/cb"] })).await;
     let id = client["client_id"].as_str().unwrap();
-    let form = [("grant_type", "authorization_code"), ("client_id", id)];
+    let form = [("grant_type", "refresh_token"), ("client_id", id)];
     let token = async || proxy.client.post(format!("{}/oauth/token", proxy.base)).form(&form).send().await.unwrap();
     assert_eq!(token().await.status().as_u16(), 200);
     let other =

@@ -220,6 +220,8 @@ async fn an_endpoint_below_another_is_itself() {
     }
 }
 
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
 /// The replacements for a redirect URI are those that the server supports and that passed the gate.
 #[tokio::test]
 async fn request_objects_count_if_the_server_supports_them() {
@@ -233,12 +235,19 @@ async fn request_objects_count_if_the_server_supports_them() {
         let authorize = async |query: &str| {
             proxy.get(&format!("/authorization?client_id=client-1&{query}")).await.status().as_u16()
         };
-        assert_eq!(authorize("redirect_uri=https%3A%2F%2Fapp.example.com%2F1").await, 200);
+        let flow = format!("response_type=code&code_challenge={CHALLENGE}&code_challenge_method=S256");
+        assert_eq!(authorize(&format!("redirect_uri=https%3A%2F%2Fapp.example.com%2F1&{flow}")).await, 200);
         assert_eq!(authorize("redirect_uri=https%3A%2F%2Fevil.example.net%2F&request_uri=urn:x").await, 400);
         let foreign = authorize("request_uri=https%3A%2F%2Fapp.example.com%2Frequest").await;
         assert_eq!(foreign, if objects { 200 } else { 400 }, "{objects}");
         let push = async |uri: &str| {
-            let form = [("client_id", "client-1"), ("redirect_uri", uri)];
+            let form = [
+                ("client_id", "client-1"),
+                ("redirect_uri", uri),
+                ("response_type", "code"),
+                ("code_challenge", CHALLENGE),
+                ("code_challenge_method", "S256"),
+            ];
             let push = proxy.client.post(format!("{}/pushed_authorization_request", proxy.base)).form(&form);
             push.send().await.unwrap().status().as_u16()
         };
@@ -260,7 +269,7 @@ async fn evaluated_answers_are_not_compressed() {
     let registered = ask("/registration").json(&honest).send().await.unwrap();
     assert_eq!(registered.status().as_u16(), 201);
     assert_eq!(registered.json::<Value>().await.unwrap()["client_id"], "client-1");
-    let form = [("grant_type", "authorization_code"), ("client_id", "client-1")];
+    let form = [("grant_type", "refresh_token"), ("client_id", "client-1")];
     let token = ask("/token").header("range", "bytes=0-1").form(&form).send().await.unwrap();
     assert_eq!(token.json::<Value>().await.unwrap()["access_token"], "t");
     let page = ask("/page").send().await.unwrap();
