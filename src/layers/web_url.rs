@@ -65,7 +65,7 @@ pub(super) fn place(url: &str, base: &str) -> Option<String> {
     Some(format!("{}{query}", utf8_percent_encode(&without_dot_segments(&path), ESCAPED)))
 }
 
-fn has_scheme(url: &str) -> bool {
+pub(super) fn has_scheme(url: &str) -> bool {
     url.find([':', '/', '\\', '?', '#']).is_some_and(|at| url.get(at..).is_some_and(|rest| rest.starts_with(':')))
 }
 
@@ -126,6 +126,28 @@ impl<'a> WebUrl<'a> {
             && url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
         let port = port.filter(|port| default_port(scheme) != Some(*port));
         Some(Self { host: Host::read(host), scheme, port, place, is_plain })
+    }
+}
+
+impl WebUrl<'_> {
+    /// Returns `true` if both have one scheme, host and port.
+    pub(super) fn has_origin_of(&self, other: &WebUrl<'_>) -> bool {
+        (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port) && self.host != Host::Unclear
+    }
+
+    /// Returns `true` for one URL: an empty path is `/` (RFC 3986 section 6.2.3).
+    pub(super) fn is_equal_to(&self, other: &WebUrl<'_>) -> bool {
+        let is_root = |url: &WebUrl<'_>| matches!(url.place, "" | "/");
+        self.has_origin_of(other) && (self.place == other.place || (is_root(self) && is_root(other)))
+    }
+
+    /// Returns `true` for "a URL that uses the `https` scheme and has no query or fragment components" (RFC 8414 section 2), or one
+    /// with `http` of a server on this machine.
+    pub(super) fn is_issuer(&self) -> bool {
+        self.is_plain
+            && self.host != Host::Unclear
+            && !self.place.contains('?')
+            && (self.scheme == "https" || self.host.is_loopback())
     }
 }
 

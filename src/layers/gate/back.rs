@@ -2,13 +2,13 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body;
-use url::form_urlencoded;
 
 use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
 use super::settings::SettingsInForce;
 use crate::layers::body::{self, ResponseBody};
+use crate::layers::web_url::{self, WebUrl};
 use crate::redirect_uri::{self, RedirectUri, is_dangerous_scheme};
 use crate::rules::ClaimStatus;
 
@@ -145,7 +145,9 @@ pub(super) fn add_issuer<R>(response: &mut Response<R>, issuer: &str) {
 
 /// Returns `true` for a page of the server itself, such as a login form that shows an error.
 fn is_own(location: &str, issuer: &str) -> bool {
-    let origin = |text: &str| url::Url::parse(text).ok().map(|url| url.origin());
-    // A relative URL leads to the server.
-    origin(location).is_none_or(|other| other.is_tuple() && Some(other) == origin(issuer))
+    match WebUrl::read(location) {
+        Some(url) => WebUrl::read(issuer).is_some_and(|own| own.has_origin_of(&url)),
+        // A relative URL leads to the server, and another scheme to an application.
+        None => !web_url::has_scheme(location),
+    }
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use url::Url;
 
 use super::endpoint::{Endpoint, GateEndpoint, RejectionForm};
 use super::failures::Failures;
 use super::rules::{self, GateRule, GateRules};
+use crate::layers::web_url::WebUrl;
 use crate::period;
 use crate::rate_limit::{Quota, RateLimit};
 use crate::replaceable::Replaceable;
@@ -118,11 +118,7 @@ pub struct GateSettings {
 /// components".
 fn issuer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let Some(issuer) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let url = Url::parse(&issuer).ok().filter(|url| {
-        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        (url.scheme() == "https" || (url.scheme() == "http" && is_local)) && url.query().is_none()
-    });
-    if url.is_some_and(|url| url.fragment().is_none()) {
+    if WebUrl::read(&issuer).is_some_and(|url| url.is_issuer()) {
         return Ok(Some(issuer));
     }
     let message = format!("{issuer:?} is not an issuer: write an https URL without query and fragment");

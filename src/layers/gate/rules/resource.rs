@@ -1,10 +1,9 @@
 //! Resource indicators (RFC 8707), compared with the operator's list.
 
-use url::Url;
-
 use super::{Asked, GateRule};
 use crate::layers::gate::names::Name;
 use crate::layers::gate::rejection::Fault;
+use crate::layers::web_url::WebUrl;
 use crate::rules::{Action, RuleDocs};
 
 pub(super) static RULE: GateRule = GateRule {
@@ -40,5 +39,6 @@ fn is_same(known: &str, resource: &str) -> bool {
     if known == resource {
         return true;
     }
-    matches!((Url::parse(known), Url::parse(resource)), (Ok(known), Ok(resource)) if known == resource)
+    let read = |url| WebUrl::read(url).filter(|url| url.is_plain);
+    matches!((read(known), read(resource)), (Some(known), Some(resource)) if known.is_equal_to(&resource))
 }

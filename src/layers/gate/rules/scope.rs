@@ -2,7 +2,6 @@
 
 use http::Uri;
 use http::uri::PathAndQuery;
-use url::form_urlencoded;
 
 use super::{Asked, GateRule, Profile};
 use crate::layers::gate::given::Place;
