@@ -100,7 +100,7 @@ async fn the_gate_and_the_consent_page_know_them() {
     let answer = send(&register, post(body("n8n", &uris))).await;
     let id = answer.json()["client_id"].as_str().unwrap().to_owned();
     let ask = async |uri: &str| {
-        let query = url::form_urlencoded::Serializer::new(String::new())
+        let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("response_type", "code"), ("client_id", &*id), ("redirect_uri", uri)])
             .extend_pairs([("code_challenge", CHALLENGE), ("code_challenge_method", "S256")])
             .finish();

@@ -448,7 +448,7 @@ fn odd_assertions_are_rejected() {
         ("an attestation with its proof", format!("{}~{}", jws(claims), jws(claims))),
     ];
     for (reason, assertion) in rows {
-        let escaped: String = url::form_urlencoded::byte_serialize(assertion.as_bytes()).collect();
+        let escaped: String = form_urlencoded::byte_serialize(assertion.as_bytes()).collect();
         for body in [format!("client_assertion={escaped}"), format!("client_id=c&client_assertion={escaped}")] {
             unclear(reason, &seen(form(), &body));
         }
