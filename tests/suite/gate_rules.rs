@@ -213,6 +213,7 @@ async fn each_part_that_may_be_the_request_is_checked() {
         (&whole, &whole, true, "a form without an action repeats it"),
         (&whole, step, true, "a step of a consent form has parameters of its own"),
         ("client_id=app-1", step, true, "and may name the client only"),
+        ("client_id=app-1", "decision=allow&scope=on", true, "and boxes of any value"),
         ("", "client_id=app-1&redirect_uri=https%3A%2F%2Fapp.example.com%2Fcb&decision=allow", false, "without a type"),
         (&bare, "", false, "the URL has no challenge"),
         ("", &bare, false, "nor has the body"),
@@ -367,6 +368,38 @@ async fn more_scope_is_removed_or_rejected() {
     world.client(json!({ "scope": "mcp:read" })).await;
     let (_, reached) = world.authorize(&ask("mcp%3Aread+admin+other")).await;
     assert!(reached.unwrap().ends_with("&scope=mcp%3Aread+admin"), "the operator's list");
+}
+
+/// The elements of an array are values, too, whether or not the rule about repetitions is on.
+#[tokio::test]
+async fn values_that_are_no_strings_are_compared() {
+    let policy = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n[metadata.grants]\n\
+                  grant_types = ['authorization_code', 'refresh_token']\n[gate]\nresources = ['https://mcp.example.com']\n\
+                  request_objects = true\n[gate.rules]\nscope = 'reject'\nauth_method = 'reject'";
+    let world = World::policy(policy);
+    world.client(json!({})).await;
+    let token = async |more: Value| {
+        let mut body = json!({ "grant_type": "refresh_token", "refresh_token": "r", "client_id": "app-1" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = Request::post("/token").header("content-type", "application/json");
+        let request = request.body(Full::from(body.to_string())).unwrap();
+        world.send(GateEndpoint::Token, request).await.0.json()["error"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(token(json!({ "resource": ["https://mcp.example.com/"], "scope": "mcp:read" })).await, "");
+    assert_eq!(token(json!({ "resource": ["https://evil.example.net/"] })).await, "invalid_target");
+    assert_eq!(token(json!({ "resource": { "0": "https://mcp.example.com" } })).await, "invalid_target");
+    assert_eq!(token(json!({ "scope": ["mcp:read", "admin"] })).await, "invalid_scope");
+    assert_eq!(token(json!({ "client_secret": ["s3cret"] })).await, "invalid_client");
+    let object = |resource: Value| {
+        use base64::Engine as _;
+        let part = |value: Value| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let claims = json!({ "client_id": "app-1", "redirect_uri": CALLBACK, "resource": resource });
+        let request = format!("{}.{}.c2ln", part(json!({ "alg": "ES256" })), part(claims));
+        format!("{}&request={request}", without(&honest(), "resource"))
+    };
+    let both = json!(["https://mcp.example.com", "https://mcp.example.com/"]);
+    assert_eq!(world.error_of(&object(both)).await, "", "RFC 8707 section 2.1");
+    assert_eq!(world.error_of(&object(json!(["https://evil.example.net"]))).await, "invalid_target");
 }
 
 #[tokio::test]

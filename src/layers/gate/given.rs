@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::names::{Name, Reading};
+use crate::registration::Value;
 
 /// The place of a parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,10 +98,23 @@ impl Given {
         }
     }
 
-    /// Adds a parameter whose value is no string.
-    pub(super) fn add_other_type(&mut self, reading: Reading) {
-        if reading != Reading::Other {
-            self.unusual.get_or_insert(self.place);
+    /// Adds a parameter whose value is no string: each element of an array, or the JSON text.
+    pub(super) fn add_other_type(&mut self, reading: Reading, value: &Value<'_>) {
+        let place = self.place;
+        let (Reading::Exact(name) | Reading::Folded(name)) = reading else { return };
+        // RFC 8707 section 2.1: in a request object, "multiple values are represented as an array of strings".
+        let is_exact = reading == Reading::Exact(Name::Resource) && place == Place::Object;
+        if !is_exact {
+            self.unusual.get_or_insert(place);
+        }
+        let mut push = |value: String| self.parameters.push(Parameter { name, value, place, is_exact });
+        match value {
+            Value::Strings(elements) => elements.clone().for_each(|element| push(element.to_owned())),
+            Value::String(text) | Value::Number(text) | Value::Array(text) | Value::Object(text) => {
+                push((*text).to_owned());
+            }
+            Value::Bool(value) => push(value.to_string()),
+            Value::Null => {}
         }
     }
 

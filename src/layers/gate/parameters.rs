@@ -258,7 +258,7 @@ impl Parameters {
             _ if name == "__proto__" => Err(Fault::Ambiguous("a parameter has an unusual name")),
             _ if names::read(name).is_reserved() => Err(Fault::Ambiguous("a parameter is not a string")),
             _ => {
-                self.given.add_other_type(names::read(name));
+                self.given.add_other_type(names::read(name), &value);
                 Ok(())
             }
         })
@@ -431,7 +431,7 @@ impl RequestObject {
                 Value::String(text) => inside.add(name, text.into())?,
                 Value::Null => inside.add(name, "".into())?,
                 _ if names::read(name).is_reserved() => return Err(unclear),
-                _ => inside.given.add_other_type(names::read(name)),
+                _ => inside.given.add_other_type(names::read(name), &value),
             }
         }
         // RFC 9101 section 4: "request and request_uri parameters MUST NOT be included in Request Objects".

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::registration::{Field, Registration};
+use crate::registration::{CIBA, Field, Registration};
 use crate::rules::action::{self, Action};
 use crate::rules::{ConfigError, Draft, ErrorCode, IntoRules, Policy, Rejection, Rule, RuleDocs, documented, settings};
 
@@ -166,7 +166,12 @@ impl Grants {
                 // "authorization_code" Grant Type."
                 AbsentGrants::AuthorizationCode => draft.insert_default_strings("grant_types", [CODE]),
                 AbsentGrants::Offered => {
-                    draft.insert_default_strings("grant_types", self.types.iter().map(|grant| lasting(grant)));
+                    // A client that needs one of the others asks for it: they are for confidential clients, and CIBA needs
+                    // more fields.
+                    let usual = |grant: &&String| *grant != "client_credentials" && *grant != CIBA;
+                    let is_any = self.types.iter().any(|grant| usual(&grant));
+                    let types = self.types.iter().filter(|grant| !is_any || usual(grant));
+                    draft.insert_default_strings("grant_types", types.map(|grant| lasting(grant)));
                 }
             }
         }

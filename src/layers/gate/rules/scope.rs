@@ -34,6 +34,10 @@ pub(in super::super) static RULE: GateRule = GateRule {
 const ALWAYS: &str = "offline_access";
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
+    if !asked.seen.is_request && asked.seen.redirect_uri.is_none() {
+        // A step of a consent form, whose boxes may have any names and values.
+        return Ok(());
+    }
     // Without a registered scope, there is no limit: RFC 7591 section 2 leaves the default to the server.
     let is_within = |scope: &str| scope.split(' ').all(|token| is_allowed(asked, token));
     if asked.registered.scope.is_none() || asked.seen.given.values(Name::Scope).all(is_within) {
