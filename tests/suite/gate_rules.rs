@@ -222,6 +222,18 @@ async fn each_part_that_may_be_the_request_is_checked() {
         ("client_id=app-1", &bare, false, "a server may take both"),
         (&whole, "code_challenge_method=plain", false, "a server that prefers the body finds plain"),
         (&whole, "response_type=token", false, "or another type"),
+        (&whole, "code_challenge=&code_challenge_method=&x=1", false, "a server that merges them finds an empty one"),
+        (&whole, "code_challenge_method=&x=1", false, "or takes the default, plain"),
+        ("x=1&x=2", &format!("{whole}&code_challenge="), false, "an oddity in the URL hides none in the body"),
+        ("State=", &whole.replace("code_challenge_method", "code.challenge_method"), false, "of any kind"),
+        ("State=", "client_id=app-1&response.type=code&x=y", false, "a type that PHP reads"),
+        ("client_id=app-1", &format!("x=y&code_challenge={CHALLENGE}"), false, "a challenge without a method is plain"),
+        (
+            "scope=mcp:read&x=y;scope=admin",
+            &without(&whole, "scope"),
+            false,
+            "a scope behind a semicolon can't be removed",
+        ),
     ];
     for (query, body, passes, reason) in rows {
         let request = Request::post(format!("/authorize?{query}"));
@@ -400,6 +412,10 @@ async fn values_that_are_no_strings_are_compared() {
     let both = json!(["https://mcp.example.com", "https://mcp.example.com/"]);
     assert_eq!(world.error_of(&object(both)).await, "", "RFC 8707 section 2.1");
     assert_eq!(world.error_of(&object(json!(["https://evil.example.net"]))).await, "invalid_target");
+    // RFC 9101 section 6.3: what stands beside the object does not count.
+    let strict = World::policy(&policy.replace("scope = 'reject'", "pkce = 'reject'"));
+    strict.client(json!({})).await;
+    assert_eq!(strict.error_of(&object(json!("https://mcp.example.com"))).await, "invalid_request");
 }
 
 #[tokio::test]
@@ -705,7 +721,15 @@ async fn failed_authentication_is_limited_by_client_and_source() {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 let right = body.ends_with(b"client_secret=right");
                 let answer = if right { r#"{"access_token":"t"}"# } else { r#"{"error":"invalid_client"}"# };
-                let response = Response::builder().status(if right { 200 } else { 400 });
+                let stale = body.ends_with(b"client_secret=stale");
+                let answer = if stale { r#"{"error":"invalid_grant"}"# } else { answer };
+                let response = Response::builder().status(if right {
+                    200
+                } else if stale {
+                    401
+                } else {
+                    400
+                });
                 Ok::<_, Infallible>(response.body(Full::<Bytes>::from(answer)).unwrap())
             }
         });
@@ -724,6 +748,11 @@ async fn failed_authentication_is_limited_by_client_and_source() {
     let limited = attempt("192.0.2.1", "a", "right").await;
     assert_eq!((limited.status(), *asked.lock().unwrap()), (StatusCode::TOO_MANY_REQUESTS, before));
     assert!(limited.header("retry-after").is_some(), "it says when");
+    for _ in 0..20 {
+        // A code that an attacker made up: the secret is right.
+        assert_eq!(attempt("192.0.2.9", "a", "stale").await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(attempt("192.0.2.9", "a", "right").await.status(), StatusCode::OK, "no failed authentication");
     assert_eq!(attempt("192.0.2.1", "b", "right").await.status(), StatusCode::OK, "another client");
     assert_eq!(attempt("192.0.2.2", "a", "right").await.status(), StatusCode::OK, "another source");
     for host in 0..20 {

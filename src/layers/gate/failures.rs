@@ -84,18 +84,20 @@ fn key(limiter: &Limiter, network: ClientNetwork, client_id: &str) -> u64 {
 /// (RFC 6749 section 5.2).
 async fn is_failure<R: Body + Send + 'static>(response: Response<R>) -> (Response<ResponseBody<R>>, bool) {
     match response.status() {
-        StatusCode::UNAUTHORIZED => return (response.map(ResponseBody::inner), true),
         status if status.is_client_error() => {}
         _ => return (response.map(ResponseBody::inner), false),
     }
+    // With 401, some servers answer every error, and some no document.
+    let is_challenged = response.status() == StatusCode::UNAUTHORIZED;
     let (mut parts, body) = response.into_parts();
     match body::read_or_pass(body).await {
         Some(Ok(bytes)) => {
             let document = Registration::parse_with(&bytes, &Limits::GENEROUS).ok();
-            let is_failure = document.is_some_and(|document| document.string("error") == Some("invalid_client"));
+            let error = document.as_ref().and_then(|document| document.string("error"));
+            let is_failure = error.map_or(is_challenged, |error| error == "invalid_client");
             (Response::from_parts(parts, ResponseBody::own(bytes)), is_failure)
         }
-        Some(Err(rest)) => (Response::from_parts(parts, rest), false),
+        Some(Err(rest)) => (Response::from_parts(parts, rest), is_challenged),
         None => {
             parts.status = StatusCode::BAD_GATEWAY;
             parts.headers.remove(header::CONTENT_LENGTH);

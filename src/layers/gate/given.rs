@@ -48,16 +48,21 @@ struct Parameter {
 
 /// The parameters that rules read, from all places.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Given {
     parameters: Vec<Parameter>,
     /// The names of all others, with their places.
     others: Vec<(String, Place)>,
-    /// The first name in a place that has it twice, other than `resource` and `audience`.
-    repeated: Option<Place>,
+    /// The places that have a name twice, other than `resource` and `audience`.
+    repeated: Places,
     /// Set where `audience` is repeated: token exchange may (RFC 8693 section 2.1).
     pub(super) repeats_audience: bool,
-    /// Set where a name is spelled in another way or its value is no string.
-    unusual: Option<Place>,
+    /// The places where a name is spelled in another way or its value is no string.
+    unusual: Places,
+    /// Set if a scope stands behind a `;`, where only some servers read it.
+    pub(super) has_split_scope: bool,
+    /// Set if there is a request object.
+    has_object: bool,
     /// The place of the parameters that are added.
     pub(super) place: Place,
     /// Set if the body is JSON.
@@ -68,31 +73,49 @@ pub(super) struct Given {
     pub(super) is_in_both: bool,
 }
 
+/// A set of places.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places(u8);
+
+impl Places {
+    fn add(&mut self, place: Place) {
+        self.0 |= 1 << place as u8;
+    }
+
+    fn has(self, place: Place) -> bool {
+        self.0 & (1 << place as u8) != 0
+    }
+}
+
+/// The names that decide which flow it is. A step of a consent form has them as they are in the request, or not at all.
+const OF_FLOW: [Name; 4] = [Name::CodeChallenge, Name::CodeChallengeMethod, Name::ResponseMode, Name::ResponseType];
+
 impl Given {
     /// Adds a parameter that is not reserved.
-    pub(super) fn add(&mut self, reading: Reading, name: &str, value: Cow<'_, str>) {
+    pub(super) fn add(&mut self, reading: Reading, spelling: &str, value: Cow<'_, str>) {
         let place = self.place;
         match reading {
             Reading::Exact(name) | Reading::Folded(name) => {
                 let is_exact = matches!(reading, Reading::Exact(_));
                 let is_again = |known: &Parameter| known.name == name && known.place == place && known.is_exact;
                 if !is_exact {
-                    self.unusual.get_or_insert(place);
+                    self.unusual.add(place);
+                    self.has_split_scope |= name == Name::Scope && spelling.starts_with(';');
                 } else if name != Name::Resource && self.parameters.iter().any(is_again) {
                     // RFC 8707 section 2: "Multiple resource parameters MAY be used".
-                    self.repeated.get_or_insert(place);
+                    self.repeated.add(place);
                 }
                 self.parameters.push(Parameter { name, value: value.into_owned(), place, is_exact });
             }
             Reading::Other => {
-                if self.others.iter().any(|(known, at)| known == name && *at == place) {
-                    if name == "audience" {
+                if self.others.iter().any(|(known, at)| known == spelling && *at == place) {
+                    if spelling == "audience" {
                         self.repeats_audience = true;
                     } else {
-                        self.repeated.get_or_insert(place);
+                        self.repeated.add(place);
                     }
                 } else {
-                    self.others.push((name.to_owned(), place));
+                    self.others.push((spelling.to_owned(), place));
                 }
             }
         }
@@ -105,10 +128,11 @@ impl Given {
         // RFC 8707 section 2.1: in a request object, "multiple values are represented as an array of strings".
         let is_exact = reading == Reading::Exact(Name::Resource) && place == Place::Object;
         if !is_exact {
-            self.unusual.get_or_insert(place);
+            self.unusual.add(place);
         }
         let mut push = |value: String| self.parameters.push(Parameter { name, value, place, is_exact });
         match value {
+            Value::Strings(elements) if elements.len() == 0 => push(String::new()),
             Value::Strings(elements) => elements.clone().for_each(|element| push(element.to_owned())),
             Value::String(text) | Value::Number(text) | Value::Array(text) | Value::Object(text) => {
                 push((*text).to_owned());
@@ -119,7 +143,7 @@ impl Given {
     }
 
     /// Adds the parameters outside of the request object.
-    pub(super) fn extend(&mut self, plain: Self, is_post: bool, is_for_clients: bool) {
+    pub(super) fn extend(&mut self, plain: Self, is_post: bool, is_for_clients: bool, has_object: bool) {
         let has_type = |at| plain.parameters.iter().any(|it| it.name == Name::ResponseType && it.place == at);
         self.is_whole = match (is_post, is_for_clients) {
             (false, _) => (true, false),
@@ -129,8 +153,10 @@ impl Given {
         };
         let in_url = |parameter: &Parameter| parameter.place == Place::Url;
         self.is_in_both = is_post && is_for_clients && plain.parameters.iter().any(in_url);
-        self.repeated = plain.repeated.filter(|at| self.is_of_request(*at));
-        self.unusual = plain.unusual.filter(|at| self.is_of_request(*at)).or(self.unusual);
+        self.has_object = has_object;
+        self.repeated = plain.repeated;
+        self.unusual = Places(self.unusual.0 | plain.unusual.0);
+        self.has_split_scope = plain.has_split_scope;
         self.repeats_audience |= plain.repeats_audience;
         self.in_json = plain.in_json;
         self.parameters.extend(plain.parameters);
@@ -147,12 +173,28 @@ impl Given {
 
     /// Returns `true` if a parameter of the request is repeated.
     pub(super) fn is_repeated(&self) -> bool {
-        self.repeated.is_some()
+        self.holds_in_request(self.repeated) || OF_FLOW.into_iter().any(|name| self.differs(name))
+    }
+
+    fn holds_in_request(&self, places: Places) -> bool {
+        [Place::Url, Place::Body, Place::Object].into_iter().any(|place| places.has(place) && self.is_of_request(place))
+    }
+
+    /// Returns `true` if URL and body have another value: a server that merges the two takes one of them.
+    fn differs(&self, name: Name) -> bool {
+        let values = |place| self.parameters.iter().filter(move |it| it.name == name && it.place == place);
+        values(Place::Url).any(|one| values(Place::Body).any(|other| one.value != other.value))
+    }
+
+    /// Returns `true` if the parameter is there without a value: a server may take that for its value.
+    pub(super) fn has_empty(&self, name: Name) -> bool {
+        self.parameters.iter().any(|parameter| parameter.name == name && parameter.value.is_empty())
     }
 
     /// Returns `true` if a parameter of the request is spelled in a way that some servers read as its name.
     pub(super) fn is_unusual(&self) -> bool {
-        self.unusual.is_some()
+        let is_of_flow = |it: &Parameter| !it.is_exact && OF_FLOW.contains(&it.name);
+        self.holds_in_request(self.unusual) || self.parameters.iter().any(is_of_flow)
     }
 
     /// Returns every value that some server may take for that of the parameter, except for empty ones.
@@ -176,11 +218,13 @@ impl Given {
     /// whole request. `reads_object` says that the server reads request objects.
     pub(super) fn lacks(&self, name: Name, reads_object: bool) -> bool {
         let has = |is_read: &dyn Fn(Place) -> bool| {
-            self.parameters.iter().any(|parameter| {
-                let is_read = is_read(parameter.place) || (reads_object && parameter.place == Place::Object);
-                parameter.name == name && parameter.is_exact && !parameter.value.is_empty() && is_read
-            })
+            let is_it = |it: &Parameter| it.name == name && it.is_exact && !it.value.is_empty() && is_read(it.place);
+            self.parameters.iter().any(is_it)
         };
+        if reads_object && self.has_object {
+            // RFC 9101 section 6.3: the server "MUST only use the parameters in the Request Object".
+            return !has(&|place| place == Place::Object);
+        }
         match self.is_whole {
             (false, false) => !has(&|place| place != Place::Object),
             (in_url, in_body) => {

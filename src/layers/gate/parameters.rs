@@ -209,7 +209,8 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     let is_only_attested = credentials.attested.is_some() && !names_client && credentials.basic.is_empty();
     let is_asserted = parameters.given(Name::ClientAssertion).is_some();
     seen.is_named_aside = (is_aside && credentials.basic.is_empty() && !is_asserted) || is_only_attested;
-    seen.given.extend(parameters.given, request.method == Method::POST, is_for_clients);
+    let is_post = request.method == Method::POST;
+    seen.given.extend(parameters.given, is_post, is_for_clients, seen.object.is_some());
     Ok(seen)
 }
 
@@ -275,12 +276,12 @@ impl Parameters {
             _ if !reading.is_reserved() => {
                 self.is_odd |= !is_plain(name, &value);
                 self.has_more = true;
-                match name {
-                    "response_type" => {
+                match reading {
+                    Reading::Exact(Name::ResponseType) | Reading::Folded(Name::ResponseType) => {
                         self.asks_for_response = true;
                         self.has_code_flow |= value == "code";
                     }
-                    "code_challenge" => self.has_challenge = true,
+                    Reading::Exact(Name::CodeChallenge) => self.has_challenge = true,
                     _ => {}
                 }
                 self.given.add(reading, name, value);

@@ -25,7 +25,7 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
         return Ok(());
     }
     let given = &asked.seen.given;
-    if given.lacks(Name::CodeVerifier, false) {
+    if given.lacks(Name::CodeVerifier, false) || given.has_empty(Name::CodeVerifier) {
         return Err(Fault::Rule("invalid_request", "code_verifier is missing: PKCE is required"));
     }
     // RFC 7636 section 4.1: `code-verifier = 43*128unreserved`.

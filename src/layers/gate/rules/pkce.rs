@@ -20,6 +20,7 @@ pub(super) static RULE: GateRule = GateRule {
     check,
 };
 
+const PLAIN: &str = "code_challenge_method is missing, which means plain: S256 is required";
 /// The base64url text of a SHA-256 hash.
 const LENGTH: usize = 43;
 
@@ -32,12 +33,19 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     if given.values(Name::CodeChallengeMethod).any(|method| method != "S256") {
         return Err(Fault::Rule("invalid_request", "code_challenge_method is not S256"));
     }
+    if given.has_empty(Name::CodeChallenge) || given.has_empty(Name::CodeChallengeMethod) {
+        return Err(Fault::Rule("invalid_request", "a parameter of PKCE is empty"));
+    }
     let asks_for_code = |types: &str| types.split(' ').any(|kind| kind == "code");
     let has_flow = given.values(Name::ResponseType).any(asks_for_code) || given.values(Name::ResponseType).count() == 0;
     // A server that takes requests without a response_type can't tell this one from a step of its consent form.
     let may_be_request = !asked.seen.is_request && asked.seen.redirect_uri.is_some();
-    if may_be_request && given.values(Name::CodeChallenge).next().is_none() {
+    let has = |name| given.values(name).next().is_some();
+    if may_be_request && !has(Name::CodeChallenge) {
         return Err(Fault::Rule("invalid_request", "code_challenge is missing: PKCE is required"));
+    }
+    if has(Name::CodeChallenge) && !has(Name::CodeChallengeMethod) {
+        return Err(Fault::Rule("invalid_request", PLAIN));
     }
     if !asked.is_complete() || !has_flow {
         return Ok(());
@@ -48,10 +56,7 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     }
     // RFC 7636 section 4.3: code_challenge_method "defaults to plain if not present in the request".
     if given.lacks(Name::CodeChallengeMethod, reads_object) {
-        return Err(Fault::Rule(
-            "invalid_request",
-            "code_challenge_method is missing, which means plain: S256 is required",
-        ));
+        return Err(Fault::Rule("invalid_request", PLAIN));
     }
     Ok(())
 }

@@ -55,7 +55,9 @@ fn is_allowed(asked: &Asked<'_>, token: &str) -> bool {
 /// not a form.
 pub(in super::super) fn narrowed(asked: &Asked<'_>) -> Option<Vec<String>> {
     let given = &asked.seen.given;
-    let is_fixed = given.is_at(Name::Scope, Place::Object) || (given.in_json && given.is_at(Name::Scope, Place::Body));
+    let is_fixed = given.has_split_scope
+        || given.is_at(Name::Scope, Place::Object)
+        || (given.in_json && given.is_at(Name::Scope, Place::Body));
     if is_fixed {
         return None;
     }
