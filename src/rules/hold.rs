@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 
 use super::{Draft, Operation, Rejection, Rule, RuleDocs};
 
-/// The rules with rejections that an operator can overrule, by their names in audit events. Each such rejection says so itself:
-/// what is dangerous, malformed or in a private network is rejected under any setting.
+/// The rules with rejections that an operator can overrule, by their names in audit events. Each rejection has a flag for
+/// that: dangerous and malformed values, and hosts in a private network, are rejected under any setting.
 pub(crate) const HOLDABLE: [&str; 2] = ["identity", "redirect-uris"];
 
 /// The name of one of these rules.

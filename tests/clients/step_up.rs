@@ -74,7 +74,7 @@ async fn forward(State(seen): State<Arc<Seen>>, parts: Parts, body: Bytes) -> Re
     (status, headers, Body::from(answer.bytes().await.unwrap())).into_response()
 }
 
-/// What became of the call of the second tool.
+/// The outcome of the call of the second tool.
 struct Outcome {
     name: String,
     wrote: bool,

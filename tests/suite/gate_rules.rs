@@ -37,7 +37,7 @@ struct World {
     preset: Preset,
     registrar: Registrar,
     events: Events,
-    /// What the endpoints answer.
+    /// Returns the response of the endpoints.
     answer: fn() -> Response<Full<Bytes>>,
     change: fn(GateLayer) -> GateLayer,
 }

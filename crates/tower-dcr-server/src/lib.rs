@@ -9,8 +9,8 @@
 //! # Connections
 //!
 //! [`serve()`] is like `axum::serve`, with [`Limits`] on connections in total and by address, on the size and time of a
-//! request's head, on the requests of an HTTP/2 connection, and on clients that don't read. It adds the peer address,
-//! which a preset reads by default:
+//! request's head, on the requests of an HTTP/2 connection, and on clients that don't read. It adds the peer address
+//! as an extension, and presets read it from there:
 //!
 //! ```
 //! use axum::Router;

@@ -12,7 +12,7 @@ use crate::connections::Counted;
 
 pub(crate) struct Stream<T> {
     inner: T,
-    /// How long a client may take no byte.
+    /// The time limit for a client that reads nothing.
     patience: Duration,
     /// The end of the client's time; `None` while it takes bytes.
     stalled: Option<Pin<Box<Sleep>>>,

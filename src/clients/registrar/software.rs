@@ -22,9 +22,9 @@ impl Registrar {
     /// RFC 7591 section 5: "The authorization server could also refuse registration requests from a known software identifier
     /// that is requesting different redirection URIs or a different client URI."
     ///
-    /// Any stranger can register first with the `software_id` of somebody else, so only clients that an operator reviewed, or
-    /// that a token or a statement admitted, have others rejected: a stranger's client, even one that signs in, can't lock
-    /// the honest one out. Clients that got a token have others marked; of records that cost nothing to make, none counts.
+    /// An attacker can register first with the `software_id` of an honest client. A conflict is therefore rejected only with a
+    /// client that an operator reviewed, or that an initial access token or a statement admitted, and marked with a client
+    /// that got a token. Clients that only registered do not count.
     pub(super) async fn check_software(
         &self,
         draft: &Client,

@@ -16,8 +16,8 @@ use crate::rules::{ErrorCode, Rejection};
 /// issues secrets that the client neither requested nor uses. Every tested MCP client accepts `none` in place of a
 /// shared secret. A client that would prove possession of a key is rejected instead of being made weaker.
 ///
-/// A native client can't keep a shared secret (RFC 8252 section 8.5): it gets `none` where that is offered, and is rejected
-/// where it is not ([`native_secrets`](Self::native_secrets)).
+/// A native client can't keep a shared secret (RFC 8252 section 8.5): it gets `none`, and is rejected if the server does
+/// not offer `none`. [`native_secrets`](Self::native_secrets) allows secrets.
 ///
 /// ```
 /// use tower_dcr::Registration;

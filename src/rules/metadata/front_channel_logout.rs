@@ -6,8 +6,8 @@ use crate::redirect_uri::RedirectUri;
 use crate::registration::Field;
 use crate::rules::{Draft, ErrorCode, Rejection, Rule, RuleDocs, documented};
 
-/// Rejects a `frontchannel_logout_uri` of another origin than all redirect URIs. Runs after the rule about redirect URIs,
-/// which may take some out.
+/// Rejects a `frontchannel_logout_uri` of another origin than all redirect URIs. Runs after the rule about redirect URIs:
+/// that rule may remove some.
 #[derive(Clone, Debug)]
 pub(super) struct FrontChannelLogout;
 

@@ -179,9 +179,9 @@ impl RedirectUris {
     }
 
     /// Lists the origins of hosts in a private network (`http://n8n.lan:5678`, `https://192.168.1.20`) whose redirect URIs
-    /// are allowed, regardless of the other settings. Each registration with one is flagged. Everybody who listens in that
-    /// network reads the codes of `http`, and whoever takes an address gets its codes. Scheme, host and port have to be
-    /// equal; there are no wildcards.
+    /// are allowed, regardless of the other settings. Each registration with one is flagged. Codes sent by `http` can be read
+    /// by every host in that network, and another host that gets the address gets the codes. Scheme, host and port have to
+    /// be equal; there are no wildcards.
     ///
     /// ```
     /// use tower_dcr::rules::RedirectUris;
