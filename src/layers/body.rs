@@ -21,7 +21,9 @@ pub(crate) use read::{ReadError, drain, is_encoded, is_form, is_json, read};
 pub(crate) use rejection::{JSON, answer, describe, forbid_storing, reject, unavailable, unreadable};
 pub use request::RegistrationBody;
 pub use response::ResponseBody;
-pub(crate) use response::{ANSWER_LIMITS, has_document, is_coded, issued_client_id, read_answer, read_or_pass};
+pub(crate) use response::{
+    ANSWER_LIMITS, has_document, is_coded, issued_client_id, judge_document, read_answer, read_or_pass,
+};
 pub(crate) use unread::{Unread, announce_close};
 
 /// The error of a body, and of a server's own function.

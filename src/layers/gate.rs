@@ -120,11 +120,9 @@ pub(crate) use settings::{FollowedSettings, Profile};
 ///    that lost its store would get its lost clients again and again. This takes a 401 at the token endpoint to a
 ///    request without credentials, or two client errors within an hour at the authorization endpoint, to requests with
 ///    a registered redirect URI and nothing but the parameters of a code flow with PKCE.
-///
-/// 7. Attempts to authenticate a client that the server rejects, with 401 or `invalid_client`, are
-///    [limited](GateSettings::failed_authentication) for each pair of a client and a source (RFC 6749 section 2.3.1).
-///    Further ones are answered with 429. Other sources and other clients go on, so that nobody is locked out by
-///    another one.
+/// 7. Failed attempts to authenticate a client are [limited](GateSettings::failed_authentication) for each pair of a client and
+///    a source (RFC 6749 section 2.3.1): those that the server answers with `invalid_client`, or with a 401 that names no
+///    error. Further ones are answered with 429. Requests for other clients and from other sources are not affected.
 ///
 /// # Rules
 ///
@@ -164,8 +162,8 @@ pub(crate) use settings::{FollowedSettings, Profile};
 ///
 /// # Left to the server
 ///
-/// The server authenticates clients, checks signatures, compares the `code_verifier` with the challenge, and binds codes and tokens to the client that they were issued
-/// to. A server that does not check this binding lets a live client refresh the tokens of a revoked one. So does one
+/// The server authenticates clients, checks signatures, compares the `code_verifier` with the challenge, and binds codes
+/// and tokens to the client that they were issued to. A server that does not check this binding lets a live client refresh the tokens of a revoked one. So does one
 /// that ignores the place of the client's name, such as `Authorization`. The gate does not read cookies, paths and
 /// header fields that it does not list, nor the document at a foreign `request_uri`. A server that folds ids in another
 /// way than by case or by white space at their ends needs [`unknown = "reject"`](GateSettings::unknown).

@@ -46,6 +46,11 @@ impl Buckets {
         self.full_at.get_mut(way)
     }
 
+    /// Returns the time of the bucket with this tag, or of a full one that it gets. `None` if there is no room.
+    fn own(&mut self, tag: u32, now: Nanos) -> Option<&mut Nanos> {
+        if self.tags.contains(&tag) { self.find(tag) } else { self.reassign(tag, now) }
+    }
+
     /// Assigns a full bucket to this tag, and returns its time.
     fn reassign(&mut self, tag: u32, now: Nanos) -> Option<&mut Nanos> {
         let way = self.full_at.iter().position(|full_at| *full_at <= now)?;
@@ -69,13 +74,8 @@ impl Table {
 
     /// Takes one request from the bucket of `hash`, or from the overflow bucket if there is no room.
     pub(super) fn take(&self, hash: u64, quota: Quota, now: Nanos) -> Result<Place, Exhausted> {
-        let tag = tag(hash);
         let mut buckets = self.buckets(hash);
-        let mut own = buckets.find(tag);
-        if own.is_none() {
-            own = buckets.reassign(tag, now);
-        }
-        if let Some(full_at) = own {
+        if let Some(full_at) = buckets.own(tag(hash), now) {
             return quota.take(full_at, now).map(|()| Place::Own(hash));
         }
         drop(buckets);
@@ -91,13 +91,7 @@ impl Table {
 
     /// Takes one request from the bucket of `hash`, even if it has none left, up to a debt of `longest`.
     pub(super) fn charge(&self, hash: u64, quota: Quota, now: Nanos, longest: Nanos) {
-        let tag = tag(hash);
-        let mut buckets = self.buckets(hash);
-        let mut own = buckets.find(tag);
-        if own.is_none() {
-            own = buckets.reassign(tag, now);
-        }
-        if let Some(full_at) = own {
+        if let Some(full_at) = self.buckets(hash).own(tag(hash), now) {
             quota.charge(full_at, now, longest);
         }
     }

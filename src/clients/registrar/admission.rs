@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
+use super::changes::is_public;
 use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
@@ -197,8 +198,7 @@ impl Registrar {
     /// get the secret of another client (RFC 7591 section 5).
     fn dedup_keys(&self, registration: &Registration, draft: &Client) -> DedupKeys {
         let settings = self.settings();
-        let public = registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none");
-        if !settings.deduplication || !public {
+        if !settings.deduplication || !is_public(registration) {
             return DedupKeys::default();
         }
         let own = Some(dedup_key(&draft.fingerprints.digest, draft));

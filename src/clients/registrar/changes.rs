@@ -208,7 +208,7 @@ fn is_as_reviewed(before: &Client, after: &Client) -> bool {
 }
 
 /// Returns whether a client has no authentication. An absent method means `client_secret_basic` (RFC 7591 section 2).
-fn is_public(registration: &Registration) -> bool {
+pub(super) fn is_public(registration: &Registration) -> bool {
     registration.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some("none")
 }
 

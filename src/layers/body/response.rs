@@ -144,6 +144,29 @@ pub(crate) async fn read_or_pass<B: Body + Send + 'static>(body: B) -> Option<Re
     }
 }
 
+/// Reads a handler's response, judges its document, and returns it unchanged with the judgement. The document is `None` if
+/// there is no JSON object, or one that is longer than [`ANSWER_LIMITS`] allow. A response that breaks off becomes an empty 502,
+/// with `false`.
+pub(crate) async fn judge_document<R: Body + Send + 'static>(
+    response: Response<R>,
+    judge: impl FnOnce(Option<&Registration>) -> bool,
+) -> (Response<ResponseBody<R>>, bool) {
+    let (mut parts, body) = response.into_parts();
+    let (body, judged) = match read_or_pass(body).await {
+        Some(Ok(bytes)) => {
+            let document = Registration::parse_with(&bytes, &Limits::GENEROUS).ok();
+            (ResponseBody::own(bytes), judge(document.as_ref()))
+        }
+        Some(Err(rest)) => (rest, judge(None)),
+        None => {
+            parts.status = StatusCode::BAD_GATEWAY;
+            parts.headers.remove(header::CONTENT_LENGTH);
+            (ResponseBody::own(Bytes::new()), false)
+        }
+    };
+    (Response::from_parts(parts, body), judged)
+}
+
 enum End {
     Reached,
     /// The body is longer than the limit.

@@ -6,6 +6,7 @@ use http_body::Body;
 use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
+use super::rules::response_mode::shows_token;
 use super::settings::SettingsInForce;
 use crate::layers::body::{self, ResponseBody};
 use crate::layers::web_url::{self, WebUrl};
@@ -44,18 +45,16 @@ impl Back {
         let place = parsed.host().map_or_else(|| format!("{}:", parsed.scheme()), ToString::to_string);
         let given = &seen.given;
         let types = given.only(Name::ResponseType).unwrap_or("code");
-        let has_token = types.split(' ').any(|kind| kind.ends_with("token"));
         let mode = given.only(Name::ResponseMode);
-        let is_verified = |client: &crate::clients::ledger::Client| {
-            let identity = client.identity.as_ref();
-            client.reviewed_at.is_some() || identity.is_some_and(|it| it.status == ClaimStatus::Verified)
-        };
+        let client = &known.client;
+        let is_verified = client.identity.as_ref().is_some_and(|identity| identity.status == ClaimStatus::Verified);
         Some(Self {
             place,
             state: given.only(Name::State).map(str::to_owned),
             issuer: settings.issuer(),
-            in_fragment: mode == Some("fragment") || (has_token && mode.is_none()),
-            is_trusted: is_verified(&known.client) && matches!(mode, None | Some("query" | "fragment")),
+            in_fragment: mode == Some("fragment") || (mode.is_none() && shows_token(types)),
+            is_trusted: (is_verified || client.reviewed_at.is_some())
+                && matches!(mode, None | Some("query" | "fragment")),
             redirect_uri,
         })
     }

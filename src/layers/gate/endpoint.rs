@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::grant::DEVICE_CODE;
 use super::rules::{self, GateRule};
 
 /// An endpoint that a [`GateLayer`](crate::layers::GateLayer) protects.
@@ -174,7 +175,7 @@ pub(super) static PUSHED_AUTHORIZATION: Endpoint = Endpoint {
 pub(super) static DEVICE_AUTHORIZATION: Endpoint = Endpoint {
     name: "device_authorization",
     rules: rules::DEVICE_AUTHORIZATION,
-    grant_type: Some("urn:ietf:params:oauth:grant-type:device_code"),
+    grant_type: Some(DEVICE_CODE),
     ..OF_CLIENTS
 };
 

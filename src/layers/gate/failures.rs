@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 use http_body::Body;
 
 use super::Config;
@@ -15,7 +15,7 @@ use super::rejection::Fault;
 use crate::client_address::ClientNetwork;
 use crate::layers::body::{self, ResponseBody};
 use crate::rate_limit::{Limiter, Quota};
-use crate::registration::{Limits, Registration};
+use crate::registration::Registration;
 
 /// The failures of each client from each source. RFC 6749 section 2.3.1: "the authorization server MUST protect any endpoint
 /// utilizing it against brute force attacks". Never of a client alone: an attacker could lock it out.
@@ -80,28 +80,16 @@ fn key(limiter: &Limiter, network: ClientNetwork, client_id: &str) -> u64 {
     limiter.hash(|mut hasher| (network, client_id).hash(&mut hasher))
 }
 
-/// Returns the response unchanged, with `true` if the server has rejected the credentials: with 401, or with `invalid_client`
-/// (RFC 6749 section 5.2).
+/// Returns the response unchanged, with `true` if the server has rejected the credentials: with `invalid_client` (RFC 6749
+/// section 5.2), or with a 401 that names no error. Some servers answer every error with 401.
 async fn is_failure<R: Body + Send + 'static>(response: Response<R>) -> (Response<ResponseBody<R>>, bool) {
-    match response.status() {
-        status if status.is_client_error() => {}
-        _ => return (response.map(ResponseBody::inner), false),
+    if !response.status().is_client_error() {
+        return (response.map(ResponseBody::inner), false);
     }
-    // With 401, some servers answer every error, and some no document.
-    let is_challenged = response.status() == StatusCode::UNAUTHORIZED;
-    let (mut parts, body) = response.into_parts();
-    match body::read_or_pass(body).await {
-        Some(Ok(bytes)) => {
-            let document = Registration::parse_with(&bytes, &Limits::GENEROUS).ok();
-            let error = document.as_ref().and_then(|document| document.string("error"));
-            let is_failure = error.map_or(is_challenged, |error| error == "invalid_client");
-            (Response::from_parts(parts, ResponseBody::own(bytes)), is_failure)
-        }
-        Some(Err(rest)) => (Response::from_parts(parts, rest), is_challenged),
-        None => {
-            parts.status = StatusCode::BAD_GATEWAY;
-            parts.headers.remove(header::CONTENT_LENGTH);
-            (Response::from_parts(parts, ResponseBody::own(bytes::Bytes::new())), false)
-        }
-    }
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+    let is_of_client = |error: &str| error == "invalid_client";
+    let rejects = |document: Option<&Registration>| {
+        document.and_then(|document| document.string("error")).map_or(is_unauthorized, is_of_client)
+    };
+    body::judge_document(response, rejects).await
 }

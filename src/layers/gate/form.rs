@@ -18,13 +18,17 @@ pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, Cow<'_, str>) -> Resu
         }
         // Rack before version 3, and Python before 3.10, separate parameters at `;` as well, and HTML escapes (`&amp;`)
         // contain one.
-        if piece.contains(&b';') && piece.split(|byte| *byte == b';').any(is_spelling) {
-            return Err(Fault::Ambiguous("a semicolon may separate parameters"));
-        }
-        // Rules decide about the other parameters of such a reader.
-        for pair in piece.split(|byte| *byte == b';').skip(1) {
-            let (name, value) = split(pair);
-            add(&format!(";{}", decode(name)?), decode(value)?)?;
+        if piece.contains(&b';') {
+            let mut pairs = piece.split(|byte| *byte == b';');
+            if pairs.clone().any(is_spelling) {
+                return Err(Fault::Ambiguous("a semicolon may separate parameters"));
+            }
+            // Rules decide about the other parameters of such a reader.
+            pairs.next();
+            for pair in pairs {
+                let (name, value) = split(pair);
+                add(&format!(";{}", decode(name)?), decode(value)?)?;
+            }
         }
         let (name, value) = split(piece);
         add(&decode(name)?, decode(value)?)?;

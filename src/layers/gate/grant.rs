@@ -2,11 +2,11 @@
 
 use std::pin::Pin;
 
-use http::{Response, StatusCode, header};
+use http::Response;
 use http_body::Body;
 
 use crate::layers::body::{self, BoxError, ResponseBody};
-use crate::registration::{Limits, Registration};
+use crate::registration::Registration;
 use crate::text;
 
 /// The grant of a token request that does not name its client.
@@ -24,6 +24,11 @@ pub struct Grant {
 // The value is a secret.
 text::debug_fields!(Grant { grant_type });
 
+/// The device authorization grant (RFC 8628 section 3.4).
+pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// Token exchange (RFC 8693 section 2.1).
+pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
 /// Returns the client that a grant was issued to.
 pub(super) type ClientOf =
     dyn Fn(Grant) -> Pin<Box<dyn Future<Output = Result<Option<String>, BoxError>> + Send>> + Send + Sync;
@@ -32,19 +37,6 @@ pub(super) type ClientOf =
 /// response that can't be read counts as one with a token: a client that is in use must not expire.
 pub(super) async fn holds_token<R: Body + Send + 'static>(response: Response<R>) -> (Response<ResponseBody<R>>, bool) {
     let is_coded = body::is_coded(response.headers());
-    let (mut parts, body) = response.into_parts();
-    let (body, holds_token) = match body::read_or_pass(body).await {
-        Some(Ok(bytes)) => {
-            let document = Registration::parse_with(&bytes, &Limits::GENEROUS).ok();
-            let is_error = document.is_some_and(|document| document.string("access_token").is_none());
-            (ResponseBody::own(bytes), is_coded || !is_error)
-        }
-        Some(Err(rest)) => (rest, true),
-        None => {
-            parts.status = StatusCode::BAD_GATEWAY;
-            parts.headers.remove(header::CONTENT_LENGTH);
-            (ResponseBody::own(bytes::Bytes::new()), false)
-        }
-    };
-    (Response::from_parts(parts, body), holds_token)
+    let has_token = |document: &Registration| document.string("access_token").is_some();
+    body::judge_document(response, |document| is_coded || document.is_none_or(has_token)).await
 }

@@ -13,11 +13,12 @@ use http_body::Body;
 use super::credentials::Credentials;
 use super::endpoint::{Endpoint, Sender};
 use super::given::{Authentication, Given, Place};
+use super::grant::DEVICE_CODE;
 use super::names::{self, Name, Reading};
 use super::rejection::Fault;
 use super::{form, signed};
 use crate::layers::body::{self, BoxError, MediaType, ReadError, ResponseBody, Unread};
-use crate::registration::{Limits, Registration, Value};
+use crate::registration::{CIBA, Limits, Registration, Value};
 
 /// The parts of a request that the gate uses.
 #[derive(Debug, Default)]
@@ -363,8 +364,8 @@ impl Parameters {
         let grant = match grant_type.as_deref() {
             Some("authorization_code") => self.given(Name::Code),
             Some("refresh_token") => self.given(Name::RefreshToken),
-            Some("urn:ietf:params:oauth:grant-type:device_code") => self.given(Name::DeviceCode),
-            Some("urn:openid:params:grant-type:ciba") => self.given(Name::AuthReqId),
+            Some(DEVICE_CODE) => self.given(Name::DeviceCode),
+            Some(CIBA) => self.given(Name::AuthReqId),
             _ => None,
         };
         Ok(Seen {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::endpoint::{Endpoint, GateEndpoint, RejectionForm};
 use super::failures::Failures;
+use super::grant::TOKEN_EXCHANGE;
 use super::rules::{self, GateRule, GateRules};
 use crate::layers::web_url::WebUrl;
 use crate::period;
@@ -150,7 +151,7 @@ const ANONYMOUS_GRANTS: [&str; 4] = [
     "urn:ietf:params:oauth:grant-type:jwt-bearer",
     "urn:ietf:params:oauth:grant-type:pre-authorized_code",
     "urn:ietf:params:oauth:grant-type:saml2-bearer",
-    "urn:ietf:params:oauth:grant-type:token-exchange",
+    TOKEN_EXCHANGE,
 ];
 
 /// The section `[gate]` of the policy in force: one for a preset and the gates that follow it.

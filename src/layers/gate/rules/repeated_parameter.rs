@@ -1,6 +1,7 @@
 //! Parameters that are there twice: one server reads the first, another one the last.
 
 use super::{Asked, GateRule, in_presets};
+use crate::layers::gate::grant::TOKEN_EXCHANGE;
 use crate::layers::gate::rejection::Fault;
 use crate::rules::RuleDocs;
 
@@ -19,11 +20,9 @@ pub(super) static RULE: GateRule = GateRule {
     check,
 };
 
-/// RFC 8693 section 2.1: "Multiple audience parameters may be used".
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let given = &asked.seen.given;
+    // RFC 8693 section 2.1: "Multiple audience parameters may be used".
     let repeats_audience = given.repeats_audience && asked.seen.grant_type.as_deref() != Some(TOKEN_EXCHANGE);
     if given.is_repeated() || repeats_audience {
         return Err(Fault::Rule("invalid_request", "a parameter is repeated"));

@@ -29,8 +29,7 @@ const SIGNED: [&str; 4] = ["jwt", "query.jwt", "fragment.jwt", "form_post.jwt"];
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let given = &asked.seen.given;
-    let shows_token =
-        given.values(Name::ResponseType).any(|types| types.split(' ').any(|kind| kind.ends_with("token")));
+    let shows_token = given.values(Name::ResponseType).any(shows_token);
     for mode in given.values(Name::ResponseMode) {
         let is_signed = || SIGNED.contains(&mode) && asked.registered.signs_responses;
         let is_default = || is_plain(mode, asked.settings) || is_signed();
@@ -44,6 +43,11 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Returns `true` if the answer to a request with these response types has a token.
+pub(in super::super) fn shows_token(types: &str) -> bool {
+    types.split(' ').any(|kind| kind.ends_with("token"))
 }
 
 /// Returns `true` for a mode that every client may ask for, where the settings list none. A form can't get the parameter
