@@ -1,10 +1,12 @@
 //! [`GateLayer`]: enforces the ledger in front of the endpoints that clients use, without the server's help.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
@@ -43,15 +45,16 @@ use admission::Admitted;
 use cache::Cache;
 pub use endpoint::GateEndpoint;
 use endpoint::{Endpoint, RejectionForm, Success};
+use failures::Attempt;
 use grant::ClientOf;
 pub use grant::Grant;
-use parameters::Seen;
+use parameters::{Seen, Unfinished};
 use rejection::{Fault, Form, Rejected};
 pub use rules::GateRules;
 pub(crate) use rules::docs as rule_docs;
 pub use settings::GateSettings;
-use settings::SettingsInForce;
 pub(crate) use settings::{FollowedSettings, Profile};
+use settings::{Settings, SettingsInForce};
 
 /// Enforces the ledger in front of the endpoints that clients use, without the server's help.
 ///
@@ -220,7 +223,7 @@ pub struct GateLayer {
 struct Config {
     registrar: Registrar,
     endpoint: &'static Endpoint,
-    settings: SettingsInForce,
+    settings: Settings,
     cache: Cache,
     client_of: Option<Arc<ClientOf>>,
 }
@@ -230,7 +233,7 @@ text::debug_fields!(Config { endpoint });
 impl GateLayer {
     /// Creates the gate of `endpoint` for the clients in the ledger of `registrar`. Its settings are in code.
     pub fn new(endpoint: GateEndpoint, registrar: Registrar) -> Self {
-        Self::with(endpoint, registrar, SettingsInForce::default())
+        Self::with(endpoint, registrar, Settings::default())
     }
 
     /// Creates a gate whose settings follow a policy file.
@@ -238,7 +241,7 @@ impl GateLayer {
         Self::with(endpoint, registrar, followed.follow(endpoint))
     }
 
-    fn with(endpoint: GateEndpoint, registrar: Registrar, settings: SettingsInForce) -> Self {
+    fn with(endpoint: GateEndpoint, registrar: Registrar, settings: Settings) -> Self {
         let cache = Cache::new(4096, Arc::new(CoarseClock::new()));
         Self { config: Arc::new(Config { registrar, endpoint: endpoint.row(), settings, cache, client_of: None }) }
     }
@@ -317,84 +320,159 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let inner = self.take_ready();
         let config = Arc::clone(&self.layer.config);
-        ResponseFuture::boxed(async move { config.pass(inner, request).await })
+        ResponseFuture::boxed(config.pass(inner, request))
+    }
+}
+
+/// A request with its parameters. `None` if it passes without a judgement.
+type Opened<B> = (Request<ResponseBody<B>>, Option<Box<Seen>>);
+
+/// The judgement of one request, by the settings that were in force when it came in.
+struct Judgement<'a> {
+    config: &'a Config,
+    settings: SettingsInForce<'a>,
+}
+
+impl Deref for Judgement<'_> {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        self.config
     }
 }
 
 impl Config {
-    async fn pass<S, B, R>(&self, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
+    async fn pass<S, B, R>(self: Arc<Self>, mut inner: S, request: Request<B>) -> Answered<R, S::Error>
     where
         S: Service<Request<ResponseBody<B>>, Response = Response<R>>,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
         R: Body + Send + 'static,
     {
+        let judgement = Judgement { config: &self, settings: self.settings.in_force() };
         let mut form = Form::of(self.endpoint, request.method(), request.headers());
-        let reports = self.settings.reports();
         let address = self.registrar.address_of(request.headers(), request.extensions());
-        let (parts, bytes) = match parameters::read_body(self.endpoint, request).await {
-            Ok(read) => read,
-            Err(unread) if reports && unread.can_go_on => {
-                self.report(&unread.fault.into(), None, address);
-                return body::forward(inner, unread.into_request()).await;
-            }
-            Err(unread) => {
-                let answer = self.reject(form, &unread.fault.into());
-                return Ok(unread.answer(answer).await);
-            }
+        let read = match parameters::read_body(self.endpoint, request).await {
+            Ok((parts, bytes)) => judgement.open(parts, bytes, address),
+            // Rare ways are boxed here: the future of every request is copied, and stays small.
+            Err(unread) => return Box::pin(judgement.end(form, inner, *unread, address)).await,
         };
-        let as_it_came = reports.then(|| Request::from_parts(parts.clone(), ResponseBody::own(bytes.clone())));
-        let (request, seen) = match (parameters::read(self.endpoint, parts, bytes), as_it_came) {
-            (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, ..seen }),
-            (Err(fault), Some(request)) => {
-                self.report(&fault.into(), None, address);
-                return body::forward(inner, request).await;
-            }
-            (Err(fault), None) => return Ok(self.reject(form, &fault.into())),
+        let (request, seen) = match read {
+            Ok(opened) => opened,
+            Err(fault) => return Ok(judgement.reject(form, &fault.into())),
         };
-        // A preflight comes from no client.
-        if request.method() == Method::OPTIONS {
-            return body::forward(inner, request).await;
-        }
+        let Some(seen) = seen else { return body::forward(&mut inner, request).await };
         form.by_basic = seen.by_basic;
-        let admitted = match self.admit(&seen).await {
-            Ok(admitted) => admitted,
-            Err(rejected) if reports => {
-                self.report(&rejected, seen.client_ids.first(), address);
-                return body::forward(inner, request).await;
-            }
-            Err(rejected) => return Ok(self.reject(form, &rejected)),
+        let (admitted, attempt) = match judgement.decide(&seen).await {
+            Ok(Some(decided)) => decided,
+            Ok(None) => return body::forward(&mut inner, request).await,
+            Err(rejected) => return Ok(judgement.reject(form, &rejected)),
         };
-        let attempt = match self.attempt(&seen) {
-            Ok(attempt) => attempt,
-            Err(fault) if reports => {
-                self.report(&fault.into(), seen.client_ids.first(), address);
-                None
-            }
-            Err(fault) => {
-                let event = self.registrar.event(LifecycleAction::Rejected);
-                let event = event.of_client(seen.client_ids.first().map(String::as_str));
-                self.emit(event.because(fault.as_str()), address);
-                return Ok(self.reject(form, &fault.into()));
-            }
-        };
-        telemetry::gate(self.endpoint.name, "passed");
-        let request = match &admitted.passed.narrowed {
-            Some(kept) if !reports => narrowed(request, &seen.body, kept),
-            _ => request,
-        };
+        let request = judgement.narrowed(request, &seen, &admitted);
         let response = inner.call(request).await?;
-        self.notice_loss(response.status(), &seen, admitted.known.as_deref()).await;
-        let response = self.count_failure(attempt, response).await;
+        judgement.notice_loss(response.status(), &seen, admitted.known.as_deref()).await;
+        let response = match attempt {
+            Some(attempt) if response.status().is_client_error() => {
+                Box::pin(judgement.count_failure(attempt, response)).await
+            }
+            _ => response.map(ResponseBody::inner),
+        };
         let mut response = if response.status().is_success() {
-            let concluded = self.conclude(admitted, &seen, response, reports).await;
+            let concluded = judgement.conclude(admitted, &seen, response).await;
             concluded.unwrap_or_else(|fault| form.response(&fault.into()))
         } else {
             response
         };
-        if !reports {
-            self.complete_headers(&mut response);
+        if !judgement.settings.reports() {
+            judgement.complete_headers(&mut response);
         }
         Ok(response)
+    }
+}
+
+impl Judgement<'_> {
+    /// Answers or passes a request whose body was not read to its end.
+    async fn end<S, B, R>(
+        &self,
+        form: Form,
+        inner: S,
+        unread: Unfinished<B>,
+        address: Option<IpAddr>,
+    ) -> Answered<R, S::Error>
+    where
+        S: Service<Request<ResponseBody<B>>, Response = Response<R>>,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+        R: Body + Send + 'static,
+    {
+        if self.settings.reports() && unread.can_go_on {
+            self.report(&unread.fault.into(), None, address);
+            return body::forward(inner, unread.into_request()).await;
+        }
+        let answer = self.reject(form, &unread.fault.into());
+        Ok(unread.answer(answer).await)
+    }
+
+    /// Reads the parameters.
+    fn open<B: Body>(&self, parts: Parts, bytes: Bytes, address: Option<IpAddr>) -> Result<Opened<B>, Fault> {
+        let reports = self.settings.reports();
+        let as_it_came = reports.then(|| Request::from_parts(parts.clone(), ResponseBody::own(bytes.clone())));
+        match (parameters::read(self.endpoint, parts, bytes), as_it_came) {
+            (Ok((request, seen)), as_it_came) => {
+                // A preflight comes from no client.
+                let seen = (request.method() != Method::OPTIONS).then(|| Box::new(Seen { address, ..seen }));
+                Ok((as_it_came.unwrap_or(request), seen))
+            }
+            (Err(fault), Some(request)) => {
+                self.report(&fault.into(), None, address);
+                Ok((request, None))
+            }
+            (Err(fault), None) => Err(fault),
+        }
+    }
+
+    /// Decides whether a request may go on. `None` if it goes on although it is rejected, since rejections are only reported.
+    async fn decide<'a>(&self, seen: &'a Seen) -> Result<Option<(Admitted<'a>, Option<Attempt>)>, Rejected> {
+        let reports = self.settings.reports();
+        let admitted = match self.admit(seen).await {
+            Ok(admitted) => admitted,
+            Err(rejected) if reports => {
+                self.report(&rejected, seen.client_id(), seen.address);
+                return Ok(None);
+            }
+            Err(rejected) => return Err(rejected),
+        };
+        let attempt = match self.attempt(seen) {
+            Ok(attempt) => attempt,
+            Err(fault) if reports => {
+                self.report(&fault.into(), seen.client_id(), seen.address);
+                None
+            }
+            Err(fault) => {
+                let event = self.registrar.event(LifecycleAction::Rejected).of_client(seen.client_id());
+                self.emit(event.because(fault.as_str()), seen.address);
+                return Err(fault.into());
+            }
+        };
+        telemetry::gate(self.endpoint.name, "passed");
+        Ok(Some((admitted, attempt)))
+    }
+
+    /// Returns the request without the scopes that a rule removes. All other parameters keep their bytes.
+    fn narrowed<B: Body>(
+        &self,
+        request: Request<ResponseBody<B>>,
+        seen: &Seen,
+        admitted: &Admitted<'_>,
+    ) -> Request<ResponseBody<B>> {
+        let Some(kept) = admitted.passed.narrowed.as_ref().filter(|_| !self.settings.reports()) else { return request };
+        let (mut parts, unchanged) = request.into_parts();
+        if let Some(url) = rules::scope::in_url(&parts.uri, kept) {
+            parts.uri = url;
+        }
+        let form = str::from_utf8(&seen.body).ok().filter(|form| !form.is_empty() && parts.method == Method::POST);
+        let Some(form) = form else { return Request::from_parts(parts, unchanged) };
+        let form = rules::scope::without_others(form, kept);
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.len()));
+        Request::from_parts(parts, ResponseBody::own(form.into()))
     }
 
     /// Keeps secrets out of caches, and names the issuer in authorization responses.
@@ -402,7 +480,7 @@ impl Config {
         if self.endpoint.rejection == RejectionForm::Page
             && let Some(issuer) = self.settings.issuer()
         {
-            back::add_issuer(response, &issuer);
+            back::add_issuer(response, issuer);
         }
         if self.endpoint.holds_secrets {
             // RFC 6749 section 5.1: Cache-Control "with a value of 'no-store' in any response containing tokens".
@@ -420,10 +498,9 @@ impl Config {
     /// Processes a successful response. Withholds it if an error is returned.
     async fn conclude<R: Body + Send + 'static>(
         &self,
-        admitted: Admitted,
+        admitted: Admitted<'_>,
         seen: &Seen,
         response: Response<ResponseBody<R>>,
-        reports: bool,
     ) -> Result<Response<ResponseBody<R>>, Fault> {
         match self.endpoint.success {
             Success::Pass => Ok(response),
@@ -431,10 +508,13 @@ impl Config {
             Success::RecordUse => {
                 let (response, holds_token) = grant::holds_token(response).await;
                 let response = flat(response);
-                match Box::pin(self.record_use(admitted, holds_token)).await {
+                if self.is_recorded(&admitted, holds_token) {
+                    return Ok(response);
+                }
+                match Box::pin(self.record_use(admitted)).await {
                     Ok(()) => Ok(response),
-                    Err(fault) if reports => {
-                        self.report(&fault.into(), seen.client_ids.first(), seen.address);
+                    Err(fault) if self.settings.reports() => {
+                        self.report(&fault.into(), seen.client_id(), seen.address);
                         Ok(response)
                     }
                     // The client has ended since it was checked, and must not get the token.
@@ -445,9 +525,9 @@ impl Config {
     }
 
     /// Reports a rejection that is not enforced.
-    fn report(&self, rejected: &Rejected, client_id: Option<&String>, address: Option<IpAddr>) {
+    fn report(&self, rejected: &Rejected, client_id: Option<&str>, address: Option<IpAddr>) {
         telemetry::gate(self.endpoint.name, "reported");
-        let event = self.registrar.event(LifecycleAction::Rejected).of_client(client_id.map(String::as_str));
+        let event = self.registrar.event(LifecycleAction::Rejected).of_client(client_id);
         self.emit(event.because(rejected.fault.as_str()).under(rejected.rule).reported(), address);
     }
 
@@ -466,17 +546,4 @@ impl Config {
 
 fn flat<R: Body>(response: Response<ResponseBody<ResponseBody<R>>>) -> Response<ResponseBody<R>> {
     response.map(ResponseBody::flatten)
-}
-
-/// Returns the request without the scopes that are not in `kept`. All other parameters keep their bytes.
-fn narrowed<B: Body>(request: Request<ResponseBody<B>>, body: &Bytes, kept: &[String]) -> Request<ResponseBody<B>> {
-    let (mut parts, unchanged) = request.into_parts();
-    if let Some(url) = rules::scope::in_url(&parts.uri, kept) {
-        parts.uri = url;
-    }
-    let form = str::from_utf8(body).ok().filter(|form| !form.is_empty() && parts.method == Method::POST);
-    let Some(form) = form else { return Request::from_parts(parts, unchanged) };
-    let form = rules::scope::without_others(form, kept);
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.len()));
-    Request::from_parts(parts, ResponseBody::own(form.into()))
 }

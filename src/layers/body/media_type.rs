@@ -32,9 +32,9 @@ impl MediaType {
     fn parse(value: &HeaderValue) -> Option<Self> {
         // RFC 9110 section 5.5: white space around a field value is not part of it. Not every server has removed it.
         let text = str::from_utf8(value.as_bytes()).ok()?.trim_matches(OWS);
-        let (kind, rest) = token(text)?;
-        let (subtype, mut rest) = token(rest.strip_prefix('/')?)?;
-        let essence = format!("{kind}/{subtype}").to_ascii_lowercase();
+        let (_, rest) = token(text)?;
+        let (_, mut rest) = token(rest.strip_prefix('/')?)?;
+        let essence = text.get(..text.len() - rest.len())?.to_ascii_lowercase();
         let mut parameters: Vec<(String, String)> = Vec::new();
         // parameters = *( OWS ";" OWS [ parameter ] ), RFC 9110 section 5.6.6
         while let Some(next) = rest.trim_start_matches(OWS).strip_prefix(';') {
@@ -74,8 +74,8 @@ const OWS: [char; 2] = [' ', '\t'];
 
 /// Splits a token (RFC 9110 section 5.6.2) off.
 fn token(text: &str) -> Option<(&str, &str)> {
-    let is_tchar = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    let end = text.find(|c| !is_tchar(c)).unwrap_or(text.len());
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let end = text.as_bytes().iter().position(|byte| !is_tchar(byte)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 

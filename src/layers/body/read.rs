@@ -49,6 +49,9 @@ pub(crate) async fn read<B>(body: B, headers: &HeaderMap, limit: usize, deadline
 where
     B: Body<Error: Into<BoxError>>,
 {
+    if body.is_end_stream() {
+        return Read { bytes: Bytes::new(), rest: None, error: None };
+    }
     let mut body = Box::pin(body);
     if content_length(headers).is_some_and(|length| length > limit as u64) {
         return Read { bytes: Bytes::new(), rest: Some(body), error: Some(ReadError::TooLarge) };

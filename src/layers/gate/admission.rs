@@ -1,5 +1,6 @@
 //! Decides whether a request may go on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::{Fault, Rejected};
 use super::rules::{Asked, Passed, Reference, Violation, scope};
-use super::{Config, Grant, pushed};
+use super::{Grant, Judgement, pushed};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Client, LedgerError, Origin, Status};
 use crate::telemetry;
@@ -21,9 +22,9 @@ const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// A request that may go on.
 #[derive(Debug, Default)]
-pub(super) struct Admitted {
+pub(super) struct Admitted<'a> {
     /// Its client. `None` if it is not certain.
-    pub(super) client_id: Option<String>,
+    pub(super) client_id: Option<Cow<'a, str>>,
     /// The client's record. `None` if the ledger has none.
     pub(super) known: Option<Arc<Known>>,
     /// The records that a token is given for, if several registrations share the ID.
@@ -35,18 +36,21 @@ pub(super) struct Admitted {
 /// A record whose client may go on; `None` if there is none. As an error the record that was rejected.
 type Judged = Result<Option<(Arc<Known>, Passed)>, (Arc<Known>, Rejected)>;
 
-impl Config {
+impl Judgement<'_> {
     /// Decides whether a request may go on.
-    pub(super) async fn admit(&self, seen: &Seen) -> Result<Admitted, Rejected> {
+    pub(super) async fn admit<'a>(&self, seen: &'a Seen) -> Result<Admitted<'a>, Rejected> {
         if !self.endpoint.judges_client {
             return Ok(Admitted::default());
         }
-        let mut ids = seen.client_ids.clone();
-        let mut client_id = ids.first().cloned();
+        let mut ids = Cow::Borrowed(&seen.client_ids[..]);
+        let mut client_id = seen.client_id().map(Cow::Borrowed);
         if ids.is_empty() || seen.is_named_aside {
             // To a server that does not look in this place, the request names no client.
-            client_id = self.unidentified(seen).await.map_err(Rejected::from)?;
-            ids.extend(client_id.clone().filter(|owner| !ids.contains(owner)));
+            let owner = self.unidentified(seen).await.map_err(Rejected::from)?;
+            if let Some(owner) = owner.as_ref().filter(|owner| !ids.contains(owner)) {
+                ids.to_mut().push(owner.clone());
+            }
+            client_id = owner.map(Cow::Owned);
         }
         if ids.is_empty() {
             return Ok(Admitted::default());
@@ -79,7 +83,7 @@ impl Config {
         ids: &[String],
         client_id: Option<&str>,
         seen: &Seen,
-    ) -> Result<Result<Admitted, Rejected>, LedgerError> {
+    ) -> Result<Result<Admitted<'static>, Rejected>, LedgerError> {
         let reference = match self.reference(ids, seen).await? {
             Ok(reference) => reference,
             Err(fault) => return Ok(Err(fault.into())),

@@ -32,7 +32,7 @@ pub(super) struct Back {
 
 impl Back {
     /// Returns the way back for an answer to `seen`. `None` if the redirect URI is not registered, or not certain.
-    pub(super) fn of(known: &Known, seen: &Seen, settings: &SettingsInForce) -> Option<Self> {
+    pub(super) fn of(known: &Known, seen: &Seen, settings: &SettingsInForce<'_>) -> Option<Self> {
         let registered = &known.registered()?.redirect_uris;
         let is_inside = seen.object.as_ref().is_some_and(|object| object.redirect_uri.is_some());
         let redirect_uri = match (&seen.redirect_uri, &registered[..]) {
@@ -51,7 +51,7 @@ impl Back {
         Some(Self {
             place,
             state: given.only(Name::State).map(str::to_owned),
-            issuer: settings.issuer(),
+            issuer: settings.issuer().map(str::to_owned),
             in_fragment: mode == Some("fragment") || (mode.is_none() && shows_token(types)),
             is_trusted: (is_verified || client.reviewed_at.is_some())
                 && matches!(mode, None | Some("query" | "fragment")),

@@ -43,13 +43,13 @@ impl Credentials {
     pub(super) fn read(headers: &HeaderMap, limits: &Limits, only_known: bool) -> Result<Self, Fault> {
         let mut read = Self::default();
         for (name, value) in headers {
-            let text = str::from_utf8(value.as_bytes());
+            let text = || str::from_utf8(value.as_bytes());
             let is = |letters: &str| folded(name).eq(letters.bytes());
             match () {
                 // The proxy that is addressed removes it (RFC 9110 section 11.7.2).
                 () if is("authorization") || is("proxyauthorization") => {}
                 () if is("oauthclientattestation") => {
-                    let subject = text.ok().and_then(|token| signed::attested(token, limits));
+                    let subject = text().ok().and_then(|token| signed::attested(token, limits));
                     let subject = subject.ok_or(Fault::Ambiguous("the attestation can't be read"))?;
                     if name.as_str() != "oauth-client-attestation" || read.attested.replace(subject).is_some() {
                         return Err(Fault::Ambiguous("the attestation is repeated"));
@@ -58,12 +58,12 @@ impl Credentials {
                 // PHP without a configuration has cookies override the parameters (`$_REQUEST`). People have cookies of
                 // all kinds, so this is for clients only.
                 () if only_known && is("cookie") => read.by_field.extend(clients_in_cookies(value.as_bytes())),
-                () if is("clientid") => match text {
+                () if is("clientid") => match text() {
                     Ok(text) => read.by_field.push(text.to_owned()),
                     Err(_) => return Err(Fault::Ambiguous("a header field can't be read")),
                 },
                 // CGI and its successors keep more than one: HTTP_AUTHORIZATION, REDIRECT_HTTP_AUTHORIZATION, …
-                () if ends_with_authorization(name) && !text.is_ok_and(|text| scheme(text) == Scheme::Token) => {
+                () if ends_with_authorization(name) && !text().is_ok_and(|text| scheme(text) == Scheme::Token) => {
                     return Err(Fault::Ambiguous("there is more than one Authorization field"));
                 }
                 () => {}

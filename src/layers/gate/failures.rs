@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use http_body::Body;
 
-use super::Config;
+use super::Judgement;
 use super::endpoint::Sender;
 use super::parameters::Seen;
 use super::rejection::Fault;
@@ -37,7 +37,7 @@ pub(super) struct Attempt {
     quota: Quota,
 }
 
-impl Config {
+impl Judgement<'_> {
     /// Begins an attempt to authenticate a client. `None` if it has no credentials, or if its source is unknown.
     pub(super) fn attempt(&self, seen: &Seen) -> Result<Option<Attempt>, Fault> {
         let has_credentials = self.endpoint.sender == Sender::Client && seen.authentication.is_any();
@@ -48,7 +48,7 @@ impl Config {
             return Ok(None);
         }
         let network = self.registrar.network_of(address);
-        let Failures(limiter) = &self.settings.failures;
+        let Failures(limiter) = &self.config.settings.failures;
         let keys = seen.client_ids.iter().map(|id| key(limiter, network, id)).collect();
         let attempt = Attempt { keys, quota };
         let now = self.cache.clock.monotonic();
@@ -57,16 +57,16 @@ impl Config {
         exhausted.map_or(Ok(Some(attempt)), |exhausted| Err(Fault::TooManyFailures(exhausted.retry_after)))
     }
 
-    /// Counts the attempt if the server has rejected the credentials.
+    /// Counts the attempt if the server has rejected the credentials, in a response of the class 4xx.
     pub(super) async fn count_failure<R: Body + Send + 'static>(
         &self,
-        attempt: Option<Attempt>,
+        attempt: Attempt,
         response: Response<R>,
     ) -> Response<ResponseBody<R>> {
-        let Some(Attempt { keys, quota }) = attempt else { return response.map(ResponseBody::inner) };
+        let Attempt { keys, quota } = attempt;
         let (response, is_failure) = is_failure(response).await;
         if is_failure {
-            let Failures(limiter) = &self.settings.failures;
+            let Failures(limiter) = &self.config.settings.failures;
             let now = self.cache.clock.monotonic();
             for key in keys {
                 limiter.charge(key, quota, now, LONGEST);
@@ -83,9 +83,6 @@ fn key(limiter: &Limiter, network: ClientNetwork, client_id: &str) -> u64 {
 /// Returns the response unchanged, with `true` if the server has rejected the credentials: with `invalid_client` (RFC 6749
 /// section 5.2), or with a 401 that names no error. Some servers answer every error with 401.
 async fn is_failure<R: Body + Send + 'static>(response: Response<R>) -> (Response<ResponseBody<R>>, bool) {
-    if !response.status().is_client_error() {
-        return (response.map(ResponseBody::inner), false);
-    }
     let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let is_of_client = |error: &str| error == "invalid_client";
     let rejects = |document: Option<&Registration>| {

@@ -8,37 +8,95 @@ use super::rejection::Fault;
 /// The maximum number of parameters. PHP and qs drop all after the thousandth; no honest request comes near.
 pub(super) const MAX_PARAMETERS: usize = 100;
 
+/// A name or value as it is written.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    text: &'a str,
+    /// Set if it has to be decoded.
+    is_coded: bool,
+}
+
+impl<'a> Written<'a> {
+    fn read(self) -> Result<Cow<'a, str>, Fault> {
+        if self.is_coded { decode(self.text).map(Cow::Owned) } else { Ok(Cow::Borrowed(self.text)) }
+    }
+}
+
+/// A name with its value.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    whole: &'a str,
+    name: Written<'a>,
+    value: Written<'a>,
+    has_semicolon: bool,
+}
+
+impl<'a> Pair<'a> {
+    /// Splits the first pair off. Looks at every byte once: most names and values are too short for a search.
+    fn first(text: &'a str) -> (Self, &'a str) {
+        let (mut equals, mut end) = (None, text.len());
+        let (mut is_name_coded, mut is_value_coded, mut has_semicolon) = (false, false, false);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b'&' => {
+                    end = at;
+                    break;
+                }
+                b'=' => equals = equals.or(Some(at)),
+                b'+' | b'%' | 0 if equals.is_none() => is_name_coded = true,
+                b'+' | b'%' | 0 => is_value_coded = true,
+                b';' => has_semicolon = true,
+                _ => {}
+            }
+        }
+        let part = |from, to| text.get(from..to).unwrap_or_default();
+        let name_end = equals.unwrap_or(end);
+        let pair = Self {
+            whole: part(0, end),
+            name: Written { text: part(0, name_end), is_coded: is_name_coded },
+            value: Written { text: part(name_end + 1, end), is_coded: is_value_coded },
+            has_semicolon,
+        };
+        (pair, part(end + 1, text.len()))
+    }
+}
+
 /// Reads the pairs of `bytes` in order.
 pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, Cow<'_, str>) -> Result<(), Fault>) -> Result<(), Fault> {
+    let mut rest = str::from_utf8(bytes).map_err(|_| NOT_UTF8)?;
     let mut count = 0;
-    for piece in bytes.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()) {
+    while !rest.is_empty() {
+        let pair;
+        (pair, rest) = Pair::first(rest);
+        if pair.whole.is_empty() {
+            continue;
+        }
         count += 1;
         if count > MAX_PARAMETERS {
             return Err(Fault::Ambiguous("there are too many parameters"));
         }
         // Rack before version 3, and Python before 3.10, separate parameters at `;` as well, and HTML escapes (`&amp;`)
         // contain one.
-        if piece.contains(&b';') {
-            let mut pairs = piece.split(|byte| *byte == b';');
-            if pairs.clone().any(is_spelling) {
+        if pair.has_semicolon {
+            let mut pairs = pair.whole.split(';');
+            if pairs.clone().any(|pair| is_spelling(pair.as_bytes())) {
                 return Err(Fault::Ambiguous("a semicolon may separate parameters"));
             }
             // Rules decide about the other parameters of such a reader.
             pairs.next();
-            for pair in pairs {
-                let (name, value) = split(pair);
-                add(&format!(";{}", decode(name)?), decode(value)?)?;
+            for text in pairs {
+                let (pair, _) = Pair::first(text);
+                add(&format!(";{}", pair.name.read()?), pair.value.read()?)?;
             }
         }
-        let (name, value) = split(piece);
-        add(&decode(name)?, decode(value)?)?;
+        add(&pair.name.read()?, pair.value.read()?)?;
     }
     Ok(())
 }
 
 /// Returns whether any parser reads the name of the pair as one of the gate's parameters.
 fn is_spelling(pair: &[u8]) -> bool {
-    let (name, _) = split(pair);
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
     let spaced: Vec<u8> = name.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     let name = percent_encoding::percent_decode(&spaced).decode_utf8_lossy();
     names::read(&name).is_reserved()
@@ -52,37 +110,26 @@ pub(super) fn check_json(bytes: &[u8]) -> Result<(), Fault> {
     if is_form { Err(Fault::Ambiguous("the body is JSON and a form")) } else { Ok(()) }
 }
 
-fn split(piece: &[u8]) -> (&[u8], &[u8]) {
-    match piece.iter().position(|byte| *byte == b'=') {
-        Some(at) => (piece.get(..at).unwrap_or_default(), piece.get(at + 1..).unwrap_or_default()),
-        None => (piece, &[]),
-    }
-}
-
 /// Decodes a name or value. Rejects a wrong escape: some servers keep it, others drop the parameter or all of them, and
 /// IIS knows more kinds of escapes (`%u0063`).
-fn decode(text: &[u8]) -> Result<Cow<'_, str>, Fault> {
-    if !text.iter().any(|byte| matches!(byte, b'+' | b'%' | 0)) {
-        return str::from_utf8(text).map(Cow::Borrowed).map_err(|_| NOT_UTF8);
-    }
+fn decode(text: &str) -> Result<String, Fault> {
     let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.iter().copied();
+    let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
-        decoded.push(match byte {
+        let byte = match byte {
             b'+' => b' ',
-            b'%' => {
-                let digits = (rest.next().and_then(hex), rest.next().and_then(hex));
-                let (Some(high), Some(low)) = digits else { return Err(Fault::Ambiguous("an escape is malformed")) };
-                high << 4 | low
-            }
+            b'%' => match (rest.next().and_then(hex), rest.next().and_then(hex)) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => return Err(Fault::Ambiguous("an escape is malformed")),
+            },
             byte => byte,
-        });
+        };
+        if byte == 0 {
+            return Err(Fault::Ambiguous("there is a NUL in a parameter"));
+        }
+        decoded.push(byte);
     }
-    match String::from_utf8(decoded) {
-        Ok(text) if !text.contains('\0') => Ok(Cow::Owned(text)),
-        Ok(_) => Err(Fault::Ambiguous("there is a NUL in a parameter")),
-        Err(_) => Err(NOT_UTF8),
-    }
+    String::from_utf8(decoded).map_err(|_| NOT_UTF8)
 }
 
 const NOT_UTF8: Fault = Fault::Ambiguous("a parameter is not UTF-8");

@@ -110,8 +110,8 @@ impl Reading {
 /// `model.client_id`, Spring `_client_id` and `!client_id`, Zope `client_id:list`. Future servers will fold in other
 /// ways, so the fold is far wider than any of these: only letters and digits count.
 pub(super) fn read(name: &str) -> Reading {
-    if let Some((exact, _)) = Name::ALL.into_iter().find(|(_, spelling)| *spelling == name) {
-        return Reading::Exact(exact);
+    if let Some((exact, _)) = Name::ALL.iter().find(|(_, spelling)| *spelling == name) {
+        return Reading::Exact(*exact);
     }
     spelled(name, |_| true)
 }

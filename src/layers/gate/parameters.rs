@@ -55,6 +55,13 @@ pub(super) struct Seen {
     pub(super) grant: Option<String>,
 }
 
+impl Seen {
+    /// Returns the first reading of the client's name.
+    pub(super) fn client_id(&self) -> Option<&str> {
+        self.client_ids.first().map(String::as_str)
+    }
+}
+
 /// The maximum length of a body. Request objects with keys in them are the largest honest bodies.
 const MAX_BODY: usize = 128 * 1024;
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -202,13 +209,13 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
         Content::Json(bytes) => parameters.add_json(bytes)?,
     }
     let credentials = Credentials::read(&request.headers, &LIMITS, is_for_clients)?;
+    let is_asserted = parameters.has(Name::ClientAssertion);
+    let names_client = parameters.has(Name::ClientId) || is_asserted;
     let mut seen = parameters.seen(&credentials, endpoint)?;
-    let names_client = [Name::ClientId, Name::ClientAssertion].iter().any(|name| parameters.given(*name).is_some());
     // A consent form has a parameter of its own, such as a decision or a state.
     seen.is_request =
         request.method != Method::POST || is_for_clients || parameters.asks_for_response || !parameters.has_more;
     let is_only_attested = credentials.attested.is_some() && !names_client && credentials.basic.is_empty();
-    let is_asserted = parameters.given(Name::ClientAssertion).is_some();
     seen.is_named_aside = (is_aside && credentials.basic.is_empty() && !is_asserted) || is_only_attested;
     let is_post = request.method == Method::POST;
     seen.given.extend(parameters.given, is_post, is_for_clients, seen.object.is_some());
@@ -244,9 +251,15 @@ impl Parameters {
         self.known.iter().find(|(known, ..)| *known == name).map(|(_, value, _)| value.as_str())
     }
 
-    /// Returns the value of a parameter, unless it is empty.
-    fn given(&self, name: Name) -> Option<String> {
-        self.get(name).filter(|value| !value.is_empty()).map(str::to_owned)
+    /// Returns `true` if a parameter has a value.
+    fn has(&self, name: Name) -> bool {
+        self.get(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Takes the value of a parameter, unless it is empty.
+    fn take(&mut self, name: Name) -> Option<String> {
+        let (_, value, _) = self.known.iter_mut().find(|(known, ..)| *known == name)?;
+        Some(std::mem::take(value)).filter(|value| !value.is_empty())
     }
 
     fn add_json(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -306,12 +319,12 @@ impl Parameters {
         }
     }
 
-    fn seen(&self, credentials: &Credentials, endpoint: &Endpoint) -> Result<Seen, Fault> {
-        let object = self.given(Name::Request).map(|token| RequestObject::read(&token)).transpose()?;
-        let mut named: Vec<String> = self.given(Name::ClientId).into_iter().collect();
-        let assertion = self.given(Name::ClientAssertion);
+    fn seen(&mut self, credentials: &Credentials, endpoint: &Endpoint) -> Result<Seen, Fault> {
+        let object = self.take(Name::Request).map(|token| RequestObject::read(&token)).transpose()?;
+        let mut named: Vec<String> = self.take(Name::ClientId).into_iter().collect();
+        let assertion = self.take(Name::ClientAssertion);
         if let Some(assertion) = &assertion {
-            if self.given(Name::ClientAssertionType).is_some_and(|kind| kind != JWT_BEARER) {
+            if self.take(Name::ClientAssertionType).is_some_and(|kind| kind != JWT_BEARER) {
                 return Err(Fault::Ambiguous("the assertion is of an unknown type"));
             }
             let subject = signed::subject(assertion, &LIMITS);
@@ -334,7 +347,7 @@ impl Parameters {
         if credentials.by_field.iter().any(|id| !client_ids.contains(id)) {
             return Err(DIFFERENT);
         }
-        let request_uri = self.given(Name::RequestUri);
+        let request_uri = self.take(Name::RequestUri);
         if object.is_some() && request_uri.is_some() {
             // RFC 9101 section 5: "if one of these parameters is used, the other MUST NOT be used".
             return Err(Fault::Ambiguous("there are two request objects"));
@@ -344,7 +357,7 @@ impl Parameters {
             // inside.
             return Err(Fault::Ambiguous("the request object names no client"));
         }
-        let redirect_uri = self.given(Name::RedirectUri);
+        let redirect_uri = self.take(Name::RedirectUri);
         if let Some(object) = &object {
             object.check(&client_ids, redirect_uri.as_deref())?;
         }
@@ -360,12 +373,12 @@ impl Parameters {
             assertion: assertion.as_deref().map(signed::is_symmetric),
             attestation: credentials.attested.is_some(),
         };
-        let grant_type = self.given(Name::GrantType);
+        let grant_type = self.take(Name::GrantType);
         let grant = match grant_type.as_deref() {
-            Some("authorization_code") => self.given(Name::Code),
-            Some("refresh_token") => self.given(Name::RefreshToken),
-            Some(DEVICE_CODE) => self.given(Name::DeviceCode),
-            Some(CIBA) => self.given(Name::AuthReqId),
+            Some("authorization_code") => self.take(Name::Code),
+            Some("refresh_token") => self.take(Name::RefreshToken),
+            Some(DEVICE_CODE) => self.take(Name::DeviceCode),
+            Some(CIBA) => self.take(Name::AuthReqId),
             _ => None,
         };
         Ok(Seen {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 
-use super::Config;
+use super::Judgement;
 use super::admission::Admitted;
 use super::rejection::Fault;
 use crate::layers::body::{ANSWER_LIMITS, ResponseBody, read_or_pass};
@@ -21,11 +21,11 @@ pub(super) fn is_pushed(request_uri: &str) -> bool {
     request_uri.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-impl Config {
+impl Judgement<'_> {
     /// Records the client of a pushed request that the server accepted, before the client gets the response.
     pub(super) async fn record_pushed<R: Body + Send + 'static>(
         &self,
-        admitted: Admitted,
+        admitted: Admitted<'_>,
         response: Response<R>,
     ) -> Result<Response<ResponseBody<R>>, Fault> {
         let Some(client_id) = admitted.client_id else { return Ok(response.map(ResponseBody::inner)) };
@@ -42,7 +42,7 @@ impl Config {
             if !self.settings.reports() {
                 return Err(Fault::Unavailable);
             }
-            self.report(&Fault::Unavailable.into(), Some(&client_id), None);
+            self.report(&Fault::Unavailable.into(), Some(&*client_id), None);
         }
         Ok(Response::from_parts(parts, ResponseBody::own(bytes)))
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::Config;
+use super::Judgement;
 use super::cache::Records;
 use crate::clients::ledger::{Client, LedgerError, Origin};
 use crate::registration::{Limits, Registration, Value};
@@ -64,7 +64,7 @@ impl Known {
     }
 }
 
-impl Config {
+impl Judgement<'_> {
     /// Returns whether some server reads the name of an unknown client as one that the ledger has.
     pub(super) async fn is_known_otherwise(&self, ids: &[String]) -> Result<bool, LedgerError> {
         for id in ids {

@@ -161,7 +161,7 @@ pub(super) struct Asked<'a> {
     pub(super) endpoint: &'static Endpoint,
     pub(super) seen: &'a Seen,
     pub(super) registered: &'a Registered,
-    pub(super) settings: &'a SettingsInForce,
+    pub(super) settings: &'a SettingsInForce<'a>,
     pub(super) reference: Reference,
 }
 
@@ -268,9 +268,8 @@ impl Asked<'_> {
     /// Runs the rules of the endpoint. `Err` for the first one that rejects.
     pub(super) fn check(&self) -> Result<Passed, Violation> {
         let mut passed = Passed::default();
-        let rules = self.settings.rules();
         for rule in self.endpoint.rules {
-            let action = rules.action(rule);
+            let action = self.settings.action(rule);
             if action == Action::Pass {
                 continue;
             }

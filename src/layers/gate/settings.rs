@@ -171,9 +171,9 @@ impl FollowedSettings {
     }
 
     /// Creates the settings of a gate that follows these.
-    pub(super) fn follow(self: Arc<Self>, endpoint: GateEndpoint) -> SettingsInForce {
+    pub(super) fn follow(self: Arc<Self>, endpoint: GateEndpoint) -> Settings {
         self.followed_by.fetch_or(1 << endpoint as u8, Ordering::Relaxed);
-        SettingsInForce { failures: self.failures.clone(), followed: Some(self), ..SettingsInForce::default() }
+        Settings { failures: self.failures.clone(), followed: Some(self), ..Settings::default() }
     }
 
     /// Returns whether the section has settings that no gate follows.
@@ -184,9 +184,8 @@ impl FollowedSettings {
     /// Changes the server's metadata document (RFC 8414) to what the gates enforce.
     pub(crate) fn amend(&self, document: &mut Map<String, Value>) {
         let is_gated = |endpoint: GateEndpoint| self.followed_by.load(Ordering::Relaxed) & (1 << endpoint as u8) != 0;
-        let loaded = self.settings.load();
-        let built = GateSettings::clone(&self.in_code.load());
-        let settings = SettingsInForce { built, loaded: Some(loaded), ..SettingsInForce::default() };
+        let built = self.in_code.load();
+        let settings = SettingsInForce { built: &built, loaded: Some(self.settings.load()) };
         if is_gated(GateEndpoint::Authorization) && !settings.reports() {
             amend(&settings, document);
         }
@@ -194,21 +193,20 @@ impl FollowedSettings {
 }
 
 /// Changes the server's metadata document to what a gate of the authorization endpoint enforces.
-fn amend(settings: &SettingsInForce, document: &mut Map<String, Value>) {
-    let rules = settings.rules();
+fn amend(settings: &SettingsInForce<'_>, document: &mut Map<String, Value>) {
     let mut set = |name: &str, value: Value| _ = document.insert(name.to_owned(), value);
     if settings.issuer().is_some() {
         set("authorization_response_iss_parameter_supported", Value::Bool(true));
     }
-    if settings.requires_pushed_requests() && rules.action(rules::PUSHED_REQUEST) == Action::Reject {
+    if settings.requires_pushed_requests() && settings.action(rules::PUSHED_REQUEST) == Action::Reject {
         set("require_pushed_authorization_requests", Value::Bool(true));
     }
-    if rules.action(rules::PKCE) == Action::Reject {
+    if settings.action(rules::PKCE) == Action::Reject {
         // Not added: RFC 8414 section 2 says that a server without the member has no PKCE. The gate requires a challenge, but
         // only the server can compare it with the verifier.
         keep(document, "code_challenge_methods_supported", |method| method == "S256");
     }
-    if rules.action(rules::RESPONSE_MODE) == Action::Reject {
+    if settings.action(rules::RESPONSE_MODE) == Action::Reject {
         keep(document, "response_modes_supported", |mode| {
             let is_default = || rules::response_mode::is_plain(mode, settings) || mode.ends_with("jwt");
             settings.lists_response_mode(mode).unwrap_or_else(is_default)
@@ -226,32 +224,15 @@ fn keep(document: &mut Map<String, Value>, name: &str, is_kept: impl Fn(&str) ->
     }
 }
 
-/// The settings in force at a gate: those of a policy file, then those in code, then the defaults.
+/// The settings of a gate.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SettingsInForce {
-    pub(super) built: GateSettings,
-    pub(super) followed: Option<Arc<FollowedSettings>>,
-    /// The settings that were followed when a request came in.
-    loaded: Option<Arc<(Profile, GateSettings)>>,
+pub(super) struct Settings {
+    built: GateSettings,
+    followed: Option<Arc<FollowedSettings>>,
     pub(super) failures: Failures,
 }
 
-/// The actions of rules in force.
-pub(super) struct ActionsInForce<'a> {
-    profile: Profile,
-    first: Option<GateRules>,
-    built: &'a GateRules,
-}
-
-impl ActionsInForce<'_> {
-    /// Returns the action of a rule.
-    pub(super) fn action(&self, rule: &GateRule) -> Action {
-        let said = self.first.as_ref().and_then(rule.action).or_else(|| (rule.action)(self.built));
-        said.unwrap_or_else(|| (rule.default)(self.profile))
-    }
-}
-
-impl SettingsInForce {
+impl Settings {
     /// Changes the settings in code.
     pub(super) fn change(&mut self, endpoint: &Endpoint, change: impl FnOnce(&mut GateSettings)) {
         change(&mut self.built);
@@ -260,19 +241,32 @@ impl SettingsInForce {
         }
     }
 
-    fn load(&self) -> Option<Arc<(Profile, GateSettings)>> {
-        self.loaded.clone().or_else(|| self.followed.as_ref().map(|followed| followed.settings.load()))
+    /// Returns the settings of this moment.
+    pub(super) fn in_force(&self) -> SettingsInForce<'_> {
+        let loaded = self.followed.as_ref().map(|followed| followed.settings.load());
+        SettingsInForce { loaded, built: &self.built }
+    }
+}
+
+/// The settings for one request: those of a policy file, then those in code, then the defaults.
+#[derive(Debug)]
+pub(super) struct SettingsInForce<'a> {
+    loaded: Option<Arc<(Profile, GateSettings)>>,
+    built: &'a GateSettings,
+}
+
+impl SettingsInForce<'_> {
+    fn find<'s, T>(&'s self, pick: impl Fn(&'s GateSettings) -> Option<T>) -> Option<T> {
+        self.loaded.as_ref().and_then(|loaded| pick(&loaded.1)).or_else(|| pick(self.built))
     }
 
-    fn find<T>(&self, pick: impl Fn(&GateSettings) -> Option<T>) -> Option<T> {
-        self.load().and_then(|loaded| pick(&loaded.1)).or_else(|| pick(&self.built))
+    fn profile(&self) -> Profile {
+        self.loaded.as_ref().map(|loaded| loaded.0).unwrap_or_default()
     }
 
-    /// Returns the actions of rules.
-    pub(super) fn rules(&self) -> ActionsInForce<'_> {
-        let loaded = self.load();
-        let profile = loaded.as_ref().map(|loaded| loaded.0).unwrap_or_default();
-        ActionsInForce { profile, first: loaded.map(|loaded| loaded.1.rules), built: &self.built.rules }
+    /// Returns the action of a rule.
+    pub(super) fn action(&self, rule: &GateRule) -> Action {
+        self.find(|settings| (rule.action)(&settings.rules)).unwrap_or_else(|| (rule.default)(self.profile()))
     }
 
     /// Returns `true` if a client may ask for this scope without having registered it.
@@ -293,7 +287,7 @@ impl SettingsInForce {
 
     pub(super) fn is_exact_auth_method(&self) -> bool {
         let said = self.find(|settings| settings.exact_auth_method);
-        said.unwrap_or_else(|| self.load().is_some_and(|loaded| loaded.0 == Profile::Strict))
+        said.unwrap_or_else(|| self.profile() == Profile::Strict)
     }
 
     pub(super) fn requires_pushed_requests(&self) -> bool {
@@ -301,8 +295,8 @@ impl SettingsInForce {
     }
 
     /// Returns the issuer that authorization responses name.
-    pub(super) fn issuer(&self) -> Option<String> {
-        self.find(|settings| settings.issuer.clone())
+    pub(super) fn issuer(&self) -> Option<&str> {
+        self.find(|settings| settings.issuer.as_deref())
     }
 
     /// Returns the limit on failed attempts to authenticate a client. `None` if there is none.

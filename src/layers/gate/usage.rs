@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::Config;
+use super::Judgement;
 use super::admission::Admitted;
 use super::endpoint::Loss;
 use super::names::Name;
@@ -13,7 +13,7 @@ use super::records::Known;
 use super::rejection::Fault;
 use crate::clients::ledger::Client;
 
-impl Config {
+impl Judgement<'_> {
     /// Records that the server has lost a client, as far as its response shows that. Otherwise a server that lost its
     /// store would get its lost clients again and again: after this, the next equal registration gets a new client.
     /// Any client can send requests that the server rejects for other reasons, so only the plainest ones count.
@@ -41,13 +41,18 @@ impl Config {
         }
     }
 
-    /// Records the use of a client after a successful response to a token request.
-    pub(super) async fn record_use(&self, admitted: Admitted, holds_token: bool) -> Result<(), Fault> {
+    /// Returns `true` if a response to a token request leaves nothing to record: it has no token, as some servers report errors
+    /// in a success, or the use of the client was recorded a short time ago, and the client was not changed on this node since.
+    pub(super) fn is_recorded(&self, admitted: &Admitted<'_>, holds_token: bool) -> bool {
+        let Some(id) = admitted.client_id.as_deref().filter(|_| holds_token) else { return true };
+        let is_unchanged = || self.cache.get(id, self.registrar.epoch(), self.settings.max_age()).is_some();
+        let is_old = |known: &Known| !self.registrar.is_news(&known.client);
+        admitted.sharing.is_empty() && admitted.known.as_deref().is_some_and(is_old) && is_unchanged()
+    }
+
+    /// Records the use of a client after a response with a token.
+    pub(super) async fn record_use(&self, admitted: Admitted<'_>) -> Result<(), Fault> {
         let Admitted { client_id: Some(id), known, sharing, .. } = admitted else { return Ok(()) };
-        if !holds_token {
-            // Some servers report errors in a success.
-            return Ok(());
-        }
         if !sharing.is_empty() {
             return self.record_shared_use(sharing).await;
         }
@@ -58,10 +63,7 @@ impl Config {
                 self.registrar.record_use(known.client.clone()).await.map(Some)
             }
             // A client was changed on this node since: this one may be affected.
-            Some(_) if self.cache.get(&id, epoch, self.settings.max_age()).is_none() => {
-                self.registrar.look_up(&id).await
-            }
-            Some(_) => Ok(None),
+            Some(_) => self.registrar.look_up(&id).await,
         };
         match read {
             Ok(None) => Ok(()),

@@ -52,6 +52,6 @@ pub(in super::super) fn shows_token(types: &str) -> bool {
 
 /// Returns `true` for a mode that every client may ask for, where the settings list none. A form can't get the parameter
 /// `iss` that is announced.
-pub(in super::super) fn is_plain(mode: &str, settings: &SettingsInForce) -> bool {
+pub(in super::super) fn is_plain(mode: &str, settings: &SettingsInForce<'_>) -> bool {
     MODES.contains(&mode) && (mode != "form_post" || settings.issuer().is_none())
 }

@@ -35,7 +35,7 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
 fn is_registered(registered: &Registered, types: &str) -> bool {
     if let Some(known) = &registered.response_types {
         // RFC 6749 section 3.1.1: "the order of the values does not matter".
-        return known.iter().any(|known| in_order(known) == in_order(types));
+        return known.iter().any(|known| known == types || in_order(known) == in_order(types));
     }
     // RFC 7591 section 2: "If omitted, the default is that the client will use only the 'code' response type." Section 2.1: it
     // goes with the grant type authorization_code.
