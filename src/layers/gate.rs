@@ -26,6 +26,7 @@ mod failures;
 mod form;
 mod given;
 mod grant;
+mod issuer;
 mod names;
 mod parameters;
 mod pushed;
@@ -35,6 +36,7 @@ mod rules;
 mod settings;
 mod signed;
 mod usage;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -42,9 +44,10 @@ mod tests;
 use admission::Admitted;
 use cache::Cache;
 pub use endpoint::GateEndpoint;
-use endpoint::{Endpoint, RejectionForm, Success};
+use endpoint::{Endpoint, Success};
 use grant::ClientOf;
 pub use grant::Grant;
+pub(crate) use issuer::can_name_issuer;
 use parameters::Seen;
 use rejection::{Fault, Form, Rejected};
 pub use rules::GateRules;
@@ -52,6 +55,7 @@ pub(crate) use rules::docs as rule_docs;
 pub use settings::GateSettings;
 use settings::SettingsInForce;
 pub(crate) use settings::{FollowedSettings, Profile};
+pub(crate) use values::is_resource_of_clients;
 
 /// Enforces the ledger in front of the endpoints that clients use, without the server's help.
 ///
@@ -249,6 +253,12 @@ impl GateLayer {
     }
 
     /// Changes the settings in code. Those of a policy file that the gate follows win.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a value is none of its kind: an [issuer](GateSettings::issuer) that is no https URL, a
+    /// [resource](GateSettings::resources) that is no absolute URI, or a scope, grant type or response mode with a space in it. A
+    /// policy file with such a value can't be read.
     pub fn map_settings(self, change: impl FnOnce(&mut GateSettings)) -> Self {
         self.change(|config| config.settings.change(config.endpoint, change))
     }
@@ -364,11 +374,12 @@ impl Config {
             }
             Err(rejected) => return Ok(self.reject(form, &rejected)),
         };
-        let attempt = match self.attempt(&seen) {
-            Ok(attempt) => attempt,
+        let responses = self.responses(&seen, &admitted);
+        let (responses, attempt) = match responses.and_then(|responses| Ok((responses, self.attempt(&seen)?))) {
+            Ok(both) => both,
             Err(fault) if reports => {
                 self.report(&fault.into(), seen.client_ids.first(), address);
-                None
+                (None, None)
             }
             Err(fault) => {
                 let event = self.registrar.event(LifecycleAction::Rejected);
@@ -392,18 +403,16 @@ impl Config {
             response
         };
         if !reports {
-            self.complete_headers(&mut response);
+            if let Some(responses) = responses {
+                responses.name_issuer(&mut response);
+            }
+            self.forbid_caching(&mut response);
         }
         Ok(response)
     }
 
-    /// Keeps secrets out of caches, and names the issuer in authorization responses.
-    fn complete_headers<R>(&self, response: &mut Response<R>) {
-        if self.endpoint.rejection == RejectionForm::Page
-            && let Some(issuer) = self.settings.issuer()
-        {
-            back::add_issuer(response, &issuer);
-        }
+    /// Keeps secrets out of caches.
+    fn forbid_caching<R>(&self, response: &mut Response<R>) {
         if self.endpoint.holds_secrets {
             // RFC 6749 section 5.1: Cache-Control "with a value of 'no-store' in any response containing tokens".
             let headers = response.headers_mut();
