@@ -161,7 +161,8 @@ pub(crate) use values::is_resource_of_clients;
 /// # Responses
 ///
 /// Responses of endpoints that clients call have `Cache-Control: no-store` (RFC 6749 section 5.1). With an
-/// [issuer](GateSettings::issuer), redirects to clients get the parameter `iss` (RFC 9207).
+/// [issuer](GateSettings::issuer), redirects to clients have the parameter `iss` (RFC 9207) exactly once, and requests whose
+/// response can't get it are rejected, of unknown clients too.
 /// [`Preset::server_metadata_layer`](crate::Preset::server_metadata_layer) announces what the gates of its preset enforce.
 ///
 /// # Left to the server

@@ -619,6 +619,9 @@ async fn errors_go_back_only_to_clients_that_are_known() {
 }
 
 const ISSUER: &str = "https://as.example.com";
+/// A policy without rules of gates.
+const OAUTH: &str = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n[metadata.grants]\n\
+                     grant_types = ['authorization_code', 'refresh_token']\n";
 
 impl World {
     /// A server with an issuer.
@@ -753,18 +756,16 @@ async fn each_client_gets_the_issuer() {
     }
 }
 
-/// RFC 9207 section 2.4: a client that reads the announcement rejects a response without the parameter, and of two it may take
-/// the wrong one.
+/// RFC 9207 section 2.4: a client that reads the announcement rejects a response without the parameter. Of two, it may take the
+/// wrong one.
 #[tokio::test]
 async fn responses_without_a_place_for_the_issuer_are_not_asked_for() {
-    let oauth = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n[metadata.grants]\n\
-                 grant_types = ['authorization_code', 'refresh_token']\n";
     let strict = "extends = 'strict'\nredirect_uris.add_patterns = ['https://app.example.com/cb']";
-    for policy in ["", strict, oauth] {
+    for policy in ["", strict, OAUTH] {
         let world = World::with_issuer(policy);
         world.client(json!({})).await;
         // A signed response has it inside, at a client that registered such responses.
-        let is_listed = policy == oauth;
+        let is_listed = policy == OAUTH;
         for (mode, passes) in [
             ("query", true),
             ("fragment", true),
@@ -799,9 +800,17 @@ async fn responses_without_a_place_for_the_issuer_are_not_asked_for() {
     let reported = World::policy(&format!("gate = {{ issuer = '{ISSUER}', report_only = true }}"));
     reported.client(json!({})).await;
     assert_eq!(reported.error_of(&with(&honest(), "response_mode=form_post")).await, "");
-    let without_issuer = World::policy(oauth);
+    let without_issuer = World::policy(OAUTH);
     without_issuer.client(json!({})).await;
     assert_eq!(without_issuer.error_of(&with(&honest(), "response_mode=form_post")).await, "");
+
+    // Nor by the gate itself.
+    let approved = World::with_issuer("lifecycle.approval = '2days'");
+    approved.client(json!({ "redirect_uris": [format!("{CALLBACK}?iss=x")] })).await;
+    approved.registrar.approve("app-1", "alice", "known").await.unwrap();
+    let asked = with(&honest(), &format!("redirect_uri={}", encoded(&format!("{CALLBACK}?iss=x"))));
+    let (read, _) = approved.authorize(&without(&asked, "code_challenge")).await;
+    assert_eq!((read.status(), read.header("location")), (StatusCode::BAD_REQUEST, None));
 
     for (query, is_ambiguous) in [
         ("iss=x", true),
@@ -817,7 +826,7 @@ async fn responses_without_a_place_for_the_issuer_are_not_asked_for() {
         ("issuer=x&codes=y&app=1", false),
     ] {
         let callback = format!("{CALLBACK}?{query}");
-        for (policy, issuer) in [("", true), (oauth, true), ("", false)] {
+        for (policy, issuer) in [("", true), (OAUTH, true), ("", false)] {
             let world = if issuer { World::with_issuer(policy) } else { World::policy(policy) };
             world.client(json!({ "redirect_uris": [callback] })).await;
             let asked = with(&honest(), &format!("redirect_uri={}", encoded(&callback)));
@@ -829,7 +838,7 @@ async fn responses_without_a_place_for_the_issuer_are_not_asked_for() {
     }
 }
 
-/// RFC 9207 section 2.4: clients compare it with the issuer of the metadata document, "using simple string comparison".
+/// RFC 9207 section 2.4: clients compare it with the issuer of the metadata document by "simple string comparison".
 #[tokio::test]
 async fn an_issuer_is_announced_if_the_document_has_the_same() {
     let world = World::with_issuer("");
@@ -846,6 +855,15 @@ async fn an_issuer_is_announced_if_the_document_has_the_same() {
         world.preset.amend_server_metadata(&mut document);
         let announced = document.get("authorization_response_iss_parameter_supported");
         assert_eq!(announced, is_announced.then_some(&json!(true)), "{issuer}");
+    }
+    let modes =
+        json!({ "issuer": ISSUER, "response_modes_supported": ["query", "web_message", "form_post", "query.jwt"] });
+    for (policy, kept) in [("", json!(["query", "query.jwt"])), (OAUTH, json!(["query", "query.jwt"]))] {
+        let world = World::with_issuer(policy);
+        let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+        let mut document = modes.as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        assert_eq!(document["response_modes_supported"], kept, "{policy}");
     }
 }
 

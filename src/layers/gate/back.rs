@@ -3,6 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body;
 
+use super::issuer;
 use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
@@ -40,6 +41,9 @@ impl Back {
             (None, [only]) => only.clone(),
             (None, _) => return None,
         };
+        if settings.issuer().is_some() && issuer::is_ambiguous(&redirect_uri) {
+            return None;
+        }
         let parsed = RedirectUri::parse(&redirect_uri).ok().filter(|uri| !is_dangerous_scheme(uri.scheme()))?;
         let place = parsed.host().map_or_else(|| format!("{}:", parsed.scheme()), ToString::to_string);
         let given = &seen.given;

@@ -34,12 +34,13 @@ const SIGNED: &str = "response";
 impl Config {
     /// Returns the responses that this gate amends. `None` if no issuer is set.
     ///
-    /// Rejects requests whose response can't get the parameter, whatever the rules are: clients that read the announcement
-    /// "MUST reject authorization responses without the iss parameter" (RFC 9207 section 2.4).
+    /// Rejects requests whose response can't get the parameter, whatever the rules are: clients that read the announcement reject
+    /// a response without it (RFC 9207 section 2.4).
     pub(super) fn responses(&self, seen: &Seen, admitted: &Admitted) -> Result<Option<Responses>, Fault> {
-        let Some(issuer) = self.settings.issuer().filter(|_| self.endpoint.compares_redirect_uri()) else {
+        if !self.endpoint.compares_redirect_uri() {
             return Ok(None);
-        };
+        }
+        let Some(issuer) = self.settings.issuer() else { return Ok(None) };
         if !seen.given.values(Name::ResponseMode).all(can_name_issuer) {
             return Err(Fault::Rule(
                 "invalid_request",
@@ -68,7 +69,7 @@ pub(crate) fn can_name_issuer(mode: &str) -> bool {
 
 /// Returns `true` if a response to the redirect URI has a parameter twice: of two, one client takes the first, another one
 /// the last. Not for `state`: known clients have one there.
-fn is_ambiguous(redirect_uri: &str) -> bool {
+pub(super) fn is_ambiguous(redirect_uri: &str) -> bool {
     let is_taken = |name: &str| is_named(name, "iss") || OF_RESPONSES.iter().any(|known| is_named(name, known));
     redirect_uri.split_once('?').is_some_and(|(_, query)| query.split(['&', ';']).any(|pair| is_taken(pair)))
 }

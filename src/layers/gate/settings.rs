@@ -212,17 +212,19 @@ fn amend(settings: &SettingsInForce, document: &mut Map<String, Value>) -> Vec<S
         keep(document, "code_challenge_methods_supported", |method| method == "S256");
     }
     let is_compared = rules.action(rules::RESPONSE_MODE) == Action::Reject;
-    keep(document, "response_modes_supported", |mode| {
-        let is_default = || rules::response_mode::MODES.contains(&mode) || mode.ends_with("jwt");
-        let is_listed = || settings.lists_response_mode(mode).unwrap_or_else(is_default);
-        (issuer.is_none() || issuer::can_name_issuer(mode)) && (!is_compared || is_listed())
-    });
+    if is_compared || issuer.is_some() {
+        keep(document, "response_modes_supported", |mode| {
+            let is_default = || rules::response_mode::MODES.contains(&mode) || mode.ends_with("jwt");
+            let is_listed = || settings.lists_response_mode(mode).unwrap_or_else(is_default);
+            (issuer.is_none() || issuer::can_name_issuer(mode)) && (!is_compared || is_listed())
+        });
+    }
     let of_objects = if settings.takes_request_objects() { None } else { withdraw_request_objects(document) };
     of_issuer.into_iter().chain(of_objects).collect()
 }
 
 /// Announces that responses name the issuer. Returns the contradiction if the document names another issuer: clients compare the
-/// two "using simple string comparison" (RFC 9207 section 2.4), and do not get the announcement then.
+/// two by "simple string comparison" (RFC 9207 section 2.4). It is not announced then.
 fn announce_issuer(issuer: &str, document: &mut Map<String, Value>) -> Option<String> {
     let said = document.get("issuer").and_then(Value::as_str);
     if said == Some(issuer) {
