@@ -12,6 +12,7 @@ use super::names::{self, Name};
 use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::Fault;
+use super::rules::response_mode;
 use crate::layers::web_url::{self, WebUrl};
 
 /// The responses to a request of the authorization endpoint, each of which names the issuer.
@@ -64,14 +65,14 @@ impl Config {
 /// Returns `true` if a response in this mode has the parameter: redirects get it, and signed responses have it inside (JARM
 /// section 2.1). A page of the server with a form or a script gets none.
 pub(crate) fn can_name_issuer(mode: &str) -> bool {
-    matches!(mode, "query" | "fragment" | "jwt") || mode.ends_with(".jwt")
+    matches!(mode, "query" | "fragment") || response_mode::SIGNED.contains(&mode)
 }
 
 /// Returns `true` if a response to the redirect URI has a parameter twice: of two, one client takes the first, another one
 /// the last. Not for `state`: known clients have one there.
 pub(super) fn is_ambiguous(redirect_uri: &str) -> bool {
     let is_taken = |name: &str| is_named(name, "iss") || OF_RESPONSES.iter().any(|known| is_named(name, known));
-    redirect_uri.split_once('?').is_some_and(|(_, query)| query.split(['&', ';']).any(|pair| is_taken(pair)))
+    redirect_uri.split_once('?').is_some_and(|(_, query)| query.split(['&', ';']).any(is_taken))
 }
 
 /// Returns `true` if some client reads the name of a pair as this one: in another case (ASP.NET), or as an array (PHP).

@@ -24,7 +24,7 @@ pub(super) static RULE: GateRule = GateRule {
 /// The modes of the specifications that send the answer to the redirect URI.
 pub(in super::super) const MODES: [&str; 3] = ["query", "fragment", "form_post"];
 /// JWT Secured Authorization Response Mode, which a client registers with `authorization_signed_response_alg`.
-const SIGNED: [&str; 4] = ["jwt", "query.jwt", "fragment.jwt", "form_post.jwt"];
+pub(in super::super) const SIGNED: [&str; 4] = ["jwt", "query.jwt", "fragment.jwt", "form_post.jwt"];
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let given = &asked.seen.given;
