@@ -484,8 +484,11 @@ impl Preset {
     /// - `token_endpoint_auth_signing_alg_values_supported` is removed with the last method that signs.
     /// - With a [gate](Self::gate) of the authorization endpoint, `code_challenge_methods_supported` and
     ///   `response_modes_supported` keep what it accepts, and `authorization_response_iss_parameter_supported` and
-    ///   `require_pushed_authorization_requests` are announced if it enforces them. PKCE is not announced for a server
-    ///   that does not: the gate requires a challenge, and only the server can compare it.
+    ///   `require_pushed_authorization_requests` are announced if it enforces them; the former only in a document with the same
+    ///   `issuer`. If it takes no [request objects](crate::layers::GateSettings::request_objects),
+    ///   `request_uri_parameter_supported` is false (its default is true), and so are `request_parameter_supported`,
+    ///   `require_request_uri_registration` and `require_signed_request_object`, if they are there. PKCE is not announced for a
+    ///   server that does not: the gate requires a challenge, and only the server can compare it.
     /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
     ///
     /// - `registration_endpoint` is removed, also from `mtls_endpoint_aliases`, while registration is

@@ -28,6 +28,7 @@ mod failures;
 mod form;
 mod given;
 mod grant;
+mod issuer;
 mod names;
 mod parameters;
 mod pushed;
@@ -37,6 +38,7 @@ mod rules;
 mod settings;
 mod signed;
 mod usage;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -44,10 +46,12 @@ mod tests;
 use admission::Admitted;
 use cache::Cache;
 pub use endpoint::GateEndpoint;
-use endpoint::{Endpoint, RejectionForm, Success};
+use endpoint::{Endpoint, Success};
 use failures::Attempt;
 use grant::ClientOf;
 pub use grant::Grant;
+use issuer::Responses;
+pub(crate) use issuer::can_name_issuer;
 use parameters::{Seen, Unfinished};
 use rejection::{Fault, Form, Rejected};
 pub use rules::GateRules;
@@ -55,6 +59,7 @@ pub(crate) use rules::docs as rule_docs;
 pub use settings::GateSettings;
 pub(crate) use settings::{FollowedSettings, Profile};
 use settings::{Settings, SettingsInForce};
+pub(crate) use values::is_resource_of_clients;
 
 /// Enforces the ledger in front of the endpoints that clients use, without the server's help.
 ///
@@ -160,7 +165,8 @@ use settings::{Settings, SettingsInForce};
 /// # Responses
 ///
 /// Responses of endpoints that clients call have `Cache-Control: no-store` (RFC 6749 section 5.1). With an
-/// [issuer](GateSettings::issuer), redirects to clients get the parameter `iss` (RFC 9207).
+/// [issuer](GateSettings::issuer), redirects to clients have the parameter `iss` (RFC 9207) exactly once, and requests whose
+/// response can't get it are rejected, of unknown clients too.
 /// [`Preset::server_metadata_layer`](crate::Preset::server_metadata_layer) announces what the gates of its preset enforce.
 ///
 /// # Left to the server
@@ -252,6 +258,12 @@ impl GateLayer {
     }
 
     /// Changes the settings in code. Those of a policy file that the gate follows win.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a value is none of its kind: an [issuer](GateSettings::issuer) that is no https URL, a
+    /// [resource](GateSettings::resources) that is no absolute URI, or a scope, grant type or response mode with a space in it. A
+    /// policy file with such a value can't be read.
     pub fn map_settings(self, change: impl FnOnce(&mut GateSettings)) -> Self {
         self.change(|config| config.settings.change(config.endpoint, change))
     }
@@ -327,6 +339,13 @@ where
 /// A request with its parameters. `None` if it passes without a judgement.
 type Opened<B> = (Request<ResponseBody<B>>, Option<Box<Seen>>);
 
+/// A request that goes on.
+struct Decided<'a> {
+    admitted: Admitted<'a>,
+    responses: Option<Responses>,
+    attempt: Option<Attempt>,
+}
+
 /// The judgement of one request, by the settings that were in force when it came in.
 struct Judgement<'a> {
     config: &'a Config,
@@ -362,7 +381,7 @@ impl Config {
         };
         let Some(seen) = seen else { return body::forward(&mut inner, request).await };
         form.by_basic = seen.by_basic;
-        let (admitted, attempt) = match judgement.decide(&seen).await {
+        let Decided { admitted, responses, attempt } = match judgement.decide(&seen).await {
             Ok(Some(decided)) => decided,
             Ok(None) => return body::forward(&mut inner, request).await,
             Err(rejected) => return Ok(judgement.reject(form, &rejected)),
@@ -383,7 +402,10 @@ impl Config {
             response
         };
         if !judgement.settings.reports() {
-            judgement.complete_headers(&mut response);
+            if let Some(responses) = responses {
+                responses.name_issuer(&mut response);
+            }
+            judgement.forbid_caching(&mut response);
         }
         Ok(response)
     }
@@ -430,7 +452,7 @@ impl Judgement<'_> {
     }
 
     /// Decides whether a request may go on. `None` if it goes on although it is rejected, since rejections are only reported.
-    async fn decide<'a>(&self, seen: &'a Seen) -> Result<Option<(Admitted<'a>, Option<Attempt>)>, Rejected> {
+    async fn decide<'a>(&self, seen: &'a Seen) -> Result<Option<Decided<'a>>, Rejected> {
         let reports = self.settings.reports();
         let admitted = match self.admit(seen).await {
             Ok(admitted) => admitted,
@@ -440,11 +462,12 @@ impl Judgement<'_> {
             }
             Err(rejected) => return Err(rejected),
         };
-        let attempt = match self.attempt(seen) {
-            Ok(attempt) => attempt,
+        let responses = self.responses(seen, &admitted);
+        let (responses, attempt) = match responses.and_then(|responses| Ok((responses, self.attempt(seen)?))) {
+            Ok(both) => both,
             Err(fault) if reports => {
                 self.report(&fault.into(), seen.client_id(), seen.address);
-                None
+                (None, None)
             }
             Err(fault) => {
                 let event = self.registrar.event(LifecycleAction::Rejected).of_client(seen.client_id());
@@ -453,7 +476,7 @@ impl Judgement<'_> {
             }
         };
         telemetry::gate(self.endpoint.name, "passed");
-        Ok(Some((admitted, attempt)))
+        Ok(Some(Decided { admitted, responses, attempt }))
     }
 
     /// Returns the request without the scopes that a rule removes. All other parameters keep their bytes.
@@ -475,13 +498,8 @@ impl Judgement<'_> {
         Request::from_parts(parts, ResponseBody::own(form.into()))
     }
 
-    /// Keeps secrets out of caches, and names the issuer in authorization responses.
-    fn complete_headers<R>(&self, response: &mut Response<R>) {
-        if self.endpoint.rejection == RejectionForm::Page
-            && let Some(issuer) = self.settings.issuer()
-        {
-            back::add_issuer(response, issuer);
-        }
+    /// Keeps secrets out of caches.
+    fn forbid_caching<R>(&self, response: &mut Response<R>) {
         if self.endpoint.holds_secrets {
             // RFC 6749 section 5.1: Cache-Control "with a value of 'no-store' in any response containing tokens".
             let headers = response.headers_mut();

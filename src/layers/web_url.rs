@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::layers::setup_check::is_private;
 use crate::redirect_uri::{default_port, ends_with_number, is_canonical_dns_name};
@@ -135,10 +135,23 @@ impl WebUrl<'_> {
         (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port) && self.host != Host::Unclear
     }
 
-    /// Returns `true` for one URL: an empty path is `/` (RFC 3986 section 6.2.3).
-    pub(super) fn is_equal_to(&self, other: &WebUrl<'_>) -> bool {
-        let is_root = |url: &WebUrl<'_>| matches!(url.place, "" | "/");
-        self.has_origin_of(other) && (self.place == other.place || (is_root(self) && is_root(other)))
+    /// Returns `true` if both have one scheme, host, port and path. An empty path is `/` (RFC 3986 section 6.2.3), and escaped
+    /// letters are letters.
+    pub(super) fn has_place_of(&self, other: &WebUrl<'_>) -> bool {
+        let path = |url: &WebUrl<'_>| match split_query(url.place).0 {
+            "" => b"/".to_vec(),
+            path => percent_decode_str(path).collect(),
+        };
+        self.has_origin_of(other) && path(self) == path(other)
+    }
+
+    /// Returns `true` if a URL library writes `url`, of which these are the parts, in the same way, apart from an empty path.
+    pub(super) fn is_canonical(&self, url: &str) -> bool {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let (path, query) = split_query(self.place);
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let path = if path.is_empty() { path.to_owned() } else { without_dot_segments(path) };
+        url == format!("{}://{}{port}{path}{query}", self.scheme, self.host)
     }
 
     /// Returns `true` for "a URL that uses the `https` scheme and has no query or fragment components" (RFC 8414 section 2), or one

@@ -67,6 +67,7 @@ settings! {
     HttpsPorts: redirect_uris.https_ports,
     Identities: identity.identities,
     Ipv6Prefix: client_address.ipv6_prefix,
+    Issuer: gate.issuer,
     KnownIdentities: identity.identities.known,
     LifecycleReportOnly: lifecycle.report_only,
     LifecycleReportOnlyExpiry: lifecycle.report_only_expiry,

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value as Json;
 
 use super::KnownClient;
+use crate::layers::gate::{can_name_issuer, is_resource_of_clients};
 use crate::policy_file::key::{Key, RuleSet, Setting, Step};
 use crate::preset::Preset;
 use crate::rate_limit::Quota;
@@ -180,6 +181,7 @@ impl Preset {
         linter.tokens();
         linter.gate();
         linter.gate_rules();
+        linter.gate_values();
         linter.metadata();
         linter.callers(&self.conditions());
         linter.dangers();
@@ -750,6 +752,31 @@ impl Linter {
             } else if action == "mark" || (action == "pass" && !is_listed) {
                 let message = format!("not enforced: the gate's rule {rule}");
                 self.warn(key, message, "take it out once the audit events show no surprises");
+            }
+        }
+    }
+
+    /// Checks for values of the gate that no request has.
+    fn gate_values(&mut self) {
+        let resources = self.texts(Setting::Resources);
+        if resources.is_empty() && self.at(Setting::Resources).is_array() {
+            let message = "an empty list allows no resource: MCP clients name one in every request";
+            self.warn(Setting::Resources, message, "list resources, or take it out to allow all");
+        }
+        for (index, resource) in resources.iter().enumerate().filter(|(_, resource)| !is_resource_of_clients(resource))
+        {
+            let message =
+                format!("no effect: {resource:?} is compared as a string, and clients write it in another way");
+            let suggestion = "write scheme and host in lower case, without the default port and dot segments";
+            self.error(Key::from(Setting::Resources).element(index), message, suggestion);
+        }
+        if self.at(Setting::Issuer).is_string() {
+            let modes = self.texts(Setting::ResponseModes);
+            for (index, mode) in modes.iter().enumerate().filter(|(_, mode)| !can_name_issuer(mode)) {
+                let message =
+                    format!("no effect: a response in the mode {mode:?} can't get the parameter iss of gate.issuer");
+                let suggestion = "take it out; or take gate.issuer out, if the server itself adds iss";
+                self.error(Key::from(Setting::ResponseModes).element(index), message, suggestion);
             }
         }
     }

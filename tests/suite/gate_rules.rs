@@ -12,7 +12,7 @@ use tower::{Layer, service_fn};
 use tower_dcr::Preset;
 use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::{MemoryLedger, Registrar};
-use tower_dcr::layers::{GateEndpoint, GateLayer, RegistrationBody, ResponseBody};
+use tower_dcr::layers::{GateEndpoint, GateLayer, GateSettings, RegistrationBody, ResponseBody};
 use tower_dcr::rules::Action;
 
 use crate::support::{Read, created, post, send};
@@ -331,6 +331,26 @@ async fn resources_are_held_to_a_list() {
         ("https://evil.example.net/", "invalid_target"),
         ("https://mcp.example.com@evil.example.net/", "invalid_target"),
         ("mcp", "invalid_target"),
+        // Other spellings of one URL to some servers, and of another one to others.
+        ("https://mcp.example.com//", "invalid_target"),
+        ("https:\\\\mcp.example.com", "invalid_target"),
+        ("https:mcp.example.com", "invalid_target"),
+        ("https://x@mcp.example.com", "invalid_target"),
+        ("https://mcp.example.com\t", "invalid_target"),
+        ("https://mcp.\texample.com", "invalid_target"),
+        (" https://mcp.example.com", "invalid_target"),
+        ("https://MCP.example.com", "invalid_target"),
+        ("HTTPS://mcp.example.com", "invalid_target"),
+        ("https://mcp.example.com.", "invalid_target"),
+        ("https://mcp.example.com:443", "invalid_target"),
+        ("https://mcp.example.com:", "invalid_target"),
+        ("https://mcp.example.com:+443/sse", "invalid_target"),
+        ("https://mcp.example.com/x/../sse", "invalid_target"),
+        ("https://mcp.example.com/./", "invalid_target"),
+        ("https://mcp.example.com/%73se", "invalid_target"),
+        ("https://mcp.example.com?", "invalid_target"),
+        ("https://mcp.example.com#", "invalid_target"),
+        ("http://mcp.example.com", "invalid_target"),
     ] {
         let query = with(&honest(), &format!("resource={}", encoded(resource)));
         assert_eq!(world.error_of(&query).await, error, "{resource}");
@@ -598,43 +618,280 @@ async fn errors_go_back_only_to_clients_that_are_known() {
     assert_eq!(read.status(), StatusCode::FOUND, "its identity is verified");
 }
 
-#[tokio::test]
-async fn answers_name_the_issuer() {
-    const ISSUER: &str = "https://as.example.com";
-    let world = World {
-        answer: || {
-            let response = Response::builder().status(302);
-            response.header("location", "https://app.example.com/cb?code=c&state=xyz").body(Full::default()).unwrap()
-        },
-        ..World::policy("gate.issuer = 'https://as.example.com'")
-    };
-    world.client(json!({})).await;
-    let (read, _) = world.authorize(&honest()).await;
-    let expected = "https://app.example.com/cb?code=c&state=xyz&iss=https%3A%2F%2Fas.example.com";
-    assert_eq!(read.header("location"), Some(expected));
-    for (location, expected) in [
-        ("/login?error=1", "/login?error=1"),
-        ("https://as.example.com/login?error=1", "https://as.example.com/login?error=1"),
-        ("https://idp.example.net/authorize?state=1", "https://idp.example.net/authorize?state=1"),
-        ("https://app.example.com/cb?code=c&iss=x", "https://app.example.com/cb?code=c&iss=x"),
-        ("https://app.example.com/cb?response=jwt", "https://app.example.com/cb?response=jwt"),
-        ("cursor://x/cb#id_token=t", "cursor://x/cb#id_token=t&iss=https%3A%2F%2Fas.example.com"),
-        ("http://127.0.0.1:1/cb?error=e#_=_", "http://127.0.0.1:1/cb?error=e&iss=https%3A%2F%2Fas.example.com#_=_"),
-    ] {
-        let gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+const ISSUER: &str = "https://as.example.com";
+/// A policy without rules of gates.
+const OAUTH: &str = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n[metadata.grants]\n\
+                     grant_types = ['authorization_code', 'refresh_token']\n";
+
+impl World {
+    /// A server with an issuer.
+    fn with_issuer(more: &str) -> Self {
+        Self::policy(&format!("{more}\n[gate]\nissuer = '{ISSUER}'"))
+    }
+
+    /// Sends a request to a server that answers with a redirect. Returns the redirect as the browser gets it.
+    async fn redirected(&self, request: Request<Full<Bytes>>, location: &'static str) -> String {
+        let gate = self.preset.gate(GateEndpoint::Authorization, self.registrar.clone());
         let handler = service_fn(move |_: Request<_>| async move {
+            let location = http::HeaderValue::from_bytes(location.as_bytes()).unwrap();
             let response = Response::builder().status(303).header("location", location);
             Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
         });
-        let request = Request::get(format!("/authorize?{}", honest())).body(Full::<Bytes>::default()).unwrap();
         let read = send(&gate.layer(handler), request).await;
-        assert_eq!(read.header("location"), Some(expected));
+        assert_eq!(read.status(), StatusCode::SEE_OTHER, "{:?}", String::from_utf8_lossy(&read.body));
+        read.header("location").unwrap().to_owned()
     }
-    let (read, _) = world.authorize(&with(&honest(), "response_mode=form_post")).await;
-    assert_eq!(read.status(), StatusCode::BAD_REQUEST, "a form can't get the parameter");
-    let mut document = json!({ "issuer": ISSUER }).as_object().unwrap().clone();
-    world.preset.amend_server_metadata(&mut document);
-    assert_eq!(document["authorization_response_iss_parameter_supported"], true);
+}
+
+fn asks(query: &str) -> Request<Full<Bytes>> {
+    Request::get(format!("/authorize?{query}")).body(Full::default()).unwrap()
+}
+
+/// A step of a consent form of a server that keeps the request in its session.
+fn step(body: &'static str) -> Request<Full<Bytes>> {
+    form("").uri("/authorize").body(Full::from(body)).unwrap()
+}
+
+/// RFC 9207 section 2: each response has it once. Everything but a redirect to the client is another page.
+#[tokio::test]
+async fn answers_name_the_issuer() {
+    let world = World::with_issuer("");
+    world.client(json!({})).await;
+    let iss = "iss=https%3A%2F%2Fas.example.com";
+    for (location, expected) in [
+        ("https://app.example.com/cb?code=c&state=xyz", Some("https://app.example.com/cb?code=c&state=xyz&")),
+        ("https://app.example.com/cb?error=access_denied", Some("https://app.example.com/cb?error=access_denied&")),
+        ("https://app.example.com/cb?state=xyz", Some("https://app.example.com/cb?state=xyz&")),
+        ("https://app.example.com/cb", Some("https://app.example.com/cb?")),
+        ("https://app.example.com/cb#id_token=t", Some("https://app.example.com/cb#id_token=t&")),
+        ("https://app.example.com:443/%63b?code=c", Some("https://app.example.com:443/%63b?code=c&")),
+        // A server that has another issuer, or writes the state as it came.
+        ("https://app.example.com/cb?code=c&iss=x", Some("https://app.example.com/cb?code=c&")),
+        ("https://app.example.com/cb?iss=x&code=c&state=a&iss=b", Some("https://app.example.com/cb?code=c&state=a&")),
+        ("https://app.example.com/cb?code=c&state=a&%69ss=b", Some("https://app.example.com/cb?code=c&state=a&")),
+        ("https://app.example.com/cb?code=c&state=a&iss[]=b", Some("https://app.example.com/cb?code=c&state=a&")),
+        (
+            "https://app.example.com/cb?code=c&state=a&iss%5B0%5D=b&ISS=b",
+            Some("https://app.example.com/cb?code=c&state=a&"),
+        ),
+        ("https://app.example.com/cb?code=c&state=a;iss=b", Some("https://app.example.com/cb?code=c&state=a%3Biss=b&")),
+        ("https://app.example.com/cb?code=c&state=a;b", Some("https://app.example.com/cb?code=c&state=a;b&")),
+        (
+            "https://app.example.com/cb?code=c&state=\u{fc}&iss=b",
+            Some("https://app.example.com/cb?code=c&state=%C3%BC&"),
+        ),
+        (
+            "https://app.example.com/cb#access_token=t&state=a&iss=b",
+            Some("https://app.example.com/cb#access_token=t&state=a&"),
+        ),
+        ("https://app.example.com/cb?iss=b#access_token=t", Some("https://app.example.com/cb?#access_token=t&")),
+        ("/login?error=1", None),
+        ("https://as.example.com/login?error=1", None),
+        ("https://as.example.com/cb?code=c", None),
+        ("https://idp.example.net/authorize?state=1", None),
+        ("https://app.example.com/other?code=c", None),
+        ("https://app.example.com.evil.example/cb?code=c", None),
+        ("https://app.example.com/cb?response=jwt", None),
+    ] {
+        let expected = expected.map_or_else(|| location.to_owned(), |start| format!("{start}{iss}"));
+        assert_eq!(world.redirected(asks(&honest()), location).await, expected);
+    }
+    for (location, expected) in [
+        (
+            "https://app.example.com/cb?code=c#_=_",
+            "https://app.example.com/cb?code=c&iss=https%3A%2F%2Fas.example.com#_=_",
+        ),
+        // The state of the request: a client of the code flow reads the query.
+        (
+            "https://app.example.com/cb?code=c&state=a#code=d&iss=b",
+            "https://app.example.com/cb?code=c&state=a&iss=https%3A%2F%2Fas.example.com#code=d",
+        ),
+        ("https://app.example.com/cb?response=jwt&iss=b", "https://app.example.com/cb?response=jwt"),
+    ] {
+        assert_eq!(world.redirected(asks(&honest()), location).await, expected);
+    }
+}
+
+/// Also where the client is at the issuer's own origin, and where the request does not say where the answer goes.
+#[tokio::test]
+async fn each_client_gets_the_issuer() {
+    let iss = "iss=https%3A%2F%2Fas.example.com";
+    let own = World::with_issuer("");
+    own.client(json!({ "redirect_uris": ["https://as.example.com/app/cb"] })).await;
+    let query = with(&honest(), "redirect_uri=https%3A%2F%2Fas.example.com%2Fapp%2Fcb");
+    let query = query.as_str();
+    let native = World::with_issuer("");
+    native.client(json!({ "redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"] })).await;
+    let of_cursor = with(&honest(), "redirect_uri=cursor%3A%2F%2Fanysphere.cursor-mcp%2Foauth%2Fcallback");
+    let loopback = World::with_issuer("");
+    loopback.client(json!({ "redirect_uris": ["http://127.0.0.1/cb", "http://127.0.0.1/"] })).await;
+    let port = with(&honest(), "redirect_uri=http%3A%2F%2F127.0.0.1%3A5000%2Fcb");
+    let bare = without(&honest(), "redirect_uri");
+    let unknown = with(&honest(), "client_id=unknown");
+    for (world, request, location, is_response) in [
+        (&own, asks(query), "https://as.example.com/app/cb?code=c", true),
+        (&own, asks(query), "/app/cb?error=access_denied", true),
+        (&own, asks(query), "/login?error=1&code=2&state=3", false),
+        (&own, asks(&without(query, "redirect_uri")), "https://as.example.com/app/cb?code=c", true),
+        (&own, step("client_id=app-1&decision=allow"), "https://as.example.com/app/cb?code=c", true),
+        (&own, step("decision=allow"), "https://as.example.com/app/cb?code=c", true),
+        (&own, step("decision=deny"), "https://as.example.com/app/cb?error=access_denied&state=s", true),
+        (&own, step("password=x"), "/login?error=1", false),
+        (&own, step("password=x"), "https://as.example.com/login?error=1", false),
+        (&own, step("decision=allow"), "https://app.example.net/cb?code=c", true),
+        (&own, step("decision=deny"), "com.example.app:/cb?error=access_denied", true),
+        (&own, step("decision=allow"), "https://idp.example.net/authorize?client_id=1&state=2", false),
+        (&native, asks(&of_cursor), "cursor://anysphere.cursor-mcp/oauth/callback?code=c", true),
+        (&native, asks(&of_cursor), "cursor://anysphere.cursor-mcp/oauth/other?code=c", false),
+        (&loopback, asks(&port), "http://127.0.0.1:5000/cb?code=c", true),
+        (&loopback, asks(&port), "http://127.0.0.1:5001/cb?code=c", false),
+        (&loopback, step("client_id=app-1&decision=allow"), "http://127.0.0.1:5000/cb?code=c", true),
+        (&native, asks(&unknown), "https://app.example.com/cb?code=c", true),
+        (&native, asks(&without(&unknown, "redirect_uri")), "https://app.example.com/cb?code=c", true),
+        (&native, asks(&with(&bare, "client_id=app-1")), "cursor://anysphere.cursor-mcp/oauth/callback?code=c", true),
+    ] {
+        let expected = if is_response { format!("{location}&{iss}") } else { location.to_owned() };
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        assert_eq!(world.redirected(request, location).await, expected, "{method} {uri}");
+    }
+}
+
+/// RFC 9207 section 2.4: a client that reads the announcement rejects a response without the parameter. Of two, it may take the
+/// wrong one.
+#[tokio::test]
+async fn responses_without_a_place_for_the_issuer_are_not_asked_for() {
+    let strict = "extends = 'strict'\nredirect_uris.add_patterns = ['https://app.example.com/cb']";
+    for policy in ["", strict, OAUTH] {
+        let world = World::with_issuer(policy);
+        world.client(json!({})).await;
+        // A signed response has it inside, at a client that registered such responses.
+        let is_listed = policy == OAUTH;
+        for (mode, passes) in [
+            ("query", true),
+            ("fragment", true),
+            ("jwt", is_listed),
+            ("form_post.jwt", is_listed),
+            ("form_post", false),
+            ("web_message", false),
+            ("form_postjwt", false),
+        ] {
+            let query = with(&honest(), &format!("response_mode={mode}"));
+            assert_eq!(world.error_of(&query).await.is_empty(), passes, "{policy} {mode}");
+            let (_, reached) =
+                world.send(GateEndpoint::PushedAuthorization, form("").body(query.into()).unwrap()).await;
+            assert_eq!(reached.is_some(), passes, "{policy} {mode}");
+        }
+        let second = format!("{}&response.mode=form_post", honest());
+        assert_eq!(world.error_of(&second).await, "invalid_request", "{policy}: some server reads it");
+        let body = form("").uri("/authorize").body("decision=allow&response_mode=form_post".into()).unwrap();
+        let (_, reached) = world.send(GateEndpoint::Authorization, body).await;
+        assert_eq!(reached, None, "{policy}: a step that names no client");
+    }
+    // Neither the operator's list nor a client that is not registered changes that.
+    let listed = World::policy(&format!("gate = {{ issuer = '{ISSUER}', response_modes = ['web_message', 'query'] }}"));
+    listed.client(json!({})).await;
+    for query in [with(&honest(), "client_id=unknown"), honest()] {
+        assert_eq!(listed.error_of(&with(&query, "response_mode=web_message")).await, "invalid_request");
+        assert_eq!(listed.error_of(&query).await, "");
+    }
+    listed.rules();
+    assert_eq!(listed.error_of(&with(&honest(), "response_mode=web_message")).await, "invalid_request");
+    assert_eq!(listed.rules(), [(None, true)], "an event");
+    let reported = World::policy(&format!("gate = {{ issuer = '{ISSUER}', report_only = true }}"));
+    reported.client(json!({})).await;
+    assert_eq!(reported.error_of(&with(&honest(), "response_mode=form_post")).await, "");
+    let without_issuer = World::policy(OAUTH);
+    without_issuer.client(json!({})).await;
+    assert_eq!(without_issuer.error_of(&with(&honest(), "response_mode=form_post")).await, "");
+
+    // Nor by the gate itself.
+    let approved = World::with_issuer("lifecycle.approval = '2days'");
+    approved.client(json!({ "redirect_uris": [format!("{CALLBACK}?iss=x")] })).await;
+    approved.registrar.approve("app-1", "alice", "known").await.unwrap();
+    let asked = with(&honest(), &format!("redirect_uri={}", encoded(&format!("{CALLBACK}?iss=x"))));
+    let (read, _) = approved.authorize(&without(&asked, "code_challenge")).await;
+    assert_eq!((read.status(), read.header("location")), (StatusCode::BAD_REQUEST, None));
+
+    for (query, is_ambiguous) in [
+        ("iss=x", true),
+        ("app=1&code=x", true),
+        ("error=", true),
+        ("response", true),
+        ("ISS=x", true),
+        ("%69ss=x", true),
+        ("a=1;iss=x", true),
+        ("access_token=x", true),
+        // Continue has one.
+        ("state=1f0c6f0a", false),
+        ("issuer=x&codes=y&app=1", false),
+    ] {
+        let callback = format!("{CALLBACK}?{query}");
+        for (policy, issuer) in [("", true), (OAUTH, true), ("", false)] {
+            let world = if issuer { World::with_issuer(policy) } else { World::policy(policy) };
+            world.client(json!({ "redirect_uris": [callback] })).await;
+            let asked = with(&honest(), &format!("redirect_uri={}", encoded(&callback)));
+            let expected = if is_ambiguous && issuer { "invalid_request" } else { "" };
+            assert_eq!(world.error_of(&asked).await, expected, "{query}");
+            assert_eq!(world.error_of(&without(&asked, "redirect_uri")).await, expected, "{query}: the only one");
+            assert_eq!(world.error_of(&with(&asked, "client_id=unknown")).await, expected, "{query}: unknown");
+        }
+    }
+}
+
+/// RFC 9207 section 2.4: clients compare it with the issuer of the metadata document by "simple string comparison".
+#[tokio::test]
+async fn an_issuer_is_announced_if_the_document_has_the_same() {
+    let world = World::with_issuer("");
+    let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+    for (issuer, is_announced) in [
+        (json!({ "issuer": ISSUER }), true),
+        (json!({ "issuer": "https://as.example.com/" }), false),
+        (json!({ "issuer": "https://AS.example.com" }), false),
+        (json!({ "issuer": "https://as.example.com/tenant" }), false),
+        (json!({ "issuer": 1 }), false),
+        (json!({}), false),
+    ] {
+        let mut document = issuer.as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        let announced = document.get("authorization_response_iss_parameter_supported");
+        assert_eq!(announced, is_announced.then_some(&json!(true)), "{issuer}");
+    }
+    let modes =
+        json!({ "issuer": ISSUER, "response_modes_supported": ["query", "web_message", "form_post", "query.jwt"] });
+    for (policy, kept) in [("", json!(["query", "query.jwt"])), (OAUTH, json!(["query", "query.jwt"]))] {
+        let world = World::with_issuer(policy);
+        let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+        let mut document = modes.as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        assert_eq!(document["response_modes_supported"], kept, "{policy}");
+    }
+}
+
+/// A gate that takes no request objects says so: some are announced by their absence from the document.
+#[tokio::test]
+async fn discovery_tells_of_request_objects() {
+    let served = json!({
+        "issuer": ISSUER,
+        "request_parameter_supported": true,
+        "require_request_uri_registration": true,
+        "require_signed_request_object": true,
+    });
+    for (policy, takes) in [("gate.request_objects = true", true), ("gate.request_objects = false", false), ("", false)]
+    {
+        let world = World::policy(policy);
+        let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+        let mut document = served.as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        for name in ["request_parameter_supported", "require_request_uri_registration", "require_signed_request_object"]
+        {
+            assert_eq!(document[name], takes, "{policy} {name}");
+        }
+        let said = document.get("request_uri_parameter_supported");
+        assert_eq!(said, (!takes).then_some(&json!(false)), "{policy}: true is the default");
+        let mut document = json!({ "issuer": ISSUER }).as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        assert_eq!(document.get("request_parameter_supported"), None, "false is the default");
+    }
 }
 
 #[tokio::test]
@@ -868,18 +1125,69 @@ async fn presets_turn_rules_on() {
     assert_eq!(send(&told.layer(handler), request()).await.status(), StatusCode::BAD_REQUEST);
 }
 
+/// Values that no request can have, in a policy file and in code.
 #[test]
-fn an_issuer_that_is_none_is_a_configuration_error() {
-    for (issuer, is_one) in [
-        ("https://as.example.com", true),
-        ("https://as.example.com/tenant", true),
-        ("http://localhost:8080", true),
-        ("http://as.example.com", false),
-        ("https://as.example.com?x", false),
-        ("https://as.example.com#x", false),
-        ("as.example.com", false),
+fn values_that_are_none_are_configuration_errors() {
+    type Set = fn(&mut GateSettings, String);
+    let issuer: Set = |gate, value| gate.issuer = Some(value);
+    let resources: Set = |gate, value| gate.resources = Some(vec!["https://mcp.example.com".into(), value]);
+    let scopes: Set = |gate, value| gate.additional_scopes = Some(vec!["mcp:read".into(), value]);
+    let modes: Set = |gate, value| gate.response_modes = Some(vec!["query".into(), value]);
+    let grants: Set = |gate, value| gate.anonymous_grants = Some(vec!["urn:x:y".into(), value]);
+    for (set, value, is_one) in [
+        (issuer, "https://as.example.com", true),
+        (issuer, "https://as.example.com/tenant", true),
+        (issuer, "http://localhost:8080", true),
+        (issuer, "http://as.example.com", false),
+        (issuer, "https://as.example.com?x", false),
+        (issuer, "https://as.example.com#x", false),
+        (issuer, "as.example.com", false),
+        (issuer, "", false),
+        (resources, "https://mcp.example.com/mcp?x=1", true),
+        (resources, "urn:example:mcp", true),
+        (resources, "http://localhost:3000/mcp", true),
+        (resources, "mcp.example.com", false),
+        (resources, "/mcp", false),
+        (resources, "//mcp.example.com", false),
+        (resources, "https:", false),
+        (resources, "https://", false),
+        (resources, "https:mcp.example.com", false),
+        (resources, "https://mcp.example.com#x", false),
+        (resources, "urn:example:mcp#", false),
+        (resources, "https://x@mcp.example.com", false),
+        (resources, "https://mcp.example.com/a b", false),
+        (resources, "https://mcp.\u{e9}xample.com", false),
+        (resources, "https://*.example.com", false),
+        (resources, "", false),
+        (scopes, "files:write", true),
+        (scopes, "https://example.com/scope", true),
+        (scopes, "files:read files:write", false),
+        (scopes, "files\u{e9}", false),
+        (scopes, "a\\b", false),
+        (scopes, "a\"b", false),
+        (scopes, "", false),
+        (modes, "web_message", true),
+        (modes, "query.jwt", true),
+        (modes, "query fragment", false),
+        (modes, "query,fragment", false),
+        (modes, "", false),
+        (grants, "urn:ietf:params:oauth:grant-type:jwt-bearer", true),
+        (grants, "a b", false),
+        (grants, "", false),
     ] {
-        let policy = format!("gate.issuer = '{issuer}'").parse::<Preset>();
-        assert_eq!(policy.is_ok(), is_one, "{issuer}: {:?}", policy.err().map(|error| error.to_string()));
+        let mut settings = GateSettings::default();
+        set(&mut settings, value.to_owned());
+        let policy = json!({ "gate": settings }).to_string();
+        let read = policy.parse::<Preset>().map_err(|error| error.to_string());
+        assert_eq!(read.is_ok(), is_one, "{policy}: {:?}", read.err());
+        if let Err(error) = read {
+            assert!(error.contains(&format!("{value:?} is not ")), "{error}");
+            assert!(value.is_empty() || error.contains("write") || error.contains("list each"), "{error}");
+        }
+        let built = std::panic::catch_unwind(|| {
+            let gate = GateLayer::new(GateEndpoint::Authorization, Registrar::new(MemoryLedger::default()));
+            gate.map_settings(|gate| set(gate, value.to_owned()))
+        });
+        assert_eq!(built.is_ok(), is_one, "{policy}");
     }
 }

@@ -266,3 +266,42 @@ fn an_attempt_is_a_span_with_the_names_of_the_conventions() {
     assert_eq!((&*rejected["error.type"], &*rejected["http.request.method"]), ("invalid_client_metadata", "POST"));
     assert!(!rejected.contains_key("otel.status_code"), "a refusal is no error of the server");
 }
+
+/// Texts of warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut fields = BTreeMap::new();
+        event.record(&mut Fields(&mut fields));
+        if event.metadata().target() == "tower_dcr::setup" {
+            self.0.lock().unwrap().extend(fields.remove("message"));
+        }
+    }
+}
+
+/// A client rejects every response with another issuer than that of the document, and only the operator can mend that.
+#[test]
+fn a_document_that_contradicts_the_gate_is_logged_once() {
+    let warnings = Warnings::default();
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let subscriber = tracing_subscriber::registry().with(warnings.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::callsite::rebuild_interest_cache();
+        let preset = Preset::from_str("gate.issuer = 'https://as.example.com'").unwrap();
+        let _gate = preset.gate(GateEndpoint::Authorization, Registrar::new(MemoryLedger::default()));
+        let amend = |document: Value| preset.amend_server_metadata(&mut document.as_object().unwrap().clone());
+        amend(serde_json::json!({ "issuer": "https://as.example.com" }));
+        assert_eq!(warnings.0.lock().unwrap().len(), 0);
+        for _ in 0..3 {
+            let document =
+                serde_json::json!({ "issuer": "https://other.example", "require_signed_request_object": true });
+            amend(document);
+        }
+    });
+    let [issuer, objects] = &warnings.0.lock().unwrap()[..] else { panic!("{:?}", warnings.0) };
+    assert!(issuer.contains("gate.issuer is \"https://as.example.com\""), "{issuer}");
+    assert!(issuer.contains("is \"https://other.example\""), "{issuer}");
+    assert!(objects.contains("write gate.request_objects = true"), "{objects}");
+}

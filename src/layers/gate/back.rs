@@ -1,15 +1,15 @@
-//! The way of an error back to the client, and the parameter `iss` in answers (RFC 9207).
+//! The way of an error back to the client.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body;
 
+use super::issuer;
 use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
 use super::rules::response_mode::shows_token;
 use super::settings::SettingsInForce;
 use crate::layers::body::{self, ResponseBody};
-use crate::layers::web_url::{self, WebUrl};
 use crate::redirect_uri::{self, RedirectUri, is_dangerous_scheme};
 use crate::rules::ClaimStatus;
 
@@ -41,6 +41,9 @@ impl Back {
             (None, [only]) => only.clone(),
             (None, _) => return None,
         };
+        if settings.issuer().is_some() && issuer::is_ambiguous(&redirect_uri) {
+            return None;
+        }
         let parsed = RedirectUri::parse(&redirect_uri).ok().filter(|uri| !is_dangerous_scheme(uri.scheme()))?;
         let place = parsed.host().map_or_else(|| format!("{}:", parsed.scheme()), ToString::to_string);
         let given = &seen.given;
@@ -111,42 +114,4 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// Adds `iss` to an authorization response that the server sends by a redirect, unless it has the parameter.
-///
-/// RFC 9207 section 2: "In authorization responses to the client, including error responses, an authorization server
-/// supporting this specification MUST indicate its identity by including the iss parameter in the response."
-pub(super) fn add_issuer<R>(response: &mut Response<R>, issuer: &str) {
-    let Some(location) = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok()) else {
-        return;
-    };
-    if !response.status().is_redirection() || is_own(location, issuer) {
-        return;
-    }
-    let has =
-        |part: &str, names: &[&str]| form_urlencoded::parse(part.as_bytes()).any(|(name, _)| names.contains(&&*name));
-    let (rest, fragment) = location.split_once('#').map_or((location, None), |(rest, part)| (rest, Some(part)));
-    let (_, query) = rest.split_once('?').map_or((rest, None), |(rest, part)| (rest, Some(part)));
-    // The parameters of a code, implicit or hybrid flow, and of errors. A signed response has `iss` inside (JARM section 2.1).
-    let is_answer = |part: &str| has(part, &["code", "error", "access_token", "id_token"]) && !has(part, &["iss"]);
-    let pair = form_urlencoded::Serializer::new(String::new()).append_pair("iss", issuer).finish();
-    let amended = match (query, fragment) {
-        (_, Some(part)) if is_answer(part) => format!("{location}&{pair}"),
-        (Some(part), None) if is_answer(part) => format!("{location}&{pair}"),
-        (Some(part), Some(fragment)) if is_answer(part) => format!("{rest}&{pair}#{fragment}"),
-        _ => return,
-    };
-    if let Ok(amended) = HeaderValue::try_from(amended) {
-        response.headers_mut().insert(header::LOCATION, amended);
-    }
-}
-
-/// Returns `true` for a page of the server itself, such as a login form that shows an error.
-fn is_own(location: &str, issuer: &str) -> bool {
-    match WebUrl::read(location) {
-        Some(url) => WebUrl::read(issuer).is_some_and(|own| own.has_origin_of(&url)),
-        // A relative URL leads to the server, and another scheme to an application.
-        None => !web_url::has_scheme(location),
-    }
 }

@@ -2,22 +2,22 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::endpoint::{Endpoint, GateEndpoint, RejectionForm};
 use super::failures::Failures;
 use super::grant::TOKEN_EXCHANGE;
 use super::rules::{self, GateRule, GateRules};
-use crate::layers::web_url::WebUrl;
+use super::{issuer, values};
 use crate::period;
 use crate::rate_limit::{Quota, RateLimit};
 use crate::replaceable::Replaceable;
 use crate::rules::action::{self, Action};
+use crate::text;
 
 /// The settings of a [`GateLayer`](crate::layers::GateLayer): the keys of the section `[gate]` in a policy file.
 ///
@@ -72,7 +72,7 @@ pub struct GateSettings {
     pub unidentified: Option<Action>,
     /// The values of `grant_type` with which a token request need not name a client (default: the grants whose client
     /// may be anonymous by their own standards: JWT and SAML assertions, token exchange, pre-authorized codes).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "values::grant_types", skip_serializing_if = "Option::is_none")]
     pub anonymous_grants: Option<Vec<String>>,
     /// Declares that the server takes request objects (default: false): `request`, and `request_uri` that is not of a
     /// pushed request. The server then has to check the object behind a `request_uri`.
@@ -87,15 +87,17 @@ pub struct GateSettings {
     pub rules: GateRules,
     /// The scopes that a client may ask for without having registered them (default: none). `offline_access` is always one of
     /// them. A server whose clients ask for more later (MCP, "Step-Up Authorization Flow") lists these scopes here.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "values::scopes", skip_serializing_if = "Option::is_none")]
     pub additional_scopes: Option<Vec<String>>,
-    /// The resources that tokens are given for: absolute URLs (default: every resource). A URL with an empty path is the same
-    /// with `/`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The resources that tokens are given for: absolute URIs without a fragment (default: every resource). They are compared as
+    /// strings; only a URL with an empty path is the same with `/`. Other parameters with the same purpose, such as `audience`,
+    /// are not compared.
+    #[serde(deserialize_with = "values::resources", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<String>>,
-    /// The values of `response_mode` (default: `query`, `fragment` and, unless `issuer` is set, `form_post`; for a client that
-    /// registered `authorization_signed_response_alg` also those that end in `jwt`).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The values of `response_mode` (default: `query`, `fragment` and `form_post`; for a client that registered
+    /// `authorization_signed_response_alg` also the signed ones: `jwt`, `query.jwt`, `fragment.jwt`, `form_post.jwt`). While `issuer` is set, only `query`, `fragment` and those
+    /// of signed responses pass, whatever is listed.
+    #[serde(deserialize_with = "values::response_modes", skip_serializing_if = "Option::is_none")]
     pub response_modes: Option<Vec<String>>,
     /// Tells `client_secret_basic` and `client_secret_post` apart (default: true in the preset `strict`, otherwise false). Many
     /// clients send their secret in the way that they prefer.
@@ -104,26 +106,17 @@ pub struct GateSettings {
     /// Requires all clients to push their authorization requests (default: false). The server's metadata document announces it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_pushed_requests: Option<bool>,
-    /// The issuer identifier of the server, as in its metadata document (default: none). With it, authorization responses get
-    /// the parameter `iss` (RFC 9207) if they have none, and the metadata document announces it. Put a gate on every route
-    /// that redirects to clients.
-    #[serde(deserialize_with = "issuer", skip_serializing_if = "Option::is_none")]
+    /// The issuer identifier of the server, as in its metadata document (default: none). With it, redirects to the client's
+    /// redirect URI have exactly one parameter `iss` (RFC 9207), and the metadata document announces it, if it names the same
+    /// issuer. Requests whose response can't get the parameter are rejected whatever the rules are: another `response_mode` than a
+    /// redirect or a signed response, and a redirect URI with `iss`, `code`, `error`, `access_token`, `id_token` or `response` in its
+    /// query. Put a gate on every route that redirects to clients.
+    #[serde(deserialize_with = "values::issuer", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// Limits failed attempts to authenticate one client from one source (default: `12/minute`, burst 12; `off` for no limit).
     /// Only failures count. The source is an IPv4 address or an IPv6 network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_authentication: Option<RateLimit>,
-}
-
-/// Reads an issuer identifier (RFC 8414 section 2): "a URL that uses the 'https' scheme and has no query or fragment
-/// components".
-fn issuer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let Some(issuer) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    if WebUrl::read(&issuer).is_some_and(|url| url.is_issuer()) {
-        return Ok(Some(issuer));
-    }
-    let message = format!("{issuer:?} is not an issuer: write an https URL without query and fragment");
-    Err(D::Error::custom(message))
 }
 
 impl GateRules {
@@ -162,11 +155,16 @@ pub(crate) struct FollowedSettings {
     followed_by: AtomicU8,
     /// The settings in code of the authorization endpoint's gate.
     in_code: Replaceable<GateSettings>,
+    /// Set once it was logged that the metadata document contradicts them.
+    has_warned: AtomicBool,
     failures: Failures,
 }
 
 impl FollowedSettings {
     pub(crate) fn put(&self, profile: Profile, settings: &GateSettings) {
+        if self.settings.load().1 != *settings {
+            self.has_warned.store(false, Ordering::Relaxed);
+        }
         self.settings.replace((profile, settings.clone()));
     }
 
@@ -187,31 +185,73 @@ impl FollowedSettings {
         let built = self.in_code.load();
         let settings = SettingsInForce { built: &built, loaded: Some(self.settings.load()) };
         if is_gated(GateEndpoint::Authorization) && !settings.reports() {
-            amend(&settings, document);
+            let contradictions = amend(&settings, document);
+            // Once: a request can cause them, where the server takes its issuer from it.
+            if !contradictions.is_empty() && !self.has_warned.swap(true, Ordering::Relaxed) {
+                for contradiction in contradictions {
+                    tracing::warn!(target: "tower_dcr::setup", "{contradiction}");
+                }
+            }
         }
     }
 }
 
-/// Changes the server's metadata document to what a gate of the authorization endpoint enforces.
-fn amend(settings: &SettingsInForce<'_>, document: &mut Map<String, Value>) {
-    let mut set = |name: &str, value: Value| _ = document.insert(name.to_owned(), value);
-    if settings.issuer().is_some() {
-        set("authorization_response_iss_parameter_supported", Value::Bool(true));
-    }
+/// Changes the server's metadata document to what a gate of the authorization endpoint enforces. Returns the
+/// settings that it contradicts.
+fn amend(settings: &SettingsInForce<'_>, document: &mut Map<String, Value>) -> Vec<String> {
+    let issuer = settings.issuer();
+    let of_issuer = issuer.and_then(|issuer| announce_issuer(issuer, document));
     if settings.requires_pushed_requests() && settings.action(rules::PUSHED_REQUEST) == Action::Reject {
-        set("require_pushed_authorization_requests", Value::Bool(true));
+        document.insert("require_pushed_authorization_requests".to_owned(), Value::Bool(true));
     }
     if settings.action(rules::PKCE) == Action::Reject {
         // Not added: RFC 8414 section 2 says that a server without the member has no PKCE. The gate requires a challenge, but
         // only the server can compare it with the verifier.
         keep(document, "code_challenge_methods_supported", |method| method == "S256");
     }
-    if settings.action(rules::RESPONSE_MODE) == Action::Reject {
+    let is_compared = settings.action(rules::RESPONSE_MODE) == Action::Reject;
+    if is_compared || issuer.is_some() {
         keep(document, "response_modes_supported", |mode| {
-            let is_default = || rules::response_mode::is_plain(mode, settings) || mode.ends_with("jwt");
-            settings.lists_response_mode(mode).unwrap_or_else(is_default)
+            let is_default = || rules::response_mode::MODES.contains(&mode) || mode.ends_with("jwt");
+            let is_listed = || settings.lists_response_mode(mode).unwrap_or_else(is_default);
+            (issuer.is_none() || issuer::can_name_issuer(mode)) && (!is_compared || is_listed())
         });
     }
+    let of_objects = if settings.takes_request_objects() { None } else { withdraw_request_objects(document) };
+    of_issuer.into_iter().chain(of_objects).collect()
+}
+
+/// Announces that responses name the issuer. Returns the contradiction if the document names another issuer: clients compare the
+/// two by "simple string comparison" (RFC 9207 section 2.4). It is not announced then.
+fn announce_issuer(issuer: &str, document: &mut Map<String, Value>) -> Option<String> {
+    let said = document.get("issuer").and_then(Value::as_str);
+    if said == Some(issuer) {
+        document.insert("authorization_response_iss_parameter_supported".to_owned(), Value::Bool(true));
+        return None;
+    }
+    let said = said.map_or_else(|| "none".to_owned(), |said| format!("{:?}", text::cut(said, 200)));
+    Some(format!(
+        "gate.issuer is {issuer:?}, but the issuer in the server's metadata document is {said}: clients that compare them reject \
+         every response, and the parameter iss is not announced; write gate.issuer as it is in the document"
+    ))
+}
+
+/// Withdraws what the document says about request objects (RFC 9101), which the gate does not take. Returns the contradiction if
+/// the server requires them.
+fn withdraw_request_objects(document: &mut Map<String, Value>) -> Option<String> {
+    // OpenID Connect Discovery section 3, request_uri_parameter_supported: "If omitted, the default value is true."
+    document.insert("request_uri_parameter_supported".to_owned(), Value::Bool(false));
+    let mut withdraw = |name: &str| {
+        let value = document.get_mut(name)?;
+        (std::mem::replace(value, Value::Bool(false)) == Value::Bool(true)).then_some(())
+    };
+    withdraw("request_parameter_supported");
+    withdraw("require_request_uri_registration");
+    withdraw("require_signed_request_object").map(|()| {
+        "the server's metadata document has require_signed_request_object, and the gate takes no request objects: write \
+         gate.request_objects = true"
+            .to_owned()
+    })
 }
 
 /// Removes other values from a list. RFC 8414 section 3.2: "Claims with zero elements MUST be omitted from the response."
@@ -233,9 +273,12 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Changes the settings in code.
+    /// Changes the settings in code. Panics if a value is invalid.
     pub(super) fn change(&mut self, endpoint: &Endpoint, change: impl FnOnce(&mut GateSettings)) {
         change(&mut self.built);
+        if let Err(message) = self.built.check() {
+            panic!("invalid settings of a gate: {message}");
+        }
         if let Some(followed) = self.followed.as_ref().filter(|_| endpoint.rejection == RejectionForm::Page) {
             followed.in_code.replace(self.built.clone());
         }

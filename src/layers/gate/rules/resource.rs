@@ -1,9 +1,10 @@
 //! Resource indicators (RFC 8707), compared with the operator's list.
 
+use std::borrow::Cow;
+
 use super::{Asked, GateRule};
 use crate::layers::gate::names::Name;
 use crate::layers::gate::rejection::Fault;
-use crate::layers::web_url::WebUrl;
 use crate::rules::{Action, RuleDocs};
 
 pub(super) static RULE: GateRule = GateRule {
@@ -33,12 +34,19 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     Err(Fault::Rule("invalid_target", "resource is not one of the resources of this server"))
 }
 
-/// Returns `true` for equal URLs: clients write `https://mcp.example.com` with or without a slash at its end (RFC 3986
-/// section 6.2.3).
+/// Returns `true` for one string, apart from an empty path: clients write `https://mcp.example.com` with or without a slash at its
+/// end (RFC 3986 section 6.2.3). No other two spellings are one: the server that gets the request may tell them apart.
 fn is_same(known: &str, resource: &str) -> bool {
-    if known == resource {
-        return true;
+    with_path(known) == with_path(resource)
+}
+
+/// Returns a URL of `http` or `https` with the path `/` if it has none.
+fn with_path(url: &str) -> Cow<'_, str> {
+    let host = ["https://", "http://"].into_iter().find_map(|scheme| url.strip_prefix(scheme));
+    let Some(host) = host.filter(|host| !host.is_empty()) else { return url.into() };
+    let end = url.len() - host.len() + host.find(['/', '?', '#', '\\']).unwrap_or(host.len());
+    match url.split_at_checked(end) {
+        Some((before, after)) if after.is_empty() || after.starts_with('?') => format!("{before}/{after}").into(),
+        _ => url.into(),
     }
-    let read = |url| WebUrl::read(url).filter(|url| url.is_plain);
-    matches!((read(known), read(resource)), (Some(known), Some(resource)) if known.is_equal_to(&resource))
 }

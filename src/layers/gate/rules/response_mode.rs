@@ -3,7 +3,6 @@
 use super::{Asked, GateRule, in_presets};
 use crate::layers::gate::names::Name;
 use crate::layers::gate::rejection::Fault;
-use crate::layers::gate::settings::SettingsInForce;
 use crate::rules::RuleDocs;
 
 pub(super) static RULE: GateRule = GateRule {
@@ -23,16 +22,16 @@ pub(super) static RULE: GateRule = GateRule {
 };
 
 /// The modes of the specifications that send the answer to the redirect URI.
-const MODES: [&str; 3] = ["query", "fragment", "form_post"];
+pub(in super::super) const MODES: [&str; 3] = ["query", "fragment", "form_post"];
 /// JWT Secured Authorization Response Mode, which a client registers with `authorization_signed_response_alg`.
-const SIGNED: [&str; 4] = ["jwt", "query.jwt", "fragment.jwt", "form_post.jwt"];
+pub(in super::super) const SIGNED: [&str; 4] = ["jwt", "query.jwt", "fragment.jwt", "form_post.jwt"];
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let given = &asked.seen.given;
     let shows_token = given.values(Name::ResponseType).any(shows_token);
     for mode in given.values(Name::ResponseMode) {
         let is_signed = || SIGNED.contains(&mode) && asked.registered.signs_responses;
-        let is_default = || is_plain(mode, asked.settings) || is_signed();
+        let is_default = || MODES.contains(&mode) || is_signed();
         let is_listed = asked.settings.lists_response_mode(mode).unwrap_or_else(is_default);
         if !is_listed {
             return Err(Fault::Rule("invalid_request", "response_mode is not allowed"));
@@ -48,10 +47,4 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
 /// Returns `true` if the answer to a request with these response types has a token.
 pub(in super::super) fn shows_token(types: &str) -> bool {
     types.split(' ').any(|kind| kind.ends_with("token"))
-}
-
-/// Returns `true` for a mode that every client may ask for, where the settings list none. A form can't get the parameter
-/// `iss` that is announced.
-pub(in super::super) fn is_plain(mode: &str, settings: &SettingsInForce<'_>) -> bool {
-    MODES.contains(&mode) && (mode != "form_post" || settings.issuer().is_none())
 }
