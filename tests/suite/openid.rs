@@ -275,6 +275,27 @@ async fn keys_are_there_for_each_use() {
     assert_eq!(judged(&preset, &no_set).await, rejects("jwks", "jwks"));
 }
 
+/// A member that an operator lets through takes its keys along.
+#[tokio::test]
+async fn keys_pass_with_the_members_that_need_them() {
+    let letting = |member: &str| {
+        with(tower_dcr::mcp(), |rules| {
+            let members = std::mem::take(&mut rules.metadata.members);
+            rules.metadata.members = members.add_member(member).unwrap();
+        })
+    };
+    let keys = "https://app.example.com/jwks";
+    for member in ["introspection_encrypted_response_alg", "id_token_encrypted_response_alg"] {
+        let with_keys = json!({ member: "RSA-OAEP-256", "jwks_uri": keys });
+        assert_eq!(judged(&letting(member), &with_keys).await.unwrap()["jwks_uri"], keys, "{member}");
+        let without = json!({ member: "RSA-OAEP-256" });
+        assert_eq!(judged(&letting(member), &without).await, rejects("client-keys", member));
+    }
+    let signed = json!({ "request_object_signing_alg": "ES256", "jwks_uri": keys });
+    assert_eq!(judged(&letting("request_object_signing_alg"), &signed).await.unwrap()["jwks_uri"], keys);
+    assert_eq!(judged(&letting("tenant"), &signed).await.unwrap().get("jwks_uri"), None);
+}
+
 /// CIBA section 7.1, where no grant type says it.
 #[tokio::test]
 async fn a_public_client_is_none_of_ciba_in_any_mode() {

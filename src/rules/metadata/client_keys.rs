@@ -40,6 +40,11 @@ const ENCRYPTED_ANSWERS: [Field; 4] = [
 const SIGNED_REQUESTS: [Field; 2] =
     [Field::BACKCHANNEL_AUTHENTICATION_REQUEST_SIGNING_ALG, Field::REQUEST_OBJECT_SIGNING_ALG];
 
+/// Returns `true` for members whose algorithm may have a key of the client.
+pub(super) fn are_needed_by(field: Field) -> bool {
+    ENCRYPTED_ANSWERS.contains(&field) || SIGNED_REQUESTS.contains(&field)
+}
+
 /// A member that needs a key.
 struct Need {
     field: Field,
