@@ -75,7 +75,7 @@ pub(crate) use values::is_resource_of_clients;
 /// | `Authorization` | `Basic` followed by one space and base64 without stray bits; a user with several readings (RFC 6749 section 2.3.1 escapes it, many clients do not) must be allowed in each that the ledger knows. `Bearer` and `DPoP` name no client |
 /// | `client_assertion` | a JWS (RFC 7523) with canonical base64url, of the type `jwt-bearer` or none, whose `sub` is the client and whose `iss`, if there is one, is the same |
 /// | `OAuth-Client-Attestation` | a JWS; its `sub` must be the client that is named elsewhere |
-/// | `request` | a JWS, signed or not (RFC 9101); its `client_id`, `iss` and `redirect_uri` must be those of the other parameters |
+/// | `request` | a JWS, signed or not (RFC 9101), at the backchannel authentication endpoint signed with a private key (CIBA section 7.1.1); its `client_id`, `iss` and `redirect_uri` must be those of the other parameters |
 ///
 /// The bytes of a body reach the server unchanged. Its media type and length are written anew. Header fields that
 /// describe, encode or sign a body or ask for another method are removed, from a `POST` also those that ask for a coded
@@ -113,14 +113,15 @@ pub(crate) use values::is_resource_of_clients;
 /// | token and the others | 401 `invalid_client` with a challenge (section 5.2); 400 `access_denied` if it waits for approval, since it is to keep its registration |
 /// | revocation | passed through: revoking tokens is always allowed |
 ///
-/// 2. A request that names no client is answered with 400 `invalid_request` at the token, pushed authorization and
-///    device authorization endpoints, unless it [passes](GateSettings::unidentified), its grant [may be
+/// 2. A request that names no client is answered with 400 `invalid_request` at the token, pushed authorization,
+///    device authorization and backchannel authentication endpoints, unless it [passes](GateSettings::unidentified), its grant [may be
 ///    anonymous](GateSettings::anonymous_grants), or the server [returns](GateLayer::with_client_of) the client
 ///    that the grant belongs to. RFC 6749 section 6 lets a public client leave its name out when it refreshes. At the
 ///    authorization endpoint such a request passes, as a form of the server's own; at the introspection endpoint as
 ///    that of a resource server.
 /// 3. The request of a registered client is compared with its registration: see [Rules](#rules).
-/// 4. A successful response of the token endpoint counts as use of the client and restarts its lifetime.
+/// 4. A successful response of the token endpoint counts as use of the client and restarts its lifetime, and so does one of
+///    the backchannel authentication endpoint to a client in push mode.
 /// 5. Clients that the ledger does not know pass, and are recorded once they got a token: they were registered before,
 ///    or in another way. [`unknown`](GateSettings::unknown) can reject them, and those that were only
 ///    recorded so.
@@ -147,10 +148,10 @@ pub(crate) use values::is_resource_of_clients;
 /// | `gate-response-type` | authorization, PAR | `response_type` is registered (default: `code`) | `unauthorized_client` | reject | reject |
 /// | `gate-response-mode` | authorization, PAR | `response_mode` is [listed](GateSettings::response_modes) | `invalid_request` | reject | reject |
 /// | `gate-pkce` | authorization, PAR | a code has a `code_challenge` of 43 characters and the method `S256` | `invalid_request` | reject | reject |
-/// | `gate-resource` | authorization, PAR, token, device | each `resource` is [listed](GateSettings::resources), if there is a list | `invalid_target` | reject | reject |
-/// | `gate-scope` | authorization, PAR, token, device | `scope` is within the registered one, if there is one; `offline_access` and [others](GateSettings::additional_scopes) always are | `invalid_scope` | narrow | reject |
-/// | `gate-auth-method` | PAR, token, introspection | the client authenticates itself as registered | `invalid_client`, `invalid_request` | reject | reject |
-/// | `gate-grant-type` | token, device | `grant_type` is registered (default: `authorization_code`, `refresh_token`) | `unauthorized_client` | reject | reject |
+/// | `gate-resource` | authorization, PAR, token, device, CIBA | each `resource` is [listed](GateSettings::resources), if there is a list | `invalid_target` | reject | reject |
+/// | `gate-scope` | authorization, PAR, token, device, CIBA | `scope` is within the registered one, if there is one; `offline_access` and [others](GateSettings::additional_scopes) always are | `invalid_scope` | narrow | reject |
+/// | `gate-auth-method` | PAR, token, CIBA, introspection | the client authenticates itself as registered; at the endpoint of CIBA, it does | `invalid_client`, `invalid_request`, `unauthorized_client` | reject | reject |
+/// | `gate-grant-type` | token, device, CIBA | `grant_type` is registered (default: `authorization_code`, `refresh_token`); for CIBA, push mode counts as its registration, and rejects token requests | `unauthorized_client` | reject | reject |
 /// | `gate-password-grant` | token | no `grant_type=password` | `unsupported_grant_type` | reject | reject |
 /// | `gate-code-verifier` | token | a code comes with a `code_verifier` | `invalid_request`, `invalid_grant` | reject | reject |
 ///
@@ -520,25 +521,26 @@ impl Judgement<'_> {
         seen: &Seen,
         response: Response<ResponseBody<R>>,
     ) -> Result<Response<ResponseBody<R>>, Fault> {
-        match self.endpoint.success {
-            Success::Pass => Ok(response),
-            Success::RecordPushed => Box::pin(self.record_pushed(admitted, response)).await.map(flat),
-            Success::RecordUse => {
-                let (response, holds_token) = grant::holds_token(response).await;
-                let response = flat(response);
-                if self.is_recorded(&admitted, holds_token) {
-                    return Ok(response);
-                }
-                match Box::pin(self.record_use(admitted)).await {
-                    Ok(()) => Ok(response),
-                    Err(fault) if self.settings.reports() => {
-                        self.report(&fault.into(), seen.client_id(), seen.address);
-                        Ok(response)
-                    }
-                    // The client has ended since it was checked, and must not get the token.
-                    Err(fault) => Err(fault),
-                }
+        let member = match self.endpoint.success {
+            Success::RecordPushed => return Box::pin(self.record_pushed(admitted, response)).await.map(flat),
+            Success::RecordUse => "access_token",
+            // CIBA section 7.3: the acknowledgement is all that the gate sees of the flow.
+            Success::RecordUseInPushMode if admitted.is_in_push_mode() => "auth_req_id",
+            Success::RecordUseInPushMode | Success::Pass => return Ok(response),
+        };
+        let (response, is_use) = grant::holds(response, member).await;
+        let response = flat(response);
+        if self.is_recorded(&admitted, is_use) {
+            return Ok(response);
+        }
+        match Box::pin(self.record_use(admitted)).await {
+            Ok(()) => Ok(response),
+            Err(fault) if self.settings.reports() => {
+                self.report(&fault.into(), seen.client_id(), seen.address);
+                Ok(response)
             }
+            // The client has ended since it was checked, and must not get the token.
+            Err(fault) => Err(fault),
         }
     }
 

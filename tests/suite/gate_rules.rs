@@ -502,6 +502,162 @@ async fn grants_are_those_that_were_registered() {
     assert_eq!(read.json()["error"], "unauthorized_client", "the device flow was not registered either");
 }
 
+const CIBA: &str = "urn:openid:params:grant-type:ciba";
+
+/// A JWS with these claims, signed with nothing that a server would accept.
+fn jws(alg: &str, claims: &Value) -> String {
+    use base64::Engine as _;
+    let part = |text: &Value| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text.to_string());
+    format!("{}.{}.c2ln", part(&json!({ "alg": alg })), part(claims))
+}
+
+/// A world that offers CIBA, with a client of it.
+async fn ciba(more: Value) -> World {
+    let world = World::policy(&format!(
+        "extends = 'strict'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['client_secret_basic', 'none']\n\
+         [metadata.grants]\ngrant_types = ['authorization_code', 'refresh_token', '{CIBA}']\n\
+         response_types = ['code']\n[gate]\nresources = ['https://mcp.example.com']",
+    ));
+    world.client(more).await;
+    world
+}
+
+fn in_mode(mode: &str, grants: &[&str]) -> Value {
+    let mut client = json!({
+        "token_endpoint_auth_method": "client_secret_basic",
+        "grant_types": grants,
+        "backchannel_token_delivery_mode": mode,
+    });
+    if mode != "poll" {
+        client["backchannel_client_notification_endpoint"] = "https://app.example.com/notify".into();
+    }
+    client
+}
+
+/// Sends a backchannel authentication request with the secret of the client: the error, empty if it reached the server.
+async fn backchannel_error(world: &World, authorization: &str, body: &str) -> String {
+    let mut request = form("");
+    if !authorization.is_empty() {
+        request = request.header("authorization", authorization);
+    }
+    let request = request.body(Full::from(body.to_owned())).unwrap();
+    let (read, reached) = world.send(GateEndpoint::BackchannelAuthentication, request).await;
+    let error = read.json()["error"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(reached.is_some(), error.is_empty(), "{body}");
+    error
+}
+
+/// OpenID Connect CIBA Core sections 7.1 and 7.1.1.
+#[tokio::test]
+async fn backchannel_requests_are_those_of_clients_of_ciba() {
+    const BASIC: &str = "Basic YXBwLTE6czNjcmV0";
+    let world = ciba(in_mode("poll", &["authorization_code", CIBA])).await;
+    let object = |alg: &str, claims: Value| format!("request={}", jws(alg, &claims));
+    let asked = json!({ "iss": "app-1", "aud": "https://as.example.com", "scope": "mcp:read", "login_hint": "a" });
+    let changed = |name: &str, value: Value| {
+        let mut claims = asked.clone();
+        claims[name] = value;
+        claims
+    };
+    for (authorization, body, error) in [
+        (BASIC, "scope=mcp%3Aread&login_hint=a".to_owned(), ""),
+        (BASIC, "client_id=app-1&scope=mcp%3Aread&login_hint=a&resource=https%3A%2F%2Fmcp.example.com".to_owned(), ""),
+        // It authenticates as it registered.
+        ("", "client_id=app-1&scope=mcp%3Aread&login_hint=a".to_owned(), "invalid_client"),
+        (BASIC, "client_id=app-1&client_secret=s3cret&scope=mcp%3Aread".to_owned(), "invalid_request"),
+        ("", "scope=mcp%3Aread&login_hint=a".to_owned(), "invalid_request"),
+        // The rules about parameters.
+        (BASIC, "scope=mcp%3Aadmin&login_hint=a".to_owned(), "invalid_scope"),
+        (BASIC, "scope=mcp%3Aread&scope=mcp%3Awrite".to_owned(), "invalid_request"),
+        (BASIC, "scope=mcp%3Aread&login_hint=a&login_hint=b".to_owned(), "invalid_request"),
+        (BASIC, "scope=mcp%3Aread&resource=https%3A%2F%2Fother.example.net".to_owned(), "invalid_target"),
+        // Signed requests.
+        (BASIC, object("ES256", asked.clone()), ""),
+        (BASIC, object("PS256", changed("resource", json!("https://mcp.example.com"))), ""),
+        (BASIC, object("none", asked.clone()), "invalid_request"),
+        (BASIC, object("None", asked.clone()), "invalid_request"),
+        (BASIC, object("HS256", asked.clone()), "invalid_request"),
+        (BASIC, object("hs256", asked.clone()), "invalid_request"),
+        (BASIC, object("ES256", changed("iss", json!("another"))), "invalid_request"),
+        (BASIC, object("ES256", changed("scope", json!("mcp:admin"))), "invalid_scope"),
+        (BASIC, object("ES256", changed("resource", json!("https://other.example.net"))), "invalid_target"),
+        (BASIC, "request=x.y.z".to_owned(), "invalid_request"),
+        // There is no reference to a request.
+        (BASIC, "request_uri=https%3A%2F%2Fapp.example.com%2Fr&client_id=app-1".to_owned(), "invalid_request"),
+    ] {
+        assert_eq!(backchannel_error(&world, authorization, &body).await, error, "{body}");
+    }
+    let query = Request::post("/x?scope=mcp%3Aread").header("authorization", BASIC).body(Full::default()).unwrap();
+    let (_, reached) = world.send(GateEndpoint::BackchannelAuthentication, query).await;
+    assert_eq!(reached, None, "parameters are in the body");
+}
+
+/// CIBA section 4: the grant type of poll and ping; the mode of push. Section 11: no token request in push mode.
+#[tokio::test]
+async fn the_delivery_mode_decides_about_the_grant_of_ciba() {
+    const BASIC: &str = "Basic YXBwLTE6czNjcmV0";
+    let request = "scope=mcp%3Aread&login_hint=a";
+    let token = format!("grant_type={}&auth_req_id=r", encoded(CIBA));
+    for (client, at_backchannel, at_token) in [
+        (in_mode("poll", &["authorization_code", CIBA]), "", ""),
+        (in_mode("ping", &["authorization_code", CIBA]), "", ""),
+        (in_mode("push", &["authorization_code", CIBA]), "", "unauthorized_client"),
+        (in_mode("push", &["authorization_code"]), "", "unauthorized_client"),
+        (
+            json!({ "token_endpoint_auth_method": "client_secret_basic", "grant_types": ["authorization_code"] }),
+            "unauthorized_client",
+            "unauthorized_client",
+        ),
+    ] {
+        let world = ciba(client.clone()).await;
+        assert_eq!(backchannel_error(&world, BASIC, request).await, at_backchannel, "{client}");
+        let body = form("").header("authorization", BASIC).body(Full::from(token.clone())).unwrap();
+        let (read, _) = world.send(GateEndpoint::Token, body).await;
+        assert_eq!(read.json()["error"].as_str().unwrap_or_default(), at_token, "{client}");
+    }
+    // The device grant is another one.
+    let device = "urn:ietf:params:oauth:grant-type:device_code";
+    let world = World::policy(&format!(
+        "extends = 'strict'\nmetadata.grants = {{ grant_types = ['authorization_code', '{device}'], response_types = ['code'] }}"
+    ));
+    world.client(json!({ "grant_types": ["authorization_code", device] })).await;
+    assert_eq!(backchannel_error(&world, "", "client_id=app-1&scope=mcp%3Aread").await, "unauthorized_client");
+}
+
+/// CIBA section 7.1: a server that made the client a public one is not asked.
+#[tokio::test]
+async fn a_public_client_does_not_reach_the_backchannel_endpoint() {
+    let world = ciba(in_mode("poll", &["authorization_code", CIBA])).await;
+    let mut changed = in_mode("poll", &["authorization_code", CIBA]);
+    changed["redirect_uris"] = json!(["https://app.example.com/other"]);
+    let answered = json!({ "client_id": "app-2", "token_endpoint_auth_method": "none" });
+    assert_eq!(world.register(changed, answered).await, "app-2");
+    let body = "client_id=app-2&scope=mcp%3Aread&login_hint=a";
+    assert_eq!(backchannel_error(&world, "", body).await, "unauthorized_client");
+}
+
+/// A client in push mode gets its tokens elsewhere, and must not expire as one that got none.
+#[tokio::test]
+async fn a_client_in_push_mode_is_used_at_the_backchannel_endpoint() {
+    const BASIC: &str = "Basic YXBwLTE6czNjcmV0";
+    type Answer = fn() -> Response<Full<Bytes>>;
+    let accepted: Answer = || Response::new(r#"{"auth_req_id":"r","expires_in":120}"#.into());
+    let failed: Answer = || Response::new(r#"{"error":"unknown_user_id"}"#.into());
+    for (mode, answer, is_used) in
+        [("push", accepted, true), ("push", failed, false), ("poll", accepted, false), ("ping", accepted, false)]
+    {
+        let mut world = ciba(in_mode(mode, &["authorization_code", CIBA])).await;
+        world.answer = answer;
+        let request = form("").header("authorization", BASIC);
+        let request = request.body(Full::from("scope=mcp%3Aread&login_hint=a")).unwrap();
+        let (read, reached) = world.send(GateEndpoint::BackchannelAuthentication, request).await;
+        assert!(reached.is_some() && read.status() == StatusCode::OK, "{mode}");
+        assert_eq!(read.header("cache-control"), Some("no-store"));
+        let records = world.registrar.records("app-1").await.unwrap();
+        assert_eq!(records[0].last_used_at.is_some(), is_used, "{mode}");
+    }
+}
+
 #[tokio::test]
 async fn clients_authenticate_as_they_registered() {
     const BASIC: &str = "Basic YXBwLTE6czNjcmV0";

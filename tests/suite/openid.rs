@@ -157,6 +157,9 @@ async fn origins_and_sectors() {
     });
     for (redirect, logout, passes) in [
         ("https://app.example.com/cb", "https://app.example.com/out", true),
+        ("https://app.example.com/cb", "https://app.example.com:443/out", true),
+        ("https://app.example.com:443/cb", "https://app.example.com/out", true),
+        ("https://app.example.com:8443/cb", "https://app.example.com:443/out", false),
         ("https://app.example.com/cb", "https://sub.app.example.com/out", false),
         ("https://app.example.com/cb", "https://example.com/out", false),
         ("https://app.example.com:8443/cb", "https://app.example.com/out", false),
@@ -176,6 +179,158 @@ async fn origins_and_sectors() {
         let body = json!({ "redirect_uris": redirects, "subject_type": "pairwise" });
         assert_eq!(judged(&preset, &body).await.is_ok(), passes, "{redirects}");
     }
+}
+
+/// OpenID Connect Core sections 10.1 and 10.2, for the members of other specifications as well.
+#[tokio::test]
+async fn a_public_client_has_no_symmetric_algorithm() {
+    let members = ["authorization", "introspection"];
+    let preset = with(oauth(&["authorization_code"], &["none", "client_secret_basic"]), |rules| {
+        for member in members {
+            for suffix in ["signed_response_alg", "encrypted_response_alg"] {
+                let known = std::mem::take(&mut rules.metadata.members);
+                rules.metadata.members = known.add_member(format!("{member}_{suffix}")).unwrap();
+            }
+        }
+        rules.metadata.members.openid = true;
+    });
+    let keys = "https://app.example.com/jwks";
+    for member in members {
+        let signed = format!("{member}_signed_response_alg");
+        let encrypted = format!("{member}_encrypted_response_alg");
+        for (field, algorithm, is_symmetric) in [
+            (&signed, "HS256", true),
+            (&signed, "Hs512", true),
+            (&signed, "ES256", false),
+            (&signed, "EdDSA", false),
+            (&encrypted, "dir", true),
+            (&encrypted, "A192KW", true),
+            (&encrypted, "A128GCMKW", true),
+            (&encrypted, "PBES2-HS512+A256KW", true),
+            (&encrypted, "RSA-OAEP-256", false),
+            (&encrypted, "ECDH-ES", false),
+            (&encrypted, "ECDH-ES+A256KW", false),
+        ] {
+            for (method, is_public) in [("none", true), ("client_secret_basic", false)] {
+                let body = json!({ "token_endpoint_auth_method": method, "jwks_uri": keys, field: algorithm });
+                let rejected = judged(&preset, &body).await.err();
+                let expected = (is_symmetric && is_public).then(|| ("algorithms", Some(field.clone().into())));
+                assert_eq!(rejected, expected, "{method} and {field}: {algorithm}");
+            }
+        }
+    }
+    // A secret that is not issued is none.
+    let mcp = with(tower_dcr::mcp(), |rules| rules.metadata.members.openid = true);
+    let asked = json!({ "token_endpoint_auth_method": "client_secret_basic", "id_token_signed_response_alg": "HS256" });
+    assert_eq!(judged(&mcp, &asked).await, rejects("algorithms", "id_token_signed_response_alg"));
+}
+
+/// A set without a key that fits is none, and which key fits is said by its `use`.
+#[tokio::test]
+async fn keys_are_there_for_each_use() {
+    let key = |more: Value| {
+        let mut key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        key
+    };
+    let (signs, encrypts, any) = (key(json!({ "use": "sig" })), key(json!({ "use": "enc" })), key(json!({})));
+    let methods = ["none", "client_secret_basic", "private_key_jwt", "self_signed_tls_client_auth"];
+    let preset = oauth(&["authorization_code"], &methods);
+    let method = |method: &str| json!({ "token_endpoint_auth_method": method });
+    let signed = json!({ "token_endpoint_auth_method": "none", "request_object_signing_alg": "EdDSA" });
+    let encrypted = json!({ "token_endpoint_auth_method": "none", "userinfo_encrypted_response_alg": "ECDH-ES" });
+    for (client, at, keys, passes) in [
+        (method("private_key_jwt"), "jwks", json!([]), false),
+        (method("private_key_jwt"), "jwks", json!([encrypts]), false),
+        (method("private_key_jwt"), "jwks", json!([encrypts, signs]), true),
+        (method("private_key_jwt"), "jwks", json!([any]), true),
+        (method("private_key_jwt"), "jwks", json!([key(json!({ "use": null }))]), true),
+        (method("private_key_jwt"), "jwks", json!([key(json!({ "use": ["sig"] }))]), false),
+        (method("private_key_jwt"), "token_endpoint_auth_method", Value::Null, false),
+        (method("self_signed_tls_client_auth"), "jwks", json!([]), false),
+        (method("self_signed_tls_client_auth"), "jwks", json!([encrypts]), true),
+        (method("none"), "jwks", json!([]), true),
+        (signed.clone(), "jwks", json!([]), false),
+        (signed.clone(), "jwks", json!([encrypts]), false),
+        (signed.clone(), "jwks", json!([signs]), true),
+        // The keys may follow in an update.
+        (signed, "jwks", Value::Null, true),
+        (encrypted.clone(), "jwks", json!([]), false),
+        (encrypted.clone(), "jwks", json!([signs]), false),
+        (encrypted.clone(), "jwks", json!([encrypts]), true),
+        (encrypted, "userinfo_encrypted_response_alg", Value::Null, false),
+    ] {
+        let mut body = client;
+        if !keys.is_null() {
+            body["jwks"] = json!({ "keys": keys });
+        }
+        let expected = if passes { None } else { Some(("client-keys", Some(Cow::Borrowed(at)))) };
+        assert_eq!(judged(&preset, &body).await.err(), expected, "{body}");
+        // Keys elsewhere are the server's to read.
+        body["jwks"] = Value::Null;
+        body["jwks_uri"] = "https://app.example.com/jwks".into();
+        assert_eq!(judged(&preset, &body).await.err(), None, "{body}");
+    }
+    let no_set = json!({ "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": "none" } });
+    assert_eq!(judged(&preset, &no_set).await, rejects("jwks", "jwks"));
+}
+
+/// A member that an operator lets through takes its keys along.
+#[tokio::test]
+async fn keys_pass_with_the_members_that_need_them() {
+    let letting = |member: &str| {
+        with(tower_dcr::mcp(), |rules| {
+            let members = std::mem::take(&mut rules.metadata.members);
+            rules.metadata.members = members.add_member(member).unwrap();
+        })
+    };
+    let keys = "https://app.example.com/jwks";
+    for member in ["introspection_encrypted_response_alg", "id_token_encrypted_response_alg"] {
+        let with_keys = json!({ member: "RSA-OAEP-256", "jwks_uri": keys });
+        assert_eq!(judged(&letting(member), &with_keys).await.unwrap()["jwks_uri"], keys, "{member}");
+        let without = json!({ member: "RSA-OAEP-256" });
+        assert_eq!(judged(&letting(member), &without).await, rejects("client-keys", member));
+    }
+    let signed = json!({ "request_object_signing_alg": "ES256", "jwks_uri": keys });
+    assert_eq!(judged(&letting("request_object_signing_alg"), &signed).await.unwrap()["jwks_uri"], keys);
+    assert_eq!(judged(&letting("tenant"), &signed).await.unwrap().get("jwks_uri"), None);
+}
+
+/// CIBA section 7.1, where no grant type says it.
+#[tokio::test]
+async fn a_public_client_is_none_of_ciba_in_any_mode() {
+    let preset = oauth(&["authorization_code", CIBA], &["none", "client_secret_basic"]);
+    for (grants, mode) in [
+        (json!(["authorization_code"]), "push"),
+        (json!(["authorization_code", CIBA]), "push"),
+        (json!(["authorization_code", CIBA]), "ping"),
+        (json!(["authorization_code", CIBA]), "poll"),
+    ] {
+        for (method, passes) in [("none", false), ("client_secret_basic", true)] {
+            let body = json!({
+                "token_endpoint_auth_method": method, "grant_types": grants, "backchannel_token_delivery_mode": mode,
+                "backchannel_client_notification_endpoint": "https://app.example.com/notify",
+            });
+            let expected = if passes { None } else { rejects("ciba", "token_endpoint_auth_method").err() };
+            assert_eq!(judged(&preset, &body).await.err(), expected, "{method} and {body}");
+        }
+    }
+}
+
+/// OpenID Connect Dynamic Client Registration section 2, `application_type`.
+#[tokio::test]
+async fn a_web_client_of_the_implicit_grant_is_not_at_localhost() {
+    let preset = oauth(&["authorization_code", "implicit"], &["none"]);
+    let preset = with(preset, |rules| {
+        rules.redirect_uris.patterns = vec!["https://localhost/*".parse().unwrap()];
+    });
+    let client = |kind: Value, grants: Value| json!({ "redirect_uris": ["https://localhost/cb"], "application_type": kind, "grant_types": grants });
+    let both = json!(["authorization_code", "implicit"]);
+    let rejected = rejects("application-type", "redirect_uris");
+    assert_eq!(judged(&preset, &client("web".into(), both.clone())).await, rejected);
+    assert_eq!(judged(&preset, &client(Value::Null, both.clone())).await, rejected, "the default is web");
+    assert!(judged(&preset, &client("native".into(), both)).await.is_ok());
+    assert!(judged(&preset, &client("web".into(), json!(["authorization_code"]))).await.is_ok());
 }
 
 /// Some libraries have taken other spellings of `none` for it.

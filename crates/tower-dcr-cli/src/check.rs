@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
 use tower_dcr::registration::{Limits, ParseError};
-use tower_dcr::rules::{Context, Decision, Disposition, Evaluation, Finding};
+use tower_dcr::rules::{Context, Decision, Disposition, Evaluation, Finding, RedirectUris};
 use tower_dcr::{Preset, Registration, Rejection};
 
 use super::broken::{self, Place};
@@ -147,11 +147,11 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
     }
     let sent: Value = serde_json::from_slice(body).ok()?;
     let uri = sent.get("redirect_uris")?.get(rejection.index?)?.as_str()?;
-    let is_web = uri.starts_with("http://") || uri.starts_with("https://");
+    let origin = Origin::of(uri);
     let Ok(uri) = RedirectUri::parse(uri) else {
-        let is_about_host = is_web && rejection.description().contains("an IP address");
-        let reason = "redirect_uris.danger_private_origins lists addresses of a private network".to_owned();
-        return is_about_host.then_some(Place { line: 0, column: 0, reason });
+        let is_about_host = rejection.description().contains("an IP address");
+        let reason = origin.filter(|_| is_about_host)?.fault()?;
+        return Some(Place { line: 0, column: 0, reason });
     };
     let said = rejection.description();
     let is_about = |words: &str| said.contains(words);
@@ -166,7 +166,7 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
         (RedirectClass::Https, Some(host)) if inside.into_iter().any(is_about) => {
             format!("{host} is not a public host name; redirect_uris.add_patterns admits exceptions")
         }
-        (RedirectClass::PlainHttp, _) => {
+        (RedirectClass::PlainHttp, _) if origin.is_some_and(|origin| origin.is_private()) => {
             "redirect_uris.danger_private_origins lists hosts of a private network with http".to_owned()
         }
         (RedirectClass::PrivateUse, _) if is_about("scheme that is not allowed") => {
@@ -175,6 +175,40 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
         _ => return None,
     };
     Some(Place { line: 0, column: 0, reason })
+}
+
+/// The parts of a redirect URI to a web server, as they were sent.
+struct Origin<'a> {
+    scheme: &'a str,
+    /// The host and the port.
+    host: &'a str,
+    rest: &'a str,
+}
+
+impl<'a> Origin<'a> {
+    /// `None` if the URI leads to no web server.
+    fn of(uri: &'a str) -> Option<Self> {
+        let (scheme, rest) = uri.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme))?;
+        let (host, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        Some(Self { scheme, host, rest })
+    }
+
+    /// Returns the fault of a host that a redirect URI can't have, where the sender or the operator can mend it.
+    fn fault(&self) -> Option<String> {
+        let host = self.host.to_ascii_lowercase();
+        let lower = Origin { host: &host, ..*self };
+        let is_readable = || RedirectUri::parse(&format!("{}://{host}{}", self.scheme, self.rest)).is_ok();
+        if host != self.host && (is_readable() || lower.is_private()) {
+            return Some(format!("a host is written in lower case: {host}"));
+        }
+        let reason = "redirect_uris.danger_private_origins lists addresses of a private network";
+        self.is_private().then(|| reason.to_owned())
+    }
+
+    /// Returns `true` if an operator can list it as one of a private network.
+    fn is_private(&self) -> bool {
+        RedirectUris::mcp().with_danger_private_origins([format!("{}://{}", self.scheme, self.host)]).is_ok()
+    }
 }
 
 /// Returns the policy in the form of a file.

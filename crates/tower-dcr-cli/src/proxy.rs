@@ -95,6 +95,9 @@ pub(super) struct Args {
     /// The same for the device authorization endpoint (RFC 8628).
     #[arg(long, value_name = "PATH")]
     device_path: Vec<String>,
+    /// The same for the backchannel authentication endpoint (OpenID Connect CIBA).
+    #[arg(long, value_name = "PATH")]
+    backchannel_path: Vec<String>,
     /// The same for the introspection endpoint (RFC 7662).
     #[arg(long, value_name = "PATH")]
     introspect_path: Vec<String>,
@@ -232,6 +235,7 @@ async fn proxy(args: &Args) -> Result<(Proxy, Preset, Audit), Error> {
         let objects = places.request_objects().then_some(true);
         for endpoint in [
             GateEndpoint::Authorization,
+            GateEndpoint::BackchannelAuthentication,
             GateEndpoint::DeviceAuthorization,
             GateEndpoint::Introspection,
             GateEndpoint::PushedAuthorization,

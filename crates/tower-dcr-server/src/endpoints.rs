@@ -26,12 +26,13 @@ pub enum Endpoint {
 }
 
 /// The endpoints in order of priority for ambiguous paths: the most important layer first.
-const BY_PRIORITY: [Endpoint; 8] = [
+const BY_PRIORITY: [Endpoint; 9] = [
     Endpoint::Registration,
     Endpoint::Gate(GateEndpoint::PushedAuthorization),
     Endpoint::Gate(GateEndpoint::Token),
     Endpoint::Gate(GateEndpoint::Authorization),
     Endpoint::Gate(GateEndpoint::DeviceAuthorization),
+    Endpoint::Gate(GateEndpoint::BackchannelAuthentication),
     Endpoint::Gate(GateEndpoint::Introspection),
     Endpoint::Gate(GateEndpoint::Revocation),
     Endpoint::Discovery,
@@ -44,10 +45,8 @@ impl Endpoint {
         Some(Self::Gate(match name {
             "registration_endpoint" => return Some(Self::Registration),
             "authorization_endpoint" => GateEndpoint::Authorization,
-            // A client sends the request, and the user responds on another device (OpenID CIBA).
-            "backchannel_authentication_endpoint" | "device_authorization_endpoint" => {
-                GateEndpoint::DeviceAuthorization
-            }
+            "backchannel_authentication_endpoint" => GateEndpoint::BackchannelAuthentication,
+            "device_authorization_endpoint" => GateEndpoint::DeviceAuthorization,
             "introspection_endpoint" => GateEndpoint::Introspection,
             "pushed_authorization_request_endpoint" => GateEndpoint::PushedAuthorization,
             "revocation_endpoint" => GateEndpoint::Revocation,

@@ -80,6 +80,7 @@
 //! ];
 //! for endpoint in [
 //!     GateEndpoint::Authorization,
+//!     GateEndpoint::BackchannelAuthentication,
 //!     GateEndpoint::DeviceAuthorization,
 //!     GateEndpoint::Introspection,
 //!     GateEndpoint::PushedAuthorization,

@@ -33,6 +33,14 @@ pub(super) struct Admitted<'a> {
     pub(super) passed: Passed,
 }
 
+impl Admitted<'_> {
+    /// Returns `true` if the server sends the client its tokens (CIBA section 4).
+    pub(super) fn is_in_push_mode(&self) -> bool {
+        let registered = self.known.as_deref().and_then(Known::registered);
+        registered.is_some_and(|registered| registered.is_in_push_mode)
+    }
+}
+
 /// A record whose client may go on; `None` if there is none. As an error the record that was rejected.
 type Judged = Result<Option<(Arc<Known>, Passed)>, (Arc<Known>, Rejected)>;
 

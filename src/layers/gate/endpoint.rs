@@ -4,6 +4,7 @@ use http::Method;
 
 use super::grant::DEVICE_CODE;
 use super::rules::{self, GateRule};
+use crate::registration::CIBA;
 
 /// An endpoint that a [`GateLayer`](crate::layers::GateLayer) protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub enum GateEndpoint {
     PushedAuthorization,
     /// The device authorization endpoint (RFC 8628).
     DeviceAuthorization,
+    /// The backchannel authentication endpoint (OpenID Connect CIBA Core section 7). Its successful responses also record the
+    /// use of clients in push mode, which get their tokens elsewhere.
+    BackchannelAuthentication,
     /// The introspection endpoint (RFC 7662), for its use by clients.
     Introspection,
     /// The revocation endpoint (RFC 7009). Ambiguous requests are rejected, but no client for its state, since revoking
@@ -32,6 +36,7 @@ impl GateEndpoint {
             Self::Token => &TOKEN,
             Self::PushedAuthorization => &PUSHED_AUTHORIZATION,
             Self::DeviceAuthorization => &DEVICE_AUTHORIZATION,
+            Self::BackchannelAuthentication => &BACKCHANNEL_AUTHENTICATION,
             Self::Introspection => &INTROSPECTION,
             Self::Revocation => &REVOCATION,
         }
@@ -40,6 +45,7 @@ impl GateEndpoint {
 
 /// A row of the table: the properties in which endpoints differ.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "properties that do not depend on each other")]
 pub(super) struct Endpoint {
     /// The name of the endpoint in events and metrics.
     pub(super) name: &'static str,
@@ -59,6 +65,8 @@ pub(super) struct Endpoint {
     pub(super) holds_secrets: bool,
     /// Set if it takes the `request_uri` of a request that was pushed or is kept elsewhere.
     pub(super) takes_request_uri: bool,
+    /// Set if its clients authenticate themselves, and sign their request objects with a private key.
+    pub(super) is_for_confidential: bool,
     /// The decision about requests that name no client.
     pub(super) unnamed: Unnamed,
     /// The consequence of a successful response.
@@ -108,6 +116,8 @@ pub(super) enum Success {
     Pass,
     /// The use of the client is recorded. The response is withheld if the client has ended meanwhile.
     RecordUse,
+    /// The same for clients in push mode, whose tokens do not come from the token endpoint (CIBA section 10.3.1).
+    RecordUseInPushMode,
     /// The `request_uri` in the response is recorded as the client's. The response is withheld if that fails.
     RecordPushed,
 }
@@ -135,6 +145,7 @@ const OF_CLIENTS: Endpoint = Endpoint {
     grant_type: None,
     holds_secrets: true,
     takes_request_uri: true,
+    is_for_confidential: false,
     unnamed: Unnamed::Reject,
     success: Success::Pass,
     loss: Loss::Never,
@@ -179,6 +190,18 @@ pub(super) static DEVICE_AUTHORIZATION: Endpoint = Endpoint {
     ..OF_CLIENTS
 };
 
+/// CIBA. Section 7.1: "The Client MUST authenticate to the Backchannel Authentication Endpoint". Section 7.1.1 has `request`,
+/// "secured with an asymmetric signature", and no `request_uri`.
+pub(super) static BACKCHANNEL_AUTHENTICATION: Endpoint = Endpoint {
+    name: "backchannel_authentication",
+    rules: rules::BACKCHANNEL_AUTHENTICATION,
+    grant_type: Some(CIBA),
+    takes_request_uri: false,
+    is_for_confidential: true,
+    success: Success::RecordUseInPushMode,
+    ..OF_CLIENTS
+};
+
 /// RFC 7662.
 pub(super) static INTROSPECTION: Endpoint =
     Endpoint { name: "introspection", rules: rules::INTROSPECTION, unnamed: Unnamed::PassWithToken, ..OF_CLIENTS };
@@ -195,11 +218,12 @@ impl Endpoint {
 }
 
 #[cfg(test)]
-pub(super) const ALL: [GateEndpoint; 6] = [
+pub(super) const ALL: [GateEndpoint; 7] = [
     GateEndpoint::Authorization,
     GateEndpoint::Token,
     GateEndpoint::PushedAuthorization,
     GateEndpoint::DeviceAuthorization,
+    GateEndpoint::BackchannelAuthentication,
     GateEndpoint::Introspection,
     GateEndpoint::Revocation,
 ];

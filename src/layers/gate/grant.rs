@@ -33,10 +33,13 @@ pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-
 pub(super) type ClientOf =
     dyn Fn(Grant) -> Pin<Box<dyn Future<Output = Result<Option<String>, BoxError>> + Send>> + Send + Sync;
 
-/// Returns the response unchanged, with `true` if it holds a token. Some servers answer with 200 and an `error`. A
+/// Returns the response unchanged, with `true` if it has this member: a token. Some servers answer with 200 and an `error`. A
 /// response that can't be read counts as one with a token: a client that is in use must not expire.
-pub(super) async fn holds_token<R: Body + Send + 'static>(response: Response<R>) -> (Response<ResponseBody<R>>, bool) {
+pub(super) async fn holds<R: Body + Send + 'static>(
+    response: Response<R>,
+    member: &str,
+) -> (Response<ResponseBody<R>>, bool) {
     let is_coded = body::is_coded(response.headers());
-    let has_token = |document: &Registration| document.string("access_token").is_some();
+    let has_token = |document: &Registration| document.string(member).is_some();
     body::judge_document(response, |document| is_coded || document.is_none_or(has_token)).await
 }

@@ -320,7 +320,11 @@ impl Parameters {
     }
 
     fn seen(&mut self, credentials: &Credentials, endpoint: &Endpoint) -> Result<Seen, Fault> {
-        let object = self.take(Name::Request).map(|token| RequestObject::read(&token)).transpose()?;
+        let token = self.take(Name::Request);
+        let object = token.as_deref().map(RequestObject::read).transpose()?;
+        if endpoint.is_for_confidential && token.is_some_and(|token| !signed::is_asymmetric(&token, &LIMITS)) {
+            return Err(Fault::Ambiguous("the request object has no signature with a private key"));
+        }
         let mut named: Vec<String> = self.take(Name::ClientId).into_iter().collect();
         let assertion = self.take(Name::ClientAssertion);
         if let Some(assertion) = &assertion {
@@ -362,15 +366,15 @@ impl Parameters {
             object.check(&client_ids, redirect_uri.as_deref())?;
         }
         if !endpoint.takes_request_uri && request_uri.is_some() {
-            // RFC 9126 section 2.1: "the authorization server MUST reject the request".
-            return Err(Fault::Ambiguous("a pushed request refers to another one"));
+            // RFC 9126 section 2.1: "the authorization server MUST reject the request". CIBA section 7.1.1 has no reference.
+            return Err(Fault::Ambiguous("a request of this endpoint refers to another one"));
         }
         let given = object.as_ref().map(|object| object.given.clone()).unwrap_or_default();
         let secret = self.given.values(Name::ClientSecret).next().is_some();
         let authentication = Authentication {
             basic: credentials.has_basic_secret,
             post: secret,
-            assertion: assertion.as_deref().map(signed::is_symmetric),
+            assertion: assertion.as_deref().map(|token| signed::is_symmetric(token, &LIMITS)),
             attestation: credentials.attested.is_some(),
         };
         let grant_type = self.take(Name::GrantType);

@@ -21,6 +21,8 @@ pub(super) struct Known {
 pub(super) struct Registered {
     pub(super) auth_method: Option<String>,
     pub(super) grant_types: Option<Vec<String>>,
+    /// Set if the server sends its tokens to it (CIBA section 4).
+    pub(super) is_in_push_mode: bool,
     /// Set if it pushes all of its requests (RFC 9126 section 6).
     pub(super) pushes_requests: bool,
     pub(super) redirect_uris: Vec<String>,
@@ -38,6 +40,7 @@ impl Registered {
         Some(Self {
             auth_method: document.string("token_endpoint_auth_method").map(str::to_owned),
             grant_types: strings("grant_types"),
+            is_in_push_mode: document.string("backchannel_token_delivery_mode") == Some("push"),
             pushes_requests: matches!(document.get("require_pushed_authorization_requests"), Some(Value::Bool(true))),
             redirect_uris: document.redirect_uris().map(str::to_owned).collect(),
             response_types: strings("response_types"),

@@ -244,6 +244,10 @@ pub(super) static TOKEN: &[&GateRule] = &[
 pub(super) static DEVICE_AUTHORIZATION: &[&GateRule] =
     &[&repeated_parameter::RULE, &grant_type::RULE, &resource::RULE, &scope::RULE];
 
+/// Those of backchannel authentication requests.
+pub(super) static BACKCHANNEL_AUTHENTICATION: &[&GateRule] =
+    &[&repeated_parameter::RULE, &auth_method::RULE, &grant_type::RULE, &resource::RULE, &scope::RULE];
+
 /// Those of introspection by clients.
 pub(super) static INTROSPECTION: &[&GateRule] = &[&repeated_parameter::RULE, &auth_method::RULE];
 

@@ -61,7 +61,7 @@ pub struct GateSettings {
     /// back every client that was revoked, for as long as the server still knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub danger_pass_without_ledger: Option<bool>,
-    /// The handling of token, pushed and device requests that name no client (default: `reject`). If they pass, a
+    /// The handling of token, pushed, device and backchannel requests that name no client (default: `reject`). If they pass, a
     /// client that was revoked refreshes its tokens by leaving its name out, if the server allows that.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::PassOrReject>",

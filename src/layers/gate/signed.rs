@@ -6,6 +6,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::names;
 use crate::registration::{Limits, Registration, Value};
+use crate::rules::metadata::algorithms;
 
 /// Reads the claims of a JWS in compact serialisation (RFC 7515 section 7.1). `None` for everything that another reader
 /// could read differently: white space, padding or trailing bits in the base64url, members that are there twice,
@@ -27,10 +28,19 @@ pub(super) fn claims(token: &str, limits: &Limits) -> Option<Registration> {
 }
 
 /// Returns `true` if a JWS has a MAC, not a signature (RFC 7518 section 3.1). `false` if it can't be read.
-pub(super) fn is_symmetric(token: &str) -> bool {
+pub(super) fn is_symmetric(token: &str, limits: &Limits) -> bool {
+    has_algorithm(token, limits, algorithms::is_mac)
+}
+
+/// Returns `true` if a JWS has a signature with a private key: neither a MAC nor `none`.
+pub(super) fn is_asymmetric(token: &str, limits: &Limits) -> bool {
+    has_algorithm(token, limits, |alg| !algorithms::is_mac(alg) && !algorithms::is_none(alg))
+}
+
+fn has_algorithm(token: &str, limits: &Limits, is_it: impl Fn(&str) -> bool) -> bool {
     let header = token.split('.').next().and_then(|header| BASE64_URL_SAFE_NO_PAD.decode(header).ok());
-    let header = header.and_then(|header| Registration::parse(&header).ok());
-    header.is_some_and(|header| header.string("alg").is_some_and(|alg| alg.starts_with("HS")))
+    let header = header.and_then(|header| Registration::parse_with(&header, limits).ok());
+    header.is_some_and(|header| header.string("alg").is_some_and(is_it))
 }
 
 /// Returns the claim `name`: outer `None` if its spelling has two readings (Go's JSON ignores case).

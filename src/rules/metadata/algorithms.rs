@@ -2,19 +2,21 @@
 
 use serde_json::Value as Json;
 
+use super::auth_method::NONE;
 use crate::registration::{Field, Registration, Value};
 use crate::rules::{Draft, ErrorCode, Rejection, Rule, RuleDocs, documented};
 
-/// Rejects algorithms that contradict each other, and `none` where its specification forbids it.
+/// Rejects algorithms that contradict each other, `none` where its specification forbids it, and symmetric ones of clients
+/// without a secret.
 #[derive(Clone, Debug)]
 pub(super) struct Algorithms;
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "algorithms",
     protects: "Clients and the server from statements that nothing signs.",
-    reference: "OpenID Connect Dynamic Client Registration 1.0 section 2; OpenID Connect Core 1.0 section 9; JARM section 3; \
-                CIBA section 7.1.1; RFC 9101 section 10.5; RFC 9701 sections 5 and 6",
-    attack: "token_endpoint_auth_signing_alg: \"none\"",
+    reference: "OpenID Connect Dynamic Client Registration 1.0 section 2; OpenID Connect Core 1.0 sections 9, 10.1 and 10.2; JARM \
+                section 3; CIBA section 7.1.1; RFC 9101 section 10.5; RFC 9701 sections 5 and 6",
+    attack: "token_endpoint_auth_signing_alg: \"none\"; id_token_signed_response_alg: \"HS256\" of a client without a secret",
     loosen: "Not possible: leave the member out of the policy (metadata.members.openid = false) instead.",
     opens: "Client authentication, ID tokens and responses that anyone can write.",
     replayable: true,
@@ -58,7 +60,7 @@ impl Rule for Algorithms {
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         let document = draft.registration();
         let fault = encryption_fault(document).or_else(|| signature_fault(document));
-        match fault.or_else(|| key_fault(document)) {
+        match fault.or_else(|| key_fault(document)).or_else(|| secret_fault(document)) {
             Some((field, detail)) => {
                 Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name()))
             }
@@ -98,14 +100,13 @@ fn signature_fault(document: &Registration) -> Option<Fault> {
 
 /// Returns the signature whose kind of key the client does not have.
 fn key_fault(document: &Registration) -> Option<Fault> {
-    let is_symmetric = |algorithm: &str| algorithm.starts_with("HS");
     let field = Field::BACKCHANNEL_AUTHENTICATION_REQUEST_SIGNING_ALG;
-    if document.string_at(field).is_some_and(is_symmetric) {
+    if document.string_at(field).is_some_and(is_mac) {
         // CIBA section 7.1.1: signed requests are "secured with an asymmetric signature".
         return Some((field, "must be an asymmetric algorithm"));
     }
     let field = Field::TOKEN_ENDPOINT_AUTH_SIGNING_ALG;
-    let is_symmetric = is_symmetric(document.string_at(field)?);
+    let is_symmetric = is_mac(document.string_at(field)?);
     // OpenID Connect Core section 9: one is signed with a private key, the other is an HMAC with the secret. A server that
     // takes a public key for a secret would accept what anyone can sign.
     let fits = match document.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) {
@@ -116,8 +117,34 @@ fn key_fault(document: &Registration) -> Option<Fault> {
     (!fits).then_some((field, "does not fit the authentication method"))
 }
 
-fn is_none(algorithm: &str) -> bool {
+/// Returns the algorithm whose key is the secret, of a client that has none. OpenID Connect Core sections 10.1 and 10.2:
+/// symmetric signatures and symmetric encryption "MUST NOT be used by public (non-confidential) Clients because of their
+/// inability to keep secrets". A server that takes an empty secret for the key accepts what anyone can write.
+fn secret_fault(document: &Registration) -> Option<Fault> {
+    if document.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) != Some(NONE) {
+        return None;
+    }
+    let has = |field: Field, is_it: fn(&str) -> bool| document.string_at(field).is_some_and(is_it).then_some(field);
+    let signature = SIGNATURES.into_iter().find_map(|(field, _)| has(field, is_mac));
+    let encryption = || ENCRYPTION.into_iter().find_map(|(_, field)| has(field, is_symmetric_encryption));
+    Some((signature.or_else(encryption)?, "needs a secret, which a public client does not have"))
+}
+
+pub(crate) fn is_none(algorithm: &str) -> bool {
     algorithm.eq_ignore_ascii_case("none")
+}
+
+/// Returns `true` for the algorithms whose signature is a MAC (RFC 7518 section 3.1), in any spelling that a library may
+/// take for one.
+pub(crate) fn is_mac(algorithm: &str) -> bool {
+    algorithm.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("HS"))
+}
+
+/// Returns `true` for the key management algorithms whose key is a shared one (RFC 7518 section 4.1): `dir`, the key wraps
+/// and those with a password. A wrap behind a `+` is that of a key which a public one agreed on (`ECDH-ES+A128KW`).
+pub(super) fn is_symmetric_encryption(algorithm: &str) -> bool {
+    let algorithm = algorithm.to_ascii_uppercase();
+    algorithm == "DIR" || algorithm.starts_with("PBES2") || (algorithm.ends_with("KW") && !algorithm.contains('+'))
 }
 
 fn gets_id_token(document: &Registration) -> bool {

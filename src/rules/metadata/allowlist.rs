@@ -13,7 +13,7 @@ use super::{
 use crate::registration::{Acceptance, CIBA, Field, TLS_CLIENT_AUTH};
 use crate::rules::metadata::algorithms::Algorithms;
 use crate::rules::metadata::ciba::Ciba;
-use crate::rules::metadata::client_keys::{ClientKeys, WITH_KEY};
+use crate::rules::metadata::client_keys::{self as keys, ClientKeys, WITH_KEY};
 use crate::rules::metadata::fetched_uris::DereferencedUris;
 use crate::rules::metadata::front_channel_logout::FrontChannelLogout;
 use crate::rules::metadata::mutual_tls::MutualTls;
@@ -35,7 +35,7 @@ use crate::rules::{
 /// | --- | --- | --- | --- |
 /// | unknown members | stripped | rejected | stripped |
 /// | known, not accepted | stripped | rejected | stripped; OpenID members are accepted |
-/// | members of a method or a grant type (`tls_client_auth_*`, `jwks`, CIBA) | accepted where it is offered | same | same |
+/// | members of a method or a grant type (`tls_client_auth_*`, `jwks`, CIBA), keys for another member | accepted where it is offered | same | same |
 /// | `null`, `""` | stripped | rejected | stripped |
 /// | grant and response types | narrowed | others rejected | the operator's |
 /// | absent `grant_types` | all that are offered | `authorization_code` | `authorization_code` |
@@ -135,16 +135,23 @@ impl MetadataAllowlist {
         rules
     }
 
-    /// Returns the fields of the grant types and authentication methods that are offered.
+    /// Returns the fields of the grant types and authentication methods that are offered, with the keys that they and the
+    /// operator's own members need.
     pub(super) fn offered_members(&self) -> Vec<Field> {
-        let has_keys = WITH_KEY.iter().any(|method| self.auth_method.offers(method));
         let is_offered = |field: &Field| match field.acceptance() {
             Acceptance::WithGrant(grant) => self.grants.offers(grant),
             Acceptance::WithMethod(method) => self.auth_method.offers(method),
-            // Without its keys, such a client could not authenticate.
-            _ => has_keys && [Field::JWKS, Field::JWKS_URI].contains(field),
+            _ => false,
         };
-        Field::all().filter(is_offered).collect()
+        let mut offered: Vec<Field> = Field::all().filter(is_offered).collect();
+        let own = self.own_members();
+        let needs_keys =
+            |field: Field| keys::are_needed_by(field) && (is_offered(&field) || own.contains(field.name()));
+        if WITH_KEY.iter().any(|method| self.auth_method.offers(method)) || Field::all().any(needs_keys) {
+            // Without its keys, such a client could not authenticate, sign or read its answers.
+            offered.extend([Field::JWKS, Field::JWKS_URI]);
+        }
+        offered
     }
 
     /// Returns the rules that compare metadata with redirect URIs, after the rule that may take some of these out.

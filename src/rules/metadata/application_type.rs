@@ -15,8 +15,9 @@ use crate::rules::{ErrorCode, Rejection};
 /// it, and Cursor sends `web` with `cursor://`. So it becomes `native` if a redirect URI leads to the user's own
 /// machine: inferred if all of them do, repaired if the client sent `web` and one of them does.
 ///
-/// A `web` client that uses the implicit flow is rejected if one of its redirect URIs is not `https`: those "MUST only
-/// register URLs using the `https` scheme". Without that flow there is no such rule.
+/// A `web` client that uses the implicit flow is rejected if one of its redirect URIs is not `https` or is at `localhost`:
+/// those "MUST only register URLs using the `https` scheme" and "MUST NOT use localhost as the hostname". Without that flow
+/// there is no such rule.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -109,9 +110,13 @@ impl ApplicationType {
         if !grants.any(|grant| grant == "implicit") {
             return Ok(());
         }
-        match document.redirect_uris().position(|uri| !uri.starts_with("https:")) {
+        let is_local = |uri: &str| RedirectUri::parse(uri).is_ok_and(|uri| uri.host() == Some("localhost"));
+        match document.redirect_uris().position(|uri| !uri.starts_with("https:") || is_local(uri)) {
             Some(index) => Err(draft
-                .reject(ErrorCode::InvalidRedirectUri, "must be https for a web client of the implicit flow")
+                .reject(
+                    ErrorCode::InvalidRedirectUri,
+                    "must be https, and not at localhost, for a web client of the implicit flow",
+                )
                 .with_field("redirect_uris")
                 .with_index(index)),
             None => Ok(()),

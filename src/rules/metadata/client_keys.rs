@@ -1,44 +1,123 @@
-//! The keys of clients that authenticate with one.
+//! The public keys of clients that authenticate with one, sign requests or get encrypted answers.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
-use crate::registration::Field;
+use super::algorithms::{is_mac, is_none, is_symmetric_encryption};
+use crate::registration::{Field, Registration, Value};
 use crate::rules::{Draft, ErrorCode, Rejection, Rule, RuleDocs, documented};
 
-/// Rejects a client that would authenticate with a key and registers none.
+/// Rejects a client that needs a key of its own and registers none: to authenticate, or for answers that are encrypted to
+/// it. A client that signs requests may register its keys later, but not a set without any.
 #[derive(Clone, Debug)]
 pub(super) struct ClientKeys;
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "client-keys",
-    protects: "The server from clients that nothing can authenticate.",
-    reference: "OpenID Connect Core 1.0 section 9 (private_key_jwt: \"Clients that have registered a public key\"); \
-                RFC 8705 section 2.2.2",
-    attack: "token_endpoint_auth_method: \"private_key_jwt\" without keys",
+    protects: "The server from clients that nothing can authenticate, and users from answers that nothing can encrypt.",
+    reference: "OpenID Connect Core 1.0 sections 9 (private_key_jwt: \"Clients that have registered a public key\") and 10.2; \
+                OpenID Connect Dynamic Client Registration 1.0 section 2, jwks; RFC 8705 section 2.2.2",
+    attack: "token_endpoint_auth_method: \"private_key_jwt\" without keys, or with jwks: {\"keys\":[]}",
     loosen: "Not possible: a server that gets the keys in another way adds them (metadata.members.supply).",
     opens: "Clients that a server may take for public ones.",
     replayable: true,
 };
 
 /// The methods that need a registered key.
-pub(super) const WITH_KEY: [&str; 2] = ["private_key_jwt", "self_signed_tls_client_auth"];
+pub(super) const WITH_KEY: [&str; 2] = ["private_key_jwt", SELF_SIGNED];
+
+/// Compares the certificate of a connection with the registered ones (RFC 8705 section 2.2).
+const SELF_SIGNED: &str = "self_signed_tls_client_auth";
+
+/// Answers that are encrypted to a key of the client. Request objects are encrypted to one of the server's.
+const ENCRYPTED_ANSWERS: [Field; 4] = [
+    Field::AUTHORIZATION_ENCRYPTED_RESPONSE_ALG,
+    Field::ID_TOKEN_ENCRYPTED_RESPONSE_ALG,
+    Field::INTROSPECTION_ENCRYPTED_RESPONSE_ALG,
+    Field::USERINFO_ENCRYPTED_RESPONSE_ALG,
+];
+
+/// Requests that the client signs.
+const SIGNED_REQUESTS: [Field; 2] =
+    [Field::BACKCHANNEL_AUTHENTICATION_REQUEST_SIGNING_ALG, Field::REQUEST_OBJECT_SIGNING_ALG];
+
+/// Returns `true` for members whose algorithm may have a key of the client.
+pub(super) fn are_needed_by(field: Field) -> bool {
+    ENCRYPTED_ANSWERS.contains(&field) || SIGNED_REQUESTS.contains(&field)
+}
+
+/// A member that needs a key.
+struct Need {
+    field: Field,
+    /// The `use` of that key (RFC 7517 section 4.2). `None` for any.
+    key_use: Option<&'static str>,
+    /// Set if the keys may be registered later: until then, the server rejects every signature.
+    may_follow: bool,
+}
+
+impl Need {
+    fn missing(&self) -> &'static str {
+        match self.key_use {
+            Some("enc") => "has no key for encryption",
+            _ => "has no key for signatures",
+        }
+    }
+}
 
 impl Rule for ClientKeys {
     documented!(DOCS, with a configuration of its own);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
         let document = draft.registration();
-        let method = document.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD).unwrap_or_default();
-        let keys = [Field::JWKS, Field::JWKS_URI, Field::SIGNED_JWKS_URI];
-        if !WITH_KEY.contains(&method) || keys.into_iter().any(|field| document.at(field).is_some()) {
+        if [Field::JWKS_URI, Field::SIGNED_JWKS_URI].into_iter().any(|field| document.at(field).is_some()) {
             return Ok(());
         }
-        let detail = "needs jwks or jwks_uri";
-        let field = Field::TOKEN_ENDPOINT_AUTH_METHOD.name();
-        Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field))
+        let reject = |field: Field, detail: &'static str| {
+            Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name()))
+        };
+        for need in needs(document) {
+            match has_key(document, need.key_use) {
+                None if !need.may_follow && document.at(Field::JWKS).is_none() => {
+                    return reject(need.field, "needs jwks or jwks_uri");
+                }
+                Some(false) => return reject(Field::JWKS, need.missing()),
+                None | Some(true) => {}
+            }
+        }
+        Ok(())
     }
 
     fn config(&self) -> Json {
         Json::Null
     }
+}
+
+/// Returns the members of a registration that need a key.
+fn needs(document: &Registration) -> impl Iterator<Item = Need> {
+    let method = document.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD).filter(|method| WITH_KEY.contains(method));
+    let method = method.map(|method| Need {
+        field: Field::TOKEN_ENDPOINT_AUTH_METHOD,
+        key_use: (method != SELF_SIGNED).then_some("sig"),
+        may_follow: false,
+    });
+    let is_encrypted = |field: &Field| document.string_at(*field).is_some_and(|it| !is_symmetric_encryption(it));
+    let answers = ENCRYPTED_ANSWERS.into_iter().filter(is_encrypted);
+    let is_signed = |field: &Field| document.string_at(*field).is_some_and(|it| !is_mac(it) && !is_none(it));
+    let requests = SIGNED_REQUESTS.into_iter().filter(is_signed);
+    let answers = answers.map(|field| Need { field, key_use: Some("enc"), may_follow: false });
+    let requests = requests.map(|field| Need { field, key_use: Some("sig"), may_follow: true });
+    method.into_iter().chain(answers).chain(requests)
+}
+
+/// Returns `true` if `jwks` has a key for this use, `false` if it has none. `None` without `jwks`, and for one that is no
+/// set: the rule about keys by value rejects that.
+fn has_key(document: &Registration, key_use: Option<&str>) -> Option<bool> {
+    let Some(Value::Object(json)) = document.at(Field::JWKS) else { return None };
+    let set: Map<String, Json> = serde_json::from_str(json).ok()?;
+    let keys = set.get("keys")?.as_array()?;
+    let fits = |key: &Json| match (key_use, key.get("use")) {
+        // RFC 7517 section 4.2: "Use of the "use" member is OPTIONAL, unless the application requires its presence."
+        (None, _) | (_, None | Some(Json::Null)) => true,
+        (Some(wanted), Some(named)) => named == wanted,
+    };
+    Some(keys.iter().any(fits))
 }

@@ -29,7 +29,9 @@ impl Rule for FrontChannelLogout {
         let Some(logout) = document.string_at(Field::FRONTCHANNEL_LOGOUT_URI) else { return Ok(()) };
         let has_origin_of = |redirect: &str| match (RedirectUri::parse(logout), RedirectUri::parse(redirect)) {
             (Ok(logout), Ok(redirect)) => {
-                (logout.scheme(), logout.host(), logout.port()) == (redirect.scheme(), redirect.host(), redirect.port())
+                // A port that is left out is the default one (RFC 6454 section 4).
+                let port = logout.unusual_port() == redirect.unusual_port();
+                port && logout.scheme() == redirect.scheme() && logout.host() == redirect.host()
             }
             _ => false,
         };

@@ -55,6 +55,7 @@ impl Places {
         endpoints = endpoints.allow_odd_paths(args.allow_odd_paths);
         for (endpoint, paths) in [
             (GateEndpoint::Authorization, &args.authorize_path),
+            (GateEndpoint::BackchannelAuthentication, &args.backchannel_path),
             (GateEndpoint::DeviceAuthorization, &args.device_path),
             (GateEndpoint::Introspection, &args.introspect_path),
             (GateEndpoint::PushedAuthorization, &args.par_path),
@@ -172,6 +173,7 @@ impl fmt::Display for Places {
             (GateEndpoint::Token, "gives tokens at"),
             (GateEndpoint::PushedAuthorization, "takes pushed requests at"),
             (GateEndpoint::DeviceAuthorization, "authorizes devices at"),
+            (GateEndpoint::BackchannelAuthentication, "takes backchannel requests at"),
             (GateEndpoint::Introspection, "introspects at"),
             (GateEndpoint::Revocation, "revokes at"),
         ] {

@@ -168,11 +168,22 @@ fn check_names_the_faulty_part_of_a_redirect_uri() {
         ("mcp", "https://intranet/cb", "intranet is not a public host name"),
         ("mcp", "myapp:/cb", "myapp: is not in redirect_uris.private_use_schemes"),
         ("list.toml", "https://other.example.com/cb", "redirect_uris.only_https"),
+        ("mcp", "https://App.Example.com/cb", "a host is written in lower case: app.example.com"),
+        ("mcp", "http://N8N.lan:5678/cb", "a host is written in lower case: n8n.lan:5678"),
+        ("mcp", "http://[FD12::1]/cb", "a host is written in lower case: [fd12::1]"),
+        ("mcp", "http://n8n.lan:5678/cb", "redirect_uris.danger_private_origins"),
+        ("mcp", "https://192.168.1.20/cb", "redirect_uris.danger_private_origins"),
     ] {
         let body = json!({"redirect_uris": [uri]}).to_string();
         let (status, judged) = json_of(&folder, &["check", "--policy", policy, &body]);
         assert_eq!((status, &judged["rule"]), (4, &json!("redirect-uris")), "{uri}");
         assert!(judged["reason"].as_str().unwrap().contains(words), "{uri}: {judged}");
+    }
+    // A setting is named only if it accepts the place.
+    for uri in ["https://8.8.8.8/cb", "https://8.8.8.8/CB", "http://app.example.com/cb", "https://0x7f.1/cb"] {
+        let body = json!({"redirect_uris": [uri]}).to_string();
+        let (_, judged) = json_of(&folder, &["check", &body]);
+        assert_eq!((&judged["rule"], &judged["reason"]), (&json!("redirect-uris"), &Value::Null), "{uri}: {judged}");
     }
     // The explanation by a port is not used for another fault.
     folder.write("loopback.toml", "redirect_uris.classes = ['loopback']\n");

@@ -47,7 +47,7 @@ fn each_member_is_its_endpoint() {
         ("/oauth/revoke", Some(Endpoint::Gate(GateEndpoint::Revocation))),
         ("/oauth/par", Some(Endpoint::Gate(GateEndpoint::PushedAuthorization))),
         ("/oauth/device", Some(Endpoint::Gate(GateEndpoint::DeviceAuthorization))),
-        ("/oauth/ciba", Some(Endpoint::Gate(GateEndpoint::DeviceAuthorization))),
+        ("/oauth/ciba", Some(Endpoint::Gate(GateEndpoint::BackchannelAuthentication))),
         ("/.well-known/oauth-authorization-server", Some(Endpoint::Discovery)),
         ("/.well-known/oauth-authorization-server/tenant", Some(Endpoint::Discovery)),
         ("/tenant/.well-known/openid-configuration", Some(Endpoint::Discovery)),

@@ -9,7 +9,7 @@ pub(super) static RULE: GateRule = GateRule {
     docs: RuleDocs {
         id: "gate-auth-method",
         protects: "Clients with a secret or a key from requests without it, and from a weaker proof than they registered.",
-        reference: "RFC 7591 section 2, token_endpoint_auth_method; RFC 6749 section 2.3",
+        reference: "RFC 7591 section 2, token_endpoint_auth_method; RFC 6749 section 2.3; CIBA section 7.1",
         attack: "A client that registered private_key_jwt is impersonated by its name alone, or by a secret that leaked.",
         loosen: "gate.rules.auth_method = \"mark\" or \"pass\"; gate.exact_auth_method = false",
         opens: "Any method that the server accepts, none included.",
@@ -35,6 +35,9 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     }
     // Without a registered method, the server's own default counts, and no specification says which one that is.
     let Some(registered) = asked.registered.auth_method.as_deref() else { return Ok(()) };
+    if registered == "none" && asked.endpoint.is_for_confidential && used.is_empty() {
+        return Err(Fault::Rule("unauthorized_client", "a client without authentication must not use this endpoint"));
+    }
     let fits = match registered {
         // The certificate of the connection proves a client of RFC 8705, and the gate does not see it.
         "none" | "tls_client_auth" | "self_signed_tls_client_auth" => {

@@ -1,14 +1,15 @@
-//! The grant type of a token request, compared with the registered ones.
+//! The grant type of a request, compared with the registered ones.
 
 use super::{Asked, GateRule, in_presets};
 use crate::layers::gate::rejection::Fault;
+use crate::registration::CIBA;
 use crate::rules::RuleDocs;
 
 pub(super) static RULE: GateRule = GateRule {
     docs: RuleDocs {
         id: "gate-grant-type",
         protects: "Grants from clients that did not register them, and that no rule of registration checked for them.",
-        reference: "RFC 7591 section 2, grant_types; RFC 6749 section 5.2, unauthorized_client",
+        reference: "RFC 7591 section 2, grant_types; RFC 6749 section 5.2, unauthorized_client; CIBA sections 4 and 11",
         attack: "A client that registered authorization_code alone gets a token with client_credentials, without any person.",
         loosen: "gate.rules.grant_type = \"mark\" or \"pass\"",
         opens: "Every grant that the server has, to every client.",
@@ -27,6 +28,15 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let Some(used) = asked.endpoint.grant_type.or(asked.seen.grant_type.as_deref()) else {
         return Err(Fault::Rule("invalid_request", "grant_type is missing"));
     };
+    if used == CIBA && asked.registered.is_in_push_mode {
+        // CIBA section 4: "When using the ping or poll mode, the Client MUST include the CIBA grant type". In push mode, the
+        // mode itself is the registration, and a token request is unauthorized (section 11), since the tokens are sent.
+        return if asked.endpoint.grant_type.is_some() {
+            Ok(())
+        } else {
+            Err(Fault::Rule("unauthorized_client", "the client gets its tokens in push mode"))
+        };
+    }
     let is_registered = match &asked.registered.grant_types {
         Some(registered) => registered.iter().any(|known| known == used),
         None => DEFAULT.contains(&used),

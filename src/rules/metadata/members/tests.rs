@@ -15,6 +15,9 @@ fn passes_in(context: &Context, mut body: Json, rules: &MetadataAllowlist, name:
         // It needs the other one.
         body[format!("{algorithm}_alg")] = "RSA-OAEP".into();
     }
+    if name.contains("_encrypted_response_") {
+        body["jwks_uri"] = "https://app.example.com/jwks".into();
+    }
     let registration = Registration::parse(body.to_string().as_bytes()).unwrap();
     let evaluation = Policy::new(rules.clone()).evaluate(registration, context);
     let registration = evaluation.registration.unwrap();

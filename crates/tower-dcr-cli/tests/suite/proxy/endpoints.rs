@@ -79,7 +79,7 @@ async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
     let folder = Folder::new("proxy-endpoints");
     let file = folder.0.join("clients.db");
     let ledger = format!("sqlite:{}", file.display());
-    let proxy = start(&own, &["--ledger", &ledger, "--par-path", "/par2"]).await;
+    let proxy = start(&own, &["--ledger", &ledger, "--par-path", "/par2", "--backchannel-path", "/ciba2"]).await;
     let document: Value = proxy.get("/.well-known/oauth-authorization-server").await.json().await.unwrap();
     for name in ENDPOINTS {
         assert_eq!(document[format!("{name}_endpoint")], format!("{}/{name}", proxy.base));
@@ -118,6 +118,7 @@ async fn every_endpoint_of_the_discovery_document_is_gated_and_leads_here() {
         "/device_authorization",
         "/introspection",
         "/backchannel_authentication",
+        "/ciba2",
         "/index.php/token",
         "/TOKEN",
         // The index of a directory, and the rest of a path that a program gets.
