@@ -331,6 +331,7 @@ impl Config {
         let mut form = Form::of(self.endpoint, request.method(), request.headers());
         let reports = self.settings.reports();
         let address = self.registrar.address_of(request.headers(), request.extensions());
+        let is_of_proxy = self.registrar.finds_proxy(request.headers(), request.extensions());
         let (parts, bytes) = match parameters::read_body(self.endpoint, request).await {
             Ok(read) => read,
             Err(unread) if reports && unread.can_go_on => {
@@ -344,7 +345,7 @@ impl Config {
         };
         let as_it_came = reports.then(|| Request::from_parts(parts.clone(), ResponseBody::own(bytes.clone())));
         let (request, seen) = match (parameters::read(self.endpoint, parts, bytes), as_it_came) {
-            (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, ..seen }),
+            (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, is_of_proxy, ..seen }),
             (Err(fault), Some(request)) => {
                 self.report(&fault.into(), None, address);
                 return body::forward(inner, request).await;
@@ -383,8 +384,8 @@ impl Config {
             _ => request,
         };
         let response = inner.call(request).await?;
-        self.notice_loss(response.status(), &seen, admitted.known.as_deref()).await;
-        let response = self.count_failure(attempt, response).await;
+        let response = self.notice_loss(response, &seen, admitted.known.as_deref()).await;
+        let response = flat(self.count_failure(attempt, response).await);
         let mut response = if response.status().is_success() {
             let concluded = self.conclude(admitted, &seen, response, reports).await;
             concluded.unwrap_or_else(|fault| form.response(&fault.into()))

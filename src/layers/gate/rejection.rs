@@ -209,6 +209,9 @@ fn page(fault: Fault, error: &str, link: &str) -> String {
          <body style=\"font-family:system-ui;max-width:32rem;margin:4rem auto;padding:0 1rem;line-height:1.5\">\
          <h1 style=\"font-size:1.3rem\">This application can't sign in</h1><p>{}</p>{link}<small>{error}{}</small></body></html>\n",
         fault.advice(),
-        if let Fault::Rule(_, description) = fault { format!(": {description}") } else { String::new() }
+        match fault {
+            Fault::Rule(_, description) | Fault::Ambiguous(description) => format!(": {description}"),
+            _ => String::new(),
+        }
     )
 }

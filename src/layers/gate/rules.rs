@@ -18,7 +18,7 @@ mod pkce;
 mod pushed_request;
 mod redirect_uri;
 mod repeated_parameter;
-mod resource;
+pub(super) mod resource;
 pub(super) mod response_mode;
 mod response_type;
 pub(super) mod scope;

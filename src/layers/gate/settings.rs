@@ -281,9 +281,9 @@ impl SettingsInForce {
             .unwrap_or_default()
     }
 
-    /// Returns `true` if there is no list of resources, or one that `is_it`.
-    pub(super) fn lists_resource(&self, is_it: impl Fn(&str) -> bool) -> bool {
-        self.find(|settings| Some(settings.resources.as_ref()?.iter().any(|known| is_it(known)))).unwrap_or(true)
+    /// Returns `true` if the list of resources has one that `is_it`. `None` if there is no list.
+    pub(super) fn lists_resource(&self, is_it: impl Fn(&str) -> bool) -> Option<bool> {
+        self.find(|settings| Some(settings.resources.as_ref()?.iter().any(|known| is_it(known))))
     }
 
     /// Returns `true` if the mode is listed. `None` if there is no list.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
+use http_body::Body;
 
 use super::Config;
 use super::admission::Admitted;
@@ -11,33 +12,78 @@ use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::Fault;
+use super::rules::resource;
 use crate::clients::ledger::Client;
+use crate::layers::body::{self, ResponseBody};
+use crate::registration::Registration;
 
 impl Config {
-    /// Records that the server has lost a client, as far as its response shows that. Otherwise a server that lost its
-    /// store would get its lost clients again and again: after this, the next equal registration gets a new client.
-    /// Any client can send requests that the server rejects for other reasons, so only the plainest ones count.
-    pub(super) async fn notice_loss(&self, status: StatusCode, seen: &Seen, known: Option<&Known>) {
-        let Some(known) = known.filter(|known| known.client.dedup_key.is_some()) else { return };
-        let client = || known.client.clone();
-        let noticed = match self.endpoint.loss {
-            Loss::Unauthorized if status == StatusCode::UNAUTHORIZED && seen.is_plain => {
-                Box::pin(self.registrar.stop_deduplicating(client())).await
-            }
-            Loss::TwoErrors if matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422) => {
-                if !seen.is_plain || seen.redirect_uri.is_none() || !known.has_scopes(seen.given.values(Name::Scope)) {
-                    return;
-                }
-                Box::pin(self.registrar.server_disowned(client())).await
-            }
+    /// Records that the server has lost a client, as far as its response shows that, and returns the response unchanged.
+    /// Otherwise a server that lost its store would get its lost clients again and again: after this, the next equal
+    /// registration gets a new client. Any client can send requests that the server rejects for other reasons, so only the
+    /// plainest ones count.
+    pub(super) async fn notice_loss<R: Body + Send + 'static>(
+        &self,
+        response: Response<R>,
+        seen: &Seen,
+        known: Option<&Known>,
+    ) -> Response<ResponseBody<R>> {
+        let status = response.status();
+        let Some(known) = known.filter(|known| known.client.dedup_key.is_some()) else {
+            return response.map(ResponseBody::inner);
+        };
+        let is_rejection = match self.endpoint.loss {
+            Loss::Unauthorized => status.is_client_error(),
             Loss::TwoErrors if status.is_success() || status.is_redirection() => {
                 self.registrar.server_knows(&known.client);
-                return;
+                false
             }
-            Loss::Never | Loss::Unauthorized | Loss::TwoErrors => return,
+            Loss::TwoErrors => {
+                seen.redirect_uri.is_some() && matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422)
+            }
+            Loss::Never => false,
         };
-        if let Err(error) = noticed {
-            error.log();
+        if !is_rejection || !seen.is_plain {
+            return response.map(ResponseBody::inner);
+        }
+        let is_of_client = |document: Option<&Registration>| self.is_of_client(document, status, seen, known);
+        let (response, is_lost) = body::judge_document(response, is_of_client).await;
+        if is_lost {
+            let client = known.client.clone();
+            let noticed = match self.endpoint.loss {
+                Loss::TwoErrors => Box::pin(self.registrar.server_disowned(client)).await,
+                Loss::Unauthorized | Loss::Never => Box::pin(self.registrar.stop_deduplicating(client)).await,
+            };
+            if let Err(error) = noticed {
+                error.log();
+            }
+        }
+        response
+    }
+
+    /// Returns `true` if the rejection of a plain request says that the server does not know the client. `document` is the
+    /// body, if it is JSON.
+    fn is_of_client(&self, document: Option<&Registration>, status: StatusCode, seen: &Seen, known: &Known) -> bool {
+        let at_authorization = self.endpoint.loss == Loss::TwoErrors;
+        match document.and_then(|document| document.string("error")) {
+            // RFC 6749 section 5.2: "Client authentication failed (e.g., unknown client, ...)". The request had no credentials.
+            Some("invalid_client") => true,
+            // The SDK for Python: "Client ID '...' not found".
+            Some("invalid_request") if at_authorization => {
+                let said = document.and_then(|document| document.string("error_description")).unwrap_or_default();
+                seen.client_ids.iter().any(|id| names_client(said, id) && !seen.given.contains(id))
+            }
+            // A wrong code, `resource` or scope, which any sender can make up.
+            Some(_) => false,
+            // A page, or no text at all: it counts if nothing else in the request can be wrong.
+            None => {
+                resource::are_listed(&seen.given, &self.settings)
+                    && if at_authorization {
+                        known.has_scopes(seen.given.values(Name::Scope))
+                    } else {
+                        status == StatusCode::UNAUTHORIZED
+                    }
+            }
         }
     }
 
@@ -104,4 +150,9 @@ impl Config {
         }
         decision
     }
+}
+
+/// Returns `true` if the text has the client ID in it. A short one may be a word.
+fn names_client(text: &str, client_id: &str) -> bool {
+    client_id.len() >= 8 && text.contains(client_id)
 }

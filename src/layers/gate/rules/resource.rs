@@ -1,8 +1,10 @@
 //! Resource indicators (RFC 8707), compared with the operator's list.
 
 use super::{Asked, GateRule};
+use crate::layers::gate::given::Given;
 use crate::layers::gate::names::Name;
 use crate::layers::gate::rejection::Fault;
+use crate::layers::gate::settings::SettingsInForce;
 use crate::layers::web_url::WebUrl;
 use crate::rules::{Action, RuleDocs};
 
@@ -22,15 +24,21 @@ pub(super) static RULE: GateRule = GateRule {
 };
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
-    if asked
-        .seen
-        .given
-        .values(Name::Resource)
-        .all(|resource| asked.settings.lists_resource(|known| is_same(known, resource)))
-    {
+    let is_allowed = |resource: &str| lists(asked.settings, resource).unwrap_or(true);
+    if asked.seen.given.values(Name::Resource).all(is_allowed) {
         return Ok(());
     }
     Err(Fault::Rule("invalid_target", "resource is not one of the resources of this server"))
+}
+
+/// Returns `true` if the operator lists every resource of the request, so that the server has no reason to reject it for one.
+pub(in super::super) fn are_listed(given: &Given, settings: &SettingsInForce) -> bool {
+    given.values(Name::Resource).all(|resource| lists(settings, resource) == Some(true))
+}
+
+/// Returns `true` if the resource is listed. `None` if there is no list.
+fn lists(settings: &SettingsInForce, resource: &str) -> Option<bool> {
+    settings.lists_resource(|known| is_same(known, resource))
 }
 
 /// Returns `true` for equal URLs: clients write `https://mcp.example.com` with or without a slash at its end (RFC 3986
