@@ -57,7 +57,9 @@ impl Fault {
     }
 
     /// Returns the error code. `invalid_client` makes clients forget their registration and register again, and so does
-    /// `unauthorized_client` in the TypeScript SDK: they are used only if a new registration solves the problem.
+    /// `unauthorized_client` in the TypeScript SDK. Outside of rules they are used only if a new registration solves the
+    /// problem. Rules have the codes of RFC 6749: a client that uses another grant, response type or method than it
+    /// registered has to register that one, too.
     const fn error(self, endpoint: &Endpoint) -> &'static str {
         match self {
             Self::Rule(error, _) => error,

@@ -49,7 +49,8 @@ pub struct GateSettings {
     #[cfg_attr(feature = "schema", schemars(with = "Option<period::Period>"))]
     pub grace: Option<Duration>,
     /// The handling of clients that the ledger does not know or has only seen in use (default: `pass`). `reject` also
-    /// rejects requests that name no client, at every endpoint.
+    /// rejects requests that name no client, at every endpoint: a consent form whose request is kept in a session needs
+    /// `client_id` in its URL or in a hidden field.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::PassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::PassOrReject>",
@@ -110,7 +111,8 @@ pub struct GateSettings {
     #[serde(deserialize_with = "issuer", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// Limits failed attempts to authenticate one client from one source (default: `12/minute`, burst 12; `off` for no limit).
-    /// Only failures count. The source is an IPv4 address or an IPv6 network.
+    /// Only failures count. The source is an IPv4 address or an IPv6 network. If it is unknown, or evidently a proxy that is not
+    /// trusted, nothing counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_authentication: Option<RateLimit>,
 }
