@@ -345,7 +345,6 @@ impl Config {
         let mut form = Form::of(self.endpoint, request.method(), request.headers());
         let reports = self.settings.reports();
         let address = self.registrar.address_of(request.headers(), request.extensions());
-        let is_of_proxy = self.registrar.finds_proxy(request.headers(), request.extensions());
         let (parts, bytes) = match parameters::read_body(self.endpoint, request).await {
             Ok(read) => read,
             Err(unread) if reports && unread.can_go_on => {
@@ -359,7 +358,7 @@ impl Config {
         };
         let as_it_came = reports.then(|| Request::from_parts(parts.clone(), ResponseBody::own(bytes.clone())));
         let (request, seen) = match (parameters::read(self.endpoint, parts, bytes), as_it_came) {
-            (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, is_of_proxy, ..seen }),
+            (Ok((request, seen)), as_it_came) => (as_it_came.unwrap_or(request), Seen { address, ..seen }),
             (Err(fault), Some(request)) => {
                 self.report(&fault.into(), None, address);
                 return body::forward(inner, request).await;
@@ -379,7 +378,7 @@ impl Config {
             }
             Err(rejected) => return Ok(self.reject(form, &rejected)),
         };
-        let attempt = match self.attempt(&seen) {
+        let attempt = match self.attempt(&seen, request.headers(), request.extensions()) {
             Ok(attempt) => attempt,
             Err(fault) if reports => {
                 self.report(&fault.into(), seen.client_ids.first(), address);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{Extensions, HeaderMap, Response, StatusCode};
 use http_body::Body;
 
 use super::Config;
@@ -15,6 +15,7 @@ use super::endpoint::Sender;
 use super::parameters::Seen;
 use super::rejection::Fault;
 use crate::client_address::ClientNetwork;
+use crate::clock::{Clock, CoarseClock};
 use crate::layers::body::{self, ResponseBody};
 use crate::rate_limit::{Limiter, Quota};
 use crate::registration::Registration;
@@ -31,6 +32,8 @@ pub(super) struct Failures(Arc<State>);
 #[derive(Debug)]
 struct State {
     limiter: Limiter,
+    /// That of a gate has another origin, and the gates of a preset share the failures.
+    clock: CoarseClock,
     /// Set once it was logged that sources are unknown.
     has_warned: AtomicBool,
 }
@@ -38,7 +41,7 @@ struct State {
 impl Default for Failures {
     fn default() -> Self {
         let limiter = Limiter::new(Quota::per_minute(NonZeroU32::MIN));
-        Self(Arc::new(State { limiter, has_warned: AtomicBool::new(false) }))
+        Self(Arc::new(State { limiter, clock: CoarseClock::new(), has_warned: AtomicBool::new(false) }))
     }
 }
 
@@ -54,12 +57,17 @@ pub(super) struct Attempt {
 impl Config {
     /// Begins an attempt to authenticate a client. `None` if it has no credentials, or if its source is unknown: all clients
     /// would share one budget, and a stranger could lock each of them out.
-    pub(super) fn attempt(&self, seen: &Seen) -> Result<Option<Attempt>, Fault> {
+    pub(super) fn attempt(
+        &self,
+        seen: &Seen,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<Attempt>, Fault> {
         let has_credentials = self.endpoint.sender == Sender::Client && seen.authentication.is_any();
         let Some(quota) = self.settings.failed_authentication().filter(|_| has_credentials) else { return Ok(None) };
         let Failures(state) = &self.settings.failures;
         let address = match seen.address {
-            Some(address) if !seen.is_of_proxy => address,
+            Some(address) if !self.registrar.finds_proxy(headers, extensions) => address,
             unknown => {
                 state.warn(unknown);
                 return Ok(None);
@@ -68,7 +76,7 @@ impl Config {
         let network = self.registrar.network_of(address);
         let keys = seen.client_ids.iter().map(|id| key(&state.limiter, network, id)).collect();
         let attempt = Attempt { keys, quota };
-        let now = self.cache.clock.monotonic();
+        let now = state.clock.monotonic();
         // Many attempts at once pass before the first of them fails. All of them count, so that the next ones wait for longer.
         let exhausted = attempt.keys.iter().find_map(|key| state.limiter.peek(*key, quota, now).err());
         exhausted.map_or(Ok(Some(attempt)), |exhausted| Err(Fault::TooManyFailures(exhausted.retry_after)))
@@ -84,7 +92,7 @@ impl Config {
         let (response, is_failure) = is_failure(response).await;
         if is_failure {
             let Failures(state) = &self.settings.failures;
-            let now = self.cache.clock.monotonic();
+            let now = state.clock.monotonic();
             for key in keys {
                 state.limiter.charge(key, quota, now, LONGEST);
             }

@@ -26,8 +26,6 @@ use crate::registration::{CIBA, Limits, Registration, Value};
 pub(super) struct Seen {
     /// The address that it comes from.
     pub(super) address: Option<IpAddr>,
-    /// Set if that is evidently the address of a proxy, which all clients behind it share.
-    pub(super) is_of_proxy: bool,
     /// The client; several if the name has several readings; empty if the request names none.
     pub(super) client_ids: Vec<String>,
     /// Set if it was named in `Authorization: Basic`.

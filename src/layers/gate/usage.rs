@@ -47,7 +47,7 @@ impl Config {
             return response.map(ResponseBody::inner);
         }
         let is_of_client = |document: Option<&Registration>| self.is_of_client(document, status, seen, known);
-        let (response, is_lost) = body::judge_document(response, is_of_client).await;
+        let (response, is_lost) = Box::pin(body::judge_document(response, is_of_client)).await;
         if is_lost {
             let client = known.client.clone();
             let noticed = match self.endpoint.loss {
