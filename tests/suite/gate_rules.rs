@@ -865,7 +865,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
         struct Text<'a>(&'a mut String);
         impl tracing::field::Visit for Text<'_> {
             fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{value:?}"));
+                *self.0 = format!("{}{value:?}", self.0);
             }
         }
         if event.metadata().target() == "tower_dcr::setup" {

@@ -107,19 +107,20 @@ impl State {
         if self.has_warned.swap(true, Ordering::Relaxed) {
             return;
         }
-        match proxy {
-            Some(proxy) => tracing::warn!(
-                target: "tower_dcr::setup",
-                "failed attempts to authenticate clients are not limited (`gate.failed_authentication`), since requests come from \
-                 the proxy {proxy}, which is not trusted or names no client: trust it (`client_address.trusted_proxies = \
-                 [\"{proxy}\"]`), and have it set the header in `client_address.forwarded_header`"
-            ),
-            None => tracing::warn!(
+        let Some(proxy) = proxy else {
+            tracing::warn!(
                 target: "tower_dcr::setup",
                 "failed attempts to authenticate clients are not limited (`gate.failed_authentication`), since the peer address of \
                  connections is unknown: see `ClientAddress::with_peer_address`"
-            ),
-        }
+            );
+            return;
+        };
+        tracing::warn!(
+            target: "tower_dcr::setup",
+            "failed attempts to authenticate clients are not limited (`gate.failed_authentication`), since requests come from \
+             the proxy {proxy}, which is not trusted or names no client: trust it (`client_address.trusted_proxies = \
+             [\"{proxy}\"]`), and have it set the header in `client_address.forwarded_header`"
+        );
     }
 }
 
