@@ -317,7 +317,7 @@ impl Parameters {
                 Ok(())
             }
             Reading::Exact(Name::Request) | Reading::Folded(Name::Request)
-                if self.is_in_body && !signed::may_be_object(&value) =>
+                if self.is_in_body && !value.is_empty() && !signed::may_be_object(&value) =>
             {
                 // A field of a login or consent form: no server finds a request object in it.
                 (self.is_odd, self.has_more) = (true, true);
@@ -353,12 +353,21 @@ impl Parameters {
     /// Rejects a form's own field that some server reads as a parameter of a request.
     fn check_own_fields(&self, names_client: bool) -> Result<(), Fault> {
         let is_request = names_client || self.asks_for_response || self.get(Name::RedirectUri).is_some();
-        let is_read = |name: Name| match name {
-            // It is no object by itself, but with another one beside it servers differ in the one that they read.
-            Name::Request => self.get(Name::Request).is_some(),
-            _ => is_request || self.get(Name::Request).is_some() || self.get(Name::RequestUri).is_some(),
-        };
-        self.own_fields.iter().copied().find(|name| is_read(*name)).map_or(Ok(()), |name| Err(unusual(name)))
+        let is_request_in_body =
+            || self.known.iter().any(|(.., in_body)| *in_body) || self.given.is_at(Name::ResponseType, Place::Body);
+        for name in &self.own_fields {
+            match name {
+                // With another one beside it, servers differ in the one that they read. In a request it is an object that can't
+                // be read.
+                Name::Request if self.get(Name::Request).is_some() || is_request_in_body() => return Err(UNREADABLE),
+                Name::Request => {}
+                _ if is_request || self.get(Name::Request).is_some() || self.get(Name::RequestUri).is_some() => {
+                    return Err(unusual(*name));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn seen(&self, credentials: &Credentials, endpoint: &Endpoint) -> Result<Seen, Fault> {
@@ -473,6 +482,10 @@ const fn unusual(name: Name) -> Fault {
     })
 }
 
+const UNREADABLE: Fault = Fault::Ambiguous(
+    "the request object in `request` can't be read: a form's own field of that name needs another one",
+);
+
 const DIFFERENT: Fault = Fault::Ambiguous("the client is named in two ways that differ");
 
 /// Returns whether the text can be a client ID. RFC 6749 appendix A.1: `client-id = *VSCHAR`. Databases pad and trim,
@@ -492,9 +505,7 @@ pub(super) struct RequestObject {
 
 impl RequestObject {
     fn read(token: &str) -> Result<Self, Fault> {
-        let unclear = Fault::Ambiguous(
-            "the request object in `request` can't be read: a form's own field of that name needs another one",
-        );
+        let unclear = UNREADABLE;
         let claims = signed::claims(token, &LIMITS).ok_or(unclear)?;
         let claim = |name| signed::claim(&claims, name).map(|claim| claim.map(str::to_owned)).ok_or(unclear);
         let mut inside = Parameters::default();

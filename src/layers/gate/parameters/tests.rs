@@ -600,6 +600,11 @@ fn own_fields_of_forms_are_told_from_parameters() {
         ("/authorize?RedirectUri=%2Fhome", "username=a".into(), false),
         ("/authorize", "username=a&ClientId=c".into(), false),
         ("/authorize", "username=a&RequestUri=%2Fhome".into(), false),
+        // A body that is a request itself.
+        ("/authorize", "client_id=c&username=a&request=help".into(), false),
+        ("/authorize", "client_id=c&redirect_uri=https%3A%2F%2Fa%2F&request=x".into(), false),
+        (named, "response_type=code&request=x".into(), false),
+        (named, "response.type=code&Request=x".into(), false),
         // What may be an object to some server.
         ("/authorize", format!("username=a&request={object}"), false),
         ("/authorize", format!("username=a&Request={object}"), false),
