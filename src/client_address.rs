@@ -181,10 +181,7 @@ impl ClientAddress {
         if !self.trusts(client) {
             return Some(client);
         }
-        let name = match self.settings.forwarded {
-            ForwardedHeader::Forwarded => header::FORWARDED,
-            ForwardedHeader::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
-        };
+        let name = self.settings.forwarded.name();
         // Several lines are one list (RFC 9110 section 5.3); the last line is the one that was added last.
         let mut lines: Vec<&[u8]> = headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
         lines.reverse();
@@ -196,6 +193,19 @@ impl ClientAddress {
             }
         }
         Some(client)
+    }
+
+    /// Returns `true` if [`resolve`](Self::resolve) evidently finds a proxy in place of the client: a trusted one that sets no
+    /// header, or one that is not trusted, in a private network. Any client on the internet can write such a header, so it
+    /// says nothing about a public address.
+    pub(crate) fn finds_proxy(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
+        let Some(peer) = (self.peer)(extensions) else { return false };
+        let peer = peer.ip().to_canonical();
+        if self.trusts(peer) {
+            // A malformed header is no reason: a client may have caused it.
+            return !headers.contains_key(self.settings.forwarded.name());
+        }
+        is_private(peer) && headers.keys().any(is_of_proxies)
     }
 
     /// Returns the network of the client, for budgets.
@@ -230,6 +240,13 @@ impl ClientAddress {
 }
 
 impl ForwardedHeader {
+    const fn name(self) -> HeaderName {
+        match self {
+            Self::Forwarded => header::FORWARDED,
+            Self::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
+        }
+    }
+
     /// Returns the entries of one line, from the right.
     fn entries(self, line: &[u8]) -> Vec<Option<IpAddr>> {
         match self {
@@ -288,6 +305,24 @@ pub(crate) fn carried(address: IpAddr) -> IpAddr {
         [0x2001, 0, _, _, _, _, high, low] => IpAddr::V4(ipv4(!high, !low)),
         _ => address.to_canonical(),
     }
+}
+
+/// Returns whether no client on the internet can have `address`.
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            // RFC 6598: addresses between a provider and its customers.
+            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xC0 == 64;
+            address.is_private() || address.is_loopback() || address.is_link_local() || shared
+        }
+        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback() || address.is_unicast_link_local(),
+    }
+}
+
+/// Returns `true` for fields that proxies add, and clients do not.
+fn is_of_proxies(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-")
 }
 
 /// Returns the first address of the network of so many bits around `address`; the address itself if it has fewer bits.

@@ -62,6 +62,11 @@ impl Sources {
         self.address.resolve(headers, extensions)
     }
 
+    /// Returns `true` if the address that is found is that of a proxy.
+    pub(crate) fn finds_proxy(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
+        self.address.finds_proxy(headers, extensions)
+    }
+
     /// Returns the network whose requests are summed together.
     pub(crate) fn network(&self, address: IpAddr) -> ClientNetwork {
         self.address.network(address)

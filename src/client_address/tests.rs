@@ -83,3 +83,37 @@ fn networks_are_those_of_the_carried_address() {
         assert_eq!(network(address), expected, "{address}");
     }
 }
+
+#[test]
+fn proxies_are_told_from_clients() {
+    for (trusted, peer, field, expected) in [
+        ("10.0.0.0/8", "10.0.0.5:1", Some("x-forwarded-for"), false),
+        ("10.0.0.0/8", "10.0.0.5:1", Some("forwarded"), true),
+        ("10.0.0.0/8", "10.0.0.5:1", None, true),
+        ("10.0.0.0/8", "203.0.113.7:1", Some("x-forwarded-for"), false),
+        ("192.0.2.0/24", "10.0.0.5:1", Some("x-forwarded-for"), true),
+        ("192.0.2.0/24", "10.0.0.5:1", Some("x-forwarded-proto"), true),
+        ("192.0.2.0/24", "127.0.0.1:1", Some("via"), true),
+        ("192.0.2.0/24", "[fd00::5]:1", Some("forwarded"), true),
+        ("192.0.2.0/24", "[::ffff:10.0.0.5]:1", Some("x-real-ip"), true),
+        ("192.0.2.0/24", "10.0.0.5:1", None, false),
+        // Any client on the internet can write it.
+        ("192.0.2.0/24", "203.0.113.7:1", Some("x-forwarded-for"), false),
+    ] {
+        let address = ClientAddress::new().with_trusted_proxies([trusted]).unwrap();
+        let mut headers = HeaderMap::new();
+        if let Some(field) = field {
+            headers.insert(HeaderName::from_static(field), "198.51.100.9".parse().unwrap());
+        }
+        let mut extensions = Extensions::new();
+        extensions.insert(peer.parse::<SocketAddr>().unwrap());
+        assert_eq!(address.finds_proxy(&headers, &extensions), expected, "{trusted} {peer} {field:?}");
+    }
+    assert!(!ClientAddress::new().finds_proxy(&HeaderMap::new(), &Extensions::new()), "nothing is known");
+    let malformed = ClientAddress::new().with_trusted_proxies(["10.0.0.5"]).unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("x-forwarded-for", "unknown".parse().unwrap());
+    let mut extensions = Extensions::new();
+    extensions.insert(SocketAddr::from(([10, 0, 0, 5], 1)));
+    assert!(!malformed.finds_proxy(&headers, &extensions), "a client can cause that");
+}

@@ -486,6 +486,11 @@ impl Registrar {
         self.config.shared.audit.load().sources.resolve(headers, extensions)
     }
 
+    /// Returns `true` if the address of a request is that of a proxy, so that clients can't be told apart.
+    pub(crate) fn finds_proxy(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
+        self.config.shared.audit.load().sources.finds_proxy(headers, extensions)
+    }
+
     /// Returns the network of a client address, as rate limits count it.
     pub(crate) fn network_of(&self, address: IpAddr) -> crate::client_address::ClientNetwork {
         self.config.shared.audit.load().sources.network(address)

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
@@ -71,7 +71,7 @@ pub(crate) use values::is_resource_of_clients;
 /// | place | condition |
 /// | --- | --- |
 /// | query string | always; at most 100 parameters, in UTF-8, with well-formed escapes |
-/// | body of a `POST` | `application/x-www-form-urlencoded` or `application/json`, without a charset or in UTF-8, without a content coding, without a byte order mark, at most 128 KiB; JSON is one object that names no member twice |
+/// | body of a `POST` | `application/x-www-form-urlencoded` or `application/json`, without a charset or in UTF-8 (a form also in ISO-8859, `us-ascii` or `windows-125x`, if it is ASCII once its escapes are decoded), without a content coding, without a byte order mark, at most 128 KiB; JSON is one object that names no member twice |
 /// | `Authorization` | `Basic` followed by one space and base64 without stray bits; a user with several readings (RFC 6749 section 2.3.1 escapes it, many clients do not) must be allowed in each that the ledger knows. `Bearer` and `DPoP` name no client |
 /// | `client_assertion` | a JWS (RFC 7523) with canonical base64url, of the type `jwt-bearer` or none, whose `sub` is the client and whose `iss`, if there is one, is the same |
 /// | `OAuth-Client-Attestation` | a JWS; its `sub` must be the client that is named elsewhere |
@@ -92,7 +92,9 @@ pub(crate) use values::is_resource_of_clients;
 /// - one of the parameters `client_id`, `redirect_uri`, `client_assertion`, `client_assertion_type`, `request`,
 ///   `request_uri`, and outside of the authorization endpoint `grant_type`, `code`, `refresh_token`, `device_code`,
 ///   `auth_req_id`, that is repeated (query and body are one), is no string, or is spelled in any other way: in another
-///   case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped twice;
+///   case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped twice. A login or
+///   consent form may have fields of its own: `code` and the others of token requests, beside no parameter of a request a
+///   `request` that can be no request object, and, if no client is named, another spelling of `redirect_uri`. The error says which field needs another name;
 /// - two names of the client that differ; a name with other characters than printable ASCII (RFC 6749 appendix A.1), or
 ///   with a space at an end; a name that the ledger has in another spelling only: in another case, or as another way to
 ///   write a UUID or a number;
@@ -118,7 +120,8 @@ pub(crate) use values::is_resource_of_clients;
 ///    anonymous](GateSettings::anonymous_grants), or the server [returns](GateLayer::with_client_of) the client
 ///    that the grant belongs to. RFC 6749 section 6 lets a public client leave its name out when it refreshes. At the
 ///    authorization endpoint such a request passes, as a form of the server's own; at the introspection endpoint as
-///    that of a resource server.
+///    that of a resource server. Neither does where [unknown clients](GateSettings::unknown) are rejected: a consent form
+///    whose request is kept in a session then needs `client_id`, in its URL or in a hidden field.
 /// 3. The request of a registered client is compared with its registration: see [Rules](#rules).
 /// 4. A successful response of the token endpoint counts as use of the client and restarts its lifetime, and so does one of
 ///    the backchannel authentication endpoint to a client in push mode.
@@ -126,12 +129,19 @@ pub(crate) use values::is_resource_of_clients;
 ///    or in another way. [`unknown`](GateSettings::unknown) can reject them, and those that were only
 ///    recorded so.
 /// 6. If the server itself rejects a known client, the next equal registration gets a new client. Otherwise a server
-///    that lost its store would get its lost clients again and again. This takes a 401 at the token endpoint to a
-///    request without credentials, or two client errors within an hour at the authorization endpoint, to requests with
-///    a registered redirect URI and nothing but the parameters of a code flow with PKCE.
+///    that lost its store would get its lost clients again and again. This takes one response to a request without
+///    credentials at the token endpoint, or two within an hour at the authorization endpoint, to requests with a
+///    registered redirect URI and nothing but the parameters of a code flow with PKCE. The response is a JSON object with
+///    the error `invalid_client`, or at the authorization endpoint with `invalid_request` and a description that has the
+///    client ID in it. One without such an object counts, too, if it is a 401 at the token endpoint or a client error at
+///    the other one, and every `resource` of the request is one of the [listed](GateSettings::resources) ones. Any other
+///    error says nothing about the client.
 /// 7. Failed attempts to authenticate a client are [limited](GateSettings::failed_authentication) for each pair of a client and
 ///    a source (RFC 6749 section 2.3.1): those that the server answers with `invalid_client`, or with a 401 that names no
-///    error. Further ones are answered with 429. Requests for other clients and from other sources are not affected.
+///    error. Further ones are answered with 429. Requests for other clients and from other sources are not affected. If the
+///    source is unknown or evidently a proxy (a trusted one that sets no header, or one in a private network that is not
+///    trusted), nothing is counted, and a warning (`tower_dcr::setup`) says so once. There are 65,536 counters. A flood of
+///    failures takes none that limits; those that find no room share one, and while there is none it limits them together.
 ///
 /// # Rules
 ///
@@ -143,7 +153,7 @@ pub(crate) use values::is_resource_of_clients;
 /// | rule | at | condition | error | `mcp` | `strict` |
 /// | --- | --- | --- | --- | --- | --- |
 /// | `gate-redirect-uri` | authorization, PAR | each redirect URI, also in a request object, is registered, by [`matches`](crate::redirect_uri::matches). It may be left out if exactly one is registered that is no loopback URI without a port, in a step of a consent form (a `POST` without `response_type`, with parameters of its own), and where it stands in a request object or a pushed request | `invalid_client`, `invalid_request` | reject | reject |
-/// | `gate-repeated-parameter` | all | no parameter is repeated, or spelled in another way; only `resource` and, in token exchange, `audience` may be | `invalid_request` | reject | reject |
+/// | `gate-repeated-parameter` | all | no parameter is repeated, or spelled in another way; only `resource`, in token exchange `audience`, and in a form at the authorization endpoint fields that are no parameters of OAuth or OpenID Connect may be | `invalid_request` | reject | reject |
 /// | `gate-pushed-request` | authorization | the request was pushed, if the client registered that or [all have to](GateSettings::require_pushed_requests) | `invalid_request` | reject | reject |
 /// | `gate-response-type` | authorization, PAR | `response_type` is registered (default: `code`) | `unauthorized_client` | reject | reject |
 /// | `gate-response-mode` | authorization, PAR | `response_mode` is [listed](GateSettings::response_modes) | `invalid_request` | reject | reject |
@@ -177,6 +187,10 @@ pub(crate) use values::is_resource_of_clients;
 /// that ignores the place of the client's name, such as `Authorization`. The gate does not read cookies, paths and
 /// header fields that it does not list, nor the document at a foreign `request_uri`. A server that folds ids in another
 /// way than by case or by white space at their ends needs [`unknown = "reject"`](GateSettings::unknown).
+///
+/// A request without `scope` gets the scope that the server has for such requests (RFC 6749 section 3.3: "a pre-defined
+/// default value"). The gate does not put the registered scope there: where the default is narrower, that would ask for
+/// more than the client did. A server with a wide default has to narrow it to the registered scope.
 ///
 /// # Cost
 ///
@@ -382,19 +396,20 @@ impl Config {
         };
         let Some(seen) = seen else { return body::forward(&mut inner, request).await };
         form.by_basic = seen.by_basic;
-        let Decided { admitted, responses, attempt } = match judgement.decide(&seen).await {
-            Ok(Some(decided)) => decided,
-            Ok(None) => return body::forward(&mut inner, request).await,
-            Err(rejected) => return Ok(judgement.reject(form, &rejected)),
-        };
+        let Decided { admitted, responses, attempt } =
+            match judgement.decide(&seen, request.headers(), request.extensions()).await {
+                Ok(Some(decided)) => decided,
+                Ok(None) => return body::forward(&mut inner, request).await,
+                Err(rejected) => return Ok(judgement.reject(form, &rejected)),
+            };
         let request = judgement.narrowed(request, &seen, &admitted);
         let response = inner.call(request).await?;
-        judgement.notice_loss(response.status(), &seen, admitted.known.as_deref()).await;
-        let response = match attempt {
-            Some(attempt) if response.status().is_client_error() => {
-                Box::pin(judgement.count_failure(attempt, response)).await
-            }
-            _ => response.map(ResponseBody::inner),
+        let response = response.map(ResponseBody::inner);
+        let response = if response.status().is_client_error() {
+            Box::pin(judgement.learn_from_rejection(response, &seen, &admitted, attempt)).await
+        } else {
+            judgement.note_known(response.status(), &admitted);
+            response
         };
         let mut response = if response.status().is_success() {
             let concluded = judgement.conclude(admitted, &seen, response).await;
@@ -453,7 +468,12 @@ impl Judgement<'_> {
     }
 
     /// Decides whether a request may go on. `None` if it goes on although it is rejected, since rejections are only reported.
-    async fn decide<'a>(&self, seen: &'a Seen) -> Result<Option<Decided<'a>>, Rejected> {
+    async fn decide<'a>(
+        &self,
+        seen: &'a Seen,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<Decided<'a>>, Rejected> {
         let reports = self.settings.reports();
         let admitted = match self.admit(seen).await {
             Ok(admitted) => admitted,
@@ -464,18 +484,19 @@ impl Judgement<'_> {
             Err(rejected) => return Err(rejected),
         };
         let responses = self.responses(seen, &admitted);
-        let (responses, attempt) = match responses.and_then(|responses| Ok((responses, self.attempt(seen)?))) {
-            Ok(both) => both,
-            Err(fault) if reports => {
-                self.report(&fault.into(), seen.client_id(), seen.address);
-                (None, None)
-            }
-            Err(fault) => {
-                let event = self.registrar.event(LifecycleAction::Rejected).of_client(seen.client_id());
-                self.emit(event.because(fault.as_str()), seen.address);
-                return Err(fault.into());
-            }
-        };
+        let (responses, attempt) =
+            match responses.and_then(|responses| Ok((responses, self.attempt(seen, headers, extensions)?))) {
+                Ok(both) => both,
+                Err(fault) if reports => {
+                    self.report(&fault.into(), seen.client_id(), seen.address);
+                    (None, None)
+                }
+                Err(fault) => {
+                    let event = self.registrar.event(LifecycleAction::Rejected).of_client(seen.client_id());
+                    self.emit(event.because(fault.as_str()), seen.address);
+                    return Err(fault.into());
+                }
+            };
         telemetry::gate(self.endpoint.name, "passed");
         Ok(Some(Decided { admitted, responses, attempt }))
     }
@@ -511,6 +532,21 @@ impl Judgement<'_> {
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
             }
+        }
+    }
+
+    /// Learns from a rejection by the server: about a client that it lost, and about failed attempts to authenticate one.
+    async fn learn_from_rejection<R: Body + Send + 'static>(
+        &self,
+        response: Response<ResponseBody<R>>,
+        seen: &Seen,
+        admitted: &Admitted<'_>,
+        attempt: Option<Attempt>,
+    ) -> Response<ResponseBody<R>> {
+        let response = flat(self.notice_loss(response, seen, admitted).await);
+        match attempt {
+            Some(attempt) => flat(self.count_failure(attempt, response).await),
+            None => response,
         }
     }
 

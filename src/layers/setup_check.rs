@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, header};
 
+use crate::client_address::is_private;
 use crate::client_url::UrlTarget;
 use crate::method::MethodKind;
 use crate::redirect_uri::{RedirectClass, RedirectUri};
@@ -199,18 +200,6 @@ impl SetupCheck {
             tracing::warn!(target: "tower_dcr::setup", "{found}");
             all.push(found);
         }
-    }
-}
-
-/// Returns whether no client on the internet can have `address`.
-pub(crate) fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            // RFC 6598: addresses between a provider and its customers.
-            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xC0 == 64;
-            address.is_private() || address.is_loopback() || address.is_link_local() || shared
-        }
-        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback() || address.is_unicast_link_local(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::layers::setup_check::is_private;
+use crate::client_address::is_private;
 use crate::redirect_uri::{default_port, ends_with_number, is_canonical_dns_name};
 
 /// A URL in its parts.

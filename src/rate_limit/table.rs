@@ -51,6 +51,11 @@ impl Buckets {
         if self.tags.contains(&tag) { self.find(tag) } else { self.reassign(tag, now) }
     }
 
+    /// Returns `true` if a bucket is full, so that another key can get it.
+    fn has_room(&self, now: Nanos) -> bool {
+        self.full_at.iter().any(|full_at| *full_at <= now)
+    }
+
     /// Assigns a full bucket to this tag, and returns its time.
     fn reassign(&mut self, tag: u32, now: Nanos) -> Option<&mut Nanos> {
         let way = self.full_at.iter().position(|full_at| *full_at <= now)?;
@@ -84,16 +89,27 @@ impl Table {
 
     /// Checks that the bucket of `hash` has a request left, and takes none.
     pub(super) fn peek(&self, hash: u64, quota: Quota, now: Nanos) -> Result<(), Exhausted> {
-        let own = self.buckets(hash).find(tag(hash)).map(|full_at| *full_at);
+        let mut buckets = self.buckets(hash);
+        let own = buckets.find(tag(hash)).map(|full_at| *full_at);
         // A key without a bucket has taken none, unless there was no room for it.
-        own.map_or(Ok(()), |mut full_at| quota.take(&mut full_at, now))
+        let has_room = buckets.has_room(now);
+        drop(buckets);
+        match own {
+            None if has_room => Ok(()),
+            own => quota.take(&mut own.unwrap_or_else(|| *lock(&self.overflow)), now),
+        }
     }
 
-    /// Takes one request from the bucket of `hash`, even if it has none left, up to a debt of `longest`.
+    /// Takes one request from the bucket of `hash`, or from the overflow bucket if there is no room, even if it has none left, up
+    /// to a debt of `longest`.
     pub(super) fn charge(&self, hash: u64, quota: Quota, now: Nanos, longest: Nanos) {
-        if let Some(full_at) = self.buckets(hash).own(tag(hash), now) {
+        let mut buckets = self.buckets(hash);
+        if let Some(full_at) = buckets.own(tag(hash), now) {
             quota.charge(full_at, now, longest);
+            return;
         }
+        drop(buckets);
+        quota.charge(&mut lock(&self.overflow), now, longest);
     }
 
     /// Releases one request in the bucket that it was taken from.

@@ -106,3 +106,27 @@ fn a_share_of_a_quota_is_its_part_of_it() {
     assert_eq!(quota.share_of(nonzero(1)), quota);
     assert_eq!(quota.share_of(NonZeroU32::MAX).burst(), NonZeroU32::MIN);
 }
+
+/// A flood of failures of other keys takes no entry that limits, and a failure without room is not forgotten.
+#[test]
+fn charges_without_room_are_counted_together() {
+    let limiter = limiter(12, 12, 4);
+    let quota = limiter.quota();
+    let charge = |key: u32, seconds: u64| {
+        limiter.charge(u64::from(key) << 32, quota, Duration::from_secs(seconds), SECOND * 3600);
+    };
+    let is_limited =
+        |key: u32, seconds: u64| limiter.peek(u64::from(key) << 32, quota, Duration::from_secs(seconds)).is_err();
+    (0..12).for_each(|_| charge(1, 0));
+    assert!(is_limited(1, 0) && !is_limited(2, 0));
+    for key in 2..2000 {
+        charge(key, 0);
+    }
+    assert!(is_limited(1, 0), "the flood took no entry");
+    assert!(!is_limited(2, 0), "nor does it limit those that have one");
+    assert!(is_limited(5000, 0), "the others are limited together");
+    // As soon as there is room, what was counted together limits nobody.
+    assert!(!is_limited(5000, 6) && is_limited(1, 1));
+    charge(5000, 6);
+    assert!(!is_limited(5000, 6));
+}

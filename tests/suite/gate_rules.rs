@@ -319,6 +319,89 @@ async fn parameters_are_not_repeated() {
     assert!(reached.is_none() && read.json()["error"] == "invalid_request", "the URL has a parameter");
 }
 
+/// A page puts the parameters of the request into hidden fields, and boxes of one name beside them.
+#[tokio::test]
+async fn forms_may_repeat_fields_of_their_own() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let honest = honest();
+    let post = async |query: &str, body: String| {
+        let request = Request::post(format!("/authorize?{query}"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        world.send(GateEndpoint::Authorization, request.body(Full::from(body)).unwrap()).await.1.is_some()
+    };
+    for own in ["scopes=a&scopes=b", "scopes[]=a&scopes[]=b", "allow=0&allow=1", "csrf=1&consent.read=1&consent.read=0"]
+    {
+        assert!(post("", format!("{honest}&{own}")).await, "{own}");
+        assert!(post("client_id=app-1", own.to_owned()).await, "{own}");
+        assert!(post(&honest, own.to_owned()).await, "{own}");
+        // A client has no boxes.
+        let direct = format!("{honest}&{}", own.replace(['[', ']'], ""));
+        assert!(world.authorize(&direct).await.1.is_none(), "{own}");
+        assert!(!post(&direct, "x=1".into()).await, "{own}");
+    }
+    for name in [
+        "state",
+        "scope",
+        "code_challenge",
+        "response_type",
+        "nonce",
+        "prompt",
+        "max_age",
+        "login_hint",
+        "claims",
+        "acr_values",
+        "id_token_hint",
+        "authorization_details",
+        "dpop_jkt",
+        "audience",
+        "ui_locales",
+        "display",
+        "iss",
+        "Nonce",
+        "max-age",
+        "nonce[]",
+        "scope[]",
+        "client_id",
+        "redirect_uri",
+    ] {
+        let value = if name == "client_id" { "app-1" } else { "x" };
+        let repeated = format!("{honest}&{name}={value}&{name}={value}");
+        assert!(!post("", repeated.clone()).await, "{name} in a form");
+        let escaped = repeated.replace('[', "%5B").replace(']', "%5D");
+        assert!(world.authorize(&escaped).await.1.is_none(), "{name} in a URL");
+    }
+    // A step that is no request, to any server.
+    assert!(post(&honest, "decision=allow&audience=a&audience=b".into()).await);
+    let push = form("").uri("/par").body(Full::from(format!("{honest}&scopes=a&scopes=b"))).unwrap();
+    assert!(world.send(GateEndpoint::PushedAuthorization, push).await.1.is_none(), "no form of a browser");
+}
+
+/// A server that keeps the request in a session has forms without a client.
+#[tokio::test]
+async fn consent_forms_have_to_name_the_client_where_unknown_ones_are_rejected() {
+    for (policy, passes) in [("gate.unknown = 'pass'", true), ("gate.unknown = 'reject'", false)] {
+        let world = World::policy(policy);
+        world.client(json!({})).await;
+        for (query, body, passes) in [
+            ("", "session=1&decision=allow", passes),
+            ("session=1", "decision=allow", passes),
+            ("client_id=app-1", "session=1&decision=allow", true),
+            ("", "client_id=app-1&session=1&decision=allow", true),
+        ] {
+            let request = Request::post(format!("/authorize?{query}"));
+            let request = request.header("content-type", "application/x-www-form-urlencoded");
+            let request = request.body(Full::from(body)).unwrap();
+            let (read, reached) = world.send(GateEndpoint::Authorization, request).await;
+            assert_eq!(reached.is_some(), passes, "{policy} {query} {body}");
+            assert!(
+                passes
+                    || (read.status(), &read.json()["error"]) == (StatusCode::BAD_REQUEST, &json!("invalid_request"))
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn resources_are_held_to_a_list() {
     let world = World::policy("gate.resources = ['https://mcp.example.com', 'https://mcp.example.com/sse']");
@@ -339,8 +422,9 @@ async fn resources_are_held_to_a_list() {
         ("https://mcp.example.com\t", "invalid_target"),
         ("https://mcp.\texample.com", "invalid_target"),
         (" https://mcp.example.com", "invalid_target"),
-        ("https://MCP.example.com", "invalid_target"),
-        ("HTTPS://mcp.example.com", "invalid_target"),
+        ("https://MCP.example.com", ""),
+        ("HTTPS://mcp.example.com/sse", ""),
+        ("https://mcp.example.com/SSE", "invalid_target"),
         ("https://mcp.example.com.", "invalid_target"),
         ("https://mcp.example.com:443", "invalid_target"),
         ("https://mcp.example.com:", "invalid_target"),
@@ -1161,6 +1245,17 @@ async fn failed_authentication_is_limited_by_client_and_source() {
     let limited = attempt("192.0.2.1", "a", "right").await;
     assert_eq!((limited.status(), *asked.lock().unwrap()), (StatusCode::TOO_MANY_REQUESTS, before));
     assert!(limited.header("retry-after").is_some(), "it says when");
+    let later = world.preset.gate(GateEndpoint::Token, world.registrar.clone());
+    let handler = service_fn(|_: Request<ResponseBody<Full<Bytes>>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let body = "grant_type=client_credentials&client_id=a&client_secret=right";
+    let mut request = form("").body(Full::<Bytes>::from(body)).unwrap();
+    request.extensions_mut().insert(SocketAddr::from(([192, 0, 2, 1], 1)));
+    let shared = send(&later.layer(handler), request).await;
+    let wait = |read: &Read| read.header("retry-after").unwrap().parse::<u64>().unwrap();
+    assert_eq!(shared.status(), StatusCode::TOO_MANY_REQUESTS, "the gates of a preset share the failures");
+    assert!(wait(&shared) <= wait(&limited), "and the time");
     for _ in 0..20 {
         // A code that an attacker made up: the secret is right.
         assert_eq!(attempt("192.0.2.9", "a", "stale").await.status(), StatusCode::UNAUTHORIZED);
@@ -1173,6 +1268,71 @@ async fn failed_authentication_is_limited_by_client_and_source() {
     }
     assert_eq!(attempt("2001:db8::ffff", "c", "right").await.status(), StatusCode::TOO_MANY_REQUESTS, "one network");
     assert_eq!(attempt("2001:db8:1::1", "c", "right").await.status(), StatusCode::OK);
+}
+
+/// The warnings about the setup.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Text<'a>(&'a mut String);
+        impl tracing::field::Visit for Text<'_> {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                *self.0 = format!("{}{value:?}", self.0);
+            }
+        }
+        if event.metadata().target() == "tower_dcr::setup" {
+            let mut text = String::new();
+            event.record(&mut Text(&mut text));
+            self.0.lock().unwrap().push(text);
+        }
+    }
+}
+
+/// Behind a proxy that is not trusted, all clients would share one budget.
+#[tokio::test]
+async fn failures_behind_an_unknown_proxy_lock_nobody_out() {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let (trusts, trusts_none): (&[&str], &[&str]) = (&["10.0.0.5"], &[]);
+    let field = Some(("x-forwarded-for", "198.51.100.7"));
+    for (reason, trusted, peer, field, limited, warning) in [
+        ("not trusted", trusts_none, Some("10.0.0.5"), field, 0, "trusted_proxies = [\"10.0.0.5\"]"),
+        ("trusted, and names no client", trusts, Some("10.0.0.5"), None, 0, "forwarded_header"),
+        ("no address", trusts_none, None, field, 0, "with_peer_address"),
+        ("trusted", trusts, Some("10.0.0.5"), field, 18, ""),
+        ("no sign of a proxy", trusts_none, Some("10.0.0.5"), None, 18, ""),
+        ("an attacker wrote the header", trusts_none, Some("203.0.113.7"), field, 18, ""),
+    ] {
+        let warnings = Warnings::default();
+        // With one dispatcher alone, other threads decide about call sites for all.
+        let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+        let preset: Preset = "gate.failed_authentication = '12/hour'".parse().unwrap();
+        let world = World {
+            answer: || {
+                let response = Response::builder().status(401).header("content-type", "application/json");
+                response.body(r#"{"error":"invalid_client"}"#.into()).unwrap()
+            },
+            ..World::new(preset.with_trusted_proxies(trusted).unwrap())
+        };
+        let mut rejected = 0;
+        for _ in 0..30 {
+            let request = field.iter().fold(form(""), |request, (name, value)| request.header(*name, *value));
+            let body = "grant_type=refresh_token&refresh_token=r&client_id=a&client_secret=wrong";
+            let mut request = request.body(Full::from(body)).unwrap();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(SocketAddr::new(peer.parse::<IpAddr>().unwrap(), 1));
+            }
+            let (read, _) = world.send(GateEndpoint::Token, request).await;
+            rejected += usize::from(read.status() == StatusCode::TOO_MANY_REQUESTS);
+        }
+        assert_eq!(rejected, limited, "{reason}");
+        let said = warnings.0.lock().unwrap().clone();
+        assert_eq!(said.len(), usize::from(!warning.is_empty()), "{reason}, once: {said:?}");
+        assert!(said.iter().all(|said| said.contains(warning)), "{reason}: {said:?}");
+    }
 }
 
 #[tokio::test]

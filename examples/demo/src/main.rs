@@ -205,7 +205,7 @@ fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, revi
     let (metadata, register, token, revoke, authorize, review) = match protection {
         Some((layer, registrar)) => {
             // Passes clients that the ledger does not know, since `/authorize` of this server knows its clients itself. One that
-            // checks nothing there needs `gate.unknown = "reject"`.
+            // checks nothing there needs `gate.unknown = "reject"`, and `client_id` in its consent forms.
             let gate = |endpoint| layer.gate(endpoint, registrar.clone());
             (
                 metadata.layer(layer.server_metadata_layer()),

@@ -67,6 +67,25 @@ impl MediaType {
             .filter(|(name, _)| name.starts_with("charset"))
             .all(|(name, value)| name == "charset" && value.eq_ignore_ascii_case("utf-8"))
     }
+
+    /// Returns whether the parameters name a charset in which each byte of ASCII is that character, and no sequence of such bytes
+    /// is anything else.
+    pub(crate) fn extends_ascii(&self) -> bool {
+        let charsets = self.parameters.iter().filter(|(name, _)| name.starts_with("charset"));
+        charsets.clone().count() == 1
+            && charsets.into_iter().all(|(name, value)| name == "charset" && extends_ascii(value))
+    }
+}
+
+/// Returns whether a charset extends ASCII. UTF-7, ISO 2022 and HZ have escapes in ASCII, UTF-16, UTF-32 and EBCDIC other bytes,
+/// Shift JIS and ISO 646 other characters at `\` and `~`.
+fn extends_ascii(charset: &str) -> bool {
+    const LATIN: [&str; 15] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "13", "14", "15", "16"];
+    let charset = charset.to_ascii_lowercase();
+    let is_windows = |code: &str| matches!(code.as_bytes(), [b'1', b'2', b'5', b'0'..=b'8']);
+    matches!(charset.as_str(), "us-ascii" | "ascii" | "utf-8" | "utf8" | "latin1")
+        || charset.strip_prefix("iso-8859-").is_some_and(|part| LATIN.contains(&part))
+        || charset.strip_prefix("windows-").is_some_and(is_windows)
 }
 
 /// Optional white space, RFC 9110 section 5.6.3.
@@ -126,6 +145,59 @@ mod tests {
             let media = MediaType::parse(&HeaderValue::from_str(text).unwrap()).unwrap_or_else(|| panic!("{text}"));
             assert!(media.is(essence), "{text}");
             assert_eq!(media.is_utf8(), utf8, "{text}");
+        }
+    }
+
+    #[test]
+    fn charsets_that_extend_ascii_are_known() {
+        for charset in [
+            "ISO-8859-1",
+            "iso-8859-15",
+            "us-ascii",
+            "US-ASCII",
+            "utf8",
+            "UTF8",
+            "\"UTF-8\"",
+            "\"iso-8859-1\"",
+            "windows-1252",
+            "Windows-1251",
+        ] {
+            let text = format!("application/x-www-form-urlencoded; charset={charset}");
+            let media = MediaType::parse(&HeaderValue::from_str(&text).unwrap()).unwrap();
+            assert!(media.extends_ascii(), "{charset}");
+        }
+        for parameter in [
+            "charset=utf-7",
+            "charset=utf-16",
+            "charset=UTF-16LE",
+            "charset=utf-32",
+            "charset=iso-2022-jp",
+            "charset=iso-2022-kr",
+            "charset=iso-8859-0",
+            "charset=iso-8859-12",
+            "charset=iso-8859-17",
+            "charset=iso-8859-01",
+            "charset=iso-8859-+1",
+            "charset=iso-8859-",
+            "charset=iso-8859-1x",
+            "charset=iso-646-se",
+            "charset=hz-gb-2312",
+            "charset=shift_jis",
+            "charset=ibm037",
+            "charset=cp037",
+            "charset=windows-1259",
+            "charset=windows-31j",
+            "charset=windows-12520",
+            "charset=\" utf-8\"",
+            "charset=utf-8\u{b}",
+            "charset*=iso-8859-1''x",
+            "charset*0=iso-8859-1",
+            "charset=iso-8859-1; charset*=utf-7",
+            "x=iso-8859-1",
+        ] {
+            let text = format!("application/x-www-form-urlencoded; {parameter}");
+            let media = HeaderValue::from_bytes(text.as_bytes()).ok().and_then(|value| MediaType::parse(&value));
+            assert!(media.is_none_or(|media| !media.extends_ascii()), "{parameter}");
         }
     }
 

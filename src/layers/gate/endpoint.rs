@@ -173,7 +173,7 @@ pub(super) static TOKEN: Endpoint = Endpoint {
     ..OF_CLIENTS
 };
 
-/// RFC 9126. Section 2.1: a `request_uri` "MUST NOT" be pushed.
+/// RFC 9126. Section 2.1: a request that is pushed has no `request_uri`.
 pub(super) static PUSHED_AUTHORIZATION: Endpoint = Endpoint {
     name: "pushed_authorization",
     rules: rules::PUSHED_AUTHORIZATION,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::names::{Name, Reading};
+use super::names::{self, Name, Reading};
 use crate::registration::Value;
 
 /// The place of a parameter.
@@ -55,8 +55,8 @@ pub(super) struct Given {
     others: Vec<(String, Place)>,
     /// The places that have a name twice, other than `resource` and `audience`.
     repeated: Places,
-    /// Set where `audience` is repeated: token exchange may (RFC 8693 section 2.1).
-    pub(super) repeats_audience: bool,
+    /// The places where `audience` is repeated: token exchange may (RFC 8693 section 2.1).
+    audiences: Places,
     /// The places where a name is spelled in another way or its value is no string.
     unusual: Places,
     /// Set if a scope stands behind a `;`, where only some servers read it.
@@ -67,6 +67,8 @@ pub(super) struct Given {
     pub(super) place: Place,
     /// Set if the body is JSON.
     pub(super) in_json: bool,
+    /// Set while the fields of a form in a browser are added.
+    pub(super) in_form: bool,
     /// The places each of which some server reads as the whole request; both if neither is one.
     is_whole: (bool, bool),
     /// Set if parameters of the body are in the URL, too.
@@ -90,6 +92,49 @@ impl Places {
 /// The names that decide which flow it is. A step of a consent form has them as they are in the request, or not at all.
 const OF_FLOW: [Name; 4] = [Name::CodeChallenge, Name::CodeChallengeMethod, Name::ResponseMode, Name::ResponseType];
 
+/// The other parameters of authorization requests, by the registry of IANA ("OAuth Parameters").
+const REGISTERED: [&str; 34] = [
+    "acr_values",
+    "aud",
+    "audience",
+    "authorization_details",
+    "claims",
+    "claims_locales",
+    "client_metadata",
+    "dcql_query",
+    "display",
+    "dpop_jkt",
+    "exp",
+    "iat",
+    "id_token_hint",
+    "iss",
+    "issuer_state",
+    "jti",
+    "login_hint",
+    "max_age",
+    "nbf",
+    "nonce",
+    "presentation_definition",
+    "presentation_definition_uri",
+    "prompt",
+    "registration",
+    "request_uri_method",
+    "sub",
+    "transaction_data",
+    "trust_chain",
+    "ui_locales",
+    "user_hint",
+    "verifier_info",
+    "vtr",
+    "wallet_issuer",
+    "wallet_nonce",
+];
+
+/// Returns `true` if a server may read the name as that of a registered parameter.
+fn is_registered(name: &str) -> bool {
+    REGISTERED.into_iter().any(|known| name == known || names::is_spelling_of(name, known))
+}
+
 impl Given {
     /// Adds a parameter that is not reserved.
     pub(super) fn add(&mut self, reading: Reading, spelling: &str, value: Cow<'_, str>) {
@@ -108,14 +153,15 @@ impl Given {
                 self.parameters.push(Parameter { name, value: value.into_owned(), place, is_exact });
             }
             Reading::Other => {
-                if self.others.iter().any(|(known, at)| known == spelling && *at == place) {
-                    if spelling == "audience" {
-                        self.repeats_audience = true;
-                    } else {
-                        self.repeated.add(place);
-                    }
-                } else {
+                if !self.others.iter().any(|(known, at)| known == spelling && *at == place) {
                     self.others.push((spelling.to_owned(), place));
+                } else if spelling == "audience" {
+                    self.audiences.add(place);
+                } else if !self.in_form || is_registered(spelling) {
+                    // HTML sends a field for each checked box of a group, and pages put the parameters of the request into
+                    // hidden fields beside them. A name that no specification knows means nothing to an OAuth server:
+                    // RFC 6749 section 3.1: "The authorization server MUST ignore unrecognized request parameters."
+                    self.repeated.add(place);
                 }
             }
         }
@@ -157,7 +203,7 @@ impl Given {
         self.repeated = plain.repeated;
         self.unusual = Places(self.unusual.0 | plain.unusual.0);
         self.has_split_scope = plain.has_split_scope;
-        self.repeats_audience |= plain.repeats_audience;
+        self.audiences = Places(self.audiences.0 | plain.audiences.0);
         self.in_json = plain.in_json;
         self.parameters.extend(plain.parameters);
     }
@@ -174,6 +220,16 @@ impl Given {
     /// Returns `true` if a parameter of the request is repeated.
     pub(super) fn is_repeated(&self) -> bool {
         self.holds_in_request(self.repeated) || OF_FLOW.into_iter().any(|name| self.differs(name))
+    }
+
+    /// Returns `true` if `audience` is repeated in the request.
+    pub(super) fn repeats_audience(&self) -> bool {
+        self.holds_in_request(self.audiences)
+    }
+
+    /// Returns `true` if the value of a parameter has the text in it.
+    pub(super) fn contains(&self, text: &str) -> bool {
+        self.parameters.iter().any(|parameter| parameter.value.contains(text))
     }
 
     fn holds_in_request(&self, places: Places) -> bool {

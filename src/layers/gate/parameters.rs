@@ -132,10 +132,10 @@ pub(super) fn read<B: Body>(
         let seen = seen(endpoint, &parts, Content::None)?;
         return Ok((Request::from_parts(parts, ResponseBody::own(Bytes::new())), seen));
     }
-    let media = media_type(&parts.headers)?;
+    let (media, charset) = media_type(&parts.headers)?;
     let content = match media {
         _ if bytes.is_empty() => Content::None,
-        Some(FORM) => Content::Form(&bytes),
+        Some(FORM) => Content::Form(&bytes, charset),
         Some(_) => Content::Json(&bytes),
         None if parts.headers.contains_key(header::CONTENT_TYPE) => {
             return Err(Fault::Ambiguous("the body is neither a form nor JSON in UTF-8"));
@@ -153,20 +153,34 @@ pub(super) fn read<B: Body>(
 }
 
 /// Reads the media type of the body; `None` if it is not one of the two. Frameworks differ in the media types that they
-/// parse as a form, and decoders in their handling of a charset or a content coding: one form of each is accepted.
-fn media_type(headers: &HeaderMap) -> Result<Option<&'static str>, Fault> {
+/// parse as a form, and decoders in their handling of a charset or a content coding: one form of each is accepted, and of
+/// other charsets what every decoder reads alike.
+fn media_type(headers: &HeaderMap) -> Result<(Option<&'static str>, Charset), Fault> {
     if body::is_encoded(headers) {
         return Err(Fault::Ambiguous("the body is compressed"));
     }
     let media = MediaType::of(headers).map_err(|_| Fault::Ambiguous("the media type can't be read"))?;
-    Ok(media.filter(MediaType::is_utf8).and_then(|media| [FORM, JSON].into_iter().find(|known| media.is(known))))
+    Ok(match media {
+        Some(media) if media.is_utf8() => ([FORM, JSON].into_iter().find(|known| media.is(known)), Charset::Utf8),
+        // Clients in Java name ISO-8859-1, and send ASCII.
+        Some(media) if media.is(FORM) && media.extends_ascii() => (Some(FORM), Charset::Ascii),
+        _ => (None, Charset::Utf8),
+    })
+}
+
+/// The charset of a form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Charset {
+    Utf8,
+    /// One that extends ASCII: the form may have nothing else, also where it is escaped.
+    Ascii,
 }
 
 /// The body of a request.
 #[derive(Clone, Copy)]
 enum Content<'a> {
     None,
-    Form(&'a [u8]),
+    Form(&'a [u8], Charset),
     Json(&'a [u8]),
 }
 
@@ -194,9 +208,10 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     parameters.is_in_body = !is_for_clients;
     parameters.given.place = Place::Body;
     parameters.given.in_json = matches!(content, Content::Json(_));
+    parameters.given.in_form = !is_for_clients && matches!(content, Content::Form(..));
     match content {
         Content::None => {}
-        Content::Form(bytes) => {
+        Content::Form(bytes, charset) => {
             // Iconv and similar decoders drop the mark, others read it as a part of the first name.
             if bytes.starts_with(BOM) {
                 return Err(Fault::Ambiguous("the body begins with a byte order mark"));
@@ -204,7 +219,12 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
             if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) {
                 return Err(Fault::Ambiguous("the body is JSON and a form"));
             }
-            form::read(bytes, |name, value| parameters.add(name, value))?;
+            form::read(bytes, |name, value| match charset {
+                Charset::Ascii if !name.is_ascii() || !value.is_ascii() => {
+                    Err(Fault::Ambiguous("the form has other characters than ASCII, and is not UTF-8"))
+                }
+                _ => parameters.add(name, value),
+            })?;
         }
         Content::Json(bytes) => parameters.add_json(bytes)?,
     }
@@ -240,6 +260,8 @@ struct Parameters {
     has_more: bool,
     has_code_flow: bool,
     has_challenge: bool,
+    /// The parameters that some servers may read in the fields of a login or consent form.
+    own_fields: Vec<Name>,
     given: Given,
 }
 
@@ -307,6 +329,18 @@ impl Parameters {
                 }
                 Ok(())
             }
+            Reading::Exact(Name::Request) | Reading::Folded(Name::Request)
+                if self.is_in_body && !value.is_empty() && !signed::may_be_object(&value) =>
+            {
+                // A field of a login or consent form: no server finds a request object in it.
+                (self.is_odd, self.has_more) = (true, true);
+                self.add_own_field(Name::Request)
+            }
+            // Of a login form, unless the request names a client.
+            Reading::Folded(Name::RedirectUri) if self.is_in_body => {
+                (self.is_odd, self.has_more) = (true, true);
+                self.add_own_field(Name::RedirectUri)
+            }
             Reading::Exact(name) => {
                 match self.known.iter_mut().find(|(known, ..)| *known == name) {
                     None => self.known.push((name, value.into_owned(), self.is_in_body)),
@@ -315,8 +349,38 @@ impl Parameters {
                 }
                 Ok(())
             }
-            Reading::Folded(_) | Reading::Other => Err(Fault::Ambiguous("a parameter has an unusual name")),
+            Reading::Folded(name) => Err(unusual(name)),
+            Reading::Other => Err(Fault::Ambiguous("a parameter has an unusual name")),
         }
+    }
+
+    /// Adds a field of a form of the server's own that some server may read as the parameter.
+    fn add_own_field(&mut self, name: Name) -> Result<(), Fault> {
+        if self.own_fields.contains(&name) {
+            return Err(Fault::Ambiguous("a parameter is repeated"));
+        }
+        self.own_fields.push(name);
+        Ok(())
+    }
+
+    /// Rejects a form's own field that some server reads as a parameter of a request.
+    fn check_own_fields(&self, names_client: bool) -> Result<(), Fault> {
+        let is_request = names_client || self.asks_for_response || self.get(Name::RedirectUri).is_some();
+        let is_request_in_body =
+            || self.known.iter().any(|(.., in_body)| *in_body) || self.given.is_at(Name::ResponseType, Place::Body);
+        for name in &self.own_fields {
+            match name {
+                // With another one beside it, servers differ in the one that they read. In a request it is an object that can't
+                // be read.
+                Name::Request if self.get(Name::Request).is_some() || is_request_in_body() => return Err(UNREADABLE),
+                Name::Request => {}
+                _ if is_request || self.get(Name::Request).is_some() || self.get(Name::RequestUri).is_some() => {
+                    return Err(unusual(*name));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn seen(&mut self, credentials: &Credentials, endpoint: &Endpoint) -> Result<Seen, Fault> {
@@ -351,13 +415,14 @@ impl Parameters {
         if credentials.by_field.iter().any(|id| !client_ids.contains(id)) {
             return Err(DIFFERENT);
         }
+        self.check_own_fields(!client_ids.is_empty())?;
         let request_uri = self.take(Name::RequestUri);
         if object.is_some() && request_uri.is_some() {
-            // RFC 9101 section 5: "if one of these parameters is used, the other MUST NOT be used".
+            // RFC 9101 section 5: "If this parameter is present in the authorization request, request_uri MUST NOT be present."
             return Err(Fault::Ambiguous("there are two request objects"));
         }
         if client_ids.is_empty() && (object.is_some() || request_uri.is_some()) {
-            // RFC 9101 section 5 and RFC 9126 section 4 require it; a server that does not require it takes it from
+            // RFC 9101 section 5 and RFC 9126 section 4 require `client_id`; a server that does not require it takes it from
             // inside.
             return Err(Fault::Ambiguous("the request object names no client"));
         }
@@ -366,7 +431,8 @@ impl Parameters {
             object.check(&client_ids, redirect_uri.as_deref())?;
         }
         if !endpoint.takes_request_uri && request_uri.is_some() {
-            // RFC 9126 section 2.1: "the authorization server MUST reject the request". CIBA section 7.1.1 has no reference.
+            // RFC 9126 section 2.1: "The request_uri authorization request parameter is one exception, and it MUST NOT be
+            // provided." CIBA section 7.1.1 has no reference.
             return Err(Fault::Ambiguous("a request of this endpoint refers to another one"));
         }
         let given = object.as_ref().map(|object| object.given.clone()).unwrap_or_default();
@@ -421,6 +487,22 @@ fn is_plain(name: &str, value: &str) -> bool {
     }
 }
 
+/// Returns the fault of a name that some servers read as that of the parameter. It names no code and no parameter on which
+/// programs throw their registration away.
+const fn unusual(name: Name) -> Fault {
+    Fault::Ambiguous(match name {
+        Name::ClientId => "a field is named almost like the parameter of the client: give it another name",
+        Name::RedirectUri => "a field is named almost like the parameter of the callback: give it another name",
+        Name::Request => "a field is named almost like the parameter `request`: give it another name",
+        Name::RequestUri => "a field is named almost like the parameter `request_uri`: give it another name",
+        _ => "a parameter has an unusual name",
+    })
+}
+
+const UNREADABLE: Fault = Fault::Ambiguous(
+    "the request object in `request` can't be read: a form's own field of that name needs another one",
+);
+
 const DIFFERENT: Fault = Fault::Ambiguous("the client is named in two ways that differ");
 
 /// Returns whether the text can be a client ID. RFC 6749 appendix A.1: `client-id = *VSCHAR`. Databases pad and trim,
@@ -440,7 +522,7 @@ pub(super) struct RequestObject {
 
 impl RequestObject {
     fn read(token: &str) -> Result<Self, Fault> {
-        let unclear = Fault::Ambiguous("the request object can't be read");
+        let unclear = UNREADABLE;
         let claims = signed::claims(token, &LIMITS).ok_or(unclear)?;
         let claim = |name| signed::claim(&claims, name).map(|claim| claim.map(str::to_owned)).ok_or(unclear);
         let mut inside = Parameters::default();
@@ -453,7 +535,7 @@ impl RequestObject {
                 _ => inside.given.add_other_type(names::read(name), &value),
             }
         }
-        // RFC 9101 section 4: "request and request_uri parameters MUST NOT be included in Request Objects".
+        // RFC 9101 section 4 excludes both from request objects.
         if inside.get(Name::Request).is_some() || inside.get(Name::RequestUri).is_some() {
             return Err(unclear);
         }

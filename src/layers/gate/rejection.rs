@@ -57,7 +57,9 @@ impl Fault {
     }
 
     /// Returns the error code. `invalid_client` makes clients forget their registration and register again, and so does
-    /// `unauthorized_client` in the TypeScript SDK: they are used only if a new registration solves the problem.
+    /// `unauthorized_client` in the TypeScript SDK. Outside of rules they are used only if a new registration solves the
+    /// problem. Rules have the codes of RFC 6749: a client that uses another grant, response type or method than it
+    /// registered has to register that one, too.
     const fn error(self, endpoint: &Endpoint) -> &'static str {
         match self {
             Self::Rule(error, _) => error,
@@ -209,6 +211,9 @@ fn page(fault: Fault, error: &str, link: &str) -> String {
          <body style=\"font-family:system-ui;max-width:32rem;margin:4rem auto;padding:0 1rem;line-height:1.5\">\
          <h1 style=\"font-size:1.3rem\">This application can't sign in</h1><p>{}</p>{link}<small>{error}{}</small></body></html>\n",
         fault.advice(),
-        if let Fault::Rule(_, description) = fault { format!(": {description}") } else { String::new() }
+        match fault {
+            Fault::Rule(_, description) | Fault::Ambiguous(description) => format!(": {description}"),
+            _ => String::new(),
+        }
     )
 }

@@ -18,7 +18,7 @@ mod pkce;
 mod pushed_request;
 mod redirect_uri;
 mod repeated_parameter;
-mod resource;
+pub(super) mod resource;
 pub(super) mod response_mode;
 mod response_type;
 pub(super) mod scope;
@@ -100,7 +100,8 @@ pub struct GateRules {
     pub redirect_uri: Option<Action>,
     /// No parameter is repeated (RFC 6749 section 3.1), except for `resource` (RFC 8707 section 2) and, in token exchange,
     /// `audience` (RFC 8693 section 2.1). A spelling that some servers read as the name of a parameter counts, and so do the
-    /// parameters of a token request in its URL.
+    /// parameters of a token request in its URL. A form at the authorization endpoint may repeat fields of its own, such as
+    /// boxes, whose name is no parameter of OAuth or OpenID Connect.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",

@@ -49,7 +49,8 @@ pub struct GateSettings {
     #[cfg_attr(feature = "schema", schemars(with = "Option<period::Period>"))]
     pub grace: Option<Duration>,
     /// The handling of clients that the ledger does not know or has only seen in use (default: `pass`). `reject` also
-    /// rejects requests that name no client, at every endpoint.
+    /// rejects requests that name no client, at every endpoint: a consent form whose request is kept in a session needs
+    /// `client_id` in its URL or in a hidden field.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::PassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::PassOrReject>",
@@ -90,13 +91,13 @@ pub struct GateSettings {
     #[serde(deserialize_with = "values::scopes", skip_serializing_if = "Option::is_none")]
     pub additional_scopes: Option<Vec<String>>,
     /// The resources that tokens are given for: absolute URIs without a fragment (default: every resource). They are compared as
-    /// strings; only a URL with an empty path is the same with `/`. Other parameters with the same purpose, such as `audience`,
+    /// strings, apart from the case of scheme and host; a URL with an empty path is the same with `/`. Other parameters with the same purpose, such as `audience`,
     /// are not compared.
     #[serde(deserialize_with = "values::resources", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<String>>,
     /// The values of `response_mode` (default: `query`, `fragment` and `form_post`; for a client that registered
-    /// `authorization_signed_response_alg` also the signed ones: `jwt`, `query.jwt`, `fragment.jwt`, `form_post.jwt`). While `issuer` is set, only `query`, `fragment` and those
-    /// of signed responses pass, whatever is listed.
+    /// `authorization_signed_response_alg` also the signed ones: `jwt`, `query.jwt`, `fragment.jwt`, `form_post.jwt`). While
+    /// `issuer` is set, only `query`, `fragment` and the signed ones pass, whatever is listed.
     #[serde(deserialize_with = "values::response_modes", skip_serializing_if = "Option::is_none")]
     pub response_modes: Option<Vec<String>>,
     /// Tells `client_secret_basic` and `client_secret_post` apart (default: true in the preset `strict`, otherwise false). Many
@@ -114,7 +115,8 @@ pub struct GateSettings {
     #[serde(deserialize_with = "values::issuer", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// Limits failed attempts to authenticate one client from one source (default: `12/minute`, burst 12; `off` for no limit).
-    /// Only failures count. The source is an IPv4 address or an IPv6 network.
+    /// Only failures count. The source is an IPv4 address or an IPv6 network. If it is unknown, or evidently a proxy that is not
+    /// trusted, nothing counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_authentication: Option<RateLimit>,
 }

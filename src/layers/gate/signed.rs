@@ -27,6 +27,13 @@ pub(super) fn claims(token: &str, limits: &Limits) -> Option<Registration> {
     object(payload)
 }
 
+/// Returns `true` if some server may find a request object in the text: compact serialisation has two dots or four, the JSON one
+/// a brace, and a second decoder may find either behind an escape.
+pub(super) fn may_be_object(text: &str) -> bool {
+    text.contains(['{', '%'])
+        || text.chars().filter(|c| matches!(c, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')).count() >= 2
+}
+
 /// Returns `true` if a JWS has a MAC, not a signature (RFC 7518 section 3.1). `false` if it can't be read.
 pub(super) fn is_symmetric(token: &str, limits: &Limits) -> bool {
     has_algorithm(token, limits, algorithms::is_mac)

@@ -256,3 +256,74 @@ async fn a_lost_client_shows_where_the_row_says_so() {
         }
     }
 }
+
+/// Every sender can have a server reject what it made up.
+#[tokio::test]
+async fn only_a_rejection_of_the_client_counts_as_its_loss() {
+    const ID: &str = "1f7c1f4e-live";
+    let error = |code: &str, description: &str| {
+        serde_json::json!({ "error": code, "error_description": description }).to_string()
+    };
+    let not_found = format!("Client ID '{ID}' not found");
+    let (authorization, token) = (GateEndpoint::Authorization, GateEndpoint::Token);
+    let listed = "&resource=https%3A%2F%2Fmcp.example.com";
+    let foreign = "&resource=https%3A%2F%2Fother.example.com";
+    let rows: Vec<(GateEndpoint, u16, String, &str, bool)> = vec![
+        (token, 401, error("invalid_client", ""), "", true),
+        (token, 400, error("invalid_client", ""), "", true),
+        (token, 401, error("invalid_client", ""), foreign, true),
+        (token, 401, error("invalid_client", ""), "&code=x", true),
+        (token, 401, error("invalid_grant", ""), "", false),
+        (token, 401, error("invalid_request", &not_found), "", false),
+        (token, 401, error("unauthorized_client", ""), "", false),
+        (token, 401, error("invalid_target", ""), foreign, false),
+        (token, 401, String::new(), "", true),
+        (token, 401, "{}".into(), "", true),
+        (token, 401, "<p>no</p>".into(), listed, true),
+        (token, 401, "<p>no</p>".into(), foreign, false),
+        (token, 400, "<p>no</p>".into(), "", false),
+        (token, 401, error("invalid_client", ""), "&client_secret=x", false),
+        (authorization, 400, error("invalid_client", ""), "", true),
+        (authorization, 400, error("invalid_client", ""), foreign, true),
+        (authorization, 400, error("invalid_request", &not_found), "", true),
+        (authorization, 400, error("invalid_request", &not_found), foreign, true),
+        (authorization, 400, error("invalid_request", "client not found"), "", false),
+        (authorization, 400, error("invalid_request", &not_found), "&state=x1f7c1f4e-live", false),
+        (authorization, 400, error("invalid_target", &not_found), foreign, false),
+        (authorization, 400, error("invalid_scope", ""), "", false),
+        (authorization, 400, "<p>no</p>".into(), "", true),
+        (authorization, 400, "<p>no</p>".into(), listed, true),
+        (authorization, 400, "<p>no</p>".into(), foreign, false),
+        (authorization, 400, "<p>no</p>".into(), "&resource=", true),
+        (authorization, 400, "<p>no</p>".into(), "&scope=a", false),
+        (authorization, 400, error("invalid_client", ""), "&login_hint=x", false),
+        (authorization, 429, error("invalid_client", ""), "", false),
+        (authorization, 500, error("invalid_client", ""), "", false),
+    ];
+    for (endpoint, status, body, more, expected) in rows {
+        let world = World::new(endpoint).await.answering(status, &body);
+        let world = world.with(|gate| gate.resources = Some(vec!["https://mcp.example.com".into()]));
+        let world = world.with(|gate| gate.rules.resource = Some(Action::Pass));
+        insert(&world.ledger, ID, Status::Active).await;
+        let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+        let request = if endpoint == authorization {
+            format!("client_id={ID}&redirect_uri={ENCODED}&response_type=code&code_challenge={challenge}{more}")
+        } else {
+            format!("client_id={ID}&grant_type=authorization_code{more}")
+        };
+        for _ in 0..2 {
+            let answer = world.form(&request).await;
+            assert_eq!(answer.status, status, "the server's own answer");
+        }
+        let is_lost = world.client(ID).await.dedup_key.is_none();
+        assert_eq!(is_lost, expected, "{endpoint:?} {status} {body} {more}");
+    }
+    // Without a list, no resource is known to be right.
+    let world = World::new(authorization).await.answering(400, "<p>no</p>");
+    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let request =
+        format!("client_id=live&redirect_uri={ENCODED}&response_type=code&code_challenge={challenge}{listed}");
+    world.form(&request).await;
+    world.form(&request).await;
+    assert!(world.client("live").await.dedup_key.is_some());
+}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
+use http_body::Body;
 
 use super::Judgement;
 use super::admission::Admitted;
@@ -12,32 +13,75 @@ use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::Fault;
 use crate::clients::ledger::Client;
+use crate::layers::body::{self, ResponseBody};
+use crate::registration::Registration;
 
 impl Judgement<'_> {
-    /// Records that the server has lost a client, as far as its response shows that. Otherwise a server that lost its
-    /// store would get its lost clients again and again: after this, the next equal registration gets a new client.
-    /// Any client can send requests that the server rejects for other reasons, so only the plainest ones count.
-    pub(super) async fn notice_loss(&self, status: StatusCode, seen: &Seen, known: Option<&Known>) {
-        let Some(known) = known.filter(|known| known.client.dedup_key.is_some()) else { return };
-        let client = || known.client.clone();
-        let noticed = match self.endpoint.loss {
-            Loss::Unauthorized if status == StatusCode::UNAUTHORIZED && seen.is_plain => {
-                Box::pin(self.registrar.stop_deduplicating(client())).await
+    /// Notes that the server knows a client whose authorization request it did not reject.
+    pub(super) fn note_known(&self, status: StatusCode, admitted: &Admitted<'_>) {
+        let goes_on = status.is_success() || status.is_redirection();
+        if self.endpoint.loss == Loss::TwoErrors
+            && goes_on
+            && let Some(known) = deduplicated(admitted)
+        {
+            self.registrar.server_knows(&known.client);
+        }
+    }
+
+    /// Records that the server has lost a client, as far as its rejection shows that, and returns the response unchanged.
+    /// Otherwise a server that lost its store would get its lost clients again and again: after this, the next equal
+    /// registration gets a new client. Any client can send requests that the server rejects for other reasons, so only the
+    /// plainest ones count.
+    pub(super) async fn notice_loss<R: Body + Send + 'static>(
+        &self,
+        response: Response<R>,
+        seen: &Seen,
+        admitted: &Admitted<'_>,
+    ) -> Response<ResponseBody<R>> {
+        let status = response.status();
+        let is_rejection = match self.endpoint.loss {
+            Loss::Unauthorized => true,
+            Loss::TwoErrors => {
+                seen.redirect_uri.is_some() && matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422)
             }
-            Loss::TwoErrors if matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410 | 422) => {
-                if !seen.is_plain || seen.redirect_uri.is_none() || !known.has_scopes(seen.given.values(Name::Scope)) {
-                    return;
-                }
-                Box::pin(self.registrar.server_disowned(client())).await
-            }
-            Loss::TwoErrors if status.is_success() || status.is_redirection() => {
-                self.registrar.server_knows(&known.client);
-                return;
-            }
-            Loss::Never | Loss::Unauthorized | Loss::TwoErrors => return,
+            Loss::Never => false,
         };
-        if let Err(error) = noticed {
-            error.log();
+        let Some(known) = deduplicated(admitted).filter(|_| is_rejection && seen.is_plain) else {
+            return response.map(ResponseBody::inner);
+        };
+        let is_of_client = |document: Option<&Registration>| self.is_of_client(document, status, seen, known);
+        let (response, is_lost) = body::judge_document(response, is_of_client).await;
+        if is_lost {
+            let client = known.client.clone();
+            let noticed = match self.endpoint.loss {
+                Loss::TwoErrors => self.registrar.server_disowned(client).await,
+                Loss::Unauthorized | Loss::Never => self.registrar.stop_deduplicating(client).await,
+            };
+            if let Err(error) = noticed {
+                error.log();
+            }
+        }
+        response
+    }
+
+    /// Returns `true` if the rejection of a plain request says that the server does not know the client. `document` is the
+    /// body, if it is JSON.
+    fn is_of_client(&self, document: Option<&Registration>, status: StatusCode, seen: &Seen, known: &Known) -> bool {
+        let at_authorization = self.endpoint.loss == Loss::TwoErrors;
+        match document.and_then(|document| document.string("error")) {
+            // RFC 6749 section 5.2: "Client authentication failed (e.g., unknown client, ...)". The request had no credentials.
+            Some("invalid_client") => true,
+            // The SDK for Python: "Client ID '...' not found".
+            Some("invalid_request") if at_authorization => {
+                let said = document.and_then(|document| document.string("error_description")).unwrap_or_default();
+                seen.client_ids.iter().any(|id| names_client(said, id) && !seen.given.contains(id))
+            }
+            // A wrong code, `resource` or scope, which any sender can make up.
+            Some(_) => false,
+            // A page, or no text at all. It may be about the `resource`, which any sender can make up: a client that is taken for
+            // lost registers once more, and one that is lost without being noticed can't sign in again.
+            None if at_authorization => known.has_scopes(seen.given.values(Name::Scope)),
+            None => status == StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -106,4 +150,14 @@ impl Judgement<'_> {
         }
         decision
     }
+}
+
+/// Returns `true` if the text has the client ID in it. A short one may be a word.
+fn names_client(text: &str, client_id: &str) -> bool {
+    client_id.len() >= 8 && text.contains(client_id)
+}
+
+/// Returns the client, if equal registrations get it again.
+fn deduplicated<'a>(admitted: &'a Admitted<'_>) -> Option<&'a Known> {
+    admitted.known.as_deref().filter(|known| known.client.dedup_key.is_some())
 }

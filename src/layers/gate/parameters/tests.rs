@@ -306,7 +306,14 @@ fn other_media_types_are_rejected() {
         "application/x-www-form-urlencodedX",
         "application/x-www-form-urlencoded; charset=utf-16-le",
         "application/x-www-form-urlencoded; charset=utf-7",
-        "application/x-www-form-urlencoded; charset=iso-8859-1",
+        "application/x-www-form-urlencoded; charset=utf-32",
+        "application/x-www-form-urlencoded; charset=iso-2022-jp",
+        "application/x-www-form-urlencoded; charset=ibm037",
+        "application/x-www-form-urlencoded; charset=shift_jis",
+        "application/x-www-form-urlencoded; charset*=iso-8859-1''",
+        "application/x-www-form-urlencoded; charset=iso-8859-1; charset*=utf-7''",
+        "application/json; charset=iso-8859-1",
+        "multipart/form-data; boundary=x; charset=iso-8859-1",
         "application/x-www-form-urlencoded; charset =utf-7",
         "application/x-www-form-urlencoded; charset*=utf-7''",
         "application/x-www-form-urlencoded, text/plain",
@@ -327,6 +334,35 @@ fn other_media_types_are_rejected() {
     }
     unclear("UTF-16", &seen_at(&endpoint::TOKEN, form(), b"\xff\xfec\0l\0i\0"));
     unclear("no UTF-8", &seen_at(&endpoint::TOKEN, form(), b"client_id=a&x=\xff"));
+}
+
+/// Every charset that extends ASCII reads ASCII alike, and no two of them the rest.
+#[test]
+fn forms_in_ascii_pass_in_charsets_that_extend_it() {
+    for charset in ["ISO-8859-1", "iso-8859-15", "us-ascii", "utf8", "\"UTF-8\"", "\"utf8\"", "windows-1252"] {
+        let is_utf8 = charset == "\"UTF-8\"";
+        let request = || post().header("content-type", format!("application/x-www-form-urlencoded; charset={charset}"));
+        for body in ["grant_type=x&client_id=c", "client_id=c&state=a%2Bb+c%7E%5C", "client_id=%63"] {
+            assert_eq!(clear(charset, seen(request(), body)).client_ids, ["c"], "{charset} {body}");
+        }
+        for body in ["client_id=c&x=\u{e4}", "client_id=c&x=%C3%A4", "client_id=c&%C3%A4=x", "client_id=c&x=y;%C3%A4=1"]
+        {
+            assert_eq!(seen(request(), body).is_ok(), is_utf8, "{charset} {body}");
+        }
+        for body in [
+            &b"client_id=c&x=\xe4"[..],
+            b"client_id=c&x=%E4",
+            b"client_id=c&x=%80",
+            b"client_id=c&\xff=1",
+            b"\xef\xbb\xbfclient_id=c",
+            b"client_id=c&_charset_=iso-8859-1",
+            b"client_id=c&client_id=d",
+            b"{\"client_id\":\"c\"}",
+        ] {
+            unclear(charset, &seen_at(&endpoint::TOKEN, request(), body));
+            unclear(charset, &seen_at(&endpoint::AUTHORIZATION, request(), body));
+        }
+    }
 }
 
 #[test]
@@ -541,6 +577,67 @@ fn forms_of_people_pass_at_the_authorization_endpoint() {
                 .is_empty()
         );
     }
+}
+
+/// A field that some server reads as a parameter is a form's own only where no server can get a request out of it.
+#[test]
+fn own_fields_of_forms_are_told_from_parameters() {
+    let object = jws(r#"{"redirect_uri":"https://evil.example.net/"}"#);
+    let named = "/authorize?client_id=c&redirect_uri=https://a/&response_type=code";
+    let rows: Vec<(&str, String, bool)> = vec![
+        ("/authorize", "username=a&request=Please+let+me+in.".into(), true),
+        ("/authorize", "username=a&Request=help&RedirectUri=%2Fhome&code=1".into(), true),
+        ("/authorize", "RedirectUri=%2Fhome".into(), true),
+        (named, "username=a&request=Please+let+me+in.".into(), true),
+        (named, "request=".into(), true),
+        (named, "username=a&request[reason]=help".into(), true),
+        // With a client, some servers read it in place of the parameter.
+        (named, "username=a&RedirectUri=%2Fhome".into(), false),
+        ("/authorize", "client_id=c&RedirectUri=%2Fhome".into(), false),
+        ("/authorize", "redirect_uri=https%3A%2F%2Fa%2F&RedirectUri=https%3A%2F%2Fb%2F".into(), false),
+        ("/authorize", "response_type=code&RedirectUri=%2Fhome".into(), false),
+        ("/authorize", "RedirectUri=a&redirect.uri=b".into(), false),
+        ("/authorize?RedirectUri=%2Fhome", "username=a".into(), false),
+        ("/authorize", "username=a&ClientId=c".into(), false),
+        ("/authorize", "username=a&RequestUri=%2Fhome".into(), false),
+        // A body that is a request itself.
+        ("/authorize", "client_id=c&username=a&request=help".into(), false),
+        ("/authorize", "client_id=c&redirect_uri=https%3A%2F%2Fa%2F&request=x".into(), false),
+        (named, "response_type=code&request=x".into(), false),
+        (named, "response.type=code&Request=x".into(), false),
+        // What may be an object to some server.
+        ("/authorize", format!("username=a&request={object}"), false),
+        ("/authorize", format!("username=a&Request={object}"), false),
+        (named, format!("Request={object}"), false),
+        (named, "request=a.b.c".into(), false),
+        (named, "request=%7B%22payload%22%3A%22%22%7D".into(), false),
+        (named, "request=a%252Eb%252Ec".into(), false),
+        (named, "request=a%E3%80%82b%E3%80%82c".into(), false),
+        (named, "request=one&request=two".into(), false),
+        (named, format!("request=&request={object}"), false),
+        (named, format!("request={object}&request[0]=x"), false),
+        ("/authorize?client_id=c&request=help", "username=a".into(), false),
+    ];
+    for (uri, body, passes) in rows {
+        let read = seen_at(&endpoint::AUTHORIZATION, form().uri(uri), body.as_bytes());
+        if passes {
+            let seen = clear(&body, read);
+            assert!(seen.object.is_none() && !seen.is_plain, "{uri} {body}");
+        } else {
+            unclear(&body, &read);
+        }
+        // Clients have no forms.
+        unclear(
+            &body,
+            &seen_at(&endpoint::TOKEN, form().uri("/token"), format!("x=y&{body}&Redirect_Uri=a").as_bytes()),
+        );
+    }
+    let cookie = form().uri(named).header("cookie", "clientId=another; client_id=third");
+    assert_eq!(clear("cookie", seen_at(&endpoint::AUTHORIZATION, cookie, b"username=a")).client_ids, ["c"]);
+    let Err(Fault::Ambiguous(said)) = seen_at(&endpoint::AUTHORIZATION, form().uri(named), b"RedirectUri=x") else {
+        panic!("the field stands beside a client")
+    };
+    assert!(said.contains("the callback") && said.contains("another name"), "{said}");
 }
 
 /// Combines every way to name a client in a form with every separator and every second name.

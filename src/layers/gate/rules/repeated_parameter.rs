@@ -23,7 +23,7 @@ pub(super) static RULE: GateRule = GateRule {
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let given = &asked.seen.given;
     // RFC 8693 section 2.1: "Multiple audience parameters may be used".
-    let repeats_audience = given.repeats_audience && asked.seen.grant_type.as_deref() != Some(TOKEN_EXCHANGE);
+    let repeats_audience = given.repeats_audience() && asked.seen.grant_type.as_deref() != Some(TOKEN_EXCHANGE);
     if given.is_repeated() || repeats_audience {
         return Err(Fault::Rule("invalid_request", "a parameter is repeated"));
     }

@@ -1,7 +1,5 @@
 //! Resource indicators (RFC 8707), compared with the operator's list.
 
-use std::borrow::Cow;
-
 use super::{Asked, GateRule};
 use crate::layers::gate::names::Name;
 use crate::layers::gate::rejection::Fault;
@@ -34,19 +32,25 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     Err(Fault::Rule("invalid_target", "resource is not one of the resources of this server"))
 }
 
-/// Returns `true` for one string, apart from an empty path: clients write `https://mcp.example.com` with or without a slash at its
-/// end (RFC 3986 section 6.2.3). No other two spellings are one: the server that gets the request may tell them apart.
+/// Returns `true` for one string, apart from the case of scheme and host and from an empty path: clients write
+/// `https://mcp.example.com` with or without a slash at its end (RFC 3986 section 6.2.3), and MCP says that servers "SHOULD accept
+/// uppercase scheme and host components". No other two spellings are one: the server that gets the request may tell them apart.
 fn is_same(known: &str, resource: &str) -> bool {
-    with_path(known) == with_path(resource)
+    match (origin_and_path(known), origin_and_path(resource)) {
+        (Some((known, known_path)), Some((origin, path))) => known.eq_ignore_ascii_case(origin) && known_path == path,
+        _ => known == resource,
+    }
 }
 
-/// Returns a URL of `http` or `https` with the path `/` if it has none.
-fn with_path(url: &str) -> Cow<'_, str> {
-    let host = ["https://", "http://"].into_iter().find_map(|scheme| url.strip_prefix(scheme));
-    let Some(host) = host.filter(|host| !host.is_empty()) else { return url.into() };
-    let end = url.len() - host.len() + host.find(['/', '?', '#', '\\']).unwrap_or(host.len());
-    match url.split_at_checked(end) {
-        Some((before, after)) if after.is_empty() || after.starts_with('?') => format!("{before}/{after}").into(),
-        _ => url.into(),
+/// Splits a URL of `http` or `https` into its origin and the rest, of which an empty path counts as `/`.
+fn origin_and_path(url: &str) -> Option<(&str, (&str, &str))> {
+    let (scheme, rest) = url.split_once("://")?;
+    if rest.is_empty() || !["http", "https"].iter().any(|web| web.eq_ignore_ascii_case(scheme)) {
+        return None;
     }
+    let end = url.len() - rest.len() + rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (origin, rest) = url.split_at_checked(end)?;
+    let after = rest.strip_prefix('/');
+    let is_path = after.is_some() || rest.is_empty() || rest.starts_with('?');
+    Some((origin, if is_path { ("/", after.unwrap_or(rest)) } else { ("", rest) }))
 }
