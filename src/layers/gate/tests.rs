@@ -318,12 +318,13 @@ async fn only_a_rejection_of_the_client_counts_as_its_loss() {
         let is_lost = world.client(ID).await.dedup_key.is_none();
         assert_eq!(is_lost, expected, "{endpoint:?} {status} {body} {more}");
     }
-    // Without a list, no resource is known to be right.
+    // Without a list, a lost client has to be noticed all the same: MCP clients name a resource in each request.
     let world = World::new(authorization).await.answering(400, "<p>no</p>");
     let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     let request =
         format!("client_id=live&redirect_uri={ENCODED}&response_type=code&code_challenge={challenge}{listed}");
     world.form(&request).await;
+    assert!(world.client("live").await.dedup_key.is_some(), "one page is no proof");
     world.form(&request).await;
-    assert!(world.client("live").await.dedup_key.is_some());
+    assert!(world.client("live").await.dedup_key.is_none());
 }

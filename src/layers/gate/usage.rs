@@ -12,6 +12,7 @@ use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::Fault;
+use super::rules::resource;
 use crate::clients::ledger::Client;
 use crate::layers::body::{self, ResponseBody};
 use crate::registration::Registration;
@@ -78,8 +79,9 @@ impl Judgement<'_> {
             }
             // A wrong code, `resource` or scope, which any sender can make up.
             Some(_) => false,
-            // A page, or no text at all. It may be about the `resource`, which any sender can make up: a client that is taken for
-            // lost registers once more, and one that is lost without being noticed can't sign in again.
+            // A page, or no text at all. Where no resources are listed, it may be about that of the request, which any sender can
+            // make up. It counts: a client that is taken for lost registers once more, and a lost one that is not can't sign in.
+            None if !resource::are_listed(&seen.given, &self.settings) => false,
             None if at_authorization => known.has_scopes(seen.given.values(Name::Scope)),
             None => status == StatusCode::UNAUTHORIZED,
         }

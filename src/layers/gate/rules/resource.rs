@@ -1,8 +1,10 @@
 //! Resource indicators (RFC 8707), compared with the operator's list.
 
 use super::{Asked, GateRule};
+use crate::layers::gate::given::Given;
 use crate::layers::gate::names::Name;
 use crate::layers::gate::rejection::Fault;
+use crate::layers::gate::settings::SettingsInForce;
 use crate::rules::{Action, RuleDocs};
 
 pub(super) static RULE: GateRule = GateRule {
@@ -21,15 +23,15 @@ pub(super) static RULE: GateRule = GateRule {
 };
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
-    if asked
-        .seen
-        .given
-        .values(Name::Resource)
-        .all(|resource| asked.settings.lists_resource(|known| is_same(known, resource)))
-    {
+    if are_listed(&asked.seen.given, asked.settings) {
         return Ok(());
     }
     Err(Fault::Rule("invalid_target", "resource is not one of the resources of this server"))
+}
+
+/// Returns `true` if the operator lists every resource of the request, or none at all.
+pub(in super::super) fn are_listed(given: &Given, settings: &SettingsInForce<'_>) -> bool {
+    given.values(Name::Resource).all(|resource| settings.lists_resource(|known| is_same(known, resource)))
 }
 
 /// Returns `true` for one string, apart from the case of scheme and host and from an empty path: clients write
