@@ -219,7 +219,10 @@ fn warm(runtime: &Runtime) {
         let router = |route| axum::Router::new().route("/x", route).with_state(());
         let plain = GateLayer::new(endpoint, registrar.clone());
         let (bare, plain) = (router(route()), router(route().layer(plain)));
-        let ruled = router(route().layer(preset.gate(endpoint, registrar.clone())));
+        let ruled = preset.gate(endpoint, registrar.clone()).map_settings(|gate| {
+            gate.resources = Some(vec!["https://mcp.example.com/".to_owned()]);
+        });
+        let ruled = router(route().layer(ruled));
         let uri: Uri = format!("/x?{query}").parse().expect("a URL");
         let ask = |router: &axum::Router| {
             let mut request = Request::new(Body::from(form.clone()));

@@ -93,8 +93,11 @@ const OWS: [char; 2] = [' ', '\t'];
 
 /// Splits a token (RFC 9110 section 5.6.2) off.
 fn token(text: &str) -> Option<(&str, &str)> {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    let end = text.as_bytes().iter().position(|byte| !is_tchar(byte)).unwrap_or(text.len());
+    let is_tchar = |byte: u8| match byte {
+        b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~' => true,
+        byte => byte.is_ascii_alphanumeric(),
+    };
+    let end = text.bytes().position(|byte| !is_tchar(byte)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 

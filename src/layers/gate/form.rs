@@ -1,7 +1,5 @@
 //! Reads `application/x-www-form-urlencoded` (WHATWG URL section 5.1), only in forms that all parsers read alike.
 
-use std::borrow::Cow;
-
 use super::names;
 use super::rejection::Fault;
 
@@ -17,8 +15,12 @@ struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    fn read(self) -> Result<Cow<'a, str>, Fault> {
-        if self.is_coded { decode(self.text).map(Cow::Owned) } else { Ok(Cow::Borrowed(self.text)) }
+    /// Returns the text, which is in `buffer` if it had to be decoded.
+    fn read<'b>(self, buffer: &'b mut Vec<u8>) -> Result<&'b str, Fault>
+    where
+        'a: 'b,
+    {
+        if self.is_coded { decode(self.text, buffer) } else { Ok(self.text) }
     }
 }
 
@@ -37,6 +39,10 @@ impl<'a> Pair<'a> {
         let (mut equals, mut end) = (None, text.len());
         let (mut is_name_coded, mut is_value_coded, mut has_semicolon) = (false, false, false);
         for (at, byte) in text.bytes().enumerate() {
+            // Letters, of which most texts consist.
+            if byte > b'=' {
+                continue;
+            }
             match byte {
                 b'&' => {
                     end = at;
@@ -62,8 +68,9 @@ impl<'a> Pair<'a> {
 }
 
 /// Reads the pairs of `bytes` in order.
-pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, Cow<'_, str>) -> Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, &str) -> Result<(), Fault>) -> Result<(), Fault> {
     let mut rest = str::from_utf8(bytes).map_err(|_| NOT_UTF8)?;
+    let (mut name, mut value) = (Vec::new(), Vec::new());
     let mut count = 0;
     while !rest.is_empty() {
         let pair;
@@ -86,10 +93,10 @@ pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, Cow<'_, str>) -> Resu
             pairs.next();
             for text in pairs {
                 let (pair, _) = Pair::first(text);
-                add(&format!(";{}", pair.name.read()?), pair.value.read()?)?;
+                add(&format!(";{}", pair.name.read(&mut name)?), pair.value.read(&mut value)?)?;
             }
         }
-        add(&pair.name.read()?, pair.value.read()?)?;
+        add(pair.name.read(&mut name)?, pair.value.read(&mut value)?)?;
     }
     Ok(())
 }
@@ -112,8 +119,9 @@ pub(super) fn check_json(bytes: &[u8]) -> Result<(), Fault> {
 
 /// Decodes a name or value. Rejects a wrong escape: some servers keep it, others drop the parameter or all of them, and
 /// IIS knows more kinds of escapes (`%u0063`).
-fn decode(text: &str) -> Result<String, Fault> {
-    let mut decoded = Vec::with_capacity(text.len());
+fn decode<'b>(text: &str, decoded: &'b mut Vec<u8>) -> Result<&'b str, Fault> {
+    decoded.clear();
+    decoded.reserve(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         let byte = match byte {
@@ -129,7 +137,7 @@ fn decode(text: &str) -> Result<String, Fault> {
         }
         decoded.push(byte);
     }
-    String::from_utf8(decoded).map_err(|_| NOT_UTF8)
+    str::from_utf8(decoded).map_err(|_| NOT_UTF8)
 }
 
 const NOT_UTF8: Fault = Fault::Ambiguous("a parameter is not UTF-8");

@@ -1,6 +1,6 @@
 //! The parameters that rules read, as any server may read them.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use super::names::{self, Name, Reading};
 use crate::registration::Value;
@@ -39,8 +39,8 @@ impl Authentication {
 #[derive(Clone, Debug)]
 struct Parameter {
     name: Name,
-    /// Empty if it was left empty.
-    value: String,
+    /// Its part of the text of all values. Empty if it was left empty.
+    value: Range<usize>,
     place: Place,
     /// Set if it is spelled as the specifications spell it: then every server reads it.
     is_exact: bool,
@@ -51,6 +51,8 @@ struct Parameter {
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Given {
     parameters: Vec<Parameter>,
+    /// The values, in one allocation.
+    text: String,
     /// The names of all others, with their places.
     others: Vec<(String, Place)>,
     /// The places that have a name twice, other than `resource` and `audience`.
@@ -137,7 +139,7 @@ fn is_registered(name: &str) -> bool {
 
 impl Given {
     /// Adds a parameter that is not reserved.
-    pub(super) fn add(&mut self, reading: Reading, spelling: &str, value: Cow<'_, str>) {
+    pub(super) fn add(&mut self, reading: Reading, spelling: &str, value: &str) {
         let place = self.place;
         match reading {
             Reading::Exact(name) | Reading::Folded(name) => {
@@ -150,7 +152,7 @@ impl Given {
                     // RFC 8707 section 2: "Multiple resource parameters MAY be used".
                     self.repeated.add(place);
                 }
-                self.parameters.push(Parameter { name, value: value.into_owned(), place, is_exact });
+                self.push(name, value, is_exact);
             }
             Reading::Other => {
                 if !self.others.iter().any(|(known, at)| known == spelling && *at == place) {
@@ -176,16 +178,30 @@ impl Given {
         if !is_exact {
             self.unusual.add(place);
         }
-        let mut push = |value: String| self.parameters.push(Parameter { name, value, place, is_exact });
         match value {
-            Value::Strings(elements) if elements.len() == 0 => push(String::new()),
-            Value::Strings(elements) => elements.clone().for_each(|element| push(element.to_owned())),
+            Value::Strings(elements) if elements.len() == 0 => self.push(name, "", is_exact),
+            Value::Strings(elements) => elements.clone().for_each(|element| self.push(name, element, is_exact)),
             Value::String(text) | Value::Number(text) | Value::Array(text) | Value::Object(text) => {
-                push((*text).to_owned());
+                self.push(name, text, is_exact);
             }
-            Value::Bool(value) => push(value.to_string()),
+            Value::Bool(value) => self.push(name, &value.to_string(), is_exact),
             Value::Null => {}
         }
+    }
+
+    fn push(&mut self, name: Name, value: &str, is_exact: bool) {
+        if self.parameters.is_empty() {
+            // Enough for most requests.
+            self.parameters.reserve(8);
+            self.text.reserve(256);
+        }
+        let start = self.text.len();
+        self.text.push_str(value);
+        self.parameters.push(Parameter { name, value: start..self.text.len(), place: self.place, is_exact });
+    }
+
+    fn value(&self, parameter: &Parameter) -> &str {
+        self.text.get(parameter.value.clone()).unwrap_or_default()
     }
 
     /// Adds the parameters outside of the request object.
@@ -205,7 +221,14 @@ impl Given {
         self.has_split_scope = plain.has_split_scope;
         self.audiences = Places(self.audiences.0 | plain.audiences.0);
         self.in_json = plain.in_json;
-        self.parameters.extend(plain.parameters);
+        if self.parameters.is_empty() {
+            (self.parameters, self.text) = (plain.parameters, plain.text);
+            return;
+        }
+        let before = self.text.len();
+        self.text.push_str(&plain.text);
+        let shifted = |range: &Range<usize>| range.start + before..range.end + before;
+        self.parameters.extend(plain.parameters.iter().map(|it| Parameter { value: shifted(&it.value), ..it.clone() }));
     }
 
     /// Returns `true` if the place has the parameters of a request, and not those of a consent form.
@@ -229,7 +252,7 @@ impl Given {
 
     /// Returns `true` if the value of a parameter has the text in it.
     pub(super) fn contains(&self, text: &str) -> bool {
-        self.parameters.iter().any(|parameter| parameter.value.contains(text))
+        self.parameters.iter().any(|parameter| self.value(parameter).contains(text))
     }
 
     fn holds_in_request(&self, places: Places) -> bool {
@@ -239,7 +262,7 @@ impl Given {
     /// Returns `true` if URL and body have another value: a server that merges the two takes one of them.
     fn differs(&self, name: Name) -> bool {
         let values = |place| self.parameters.iter().filter(move |it| it.name == name && it.place == place);
-        values(Place::Url).any(|one| values(Place::Body).any(|other| one.value != other.value))
+        values(Place::Url).any(|one| values(Place::Body).any(|other| self.value(one) != self.value(other)))
     }
 
     /// Returns `true` if the parameter is there without a value: a server may take that for its value.
@@ -256,7 +279,7 @@ impl Given {
     /// Returns every value that some server may take for that of the parameter, except for empty ones.
     pub(super) fn values(&self, name: Name) -> impl Iterator<Item = &str> {
         let is_it = move |parameter: &&Parameter| parameter.name == name && !parameter.value.is_empty();
-        self.parameters.iter().filter(is_it).map(|parameter| parameter.value.as_str())
+        self.parameters.iter().filter(is_it).map(|parameter| self.value(parameter))
     }
 
     /// Returns the value of the parameter if it has exactly one.
