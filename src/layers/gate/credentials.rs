@@ -43,6 +43,11 @@ impl Credentials {
     pub(super) fn read(headers: &HeaderMap, limits: &Limits, only_known: bool) -> Result<Self, Fault> {
         let mut read = Self::default();
         for (name, value) in headers {
+            // None of the names below: a browser sends a dozen of these.
+            let (first, last) = (folded(name).next(), folded(name).next_back());
+            if !matches!(first, Some(b'a' | b'c' | b'o' | b'p')) && last != Some(b'n') {
+                continue;
+            }
             let text = || str::from_utf8(value.as_bytes());
             let is = |letters: &str| folded(name).eq(letters.bytes());
             match () {
