@@ -495,7 +495,8 @@ impl Preset {
     ///   [closed](Self::close_registration).
     ///
     /// Everything else is kept, including the methods of other endpoints. If callers have different rules, a value is
-    /// kept if any of them allows it. In [report-only](Self::report_only) mode nothing is changed.
+    /// kept if any of them allows it. In [report-only](Self::report_only) mode nothing of the policy is applied, and nothing of a gate that
+    /// [only reports](crate::layers::GateSettings::report_only).
     ///
     /// ```
     /// use serde_json::json;

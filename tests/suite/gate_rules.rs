@@ -200,6 +200,53 @@ async fn a_code_needs_a_challenge_of_the_method_s256() {
     }
 }
 
+/// A server may read a request object although it should not, and then nothing else (RFC 9101 section 6.3).
+#[tokio::test]
+async fn an_object_beside_a_whole_request_is_whole_itself() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    let pairs = form_urlencoded::parse(honest().as_bytes()).into_owned().collect::<Vec<_>>();
+    let claims = |left_out: &str| {
+        let kept = pairs.iter().filter(|(name, _)| name != left_out).cloned();
+        jws("none", &Value::Object(kept.map(|(name, value)| (name, value.into())).collect()))
+    };
+    for (left_out, error) in [
+        ("", ""),
+        ("state", ""),
+        ("code_challenge", "invalid_request"),
+        ("code_challenge_method", "invalid_request"),
+        ("response_type", "invalid_request"),
+    ] {
+        let query = format!("{}&request={}", honest(), claims(left_out));
+        assert_eq!(world.error_of(&query).await, error, "without {left_out}");
+    }
+}
+
+/// RFC 6749 section 3.2: a token request is a POST. A handler that ignores the method reads the URL.
+#[tokio::test]
+async fn clients_put_no_parameters_into_a_url_without_a_body() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    for (query, passes) in [
+        ("", true),
+        ("x=1", true),
+        ("client_id=app-1", false),
+        ("grant_type=authorization_code&code=x&client_id=app-1&code_verifier=y", false),
+        ("client_secret=s", false),
+        ("scope=admin", false),
+        ("Client.Id=app-1", false),
+    ] {
+        let request = Request::get(format!("/token?{query}")).header("authorization", "Bearer t");
+        let (_, reached) = world.send(GateEndpoint::Introspection, request.body(Full::default()).unwrap()).await;
+        assert_eq!(reached.is_some(), passes, "{query}");
+        for endpoint in [GateEndpoint::Token, GateEndpoint::PushedAuthorization, GateEndpoint::Revocation] {
+            let request = Request::get(format!("/token?{query}")).body(Full::default()).unwrap();
+            let (read, reached) = world.send(endpoint, request).await;
+            assert!(passes || reached.is_none(), "{endpoint:?} {query}: {:?}", read.json());
+        }
+    }
+}
+
 /// A POST has a query and a body, and each of them may be the whole request to some server.
 #[tokio::test]
 async fn each_part_that_may_be_the_request_is_checked() {
@@ -1158,6 +1205,26 @@ async fn discovery_says_what_gates_enforce() {
         let world = World::policy(policy);
         let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
         assert_eq!(amended(&world)["code_challenge_methods_supported"], json!(["plain", "S256"]), "{policy}");
+    }
+    let world = World::policy(OAUTH);
+    let signed = || {
+        let document = json!({
+            "issuer": ISSUER, "grant_types_supported": ["authorization_code"], "response_types_supported": ["code"],
+            "token_endpoint_auth_methods_supported": ["none"], "signed_metadata": "e30.e30.e30",
+        });
+        let mut document = document.as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        document.contains_key("signed_metadata")
+    };
+    assert!(signed(), "no change");
+    let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+    assert!(!signed(), "signed values win over those that the gate changes");
+    for (policy, modes) in [("", None), ("gate.response_modes = ['query']", Some(json!(["query"])))] {
+        let world = World::policy(policy);
+        let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone());
+        let mut document = json!({ "issuer": ISSUER }).as_object().unwrap().clone();
+        world.preset.amend_server_metadata(&mut document);
+        assert_eq!(document.get("response_modes_supported"), modes.as_ref(), "absent, both modes are announced");
     }
     let world = World::new(tower_dcr::mcp());
     let _gate = world.preset.gate(GateEndpoint::Authorization, world.registrar.clone()).map_settings(|gate| {

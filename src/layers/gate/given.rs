@@ -245,6 +245,11 @@ impl Given {
         self.holds_in_request(self.repeated) || OF_FLOW.into_iter().any(|name| self.differs(name))
     }
 
+    /// Returns `true` if there is a parameter.
+    pub(super) fn has_any(&self) -> bool {
+        !self.parameters.is_empty()
+    }
+
     /// Returns `true` if `audience` is repeated in the request.
     pub(super) fn repeats_audience(&self) -> bool {
         self.holds_in_request(self.audiences)
@@ -294,15 +299,16 @@ impl Given {
     }
 
     /// Returns `true` if some server finds no value of the parameter: it is not in a part that a server may take for the
-    /// whole request. `reads_object` says that the server reads request objects.
+    /// whole request. `reads_object` says that the server reads request objects; a server that should not may do so, too.
     pub(super) fn lacks(&self, name: Name, reads_object: bool) -> bool {
         let has = |is_read: &dyn Fn(Place) -> bool| {
             let is_it = |it: &Parameter| it.name == name && it.is_exact && !it.value.is_empty() && is_read(it.place);
             self.parameters.iter().any(is_it)
         };
-        if reads_object && self.has_object {
-            // RFC 9101 section 6.3: the server "MUST only use the parameters in the Request Object".
-            return !has(&|place| place == Place::Object);
+        // RFC 9101 section 6.3: the server "MUST only use the parameters in the Request Object".
+        let is_inside = has(&|place| place == Place::Object);
+        if self.has_object && (reads_object || !is_inside) {
+            return !is_inside;
         }
         match self.is_whole {
             (false, false) => !has(&|place| place != Place::Object),

@@ -205,8 +205,11 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     }
     // RFC 6749 section 2.3.1: "The parameters can only be transmitted in the request-body and MUST NOT be included in
     // the request URI". Some servers read them there.
-    let is_aside = request.method == Method::POST && is_for_clients && !parameters.known.is_empty();
-    if is_aside && parameters.known.iter().any(|(name, ..)| *name != Name::ClientId) {
+    // RFC 6749 section 3.2: "The client MUST use the HTTP "POST" method". A handler that ignores the method reads the URL.
+    let is_post = request.method == Method::POST;
+    let is_aside = is_post && is_for_clients && !parameters.known.is_empty();
+    let is_only_in_url = !is_post && is_for_clients && parameters.has_any();
+    if is_only_in_url || (is_aside && parameters.known.iter().any(|(name, ..)| *name != Name::ClientId)) {
         return Err(Fault::Ambiguous("parameters of the request are in its URL"));
     }
     // A consent form without an `action` is sent to the URL of the request, often with all its parameters once more. Equal
@@ -277,6 +280,11 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 impl Parameters {
     fn get(&self, name: Name) -> Option<&str> {
         self.known.iter().find(|(known, ..)| *known == name).map(|(_, value, _)| value.as_str())
+    }
+
+    /// Returns `true` if there is a parameter of a request.
+    fn has_any(&self) -> bool {
+        !self.known.is_empty() || self.given.has_any()
     }
 
     /// Returns `true` if a parameter has a value.

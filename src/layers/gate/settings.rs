@@ -187,7 +187,13 @@ impl FollowedSettings {
         let built = self.in_code.load();
         let settings = SettingsInForce { built: &built, loaded: Some(self.settings.load()) };
         if is_gated(GateEndpoint::Authorization) && !settings.reports() {
+            let before = document.clone();
             let contradictions = amend(&settings, document);
+            if *document != before {
+                // RFC 8414 section 2.1: signed values "MUST take precedence over the corresponding values conveyed using plain
+                // JSON elements".
+                document.remove("signed_metadata");
+            }
             // Once: a request can cause them, where the server takes its issuer from it.
             if !contradictions.is_empty() && !self.has_warned.swap(true, Ordering::Relaxed) {
                 for contradiction in contradictions {
@@ -213,11 +219,17 @@ fn amend(settings: &SettingsInForce<'_>, document: &mut Map<String, Value>) -> V
     }
     let is_compared = settings.action(rules::RESPONSE_MODE) == Action::Reject;
     if is_compared || issuer.is_some() {
-        keep(document, "response_modes_supported", |mode| {
+        let passes = |mode: &str| {
             let is_default = || rules::response_mode::MODES.contains(&mode) || mode.ends_with("jwt");
             let is_listed = || settings.lists_response_mode(mode).unwrap_or_else(is_default);
             (issuer.is_none() || issuer::can_name_issuer(mode)) && (!is_compared || is_listed())
-        });
+        };
+        // RFC 8414 section 2: "If omitted, the default is "["query", "fragment"]"."
+        let by_default = ["query", "fragment"];
+        if !document.contains_key("response_modes_supported") && !by_default.into_iter().all(passes) {
+            document.insert("response_modes_supported".to_owned(), by_default.into_iter().collect());
+        }
+        keep(document, "response_modes_supported", passes);
     }
     let of_objects = if settings.takes_request_objects() { None } else { withdraw_request_objects(document) };
     of_issuer.into_iter().chain(of_objects).collect()
@@ -234,7 +246,7 @@ fn announce_issuer(issuer: &str, document: &mut Map<String, Value>) -> Option<St
     let said = said.map_or_else(|| "none".to_owned(), |said| format!("{:?}", text::cut(said, 200)));
     Some(format!(
         "gate.issuer is {issuer:?}, but the issuer in the server's metadata document is {said}: clients that compare them reject \
-         every response, and the parameter iss is not announced; write gate.issuer as it is in the document"
+         every response; the gate does not announce the parameter iss; write gate.issuer as it is in the document"
     ))
 }
 
