@@ -67,8 +67,9 @@
 //!   first requests show whether that was done: the [log](layers::Misconfiguration) says what to change.
 //! - Put [`server_metadata_layer`](Preset::server_metadata_layer) on the discovery document.
 //! - At the authorization endpoint, compare redirect URIs with [`redirect_uri::matches`].
-//! - Give the preset a [`Registrar`](clients::Registrar) and put a [`GateLayer`](layers::GateLayer) on every other endpoint, so that
-//!   clients expire and can be revoked.
+//! - Give the preset a [`Registrar`](clients::Registrar) and put a [gate](Preset::gate) on every other endpoint, so that
+//!   clients expire and can be revoked, and are held to what they registered. In front of a server that checks nothing itself, set
+//!   [`unknown`](layers::GateSettings::unknown).
 //! - Show [`ConsentFacts`](clients::ConsentFacts) on the consent page.
 //! - Send audit events to a file ([`JsonLines`](audit::JsonLines)) or to a collector ([`Buffered`](audit::Buffered)).
 //! - Try a new policy before it is enforced: [`Preset::with_shadow`], or `dcr replay` of `tower-dcr-cli`.

@@ -93,8 +93,9 @@ pub(crate) use values::is_resource_of_clients;
 ///   `request_uri`, and outside of the authorization endpoint `grant_type`, `code`, `refresh_token`, `device_code`,
 ///   `auth_req_id`, that is repeated (query and body are one), is no string, or is spelled in any other way: in another
 ///   case, with other punctuation or white space, as an array, below another name, behind a `;`, escaped twice. A login or
-///   consent form may have fields of its own: `code` and the others of token requests, beside no parameter of a request a
-///   `request` that can be no request object, and, if no client is named, another spelling of `redirect_uri`. The error says which field needs another name;
+///   consent form may have fields of its own: `code` and the others of token requests; a `request` that can't be a request object,
+///   in a form without parameters of a request; and, in a form that names no client, another spelling of `redirect_uri`. The error
+///   names the field that needs another name;
 /// - two names of the client that differ; a name with other characters than printable ASCII (RFC 6749 appendix A.1), or
 ///   with a space at an end; a name that the ledger has in another spelling only: in another case, or as another way to
 ///   write a UUID or a number;
@@ -102,8 +103,8 @@ pub(crate) use values::is_resource_of_clients;
 ///   several fields; a `client_id` header field with another value, or at the endpoints that clients call such a
 ///   cookie;
 /// - assertions and request objects that can't be read, encrypted ones included;
-/// - at the endpoints that clients call, parameters of the request in its URL, except for `client_id`, which counts as
-///   missing.
+/// - at the endpoints that clients call, parameters of the request in its URL. Only in that of a `POST`, `client_id` passes, and
+///   counts as missing.
 ///
 /// # Decisions
 ///
