@@ -485,9 +485,10 @@ impl Preset {
     /// - With a [gate](Self::gate) of the authorization endpoint, `code_challenge_methods_supported` and
     ///   `response_modes_supported` keep what it accepts, and `authorization_response_iss_parameter_supported` and
     ///   `require_pushed_authorization_requests` are announced if it enforces them; the former only in a document with the same
-    ///   `issuer`. If it takes no [request objects](crate::layers::GateSettings::request_objects),
-    ///   `request_uri_parameter_supported` is false (its default is true), and so are `request_parameter_supported`,
-    ///   `require_request_uri_registration` and `require_signed_request_object`, if they are there. PKCE is not announced for a
+    ///   `issuer`. If it takes no [`request_uri`](crate::layers::GateSettings::request_uris),
+    ///   `request_uri_parameter_supported` is false (its default is true), and so is `require_request_uri_registration`, if it is
+    ///   there; if it takes no [`request`](crate::layers::GateSettings::request_objects), so are `request_parameter_supported` and
+    ///   `require_signed_request_object`. PKCE is not announced for a
     ///   server that does not: the gate requires a challenge, and only the server can compare it.
     /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
     ///

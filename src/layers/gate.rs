@@ -403,7 +403,10 @@ impl Config {
                 Ok(None) => return body::forward(&mut inner, request).await,
                 Err(rejected) => return Ok(judgement.reject(form, &rejected)),
             };
-        let request = judgement.narrowed(request, &seen, &admitted);
+        let request = match judgement.narrowed(request, &seen, &admitted) {
+            Ok(request) => request,
+            Err(fault) => return Ok(judgement.reject(form, &fault.into())),
+        };
         let response = inner.call(request).await?;
         let response = response.map(ResponseBody::inner);
         let response = if response.status().is_client_error() {
@@ -508,17 +511,18 @@ impl Judgement<'_> {
         request: Request<ResponseBody<B>>,
         seen: &Seen,
         admitted: &Admitted<'_>,
-    ) -> Request<ResponseBody<B>> {
-        let Some(kept) = admitted.passed.narrowed.as_ref().filter(|_| !self.settings.reports()) else { return request };
+    ) -> Result<Request<ResponseBody<B>>, Fault> {
+        let narrowed = admitted.passed.narrowed.as_ref().filter(|_| !self.settings.reports());
+        let Some(kept) = narrowed else { return Ok(request) };
         let (mut parts, unchanged) = request.into_parts();
-        if let Some(url) = rules::scope::in_url(&parts.uri, kept) {
-            parts.uri = url;
-        }
+        let too_long =
+            Fault::Rule("invalid_scope", "the request is too long to remove the scopes that are not registered");
+        parts.uri = rules::scope::in_url(&parts.uri, kept).ok_or(too_long)?;
         let form = str::from_utf8(&seen.body).ok().filter(|form| !form.is_empty() && parts.method == Method::POST);
-        let Some(form) = form else { return Request::from_parts(parts, unchanged) };
+        let Some(form) = form else { return Ok(Request::from_parts(parts, unchanged)) };
         let form = rules::scope::without_others(form, kept);
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.len()));
-        Request::from_parts(parts, ResponseBody::own(form.into()))
+        Ok(Request::from_parts(parts, ResponseBody::own(form.into())))
     }
 
     /// Keeps secrets out of caches.

@@ -205,10 +205,10 @@ async fn a_code_needs_a_challenge_of_the_method_s256() {
 async fn an_object_beside_a_whole_request_is_whole_itself() {
     let world = World::new(tower_dcr::mcp());
     world.client(json!({})).await;
-    let pairs = form_urlencoded::parse(honest().as_bytes()).into_owned().collect::<Vec<_>>();
     let claims = |left_out: &str| {
-        let kept = pairs.iter().filter(|(name, _)| name != left_out).cloned();
-        jws("none", &Value::Object(kept.map(|(name, value)| (name, value.into())).collect()))
+        let mut claims = pairs_as_claims();
+        claims.as_object_mut().unwrap().remove(left_out);
+        jws("none", &claims)
     };
     for (left_out, error) in [
         ("", ""),
@@ -219,6 +219,91 @@ async fn an_object_beside_a_whole_request_is_whole_itself() {
     ] {
         let query = format!("{}&request={}", honest(), claims(left_out));
         assert_eq!(world.error_of(&query).await, error, "without {left_out}");
+    }
+}
+
+/// A server that ignores the parameter reads the rest of the request.
+#[tokio::test]
+async fn each_kind_of_request_object_is_declared_by_itself() {
+    let by_value = format!("{}&request={}", without(&honest(), "code_challenge"), jws("none", &json!({})));
+    let flow = pairs_as_claims();
+    let inside = format!("client_id=app-1&response_type=code&request={}", jws("none", &flow));
+    let by_reference = "client_id=app-1&response_type=code&request_uri=https%3A%2F%2Fapp.example.com%2Frequest";
+    for (policy, takes_value, takes_reference) in [
+        ("", false, false),
+        ("gate.request_objects = true", true, true),
+        ("gate.request_objects = true\ngate.request_uris = false", true, false),
+        ("gate.request_uris = true", false, true),
+    ] {
+        let world = World::policy(policy);
+        world.client(json!({})).await;
+        let passes = async |query: &str| world.authorize(query).await.1.is_some();
+        assert!(!passes(&by_value).await, "{policy}: no challenge in the object");
+        assert_eq!(passes(&inside).await, takes_value, "{policy}");
+        assert_eq!(passes(by_reference).await, takes_reference, "{policy}");
+    }
+}
+
+/// The parameters of [`honest`] as claims of a request object.
+fn pairs_as_claims() -> Value {
+    let honest = honest();
+    Value::Object(
+        form_urlencoded::parse(honest.as_bytes()).map(|(name, value)| (name.into(), (&*value).into())).collect(),
+    )
+}
+
+/// A narrowed request is written anew: one that can't be must not go on as it came.
+#[tokio::test]
+async fn a_request_that_is_too_long_to_be_narrowed_is_rejected() {
+    let world = World::new(tower_dcr::mcp());
+    let scope = format!("mcp:read {}", ":".repeat(1500));
+    world.client(json!({ "scope": scope })).await;
+    let ask = async |scope: &str| {
+        let query = format!("{}&scope={scope}", without(&honest(), "scope"));
+        (world.error_of(&query).await, world.authorize(&query).await.1)
+    };
+    let (error, reached) = ask(&format!("admin{}", "+mcp:read".repeat(6000))).await;
+    assert_eq!(error, "", "each scope stays once");
+    let reached = reached.unwrap();
+    assert!(reached.ends_with("&scope=mcp%3Aread"), "{reached}");
+    let long = format!("admin+{}", ":".repeat(1500));
+    let (_, reached) = ask(&long).await;
+    assert!(!reached.unwrap().contains("admin"));
+    let filled = format!("{long}&x={}", "y".repeat(62_000));
+    assert_eq!(ask(&filled).await, ("invalid_scope".to_owned(), None));
+}
+
+/// Each text behind a semicolon costs as much as a parameter.
+#[tokio::test]
+async fn texts_behind_semicolons_are_counted() {
+    let world = World::new(tower_dcr::mcp());
+    world.client(json!({})).await;
+    for (count, error) in [(50, ""), (200, "invalid_request")] {
+        let many: String = (0..count).map(|at| format!(";x{at}")).collect();
+        assert_eq!(world.error_of(&format!("{}&y={many}", honest())).await, error, "{count}");
+    }
+    assert_eq!(world.error_of(&format!("{}&y=a;;b;b", honest())).await, "", "no parameter to a server of today");
+    assert_eq!(world.error_of(&format!("{}&prompt=none;prompt=x", honest())).await, "invalid_request");
+}
+
+/// A preflight has no parameters and no credentials: a handler that ignores the method would serve it.
+#[tokio::test]
+async fn a_preflight_is_no_request() {
+    let world = World::policy("gate.unknown = 'reject'");
+    for (url, field, passes) in [
+        ("/device", "", true),
+        ("/device?lang=en", "", true),
+        ("/device?scope=admin", "", false),
+        ("/device?client_id=x", "", false),
+        ("/device", "authorization", false),
+        ("/device", "client_id", false),
+    ] {
+        for endpoint in [GateEndpoint::DeviceAuthorization, GateEndpoint::Authorization] {
+            let request = Request::options(url).header("access-control-request-method", "POST");
+            let request = if field.is_empty() { request } else { request.header(field, "Basic eDp5") };
+            let (_, reached) = world.send(endpoint, request.body(Full::default()).unwrap()).await;
+            assert_eq!(reached.is_some(), passes, "{endpoint:?} {url} {field}");
+        }
     }
 }
 
@@ -347,6 +432,10 @@ async fn parameters_are_not_repeated() {
         (format!("{request}&prompt=none&prompt=login"), "invalid_request"),
         (format!("{request}&audience=a&audience=b"), "invalid_request"),
         (format!("{request}&scope[]=admin"), "invalid_request"),
+        (format!("{request}&prompt=consent&prompt%5B%5D=none"), "invalid_request"),
+        (format!("{request}&max_age=1&max.age=9"), "invalid_request"),
+        (format!("{request}&login_hint=a&Login-Hint=b"), "invalid_request"),
+        (format!("{request}&prompt=consent&prompted=none"), ""),
     ] {
         assert_eq!(world.error_of(&query).await, error, "{query}");
     }
@@ -360,10 +449,19 @@ async fn parameters_are_not_repeated() {
     world.client(json!({})).await;
     assert_eq!(world.token_error(&format!("grant_type={exchange}&{twice}")).await, "", "RFC 8693 section 2.1");
     assert_eq!(world.token_error(&format!("grant_type=refresh_token&{twice}")).await, "invalid_request");
+    let respelled = format!("grant_type={exchange}&client_id=app-1&audience=a&audience[]=b");
+    assert_eq!(world.token_error(&respelled).await, "invalid_request");
     let aside = form("").uri("/token?scope=admin");
     let body = "grant_type=refresh_token&refresh_token=r&client_id=app-1";
     let (read, reached) = world.send(GateEndpoint::Token, aside.body(Full::from(body)).unwrap()).await;
     assert!(reached.is_none() && read.json()["error"] == "invalid_request", "the URL has a parameter");
+    for (query, passes) in
+        [("audience=evil", false), ("Subject.Token=u", false), ("x=2", false), ("policy=sign-in", true)]
+    {
+        let request = form("").uri(format!("/token?{query}")).body(Full::from(format!("{body}&x=1"))).unwrap();
+        let (_, reached) = world.send(GateEndpoint::Token, request).await;
+        assert_eq!(reached.is_some(), passes, "{query}");
+    }
 }
 
 /// A page puts the parameters of the request into hidden fields, and boxes of one name beside them.
@@ -1010,6 +1108,9 @@ async fn each_client_gets_the_issuer() {
     let native = World::with_issuer("");
     native.client(json!({ "redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"] })).await;
     let of_cursor = with(&honest(), "redirect_uri=cursor%3A%2F%2Fanysphere.cursor-mcp%2Foauth%2Fcallback");
+    let slashes = World::with_issuer("");
+    slashes.client(json!({ "redirect_uris": ["com.example.app:///cb"] })).await;
+    let of_slashes = with(&honest(), "redirect_uri=com.example.app%3A%2F%2F%2Fcb");
     let loopback = World::with_issuer("");
     loopback.client(json!({ "redirect_uris": ["http://127.0.0.1/cb", "http://127.0.0.1/"] })).await;
     let port = with(&honest(), "redirect_uri=http%3A%2F%2F127.0.0.1%3A5000%2Fcb");
@@ -1030,6 +1131,10 @@ async fn each_client_gets_the_issuer() {
         (&own, step("decision=allow"), "https://idp.example.net/authorize?client_id=1&state=2", false),
         (&native, asks(&of_cursor), "cursor://anysphere.cursor-mcp/oauth/callback?code=c", true),
         (&native, asks(&of_cursor), "cursor://anysphere.cursor-mcp/oauth/other?code=c", false),
+        // As Python's `urlunparse` writes it.
+        (&slashes, asks(&of_slashes), "com.example.app:/cb?code=c", true),
+        (&slashes, asks(&of_slashes), "com.example.app:///cb?code=c", true),
+        (&slashes, asks(&of_slashes), "com.example.app:///other?code=c", false),
         (&loopback, asks(&port), "http://127.0.0.1:5000/cb?code=c", true),
         (&loopback, asks(&port), "http://127.0.0.1:5001/cb?code=c", false),
         (&loopback, step("client_id=app-1&decision=allow"), "http://127.0.0.1:5000/cb?code=c", true),
@@ -1242,6 +1347,13 @@ async fn pushed_requests_are_checked_and_can_be_required() {
     };
     world.client(json!({})).await;
     assert_eq!(world.error_of(&honest()).await, "invalid_request", "it is not pushed");
+    let (_, reached) = world
+        .send(
+            GateEndpoint::Authorization,
+            form("").body(Full::from(format!("{}&x=1", without(&honest(), "response_type")))).unwrap(),
+        )
+        .await;
+    assert_eq!(reached, None, "nor is one that a server may take for a request");
     let push = async |body: String| {
         let request = form("").uri("/par").body(Full::from(body)).unwrap();
         world.send(GateEndpoint::PushedAuthorization, request).await.0

@@ -30,9 +30,10 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::Uri;
 use axum::response::Response;
 use tower::ServiceExt;
+use tower_dcr::Preset;
 use tower_dcr::audit::{Sink, TracingSink};
 use tower_dcr::clients::Registrar;
-use tower_dcr::{Preset, layers::GateEndpoint};
+use tower_dcr::layers::{GateEndpoint, GateLayer};
 use tower_dcr_server::{Audit, Endpoint, Limits, Setup};
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
@@ -232,7 +233,10 @@ async fn proxy(args: &Args) -> Result<(Proxy, Preset, Audit), Error> {
     ];
     if let Some(registrar) = registrar {
         // Only request parameters that the server supports may replace a redirect URI.
-        let objects = places.request_objects().then_some(true);
+        let (objects, uris) = (places.request_objects(), places.request_uris());
+        let with_objects = |gate: GateLayer| {
+            gate.map_settings(|gate| (gate.request_objects, gate.request_uris) = (Some(objects), Some(uris)))
+        };
         for endpoint in [
             GateEndpoint::Authorization,
             GateEndpoint::BackchannelAuthentication,
@@ -245,12 +249,8 @@ async fn proxy(args: &Args) -> Result<(Proxy, Preset, Audit), Error> {
             let gate = guard.gate(endpoint, registrar.clone());
             let way = match endpoint {
                 // RFC 9700 section 2.6: the authorization endpoint must not support CORS.
-                GateEndpoint::Authorization => {
-                    upstream.behind(gate.map_settings(|gate| gate.request_objects = objects))
-                }
-                GateEndpoint::PushedAuthorization => {
-                    upstream::readable(upstream.behind(gate.map_settings(|gate| gate.request_objects = objects)))
-                }
+                GateEndpoint::Authorization => upstream.behind(with_objects(gate)),
+                GateEndpoint::PushedAuthorization => upstream::readable(upstream.behind(with_objects(gate))),
                 _ => upstream::readable(upstream.behind(gate)),
             };
             judged.push((Endpoint::Gate(endpoint), way));

@@ -94,6 +94,7 @@ pub struct Endpoints {
     /// The paths of the registration endpoint, as written.
     registration_paths: Vec<String>,
     request_objects: bool,
+    request_uris: bool,
     odd_paths: bool,
 }
 
@@ -133,7 +134,8 @@ impl Endpoints {
             self = self.with_path(endpoint, url.path()).map_err(|error| invalid(error.reason))?;
         }
         let says = |name: &str| document.get(name) == Some(&Value::Bool(true));
-        self.request_objects |= says("request_parameter_supported") || says("request_uri_parameter_supported");
+        self.request_objects |= says("request_parameter_supported");
+        self.request_uris |= says("request_uri_parameter_supported");
         Ok(self)
     }
 
@@ -213,11 +215,18 @@ impl Endpoints {
         known.chain(discovery).map(|path| format!("/{}", path.join("/")))
     }
 
-    /// Returns `true` if a discovery document says that the server takes request objects, in `request` or by
-    /// `request_uri`: for `GateSettings::request_objects`.
+    /// Returns `true` if a discovery document says that the server takes request objects in `request`: for
+    /// `GateSettings::request_objects`.
     #[must_use]
     pub fn request_objects(&self) -> bool {
         self.request_objects
+    }
+
+    /// Returns `true` if a discovery document says that the server takes request objects by `request_uri`: for
+    /// `GateSettings::request_uris`.
+    #[must_use]
+    pub fn request_uris(&self) -> bool {
+        self.request_uris
     }
 
     /// Returns the rule that distinguishes the registration endpoint from the URLs of clients, which are below it: for

@@ -188,7 +188,7 @@ impl Judgement<'_> {
         let all = Reference { has_redirect_uri: true, has_all: true, ..none };
         Ok(match Box::pin(self.registrar.pushed_by(request_uri)).await? {
             Some(owner) if ids.iter().all(|id| *id == owner) => Ok(Reference { is_pushed: true, ..all }),
-            None if takes_objects && !pushed::is_pushed(request_uri) => Ok(all),
+            None if self.settings.takes_request_uris() && !pushed::is_pushed(request_uri) => Ok(all),
             _ => Err(Fault::Ambiguous("the sender of the pushed request is unknown")),
         })
     }

@@ -78,7 +78,8 @@ pub(super) fn read(bytes: &[u8], mut add: impl FnMut(&str, &str) -> Result<(), F
         if pair.whole.is_empty() {
             continue;
         }
-        count += 1;
+        // Those behind a semicolon count: whatever is done with each of them is limited.
+        count += if pair.has_semicolon { pair.whole.split(';').count() } else { 1 };
         if count > MAX_PARAMETERS {
             return Err(Fault::Ambiguous("there are too many parameters"));
         }

@@ -94,9 +94,12 @@ impl Places {
 /// The names that decide which flow it is. A step of a consent form has them as they are in the request, or not at all.
 const OF_FLOW: [Name; 4] = [Name::CodeChallenge, Name::CodeChallengeMethod, Name::ResponseMode, Name::ResponseType];
 
-/// The other parameters of authorization requests, by the registry of IANA ("OAuth Parameters").
-const REGISTERED: [&str; 34] = [
+/// The other parameters of requests, by the registry of IANA ("OAuth Parameters").
+const REGISTERED: [&str; 40] = [
     "acr_values",
+    "actor_token",
+    "actor_token_type",
+    "assertion",
     "aud",
     "audience",
     "authorization_details",
@@ -121,7 +124,10 @@ const REGISTERED: [&str; 34] = [
     "prompt",
     "registration",
     "request_uri_method",
+    "requested_token_type",
     "sub",
+    "subject_token",
+    "subject_token_type",
     "transaction_data",
     "trust_chain",
     "ui_locales",
@@ -132,9 +138,10 @@ const REGISTERED: [&str; 34] = [
     "wallet_nonce",
 ];
 
-/// Returns `true` if a server may read the name as that of a registered parameter.
-fn is_registered(name: &str) -> bool {
-    REGISTERED.into_iter().any(|known| name == known || names::is_spelling_of(name, known))
+/// Returns the registered parameter that a server may read under this name.
+fn registered(name: &str) -> Option<&'static str> {
+    let letters = names::letters_of(name);
+    REGISTERED.into_iter().find(|known| known.bytes().filter(|byte| *byte != b'_').eq(letters.bytes()))
 }
 
 impl Given {
@@ -154,18 +161,29 @@ impl Given {
                 }
                 self.push(name, value, is_exact);
             }
-            Reading::Other => {
-                if !self.others.iter().any(|(known, at)| known == spelling && *at == place) {
-                    self.others.push((spelling.to_owned(), place));
-                } else if spelling == "audience" {
-                    self.audiences.add(place);
-                } else if !self.in_form || is_registered(spelling) {
-                    // HTML sends a field for each checked box of a group, and pages put the parameters of the request into
-                    // hidden fields beside them. A name that no specification knows means nothing to an OAuth server:
-                    // RFC 6749 section 3.1: "The authorization server MUST ignore unrecognized request parameters."
-                    self.repeated.add(place);
-                }
-            }
+            Reading::Other => self.add_other(spelling),
+        }
+    }
+
+    /// Adds a parameter that no rule reads, for the repetitions of its name.
+    fn add_other(&mut self, spelling: &str) {
+        let (place, registered) = (self.place, registered(spelling));
+        let name = registered.unwrap_or(spelling);
+        let at = |place| move |(known, at): &(String, Place)| known == name && *at == place;
+        let is_again = self.others.iter().any(at(place));
+        // Zones of honest servers are in the URL of their token endpoint, but no parameters of a request are.
+        self.is_in_both |= place == Place::Body && self.others.iter().any(at(Place::Url));
+        self.is_in_both |= place == Place::Url && registered.is_some();
+        if !is_again {
+            self.others.push((name.to_owned(), place));
+        } else if name == "audience" && spelling == name {
+            self.audiences.add(place);
+        } else if registered.is_some() || !(self.in_form || spelling.starts_with(';')) {
+            // HTML sends a field for each checked box of a group, and pages put the parameters of the request into
+            // hidden fields beside them. A name that no specification knows means nothing to an OAuth server:
+            // RFC 6749 section 3.1: "The authorization server MUST ignore unrecognized request parameters." A text behind
+            // a `;` is one to old parsers only.
+            self.repeated.add(place);
         }
     }
 
@@ -214,7 +232,7 @@ impl Given {
             (true, false) => (has_type(Place::Url), has_type(Place::Body)),
         };
         let in_url = |parameter: &Parameter| parameter.place == Place::Url;
-        self.is_in_both = is_post && is_for_clients && plain.parameters.iter().any(in_url);
+        self.is_in_both = is_post && is_for_clients && (plain.is_in_both || plain.parameters.iter().any(in_url));
         self.has_object = has_object;
         self.repeated = plain.repeated;
         self.unusual = Places(self.unusual.0 | plain.unusual.0);

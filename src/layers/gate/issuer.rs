@@ -193,7 +193,9 @@ fn is_at(url: &str, redirect_uri: &str) -> bool {
     if let (Some(url), Some(redirect_uri)) = (WebUrl::read(&url), WebUrl::read(&redirect_uri)) {
         return url.has_place_of(&redirect_uri);
     }
-    let plain = |text: &str| percent_decode_str(text.trim_end_matches('/')).collect::<Vec<u8>>();
+    // An empty authority is none to some libraries: `com.example.app:///cb` is written as `com.example.app:/cb`.
+    let plain =
+        |text: &str| -> Vec<u8> { percent_decode_str(&text.trim_end_matches('/').replacen(":///", ":/", 1)).collect() };
     plain(&url).eq_ignore_ascii_case(&plain(&redirect_uri))
 }
 

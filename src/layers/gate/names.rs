@@ -185,10 +185,12 @@ fn unfolded(c: char) -> std::iter::Once<char> {
 /// Returns whether a member name of a JSON object of claims is a spelling of `known`: only case and punctuation can
 /// differ there.
 pub(super) fn is_spelling_of(name: &str, known: &str) -> bool {
-    let letters = |text: &str| -> String {
-        text.nfkd().flat_map(char::to_lowercase).flat_map(unfolded).filter(char::is_ascii_alphanumeric).collect()
-    };
-    name != known && letters(name) == letters(known)
+    name != known && letters_of(name) == letters_of(known)
+}
+
+/// Returns the letters and digits of a name, without case.
+pub(super) fn letters_of(name: &str) -> String {
+    name.nfkd().flat_map(char::to_lowercase).flat_map(unfolded).filter(char::is_ascii_alphanumeric).collect()
 }
 
 #[cfg(test)]

@@ -199,8 +199,11 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     if request.method == Method::OPTIONS {
         // A preflight of a browser (Fetch standard section 3.2.2) comes from no client yet. With parameters it is a
         // request, to handlers that ignore the method.
-        let is_plain = parameters.known.is_empty();
-        let unclear = Fault::Ambiguous("a preflight has the parameters of a request");
+        // "A CORS-preflight request never includes credentials."
+        let credentials = Credentials::read(&request.headers, &LIMITS, is_for_clients)?;
+        let has_credentials = credentials.is_any() || request.headers.contains_key(header::AUTHORIZATION);
+        let is_plain = !parameters.has_any() && !has_credentials;
+        let unclear = Fault::Ambiguous("a preflight has the parameters or credentials of a request");
         return if is_plain { Ok(Seen::default()) } else { Err(unclear) };
     }
     // RFC 6749 section 2.3.1: "The parameters can only be transmitted in the request-body and MUST NOT be included in

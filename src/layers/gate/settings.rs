@@ -75,10 +75,13 @@ pub struct GateSettings {
     /// may be anonymous by their own standards: JWT and SAML assertions, token exchange, pre-authorized codes).
     #[serde(deserialize_with = "values::grant_types", skip_serializing_if = "Option::is_none")]
     pub anonymous_grants: Option<Vec<String>>,
-    /// Declares that the server takes request objects (default: false): `request`, and `request_uri` that is not of a
-    /// pushed request. The server then has to check the object behind a `request_uri`.
+    /// Declares that the server takes request objects in `request` (default: false).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_objects: Option<bool>,
+    /// Declares that the server takes a `request_uri` that is not of a pushed request (default: as `request_objects`). The server
+    /// then has to check the object behind it. A server that ignores the parameter reads the rest of the request unchecked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_uris: Option<bool>,
     /// Passes all requests that the gate would reject, and reports them in events (default: false). Revoked clients
     /// come back meanwhile, and codes can go to unregistered redirect URIs, if the server allows that.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,6 +234,11 @@ fn amend(settings: &SettingsInForce<'_>, document: &mut Map<String, Value>) -> V
         }
         keep(document, "response_modes_supported", passes);
     }
+    if !settings.takes_request_uris() {
+        // OpenID Connect Discovery section 3, request_uri_parameter_supported: "If omitted, the default value is true."
+        document.insert("request_uri_parameter_supported".to_owned(), Value::Bool(false));
+        withdraw(document, "require_request_uri_registration");
+    }
     let of_objects = if settings.takes_request_objects() { None } else { withdraw_request_objects(document) };
     of_issuer.into_iter().chain(of_objects).collect()
 }
@@ -250,18 +258,16 @@ fn announce_issuer(issuer: &str, document: &mut Map<String, Value>) -> Option<St
     ))
 }
 
+/// Sets a member to false, if it is there. Returns `true` if it was true.
+fn withdraw(document: &mut Map<String, Value>, name: &str) -> bool {
+    document.get_mut(name).is_some_and(|value| std::mem::replace(value, Value::Bool(false)) == Value::Bool(true))
+}
+
 /// Withdraws what the document says about request objects (RFC 9101), which the gate does not take. Returns the contradiction if
 /// the server requires them.
 fn withdraw_request_objects(document: &mut Map<String, Value>) -> Option<String> {
-    // OpenID Connect Discovery section 3, request_uri_parameter_supported: "If omitted, the default value is true."
-    document.insert("request_uri_parameter_supported".to_owned(), Value::Bool(false));
-    let mut withdraw = |name: &str| {
-        let value = document.get_mut(name)?;
-        (std::mem::replace(value, Value::Bool(false)) == Value::Bool(true)).then_some(())
-    };
-    withdraw("request_parameter_supported");
-    withdraw("require_request_uri_registration");
-    withdraw("require_signed_request_object").map(|()| {
+    withdraw(document, "request_parameter_supported");
+    withdraw(document, "require_signed_request_object").then(|| {
         "the server's metadata document has require_signed_request_object, and the gate takes no request objects: write \
          gate.request_objects = true"
             .to_owned()
@@ -398,6 +404,10 @@ impl SettingsInForce<'_> {
 
     pub(super) fn takes_request_objects(&self) -> bool {
         self.find(|settings| settings.request_objects).unwrap_or_default()
+    }
+
+    pub(super) fn takes_request_uris(&self) -> bool {
+        self.find(|settings| settings.request_uris).unwrap_or_else(|| self.takes_request_objects())
     }
 
     /// Returns whether rejections are reported only.

@@ -63,6 +63,11 @@ fn each_member_is_its_endpoint() {
     }
     assert!(endpoints.request_objects());
     assert!(!read(&json!({ "request_parameter_supported": "true" })).unwrap().request_objects());
+    let by_value =
+        read(&json!({ "request_parameter_supported": true, "request_uri_parameter_supported": false })).unwrap();
+    assert_eq!((by_value.request_objects(), by_value.request_uris()), (true, false));
+    let by_reference = read(&json!({ "request_uri_parameter_supported": true })).unwrap();
+    assert_eq!((by_reference.request_objects(), by_reference.request_uris()), (false, true));
 }
 
 #[test]

@@ -32,8 +32,11 @@ fn seen_at(endpoint: &'static Endpoint, request: Builder, body: &[u8]) -> Result
     })
 }
 
+/// Reads a request of the token endpoint, or, below `/a`, of the authorization endpoint.
 fn seen(request: Builder, body: &str) -> Result<Seen, Fault> {
-    seen_at(&endpoint::TOKEN, request, body.as_bytes())
+    let is_authorization = request.uri_ref().is_some_and(|uri| uri.path().starts_with("/a"));
+    let endpoint = if is_authorization { &endpoint::AUTHORIZATION } else { &endpoint::TOKEN };
+    seen_at(endpoint, request, body.as_bytes())
 }
 
 fn post() -> Builder {
@@ -371,7 +374,7 @@ fn other_methods_are_rejected() {
         let request = Request::builder().method(method).uri("/token").header("content-type", FORM);
         assert_eq!(seen(request, "client_id=a").unwrap_err(), Fault::Method, "{method}");
     }
-    let override_it = |name| Request::get("/token?client_id=a").header(name, "POST");
+    let override_it = |name| Request::get("/authorize?client_id=a").header(name, "POST");
     for name in ["x-http-method-override", "x_http_method_override"] {
         clear(name, seen(override_it(name), ""));
     }

@@ -62,7 +62,12 @@ pub(in super::super) fn narrowed(asked: &Asked<'_>) -> Option<Vec<String>> {
         return None;
     }
     let tokens = given.values(Name::Scope).flat_map(|scope| scope.split(' ')).filter(|token| !token.is_empty());
-    let kept: Vec<String> = tokens.filter(|token| is_allowed(asked, token)).map(str::to_owned).collect();
+    let mut kept: Vec<String> = Vec::new();
+    for token in tokens.filter(|token| is_allowed(asked, token)) {
+        if !kept.iter().any(|known| known == token) {
+            kept.push(token.to_owned());
+        }
+    }
     // `offline_access` alone is no permission.
     kept.iter().any(|token| token != ALWAYS).then_some(kept)
 }
@@ -74,16 +79,18 @@ pub(in super::super) fn without_others(pairs: &str, kept: &[String]) -> String {
         if !matches!(names::read(&name), Reading::Exact(Name::Scope) | Reading::Folded(Name::Scope)) {
             return pair.to_owned();
         }
-        let scope: Vec<&str> = value.split(' ').filter(|token| kept.iter().any(|kept| kept == token)).collect();
+        // Each once: the text must not grow by its escapes.
+        let tokens: Vec<&str> = value.split(' ').collect();
+        let scope: Vec<&str> = kept.iter().map(String::as_str).filter(|token| tokens.contains(token)).collect();
         form_urlencoded::Serializer::new(String::new()).append_pair(&name, &scope.join(" ")).finish()
     });
     pairs.collect::<Vec<String>>().join("&")
 }
 
-/// Returns the URL with these scopes only. `None` if it has no query.
+/// Returns the URL with these scopes only. `None` if it can't be written, since it is too long.
 pub(in super::super) fn in_url(url: &Uri, kept: &[String]) -> Option<Uri> {
-    let query = without_others(url.query()?, kept);
-    let path = PathAndQuery::try_from(format!("{}?{query}", url.path())).ok()?;
+    let Some(query) = url.query() else { return Some(url.clone()) };
+    let path = PathAndQuery::try_from(format!("{}?{}", url.path(), without_others(query, kept))).ok()?;
     let mut parts = url.clone().into_parts();
     parts.path_and_query = Some(path);
     Uri::from_parts(parts).ok()
