@@ -20,6 +20,8 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Registered {
     pub(super) auth_method: Option<String>,
+    /// Set if its responses are encrypted (JARM section 3).
+    pub(super) encrypts_responses: bool,
     pub(super) grant_types: Option<Vec<String>>,
     /// Set if the server sends its tokens to it (CIBA section 4).
     pub(super) is_in_push_mode: bool,
@@ -39,6 +41,7 @@ impl Registered {
         let scope = document.string("scope").filter(|scope| !scope.trim().is_empty());
         Some(Self {
             auth_method: document.string("token_endpoint_auth_method").map(str::to_owned),
+            encrypts_responses: document.string("authorization_encrypted_response_alg").is_some(),
             grant_types: strings("grant_types"),
             is_in_push_mode: document.string("backchannel_token_delivery_mode") == Some("push"),
             pushes_requests: matches!(document.get("require_pushed_authorization_requests"), Some(Value::Bool(true))),

@@ -9,7 +9,7 @@ pub(super) static RULE: GateRule = GateRule {
     docs: RuleDocs {
         id: "gate-response-mode",
         protects: "Codes and tokens from ways to the client that the registered redirect URI does not bind.",
-        reference: "OAuth 2.0 Multiple Response Types sections 2.1 and 5; RFC 9700 section 4.1",
+        reference: "OAuth 2.0 Multiple Response Types sections 2.1 and 5; JARM section 2.3.1; RFC 9700 section 4.1",
         attack: "response_mode=web_message posts the code to the page that opened the window; response_mode=query puts a token \
                  into the server logs.",
         loosen: "gate.response_modes, with more of them; gate.rules.response_mode = \"mark\" or \"pass\"",
@@ -37,7 +37,9 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
             return Err(Fault::Rule("invalid_request", "response_mode is not allowed"));
         }
         // Multiple Response Types section 5: tokens "MUST NOT" be in the query.
-        if shows_token && mode == "query" {
+        // JARM section 2.3.1: nor with `query.jwt`, "unless the response JWT is encrypted".
+        let is_readable = || mode == "query" || (mode == "query.jwt" && !asked.registered.encrypts_responses);
+        if shows_token && is_readable() {
             return Err(Fault::Rule("invalid_request", "response_mode puts a token into the query"));
         }
     }
