@@ -624,7 +624,9 @@ async fn signed_responses_with_a_token_are_in_the_query_only_if_they_are_encrypt
     let mut secret = both.clone();
     secret[encrypted] = "ECDH-ES".into();
     secret["jwks_uri"] = "https://app.example.com/jwks".into();
-    for (client, is_encrypted) in [(both, false), (secret, true)] {
+    let mut encrypted_alone = secret.clone();
+    encrypted_alone.as_object_mut().unwrap().remove(signed);
+    for (client, is_encrypted) in [(both, false), (secret, true), (encrypted_alone, true)] {
         let world = World::policy(&policy);
         world.client(client).await;
         for kind in types {

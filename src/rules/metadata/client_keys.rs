@@ -15,7 +15,7 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "client-keys",
     protects: "The server from clients that nothing can authenticate, and users from answers that nothing can encrypt.",
     reference: "OpenID Connect Core 1.0 sections 9 (private_key_jwt: \"Clients that have registered a public key\") and 10.2; \
-                OpenID Connect Dynamic Client Registration 1.0 section 2, jwks; RFC 8705 section 2.2.2",
+                OpenID Connect Dynamic Client Registration 1.0 section 2, jwks; RFC 7518 sections 3.1 and 4.1; RFC 8705 section 2.2.2",
     attack: "token_endpoint_auth_method: \"private_key_jwt\" without keys, or with jwks: {\"keys\":[]}",
     loosen: "Not possible: a server that gets the keys in another way adds them (metadata.members.supply).",
     opens: "Clients that a server may take for public ones.",
@@ -136,8 +136,8 @@ fn kinds(document: &Registration, field: Field) -> &'static [&'static str] {
     KINDS.iter().find(|(start, _)| begins(start)).map_or(&[], |(_, kinds)| kinds)
 }
 
-/// Returns `true` if `jwks` has a key for this use and of this kind, `false` if it has none. `None` without `jwks`, and for one that is no
-/// set: the rule about keys by value rejects that.
+/// Returns `true` if `jwks` has a key for this use and of this kind, `false` if it has none. `None` without `jwks`, and for
+/// one that is no set: the rule about keys by value rejects that.
 fn has_key(document: &Registration, need: &Need) -> Option<bool> {
     let Some(Value::Object(json)) = document.at(Field::JWKS) else { return None };
     let set: Map<String, Json> = serde_json::from_str(json).ok()?;

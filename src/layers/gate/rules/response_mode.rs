@@ -2,6 +2,7 @@
 
 use super::{Asked, GateRule, in_presets};
 use crate::layers::gate::names::Name;
+use crate::layers::gate::records::Responses;
 use crate::layers::gate::rejection::Fault;
 use crate::rules::RuleDocs;
 
@@ -23,14 +24,15 @@ pub(super) static RULE: GateRule = GateRule {
 
 /// The modes of the specifications that send the answer to the redirect URI.
 pub(in super::super) const MODES: [&str; 3] = ["query", "fragment", "form_post"];
-/// JWT Secured Authorization Response Mode, which a client registers with `authorization_signed_response_alg`.
+/// JWT Secured Authorization Response Mode, which a client registers with an algorithm that signs or encrypts its
+/// responses.
 pub(in super::super) const SIGNED: [&str; 4] = ["jwt", "query.jwt", "fragment.jwt", "form_post.jwt"];
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let given = &asked.seen.given;
     let shows_token = given.values(Name::ResponseType).any(shows_token);
     for mode in given.values(Name::ResponseMode) {
-        let is_signed = || SIGNED.contains(&mode) && asked.registered.signs_responses;
+        let is_signed = || SIGNED.contains(&mode) && asked.registered.responses != Responses::Plain;
         let is_default = || MODES.contains(&mode) || is_signed();
         let is_listed = asked.settings.lists_response_mode(mode).unwrap_or_else(is_default);
         if !is_listed {
@@ -38,7 +40,8 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
         }
         // Multiple Response Types section 5: tokens "MUST NOT" be in the query.
         // JARM section 2.3.1: nor with `query.jwt`, "unless the response JWT is encrypted".
-        let is_readable = || mode == "query" || (mode == "query.jwt" && !asked.registered.encrypts_responses);
+        let is_readable =
+            || mode == "query" || (mode == "query.jwt" && asked.registered.responses != Responses::Encrypted);
         if shows_token && is_readable() {
             return Err(Fault::Rule("invalid_request", "response_mode puts a token into the query"));
         }
