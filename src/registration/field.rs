@@ -213,6 +213,7 @@ impl Field {
     pub(crate) const REQUEST_OBJECT_ENCRYPTION_ENC: Self = Self::named("request_object_encryption_enc");
     pub(crate) const REQUEST_OBJECT_SIGNING_ALG: Self = Self::named("request_object_signing_alg");
     pub(crate) const REQUEST_URIS: Self = Self::named("request_uris");
+    pub(crate) const REQUIRE_PUSHED_AUTHORIZATION_REQUESTS: Self = Self::named("require_pushed_authorization_requests");
     pub(crate) const REQUIRE_SIGNED_REQUEST_OBJECT: Self = Self::named("require_signed_request_object");
     pub(crate) const RESPONSE_TYPES: Self = Self::named("response_types");
     pub(crate) const SCOPE: Self = Self::named("scope");

@@ -701,6 +701,91 @@ async fn the_server_s_answer_counts() {
     assert_eq!(read.json()["error"], "unauthorized_client");
 }
 
+/// The same, for the other members that gates enforce.
+#[tokio::test]
+async fn the_server_s_answer_counts_for_modes_and_requirements() {
+    const BASIC: &str = "Basic YXBwLTE6czNjcmV0";
+    let client = |more: Value| {
+        let mut client = json!({
+            "redirect_uris": [CALLBACK], "scope": "mcp:read", "grant_types": ["authorization_code"],
+            "response_types": ["code"], "token_endpoint_auth_method": "none",
+        });
+        client.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        client
+    };
+    let policy = "extends = 'oauth'\nmetadata.members.allow = ['authorization_signed_response_alg']\n\
+                  metadata.token_endpoint_auth_method.one_of = ['none']\n\
+                  metadata.grants = { grant_types = ['authorization_code'], response_types = ['code'] }\n\
+                  gate.rules = { pushed_request = 'reject', response_mode = 'reject' }";
+    let pushed = "require_pushed_authorization_requests";
+    let signed = "authorization_signed_response_alg";
+    let jwt = with(&honest(), "response_mode=jwt");
+    for (sent, answered, query, error) in [
+        (json!({}), json!({ pushed: true }), honest(), "invalid_request"),
+        (json!({ pushed: true }), json!({ pushed: false }), honest(), ""),
+        // An absent, empty or odd value leaves what was sent.
+        (json!({ pushed: true }), json!({}), honest(), "invalid_request"),
+        (json!({ pushed: true }), json!({ pushed: null }), honest(), "invalid_request"),
+        (json!({ pushed: true }), json!({ pushed: "false" }), honest(), "invalid_request"),
+        (json!({}), json!({ signed: "ES256" }), jwt.clone(), ""),
+        (json!({}), json!({}), jwt.clone(), "invalid_request"),
+        (json!({ signed: "ES256" }), json!({ signed: "" }), jwt.clone(), ""),
+    ] {
+        let world = World::policy(policy);
+        world.register(client(sent.clone()), answered.clone()).await;
+        assert_eq!(world.error_of(&query).await, error, "{sent} and {answered}");
+    }
+    for (sent, answered, error) in [
+        ("poll", json!("push"), "unauthorized_client"),
+        ("push", json!("poll"), ""),
+        ("push", json!(""), "unauthorized_client"),
+        ("push", json!(["poll"]), "unauthorized_client"),
+    ] {
+        let world = ciba(in_mode("poll", &["authorization_code", CIBA])).await;
+        let mut other = client(in_mode(sent, &["authorization_code", CIBA]));
+        other["redirect_uris"] = json!(["https://app.example.com/other"]);
+        let answered = json!({ "client_id": "app-2", "backchannel_token_delivery_mode": answered });
+        assert_eq!(world.register(other, answered.clone()).await, "app-2");
+        let body = Full::from(format!("grant_type={}&auth_req_id=r", encoded(CIBA)));
+        let basic = BASIC.replace("YXBwLTE6", "YXBwLTI6");
+        let (read, _) =
+            world.send(GateEndpoint::Token, form("").header("authorization", basic).body(body).unwrap()).await;
+        assert_eq!(read.json()["error"].as_str().unwrap_or_default(), error, "{sent} and {answered}");
+    }
+}
+
+/// JARM section 2.3.1: a token is in no query that the server's log can be read from.
+#[tokio::test]
+async fn signed_responses_with_a_token_are_in_the_query_only_if_they_are_encrypted() {
+    let (signed, encrypted) = ("authorization_signed_response_alg", "authorization_encrypted_response_alg");
+    let policy = format!(
+        "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n\
+         members.allow = ['{signed}', '{encrypted}']\n[metadata.grants]\ngrant_types = ['authorization_code', 'implicit']\n\
+         response_types = ['code', 'code id_token', 'id_token', 'token']\n[gate.rules]\nresponse_type = 'reject'\n\
+         response_mode = 'reject'\npkce = 'pass'"
+    );
+    let types = ["code", "code id_token", "id_token", "token"];
+    let both = json!({ "response_types": types, "grant_types": ["authorization_code", "implicit"], signed: "ES256" });
+    let mut secret = both.clone();
+    secret[encrypted] = "ECDH-ES".into();
+    secret["jwks_uri"] = "https://app.example.com/jwks".into();
+    let mut encrypted_alone = secret.clone();
+    encrypted_alone.as_object_mut().unwrap().remove(signed);
+    for (client, is_encrypted) in [(both, false), (secret, true), (encrypted_alone, true)] {
+        let world = World::policy(&policy);
+        world.client(client).await;
+        for kind in types {
+            for mode in ["query.jwt", "fragment.jwt", "form_post.jwt", "jwt", "query"] {
+                let query = with(&honest(), &format!("response_type={}", encoded(kind)));
+                let passes = kind == "code" || (mode == "query.jwt" && is_encrypted) || !mode.starts_with("query");
+                let error = if passes { "" } else { "invalid_request" };
+                let query = with(&query, &format!("response_mode={mode}"));
+                assert_eq!(world.error_of(&query).await, error, "{kind} in {mode}, encrypted: {is_encrypted}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn grants_are_those_that_were_registered() {
     let world = World::new(tower_dcr::mcp());

@@ -73,6 +73,40 @@ async fn a_native_client_gets_no_shared_secret() {
     assert_eq!(judged(&mcp, &body).await.unwrap()["token_endpoint_auth_method"], "client_secret_post");
 }
 
+/// RFC 8252 section 8.5, for a type that is inferred from the redirect URIs, or repaired.
+#[tokio::test]
+async fn a_client_that_is_found_to_be_native_gets_no_shared_secret() {
+    let methods = ["client_secret_basic", "none"];
+    let inferring =
+        with(oauth(&["authorization_code"], &methods), |rules| rules.metadata.application_type.infer = true);
+    let mcp = with(tower_dcr::mcp(), |rules| rules.metadata.auth_method = AuthMethod::one_of(methods));
+    let body = |kind: Value, redirects: Value| json!({ "application_type": kind, "redirect_uris": redirects, "token_endpoint_auth_method": "client_secret_basic" });
+    for preset in [&inferring, &mcp] {
+        for (kind, redirects) in [
+            (Value::Null, json!(["com.example.app:/cb"])),
+            (Value::Null, json!(["http://127.0.0.1/cb", "http://[::1]/cb"])),
+            ("web".into(), json!(["http://127.0.0.1/cb"])),
+            ("web".into(), json!(["https://app.example.com/cb", "com.example.app:/cb"])),
+        ] {
+            let body = body(kind, redirects);
+            let kept = judged(preset, &body).await.unwrap();
+            assert_eq!(
+                (&kept["application_type"], &kept["token_endpoint_auth_method"]),
+                (&"native".into(), &"none".into()),
+                "{body}"
+            );
+        }
+        let web = body(Value::Null, json!(["https://app.example.com/cb"]));
+        assert_eq!(judged(preset, &web).await.unwrap()["token_endpoint_auth_method"], "client_secret_basic");
+    }
+    let secrets = with(mcp, |rules| rules.metadata.auth_method = AuthMethod::one_of(["client_secret_basic"]));
+    let inferred = body(Value::Null, json!(["http://127.0.0.1/cb"]));
+    let rejected = rejects("token-endpoint-auth-method", "token_endpoint_auth_method");
+    assert_eq!(judged(&secrets, &inferred).await, rejected);
+    let allowed = with(secrets, |rules| rules.metadata.auth_method.native_secrets = true);
+    assert!(judged(&allowed, &inferred).await.is_ok());
+}
+
 /// RFC 6749 section 4.4, and CIBA section 7.1.
 #[tokio::test]
 async fn a_public_client_has_no_grant_that_needs_authentication() {
@@ -179,6 +213,100 @@ async fn origins_and_sectors() {
         let body = json!({ "redirect_uris": redirects, "subject_type": "pairwise" });
         assert_eq!(judged(&preset, &body).await.is_ok(), passes, "{redirects}");
     }
+}
+
+/// OpenID Connect Core section 9: the method `none` is also that of confidential clients that never use the token endpoint.
+#[tokio::test]
+async fn a_client_of_the_implicit_flow_alone_may_have_a_secret() {
+    let grants = Grants::new(["authorization_code", "implicit"], ["code", "id_token", "code id_token"]).unwrap();
+    let preset = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic"]));
+    let rejected = rejects("algorithms", "id_token_signed_response_alg");
+    for (grants, responses, kind, passes) in [
+        (json!(["implicit"]), json!(["id_token"]), "web", true),
+        (json!(["implicit", "authorization_code"]), json!(["id_token", "code"]), "web", false),
+        (json!(["authorization_code"]), json!(["code"]), "web", false),
+        // RFC 8252 section 8.5.
+        (json!(["implicit"]), json!(["id_token"]), "native", false),
+    ] {
+        let body = json!({ "grant_types": grants, "response_types": responses, "application_type": kind,
+            "token_endpoint_auth_method": "none", "id_token_signed_response_alg": "HS256" });
+        let judged = judged(&preset, &body).await;
+        assert!(if passes { judged.is_ok() } else { judged == rejected }, "{body}: {judged:?}");
+    }
+}
+
+/// RFC 7591 section 2.1: no client "can register itself into an inconsistent state".
+#[tokio::test]
+async fn the_implicit_grant_has_a_response_type() {
+    let grants = Grants::new(["authorization_code", "client_credentials", "implicit"], ["code", "id_token"]).unwrap();
+    let preset = tower_dcr::oauth(grants, AuthMethod::one_of(["none", "client_secret_basic"]));
+    let rejected = rejects("response-types", "response_types");
+    for (grants, responses, passes) in [
+        (json!(["implicit"]), json!(["none"]), false),
+        (json!(["implicit"]), json!(["token"]), false),
+        (json!(["implicit"]), Value::Null, false),
+        (json!(["implicit", "client_credentials"]), json!(["none"]), false),
+        (json!(["implicit"]), json!(["none", "id_token"]), true),
+        (json!(["implicit", "authorization_code"]), json!(["code"]), true),
+        (json!(["implicit", "authorization_code"]), json!(["none"]), false),
+        (json!(["client_credentials"]), json!(["none"]), true),
+        (json!(["client_credentials"]), Value::Null, true),
+    ] {
+        let method = "client_secret_basic";
+        let body = json!({ "grant_types": grants, "response_types": responses, "token_endpoint_auth_method": method });
+        let judged = judged(&preset, &body).await;
+        assert!(if passes { judged.is_ok() } else { judged == rejected }, "{body}: {judged:?}");
+    }
+}
+
+/// RFC 7518 sections 3.1 and 4.1, RFC 8037: each algorithm has its own kinds of keys.
+#[tokio::test]
+async fn keys_are_of_the_kind_that_the_algorithm_takes() {
+    let methods = ["none", "client_secret_basic", "private_key_jwt", "self_signed_tls_client_auth"];
+    let preset = oauth(&["authorization_code"], &methods);
+    let signing = "token_endpoint_auth_signing_alg";
+    let object = "request_object_signing_alg";
+    let encrypting = "id_token_encrypted_response_alg";
+    for (member, algorithm, kinds) in [
+        (signing, "RS256", &["RSA"][..]),
+        (signing, "PS512", &["RSA"]),
+        (signing, "ES256", &["EC"]),
+        (signing, "ES256K", &["EC"]),
+        (signing, "EdDSA", &["OKP"]),
+        (signing, "Ed25519", &["OKP"]),
+        (signing, "", &["EC", "RSA", "OKP", "AKP"]),
+        // Without a known kind, any may be right.
+        (signing, "ML-DSA-44", &["EC", "RSA", "OKP", "AKP"]),
+        (object, "RS256", &["RSA"]),
+        (object, "es256", &["EC"]),
+        (encrypting, "RSA-OAEP", &["RSA"]),
+        (encrypting, "RSA-OAEP-256", &["RSA"]),
+        (encrypting, "RSA1_5", &["RSA"]),
+        (encrypting, "ECDH-ES", &["EC", "OKP"]),
+        (encrypting, "ECDH-ES+A128KW", &["EC", "OKP"]),
+    ] {
+        let method = if member == signing { "private_key_jwt" } else { "client_secret_basic" };
+        for kind in ["EC", "RSA", "OKP", "AKP"] {
+            let keys = json!({ "keys": [{ "kty": kind, "kid": "1" }, { "kty": "EC", "kid": "2", "use": "other" }] });
+            let body = json!({ "token_endpoint_auth_method": method, member: algorithm, "jwks": keys });
+            let judged = judged(&preset, &body).await;
+            let passes = kinds.contains(&kind);
+            assert!(
+                if passes { judged.is_ok() } else { judged == rejects("client-keys", "jwks") },
+                "{body}: {judged:?}"
+            );
+        }
+    }
+    // Each need has a key of its own.
+    let keys = json!({ "keys": [{ "kty": "EC", "use": "sig" }, { "kty": "RSA", "use": "enc" }] });
+    let body = |signed: &str, encrypted: &str| json!({ "token_endpoint_auth_method": "private_key_jwt", signing: signed, encrypting: encrypted, "jwks": keys });
+    assert!(judged(&preset, &body("ES256", "RSA-OAEP")).await.is_ok());
+    assert_eq!(judged(&preset, &body("RS256", "RSA-OAEP")).await, rejects("client-keys", "jwks"));
+    assert_eq!(judged(&preset, &body("ES256", "ECDH-ES")).await, rejects("client-keys", "jwks"));
+    // A certificate is compared as a whole.
+    let certificate =
+        json!({ "token_endpoint_auth_method": "self_signed_tls_client_auth", signing: "RS256", "jwks": keys });
+    assert!(judged(&preset, &certificate).await.is_ok());
 }
 
 /// OpenID Connect Core sections 10.1 and 10.2, for the members of other specifications as well.

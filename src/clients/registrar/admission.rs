@@ -679,6 +679,13 @@ impl Registrar {
     }
 }
 
+/// The other strings that gates enforce.
+const ANSWERED_TEXTS: [Field; 3] = [
+    Field::AUTHORIZATION_ENCRYPTED_RESPONSE_ALG,
+    Field::AUTHORIZATION_SIGNED_RESPONSE_ALG,
+    Field::BACKCHANNEL_TOKEN_DELIVERY_MODE,
+];
+
 /// Returns the forwarded document as the server has registered it: with only the redirect URIs that the response lists, and
 /// with its values of the fields that gates enforce. `None` if nothing differs.
 ///
@@ -693,10 +700,21 @@ pub(super) fn as_answered(forwarded: &str, answer: &Registration) -> Option<Stri
     }
     let has_text = |field| answer.string_at(field).is_some_and(|text| !text.trim().is_empty());
     let has_list = |field| answer.strings_at(field).is_some_and(|mut list| list.next().is_some());
+    // An absent or empty field says nothing: many servers leave out what they registered as it was sent.
     for field in [Field::GRANT_TYPES, Field::RESPONSE_TYPES, Field::SCOPE, Field::TOKEN_ENDPOINT_AUTH_METHOD] {
         if has_text(field) || has_list(field) {
             differs |= document.replace_field_from(answer, field);
         }
+    }
+    for field in ANSWERED_TEXTS {
+        if has_text(field) {
+            differs |= document.replace_field_from(answer, field);
+        }
+    }
+    let field = Field::REQUIRE_PUSHED_AUTHORIZATION_REQUESTS;
+    if matches!(answer.at(field), Some(Value::Bool(_))) {
+        // Another type, as the string "false", would end a requirement of the client.
+        differs |= document.replace_field_from(answer, field);
     }
     differs.then(|| String::from_utf8(document.canonical_bytes()).ok()).flatten()
 }

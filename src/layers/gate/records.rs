@@ -28,8 +28,28 @@ pub(super) struct Registered {
     pub(super) redirect_uris: Vec<String>,
     pub(super) response_types: Option<Vec<String>>,
     pub(super) scope: Option<Vec<String>>,
-    /// Set if it takes signed responses (JARM section 3).
-    pub(super) signs_responses: bool,
+    pub(super) responses: Responses,
+}
+
+/// The authorization responses that a client takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Responses {
+    #[default]
+    Plain,
+    Signed,
+    /// JARM section 2.2: signed first, with `RS256` if no algorithm is registered (section 3).
+    Encrypted,
+}
+
+impl Responses {
+    fn of(document: &Registration) -> Self {
+        let has = |name| document.string(name).is_some();
+        match () {
+            () if has("authorization_encrypted_response_alg") => Self::Encrypted,
+            () if has("authorization_signed_response_alg") => Self::Signed,
+            () => Self::Plain,
+        }
+    }
 }
 
 impl Registered {
@@ -45,7 +65,7 @@ impl Registered {
             redirect_uris: document.redirect_uris().map(str::to_owned).collect(),
             response_types: strings("response_types"),
             scope: scope.map(|scope| scope.split(' ').map(str::to_owned).collect()),
-            signs_responses: document.string("authorization_signed_response_alg").is_some(),
+            responses: Responses::of(&document),
         })
     }
 }

@@ -99,8 +99,9 @@ pub struct GateSettings {
     #[serde(deserialize_with = "values::resources", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<String>>,
     /// The values of `response_mode` (default: `query`, `fragment` and `form_post`; for a client that registered
-    /// `authorization_signed_response_alg` also the signed ones: `jwt`, `query.jwt`, `fragment.jwt`, `form_post.jwt`). While
-    /// `issuer` is set, only `query`, `fragment` and the signed ones pass, whatever is listed.
+    /// `authorization_signed_response_alg` or `authorization_encrypted_response_alg` also the signed ones: `jwt`, `query.jwt`,
+    /// `fragment.jwt`, `form_post.jwt`). While `issuer` is set, only `query`, `fragment` and the signed ones pass, whatever is
+    /// listed. A token in the answer never passes in `query`, and in `query.jwt` only if the client registered encryption.
     #[serde(deserialize_with = "values::response_modes", skip_serializing_if = "Option::is_none")]
     pub response_modes: Option<Vec<String>>,
     /// Tells `client_secret_basic` and `client_secret_post` apart (default: true in the preset `strict`, otherwise false). Many

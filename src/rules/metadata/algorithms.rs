@@ -121,13 +121,23 @@ fn key_fault(document: &Registration) -> Option<Fault> {
 /// symmetric signatures and symmetric encryption "MUST NOT be used by public (non-confidential) Clients because of their
 /// inability to keep secrets". A server that takes an empty secret for the key accepts what anyone can write.
 fn secret_fault(document: &Registration) -> Option<Fault> {
-    if document.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) != Some(NONE) {
+    if document.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) != Some(NONE) || may_have_secret(document) {
         return None;
     }
     let has = |field: Field, is_it: fn(&str) -> bool| document.string_at(field).is_some_and(is_it).then_some(field);
     let signature = SIGNATURES.into_iter().find_map(|(field, _)| has(field, is_mac));
     let encryption = || ENCRYPTION.into_iter().find_map(|(_, field)| has(field, is_symmetric_encryption));
     Some((signature.or_else(encryption)?, "needs a secret, which a public client does not have"))
+}
+
+/// Returns `true` for a client whose method `none` does not make it a public one. OpenID Connect Core section 9: it "does not
+/// authenticate itself at the Token Endpoint, either because it uses only the Implicit Flow (and so does not use the Token
+/// Endpoint) or because it is a Public Client". An installed application keeps no secret in either case (RFC 8252 section
+/// 8.5).
+fn may_have_secret(document: &Registration) -> bool {
+    let mut grants = document.strings_at(Field::GRANT_TYPES).into_iter().flatten().peekable();
+    let is_implicit_only = grants.peek().is_some() && grants.all(|grant| grant == "implicit");
+    is_implicit_only && document.string_at(Field::APPLICATION_TYPE) != Some("native")
 }
 
 pub(crate) fn is_none(algorithm: &str) -> bool {

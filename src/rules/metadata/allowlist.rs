@@ -26,7 +26,7 @@ use crate::rules::{
 };
 
 /// The rules for everything in a registration except its redirect URIs: [`Members`], [`MetadataOperators`], [`Grants`],
-/// [`AuthMethod`], the grant types of public clients, [`Scope`], [`ApplicationType`], [`Decorations`], checks of the URIs
+/// [`ApplicationType`], [`AuthMethod`], the grant types of public clients, [`Scope`], [`Decorations`], checks of the URIs
 /// that the server or a browser follows, of algorithms, and of the members that belong to an authentication method or to
 /// CIBA, [`Jwks`] and [`ClientName`], in this order. A [preset](crate::Preset) compares `frontchannel_logout_uri` and
 /// pairwise subjects with the redirect URIs as well, after [`RedirectUris`](crate::rules::RedirectUris).
@@ -171,10 +171,10 @@ pub(crate) static DOCS: [&RuleDocs; 17] = [
     &operators::DOCS,
     &grants::GRANT_TYPES_DOCS,
     &grants::RESPONSE_TYPES_DOCS,
+    &application_type::DOCS,
     &auth_method::DOCS,
     &public_clients::DOCS,
     &scope::DOCS,
-    &application_type::DOCS,
     &display_uris::DOCS,
     &fetched_uris::DOCS,
     &request_uris::DOCS,
@@ -205,10 +205,11 @@ impl IntoRules for MetadataAllowlist {
         Policy::new(KnownMembers { members: self.members, operators: operators.clone(), offered })
             .and((!operators.is_empty()).then_some(operators))
             .and(self.grants)
+            // Before the method: a client whose type is inferred gets no shared secret either.
+            .and(self.application_type)
             .and(self.auth_method)
             .and(public_clients)
             .and(self.scope)
-            .and(self.application_type)
             .and(self.decorations)
             .and(DereferencedUris)
             .and(RequestUris)

@@ -17,7 +17,8 @@ use crate::rules::{ErrorCode, Rejection};
 /// shared secret. A client that would prove possession of a key is rejected instead of being made weaker.
 ///
 /// A native client can't keep a shared secret (RFC 8252 section 8.5): it gets `none`, and is rejected if the server does
-/// not offer `none`. [`native_secrets`](Self::native_secrets) allows secrets.
+/// not offer `none`. That holds for one whose type [`ApplicationType`](crate::rules::ApplicationType) infers as well, if that
+/// rule comes before this one. [`native_secrets`](Self::native_secrets) allows secrets.
 ///
 /// ```
 /// use tower_dcr::Registration;

@@ -31,7 +31,7 @@ impl Rule for Ciba {
         let has_endpoint = document.at(Field::BACKCHANNEL_CLIENT_NOTIFICATION_ENDPOINT).is_some();
         let is_public = document.string_at(Field::TOKEN_ENDPOINT_AUTH_METHOD) == Some(NONE);
         let (field, detail) = match mode {
-            // "REQUIRED. One of the following values: poll, ping or push."
+            // "REQUIRED. One of the following values: poll, ping, or push."
             None if uses => (Field::BACKCHANNEL_TOKEN_DELIVERY_MODE, "is required for the grant type of CIBA"),
             // Section 7.1: "The Client MUST authenticate to the Backchannel Authentication Endpoint". In push mode, no grant
             // type says that the client uses that endpoint.

@@ -15,7 +15,7 @@ pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "client-keys",
     protects: "The server from clients that nothing can authenticate, and users from answers that nothing can encrypt.",
     reference: "OpenID Connect Core 1.0 sections 9 (private_key_jwt: \"Clients that have registered a public key\") and 10.2; \
-                OpenID Connect Dynamic Client Registration 1.0 section 2, jwks; RFC 8705 section 2.2.2",
+                OpenID Connect Dynamic Client Registration 1.0 section 2, jwks; RFC 7518 sections 3.1 and 4.1; RFC 8705 section 2.2.2",
     attack: "token_endpoint_auth_method: \"private_key_jwt\" without keys, or with jwks: {\"keys\":[]}",
     loosen: "Not possible: a server that gets the keys in another way adds them (metadata.members.supply).",
     opens: "Clients that a server may take for public ones.",
@@ -45,11 +45,24 @@ pub(super) fn are_needed_by(field: Field) -> bool {
     ENCRYPTED_ANSWERS.contains(&field) || SIGNED_REQUESTS.contains(&field)
 }
 
+/// The beginning of algorithms, and the `kty` of their keys: RFC 7518 sections 3.3 to 3.5 and 4.2 to 4.6, RFC 8037 section 3
+/// (keys of the kind `OKP` sign with `EdDSA`, and agree on a key with `ECDH-ES`), RFC 9864.
+const KINDS: [(&str, &[&str]); 5] = [
+    ("ECDH-ES", &["EC", "OKP"]),
+    ("Ed", &["OKP"]),
+    ("ES", &["EC"]),
+    ("PS", &["RSA"]),
+    // Of key encryption, too: `RSA-OAEP`.
+    ("RS", &["RSA"]),
+];
+
 /// A member that needs a key.
 struct Need {
     field: Field,
     /// The `use` of that key (RFC 7517 section 4.2). `None` for any.
     key_use: Option<&'static str>,
+    /// The `kty` of the keys that its algorithm takes. Empty for any.
+    kinds: &'static [&'static str],
     /// Set if the keys may be registered later: until then, the server rejects every signature.
     may_follow: bool,
 }
@@ -75,7 +88,7 @@ impl Rule for ClientKeys {
             Err(draft.reject(ErrorCode::InvalidClientMetadata, detail).with_field(field.name()))
         };
         for need in needs(document) {
-            match has_key(document, need.key_use) {
+            match has_key(document, &need) {
                 None if !need.may_follow && document.at(Field::JWKS).is_none() => {
                     return reject(need.field, "needs jwks or jwks_uri");
                 }
@@ -97,27 +110,47 @@ fn needs(document: &Registration) -> impl Iterator<Item = Need> {
     let method = method.map(|method| Need {
         field: Field::TOKEN_ENDPOINT_AUTH_METHOD,
         key_use: (method != SELF_SIGNED).then_some("sig"),
+        kinds: if method == SELF_SIGNED { &[] } else { kinds(document, Field::TOKEN_ENDPOINT_AUTH_SIGNING_ALG) },
         may_follow: false,
     });
     let is_encrypted = |field: &Field| document.string_at(*field).is_some_and(|it| !is_symmetric_encryption(it));
     let answers = ENCRYPTED_ANSWERS.into_iter().filter(is_encrypted);
     let is_signed = |field: &Field| document.string_at(*field).is_some_and(|it| !is_mac(it) && !is_none(it));
     let requests = SIGNED_REQUESTS.into_iter().filter(is_signed);
-    let answers = answers.map(|field| Need { field, key_use: Some("enc"), may_follow: false });
-    let requests = requests.map(|field| Need { field, key_use: Some("sig"), may_follow: true });
+    let need = |field: Field, key_use: &'static str, may_follow: bool| Need {
+        field,
+        key_use: Some(key_use),
+        kinds: kinds(document, field),
+        may_follow,
+    };
+    let answers = answers.map(move |field| need(field, "enc", false));
+    let requests = requests.map(move |field| need(field, "sig", true));
     method.into_iter().chain(answers).chain(requests)
 }
 
-/// Returns `true` if `jwks` has a key for this use, `false` if it has none. `None` without `jwks`, and for one that is no
-/// set: the rule about keys by value rejects that.
-fn has_key(document: &Registration, key_use: Option<&str>) -> Option<bool> {
+/// Returns the `kty` of the keys for the algorithm in a member. Empty for any: without the member, or for an algorithm that is
+/// not known.
+fn kinds(document: &Registration, field: Field) -> &'static [&'static str] {
+    let Some(algorithm) = document.string_at(field) else { return &[] };
+    let begins = |start: &&str| algorithm.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
+    KINDS.iter().find(|(start, _)| begins(start)).map_or(&[], |(_, kinds)| kinds)
+}
+
+/// Returns `true` if `jwks` has a key for this use and of this kind, `false` if it has none. `None` without `jwks`, and for
+/// one that is no set: the rule about keys by value rejects that.
+fn has_key(document: &Registration, need: &Need) -> Option<bool> {
     let Some(Value::Object(json)) = document.at(Field::JWKS) else { return None };
     let set: Map<String, Json> = serde_json::from_str(json).ok()?;
     let keys = set.get("keys")?.as_array()?;
-    let fits = |key: &Json| match (key_use, key.get("use")) {
+    // The rule about keys by value rejects one without a kind.
+    let is_kind = |key: &Json| {
+        let kind = key.get("kty").and_then(Json::as_str);
+        need.kinds.is_empty() || kind.is_none_or(|kind| need.kinds.contains(&kind))
+    };
+    let is_use = |key: &Json| match (need.key_use, key.get("use")) {
         // RFC 7517 section 4.2: "Use of the "use" member is OPTIONAL, unless the application requires its presence."
         (None, _) | (_, None | Some(Json::Null)) => true,
         (Some(wanted), Some(named)) => named == wanted,
     };
-    Some(keys.iter().any(fits))
+    Some(keys.iter().any(|key| is_use(key) && is_kind(key)))
 }

@@ -199,12 +199,18 @@ impl Grants {
         }
         self.narrow(draft, Field::RESPONSE_TYPES, |response| contains(&self.responses, &in_order(response)))?;
         let Some(mut responses) = draft.registration().strings_at(Field::RESPONSE_TYPES) else { return Ok(()) };
+        let is_empty = responses.clone().next().is_none();
         if responses.clone().any(|response| !flows.allow(response)) {
             return Err(reject(draft, Field::RESPONSE_TYPES, "contradicts grant_types"));
         }
         if flows.code && !responses.any(|response| response == "code" || response.split(' ').any(|part| part == "code"))
         {
             return Err(reject(draft, Field::RESPONSE_TYPES, "must include code"));
+        }
+        if flows.implicit && is_empty {
+            // RFC 7591 section 2.1: a server "SHOULD take steps to ensure that a client cannot register itself into an
+            // inconsistent state". The implicit grant has no other endpoint than that of response types.
+            return Err(reject(draft, Field::RESPONSE_TYPES, "must include one of the implicit grant"));
         }
         Ok(())
     }

@@ -33,7 +33,9 @@ fn check(asked: &Asked<'_>) -> Result<(), Fault> {
         // RFC 6749 section 2.3: "The client MUST NOT use more than one authentication method in each request."
         return Err(Fault::Rule("invalid_request", "the client authenticates itself in more than one way"));
     }
-    // Without a registered method, the server's own default counts, and no specification says which one that is.
+    // RFC 7591 section 2: "If unspecified or omitted, the default is "client_secret_basic"". Registrations through the rules
+    // have it written out. The other records are of clients that this crate did not register: many servers made public
+    // clients of those without the member, and a rejection here would end their sign-ins.
     let Some(registered) = asked.registered.auth_method.as_deref() else { return Ok(()) };
     if registered == "none" && asked.endpoint.is_for_confidential && used.is_empty() {
         return Err(Fault::Rule("unauthorized_client", "a client without authentication must not use this endpoint"));
