@@ -25,6 +25,7 @@ use tower::{Layer, Service, ServiceExt};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use super::forwarded::Testimony;
 use super::{Args, Error};
 
 /// A service that sends a request to the server, with or without layers.
@@ -40,7 +41,7 @@ impl Upstream {
         // A pseudonym, so that it detects forwarding loops (RFC 9110 section 7.6.3).
         let policy = ProxyPolicy::new()
             .with_host_behaviour(host)
-            // They are written here before evaluation.
+            // They are written by `Onward`.
             .with_x_forwarded_for(XForwardedFor::Preserve)
             .with_upstream_timeout(args.upstream_timeout)
             .with_via(format!("tower-dcr-{:08x}", rand::random::<u32>()));
@@ -60,7 +61,7 @@ impl Upstream {
 
     /// Returns a service without layers.
     pub(crate) fn way(&self) -> Way {
-        BoxCloneSyncService::new(self.proxy.clone())
+        BoxCloneSyncService::new(Onward(self.proxy.clone()))
     }
 
     /// Returns a service behind `layer`.
@@ -129,7 +130,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.0.call(request.map(Body::new))
+        let mut request = request.map(Body::new);
+        // Without a testimony, the server still gets no claim of a client.
+        let testimony = request.extensions_mut().remove::<Testimony>().unwrap_or_default();
+        testimony.write(request.headers_mut());
+        self.0.call(request)
     }
 }
 
