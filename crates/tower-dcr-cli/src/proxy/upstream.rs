@@ -32,6 +32,7 @@ use super::{Args, Error};
 pub(crate) type Way = BoxCloneSyncService<Request, Response, Infallible>;
 
 pub(crate) struct Upstream {
+    origin: String,
     proxy: ReverseProxy<HttpsConnector<HttpConnector>>,
 }
 
@@ -56,7 +57,9 @@ impl Upstream {
             .enable_http1()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Ok(Self { proxy: ReverseProxy::new_with_client("/", args.upstream.to_string(), client).with_policy(policy) })
+        let origin = args.upstream.to_string();
+        let proxy = ReverseProxy::new_with_client("/", origin.clone(), client).with_policy(policy);
+        Ok(Self { origin, proxy })
     }
 
     /// Returns a service without layers.
@@ -82,19 +85,21 @@ impl Upstream {
     ///
     /// Returns an error if the server is unreachable or responds with a server error.
     pub(crate) async fn document(&self, path: &str) -> Result<Option<Map<String, Value>>, Error> {
+        let url = format!("{}{path}", self.origin);
         let request = Request::get(path).header(header::ACCEPT, "application/json").body(Body::empty())?;
         // The error is returned, to log one line for all documents.
         let response = self.proxy.clone().oneshot(request).with_subscriber(NoSubscriber::default()).await?;
         if let Some(trouble) = response.extensions().get::<ProxyError>() {
-            return Err(trouble.message().into());
+            return Err(format!("{url}: {}", trouble.message()).into());
         }
         if response.status().is_server_error() {
-            return Err(format!("{path}: status {}", response.status()).into());
+            return Err(format!("{url}: status {}", response.status()).into());
         }
         if response.status() != StatusCode::OK {
             return Ok(None);
         }
-        let bytes = Limited::new(response.into_body(), 256 * 1024).collect().await?.to_bytes();
+        let body = Limited::new(response.into_body(), 256 * 1024).collect().await;
+        let bytes = body.map_err(|error| format!("{url}: {error}"))?.to_bytes();
         // Some servers respond to every path.
         let document = serde_json::from_slice::<Map<String, Value>>(&bytes).ok();
         Ok(document.filter(|document| document.contains_key("issuer")))
