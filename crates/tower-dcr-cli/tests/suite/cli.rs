@@ -299,7 +299,7 @@ fn explain_describes_rules_and_settings() {
         ("auth-method", "gate-auth-method"),
         ("gate.unknwon", "gate.unknown"),
         ("gate.rules.pcke", "gate.rules.pkce"),
-        ("max_age", "gate.max_age"),
+        ("failed_authentication", "gate.failed_authentication"),
     ] {
         let said = run(&folder, &["explain", wrong], "");
         assert!(said.contains(&format!("did you mean {right:?}? The rules are")), "{wrong}: {said}");
