@@ -277,11 +277,16 @@ impl GateLayer {
     ///
     /// # Panics
     ///
-    /// Panics if a value is none of its kind: an [issuer](GateSettings::issuer) that is no https URL, a
-    /// [resource](GateSettings::resources) that is no absolute URI, or a scope, grant type or response mode with a space in it. A
+    /// Panics if a value is none of its kind: an [issuer](GateSettings::issuer) that is neither an `https` URL nor `http` on a
+    /// loopback host, a [resource](GateSettings::resources) that is no absolute URI, or a scope, grant type or response mode with a space in it. A
     /// policy file with such a value can't be read.
-    pub fn map_settings(self, change: impl FnOnce(&mut GateSettings)) -> Self {
-        self.change(|config| config.settings.change(config.endpoint, change))
+    #[track_caller]
+    pub fn map_settings(mut self, change: impl FnOnce(&mut GateSettings)) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        if let Err(message) = config.settings.change(config.endpoint, change) {
+            panic!("{message}");
+        }
+        self
     }
 
     /// Sets the number of clients whose records are cached (default: 4096).

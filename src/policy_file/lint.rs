@@ -611,12 +611,12 @@ impl Linter {
         if time(Setting::GateMaxAge) > HOUR {
             found.push((
                 Setting::GateMaxAge,
-                "a client that is revoked on another node passes for that long",
+                "more than one hour: a client that is revoked on another node passes for that long",
                 "5s is the default",
             ));
         }
         if time(Setting::GateGrace) > HOUR * 24 {
-            let message = "while the ledger can't be used, a client that was revoked meanwhile passes for that long";
+            let message = "more than one day: while the ledger can't be used, a client that was revoked meanwhile passes for that long";
             found.push((Setting::GateGrace, message, "1min is the default, and a failover takes no longer"));
         }
         for (key, message, suggestion) in found {
@@ -749,9 +749,12 @@ impl Linter {
             if rule == "redirect_uri" && action != "reject" {
                 let message = "codes can go to redirect URIs that no client registered, if the server allows that";
                 self.warn(key, message, "take it out");
-            } else if action == "mark" || (action == "pass" && !is_listed) {
+            } else if action == "mark" {
                 let message = format!("not enforced: the gate's rule {rule}");
                 self.warn(key, message, "take it out once the audit events show no surprises");
+            } else if action == "pass" && !is_listed {
+                let message = format!("off: the gate's rule {rule}");
+                self.warn(key, message, "take it out, or write \"mark\" to see what it would reject");
             }
         }
     }

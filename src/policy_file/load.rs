@@ -131,7 +131,7 @@ impl Preset {
             schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Document>();
         offer_additions(&mut schema);
         let mut schema = schema.to_value();
-        drop_examples(&mut schema);
+        edit_descriptions(&mut schema);
         if let Some(properties) = schema.pointer_mut("/properties").and_then(Json::as_object_mut) {
             properties.insert(
                 "$schema".into(),
@@ -142,21 +142,48 @@ impl Preset {
     }
 }
 
-/// Removes examples in Rust from the descriptions.
+/// Removes examples in Rust from the descriptions, and the targets of links to Rust items.
 #[cfg(feature = "schema")]
-fn drop_examples(schema: &mut Json) {
+fn edit_descriptions(schema: &mut Json) {
     match schema {
         Json::Object(members) => {
             if let Some(Json::String(text)) = members.get_mut("description") {
                 let prose: Vec<&str> =
                     text.split("```").step_by(2).map(str::trim).filter(|part| !part.is_empty()).collect();
-                *text = prose.join("\n\n");
+                *text = without_links(&prose.join("\n\n"));
             }
-            members.values_mut().for_each(drop_examples);
+            members.values_mut().for_each(edit_descriptions);
         }
-        Json::Array(elements) => elements.iter_mut().for_each(drop_examples),
+        Json::Array(elements) => elements.iter_mut().for_each(edit_descriptions),
         _ => {}
     }
+}
+
+/// Returns the text with each link in Markdown as its words: `[words](target)`, or ``[`Item`]``. Links to the Web stay.
+#[cfg(feature = "schema")]
+fn without_links(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('[') {
+        out.push_str(before);
+        let (words, behind) = after.split_once(']').unwrap_or_default();
+        let target = behind.strip_prefix('(').and_then(|target| target.split_once(')'));
+        rest = match target {
+            Some((target, behind)) if !words.contains(['[', '\n']) && !target.contains("//") => {
+                out.push_str(words);
+                behind
+            }
+            None if words.len() > 2 && words.starts_with('`') && words.ends_with('`') => {
+                out.push_str(words);
+                behind
+            }
+            _ => {
+                out.push('[');
+                after
+            }
+        };
+    }
+    out + rest
 }
 
 /// Reads a policy in TOML, or in JSON if the text begins with `{`. A blank text is the `mcp` preset, as an empty file is.

@@ -1088,6 +1088,58 @@ async fn errors_go_back_only_to_clients_that_are_known() {
     assert_eq!(read.status(), StatusCode::FOUND, "its identity is verified");
 }
 
+/// The value of a list is named by its index, in a policy file and in code, and the caller's line in code.
+#[test]
+fn errors_about_values_of_gates_name_the_key_and_the_caller() {
+    for (key, list, wrong, kind) in [
+        ("resources", true, "b", "not a resource: "),
+        ("additional_scopes", true, "a b", "not one scope: "),
+        ("anonymous_grants", true, "a b", "not one grant type: "),
+        ("response_modes", true, "a b", "not one response mode: "),
+        ("issuer", false, "http://as.example.com", "not an issuer: write an https URL, or http on a loopback host"),
+    ] {
+        let value = if list { json!(["urn:x", wrong]) } else { json!(wrong) };
+        let name = if list { format!("{key}[1]") } else { key.to_owned() };
+        let error = json!({ "gate": { key: value.clone() } }).to_string().parse::<Preset>().unwrap_err();
+        assert_eq!(error.mistakes[0].key, format!("gate.{name}"), "{error}");
+        let set = move |gate: &mut GateSettings| {
+            let list = || Some(vec!["urn:x".to_owned(), wrong.to_owned()]);
+            match key {
+                "resources" => gate.resources = list(),
+                "additional_scopes" => gate.additional_scopes = list(),
+                "anonymous_grants" => gate.anonymous_grants = list(),
+                "response_modes" => gate.response_modes = list(),
+                _ => gate.issuer = Some(wrong.to_owned()),
+            }
+        };
+        let (message, file) = panic_of(move || {
+            let gate = GateLayer::new(GateEndpoint::Authorization, Registrar::new(MemoryLedger::default()));
+            let _gate = gate.map_settings(set);
+        });
+        let expected = format!("GateSettings::{name}: {wrong:?} is {kind}");
+        assert!(message.starts_with(&expected) && error.to_string().contains(kind), "{message} {error}");
+        assert!(file.ends_with("gate_rules.rs"), "{file}");
+    }
+}
+
+/// Returns the message of a panic and the file that it names, from a thread of its own: other tests may panic meanwhile.
+fn panic_of(panics: impl FnOnce() + Send + 'static) -> (String, String) {
+    let found = Arc::new(Mutex::new(String::new()));
+    let before = std::panic::take_hook();
+    let noted = Arc::clone(&found);
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() == Some("panics") {
+            info.location().unwrap().file().clone_into(&mut noted.lock().unwrap());
+        } else {
+            before(info);
+        }
+    }));
+    let thread = std::thread::Builder::new().name("panics".to_owned()).spawn(panics).unwrap();
+    let message = thread.join().unwrap_err().downcast_ref::<String>().unwrap().clone();
+    let file = found.lock().unwrap().clone();
+    (message, file)
+}
+
 const ISSUER: &str = "https://as.example.com";
 /// A policy without rules of gates.
 const OAUTH: &str = "extends = 'oauth'\n[metadata]\ntoken_endpoint_auth_method.one_of = ['none']\n[metadata.grants]\n\

@@ -108,7 +108,7 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
         "fewer than three letters",
     ),
     ("gate.grace = '10years'", "gate.grace", ERROR, "that was revoked meanwhile"),
-    ("gate.max_age = '1year'", "gate.max_age", ERROR, "revoked on another node"),
+    ("gate.max_age = '1year'", "gate.max_age", ERROR, "more than one hour: a client that is revoked on another node"),
     ("[initial_access_tokens]\nrequired = true", "initial_access_tokens.required", WARNING, "no client can register"),
     ("[initial_access_tokens]\nrequired = false", "initial_access_tokens", WARNING, "no effect"),
     ("gate.unknown = 'reject'\ngate.unidentified = 'pass'", "gate.unidentified", ERROR, "no effect"),
@@ -136,7 +136,7 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
     ),
     ("gate.rules.redirect_uri = 'mark'", "gate.rules.redirect_uri", WARNING, "that no client registered"),
     ("gate.rules.pkce = 'mark'", "gate.rules.pkce", WARNING, "not enforced"),
-    ("gate.rules.pkce = 'pass'", "gate.rules.pkce", WARNING, "not enforced"),
+    ("gate.rules.pkce = 'pass'", "gate.rules.pkce", WARNING, "off: the gate's rule pkce"),
     ("gate.unknown = 'reject'\nlifecycle.manage_unknown = true", "lifecycle.manage_unknown", WARNING, "get no token"),
     ("gate.unknown = 'reject'\ngate.danger_pass_without_ledger = true", "gate.unknown", WARNING, "only while"),
     (
@@ -277,4 +277,15 @@ fn the_lint_for_a_scope_ceiling_suggests_the_default() {
     let names_it = |lint: &Lint| lint.to_string().contains("metadata.scope.otherwise = \"default\"");
     assert!(narrow.iter().any(names_it), "{narrow:?}");
     assert_eq!(lints(&format!("[metadata.scope]\n{scope}\notherwise = 'default'")), []);
+}
+
+/// Events exist only for marked requests.
+#[test]
+fn the_lint_for_a_rule_that_is_off_suggests_to_mark() {
+    for (action, expected) in
+        [("pass", "write \"mark\" to see what it would reject"), ("mark", "once the audit events show")]
+    {
+        let found = lints(&format!("gate.rules.pkce = '{action}'"));
+        assert!(found.iter().any(|lint| lint.to_string().contains(expected)), "{action}: {found:?}");
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use tower_dcr::Preset;
+use tower_dcr::policy_file::Lint;
 
 const HEAD: &str = "#:schema ../schema/policy.json
 # Every key of a policy file, with its value in the preset \"mcp\". A key behind \"#\" is not set by the preset: its value here is an
@@ -181,6 +182,8 @@ fn example(name: &str, kind: &Value, type_name: Option<&str>) -> String {
         "failed_authentication" => "12/minute",
         "grace" => "1min",
         "idle" => "90days",
+        "max_age" => "5s",
+        "resources" => return "[\"https://mcp.example.com/mcp\"]".into(),
         "jwks" => {
             return "{ keys = [{ kty = \"EC\", crv = \"P-256\", kid = \"1\", alg = \"ES256\", \
                      x = \"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\", \
@@ -204,9 +207,16 @@ fn example(name: &str, kind: &Value, type_name: Option<&str>) -> String {
         _ if is("integer") => return "1".into(),
         _ if is("array") => return "[]".into(),
         _ if is("object") => return "{}".into(),
+        // The first choice, `mark`, would read as the default.
+        _ if is_gate_rule(kind) => "reject",
         _ => choice().unwrap_or("acme"),
     };
     format!("{text:?}")
+}
+
+fn is_gate_rule(kind: &Value) -> bool {
+    let choices = kind["enum"].as_array().map(Vec::as_slice).unwrap_or_default();
+    ["mark", "pass", "reject"].iter().all(|action| choices.iter().any(|choice| choice == action))
 }
 
 fn reference() -> String {
@@ -300,10 +310,40 @@ fn commented_out_settings_of_the_reference_are_valid() {
             }
             tried += 1;
             folder.write("policy.toml", &text);
-            if let Err(error) = Preset::from_file(folder.0.join("policy.toml")) {
-                wrong.push(format!("{text}{error}"));
+            match Preset::from_file(folder.0.join("policy.toml")) {
+                Err(error) => wrong.push(format!("{text}{error}")),
+                Ok(preset) => {
+                    // The rules of a token are in another table.
+                    let is_wrong = |lint: &Lint| {
+                        lint.key.starts_with("gate.res") || lint.is_error && !lint.key.ends_with("].rules")
+                    };
+                    let lints = preset.lint(None).into_iter().filter(is_wrong);
+                    wrong.extend(lints.map(|lint| format!("{text}{lint}")));
+                }
             }
         }
     }
     assert!(wrong.is_empty() && tried > 60, "{tried}\n{}", wrong.join("\n\n"));
+}
+
+/// Links to Rust items lead nowhere in a policy file or an editor.
+#[test]
+fn descriptions_have_no_links_to_items() {
+    fn descriptions<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("description").and_then(Value::as_str));
+                members.values().for_each(|value| descriptions(value, found));
+            }
+            Value::Array(elements) => elements.iter().for_each(|value| descriptions(value, found)),
+            _ => {}
+        }
+    }
+    let schema = Preset::file_schema();
+    let mut all = Vec::new();
+    descriptions(&schema, &mut all);
+    let linked: Vec<&&str> = all.iter().filter(|text| text.contains("](") || text.contains("[`")).collect();
+    assert!(linked.is_empty() && all.len() > 100, "{linked:#?}");
+    assert!(all.iter().any(|text| text.contains("that\n`additional_scopes` lists")), "the words stay");
+    assert!(all.iter().any(|text| text.contains("`[::1]`")), "brackets that are no links stay");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
 use tower_dcr::registration::{Limits, ParseError};
-use tower_dcr::rules::{Context, Decision, Disposition, Evaluation, Finding, RedirectUris};
+use tower_dcr::rules::{Context, Decision, Disposition, ErrorCode, Evaluation, Finding, RedirectUris};
 use tower_dcr::{Preset, Registration, Rejection};
 
 use super::broken::{self, Place};
@@ -58,9 +58,12 @@ impl Check {
         let mut judged = judge_all(&preset, &body, &context.by(caller));
         let is_closed = || settings(&preset).get("registration").and_then(Value::as_str) == Some("closed");
         judged.is_closed = !self.update && !judged.reports_all && is_closed();
+        if judged.is_closed {
+            judged.close();
+        }
         let status = match verdict(&judged) {
             "refuse" => REJECTED,
-            "rewrite" => DIFFERS,
+            "hold" | "rewrite" => DIFFERS,
             _ => OK,
         };
         if json {
@@ -116,6 +119,7 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
     let place = rejection.as_ref().and_then(|rejection| redirect(preset, body, rejection));
     let in_force = match evaluation.decision() {
         Decision::Reject => "refuse",
+        _ if evaluation.held.is_some() => "hold",
         Decision::Rewrite => "rewrite",
         _ => "accept",
     };
@@ -221,12 +225,21 @@ fn verdict(judged: &Judged) -> &'static str {
     let is_rewritten = || judged.evaluation.findings.iter().any(|finding| finding.disposition.rewrites());
     match &judged.rejection {
         Some(_) => "refuse",
+        None if judged.evaluation.held.is_some() => "hold",
         None if is_rewritten() => "rewrite",
         None => "accept",
     }
 }
 
 impl Judged {
+    /// Rejects as a server does that is closed, which evaluates nothing. The reason of a rule that rejects stays.
+    fn close(&mut self) {
+        let closed =
+            || Rejection::new(ErrorCode::AccessDenied, "registration-closed", "this server does not register clients");
+        self.rejection.get_or_insert_with(closed);
+        (self.in_force, self.after) = ("refuse", None);
+    }
+
     /// Returns `true` if a server enforces the decision. Findings of report-only rules don't matter if another rule
     /// rejects.
     fn is_enforced(&self) -> bool {
@@ -284,6 +297,12 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
             let error = format!("{status} {rejection}");
             output::line(format_args!("{}  {error}", painted(&format!("{would}reject"), &Paint::Bad)))?;
         }
+        None if verdict == "hold" => {
+            let reason = judged.evaluation.held.as_deref().map(Rejection::description).unwrap_or_default();
+            let held = if would.is_empty() { "held for approval" } else { "would be held for approval" };
+            let held = painted(held, &Paint::Mild);
+            output::line(format_args!("{held}: {}", escaped(&reason)))?;
+        }
         None if verdict == "rewrite" => output::line(painted(&format!("{would}rewrite"), &Paint::Mild))?,
         None => output::line(painted("accept", &Paint::Good))?,
     }
@@ -293,9 +312,6 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
         } else {
             "report-only: a server under this policy accepts it"
         })?;
-    }
-    if let Some(held) = &judged.evaluation.held {
-        output::line(format_args!("held for approval: {}", escaped(&Rejection::description(held))))?;
     }
     if judged.is_closed {
         output::line(

@@ -16,7 +16,11 @@ pub(super) fn run(rule: Option<&str>, json: bool) -> Outcome {
                 if json { output::json(&setting)? } else { print_setting(name, &setting)? }
             } else {
                 let known = Preset::rule_docs().map(|rule| rule.id).collect::<Vec<_>>().join(", ");
-                return Err(format!("unknown rule or setting {name:?}; the rules are {known}").into());
+                let meant = nearest(name).map_or_else(
+                    || "; the rules are".to_owned(),
+                    |meant| format!(": did you mean {meant:?}? The rules are"),
+                );
+                return Err(format!("unknown rule or setting {name:?}{meant} {known}").into());
             }
         }
         None if json => output::json(&Preset::rule_docs().map(as_json).collect::<Vec<_>>())?,
@@ -48,11 +52,12 @@ fn setting(key: &str) -> Option<Value> {
     }
     let target = resolved(&schema, found);
     let description = found.get("description").or_else(|| target.get("description"))?;
-    let mcp: Value = serde_json::to_value(tower_dcr::mcp()).ok()?;
+    let pointer = format!("/{}", key.replace('.', "/"));
+    let value = |preset| serde_json::to_value::<Preset>(preset).ok()?.pointer(&pointer).cloned();
     let members = target["properties"].as_object().map(|members| members.keys().collect::<Vec<_>>());
     Some(json!({
-        "setting": key, "description": description, "mcp": mcp.pointer(&format!("/{}", key.replace('.', "/"))),
-        "members": members,
+        "setting": key, "description": description, "mcp": value(tower_dcr::mcp()),
+        "strict": value(tower_dcr::strict()), "members": members, "values": values(found).or_else(|| values(target)),
     }))
 }
 
@@ -63,6 +68,43 @@ fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     reference.and_then(|path| root.pointer(path.trim_start_matches('#'))).unwrap_or(schema)
 }
 
+/// Returns the words that a setting accepts, if it accepts nothing else.
+fn values(schema: &Value) -> Option<Vec<&str>> {
+    let all = schema["enum"].as_array().or_else(|| schema["oneOf"].as_array())?;
+    let words = all.iter().filter(|word| !word.is_null());
+    words.map(|word| word.as_str().or_else(|| word["const"].as_str()).or_else(|| word["enum"][0].as_str())).collect()
+}
+
+/// Returns the rule or the setting whose name is most like `wrong`; `None` if none is.
+fn nearest(wrong: &str) -> Option<String> {
+    let schema = Preset::file_schema();
+    let mut names = Vec::new();
+    keys(&schema, &schema, "", &mut names);
+    // Of two that are equally alike, the last one: a rule.
+    names.extend(Preset::rule_docs().map(|docs| docs.id.to_owned()));
+    let plain = |name: &str| name.to_lowercase().replace(['_', '.', ' '], "-");
+    let wrong = plain(wrong);
+    let alike = |name: &str| {
+        let name = plain(name);
+        strsim::jaro_winkler(&wrong, &name).max(strsim::normalized_damerau_levenshtein(&wrong, &name) + 0.1)
+    };
+    let likeness = |name: &String| {
+        let end = name.rsplit_once('.').map(|(_, end)| end).or_else(|| name.strip_prefix("gate-"));
+        end.map_or(0.0, alike).max(alike(name))
+    };
+    let best = names.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(&best) > 0.75).then_some(best)
+}
+
+/// Collects the keys of all settings that can be explained.
+fn keys(root: &Value, schema: &Value, prefix: &str, found: &mut Vec<String>) {
+    for (name, schema) in resolved(root, schema)["properties"].as_object().into_iter().flatten() {
+        let key = format!("{prefix}{name}");
+        keys(root, schema, &format!("{key}."), found);
+        found.push(key);
+    }
+}
+
 fn print_setting(key: &str, setting: &Value) -> std::io::Result<()> {
     output::line(painted(key, &Paint::Strong))?;
     let text = setting["description"].as_str().unwrap_or_default().replace('\n', " ");
@@ -71,8 +113,15 @@ fn print_setting(key: &str, setting: &Value) -> std::io::Result<()> {
         let members: Vec<&str> = members.iter().filter_map(Value::as_str).collect();
         return output::line(format_args!("\n  {}\n    {}", painted("Settings", &Paint::Strong), members.join(", ")));
     }
-    if !setting["mcp"].is_null() {
-        output::line(format_args!("\n  {}\n    {}", painted("Value in mcp", &Paint::Strong), setting["mcp"]))?;
+    if let Some(values) = setting["values"].as_array() {
+        let values: Vec<String> = values.iter().map(Value::to_string).collect();
+        output::line(format_args!("\n  {}\n    {}", painted("Values", &Paint::Strong), values.join(", ")))?;
+    }
+    for (preset, title) in [("mcp", "Value in mcp"), ("strict", "Value in strict")] {
+        let value = &setting[preset];
+        if !value.is_null() && (preset == "mcp" || *value != setting["mcp"]) {
+            output::line(format_args!("\n  {}\n    {value}", painted(title, &Paint::Strong)))?;
+        }
     }
     Ok(())
 }

@@ -45,10 +45,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Evaluates a registration under a policy: accepted, rewritten or rejected, and why.
+    /// Evaluates a registration under a policy: accepted, rewritten, held for approval or rejected, and why.
     ///
-    /// The policy's limits on the body apply as in a server. Exit status: 0 accepted unchanged, 3 accepted with changes,
-    /// 4 rejected; 1 for an unreadable file. Report-only rules (`report_only`, `report_only_rules`) count as enforced, and
+    /// The policy's limits on the body apply as in a server. Exit status: 0 accepted unchanged, 3 accepted with changes or
+    /// held for approval, 4 rejected; 1 for an unreadable file. Report-only rules (`report_only`, `report_only_rules`) count as enforced, and
     /// are marked: "would reject".
     Check(check::Check),
     /// Explains a rule: its purpose, an attack, how to loosen it, and the risk of that. Without a rule, lists all rules.
@@ -64,7 +64,7 @@ enum Command {
         /// The policy file.
         file: PathBuf,
     },
-    /// Prints the whole effective policy.
+    /// Prints the whole effective policy. Settings of `[lifecycle]` and `[gate]` that it leaves out have their defaults.
     Show(PolicyArg),
     /// Finds past registrations that another policy would decide differently.
     ///

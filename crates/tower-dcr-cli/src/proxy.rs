@@ -29,6 +29,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::Uri;
 use axum::response::Response;
+use serde_json::Value;
 use tower::ServiceExt;
 use tower_dcr::Preset;
 use tower_dcr::audit::{Sink, TracingSink};
@@ -191,6 +192,19 @@ fn rules(args: &Args) -> Result<Preset, Error> {
     })
 }
 
+/// Returns an error if the policy has settings of gates, and there is no ledger: nothing would enforce them.
+fn check_gate(args: &Args, rules: &Preset) -> Result<(), Error> {
+    let policy = serde_json::to_value(rules)?;
+    let gate = policy.get("gate").and_then(Value::as_object);
+    let (Some((key, value)), None) = (gate.and_then(|gate| gate.iter().next()), &args.ledger) else { return Ok(()) };
+    let (key, value) = match value.as_object().and_then(|rules| rules.iter().next()) {
+        Some((rule, action)) => (format!("{key}.{rule}"), action),
+        None => (key.clone(), value),
+    };
+    let way_out = "add --ledger sqlite:clients.db, or take the section out";
+    Err(format!("[gate] has no effect without --ledger: the policy has gate.{key} = {value}; {way_out}").into())
+}
+
 fn preset(args: &Args, rules: Preset, registrar: Option<Registrar>, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
     let preset = match &args.public_url {
         Some(origin) => rules.with_public_url(origin.to_string())?,
@@ -209,6 +223,7 @@ fn preset(args: &Args, rules: Preset, registrar: Option<Registrar>, sink: Arc<dy
 async fn proxy(args: &Args) -> Result<(Proxy, Preset, Audit), Error> {
     let upstream = Upstream::new(args)?;
     let rules = rules(args)?;
+    check_gate(args, &rules)?;
     let audit = Audit::open(args.audit.as_deref(), args.audit_key_file.as_deref(), &rules, TracingSink)?;
     let registrar = registrar(args, audit.sink()).await?;
     // Before waiting for the server: an invalid policy is reported at once.
@@ -313,7 +328,7 @@ async fn serve(args: &Args) -> Result<(), Error> {
 /// Returns whether a gate that follows the policy passes clients that the ledger does not know.
 fn passes_unknown(preset: &Preset) -> bool {
     let document = serde_json::to_value(preset).unwrap_or_default();
-    document.pointer("/gate/unknown").and_then(serde_json::Value::as_str) != Some("reject")
+    document.pointer("/gate/unknown").and_then(Value::as_str) != Some("reject")
 }
 
 /// Scheme, host and port: `https://as.example.com`.

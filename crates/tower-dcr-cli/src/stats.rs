@@ -161,7 +161,8 @@ impl Stats {
         self.plot()?;
         if self.events > 0 {
             let (half, most) = (self.percentile(50), self.percentile(99));
-            output::line(format_args!("\n{} events, half of them under {half} us, 99 % under {most} us", self.events))?;
+            let events = output::count(self.events, "event");
+            output::line(format_args!("\n{events}, half of them under {half} us, 99 % under {most} us"))?;
         }
         if self.others > 0 {
             output::line(output::count(self.others, "other line"))?;

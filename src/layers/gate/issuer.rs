@@ -45,7 +45,7 @@ impl Judgement<'_> {
         if !seen.given.values(Name::ResponseMode).all(can_name_issuer) {
             return Err(Fault::Rule(
                 "invalid_request",
-                "response_mode has no place for iss, which each response has here",
+                "this response_mode can't carry iss, which this server sends with each response",
             ));
         }
         let inside = seen.object.as_ref().and_then(|object| object.redirect_uri.clone());

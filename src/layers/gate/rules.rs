@@ -42,6 +42,7 @@ pub struct GateRules {
     /// The client authenticates itself by the method that it registered, and by one only (RFC 7591 section 2). An empty
     /// secret counts as none. `client_secret_basic` and `client_secret_post` are one method, unless
     /// [`exact_auth_method`](super::GateSettings::exact_auth_method) says otherwise.
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -50,6 +51,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub auth_method: Option<Action>,
     /// A code is redeemed with a `code_verifier` (RFC 7636 section 4.5).
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -58,6 +60,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub code_verifier: Option<Action>,
     /// The client uses a grant type that it registered (RFC 7591 section 2).
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -66,6 +69,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub grant_type: Option<Action>,
     /// The client does not collect the password of a person (RFC 9700 section 2.4).
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -74,6 +78,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub password_grant: Option<Action>,
     /// A request for a code has a `code_challenge`, of the method `S256` (RFC 7636, RFC 9700 section 2.1.1).
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -83,6 +88,7 @@ pub struct GateRules {
     pub pkce: Option<Action>,
     /// A client that registered `require_pushed_authorization_requests` pushes its requests (RFC 9126 section 6), and so does
     /// every client if [`require_pushed_requests`](super::GateSettings::require_pushed_requests) is set.
+    /// Default: `reject`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -91,6 +97,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub pushed_request: Option<Action>,
     /// The answer goes to a registered redirect URI (RFC 9700 section 4.1.3). On in every gate: codes go astray without it.
+    /// Default: `reject`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -102,6 +109,7 @@ pub struct GateRules {
     /// `audience` (RFC 8693 section 2.1). A spelling that some servers read as the name of a parameter counts, and so do the
     /// parameters of a token request in its URL. A form at the authorization endpoint may repeat fields of its own, such as
     /// boxes, whose name is no parameter of OAuth or OpenID Connect.
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -110,6 +118,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub repeated_parameter: Option<Action>,
     /// Each `resource` is one of [`resources`](super::GateSettings::resources), if that is set (RFC 8707 section 2).
+    /// Default: `reject`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -118,6 +127,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub resource: Option<Action>,
     /// The `response_mode` is one of [`response_modes`](super::GateSettings::response_modes).
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -126,6 +136,7 @@ pub struct GateRules {
     #[cfg_attr(feature = "schema", schemars(with = "Option<action::OneOf<action::MarkPassOrReject>>"))]
     pub response_mode: Option<Action>,
     /// The `response_type` is one that the client registered (RFC 7591 section 2).
+    /// Default: `reject` in the presets `mcp` and `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkPassOrReject>",
@@ -136,6 +147,7 @@ pub struct GateRules {
     /// The client asks for scopes that it registered (RFC 7591 section 2), or for those that
     /// [`additional_scopes`](super::GateSettings::additional_scopes) lists. `narrow` removes the others from the request, and
     /// rejects a request that is left without any.
+    /// Default: `narrow` in the preset `mcp`, `reject` in `strict`, `pass` in `oauth`.
     #[serde(
         deserialize_with = "action::one_if_any::<_, action::MarkNarrowPassOrReject>",
         serialize_with = "action::write_one_if_any::<_, action::MarkNarrowPassOrReject>",

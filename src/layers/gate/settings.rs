@@ -73,7 +73,7 @@ pub struct GateSettings {
     pub unidentified: Option<Action>,
     /// The values of `grant_type` with which a token request need not name a client (default: the grants whose client
     /// may be anonymous by their own standards: JWT and SAML assertions, token exchange, pre-authorized codes).
-    #[serde(deserialize_with = "values::grant_types", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "values::each::<values::GrantType, _>", skip_serializing_if = "Option::is_none")]
     pub anonymous_grants: Option<Vec<String>>,
     /// Declares that the server takes request objects in `request` (default: false).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,18 +91,18 @@ pub struct GateSettings {
     pub rules: GateRules,
     /// The scopes that a client may ask for without having registered them (default: none). `offline_access` is always one of
     /// them. A server whose clients ask for more later (MCP, "Step-Up Authorization Flow") lists these scopes here.
-    #[serde(deserialize_with = "values::scopes", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "values::each::<values::Scope, _>", skip_serializing_if = "Option::is_none")]
     pub additional_scopes: Option<Vec<String>>,
     /// The resources that tokens are given for: absolute URIs without a fragment (default: every resource). They are compared as
-    /// strings, apart from the case of scheme and host; a URL with an empty path is the same with `/`. Other parameters with the same purpose, such as `audience`,
-    /// are not compared.
-    #[serde(deserialize_with = "values::resources", skip_serializing_if = "Option::is_none")]
+    /// strings, apart from the case of scheme and host; a URL with an empty path is the same with `/`. Other parameters with the
+    /// same purpose, such as `audience`, are not compared.
+    #[serde(deserialize_with = "values::each::<values::Resource, _>", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<String>>,
     /// The values of `response_mode` (default: `query`, `fragment` and `form_post`; for a client that registered
     /// `authorization_signed_response_alg` or `authorization_encrypted_response_alg` also the signed ones: `jwt`, `query.jwt`,
     /// `fragment.jwt`, `form_post.jwt`). While `issuer` is set, only `query`, `fragment` and the signed ones pass, whatever is
     /// listed. A token in the answer never passes in `query`, and in `query.jwt` only if the client registered encryption.
-    #[serde(deserialize_with = "values::response_modes", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "values::each::<values::ResponseMode, _>", skip_serializing_if = "Option::is_none")]
     pub response_modes: Option<Vec<String>>,
     /// Tells `client_secret_basic` and `client_secret_post` apart (default: true in the preset `strict`, otherwise false). Many
     /// clients send their secret in the way that they prefer.
@@ -111,7 +111,8 @@ pub struct GateSettings {
     /// Requires all clients to push their authorization requests (default: false). The server's metadata document announces it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_pushed_requests: Option<bool>,
-    /// The issuer identifier of the server, as in its metadata document (default: none). With it, redirects to the client's
+    /// The issuer identifier of the server, as in its metadata document (default: none): an `https` URL, or `http` on a loopback
+    /// host. With it, redirects to the client's
     /// redirect URI have exactly one parameter `iss` (RFC 9207), and the metadata document announces it, if it names the same
     /// issuer. Requests whose response can't get the parameter are rejected whatever the rules are: another `response_mode` than a
     /// redirect or a signed response, and a redirect URI with `iss`, `code`, `error`, `access_token`, `id_token` or `response` in its
@@ -294,15 +295,14 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Changes the settings in code. Panics if a value is invalid.
-    pub(super) fn change(&mut self, endpoint: &Endpoint, change: impl FnOnce(&mut GateSettings)) {
+    /// Changes the settings in code. Returns a description of the first value that is invalid.
+    pub(super) fn change(&mut self, endpoint: &Endpoint, change: impl FnOnce(&mut GateSettings)) -> Result<(), String> {
         change(&mut self.built);
-        if let Err(message) = self.built.check() {
-            panic!("invalid settings of a gate: {message}");
-        }
+        self.built.check()?;
         if let Some(followed) = self.followed.as_ref().filter(|_| endpoint.rejection == RejectionForm::Page) {
             followed.in_code.replace(self.built.clone());
         }
+        Ok(())
     }
 
     /// Returns the settings of this moment.

@@ -328,3 +328,29 @@ async fn only_a_rejection_of_the_client_counts_as_its_loss() {
     world.form(&request).await;
     assert!(world.client("live").await.dedup_key.is_none());
 }
+
+/// `dcr explain gate.rules.pkce` shows them.
+#[cfg(feature = "schema")]
+#[test]
+fn descriptions_of_rules_name_their_defaults() {
+    use super::rules::GateRule;
+    use super::settings::Profile;
+
+    let schema = schemars::schema_for!(GateRules).to_value();
+    let mut seen = 0;
+    let all: Vec<&GateRule> = [rules::AUTHORIZATION, rules::TOKEN].concat();
+    for rule in all {
+        let [mcp, strict, oauth] = [Profile::Mcp, Profile::Strict, Profile::Other]
+            .map(|profile| format!("`{:?}`", (rule.default)(profile)).to_lowercase());
+        let expected = match () {
+            () if mcp == strict && strict == oauth => format!("Default: {mcp}."),
+            () if mcp == strict => format!("Default: {mcp} in the presets `mcp` and `strict`, {oauth} in `oauth`."),
+            () => format!("Default: {mcp} in the preset `mcp`, {strict} in `strict`, {oauth} in `oauth`."),
+        };
+        let name = rule.docs.id.trim_start_matches("gate-").replace('-', "_");
+        let description = schema["properties"][&name]["description"].as_str().unwrap_or_default();
+        assert!(description.replace('\n', " ").ends_with(&expected), "{name}: {description}");
+        seen += 1;
+    }
+    assert!(seen >= 12);
+}

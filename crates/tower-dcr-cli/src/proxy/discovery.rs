@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tower_dcr_server::{Endpoint, Endpoints};
 use url::Url;
 
+use super::forwarded::Testimony;
 use super::{Error, Origin};
 
 /// The public URL of this proxy, and the endpoints that it announces.
@@ -35,7 +36,7 @@ impl Public {
     /// with URLs of this proxy. The issuer does not change: it is also in the server's tokens and responses (RFC 9207),
     /// and clients compare it.
     pub(crate) fn amend(&self, request: &Parts, document: &mut Map<String, Value>) {
-        let here = self.url.clone().or_else(|| called(request));
+        let here = self.url.clone().or_else(|| request.extensions.get::<Testimony>()?.called.clone());
         self.lead_here(here.as_ref(), document);
         if let Some(Value::Object(aliases)) = document.get_mut(ALIASES) {
             self.lead_here(here.as_ref(), aliases);
@@ -84,11 +85,4 @@ impl Public {
     fn guards(&self, name: &str) -> Option<Endpoint> {
         Endpoint::of_member(name).filter(|endpoint| self.gated || *endpoint == Endpoint::Registration)
     }
-}
-
-/// Returns the URL by which the client called this proxy, from the headers that the proxy has written.
-fn called(request: &Parts) -> Option<Origin> {
-    let said = |name: &str| request.headers.get(name)?.to_str().ok();
-    let scheme = said("x-forwarded-proto").unwrap_or("http");
-    format!("{scheme}://{}", said("x-forwarded-host")?).parse().ok()
 }

@@ -89,9 +89,8 @@ impl Forwarding {
         said
     }
 
-    /// Replaces all forwarding headers with the values known here.
-    pub(crate) fn write(&self, source: &Source, host: Option<&str>, headers: &mut HeaderMap) {
-        headers::retain(headers, |name| !is_claim(name));
+    /// Returns the forwarding headers for the server, with the values known here.
+    pub(crate) fn testimony(&self, source: &Source, host: Option<&str>) -> Testimony {
         let host = self.public.as_ref().map(|public| &*public.authority).or(host);
         let mut addresses: Vec<IpAddr> = source.client.into_iter().chain(source.peer).collect();
         addresses.dedup();
@@ -105,18 +104,39 @@ impl Forwarding {
             first.extend(host.map(|host| format!(";host=\"{host}\"")));
             first.extend(source.scheme.iter().map(|scheme| format!(";proto={scheme}")));
         }
-        for (name, value) in [
+        let fields = [
             (FOR, (!list.is_empty()).then(|| list.join(", "))),
             (header::FORWARDED, (!elements.is_empty()).then(|| elements.join(", "))),
             (PROTO, source.scheme.clone()),
             (HOST, host.map(str::to_owned)),
-            (header::HOST, host.map(str::to_owned)),
-        ] {
-            // Addresses, two schemes, and a host that was parsed: nothing needs escapes.
-            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-                headers.insert(name, value);
-            }
+        ];
+        // Addresses, two schemes, and a host that was parsed: nothing needs escapes.
+        let known = |(name, value): (_, Option<String>)| Some((name, HeaderValue::try_from(value?).ok()?));
+        let scheme = source.scheme.as_deref().unwrap_or("http");
+        Testimony {
+            host: host.and_then(|host| HeaderValue::try_from(host).ok()),
+            called: host.map(|host| Origin { scheme: scheme.to_owned(), authority: host.to_owned() }),
+            fields: fields.into_iter().filter_map(known).collect(),
         }
+    }
+}
+
+/// The forwarding headers for the server, in the extensions of a request. They are written after the layers: these see the
+/// headers as they arrived, since they tell a client from a proxy by them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Testimony {
+    fields: Vec<(HeaderName, HeaderValue)>,
+    /// The host that the layers see, and the server.
+    pub(crate) host: Option<HeaderValue>,
+    /// The URL by which the client called this proxy.
+    pub(crate) called: Option<Origin>,
+}
+
+impl Testimony {
+    /// Replaces all forwarding headers.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
+        headers::retain(headers, |name| !is_claim(name));
+        headers.extend(self.fields.into_iter().map(|(name, value)| (Some(name), value)));
     }
 }
 

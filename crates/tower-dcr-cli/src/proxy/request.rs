@@ -1,7 +1,7 @@
 //! Normalizes the head of a request before it is evaluated, so that the server gets the evaluated request.
 
 use axum::http::request::Parts;
-use axum::http::{Method, Uri};
+use axum::http::{Method, Uri, header};
 use tower_dcr::layers::GateEndpoint;
 use tower_dcr_server::Endpoint;
 use url::form_urlencoded;
@@ -29,7 +29,11 @@ pub(crate) fn take_over(proxy: &Proxy, parts: &mut Parts) -> Result<Option<Endpo
     headers::remove_hop_by_hop(&mut parts.headers)?;
     let source = proxy.forwarding.source(&parts.headers, &parts.extensions);
     headers::remove_overrides(&mut parts.headers, source.is_trusted);
-    proxy.forwarding.write(&source, host.as_deref(), &mut parts.headers);
+    let testimony = proxy.forwarding.testimony(&source, host.as_deref());
+    if let Some(host) = &testimony.host {
+        parts.headers.insert(header::HOST, host.clone());
+    }
+    parts.extensions.insert(testimony);
     let endpoint = proxy.places.at(parts.uri.path())?.filter(|endpoint| proxy.judged(*endpoint).is_some());
     match endpoint {
         None => kept.put_back(&mut parts.headers),

@@ -25,12 +25,14 @@ use tower::{Layer, Service, ServiceExt};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use super::forwarded::Testimony;
 use super::{Args, Error};
 
 /// A service that sends a request to the server, with or without layers.
 pub(crate) type Way = BoxCloneSyncService<Request, Response, Infallible>;
 
 pub(crate) struct Upstream {
+    origin: String,
     proxy: ReverseProxy<HttpsConnector<HttpConnector>>,
 }
 
@@ -40,7 +42,7 @@ impl Upstream {
         // A pseudonym, so that it detects forwarding loops (RFC 9110 section 7.6.3).
         let policy = ProxyPolicy::new()
             .with_host_behaviour(host)
-            // They are written here before evaluation.
+            // They are written by `Onward`.
             .with_x_forwarded_for(XForwardedFor::Preserve)
             .with_upstream_timeout(args.upstream_timeout)
             .with_via(format!("tower-dcr-{:08x}", rand::random::<u32>()));
@@ -55,12 +57,14 @@ impl Upstream {
             .enable_http1()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Ok(Self { proxy: ReverseProxy::new_with_client("/", args.upstream.to_string(), client).with_policy(policy) })
+        let origin = args.upstream.to_string();
+        let proxy = ReverseProxy::new_with_client("/", origin.clone(), client).with_policy(policy);
+        Ok(Self { origin, proxy })
     }
 
     /// Returns a service without layers.
     pub(crate) fn way(&self) -> Way {
-        BoxCloneSyncService::new(self.proxy.clone())
+        BoxCloneSyncService::new(Onward(self.proxy.clone()))
     }
 
     /// Returns a service behind `layer`.
@@ -81,19 +85,21 @@ impl Upstream {
     ///
     /// Returns an error if the server is unreachable or responds with a server error.
     pub(crate) async fn document(&self, path: &str) -> Result<Option<Map<String, Value>>, Error> {
+        let url = format!("{}{path}", self.origin);
         let request = Request::get(path).header(header::ACCEPT, "application/json").body(Body::empty())?;
         // The error is returned, to log one line for all documents.
         let response = self.proxy.clone().oneshot(request).with_subscriber(NoSubscriber::default()).await?;
         if let Some(trouble) = response.extensions().get::<ProxyError>() {
-            return Err(trouble.message().into());
+            return Err(format!("{url}: {}", trouble.message()).into());
         }
         if response.status().is_server_error() {
-            return Err(format!("{path}: status {}", response.status()).into());
+            return Err(format!("{url}: status {}", response.status()).into());
         }
         if response.status() != StatusCode::OK {
             return Ok(None);
         }
-        let bytes = Limited::new(response.into_body(), 256 * 1024).collect().await?.to_bytes();
+        let body = Limited::new(response.into_body(), 256 * 1024).collect().await;
+        let bytes = body.map_err(|error| format!("{url}: {error}"))?.to_bytes();
         // Some servers respond to every path.
         let document = serde_json::from_slice::<Map<String, Value>>(&bytes).ok();
         Ok(document.filter(|document| document.contains_key("issuer")))
@@ -129,7 +135,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.0.call(request.map(Body::new))
+        let mut request = request.map(Body::new);
+        // Without a testimony, the server still gets no claim of a client.
+        let testimony = request.extensions_mut().remove::<Testimony>().unwrap_or_default();
+        testimony.write(request.headers_mut());
+        self.0.call(request)
     }
 }
 

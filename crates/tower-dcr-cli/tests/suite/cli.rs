@@ -94,6 +94,38 @@ fn check_prints_json() {
     assert_eq!((&judged["identity"]["claimed"], &judged["after"]), (&json!("Claude"), &Value::Null));
 }
 
+/// Each case: the policy, the arguments, the exit status, the verdict, and words of the output.
+#[test]
+fn check_knows_closed_servers_and_approval() {
+    let folder = Folder::new("check-closed");
+    let foreign = r#"{"redirect_uris":["https://app.example.com:8443/cb"],"token_endpoint_auth_method":"none"}"#;
+    let evil = r#"{"redirect_uris":["javascript:alert(1)"]}"#;
+    let (closed, hold) = ("registration = 'closed'", "lifecycle.hold = ['redirect-uris']");
+    let reports = "registration = 'closed'\nreport_only = true";
+    for (policy, arguments, wanted, words) in [
+        (closed, vec![HONEST], (4, "refuse", Some("registration-closed")), "reject  403 access_denied"),
+        (closed, vec![evil], (4, "refuse", Some("redirect-uris")), "registration is closed"),
+        (
+            closed,
+            vec!["--owner", "portal", HONEST],
+            (4, "refuse", Some("registration-closed")),
+            "registration is closed",
+        ),
+        (reports, vec![HONEST], (0, "accept", None), "accept"),
+        (hold, vec![foreign], (3, "hold", None), "held for approval: redirect_uris[0]"),
+        (hold, vec![evil], (4, "refuse", Some("redirect-uris")), "reject"),
+        ("", vec![foreign], (4, "refuse", Some("redirect-uris")), "reject"),
+    ] {
+        folder.write("policy.toml", policy);
+        let arguments = [&["check", "--policy", "policy.toml"], &arguments[..]].concat();
+        let (status, judged) = json_of(&folder, &arguments);
+        let found = (status, judged["verdict"].as_str().unwrap(), judged["rule"].as_str());
+        assert_eq!(found, wanted, "{policy} {arguments:?}: {judged}");
+        let shown = run(&folder, &arguments, "");
+        assert!(shown.contains(words) && (wanted.1 != "hold" || !shown.contains("accept")), "{policy}: {shown}");
+    }
+}
+
 /// Each case: the limit of a policy, the status of a server's response, and the rule behind it.
 #[test]
 fn check_applies_the_body_limits_of_the_policy() {
@@ -257,6 +289,25 @@ fn explain_describes_rules_and_settings() {
     insta::assert_snapshot!("explain_redirect_uris", run(&folder, &["explain", "redirect-uris"], ""));
     insta::assert_snapshot!("explain_unknown", run(&folder, &["explain", "redirects"], ""));
     insta::assert_snapshot!("explain_setting", run(&folder, &["explain", "body.max_bytes"], ""));
+    insta::assert_snapshot!("explain_choices", run(&folder, &["explain", "gate.rules.scope"], ""));
+    for (wrong, right) in [
+        ("pkce", "gate-pkce"),
+        ("gate-pcke", "gate-pkce"),
+        ("gate_pkce", "gate-pkce"),
+        ("redirect-urls", "redirect-uris"),
+        ("redirecturis", "redirect-uris"),
+        ("auth-method", "gate-auth-method"),
+        ("gate.unknwon", "gate.unknown"),
+        ("gate.rules.pcke", "gate.rules.pkce"),
+        ("failed_authentication", "gate.failed_authentication"),
+    ] {
+        let said = run(&folder, &["explain", wrong], "");
+        assert!(said.contains(&format!("did you mean {right:?}? The rules are")), "{wrong}: {said}");
+    }
+    let said = run(&folder, &["explain", "zzzzzz"], "");
+    assert!(!said.contains("did you mean"), "{said}");
+    let (_, action) = json_of(&folder, &["explain", "identity.unverified"]);
+    assert_eq!((&action["values"], &action["strict"]), (&json!(["mark", "reject"]), &json!("mark")));
     for key in ["gate", "gate.grace", "lifecycle.idle", "redirect_uris.patterns", "rate_limit.address"] {
         let (status, setting) = json_of(&folder, &["explain", key]);
         assert!(
@@ -1394,6 +1445,8 @@ async fn audit_files_are_verified_and_summed_up() {
     let short = run(&folder, &["audit", "verify", "--key-file", "short", "audit.jsonl"], "");
     assert!(short.contains("less than 16 bytes"), "{short}");
     let lines = events(tower_dcr::mcp(), &[HONEST, GREEDY, EVIL, EVIL]).await;
+    let one = run(&folder, &["audit", "stats", "-"], lines.lines().next().unwrap());
+    assert!(one.contains("\n1 event, half of them"), "{one}");
     let later = lines.replace("1767225600000", "1767247200000");
     insta::assert_snapshot!(
         "audit_stats",

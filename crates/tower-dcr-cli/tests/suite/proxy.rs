@@ -411,7 +411,17 @@ async fn mistakes_on_the_command_line_are_named() {
     let folder = Folder::new("proxy-mistakes");
     let policy = folder.write("policy.toml", "extends = \"mcp\"\nredirect_urls = 1\n").0.join("policy.toml");
     let policy = policy.to_str().unwrap();
+    let gate = folder.write("gate.toml", "[gate]\nunknown = \"reject\"\n").0.join("gate.toml");
+    let rules = folder.write("rules.toml", "[gate.rules]\npkce = \"mark\"\n").0.join("rules.toml");
+    let empty = folder.write("empty.toml", "[gate]\n[gate.rules]\n").0.join("empty.toml");
+    let (gate, rules, empty) = (gate.to_str().unwrap(), rules.to_str().unwrap(), empty.to_str().unwrap());
     for (arguments, expected) in [
+        (
+            vec!["--upstream", &*own, "--policy", gate],
+            "[gate] has no effect without --ledger: the policy has gate.unknown = \"reject\"; add --ledger sqlite:clients.db",
+        ),
+        (vec!["--upstream", &*own, "--policy", rules], "the policy has gate.rules.pkce = \"mark\"; "),
+        (vec!["--upstream", &*own, "--policy", empty, "--upstream-ca", "/nowhere.pem"], "/nowhere.pem"),
         (vec!["--upstream", "as.example.com"], "https://as.example.com"),
         (vec!["--upstream", "ftp://as.example.com"], "expected http or https"),
         (vec!["--upstream", "https://as.example.com/realm"], "only scheme, host and port"),
@@ -561,6 +571,8 @@ fn each_attempt_to_ask_the_server_is_logged_once() {
     let mut proxy = Running { child, base: String::new(), client: reqwest::Client::new() };
     let lines = logged(&mut proxy, 3, |line| line.contains("retrying"));
     assert_eq!(lines.len(), 3, "{lines:#?}");
+    let url = "retrying: http://127.0.0.1:9/.well-known/";
+    assert!(lines.iter().all(|line| line.contains(url)), "{lines:#?}");
 }
 
 /// A server that registers every client, at the usual places.

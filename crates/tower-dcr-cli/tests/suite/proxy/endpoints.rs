@@ -258,6 +258,52 @@ async fn request_objects_count_if_the_server_supports_them() {
     }
 }
 
+/// A server whose token endpoint knows none of the credentials.
+async fn unauthorized_upstream() -> String {
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+    let own = format!("http://{}", listener.local_addr().unwrap());
+    let unauthorized = async || (http::StatusCode::UNAUTHORIZED, Json(json!({ "error": "invalid_client" })));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(unauthorized)).await });
+    own
+}
+
+/// Failures count for the client that is evident from the head as it arrived: the proxy writes forwarding headers itself.
+#[tokio::test]
+async fn failed_authentication_is_limited_by_the_head_that_arrived() {
+    let own = unauthorized_upstream().await;
+    let folder = Folder::new("proxy-failures");
+    for (name, trusted, header, is_limited) in [
+        ("direct", false, None, true),
+        ("untrusted", false, Some(("x-forwarded-for", "203.0.113.7")), false),
+        ("forwarded", false, Some(("forwarded", "for=203.0.113.7")), false),
+        ("silent", true, None, false),
+        ("trusted", true, Some(("x-forwarded-for", "203.0.113.7")), true),
+        ("malformed", true, Some(("x-forwarded-for", "203.0.113.7, x")), true),
+        ("other", true, Some(("forwarded", "for=203.0.113.7")), false),
+    ] {
+        let ledger = format!("sqlite:{}", folder.0.join(format!("{name}.db")).display());
+        let mut arguments = vec!["--ledger", &ledger, "--register-path", "/r", "--authorize-path", "/a"];
+        arguments.extend(["--token-path", "/t"]);
+        if trusted {
+            arguments.extend(["--trusted-proxy", "127.0.0.1"]);
+        }
+        let proxy = start(&own, &arguments).await;
+        let attempt = async || {
+            let form =
+                [("grant_type", "authorization_code"), ("code", "c"), ("client_id", "x"), ("client_secret", "s")];
+            let ask = proxy.client.post(format!("{}/t", proxy.base)).form(&form);
+            let ask = header.iter().fold(ask, |ask, (name, value)| ask.header(*name, *value));
+            ask.send().await.unwrap().status().as_u16()
+        };
+        let mut statuses = Vec::new();
+        for _ in 0..15 {
+            statuses.push(attempt().await);
+        }
+        assert_eq!(statuses[0], 401, "{name}");
+        assert_eq!(statuses.contains(&429), is_limited, "{name}: {statuses:?}");
+    }
+}
+
 /// Every browser and client library asks for compressed responses.
 #[tokio::test]
 async fn evaluated_answers_are_not_compressed() {
