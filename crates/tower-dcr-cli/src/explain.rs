@@ -72,7 +72,9 @@ fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 fn values(schema: &Value) -> Option<Vec<&str>> {
     let all = schema["enum"].as_array().or_else(|| schema["oneOf"].as_array())?;
     let words = all.iter().filter(|word| !word.is_null());
-    words.map(|word| word.as_str().or_else(|| word["const"].as_str()).or_else(|| word["enum"][0].as_str())).collect()
+    words
+        .map(|word| word.as_str().or_else(|| word["const"].as_str()).or_else(|| word.pointer("/enum/0")?.as_str()))
+        .collect()
 }
 
 /// Returns the rule or the setting whose name is most like `wrong`; `None` if none is.
