@@ -78,7 +78,8 @@ impl Server {
             "gate.report_only: revoked clients and foreign redirect URIs pass the gates".to_owned(),
             "lifecycle.report_only: revoked clients can be registered again".to_owned(),
         ];
-        assert_eq!(self.lines(&["--policy", &trying]), [&reported[..], &without[1..]].concat());
+        let expected = [&reported[..], &named[1..2], &without[2..]].concat();
+        assert_eq!(self.lines(&["--policy", &trying, "--ledger", &ledger]), expected);
 
         // The chain, from a flag or the policy.
         folder.write("key", "0123456789abcdef\n").write("chained.toml", "[audit]\nchain_key_file = 'key'\n");
