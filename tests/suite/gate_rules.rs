@@ -279,7 +279,7 @@ async fn texts_behind_semicolons_are_counted() {
     let world = World::new(tower_dcr::mcp());
     world.client(json!({})).await;
     for (count, error) in [(50, ""), (200, "invalid_request")] {
-        let many: String = (0..count).map(|at| format!(";x{at}")).collect();
+        let many = (0..count).map(|at| format!("x{at}")).collect::<Vec<_>>().join(";");
         assert_eq!(world.error_of(&format!("{}&y={many}", honest())).await, error, "{count}");
     }
     assert_eq!(world.error_of(&format!("{}&y=a;;b;b", honest())).await, "", "no parameter to a server of today");
