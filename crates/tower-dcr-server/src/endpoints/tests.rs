@@ -61,7 +61,7 @@ fn each_member_is_its_endpoint() {
     ] {
         assert_eq!(endpoints.at(path), Ok(endpoint), "{path}");
     }
-    assert!(endpoints.request_objects());
+    assert!(endpoints.request_uris());
     assert!(!read(&json!({ "request_parameter_supported": "true" })).unwrap().request_objects());
     let by_value =
         read(&json!({ "request_parameter_supported": true, "request_uri_parameter_supported": false })).unwrap();
