@@ -76,8 +76,15 @@ fn nanos(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
 }
 
+#[cfg(feature = "count-allocations")]
 fn allocations(case: &mut Case<'_>) -> u64 {
     allocation_counter::measure(|| (case.run)()).count_total
+}
+
+#[cfg(not(feature = "count-allocations"))]
+fn allocations(case: &mut Case<'_>) -> u64 {
+    (case.run)();
+    0
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
