@@ -153,7 +153,6 @@ impl Responses {
     /// last, and a server that writes a `state` as it came writes the attacker's.
     fn amended(&self, location: &str) -> String {
         let (query, fragment) = parts(location);
-        let base = location.split(['?', '#']).next().unwrap_or_default();
         let (mut query, mut fragment) = (query.map(without_issuer), fragment.map(without_issuer));
         // A code flow answers in the query: a fragment beside it comes from the state.
         let is_query = query.as_deref().is_some_and(is_response) || !fragment.as_deref().is_some_and(is_response);
@@ -166,8 +165,13 @@ impl Responses {
         }
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
-        format!("{base}{query}{fragment}")
+        format!("{}{query}{fragment}", place(location))
     }
+}
+
+/// Returns a URL without its query and fragment.
+fn place(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// Returns the query and the fragment of a URL.
@@ -188,15 +192,14 @@ fn without_issuer(part: &str) -> String {
 
 /// Returns `true` if a URL is a redirect URI with parameters. Servers write it as their URL library does.
 fn is_at(url: &str, redirect_uri: &str) -> bool {
-    let place = |url: &str| -> String { url.split(['?', '#']).next().unwrap_or_default().to_owned() };
     let (url, redirect_uri) = (place(url), place(redirect_uri));
-    if let (Some(url), Some(redirect_uri)) = (WebUrl::read(&url), WebUrl::read(&redirect_uri)) {
+    if let (Some(url), Some(redirect_uri)) = (WebUrl::read(url), WebUrl::read(redirect_uri)) {
         return url.has_place_of(&redirect_uri);
     }
     // An empty authority is none to some libraries: `com.example.app:///cb` is written as `com.example.app:/cb`.
     let plain =
         |text: &str| -> Vec<u8> { percent_decode_str(&text.trim_end_matches('/').replacen(":///", ":/", 1)).collect() };
-    plain(&url).eq_ignore_ascii_case(&plain(&redirect_uri))
+    plain(url).eq_ignore_ascii_case(&plain(redirect_uri))
 }
 
 /// Returns `true` for a page of the server itself.

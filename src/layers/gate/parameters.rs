@@ -59,6 +59,12 @@ impl Seen {
     pub(super) fn client_id(&self) -> Option<&str> {
         self.client_ids.first().map(String::as_str)
     }
+
+    /// Returns `true` if some server takes it for an authorization request: one that requires no `response_type` can't tell it
+    /// from a step of its consent form.
+    pub(super) fn may_be_request(&self) -> bool {
+        self.is_request || self.redirect_uri.is_some()
+    }
 }
 
 /// The maximum length of a body. Request objects with keys in them are the largest honest bodies.
@@ -245,11 +251,9 @@ fn seen(endpoint: &Endpoint, request: &Parts, content: Content<'_>) -> Result<Se
     let names_client = parameters.has(Name::ClientId) || is_asserted;
     let mut seen = parameters.seen(&credentials, endpoint)?;
     // A consent form has a parameter of its own, such as a decision or a state.
-    seen.is_request =
-        request.method != Method::POST || is_for_clients || parameters.asks_for_response || !parameters.has_more;
+    seen.is_request = !is_post || is_for_clients || parameters.asks_for_response || !parameters.has_more;
     let is_only_attested = credentials.attested.is_some() && !names_client && credentials.basic.is_empty();
     seen.is_named_aside = (is_aside && credentials.basic.is_empty() && !is_asserted) || is_only_attested;
-    let is_post = request.method == Method::POST;
     seen.given.extend(parameters.given, is_post, is_for_clients, seen.object.is_some());
     Ok(seen)
 }

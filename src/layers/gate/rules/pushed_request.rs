@@ -21,9 +21,7 @@ pub(super) static RULE: GateRule = GateRule {
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
     let is_required = asked.registered.pushes_requests || asked.settings.requires_pushed_requests();
-    // A server that takes requests without a response_type can't tell such a one from a step of its consent form.
-    let may_be_request = asked.seen.is_request || asked.seen.redirect_uri.is_some();
-    if !is_required || asked.reference.is_pushed || !may_be_request {
+    if !is_required || asked.reference.is_pushed || !asked.seen.may_be_request() {
         return Ok(());
     }
     Err(Fault::Rule("invalid_request", "the request has to be pushed"))

@@ -34,7 +34,7 @@ pub(in super::super) static RULE: GateRule = GateRule {
 const ALWAYS: &str = "offline_access";
 
 fn check(asked: &Asked<'_>) -> Result<(), Fault> {
-    if !asked.seen.is_request && asked.seen.redirect_uri.is_none() {
+    if !asked.seen.may_be_request() {
         // A step of a consent form, whose boxes may have any names and values.
         return Ok(());
     }
