@@ -150,7 +150,9 @@ pub mod clock;
 // Their code is tested with the frameworks: `tests/frameworks`.
 #[cfg(all(doc, not(doctest)))]
 pub mod docs;
+pub mod documents;
 pub mod layers;
+mod media_type;
 mod method;
 mod period;
 #[cfg(feature = "identity")]

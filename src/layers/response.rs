@@ -13,10 +13,9 @@ use tower_service::Service;
 
 use crate::audit::{RegisteredClient, Unanswerable};
 use crate::client_url::{ClientUrl, UrlTarget};
-use crate::layers::body::{
-    self, ANSWER_LIMITS, Finish, Finished, MediaType, RegistrationBody, ResponseBody, ResponseFuture,
-};
+use crate::layers::body::{self, ANSWER_LIMITS, Finish, Finished, RegistrationBody, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
+use crate::media_type::MediaType;
 use crate::method::MethodKind;
 use crate::registration::{Field, Registration};
 use crate::rules::{Action, ConfigError, Draft, Evaluation, Operation, Statement};

@@ -11,7 +11,7 @@ use http_body::Body;
 
 use super::BoxError;
 use super::gathered::Gathered;
-use super::media_type::MediaType;
+use crate::media_type::MediaType;
 
 /// A body that was read to its end or in part.
 pub(crate) struct Read<B> {

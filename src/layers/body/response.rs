@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::begun::Begun;
 use super::gathered::Gathered;
-use super::media_type::MediaType;
+use crate::media_type::MediaType;
 use crate::registration::{Field, Limits, Registration};
 
 pin_project_lite::pin_project! {

@@ -16,7 +16,8 @@ use super::grant::DEVICE_CODE;
 use super::names::{self, Name, Reading};
 use super::rejection::Fault;
 use super::{form, signed};
-use crate::layers::body::{self, BoxError, MediaType, ReadError, ResponseBody, Unread};
+use crate::layers::body::{self, BoxError, ReadError, ResponseBody, Unread};
+use crate::media_type::MediaType;
 use crate::registration::{CIBA, Limits, Registration, Value};
 
 /// The parts of a request that the gate uses.

@@ -59,6 +59,14 @@ impl MediaType {
         self.essence == essence
     }
 
+    /// Returns whether it is JSON: `application/json`, or `application/…+json` (RFC 6839 section 3.1).
+    pub(crate) fn is_json(&self) -> bool {
+        let subtype = self.essence.strip_prefix("application/");
+        subtype.is_some_and(|subtype| {
+            subtype == "json" || subtype.strip_suffix("+json").is_some_and(|kind| !kind.is_empty())
+        })
+    }
+
     /// Returns whether the parameters say that the content is UTF-8. Parameters that begin with `charset` (`charset*`,
     /// RFC 8187) are a charset to some parsers.
     pub(crate) fn is_utf8(&self) -> bool {
