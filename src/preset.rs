@@ -35,6 +35,7 @@ use crate::bounds;
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
+use crate::documents::DocumentSettings;
 use crate::layers::audit::AuditLayer;
 use crate::layers::docs;
 use crate::layers::gate::{self, GateEndpoint, GateLayer};
@@ -460,6 +461,38 @@ impl Preset {
     pub fn policy(&self) -> &Policy {
         self.policy
             .get_or_init(|| self.settings.policy.policy(self.settings.fingerprint(), &self.settings.lifecycle.hold()))
+    }
+
+    /// Returns the policy for client metadata documents: the rules of [`policy`](Self::policy), without those for
+    /// [callers](Self::for_callers) and the quota of redirect hosts, with [`DocumentRules`](crate::rules::DocumentRules). A document
+    /// is the same for every server, so its lists are narrowed where a registration would be rejected.
+    ///
+    /// ```
+    /// use tower_dcr::documents::{self, ClientIdUrl};
+    /// use tower_dcr::rules::{Context, Decision};
+    ///
+    /// let url = ClientIdUrl::parse("https://app.example.com/client.json")?;
+    /// let bytes = br#"{"client_id":"https://app.example.com/client.json","client_name":"App",
+    ///     "redirect_uris":["http://127.0.0.1/cb"],"grant_types":["authorization_code","urn:ietf:params:oauth:grant-type:device_code"]}"#;
+    /// let evaluation = tower_dcr::strict().document_policy().evaluate(documents::read(&url, bytes)?, &Context::document(&url));
+    /// assert_eq!(evaluation.decision(), Decision::Rewrite);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn document_policy(&self) -> Policy {
+        let settings = &self.settings;
+        let (rules, hold) = (&settings.policy.otherwise, settings.lifecycle.hold());
+        rules.document_policy(&settings.documents.rules, &settings.policy.report_only, &hold)
+    }
+
+    /// Changes the settings of client metadata documents, which are the keys of the section `[documents]` in a policy file.
+    pub fn map_documents(self, change: impl FnOnce(&mut DocumentSettings)) -> Self {
+        self.change(|settings| change(&mut settings.documents))
+    }
+
+    /// Returns the settings of client metadata documents.
+    #[must_use]
+    pub fn documents(&self) -> &DocumentSettings {
+        &self.settings.documents
     }
 
     /// Returns the deployment mistakes that requests to this preset and its clones have shown so far, oldest first: for a

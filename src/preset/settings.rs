@@ -12,6 +12,7 @@ use crate::audit::{Requester, Sources, TracingSink};
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
+use crate::documents::DocumentSettings;
 use crate::layers::audit::AuditLayer;
 use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings, Profile};
 use crate::layers::initial_access_token::{Closing, InitialAccessTokenLayer};
@@ -59,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) client_url: ClientUrl,
     /// The reading of URLs of RFC 7592, set by a policy file.
     pub(crate) client_url_in_file: Option<ClientUrl>,
+    /// The settings of client metadata documents.
+    pub(crate) documents: DocumentSettings,
     /// Observations about the surrounding server.
     pub(crate) setup_check: SetupCheck,
 }
@@ -97,6 +100,10 @@ impl Settings {
             answer: ResponseLayer::new(),
             client_url: ClientUrl::default(),
             client_url_in_file: None,
+            documents: match base {
+                Base::Strict => DocumentSettings::strict(),
+                Base::Mcp | Base::Oauth => DocumentSettings::default(),
+            },
             setup_check: SetupCheck::new(),
         }
     }
@@ -131,6 +138,7 @@ impl Settings {
             answer: self.answer.settings().clone(),
             lifecycle: self.lifecycle.settings.clone(),
             gate: self.gate.clone(),
+            documents: self.documents.clone(),
             audit: AuditSettings {
                 requester,
                 requester_key_file,
@@ -194,6 +202,7 @@ impl Settings {
         self.tokens = document.initial_access_tokens;
         self.lifecycle.reconfigure(document.lifecycle);
         self.gate = document.gate;
+        self.documents = document.documents;
         self.answer = ResponseLayer::of(document.answer).or_public_url(&self.answer);
         Ok(())
     }
