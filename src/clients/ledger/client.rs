@@ -288,7 +288,7 @@ impl Client {
         self.fingerprints = Fingerprints { digest, ..Fingerprints::default() };
         (self.response, self.dedup_key) = (None, None);
         (self.admitted_by, self.rules, self.statement_issuer) = (None, None, None);
-        (self.identity, self.policy) = (None, None);
+        (self.identity, self.policy, self.document) = (None, None, None);
     }
 
     /// Takes over the document of `other`, a registration that this client made again or changed to.
