@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::redirect_uri::{NotPublic, RedirectUri, RedirectUriError, is_within_domain};
+use crate::redirect_uri::{NotPublic, RedirectUri, RedirectUriError, is_within_domain, site_of};
 
 /// A `client_id` that is the URL of a client metadata document (draft-ietf-oauth-client-id-metadata-document section 3).
 ///
@@ -185,11 +185,6 @@ impl ClientIdUrl {
         let scheme = client_id.trim_start().as_bytes();
         scheme.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"))
     }
-}
-
-/// Returns the registrable domain of a host, or the host if it has none.
-pub(crate) fn site_of(host: &str) -> &str {
-    psl::domain_str(host).unwrap_or(host)
 }
 
 impl ClientIdUrlError {

@@ -51,6 +51,7 @@ const FLOORS: [(&str, &[&str]); 32] = [
         "clients::registrar",
         &[
             "audit",
+            "cache",
             "client_address",
             "client_url",
             "clients::consent",
