@@ -2,6 +2,7 @@
 
 mod admission;
 mod budgets;
+mod change;
 pub(crate) mod client_id_url;
 mod fetch;
 mod flight;
@@ -12,6 +13,7 @@ mod settings;
 mod verified;
 
 pub use admission::{Admission, Admitted, UrlPattern};
+pub(crate) use change::classify;
 pub use client_id_url::{ClientIdUrl, ClientIdUrlError, ClientIdUrlOptions};
 pub use fetch::{Fetch, FetchError, FetchRequest};
 pub use read::{DocumentError, read};

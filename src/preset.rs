@@ -506,7 +506,7 @@ impl Preset {
             return Err(Arc::new(DocumentError::NotAdmitted));
         };
         let is_known = matches!(admitted, Admitted::ByEntry(_));
-        documents.put(self.settings.documents.clone(), self.document_policy());
+        self.settings.put_documents();
         documents.resolve(Wanted { url, address, is_known }).await
     }
 
@@ -549,6 +549,8 @@ impl Preset {
     ///   there; if it takes no [`request`](crate::layers::GateSettings::request_objects), so are `request_parameter_supported` and
     ///   `require_signed_request_object`. PKCE is not announced for a
     ///   server that does not: the gate requires a challenge, and only the server can compare it.
+    /// - `client_id_metadata_document_supported` is true if this gate accepts [documents](Self::with_documents), with `none` among
+    ///   the methods. It is false if it accepts none, or rejects unknown clients, whatever the server behind it says.
     /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
     ///
     /// - `registration_endpoint` is removed, also from `mtls_endpoint_aliases`, while registration is
@@ -577,7 +579,7 @@ impl Preset {
     /// ```
     pub fn amend_server_metadata(&self, document: &mut serde_json::Map<String, serde_json::Value>) {
         self.server_metadata().amend(document);
-        self.settings.followed.amend(document);
+        self.settings.followed.amend(document, self.settings.fetched.as_ref());
     }
 
     /// Returns the metadata that the policy allows: the union, if callers have different rules.
@@ -594,9 +596,10 @@ impl Preset {
     /// Creates the layer that narrows the server's discovery document to the policy: see [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let (metadata, gates) = (self.server_metadata(), Arc::clone(&self.settings.followed));
+        let documents = self.settings.fetched.clone();
         ServerMetadataLayer::new(move |document| {
             metadata.amend(document);
-            gates.amend(document);
+            gates.amend(document, documents.as_ref());
         })
     }
 

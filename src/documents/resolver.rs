@@ -79,6 +79,8 @@ pub(crate) struct InForce {
     pub(crate) settings: DocumentSettings,
     policy: Policy,
     budgets: Budgets,
+    /// `true` if a document of a public client can be accepted.
+    pub(crate) offers_none: bool,
 }
 
 /// The document of a client that is wanted.
@@ -178,23 +180,18 @@ impl Documents {
     }
 
     /// Puts settings and rules into force. Documents stay, and are judged again when they are used.
-    pub(crate) fn put(&self, settings: DocumentSettings, policy: Policy) {
+    pub(crate) fn put(&self, settings: DocumentSettings, policy: Policy, offers_none: bool) {
         let before = self.inner.in_force.load();
         if before.settings == settings && before.policy.fingerprint() == policy.fingerprint() {
             return;
         }
         let budgets = self.inner.tables.budgets(&settings);
-        self.inner.in_force.replace(InForce { settings, policy, budgets });
+        self.inner.in_force.replace(InForce { settings, policy, budgets, offers_none });
     }
 
     /// Returns the settings in force.
     pub(crate) fn in_force(&self) -> Arc<InForce> {
         self.inner.in_force.load()
-    }
-
-    /// Returns the fingerprint of the rules in force.
-    pub(crate) fn policy(&self) -> u64 {
-        self.inner.in_force.load().policy.fingerprint()
     }
 
     /// Returns the document, from memory or its host.

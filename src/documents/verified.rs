@@ -84,6 +84,28 @@ impl VerifiedClient {
         Some(Self { inner: Arc::new(inner) })
     }
 
+    /// Takes the client over from a record.
+    pub(crate) fn of_record(
+        url: &ClientIdUrl,
+        registration: Registration,
+        identity: Option<Identity>,
+        digest: &str,
+    ) -> Option<Self> {
+        let mut document = registration.clone();
+        document.insert_default_value("client_id", &url.as_str().into());
+        let inner = Inner {
+            url: url.clone(),
+            document: document.canonical_bytes().into(),
+            registration,
+            identity,
+            held: None,
+            digest: Digest::parse(digest)?,
+            policy: 0,
+            times: Times::default(),
+        };
+        Some(Self { inner: Arc::new(inner) })
+    }
+
     /// Returns the `client_id`, the URL of the document.
     #[must_use]
     pub fn url(&self) -> &ClientIdUrl {

@@ -231,9 +231,10 @@ impl Settings {
     }
 
     /// Puts the settings and the policy for documents into force.
-    fn put_documents(&self) {
+    pub(crate) fn put_documents(&self) {
         if let Some(documents) = &self.fetched {
-            documents.put(self.documents.clone(), self.document_policy());
+            let methods = self.policy.otherwise.metadata.auth_method.offered();
+            documents.put(self.documents.clone(), self.document_policy(), methods.contains("none"));
         }
     }
 
@@ -241,7 +242,8 @@ impl Settings {
     pub(crate) fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         self.followed.put(self.profile(), &self.gate);
         self.put_documents();
-        GateLayer::following(endpoint, registrar, Arc::clone(&self.followed))
+        let gate = GateLayer::following(endpoint, registrar, Arc::clone(&self.followed));
+        gate.with_documents(self.fetched.clone())
     }
 
     /// Returns the defaults of the gate's rules.
