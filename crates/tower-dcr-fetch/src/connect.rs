@@ -141,3 +141,24 @@ impl Dial for Tcp {
         Ok((stream, peer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6052 section 2.4.
+    #[test]
+    fn addresses_are_found_behind_prefixes_of_each_length() {
+        for (prefix_len, address) in [
+            (32, "2001:db8:c000:221::"),
+            (40, "2001:db8:1c0:2:21::"),
+            (48, "2001:db8:122:c000:2:2100::"),
+            (56, "2001:db8:122:3c0:0:221::"),
+            (64, "2001:db8:122:344:c0:2:2100::"),
+            (96, "2001:db8:122:344::192.0.2.33"),
+        ] {
+            let inner = embedded(address.parse().unwrap(), prefix_len);
+            assert_eq!(inner, Some(Ipv4Addr::new(192, 0, 2, 33)), "{prefix_len}");
+        }
+    }
+}

@@ -244,7 +244,9 @@ impl From<InvalidKind> for InvalidFetcher {
 impl fmt::Display for InvalidFetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            InvalidKind::Host(host) => write!(f, "{host:?} is not a host of a client_id: use a public name, in lower case"),
+            InvalidKind::Host(host) => {
+                write!(f, "{host:?} is not a host of a client_id: use a public name, in lower case")
+            }
             InvalidKind::Nat64(prefix) => write!(
                 f,
                 "{prefix:?} is not a prefix of a translator: use one of 32, 40, 48, 56, 64 or 96 bits, such as \"64:ff9b::/96\""
@@ -266,3 +268,6 @@ impl fmt::Display for InvalidFetcher {
 }
 
 impl std::error::Error for InvalidFetcher {}
+
+#[cfg(test)]
+mod tests;
