@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ClientIdUrl;
+use crate::clients::consent::ConsentFacts;
+use crate::clients::ledger::{Client, Fingerprints, Origin};
 use crate::registration::{Digest, Registration};
 use crate::rules::{Evaluation, Identity, Rejection};
 
@@ -128,6 +130,20 @@ impl VerifiedClient {
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.inner.identity.as_ref()
+    }
+
+    /// Returns the facts for a consent page, for a client that asks for a code at `redirect_uri` and has no
+    /// [record](crate::clients::Registrar::consent_facts) yet.
+    #[must_use]
+    pub fn consent_facts(&self, redirect_uri: &str) -> ConsentFacts {
+        let registration = String::from_utf8(self.registration().canonical_bytes()).unwrap_or_default();
+        let client = Client {
+            origin: Origin::Document,
+            client_id: Some(self.url().as_str().to_owned()),
+            identity: self.identity().cloned(),
+            ..Client::draft(registration, Fingerprints::default(), 0)
+        };
+        ConsentFacts { first_seen: None, ..ConsentFacts::of_client(&client, redirect_uri) }
     }
 
     /// Returns the reason for which it waits for an operator, or `None` if it does not.
