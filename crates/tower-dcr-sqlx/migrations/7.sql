@@ -9,5 +9,5 @@ CREATE INDEX tower_dcr_clients_document_site ON tower_dcr_clients (document_site
 CREATE INDEX tower_dcr_clients_document_held ON tower_dcr_clients (document_held_at) WHERE document_held_at IS NOT NULL;
 
 -- They have a bound of their own, and make room among themselves.
-CREATE INDEX tower_dcr_clients_documents ON tower_dcr_clients (vouched, alive_since)
-    WHERE status IN ('registering', 'pending', 'active') AND origin = 'document';
+CREATE INDEX tower_dcr_clients_documents ON tower_dcr_clients (origin, status, reviewed_at, vouched, alive_since)
+    WHERE origin = 'document';
