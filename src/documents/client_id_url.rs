@@ -131,6 +131,10 @@ impl ClientIdUrl {
             Err(NotPublic::TopLevel) if is_within_domain(host, "example") && host.contains('.') => {}
             checked => checked.map_err(|_| ClientIdUrlError::NotPublic)?,
         }
+        // A suffix below a domain with an owner (`s3.amazonaws.com`) has pages of any customer, and no site.
+        if psl::domain_str(host).is_none() {
+            return Err(ClientIdUrlError::NotPublic);
+        }
         Ok(Self { text: text.into(), host_end: SCHEME.len() + host.len(), port: uri.port() })
     }
 

@@ -66,12 +66,16 @@ pub struct DocumentSettings {
     #[cfg_attr(feature = "schema", schemars(with = "Period"))]
     pub max_stale: Duration,
     /// Limits the fetches for clients that have never been used, in total (default: `60/minute`).
+    #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches: RateLimit,
     /// Limits them by client address (default: `6/minute`).
+    #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches_by_address: RateLimit,
     /// Limits them by the site of the document (default: `10/minute`).
+    #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches_by_site: RateLimit,
     /// Limits the fetches for clients that have been used, in total (default: `120/minute`).
+    #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub refreshes: RateLimit,
 }
 

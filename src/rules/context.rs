@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Caller, Facts, Operation};
-use crate::documents::ClientIdUrl;
+use crate::documents::client_id_url::ClientIdUrl;
 
 /// The circumstances of a registration that rules can read: the operation and the caller.
 ///

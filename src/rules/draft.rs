@@ -5,7 +5,7 @@ use std::borrow::Cow;
 #[cfg(feature = "software-statement")]
 use super::Statement;
 use super::{Caller, Condition, Disposition, ErrorCode, Evaluation, Identity, Operation, Rejection, Rule};
-use crate::documents::ClientIdUrl;
+use crate::documents::client_id_url::ClientIdUrl;
 use crate::rate_limit::Reservation;
 #[cfg(feature = "software-statement")]
 use crate::registration::Field;

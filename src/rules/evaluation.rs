@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Caller, ClaimStatus, Condition, Context, ErrorCode, Identity, Rejection};
-use crate::documents::ClientIdUrl;
+use crate::documents::client_id_url::ClientIdUrl;
 use crate::method::MethodKind;
 use crate::rate_limit::{Denied, Reservation};
 use crate::registration::Registration;

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::auth_method::{NONE, SHARED_SECRET};
 use super::jwks;
-use crate::documents::ClientIdUrl;
+use crate::documents::client_id_url::ClientIdUrl;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_within_domain, site_of};
 use crate::registration::{Field, Value};
 use crate::rules::action::{self, Action};
@@ -194,6 +194,9 @@ fn check_secrets(draft: &Draft<'_>) -> Result<(), Rejection> {
     match keys {
         Value::Object(json) if jwks::has_secrets(json) => {
             Err(reject(draft, Field::JWKS.name(), "has a private or symmetric key in it"))
+        }
+        Value::Object(json) if jwks::has_two_of_one_name(json) => {
+            Err(reject(draft, Field::JWKS.name(), "has two keys of one kid"))
         }
         _ => Ok(()),
     }
