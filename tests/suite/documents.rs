@@ -114,6 +114,24 @@ fn documents_of_known_clients_work_under_the_presets() {
     }
 }
 
+/// Documents that a rule rejects go on, with an event, if it only reports.
+#[test]
+fn rules_about_documents_can_be_reported() {
+    let url = ClientIdUrl::parse(URL).unwrap();
+    for (rule, members) in [
+        ("document", json!({ "client_name": null })),
+        ("document-redirects", json!({ "redirect_uris": ["https://evil.example.net/cb"] })),
+    ] {
+        let document = document(&json!({ "members": members }));
+        let strict = tower_dcr::strict();
+        let evaluation = evaluate(&strict, &url, &document);
+        assert_eq!(evaluation.rejection.map(|rejection| rejection.rule), Some(rule));
+        let evaluation = evaluate(&strict.with_report_only_rules([rule]).unwrap(), &url, &document);
+        assert!(after(&evaluation).is_some(), "{rule}: {:?}", evaluation.rejection);
+        assert!(evaluation.findings.iter().any(|finding| finding.rule == rule && !finding.enforced), "{rule}");
+    }
+}
+
 /// Fails with all rows that have another result.
 fn none_differs(differing: &[String]) {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
@@ -132,7 +150,11 @@ fn rows_with(member: &str) -> Vec<Value> {
 }
 
 fn settings(row: &Value) -> DocumentSettings {
-    if row["settings"].is_null() { DocumentSettings::default() } else { serde_json::from_value(row["settings"].clone()).unwrap() }
+    if row["settings"].is_null() {
+        DocumentSettings::default()
+    } else {
+        serde_json::from_value(row["settings"].clone()).unwrap()
+    }
 }
 
 fn options(row: &Value) -> ClientIdUrlOptions {
@@ -156,7 +178,8 @@ fn attacks_by_the_url_are_rejected_before_anything_is_sent() {
         let url = row["url"].as_str().unwrap();
         // Without options it is no other client either.
         let is_rejected = ClientIdUrl::parse(url).is_err();
-        let found = ClientIdUrl::parse_with(url, &options(&row)).map_or_else(|error| format!("{error:?}"), |_| "none".into());
+        let found =
+            ClientIdUrl::parse_with(url, &options(&row)).map_or_else(|error| format!("{error:?}"), |_| "none".into());
         (!is_rejected || found != row["url_error"].as_str().unwrap()).then(|| format!("{found}: {row}"))
     });
     none_differs(&differing.collect::<Vec<_>>());
@@ -226,7 +249,8 @@ fn dangerous_documents_are_rejected() {
             }
             let evaluation = evaluate(&preset, &url(&row), &document(&row));
             let rule = evaluation.rejection.as_ref().map(|rejection| rejection.rule);
-            let is_wanted = if name == only.unwrap_or("mcp") { rule == row["rejected"].as_str() } else { rule.is_some() };
+            let is_wanted =
+                if name == only.unwrap_or("mcp") { rule == row["rejected"].as_str() } else { rule.is_some() };
             (!is_wanted).then(|| format!("{name}: {rule:?} {:?}: {row}", after(&evaluation)))
         })
     });
@@ -266,12 +290,17 @@ fn no_document_leads_a_server_into_its_own_network() {
             let evaluation = evaluate(&preset, &url(row), &document(row));
             let Some(after) = after(&evaluation) else { continue };
             for secret in ["client_secret", "client_secret_expires_at", "software_statement", "client_id", "logo_uri"] {
-                assert!(!after.keys().any(|member| member.split('#').next() == Some(secret)), "{name}: {secret}: {row}");
+                assert!(
+                    !after.keys().any(|member| member.split('#').next() == Some(secret)),
+                    "{name}: {secret}: {row}"
+                );
             }
             let method = after["token_endpoint_auth_method"].as_str().unwrap();
             assert!(!method.starts_with("client_secret"), "{name}: {row}");
             let text = serde_json::to_string(&after).unwrap();
-            for inside in ["169.254", "10.0.0.", "internal", "::ffff", "file:", "javascript:", "data:", "gopher:", "\"d\""] {
+            for inside in
+                ["169.254", "10.0.0.", "internal", "::ffff", "file:", "javascript:", "data:", "gopher:", "\"d\""]
+            {
                 assert!(!text.contains(inside), "{name}: {inside} in {text}");
             }
             for uri in after["redirect_uris"].as_array().unwrap() {

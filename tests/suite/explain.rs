@@ -102,6 +102,8 @@ fn rules_that_need_more_than_the_document_are_not_replayable() {
             "body",
             "strict-json",
             "software-statement",
+            "document",
+            "document-redirects",
             "redirect-host-quota",
             "lifecycle",
             "answer",
