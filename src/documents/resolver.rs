@@ -45,7 +45,7 @@ use crate::telemetry;
 /// | failures | 4,096, each with its URL: 4 MiB at most. No document that failed is stored |
 /// | hosts that fail | 1,024 |
 /// | fetches at the same time | 32, of which 8 are for clients that have been used; 2 for each host, 4 for each site |
-/// | requests that wait for one fetch | 64; one fetch answers all of them |
+/// | requests that wait for one fetch | 4,096; one fetch answers all of them |
 /// | budgets | 8,194 buckets, 128 KiB |
 ///
 /// The fetches of unknown clients have [budgets](DocumentSettings::fetches) that clients in use do not take from. A document that
@@ -134,7 +134,7 @@ const FLIGHTS: usize = 32;
 const UNKNOWN_FLIGHTS: usize = 24;
 const HOST_FLIGHTS: usize = 2;
 const SITE_FLIGHTS: usize = 4;
-const WAITERS: usize = 64;
+const WAITERS: usize = 4096;
 const PASSED: usize = 4;
 
 /// The time for which a version that was let through holds at the other endpoints: as long as codes should live at most (RFC 6749
@@ -205,14 +205,7 @@ impl Documents {
             }
             return stored.judge(wanted.url, &in_force.policy);
         }
-        let resolved = self.fetch(wanted, &in_force, stored.clone(), now).await;
-        match (resolved, stored) {
-            (Err(error), Some(stored)) if wanted.is_known && error.leaves_last_good() => {
-                let end = stored.fresh_until.saturating_add(in_force.settings.max_stale);
-                if self.inner.clock.monotonic() < end { stored.judge(wanted.url, &in_force.policy) } else { Err(error) }
-            }
-            (resolved, _) => resolved,
-        }
+        self.fetch(wanted, &in_force, stored, now).await
     }
 
     /// Returns the versions of a document that a request without a fetch may be for, the newest first: the one in memory, and

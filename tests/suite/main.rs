@@ -10,6 +10,7 @@ mod buffered;
 mod closed;
 mod corpus;
 mod digests;
+mod document_gate;
 mod documents;
 mod draft;
 mod explain;

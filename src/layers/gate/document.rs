@@ -200,6 +200,10 @@ impl Judgement<'_> {
     ) -> Result<Option<(Arc<Known>, VerifiedClient)>, LedgerError> {
         let state = known.client.document.clone().unwrap_or_default();
         let now = self.registrar.now();
+        if error.as_str() == "rejected" {
+            // The rules of this server have changed, or the document has: no grace for what is rejected.
+            return Ok(None);
+        }
         let is_answer = !error.leaves_last_good();
         // Documents that are gone or broken end with their freshness, others a while later.
         let grace = if is_answer { Duration::ZERO } else { documents.documents.in_force().settings.max_stale };

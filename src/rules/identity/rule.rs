@@ -24,6 +24,9 @@ use crate::rules::{ErrorCode, Rejection};
 /// | either | loopback, a private-use scheme, another place in a domain of the vendor | accepted as unverified |
 /// | either | all are `https` callbacks of the vendor | verified |
 ///
+/// Of a [client metadata document](crate::documents), the host is a proof as well: a document on a host of the vendor, all of whose
+/// redirect URIs are `https` on that host, is verified.
+///
 /// A private-use scheme proves nothing, not even the product's own: any program can register it.
 ///
 /// The result, an [`Identity`](crate::rules::Identity), is in the extensions of the request that the handler gets, in
@@ -108,7 +111,10 @@ impl Rule for ClientIdentity {
     documented!(DOCS);
 
     fn check(&self, draft: &mut Draft<'_>) -> Result<(), Rejection> {
-        let identity = self.identities.identify(draft.registration());
+        let identity = match draft.document() {
+            Some(url) => self.identities.identify_document(draft.registration(), url.host()),
+            None => self.identities.identify(draft.registration()),
+        };
         let (status, claim) = (identity.status, identity.claim);
         let field = if claim == Some(Claim::Link) { "client_uri" } else { "client_name" };
         draft.identify(identity);

@@ -441,6 +441,32 @@ impl Identities {
             .unwrap_or_default()
     }
 
+    /// Returns the identity that a metadata document claims. Its host is a proof of its own: a vendor that publishes the document on a
+    /// host of its own says which place there gets the codes. A loopback redirect URI still proves nothing about the program that
+    /// listens there.
+    pub(crate) fn identify_document(&self, document: &Registration, host: &str) -> Identity {
+        let identity = self.identify(document);
+        let row = self.table.rows.iter().find(|row| Some(&row.identity.name) == identity.claimed.as_ref());
+        let is_own = row.is_some_and(|row| row.identity.is_related(host));
+        if identity.status != ClaimStatus::Unverified || !is_own {
+            return identity;
+        }
+        let is_at_host = |uri: &str| {
+            let uri = RedirectUri::parse(uri).ok();
+            uri.is_some_and(|uri| {
+                uri.class() == RedirectClass::Https
+                    && uri.host() == Some(host)
+                    && uri.unusual_port().is_none()
+                    && self.relay(&uri).is_none()
+            })
+        };
+        if document.redirect_uris().all(is_at_host) {
+            Identity { status: ClaimStatus::Verified, proof: vec![host.to_owned()], ..identity }
+        } else {
+            identity
+        }
+    }
+
     /// Returns the identities that are claimed, the strongest claims first.
     fn claims(&self, registration: &Registration) -> BTreeSet<(usize, Claim)> {
         let mut claims = BTreeSet::new();

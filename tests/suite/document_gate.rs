@@ -1,0 +1,678 @@
+//! Clients that are named by the URL of a metadata document, at the gates: fetches, memory, budgets, records and discovery. The
+//! fetcher is the test's own; `tower-dcr-fetch` is tested over real connections.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tower::{Layer, service_fn};
+use tower_dcr::Preset;
+use tower_dcr::audit::{Event, LifecycleEvent, Sink};
+use tower_dcr::clients::{
+    Actor, Client, Fingerprint, Fingerprints, Ledger, MemoryLedger, Registrar, Revocation, Status,
+};
+use tower_dcr::clock::ManualClock;
+use tower_dcr::documents::{Admission, ClientIdUrl, Documents, Fetch, FetchError, FetchRequest, VerifiedClient};
+use tower_dcr::layers::{GateEndpoint, ResponseBody};
+use tower_dcr::rate_limit::RateLimit;
+use tower_dcr::rules::Action;
+
+use crate::support::{Read, send};
+
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const URL: &str = "https://app.example.com/client.json";
+const CALLBACK: &str = "https://app.example.com/cb";
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The hosts on the web: responses by URL, and the number of requests.
+#[derive(Clone, Default)]
+struct Web(Arc<WebState>);
+
+#[derive(Default)]
+struct WebState {
+    pages: Mutex<HashMap<String, Response<Bytes>>>,
+    fetches: AtomicUsize,
+    etags: Mutex<Vec<Option<HeaderValue>>>,
+    /// Set to let fetches wait for `gate`.
+    waits: AtomicBool,
+    gate: Notify,
+}
+
+impl Fetch for Web {
+    async fn fetch(&self, request: FetchRequest) -> Result<Response<Bytes>, FetchError> {
+        self.0.fetches.fetch_add(1, Ordering::SeqCst);
+        self.0.etags.lock().unwrap().push(request.etag.clone());
+        if self.0.waits.load(Ordering::SeqCst) {
+            self.0.gate.notified().await;
+        }
+        let pages = self.0.pages.lock().unwrap();
+        pages.get(request.url.as_str()).cloned().ok_or(FetchError::NoAddress)
+    }
+}
+
+impl Web {
+    fn put(&self, url: &str, status: u16, headers: &[(&'static str, &str)], body: impl ToString) {
+        let mut response = Response::new(Bytes::from(body.to_string()));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in headers {
+            response.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        self.0.pages.lock().unwrap().insert(url.to_owned(), response);
+    }
+
+    /// Publishes a document, with other members.
+    fn publish(&self, url: &str, more: Value) {
+        self.put(url, 200, &[], document(url, more));
+    }
+
+    fn fetches(&self) -> usize {
+        self.0.fetches.load(Ordering::SeqCst)
+    }
+}
+
+fn document(url: &str, more: Value) -> Value {
+    let mut document = json!({
+        "client_id": url, "client_name": "App", "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": "none",
+    });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document
+}
+
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<LifecycleEvent>>>);
+
+impl Sink for Events {
+    fn emit(&self, _: &Event) {}
+
+    fn emit_lifecycle(&self, event: &LifecycleEvent) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+struct World {
+    web: Web,
+    preset: Preset,
+    registrar: Registrar,
+    ledger: MemoryLedger,
+    clock: Arc<ManualClock>,
+    events: Events,
+    /// The clients that handlers were told.
+    told: Arc<Mutex<Vec<VerifiedClient>>>,
+}
+
+impl World {
+    fn new(preset: Preset) -> Self {
+        Self::at(preset, Web::default(), MemoryLedger::default())
+    }
+
+    /// A node.
+    fn at(preset: Preset, web: Web, ledger: MemoryLedger) -> Self {
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600)));
+        let registrar = Registrar::new(ledger.clone()).with_clock(clock.clone());
+        let (events, documents) = (Events::default(), Documents::new(web.clone()).with_clock(clock.clone()));
+        let peer = |extensions: &http::Extensions| extensions.get::<SocketAddr>().copied();
+        let preset = preset.with_peer_address(peer).with_sink(events.clone());
+        let preset = preset.with_registrar(registrar.clone()).with_documents(documents);
+        Self { web, preset, registrar, ledger, clock, events, told: Arc::default() }
+    }
+
+    /// Sends a request through the gate. The server behind it redirects with a code, or answers with a token.
+    async fn send(&self, endpoint: GateEndpoint, request: Request<Full<Bytes>>) -> Read {
+        let told = Arc::clone(&self.told);
+        let handler = service_fn(move |request: Request<ResponseBody<Full<Bytes>>>| {
+            let client = request.extensions().get::<VerifiedClient>().cloned();
+            told.lock().unwrap().extend(client);
+            async move {
+                let answer = match endpoint {
+                    GateEndpoint::Authorization => {
+                        let location = format!("{CALLBACK}?code=c");
+                        Response::builder().status(302).header("location", location).body(Full::<Bytes>::default())
+                    }
+                    _ => Response::builder()
+                        .header("content-type", "application/json")
+                        .body(Full::from(r#"{"access_token":"t","token_type":"Bearer"}"#)),
+                };
+                Ok::<_, Infallible>(answer.unwrap())
+            }
+        });
+        let gate = self.preset.gate(endpoint, self.registrar.clone()).with_clock(self.clock.clone());
+        send(&gate.layer(handler), request).await
+    }
+
+    async fn authorize(&self, url: &str) -> StatusCode {
+        self.authorize_from(url, CALLBACK, "192.0.2.1:1").await.status()
+    }
+
+    async fn authorize_from(&self, url: &str, redirect_uri: &str, address: &str) -> Read {
+        let query = format!(
+            "response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
+            encoded(url),
+            encoded(redirect_uri)
+        );
+        let request = Request::get(format!("/authorize?{query}")).extension(address.parse::<SocketAddr>().unwrap());
+        self.send(GateEndpoint::Authorization, request.body(Full::default()).unwrap()).await
+    }
+
+    async fn token(&self, url: &str) -> StatusCode {
+        self.post(GateEndpoint::Token, &format!("grant_type=authorization_code&code=c&code_verifier={VERIFIER}"), url)
+            .await
+    }
+
+    async fn refresh(&self, url: &str) -> StatusCode {
+        self.post(GateEndpoint::Token, "grant_type=refresh_token&refresh_token=r", url).await
+    }
+
+    async fn post(&self, endpoint: GateEndpoint, body: &str, url: &str) -> StatusCode {
+        let body = format!("{body}&client_id={}", encoded(url));
+        let request = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
+        self.send(endpoint, request.body(Full::from(body)).unwrap()).await.status()
+    }
+
+    async fn record(&self, url: &str) -> Option<Client> {
+        self.ledger.find(url).await.unwrap()
+    }
+
+    async fn revoke(&self, target: Fingerprint) {
+        let alice = Actor::Operator("alice".into());
+        self.registrar.revoke(Revocation::new(target, alice, "imitates us")).await.unwrap();
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let events = std::mem::take(&mut *self.events.0.lock().unwrap());
+        events.into_iter().filter_map(|event| event.reason).collect()
+    }
+
+    fn metadata(&self, mut document: Value) -> Value {
+        self.preset.amend_server_metadata(document.as_object_mut().unwrap());
+        document
+    }
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn unlimited(preset: Preset) -> Preset {
+    preset.map_documents(|documents| {
+        documents.fetches = RateLimit::Off;
+        documents.fetches_by_address = RateLimit::Off;
+        documents.fetches_by_site = RateLimit::Off;
+        documents.refreshes = RateLimit::Off;
+    })
+}
+
+const GOES_ON: StatusCode = StatusCode::FOUND;
+const REJECTED: StatusCode = StatusCode::BAD_REQUEST;
+
+#[tokio::test]
+async fn a_client_signs_in_by_its_url() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.publish(URL, json!({ "skip_consent": true }));
+    assert_eq!(world.token(URL).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.web.fetches(), 0, "the token endpoint sends no packet");
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    assert_eq!(world.token(URL).await, StatusCode::OK);
+    assert_eq!(world.refresh(URL).await, StatusCode::OK);
+    assert_eq!(world.web.fetches(), 1);
+    let told = world.told.lock().unwrap().clone();
+    assert_eq!(told.len(), 3);
+    for client in told {
+        assert_eq!(client.url().as_str(), URL);
+        let read: Value = serde_json::from_slice(client.document()).unwrap();
+        assert_eq!((&read["client_id"], read.get("skip_consent")), (&json!(URL), None));
+    }
+    let record = world.record(URL).await.unwrap();
+    assert_eq!((record.status, record.last_used_at.is_some()), (Status::Active, true));
+}
+
+#[tokio::test]
+async fn it_is_held_to_its_document() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.publish(URL, json!({ "redirect_uris": [CALLBACK, "http://127.0.0.1/cb"] }));
+    let status = async |uri: &str| world.authorize_from(URL, uri, "192.0.2.1:1").await.status();
+    assert_eq!(status("http://127.0.0.1:5123/cb").await, GOES_ON);
+    assert_eq!(status("http://localhost:5123/cb").await, REJECTED);
+    assert_eq!(status("https://app.example.com/cb/").await, REJECTED);
+    assert_eq!(status("https://evil.example.net/cb").await, REJECTED);
+    let without_pkce =
+        format!("/authorize?response_type=code&client_id={}&redirect_uri={}", encoded(URL), encoded(CALLBACK));
+    let request = Request::get(without_pkce).body(Full::default()).unwrap();
+    assert_eq!(world.send(GateEndpoint::Authorization, request).await.status(), REJECTED);
+    let grant = world.post(GateEndpoint::Token, "grant_type=client_credentials", URL).await;
+    assert_eq!(grant, REJECTED);
+}
+
+#[tokio::test]
+async fn no_packet_is_sent_for_what_is_no_url_of_a_document() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    for url in [
+        "https://app.example.com",
+        "https://app.example.com/",
+        "HTTPS://app.example.com/c",
+        " https://app.example.com/c",
+        "https:app.example.com/c",
+        "https://127.0.0.1/c",
+        "https://app.example.com/c?x",
+        "https://app.example.com:443/c",
+        "https://user@app.example.com/c",
+        "https://app.example.com/a/../c",
+        "https://github.io/c",
+    ] {
+        assert_eq!(world.authorize(url).await, REJECTED, "{url}");
+    }
+    // Another scheme is a name like others, which the server may know.
+    assert_eq!(world.authorize("http://app.example.com/c").await, GOES_ON);
+    assert_eq!(world.web.fetches(), 0);
+}
+
+#[tokio::test]
+async fn every_failure_has_one_answer() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let url = |name: &str| format!("https://{name}.example.com/c");
+    for (name, status, body) in [
+        ("gone", 404, json!({})),
+        ("error", 500, json!({})),
+        ("moved", 302, json!({})),
+        ("other", 200, document("https://app.example.com/other", json!({}))),
+        ("secret", 200, document(&url("secret"), json!({ "client_secret": "s" }))),
+        ("dangerous", 200, document(&url("dangerous"), json!({ "redirect_uris": ["javascript:alert(1)"] }))),
+    ] {
+        world.web.put(&url(name), status, &[("location", "https://internal.example.com/")], body);
+    }
+    world.web.put(&url("html"), 200, &[("content-type", "text/html")], "<h1>");
+    world.web.put(&url("coded"), 200, &[("content-encoding", "gzip")], document(&url("coded"), json!({})));
+    world.web.put(&url("large"), 200, &[], " ".repeat(5121));
+    let mut answers = Vec::new();
+    for name in ["gone", "error", "moved", "other", "secret", "dangerous", "html", "coded", "large", "nowhere"] {
+        let read = world.authorize_from(&url(name), CALLBACK, "192.0.2.1:1").await;
+        let mut headers: HeaderMap = read.response.headers().clone();
+        headers.remove(header::DATE);
+        answers.push((read.status(), read.body.clone(), format!("{headers:?}")));
+        // Again, from memory.
+        let again = world.authorize_from(&url(name), CALLBACK, "192.0.2.1:1").await;
+        assert_eq!(again.body, read.body, "{name}");
+    }
+    assert_eq!(world.web.fetches(), 10, "failures are remembered");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(answers[0].0, REJECTED);
+    let reasons = world.reasons();
+    for reason in
+        ["gone", "status", "redirect", "client_id", "rejected", "content_type", "content_coding", "size", "no_address"]
+    {
+        let wanted = format!("client metadata document: {reason}");
+        assert!(reasons.contains(&wanted), "{wanted}: {reasons:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_forgotten_after_its_pause() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    world.web.put(URL, 500, &[], "");
+    assert_eq!(world.authorize(URL).await, REJECTED);
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, REJECTED);
+    world.clock.advance(Duration::from_secs(13));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    let other = "https://app.example.com/invalid";
+    world.web.put(other, 200, &[], "{");
+    assert_eq!(world.authorize(other).await, REJECTED);
+    world.clock.advance(Duration::from_secs(40));
+    world.web.publish(other, json!({}));
+    assert_eq!(world.authorize(other).await, REJECTED);
+    world.clock.advance(Duration::from_secs(40));
+    assert_eq!(world.authorize(other).await, GOES_ON);
+}
+
+#[tokio::test]
+async fn a_thousand_requests_make_one_fetch() {
+    let world = Arc::new(World::new(tower_dcr::mcp()));
+    world.web.publish(URL, json!({}));
+    world.web.0.waits.store(true, Ordering::SeqCst);
+    let first = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.authorize(URL).await }
+    });
+    let others: Vec<_> = (0..1000)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.authorize(URL).await })
+        })
+        .collect();
+    while world.web.fetches() == 0 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    world.web.0.gate.notify_waiters();
+    for other in others {
+        assert_eq!(other.await.unwrap(), GOES_ON);
+    }
+    assert_eq!(world.web.fetches(), 1);
+}
+
+#[tokio::test]
+async fn strangers_have_budgets_of_their_own() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    let url = |index: usize| format!("https://s{index}.example{index}.com/c");
+    let mut statuses = Vec::new();
+    for index in 0..200 {
+        // One stranger, then many.
+        let address = if index < 20 { "198.51.100.1:1".to_owned() } else { format!("203.0.113.{index}:1") };
+        statuses.push(world.authorize_from(&url(index), CALLBACK, &address).await.status());
+    }
+    let spent = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(statuses.iter().take(20).filter(|status| **status == REJECTED).count(), 6, "by address");
+    assert_eq!(statuses.iter().filter(|status| **status == REJECTED).count(), 59, "in total");
+    assert_eq!(statuses.iter().filter(|status| **status == spent).count(), 141);
+    assert_eq!(world.web.fetches(), 60);
+    // The client in use is refreshed all the same.
+    world.clock.advance(2 * HOUR);
+    for index in 200..300 {
+        world.authorize_from(&url(index), CALLBACK, &format!("203.0.113.{}:1", index - 100)).await;
+    }
+    let before = world.web.fetches();
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    assert_eq!(world.web.fetches(), before + 1);
+}
+
+#[tokio::test]
+async fn one_site_gets_few_requests() {
+    let world = World::new(tower_dcr::mcp());
+    let mut fetched = 0;
+    for index in 0..50 {
+        let url = format!("https://s{index}.victim-site.com/c");
+        world.authorize_from(&url, CALLBACK, &format!("203.0.113.{index}:1")).await;
+        fetched = world.web.fetches();
+    }
+    assert_eq!(fetched, 10);
+}
+
+#[tokio::test]
+async fn a_flood_of_urls_takes_no_place_of_clients_in_use() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    for index in 0..20_000 {
+        let url = format!("https://s{index}.example.net/c");
+        // Documents that are accepted, whose clients don't sign in.
+        world.web.0.pages.lock().unwrap().clear();
+        world.web.publish(&url, json!({}));
+        let url = ClientIdUrl::parse(&url).unwrap();
+        assert!(world.preset.resolve_document(&url, None).await.is_ok());
+    }
+    assert_eq!(world.web.fetches(), 20_001);
+    world.web.0.pages.lock().unwrap().clear();
+    assert_eq!(world.authorize(URL).await, GOES_ON, "from memory");
+    assert_eq!(world.web.fetches(), 20_001);
+    let records = world.registrar.find(&tower_dcr::clients::Filter::default(), None, 500).await.unwrap();
+    assert_eq!(records.clients.len(), 1, "nothing was written");
+}
+
+#[tokio::test]
+async fn a_failing_host_is_left_alone() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    for index in 0..20 {
+        world.authorize(&format!("https://down.example.com/{index}")).await;
+    }
+    assert_eq!(world.web.fetches(), 5);
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON, "other hosts");
+}
+
+#[tokio::test]
+async fn a_document_is_confirmed_by_its_entity_tag() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.put(URL, 200, &[("etag", "\"1\""), ("cache-control", "max-age=600")], document(URL, json!({})));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    world.clock.advance(9 * MINUTE);
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    assert_eq!(world.web.fetches(), 2, "ahead of its end, since the client is in use");
+    world.clock.advance(5 * MINUTE);
+    world.web.put(URL, 304, &[], "");
+    world.clock.advance(20 * MINUTE);
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    assert_eq!(world.web.0.etags.lock().unwrap().last().unwrap().as_ref().unwrap(), "\"1\"");
+    // Not for a URL whose document is unknown.
+    let other = "https://app.example.com/other";
+    world.web.put(other, 304, &[], "");
+    assert_eq!(world.authorize(other).await, REJECTED);
+}
+
+#[tokio::test]
+async fn no_response_makes_requests_fetch_each_time() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.put(URL, 200, &[("cache-control", "no-store, max-age=0")], document(URL, json!({})));
+    for _ in 0..20 {
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+        world.clock.advance(Duration::from_secs(10));
+    }
+    assert_eq!(world.web.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_client_in_use_outlives_an_outage_and_no_withdrawal() {
+    let reached = |world: &World| world.web.put(URL, 403, &[("content-type", "text/html")], "challenge");
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    reached(&world);
+    world.clock.advance(HOUR + 30 * MINUTE);
+    assert_eq!(world.authorize(URL).await, GOES_ON, "the last good copy");
+    assert!(world.record(URL).await.unwrap().document.unwrap().unreachable_since.is_some());
+    world.clock.advance(HOUR);
+    assert_eq!(world.authorize(URL).await, StatusCode::SERVICE_UNAVAILABLE, "never invalid_client for an outage");
+    assert_eq!(world.refresh(URL).await, StatusCode::OK, "grants live on");
+    world.clock.advance(HOUR);
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    world.web.put(URL, 410, &[], "");
+    world.clock.advance(HOUR + MINUTE);
+    assert_eq!(world.authorize(URL).await, REJECTED, "gone");
+    assert_eq!(world.record(URL).await.unwrap().status, Status::Expired);
+    let strict = World::new(unlimited(tower_dcr::strict()).map_documents(|it| it.admission = Admission::Open));
+    strict.web.publish(URL, json!({}));
+    assert_eq!(strict.authorize(URL).await, GOES_ON);
+    reached(&strict);
+    strict.clock.advance(HOUR + MINUTE);
+    assert_eq!(strict.authorize(URL).await, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn other_nodes_know_the_client_by_its_record() {
+    let one = World::new(tower_dcr::mcp());
+    let other = World::at(tower_dcr::mcp(), one.web.clone(), one.ledger.clone());
+    one.web.publish(URL, json!({}));
+    assert_eq!(one.authorize(URL).await, GOES_ON);
+    assert_eq!(other.token(URL).await, StatusCode::OK);
+    assert_eq!(other.refresh(URL).await, StatusCode::OK);
+    assert_eq!(one.web.fetches(), 1, "the other node sends no packet at the token endpoint");
+    let told = other.told.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(told.document()).unwrap()["client_id"], URL);
+    // After a restart, with its host gone.
+    one.web.0.pages.lock().unwrap().clear();
+    let restarted = World::at(tower_dcr::mcp(), one.web.clone(), one.ledger.clone());
+    assert_eq!(restarted.authorize(URL).await, GOES_ON);
+}
+
+#[tokio::test]
+async fn revocation_by_url_host_and_site_comes_before_any_packet() {
+    let targets = [
+        Fingerprint::ClientId(URL.into()),
+        Fingerprint::parse("document_host", "app.example.com").unwrap(),
+        Fingerprint::parse("document_site", "example.com").unwrap(),
+    ];
+    for target in targets {
+        let world = World::new(tower_dcr::mcp());
+        world.web.publish(URL, json!({}));
+        world.revoke(target.clone()).await;
+        assert_eq!(world.authorize(URL).await, REJECTED, "{target}");
+        assert_eq!(world.web.fetches(), 0, "{target}");
+        let other = "https://app.example.org/client.json";
+        world.web.publish(other, json!({}));
+        assert_eq!(world.authorize(other).await, GOES_ON, "{target}");
+        // A client in use ends at once.
+        let world = World::new(tower_dcr::mcp());
+        world.web.publish(URL, json!({}));
+        assert_eq!((world.authorize(URL).await, world.token(URL).await), (GOES_ON, StatusCode::OK));
+        world.revoke(target.clone()).await;
+        assert_eq!(
+            (world.authorize(URL).await, world.refresh(URL).await),
+            (REJECTED, StatusCode::UNAUTHORIZED),
+            "{target}"
+        );
+        assert!(world.registrar.unblock(&target, &Actor::Operator("alice".into())).await.unwrap());
+        assert_eq!(world.authorize(URL).await, GOES_ON, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn admission_is_decided_by_the_url_alone() {
+    let admission = |admission, allow: &'static [&str]| {
+        unlimited(tower_dcr::mcp()).map_documents(|documents| {
+            documents.admission = admission;
+            documents.allow = allow.iter().map(|pattern| pattern.parse().unwrap()).collect();
+        })
+    };
+    for (preset, listed, unlisted) in [
+        (admission(Admission::Off, &[URL]), REJECTED, REJECTED),
+        (admission(Admission::Listed, &[URL]), GOES_ON, REJECTED),
+        (admission(Admission::Reporting, &[URL]), GOES_ON, GOES_ON),
+        (admission(Admission::Open, &[]), GOES_ON, GOES_ON),
+    ] {
+        let world = World::new(preset);
+        let other = "https://app.example.com/client.json2";
+        world.web.publish(URL, json!({}));
+        world.web.publish(other, json!({}));
+        assert_eq!((world.authorize(URL).await, world.authorize(other).await), (listed, unlisted));
+        assert_eq!(world.web.fetches(), [listed, unlisted].iter().filter(|status| **status == GOES_ON).count());
+    }
+    let own = tower_dcr::mcp().map_documents(|documents| drop(documents.own_hosts.insert("app.example.com".into())));
+    let world = World::new(own);
+    world.web.publish(URL, json!({}));
+    assert_eq!((world.authorize(URL).await, world.web.fetches()), (REJECTED, 0));
+}
+
+#[tokio::test]
+async fn a_registered_client_is_not_taken_over() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.publish(URL, json!({}));
+    let registration =
+        format!(r#"{{"redirect_uris":["https://managed.example.com/cb"],"token_endpoint_auth_method":"none"}}"#);
+    let mut client = Client::draft(registration, Fingerprints::default(), world.registrar.now());
+    (client.status, client.client_id) = (Status::Active, Some(URL.to_owned()));
+    world.ledger.insert(&client, None).await.unwrap();
+    assert_eq!(world.authorize(URL).await, REJECTED, "its own redirect URI");
+    assert_eq!(world.authorize_from(URL, "https://managed.example.com/cb", "192.0.2.1:1").await.status(), GOES_ON);
+    assert_eq!(world.web.fetches(), 0);
+    assert!(world.told.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn versions_that_were_let_through_hold_for_ten_minutes() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let grants = |grants: Value| json!({ "grant_types": grants });
+    world.web.put(URL, 200, &[("cache-control", "max-age=300")], document(URL, json!({})));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    // Narrowed while the code is on its way.
+    world.web.publish(URL, grants(json!(["authorization_code"])));
+    world.clock.advance(6 * MINUTE);
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    assert_eq!(world.refresh(URL).await, StatusCode::OK);
+    world.clock.advance(11 * MINUTE);
+    assert_eq!(world.refresh(URL).await, REJECTED, "narrowing is in force");
+}
+
+#[tokio::test]
+async fn a_widened_document_waits_and_a_narrowed_one_does_not() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let foreign = "https://other.example.org/cb";
+    world.web.publish(URL, json!({ "redirect_uris": [CALLBACK, "https://app.example.com/second"] }));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    world.clock.advance(2 * HOUR);
+    world.web.publish(URL, json!({ "redirect_uris": [CALLBACK, foreign] }));
+    assert_eq!(world.authorize_from(URL, foreign, "192.0.2.1:1").await.status(), REJECTED);
+    assert_eq!(world.authorize(URL).await, GOES_ON, "the version in force");
+    world.registrar.approve(URL, "alice", "known").await.unwrap();
+    assert_eq!(world.authorize_from(URL, foreign, "192.0.2.1:1").await.status(), GOES_ON);
+    world.clock.advance(2 * HOUR);
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    assert_eq!(world.authorize_from(URL, foreign, "192.0.2.1:1").await.status(), REJECTED, "narrowed at once");
+    world.clock.advance(2 * HOUR);
+    world.web.publish(URL, json!({ "client_name": "Other" }));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    world.clock.advance(25 * HOUR);
+    assert_eq!(world.authorize(URL).await, REJECTED, "nobody approved it in a day");
+}
+
+#[tokio::test]
+async fn new_rules_judge_without_a_fetch() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    let tighter = world.preset.clone().map_rules(|mut rules| {
+        rules.redirect_uris.classes = vec![tower_dcr::redirect_uri::RedirectClass::Loopback];
+        Ok(rules)
+    });
+    let world = World { preset: tighter.unwrap(), ..world };
+    assert_eq!(world.authorize(URL).await, REJECTED);
+    assert_eq!(world.web.fetches(), 1);
+}
+
+#[tokio::test]
+async fn it_is_announced_exactly_where_it_is_served() {
+    let supported = |document: &Value| document.get("client_id_metadata_document_supported").cloned();
+    let inner = || json!({ "client_id_metadata_document_supported": true });
+    let world = World::new(tower_dcr::mcp());
+    assert_eq!(supported(&world.metadata(json!({}))), None, "there is no gate yet");
+    world.authorize(URL).await;
+    let document = world.metadata(json!({ "token_endpoint_auth_methods_supported": ["client_secret_basic"] }));
+    assert_eq!(supported(&document), Some(json!(true)));
+    assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none"]));
+    let off = World::new(tower_dcr::mcp().map_documents(|documents| documents.admission = Admission::Off));
+    off.authorize(URL).await;
+    assert_eq!(supported(&off.metadata(inner())), Some(json!(false)));
+    assert_eq!(supported(&off.metadata(json!({}))), None);
+    // Without documents, the server's own word counts, unless its clients are rejected here.
+    let registrar = Registrar::new(MemoryLedger::default());
+    for (unknown, expected) in [(Action::Pass, true), (Action::Reject, false)] {
+        let preset = tower_dcr::mcp();
+        let _gate = preset
+            .gate(GateEndpoint::Authorization, registrar.clone())
+            .map_settings(|gate| gate.unknown = Some(unknown));
+        let mut document = inner();
+        preset.amend_server_metadata(document.as_object_mut().unwrap());
+        assert_eq!(supported(&document), Some(json!(expected)), "{unknown:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_must_be_approved_waits_for_an_operator() {
+    let registrar_settings = |world: &World| {
+        world.registrar.clone().map_settings(|settings| settings.approval = Some(7 * 24 * HOUR)).unwrap()
+    };
+    let world = World::new(tower_dcr::mcp());
+    let world = World { registrar: registrar_settings(&world), ..world };
+    world.web.publish(URL, json!({}));
+    assert_eq!(world.authorize(URL).await, REJECTED);
+    assert_eq!(world.record(URL).await.unwrap().status, Status::Pending);
+    world.registrar.approve(URL, "alice", "known").await.unwrap();
+    assert_eq!((world.authorize(URL).await, world.token(URL).await), (GOES_ON, StatusCode::OK));
+}
