@@ -1257,7 +1257,10 @@ async fn rejects_an_invalid_fingerprint() {
         (format!("family={short}"), "a family has 32 hexadecimal digits"),
         (format!("family={short}g"), "a family has 32 hexadecimal digits"),
         ("redirect_set=".to_owned(), "a redirect_set has 32 hexadecimal digits"),
-        ("foo=bar".to_owned(), "client_id, digest, family, name, redirect_set, software_id, source"),
+        (
+            "foo=bar".to_owned(),
+            "client_id, digest, document_host, document_site, family, name, redirect_set, software_id, source",
+        ),
     ] {
         let shown = dcr(&["revoke", "--reason", "x", &target]);
         assert!(shown.starts_with("status 1\nstderr:\nerror: ") && shown.contains(words), "{target}: {shown}");
