@@ -92,13 +92,14 @@ pub(crate) fn docs() -> impl Iterator<Item = &'static RuleDocs> {
     let [front_channel_logout, subject_type] = allowlist::DOCS_AFTER_REDIRECT_URIS;
     let rules = [
         &redirect_uris::rule::DOCS,
+        &document::REDIRECTS_DOCS,
         front_channel_logout,
         subject_type,
         #[cfg(feature = "identity")]
         &identity::rule::DOCS,
         &redirect_host_limit::DOCS,
     ];
-    allowlist::DOCS.into_iter().chain(rules)
+    std::iter::once(&document::DOCS).chain(allowlist::DOCS).chain(rules)
 }
 
 /// For literals.

@@ -281,7 +281,7 @@ impl Aggregator {
 fn at_once(event: &Event, judged: bool) -> Option<u32> {
     // A token for one client can be guessed for another: 401, 403 and 404 mean that only the credential was checked.
     let is_management = match event.operation {
-        Operation::Create => false,
+        Operation::Create | Operation::Document => false,
         Operation::Update => matches!(event.status, Some(401 | 403 | 404 | 405)),
         Operation::Read | Operation::Delete => true,
     };

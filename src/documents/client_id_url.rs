@@ -131,6 +131,10 @@ impl ClientIdUrl {
             Err(NotPublic::TopLevel) if is_within_domain(host, "example") && host.contains('.') => {}
             checked => checked.map_err(|_| ClientIdUrlError::NotPublic)?,
         }
+        // A suffix below a domain with an owner (`s3.amazonaws.com`) has pages of any customer, and no site.
+        if psl::domain_str(host).is_none() {
+            return Err(ClientIdUrlError::NotPublic);
+        }
         Ok(Self { text: text.into(), host_end: SCHEME.len() + host.len(), port: uri.port() })
     }
 
@@ -188,19 +192,19 @@ impl ClientIdUrl {
 }
 
 impl ClientIdUrlError {
-    /// Returns a fixed sentence that quotes nothing. It completes "the client_id …".
-    pub(crate) const fn description(self) -> &'static str {
+    /// Returns a fixed sentence that quotes nothing.
+    pub(crate) const fn sentence(self) -> &'static str {
         match self {
-            Self::Character => "contains a character that is not allowed in a URL",
-            Self::Fragment => "must not have a fragment",
-            Self::Host => "has a host that is missing, ambiguous or an IP address",
-            Self::Length => "has more than 512 bytes",
-            Self::NotPublic => "leads to a host that is no public web site",
-            Self::Path => "needs a path without dot segments, empty segments and ambiguous escapes",
-            Self::Port => "has a port that is not accepted",
-            Self::Query => "must not have a query",
-            Self::Scheme => "must begin with https://",
-            Self::UserInfo => "must not have user information",
+            Self::Character => "the client_id contains a character that is not allowed in a URL",
+            Self::Fragment => "the client_id must not have a fragment",
+            Self::Host => "the client_id has a host that is missing, ambiguous or an IP address",
+            Self::Length => "the client_id has more than 512 bytes",
+            Self::NotPublic => "the client_id leads to a host that is no public web site",
+            Self::Path => "the client_id needs a path without dot segments, empty segments and ambiguous escapes",
+            Self::Port => "the client_id has a port that is not accepted",
+            Self::Query => "the client_id must not have a query",
+            Self::Scheme => "the client_id must begin with https://",
+            Self::UserInfo => "the client_id must not have user information",
         }
     }
 }
@@ -221,7 +225,7 @@ impl From<RedirectUriError> for ClientIdUrlError {
 
 impl fmt::Display for ClientIdUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the client_id {}", self.description())
+        f.write_str(self.sentence())
     }
 }
 

@@ -549,7 +549,7 @@ impl Judged {
                 }
             }
             // Nothing was forwarded.
-            Operation::Read | Operation::Delete => {}
+            Operation::Read | Operation::Delete | Operation::Document => {}
         }
         self.config.check_secret(answer, forwarded)
     }

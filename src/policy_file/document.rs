@@ -9,6 +9,7 @@ use crate::bounds;
 use crate::client_address;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::LifecycleSettings;
+use crate::documents::DocumentSettings;
 use crate::layers::gate::GateSettings;
 use crate::layers::response;
 use crate::period::Period;
@@ -77,6 +78,8 @@ pub(crate) struct Document {
     pub(crate) lifecycle: LifecycleSettings,
     /// The handling of clients at the other endpoints, by gates that the preset makes.
     pub(crate) gate: GateSettings,
+    /// Clients whose `client_id` is the URL of a metadata document.
+    pub(crate) documents: DocumentSettings,
     /// The contents of audit events.
     pub(crate) audit: AuditSettings,
 }

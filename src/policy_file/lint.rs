@@ -19,6 +19,7 @@ use crate::rate_limit::Quota;
 use crate::registration::{Field, Registration};
 use crate::rules::{Condition, Context, NATIVE_SCHEMES, RedirectPattern, Suggestion};
 
+mod documents;
 #[cfg(feature = "regex")]
 mod expression;
 mod members;
@@ -182,6 +183,7 @@ impl Preset {
         linter.gate();
         linter.gate_rules();
         linter.gate_values();
+        linter.documents();
         linter.metadata();
         linter.callers(&self.conditions());
         linter.dangers();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::rate_limit::SharedQuotas;
 use crate::rules::{
-    ClientIdentity, Condition, IntoRules, MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris, ReportableRule,
-    RuleDocs, policy,
+    Action, ClientIdentity, Condition, DocumentMetadata, DocumentRedirects, DocumentRules, IntoRules,
+    MetadataAllowlist, Policy, RedirectHostQuota, RedirectUris, ReportableRule, RuleDocs, policy,
 };
 #[cfg(feature = "software-statement")]
 use crate::rules::{SoftwareStatements, software_statement};
@@ -47,6 +47,9 @@ pub(crate) struct RuleSettings {
     pub(crate) otherwise: PresetRules,
 }
 
+/// The number of redirect URIs of a document: one of them has a loopback port for each of its releases.
+const MAX_REDIRECT_URIS: usize = 32;
+
 impl PresetRules {
     pub(crate) fn new(metadata: MetadataAllowlist, redirect_uris: RedirectUris) -> Self {
         Self {
@@ -60,6 +63,30 @@ impl PresetRules {
 
     pub(crate) fn add_rule(&mut self, rule: impl IntoRules) {
         self.additional = std::mem::take(&mut self.additional).and(rule);
+    }
+
+    /// Builds the policy of client metadata documents. A document is the same for every server: the lists in it are narrowed.
+    pub(crate) fn document_policy(
+        &self,
+        own: &DocumentRules,
+        report_only: &[ReportableRule],
+        hold: &[String],
+    ) -> Policy {
+        let Self { mut metadata, mut redirect_uris, identity, additional, .. } = self.clone();
+        metadata.for_documents();
+        let first =
+            DocumentMetadata { rules: own.clone(), offered: metadata.auth_method.offered().into_iter().collect() };
+        redirect_uris.otherwise = Action::Narrow;
+        redirect_uris.raise_max_count(MAX_REDIRECT_URIS);
+        let redirects =
+            DocumentRedirects { redirects: own.redirects, listed_schemes: redirect_uris.listed_schemes().collect() };
+        Policy::new((first, metadata, redirect_uris))
+            .and(redirects)
+            .and(MetadataAllowlist::after_redirect_uris())
+            .and(identity)
+            .reporting(report_only)
+            .holding(hold)
+            .and(additional)
     }
 
     fn policy(&self, report_only: &[ReportableRule], hold: &[String]) -> Policy {

@@ -152,7 +152,7 @@ impl RateLimits {
 }
 
 impl RateLimit {
-    fn is_default(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         *self == Self::Default
     }
 }

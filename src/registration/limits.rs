@@ -53,6 +53,9 @@ impl Limits {
     /// add. The parser reads nothing larger.
     pub(crate) const GENEROUS: Self = Self { max_bytes: 2 << 20, max_members: 1200, max_array: 1200, ..Self::CEILING };
 
+    /// For client metadata documents: 5 KB, as their specification recommends.
+    pub(crate) const DOCUMENT: Self = Self { max_bytes: 5 * 1024, ..Self::DEFAULT };
+
     /// For answers of the server, and other documents of which a copy is made before they are read.
     pub(crate) const ANSWER: Self = Self { max_bytes: 256 * 1024, max_string: 128 * 1024, ..Self::GENEROUS };
 

@@ -1,6 +1,9 @@
 //! [`Context`]: the request around a registration.
 
+use std::sync::Arc;
+
 use super::{Caller, Facts, Operation};
+use crate::documents::client_id_url::ClientIdUrl;
 
 /// The circumstances of a registration that rules can read: the operation and the caller.
 ///
@@ -37,6 +40,12 @@ impl Context {
     /// Creates the context of an update (`PUT`) by an anonymous caller.
     pub fn update() -> Self {
         Self::of(Operation::Update)
+    }
+
+    /// Creates the context of a client metadata document, fetched from `url`.
+    pub fn document(url: &ClientIdUrl) -> Self {
+        let facts = Facts { document: Some(Arc::new(url.clone())), ..Facts::default() };
+        Self { facts, ..Self::of(Operation::Document) }
     }
 
     pub(crate) fn of(operation: Operation) -> Self {

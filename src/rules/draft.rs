@@ -5,6 +5,7 @@ use std::borrow::Cow;
 #[cfg(feature = "software-statement")]
 use super::Statement;
 use super::{Caller, Condition, Disposition, ErrorCode, Evaluation, Identity, Operation, Rejection, Rule};
+use crate::documents::client_id_url::ClientIdUrl;
 use crate::rate_limit::Reservation;
 #[cfg(feature = "software-statement")]
 use crate::registration::Field;
@@ -64,6 +65,12 @@ impl<'a> Draft<'a> {
     #[must_use]
     pub fn statement_issuer(&self) -> Option<&str> {
         self.evaluation.facts.statement.as_ref().map(|statement| statement.issuer.as_str())
+    }
+
+    /// Returns the URL of the client metadata document, or `None` for a registration.
+    #[must_use]
+    pub fn document(&self) -> Option<&ClientIdUrl> {
+        self.evaluation.facts.document.as_deref()
     }
 
     /// Returns `true` if the policy is a [shadow](crate::Preset::with_shadow), evaluated together with the one in

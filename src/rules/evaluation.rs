@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Caller, ClaimStatus, Condition, Context, ErrorCode, Identity, Rejection};
+use crate::documents::client_id_url::ClientIdUrl;
 use crate::method::MethodKind;
 use crate::rate_limit::{Denied, Reservation};
 use crate::registration::Registration;
@@ -154,6 +155,8 @@ pub(crate) struct Facts {
     pub(crate) policy: Option<u64>,
     /// The reason for which the client has to wait for an operator.
     pub(crate) held: Option<Arc<Rejection>>,
+    /// The URL of a client metadata document.
+    pub(crate) document: Option<Arc<ClientIdUrl>>,
 }
 
 /// A software statement that was verified.
@@ -175,7 +178,7 @@ struct Bodies {
 
 crate::text::debug_fields!(Bodies {});
 
-/// Creating a client (RFC 7591) or updating one (RFC 7592 section 2.2).
+/// Creating a client (RFC 7591), updating one (RFC 7592 section 2.2), or reading its metadata document.
 ///
 /// ```
 /// use tower_dcr::Registration;
@@ -198,6 +201,8 @@ pub enum Operation {
     Read,
     /// `DELETE` of the client configuration endpoint. No rule applies to it.
     Delete,
+    /// The document at the URL that a `client_id` is.
+    Document,
 }
 
 /// An effect of a rule.

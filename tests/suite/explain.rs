@@ -44,7 +44,7 @@ fn every_rule_of_a_preset_is_explained_under_its_id() {
     assert_eq!(listed().len(), Preset::rule_docs().count(), "each once");
     let mut seen = BTreeSet::new();
     for preset in presets() {
-        for rule in preset.policy().rules() {
+        for rule in preset.policy().rules().chain(preset.document_policy().rules()) {
             let docs = rule.docs().unwrap_or_else(|| panic!("{} is not explained", rule.id()));
             assert_eq!((docs.id, docs.replayable), (rule.id(), rule.replayable()));
             assert!(Preset::rule_docs().any(|listed| std::ptr::eq(listed, docs)), "{} is not listed", rule.id());
@@ -102,6 +102,8 @@ fn rules_that_need_more_than_the_document_are_not_replayable() {
             "body",
             "strict-json",
             "software-statement",
+            "document",
+            "document-redirects",
             "redirect-host-quota",
             "lifecycle",
             "answer",

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Sections whose keys are the public fields of a struct, and the file of that struct.
-const FIELDS: [(&str, &str); 4] = [
+const FIELDS: [(&str, &str); 5] = [
     ("body", "src/registration/limits.rs"),
+    ("documents", "src/documents/settings.rs"),
     ("gate", "src/layers/gate/settings.rs"),
     ("lifecycle", "src/clients/registrar/settings.rs"),
     ("rate_limit", "src/rate_limit/limits.rs"),

@@ -10,6 +10,7 @@ mod buffered;
 mod closed;
 mod corpus;
 mod digests;
+mod documents;
 mod draft;
 mod explain;
 mod flood;

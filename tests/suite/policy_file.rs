@@ -404,6 +404,7 @@ fn others(value: &Value) -> Vec<Value> {
                 "pass",
                 "closed",
                 "11s",
+                "same_site",
             ];
             all.iter().filter(|other| *other != text).map(|other| json!(other)).collect()
         }

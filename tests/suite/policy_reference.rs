@@ -193,7 +193,7 @@ fn example(name: &str, kind: &Value, type_name: Option<&str>) -> String {
         "never_used" => "7days",
         "policy" => "next.toml",
         "newcomers" | "prefix" | "proven" | "proven_global" | "deduplication" | "requests" | "software_id"
-        | "unreadable" | "wide_prefix"
+        | "unreadable" | "wide_prefix" | "fetches" | "fetches_by_address" | "fetches_by_site" | "refreshes"
             if is("string") =>
         {
             "600/minute"

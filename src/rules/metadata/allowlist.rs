@@ -135,6 +135,18 @@ impl MetadataAllowlist {
         rules
     }
 
+    /// Narrows where these rules would reject: a document is the same for every server.
+    pub(crate) fn for_documents(&mut self) {
+        self.members.for_documents();
+        self.grants.otherwise = Action::Narrow;
+        self.scope.otherwise = Action::Narrow;
+        self.decorations.otherwise = Action::Strip;
+        self.client_name.overlong = Action::Cut;
+        // An absent type means "web", for which a loopback redirect URI would be wrong.
+        self.application_type = ApplicationType::default();
+        self.auth_method = std::mem::take(&mut self.auth_method).for_documents();
+    }
+
     /// Returns the fields of the grant types and authentication methods that are offered, with the keys that they and the
     /// operator's own members need.
     pub(super) fn offered_members(&self) -> Vec<Field> {

@@ -73,7 +73,7 @@ struct Unchecked {
 
 pub(super) const NONE: &str = "none";
 const FIELD: &str = Field::TOKEN_ENDPOINT_AUTH_METHOD.name();
-const SHARED_SECRET: [&str; 3] = ["client_secret_basic", "client_secret_jwt", "client_secret_post"];
+pub(super) const SHARED_SECRET: [&str; 3] = ["client_secret_basic", "client_secret_jwt", "client_secret_post"];
 
 pub(crate) static DOCS: RuleDocs = RuleDocs {
     id: "token-endpoint-auth-method",
@@ -127,6 +127,15 @@ impl AuthMethod {
     /// Returns every method that a client can get.
     pub(crate) fn offered(&self) -> BTreeSet<String> {
         self.one_of.iter().chain(self.by_redirect_uri.values()).cloned().collect()
+    }
+
+    /// Returns the methods that a public document can have.
+    pub(super) fn for_documents(mut self) -> Self {
+        // A substituted secret would be a secret that the document declares.
+        self.otherwise = Action::Reject;
+        self.by_redirect_uri.clear();
+        self.one_of.retain(|method| !SHARED_SECRET.contains(&method.as_str()));
+        self
     }
 
     /// Returns `true` if clients that request a secret become public ones.

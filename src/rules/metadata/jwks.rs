@@ -103,6 +103,31 @@ fn key_fault(key: &Json) -> Option<&'static str> {
     }
 }
 
+/// Returns `true` if a set has a key that must not be public: a symmetric or a private one.
+pub(super) fn has_secrets(json: &str) -> bool {
+    let set: Json = serde_json::from_str(json).unwrap_or_default();
+    let keys = set.get("keys").and_then(Json::as_array).into_iter().flatten();
+    // A key in the place of a set is read by some servers.
+    keys.chain([&set]).any(|key| {
+        let is_symmetric = key.get("kty").and_then(Json::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("oct"));
+        is_symmetric || PRIVATE.iter().any(|name| key.get(name).is_some())
+    })
+}
+
+/// Returns `true` if one `kid` names two keys of one type and use: RFC 7517 section 4.5 has distinct ones, and which of the two
+/// verifies a signature depends on the reader.
+pub(super) fn has_two_of_one_name(json: &str) -> bool {
+    let set: Json = serde_json::from_str(json).unwrap_or_default();
+    let keys = set.get("keys").and_then(Json::as_array).into_iter().flatten();
+    let mut seen = Vec::new();
+    keys.filter(|key| key.get("kid").is_some()).any(|key| {
+        let name = ["kid", "kty", "use"].map(|member| key.get(member).cloned());
+        let is_seen = seen.contains(&name);
+        seen.push(name);
+        is_seen
+    })
+}
+
 impl Default for Jwks {
     fn default() -> Self {
         Self { max_keys: nonzero(10), max_bytes: nonzero(16 * 1024) }

@@ -202,6 +202,11 @@ impl Members {
         Ok(self)
     }
 
+    /// Strips what would be rejected: a document is the same for every server.
+    pub(super) fn for_documents(&mut self) {
+        (self.unknown, self.unwanted, self.empty) = (Action::Strip, Action::Strip, Action::Strip);
+    }
+
     /// Returns the server's own members that are accepted.
     pub(crate) fn own(&self) -> impl Iterator<Item = &str> {
         self.extra.iter().map(|name| name.0.as_str())

@@ -214,6 +214,16 @@ impl RedirectUris {
         Ok(self)
     }
 
+    /// Allows at least `count` redirect URIs.
+    pub(crate) fn raise_max_count(&mut self, count: usize) {
+        self.max_count = self.max_count.max(nonzero(count));
+    }
+
+    /// Returns the private-use schemes that are listed.
+    pub(crate) fn listed_schemes(&self) -> impl Iterator<Item = String> {
+        self.private_use_schemes.iter().map(|scheme| scheme.as_str().to_owned())
+    }
+
     /// Checks that an entry is allowed.
     fn check(&self, uri: &RedirectUri<'_>) -> Result<(), Fault> {
         if !self.classes.contains(&uri.class()) {
