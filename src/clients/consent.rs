@@ -15,6 +15,10 @@ use crate::rules::{Identities, Identity};
 /// code is a fact, and so is the time since which this server knows the application. The specification of MCP wants the host of the redirect URI on the page, and a warning for one that leads to the
 /// person's own machine; RFC 7591 section 5 wants people warned of clients that were registered only just now.
 ///
+/// The client of a metadata document has a publisher: [`document_host`](Self::document_host) belongs first on the page, then the
+/// destination. The publisher of a document with a loopback redirect has proven that it wrote the document, and nothing about
+/// the program that listens there: [`warning`](Self::warning) says so.
+///
 /// ```
 /// use tower_dcr::Registration;
 /// use tower_dcr::clients::{ConsentFacts, Destination};
@@ -33,6 +37,8 @@ pub struct ConsentFacts {
     /// The name that the client chose, with invisible characters spelled out ([`visible`](crate::rules::visible)). Escape it
     /// for HTML. `None` if it has none.
     pub client_name: Option<String>,
+    /// The host that publishes its metadata document, whose URL is its `client_id`; `None` if it has none.
+    pub document_host: Option<String>,
     /// The identity that it claims, checked against all of its redirect URIs.
     pub identity: Identity,
     /// The reserved identity that alone gets the code: every redirect URI is an `https` callback of the vendor, and the code
@@ -102,10 +108,39 @@ impl ConsentFacts {
         Self {
             first_seen: time(client.created_at),
             last_used: client.last_used_at.and_then(time),
+            document_host: client.document_host().map(str::to_owned),
             reviewed: client.reviewed_at.is_some(),
             statement_issuer: client.statement_issuer.clone(),
             ..facts
         }
+    }
+
+    /// Returns a warning for a code that goes to a program on the person's device: no one checks which program that is. `None`
+    /// for a code that goes to a host.
+    ///
+    /// ```
+    /// use tower_dcr::clients::{Client, ConsentFacts, Fingerprints, Origin, Status};
+    ///
+    /// let mut client = Client::draft(r#"{"redirect_uris":["http://localhost/callback"]}"#, Fingerprints::default(), 0);
+    /// client.origin = Origin::Document;
+    /// client.client_id = Some("https://claude.ai/oauth/claude-code-client-metadata".into());
+    /// let facts = ConsentFacts::of_client(&client, "http://localhost:3118/callback");
+    /// assert_eq!(facts.document_host.as_deref(), Some("claude.ai"));
+    /// assert!(facts.warning().unwrap().starts_with("claude.ai has published the description of this application"));
+    /// ```
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let program = match &self.destination {
+            Destination::Loopback => "the program on this computer that receives the answer".to_owned(),
+            Destination::Application(scheme) => format!("the program that opens {scheme}: links on this device"),
+            Destination::Host(_) | Destination::Unregistered => return None,
+        };
+        Some(match &self.document_host {
+            Some(host) => format!(
+                "{host} has published the description of this application; that {program} is that application is not proven"
+            ),
+            None => format!("that {program} is the application that it says is not proven"),
+        })
     }
 
     /// Returns the facts about the record of a `client_id` that registered the redirect URI. If several did, one that no
@@ -163,7 +198,7 @@ impl fmt::Display for Destination {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::ledger::{Fingerprints, Status};
+    use crate::clients::ledger::{Fingerprints, Origin, Status};
 
     fn parse(json: &str) -> Registration {
         Registration::parse(json.as_bytes()).unwrap()
@@ -213,6 +248,34 @@ mod tests {
             let record = Client::draft(json, Fingerprints::of(&client, false), 0);
             let is_known = relay.is_some() && !uri.starts_with("acme");
             assert_eq!(ConsentFacts::of_client(&record, uri).relay.is_some(), is_known, "{uri}");
+        }
+    }
+
+    #[test]
+    fn facts_of_a_document_name_its_publisher() {
+        let json = r#"{"client_name":"Claude Code","redirect_uris":["http://localhost/cb","https://claude.ai/cb","claude://cb"]}"#;
+        let mut client = Client::draft(json, Fingerprints::of(&parse(json), false), 0);
+        client.status = Status::Active;
+        let rows = [
+            ("http://localhost:1/cb", Some("the program on this computer that receives the answer")),
+            ("claude://cb", Some("the program that opens claude: links on this device")),
+            ("https://claude.ai/cb", None),
+            ("https://evil.example.com/cb", None),
+        ];
+        for (origin, host) in [(Origin::Registered, None), (Origin::Document, Some("claude.ai"))] {
+            client.origin = origin;
+            client.client_id = Some("https://claude.ai/oauth/client.json".into());
+            for (uri, program) in rows {
+                let facts = ConsentFacts::of_client(&client, uri);
+                assert_eq!(facts.document_host.as_deref(), host, "{uri}");
+                let warning = facts.warning();
+                assert_eq!(warning.is_some(), program.is_some(), "{uri}");
+                let says = |part: &str| warning.as_ref().is_none_or(|warning| warning.contains(part));
+                assert!(
+                    says(program.unwrap_or_default()) && says(host.unwrap_or_default()) && says("not proven"),
+                    "{warning:?}"
+                );
+            }
         }
     }
 

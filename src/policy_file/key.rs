@@ -83,6 +83,7 @@ settings! {
     LifecycleReportOnlyExpiry: lifecycle.report_only_expiry,
     ManageUnknown: lifecycle.manage_unknown,
     MaxClients: lifecycle.max_clients,
+    MaxDocuments: lifecycle.max_documents,
     MembersAllow: metadata.members.allow,
     MetadataPolicy: metadata.policy,
     NeverUsed: lifecycle.never_used,

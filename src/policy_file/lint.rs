@@ -532,6 +532,10 @@ impl Linter {
             let message = "a few registrations fill the table, and evict clients before people can sign in";
             self.warn(Setting::MaxClients, message, "1000 or more, or take it out");
         }
+        if self.at(Setting::MaxDocuments).as_u64().is_some_and(|documents| documents < 100) {
+            let message = "a few documents fill the table, and evict applications before people can sign in";
+            self.warn(Setting::MaxDocuments, message, "1000 or more, or take it out");
+        }
         if quota(self.text(Setting::HostQuota)).is_some() {
             let exempt = self.texts(Setting::Exempt);
             let missing = RedirectPattern::vendor_callbacks()

@@ -14,7 +14,9 @@ use fantoccini::Locator;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_dcr::Registration;
-use tower_dcr::clients::{Fingerprints, Ledger, MemoryLedger, Status};
+use tower_dcr::clients::{
+    Change, Client, DocumentState, Fingerprints, HeldChange, Insertion, Ledger, MemoryLedger, Origin, Status,
+};
 use tower_dcr_admin::{Access, AdminService};
 
 use crate::browser::Browser;
@@ -123,6 +125,68 @@ async fn the_api_reads_and_acts() {
 }
 
 #[tokio::test]
+async fn documents_are_shown_with_their_change_and_approved_as_seen() {
+    let ledger = MemoryLedger::default();
+    let world = World::new(ledger.clone());
+    let app = app(&world);
+    let url = |path: &str| format!("https://app.example.com/{path}");
+    let now = world.registrar.now();
+    let registration = r#"{"client_name":"App","redirect_uris":["https://app.example.com/cb"]}"#;
+    for (path, held) in [("wide", true), ("plain", false), ("unreachable", false)] {
+        let prints = Fingerprints::of(&Registration::parse(registration.as_bytes()).unwrap(), false);
+        let mut client = Client::draft(registration, prints, now);
+        (client.status, client.origin, client.client_id) = (Status::Active, Origin::Document, Some(url(path)));
+        let mut document = DocumentState::new("00", now - 120_000, now + 1000);
+        let wide =
+            r#"{"client_name":"App","redirect_uris":["https://app.example.com/cb","https://b.example.com/<b>"]}"#;
+        document.held = held.then(|| HeldChange::new(wide, "aa", Change::Widening, now - 60_000, now + 3_600_000));
+        document.unreachable_since = (path == "unreachable").then_some(now - 180_000);
+        client.document = Some(document);
+        assert!(matches!(ledger.insert(&client, None).await.unwrap(), Insertion::Inserted(_)));
+    }
+    let listed = read(&app, "/api/clients?queue=documents").await.json();
+    assert_eq!(listed["clients"].as_array().unwrap().len(), 3);
+    let listed = read(&app, "/api/clients?queue=pending").await.json();
+    let wide = &listed["clients"][0];
+    assert_eq!(
+        (wide["document_host"].as_str(), wide["document_site"].as_str()),
+        (Some("app.example.com"), Some("example.com"))
+    );
+    assert_eq!((&wide["origin"], &wide["document"]["held"]["change"]), (&json!("document"), &json!("widening")));
+    let page = read(&app, "?queue=documents").await.text;
+    for part in [
+        "published by <bdi>app.example.com</bdi>, fetched 2 min ago",
+        "unreachable since 3 min ago",
+        "widening seen 1 min ago, sign-ins end in 1 h: redirect_uris: ",
+        "Approve change",
+        "Revoke all of example.com",
+        r#"name="held" value="aa""#,
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("<b>") && !page.contains("client_name: "), "{page}");
+
+    let approve = |held: &str| json!({ "act": "approve", "record": wide["record"], "held": held, "reason": "x" });
+    assert_eq!(act(&app, &approve("bb")).await.status, 409, "another change than the one that was seen");
+    assert!(!ledger.find(&url("wide")).await.unwrap().unwrap().registration.contains("b.example.com"));
+    assert_eq!(act(&app, &approve("aa")).await.json()["done"], "Approved.");
+    let approved = ledger.find(&url("wide")).await.unwrap().unwrap();
+    assert!(approved.registration.contains("b.example.com") && approved.document.unwrap().held.is_none());
+
+    let revoke = |act: &str, id: &str| json!({ "act": act, "client_id": id, "reason": "x" });
+    assert_eq!(act(&app, &revoke("revoke", &url("plain"))).await.json()["done"], "Revoked: 1.");
+    assert_eq!(act(&app, &revoke("revoke", &url("new"))).await.json()["done"], "Revoked: 0.");
+    assert_eq!(act(&app, &revoke("revoke_document_host", &url("wide"))).await.json()["done"], "Revoked: 2.");
+    assert_eq!(act(&app, &revoke("revoke_document_site", &url("wide"))).await.json()["done"], "Revoked: 0.");
+    let id = world.client("App").await;
+    assert_eq!(act(&app, &revoke("revoke_document_host", &id)).await.status, 404, "it has no document");
+    let blocks = read(&app, "/api/blocks").await.json();
+    let mut blocks: Vec<_> = blocks.as_array().unwrap().iter().map(|block| block["kind"].as_str().unwrap()).collect();
+    blocks.sort_unstable();
+    assert_eq!(blocks, ["client_id", "client_id", "document_host", "document_site"]);
+}
+
+#[tokio::test]
 async fn rejects_requests_across_origins() {
     let world = World::new(MemoryLedger::default());
     let app = app(&world);
@@ -155,7 +219,7 @@ async fn an_operator_uses_the_page_in_a_browser() {
     // No guard lets that in today; there may be records from before.
     let hostile = json!({ "client_name": hostile, "redirect_uris": ["https://xn--80ak6aa92e.com/cb"] }).to_string();
     let prints = Fingerprints::of(&Registration::parse(hostile.as_bytes()).unwrap(), false);
-    let mut hostile = tower_dcr::clients::Client::draft(hostile, prints, 1_767_225_600_000);
+    let mut hostile = Client::draft(hostile, prints, 1_767_225_600_000);
     (hostile.status, hostile.client_id) = (Status::Active, Some("hostile".into()));
     hostile.statement_issuer = Some("https://directory.example.com/?<b>".into());
     ledger.insert(&hostile, None).await.unwrap();

@@ -261,6 +261,7 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
     ("lifecycle.never_used = 'never'", "lifecycle.never_used", WARNING, "kept forever"),
     ("lifecycle.report_only_expiry = true", "lifecycle.report_only_expiry", WARNING, "past their limit go on"),
     ("lifecycle.max_clients = 1", "lifecycle.max_clients", WARNING, "fill the table"),
+    ("lifecycle.max_documents = 1", "lifecycle.max_documents", WARNING, "fill the table"),
 ];
 
 /// Quotas as large as they get are read back, and compared.

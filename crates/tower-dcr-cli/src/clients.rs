@@ -86,7 +86,7 @@ pub(super) enum Clients {
         #[command(flatten)]
         policy: PolicyArg,
     },
-    /// Approves a pending client or the change of its metadata document, or records a review of an active one.
+    /// Approves a pending client or a changed metadata document, or records a review.
     #[command(allow_missing_positional = true)]
     Approve {
         #[command(flatten)]
@@ -149,8 +149,9 @@ pub(super) enum Clients {
         /// `software_id=…`, `source=…`, `document_host=…` or `document_site=…`.
         target: String,
     },
-    /// Removes a block on further registrations. Revoked clients stay revoked; that of a metadata document begins anew when it
-    /// is used.
+    /// Removes a block on further registrations. Revoked clients stay revoked.
+    ///
+    /// The client of a metadata document begins anew when its URL is used the next time.
     #[command(allow_missing_positional = true)]
     Unblock {
         #[command(flatten)]

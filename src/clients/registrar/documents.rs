@@ -330,9 +330,8 @@ mod tests {
 
     use super::*;
     use crate::audit::{Event, LifecycleEvent, Sink};
-    use crate::clients::AdminError;
-    use crate::clients::ledger::{Ledger, MemoryLedger};
-    use crate::clients::registrar::{Admission, Completion, Revocation, ServerAnswer};
+    use crate::clients::ledger::{ClientKey, Filter, Fingerprints, Ledger, MemoryLedger};
+    use crate::clients::registrar::{AdminError, Admission, Completion, LifecycleSettings, Revocation, ServerAnswer};
     use crate::clock::ManualClock;
 
     const URL: &str = "https://app.example.com/client.json";
@@ -363,7 +362,7 @@ mod tests {
         events: Events,
     }
 
-    fn world(change: impl FnOnce(&mut crate::clients::LifecycleSettings)) -> World {
+    fn world(change: impl FnOnce(&mut LifecycleSettings)) -> World {
         let (ledger, events) = (MemoryLedger::default(), Events::default());
         let clock = Arc::new(ManualClock::new(Duration::from_secs(1_767_225_600)));
         let registrar = Registrar::new(ledger.clone()).with_clock(clock.clone()).with_sink(events.clone());
@@ -541,7 +540,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_of_another_kind_keeps_its_url() {
         let world = world(|_| {});
-        let mut registered = Client::draft("{}", crate::clients::Fingerprints::default(), 0);
+        let mut registered = Client::draft("{}", Fingerprints::default(), 0);
         (registered.client_id, registered.status) = (Some(URL.into()), Status::Active);
         for status in [Status::Active, Status::Expired, Status::Revoked] {
             registered.status = status;
@@ -557,7 +556,7 @@ mod tests {
         assert_eq!((client.origin, client.last_used_at), (Origin::Document, None));
         world.ledger.remove(&client).await.unwrap();
         // That of an operator from before.
-        let mut revoked = Client { key: crate::clients::ClientKey(0), version: 0, ..seen };
+        let mut revoked = Client { key: ClientKey(0), version: 0, ..seen };
         revoked.end(Status::Revoked, 1, alice(), "x");
         world.ledger.insert(&revoked, None).await.unwrap();
         assert!(matches!(world.registrar.record_document(&plain(URL)).await.unwrap(), Recorded::Blocked));
@@ -656,8 +655,9 @@ mod tests {
             if at_once {
                 continue;
             }
-            let pending = world.registrar.list(crate::clients::ClientQueue::Pending, None, 10).await.unwrap();
-            assert_eq!(pending.clients, [again.clone()], "{change}");
+            let waiting = Filter { held_change: true, ..Filter::default() };
+            let pending = world.ledger.page(&waiting, None, 10).await.unwrap();
+            assert_eq!(pending, [again.clone()], "{change}");
             assert!(!again.is_suspended(world.registrar.now()), "{change}");
             world.clock.advance(DAY);
             assert!(again.is_suspended(world.registrar.now()), "{change}");

@@ -10,7 +10,9 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use tower_dcr::Preset;
 use tower_dcr::audit::{ChainKey, Event, JsonLines, JsonLinesSettings};
-use tower_dcr::clients::{Blocks as _, Client, Fingerprints, Ledger as _, Registrar, Status};
+use tower_dcr::clients::{
+    Blocks as _, Change, Client, DocumentState, Fingerprints, HeldChange, Ledger as _, Origin, Registrar, Status,
+};
 use tower_dcr_sqlx::SqliteLedger;
 
 use test_support::folder::Folder;
@@ -982,6 +984,91 @@ async fn lists_groups_re_evaluates_approves_and_revokes_clients() {
     assert!(wrong.contains("invalid ledger URL"), "{wrong}");
 }
 
+#[tokio::test]
+async fn documents_are_listed_shown_approved_and_revoked() {
+    const URL: &str = "https://app.example.com/client.json";
+    let folder = Folder::new("documents");
+    let ledger = ledger_of(&folder, "clients.db", &[("one", -1, None, 6)]).await;
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let store = SqliteLedger::open(folder.0.join("clients.db")).await.unwrap();
+    let wide = r#"{"client_name":"App","redirect_uris":["https://app.example.com/cb","https://b.example.com/cb"]}"#;
+    for (url, state, held) in [
+        (URL, 3_600_000, Some(7_200_000)),
+        ("https://fresh.example.net/c", 3_600_000, None),
+        ("https://overdue.example.net/c", -3_600_000, None),
+        ("https://suspended.example.net/c", 3_600_000, Some(-1)),
+        ("https://gone.github.io/c", -3_600_000, None),
+    ] {
+        let json = r#"{"client_name":"App","redirect_uris":["https://app.example.com/cb"]}"#;
+        let registration = tower_dcr::Registration::parse(json.as_bytes()).unwrap();
+        let mut client = Client::draft(json, Fingerprints::of(&registration, false), now);
+        (client.status, client.origin, client.client_id) = (Status::Active, Origin::Document, Some(url.into()));
+        let mut document = DocumentState::new("00".repeat(32), now - 1000, now + state);
+        document.held = held.map(|end| HeldChange::new(wide, "11".repeat(32), Change::Widening, now - 5, now + end));
+        document.unreachable_since = url.contains("gone").then_some(1_767_225_600_000);
+        client.document = Some(document);
+        store.insert(&client, None).await.unwrap();
+    }
+    let list = run(&folder, &["clients", "list", &ledger, "--queue", "documents"], "");
+    for (url, shown) in [
+        (URL, "widening to approve"),
+        ("https://fresh.example.net/c", "fresh until 20"),
+        ("https://overdue.example.net/c", "to be fetched again since 20"),
+        ("https://suspended.example.net/c", "suspended: widening not approved"),
+        ("https://gone.github.io/c", "unreachable since 2026-01-01T00:00:00Z"),
+    ] {
+        let line = list.lines().find(|line| line.contains(url)).unwrap_or_else(|| panic!("{url}: {list}"));
+        assert!(line.contains(shown), "{line}");
+    }
+    assert!(!list.contains("App one"), "{list}");
+    assert!(run(&folder, &["clients", "list", &ledger], "").contains("App one"));
+    let (_, pending) = json_of(&folder, &["clients", "list", &ledger, "--queue", "pending"]);
+    let pending: Vec<_> = pending.as_array().unwrap().iter().map(|client| &client["document_host"]).collect();
+    assert_eq!(pending, ["suspended.example.net", "app.example.com"]);
+
+    let show = run(&folder, &["clients", "show", &ledger, URL], "");
+    for part in [
+        "origin          document\n",
+        "published by    app.example.com\n",
+        "document        widening to approve\n",
+        "fingerprint     document_host=app.example.com\n",
+        "fingerprint     document_site=example.com\n",
+    ] {
+        assert!(show.contains(part), "{part}{show}");
+    }
+    let (_, after) = show.split_once("\nafter approval\n").unwrap();
+    assert!(after.contains("https://b.example.com/cb"), "{show}");
+    let acts = ["--reason", "a test", "--operator", "alice", &ledger];
+    let act = |verb: &str, target: &str| run(&folder, &[&["clients", verb], &acts[..], &[target]].concat(), "");
+    assert_eq!(act("approve", URL), format!("status 0\n{URL} is active\n"));
+    let (_, shown) = json_of(&folder, &["clients", "show", &ledger, URL]);
+    assert_eq!(shown["registration"]["redirect_uris"][1], "https://b.example.com/cb");
+    assert_eq!(shown["document"]["digest"], "11".repeat(32));
+    assert!(shown["document"]["held"].is_null(), "{shown}");
+
+    assert_eq!(act("revoke", URL), format!("status 0\n1 client revoked\nblocked client_id={URL}\n"));
+    let unknown = "https://new.example.org/c?a=b";
+    assert_eq!(act("revoke", unknown), format!("status 0\n0 clients revoked\nblocked client_id={unknown}\n"));
+    let blocked = run(&folder, &["clients", "show", &ledger, URL], "");
+    assert!(blocked.contains(&format!("blocked         client_id={URL} by operator:alice: a test\n")), "{blocked}");
+    let unblock = ["clients", "unblock", "--operator", "alice", &ledger, &format!("client_id={URL}")];
+    assert_eq!(run(&folder, &unblock, ""), format!("status 0\nunblocked client_id={URL}\n"));
+    let site = act("revoke", "document_site=example.net");
+    assert_eq!(site, "status 0\n3 clients revoked\nblocked document_site=example.net\n");
+    let host = act("revoke", "document_host=gone.github.io");
+    assert_eq!(host, "status 0\n1 client revoked\nblocked document_host=gone.github.io\n");
+    for (target, error) in [
+        ("document_site=app.example.com", "is not a site"),
+        ("document_site=github.io", "is not a site"),
+        ("document_host=App.example.com", "is not a public DNS name in lower case"),
+        ("document_host=https://app.example.com", "is not a public DNS name in lower case"),
+        ("http://app.example.com/client.json", "unknown client"),
+    ] {
+        let answer = act("revoke", target);
+        assert!(answer.starts_with("status 1") && answer.contains(error), "{target}: {answer}");
+    }
+}
+
 /// Creates a ledger with these clients: an id, the time of registration, the last token and the expiry, in days from
 /// now.
 async fn ledger_of(folder: &Folder, name: &str, clients: &[(&str, i64, Option<i64>, i64)]) -> String {
@@ -1170,7 +1257,10 @@ async fn rejects_an_invalid_fingerprint() {
         (format!("family={short}"), "a family has 32 hexadecimal digits"),
         (format!("family={short}g"), "a family has 32 hexadecimal digits"),
         ("redirect_set=".to_owned(), "a redirect_set has 32 hexadecimal digits"),
-        ("foo=bar".to_owned(), "client_id, digest, family, name, redirect_set, software_id, source"),
+        (
+            "foo=bar".to_owned(),
+            "client_id, digest, document_host, document_site, family, name, redirect_set, software_id, source",
+        ),
     ] {
         let shown = dcr(&["revoke", "--reason", "x", &target]);
         assert!(shown.starts_with("status 1\nstderr:\nerror: ") && shown.contains(words), "{target}: {shown}");
