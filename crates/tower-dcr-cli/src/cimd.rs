@@ -10,7 +10,8 @@ use http::{Response, header};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tower_dcr::documents::{
-    self, Admission, Admitted, ClientIdUrl, ClientIdUrlOptions, DocumentError, DocumentSettings, Fetch as _, FetchRequest,
+    self, Admission, Admitted, ClientIdUrl, ClientIdUrlOptions, DocumentError, DocumentSettings, Fetch as _,
+    FetchRequest,
 };
 use tower_dcr::registration::{Limits, ParseError};
 use tower_dcr::rules::Context;
@@ -19,7 +20,7 @@ use tower_dcr_fetch::{HttpsFetcher, classify};
 
 use super::check::{self, Judged};
 use super::output::escaped;
-use super::{OK, Outcome, PolicyArg, REJECTED, broken, input, output, policy};
+use super::{OK, Outcome, PolicyArg, REJECTED, USAGE, broken, input, output, policy};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Cimd {
@@ -43,7 +44,7 @@ pub(super) enum Cimd {
     /// Exit status: 0 if all are allowed, 4 if one is refused.
     Address {
         /// The addresses: IPv4 or IPv6.
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "ADDR")]
         addresses: Vec<IpAddr>,
     },
     /// Checks that a policy admits URLs (`documents.admission`, `documents.allow`), and by which entry. Nothing is fetched.
@@ -53,7 +54,7 @@ pub(super) enum Cimd {
         #[command(flatten)]
         policy: PolicyArg,
         /// The URLs.
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "URL")]
         urls: Vec<String>,
     },
 }
@@ -129,9 +130,9 @@ fn check_url(policy: &PolicyArg, url: &str, json: bool) -> Outcome {
 fn check_addresses(addresses: &[IpAddr], json: bool) -> Outcome {
     let classes: Vec<_> = addresses.iter().map(|address| (address, classify(*address))).collect();
     if json {
-        let rows = classes.iter().map(|(address, class)| {
-            json!({ "address": address, "allowed": class.is_public(), "class": class.as_str() })
-        });
+        let rows = classes.iter().map(
+            |(address, class)| json!({ "address": address, "allowed": class.is_public(), "class": class.as_str() }),
+        );
         output::json(&rows.collect::<Vec<_>>())?;
     } else {
         for (address, class) in &classes {
@@ -226,7 +227,9 @@ impl Check {
         let target = self.document.to_str().filter(|document| is_url(document));
         let examined = match target {
             Some(_) if self.client_id.is_some() => {
-                return Err("--client-id is for files: a document that is fetched has its URL".into());
+                let mistake = "--client-id is for files: a document that is fetched has its URL";
+                output::complain(&*Box::<dyn Error>::from(mistake), json);
+                return Ok(USAGE);
             }
             Some(url) => self.examine_url(url, &preset, &settings, &mut steps)?,
             None => self.examine_file(&preset, &settings, &mut steps)?,
@@ -339,9 +342,11 @@ fn is_url(document: &str) -> bool {
 fn described(response: &Response<Bytes>) -> String {
     let field = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let mut said = format!("{}, {} bytes", response.status().as_u16(), response.body().len());
-    for (name, field) in
-        [("", field(header::CONTENT_TYPE)), ("cache-control ", field(header::CACHE_CONTROL)), ("etag ", field(header::ETAG))]
-    {
+    for (name, field) in [
+        ("", field(header::CONTENT_TYPE)),
+        ("cache-control ", field(header::CACHE_CONTROL)),
+        ("etag ", field(header::ETAG)),
+    ] {
         said.extend(field.map(|field| format!(", {name}{field}")));
     }
     said
