@@ -10,22 +10,31 @@ use std::sync::{PoisonError, RwLock};
 pub(crate) struct Cache<V> {
     generations: RwLock<Generations<V>>,
     capacity: usize,
+    /// The largest sum of weights.
+    max_weight: usize,
 }
 
 struct Generations<V> {
-    young: HashMap<String, V>,
-    old: HashMap<String, V>,
+    young: HashMap<String, (V, usize)>,
+    old: HashMap<String, (V, usize)>,
+    /// The sum of the weights of the young.
+    weight: usize,
 }
 
 impl<V: Clone> Cache<V> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let generations = Generations { young: HashMap::new(), old: HashMap::new() };
-        Self { generations: RwLock::new(generations), capacity }
+        Self::with_weight(capacity, usize::MAX)
+    }
+
+    /// Creates a cache whose values weigh at most `max_weight`, and the heaviest of them.
+    pub(crate) fn with_weight(capacity: usize, max_weight: usize) -> Self {
+        let generations = Generations { young: HashMap::new(), old: HashMap::new(), weight: 0 };
+        Self { generations: RwLock::new(generations), capacity, max_weight }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<V> {
         let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = generations.young.get(name) {
+        if let Some((value, _)) = generations.young.get(name) {
             return Some(value.clone());
         }
         if !generations.old.contains_key(name) {
@@ -34,28 +43,51 @@ impl<V: Clone> Cache<V> {
         drop(generations);
         self.change(|generations| {
             // Another thread may have been faster.
-            let Some((name, value)) = generations.old.remove_entry(name) else {
-                return generations.young.get(name).cloned();
+            let Some((name, (value, weight))) = generations.old.remove_entry(name) else {
+                return generations.young.get(name).map(|(value, _)| value.clone());
             };
-            generations.young.insert(name, value.clone());
+            generations.insert(name, value.clone(), weight);
             Some(value)
         })
     }
 
     pub(crate) fn insert(&self, name: String, value: V) {
+        self.insert_weighing(name, value, 0);
+    }
+
+    pub(crate) fn insert_weighing(&self, name: String, value: V, weight: usize) {
         self.change(|generations| {
             generations.old.remove(&name);
-            generations.young.insert(name, value);
+            generations.insert(name, value, weight);
+        });
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.change(|generations| {
+            generations.old.remove(name);
+            if let Some((_, weight)) = generations.young.remove(name) {
+                generations.weight -= weight;
+            }
         });
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Generations<V>) -> R) -> R {
         let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut generations);
-        if generations.young.len() > self.capacity / 2 {
+        if generations.young.len() > self.capacity / 2 || generations.weight > self.max_weight / 2 {
             generations.old = std::mem::take(&mut generations.young);
+            generations.weight = 0;
         }
         result
+    }
+}
+
+impl<V> Generations<V> {
+    fn insert(&mut self, name: String, value: V, weight: usize) {
+        self.weight += weight;
+        if let Some((_, replaced)) = self.young.insert(name, (value, weight)) {
+            self.weight -= replaced;
+        }
     }
 }
 
@@ -82,6 +114,20 @@ mod tests {
         assert_eq!(cache.get("1"), None);
         cache.insert("often".to_owned(), 1);
         assert_eq!(cache.get("often"), Some(1));
+    }
+
+    #[test]
+    fn the_weight_is_limited() {
+        let cache = Cache::with_weight(1000, 100);
+        for index in 0..100 {
+            cache.insert_weighing(index.to_string(), index, 10);
+            cache.insert_weighing("replaced".to_owned(), index, 10);
+        }
+        let stored = (0..100).filter(|index| cache.get(&index.to_string()).is_some()).count();
+        assert!((1..=11).contains(&stored), "{stored}");
+        assert_eq!(cache.get("replaced"), Some(99));
+        cache.remove("replaced");
+        assert_eq!(cache.get("replaced"), None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::text;
 
 mod circuit;
 
-use circuit::{Circuit, PAUSE};
+pub(crate) use circuit::Circuit;
+use circuit::PAUSE;
 
 /// Calls a store, unless it failed too often, and reports its state to the log and the metrics.
 #[derive(Debug)]

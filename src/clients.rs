@@ -13,8 +13,8 @@ pub use admin::{ClientPage, ClientQueue, ClientRef};
 #[cfg(feature = "identity")]
 pub use consent::{ConsentFacts, Destination};
 pub use ledger::{
-    Actor, Block, Blocks, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Group,
-    Grouping, Insertion, LargestSource, Ledger, LedgerError, MemoryLedger, Origin, PushedRequests, Replacement, Source,
-    Status, StoredResponse, TokenUses, Work,
+    Actor, Block, Blocks, Change, Client, ClientKey, Deprovisioning, DocumentState, Evictable, Filter, Fingerprint,
+    Fingerprints, Group, Grouping, HeldChange, Insertion, LargestSource, Ledger, LedgerError, MemoryLedger, Origin,
+    PushedRequests, Replacement, Source, Status, StoredResponse, TokenUses, Work,
 };
 pub use registrar::{AdminError, LifecycleSettings, MaintenanceReport, Registrar, Revocation, RevocationReport};

@@ -108,8 +108,9 @@
 //!
 //! Other crates hold what needs more dependencies: `tower-dcr-sqlx` (ledgers in SQLite and PostgreSQL), `tower-dcr-redis` (rate limits
 //! that nodes share), `tower-dcr-admin` (the administration page), `tower-dcr-server` (connections with limits, and a server's
-//! endpoints by every spelling of their paths), `tower-dcr-conformance` (test suites for ledgers and rate limit stores
-//! of your own), `tower-dcr-cli` (the program `dcr`, with a proxy for servers in any language).
+//! endpoints by every spelling of their paths), `tower-dcr-fetch` (client metadata documents over HTTPS, from public addresses
+//! only), `tower-dcr-conformance` (test suites for ledgers and rate limit stores of your own), `tower-dcr-cli` (the program
+//! `dcr`, with a proxy for servers in any language).
 //!
 //! # Features
 //!

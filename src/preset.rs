@@ -22,7 +22,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -35,7 +35,7 @@ use crate::bounds;
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
-use crate::documents::DocumentSettings;
+use crate::documents::{Admitted, ClientIdUrl, DocumentError, DocumentSettings, Documents, VerifiedClient, Wanted};
 use crate::layers::audit::AuditLayer;
 use crate::layers::docs;
 use crate::layers::gate::{self, GateEndpoint, GateLayer};
@@ -479,9 +479,35 @@ impl Preset {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn document_policy(&self) -> Policy {
-        let settings = &self.settings;
-        let (rules, hold) = (&settings.policy.otherwise, settings.lifecycle.hold());
-        rules.document_policy(&settings.documents.rules, &settings.policy.report_only, &hold)
+        self.settings.document_policy()
+    }
+
+    /// Serves clients whose `client_id` is the URL of a metadata document. The [gates](Self::gate) that are created afterwards fetch
+    /// and judge documents at the authorization endpoint and the endpoint for pushed requests, and know them at the others; the
+    /// [metadata document](Self::server_metadata_layer) announces it.
+    pub fn with_documents(self, documents: Documents) -> Self {
+        self.change(|settings| settings.fetched = Some(documents))
+    }
+
+    /// Fetches and judges a client metadata document, without a request, or returns the one in memory. `address` is the one of the
+    /// request, whose budget the fetch takes from.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`DocumentError::NotAdmitted`] if the settings do not admit the URL, or if the preset has no
+    /// [documents](Self::with_documents); and the other errors of a fetch and of the rules.
+    pub async fn resolve_document(
+        &self,
+        url: &ClientIdUrl,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedClient, Arc<DocumentError>> {
+        let admitted = self.settings.documents.admit(url);
+        let Some(documents) = self.settings.fetched.as_ref().filter(|_| admitted.is_admitted()) else {
+            return Err(Arc::new(DocumentError::NotAdmitted));
+        };
+        let is_known = matches!(admitted, Admitted::ByEntry(_));
+        self.settings.put_documents();
+        documents.resolve(Wanted { url, address, is_known }).await
     }
 
     /// Changes the settings of client metadata documents, which are the keys of the section `[documents]` in a policy file.
@@ -491,7 +517,7 @@ impl Preset {
 
     /// Returns the settings of client metadata documents.
     #[must_use]
-    pub fn documents(&self) -> &DocumentSettings {
+    pub fn document_settings(&self) -> &DocumentSettings {
         &self.settings.documents
     }
 
@@ -523,6 +549,8 @@ impl Preset {
     ///   there; if it takes no [`request`](crate::layers::GateSettings::request_objects), so are `request_parameter_supported` and
     ///   `require_signed_request_object`. PKCE is not announced for a
     ///   server that does not: the gate requires a challenge, and only the server can compare it.
+    /// - `client_id_metadata_document_supported` is true if this gate accepts [documents](Self::with_documents), with `none` among
+    ///   the methods. It is false if it accepts none, or rejects unknown clients, whatever the server behind it says.
     /// - `signed_metadata` is removed after any change: its claims would override the document (RFC 8414 section 2.1).
     ///
     /// - `registration_endpoint` is removed, also from `mtls_endpoint_aliases`, while registration is
@@ -551,7 +579,7 @@ impl Preset {
     /// ```
     pub fn amend_server_metadata(&self, document: &mut serde_json::Map<String, serde_json::Value>) {
         self.server_metadata().amend(document);
-        self.settings.followed.amend(document);
+        self.settings.followed.amend(document, self.settings.fetched.as_ref());
     }
 
     /// Returns the metadata that the policy allows: the union, if callers have different rules.
@@ -568,9 +596,10 @@ impl Preset {
     /// Creates the layer that narrows the server's discovery document to the policy: see [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let (metadata, gates) = (self.server_metadata(), Arc::clone(&self.settings.followed));
+        let documents = self.settings.fetched.clone();
         ServerMetadataLayer::new(move |document| {
             metadata.amend(document);
-            gates.amend(document);
+            gates.amend(document, documents.as_ref());
         })
     }
 

@@ -13,6 +13,9 @@ const CLIENTS: &str = "tower_dcr_clients";
 const LIFECYCLE_EVENTS: &str = "tower_dcr_lifecycle_events_total";
 const AUDIT_LOST: &str = "tower_dcr_audit_lost_total";
 const STORE_REQUESTS: &str = "tower_dcr_store_requests_total";
+const DOCUMENTS: &str = "tower_dcr_documents_total";
+const DOCUMENT_FETCH: &str = "tower_dcr_document_fetch_seconds";
+const DOCUMENT_BUDGETS: &str = "tower_dcr_document_budgets_spent_total";
 const POLICY_RELOADS: &str = "tower_dcr_policy_reloads_total";
 const POLICY_INFO: &str = "tower_dcr_policy_info";
 
@@ -34,6 +37,9 @@ const POLICY_INFO: &str = "tower_dcr_policy_info";
 /// | `tower_dcr_lifecycle_events_total` | counter | `action`, `enforced` | lifecycle events of clients, by [`LifecycleAction`](crate::audit::LifecycleAction), also where audit events are summed |
 /// | `tower_dcr_audit_lost_total` | counter | | audit events that `JsonLines` or `Buffered` lost |
 /// | `tower_dcr_store_requests_total` | counter | `store`, `result` | requests to the stores `rate_limits`, `ledger_reads` and `ledger_writes`: `answered`, `failed`, or `skipped` while the circuit breaker is open |
+/// | `tower_dcr_documents_total` | counter | `outcome`, `reason` | client metadata documents that were wanted and not in memory: `accepted` with the reason `fetched`, or `failed` with the [reason](crate::documents::DocumentError::as_str), or `back_off` or `breaker` if nothing was sent |
+/// | `tower_dcr_document_fetch_seconds` | histogram | | the duration of a fetch |
+/// | `tower_dcr_document_budgets_spent_total` | counter | `budget` | fetches that were not made since a budget is spent |
 /// | `tower_dcr_policy_reloads_total` | counter | `result` | reloads of a policy file: `accepted`, or `rejected` if the old policy stays |
 /// | `tower_dcr_policy_info` | gauge | `fingerprint` | 1 for the policy in force, 0 for earlier ones |
 pub fn describe_metrics() {
@@ -48,6 +54,9 @@ pub fn describe_metrics() {
     describe_counter!(LIFECYCLE_EVENTS, Unit::Count, "Lifecycle events of clients");
     describe_counter!(AUDIT_LOST, Unit::Count, "Lost audit events");
     describe_counter!(STORE_REQUESTS, Unit::Count, "Requests to the stores that nodes share");
+    describe_counter!(DOCUMENTS, Unit::Count, "Client metadata documents that were not in memory");
+    describe_histogram!(DOCUMENT_FETCH, Unit::Seconds, "Duration of fetches of client metadata documents");
+    describe_counter!(DOCUMENT_BUDGETS, Unit::Count, "Fetches that were not made since a budget is spent");
     describe_counter!(POLICY_RELOADS, Unit::Count, "Reloads of a policy file");
     describe_gauge!(POLICY_INFO, Unit::Count, "The policy in force, by its fingerprint");
 }
@@ -110,6 +119,21 @@ pub(crate) fn audit_lost(events: u64) {
 /// Counts a request to a store.
 pub(crate) fn store(store: &'static str, result: &'static str) {
     counter!(STORE_REQUESTS, "store" => store, "result" => result).increment(1);
+}
+
+/// Counts a document that was wanted and not in memory.
+pub(crate) fn document(outcome: &'static str, reason: &'static str) {
+    counter!(DOCUMENTS, "outcome" => outcome, "reason" => reason).increment(1);
+}
+
+/// Records the duration of a fetch.
+pub(crate) fn document_fetched(duration: std::time::Duration) {
+    histogram!(DOCUMENT_FETCH).record(duration.as_secs_f64());
+}
+
+/// Counts a fetch that was not made since a budget is spent.
+pub(crate) fn document_budget(budget: &'static str) {
+    counter!(DOCUMENT_BUDGETS, "budget" => budget).increment(1);
 }
 
 /// Counts a reload of a policy file.

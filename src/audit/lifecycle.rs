@@ -80,6 +80,16 @@ pub enum LifecycleAction {
     Deprovisioned,
     /// The deletion of the client at the server failed; it is retried.
     DeprovisioningFailed,
+    /// The metadata document of the client changed, and the change is in force.
+    DocumentChanged,
+    /// The metadata document of the client changed so that an operator has to approve it.
+    DocumentHeld,
+    /// The metadata document of a client is recorded: the client was used for the first time, or again after its end.
+    DocumentRecorded,
+    /// The metadata document of the client can't be fetched since then.
+    DocumentUnreachable,
+    /// The metadata document of the client is gone, and so is the client.
+    DocumentWithdrawn,
     /// The client was evicted to make room for another.
     Evicted,
     /// The client expired unused.

@@ -17,7 +17,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(500);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Default)]
-pub(super) struct Circuit {
+pub(crate) struct Circuit {
     state: Mutex<State>,
     jitter: RandomState,
 }
@@ -43,7 +43,7 @@ struct Pause {
 /// The permission for one call. Dropped, it reports neither success nor failure.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Permit<'a> {
+pub(crate) struct Permit<'a> {
     circuit: &'a Circuit,
     openings: u64,
     is_probe: bool,
@@ -51,7 +51,7 @@ pub(super) struct Permit<'a> {
 
 impl Circuit {
     /// Permits one call, or returns the time until the next attempt. Times are from any fixed origin.
-    pub(super) fn permit(&self, now: Duration) -> Result<Permit<'_>, Duration> {
+    pub(crate) fn permit(&self, now: Duration) -> Result<Permit<'_>, Duration> {
         let mut state = lock(&self.state);
         let openings = state.openings;
         let is_probe = match &mut state.pause {
@@ -78,7 +78,7 @@ impl Circuit {
 
 impl Permit<'_> {
     /// Reports that the store answered. Returns whether that closes the circuit.
-    pub(super) fn succeeded(self) -> bool {
+    pub(crate) fn succeeded(self) -> bool {
         let mut state = lock(&self.circuit.state);
         if self.openings != state.openings {
             return false;
@@ -88,7 +88,7 @@ impl Permit<'_> {
     }
 
     /// Reports that the store failed. Returns the pause if that opens the circuit.
-    pub(super) fn failed(self, now: Duration) -> Option<Duration> {
+    pub(crate) fn failed(self, now: Duration) -> Option<Duration> {
         let mut state = lock(&self.circuit.state);
         if self.openings != state.openings {
             return None;

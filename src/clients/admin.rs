@@ -22,7 +22,7 @@ use crate::clients::registrar::{AdminError, Registrar, milliseconds, the_one};
 pub enum ClientQueue {
     /// Every record.
     All,
-    /// Clients that wait for approval.
+    /// Clients that wait for approval, and those whose metadata document has a change that does.
     Pending,
     /// Live clients that no operator approved or extended.
     NeverReviewed,
@@ -35,6 +35,8 @@ pub enum ClientQueue {
     ExpiringSoon,
     /// Clients that were not registered through this endpoint.
     Elsewhere,
+    /// Clients of metadata documents.
+    Documents,
     /// Ended clients whose deletion at the server failed.
     FailingDeprovisioning,
     /// Revoked clients.
@@ -88,7 +90,7 @@ impl ClientPage {
 
 impl ClientQueue {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::All,
         Self::Pending,
         Self::NeverReviewed,
@@ -96,6 +98,7 @@ impl ClientQueue {
         Self::Stale,
         Self::ExpiringSoon,
         Self::Elsewhere,
+        Self::Documents,
         Self::FailingDeprovisioning,
         Self::Revoked,
         Self::Failed,
@@ -111,6 +114,7 @@ impl ClientQueue {
             Self::Stale => Filter { stale_at: Some(now), ..Filter::of_status([Status::Active]) },
             Self::ExpiringSoon => Filter { expires_before: Some(now.saturating_add(7 * DAY)), ..registered() },
             Self::Elsewhere => Filter { origin: Some(Origin::Elsewhere), ..Filter::default() },
+            Self::Documents => Filter { origin: Some(Origin::Document), ..Filter::default() },
             Self::FailingDeprovisioning => Filter { failing_deprovisioning: true, ..Filter::default() },
             Self::Revoked => Filter::of_status([Status::Revoked]),
             Self::Failed => Filter::of_status([Status::Failed]),
@@ -152,11 +156,13 @@ impl Registrar {
     ) -> Result<ClientPage, LedgerError> {
         let now = self.now();
         let page = self.find(&queue.filter(now), cursor, limit).await?;
-        if queue != ClientQueue::Stale {
-            return Ok(page);
-        }
-        let lapsed = Filter { expires_before: Some(now.saturating_add(1)), ..Filter::of_status([Status::Active]) };
-        Ok(page.merge(self.find(&lapsed, cursor, limit).await?, limit))
+        let active = Filter::of_status([Status::Active]);
+        let others = match queue {
+            ClientQueue::Stale => Filter { expires_before: Some(now.saturating_add(1)), ..active },
+            ClientQueue::Pending => Filter { held_change: true, ..active },
+            _ => return Ok(page),
+        };
+        Ok(page.merge(self.find(&others, cursor, limit).await?, limit))
     }
 
     /// Lists the active clients that are stale under the settings in force, and those that would have expired by
@@ -290,7 +296,8 @@ impl Registrar {
         self.ledger().timeline(today - i64::from(days.saturating_sub(1)) * DAY, DAY).await
     }
 
-    /// Approves a client: a pending one may sign in, and an active one is no longer evicted.
+    /// Approves a client: a pending one may sign in, and an active one is no longer evicted. A [change](crate::clients::HeldChange) of
+    /// its metadata document that waits for an operator is then in force.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -314,6 +321,7 @@ impl Registrar {
     ) -> Result<Client, AdminError> {
         let settings = self.settings();
         let approve = |now: i64, client: &mut Client| {
+            self.apply_held_change(client);
             if client.status == Status::Pending {
                 client.admit(settings.lifetimes.never_used_end(now));
             }
@@ -353,7 +361,7 @@ impl Registrar {
             ClientRef::Record(key) => self.record(key).await?.ok_or(AdminError::UnknownClient)?,
             ClientRef::Id(id) => the_one(self.records(id).await?)?,
         };
-        let now = self.now();
+        let (now, before) = (self.now(), client.registration.clone());
         let is_alive = |client: &Client| matches!(self.status_of(client), Status::Pending | Status::Active);
         let review = |client: &mut Client| {
             (client.reviewed_at, client.reviewed_by) = (Some(now), Some(operator.to_owned()));
@@ -361,7 +369,8 @@ impl Registrar {
         };
         let changed = self.update(client, is_alive, review).await?.map_err(|_| AdminError::Ended)?;
         self.begin_epoch();
-        let event = self.event_of(action, &changed);
+        // An approval can put a changed document in force.
+        let event = self.event_of(action, &changed).changing(&before, &changed.registration);
         self.emit(&event.by(&Actor::Operator(operator.to_owned())).because(reason));
         Ok(changed)
     }

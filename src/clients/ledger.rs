@@ -6,6 +6,7 @@ use std::fmt;
 
 mod blocks;
 mod client;
+mod document;
 mod erased;
 mod eviction;
 mod filter;
@@ -18,7 +19,10 @@ mod token_uses;
 pub use blocks::{Block, Blocks};
 pub use client::{Actor, Client, ClientKey, Deprovisioning, Origin, Status, StoredResponse};
 pub(crate) use client::{read_serialized, read_word};
+pub(crate) use document::host_of;
+pub use document::{Change, DocumentState, HeldChange};
 pub(crate) use erased::{ErasedLedger, WatchedLedger};
+use eviction::document_rank;
 pub use eviction::{Evictable, LargestSource};
 pub use filter::{Filter, Work};
 pub(crate) use fingerprint::versioned_digest;
@@ -209,6 +213,28 @@ pub trait Ledger: Blocks + TokenUses + PushedRequests {
             found.sort_by_key(|client| (client.alive_since(), client.key));
             let surplus = found.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
             remove_all(self, found.iter().take(surplus)).await
+        }
+    }
+
+    /// Returns live clients of [documents](Origin::Document) that make room, if there are more than `keep`: as many as there are too
+    /// many, and at most `limit`. First those that never got a token, then those that are not
+    /// [vouched for](Client::is_vouched_for), then the least recently used. Clients that an operator approved or extended
+    /// count, and are not returned.
+    ///
+    /// By default every such record is read.
+    fn surplus_documents(
+        &self,
+        keep: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Client>, LedgerError>> + Send {
+        async move {
+            let filter = Filter { origin: Some(Origin::Document), ..Filter::live() };
+            let mut found = read_all(self, &filter, |_| true).await?;
+            let surplus = found.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
+            found.retain(|client| client.reviewed_at.is_none());
+            found.sort_by_key(document_rank);
+            found.truncate(surplus.min(limit as usize));
+            Ok(found)
         }
     }
 

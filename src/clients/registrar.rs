@@ -25,6 +25,7 @@ use crate::telemetry;
 
 mod admission;
 mod changes;
+mod documents;
 mod drift;
 mod eviction;
 mod lifetimes;
@@ -39,6 +40,8 @@ mod software;
 
 pub(crate) use admission::{Admission, Completion, Failure, Intent, RULE, Requester, ServerAnswer, blocked, conflict};
 pub(crate) use changes::ChangeIntent;
+use documents::DocumentBlocks;
+pub(crate) use documents::{NewDocument, Recorded};
 pub(crate) use lifetimes::Lifetimes;
 use lookalikes::BlockedNames;
 pub use maintenance::MaintenanceReport;
@@ -215,6 +218,8 @@ struct Shared {
     abandoned: Mutex<Vec<ClientKey>>,
     /// Clients that the server seemed not to know, with the time.
     doubts: Mutex<HashMap<ClientKey, i64>>,
+    /// Blocks of documents, as last read.
+    document_blocks: DocumentBlocks,
     /// Set once a conflict of `client_id`s was logged.
     has_warned_of_conflict: AtomicBool,
     /// The number of registrations that failed in this process.
@@ -309,6 +314,7 @@ impl Registrar {
         change(&mut built);
         built.lifetimes_over(&Lifetimes::new())?;
         built.check_hold()?;
+        built.check_document_hold()?;
         Ok(self.with_settings(built))
     }
 

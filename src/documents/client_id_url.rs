@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::redirect_uri::{NotPublic, RedirectUri, RedirectUriError, is_within_domain};
+use crate::redirect_uri::{NotPublic, RedirectUri, RedirectUriError, is_within_domain, site_of};
 
 /// A `client_id` that is the URL of a client metadata document (draft-ietf-oauth-client-id-metadata-document section 3).
 ///
@@ -191,25 +191,20 @@ impl ClientIdUrl {
     }
 }
 
-/// Returns the registrable domain of a host, or the host if it has none.
-pub(crate) fn site_of(host: &str) -> &str {
-    psl::domain_str(host).unwrap_or(host)
-}
-
 impl ClientIdUrlError {
-    /// Returns a fixed sentence that quotes nothing. It completes "the client_id …".
-    pub(crate) const fn description(self) -> &'static str {
+    /// Returns a fixed sentence that quotes nothing.
+    pub(crate) const fn sentence(self) -> &'static str {
         match self {
-            Self::Character => "contains a character that is not allowed in a URL",
-            Self::Fragment => "must not have a fragment",
-            Self::Host => "has a host that is missing, ambiguous or an IP address",
-            Self::Length => "has more than 512 bytes",
-            Self::NotPublic => "leads to a host that is no public web site",
-            Self::Path => "needs a path without dot segments, empty segments and ambiguous escapes",
-            Self::Port => "has a port that is not accepted",
-            Self::Query => "must not have a query",
-            Self::Scheme => "must begin with https://",
-            Self::UserInfo => "must not have user information",
+            Self::Character => "the client_id contains a character that is not allowed in a URL",
+            Self::Fragment => "the client_id must not have a fragment",
+            Self::Host => "the client_id has a host that is missing, ambiguous or an IP address",
+            Self::Length => "the client_id has more than 512 bytes",
+            Self::NotPublic => "the client_id leads to a host that is no public web site",
+            Self::Path => "the client_id needs a path without dot segments, empty segments and ambiguous escapes",
+            Self::Port => "the client_id has a port that is not accepted",
+            Self::Query => "the client_id must not have a query",
+            Self::Scheme => "the client_id must begin with https://",
+            Self::UserInfo => "the client_id must not have user information",
         }
     }
 }
@@ -230,7 +225,7 @@ impl From<RedirectUriError> for ClientIdUrlError {
 
 impl fmt::Display for ClientIdUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the client_id {}", self.description())
+        f.write_str(self.sentence())
     }
 }
 

@@ -150,6 +150,7 @@ impl FetchError {
             Self::Timeout(_) => "timeout",
             Self::Protocol(_) => "protocol",
             Self::Redirect(_) => "redirect",
+            Self::Status(StatusCode::NOT_FOUND | StatusCode::GONE) => "gone",
             Self::Status(_) => "status",
             Self::ContentType => "content_type",
             Self::ContentCoding => "content_coding",

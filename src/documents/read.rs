@@ -89,7 +89,18 @@ impl DocumentError {
     /// Returns `true` if the client may try again later: the server has not judged its document.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Budget(_))
+        matches!(self, Self::Budget(_) | Self::Breaker)
+    }
+
+    /// Returns `true` if the last document that was accepted may stay in force for a while: the host gave no answer about it. A
+    /// document that is gone, broken or rejected is an answer.
+    pub(crate) fn leaves_last_good(&self) -> bool {
+        match self {
+            Self::Budget(_) | Self::Breaker => true,
+            Self::Failed(reason) => !matches!(*reason, "gone" | "json" | "client_id" | "rejected" | "address_rejected"),
+            Self::Fetch(error) => !matches!(error.as_str(), "gone" | "address_rejected"),
+            _ => false,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tower_service::Service;
 use crate::audit::{LifecycleAction, LifecycleEvent};
 use crate::clients::registrar::Registrar;
 use crate::clock::{Clock, CoarseClock};
+use crate::documents::Documents;
 use crate::layers::body::{self, Answered, BoxError, ResponseBody, ResponseFuture};
 use crate::layers::layered::Layered;
 use crate::telemetry;
@@ -23,6 +24,7 @@ mod admission;
 mod back;
 mod cache;
 mod credentials;
+mod document;
 mod endpoint;
 mod failures;
 mod form;
@@ -45,6 +47,7 @@ mod tests;
 
 use admission::Admitted;
 use cache::Cache;
+use document::GateDocuments;
 pub use endpoint::GateEndpoint;
 use endpoint::{Endpoint, Success};
 use failures::Attempt;
@@ -248,6 +251,7 @@ struct Config {
     settings: Settings,
     cache: Cache,
     client_of: Option<Arc<ClientOf>>,
+    documents: Option<GateDocuments>,
 }
 
 text::debug_fields!(Config { endpoint });
@@ -265,7 +269,16 @@ impl GateLayer {
 
     fn with(endpoint: GateEndpoint, registrar: Registrar, settings: Settings) -> Self {
         let cache = Cache::new(4096, Arc::new(CoarseClock::new()));
-        Self { config: Arc::new(Config { registrar, endpoint: endpoint.row(), settings, cache, client_of: None }) }
+        Self {
+            config: Arc::new(Config {
+                registrar,
+                endpoint: endpoint.row(),
+                settings,
+                cache,
+                client_of: None,
+                documents: None,
+            }),
+        }
     }
 
     fn change(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -287,6 +300,11 @@ impl GateLayer {
             panic!("{message}");
         }
         self
+    }
+
+    /// Knows the clients of these documents.
+    pub(crate) fn with_documents(self, documents: Option<Documents>) -> Self {
+        self.change(|config| config.documents = documents.map(GateDocuments::new))
     }
 
     /// Sets the number of clients whose records are cached (default: 4096).
@@ -412,8 +430,12 @@ impl Config {
             Ok(request) => request,
             Err(fault) => return Ok(judgement.reject(form, &fault.into())),
         };
+        let request = judgement.with_client(request, &admitted);
         let response = inner.call(request).await?;
         let response = response.map(ResponseBody::inner);
+        if let Err(fault) = judgement.record_code(document::has_code(&response), &admitted).await {
+            return Ok(judgement.reject(form, &fault.into()));
+        }
         let response = if response.status().is_client_error() {
             Box::pin(judgement.learn_from_rejection(response, &seen, &admitted, attempt)).await
         } else {
@@ -528,6 +550,14 @@ impl Judgement<'_> {
         let form = rules::scope::without_others(form, kept);
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.len()));
         Ok(Request::from_parts(parts, ResponseBody::own(form.into())))
+    }
+
+    /// Tells the handler the client, if it is named by the URL of its document.
+    fn with_client<B>(&self, mut request: Request<B>, admitted: &Admitted<'_>) -> Request<B> {
+        if let Some(client) = &admitted.document {
+            request.extensions_mut().insert(client.clone());
+        }
+        request
     }
 
     /// Keeps secrets out of caches.

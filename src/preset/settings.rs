@@ -12,7 +12,7 @@ use crate::audit::{Requester, Sources, TracingSink};
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
-use crate::documents::DocumentSettings;
+use crate::documents::{DocumentSettings, Documents};
 use crate::layers::audit::AuditLayer;
 use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings, Profile};
 use crate::layers::initial_access_token::{Closing, InitialAccessTokenLayer};
@@ -25,7 +25,7 @@ use crate::period::Period;
 use crate::policy_file::document::{AuditSettings, Base, Case, Document, FieldName, RegistrationState, RequesterName};
 use crate::rate_limit::SharedQuotas;
 use crate::registration::{Digest, Limits};
-use crate::rules::{Condition, ConfigError, IDENTITIES_VERSION, ReportableRule};
+use crate::rules::{Condition, ConfigError, IDENTITIES_VERSION, Policy, ReportableRule};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) client_url_in_file: Option<ClientUrl>,
     /// The settings of client metadata documents.
     pub(crate) documents: DocumentSettings,
+    /// Fetches documents.
+    pub(crate) fetched: Option<Documents>,
     /// Observations about the surrounding server.
     pub(crate) setup_check: SetupCheck,
 }
@@ -104,6 +106,7 @@ impl Settings {
                 Base::Strict => DocumentSettings::strict(),
                 Base::Mcp | Base::Oauth => DocumentSettings::default(),
             },
+            fetched: None,
             setup_check: SetupCheck::new(),
         }
     }
@@ -222,10 +225,25 @@ impl Settings {
         Digest::of(description.as_bytes()).prefix()
     }
 
+    /// Returns the policy for documents.
+    pub(crate) fn document_policy(&self) -> Policy {
+        self.policy.otherwise.document_policy(&self.documents.rules, &self.policy.report_only, &self.lifecycle.hold())
+    }
+
+    /// Puts the settings and the policy for documents into force.
+    pub(crate) fn put_documents(&self) {
+        if let Some(documents) = &self.fetched {
+            let methods = self.policy.otherwise.metadata.auth_method.offered();
+            documents.put(self.documents.clone(), self.document_policy(), methods.contains("none"));
+        }
+    }
+
     /// Creates a gate that follows the policy.
     pub(crate) fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         self.followed.put(self.profile(), &self.gate);
-        GateLayer::following(endpoint, registrar, Arc::clone(&self.followed))
+        self.put_documents();
+        let gate = GateLayer::following(endpoint, registrar, Arc::clone(&self.followed));
+        gate.with_documents(self.fetched.clone())
     }
 
     /// Returns the defaults of the gate's rules.
@@ -250,6 +268,7 @@ impl Settings {
         let fingerprint = self.fingerprint();
         self.tell_audit();
         self.followed.put(self.profile(), &self.gate);
+        self.put_documents();
         let followed = Arc::clone(&self.followed);
         self.setup_check.expect_gates(move || followed.is_forgotten());
         let registrar = self.lifecycle.layer.registrar();

@@ -43,6 +43,12 @@ pub(super) fn check(host: &str) -> Result<(), NotPublic> {
     if leads_inside(host) { Err(NotPublic::LeadsInside) } else { Ok(()) }
 }
 
+/// Returns the site of a canonical DNS name: the registrable domain by the Public Suffix List, or the name if it has none.
+/// Customers of `github.io` have a site each.
+pub(crate) fn site_of(host: &str) -> &str {
+    psl::domain_str(host).unwrap_or(host)
+}
+
 /// Domains whose names all resolve to the machine that asks, to an address in its network, to what clouds tell their
 /// machines about themselves, or to one address after another. The owner of any other domain can do the same, and names
 /// are not resolved here: a server that follows links should look at addresses, too.

@@ -160,6 +160,11 @@ pub enum ConfigError {
         /// The number of hexadecimal digits that this kind has.
         digits: usize,
     },
+    /// A DNS name that is no site: a host below one, or a public suffix.
+    Site {
+        /// The given text.
+        site: String,
+    },
     /// A network of a prefix length that records don't use.
     Source {
         /// The given text.
@@ -266,6 +271,7 @@ impl ConfigError {
             Self::RegistrationPath { path } => Some(path),
             Self::DangerousScheme { scheme } | Self::Scheme { scheme } => Some(scheme),
             Self::Host { host } => Some(host),
+            Self::Site { site } => Some(site),
             Self::Word { word } | Self::Unknown { word, .. } => Some(word),
             Self::Operators { member, .. } | Self::Shape { member, .. } => Some(member),
             Self::Origin { origin } => Some(origin),
@@ -343,6 +349,12 @@ impl fmt::Display for ConfigError {
                 write!(f, "{word:?} is not {what}: expected one of {}", words.join(", "))
             }
             Self::FingerprintDigits { kind, digits } => write!(f, "a {kind} has {digits} hexadecimal digits"),
+            Self::Site { site } => {
+                write!(
+                    f,
+                    "{site:?} is not a site: write a registrable domain like \"example.com\", or use document_host"
+                )
+            }
             Self::Source { value } => {
                 write!(f, "{value:?} is neither an IPv4 network of 24 or 32 bits nor an IPv6 network of 48 or 64 bits")
             }

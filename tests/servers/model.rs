@@ -6,14 +6,16 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tower_dcr::Registration;
 use tower_dcr::clients::{
-    Actor, Block, Blocks, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Grouping,
-    Insertion, LargestSource, Ledger, MemoryLedger, Origin, Source, Status, StoredResponse, Work,
+    Actor, Block, Blocks, Change, Client, ClientKey, Deprovisioning, DocumentState, Evictable, Filter, Fingerprint,
+    Fingerprints, Grouping, HeldChange, Insertion, LargestSource, Ledger, MemoryLedger, Origin, Source, Status,
+    StoredResponse, Work,
 };
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
 
 use crate::databases::{Postgres, TempDir};
 
 const NAMES: [&str; 4] = ["App", "App (b)", "Other", ""];
+const HOSTS: [&str; 4] = ["app.example.com", "example.com", "a.github.io", "b.github.io"];
 const URIS: [&str; 5] = [
     "http://127.0.0.1:1/cb",
     "http://127.0.0.1:2/cb",
@@ -41,6 +43,13 @@ fn client(rng: &mut StdRng) -> Client {
     client.status = *Status::ALL.choose(rng).unwrap();
     client.origin = if rng.random_ratio(1, 5) { Origin::Elsewhere } else { Origin::Registered };
     client.client_id = maybe(rng, |rng| format!("id-{}", rng.random_range(0..60)));
+    if rng.random_ratio(1, 4) {
+        client.origin = Origin::Document;
+        let mut state = DocumentState::new("00", time(rng), time(rng));
+        state.held = maybe(rng, |rng| HeldChange::new("{}", "11", Change::Widening, time(rng), time(rng)));
+        client.document = Some(state);
+        client.client_id = maybe(rng, url);
+    }
     client.variant = if rng.random_ratio(1, 4) { format!("variant-{}", rng.random_range(0..3)) } else { String::new() };
     client.dedup_key = maybe(rng, |rng| format!("key-{}", rng.random_range(0..60)));
     client.response = maybe(rng, |_| StoredResponse { status: 201, body: "{}".into() });
@@ -56,9 +65,15 @@ fn client(rng: &mut StdRng) -> Client {
     client
 }
 
+fn url(rng: &mut StdRng) -> String {
+    format!("https://{}/client-{}.json", HOSTS.choose(rng).unwrap(), rng.random_range(0..9))
+}
+
 fn fingerprint(rng: &mut StdRng) -> Fingerprint {
     let client = client(rng);
     let mut all = client.fingerprints.all();
+    all.extend(client.document_host().map(|host| Fingerprint::DocumentHost(host.to_owned())));
+    all.extend(client.document_site().map(|site| Fingerprint::DocumentSite(site.to_owned())));
     all.extend(client.client_id.map(Fingerprint::ClientId));
     all.choose(rng).unwrap().clone()
 }
@@ -67,7 +82,7 @@ fn filter(rng: &mut StdRng) -> Filter {
     Filter {
         statuses: Status::ALL.into_iter().filter(|_| rng.random_ratio(1, 3)).collect(),
         fingerprint: maybe(rng, fingerprint),
-        origin: maybe(rng, |_| Origin::Registered),
+        origin: maybe(rng, |rng| *[Origin::Registered, Origin::Document].choose(rng).unwrap()),
         admitted_by: maybe(rng, |_| "owner-1".to_owned()),
         never_used: rng.random_ratio(1, 4),
         used: rng.random_ratio(1, 4),
@@ -77,6 +92,7 @@ fn filter(rng: &mut StdRng) -> Filter {
         expires_before: maybe(rng, time),
         stale_at: maybe(rng, time),
         failing_deprovisioning: rng.random_ratio(1, 4),
+        held_change: rng.random_ratio(1, 4),
     }
 }
 
@@ -105,6 +121,16 @@ async fn compare_sources(model: &MemoryLedger, real: &impl Ledger, limit: u32, a
         let other = real.largest_source(of, limit).await.unwrap();
         assert_eq!(known(one), known(other), "{at}: {of:?}");
     }
+}
+
+/// Of documents that are equal in what counts, databases may take any.
+async fn compare_surplus(model: &MemoryLedger, real: &impl Ledger, keep: u64, limit: u32, at: &str) {
+    let known = |found: Vec<Client>| -> Vec<_> {
+        let rank = |client: &Client| (client.last_used_at.is_some(), client.is_vouched_for(), client.alive_since());
+        found.iter().map(rank).collect()
+    };
+    let one = known(model.surplus_documents(keep, limit).await.unwrap());
+    assert_eq!(one, known(real.surplus_documents(keep, limit).await.unwrap()), "{at}: {keep} {limit}");
 }
 
 async fn compare(real: &impl Ledger, seed: u64, steps: u32) {
@@ -178,6 +204,7 @@ async fn compare(real: &impl Ledger, seed: u64, steps: u32) {
                     |due: &[Client]| due.iter().map(|client| work.due_since(client).unwrap()).collect::<Vec<_>>();
                 assert_eq!(times(&due.0), times(&due.1), "{at}: {work:?}");
                 compare_sources(&model, real, limit, &at).await;
+                compare_surplus(&model, real, rng.random_range(0..20), limit, &at).await;
             }
             _ => {
                 let sorted = |mut counts: Vec<(Status, u64)>| {

@@ -54,6 +54,7 @@ const FLOORS: [(&str, &[&str]); 35] = [
         "clients::registrar",
         &[
             "audit",
+            "cache",
             "client_address",
             "client_url",
             "clients::consent",

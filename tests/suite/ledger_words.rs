@@ -1,7 +1,7 @@
 //! Words that ledgers store are read back as the same values.
 
 use serde_json::json;
-use tower_dcr::clients::{Actor, ClientQueue, Fingerprint, Origin, Status};
+use tower_dcr::clients::{Actor, Change, ClientQueue, Fingerprint, Origin, Status};
 
 #[test]
 fn actors_are_read_as_they_are_written() {
@@ -27,8 +27,11 @@ fn states_and_origins_are_read_as_they_are_written() {
     {
         assert_eq!(status.to_string().parse(), Ok(status));
     }
-    for origin in [Origin::Elsewhere, Origin::Registered] {
+    for origin in [Origin::Document, Origin::Elsewhere, Origin::Registered] {
         assert_eq!(origin.to_string().parse(), Ok(origin));
+    }
+    for change in [Change::Decoration, Change::Narrowing, Change::Widening, Change::Identity] {
+        assert_eq!(change.to_string().parse(), Ok(change));
     }
     for queue in ClientQueue::ALL {
         assert_eq!(queue.to_string().parse(), Ok(queue));
@@ -38,14 +41,14 @@ fn states_and_origins_are_read_as_they_are_written() {
         unknown.map(|error| error.to_string()),
         [
             r#""gone" is not a status: expected one of registering, pending, active, expired, revoked, failed"#,
-            r#""" is not an origin: expected one of registered, elsewhere"#,
+            r#""" is not an origin: expected one of registered, elsewhere, document"#,
         ]
     );
 }
 
 #[test]
 fn fingerprints_are_read_as_they_are_written() {
-    for kind in ["client_id", "digest", "family", "name", "redirect_set", "software_id", "source"] {
+    for kind in Fingerprint::KINDS {
         let json = json!({ "kind": kind, "value": "value" });
         let fingerprint: Fingerprint = serde_json::from_value(json.clone()).unwrap();
         assert_eq!((fingerprint.kind(), fingerprint.value()), (kind, "value"));

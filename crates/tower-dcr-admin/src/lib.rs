@@ -300,6 +300,17 @@ impl Config {
         }
     }
 
+    /// Rejects the approval of another change of a document than the one that the operator has seen.
+    async fn check_held(&self, parameters: &Parameters) -> Result<(), Problem> {
+        let (Some(seen), Some(key)) = (parameters.get("held"), read_record(parameters)?) else { return Ok(()) };
+        let record = self.registrar.record(key).await?;
+        let held = record.and_then(|client| client.document).and_then(|document| document.held);
+        if held.is_some_and(|held| held.digest == *seen) {
+            return Ok(());
+        }
+        Err(Problem::new(StatusCode::CONFLICT, "the document has changed again: load the page anew"))
+    }
+
     /// Redirects with 303 (RFC 9110 section 15.4.4), so that a reload does not repeat the POST.
     fn back(&self, form: &Parameters, done: Done) -> Response<PageBody> {
         let queue = read_queue(form).unwrap_or(ClientQueue::All);
@@ -370,6 +381,7 @@ impl Config {
         let actor = Actor::Operator(operator.to_owned());
         let (target, record) = match get("act")? {
             "approve" => {
+                self.check_held(parameters).await?;
                 self.registrar.approve(client()?, operator, reason).await?;
                 return Ok(Done::Approved);
             }
@@ -392,6 +404,15 @@ impl Config {
                 };
                 let client = client.ok_or(AdminError::UnknownClient)?;
                 (Fingerprint::Family(client.fingerprints.family), None)
+            }
+            "revoke_document_host" | "revoke_document_site" => {
+                let client = self.registrar.client(get("client_id")?).await?.ok_or(AdminError::UnknownClient)?;
+                let of = |value: Option<&str>| value.map(str::to_owned).ok_or(AdminError::UnknownClient);
+                let target = match get("act")? {
+                    "revoke_document_host" => Fingerprint::DocumentHost(of(client.document_host())?),
+                    _ => Fingerprint::DocumentSite(of(client.document_site())?),
+                };
+                (target, None)
             }
             "revoke_all" => (fingerprint()?, None),
             _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "unknown act")),
@@ -473,6 +494,9 @@ fn client_json(client: &Client, now: i64) -> Value {
         "client_name_shown": prints.client_name.as_deref().map(shown::text),
         "state": state(client, now),
         "origin": client.origin,
+        "document": client.document,
+        "document_host": client.document_host(),
+        "document_site": client.document_site(),
         "redirect_hosts": prints.redirect_hosts,
         "digest": prints.digest,
         "family": prints.family,

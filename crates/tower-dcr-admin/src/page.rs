@@ -2,7 +2,8 @@
 
 use askama::Template;
 use http::{Response, StatusCode};
-use tower_dcr::clients::{Block, Client, ClientQueue, Grouping, Status};
+use serde_json::{Map, Value};
+use tower_dcr::clients::{Block, Client, ClientQueue, DocumentState, Grouping, HeldChange, Status};
 
 use super::{Config, Done, PER_PAGE, PageBody, Parameters, Problem, answer, read_cursor, read_queue, shown, state};
 
@@ -82,6 +83,15 @@ struct ClientRow {
     expires: String,
     reviewed: String,
     is_actionable: bool,
+    /// The host and site that publish its metadata document; empty without one.
+    document_host: String,
+    document_site: String,
+    /// The freshness of the document.
+    freshness: String,
+    /// The digest of a change that waits for approval; empty without one.
+    held: String,
+    /// A description of it.
+    change: String,
 }
 
 struct GroupTable {
@@ -231,6 +241,7 @@ fn tabs(current: ClientQueue) -> Vec<Tab> {
         ClientQueue::Stale => "Stale",
         ClientQueue::ExpiringSoon => "Expiring soon",
         ClientQueue::Elsewhere => "Registered elsewhere",
+        ClientQueue::Documents => "Metadata documents",
         ClientQueue::FailingDeprovisioning => "Deprovisioning failed",
         ClientQueue::Revoked => "Revoked",
         ClientQueue::Failed => "Failed",
@@ -245,6 +256,7 @@ impl ClientRow {
         let time = |time: Option<i64>, none: &str| time.map_or_else(|| none.to_owned(), |time| relative(time, now));
         let note = client.deprovisioning.error.as_ref().map(|error| format!("deprovisioning failed: {error}"));
         let raw_client_id = client.client_id.clone().unwrap_or_default();
+        let held = client.document.as_ref().and_then(|document| document.held.as_ref());
         Self {
             name: shown::text(client.fingerprints.client_name.as_deref().unwrap_or("(no name)")),
             identity: client.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -252,6 +264,11 @@ impl ClientRow {
             client_id: shown::text(&raw_client_id),
             is_actionable: matches!(client.status, Status::Pending | Status::Active) && !raw_client_id.is_empty(),
             raw_client_id,
+            document_host: client.document_host().map(shown::host).unwrap_or_default(),
+            document_site: client.document_site().map(shown::host).unwrap_or_default(),
+            freshness: client.document.as_ref().map(|document| freshness(document, now)).unwrap_or_default(),
+            held: held.map(|held| held.digest.clone()).unwrap_or_default(),
+            change: held.map(|held| change(client, held, now)).unwrap_or_default(),
             record: client.key.0,
             state: state(client, now),
             note: note.or_else(|| client.reason.clone()).map(|note| shown::text(&note)).unwrap_or_default(),
@@ -278,6 +295,32 @@ impl BlockRow {
             reason: shown::text(&block.reason),
         }
     }
+}
+
+fn freshness(document: &DocumentState, now: i64) -> String {
+    match document.unreachable_since {
+        Some(since) => format!("unreachable since {}", relative(since, now)),
+        None if document.fresh_until <= now => {
+            format!("to be fetched again since {}", relative(document.fresh_until, now))
+        }
+        None => format!("fetched {}", relative(document.fetched_at, now)),
+    }
+}
+
+/// Describes a change of a document: its kind, and the value of each member that it changes.
+fn change(client: &Client, held: &HeldChange, now: i64) -> String {
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    let (before, after) = (read(&client.registration), read(&held.registration));
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let value = |members: &Map<String, Value>, name: &str| members.get(name).map_or("absent".into(), Value::to_string);
+    let changes = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    let changes =
+        changes.map(|name| shown::text(&format!("{name}: {} → {}", value(&before, name), value(&after, name))));
+    let changes = changes.collect::<Vec<_>>().join("; ");
+    let end = if held.until <= now { "no sign-ins since" } else { "sign-ins end" };
+    format!("{} seen {}, {end} {}: {changes}", held.change, relative(held.since, now), relative(held.until, now))
 }
 
 /// Returns the time relative to `now`, in the past or the future.

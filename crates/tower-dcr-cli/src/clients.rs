@@ -86,7 +86,7 @@ pub(super) enum Clients {
         #[command(flatten)]
         policy: PolicyArg,
     },
-    /// Approves a pending client, or records a review of an active one.
+    /// Approves a pending client or the change of its metadata document, or records a review of an active one.
     #[command(allow_missing_positional = true)]
     Approve {
         #[command(flatten)]
@@ -144,11 +144,13 @@ pub(super) enum Clients {
         /// The number of the record in `list`, if several have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
-        /// The `client_id`, or a fingerprint that clients share, as `digest=…` (64 hexadecimal digits), `family=…` or
-        /// `redirect_set=…` (32 each), `name=…`, `software_id=…` or `source=…`.
+        /// The `client_id`, which may be the URL of a metadata document that was never used; or a fingerprint that clients
+        /// share, as `digest=…` (64 hexadecimal digits), `family=…` or `redirect_set=…` (32 each), `name=…`,
+        /// `software_id=…`, `source=…`, `document_host=…` or `document_site=…`.
         target: String,
     },
-    /// Removes a block on further registrations. Revoked clients stay revoked.
+    /// Removes a block on further registrations. Revoked clients stay revoked; that of a metadata document begins anew when it
+    /// is used.
     #[command(allow_missing_positional = true)]
     Unblock {
         #[command(flatten)]
@@ -352,10 +354,12 @@ fn print_list(clients: &[Client], is_cut: bool, review: &Registrar, json: bool) 
         return Ok(OK);
     }
     if !clients.is_empty() {
-        let mut table =
-            output::table(&["CLIENT_ID", "STATE", "NAME", "REDIRECTS TO", "REGISTERED", "LAST USED", "IDENTITY"]);
+        let mut titles = vec!["CLIENT_ID", "STATE", "NAME", "REDIRECTS TO", "REGISTERED", "LAST USED", "IDENTITY"];
+        let has_documents = clients.iter().any(|client| client.document.is_some());
+        titles.extend(has_documents.then_some("DOCUMENT"));
+        let mut table = output::table(&titles);
         for client in clients {
-            table.add_row([
+            let mut row = vec![
                 escaped(&shown_id(client, clients)),
                 state(client, review.now()),
                 escaped(name(client).unwrap_or("-")),
@@ -363,7 +367,9 @@ fn print_list(clients: &[Client], is_cut: bool, review: &Registrar, json: bool) 
                 day(Some(client.created_at)),
                 day(client.last_used_at),
                 client.identity.as_ref().map_or_else(|| "-".into(), |identity| escaped(&identity.to_string())),
-            ]);
+            ];
+            row.extend(has_documents.then(|| freshness(client, review.now()).unwrap_or_else(|| "-".to_owned())));
+            table.add_row(row);
         }
         output::print_table(&table)?;
     }
@@ -371,6 +377,20 @@ fn print_list(clients: &[Client], is_cut: bool, review: &Registrar, json: bool) 
         output::line("… and more: --limit COUNT")?;
     }
     Ok(OK)
+}
+
+/// Returns the state of the metadata document of a client, the gravest first.
+fn freshness(client: &Client, now: i64) -> Option<String> {
+    let document = client.document.as_ref()?;
+    Some(match (&document.held, document.unreachable_since) {
+        (Some(held), _) if held.until <= now => format!("suspended: {} not approved", held.change),
+        (Some(held), _) => format!("{} to approve", held.change),
+        (None, Some(since)) => format!("unreachable since {}", time(since)),
+        (None, None) if document.fresh_until <= now => {
+            format!("to be fetched again since {}", time(document.fresh_until))
+        }
+        (None, None) => format!("fresh until {}", time(document.fresh_until)),
+    })
 }
 
 /// Returns the `client_id`, with the record number if another listed client has the same.
@@ -384,17 +404,18 @@ fn shown_id(client: &Client, clients: &[Client]) -> String {
 fn as_json(client: &Client, review: &Registrar) -> Value {
     json!({
         "client_id": client.client_id, "record": client.key, "state": state(client, review.now()),
-        "client_name": name(client), "registration": registration(client), "family": client.fingerprints.family,
+        "client_name": name(client), "registration": without_secrets(&client.registration), "family": client.fingerprints.family,
         "redirect_hosts": client.fingerprints.redirect_hosts, "created_at": client.created_at, "proven_at": client.last_used_at,
         "expires_at": client.expires_at, "reviewed_by": client.reviewed_by, "admitted_by": client.admitted_by,
         "statement_issuer": client.statement_issuer, "identity": client.identity, "policy": client.policy,
-        "reason": client.reason,
+        "reason": client.reason, "origin": client.origin, "document": client.document,
+        "document_host": client.document_host(),
     })
 }
 
-/// Returns the registration without secrets.
-fn registration(client: &Client) -> Option<Value> {
-    let mut registration: Value = serde_json::from_str(&client.registration).ok()?;
+/// Returns a registration without secrets.
+fn without_secrets(registration: &str) -> Option<Value> {
+    let mut registration: Value = serde_json::from_str(registration).ok()?;
     for secret in ["client_secret", "registration_access_token"] {
         if let Some(value) = registration.get_mut(secret) {
             *value = "[redacted]".into();
@@ -460,19 +481,27 @@ fn show(ledger: &LedgerArg, record: Option<ClientKey>, client_id: &str, json: bo
         let others = others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         output::line(format_args!("{:<14}  {others}: see --record", "other records"))?;
     }
-    if let Some(registration) = registration(client) {
-        output::line("registration")?;
+    print_registration("registration", &client.registration)?;
+    if let Some(held) = client.document.as_ref().and_then(|document| document.held.as_ref()) {
+        print_registration("after approval", &held.registration)?;
+    }
+    Ok(OK)
+}
+
+fn print_registration(title: &str, registration: &str) -> Result<(), Box<dyn Error>> {
+    if let Some(registration) = without_secrets(registration) {
+        output::line(title)?;
         for line in serde_json::to_string_pretty(&registration)?.lines() {
             output::line(format_args!("  {}", escaped(line)))?;
         }
     }
-    Ok(OK)
+    Ok(())
 }
 
 /// Returns the members that `show` has in addition to those of `list`.
 fn more_json(client: &Client, block: Option<&Block>, others: &[i64]) -> serde_json::Map<String, Value> {
     let more = json!({
-        "origin": client.origin, "variant": client.variant, "not_after": client.not_after, "rules": client.rules,
+        "variant": client.variant, "not_after": client.not_after, "rules": client.rules,
         "reviewed_at": client.reviewed_at, "ended_at": client.ended_at, "ended_by": client.ended_by,
         "deprovisioning": client.deprovisioning, "fingerprints": client.fingerprints, "other_records": others,
         "blocked": block.map(block_json),
@@ -495,6 +524,9 @@ fn rows(client: &Client, block: Option<&Block>, review: &Registrar) -> Vec<(&'st
         ("record", Some(client.key.0.to_string())),
         ("state", Some(state(client, review.now()))),
         ("origin", Some(client.origin.to_string())),
+        ("published by", client.document_host().map(str::to_owned)),
+        ("document", freshness(client, review.now())),
+        ("fetched", client.document.as_ref().map(|document| time(document.fetched_at))),
         ("name", name(client).map(str::to_owned)),
         ("identity", client.identity.as_ref().map(ToString::to_string)),
         ("redirects to", Some(prints.redirect_hosts.join(" ")).filter(|hosts| !hosts.is_empty())),
@@ -514,7 +546,10 @@ fn rows(client: &Client, block: Option<&Block>, review: &Registrar) -> Vec<(&'st
     ];
     let mut rows: Vec<_> = rows.into_iter().filter_map(|(title, text)| Some((title, text?))).collect();
     if !prints.digest.is_empty() {
-        rows.extend(prints.all().iter().map(|print| ("fingerprint", written(print))));
+        let host = client.document_host().map(|host| Fingerprint::DocumentHost(host.to_owned()));
+        let site = client.document_site().map(|site| Fingerprint::DocumentSite(site.to_owned()));
+        let all = prints.all().into_iter().chain(host).chain(site);
+        rows.extend(all.map(|print| ("fingerprint", written(&print))));
     }
     rows.extend(
         block.map(|block| ("blocked", format!("{} by {}: {}", written(&block.fingerprint), block.actor, block.reason))),

@@ -2,8 +2,9 @@
 
 use tower_dcr::Registration;
 use tower_dcr::clients::{
-    Actor, Block, Client, ClientKey, Deprovisioning, Evictable, Filter, Fingerprint, Fingerprints, Grouping, Insertion,
-    LargestSource, Ledger, Origin, Replacement, Source, Status, StoredResponse, Work,
+    Actor, Block, Change, Client, ClientKey, Deprovisioning, DocumentState, Evictable, Filter, Fingerprint,
+    Fingerprints, Grouping, HeldChange, Insertion, LargestSource, Ledger, Origin, Replacement, Source, Status,
+    StoredResponse, Work,
 };
 use tower_dcr::rules::{Claim, ClaimStatus, Identity};
 
@@ -54,6 +55,8 @@ pub async fn ledger<L: Ledger>(open: impl AsyncFn() -> L) {
     keeps_variants_apart(&open().await).await;
     stores_pushed_requests(&open().await).await;
     bounds_what_was_registered_elsewhere(&open().await).await;
+    finds_documents(&open().await).await;
+    bounds_documents(&open().await).await;
 }
 
 /// A record as the registrar makes it.
@@ -103,7 +106,9 @@ async fn keeps_every_member(ledger: &impl Ledger) {
     let inserted = insert(ledger, &full).await;
     assert_eq!(with!(inserted.clone(); key: ClientKey(0), version: 0), full);
     let bare = insert(ledger, &draft("B", "com.example.b:/cb", 1)).await;
-    for client in [inserted, bare] {
+    let plain = insert(ledger, &document("https://app.example.com/client.json", 1)).await;
+    let held = insert(ledger, &held_document("https://app.example.com/held.json", 1)).await;
+    for client in [inserted, bare, plain, held] {
         assert_eq!(ledger.get(client.key).await.unwrap().as_ref(), Some(&client));
         if let Some(id) = &client.client_id {
             assert_eq!(ledger.find(id).await.unwrap().as_ref(), Some(&client));
@@ -673,6 +678,114 @@ async fn bounds_what_was_registered_elsewhere(ledger: &impl Ledger) {
     let here = with!(newest; origin: Origin::Registered);
     assert_eq!(ledger.replace(&here).await.unwrap(), Replacement::Replaced);
     assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
+}
+
+/// Clients of documents are found by their URL, host and site.
+async fn finds_documents(ledger: &impl Ledger) {
+    let one = insert(ledger, &document("https://app.example.com/client.json", 1)).await;
+    let held = insert(ledger, &held_document("https://example.com:8443/client.json?v=2", 2)).await;
+    let hosted = insert(ledger, &document("https://a.github.io/client.json", 3)).await;
+    let neighbour = insert(ledger, &document("https://b.github.io/client.json", 4)).await;
+    // Only a document has a host, whatever its client_id is.
+    insert(ledger, &active("https://app.example.com/registered.json", 5)).await;
+    insert(ledger, &with!(active("https://app.example.com/seen.json", 6); origin: Origin::Elsewhere)).await;
+    let ended = document("https://ended.example.org/client.json", 7);
+    let ended = with!(ended; status: Status::Revoked, ended_at: Some(8), document: None, registration: String::new());
+    let ended = insert(ledger, &ended).await;
+    let by = |kind: &str, value: &str| Filter {
+        fingerprint: Some(Fingerprint::parse(kind, value).unwrap()),
+        ..Filter::default()
+    };
+    let rows: Vec<(Filter, Vec<&Client>)> = vec![
+        (
+            Filter { origin: Some(Origin::Document), ..Filter::default() },
+            vec![&ended, &neighbour, &hosted, &held, &one],
+        ),
+        (Filter { held_change: true, ..Filter::default() }, vec![&held]),
+        (by("client_id", "https://app.example.com/client.json"), vec![&one]),
+        (by("document_host", "app.example.com"), vec![&one]),
+        (by("document_host", "example.com"), vec![&held]),
+        (by("document_site", "example.com"), vec![&held, &one]),
+        (by("document_host", "a.github.io"), vec![&hosted]),
+        (by("document_site", "b.github.io"), vec![&neighbour]),
+        (by("document_site", "example.org"), vec![&ended]),
+        (by("document_host", "example.org"), vec![]),
+    ];
+    for (filter, wanted) in rows {
+        let found = ledger.page(&filter, None, 100).await.unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{filter:?}");
+        for client in [&one, &held, &hosted, &neighbour, &ended] {
+            assert_eq!(filter.matches(client), wanted.contains(&client), "{filter:?}: {:?}", client.client_id);
+        }
+    }
+    // The columns follow.
+    let mut approved = held;
+    approved.document.as_mut().unwrap().held = None;
+    assert_eq!(ledger.replace(&approved).await.unwrap(), Replacement::Replaced);
+    let waiting = Filter { held_change: true, ..Filter::default() };
+    assert_eq!(ledger.page(&waiting, None, 100).await.unwrap(), []);
+    for (kind, value) in [("document_host", "app.example.com"), ("document_site", "example.com")] {
+        let print = Fingerprint::parse(kind, value).unwrap();
+        ledger.block(&Block::new(print.clone(), 1, Actor::System, "x")).await.unwrap();
+        assert_eq!(ledger.find_block(&[print.clone()]).await.unwrap().map(|block| block.fingerprint), Some(print));
+    }
+}
+
+/// Documents don't count as registrations, and make room among themselves.
+async fn bounds_documents(ledger: &impl Ledger) {
+    let url = |name: &str| format!("https://app.example.com/{name}");
+    let used = |name: &str, at: i64| with!(document(&url(name), 1); last_used_at: Some(at));
+    let rows = vec![
+        used("used late", 20),
+        used("used early", 10),
+        with!(used("vouched", 5); identity: Some(claude())),
+        document(&url("new"), 9),
+        document(&url("old"), 8),
+        with!(document(&url("pending"), 7); status: Status::Pending),
+        with!(document(&url("reviewed"), 1); reviewed_at: Some(2)),
+        with!(document(&url("revoked"), 1); status: Status::Revoked, ended_at: Some(2)),
+        with!(active("elsewhere", 1); origin: Origin::Elsewhere),
+    ];
+    for client in &rows {
+        assert!(matches!(ledger.insert(client, Some(1)).await.unwrap(), Insertion::Inserted(_)));
+    }
+    assert!(matches!(ledger.insert(&active("here", 1), Some(1)).await.unwrap(), Insertion::Inserted(_)));
+    assert_eq!(ledger.insert(&active("there", 1), Some(1)).await.unwrap(), Insertion::Full);
+    let order = ["pending", "old", "new", "used early", "used late", "vouched"];
+    for (keep, limit, wanted) in [(7, 9, 0), (8, 9, 0), (6, 9, 1), (4, 9, 3), (1, 9, 6), (0, 9, 6), (0, 2, 2)] {
+        let found = ledger.surplus_documents(keep, limit).await.unwrap();
+        let ids: Vec<&str> = found.iter().filter_map(|client| client.client_id.as_deref()).collect();
+        let wanted: Vec<String> = order[..wanted].iter().map(|name| url(name)).collect();
+        assert_eq!(ids, wanted, "{keep} {limit}");
+    }
+    // The index follows every change.
+    let old = ledger.find(&url("old")).await.unwrap().unwrap();
+    assert_eq!(ledger.replace(&with!(old; last_used_at: Some(99))).await.unwrap(), Replacement::Replaced);
+    assert!(ledger.remove(&ledger.find(&url("pending")).await.unwrap().unwrap()).await.unwrap());
+    let found = ledger.surplus_documents(4, 9).await.unwrap();
+    let ids: Vec<_> = found.into_iter().filter_map(|client| client.client_id).collect();
+    assert_eq!(ids, [url("new"), url("used early")]);
+}
+
+/// The client of a document, as it is recorded.
+fn document(url: &str, created_at: i64) -> Client {
+    let state = DocumentState::new("00".repeat(32), created_at, created_at + 1);
+    let mut client = with!(active(url, created_at); origin: Origin::Document, document: Some(state));
+    client.fingerprints.source = None;
+    client
+}
+
+/// One with every member.
+fn held_document(url: &str, created_at: i64) -> Client {
+    let mut held = HeldChange::new("{}", "11".repeat(32), Change::Widening, 3, i64::MAX);
+    held.identity = Some(claude());
+    held.policy = Some("00c0ffee00c0ffee".into());
+    let mut client = document(url, created_at);
+    let state = client.document.as_mut().unwrap();
+    state.etag = Some("W/\"é 1\"".into());
+    state.unreachable_since = Some(4);
+    state.held = Some(held);
+    client
 }
 
 /// An identity with every member.

@@ -32,8 +32,7 @@ async fn arrives(listener: &TcpListener) -> bool {
 /// Returns `true` if the address is rejected and nothing arrives.
 async fn is_out_of_reach(address: &str, url: &ClientIdUrl, listener: &TcpListener) -> Result<bool, Box<dyn Error>> {
     let fetcher = HttpsFetcher::new()?.with_resolver(Attacker(address.parse()?));
-    let fetched = fetcher.fetch(FetchRequest::new(url.clone())).await;
-    let (text, is_rejected) = match fetched {
+    let (text, is_rejected) = match fetcher.fetch(FetchRequest::new(url.clone())).await {
         Err(FetchError::AddressRejected(class)) => (format!("rejected: {class}"), true),
         other => (format!("{other:?}"), false),
     };

@@ -34,17 +34,18 @@ pub struct SqlLedger<DB: Database> {
 
 /// The versions of the schema, in order. `{KEY}` stands for [`Dialect::KEY`]; the rest means the same in both databases
 /// (`BIGINT` is the only integer of SQLite).
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/1.sql"),
     include_str!("../migrations/2.sql"),
     include_str!("../migrations/3.sql"),
     include_str!("../migrations/4.sql"),
     include_str!("../migrations/5.sql"),
     include_str!("../migrations/6.sql"),
+    include_str!("../migrations/7.sql"),
 ];
 
 /// The columns of a record, in the order of [`push_values`].
-const COLUMNS: [&str; 38] = [
+const COLUMNS: [&str; 42] = [
     "version",
     "status",
     "origin",
@@ -83,6 +84,10 @@ const COLUMNS: [&str; 38] = [
     "shared_id",
     "statement_issuer",
     "vouched",
+    "document",
+    "document_host",
+    "document_site",
+    "document_held_at",
 ];
 
 impl<DB> SqlLedger<DB>
@@ -484,6 +489,22 @@ where
         Ok(rows.len() as u64)
     }
 
+    async fn surplus_documents(&self, keep: u64, limit: u32) -> Result<Vec<Client>, LedgerError> {
+        let mut count = QueryBuilder::new("SELECT COUNT(*) AS clients FROM tower_dcr_clients WHERE ");
+        count.push(LIVE_DOCUMENT);
+        let count = count.build().fetch_one(&self.pool).await.map_err(failed)?;
+        let live = count.try_get::<i64, _>("clients").map_err(failed)?.unsigned_abs();
+        let surplus = live.saturating_sub(keep).min(u64::from(limit));
+        if surplus == 0 {
+            return Ok(Vec::new());
+        }
+        let mut query = select();
+        query.push(LIVE_DOCUMENT).push(" AND reviewed_at IS NULL ORDER BY ");
+        query.push("CASE WHEN last_used_at IS NULL THEN 0 ELSE 1 END, vouched, alive_since, id LIMIT ");
+        query.push_bind(i64::try_from(surplus).unwrap_or(i64::MAX));
+        self.many(query).await
+    }
+
     async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
         // These don't count against the quota and have no redirect hosts, so nothing else changes.
         let mut query = QueryBuilder::new(
@@ -631,6 +652,9 @@ const SPENT: &str = "registration = '' AND deprovision_at IS NULL \
 /// The condition of the indices.
 const LIVE: &str = "status IN ('registering', 'pending', 'active')";
 
+/// The condition of the index.
+const LIVE_DOCUMENT: &str = "status IN ('registering', 'pending', 'active') AND origin = 'document'";
+
 fn select<DB: Database>() -> QueryBuilder<DB> {
     QueryBuilder::new("SELECT * FROM tower_dcr_clients WHERE ")
 }
@@ -680,6 +704,12 @@ fn push_values(client: &Client, mut push: impl FnMut(Value)) {
     push(Value::Text(client.client_id.clone().filter(|_| !client.variant.is_empty())));
     push(Value::Text(client.statement_issuer.clone()));
     push(Value::Number(Some(i64::from(client.is_vouched_for()))));
+    // Every state has a JSON form.
+    push(Value::Text(client.document.as_ref().and_then(|document| serde_json::to_string(document).ok())));
+    push(Value::Text(client.document_host().map(str::to_owned)));
+    push(Value::Text(client.document_site().map(str::to_owned)));
+    let held = client.document.as_ref().and_then(|document| document.held.as_ref());
+    push(Value::Number(held.map(|held| held.since)));
 }
 
 async fn insert_hosts<DB>(connection: &mut DB::Connection, key: i64, client: &Client) -> Result<(), LedgerError>
@@ -778,6 +808,7 @@ where
         (filter.used, " AND last_used_at IS NOT NULL"),
         (filter.endorsed, " AND (reviewed_at IS NOT NULL OR admitted_by IS NOT NULL OR statement_issuer IS NOT NULL)"),
         (filter.never_reviewed, " AND reviewed_at IS NULL"),
+        (filter.held_change, " AND document_held_at IS NOT NULL"),
         (filter.failing_deprovisioning, " AND deprovision_at IS NOT NULL AND deprovision_error IS NOT NULL"),
     ];
     for (_, condition) in flags.into_iter().filter(|(set, _)| *set) {
@@ -839,6 +870,8 @@ where
     client.policy = optional("policy")?;
     let identity = optional("identity")?.map(|json| serde_json::from_str(&json));
     client.identity = identity.transpose().map_err(LedgerError::new)?;
+    let document = optional("document")?.map(|json| serde_json::from_str(&json));
+    client.document = document.transpose().map_err(LedgerError::new)?;
     client.last_used_at = time("last_used_at")?;
     client.expires_at = time("expires_at")?;
     client.not_after = time("not_after")?;
@@ -969,6 +1002,11 @@ mod tests {
             let first = ledger.largest_source(of, 1).await.unwrap().first;
             assert_eq!(first[0].client_id.as_deref(), Some(client), "{of:?}");
         }
+        // It has the columns of documents, and none of the documents.
+        assert_eq!(used.document, None);
+        let documents = Filter { origin: Some(Origin::Document), ..Filter::default() };
+        assert_eq!(ledger.page(&documents, None, 9).await.unwrap(), []);
+        assert_eq!(ledger.surplus_documents(0, 9).await.unwrap(), []);
         // Keys are still unique.
         let mut equal = new.clone();
         equal.client_id = Some("other".into());
@@ -993,6 +1031,27 @@ mod tests {
         SqlLedger { pool: pool.clone() }.migrate(5).await.unwrap();
         sqlx::raw_sql(CLIENTS_OF_VERSION_5).execute(&pool).await.unwrap();
         has_the_clients_of_version_5(&crate::PostgresLedger::new(pool).await.unwrap()).await;
+    }
+
+    /// The documents that make room are found among documents, for any number of clients.
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn documents_are_counted_in_an_index() {
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.unwrap();
+        drop(crate::SqliteLedger::new(pool.clone()).await.unwrap());
+        for (condition, index) in [
+            (LIVE_DOCUMENT.to_owned(), "documents"),
+            ("document_host = 'a.example.com'".to_owned(), "document_host"),
+            ("document_site = 'example.com'".to_owned(), "document_site"),
+            ("document_held_at IS NOT NULL".to_owned(), "document_held"),
+        ] {
+            let sql = format!("EXPLAIN QUERY PLAN SELECT COUNT(*) FROM tower_dcr_clients WHERE {condition}");
+            let plan = sqlx::query(AssertSqlSafe(sql)).fetch_all(&pool).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            let wanted = format!("INDEX tower_dcr_clients_{index}");
+            assert!(plan.iter().all(|step| step.contains(&wanted)), "{condition}: {plan:?}");
+        }
     }
 
     /// The query for evictable clients reads only an index, for any number of clients.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tower_dcr::Registration;
 use tower_dcr::clients::ConsentFacts;
 use tower_dcr::clients::Registrar;
+use tower_dcr::documents::VerifiedClient;
 use tower_dcr::redirect_uri::matches;
 use tower_dcr::rules::Identities;
 use url::Url;
@@ -78,10 +79,13 @@ impl Server {
     }
 
     /// Returns the data that the consent page shows about a client.
-    async fn facts(&self, client_id: &str, redirect_uri: &str) -> ConsentFacts {
+    async fn facts(&self, client_id: &str, verified: Option<&VerifiedClient>, redirect_uri: &str) -> ConsentFacts {
         if let Some(registrar) = &self.registrar {
             // An unreadable record is shown as an unknown client.
-            return registrar.consent_facts(client_id, redirect_uri).await.ok().flatten().unwrap_or_default();
+            let facts = registrar.consent_facts(client_id, redirect_uri).await.ok().flatten();
+            // A client that is named by a URL gets its record with its first code.
+            let of_document = || verified.map(|client| client.consent_facts(redirect_uri));
+            return facts.or_else(of_document).unwrap_or_default();
         }
         // Without a ledger: the document that the client sent.
         let json = self.stores().clients.get(client_id).map(|client| json!(client).to_string()).unwrap_or_default();
@@ -115,6 +119,15 @@ impl Server {
         if let Ok(mut client) = serde_json::from_str::<Map<String, Value>>(registration) {
             client.insert("client_id".into(), client_id.into());
             self.stores().clients.insert(client_id.to_owned(), client);
+        }
+    }
+
+    /// Returns the metadata of a client: of the one that the gate has verified, or of one that registered. There is no other way for
+    /// a URL to be a client here.
+    fn client(&self, client_id: &str, verified: Option<&VerifiedClient>) -> Option<Map<String, Value>> {
+        match verified {
+            Some(client) if client.url().as_str() == client_id => serde_json::from_slice(client.document()).ok(),
+            _ => self.stores().clients.get(client_id).cloned(),
         }
     }
 
@@ -170,9 +183,11 @@ pub(crate) struct AuthorizationRequest {
 pub(crate) async fn authorize(
     State(server): State<Server>,
     headers: HeaderMap,
+    verified: Option<Extension<VerifiedClient>>,
     Query(request): Query<AuthorizationRequest>,
 ) -> Response {
-    let Some(client) = server.stores().clients.get(&request.client_id).cloned() else {
+    let verified = verified.map(|Extension(client)| client);
+    let Some(client) = server.client(&request.client_id, verified.as_ref()) else {
         return page(StatusCode::BAD_REQUEST, "This application is not registered here.");
     };
     let registered: Vec<&str> =
@@ -210,8 +225,8 @@ pub(crate) async fn authorize(
         return approve(&server, authorization);
     }
     let id = random();
-    let facts = server.facts(&authorization.client_id, &authorization.redirect_uri).await;
-    let html = consent::page(&facts, &authorization.scope, &id);
+    let facts = server.facts(&authorization.client_id, verified.as_ref(), &authorization.redirect_uri).await;
+    let html = consent::page(&facts, &authorization, &id);
     server.stores().pending.insert(id, authorization);
     ([(header::X_FRAME_OPTIONS, "DENY"), (header::CACHE_CONTROL, "no-store")], Html(html)).into_response()
 }
@@ -264,11 +279,16 @@ pub(crate) struct TokenRequest {
     scope: Option<String>,
 }
 
-pub(crate) async fn token(State(server): State<Server>, Form(request): Form<TokenRequest>) -> Response {
-    let mut stores = server.stores();
-    let Some(client_id) = request.client_id.clone().filter(|id| stores.clients.contains_key(id)) else {
+pub(crate) async fn token(
+    State(server): State<Server>,
+    verified: Option<Extension<VerifiedClient>>,
+    Form(request): Form<TokenRequest>,
+) -> Response {
+    let client_id = request.client_id.clone().unwrap_or_default();
+    let Some(client) = server.client(&client_id, verified.as_deref()) else {
         return token_error(StatusCode::UNAUTHORIZED, "invalid_client");
     };
+    let mut stores = server.stores();
     let granted = match request.grant_type.as_str() {
         "authorization_code" => stores.redeem(&request, &client_id),
         "refresh_token" => request.refresh_token.as_ref().and_then(|token| stores.refresh.remove(token)),
@@ -287,7 +307,7 @@ pub(crate) async fn token(State(server): State<Server>, Form(request): Form<Toke
     }
     let (access, refresh) = (random(), random());
     let mut answer = json!({ "access_token": access, "token_type": "Bearer", "expires_in": 3600, "scope": scope });
-    if let Some(members) = answer.as_object_mut().filter(|_| stores.may_refresh(&client_id)) {
+    if let Some(members) = answer.as_object_mut().filter(|_| may_refresh(&client)) {
         members.insert("refresh_token".into(), refresh.clone().into());
         stores.refresh.insert(refresh, grant);
     }
@@ -314,12 +334,6 @@ pub(crate) async fn revoke(State(server): State<Server>, Form(request): Form<Rev
 }
 
 impl Stores {
-    /// Returns `true` if the client registered the grant. A gate rejects the refresh of others.
-    fn may_refresh(&self, client_id: &str) -> bool {
-        let grants = self.clients.get(client_id).and_then(|client| client.get("grant_types")?.as_array());
-        grants.is_some_and(|grants| grants.iter().any(|grant| grant == "refresh_token"))
-    }
-
     /// Returns the grant if the code is this client's and comes with the verifier (RFC 7636 section 4.6). A code works
     /// once.
     fn redeem(&mut self, request: &TokenRequest, client_id: &str) -> Option<Grant> {
@@ -331,6 +345,12 @@ impl Stores {
             && BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) == authorization.challenge;
         is_redeemed.then_some(Grant { client_id: authorization.client_id, scope: authorization.scope })
     }
+}
+
+/// Returns `true` if the client registered the grant. A gate rejects the refresh of others.
+fn may_refresh(client: &Map<String, Value>) -> bool {
+    let grants = client.get("grant_types").and_then(Value::as_array);
+    grants.is_some_and(|grants| grants.iter().any(|grant| grant == "refresh_token"))
 }
 
 /// Returns the scopes that are in `asked`, and among `known`.

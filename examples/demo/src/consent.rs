@@ -5,9 +5,11 @@ use std::time::Duration;
 use tower_dcr::clients::{ConsentFacts, Destination};
 use tower_dcr::rules::{Claim, ClaimStatus};
 
+use crate::authorization::Authorization;
+
 /// Renders the consent page for an application that asks for `scope`. The name is chosen by the application; the destination of the response and the time of
 /// registration are reliable.
-pub(crate) fn page(facts: &ConsentFacts, scope: &str, id: &str) -> String {
+pub(crate) fn page(facts: &ConsentFacts, request: &Authorization, id: &str) -> String {
     let (introduction, name) = match facts.client_name.as_deref() {
         Some(name) => ("An application that calls itself", name),
         None => ("The application", "An application that gives no name"),
@@ -37,13 +39,15 @@ pub(crate) fn page(facts: &ConsentFacts, scope: &str, id: &str) -> String {
 <p id="verdict" class="{badge}">{verdict}</p>
 <form method="post" action="/authorize">
   <input type="hidden" name="id" value="{id}">
+  <input type="hidden" name="client_id" value="{client_id}">
   <button name="approve" value="yes">Allow</button>
   <button>Deny</button>
 </form>
 "#,
         name = escape(name),
         destination = escape(&facts.destination.to_string()),
-        scope = escape(scope),
+        scope = escape(&request.scope),
+        client_id = escape(&request.client_id),
         first_seen = escape(&first_seen(facts)),
         issuer = issuer(facts),
         verdict = escape(&verdict),

@@ -27,13 +27,15 @@ use clap::{Parser, ValueEnum};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tower_dcr::audit::Sink;
-use tower_dcr::clients::{Filter, MemoryLedger, Registrar, Status};
+use tower_dcr::clients::{Filter, MemoryLedger, Origin, Registrar, Status};
+use tower_dcr::documents::Documents;
 use tower_dcr::layers::{AuditLayer, GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::policy_file::ReloadableLayer;
 use tower_dcr::rate_limit::Quota;
 use tower_dcr::rules::{AuthMethod, Caller, Context, Grants, RedirectUris};
 use tower_dcr::{Preset, Registration, layers::InitialAccessTokenLayer};
 use tower_dcr_admin::{Access, AdminService};
+use tower_dcr_fetch::HttpsFetcher;
 use tower_dcr_server::{Audit, Limits, Setup};
 use tower_dcr_sqlx::SqliteLedger;
 use tower_http::cors::{Any, CorsLayer};
@@ -90,6 +92,35 @@ struct Args {
     /// Trusts X-Forwarded-For from this address or network.
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<String>,
+    /// Fetches the metadata documents of a host from this address and port, which may be on this machine.
+    #[arg(long, value_name = "HOST=ADDR:PORT", value_parser = mapping)]
+    cimd_map: Vec<(String, SocketAddr)>,
+    /// Trusts only the certificate authorities in this file (PEM) for hosts of metadata documents.
+    #[arg(long, value_name = "FILE")]
+    cimd_ca: Option<PathBuf>,
+}
+
+/// Reads `HOST=ADDR:PORT`.
+fn mapping(text: &str) -> Result<(String, SocketAddr), String> {
+    let (host, address) = text.split_once('=').ok_or("expected HOST=ADDR:PORT")?;
+    let address = address.parse().map_err(|_| format!("{address:?} is no address with a port, like 127.0.0.1:8443"))?;
+    Ok((host.to_owned(), address))
+}
+
+/// Returns the documents of clients whose `client_id` is a URL. `None` on a machine without certificate authorities.
+fn documents(args: &Args) -> Result<Option<Documents>, Error> {
+    let fetcher = match &args.cimd_ca {
+        Some(file) => HttpsFetcher::danger_with_roots(std::fs::read(file)?)?,
+        None => match HttpsFetcher::new() {
+            Ok(fetcher) => fetcher,
+            Err(error) => {
+                eprintln!("clients can only register, since no metadata document can be fetched: {error}");
+                return Ok(None);
+            }
+        },
+    };
+    let mapped = args.cimd_map.iter().try_fold(fetcher, |fetcher, (host, at)| fetcher.danger_map_host(host, *at));
+    Ok(Some(Documents::new(mapped?)))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -115,6 +146,9 @@ fn protected(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sin
         .with_registrar(registrar)
         // The peer address is the one that `tower_dcr_server::serve` adds.
         .with_sink(sink);
+    if let Some(documents) = documents(args)? {
+        preset = preset.with_documents(documents);
+    }
     if args.audit.is_none() {
         // For the names and hosts in the terminal.
         preset = preset.map_audit(AuditLayer::with_document);
@@ -172,7 +206,8 @@ async fn restore(server: &Server, review: &Registrar) -> Result<(), Error> {
     loop {
         let page = review.find(&Filter { statuses: Status::LIVE.to_vec(), ..Filter::default() }, cursor, 500).await?;
         for client in &page.clients {
-            if let Some(client_id) = &client.client_id {
+            // A document is fetched again.
+            if let Some(client_id) = client.client_id.as_ref().filter(|_| client.origin != Origin::Document) {
                 server.restore(client_id, &client.registration);
             }
         }

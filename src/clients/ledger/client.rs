@@ -7,7 +7,8 @@ use serde::de::{self, DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::Fingerprints;
-use crate::redirect_uri::matches;
+use super::document::{DocumentState, HeldChange, host_of};
+use crate::redirect_uri::{matches, site_of};
 use crate::registration::{Limits, Registration};
 use crate::rules::{Caller, ClaimStatus, ConfigError, Identity};
 
@@ -44,14 +45,15 @@ pub struct Client {
     pub status: Status,
     /// The way into the ledger.
     pub origin: Origin,
-    /// The `client_id` that the server assigned; `None` until it has answered.
+    /// The `client_id` that the server assigned; `None` until it has answered. Of a document, its URL.
     pub client_id: Option<String>,
     /// Tells the records of one `client_id` apart where the server gives it to several registrations
     /// ([`shared_client_ids`](crate::clients::LifecycleSettings::shared_client_ids)); otherwise empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// The registration, as canonical JSON: the document that was forwarded to the server, with the grant types, response
-    /// types, scope and authentication method of its response, and with the redirect URIs that it lists.
+    /// types, scope and authentication method of its response, and with the redirect URIs that it lists. Of a document, what
+    /// the rules left of it, without its `client_id`.
     pub registration: String,
     /// The response of the server, if an equal registration may get it; otherwise `None`.
     pub response: Option<StoredResponse>,
@@ -90,6 +92,9 @@ pub struct Client {
     pub reason: Option<String>,
     /// The state of its deletion at the server.
     pub deprovisioning: Deprovisioning,
+    /// The state of its metadata document; `None` unless its [`origin`](Self::origin) is [`Origin::Document`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<DocumentState>,
 }
 
 /// A response of the server to a registration, kept for equal registrations.
@@ -158,6 +163,8 @@ pub enum Origin {
     Registered,
     /// Not registered through this endpoint: recorded when it got a token.
     Elsewhere,
+    /// Not registered at all: its `client_id` is the URL of its metadata document. Recorded when it was used.
+    Document,
 }
 
 /// The one that acted on a client.
@@ -226,8 +233,8 @@ impl Client {
         self.last_used_at.unwrap_or(self.created_at)
     }
 
-    /// Returns `true` if it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere are
-    /// bounded on their own.
+    /// Returns `true` if it counts against a quota: it is live, and was registered here. Clients that were registered elsewhere, and
+    /// those of documents, are bounded on their own.
     #[must_use]
     pub fn counts_against_quota(&self) -> bool {
         self.status.is_live() && self.origin == Origin::Registered
@@ -239,6 +246,29 @@ impl Client {
         self.admitted_by.is_some()
             || self.statement_issuer.is_some()
             || self.identity.as_ref().is_some_and(|identity| identity.status == ClaimStatus::Verified)
+    }
+
+    /// Returns the host that publishes its metadata document; `None` unless its origin is [`Origin::Document`].
+    #[must_use]
+    pub fn document_host(&self) -> Option<&str> {
+        host_of(self.client_id.as_deref().filter(|_| self.origin == Origin::Document)?)
+    }
+
+    /// Returns the site of that host: its registrable domain by the Public Suffix List, or the host if it has none. Customers of
+    /// `github.io` have a site each.
+    #[must_use]
+    pub fn document_site(&self) -> Option<&str> {
+        self.document_host().map(site_of)
+    }
+
+    /// Returns the change of its metadata document that waits for an operator.
+    pub(crate) fn held_change(&self) -> Option<&HeldChange> {
+        self.document.as_ref().and_then(|document| document.held.as_ref())
+    }
+
+    /// Returns `true` if its document changed so that an operator has to look, and none did in time: it gets no new sign-ins.
+    pub(crate) fn is_suspended(&self, now: i64) -> bool {
+        self.held_change().is_some_and(|held| held.until <= now)
     }
 
     /// Returns `true` if the record is no longer needed: see [`trim_spent`](super::Ledger::trim_spent).
@@ -258,7 +288,7 @@ impl Client {
         self.fingerprints = Fingerprints { digest, ..Fingerprints::default() };
         (self.response, self.dedup_key) = (None, None);
         (self.admitted_by, self.rules, self.statement_issuer) = (None, None, None);
-        (self.identity, self.policy) = (None, None);
+        (self.identity, self.policy, self.document) = (None, None, None);
     }
 
     /// Takes over the document of `other`, a registration that this client made again or changed to.

@@ -122,6 +122,7 @@ erase! {
     read Ledger::has_in_other_case(client_id: &'a str) -> bool;
     read Ledger::largest_source(of: Evictable, limit: u32) -> LargestSource;
     write Ledger::trim_spent(before: i64, keep: u64) -> u64;
+    read Ledger::surplus_documents(keep: u64, limit: u32) -> Vec<Client>;
     write Ledger::trim_elsewhere(keep: u64) -> u64;
     write Blocks::block(block: &'a Block) -> bool;
     write Blocks::unblock(fingerprint: &'a Fingerprint) -> bool;

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::{Client, Origin, Status};
+use super::{Client, ClientKey, Origin, Status};
 
 /// A kind of live client that can be evicted. Clients that an operator approved or extended are of no kind, nor are
-/// clients that were [registered elsewhere](Origin::Elsewhere) and registrations that the server has not answered yet.
+/// clients that were [registered elsewhere](Origin::Elsewhere), those of [documents](Origin::Document), and registrations that the
+/// server has not answered yet.
 ///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -84,6 +85,11 @@ impl LargestSource {
         first.truncate(limit as usize);
         Self { total, clients, first: first.into_iter().cloned().collect() }
     }
+}
+
+/// Returns the order in which the clients of documents make room.
+pub(super) fn document_rank(client: &Client) -> (bool, bool, i64, ClientKey) {
+    (client.last_used_at.is_some(), client.is_vouched_for(), client.alive_since(), client.key)
 }
 
 /// Returns the network that a client is counted by.

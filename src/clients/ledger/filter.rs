@@ -42,6 +42,8 @@ pub struct Filter {
     pub stale_at: Option<i64>,
     /// Matches ended clients whose deletion at the server failed.
     pub failing_deprovisioning: bool,
+    /// Matches clients whose metadata document has a [change](super::HeldChange) that waits for an operator.
+    pub held_change: bool,
 }
 
 impl Filter {
@@ -74,6 +76,7 @@ impl Filter {
             && self.idle_since.is_none_or(|time| client.alive_since() < time)
             && self.expires_before.is_none_or(|time| client.expires_at.is_some_and(|at| at < time))
             && self.stale_at.is_none_or(|time| client.is_stale(time))
+            && !(self.held_change && client.held_change().is_none())
             && !(self.failing_deprovisioning
                 && (client.deprovisioning.due_at.is_none() || client.deprovisioning.error.is_none()))
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Client;
 use crate::client_address::carried;
-use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_canonical_dns_name};
 use crate::registration::{Digest, Field, Limits, Registration};
 use crate::rules::ConfigError;
 use crate::rules::identity::name;
@@ -34,6 +34,10 @@ pub enum Fingerprint {
     /// The whole registration without its `software_version`: its canonical digest in hexadecimal. A digest with the version
     /// matches that version.
     Digest(String),
+    /// The host that publishes the metadata documents of clients: see [`Client::document_host`].
+    DocumentHost(String),
+    /// The site of that host, with every host below it: see [`Client::document_site`].
+    DocumentSite(String),
     /// The name and the shape of the redirect URIs: see [`Fingerprints::family`].
     Family(String),
     /// The name in its normal form: see [`Fingerprint::name`].
@@ -49,7 +53,17 @@ pub enum Fingerprint {
 
 impl Fingerprint {
     /// All kinds, as [`kind`](Self::kind) returns them.
-    pub const KINDS: [&str; 7] = ["client_id", "digest", "family", "name", "redirect_set", "software_id", "source"];
+    pub const KINDS: [&str; 9] = [
+        "client_id",
+        "digest",
+        "document_host",
+        "document_site",
+        "family",
+        "name",
+        "redirect_set",
+        "software_id",
+        "source",
+    ];
 
     /// Creates the fingerprint of a name, in its normal form: without trailing parentheticals (clients put host names and
     /// versions there), compatibility forms, case, white space and invisible characters. The first 256 bytes count.
@@ -66,12 +80,27 @@ impl Fingerprint {
         if bits.contains(&parsed.prefix_len()) { Ok(Self::Source(parsed.trunc().to_string())) } else { Err(error()) }
     }
 
-    /// Reads a fingerprint as people write it: a name in any spelling, a network as an address or in CIDR notation, digests in hexadecimal digits of either case, a `client_id` as it is.
+    fn document_host(host: &str) -> Result<String, ConfigError> {
+        let is_host = host.contains('.') && is_canonical_dns_name(host);
+        if is_host { Ok(host.to_owned()) } else { Err(ConfigError::Host { host: host.to_owned() }) }
+    }
+
+    fn document_site(host: &str) -> Result<String, ConfigError> {
+        let site = Self::document_host(host)?;
+        // `app.example.com` would match nothing, and neither would `github.io`, whose customers have a site each.
+        let is_site = psl::domain_str(&site) == Some(&site);
+        if is_site { Ok(site) } else { Err(ConfigError::Site { site }) }
+    }
+
+    /// Reads a fingerprint as people write it: a name in any spelling, a network as an address or in CIDR notation, digests in
+    /// hexadecimal digits of either case, a host or a site as a DNS name in lower case, a `client_id` as it is.
     ///
     /// # Errors
     ///
     /// Returns [`ConfigError::Source`] for a network that records do not keep, [`ConfigError::FingerprintDigits`] for a `digest` without 64
-    /// hexadecimal digits or a `family` or `redirect_set` without 32, [`ConfigError::Unknown`] for an unknown kind.
+    /// hexadecimal digits or a `family` or `redirect_set` without 32, [`ConfigError::Host`] for a `document_host` or `document_site`
+    /// that is no DNS name in lower case, [`ConfigError::Site`] for a `document_site` that is a part of a site, or the suffix of
+    /// several, [`ConfigError::Unknown`] for an unknown kind.
     ///
     /// ```
     /// use tower_dcr::clients::Fingerprint;
@@ -86,6 +115,8 @@ impl Fingerprint {
             "software_id" => Ok(Self::SoftwareId(text::cut(value, MAX_KEY).to_owned())),
             "source" => Self::source(value),
             "digest" => Ok(Self::Digest(digits::<64>(kind, value)?)),
+            "document_host" => Ok(Self::DocumentHost(Self::document_host(value)?)),
+            "document_site" => Ok(Self::DocumentSite(Self::document_site(value)?)),
             "family" => Ok(Self::Family(digits::<HALF>(kind, value)?)),
             "redirect_set" => Ok(Self::RedirectSet(digits::<HALF>(kind, value)?)),
             "client_id" => Ok(Self::ClientId(value.to_owned())),
@@ -101,6 +132,8 @@ impl Fingerprint {
         match self {
             Self::ClientId(_) => "client_id",
             Self::Digest(_) => "digest",
+            Self::DocumentHost(_) => "document_host",
+            Self::DocumentSite(_) => "document_site",
             Self::Family(_) => "family",
             Self::Name(_) => "name",
             Self::RedirectSet(_) => "redirect_set",
@@ -115,6 +148,8 @@ impl Fingerprint {
         match self {
             Self::ClientId(value)
             | Self::Digest(value)
+            | Self::DocumentHost(value)
+            | Self::DocumentSite(value)
             | Self::Family(value)
             | Self::Name(value)
             | Self::RedirectSet(value)
@@ -129,6 +164,8 @@ impl Fingerprint {
         match self {
             Self::ClientId(value) => client.client_id.as_ref() == Some(value),
             Self::Digest(value) => prints.digest == *value,
+            Self::DocumentHost(value) => client.document_host() == Some(value),
+            Self::DocumentSite(value) => client.document_site() == Some(value),
             Self::Family(value) => prints.family == *value,
             Self::Name(value) => prints.name == *value,
             Self::RedirectSet(value) => prints.redirect_set == *value,

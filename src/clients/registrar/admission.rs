@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_timer::Delay;
 
 use super::changes::is_public;
+use super::documents::document_prints;
 use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
@@ -32,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// More steps than a registration takes with any number of nodes. A ledger that breaks its promises could need more.
-const MAX_STEPS: u32 = 256;
+pub(super) const MAX_STEPS: u32 = 256;
 
 /// The number of attempts to write a record that others change at the same time.
 const MAX_ADOPTIONS: u32 = 16;
@@ -163,7 +164,7 @@ impl Registrar {
     }
 
     /// Creates the record of a registration.
-    fn drafted(&self, registration: &Registration, requester: &Requester) -> Client {
+    pub(super) fn drafted(&self, registration: &Registration, requester: &Requester) -> Client {
         let json = String::from_utf8(registration.canonical_bytes()).unwrap_or_default();
         let settings = self.settings();
         let fingerprints = Fingerprints::of_canonical(registration, &json, settings.any_loopback_port);
@@ -179,7 +180,7 @@ impl Registrar {
     }
 
     /// Lets the first lifetime of a registered client begin.
-    fn begin(&self, client: &mut Client, id: &str) {
+    pub(super) fn begin(&self, client: &mut Client, id: &str) {
         client.status = if self.needs_approval() || client.is_held() { Status::Pending } else { Status::Active };
         client.client_id = Some(id.to_owned());
         client.expires_at = client.ending(self.settings().lifetimes.first_end(self.now()));
@@ -247,6 +248,8 @@ impl Registrar {
                     self.emit(&self.event(LifecycleAction::Updated).of_client(Some(client_id)).by(&Actor::Client));
                     return Ok(Ok(client));
                 }
+                // Another client, although the server has not noticed.
+                Insertion::Exists(known) if known.origin == Origin::Document => return Err(conflict().into()),
                 Insertion::Exists(known) if is_vacant(&known) => _ = self.ledger().remove(&known).await?,
                 Insertion::Exists(known) if known.status.is_live() => return Ok(Err(known)),
                 Insertion::Exists(_) => return Err(blocked().into()),
@@ -361,6 +364,7 @@ impl Registrar {
     /// Returns a block on the registration of `client`.
     pub(crate) async fn find_block_of(&self, client: &Client) -> Result<Option<Block>, LedgerError> {
         let mut prints = client.fingerprints.all();
+        prints.extend(document_prints(client));
         // Blocks from before versions were ignored are of one version.
         let versioned = versioned_digest(&client.registration, self.settings().any_loopback_port);
         prints.extend(versioned.map(Fingerprint::Digest));
@@ -558,7 +562,9 @@ impl Registrar {
                     None => continue,
                 }
             }
-            if !self.settings().shared_client_ids && all.iter().any(|known| !is_vacant(known)) {
+            let is_of_document = |known: &Client| known.origin == Origin::Document;
+            let is_other = all.iter().any(|known| !is_vacant(known));
+            if all.iter().any(is_of_document) || (is_other && !self.settings().shared_client_ids) {
                 return self.report_conflict(&done, &id, &all).await.map(Some);
             }
             for known in in_the_way().filter(|known| is_vacant(known)) {
@@ -631,7 +637,7 @@ impl Registrar {
 
     /// Returns whether `known` and `done` are equal registrations by the same owner of an initial access token.
     fn is_same_registration(&self, known: &Client, done: &Client) -> bool {
-        if known.origin == Origin::Elsewhere || known.registration.is_empty() {
+        if known.origin != Origin::Registered || known.registration.is_empty() {
             return false;
         }
         let wanted = dedup_key(&done.fingerprints.digest, done);
@@ -647,6 +653,7 @@ impl Registrar {
     /// Rejects the registration, and leaves the existing record as it is.
     async fn report_conflict(&self, done: &Client, id: &str, all: &[Client]) -> Result<Completion, LedgerError> {
         let other = match all.iter().find(|known| known.status.is_live()).or_else(|| all.first()) {
+            Some(Client { origin: Origin::Document, .. }) => "a client of a metadata document",
             Some(Client { status: Status::Revoked, .. }) => "a revoked client",
             Some(Client { status: Status::Expired, .. }) => "an expired client",
             _ => "another registration",
@@ -728,9 +735,10 @@ fn dedup_key(digest: &str, client: &Client) -> String {
 }
 
 /// Returns whether a new registration may replace the record: it was recorded by its use only and not reviewed, or it was
-/// emptied after its end.
+/// emptied after its end. Never that of a document: its URL is another client, whatever the server answers.
 fn is_vacant(known: &Client) -> bool {
     match known.status {
+        _ if known.origin == Origin::Document => false,
         Status::Registering | Status::Pending | Status::Active => {
             known.origin == Origin::Elsewhere && known.reviewed_at.is_none()
         }

@@ -65,7 +65,9 @@ impl Registrar {
     /// is answered with 401.
     pub(crate) async fn may_manage(&self, client_id: &str) -> Result<Option<Client>, Failure> {
         let client = self.managed(client_id).await?;
-        if client.as_ref().is_none_or(|client| client.status.is_live()) { Ok(client) } else { Err(gone()) }
+        // The client of a document has no registration here, and so none to manage.
+        let may = |client: &Client| client.status.is_live() && client.origin != Origin::Document;
+        if client.as_ref().is_none_or(may) { Ok(client) } else { Err(gone()) }
     }
 
     /// Returns the caller that a client was admitted as; `None` if it was not registered here.
@@ -181,7 +183,8 @@ impl Registrar {
 
     /// Records that the server has deleted the client at its request.
     pub(crate) async fn deleted(&self, client_id: &str) -> Result<(), LedgerError> {
-        let Some(client) = self.look_up(client_id).await? else { return Ok(()) };
+        let found = self.look_up(client_id).await?.filter(|client| client.origin != Origin::Document);
+        let Some(client) = found else { return Ok(()) };
         let reason = "deleted by the client";
         // There is nothing to delete at the server.
         let end = |client: &mut Client| client.end(Status::Revoked, self.now(), Actor::Client, reason);

@@ -104,6 +104,11 @@ fn check_unless_never(what: &'static str, lifetime: Duration, least: Duration) -
     if lifetime == NEVER { Ok(NEVER) } else { ConfigError::check_time(what, lifetime, least) }
 }
 
+/// Checks the time for which a change of a document is held: an operator needs the time to look.
+pub(super) fn document_hold(time: Duration) -> Result<Duration, ConfigError> {
+    check_unless_never("the time for which a changed document is held", time, HOUR)
+}
+
 /// Checks the time for approval: an operator needs the time to look.
 pub(super) fn approval(within: Duration) -> Result<Duration, ConfigError> {
     ConfigError::check_time("the time for approval", within, HOUR)

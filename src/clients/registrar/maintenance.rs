@@ -7,7 +7,7 @@ use futures_timer::Delay;
 use super::{REGISTRATION_TIMEOUT, Registrar, milliseconds};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{
-    Actor, Client, ClientKey, Deprovisioning, Filter, Fingerprints, LedgerError, Replacement, Status, Work,
+    Actor, Client, ClientKey, Deprovisioning, Filter, Fingerprints, LedgerError, Origin, Replacement, Status, Work,
 };
 use crate::telemetry;
 use crate::text;
@@ -247,8 +247,10 @@ impl Registrar {
     /// gate would take it for one that was registered elsewhere.
     async fn purge(&self, client: Client) -> Result<bool, LedgerError> {
         let told = client.deprovisioning.attempts > 0 || client.ended_by == Some(Actor::Client);
+        // A document that no operator revoked can be used again, whether or not it is remembered.
+        let is_of_document = client.origin == Origin::Document && client.status != Status::Revoked;
         // The gate finds the other records of a shared id.
-        if client.client_id.is_none() || told || !client.variant.is_empty() {
+        if client.client_id.is_none() || told || is_of_document || !client.variant.is_empty() {
             return self.ledger().remove(&client).await;
         }
         let mut emptied = Client { fingerprints: Fingerprints::default(), ..client };

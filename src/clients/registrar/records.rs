@@ -161,7 +161,7 @@ impl Registrar {
         let is_due = |client: &Client| client.status == Status::Active && self.is_news(client);
         let slide = |client: &mut Client| {
             client.last_used_at = Some(now);
-            if client.origin == Origin::Registered {
+            if client.origin != Origin::Elsewhere {
                 client.live_until(end);
             }
         };

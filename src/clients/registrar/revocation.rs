@@ -4,7 +4,9 @@ use std::fmt;
 
 use super::Registrar;
 use crate::audit::LifecycleAction;
-use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprint, LedgerError, Status};
+use crate::clients::ledger::{
+    Actor, Block, Client, ClientKey, Filter, Fingerprint, LedgerError, Origin, Status, host_of,
+};
 
 /// A revocation: the clients to end, the actor and the reason.
 ///
@@ -12,6 +14,12 @@ use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprin
 /// `client_id`. Clients register again as soon as they are rejected, so ending a `client_id` alone has no effect. A revocation
 /// by `client_id` blocks equal metadata, which for a public application means every installation of it;
 /// [`blocks = false`](Self::blocks) is for a client whose tokens were stolen and that may start anew.
+///
+/// The client of a metadata document is its URL: the block is on the URL, before the document is fetched, whatever it says by
+/// then. The same document under another URL is another client; [`DocumentHost`](Fingerprint::DocumentHost) and
+/// [`DocumentSite`](Fingerprint::DocumentSite) are for a publisher. A URL can be revoked before it was ever used. One URL
+/// is that of every installation and every person: to end one of them, end its tokens at the server. Once nothing blocks it
+/// any more, the next sign-in lets the client begin anew.
 ///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -122,7 +130,8 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] for a `client_id` that names no client, or several;
+    /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] for a `client_id` that names no client, or several (not for
+    /// an unknown `https` URL: it is blocked);
     /// [`AdminError::EmptyFingerprint`], [`AdminError::RecordOfSeveral`] or [`AdminError::NotAdmitted`] for a revocation that is
     /// not allowed; and [`AdminError::Ledger`] if the ledger is unavailable: some clients may then have ended, and the call can
     /// be repeated.
@@ -155,6 +164,10 @@ impl Registrar {
                 all.retain(is_own);
             }
         }
+        let is_by_operator = !matches!(actor, Actor::TokenOwner(_));
+        if blocks && is_by_operator && is_url_of_document(id, &all) && (record.is_none() || !all.is_empty()) {
+            return Ok(self.revoke_document(target, &actor, &reason).await?);
+        }
         let client = the_one(all)?;
         let mut revoked = RevocationReport::default();
         if let Actor::TokenOwner(owner) = &actor {
@@ -168,6 +181,22 @@ impl Registrar {
         }
         self.end_one(client, &actor, &reason, &mut revoked).await?;
         Ok(revoked)
+    }
+
+    /// Blocks the URL of a document, and ends its record.
+    async fn revoke_document(
+        &self,
+        url: Fingerprint,
+        actor: &Actor,
+        reason: &str,
+    ) -> Result<RevocationReport, LedgerError> {
+        self.block(url.clone(), actor.clone(), reason).await?;
+        let mut revoked = RevocationReport::default();
+        // Read after the block was written: a record that is made now finds the block.
+        for client in self.records(url.value()).await? {
+            self.end_one(client, actor, reason, &mut revoked).await?;
+        }
+        Ok(RevocationReport { blocked: Some(url), ..revoked })
     }
 
     /// Removes the records of `client_id`, or the one with that `key`, so that the server can give the id to another
@@ -221,7 +250,8 @@ impl Registrar {
         if forgotten.is_empty() { Err(AdminError::UnknownClient) } else { Ok(forgotten) }
     }
 
-    /// Removes a block, so that the registration is accepted again. Ended clients stay ended. Returns whether there was one.
+    /// Removes a block, so that the registration is accepted again. Ended clients stay ended, except that the client of a metadata
+    /// document begins anew at its next sign-in. Returns whether there was one.
     ///
     /// # Errors
     ///
@@ -230,6 +260,8 @@ impl Registrar {
         let removed = self.ledger().unblock(fingerprint).await?;
         if removed {
             self.forget_blocked_names();
+            // Blocks of documents are cached.
+            self.begin_epoch();
             self.emit(&self.event(LifecycleAction::Unblocked).about(fingerprint.to_string()).by(actor));
         }
         Ok(removed)
@@ -240,6 +272,7 @@ impl Registrar {
         let is_new = self.ledger().block(&block).await?;
         // After the write, or a request in between would cache the names without it.
         self.forget_blocked_names();
+        self.begin_epoch();
         if is_new {
             let event = self.event(LifecycleAction::Blocked).about(block.fingerprint.to_string());
             self.emit(&event.by(&block.actor).because(reason));
@@ -280,6 +313,11 @@ impl Registrar {
         }
         Ok(())
     }
+}
+
+/// Returns whether a `client_id` is the URL of a document: known as such, or only seen in use, or not known at all.
+fn is_url_of_document(client_id: &str, records: &[Client]) -> bool {
+    host_of(client_id).is_some() && records.iter().all(|client| client.origin != Origin::Registered)
 }
 
 /// Returns the only live one of the records of a `client_id`, or else the first.

@@ -12,12 +12,17 @@ use crate::rules::ConfigError;
 use crate::rules::action::{self, Action};
 use crate::rules::hold::{HOLDABLE, HoldableRule};
 
+/// As many as a server has applications: one document is that of all installations.
+const MAX_DOCUMENTS: NonZeroU64 = NonZeroU64::new(10_000).expect("a positive number");
+
 /// The settings in force.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub(crate) struct Settings {
     pub(crate) lifetimes: Lifetimes,
     pub(super) max_clients: Option<NonZeroU64>,
+    pub(super) max_documents: NonZeroU64,
+    pub(super) document_hold: Duration,
     pub(super) deduplication: bool,
     pub(super) any_loopback_port: bool,
     pub(super) any_software_version: bool,
@@ -102,6 +107,21 @@ pub struct LifecycleSettings {
     /// Sets how many clients may live at once (default: no limit). When so many do, others are evicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_clients: Option<NonZeroU64>,
+    /// Sets how many clients of metadata documents may live at once (default: 10,000). They don't count as clients: neither kind
+    /// makes room for the other. When so many do, those that never got a token are evicted, then those that nothing vouches for, then
+    /// the least recently used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_documents: Option<NonZeroU64>,
+    /// Sets how long a client goes on as it was after its metadata document changed so that an operator has to approve it: another
+    /// name or identity, or a redirect URI, key, grant or scope more (default: 24h); an hour at least. After that it gets no new
+    /// sign-ins until the change is approved, or taken back. With `"never"` (in code [`Duration::MAX`]) it goes on as it was.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "period::optional::serialize",
+        deserialize_with = "document_hold"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Period>"))]
+    pub document_hold: Option<Duration>,
     /// Sets how long the record of a client that has ended is kept whole (default: 30days). After that it is emptied, or
     /// removed if the server is known to have no such client.
     #[serde(skip_serializing_if = "Option::is_none", with = "period::optional")]
@@ -176,6 +196,8 @@ impl Settings {
         Self {
             lifetimes: Lifetimes::new(),
             max_clients: None,
+            max_documents: MAX_DOCUMENTS,
+            document_hold: Duration::from_secs(24 * 3600),
             deduplication: true,
             any_loopback_port: false,
             any_software_version: true,
@@ -199,6 +221,8 @@ impl Settings {
             // The lifetimes were found to be long enough when they were set.
             lifetimes: file.lifetimes_over(&self.lifetimes).unwrap_or_else(|_| self.lifetimes.clone()),
             max_clients: file.max_clients.or(self.max_clients),
+            max_documents: file.max_documents.unwrap_or(self.max_documents),
+            document_hold: file.document_hold.unwrap_or(self.document_hold),
             deduplication: file.deduplication.unwrap_or(self.deduplication),
             any_loopback_port: file.any_loopback_port.unwrap_or(self.any_loopback_port),
             any_software_version: file.any_software_version.unwrap_or(self.any_software_version),
@@ -226,6 +250,11 @@ impl LifecycleSettings {
         })
     }
 
+    /// Checks the time for which changes of documents are held.
+    pub(super) fn check_document_hold(&self) -> Result<(), ConfigError> {
+        self.document_hold.map_or(Ok(()), |hold| lifetimes::document_hold(hold).map(drop))
+    }
+
     /// Checks the names of rules.
     pub(super) fn check_hold(&self) -> Result<(), ConfigError> {
         let mut named = self.hold.iter().flatten();
@@ -251,6 +280,10 @@ fn never_used<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Durat
 
 fn idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     lifetime(deserializer, lifetimes::idle)
+}
+
+fn document_hold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    lifetime(deserializer, lifetimes::document_hold)
 }
 
 fn approval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

@@ -11,9 +11,10 @@ use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::{Fault, Rejected};
 use super::rules::{Asked, Passed, Reference, Violation, scope};
-use super::{Grant, Judgement, pushed};
+use super::{Grant, Judgement, document, pushed};
 use crate::audit::LifecycleAction;
 use crate::clients::ledger::{Actor, Client, LedgerError, Origin, Status};
+use crate::documents::VerifiedClient;
 use crate::telemetry;
 
 /// The maximum age of a record by which a client is rejected: one that has just registered or was just approved must
@@ -31,6 +32,8 @@ pub(super) struct Admitted<'a> {
     pub(super) sharing: Vec<Client>,
     /// The result of the rules.
     pub(super) passed: Passed,
+    /// The client, if it is named by the URL of its document.
+    pub(super) document: Option<VerifiedClient>,
 }
 
 impl Admitted<'_> {
@@ -98,9 +101,16 @@ impl Judgement<'_> {
         };
         let mut admitted = Admitted::default();
         for id in ids {
-            let mut records = self.look_up(id, self.settings.max_age()).await?;
+            let found = match self.look_up_document(id, seen).await? {
+                Ok(found) => found,
+                Err(fault) => return Ok(Err(fault.into())),
+            };
+            let mut records = match &found {
+                Some(found) => Arc::clone(&found.records),
+                None => self.look_up(id, self.settings.max_age()).await?,
+            };
             let mut verdict = self.judge_all(&records, seen, reference);
-            if verdict.is_err() {
+            if verdict.is_err() && found.is_none() {
                 // The client may have been registered, approved or updated since, on this node or another.
                 records = self.look_up(id, self.settings.max_age().min(CONFIRMED)).await?;
                 verdict = self.judge_all(&records, seen, reference);
@@ -108,14 +118,23 @@ impl Judgement<'_> {
             match verdict {
                 Ok(None) => {}
                 Ok(Some((known, passed))) => {
-                    if client_id == Some(id) {
+                    if let Some(client) = found.and_then(|found| found.client_of(&known)) {
+                        admitted.document = Some(client);
+                    } else if client_id == Some(id) {
                         admitted.sharing = self.sharing(&records, seen);
                     }
                     self.note_marked(&known.client, &passed, seen);
                     admitted.passed.narrowed = admitted.passed.narrowed.or(passed.narrowed);
                     admitted.known = admitted.known.or(Some(known));
                 }
-                Err((known, rejected)) => return Ok(Err(self.noted(&known.client, rejected, seen))),
+                Err((known, rejected)) => {
+                    if let Some(client) = found.filter(|_| document::waits(&known)).and_then(|it| it.client_of(&known))
+                    {
+                        // An operator can only approve what has a record.
+                        drop(self.record_document(&client).await?);
+                    }
+                    return Ok(Err(self.noted(&known.client, rejected, seen)));
+                }
             }
         }
         let is_registered = |known: &Arc<Known>| known.client.origin != Origin::Elsewhere;
@@ -250,7 +269,7 @@ impl Judgement<'_> {
         if rejects { Err(Fault::Unknown) } else { Ok(()) }
     }
 
-    fn noted(&self, client: &Client, rejected: Rejected, seen: &Seen) -> Rejected {
+    pub(super) fn noted(&self, client: &Client, rejected: Rejected, seen: &Seen) -> Rejected {
         let Rejected { fault, rule, .. } = rejected;
         if let Some(rule) = rule {
             telemetry::gate_rule(self.endpoint.name, rule, !self.settings.reports());

@@ -69,6 +69,8 @@ pub(super) struct Endpoint {
     pub(super) is_for_confidential: bool,
     /// The decision about requests that name no client.
     pub(super) unnamed: Unnamed,
+    /// Set if the metadata document of a client is fetched here.
+    pub(super) fetching: Fetching,
     /// The consequence of a successful response.
     pub(super) success: Success,
     /// The responses which show that the server has lost a client.
@@ -109,6 +111,15 @@ pub(super) enum Unnamed {
     Reject,
 }
 
+/// The fetches of metadata documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetching {
+    /// Only where a grant begins: all other endpoints know a client from memory or the ledger, or reject it without a packet.
+    Never,
+    /// A document that is unknown, or not fresh any more.
+    IfDue,
+}
+
 /// The consequence of a successful response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Success {
@@ -147,6 +158,7 @@ const OF_CLIENTS: Endpoint = Endpoint {
     takes_request_uri: true,
     is_for_confidential: false,
     unnamed: Unnamed::Reject,
+    fetching: Fetching::Never,
     success: Success::Pass,
     loss: Loss::Never,
 };
@@ -159,6 +171,7 @@ pub(super) static AUTHORIZATION: Endpoint = Endpoint {
     rules: rules::AUTHORIZATION,
     holds_secrets: false,
     unnamed: Unnamed::Pass,
+    fetching: Fetching::IfDue,
     loss: Loss::TwoErrors,
     ..OF_CLIENTS
 };
@@ -178,6 +191,7 @@ pub(super) static PUSHED_AUTHORIZATION: Endpoint = Endpoint {
     name: "pushed_authorization",
     rules: rules::PUSHED_AUTHORIZATION,
     takes_request_uri: false,
+    fetching: Fetching::IfDue,
     success: Success::RecordPushed,
     ..OF_CLIENTS
 };

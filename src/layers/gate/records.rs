@@ -75,6 +75,11 @@ impl Known {
         Self { client, registered: OnceLock::new() }
     }
 
+    /// Returns `true` if the ledger has the record. That of a document is drafted first.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.client.key.0 != 0
+    }
+
     /// Returns whether every server accepts the scopes.
     pub(super) fn has_scopes<'a>(&self, mut scopes: impl Iterator<Item = &'a str>) -> bool {
         let registered = self.registered().and_then(|registered| registered.scope.as_ref());

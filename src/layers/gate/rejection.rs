@@ -16,6 +16,8 @@ pub(super) enum Fault {
     /// Servers may read the request in different ways: a parameter is repeated, two names differ, the body can't be
     /// read.
     Ambiguous(&'static str),
+    /// The client metadata document is not accepted. One text for every reason: the server must not tell what it reaches.
+    Document,
     /// The client has deleted its registration itself (RFC 7592 section 2.3).
     Deleted,
     Expired,
@@ -40,6 +42,7 @@ impl Fault {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Ambiguous(what) => what,
+            Self::Document => "client metadata document not accepted",
             Self::Deleted => "the client has deleted its registration",
             Self::Expired => "the client has expired",
             Self::Method => "method not allowed",
@@ -70,7 +73,7 @@ impl Fault {
             | Self::Redirect
             | Self::TooLarge
             | Self::Unidentified => "invalid_request",
-            Self::Deleted | Self::Expired | Self::Revoked | Self::Unknown => "invalid_client",
+            Self::Deleted | Self::Document | Self::Expired | Self::Revoked | Self::Unknown => "invalid_client",
             Self::Pending => "access_denied",
             Self::TooManyFailures(_) | Self::Unavailable => "temporarily_unavailable",
         }
@@ -94,6 +97,9 @@ impl Fault {
             }
             Self::Pending => {
                 "The application is waiting for the approval of this server's operator. Try again once it is approved."
+            }
+            Self::Document => {
+                "This server does not accept the application's description of itself. Its publisher can find out why."
             }
             Self::Redirect => {
                 "The application asks to be answered at an address that is not its own. Remove the connection in the \

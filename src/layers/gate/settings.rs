@@ -13,6 +13,7 @@ use super::failures::Failures;
 use super::grant::TOKEN_EXCHANGE;
 use super::rules::{self, GateRule, GateRules};
 use super::{issuer, values};
+use crate::documents::{Admission, Documents};
 use crate::period;
 use crate::rate_limit::{Quota, RateLimit};
 use crate::replaceable::Replaceable;
@@ -186,14 +187,16 @@ impl FollowedSettings {
         self.followed_by.load(Ordering::Relaxed) == 0 && self.settings.load().1 != GateSettings::default()
     }
 
-    /// Changes the server's metadata document (RFC 8414) to what the gates enforce.
-    pub(crate) fn amend(&self, document: &mut Map<String, Value>) {
+    /// Changes the server's metadata document (RFC 8414) to what the gates enforce, and to the metadata documents of clients that
+    /// they accept.
+    pub(crate) fn amend(&self, document: &mut Map<String, Value>, documents: Option<&Documents>) {
         let is_gated = |endpoint: GateEndpoint| self.followed_by.load(Ordering::Relaxed) & (1 << endpoint as u8) != 0;
         let built = self.in_code.load();
         let settings = SettingsInForce { built: &built, loaded: Some(self.settings.load()) };
         if is_gated(GateEndpoint::Authorization) && !settings.reports() {
             let before = document.clone();
             let contradictions = amend(&settings, document);
+            announce_documents(&settings, document, documents);
             if *document != before {
                 // RFC 8414 section 2.1: signed values "MUST take precedence over the corresponding values conveyed using plain
                 // JSON elements".
@@ -206,6 +209,32 @@ impl FollowedSettings {
                 }
             }
         }
+    }
+}
+
+/// Announces metadata documents of clients exactly where a gate accepts them. Clients that read the announcement do not register
+/// any more, and none is known to come back to it after a rejection.
+fn announce_documents(
+    settings: &SettingsInForce<'_>,
+    document: &mut Map<String, Value>,
+    documents: Option<&Documents>,
+) {
+    const SUPPORTED: &str = "client_id_metadata_document_supported";
+    const METHODS: &str = "token_endpoint_auth_methods_supported";
+    let is_accepted = documents.is_some_and(|documents| documents.in_force().settings.admission != Admission::Off);
+    if is_accepted {
+        document.insert(SUPPORTED.to_owned(), Value::Bool(true));
+        // Without it, known clients register although they have a document.
+        let methods = document.entry(METHODS).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(methods) = methods
+            && !methods.iter().any(|method| method == "none")
+            && documents.is_some_and(|documents| documents.in_force().offers_none)
+        {
+            methods.push("none".into());
+        }
+    } else if (documents.is_some() || settings.rejects_unknown()) && document.contains_key(SUPPORTED) {
+        // The server behind the gate may accept them. None of them gets there.
+        document.insert(SUPPORTED.to_owned(), Value::Bool(false));
     }
 }
 

@@ -7,13 +7,14 @@ use http_body::Body;
 
 use super::Judgement;
 use super::admission::Admitted;
-use super::endpoint::Loss;
+use super::endpoint::{Fetching, Loss};
 use super::names::Name;
 use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::Fault;
 use super::rules::resource;
 use crate::clients::ledger::Client;
+use crate::documents::VerifiedClient;
 use crate::layers::body::{self, ResponseBody};
 use crate::registration::Registration;
 
@@ -98,7 +99,10 @@ impl Judgement<'_> {
 
     /// Records the use of a client after a response with a token.
     pub(super) async fn record_use(&self, admitted: Admitted<'_>) -> Result<(), Fault> {
-        let Admitted { client_id: Some(id), known, sharing, .. } = admitted else { return Ok(()) };
+        let Admitted { client_id: Some(id), known, sharing, document, .. } = admitted else { return Ok(()) };
+        if let Some(client) = document.as_ref().filter(|_| known.as_ref().is_some_and(|known| !known.is_recorded())) {
+            return self.record_document_use(&id, client).await;
+        }
         if !sharing.is_empty() {
             return self.record_shared_use(sharing).await;
         }
@@ -124,6 +128,50 @@ impl Judgement<'_> {
             }
             Err(error) => {
                 // The client has the token, and was known a moment ago. Its next token records the use.
+                error.log();
+                Ok(())
+            }
+        }
+    }
+
+    /// Records a document whose client got its first token.
+    async fn record_document_use(&self, id: &str, client: &VerifiedClient) -> Result<(), Fault> {
+        let epoch = self.registrar.epoch();
+        let recorded = match self.record_document(client).await {
+            Ok(Ok(record)) => self.registrar.record_use(record).await,
+            Ok(Err(fault)) => return Err(fault),
+            Err(error) => Err(error),
+        };
+        match recorded {
+            Ok(record) => {
+                let judged = self.judge(&record);
+                self.remember(id, epoch, &std::iter::once(Arc::new(Known::new(record))).collect());
+                judged
+            }
+            Err(error) => {
+                error.log();
+                Ok(())
+            }
+        }
+    }
+
+    /// Records a document whose client is about to get an authorization code, so that other nodes know it at the token endpoint.
+    /// Withholds the response of a client that was revoked meanwhile.
+    pub(super) async fn record_code(&self, has_code: bool, admitted: &Admitted<'_>) -> Result<(), Fault> {
+        let (Some(client), Some(known)) = (&admitted.document, &admitted.known) else { return Ok(()) };
+        if self.endpoint.fetching == Fetching::Never {
+            return Ok(());
+        }
+        if let Some(documents) = &self.documents {
+            documents.documents.let_through(client);
+        }
+        if known.is_recorded() || !has_code {
+            return Ok(());
+        }
+        match Box::pin(self.record_document(client)).await {
+            Ok(recorded) => recorded.map(drop),
+            Err(error) => {
+                // This node remembers the document, and the token endpoint records it.
                 error.log();
                 Ok(())
             }

@@ -5,8 +5,8 @@ use serde_json::Value as Json;
 
 use super::auth_method::{NONE, SHARED_SECRET};
 use super::jwks;
-use crate::documents::client_id_url::{ClientIdUrl, site_of};
-use crate::redirect_uri::{RedirectClass, RedirectUri, is_within_domain};
+use crate::documents::client_id_url::ClientIdUrl;
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_within_domain, site_of};
 use crate::registration::{Field, Value};
 use crate::rules::action::{self, Action};
 use crate::rules::{Draft, ErrorCode, Rejection, Rule, RuleDocs, documented};

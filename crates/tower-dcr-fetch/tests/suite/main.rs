@@ -32,6 +32,7 @@
 //! | redirects are not followed | `http::redirects_are_not_followed` |
 //! | a fetch goes on without its caller | `reach::a_fetch_goes_on_without_its_caller` |
 //! | proxies of the environment are not used | `reach::proxies_of_the_environment_are_not_used` |
+#![cfg(test)]
 
 mod addresses;
 mod client_id_url;

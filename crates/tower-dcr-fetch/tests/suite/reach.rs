@@ -105,7 +105,7 @@ async fn a_fetch_goes_on_without_its_caller() {
     let fetcher = HttpsFetcher::danger_with_roots(Authority::new().pem).unwrap();
     let fetcher = fetcher.with_resolver(Waits(says, Arc::clone(&answer)));
     tokio::select! {
-        fetched = fetcher.fetch(request()) => panic!("{fetched:?}"),
+        ended = fetcher.fetch(request()) => panic!("{ended:?}"),
         asked = said.recv() => assert_eq!(asked, Some("asked")),
     }
     // Its caller has gone.

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
+use tower_dcr::documents::FetchError;
 
 use crate::site::{Authority, HOST, Identity, Site, read_head, self_signed, server_config};
 
@@ -51,7 +52,7 @@ async fn only_a_valid_certificate_of_the_host_is_accepted() {
         let site = Site::tls(&authority.pem, server_config(identity), document).await;
         let fetched = site.fetch().await;
         assert_eq!(
-            fetched.as_ref().map_err(|error| error.as_str()).err(),
+            fetched.as_ref().map_err(FetchError::as_str).err(),
             (!is_accepted).then_some("tls"),
             "{case}: {fetched:?}"
         );
@@ -63,11 +64,11 @@ async fn only_a_valid_certificate_of_the_host_is_accepted() {
 #[tokio::test]
 async fn http_1_1_is_negotiated() {
     let (authority, seen) = (Authority::new(), Arc::new(Mutex::new(Vec::new())));
-    let sees = Arc::clone(&seen);
+    let log = Arc::clone(&seen);
     let site = Site::tls(&authority.pem, server_config(authority.issue(|_| ())), move |stream| {
         let (_, connection) = stream.get_ref();
         let name = connection.server_name().map(ToOwned::to_owned);
-        sees.lock().unwrap().push((connection.alpn_protocol().map(<[u8]>::to_vec), name));
+        log.lock().unwrap().push((connection.alpn_protocol().map(<[u8]>::to_vec), name));
         document(stream)
     })
     .await;
@@ -91,9 +92,9 @@ async fn another_protocol_is_rejected() {
 #[tokio::test]
 async fn a_fetch_knows_nothing_of_another() {
     let (authority, seen) = (Authority::new(), Arc::new(Mutex::new(Vec::new())));
-    let sees = Arc::clone(&seen);
+    let log = Arc::clone(&seen);
     let site = Site::tls(&authority.pem, server_config(authority.issue(|_| ())), move |stream| {
-        sees.lock().unwrap().push(stream.get_ref().1.handshake_kind());
+        log.lock().unwrap().push(stream.get_ref().1.handshake_kind());
         document(stream)
     })
     .await;
@@ -145,8 +146,8 @@ async fn other_protocols_on_the_port_are_rejected() {
         (&b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"[..], false),
         (b"220 mail.example.com ESMTP\r\n", true),
         (b"-ERR unknown command\r\n", false),
-        (&[0; 64 * 1024], true),
-        (&[0xff; 64 * 1024], true),
+        (&[0; 8 * 1024], true),
+        (&[0xff; 8 * 1024], true),
         // A record that is longer than records are.
         (&[22, 3, 3, 0xff, 0xff, 2, 0, 0, 0], false),
         (b"", false),

@@ -1,0 +1,523 @@
+//! [`Documents`]: fetches, judges and remembers documents, within bounds.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_timer::Delay;
+use http::{HeaderValue, Response, StatusCode};
+
+use super::budgets::{Budgets, Tables};
+use super::fetch::{ErasedFetch, Fetched};
+use super::flight::Flight;
+use super::freshness::{self, Bounds};
+use super::settings::DocumentSettings;
+use super::verified::Times;
+use super::{ClientIdUrl, DocumentError, Fetch, FetchError, FetchRequest, VerifiedClient, read};
+use crate::cache::Cache;
+use crate::circuit_breaker::Circuit;
+use crate::clock::{Clock, CoarseClock};
+use crate::rate_limit::{Denied, Reservation, SharedQuotas};
+use crate::registration::Digest;
+use crate::replaceable::Replaceable;
+use crate::rules::{Context, Policy};
+use crate::sync::{Mutex, lock};
+use crate::telemetry;
+
+/// Fetches client metadata documents, and remembers those that the rules accept. Clones share one memory.
+///
+/// A [preset](crate::Preset::with_documents) decides about the documents, and its [gates](crate::Preset::gate) ask for them.
+///
+/// # Bounds
+///
+/// | | limit |
+/// | --- | --- |
+/// | documents of clients that have been used | 3,072, and 12 MiB |
+/// | documents of other clients | 1,024, and 4 MiB: none of them takes the place of one that is used |
+/// | versions that were let through in the last ten minutes | 4 for each document, within these 16 MiB |
+/// | failures | 4,096, each with its URL: 4 MiB at most. No document that failed is stored |
+/// | hosts that fail | 1,024 |
+/// | fetches at the same time | 32, of which 8 are for clients that have been used; 2 for each host, 4 for each site |
+/// | requests that wait for one fetch | 64; one fetch answers all of them |
+/// | budgets | 8,194 buckets, 128 KiB |
+///
+/// The fetches of unknown clients have [budgets](DocumentSettings::fetches) that clients in use do not take from. A document that
+/// failed is fetched again after a minute if it is invalid, and after ten seconds to ten minutes if there was no answer. After
+/// five failures in a row a host is not asked for some seconds. A document of a client in use is fetched again in the last tenth
+/// of its age, while requests use the one that is there.
+#[derive(Clone)]
+#[must_use]
+pub struct Documents {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    fetcher: Arc<dyn ErasedFetch>,
+    /// Measures ages. Not the wall clock, which jumps.
+    clock: Arc<dyn Clock>,
+    shared: Option<SharedQuotas>,
+    in_force: Replaceable<InForce>,
+    tables: Tables,
+    known: Cache<Arc<Stored>>,
+    unknown: Cache<Arc<Stored>>,
+    failures: Cache<Failure>,
+    circuits: Cache<Arc<Circuit>>,
+    flights: Mutex<HashMap<String, InFlight>>,
+    jitter: RandomState,
+}
+
+/// The settings and rules that decide now.
+#[derive(Debug, Default)]
+pub(crate) struct InForce {
+    pub(crate) settings: DocumentSettings,
+    policy: Policy,
+    budgets: Budgets,
+    /// `true` if a document of a public client can be accepted.
+    pub(crate) offers_none: bool,
+}
+
+/// The document of a client that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) url: &'a ClientIdUrl,
+    /// The address of the request.
+    pub(crate) address: Option<IpAddr>,
+    /// `true` if the client has been used before, or is listed by the operator.
+    pub(crate) is_known: bool,
+}
+
+/// A judged document, or the reason why there is none.
+pub(crate) type Resolved = Result<VerifiedClient, Arc<DocumentError>>;
+
+/// A document that was accepted when it was fetched.
+#[derive(Debug)]
+struct Stored {
+    bytes: Bytes,
+    fresh_until: Duration,
+    refresh_from: Duration,
+    etag: Option<HeaderValue>,
+    times: Times,
+    /// The judgement by the rules with this fingerprint.
+    judged: Mutex<(u64, Resolved)>,
+    /// The versions that were let through, with the last time.
+    passed: Mutex<Vec<(Duration, VerifiedClient)>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    reason: &'static str,
+    until: Duration,
+    pause: Duration,
+}
+
+struct InFlight {
+    flight: Flight<Resolved>,
+    url: ClientIdUrl,
+    is_known: bool,
+    begun: Duration,
+}
+
+const KNOWN: usize = 3072;
+const KNOWN_BYTES: usize = 12 << 20;
+const UNKNOWN: usize = 1024;
+const UNKNOWN_BYTES: usize = 4 << 20;
+const FAILURES: usize = 4096;
+const HOSTS: usize = 1024;
+const FLIGHTS: usize = 32;
+const UNKNOWN_FLIGHTS: usize = 24;
+const HOST_FLIGHTS: usize = 2;
+const SITE_FLIGHTS: usize = 4;
+const WAITERS: usize = 64;
+const PASSED: usize = 4;
+
+/// The time for which a version that was let through holds at the other endpoints: as long as codes should live at most (RFC 6749
+/// section 4.1.2).
+const PASSED_FOR: Duration = Duration::from_secs(600);
+/// The time limit of a fetch, beyond that of a fetcher.
+const DEADLINE: Duration = Duration::from_secs(6);
+const INVALID_PAUSE: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+impl Documents {
+    /// Creates an empty memory of documents that `fetcher` fetches.
+    pub fn new(fetcher: impl Fetch) -> Self {
+        Self::with(Arc::new(fetcher), Arc::new(CoarseClock::new()), None)
+    }
+
+    fn with(fetcher: Arc<dyn ErasedFetch>, clock: Arc<dyn Clock>, shared: Option<SharedQuotas>) -> Self {
+        let inner = Inner {
+            fetcher,
+            clock,
+            shared,
+            in_force: Replaceable::default(),
+            tables: Tables::new(),
+            known: Cache::with_weight(KNOWN, KNOWN_BYTES),
+            unknown: Cache::with_weight(UNKNOWN, UNKNOWN_BYTES),
+            failures: Cache::new(FAILURES),
+            circuits: Cache::new(HOSTS),
+            flights: Mutex::default(),
+            jitter: RandomState::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Replaces the clock that measures ages (default: the system's monotonic clock), with an empty memory.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self::with(Arc::clone(&self.inner.fetcher), clock, self.inner.shared.clone())
+    }
+
+    /// Shares the budgets of unknown clients with other nodes (default: each node has its own), with an empty memory.
+    pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
+        Self::with(Arc::clone(&self.inner.fetcher), Arc::clone(&self.inner.clock), Some(shared))
+    }
+
+    /// Puts settings and rules into force. Documents stay, and are judged again when they are used.
+    pub(crate) fn put(&self, settings: DocumentSettings, policy: Policy, offers_none: bool) {
+        let before = self.inner.in_force.load();
+        if before.settings == settings && before.policy.fingerprint() == policy.fingerprint() {
+            return;
+        }
+        let budgets = self.inner.tables.budgets(&settings);
+        self.inner.in_force.replace(InForce { settings, policy, budgets, offers_none });
+    }
+
+    /// Returns the settings in force.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        self.inner.in_force.load()
+    }
+
+    /// Returns the document, from memory or its host.
+    pub(crate) async fn resolve(&self, wanted: Wanted<'_>) -> Resolved {
+        let in_force = self.inner.in_force.load();
+        let now = self.inner.clock.monotonic();
+        let stored = self.inner.stored(wanted.url, wanted.is_known);
+        if let Some(stored) = stored.as_ref().filter(|stored| now < stored.fresh_until) {
+            if wanted.is_known && now >= stored.refresh_from {
+                self.refresh_ahead(wanted, &in_force, stored);
+            }
+            return stored.judge(wanted.url, &in_force.policy);
+        }
+        let resolved = self.fetch(wanted, &in_force, stored.clone(), now).await;
+        match (resolved, stored) {
+            (Err(error), Some(stored)) if wanted.is_known && error.leaves_last_good() => {
+                let end = stored.fresh_until.saturating_add(in_force.settings.max_stale);
+                if self.inner.clock.monotonic() < end { stored.judge(wanted.url, &in_force.policy) } else { Err(error) }
+            }
+            (resolved, _) => resolved,
+        }
+    }
+
+    /// Returns the versions of a document that a request without a fetch may be for, the newest first: the one in memory, and
+    /// those that were let through in the last ten minutes. Nobody can tell which version an opaque code belongs to.
+    pub(crate) fn versions(&self, url: &ClientIdUrl) -> Vec<VerifiedClient> {
+        let in_force = self.inner.in_force.load();
+        let now = self.inner.clock.monotonic();
+        let Some(stored) = self.inner.stored(url, false) else { return Vec::new() };
+        let mut versions: Vec<VerifiedClient> = Vec::new();
+        if now < stored.fresh_until.saturating_add(in_force.settings.max_stale.max(PASSED_FOR)) {
+            versions.extend(stored.judge(url, &in_force.policy).ok());
+        }
+        for (at, version) in lock(&stored.passed).iter().rev() {
+            if now.saturating_sub(*at) <= PASSED_FOR && !versions.iter().any(|other| other.is_same(version)) {
+                versions.push(version.clone());
+            }
+        }
+        versions
+    }
+
+    /// Notes that a request of this version was let through at an endpoint that begins a grant.
+    pub(crate) fn let_through(&self, client: &VerifiedClient) {
+        let now = self.inner.clock.monotonic();
+        let Some(stored) = self.inner.stored(client.url(), false) else { return };
+        let mut passed = lock(&stored.passed);
+        match passed.iter().position(|(_, other)| other.is_same(client)) {
+            Some(at) => drop(passed.remove(at)),
+            None if passed.len() >= PASSED => drop(passed.remove(0)),
+            None => {}
+        }
+        passed.push((now, client.clone()));
+    }
+
+    /// Notes that a client has been used: its document has a place that strangers can't take.
+    pub(crate) fn promote(&self, url: &ClientIdUrl) {
+        drop(self.inner.stored(url, true));
+    }
+
+    /// Fetches the document, together with all others that want it.
+    async fn fetch(
+        &self,
+        wanted: Wanted<'_>,
+        in_force: &Arc<InForce>,
+        stored: Option<Arc<Stored>>,
+        now: Duration,
+    ) -> Resolved {
+        if let Some(failure) = self.inner.failures.get(wanted.url.as_str()).filter(|failure| now < failure.until) {
+            telemetry::document("failed", "back_off");
+            return Err(Arc::new(DocumentError::Failed(failure.reason)));
+        }
+        let flight = self.join(wanted, in_force, stored)?;
+        let waiter = flight.wait(WAITERS).ok_or_else(|| spent("waiting"))?;
+        let lost = || Err(Arc::new(DocumentError::Fetch(FetchError::other("the fetch ended without a result"))));
+        waiter.await.unwrap_or_else(lost)
+    }
+
+    /// Begins to fetch a document whose age ends soon. The fetcher goes on, and a later request takes the result.
+    fn refresh_ahead(&self, wanted: Wanted<'_>, in_force: &Arc<InForce>, stored: &Arc<Stored>) {
+        let now = self.inner.clock.monotonic();
+        if self.inner.failures.get(wanted.url.as_str()).is_some_and(|failure| now < failure.until) {
+            return;
+        }
+        if let Ok(flight) = self.join(wanted, in_force, Some(Arc::clone(stored))) {
+            drop(flight.advance());
+        }
+    }
+
+    /// Returns the flight for a document, which may be a new one.
+    fn join(
+        &self,
+        wanted: Wanted<'_>,
+        in_force: &Arc<InForce>,
+        stored: Option<Arc<Stored>>,
+    ) -> Result<Flight<Resolved>, Arc<DocumentError>> {
+        let Wanted { url, address, is_known } = wanted;
+        self.inner.sweep();
+        let mut flights = lock(&self.inner.flights);
+        if let Some(in_flight) = flights.get(url.as_str()) {
+            return Ok(in_flight.flight.clone());
+        }
+        let unknown = flights.values().filter(|other| !other.is_known).count();
+        let count = |is_same: &dyn Fn(&ClientIdUrl) -> bool| flights.values().filter(|it| is_same(&it.url)).count();
+        if flights.len() >= FLIGHTS || (!is_known && unknown >= UNKNOWN_FLIGHTS) {
+            return Err(spent("concurrency"));
+        }
+        if count(&|other| other.host() == url.host()) >= HOST_FLIGHTS
+            || count(&|other| other.site() == url.site()) >= SITE_FLIGHTS
+        {
+            return Err(spent("concurrency-by-host"));
+        }
+        let (shared, clock) = (self.inner.shared.as_ref(), &self.inner.clock);
+        let taken = in_force.budgets.take(url, address, is_known, shared, clock);
+        let reservation = taken.map_err(|denied| spent(denied.budget.name()))?;
+        let (inner, task_url, in_force) = (Arc::clone(&self.inner), url.clone(), Arc::clone(in_force));
+        let flight = Flight::new(async move {
+            let resolved = inner.run(&task_url, is_known, &in_force, stored, reservation).await;
+            lock(&inner.flights).remove(task_url.as_str());
+            resolved
+        });
+        let begun = self.inner.clock.monotonic();
+        let in_flight = InFlight { flight: flight.clone(), url: url.clone(), is_known, begun };
+        flights.insert(url.as_str().to_owned(), in_flight);
+        Ok(flight)
+    }
+}
+
+fn spent(budget: &'static str) -> Arc<DocumentError> {
+    telemetry::document_budget(budget);
+    Arc::new(DocumentError::Budget(budget))
+}
+
+impl Inner {
+    /// Returns the document in memory. One of a client that has been used moves to the place of those.
+    fn stored(&self, url: &ClientIdUrl, is_known: bool) -> Option<Arc<Stored>> {
+        if let Some(stored) = self.known.get(url.as_str()) {
+            return Some(stored);
+        }
+        let stored = self.unknown.get(url.as_str())?;
+        if is_known {
+            self.unknown.remove(url.as_str());
+            self.known.insert_weighing(url.as_str().to_owned(), Arc::clone(&stored), stored.weight());
+        }
+        Some(stored)
+    }
+
+    /// Takes the results of flights that no request waits for any more, and ends those that take too long.
+    fn sweep(&self) {
+        let now = self.clock.monotonic();
+        let late: Vec<Flight<Resolved>> = {
+            let mut flights = lock(&self.flights);
+            flights.retain(|_, flight| now.saturating_sub(flight.begun) < 2 * DEADLINE);
+            let is_full = flights.len() >= UNKNOWN_FLIGHTS / 2;
+            flights.values().filter(|_| is_full).map(|flight| flight.flight.clone()).collect()
+        };
+        for flight in late {
+            drop(flight.advance());
+        }
+    }
+
+    /// Fetches, judges and stores a document.
+    async fn run(
+        &self,
+        url: &ClientIdUrl,
+        is_known: bool,
+        in_force: &InForce,
+        stored: Option<Arc<Stored>>,
+        mut reservation: Reservation,
+    ) -> Resolved {
+        if let Err(denied) = reservation.commit().await {
+            let name = match denied {
+                Denied::Spent(spent) => spent.budget.name(),
+                Denied::Unknown { .. } => "shared",
+            };
+            return Err(spent(name));
+        }
+        // Strangers who ask for what is not there must not end the refreshes of clients in use.
+        let circuit = self.circuit(url.host(), is_known);
+        let Ok(permit) = circuit.permit(self.clock.monotonic()) else {
+            telemetry::document("failed", "breaker");
+            return Err(Arc::new(DocumentError::Breaker));
+        };
+        let etag = stored.as_ref().and_then(|stored| stored.etag.clone());
+        let request = FetchRequest { etag, ..FetchRequest::new(url.clone()) };
+        let begun = self.clock.monotonic();
+        let fetched = self.fetch_in_time(&request).await;
+        let now = self.clock.monotonic();
+        telemetry::document_fetched(now.saturating_sub(begun));
+        let stored = fetched
+            .map_err(DocumentError::Fetch)
+            .and_then(|response| self.take(&request, response, in_force, stored.as_deref(), now));
+        match stored {
+            Ok(stored) => {
+                permit.succeeded();
+                telemetry::document("accepted", "fetched");
+                self.failures.remove(url.as_str());
+                let resolved = lock(&stored.judged).1.clone();
+                self.store(url, is_known, stored);
+                resolved
+            }
+            Err(error) => {
+                // Every class of failure counts alike, or the pause would tell them apart.
+                permit.failed(now);
+                telemetry::document("failed", error.as_str());
+                tracing::info!(target: "tower_dcr::documents", %url, %error, reason = error.as_str(), "client metadata document not accepted");
+                self.remember(url, &error, now);
+                Err(Arc::new(error))
+            }
+        }
+    }
+
+    fn circuit(&self, host: &str, is_known: bool) -> Arc<Circuit> {
+        let name = if is_known { format!("+{host}") } else { host.to_owned() };
+        if let Some(circuit) = self.circuits.get(&name) {
+            return circuit;
+        }
+        let circuit = Arc::new(Circuit::default());
+        self.circuits.insert(name, Arc::clone(&circuit));
+        circuit
+    }
+
+    async fn fetch_in_time(&self, request: &FetchRequest) -> Fetched {
+        let mut fetch = self.fetcher.fetch(request.clone());
+        let mut deadline = pin!(Delay::new(DEADLINE));
+        poll_fn(|cx| match fetch.as_mut().poll(cx) {
+            Poll::Pending => deadline.as_mut().poll(cx).map(|()| Err(FetchError::Timeout("all"))),
+            ready @ Poll::Ready(_) => ready,
+        })
+        .await
+    }
+
+    /// Checks a response, and judges the document in it. No fetcher can skip this.
+    fn take(
+        &self,
+        request: &FetchRequest,
+        response: Response<Bytes>,
+        in_force: &InForce,
+        before: Option<&Stored>,
+        now: Duration,
+    ) -> Result<Stored, DocumentError> {
+        let (head, body) = response.into_parts();
+        request.check_head(&head).map_err(DocumentError::Fetch)?;
+        let unchanged = before.filter(|_| head.status == StatusCode::NOT_MODIFIED);
+        let bytes = match unchanged {
+            Some(before) => before.bytes.clone(),
+            None if body.len() > request.max_bytes => return Err(DocumentError::Fetch(FetchError::Size)),
+            // Not a part of a larger buffer, which would stay with it.
+            None => Bytes::copy_from_slice(&body),
+        };
+        let unix = self.clock.unix_time();
+        let DocumentSettings { min_age: min, default_age: default, max_age: max, .. } = in_force.settings;
+        let lifetime = freshness::lifetime(&head.headers, unix, Bounds { min, default, max });
+        let etag = freshness::etag(&head.headers).or_else(|| unchanged?.etag.clone());
+        let times = Times {
+            fetched_at: unix,
+            fresh_until: unix.saturating_add(lifetime),
+            etag: etag.as_ref().and_then(|etag| etag.to_str().ok()).map(str::to_owned),
+        };
+        let judged = judge(&request.url, &bytes, &in_force.policy, times.clone())?;
+        let passed = before.map(|before| lock(&before.passed).clone()).unwrap_or_default();
+        Ok(Stored {
+            bytes,
+            fresh_until: now.saturating_add(lifetime),
+            refresh_from: now.saturating_add(lifetime - lifetime / 10),
+            etag,
+            times,
+            judged: Mutex::new((judged.policy(), Ok(judged))),
+            passed: Mutex::new(passed),
+        })
+    }
+
+    fn store(&self, url: &ClientIdUrl, is_known: bool, stored: Stored) {
+        let (name, weight) = (url.as_str().to_owned(), stored.weight());
+        let is_known = is_known || self.known.get(&name).is_some();
+        let cache = if is_known { &self.known } else { &self.unknown };
+        cache.insert_weighing(name, Arc::new(stored), weight);
+    }
+
+    /// Remembers a failure, without the document.
+    fn remember(&self, url: &ClientIdUrl, error: &DocumentError, now: Duration) {
+        let reason = match error {
+            DocumentError::Budget(_) | DocumentError::Breaker => return,
+            error => error.as_str(),
+        };
+        let before = self.failures.get(url.as_str());
+        let pause = match error {
+            DocumentError::Fetch(_) => before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE)),
+            _ => INVALID_PAUSE,
+        };
+        // Three quarters to five quarters, so that nodes that failed together do not come back together.
+        let jitter = (self.jitter.hash_one((url, now)) % 1024) as u32;
+        let until = now.saturating_add(pause / 4 * 3 + pause / 2 * jitter / 1024);
+        self.failures.insert(url.as_str().to_owned(), Failure { reason, until, pause });
+    }
+}
+
+impl Stored {
+    /// Returns the judgement by `policy`, which may be another one than when the document was fetched.
+    fn judge(&self, url: &ClientIdUrl, policy: &Policy) -> Resolved {
+        let fingerprint = policy.fingerprint();
+        let mut judged = lock(&self.judged);
+        if judged.0 != fingerprint {
+            *judged = (fingerprint, judge(url, &self.bytes, policy, self.times.clone()).map_err(Arc::new));
+        }
+        judged.1.clone()
+    }
+
+    /// Returns the number of bytes that it takes, approximately.
+    fn weight(&self) -> usize {
+        let version = lock(&self.judged).1.as_ref().map_or(0, VerifiedClient::weight);
+        let passed: usize = lock(&self.passed).iter().map(|(_, version)| version.weight()).sum();
+        self.bytes.len() + version + passed
+    }
+}
+
+fn judge(url: &ClientIdUrl, bytes: &[u8], policy: &Policy, times: Times) -> Result<VerifiedClient, DocumentError> {
+    let document = read(url, bytes)?;
+    let mut evaluation = policy.evaluate(document, &Context::document(url));
+    match evaluation.rejection.take() {
+        Some(rejection) => Err(DocumentError::Rejected(rejection)),
+        None => VerifiedClient::new(url, evaluation, Digest::of(bytes), times).ok_or(DocumentError::Unknown),
+    }
+}
+
+impl fmt::Debug for Documents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Documents").finish_non_exhaustive()
+    }
+}
