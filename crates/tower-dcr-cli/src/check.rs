@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
 use tower_dcr::registration::{Limits, ParseError};
-use tower_dcr::rules::{Context, Decision, Disposition, ErrorCode, Evaluation, Finding, RedirectUris};
+use tower_dcr::rules::{Context, Decision, Disposition, ErrorCode, Evaluation, Finding, Operation, RedirectUris};
 use tower_dcr::{Preset, Registration, Rejection};
 
 use super::broken::{self, Place};
@@ -33,14 +33,17 @@ pub(super) struct Check {
     body: PathBuf,
 }
 
-/// The result of evaluating a registration.
-struct Judged {
+/// The result of evaluating a registration, or a client metadata document.
+#[derive(Default)]
+pub(super) struct Judged {
     /// The reason of a rejection.
-    rejection: Option<Rejection>,
-    evaluation: Evaluation,
-    after: Option<Vec<u8>>,
+    pub(super) rejection: Option<Rejection>,
+    /// The reason for which a document is rejected whatever the rules say: the step, and the reason.
+    pub(super) stopped: Option<(&'static str, String)>,
+    pub(super) evaluation: Evaluation,
+    pub(super) after: Option<Vec<u8>>,
     /// The place and the reason of a fault, with more detail than the server's response.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// The effect on a server under this policy: weaker than the decision if rules are report-only.
     in_force: &'static str,
     /// `true` if the policy enforces nothing.
@@ -55,23 +58,19 @@ impl Check {
         let body = read(&self.body, preset.limits())?;
         let caller = policy::caller(self.owner.as_deref(), self.rules.as_deref());
         let context = if self.update { Context::update() } else { Context::registration() };
-        let mut judged = judge_all(&preset, &body, &context.by(caller));
+        let context = context.by(caller);
+        let mut judged = judge_all(&preset, |preset| judge(preset, &body, &context));
         let is_closed = || settings(&preset).get("registration").and_then(Value::as_str) == Some("closed");
         judged.is_closed = !self.update && !judged.reports_all && is_closed();
         if judged.is_closed {
             judged.close();
         }
-        let status = match verdict(&judged) {
-            "refuse" => REJECTED,
-            "hold" | "rewrite" => DIFFERS,
-            _ => OK,
-        };
         if json {
             output::json(&as_json(&judged, &fingerprint, &body))?;
         } else {
-            print(&judged, &body)?;
+            print(&judged, &body, &[])?;
         }
-        Ok(status)
+        Ok(judged.status())
     }
 }
 
@@ -84,11 +83,11 @@ fn read(body: &Path, limits: &Limits) -> Result<Vec<u8>, Box<dyn Error>> {
 }
 
 /// Evaluates as if everything was enforced, and notes the parts that are.
-fn judge_all(preset: &Preset, body: &[u8], context: &Context) -> Judged {
-    let mut judged = judge(preset, body, context);
+pub(super) fn judge_all(preset: &Preset, judge: impl Fn(&Preset) -> Judged) -> Judged {
+    let mut judged = judge(preset);
     if judged.rejection.is_none() && policy::only_reports(preset) {
         // The findings of the policy as it is: they say which of them are enforced.
-        let enforced = judge(&policy::enforcing(preset), body, context);
+        let enforced = judge(&policy::enforcing(preset));
         judged = Judged { evaluation: judged.evaluation, in_force: judged.in_force, ..enforced };
     }
     if preset.is_report_only() {
@@ -102,28 +101,10 @@ fn judge(preset: &Preset, body: &[u8], context: &Context) -> Judged {
         Ok(registration) => registration,
         Err(error) => {
             let place = broken::find(body, error).or_else(|| limit(preset, error));
-            return Judged {
-                rejection: Some(error.into()),
-                evaluation: Evaluation::default(),
-                after: None,
-                place,
-                in_force: "refuse",
-                reports_all: false,
-                is_closed: false,
-            };
+            return Judged { rejection: Some(error.into()), place, in_force: "refuse", ..Judged::default() };
         }
     };
-    let evaluation = preset.policy().evaluate(registration, context);
-    let rejection = evaluation.rejection.as_deref().cloned();
-    let after = evaluation.registration.as_ref().filter(|_| rejection.is_none()).map(Registration::canonical_bytes);
-    let place = rejection.as_ref().and_then(|rejection| redirect(preset, body, rejection));
-    let in_force = match evaluation.decision() {
-        Decision::Reject => "refuse",
-        _ if evaluation.held.is_some() => "hold",
-        Decision::Rewrite => "rewrite",
-        _ => "accept",
-    };
-    Judged { rejection, evaluation, after, place, in_force, reports_all: false, is_closed: false }
+    Judged::of(preset, preset.policy().evaluate(registration, context), body)
 }
 
 /// Returns the limit that the document exceeds.
@@ -221,10 +202,11 @@ fn settings(preset: &Preset) -> Value {
 }
 
 /// Returns the decision of the policy, enforced or report-only.
-fn verdict(judged: &Judged) -> &'static str {
+pub(super) fn verdict(judged: &Judged) -> &'static str {
     let is_rewritten = || judged.evaluation.findings.iter().any(|finding| finding.disposition.rewrites());
     match &judged.rejection {
         Some(_) => "refuse",
+        None if judged.stopped.is_some() => "refuse",
         None if judged.evaluation.held.is_some() => "hold",
         None if is_rewritten() => "rewrite",
         None => "accept",
@@ -232,6 +214,52 @@ fn verdict(judged: &Judged) -> &'static str {
 }
 
 impl Judged {
+    /// Returns the result of an evaluation of `body`.
+    pub(super) fn of(preset: &Preset, evaluation: Evaluation, body: &[u8]) -> Self {
+        let rejection = evaluation.rejection.as_deref().cloned();
+        let after = evaluation.registration.as_ref().filter(|_| rejection.is_none()).map(Registration::canonical_bytes);
+        let place = rejection.as_ref().and_then(|rejection| redirect(preset, body, rejection));
+        let in_force = match evaluation.decision() {
+            Decision::Reject => "refuse",
+            _ if evaluation.held.is_some() => "hold",
+            Decision::Rewrite => "rewrite",
+            _ => "accept",
+        };
+        Self { rejection, evaluation, after, place, in_force, ..Self::default() }
+    }
+
+    /// Rejects a document at a step that is always enforced. What the rules found stays.
+    pub(super) fn stop(&mut self, step: &'static str, reason: String) {
+        (self.stopped, self.in_force, self.after) = (Some((step, reason)), "refuse", None);
+    }
+
+    /// Returns the exit status.
+    pub(super) fn status(&self) -> u8 {
+        match verdict(self) {
+            "refuse" => REJECTED,
+            "hold" | "rewrite" => DIFFERS,
+            _ => OK,
+        }
+    }
+
+    fn is_document(&self) -> bool {
+        self.stopped.is_some() || self.evaluation.operation == Operation::Document
+    }
+
+    /// Returns the reason of a rejection, as a server's response has it. For a document, it has the step: responses have one text
+    /// for all of them.
+    fn refusal(&self) -> Option<String> {
+        if let Some((step, reason)) = &self.stopped {
+            return Some(format!("{step}: {}", escaped(reason)));
+        }
+        let rejection = self.rejection.as_ref()?;
+        Some(if self.is_document() {
+            format!("rules: {}", rejection.description())
+        } else {
+            format!("{} {rejection}", rejection.code.status().as_u16())
+        })
+    }
+
     /// Rejects as a server does that is closed, which evaluates nothing. The reason of a rule that rejects stays.
     fn close(&mut self) {
         let closed =
@@ -261,8 +289,10 @@ impl Judged {
     }
 }
 
-fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
+pub(super) fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
     let rejection = judged.rejection.as_ref();
+    let response = rejection.filter(|_| !judged.is_document());
+    let stopped = judged.stopped.as_ref().map(|(_, reason)| reason.clone());
     let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
     json!({
         "verdict": verdict(judged),
@@ -271,12 +301,12 @@ fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
         "closed": judged.is_closed,
         "held": judged.evaluation.held.as_deref().map(Rejection::description),
         "policy": fingerprint,
-        "status": rejection.map(|rejection| rejection.code.status().as_u16()),
-        "error": rejection.map(|rejection| rejection.code.to_string()),
+        "status": response.map(|rejection| rejection.code.status().as_u16()),
+        "error": response.map(|rejection| rejection.code.to_string()),
         "rule": rejection.map(|rejection| rejection.rule),
         "field": rejection.and_then(|refused| refused.field.as_deref()),
         "index": rejection.and_then(|refused| refused.index),
-        "description": rejection.map(Rejection::description),
+        "description": stopped.or_else(|| rejection.map(Rejection::description)),
         "reason": judged.place.as_ref().map(|place| &place.reason),
         "line": judged.place.as_ref().map(|place| place.line).filter(|line| *line > 0),
         "column": judged.place.as_ref().map(|place| place.column).filter(|column| *column > 0),
@@ -288,13 +318,12 @@ fn as_json(judged: &Judged, fingerprint: &str, body: &[u8]) -> Value {
     })
 }
 
-fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
+/// Prints the decision, facts about the client, the findings, and the difference.
+pub(super) fn print(judged: &Judged, body: &[u8], facts: &[String]) -> Result<(), Box<dyn Error>> {
     let (verdict, is_enforced) = (verdict(judged), judged.is_enforced());
     let would = if verdict == judged.in_force { "" } else { "would " };
-    match &judged.rejection {
-        Some(rejection) => {
-            let status = rejection.code.status().as_u16();
-            let error = format!("{status} {rejection}");
+    match judged.refusal() {
+        Some(error) => {
             output::line(format_args!("{}  {error}", painted(&format!("{would}reject"), &Paint::Bad)))?;
         }
         None if verdict == "hold" => {
@@ -325,9 +354,18 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
             output::line(format_args!("at line {line}, column {column}: {}", escaped(reason)))?;
         }
     }
+    facts.iter().try_for_each(|fact| output::line(escaped(fact)))?;
     if let Some(identity) = judged.evaluation.identity() {
         output::line(format_args!("identity: {}", escaped(&identity.to_string())))?;
     }
+    print_rules(judged, would)?;
+    if let Some(after) = &judged.after {
+        print_diff(body, after)?;
+    }
+    Ok(())
+}
+
+fn print_rules(judged: &Judged, would: &str) -> Result<(), Box<dyn Error>> {
     let rejected_by = judged.rejection.as_ref().map(|rejection| rejection.rule);
     let mut table = output::table(&["RULE", "FINDING"]);
     let mut rows = 0;
@@ -344,9 +382,6 @@ fn print(judged: &Judged, body: &[u8]) -> Result<(), Box<dyn Error>> {
     if rows > 0 {
         output::line("")?;
         output::print_table(&table)?;
-    }
-    if let Some(after) = &judged.after {
-        print_diff(body, after)?;
     }
     Ok(())
 }

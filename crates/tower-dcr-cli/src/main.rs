@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 mod audit;
 mod broken;
 mod check;
+mod cimd;
 mod clients;
 mod compat;
 mod document;
@@ -51,6 +52,11 @@ enum Command {
     /// held for approval, 4 rejected; 1 for an unreadable file. Report-only rules (`report_only`, `report_only_rules`) count as enforced, and
     /// are marked: "would reject".
     Check(check::Check),
+    /// Evaluates client metadata documents, and checks their URLs and addresses.
+    Cimd {
+        #[command(subcommand)]
+        command: cimd::Cimd,
+    },
     /// Explains a rule: its purpose, an attack, how to loosen it, and the risk of that. Without a rule, lists all rules.
     Explain {
         /// The name of the rule, as in audit events and error descriptions; or a setting of policy files, such as
@@ -147,6 +153,7 @@ impl Command {
     fn run(self, json: bool) -> Outcome {
         match self {
             Self::Check(check) => check.run(json),
+            Self::Cimd { command } => command.run(json),
             Self::Explain { rule } => explain::run(rule.as_deref(), json),
             Self::Lint { file } => lint::run(&file, json),
             Self::Show(PolicyArg { policy }) => policy::show(&policy, json),

@@ -22,7 +22,7 @@ use test_support::there::is_there;
 /// The workspace directory.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-fn dcr(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn dcr(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dcr"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     for variable in ["DCR_POLICY", "DCR_LEDGER", "DCR_CHAIN_KEY_FILE"] {
@@ -34,7 +34,7 @@ fn dcr(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Returns the output of a run: `status`, the standard output, and the standard error after `stderr:`.
-fn run(folder: &Folder, arguments: &[&str], input: &str) -> String {
+pub(crate) fn run(folder: &Folder, arguments: &[&str], input: &str) -> String {
     let mut child =
         dcr(&folder.0, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It may exit without reading its input.
@@ -50,7 +50,7 @@ fn shown(output: &Output) -> String {
     shown
 }
 
-fn json_of(folder: &Folder, arguments: &[&str]) -> (i32, Value) {
+pub(crate) fn json_of(folder: &Folder, arguments: &[&str]) -> (i32, Value) {
     let output = dcr(&folder.0, arguments).arg("--json").output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
@@ -1615,6 +1615,8 @@ fn help_and_mistakes() {
     let folder = Folder::new("help");
     insta::assert_snapshot!("help", run(&folder, &["--help"], ""));
     insta::assert_snapshot!("help_replay", run(&folder, &["replay", "--help"], ""));
+    insta::assert_snapshot!("help_cimd", run(&folder, &["cimd", "--help"], ""));
+    insta::assert_snapshot!("help_cimd_check", run(&folder, &["cimd", "check", "--help"], ""));
     insta::assert_snapshot!("help_clients", run(&folder, &["clients", "--help"], ""));
     insta::assert_snapshot!("help_revoke", run(&folder, &["clients", "revoke", "--help"], ""));
     insta::assert_snapshot!("help_stale", run(&folder, &["clients", "stale", "--help"], ""));

@@ -1,0 +1,348 @@
+//! Runs `dcr cimd`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use serde_json::{Value, json};
+use test_support::folder::Folder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::cli::{dcr, json_of, run};
+
+const HOST: &str = "app.example.com";
+const URL: &str = "https://app.example.com/client.json";
+
+fn document(members: &Value) -> String {
+    let mut document = json!({
+        "client_id": URL, "client_name": "App", "redirect_uris": ["https://app.example.com/cb"],
+        "grant_types": ["authorization_code"], "response_types": ["code"], "token_endpoint_auth_method": "none",
+    });
+    for (name, value) in members.as_object().unwrap() {
+        document[name] = value.clone();
+    }
+    document.to_string()
+}
+
+#[test]
+fn check_evaluates_a_document_like_a_server() {
+    let folder = Folder::new("cimd-check");
+    let secret = document(&json!({ "client_secret": "public" }));
+    let connector = document(&json!({
+        "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://app.example.com/jwks.json",
+        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"], "x_unknown": true,
+        "grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
+    }));
+    folder.write("plain.json", &document(&json!({}))).write("connector.json", &connector);
+    insta::assert_snapshot!("cimd_check_accept", run(&folder, &["cimd", "check", "plain.json"], ""));
+    insta::assert_snapshot!("cimd_check_rewrite", run(&folder, &["cimd", "check", "connector.json"], ""));
+    insta::assert_snapshot!("cimd_check_reject", run(&folder, &["cimd", "check", "-"], &secret));
+    insta::assert_snapshot!("cimd_check_no_json", run(&folder, &["cimd", "check", "-"], r#"{"a":1,"a":2}"#));
+    insta::assert_snapshot!("cimd_check_no_file", run(&folder, &["cimd", "check", "missing.json"], ""));
+    let listed = ["cimd", "check", "--policy", "strict", "plain.json"];
+    insta::assert_snapshot!("cimd_check_not_listed", run(&folder, &listed, ""));
+}
+
+#[test]
+fn check_prints_what_goes_on() {
+    let folder = Folder::new("cimd-json");
+    let logo = document(&json!({ "logo_uri": "https://app.example.com/logo.png" }));
+    let (status, judged) = json_of(&folder, &["cimd", "check", &logo]);
+    assert_eq!((status, &judged["verdict"], &judged["step"]), (3, &json!("rewrite"), &Value::Null));
+    assert_eq!(judged["policy"], json!(tower_dcr::mcp().fingerprint()));
+    assert_eq!(judged["after"], serde_json::from_str::<Value>(&document(&json!({}))).unwrap(), "with its client_id");
+    assert_eq!(judged["before"], serde_json::from_str::<Value>(&logo).unwrap());
+    assert_eq!(
+        (&judged["client_id"], &judged["host"], &judged["site"]),
+        (&json!(URL), &json!(HOST), &json!("example.com"))
+    );
+    let steps: Vec<&str> = judged["steps"].as_array().unwrap().iter().map(|s| s["step"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["url", "admission", "json", "client_id", "rules"]);
+    let imitation = document(&json!({ "client_name": "Claude" }));
+    let (status, judged) = json_of(&folder, &["cimd", "check", &imitation]);
+    assert_eq!((status, &judged["step"], &judged["rule"]), (4, &json!("rules"), &json!("identity")));
+    assert_eq!((&judged["after"], &judged["status"], &judged["error"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(judged["identity"]["claimed"], "Claude");
+}
+
+/// Each case: the arguments before the document, the document, the status and the step that rejects.
+#[test]
+fn check_names_the_step_that_rejects() {
+    let folder = Folder::new("cimd-steps");
+    let other = "https://app.example.com/other.json";
+    let large = document(&json!({ "pad": vec!["x".repeat(1000); 5] }));
+    folder.write("listed.toml", "documents = { admission = 'listed', allow = ['https://app.example.com/*'] }");
+    folder.write("ports.toml", "documents = { ports = [8443], query = true }");
+    folder.write("own.toml", "gate.issuer = 'https://app.example.com/tenant'");
+    folder.write("off.toml", "documents.admission = 'off'");
+    folder.write("reports.toml", "report_only = true");
+    folder.write("closed.toml", "registration = 'closed'");
+    let with_port = document(&json!({ "client_id": "https://app.example.com:8443/client.json?v=2" }));
+    let plain = document(&json!({}));
+    for (arguments, document, status, step) in [
+        (vec![], &*plain, 0, None),
+        (vec!["--client-id", URL], &plain, 0, None),
+        (vec!["--client-id", other], &plain, 4, Some("client_id")),
+        (vec!["--client-id", "https://app.example.com/client.json/"], &plain, 4, Some("client_id")),
+        (vec!["--client-id", "http://app.example.com/client.json"], &plain, 4, Some("url")),
+        (vec![], r#"{"redirect_uris":["https://app.example.com/cb"]}"#, 4, Some("client_id")),
+        (vec![], r#"{"client_id":["https://app.example.com/c"]}"#, 4, Some("client_id")),
+        (vec![], &document(&json!({ "client_id": "https://10.0.0.1/client.json" })), 4, Some("url")),
+        (vec![], &large, 4, Some("json")),
+        (vec![], &plain[1..], 4, Some("json")),
+        (vec!["--client-id", URL], "[]", 4, Some("json")),
+        (vec![], &document(&json!({ "redirect_uris": [] })), 4, Some("rules")),
+        (vec!["--policy", "listed.toml"], &plain, 0, None),
+        (vec!["--policy", "strict"], &plain, 4, Some("admission")),
+        (vec!["--policy", "off.toml"], &plain, 4, Some("admission")),
+        (vec!["--policy", "own.toml"], &plain, 4, Some("admission")),
+        (vec!["--policy", "ports.toml"], &with_port, 0, None),
+        (vec![], &with_port, 4, Some("url")),
+        (vec!["--policy", "reports.toml", "--client-id", other], &plain, 4, Some("client_id")),
+        // It closes the registration of clients, and nothing else.
+        (vec!["--policy", "closed.toml"], &plain, 0, None),
+    ] {
+        folder.write("document.json", document);
+        let all = [&["cimd", "check"], &arguments[..], &["document.json"]].concat();
+        let (found, judged) = json_of(&folder, &all);
+        assert_eq!((found, judged["step"].as_str()), (status, step), "{arguments:?} {document}: {judged}");
+        assert_eq!(judged["after"].is_null(), status == 4, "{judged}");
+    }
+    // Report-only rules are said to be such.
+    let shown = run(&folder, &["cimd", "check", "--policy", "reports.toml", "-"], &document(&json!({ "x": 1 })));
+    assert!(shown.contains("would rewrite") && shown.contains("report-only"), "{shown}");
+}
+
+#[test]
+fn untrusted_text_does_not_control_the_terminal() {
+    let folder = Folder::new("cimd-steering");
+    let steering = document(&json!({ "\u{1b}[31m": 1, "client_name": "\u{202e}App" }));
+    for arguments in [["cimd", "check", "-"], ["cimd", "url", "https://a.example.com/\u{1b}[31m\u{202e}"]] {
+        let shown = run(&folder, &arguments, &steering);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
+    }
+}
+
+#[test]
+fn url_says_if_it_is_a_client_id() {
+    let folder = Folder::new("cimd-url");
+    folder.write("ports.toml", "documents = { ports = [8443], query = true }");
+    let url = |arguments: &[&str]| run(&folder, &[&["cimd", "url"], arguments].concat(), "");
+    assert_eq!(url(&[URL]), format!("status 0\n{URL} accepted\n"));
+    let odd = "https://app.example.com:8443/c?v=2";
+    assert_eq!(url(&["--policy", "ports.toml", odd]), format!("status 0\n{odd} accepted\n"));
+    assert_eq!(url(&[odd]), format!("status 4\n{odd} rejected: the client_id has a port that is not accepted\n"));
+    for rejected in
+        ["https://app.example.com", "HTTPS://app.example.com/c", "https://127.1/c", "", "https://a.example.com/%2e"]
+    {
+        let shown = url(&[rejected]);
+        assert!(shown.starts_with(&format!("status 4\n{rejected} rejected: the client_id ")), "{shown}");
+    }
+    let (status, found) = json_of(&folder, &["cimd", "url", odd]);
+    assert_eq!(
+        (status, &found["accepted"], &found["url"], &found["host"]),
+        (4, &json!(false), &json!(odd), &Value::Null)
+    );
+    let (status, found) = json_of(&folder, &["cimd", "url", URL]);
+    assert_eq!(
+        (status, &found["accepted"], &found["reason"], &found["host"]),
+        (0, &json!(true), &Value::Null, &json!(HOST))
+    );
+}
+
+#[test]
+fn address_says_if_a_server_connects_to_it() {
+    let folder = Folder::new("cimd-address");
+    let shown = run(&folder, &["cimd", "address", "8.8.8.8", "2606:4700:4700::1111"], "");
+    assert_eq!(shown, "status 0\n8.8.8.8 allowed public\n2606:4700:4700::1111 allowed public\n");
+    let shown = run(&folder, &["cimd", "address", "8.8.8.8", "127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::808:808"], "");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[..3], ["status 4", "8.8.8.8 allowed public", "127.0.0.1 refused loopback"]);
+    assert!(lines[3..].iter().all(|line| line.contains(" refused ")) && lines.len() == 5, "{shown}");
+    let (status, found) = json_of(&folder, &["cimd", "address", "169.254.169.254"]);
+    assert_eq!((status, &found[0]["allowed"], &found[0]["class"]), (4, &json!(false), &json!("link_local")));
+    for wrong in ["127.1", "localhost", "0x7f.0.0.1", "10.0.0.0/8", "fe80::1%eth0", "[::1]"] {
+        let shown = run(&folder, &["cimd", "address", "8.8.8.8", wrong], "");
+        assert!(shown.starts_with("status 2\n") && shown.contains(wrong) && !shown.contains("allowed"), "{shown}");
+    }
+}
+
+#[test]
+fn admission_names_the_entry() {
+    let folder = Folder::new("cimd-admission");
+    let pattern = "https://chatgpt.com/oauth/*/client.json";
+    let listed = format!("allow = ['{pattern}'], own_hosts = ['as.example.com']");
+    let urls = ["https://chatgpt.com/oauth/x/client.json", URL, "https://as.example.com/c", "http://a.example.com/c"];
+    let http = "http://a.example.com/c rejected: the client_id must begin with https://";
+    let own = "https://as.example.com/c rejected: the host is one of this server";
+    for (admission, chatgpt, app, as_itself) in [
+        ("open", format!("admitted by {pattern}"), "admitted (open)", own),
+        ("reporting", format!("admitted by {pattern}"), "reported", own),
+        ("listed", format!("admitted by {pattern}"), "rejected: not listed", own),
+        (
+            "off",
+            "rejected: documents.admission is \"off\"".to_owned(),
+            "rejected: documents.admission is \"off\"",
+            "https://as.example.com/c rejected: documents.admission is \"off\"",
+        ),
+    ] {
+        folder.write("policy.toml", &format!("documents = {{ admission = '{admission}', {listed} }}"));
+        let shown = run(&folder, &[&["cimd", "admission", "--policy", "policy.toml"], &urls[..]].concat(), "");
+        let wanted = format!("status 4\n{} {chatgpt}\n{URL} {app}\n{as_itself}\n{http}\n", urls[0]);
+        assert_eq!(shown, wanted);
+        let status = if admission == "off" { 4 } else { 0 };
+        let (found, rows) = json_of(&folder, &["cimd", "admission", "--policy", "policy.toml", urls[0]]);
+        assert_eq!((found, &rows[0]["admitted"]), (status, &json!(status == 0)));
+    }
+}
+
+/// A web server with TLS on this machine.
+struct Site {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+/// The response for each path.
+fn response(path: &str) -> String {
+    let (head, body) = match path {
+        "/client.json" => {
+            ("200 OK\r\ncontent-type: application/json\r\ncache-control: max-age=600", document(&json!({})))
+        }
+        "/other.json" => ("200 OK\r\ncontent-type: application/json", document(&json!({}))),
+        "/secret.json" => {
+            let url = "https://app.example.com/secret.json";
+            ("200 OK\r\ncontent-type: application/json", document(&json!({ "client_id": url, "client_secret": "s" })))
+        }
+        "/html" => ("200 OK\r\ncontent-type: text/html", "<title>Just a moment...</title>".to_owned()),
+        "/broken" => ("200 OK\r\ncontent-type: application/json", "{".to_owned()),
+        "/large" => ("200 OK\r\ncontent-type: application/json", " ".repeat(5121)),
+        "/moved" => ("302 Found\r\nlocation: https://app.example.com/client.json", String::new()),
+        _ => ("404 Not Found\r\ncontent-type: application/json", "{}".to_owned()),
+    };
+    format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+impl Site {
+    /// Starts the server. Its authority's certificate is in `ca.pem`.
+    async fn start(folder: &Folder) -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().unwrap();
+        folder.write("ca.pem", &params.self_signed(&key).unwrap().pem());
+        let (issuer, key) = (Issuer::new(params, key), KeyPair::generate().unwrap());
+        let certificate = CertificateParams::new([HOST.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = key.serialize_der().try_into().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let (acceptor, listener) =
+            (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let (mut head, mut byte) = (Vec::new(), [0]);
+                    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.is_ok_and(|read| read > 0) {
+                        head.push(byte[0]);
+                    }
+                    let head = String::from_utf8_lossy(&head).into_owned();
+                    let path = head.split(' ').nth(1).unwrap_or_default();
+                    let _gone = stream.write_all(response(path).as_bytes()).await;
+                    let _gone = stream.shutdown().await;
+                });
+            }
+        });
+        Self { address, connections }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_fetches_a_document_and_shows_each_step() {
+    let folder = Folder::new("cimd-fetch");
+    let site = Site::start(&folder).await;
+    let map = format!("{HOST}={}", site.address);
+    let fetch = |arguments: &[&str]| {
+        let all = [&["cimd", "check", "--cimd-ca", "ca.pem", "--cimd-map", &map], arguments].concat();
+        tokio::task::block_in_place(|| run(&folder, &all, ""))
+    };
+    insta::assert_snapshot!("cimd_fetch_accept", fetch(&[URL]));
+    insta::assert_snapshot!("cimd_fetch_reject", fetch(&["https://app.example.com/secret.json"]));
+    for (path, step, words) in [
+        ("other.json", "client_id", "not the URL of the document"),
+        ("html", "fetch", "the media type is not JSON"),
+        ("broken", "json", ""),
+        ("large", "fetch", "too large"),
+        ("moved", "fetch", "a redirect (302 Found), which is never followed"),
+        ("nothing", "fetch", "the status 404 Not Found instead of 200"),
+    ] {
+        let (before, shown) = (site.connections(), fetch(&[&format!("https://app.example.com/{path}")]));
+        let headline = shown.lines().find(|line| line.starts_with("reject")).unwrap();
+        assert!(headline.starts_with(&format!("reject  {step}: ")) && headline.contains(words), "{path}: {shown}");
+        assert!(shown.starts_with("status 4\nurl        accepted\n"), "{path}: {shown}");
+        assert_eq!(site.connections(), before + 1, "{path}: no redirect is followed, and nothing is tried again");
+    }
+}
+
+/// Before the fetch, there is no connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_fetches_nothing_that_is_not_admitted() {
+    let folder = Folder::new("cimd-no-fetch");
+    let site = Site::start(&folder).await;
+    let map = format!("{HOST}={}", site.address);
+    let check = |arguments: &[&str]| {
+        let all = [&["cimd", "check", "--cimd-ca", "ca.pem", "--cimd-map", &map], arguments].concat();
+        tokio::task::block_in_place(|| json_of(&folder, &all))
+    };
+    for (policy, url, step) in [
+        ("strict", URL, "admission"),
+        ("mcp", "https://app.example.com/client.json#", "url"),
+        ("mcp", "https://app.example.com:8443/client.json", "url"),
+        ("mcp", "http://app.example.com/client.json", "url"),
+        ("mcp", "HTTPS://app.example.com/client.json", "url"),
+    ] {
+        let (status, judged) = check(&["--policy", policy, url]);
+        assert_eq!((status, judged["step"].as_str()), (4, Some(step)), "{url}: {judged}");
+    }
+    assert_eq!(site.connections(), 0);
+    let (status, judged) = check(&[URL]);
+    assert_eq!((status, &judged["after"]["client_id"], site.connections()), (0, &json!(URL), 1));
+    // Its certificate is from no authority that the system knows.
+    let all = ["cimd", "check", "--cimd-map", &map, URL];
+    let (status, judged) = tokio::task::block_in_place(|| json_of(&folder, &all));
+    assert_eq!((status, judged["step"].as_str()), (4, Some("fetch")), "{judged}");
+    assert!(judged["description"].as_str().unwrap().contains("no TLS connection"), "{judged}");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_named() {
+    let folder = Folder::new("cimd-usage");
+    for (arguments, status, words) in [
+        (vec!["check", "--cimd-map", "app.example.com", URL], 2, "HOST=ADDR:PORT"),
+        (vec!["check", "--cimd-map", "app.example.com=localhost", URL], 2, "localhost"),
+        (vec!["check", "--cimd-map", "localhost=127.0.0.1:1", URL], 1, "localhost"),
+        (vec!["check", "--cimd-ca", "missing.pem", URL], 1, "missing.pem"),
+        (vec!["check", "--client-id", URL, URL], 2, "--client-id"),
+        (vec!["check"], 2, "DOCUMENT"),
+        (vec!["address"], 2, "ADDR"),
+        (vec!["admission"], 2, "URL"),
+        (vec!["url", "--policy", "missing.toml", URL], 1, "missing.toml"),
+    ] {
+        let output = dcr(&folder.0, &[&["cimd"], &arguments[..]].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+        assert!(said.contains(words) && output.stdout.is_empty(), "{arguments:?}: {said}");
+    }
+}
