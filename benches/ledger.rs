@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response, Uri};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use support::{Case, compare, figure};
@@ -17,9 +18,11 @@ use test_support::databases::{Postgres, TempDir};
 use tokio::runtime::Runtime;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_dcr::Preset;
 use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::Registrar;
 use tower_dcr::clients::{Client, Fingerprints, Ledger, MemoryLedger, Status};
+use tower_dcr::documents::{ClientIdUrl, Documents, Fetch, FetchError, FetchRequest};
 use tower_dcr::layers::ResponseBody;
 use tower_dcr::rules::MetadataAllowlist;
 use tower_dcr::{
@@ -200,18 +203,47 @@ fn sizes(runtime: &Runtime, name: &str, few: &Node, many: &Node) {
     figure(&format!("{name}: 1 million clients / 1 thousand, the worst"), worst);
 }
 
+/// The host of one document.
+struct Publisher;
+
+impl Fetch for Publisher {
+    async fn fetch(&self, request: FetchRequest) -> Result<Response<Bytes>, FetchError> {
+        let client = code_client();
+        let document = client.registration.replacen('{', &format!("{{\"client_id\":\"{}\",", request.url), 1);
+        let response = Response::builder().header("content-type", "application/json");
+        response.header("cache-control", "max-age=86400").body(document.into()).map_err(FetchError::other)
+    }
+}
+
+/// Lets the client of a document sign in once, so that it has a record, as most have.
+fn sign_in(runtime: &Runtime, preset: &Preset, registrar: &Registrar, query: &str) {
+    let gate = preset.gate(GateEndpoint::Authorization, registrar.clone());
+    let redirect = service_fn(async |_: Request<ResponseBody<Body>>| {
+        let response = Response::builder().status(302).header("location", "http://127.0.0.1:33418/callback?code=c");
+        Ok::<_, Infallible>(response.body(Body::empty()).expect("a response"))
+    });
+    let request = Request::get(format!("/x?{query}")).body(Body::empty()).expect("a request");
+    let answer = runtime.block_on(ServiceBuilder::new().layer(gate).service(redirect).oneshot(request));
+    assert_eq!(answer.unwrap_or_else(|never| match never {}).status(), 302);
+}
+
 /// Gates with a warm cache around a handler, beside the handler alone: with the rules of `mcp`, and without rules.
 fn warm(runtime: &Runtime) {
     let ledger = MemoryLedger::default();
     let registrar = Registrar::new(ledger.clone()).with_sink(Silent);
-    let preset = tower_dcr::mcp().with_registrar(registrar.clone());
+    let preset = tower_dcr::mcp().with_registrar(registrar.clone()).with_documents(Documents::new(Publisher));
     runtime.block_on(async { ledger.insert(&code_client(), None).await.expect("inserted") });
+    let url = |name: &str| format!("https%3A%2F%2Fapp.example.com%2F{name}.json");
     let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     let query = format!(
         "response_type=code&client_id=client-1&redirect_uri=http%3A%2F%2F127.0.0.1%3A33418%2Fcallback&scope=mcp%3Aread\
          &code_challenge={challenge}&code_challenge_method=S256&state=af0ifjsldkj&resource=https%3A%2F%2Fmcp.example.com%2F"
     );
     let form = format!("grant_type=authorization_code&code=x&client_id=client-1&code_verifier={challenge}");
+    let named = |text: &str, name: &str| text.replace("client-1", &url(name));
+    sign_in(runtime, &preset, &registrar, &named(&query, "used"));
+    let unused = ClientIdUrl::parse("https://app.example.com/unused.json").expect("a URL");
+    runtime.block_on(preset.resolve_document(&unused, None)).expect("a document");
     for (endpoint, query, form) in
         [(GateEndpoint::Authorization, query, String::new()), (GateEndpoint::Token, String::new(), form)]
     {
@@ -223,8 +255,12 @@ fn warm(runtime: &Runtime) {
             gate.resources = Some(vec!["https://mcp.example.com/".to_owned()]);
         });
         let ruled = router(route().layer(ruled));
-        let uri: Uri = format!("/x?{query}").parse().expect("a URL");
-        let ask = |router: &axum::Router| {
+        let requests: Vec<(Uri, String)> = [(query.clone(), form.clone())]
+            .into_iter()
+            .chain(["used", "unused"].map(|name| (named(&query, name), named(&form, name))))
+            .map(|(query, form)| (format!("/x?{query}").parse().expect("a URL"), form))
+            .collect();
+        let ask = |router: &axum::Router, (uri, form): &(Uri, String)| {
             let mut request = Request::new(Body::from(form.clone()));
             *request.uri_mut() = uri.clone();
             if !form.is_empty() {
@@ -238,13 +274,18 @@ fn warm(runtime: &Runtime) {
         let figures = compare(
             &format!("{endpoint:?}: the gate, remembered"),
             vec![
-                Case::new("bare handler", || ask(&bare)),
-                Case::new("gated, no rules", || ask(&plain)),
-                Case::new("gated, all rules of mcp", || ask(&ruled)),
+                Case::new("bare handler", || ask(&bare, &requests[0])),
+                Case::new("gated, no rules", || ask(&plain, &requests[0])),
+                Case::new("gated, all rules of mcp", || ask(&ruled, &requests[0])),
+                Case::new("the same, a client of a document", || ask(&ruled, &requests[1])),
+                Case::new("the same, before its first sign-in", || ask(&ruled, &requests[2])),
             ],
         );
-        if let [bare, _, ruled] = &figures[..] {
+        if let [bare, _, ruled, used, unused] = &figures[..] {
             figure(&format!("{endpoint:?}: the gate adds, in microseconds"), (ruled.nanos - bare.nanos) / 1000.0);
+            let more = |figure: &support::Figure| (figure.nanos - ruled.nanos) / 1000.0;
+            figure(&format!("{endpoint:?}: a client of a document adds to it, in microseconds"), more(used));
+            figure(&format!("{endpoint:?}: before its first sign-in"), more(unused));
         }
     }
 }
