@@ -31,7 +31,7 @@ pub(crate) fn page(facts: &ConsentFacts, request: &Authorization, id: &str) -> S
 </style>
 <h1>Allow access?</h1>
 <dl>
-  <dt>{introduction}</dt><dd id="name"><bdi>{name}</bdi></dd>
+{publisher}  <dt>{introduction}</dt><dd id="name"><bdi>{name}</bdi></dd>
   <dt>The answer goes to</dt><dd id="destination"><bdi>{destination}</bdi></dd>
   <dt>It gets the scope</dt><dd id="scope">{scope}</dd>
   <dt>It was registered here</dt><dd id="first-seen">{first_seen}</dd>
@@ -49,9 +49,18 @@ pub(crate) fn page(facts: &ConsentFacts, request: &Authorization, id: &str) -> S
         scope = escape(&request.scope),
         client_id = escape(&request.client_id),
         first_seen = escape(&first_seen(facts)),
+        publisher = publisher(facts),
         issuer = issuer(facts),
         verdict = escape(&verdict),
     )
+}
+
+/// Returns the line about the host of the client's metadata document: the one thing that its publisher has proven.
+fn publisher(facts: &ConsentFacts) -> String {
+    let line = |host: &String| {
+        format!("  <dt>An application described by</dt><dd id=\"publisher\"><bdi>{}</bdi></dd>\n", escape(host))
+    };
+    facts.document_host.as_ref().map(line).unwrap_or_default()
 }
 
 /// Returns the line about the issuer of the client's software statement, which the operator of this server trusts.
@@ -97,7 +106,9 @@ fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
 /// Names the recipient of the response, and says when to continue, in words for users of a site, an editor or a
 /// terminal.
 fn advice(facts: &ConsentFacts) -> String {
+    let publisher = facts.document_host.as_ref().and_then(|_| facts.warning());
     let receivers = match &facts.destination {
+        _ if publisher.is_some() => publisher.map(|warning| format!("{warning}. ")).unwrap_or_default(),
         Destination::Loopback => "Any program on this computer can receive the answer. ".to_owned(),
         Destination::Application(scheme) => {
             format!("Any program on this device can take {scheme}: links and receive the answer. ")
@@ -148,14 +159,31 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn shown(facts: &ConsentFacts) -> String {
+        page(facts, &Authorization::example(), "1")
+    }
+
     #[test]
     fn the_issuer_of_a_statement_is_shown() {
         let mut facts = ConsentFacts::default();
-        assert!(!page(&facts, "mcp", "1").contains("vouched for"));
+        assert!(!shown(&facts).contains("vouched for"));
         facts.statement_issuer = Some("https://directory.example.com/?a&b".into());
-        let page = page(&facts, "mcp", "1");
+        let page = shown(&facts);
         let line =
             r#"<dt>It is vouched for by</dt><dd id="issuer"><bdi>https://directory.example.com/?a&amp;b</bdi></dd>"#;
         assert!(page.contains(line), "{page}");
+    }
+
+    #[test]
+    fn the_publisher_of_a_document_comes_first() {
+        let mut facts = ConsentFacts::default();
+        (facts.destination, facts.client_name) = (Destination::Loopback, Some("Claude Code".into()));
+        let without = shown(&facts);
+        assert!(!without.contains("publisher") && without.contains("Any program on this computer"), "{without}");
+        facts.document_host = Some("claude.ai".into());
+        let page = shown(&facts);
+        let [publisher, name] = ["<bdi>claude.ai</bdi>", "<bdi>Claude Code</bdi>"].map(|part| page.find(part).unwrap());
+        assert!(publisher < name, "{page}");
+        assert!(page.contains("claude.ai has published the description") && page.contains("is not proven"), "{page}");
     }
 }
