@@ -413,7 +413,7 @@ mod tests {
         assert_eq!((client.document_host(), client.document_site()), (Some("app.example.com"), Some("example.com")));
         assert_eq!(
             (client.document.clone(), client.policy.as_deref()),
-            (Some(named.state.clone()), Some("0000000000000007"))
+            (Some(Box::new(named.state.clone())), Some("0000000000000007"))
         );
         assert!(client.expires_at.is_some() && !client.counts_against_quota());
         assert_eq!(record(&world, &plain(URL)).await, client, "as it is");
