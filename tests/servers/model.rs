@@ -47,7 +47,7 @@ fn client(rng: &mut StdRng) -> Client {
         client.origin = Origin::Document;
         let mut state = DocumentState::new("00", time(rng), time(rng));
         state.held = maybe(rng, |rng| HeldChange::new("{}", "11", Change::Widening, time(rng), time(rng)));
-        client.document = Some(state);
+        client.document = Some(Box::new(state));
         client.client_id = maybe(rng, url);
     }
     client.variant = if rng.random_ratio(1, 4) { format!("variant-{}", rng.random_range(0..3)) } else { String::new() };

@@ -141,7 +141,7 @@ async fn documents_are_shown_with_their_change_and_approved_as_seen() {
             r#"{"client_name":"App","redirect_uris":["https://app.example.com/cb","https://b.example.com/<b>"]}"#;
         document.held = held.then(|| HeldChange::new(wide, "aa", Change::Widening, now - 60_000, now + 3_600_000));
         document.unreachable_since = (path == "unreachable").then_some(now - 180_000);
-        client.document = Some(document);
+        client.document = Some(Box::new(document));
         assert!(matches!(ledger.insert(&client, None).await.unwrap(), Insertion::Inserted(_)));
     }
     let listed = read(&app, "/api/clients?queue=documents").await.json();

@@ -727,7 +727,10 @@ async fn finds_documents(ledger: &impl Ledger) {
     for (kind, value) in [("document_host", "app.example.com"), ("document_site", "example.com")] {
         let print = Fingerprint::parse(kind, value).unwrap();
         ledger.block(&Block::new(print.clone(), 1, Actor::System, "x")).await.unwrap();
-        assert_eq!(ledger.find_block(&[print.clone()]).await.unwrap().map(|block| block.fingerprint), Some(print));
+        assert_eq!(
+            ledger.find_block(std::slice::from_ref(&print)).await.unwrap().map(|block| block.fingerprint),
+            Some(print)
+        );
     }
 }
 
@@ -770,7 +773,7 @@ async fn bounds_documents(ledger: &impl Ledger) {
 /// The client of a document, as it is recorded.
 fn document(url: &str, created_at: i64) -> Client {
     let state = DocumentState::new("00".repeat(32), created_at, created_at + 1);
-    let mut client = with!(active(url, created_at); origin: Origin::Document, document: Some(state));
+    let mut client = with!(active(url, created_at); origin: Origin::Document, document: Some(Box::new(state)));
     client.fingerprints.source = None;
     client
 }

@@ -254,6 +254,16 @@ fn approve(server: &Server, authorization: Authorization) -> Response {
     response
 }
 
+#[cfg(test)]
+impl Authorization {
+    /// One for the scope `mcp`.
+    pub(crate) fn example() -> Self {
+        let [client_id, redirect_uri, issuer, challenge] = ["1", "http://localhost/cb", "", ""].map(str::to_owned);
+        let (scope, state, created) = ("mcp".to_owned(), None, Instant::now());
+        Self { client_id, redirect_uri, issuer, scope, state, challenge, created }
+    }
+}
+
 impl Authorization {
     /// Sends the browser back to the client, with `iss` (RFC 9207) and `state`.
     fn answer(&self, parameters: &[(&str, &str)]) -> Response {

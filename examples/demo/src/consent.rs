@@ -5,13 +5,14 @@ use std::time::Duration;
 use tower_dcr::clients::{ConsentFacts, Destination};
 use tower_dcr::rules::{Claim, ClaimStatus};
 
+use crate::authorization::Authorization;
+
 /// Renders the consent page for an application that asks for `scope`. The name is chosen by the application; the destination of the response and the time of
 /// registration are reliable.
-pub(crate) fn page(facts: &ConsentFacts, scope: &str, client_id: &str, id: &str) -> String {
-    let (introduction, name) = match (facts.client_name.as_deref(), facts.document_host.as_deref()) {
-        (Some(name), _) => ("An application that calls itself", name),
-        (None, Some(host)) => ("An application of", host),
-        (None, None) => ("The application", "An application that gives no name"),
+pub(crate) fn page(facts: &ConsentFacts, request: &Authorization, id: &str) -> String {
+    let (introduction, name) = match facts.client_name.as_deref() {
+        Some(name) => ("An application that calls itself", name),
+        None => ("The application", "An application that gives no name"),
     };
     let (badge, verdict) = verdict(facts);
     format!(
@@ -45,8 +46,8 @@ pub(crate) fn page(facts: &ConsentFacts, scope: &str, client_id: &str, id: &str)
 "#,
         name = escape(name),
         destination = escape(&facts.destination.to_string()),
-        scope = escape(scope),
-        client_id = escape(client_id),
+        scope = escape(&request.scope),
+        client_id = escape(&request.client_id),
         first_seen = escape(&first_seen(facts)),
         publisher = publisher(facts),
         issuer = issuer(facts),
@@ -54,10 +55,10 @@ pub(crate) fn page(facts: &ConsentFacts, scope: &str, client_id: &str, id: &str)
     )
 }
 
-/// Returns the line about the host that publishes the application's metadata document.
+/// Returns the line about the host of the client's metadata document: the one thing that its publisher has proven.
 fn publisher(facts: &ConsentFacts) -> String {
     let line = |host: &String| {
-        format!("  <dt>Its description is published by</dt><dd id=\"publisher\"><bdi>{}</bdi></dd>\n", escape(host))
+        format!("  <dt>An application described by</dt><dd id=\"publisher\"><bdi>{}</bdi></dd>\n", escape(host))
     };
     facts.document_host.as_ref().map(line).unwrap_or_default()
 }
@@ -105,10 +106,9 @@ fn verdict(facts: &ConsentFacts) -> (&'static str, String) {
 /// Names the recipient of the response, and says when to continue, in words for users of a site, an editor or a
 /// terminal.
 fn advice(facts: &ConsentFacts) -> String {
+    let publisher = facts.document_host.as_ref().and_then(|_| facts.warning());
     let receivers = match &facts.destination {
-        Destination::Loopback | Destination::Application(_) if facts.document_host.is_some() => {
-            facts.warning().map(|warning| format!("{}. ", sentence(&warning))).unwrap_or_default()
-        }
+        _ if publisher.is_some() => publisher.map(|warning| format!("{warning}. ")).unwrap_or_default(),
         Destination::Loopback => "Any program on this computer can receive the answer. ".to_owned(),
         Destination::Application(scheme) => {
             format!("Any program on this device can take {scheme}: links and receive the answer. ")
@@ -123,22 +123,8 @@ fn advice(facts: &ConsentFacts) -> String {
     format!("{receivers}{relay}Continue only if you have just started to connect this application yourself.")
 }
 
-/// Begins with a capital, unless the first word is a host.
-fn sentence(text: &str) -> String {
-    let (first, rest) = text.split_at_checked(1).unwrap_or((text, ""));
-    if text.split(' ').next().is_some_and(|word| word.contains('.')) {
-        text.to_owned()
-    } else {
-        first.to_uppercase() + rest
-    }
-}
-
 fn first_seen(facts: &ConsentFacts) -> String {
-    let Some(first_seen) = facts.first_seen else {
-        let unknown =
-            if facts.document_host.is_some() { "never: this is its first sign-in" } else { "at an unknown time" };
-        return unknown.into();
-    };
+    let Some(first_seen) = facts.first_seen else { return "at an unknown time".into() };
     let age = first_seen.elapsed().unwrap_or_default();
     let ago = |number: u64, unit: &str| format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" });
     let when = match age.as_secs() {
@@ -173,14 +159,31 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn shown(facts: &ConsentFacts) -> String {
+        page(facts, &Authorization::example(), "1")
+    }
+
     #[test]
     fn the_issuer_of_a_statement_is_shown() {
         let mut facts = ConsentFacts::default();
-        assert!(!page(&facts, "mcp", "c", "1").contains("vouched for"));
+        assert!(!shown(&facts).contains("vouched for"));
         facts.statement_issuer = Some("https://directory.example.com/?a&b".into());
-        let page = page(&facts, "mcp", "c", "1");
+        let page = shown(&facts);
         let line =
             r#"<dt>It is vouched for by</dt><dd id="issuer"><bdi>https://directory.example.com/?a&amp;b</bdi></dd>"#;
         assert!(page.contains(line), "{page}");
+    }
+
+    #[test]
+    fn the_publisher_of_a_document_comes_first() {
+        let mut facts = ConsentFacts::default();
+        (facts.destination, facts.client_name) = (Destination::Loopback, Some("Claude Code".into()));
+        let without = shown(&facts);
+        assert!(!without.contains("publisher") && without.contains("Any program on this computer"), "{without}");
+        facts.document_host = Some("claude.ai".into());
+        let page = shown(&facts);
+        let [publisher, name] = ["<bdi>claude.ai</bdi>", "<bdi>Claude Code</bdi>"].map(|part| page.find(part).unwrap());
+        assert!(publisher < name, "{page}");
+        assert!(page.contains("claude.ai has published the description") && page.contains("is not proven"), "{page}");
     }
 }

@@ -94,7 +94,7 @@ pub struct Client {
     pub deprovisioning: Deprovisioning,
     /// The state of its metadata document; `None` unless its [`origin`](Self::origin) is [`Origin::Document`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document: Option<DocumentState>,
+    pub document: Option<Box<DocumentState>>,
 }
 
 /// A response of the server to a registration, kept for equal registrations.

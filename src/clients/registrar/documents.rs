@@ -44,7 +44,7 @@ pub(crate) enum Recorded {
     /// An operator blocked it.
     Blocked,
     /// The URL is the `client_id` of another kind of client, whose record stays as it is.
-    Taken(Client),
+    Taken,
     /// The ledger is full.
     Full,
 }
@@ -111,7 +111,7 @@ impl Registrar {
         let NewDocument { registration, identity, policy, .. } = document;
         let requester = Requester { identity: identity.clone(), policy: *policy, ..Requester::default() };
         let mut client = self.drafted_update(registration, &requester);
-        (client.origin, client.document) = (Origin::Document, Some(document.state.clone()));
+        (client.origin, client.document) = (Origin::Document, Some(Box::new(document.state.clone())));
         if let Some(reason) = &document.held {
             client.hold(reason);
         }
@@ -128,19 +128,18 @@ impl Registrar {
             return Ok(Recorded::Blocked);
         }
         for _ in 0..MAX_STEPS {
-            let known = match self.find_document(&document.url).await? {
-                Some(known) => known,
-                None => {
-                    self.make_room_for_document().await?;
-                    match self.ledger().insert(&draft, None).await? {
-                        Insertion::Inserted(client) => return self.recorded_document(client).await,
-                        Insertion::Exists(known) => known,
-                        Insertion::Full => return Ok(Recorded::Full),
-                    }
-                }
-            };
+            let mut found = self.find_document(&document.url).await?;
+            if found.is_none() {
+                self.make_room_for_document().await?;
+                found = match self.ledger().insert(&draft, None).await? {
+                    Insertion::Inserted(client) => return self.recorded_document(client).await,
+                    Insertion::Exists(known) => Some(known),
+                    Insertion::Full => return Ok(Recorded::Full),
+                };
+            }
+            let Some(known) = found else { continue };
             match (known.origin, self.status_of(&known)) {
-                (Origin::Registered, _) => return Ok(Recorded::Taken(known)),
+                (Origin::Registered, _) => return Ok(Recorded::Taken),
                 (Origin::Document, Status::Pending | Status::Active) => return Ok(Recorded::Current(known)),
                 // There is no block on what was revoked before documents were.
                 (Origin::Elsewhere, Status::Revoked) => return Ok(Recorded::Blocked),
@@ -265,12 +264,13 @@ impl Registrar {
         // What a rule holds at first is held as a change, too.
         let change = if document.held.is_some() { change.max(Change::Widening) } else { change };
         let (before, was_held) = (client.registration.clone(), client.held_change().is_some());
-        let (now, hold) = (self.now(), self.settings().document_hold);
-        let apply = |client: &mut Client| match change.is_held() {
-            true => hold_change(client, &next, change, now, hold),
-            false => {
+        let (now, time) = (self.now(), self.settings().document_hold);
+        let apply = |client: &mut Client| {
+            if change.is_held() {
+                hold_change(client, &next, change, now, time);
+            } else {
                 client.register_again(&next);
-                client.document = next.document.clone();
+                client.document.clone_from(&next.document);
             }
         };
         let changed = self.update_document(client, apply).await?;
@@ -306,9 +306,10 @@ impl Registrar {
 /// Keeps the registration in force, and notes the version that waits. Of several, the first one waits: a publisher could otherwise
 /// extend the time with version after version, or exchange what an operator has looked at and is about to approve. The others are
 /// compared with what is in force by then.
-fn hold_change(client: &mut Client, next: &Client, change: Change, now: i64, hold: Duration) {
+fn hold_change(client: &mut Client, next: &Client, change: Change, now: i64, time: Duration) {
     let (Some(earlier), Some(state)) = (&client.document, &next.document) else { return };
-    let mut later = DocumentState { digest: earlier.digest.clone(), ..state.clone() };
+    let mut later = state.clone();
+    later.digest.clone_from(&earlier.digest);
     if let Some(held) = &earlier.held {
         if held.registration != next.registration {
             // To fetch it in full again.
@@ -316,7 +317,7 @@ fn hold_change(client: &mut Client, next: &Client, change: Change, now: i64, hol
         }
         later.held = Some(held.clone());
     } else {
-        let until = if hold == NEVER { i64::MAX } else { now.saturating_add(milliseconds(hold)) };
+        let until = if time == NEVER { i64::MAX } else { now.saturating_add(milliseconds(time)) };
         let mut held = HeldChange::new(&*next.registration, &*state.digest, change, now, until);
         (held.identity, held.policy) = (next.identity.clone(), next.policy.clone());
         later.held = Some(held);
@@ -412,7 +413,7 @@ mod tests {
         assert_eq!((client.document_host(), client.document_site()), (Some("app.example.com"), Some("example.com")));
         assert_eq!(
             (client.document.clone(), client.policy.as_deref()),
-            (Some(named.state.clone()), Some("0000000000000007"))
+            (Some(Box::new(named.state.clone())), Some("0000000000000007"))
         );
         assert!(client.expires_at.is_some() && !client.counts_against_quota());
         assert_eq!(record(&world, &plain(URL)).await, client, "as it is");
@@ -546,7 +547,7 @@ mod tests {
             registered.status = status;
             let Insertion::Inserted(client) = world.ledger.insert(&registered, None).await.unwrap() else { panic!() };
             let recorded = world.registrar.record_document(&plain(URL)).await.unwrap();
-            assert!(matches!(recorded, Recorded::Taken(taken) if taken == client), "{status}");
+            assert!(matches!(recorded, Recorded::Taken), "{status}");
             assert_eq!(world.registrar.find_document(URL).await.unwrap(), Some(client.clone()), "{status}");
             world.ledger.remove(&client).await.unwrap();
         }

@@ -171,8 +171,11 @@ impl Judgement<'_> {
                 return Ok(known);
             }
             self.registrar.confirm_document(record.clone(), milliseconds(client.times().fresh_until)).await?
-        } else if held == Some(after.as_str()) {
+        } else if held.is_some() && state.fetched_at >= fetched_at {
+            // The version that waits, or a later one that the record has no place for: one fetch is looked at once.
             return Ok(known);
+        } else if held == Some(after.as_str()) {
+            self.registrar.confirm_document(record.clone(), milliseconds(client.times().fresh_until)).await?
         } else {
             let Ok(before) = Registration::parse_with(record.registration.as_bytes(), &Limits::GENEROUS) else {
                 return Ok(known);
@@ -242,7 +245,7 @@ impl Judgement<'_> {
         }
         Ok(match recorded {
             Recorded::Current(record) => Ok(record),
-            Recorded::Blocked | Recorded::Taken(_) => Err(Fault::Revoked),
+            Recorded::Blocked | Recorded::Taken => Err(Fault::Revoked),
             Recorded::Full => Err(Fault::Unavailable),
         })
     }

@@ -1006,7 +1006,7 @@ async fn documents_are_listed_shown_approved_and_revoked() {
         let mut document = DocumentState::new("00".repeat(32), now - 1000, now + state);
         document.held = held.map(|end| HeldChange::new(wide, "11".repeat(32), Change::Widening, now - 5, now + end));
         document.unreachable_since = url.contains("gone").then_some(1_767_225_600_000);
-        client.document = Some(document);
+        client.document = Some(Box::new(document));
         store.insert(&client, None).await.unwrap();
     }
     let list = run(&folder, &["clients", "list", &ledger, "--queue", "documents"], "");
