@@ -97,7 +97,7 @@ impl Cimd {
 
 /// Reads the settings of documents, with the host of the server among its own.
 fn settings(preset: &Preset) -> DocumentSettings {
-    let mut settings = preset.documents().clone();
+    let mut settings = preset.document_settings().clone();
     let written = serde_json::to_value(preset).unwrap_or_default();
     let issuer = written.pointer("/gate/issuer").and_then(Value::as_str).unwrap_or_default();
     let host = issuer.split("://").nth(1).and_then(|rest| rest.split(['/', ':', '?', '#']).next());
