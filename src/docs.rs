@@ -26,6 +26,9 @@ pub mod impersonation {}
 #[doc = include_str!("../docs/many-nodes.md")]
 pub mod many_nodes {}
 
+#[doc = include_str!("../docs/metadata-documents.md")]
+pub mod metadata_documents {}
+
 #[doc = include_str!("../docs/policy-files.md")]
 pub mod policy_files {}
 

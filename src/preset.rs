@@ -501,7 +501,7 @@ impl Preset {
         url: &ClientIdUrl,
         address: Option<IpAddr>,
     ) -> Result<VerifiedClient, Arc<DocumentError>> {
-        let admitted = self.settings.documents.admit(url);
+        let admitted = self.settings.documents_in_force().admit(url);
         let Some(documents) = self.settings.fetched.as_ref().filter(|_| admitted.is_admitted()) else {
             return Err(Arc::new(DocumentError::NotAdmitted));
         };

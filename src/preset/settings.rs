@@ -225,6 +225,14 @@ impl Settings {
         Digest::of(description.as_bytes()).prefix()
     }
 
+    /// Returns the settings of documents. The host of the issuer is this server's own: a document there would make it ask itself.
+    pub(crate) fn documents_in_force(&self) -> DocumentSettings {
+        let mut settings = self.documents.clone();
+        let issuer = self.gate.issuer.as_deref().and_then(|issuer| issuer.parse::<http::Uri>().ok());
+        settings.own_hosts.extend(issuer.as_ref().and_then(http::Uri::host).map(str::to_owned));
+        settings
+    }
+
     /// Returns the policy for documents.
     pub(crate) fn document_policy(&self) -> Policy {
         self.policy.otherwise.document_policy(&self.documents.rules, &self.policy.report_only, &self.lifecycle.hold())
@@ -234,7 +242,7 @@ impl Settings {
     pub(crate) fn put_documents(&self) {
         if let Some(documents) = &self.fetched {
             let methods = self.policy.otherwise.metadata.auth_method.offered();
-            documents.put(self.documents.clone(), self.document_policy(), methods.contains("none"));
+            documents.put(self.documents_in_force(), self.document_policy(), methods.contains("none"));
         }
     }
 

@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
+use bytes::Bytes;
+use http::Response;
 use serde_json::{Map, Value, json};
-use tower_dcr::documents::{self, Admitted, ClientIdUrl, ClientIdUrlOptions, DocumentSettings};
+use tower_dcr::documents::{
+    self, Admitted, ClientIdUrl, ClientIdUrlOptions, DocumentSettings, Documents, Fetch, FetchError, FetchRequest,
+};
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
 use tower_dcr::rules::{AuthMethod, Context, Decision, Evaluation, Grants};
 use tower_dcr::{Preset, Registration};
@@ -111,6 +117,38 @@ fn documents_of_known_clients_work_under_the_presets() {
             let keeps = offers_keys && sent["token_endpoint_auth_method"] == "private_key_jwt";
             assert_eq!(method, if keeps { "private_key_jwt" } else { "none" }, "{name} under {preset}");
         }
+    }
+}
+
+/// Counts the requests, and knows no document.
+#[derive(Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Fetch for Counting {
+    async fn fetch(&self, _: FetchRequest) -> Result<Response<Bytes>, FetchError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(FetchError::NoAddress)
+    }
+}
+
+/// A document on a host of the server would make it ask itself.
+#[tokio::test]
+async fn a_server_does_not_ask_itself() {
+    let policy = "gate.issuer = 'https://as.example.com:8443/tenant'\ndocuments.own_hosts = ['alias.example.com']";
+    let count = Arc::new(AtomicUsize::new(0));
+    let preset: Preset = policy.parse().unwrap();
+    let preset = preset.with_documents(Documents::new(Counting(Arc::clone(&count))));
+    for (url, fetches) in [
+        ("https://as.example.com/client.json", 0),
+        ("https://alias.example.com/client.json", 0),
+        ("https://app.example.com/client.json", 1),
+    ] {
+        let error = preset.resolve_document(&ClientIdUrl::parse(url).unwrap(), None).await.unwrap_err();
+        assert_eq!(
+            (error.as_str(), count.load(Ordering::SeqCst)),
+            (["not_admitted", "no_address"][fetches], fetches),
+            "{url}"
+        );
     }
 }
 
