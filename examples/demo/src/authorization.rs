@@ -226,7 +226,7 @@ pub(crate) async fn authorize(
     }
     let id = random();
     let facts = server.facts(&authorization.client_id, verified.as_ref(), &authorization.redirect_uri).await;
-    let html = consent::page(&facts, &authorization.scope, &authorization.client_id, &id);
+    let html = consent::page(&facts, &authorization, &id);
     server.stores().pending.insert(id, authorization);
     ([(header::X_FRAME_OPTIONS, "DENY"), (header::CACHE_CONTROL, "no-store")], Html(html)).into_response()
 }

@@ -10,9 +10,10 @@ use crate::authorization::Authorization;
 /// Renders the consent page for an application that asks for `scope`. The name is chosen by the application; the destination of the response and the time of
 /// registration are reliable.
 pub(crate) fn page(facts: &ConsentFacts, request: &Authorization, id: &str) -> String {
-    let (introduction, name) = match facts.client_name.as_deref() {
-        Some(name) => ("An application that calls itself", name),
-        None => ("The application", "An application that gives no name"),
+    let (introduction, name) = match (facts.client_name.as_deref(), facts.document_host.as_deref()) {
+        (Some(name), _) => ("An application that calls itself", name),
+        (None, Some(host)) => ("An application of", host),
+        (None, None) => ("The application", "An application that gives no name"),
     };
     let (badge, verdict) = verdict(facts);
     format!(
@@ -124,7 +125,11 @@ fn advice(facts: &ConsentFacts) -> String {
 }
 
 fn first_seen(facts: &ConsentFacts) -> String {
-    let Some(first_seen) = facts.first_seen else { return "at an unknown time".into() };
+    let Some(first_seen) = facts.first_seen else {
+        let unknown =
+            if facts.document_host.is_some() { "never: this is its first sign-in" } else { "at an unknown time" };
+        return unknown.into();
+    };
     let age = first_seen.elapsed().unwrap_or_default();
     let ago = |number: u64, unit: &str| format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" });
     let when = match age.as_secs() {
