@@ -563,7 +563,7 @@ async fn admission_is_decided_by_the_url_alone() {
         assert_eq!((world.authorize(URL).await, world.authorize(other).await), (listed, unlisted));
         assert_eq!(world.web.fetches(), [listed, unlisted].iter().filter(|status| **status == GOES_ON).count());
     }
-    let own = tower_dcr::mcp().map_documents(|documents| drop(documents.own_hosts.insert("app.example.com".into())));
+    let own = tower_dcr::mcp().map_documents(|documents| documents.own_hosts = ["app.example.com".into()].into());
     let world = World::new(own);
     world.web.publish(URL, json!({}));
     assert_eq!((world.authorize(URL).await, world.web.fetches()), (REJECTED, 0));
