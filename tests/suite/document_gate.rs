@@ -486,7 +486,7 @@ async fn a_client_in_use_outlives_an_outage_and_no_withdrawal() {
     world.clock.advance(HOUR + MINUTE);
     assert_eq!(world.authorize(URL).await, REJECTED, "gone");
     assert_eq!(world.record(URL).await.unwrap().status, Status::Expired);
-    let strict = World::new(unlimited(tower_dcr::strict()).map_documents(|it| it.admission = Admission::Open));
+    let strict = World::new(unlimited(tower_dcr::strict()));
     strict.web.publish(URL, json!({}));
     assert_eq!(strict.authorize(URL).await, GOES_ON);
     reached(&strict);
