@@ -103,11 +103,7 @@ impl Default for DocumentSettings {
 impl DocumentSettings {
     /// The settings of the preset `strict`.
     pub(crate) fn strict() -> Self {
-        Self {
-            rules: DocumentRules::strict(),
-            max_stale: Duration::ZERO,
-            ..Self::default()
-        }
+        Self { rules: DocumentRules::strict(), max_stale: Duration::ZERO, ..Self::default() }
     }
 
     /// Returns the reading of URLs.
