@@ -673,6 +673,14 @@ async fn a_ledger_of_the_previous_version_is_migrated() {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     for sql in [
+        "DROP INDEX tower_dcr_clients_documents",
+        "DROP INDEX tower_dcr_clients_document_held",
+        "DROP INDEX tower_dcr_clients_document_site",
+        "DROP INDEX tower_dcr_clients_document_host",
+        "ALTER TABLE tower_dcr_clients DROP COLUMN document_held_at",
+        "ALTER TABLE tower_dcr_clients DROP COLUMN document_site",
+        "ALTER TABLE tower_dcr_clients DROP COLUMN document_host",
+        "ALTER TABLE tower_dcr_clients DROP COLUMN document",
         "ALTER TABLE tower_dcr_clients RENAME COLUMN dedup_key TO repeat_key",
         "ALTER TABLE tower_dcr_clients RENAME COLUMN last_used_at TO proven_at",
         "ALTER TABLE tower_dcr_clients RENAME COLUMN response_status TO answer_status",
