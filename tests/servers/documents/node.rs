@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde_json::{Map, Value, json};
+use tower::util::MapRequestLayer;
 use tower_dcr::Preset;
 use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::{Actor, Client, Filter, Fingerprint, Ledger, MemoryLedger, Registrar, Revocation};
@@ -58,6 +59,8 @@ pub(crate) struct Server {
     /// Set to ask for consent.
     pub(crate) asks: AtomicBool,
     pub(crate) grants: AtomicUsize,
+    /// The number of requests, whatever became of them.
+    pub(crate) arrived: AtomicUsize,
     next: AtomicUsize,
     /// Requests that were pushed, wait for consent, or have a code: the client and its redirect URI.
     begun: Mutex<HashMap<String, (String, String)>>,
@@ -140,6 +143,11 @@ impl Node {
         let preset = preset.with_sink(events.clone()).with_peer_address(peer);
         let preset = preset.with_trusted_proxies(["127.0.0.1"]).unwrap().with_registrar(registrar.clone());
         *server.metadata.lock().unwrap() = json!({ "token_endpoint_auth_methods_supported": ["none"] });
+        let counting = Arc::clone(&server);
+        let count = MapRequestLayer::new(move |request: axum::extract::Request| {
+            counting.arrived.fetch_add(1, Ordering::SeqCst);
+            request
+        });
         let gate = |endpoint| preset.gate(endpoint, registrar.clone()).with_clock(clock.clone());
         let app = Router::new()
             .route("/authorize", get(authorize).post(decide).layer(gate(GateEndpoint::Authorization)))
@@ -147,6 +155,7 @@ impl Node {
             .route("/token", post(token).layer(gate(GateEndpoint::Token)))
             .route("/register", post(register).layer(preset.clone()))
             .route("/metadata", get(metadata).layer(preset.server_metadata_layer()))
+            .layer(count)
             .with_state(Arc::clone(&server));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -73,8 +73,8 @@ struct State {
     pages: Mutex<HashMap<String, Answer>>,
     arrived: Mutex<Vec<Arrived>>,
     connections: AtomicUsize,
-    /// Set to let requests wait for `go`.
-    stalls: AtomicBool,
+    /// The one host whose requests do not wait for `go`; `None` if none does.
+    stalls: Mutex<Option<String>>,
     go: Notify,
 }
 
@@ -189,13 +189,13 @@ impl Web {
         self.state.connections.load(Ordering::SeqCst) + self.names.0.asked.load(Ordering::SeqCst)
     }
 
-    /// Lets requests wait, until [`go_on`](Self::go_on).
-    pub(crate) fn stall(&self) {
-        self.state.stalls.store(true, Ordering::SeqCst);
+    /// Lets requests wait, except for those of one host, until [`go_on`](Self::go_on).
+    pub(crate) fn stall_all_but(&self, host: &str) {
+        *self.state.stalls.lock().unwrap() = Some(host.to_owned());
     }
 
     pub(crate) fn go_on(&self) {
-        self.state.stalls.store(false, Ordering::SeqCst);
+        *self.state.stalls.lock().unwrap() = None;
         self.state.go.notify_waiters();
     }
 }
@@ -211,7 +211,8 @@ async fn serve(mut stream: TlsStream<TcpStream>, state: &State) -> io::Result<()
     let arrived = Arrived { url: format!("{host}{path}"), head: head.clone() };
     state.arrived.lock().unwrap().push(arrived.clone());
     let gone_on = state.go.notified();
-    if state.stalls.load(Ordering::SeqCst) {
+    let stalls = state.stalls.lock().unwrap().as_deref().is_some_and(|exempt| exempt != host);
+    if stalls {
         gone_on.await;
     }
     let answer = {
