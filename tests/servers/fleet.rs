@@ -7,7 +7,7 @@ mod ledger_faults;
 mod ledger_watch;
 mod limiter_faults;
 mod redis_server;
-
-pub(crate) use redis_server::connection;
 mod small_disk;
 mod stores;
+
+pub(crate) use redis_server::connection;

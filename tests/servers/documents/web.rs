@@ -165,10 +165,6 @@ impl Web {
         self.raw(url, json_response(fields, &document(url, more)));
     }
 
-    pub(crate) fn forget(&self, url: &str) {
-        self.state.pages.lock().unwrap().remove(url.strip_prefix("https://").unwrap());
-    }
-
     /// The requests until now.
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
         self.state.arrived.lock().unwrap().clone()
