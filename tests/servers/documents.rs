@@ -5,6 +5,7 @@
 //! `tests/data/documents/attacks.md` is the table of all attacks, with the test that shows each of them.
 
 mod cache;
+mod corpus;
 mod demo;
 mod exhaustion;
 mod network;

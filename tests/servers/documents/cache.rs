@@ -25,6 +25,7 @@ async fn no_field_leaves_the_bounds_of_an_age() {
         ("Cache-Control: max-age=1000000000000\r\n", DAY),
         ("Cache-Control: max-age=99999999999999999999999999999\r\n", DAY),
         ("Cache-Control: max-age=-1\r\n", least),
+        ("Cache-Control: max-age=60\r\n", least),
         ("Cache-Control: MAX-AGE=7200\r\n", 2 * HOUR),
         ("Cache-Control: max-age=7200, max-age=600\r\n", 10 * MINUTE),
         ("Cache-Control: max-age=7200\r\nCache-Control: max-age=600\r\n", 10 * MINUTE),
