@@ -489,7 +489,7 @@ impl Preset {
     /// This preset and its clones have a memory of their own: presets that get clones of `documents` share no document, no budget and
     /// no judgement. A clone whose rules are changed for another tenant needs documents of its own, too.
     pub fn with_documents(self, documents: Documents) -> Self {
-        let documents = documents.of_its_own();
+        let documents = documents.into_its_own();
         self.change(|settings| settings.fetched = Some(documents))
     }
 

@@ -181,7 +181,7 @@ impl Documents {
     }
 
     /// Returns the same with an empty memory, in which other rules may be in force.
-    pub(crate) fn of_its_own(&self) -> Self {
+    pub(crate) fn into_its_own(self) -> Self {
         Self::with(Arc::clone(&self.inner.fetcher), Arc::clone(&self.inner.clock), self.inner.shared.clone())
     }
 

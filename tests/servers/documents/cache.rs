@@ -108,7 +108,9 @@ async fn an_entity_tag_confirms_its_own_document_only() {
     assert!(!sent(&node).contains("if-none-match"));
     // Long, malformed and several ones are not sent back.
     let long = format!("ETag: \"{}\"\r\n", "x".repeat(2000));
-    for fields in [long.as_str(), "ETag: 1\r\n", "ETag: \"1\"\r\nETag: \"2\"\r\n", "ETag: \"a b\"\r\n", "ETag: \"\"1\"\r\n"] {
+    for fields in
+        [long.as_str(), "ETag: 1\r\n", "ETag: \"1\"\r\nETag: \"2\"\r\n", "ETag: \"a b\"\r\n", "ETag: \"\"1\"\r\n"]
+    {
         let node = Node::start(unlimited(tower_dcr::mcp())).await;
         node.web.publish_with(URL, fields, json!({}));
         assert_eq!(node.authorize(URL).await, 302);
@@ -151,10 +153,17 @@ async fn an_entity_tag_confirms_its_own_document_only() {
 #[tokio::test]
 async fn no_failure_is_remembered_as_a_document() {
     let bad = [
-        response("500 Internal Server Error", "Content-Type: application/json\r\n", document(URL, json!({})).to_string().as_bytes()),
+        response(
+            "500 Internal Server Error",
+            "Content-Type: application/json\r\n",
+            document(URL, json!({})).to_string().as_bytes(),
+        ),
         json_response("Cache-Control: max-age=86400\r\n", &document("https://app.example.com/other", json!({}))),
         json_response("Cache-Control: max-age=86400\r\n", &document(URL, json!({ "client_secret": "s" }))),
-        json_response("Cache-Control: max-age=86400\r\n", &document(URL, json!({ "redirect_uris": ["https://evil.example.net/cb#x"] }))),
+        json_response(
+            "Cache-Control: max-age=86400\r\n",
+            &document(URL, json!({ "redirect_uris": ["https://evil.example.net/cb#x"] })),
+        ),
     ];
     for (number, bytes) in bad.into_iter().enumerate() {
         let node = Node::start(unlimited(tower_dcr::mcp())).await;

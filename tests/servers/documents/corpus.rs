@@ -92,7 +92,10 @@ async fn no_bad_document_gets_a_grant() {
             assert_eq!(node.authorize(URL).await, 400, "{row}");
             assert_eq!((web.packets(), node.grants(), node.records().await), (packets + 1, 0, 0), "{row}");
             let reasons = node.events.reasons();
-            assert!(reasons.iter().all(|reason| reason.starts_with("client metadata document: ")), "{row}: {reasons:?}");
+            assert!(
+                reasons.iter().all(|reason| reason.starts_with("client metadata document: ")),
+                "{row}: {reasons:?}"
+            );
             counts[0] += 1;
             continue;
         }

@@ -12,13 +12,56 @@ use super::web::{CALLBACK, CLOSED, UNPROVEN, URL, document, json_response, respo
 
 /// An address of each range that is not public, and those of the metadata services of cloud providers.
 const INNER: [&str; 50] = [
-    "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.1.2.3", "168.63.129.16",
-    "169.254.169.254", "169.254.170.2", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.192", "192.0.2.1",
-    "192.31.196.1", "192.52.193.1", "192.88.99.1", "192.168.0.1", "192.175.48.1", "198.18.0.1", "198.51.100.1",
-    "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1",
-    "::ffff:0:127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b:1::1", "100::1", "2001::1", "2001:2::1", "2001:10::1",
-    "2001:20::1", "2001:db8::1", "2002:7f00:1::", "2606:2800::5efe:7f00:1", "2620:4f:8000::1", "3fff::1", "5f00::1",
-    "4000::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1",
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "100.64.0.1",
+    "100.100.100.200",
+    "127.0.0.1",
+    "127.1.2.3",
+    "168.63.129.16",
+    "169.254.169.254",
+    "169.254.170.2",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.0.192",
+    "192.0.2.1",
+    "192.31.196.1",
+    "192.52.193.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "192.175.48.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:0:127.0.0.1",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b:1::1",
+    "100::1",
+    "2001::1",
+    "2001:2::1",
+    "2001:10::1",
+    "2001:20::1",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "2606:2800::5efe:7f00:1",
+    "2620:4f:8000::1",
+    "3fff::1",
+    "5f00::1",
+    "4000::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fec0::1",
+    "ff02::1",
 ];
 
 /// A public address: nothing is sent there, since another one beside it is not.
@@ -128,11 +171,17 @@ fn no_documents(url: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("length and chunks", with("200 OK", "Transfer-Encoding: chunked\r\n")),
         ("chunks without an end", [head("Transfer-Encoding: chunked\r\n", ""), b"1\r\n \r\n".repeat(10_000)].concat()),
         ("a long chunk extension", head("Transfer-Encoding: chunked\r\n", &format!("1;{}", "x".repeat(100_000)))),
-        ("trailers without an end", head("Transfer-Encoding: chunked\r\n", &format!("0\r\n{}", "X: y\r\n".repeat(20_000)))),
+        (
+            "trailers without an end",
+            head("Transfer-Encoding: chunked\r\n", &format!("0\r\n{}", "X: y\r\n".repeat(20_000))),
+        ),
         ("cut off", head("Content-Length: 5000\r\n", &valid)),
         ("a length above the limit", head("Content-Length: 1000000000\r\n", &valid)),
         ("5,121 bytes", response("200 OK", json, large.as_bytes())),
-        ("5,121 bytes in chunks", head("Transfer-Encoding: chunked\r\n", &format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len()))),
+        (
+            "5,121 bytes in chunks",
+            head("Transfer-Encoding: chunked\r\n", &format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len())),
+        ),
         ("gzip", with("200 OK", "Content-Encoding: gzip\r\n")),
         ("br", with("200 OK", "Content-Encoding: br\r\n")),
         ("two codings", with("200 OK", "Content-Encoding: gzip, gzip\r\n")),
@@ -235,7 +284,8 @@ async fn nothing_is_echoed_or_injected() {
         let lines = node.events.lines();
         assert!(!lines.is_empty(), "{more}");
         for line in lines {
-            let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let event: serde_json::Value =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
             assert!(!line.chars().any(char::is_control) && !line.contains("alert(1)</script>"), "{line}");
             assert_ne!(event["action"], "approved", "{line}");
         }

@@ -337,7 +337,11 @@ async fn push(
     (StatusCode::CREATED, Json(json!({ "request_uri": uri, "expires_in": 600 }))).into_response()
 }
 
-async fn token(State(server): State<Arc<Server>>, verified: Option<Extension<VerifiedClient>>, body: Bytes) -> Response {
+async fn token(
+    State(server): State<Arc<Server>>,
+    verified: Option<Extension<VerifiedClient>>,
+    body: Bytes,
+) -> Response {
     let form: Pairs = url::form_urlencoded::parse(&body).into_owned().collect();
     let Some(Extension(verified)) = verified else { return rejected() };
     server.told.lock().unwrap().push(verified.clone());

@@ -100,7 +100,10 @@ async fn a_client_has_one_spelling() {
     let node = node().await;
     let packets = node.web.packets();
     let callback = encoded(CALLBACK);
-    let fixed = format!("response_type=code&redirect_uri={callback}&code_challenge_method=S256&code_challenge={}", super::node::CHALLENGE);
+    let fixed = format!(
+        "response_type=code&redirect_uri={callback}&code_challenge_method=S256&code_challenge={}",
+        super::node::CHALLENGE
+    );
     // Its letters as escapes are the same text.
     let escaped: String = URL.bytes().map(|byte| format!("%{byte:02X}")).collect();
     assert_eq!(node.authorize_raw(&format!("{fixed}&client_id={escaped}")).await.status, 302);

@@ -34,7 +34,13 @@ async fn a_grant_goes_to_the_redirect_uri_that_was_checked() {
     rotate(&node, json!({ "redirect_uris": [EVIL] }));
     // Beside the reference, only what the document has now.
     let request_uri = pushed.json()["request_uri"].as_str().unwrap().to_owned();
-    let both = |redirect_uri| crate::world::serde_urlencoded(&[("client_id", URL), ("request_uri", &request_uri), ("redirect_uri", redirect_uri)]);
+    let both = |redirect_uri| {
+        crate::world::serde_urlencoded(&[
+            ("client_id", URL),
+            ("request_uri", &request_uri),
+            ("redirect_uri", redirect_uri),
+        ])
+    };
     assert_eq!(node.authorize_raw(&both("https://app.attacker-site.com/other")).await.status, 400);
     let answer = node.authorize_pushed(URL, &pushed).await;
     assert!(answer.status != 302 || answer.fields.contains(CALLBACK), "{answer:?}");
@@ -146,7 +152,12 @@ async fn a_document_that_alternates_has_one_version_at_a_time() {
         assert_eq!(node.push(URL, EVIL).await.status, 400);
     }
     assert_eq!(node.web.requests(), 1);
-    assert!(node.web.arrived().iter().all(|it| it.head.contains("user-agent: tower-dcr-fetch/") && !it.head.contains("cookie")));
+    assert!(
+        node.web
+            .arrived()
+            .iter()
+            .all(|it| it.head.contains("user-agent: tower-dcr-fetch/") && !it.head.contains("cookie"))
+    );
     // Of a client in use, only the first one.
     node.server.asks.store(false, Ordering::SeqCst);
     assert_eq!(node.authorize_to(URL, CALLBACK).await.status, 302);

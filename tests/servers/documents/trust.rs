@@ -47,7 +47,11 @@ async fn a_host_of_strangers_speaks_for_no_brand() {
         assert_eq!(node.authorize_to(&url, "https://chatgpt.com/connector/oauth/other").await.status, 400);
     }
     let packets = node.web.packets();
-    for url in ["https://chatgpt.com/oauth/a/b/client.json", "https://chatgpt.com/oauth/client.json", "https://chatgpt.com/oauth/a/client.json/x"] {
+    for url in [
+        "https://chatgpt.com/oauth/a/b/client.json",
+        "https://chatgpt.com/oauth/client.json",
+        "https://chatgpt.com/oauth/a/client.json/x",
+    ] {
         assert_eq!(node.authorize(url).await, 400, "{url}");
     }
     assert_eq!(node.web.packets(), packets);
@@ -57,11 +61,28 @@ async fn a_host_of_strangers_speaks_for_no_brand() {
     let echo = "https://echo.attacker-site.com/echo?client_id=https%3A%2F%2Fclaude.ai%2Foauth";
     assert_eq!((node.authorize(echo).await, node.web.packets()), (400, 0));
     let reflected = "https://claude.ai/share/x";
-    node.web.raw(reflected, response("200 OK", "Content-Type: text/html\r\n", document(reflected, json!({})).to_string().as_bytes()));
+    node.web.raw(
+        reflected,
+        response("200 OK", "Content-Type: text/html\r\n", document(reflected, json!({})).to_string().as_bytes()),
+    );
     let raw = "https://raw.githubusercontent.com/a/b/main/client.json";
-    node.web.raw(raw, response("200 OK", "Content-Type: text/plain; charset=utf-8\r\n", document(raw, json!({})).to_string().as_bytes()));
+    node.web.raw(
+        raw,
+        response(
+            "200 OK",
+            "Content-Type: text/plain; charset=utf-8\r\n",
+            document(raw, json!({})).to_string().as_bytes(),
+        ),
+    );
     let open = "https://chatgpt.com/redirect/x";
-    node.web.raw(open, response("302 Found", "Location: https://app.attacker-site.com/c\r\nContent-Type: application/json\r\n", document(open, json!({})).to_string().as_bytes()));
+    node.web.raw(
+        open,
+        response(
+            "302 Found",
+            "Location: https://app.attacker-site.com/c\r\nContent-Type: application/json\r\n",
+            document(open, json!({})).to_string().as_bytes(),
+        ),
+    );
     node.web.publish("https://app.attacker-site.com/c", json!({ "client_id": open }));
     for url in [reflected, raw, open] {
         assert_eq!(node.authorize(url).await, 400, "{url}");
@@ -130,11 +151,17 @@ async fn a_brand_in_the_document_of_a_stranger_is_rejected_or_not_verified() {
                 let facts = node.registrar.consent_facts(url, &at).await.unwrap().unwrap();
                 assert_eq!(facts.document_host.as_deref(), Some("app.attacker-site.com"));
                 // The code goes to the brand, or nothing is verified.
-                assert!(facts.identity.status != ClaimStatus::Verified || redirect_uri.is_none(), "{name} {redirect_uri:?}");
+                assert!(
+                    facts.identity.status != ClaimStatus::Verified || redirect_uri.is_none(),
+                    "{name} {redirect_uri:?}"
+                );
             } else {
                 assert_eq!((status, node.grants()), (400, 0), "{name} {redirect_uri:?}");
             }
-            assert!(redirect_uri != Some(CALLBACK) || !name.starts_with("claude") || status == 400, "{name}: a foreign site");
+            assert!(
+                redirect_uri != Some(CALLBACK) || !name.starts_with("claude") || status == 400,
+                "{name}: a foreign site"
+            );
         }
     }
 }
@@ -177,7 +204,9 @@ async fn a_registration_gets_no_url() {
     assert_eq!((answer.status, node.record(URL).await.is_none()), (201, true), "{answer:?}");
     assert_ne!(answer.json()["client_id"], URL);
     assert!(node.server.registered.lock().unwrap().iter().all(|client| client.get("client_id").is_none()));
-    for id in [URL, "https://as.example.com/clients/1", "HTTPS://app.example.com/client.json", " https://app.example.com/c"] {
+    for id in
+        [URL, "https://as.example.com/clients/1", "HTTPS://app.example.com/client.json", " https://app.example.com/c"]
+    {
         *node.server.answer.lock().unwrap() = Some(json!({ "client_id": id }));
         let answer = register(&node, json!({ "client_name": id, "redirect_uris": [CALLBACK] })).await;
         assert_eq!(answer.status, 502, "{id}: {answer:?}");
