@@ -255,11 +255,9 @@ fn warm(runtime: &Runtime) {
             gate.resources = Some(vec!["https://mcp.example.com/".to_owned()]);
         });
         let ruled = router(route().layer(ruled));
-        let requests: Vec<(Uri, String)> = [(query.clone(), form.clone())]
-            .into_iter()
-            .chain(["used", "unused"].map(|name| (named(&query, name), named(&form, name))))
-            .map(|(query, form)| (format!("/x?{query}").parse().expect("a URL"), form))
-            .collect();
+        let request = |query: &str, form: &str| (format!("/x?{query}").parse::<Uri>().expect("a URL"), form.to_owned());
+        let of_document = |name: &str| request(&named(&query, name), &named(&form, name));
+        let (registered, used, unused) = (request(&query, &form), of_document("used"), of_document("unused"));
         let ask = |router: &axum::Router, (uri, form): &(Uri, String)| {
             let mut request = Request::new(Body::from(form.clone()));
             *request.uri_mut() = uri.clone();
@@ -274,18 +272,18 @@ fn warm(runtime: &Runtime) {
         let figures = compare(
             &format!("{endpoint:?}: the gate, remembered"),
             vec![
-                Case::new("bare handler", || ask(&bare, &requests[0])),
-                Case::new("gated, no rules", || ask(&plain, &requests[0])),
-                Case::new("gated, all rules of mcp", || ask(&ruled, &requests[0])),
-                Case::new("the same, a client of a document", || ask(&ruled, &requests[1])),
-                Case::new("the same, before its first sign-in", || ask(&ruled, &requests[2])),
+                Case::new("bare handler", || ask(&bare, &registered)),
+                Case::new("gated, no rules", || ask(&plain, &registered)),
+                Case::new("gated, all rules of mcp", || ask(&ruled, &registered)),
+                Case::new("the same, a client of a document", || ask(&ruled, &used)),
+                Case::new("the same, before its first sign-in", || ask(&ruled, &unused)),
             ],
         );
-        if let [bare, _, ruled, used, unused] = &figures[..] {
+        if let [bare, _, ruled, by_used, by_unused] = &figures[..] {
             figure(&format!("{endpoint:?}: the gate adds, in microseconds"), (ruled.nanos - bare.nanos) / 1000.0);
             let more = |figure: &support::Figure| (figure.nanos - ruled.nanos) / 1000.0;
-            figure(&format!("{endpoint:?}: a client of a document adds to it, in microseconds"), more(used));
-            figure(&format!("{endpoint:?}: before its first sign-in"), more(unused));
+            figure(&format!("{endpoint:?}: a client of a document adds to it, in microseconds"), more(by_used));
+            figure(&format!("{endpoint:?}: before its first sign-in"), more(by_unused));
         }
     }
 }

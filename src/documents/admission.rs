@@ -116,6 +116,9 @@ impl FromStr for UrlPattern {
         if text.split('/').nth(2) == Some("*") {
             return Err(error("a host is never a pattern".to_owned()));
         }
+        if text.split_once('?').is_some_and(|(_, query)| query.contains('*')) {
+            return Err(error("a query is never a pattern".to_owned()));
+        }
         Ok(Self { text: text.to_owned(), example })
     }
 }
@@ -194,9 +197,14 @@ mod tests {
         ] {
             assert!(!matches(url), "{url}");
         }
-        for text in
-            ["https://*.example.com/c", "https://*/c", "https://a.example.com/*x", "http://a.example.com/c", "*"]
-        {
+        for text in [
+            "https://*.example.com/c",
+            "https://*/c",
+            "https://a.example.com/*x",
+            "http://a.example.com/c",
+            "*",
+            "https://a.example.com/c?x=/*/y",
+        ] {
             assert!(text.parse::<UrlPattern>().is_err(), "{text}");
         }
         let exact: UrlPattern = "https://a.example.com/any/c".parse().unwrap();

@@ -44,9 +44,9 @@ fn origin(uri: &str) -> Option<String> {
     Some(format!("{}://{}:{}", uri.scheme(), uri.host().unwrap_or_default(), port.unwrap_or(0)))
 }
 
-fn sets(before: BTreeSet<&str>, after: &BTreeSet<&str>) -> Change {
+fn sets(before: &BTreeSet<&str>, after: &BTreeSet<&str>) -> Change {
     match () {
-        () if !after.is_subset(&before) => Change::Widening,
+        () if !after.is_subset(before) => Change::Widening,
         () if before.len() > after.len() => Change::Narrowing,
         () => Change::Decoration,
     }
@@ -57,13 +57,13 @@ fn list(before: &Registration, after: &Registration, name: &str) -> Change {
         registration.strings(name).into_iter().flatten().map(str::to_owned).collect()
     };
     let (before, after) = (of(before), of(after));
-    sets(before.iter().map(String::as_str).collect(), &after.iter().map(String::as_str).collect())
+    sets(&before.iter().map(String::as_str).collect(), &after.iter().map(String::as_str).collect())
 }
 
 /// A client without a scope may have any.
 fn scope(before: &Registration, after: &Registration) -> Change {
     match (before.string("scope"), after.string("scope")) {
-        (Some(before), Some(after)) => sets(before.split(' ').collect(), &after.split(' ').collect()),
+        (Some(before), Some(after)) => sets(&before.split(' ').collect(), &after.split(' ').collect()),
         (Some(_), None) => Change::Widening,
         (None, Some(_)) => Change::Narrowing,
         (None, None) => Change::Decoration,

@@ -117,7 +117,9 @@ impl FetchRequest {
             status if status.is_redirection() => return Err(FetchError::Redirect(status)),
             status => return Err(FetchError::Status(status)),
         }
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
+        // RFC 9110 section 8.4.1: "identity" is no coding, and some servers say so.
+        let is_coded = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if head.headers.get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
             return Err(FetchError::ContentCoding);
         }
         let media = MediaType::of(&head.headers).ok().flatten().ok_or(FetchError::ContentType)?;

@@ -77,7 +77,9 @@ impl<T: Clone + Send + 'static> Flight<T> {
 impl<T> Shared<T> {
     fn wake_all(&self) {
         let wakers = std::mem::take(&mut lock(&self.0).wakers);
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in wakers {
+            waker.wake();
+        }
     }
 }
 

@@ -456,7 +456,7 @@ impl Inner {
         Ok(Stored {
             bytes,
             fresh_until: now.saturating_add(lifetime),
-            refresh_from: now.saturating_add(lifetime - lifetime / 10),
+            refresh_from: now.saturating_add(lifetime / 10 * 9),
             etag,
             times,
             judged: Mutex::new((judged.policy(), Ok(judged))),

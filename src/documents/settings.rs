@@ -36,7 +36,7 @@ use crate::rules::DocumentRules;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DocumentSettings {
-    /// The URLs whose documents are fetched (default: `open`, in the preset `strict` `listed`).
+    /// The URLs whose documents are fetched (default: `open`).
     pub admission: Admission,
     /// The URLs that are listed: each a URL, in which `*` may stand for one whole segment of the path. A host is never a pattern.
     pub allow: Vec<UrlPattern>,
@@ -103,12 +103,7 @@ impl Default for DocumentSettings {
 impl DocumentSettings {
     /// The settings of the preset `strict`.
     pub(crate) fn strict() -> Self {
-        Self {
-            admission: Admission::Listed,
-            rules: DocumentRules::strict(),
-            max_stale: Duration::ZERO,
-            ..Self::default()
-        }
+        Self { rules: DocumentRules::strict(), max_stale: Duration::ZERO, ..Self::default() }
     }
 
     /// Returns the reading of URLs.

@@ -430,7 +430,7 @@ impl Config {
             Ok(request) => request,
             Err(fault) => return Ok(judgement.reject(form, &fault.into())),
         };
-        let request = judgement.with_client(request, &admitted);
+        let request = with_client(request, &admitted);
         let response = inner.call(request).await?;
         let response = response.map(ResponseBody::inner);
         if let Err(fault) = judgement.record_code(document::has_code(&response), &admitted).await {
@@ -552,14 +552,6 @@ impl Judgement<'_> {
         Ok(Request::from_parts(parts, ResponseBody::own(form.into())))
     }
 
-    /// Tells the handler the client, if it is named by the URL of its document.
-    fn with_client<B>(&self, mut request: Request<B>, admitted: &Admitted<'_>) -> Request<B> {
-        if let Some(client) = &admitted.document {
-            request.extensions_mut().insert(client.clone());
-        }
-        request
-    }
-
     /// Keeps secrets out of caches.
     fn forbid_caching<R>(&self, response: &mut Response<R>) {
         if self.endpoint.holds_secrets {
@@ -638,6 +630,14 @@ impl Judgement<'_> {
         let source = self.registrar.source_name(address);
         self.registrar.emit_from(&event.coming_from(source).about(self.endpoint.name), address);
     }
+}
+
+/// Tells the handler the client, if it is named by the URL of its document.
+fn with_client<B>(mut request: Request<B>, admitted: &Admitted<'_>) -> Request<B> {
+    if let Some(client) = &admitted.document {
+        request.extensions_mut().insert(client.clone());
+    }
+    request
 }
 
 fn flat<R: Body>(response: Response<ResponseBody<ResponseBody<R>>>) -> Response<ResponseBody<R>> {

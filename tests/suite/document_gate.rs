@@ -61,7 +61,7 @@ impl Fetch for Web {
 }
 
 impl Web {
-    fn put(&self, url: &str, status: u16, headers: &[(&'static str, &str)], body: impl ToString) {
+    fn put(&self, url: &str, status: u16, headers: &[(&'static str, &str)], body: &(impl ToString + ?Sized)) {
         let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -72,8 +72,8 @@ impl Web {
     }
 
     /// Publishes a document, with other members.
-    fn publish(&self, url: &str, more: Value) {
-        self.put(url, 200, &[], document(url, more));
+    fn publish(&self, url: &str, more: &Value) {
+        self.put(url, 200, &[], &document(url, more));
     }
 
     fn fetches(&self) -> usize {
@@ -81,7 +81,7 @@ impl Web {
     }
 }
 
-fn document(url: &str, more: Value) -> Value {
+fn document(url: &str, more: &Value) -> Value {
     let mut document = json!({
         "client_id": url, "client_name": "App", "redirect_uris": [CALLBACK],
         "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": "none",
@@ -219,7 +219,7 @@ const REJECTED: StatusCode = StatusCode::BAD_REQUEST;
 #[tokio::test]
 async fn a_client_signs_in_by_its_url() {
     let world = World::new(tower_dcr::mcp());
-    world.web.publish(URL, json!({ "skip_consent": true }));
+    world.web.publish(URL, &json!({ "skip_consent": true }));
     assert_eq!(world.token(URL).await, StatusCode::UNAUTHORIZED);
     assert_eq!(world.web.fetches(), 0, "the token endpoint sends no packet");
     assert_eq!(world.authorize(URL).await, GOES_ON);
@@ -240,7 +240,7 @@ async fn a_client_signs_in_by_its_url() {
 #[tokio::test]
 async fn it_is_held_to_its_document() {
     let world = World::new(tower_dcr::mcp());
-    world.web.publish(URL, json!({ "redirect_uris": [CALLBACK, "http://127.0.0.1/cb"] }));
+    world.web.publish(URL, &json!({ "redirect_uris": [CALLBACK, "http://127.0.0.1/cb"] }));
     let status = async |uri: &str| world.authorize_from(URL, uri, "192.0.2.1:1").await.status();
     assert_eq!(status("http://127.0.0.1:5123/cb").await, GOES_ON);
     assert_eq!(status("http://localhost:5123/cb").await, REJECTED);
@@ -285,15 +285,15 @@ async fn every_failure_has_one_answer() {
         ("gone", 404, json!({})),
         ("error", 500, json!({})),
         ("moved", 302, json!({})),
-        ("other", 200, document("https://app.example.com/other", json!({}))),
-        ("secret", 200, document(&url("secret"), json!({ "client_secret": "s" }))),
-        ("dangerous", 200, document(&url("dangerous"), json!({ "redirect_uris": ["javascript:alert(1)"] }))),
+        ("other", 200, document("https://app.example.com/other", &json!({}))),
+        ("secret", 200, document(&url("secret"), &json!({ "client_secret": "s" }))),
+        ("dangerous", 200, document(&url("dangerous"), &json!({ "redirect_uris": ["javascript:alert(1)"] }))),
     ] {
-        world.web.put(&url(name), status, &[("location", "https://internal.example.com/")], body);
+        world.web.put(&url(name), status, &[("location", "https://internal.example.com/")], &body);
     }
     world.web.put(&url("html"), 200, &[("content-type", "text/html")], "<h1>");
-    world.web.put(&url("coded"), 200, &[("content-encoding", "gzip")], document(&url("coded"), json!({})));
-    world.web.put(&url("large"), 200, &[], " ".repeat(5121));
+    world.web.put(&url("coded"), 200, &[("content-encoding", "gzip")], &document(&url("coded"), &json!({})));
+    world.web.put(&url("large"), 200, &[], &" ".repeat(5121));
     let mut answers = Vec::new();
     for name in ["gone", "error", "moved", "other", "secret", "dangerous", "html", "coded", "large", "nowhere"] {
         let read = world.authorize_from(&url(name), CALLBACK, "192.0.2.1:1").await;
@@ -321,7 +321,7 @@ async fn a_failure_is_forgotten_after_its_pause() {
     let world = World::new(unlimited(tower_dcr::mcp()));
     world.web.put(URL, 500, &[], "");
     assert_eq!(world.authorize(URL).await, REJECTED);
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, REJECTED);
     world.clock.advance(Duration::from_secs(13));
     assert_eq!(world.authorize(URL).await, GOES_ON);
@@ -329,7 +329,7 @@ async fn a_failure_is_forgotten_after_its_pause() {
     world.web.put(other, 200, &[], "{");
     assert_eq!(world.authorize(other).await, REJECTED);
     world.clock.advance(Duration::from_secs(40));
-    world.web.publish(other, json!({}));
+    world.web.publish(other, &json!({}));
     assert_eq!(world.authorize(other).await, REJECTED);
     world.clock.advance(Duration::from_secs(40));
     assert_eq!(world.authorize(other).await, GOES_ON);
@@ -338,7 +338,7 @@ async fn a_failure_is_forgotten_after_its_pause() {
 #[tokio::test]
 async fn a_thousand_requests_make_one_fetch() {
     let world = Arc::new(World::new(tower_dcr::mcp()));
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     world.web.0.waits.store(true, Ordering::SeqCst);
     let first = tokio::spawn({
         let world = Arc::clone(&world);
@@ -367,7 +367,7 @@ async fn a_thousand_requests_make_one_fetch() {
 #[tokio::test]
 async fn strangers_have_budgets_of_their_own() {
     let world = World::new(tower_dcr::mcp());
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     let url = |index: usize| format!("https://s{index}.example{index}.com/c");
     let mut statuses = Vec::new();
@@ -406,14 +406,14 @@ async fn one_site_gets_few_requests() {
 #[tokio::test]
 async fn a_flood_of_urls_takes_no_place_of_clients_in_use() {
     let world = World::new(unlimited(tower_dcr::mcp()));
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     assert_eq!(world.authorize(URL).await, GOES_ON);
     for index in 0..20_000 {
         let url = format!("https://s{index}.example.net/c");
         // Documents that are accepted, whose clients don't sign in.
         world.web.0.pages.lock().unwrap().clear();
-        world.web.publish(&url, json!({}));
+        world.web.publish(&url, &json!({}));
         let url = ClientIdUrl::parse(&url).unwrap();
         assert!(world.preset.resolve_document(&url, None).await.is_ok());
     }
@@ -432,14 +432,14 @@ async fn a_failing_host_is_left_alone() {
         world.authorize(&format!("https://down.example.com/{index}")).await;
     }
     assert_eq!(world.web.fetches(), 5);
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, GOES_ON, "other hosts");
 }
 
 #[tokio::test]
 async fn a_document_is_confirmed_by_its_entity_tag() {
     let world = World::new(tower_dcr::mcp());
-    world.web.put(URL, 200, &[("etag", "\"1\""), ("cache-control", "max-age=600")], document(URL, json!({})));
+    world.web.put(URL, 200, &[("etag", "\"1\""), ("cache-control", "max-age=600")], &document(URL, &json!({})));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     world.clock.advance(9 * MINUTE);
     assert_eq!(world.authorize(URL).await, GOES_ON);
@@ -458,7 +458,7 @@ async fn a_document_is_confirmed_by_its_entity_tag() {
 #[tokio::test]
 async fn no_response_makes_requests_fetch_each_time() {
     let world = World::new(tower_dcr::mcp());
-    world.web.put(URL, 200, &[("cache-control", "no-store, max-age=0")], document(URL, json!({})));
+    world.web.put(URL, 200, &[("cache-control", "no-store, max-age=0")], &document(URL, &json!({})));
     for _ in 0..20 {
         assert_eq!(world.authorize(URL).await, GOES_ON);
         world.clock.advance(Duration::from_secs(10));
@@ -470,7 +470,7 @@ async fn no_response_makes_requests_fetch_each_time() {
 async fn a_client_in_use_outlives_an_outage_and_no_withdrawal() {
     let reached = |world: &World| world.web.put(URL, 403, &[("content-type", "text/html")], "challenge");
     let world = World::new(unlimited(tower_dcr::mcp()));
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     reached(&world);
     world.clock.advance(HOUR + 30 * MINUTE);
@@ -480,14 +480,14 @@ async fn a_client_in_use_outlives_an_outage_and_no_withdrawal() {
     assert_eq!(world.authorize(URL).await, StatusCode::SERVICE_UNAVAILABLE, "never invalid_client for an outage");
     assert_eq!(world.refresh(URL).await, StatusCode::OK, "grants live on");
     world.clock.advance(HOUR);
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     world.web.put(URL, 410, &[], "");
     world.clock.advance(HOUR + MINUTE);
     assert_eq!(world.authorize(URL).await, REJECTED, "gone");
     assert_eq!(world.record(URL).await.unwrap().status, Status::Expired);
-    let strict = World::new(unlimited(tower_dcr::strict()).map_documents(|it| it.admission = Admission::Open));
-    strict.web.publish(URL, json!({}));
+    let strict = World::new(unlimited(tower_dcr::strict()));
+    strict.web.publish(URL, &json!({}));
     assert_eq!(strict.authorize(URL).await, GOES_ON);
     reached(&strict);
     strict.clock.advance(HOUR + MINUTE);
@@ -498,7 +498,7 @@ async fn a_client_in_use_outlives_an_outage_and_no_withdrawal() {
 async fn other_nodes_know_the_client_by_its_record() {
     let one = World::new(tower_dcr::mcp());
     let other = World::at(tower_dcr::mcp(), one.web.clone(), one.ledger.clone());
-    one.web.publish(URL, json!({}));
+    one.web.publish(URL, &json!({}));
     assert_eq!(one.authorize(URL).await, GOES_ON);
     assert_eq!(other.token(URL).await, StatusCode::OK);
     assert_eq!(other.refresh(URL).await, StatusCode::OK);
@@ -520,16 +520,16 @@ async fn revocation_by_url_host_and_site_comes_before_any_packet() {
     ];
     for target in targets {
         let world = World::new(tower_dcr::mcp());
-        world.web.publish(URL, json!({}));
+        world.web.publish(URL, &json!({}));
         world.revoke(target.clone()).await;
         assert_eq!(world.authorize(URL).await, REJECTED, "{target}");
         assert_eq!(world.web.fetches(), 0, "{target}");
         let other = "https://app.example.org/client.json";
-        world.web.publish(other, json!({}));
+        world.web.publish(other, &json!({}));
         assert_eq!(world.authorize(other).await, GOES_ON, "{target}");
         // A client in use ends at once.
         let world = World::new(tower_dcr::mcp());
-        world.web.publish(URL, json!({}));
+        world.web.publish(URL, &json!({}));
         assert_eq!((world.authorize(URL).await, world.token(URL).await), (GOES_ON, StatusCode::OK));
         world.revoke(target.clone()).await;
         assert_eq!(
@@ -558,23 +558,22 @@ async fn admission_is_decided_by_the_url_alone() {
     ] {
         let world = World::new(preset);
         let other = "https://app.example.com/client.json2";
-        world.web.publish(URL, json!({}));
-        world.web.publish(other, json!({}));
+        world.web.publish(URL, &json!({}));
+        world.web.publish(other, &json!({}));
         assert_eq!((world.authorize(URL).await, world.authorize(other).await), (listed, unlisted));
         assert_eq!(world.web.fetches(), [listed, unlisted].iter().filter(|status| **status == GOES_ON).count());
     }
-    let own = tower_dcr::mcp().map_documents(|documents| drop(documents.own_hosts.insert("app.example.com".into())));
+    let own = tower_dcr::mcp().map_documents(|documents| documents.own_hosts = ["app.example.com".into()].into());
     let world = World::new(own);
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!((world.authorize(URL).await, world.web.fetches()), (REJECTED, 0));
 }
 
 #[tokio::test]
 async fn a_registered_client_is_not_taken_over() {
     let world = World::new(tower_dcr::mcp());
-    world.web.publish(URL, json!({}));
-    let registration =
-        format!(r#"{{"redirect_uris":["https://managed.example.com/cb"],"token_endpoint_auth_method":"none"}}"#);
+    world.web.publish(URL, &json!({}));
+    let registration = r#"{"redirect_uris":["https://managed.example.com/cb"],"token_endpoint_auth_method":"none"}"#;
     let mut client = Client::draft(registration, Fingerprints::default(), world.registrar.now());
     (client.status, client.client_id) = (Status::Active, Some(URL.to_owned()));
     world.ledger.insert(&client, None).await.unwrap();
@@ -588,10 +587,10 @@ async fn a_registered_client_is_not_taken_over() {
 async fn versions_that_were_let_through_hold_for_ten_minutes() {
     let world = World::new(unlimited(tower_dcr::mcp()));
     let grants = |grants: Value| json!({ "grant_types": grants });
-    world.web.put(URL, 200, &[("cache-control", "max-age=300")], document(URL, json!({})));
+    world.web.put(URL, 200, &[("cache-control", "max-age=300")], &document(URL, &json!({})));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     // Narrowed while the code is on its way.
-    world.web.publish(URL, grants(json!(["authorization_code"])));
+    world.web.publish(URL, &grants(json!(["authorization_code"])));
     world.clock.advance(6 * MINUTE);
     assert_eq!(world.authorize(URL).await, GOES_ON);
     assert_eq!(world.refresh(URL).await, StatusCode::OK);
@@ -603,20 +602,20 @@ async fn versions_that_were_let_through_hold_for_ten_minutes() {
 async fn a_widened_document_waits_and_a_narrowed_one_does_not() {
     let world = World::new(unlimited(tower_dcr::mcp()));
     let foreign = "https://other.example.org/cb";
-    world.web.publish(URL, json!({ "redirect_uris": [CALLBACK, "https://app.example.com/second"] }));
+    world.web.publish(URL, &json!({ "redirect_uris": [CALLBACK, "https://app.example.com/second"] }));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     world.clock.advance(2 * HOUR);
-    world.web.publish(URL, json!({ "redirect_uris": [CALLBACK, foreign] }));
+    world.web.publish(URL, &json!({ "redirect_uris": [CALLBACK, foreign] }));
     assert_eq!(world.authorize_from(URL, foreign, "192.0.2.1:1").await.status(), REJECTED);
     assert_eq!(world.authorize(URL).await, GOES_ON, "the version in force");
     world.registrar.approve(URL, "alice", "known").await.unwrap();
     assert_eq!(world.authorize_from(URL, foreign, "192.0.2.1:1").await.status(), GOES_ON);
     world.clock.advance(2 * HOUR);
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     assert_eq!(world.authorize_from(URL, foreign, "192.0.2.1:1").await.status(), REJECTED, "narrowed at once");
     world.clock.advance(2 * HOUR);
-    world.web.publish(URL, json!({ "client_name": "Other" }));
+    world.web.publish(URL, &json!({ "client_name": "Other" }));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     world.clock.advance(25 * HOUR);
     assert_eq!(world.authorize(URL).await, REJECTED, "nobody approved it in a day");
@@ -625,7 +624,7 @@ async fn a_widened_document_waits_and_a_narrowed_one_does_not() {
 #[tokio::test]
 async fn new_rules_judge_without_a_fetch() {
     let world = World::new(tower_dcr::mcp());
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     let tighter = world.preset.clone().map_rules(|mut rules| {
         rules.redirect_uris.classes = vec![tower_dcr::redirect_uri::RedirectClass::Loopback];
@@ -670,7 +669,7 @@ async fn a_name_that_must_be_approved_waits_for_an_operator() {
     };
     let world = World::new(tower_dcr::mcp());
     let world = World { registrar: registrar_settings(&world), ..world };
-    world.web.publish(URL, json!({}));
+    world.web.publish(URL, &json!({}));
     assert_eq!(world.authorize(URL).await, REJECTED);
     assert_eq!(world.record(URL).await.unwrap().status, Status::Pending);
     world.registrar.approve(URL, "alice", "known").await.unwrap();

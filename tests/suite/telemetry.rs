@@ -11,6 +11,7 @@ use serde_json::Value;
 use tower_dcr::audit::{Event, JsonLines, JsonLinesSettings, Sink, describe_metrics};
 use tower_dcr::clients::MemoryLedger;
 use tower_dcr::clients::Registrar;
+use tower_dcr::documents::{ClientIdUrl, Documents, Fetch, FetchError, FetchRequest};
 use tower_dcr::rate_limit::{Bucket, QuotaDecision, QuotaStore, SharedQuotas};
 use tower_dcr::rules::Action;
 use tower_dcr::{
@@ -55,6 +56,15 @@ impl QuotaStore for Unlimited {
 }
 
 /// Does everything that is counted.
+/// Finds no host.
+struct Nowhere;
+
+impl Fetch for Nowhere {
+    async fn fetch(&self, _: FetchRequest) -> Result<http::Response<bytes::Bytes>, FetchError> {
+        Err(FetchError::NoAddress)
+    }
+}
+
 async fn do_everything() {
     let folder = folder();
     let full =
@@ -99,6 +109,12 @@ async fn do_everything() {
     let request = http::Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
     let body = http_body_util::Full::<bytes::Bytes>::from("grant_type=client_credentials&client_id=client-1");
     send(&token, request.body(body).unwrap()).await;
+    let documents = tower_dcr::mcp().with_documents(Documents::new(Nowhere)).map_documents(|documents| {
+        documents.fetches = "1/hour".parse().unwrap();
+    });
+    for url in ["https://app.example.com/a", "https://app.example.com/b"] {
+        documents.resolve_document(&ClientIdUrl::parse(url).unwrap(), None).await.unwrap_err();
+    }
     registrar.maintain_once().await.unwrap();
     let policy = folder.join("policy.toml");
     std::fs::write(&policy, "report_only = true").unwrap();
@@ -152,6 +168,8 @@ fn documented_metrics_are_the_emitted_ones() {
         r#"tower_dcr_store_requests_total{store="ledger_reads",result="answered"}"#,
         r#"tower_dcr_store_requests_total{store="ledger_writes",result="answered"}"#,
         r#"tower_dcr_store_requests_total{store="rate_limits",result="answered"}"#,
+        r#"tower_dcr_documents_total{outcome="failed",reason="no_address"}"#,
+        r#"tower_dcr_document_budgets_spent_total{budget="document-fetches"}"#,
         r#"tower_dcr_policy_reloads_total{result="accepted"}"#,
         r#"tower_dcr_policy_reloads_total{result="rejected"}"#,
     ] {

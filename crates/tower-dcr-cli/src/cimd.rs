@@ -26,11 +26,11 @@ use super::{OK, Outcome, PolicyArg, REJECTED, USAGE, broken, input, output, poli
 pub(super) enum Cimd {
     /// Evaluates a client metadata document under a policy: accepted, rewritten, held for approval or rejected, and why.
     ///
-    /// The steps are those of a server: the URL, its admission, the fetch (of a URL only), the JSON, the client_id in it, and the
+    /// The steps are those of a server: the URL, its admission, the fetch (of a URL only), the JSON, the `client_id` in it, and the
     /// rules. Exit status: 0 accepted unchanged, 3 accepted with changes or held for approval, 4 rejected at one of the steps; 1 for
     /// an unreadable file. Report-only rules count as enforced, and are marked: "would reject".
     Check(Check),
-    /// Checks that a URL can be a client_id: `documents.query` and `documents.ports` of the policy apply.
+    /// Checks that a URL can be a `client_id`: `documents.query` and `documents.ports` of the policy apply.
     ///
     /// Exit status: 0 accepted, 4 rejected.
     Url {
@@ -63,7 +63,7 @@ pub(super) enum Cimd {
 pub(super) struct Check {
     #[command(flatten)]
     policy: PolicyArg,
-    /// The URL at which the document of a file will be. Without it, it is the client_id in the document.
+    /// The URL at which the document of a file will be. Without it, it is the `client_id` in the document.
     #[arg(long, value_name = "URL")]
     client_id: Option<String>,
     /// Trusts these certificate authorities (PEM) instead of those of the system: for tests.
@@ -391,13 +391,20 @@ fn as_json(examined: &Examined, fingerprint: &str, steps: &Steps) -> Value {
     let Examined { body, url, judged } = examined;
     let url = url.as_ref();
     let mut printed = check::as_json(judged, fingerprint, body);
-    printed["client_id"] = json!(url);
-    printed["host"] = json!(url.map(ClientIdUrl::host));
-    printed["site"] = json!(url.map(ClientIdUrl::site));
     // The step at which the document is rejected.
     let rules = || judged.rejection.as_ref().map(|_| "rules");
-    printed["step"] = json!(judged.stopped.as_ref().map(|(step, _)| *step).or_else(rules));
-    printed["steps"] = steps.0.iter().map(|(step, said)| json!({ "step": step, "result": said })).collect();
+    let step = judged.stopped.as_ref().map(|(step, _)| *step).or_else(rules);
+    let steps = steps.0.iter().map(|(step, said)| json!({ "step": step, "result": said }));
+    let of_document = [
+        ("client_id", json!(url)),
+        ("host", json!(url.map(ClientIdUrl::host))),
+        ("site", json!(url.map(ClientIdUrl::site))),
+        ("step", json!(step)),
+        ("steps", steps.collect()),
+    ];
+    if let Some(members) = printed.as_object_mut() {
+        members.extend(of_document.map(|(name, value)| (name.to_owned(), value)));
+    }
     printed
 }
 

@@ -42,7 +42,7 @@ where
     let limit = request.max_bytes.saturating_mul(MAX_BYTES_PER_BYTE).saturating_add(MAX_BYTES_AROUND);
     let io = TokioIo::new(Metered::new(stream, limit));
     let mut http = http1::Builder::new();
-    http.max_buf_size(MAX_HEAD_BYTES).max_header_size(MAX_HEAD_BYTES).max_headers(MAX_FIELDS);
+    http.max_buf_size(MAX_HEAD_BYTES).max_headers(MAX_FIELDS);
     let (sender, connection) = deadline.step("head", http.handshake(io)).await?.map_err(protocol)?;
     let driven = async {
         // Its error is that of the response, or comes after it.

@@ -658,7 +658,7 @@ mod tests {
             }
             let waiting = Filter { held_change: true, ..Filter::default() };
             let pending = world.ledger.page(&waiting, None, 10).await.unwrap();
-            assert_eq!(pending, [again.clone()], "{change}");
+            assert_eq!(pending, std::slice::from_ref(&again), "{change}");
             assert!(!again.is_suspended(world.registrar.now()), "{change}");
             world.clock.advance(DAY);
             assert!(again.is_suspended(world.registrar.now()), "{change}");

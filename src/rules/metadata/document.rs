@@ -154,7 +154,7 @@ impl DocumentMetadata {
         if declared.as_ref().is_some_and(is_secret) {
             return Err(reject(draft, AUTH_METHOD, "is a shared secret, which a public document can't have"));
         }
-        if !supported.is_empty() && supported.iter().all(|method| is_secret(method)) {
+        if !supported.is_empty() && supported.iter().all(is_secret) {
             return Err(reject(draft, SUPPORTED, "has shared secrets only, which a public document can't have"));
         }
         let is_offered = |method: &&str| self.offered.iter().any(|offered| offered == method);

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{DuplexStream, duplex};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 
@@ -83,7 +83,8 @@ fn request() -> FetchRequest {
 }
 
 async fn fetch(fetcher: &HttpsFetcher, dialled: &Dialled) -> String {
-    match fetcher.fetch_by(dialled, &request()).await.unwrap_err() {
+    let ended = timeout(Duration::from_secs(3600), fetcher.fetch_by(dialled, &request())).await;
+    match ended.expect("this goes on for ever").unwrap_err() {
         FetchError::AddressRejected(class) => class.to_owned(),
         FetchError::Timeout(step) => format!("timeout: {step}"),
         error => error.as_str().to_owned(),

@@ -7,10 +7,13 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower_dcr::documents::{ClientIdUrl, ClientIdUrlOptions, Fetch, FetchError, FetchRequest};
 
 use crate::site::{HOST, Site, request};
+
+/// Far longer than anything here takes.
+const LONG: Duration = Duration::from_secs(40);
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
@@ -183,6 +186,26 @@ async fn a_head_has_limits() {
     ] {
         let fetched = fetch(format!("{head}\r\n{{}}")).await;
         assert_eq!(fetched.map(|_| ()).err(), (!is_accepted).then_some("protocol"), "{case}");
+    }
+}
+
+/// The first bytes are read alone, so that what follows does not fill the buffer by itself.
+#[tokio::test]
+async fn a_head_in_parts_has_the_same_limit() {
+    for (length, is_accepted) in [(8192, true), (8193, false), (8250, false), (16_000, false)] {
+        let site = Site::start(move |mut stream| async move {
+            let start = format!("HTTP/1.1 200 OK\r\n{JSON}Content-Length: 2\r\nX: ");
+            let rest = format!("{}\r\n\r\n{{}}", "y".repeat(length - start.len() - 4));
+            let _ = stream.write_all(start.as_bytes()).await;
+            let _ = stream.flush().await;
+            sleep(Duration::from_millis(100)).await;
+            let _ = stream.write_all(rest.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let error = site.fetch().await.map_err(|error| error.as_str()).err();
+        assert_eq!(error, (!is_accepted).then_some("protocol"), "{length}");
     }
 }
 
@@ -367,7 +390,7 @@ async fn everything_slow_ends() {
         (drips(chunked, "").await, "body"),
     ] {
         let fetcher = site.fetcher().with_timeout(Duration::from_millis(300)).unwrap();
-        let error = fetcher.fetch(request()).await.unwrap_err();
+        let error = timeout(LONG, fetcher.fetch(request())).await.expect("this goes on for ever").unwrap_err();
         assert!(matches!(error, FetchError::Timeout(found) if found == step), "{step}: {error:?}");
     }
 }
@@ -397,6 +420,6 @@ async fn the_connection_is_closed() {
         .await;
         let _ = site.fetch().await;
         // Without a second request.
-        assert_eq!(ends.recv().await.unwrap(), b"");
+        assert_eq!(timeout(LONG, ends.recv()).await.expect("the connection stays").unwrap(), b"");
     }
 }

@@ -21,7 +21,7 @@
 //! | ALPN is `http/1.1` | `tls::http_1_1_is_negotiated`, `tls::another_protocol_is_rejected` |
 //! | no session is kept | `tls::a_fetch_knows_nothing_of_another` |
 //! | the fields of the request | `http::the_request_has_these_fields` |
-//! | the fields of the response: size, number | `http::a_head_has_limits` |
+//! | the fields of the response: size, number | `http::a_head_has_limits`, `http::a_head_in_parts_has_the_same_limit` |
 //! | one length | `http::an_ambiguous_length_is_rejected` |
 //! | status, media type, coding, announced length | `http::a_head_is_checked_before_the_body` |
 //! | bytes of the body | `http::a_body_has_a_limit` |

@@ -113,6 +113,18 @@ async fn a_fetch_goes_on_without_its_caller() {
     assert_eq!(timeout(Duration::from_secs(10), said.recv()).await, Ok(Some("went on")));
 }
 
+#[tokio::test]
+async fn a_resolver_that_panics_is_an_error() {
+    struct Panics;
+    impl Resolve for Panics {
+        async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            panic!("a fault of this resolver")
+        }
+    }
+    let fetcher = HttpsFetcher::danger_with_roots(Authority::new().pem).unwrap().with_resolver(Panics);
+    assert_eq!(fetcher.fetch(request()).await.unwrap_err().as_str(), "other");
+}
+
 const SITE: &str = "TOWER_DCR_FETCH_TEST_SITE";
 const ROOTS: &str = "TOWER_DCR_FETCH_TEST_ROOTS";
 
