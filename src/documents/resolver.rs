@@ -43,6 +43,7 @@ use crate::telemetry;
 /// | documents of clients that have been used | 3,072, and 12 MiB |
 /// | documents of other clients | 1,024, and 4 MiB: none of them takes the place of one that is used |
 /// | versions that were let through in the last ten minutes | 4 for each document, within these 16 MiB |
+/// | drafts of records, for clients that have not been used | 1,024, and 4 MiB, at each gate |
 /// | failures | 4,096, each with its URL: 4 MiB at most. No document that failed is stored |
 /// | hosts that fail | 1,024 |
 /// | fetches at the same time | 32, of which 8 are for clients that have been used; 2 for each host, 4 for each site, and none of an unknown client takes the place of one that is used |

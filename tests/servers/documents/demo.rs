@@ -19,7 +19,7 @@ const BOUND: usize = 25 << 20;
 
 /// As many requests as fill every table several times over. With `TOWER_DCR_FLOOD=100000` it takes minutes, and the same memory.
 fn requests() -> usize {
-    std::env::var("TOWER_DCR_FLOOD").map_or(16_000, |requests| requests.parse().unwrap())
+    std::env::var("TOWER_DCR_FLOOD").map_or(12_000, |requests| requests.parse().unwrap())
 }
 
 /// The limits of fetches are off.
@@ -65,7 +65,7 @@ async fn flood(web: &Web, folder: &Folder, arguments: &[&str], requests: usize) 
                     if number >= until {
                         return;
                     }
-                    let kind = if (number / SITES) % 2 == 0 { "some" } else { "none" };
+                    let kind = if (number / SITES).is_multiple_of(2) { "some" } else { "none" };
                     let url = format!("https://{}/{kind}/{number}/{}", site(number % SITES), "x".repeat(400));
                     let to = query(&url, "https://app.attacker-site.com/cb");
                     let answer = client.get(format!("{base}/authorize?{to}")).send().await.unwrap();

@@ -284,8 +284,9 @@ impl Server {
 
     fn grant(&self, client: String, redirect_uri: String) -> Response {
         self.grants.fetch_add(1, Ordering::SeqCst);
-        let code = self.keep("c", client, redirect_uri.clone());
-        (StatusCode::FOUND, [(header::LOCATION, format!("{redirect_uri}?code={code}"))]).into_response()
+        let mut location = format!("{redirect_uri}?code=");
+        location.push_str(&self.keep("c", client, redirect_uri));
+        (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
     }
 
     /// Returns the client and its redirect URI, if the gate has verified the client.

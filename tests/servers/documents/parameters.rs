@@ -105,7 +105,7 @@ async fn a_client_has_one_spelling() {
         super::node::CHALLENGE
     );
     // Its letters as escapes are the same text.
-    let escaped: String = URL.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let escaped = URL.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     assert_eq!(node.authorize_raw(&format!("{fixed}&client_id={escaped}")).await.status, 302);
     for id in [
         // Decoded twice by some server: it is no URL here, and the server gets no client.

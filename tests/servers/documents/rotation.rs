@@ -141,7 +141,7 @@ async fn a_document_that_alternates_has_one_version_at_a_time() {
     let node = node().await;
     let turn = AtomicUsize::new(0);
     node.web.answer(URL, move |_| {
-        let redirect_uri = if turn.fetch_add(1, Ordering::SeqCst) % 2 == 0 { CALLBACK } else { EVIL };
+        let redirect_uri = if turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { CALLBACK } else { EVIL };
         json_response(SHORT, &document(URL, json!({ "redirect_uris": [redirect_uri] })))
     });
     // Within an age there is one, for everyone.

@@ -34,7 +34,7 @@ fn every_attack_has_tests() {
             let text = fs::read_to_string(file(module)).unwrap_or_else(|error| panic!("{test}: {error}"));
             let lines: Vec<&str> = text.lines().map(str::trim).collect();
             let is_it = |line: &&str| line.trim_start_matches("async ").starts_with(&format!("fn {name}("));
-            let at = lines.iter().position(|line| is_it(line)).unwrap_or_else(|| panic!("{test} is not there"));
+            let at = lines.iter().position(is_it).unwrap_or_else(|| panic!("{test} is not there"));
             let attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
             let attributes: Vec<&&str> = attributes.collect();
             let runs = attributes.iter().any(|line| line.contains("test"))

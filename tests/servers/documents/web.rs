@@ -246,7 +246,8 @@ pub(crate) fn document(url: &str, more: Value) -> Value {
         "client_id": url, "client_name": "App", "redirect_uris": [CALLBACK],
         "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": "none",
     });
-    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let Value::Object(more) = more else { panic!("{more} has no members") };
+    document.as_object_mut().unwrap().extend(more);
     document
 }
 
