@@ -485,7 +485,11 @@ impl Preset {
     /// Serves clients whose `client_id` is the URL of a metadata document. The [gates](Self::gate) that are created afterwards fetch
     /// and judge documents at the authorization endpoint and the endpoint for pushed requests, and know them at the others; the
     /// [metadata document](Self::server_metadata_layer) announces it.
+    ///
+    /// This preset and its clones have a memory of their own: presets that get clones of `documents` share no document, no budget and
+    /// no judgement. A clone whose rules are changed for another tenant needs documents of its own, too.
     pub fn with_documents(self, documents: Documents) -> Self {
+        let documents = documents.into_its_own();
         self.change(|settings| settings.fetched = Some(documents))
     }
 

@@ -59,6 +59,11 @@ impl<T: Clone + Send + 'static> Flight<T> {
         Some(Waiter { shared: Arc::clone(&self.0), number: state.next })
     }
 
+    /// Returns `true` if there is a waiter, which drives the operation.
+    pub(super) fn is_waited_for(&self) -> bool {
+        lock(&self.0.0).waiters > 0
+    }
+
     /// Drives the operation once, without waiting. Returns the result if there is one.
     pub(super) fn advance(&self) -> Option<T> {
         let mut waiter = self.wait(usize::MAX)?;

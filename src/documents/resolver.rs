@@ -31,9 +31,10 @@ use crate::rules::{Context, Policy};
 use crate::sync::{Mutex, lock};
 use crate::telemetry;
 
-/// Fetches client metadata documents, and remembers those that the rules accept. Clones share one memory.
+/// Fetches client metadata documents, and remembers those that the rules accept.
 ///
-/// A [preset](crate::Preset::with_documents) decides about the documents, and its [gates](crate::Preset::gate) ask for them.
+/// A [preset](crate::Preset::with_documents) decides about the documents, and its [gates](crate::Preset::gate) ask for them. It has a
+/// memory of its own, so that no judgement is another preset's.
 ///
 /// # Bounds
 ///
@@ -42,9 +43,10 @@ use crate::telemetry;
 /// | documents of clients that have been used | 3,072, and 12 MiB |
 /// | documents of other clients | 1,024, and 4 MiB: none of them takes the place of one that is used |
 /// | versions that were let through in the last ten minutes | 4 for each document, within these 16 MiB |
+/// | drafts of records, for clients that have not been used | 1,024, and 4 MiB, at each gate |
 /// | failures | 4,096, each with its URL: 4 MiB at most. No document that failed is stored |
 /// | hosts that fail | 1,024 |
-/// | fetches at the same time | 32, of which 8 are for clients that have been used; 2 for each host, 4 for each site |
+/// | fetches at the same time | 32, of which 8 are for clients that have been used; 2 for each host, 4 for each site, and none of an unknown client takes the place of one that is used |
 /// | requests that wait for one fetch | 4,096; one fetch answers all of them |
 /// | budgets | 8,194 buckets, 128 KiB |
 ///
@@ -179,6 +181,11 @@ impl Documents {
         Self::with(Arc::clone(&self.inner.fetcher), Arc::clone(&self.inner.clock), Some(shared))
     }
 
+    /// Returns the same with an empty memory, in which other rules may be in force.
+    pub(crate) fn into_its_own(self) -> Self {
+        Self::with(Arc::clone(&self.inner.fetcher), Arc::clone(&self.inner.clock), self.inner.shared.clone())
+    }
+
     /// Puts settings and rules into force. Documents stay, and are judged again when they are used.
     pub(crate) fn put(&self, settings: DocumentSettings, policy: Policy, offers_none: bool) {
         let before = self.inner.in_force.load();
@@ -287,7 +294,9 @@ impl Documents {
             return Ok(in_flight.flight.clone());
         }
         let unknown = flights.values().filter(|other| !other.is_known).count();
-        let count = |is_same: &dyn Fn(&ClientIdUrl) -> bool| flights.values().filter(|it| is_same(&it.url)).count();
+        // A host that is slow for strangers must not end the refreshes of its clients in use.
+        let rivals = || flights.values().filter(|other| other.is_known || !is_known);
+        let count = |is_same: &dyn Fn(&ClientIdUrl) -> bool| rivals().filter(|it| is_same(&it.url)).count();
         if flights.len() >= FLIGHTS || (!is_known && unknown >= UNKNOWN_FLIGHTS) {
             return Err(spent("concurrency"));
         }
@@ -331,16 +340,16 @@ impl Inner {
         Some(stored)
     }
 
-    /// Takes the results of flights that no request waits for any more, and ends those that take too long.
+    /// Takes the results of flights that no request waits for any more, and ends those that take too long. Otherwise requests that
+    /// begin a fetch and go away would hold its place.
     fn sweep(&self) {
         let now = self.clock.monotonic();
-        let late: Vec<Flight<Resolved>> = {
+        let left: Vec<Flight<Resolved>> = {
             let mut flights = lock(&self.flights);
             flights.retain(|_, flight| now.saturating_sub(flight.begun) < 2 * DEADLINE);
-            let is_full = flights.len() >= UNKNOWN_FLIGHTS / 2;
-            flights.values().filter(|_| is_full).map(|flight| flight.flight.clone()).collect()
+            flights.values().map(|it| &it.flight).filter(|flight| !flight.is_waited_for()).cloned().collect()
         };
-        for flight in late {
+        for flight in left {
             drop(flight.advance());
         }
     }

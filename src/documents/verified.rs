@@ -172,7 +172,7 @@ impl VerifiedClient {
     }
 
     /// Returns the number of bytes that it takes, approximately.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         3 * self.inner.document.len() + 1024
     }
 }

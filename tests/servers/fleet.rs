@@ -9,3 +9,5 @@ mod limiter_faults;
 mod redis_server;
 mod small_disk;
 mod stores;
+
+pub(crate) use redis_server::connection;

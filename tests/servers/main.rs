@@ -3,7 +3,7 @@
 //! `TOWER_DCR_SKIP_MISSING` is set.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
-use test_support::{databases, programs, running, there};
+use test_support::{databases, folder, programs, running, there};
 
 mod access;
 mod browser;
@@ -11,6 +11,7 @@ mod client_quota;
 mod consent;
 mod crash;
 mod cross_origin;
+mod documents;
 mod down;
 mod fleet;
 mod gate;

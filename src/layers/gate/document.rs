@@ -37,11 +37,15 @@ pub(super) struct DocumentRecords {
 /// The `client_id` of a document in a request.
 pub(super) type Found = Result<Option<DocumentRecords>, Fault>;
 
+/// The drafts that a gate remembers: strangers can ask for as many as they like.
+const DRAFTS: usize = 1024;
+const DRAFTS_BYTES: usize = 4 << 20;
+
 const NOT_ACCEPTED: Fault = Fault::Document;
 
 impl GateDocuments {
     pub(super) fn new(documents: Documents) -> Self {
-        Self { documents, drafts: Arc::new(Cache::new(1024)) }
+        Self { documents, drafts: Arc::new(Cache::with_weight(DRAFTS, DRAFTS_BYTES)) }
     }
 }
 
@@ -233,7 +237,8 @@ impl Judgement<'_> {
             return known;
         }
         let known = Arc::new(Known::new(self.registrar.drafted_document(&new_document(client))));
-        documents.drafts.insert(url.to_owned(), (client.clone(), Arc::clone(&known)));
+        // The version stays with its draft, which has the same members once more.
+        documents.drafts.insert_weighing(url.to_owned(), (client.clone(), Arc::clone(&known)), 2 * client.weight());
         known
     }
 
