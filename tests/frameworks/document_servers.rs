@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use oauth_as::ClientId;
@@ -26,7 +27,7 @@ use test_support::ROOT;
 use test_support::document_host::DocumentHost;
 use tower::{Layer, ServiceExt};
 use tower_dcr::clients::{Ledger, MemoryLedger, Origin, Registrar, Status};
-use tower_dcr::documents::{Documents, VerifiedClient};
+use tower_dcr::documents::{Documents, Fetch, FetchError, FetchRequest, VerifiedClient};
 use tower_dcr::layers::GateEndpoint;
 use tower_dcr::redirect_uri;
 use tower_dcr_fetch::HttpsFetcher;
@@ -46,9 +47,10 @@ struct Asked {
 /// Returns the redirect URIs of a client, and the one that this request names: the gate has compared it, with any port on a
 /// loopback address (RFC 8252 section 7.3). Both servers compare some of them as strings.
 fn with_asked(mut known: Vec<String>, asked: Asked) -> Vec<String> {
-    let matches = |asked: &String| known.iter().any(|known| known == asked || redirect_uri::matches(known, asked));
-    let asked = asked.redirect_uri.filter(matches);
-    known.extend(asked.into_iter().filter(|asked| !known.contains(asked)));
+    let is_other =
+        |asked: &String| !known.contains(asked) && known.iter().any(|known| redirect_uri::matches(known, asked));
+    let asked = asked.redirect_uri.filter(is_other);
+    known.extend(asked);
     known
 }
 
@@ -228,6 +230,43 @@ async fn known_clients_sign_in(server: &Router) {
     }
 }
 
+/// Asks for a code with documents that the gate rejects, and with a redirect URI that is in none. `knows` asks the server for a client.
+async fn rejected_clients_stay_unknown(server: &Router, knows: impl AsyncFn(String) -> bool) {
+    const CALLBACK: &str = "https://app.example.com/cb";
+    let host = DocumentHost::start("app.example.com").await;
+    let guarded = Guarded::new(server, &host);
+    let honest = json!({ "client_name": "App", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none" });
+    let with = |member: &str, value: Value| {
+        let mut document = honest.clone();
+        document[member] = value;
+        document
+    };
+    let attacks = [
+        ("/secret.json", with("client_secret", json!("s"))),
+        ("/script.json", with("redirect_uris", json!(["javascript:alert(1)"]))),
+        ("/name.json", with("client_name", json!("Claude"))),
+    ];
+    let mut urls = attacks.map(|(path, document)| host.publish(path, &document)).to_vec();
+    let other = json!({ "client_id": host.url("/honest.json"), "redirect_uris": [CALLBACK] });
+    host.answer("/other.json", "200 OK\r\ncontent-type: application/json", &other.to_string());
+    urls.push(host.url("/other.json"));
+    for url in urls {
+        let answer = guarded.authorize(&url, CALLBACK).await;
+        assert!(answer.status() == 400 && !answer.headers().contains_key("location"), "{url}: {answer:?}");
+        assert!(!knows(url.clone()).await, "{url}");
+    }
+    let url = host.publish("/honest.json", &honest);
+    let fetched = host.connections();
+    let token = [("grant_type", "authorization_code"), ("client_id", &url), ("code", "c"), ("code_verifier", VERIFIER)];
+    assert_eq!(guarded.token(&token).await.0, 401);
+    assert_eq!(host.connections(), fetched, "the token endpoint fetches nothing");
+    let answer = guarded.authorize(&url, "https://evil.example.net/cb").await;
+    assert!(answer.status() == 400 && !answer.headers().contains_key("location"), "{answer:?}");
+    assert!(!knows(url.clone()).await && guarded.ledger.find(&url).await.unwrap().is_none());
+    guarded.sign_in(&url, CALLBACK).await;
+    assert!(knows(url).await);
+}
+
 #[tokio::test]
 async fn known_clients_sign_in_at_oauth_as_by_their_documents() {
     known_clients_sign_in(&oauth_as().0).await;
@@ -236,4 +275,56 @@ async fn known_clients_sign_in_at_oauth_as_by_their_documents() {
 #[tokio::test]
 async fn known_clients_sign_in_at_oauth2_test_server_by_their_documents() {
     known_clients_sign_in(&oauth2_test_server().0).await;
+}
+
+#[tokio::test]
+async fn oauth_as_gets_no_client_that_the_gate_rejects() {
+    let (app, server) = oauth_as();
+    let knows = async |url: String| server.store().get_client(&ClientId::new(url)).await.unwrap().is_some();
+    rejected_clients_stay_unknown(&app, knows).await;
+}
+
+#[tokio::test]
+async fn oauth2_test_server_gets_no_client_that_the_gate_rejects() {
+    let (app, server) = oauth2_test_server();
+    rejected_clients_stay_unknown(&app, async |url: String| server.store.get_client(&url).await.is_some()).await;
+}
+
+/// Documents by the row that they are of.
+#[derive(Clone, Default)]
+struct Published(Arc<Mutex<Bytes>>);
+
+impl Fetch for Published {
+    async fn fetch(&self, _: FetchRequest) -> Result<http::Response<Bytes>, FetchError> {
+        let document = http::Response::builder().header("content-type", "application/json");
+        Ok(document.body(self.0.lock().unwrap().clone()).unwrap())
+    }
+}
+
+/// The attacks that the rules disarm: what is left of each is a document to the validator of `oauth-as`, too.
+#[tokio::test]
+async fn oauth_as_takes_every_document_that_the_rules_let_through() {
+    let rows = fs::read_to_string(Path::new(ROOT).join("tests/data/documents/attacks.jsonl")).unwrap();
+    let (mut taken, mut differing) = (0, Vec::new());
+    for row in rows.lines().map(|row| serde_json::from_str::<Value>(row).unwrap()) {
+        let Some(members) = row["members"].as_object() else { continue };
+        let url = row["document_url"].as_str().unwrap_or("https://app.example.com/client.json");
+        let mut document =
+            json!({ "client_id": url, "client_name": "App", "redirect_uris": ["https://app.example.com/cb"] });
+        document.as_object_mut().unwrap().extend(members.clone());
+        let published = Published(Arc::new(Mutex::new(document.to_string().into())));
+        let preset = tower_dcr::mcp().with_documents(Documents::new(published));
+        let Ok(client) = preset.resolve_document(&tower_dcr::documents::ClientIdUrl::parse(url).unwrap(), None).await
+        else {
+            continue;
+        };
+        let policy = cimd_policy();
+        let url = ClientIdUrl::parse(client.url().as_str(), &policy).unwrap();
+        match ValidatedClientIdDocument::validate(&url, client.document(), &policy) {
+            Ok(_) => taken += 1,
+            Err(error) => differing.push(format!("{error}: {row}")),
+        }
+    }
+    assert!(differing.is_empty(), "{differing:#?}");
+    assert!(taken > 100, "{taken}");
 }
