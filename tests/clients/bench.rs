@@ -187,12 +187,23 @@ impl Bench {
         issuer: &str,
         mcp: &str,
     ) -> Vec<(&'static Client, Outcome)> {
+        let clients: Vec<_> = clients.iter().map(|client| (*client, None)).collect();
+        self.sign_in_each(clients, issuer, mcp).await
+    }
+
+    /// Does the same with clients that are told the URL of their metadata document.
+    pub(crate) async fn sign_in_each(
+        &'static self,
+        clients: Vec<(&'static Client, Option<String>)>,
+        issuer: &str,
+        mcp: &str,
+    ) -> Vec<(&'static Client, Outcome)> {
         let _turn = self.turn().await;
-        let sign_in = |client: &&'static Client| {
-            let (client, issuer, mcp) = (*client, issuer.to_owned(), mcp.to_owned());
-            tokio::spawn(async move { (client, self.sign_in(client, &issuer, &mcp).await) })
+        let sign_in = |(client, document): (&'static Client, Option<String>)| {
+            let (issuer, mcp) = (issuer.to_owned(), mcp.to_owned());
+            tokio::spawn(async move { (client, self.sign_in(client, &issuer, &mcp, document.as_deref()).await) })
         };
-        let signing_in: Vec<_> = clients.iter().map(sign_in).collect();
+        let signing_in: Vec<_> = clients.into_iter().map(sign_in).collect();
         let mut outcomes = Vec::new();
         for client in signing_in {
             outcomes.push(client.await.unwrap());
@@ -206,8 +217,8 @@ impl Bench {
         ONE_AT_A_TIME.lock().await
     }
 
-    async fn sign_in(&self, client: &Client, issuer: &str, mcp: &str) -> Outcome {
-        let last = self.run(client, issuer, mcp).await?;
+    async fn sign_in(&self, client: &Client, issuer: &str, mcp: &str, document: Option<&str>) -> Outcome {
+        let last = self.run_with(client, issuer, mcp, document).await?;
         Ok(SignedIn {
             said: last["said"].as_str().unwrap().to_owned(),
             refreshed: last["refreshed"] == true,
@@ -218,12 +229,23 @@ impl Bench {
     /// Returns what a client prints at its end; its output, if it does not sign in. A minute is more than any of them
     /// takes.
     pub(crate) async fn run(&self, client: &Client, issuer: &str, mcp: &str) -> Result<Value, String> {
+        self.run_with(client, issuer, mcp, None).await
+    }
+
+    async fn run_with(
+        &self,
+        client: &Client,
+        issuer: &str,
+        mcp: &str,
+        document: Option<&str>,
+    ) -> Result<Value, String> {
         let mut command = tokio::process::Command::from(self.command(client.program));
         command.args(client.arguments.iter().map(|argument| match *argument {
             "ISSUER" => issuer,
             "MCP" => mcp,
             argument => argument,
         }));
+        command.args(document);
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
         let Ok(output) = tokio::time::timeout(Duration::from_secs(60), output).await else {
             return Err("it did not come back".into());

@@ -12,7 +12,7 @@ use crate::running::{ANY_PORT, Running};
 use crate::servers::{Server, free_port};
 
 /// `mcp-remote` registers `localhost`, which the strict preset does not admit: RFC 8252 section 8.3 has loopback addresses.
-const NOT_STRICT: [&str; 1] = ["mcp-remote"];
+pub(crate) const NOT_STRICT: [&str; 1] = ["mcp-remote"];
 
 /// It registers no grant types, and so gets no refresh token from `oauth` (RFC 7591 section 2: "the default behavior is that
 /// the client will use only the `authorization_code` Grant Type").
@@ -64,7 +64,7 @@ async fn released_clients_sign_in_through_each_preset() {
 }
 
 /// Returns a policy with every rule of gates, as the schema lists them, and every setting that restricts a code flow.
-fn all_rules(base: &str, resources: &[&str]) -> String {
+pub(crate) fn all_rules(base: &str, resources: &[&str]) -> String {
     let schema: Value = serde_json::from_str(include_str!("../../schema/policy.json")).unwrap();
     let rules = schema["$defs"]["GateRules"]["properties"].as_object().unwrap();
     assert!(rules.len() >= 12, "{rules:?}");

@@ -1,5 +1,6 @@
 // A person at a browser, of servers that do not ask.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 
 /// Follows an authorization URL to the client's callback; with `deliver` it is asked for there, without it is returned.
@@ -42,12 +43,13 @@ function remember(cookies, answer) {
 }
 
 /// Ends the access token that a program has kept in a file under `folder`, as if its time had come, and says which it was;
-/// `undefined` if it has no refresh token, or the server has no way to end one.
-export async function endToken(folder, url) {
+/// `undefined` if it has no refresh token, or the server has no way to end one. A `client_id` that the program was given is not
+/// in a file.
+export async function endToken(folder, url, given) {
   const kept = keptTokens(folder);
   const server = await fetch(new URL('/.well-known/oauth-authorization-server', url)).then((answer) => answer.json());
   if (!kept?.tokens.refresh_token || !server.revocation_endpoint) return undefined;
-  const body = new URLSearchParams({ client_id: kept.client_id, token: kept.tokens.access_token });
+  const body = new URLSearchParams({ client_id: given ?? kept.client_id, token: kept.tokens.access_token });
   const answer = await fetch(server.revocation_endpoint, { method: 'POST', body });
   if (!answer.ok) throw new Error(`${server.revocation_endpoint}: ${answer.status}`);
   return kept.tokens.access_token;
@@ -71,13 +73,23 @@ export function keptTokens(folder) {
   return found.tokens && found;
 }
 
+/// A port that is free now.
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
 /// The path of a file of an installed package.
 export function program(name, ...path) {
   return join(import.meta.dirname, 'node_modules', name, ...path);
 }
 
-/// Does what a program asks for that prints a URL to be opened in a browser.
-export function whoOpens(output) {
+/// Does what a program asks for that prints a URL to be opened in a browser. A program may wait for its callback without an end:
+/// `rejected` is called if there is none.
+export function whoOpens(output, rejected = () => {}) {
   let printed = '';
   const opened = new Set();
   output.on('data', (data) => {
@@ -86,7 +98,10 @@ export function whoOpens(output) {
     for (const [url] of printed.matchAll(/https?:\/\/\S*client_id=\S*(?=\s)/g)) {
       if (opened.has(url)) continue;
       opened.add(url);
-      consent(url, { deliver: true }).catch((error) => console.error(error));
+      consent(url, { deliver: true }).catch((error) => {
+        console.error(error);
+        rejected();
+      });
     }
   });
 }

@@ -1,34 +1,29 @@
 // The scenarios for authorization servers of MCP's conformance suite. Arguments: the issuer, the URL of an MCP endpoint,
-// and `forged` to respond to the suite with a state that it has not sent. Prints the number of passed and failed checks by
-// scenario.
+// and any of the URL of a metadata document to use as the `client_id` and `forged` to respond to the suite with a state that it has
+// not sent. Prints the result of each check.
 import { spawn } from 'node:child_process';
 import { readFileSync, readdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { program } from './browser.mjs';
+import { freePort, program } from './browser.mjs';
 
-const [, , issuer, resource, forged] = process.argv;
+const [, , issuer, resource, ...flags] = process.argv;
+const forged = flags.includes('forged');
 
-/// A port that is free now: the suite has none of its own choice.
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
+// The suite has none of its own choice.
 const port = await freePort();
 const callback = `http://127.0.0.1:${port}/callback`;
-const registered = await fetch(`${issuer}/register`, {
-  method: 'POST',
-  headers: { 'content-type': 'application/json' },
-  body: JSON.stringify({ client_name: 'Conformance', redirect_uris: [callback], token_endpoint_auth_method: 'none' }),
-});
-if (registered.status !== 201) throw new Error(`registration: ${registered.status} ${await registered.text()}`);
-const { client_id } = await registered.json();
+async function register() {
+  const registered = await fetch(`${issuer}/register`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ client_name: 'Conformance', redirect_uris: [callback], token_endpoint_auth_method: 'none' }),
+  });
+  if (registered.status !== 201) throw new Error(`registration: ${registered.status} ${await registered.text()}`);
+  return (await registered.json()).client_id;
+}
 
+const client_id = flags.find((flag) => flag.startsWith('https://')) ?? (await register());
 const results = mkdtempSync(join(tmpdir(), 'conformance-'));
 const suite = spawn(
   process.execPath,

@@ -1,5 +1,5 @@
-// The MCP Inspector on the command line. Arguments: the URL of an MCP endpoint, and `step-up` to call the
-// second tool.
+// The MCP Inspector on the command line. Arguments: the URL of an MCP endpoint, and any of the URL of its
+// metadata document and `step-up` (calls the second tool).
 import { spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,19 +7,21 @@ import { join } from 'node:path';
 import { endToken, keptTokens, program, whoOpens } from './browser.mjs';
 import { stepUp } from './step-up.mjs';
 
-const [, , url, mode] = process.argv;
+const [, , url, ...flags] = process.argv;
+const metadata = flags.find((flag) => flag.startsWith('https://'));
 const home = mkdtempSync(join(tmpdir(), 'inspector-'));
 // There may be no keyring, and the second call is to know the tokens of the first.
 const own = { HOME: home, MCP_AUTO_OPEN_ENABLED: 'true', MCP_INSPECTOR_SECRET_STORE: 'file' };
 
 async function call(text, tool = 'echo') {
   const call = ['--method', 'tools/call', '--tool-name', tool, '--tool-arg', `text=${text}`];
+  if (metadata) call.push('--client-metadata-url', metadata);
   const inspector = spawn(
     process.execPath,
     [program('@modelcontextprotocol/inspector', 'clients', 'launcher', 'build', 'index.js'), '--cli', url, ...call],
     { env: { ...process.env, ...own }, stdio: ['ignore', 'pipe', 'pipe'] },
   );
-  whoOpens(inspector.stderr);
+  whoOpens(inspector.stderr, () => metadata && inspector.kill());
   let out = '';
   inspector.stdout.on('data', (data) => (out += data));
   const [code] = await new Promise((resolve) => inspector.on('close', (...how) => resolve(how)));
@@ -28,9 +30,9 @@ async function call(text, tool = 'echo') {
 }
 
 const said = await call('hello');
-const stepped = mode === 'step-up' ? await stepUp((text) => call(text, 'write'), call) : {};
+const stepped = flags.includes('step-up') ? await stepUp((text) => call(text, 'write'), call) : {};
 let refreshed = false;
-const ended = await endToken(home, url);
+const ended = await endToken(home, url, metadata);
 if (ended) {
   refreshed = (await call('again')) === 'again' && keptTokens(home).tokens.access_token !== ended;
 }

@@ -1,9 +1,11 @@
-// The MCP TypeScript SDK. Arguments: `2` or `1`, the URL of an MCP endpoint, more of the registration as JSON, and any of
-// `step-up` (calls the second tool), `no-refresh` (keeps no refresh token), `unscoped` (registered before, without a scope).
+// The MCP TypeScript SDK. Arguments: `2` or `1`, the URL of an MCP endpoint, and any of more of the registration as JSON, the
+// URL of its metadata document, `step-up` (calls the second tool), `no-refresh` (keeps no refresh token), `unscoped`
+// (registered before, without a scope).
 import { consent } from './browser.mjs';
 import { stepUp } from './step-up.mjs';
 
-const [, , version, url, more = '{}', ...flags] = process.argv;
+const [, , version, url, ...flags] = process.argv;
+const more = flags.find((flag) => flag.startsWith('{')) ?? '{}';
 const { Client, StreamableHTTPClientTransport, auth } =
   version === '2'
     ? await import('@modelcontextprotocol/client')
@@ -18,6 +20,7 @@ const kept = {};
 let callback;
 const provider = {
   redirectUrl,
+  clientMetadataUrl: flags.find((flag) => flag.startsWith('https://')),
   clientMetadata: {
     client_name: `TypeScript SDK ${version}`,
     redirect_uris: [redirectUrl],

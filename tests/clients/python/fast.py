@@ -1,4 +1,5 @@
-"""FastMCP's client. Arguments: the URL of an MCP endpoint, and `step-up` to call the second tool."""
+"""FastMCP's client. Arguments: the URL of an MCP endpoint, and any of the URL of its metadata document and `step-up` (calls the
+second tool)."""
 
 import asyncio
 import json
@@ -36,14 +37,16 @@ webbrowser.open = open_browser
 
 
 async def main():
-    auth = OAuth(callback_host="127.0.0.1", callback_timeout=10)
-    async with Client(sys.argv[1], auth=auth) as client:
+    url, *flags = sys.argv[1:]
+    document = next((flag for flag in flags if flag.startswith("https://")), None)
+    auth = OAuth(callback_host="127.0.0.1", callback_timeout=10, client_metadata_url=document)
+    async with Client(url, auth=auth) as client:
         answer = await client.call_tool("echo", {"text": "hello"})
 
         async def call(name, text):
             return (await client.call_tool(name, {"text": text})).content[0].text
 
-        stepped = await step_up(call) if "step-up" in sys.argv else {}
+        stepped = await step_up(call) if "step-up" in flags else {}
         before, refreshed = auth.context.current_tokens, False
         if before.refresh_token:
             # As if its time had come.

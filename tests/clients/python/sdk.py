@@ -1,5 +1,5 @@
-"""The MCP Python SDK, 1.x or 2.x as it is installed. Arguments: the URL of an MCP endpoint, and any of `step-up` (calls the
-second tool) and `unscoped` (registered before, without a scope)."""
+"""The MCP Python SDK, 1.x or 2.x as it is installed. Arguments: the URL of an MCP endpoint, and any of the URL of its
+metadata document, `step-up` (calls the second tool) and `unscoped` (registered before, without a scope)."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,7 @@ from step_up import step_up
 url, *flags = sys.argv[1:]
 version = importlib.metadata.version("mcp")
 is_first = version.startswith("1.")
+document = next((flag for flag in flags if flag.startswith("https://")), None)
 REDIRECT_URI = "http://127.0.0.1:33421/callback"
 
 
@@ -59,7 +60,7 @@ async def main():
         body = metadata.model_dump_json(exclude_none=True).encode()
         register = urllib.request.Request(urllib.parse.urljoin(url, "/register"), body, {"content-type": "application/json"})
         storage.client = OAuthClientInformationFull.model_validate_json(urllib.request.urlopen(register).read())
-    auth = OAuthClientProvider(url, metadata, storage, redirect, callback)
+    auth = OAuthClientProvider(url, metadata, storage, redirect, callback, client_metadata_url=document)
     if is_first:
         import httpx as http
     else:

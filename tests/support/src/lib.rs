@@ -12,6 +12,8 @@
 mod asking;
 #[cfg(feature = "databases")]
 pub mod databases;
+#[cfg(feature = "documents")]
+pub mod document_host;
 pub mod folder;
 pub mod installed;
 pub mod programs;

@@ -1,15 +1,8 @@
 //! Runs `dcr cimd`.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
+use test_support::document_host::DocumentHost;
 use test_support::folder::Folder;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::cli::{dcr, json_of, run};
 
@@ -199,81 +192,27 @@ fn admission_names_the_entry() {
     }
 }
 
-/// A web server with TLS on this machine.
-struct Site {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-}
-
-/// The response for each path.
-fn response(path: &str) -> String {
-    let (head, body) = match path {
-        "/client.json" => {
-            ("200 OK\r\ncontent-type: application/json\r\ncache-control: max-age=600", document(&json!({})))
-        }
-        "/other.json" => ("200 OK\r\ncontent-type: application/json", document(&json!({}))),
-        "/secret.json" => {
-            let url = "https://app.example.com/secret.json";
-            ("200 OK\r\ncontent-type: application/json", document(&json!({ "client_id": url, "client_secret": "s" })))
-        }
-        "/html" => ("200 OK\r\ncontent-type: text/html", "<title>Just a moment...</title>".to_owned()),
-        "/broken" => ("200 OK\r\ncontent-type: application/json", "{".to_owned()),
-        "/large" => ("200 OK\r\ncontent-type: application/json", " ".repeat(5121)),
-        "/moved" => ("302 Found\r\nlocation: https://app.example.com/client.json", String::new()),
-        _ => ("404 Not Found\r\ncontent-type: application/json", "{}".to_owned()),
-    };
-    format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
-}
-
-impl Site {
-    /// Starts the server. Its authority's certificate is in `ca.pem`.
-    async fn start(folder: &Folder) -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let key = KeyPair::generate().unwrap();
-        folder.write("ca.pem", &params.self_signed(&key).unwrap().pem());
-        let (issuer, key) = (Issuer::new(params, key), KeyPair::generate().unwrap());
-        let certificate = CertificateParams::new([HOST.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let key = key.serialize_der().try_into().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        let (acceptor, listener) =
-            (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-        let counted = Arc::clone(&connections);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::SeqCst);
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    let (mut head, mut byte) = (Vec::new(), [0]);
-                    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.is_ok_and(|read| read > 0) {
-                        head.push(byte[0]);
-                    }
-                    let head = String::from_utf8_lossy(&head).into_owned();
-                    let path = head.split(' ').nth(1).unwrap_or_default();
-                    let _gone = stream.write_all(response(path).as_bytes()).await;
-                    let _gone = stream.shutdown().await;
-                });
-            }
-        });
-        Self { address, connections }
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
+/// Starts a server with these documents. Its authority's certificate is in `ca.pem`.
+async fn host(folder: &Folder) -> DocumentHost {
+    const JSON: &str = "200 OK\r\ncontent-type: application/json";
+    let host = DocumentHost::start(HOST).await;
+    let secret = document(&json!({ "client_id": host.url("/secret.json"), "client_secret": "s" }));
+    host.answer("/client.json", &format!("{JSON}\r\ncache-control: max-age=600"), &document(&json!({})));
+    host.answer("/other.json", JSON, &document(&json!({})));
+    host.answer("/secret.json", JSON, &secret);
+    host.answer("/html", "200 OK\r\ncontent-type: text/html", "<title>Just a moment...</title>");
+    host.answer("/broken", JSON, "{");
+    host.answer("/large", JSON, &" ".repeat(5121));
+    host.answer("/moved", &format!("302 Found\r\nlocation: {URL}"), "");
+    folder.write("ca.pem", &host.ca_pem);
+    host
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_fetches_a_document_and_shows_each_step() {
     let folder = Folder::new("cimd-fetch");
-    let site = Site::start(&folder).await;
-    let map = format!("{HOST}={}", site.address);
+    let host = host(&folder).await;
+    let map = host.map();
     let fetch = |arguments: &[&str]| {
         let all = [&["cimd", "check", "--cimd-ca", "ca.pem", "--cimd-map", &map], arguments].concat();
         tokio::task::block_in_place(|| run(&folder, &all, ""))
@@ -288,11 +227,11 @@ async fn check_fetches_a_document_and_shows_each_step() {
         ("moved", "fetch", "a redirect (302 Found), which is never followed"),
         ("nothing", "fetch", "the status 404 Not Found instead of 200"),
     ] {
-        let (before, shown) = (site.connections(), fetch(&[&format!("https://app.example.com/{path}")]));
+        let (before, shown) = (host.connections(), fetch(&[&format!("https://app.example.com/{path}")]));
         let headline = shown.lines().find(|line| line.starts_with("reject")).unwrap();
         assert!(headline.starts_with(&format!("reject  {step}: ")) && headline.contains(words), "{path}: {shown}");
         assert!(shown.starts_with("status 4\nurl        accepted\n"), "{path}: {shown}");
-        assert_eq!(site.connections(), before + 1, "{path}: no redirect is followed, and nothing is tried again");
+        assert_eq!(host.connections(), before + 1, "{path}: no redirect is followed, and nothing is tried again");
     }
 }
 
@@ -300,8 +239,8 @@ async fn check_fetches_a_document_and_shows_each_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_fetches_nothing_that_is_not_admitted() {
     let folder = Folder::new("cimd-no-fetch");
-    let site = Site::start(&folder).await;
-    let map = format!("{HOST}={}", site.address);
+    let host = host(&folder).await;
+    let map = host.map();
     let check = |arguments: &[&str]| {
         let all = [&["cimd", "check", "--cimd-ca", "ca.pem", "--cimd-map", &map], arguments].concat();
         tokio::task::block_in_place(|| json_of(&folder, &all))
@@ -316,9 +255,9 @@ async fn check_fetches_nothing_that_is_not_admitted() {
         let (status, judged) = check(&["--policy", policy, url]);
         assert_eq!((status, judged["step"].as_str()), (4, Some(step)), "{url}: {judged}");
     }
-    assert_eq!(site.connections(), 0);
+    assert_eq!(host.connections(), 0);
     let (status, judged) = check(&[URL]);
-    assert_eq!((status, &judged["after"]["client_id"], site.connections()), (0, &json!(URL), 1));
+    assert_eq!((status, &judged["after"]["client_id"], host.connections()), (0, &json!(URL), 1));
     // Its certificate is from no authority that the system knows.
     let all = ["cimd", "check", "--cimd-map", &map, URL];
     let (status, judged) = tokio::task::block_in_place(|| json_of(&folder, &all));

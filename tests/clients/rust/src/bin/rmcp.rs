@@ -1,4 +1,5 @@
-//! `rmcp`, the official MCP SDK. Arguments: the URL of an MCP endpoint, and `step-up` to call the second tool.
+//! `rmcp`, the official MCP SDK. Arguments: the URL of an MCP endpoint, and any of the URL of its metadata document and
+//! `step-up` (calls the second tool).
 
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RoleClient, RunningService};
@@ -14,9 +15,15 @@ const REDIRECT_URI: &str = "http://127.0.0.1:33422/callback";
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let url = std::env::args().nth(1).ok_or("the URL of an MCP endpoint, please")?;
+    let mut arguments = std::env::args().skip(1);
+    let url = arguments.next().ok_or("the URL of an MCP endpoint, please")?;
+    let flags: Vec<String> = arguments.collect();
+    let mut request = AuthorizationRequest::new(REDIRECT_URI).with_client_name("rmcp");
+    if let Some(document) = flags.iter().find(|flag| flag.starts_with("https://")) {
+        request = request.with_client_metadata_url(document);
+    }
     let mut state = OAuthState::new(&url, None).await?;
-    state.start_authorization(AuthorizationRequest::new(REDIRECT_URI).with_client_name("rmcp")).await?;
+    state.start_authorization(request).await?;
     let callback = consent(&state.get_authorization_url().await?).await?;
     state.handle_callback_url(callback.as_str()).await?;
     let manager = state.into_authorization_manager().ok_or("not authorized")?;
@@ -30,7 +37,7 @@ async fn main() -> Result<(), Error> {
         StreamableHttpClientTransport::with_client(client, StreamableHttpClientTransportConfig::with_uri(url.clone()));
     let service = ().serve(transport).await?;
     let mut outcome = json!({ "said": call(&service, "echo", "hello").await?, "refreshed": refreshed });
-    if std::env::args().nth(2).as_deref() == Some("step-up") {
+    if flags.iter().any(|flag| flag == "step-up") {
         let mut wrote = call(&service, "write", "hello").await;
         if let Some(scope) = wrote.as_ref().err().and_then(|error| missing_scope(error, &url)) {
             // The lock must be free for the second call.
