@@ -35,7 +35,8 @@ fn check_evaluates_a_document_like_a_server() {
     insta::assert_snapshot!("cimd_check_reject", run(&folder, &["cimd", "check", "-"], &secret));
     insta::assert_snapshot!("cimd_check_no_json", run(&folder, &["cimd", "check", "-"], r#"{"a":1,"a":2}"#));
     insta::assert_snapshot!("cimd_check_no_file", run(&folder, &["cimd", "check", "missing.json"], ""));
-    let listed = ["cimd", "check", "--policy", "strict", "plain.json"];
+    folder.write("none.toml", "documents.admission = 'listed'");
+    let listed = ["cimd", "check", "--policy", "none.toml", "plain.json"];
     insta::assert_snapshot!("cimd_check_not_listed", run(&folder, &listed, ""));
 }
 
@@ -71,6 +72,7 @@ fn check_names_the_step_that_rejects() {
     folder.write("ports.toml", "documents = { ports = [8443], query = true }");
     folder.write("own.toml", "gate.issuer = 'https://app.example.com/tenant'");
     folder.write("off.toml", "documents.admission = 'off'");
+    folder.write("none.toml", "documents.admission = 'listed'");
     folder.write("reports.toml", "report_only = true");
     folder.write("closed.toml", "registration = 'closed'");
     let with_port = document(&json!({ "client_id": "https://app.example.com:8443/client.json?v=2" }));
@@ -89,7 +91,8 @@ fn check_names_the_step_that_rejects() {
         (vec!["--client-id", URL], "[]", 4, Some("json")),
         (vec![], &document(&json!({ "redirect_uris": [] })), 4, Some("rules")),
         (vec!["--policy", "listed.toml"], &plain, 0, None),
-        (vec!["--policy", "strict"], &plain, 4, Some("admission")),
+        (vec!["--policy", "strict"], &plain, 0, None),
+        (vec!["--policy", "none.toml"], &plain, 4, Some("admission")),
         (vec!["--policy", "off.toml"], &plain, 4, Some("admission")),
         (vec!["--policy", "own.toml"], &plain, 4, Some("admission")),
         (vec!["--policy", "ports.toml"], &with_port, 0, None),
@@ -239,6 +242,7 @@ async fn check_fetches_a_document_and_shows_each_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_fetches_nothing_that_is_not_admitted() {
     let folder = Folder::new("cimd-no-fetch");
+    folder.write("none.toml", "documents.admission = 'listed'");
     let host = host(&folder).await;
     let map = host.map();
     let check = |arguments: &[&str]| {
@@ -246,7 +250,7 @@ async fn check_fetches_nothing_that_is_not_admitted() {
         tokio::task::block_in_place(|| json_of(&folder, &all))
     };
     for (policy, url, step) in [
-        ("strict", URL, "admission"),
+        ("none.toml", URL, "admission"),
         ("mcp", "https://app.example.com/client.json#", "url"),
         ("mcp", "https://app.example.com:8443/client.json", "url"),
         ("mcp", "http://app.example.com/client.json", "url"),
