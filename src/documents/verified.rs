@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ClientIdUrl;
+#[cfg(feature = "identity")]
 use crate::clients::consent::ConsentFacts;
+#[cfg(feature = "identity")]
 use crate::clients::ledger::{Client, Fingerprints, Origin};
 use crate::registration::{Digest, Registration};
 use crate::rules::{Evaluation, Identity, Rejection};
@@ -134,6 +136,7 @@ impl VerifiedClient {
 
     /// Returns the facts for a consent page, for a client that asks for a code at `redirect_uri` and has no
     /// [record](crate::clients::Registrar::consent_facts) yet.
+    #[cfg(feature = "identity")]
     #[must_use]
     pub fn consent_facts(&self, redirect_uri: &str) -> ConsentFacts {
         let registration = String::from_utf8(self.registration().canonical_bytes()).unwrap_or_default();
