@@ -9,8 +9,8 @@ use crate::text;
 
 mod circuit;
 
-pub(crate) use circuit::Circuit;
 use circuit::PAUSE;
+pub(crate) use circuit::{Circuit, jittered};
 
 /// Calls a store, unless it failed too often, and reports its state to the log and the metrics.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! permits one probe at a time, so that a store that recovers does not receive all waiting calls at once. If the probe fails,
 //! the next pause is twice as long. Pauses have jitter, since all nodes of a fleet lost the store at the same moment.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
 
 use crate::sync::{Mutex, lock};
@@ -67,13 +67,14 @@ impl Circuit {
         };
         Ok(Permit { circuit: self, openings, is_probe })
     }
+}
 
-    /// Returns from three quarters to five quarters of `length`.
-    fn jittered(&self, length: Duration, openings: u64) -> Duration {
-        let quarter = length / 4;
-        let jitter = (self.jitter.hash_one(openings) % 1024) as u32;
-        quarter * 3 + quarter * 2 * jitter / 1024
-    }
+/// Returns from three quarters to five quarters of `length`, so that nodes that failed together do not come back together. Each
+/// `seed` has another result.
+pub(crate) fn jittered(length: Duration, jitter: &RandomState, seed: impl Hash) -> Duration {
+    let quarter = length / 4;
+    let jitter = (jitter.hash_one(seed) % 1024) as u32;
+    quarter * 3 + quarter * 2 * jitter / 1024
 }
 
 impl Permit<'_> {
@@ -99,7 +100,7 @@ impl Permit<'_> {
         }
         let length = state.pause.as_ref().map_or(PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
         state.openings += 1;
-        let pause = self.circuit.jittered(length, state.openings);
+        let pause = jittered(length, &self.circuit.jitter, state.openings);
         state.pause = Some(Pause { length, until: now.saturating_add(pause), probing: false });
         Some(pause)
     }

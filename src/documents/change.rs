@@ -53,11 +53,9 @@ fn sets(before: &BTreeSet<&str>, after: &BTreeSet<&str>) -> Change {
 }
 
 fn list(before: &Registration, after: &Registration, name: &str) -> Change {
-    let of = |registration: &'_ Registration| -> BTreeSet<String> {
-        registration.strings(name).into_iter().flatten().map(str::to_owned).collect()
-    };
-    let (before, after) = (of(before), of(after));
-    sets(&before.iter().map(String::as_str).collect(), &after.iter().map(String::as_str).collect())
+    let of =
+        |registration| -> BTreeSet<&str> { Registration::strings(registration, name).into_iter().flatten().collect() };
+    sets(&of(before), &of(after))
 }
 
 /// A client without a scope may have any.

@@ -17,7 +17,7 @@ const MAX_ETAG: usize = 256;
 
 /// Returns the time for which a response is fresh from `now` on, within the bounds. `now` is the time since 1970.
 ///
-/// What forbids to store a response makes it fresh for the least time only: a cache that fetches for every request would let
+/// A response that forbids storage is fresh for the least time only: a cache that fetches for every request would let
 /// anyone send as many requests to the host as they send here.
 pub(super) fn lifetime(headers: &HeaderMap, now: Duration, bounds: Bounds) -> Duration {
     let least = bounds.min.min(bounds.max);

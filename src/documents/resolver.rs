@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::settings::DocumentSettings;
 use super::verified::Times;
 use super::{ClientIdUrl, DocumentError, Fetch, FetchError, FetchRequest, VerifiedClient, read};
 use crate::cache::Cache;
-use crate::circuit_breaker::Circuit;
+use crate::circuit_breaker::{Circuit, jittered};
 use crate::clock::{Clock, CoarseClock};
 use crate::rate_limit::{Denied, Reservation, SharedQuotas};
 use crate::registration::Digest;
@@ -216,7 +216,7 @@ impl Documents {
     }
 
     /// Returns the versions of a document that a request without a fetch may be for, the newest first: the one in memory, and
-    /// those that were let through in the last ten minutes. Nobody can tell which version an opaque code belongs to.
+    /// those that were let through in the last ten minutes. An opaque code does not say which of them it belongs to.
     pub(crate) fn versions(&self, url: &ClientIdUrl) -> Vec<VerifiedClient> {
         let in_force = self.inner.in_force.load();
         let now = self.inner.clock.monotonic();
@@ -259,7 +259,7 @@ impl Documents {
         stored: Option<Arc<Stored>>,
         now: Duration,
     ) -> Resolved {
-        if let Some(failure) = self.inner.failures.get(wanted.url.as_str()).filter(|failure| now < failure.until) {
+        if let Some(failure) = self.inner.failure(wanted.url, now) {
             telemetry::document("failed", "back_off");
             return Err(Arc::new(DocumentError::Failed(failure.reason)));
         }
@@ -272,7 +272,7 @@ impl Documents {
     /// Begins to fetch a document whose age ends soon. The fetcher goes on, and a later request takes the result.
     fn refresh_ahead(&self, wanted: Wanted<'_>, in_force: &Arc<InForce>, stored: &Arc<Stored>) {
         let now = self.inner.clock.monotonic();
-        if self.inner.failures.get(wanted.url.as_str()).is_some_and(|failure| now < failure.until) {
+        if self.inner.failure(wanted.url, now).is_some() {
             return;
         }
         if let Ok(flight) = self.join(wanted, in_force, Some(Arc::clone(stored))) {
@@ -338,6 +338,11 @@ impl Inner {
             self.known.insert_weighing(url.as_str().to_owned(), Arc::clone(&stored), stored.weight());
         }
         Some(stored)
+    }
+
+    /// Returns the failure for which a document is not fetched now.
+    fn failure(&self, url: &ClientIdUrl, now: Duration) -> Option<Failure> {
+        self.failures.get(url.as_str()).filter(|failure| now < failure.until)
     }
 
     /// Takes the results of flights that no request waits for any more, and ends those that take too long. Otherwise requests that
@@ -483,9 +488,7 @@ impl Inner {
             DocumentError::Fetch(_) => before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE)),
             _ => INVALID_PAUSE,
         };
-        // Three quarters to five quarters, so that nodes that failed together do not come back together.
-        let jitter = (self.jitter.hash_one((url, now)) % 1024) as u32;
-        let until = now.saturating_add(pause / 4 * 3 + pause / 2 * jitter / 1024);
+        let until = now.saturating_add(jittered(pause, &self.jitter, (url, now)));
         self.failures.insert(url.as_str().to_owned(), Failure { reason, until, pause });
     }
 }

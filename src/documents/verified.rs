@@ -70,15 +70,20 @@ pub(crate) struct Times {
     pub(crate) etag: Option<String>,
 }
 
+/// Returns the canonical document with its `client_id`.
+fn with_client_id(registration: &Registration, url: &ClientIdUrl) -> Bytes {
+    let mut document = registration.clone();
+    document.insert_default_value("client_id", &url.as_str().into());
+    document.canonical_bytes().into()
+}
+
 impl VerifiedClient {
     /// Takes the result of the rules for a document over. `digest` is that of the document as it was fetched.
     pub(crate) fn new(url: &ClientIdUrl, mut judged: Evaluation, digest: Digest, times: Times) -> Option<Self> {
         let registration = judged.registration.take()?;
-        let mut document = registration.clone();
-        document.insert_default_value("client_id", &url.as_str().into());
         let inner = Inner {
             url: url.clone(),
-            document: document.canonical_bytes().into(),
+            document: with_client_id(&registration, url),
             registration,
             identity: judged.identity().cloned(),
             held: judged.held.as_deref().cloned(),
@@ -96,11 +101,9 @@ impl VerifiedClient {
         identity: Option<Identity>,
         digest: &str,
     ) -> Option<Self> {
-        let mut document = registration.clone();
-        document.insert_default_value("client_id", &url.as_str().into());
         let inner = Inner {
             url: url.clone(),
-            document: document.canonical_bytes().into(),
+            document: with_client_id(&registration, url),
             registration,
             identity,
             held: None,

@@ -51,7 +51,7 @@ pub struct HttpsFetcher {
 impl HttpsFetcher {
     /// Creates a fetcher that trusts the certificate authorities of the operating system.
     ///
-    /// Where they are can be said by the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR`, which are read here, not later.
+    /// Reads the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` for their place, here and not later.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl HttpsFetcher {
         self
     }
 
-    /// Sets the networks that are never connected to, besides those that are not public (default: none): addresses or CIDR blocks.
+    /// Denies connections to these networks, as to all that are not public (default: none): addresses or CIDR blocks.
     ///
     /// List the public addresses of your own network, if anything there trusts requests that come from the server.
     ///

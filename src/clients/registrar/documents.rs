@@ -24,7 +24,7 @@ const EVICTED_AT_ONCE: u32 = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct NewDocument {
     pub(crate) url: String,
-    /// What the rules left of it.
+    /// The document after the rules, without its `client_id`.
     pub(crate) registration: Registration,
     /// The identity that it claims.
     pub(crate) identity: Option<Identity>,

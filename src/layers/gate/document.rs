@@ -15,7 +15,7 @@ use super::rejection::Fault;
 use crate::audit::LifecycleAction;
 use crate::cache::Cache;
 use crate::clients::ledger::{Change, Client, DocumentState, LedgerError, Origin, Status};
-use crate::clients::registrar::{NewDocument, Recorded};
+use crate::clients::registrar::{NewDocument, Recorded, milliseconds};
 use crate::documents::{Admitted, ClientIdUrl, DocumentError, Documents, VerifiedClient, Wanted, classify};
 use crate::registration::{Limits, Registration};
 
@@ -30,7 +30,7 @@ pub(super) struct GateDocuments {
 pub(super) struct DocumentRecords {
     /// Those that the request is compared with: of several, one has to fit.
     pub(super) records: Records,
-    /// The client of each, for the handler and the ledger. Empty for a client that was registered under a URL.
+    /// The client of each, for the handler and the ledger.
     pub(super) clients: Vec<VerifiedClient>,
 }
 
@@ -40,8 +40,6 @@ pub(super) type Found = Result<Option<DocumentRecords>, Fault>;
 /// The drafts that a gate remembers: strangers can ask for as many as they like.
 const DRAFTS: usize = 1024;
 const DRAFTS_BYTES: usize = 4 << 20;
-
-const NOT_ACCEPTED: Fault = Fault::Document;
 
 impl GateDocuments {
     pub(super) fn new(documents: Documents) -> Self {
@@ -77,11 +75,11 @@ impl Judgement<'_> {
         }
         let admitted = in_force.settings.admit(&url);
         if !admitted.is_admitted() || self.settings.issuer().is_some_and(|issuer| is_host_of(issuer, url.host())) {
-            return Ok(Err(self.rejected(&url, &DocumentError::NotAdmitted, seen, NOT_ACCEPTED)));
+            return Ok(Err(self.rejected(&url, &DocumentError::NotAdmitted, seen, Fault::Document)));
         }
         let record = records.iter().find(|known| known.client.origin == Origin::Document).cloned();
         match self.endpoint.fetching {
-            Fetching::Never => Ok(self.known_document(&url, record, seen)),
+            Fetching::Never => Ok(self.known_document(documents, &url, record, seen)),
             Fetching::IfDue => {
                 if admitted == Admitted::Reported && record.is_none() {
                     let event = self.registrar.event(LifecycleAction::Rejected).of_client(Some(id));
@@ -95,32 +93,36 @@ impl Judgement<'_> {
     }
 
     /// Returns the client from memory or the ledger, without a packet.
-    fn known_document(&self, url: &ClientIdUrl, record: Option<Arc<Known>>, seen: &Seen) -> Found {
+    fn known_document(
+        &self,
+        documents: &GateDocuments,
+        url: &ClientIdUrl,
+        record: Option<Arc<Known>>,
+        seen: &Seen,
+    ) -> Found {
         if let Some(known) = record.as_ref().filter(|known| !known.client.status.is_live()) {
             // Its tokens have ended with it. At the authorization endpoint it may begin anew.
             let fault = self.judge(&known.client).err().unwrap_or(Fault::Revoked);
             return Err(self.noted(&known.client, fault.into(), seen).fault);
         }
-        let versions = self.documents.as_ref().map(|documents| documents.documents.versions(url)).unwrap_or_default();
-        let mut found = DocumentRecords { records: Records::default(), clients: Vec::new() };
-        let mut records = Vec::new();
+        let versions = documents.documents.versions(url);
+        let (mut records, mut clients) = (Vec::new(), Vec::new());
         if let Some(known) = record {
             let client = versions.iter().find(|version| is_in(&known.client, version)).cloned();
             let Some(client) = client.or_else(|| of_record(url, &known.client)) else { return Err(Fault::Unavailable) };
             records.push(known);
-            found.clients.push(client);
+            clients.push(client);
         }
         for version in versions {
-            if !found.clients.iter().any(|client| client.document() == version.document()) {
-                records.push(self.draft(&version));
-                found.clients.push(version);
+            if !clients.iter().any(|client: &VerifiedClient| client.document() == version.document()) {
+                records.push(self.draft(documents, &version));
+                clients.push(version);
             }
         }
         if records.is_empty() {
-            return Err(self.rejected(url, &DocumentError::Unknown, seen, NOT_ACCEPTED));
+            return Err(self.rejected(url, &DocumentError::Unknown, seen, Fault::Document));
         }
-        found.records = records.into();
-        Ok(Some(found))
+        Ok(Some(DocumentRecords { records: records.into(), clients }))
     }
 
     /// Returns the client from memory or its host, with its record brought up to date.
@@ -141,20 +143,20 @@ impl Judgement<'_> {
                 let Some(client) = in_force else { return Ok(Err(Fault::Unavailable)) };
                 (known, client)
             }
-            (Ok(client), None) => (self.draft(&client), client),
+            (Ok(client), None) => (self.draft(documents, &client), client),
             (Err(error), Some(known)) => match self.last_good(documents, url, known, &error).await? {
                 Some((known, client)) => (known, client),
                 // It was accepted before: the client must not throw its registration away for an outage.
                 None if error.leaves_last_good() => {
                     return Ok(Err(self.rejected(url, &error, seen, Fault::Unavailable)));
                 }
-                None => return Ok(Err(self.rejected(url, &error, seen, NOT_ACCEPTED))),
+                None => return Ok(Err(self.rejected(url, &error, seen, Fault::Document))),
             },
             (Err(error), None) if error.is_temporary() => {
                 return Ok(Err(self.rejected(url, &error, seen, Fault::Unavailable)));
             }
             // One and the same answer for all of them, or anyone could ask this server about its network.
-            (Err(error), None) => return Ok(Err(self.rejected(url, &error, seen, NOT_ACCEPTED))),
+            (Err(error), None) => return Ok(Err(self.rejected(url, &error, seen, Fault::Document))),
         };
         if known.client.is_suspended(self.registrar.now()) {
             return Ok(Err(self.noted(&known.client, Fault::Pending.into(), seen).fault));
@@ -219,7 +221,7 @@ impl Judgement<'_> {
             let client = of_record(url, &missed);
             return Ok(client.map(|client| (Arc::new(Known::new(missed)), client)));
         }
-        if is_answer && matches!(error.as_str(), "gone") {
+        if error.as_str() == "gone" {
             self.registrar.withdraw_document(known.client.clone(), error.as_str()).await?;
         } else {
             self.registrar.miss_document(known.client.clone(), error.as_str()).await?;
@@ -228,10 +230,7 @@ impl Judgement<'_> {
     }
 
     /// Returns the record that a client without one would get.
-    fn draft(&self, client: &VerifiedClient) -> Arc<Known> {
-        let Some(documents) = &self.documents else {
-            return Arc::new(Known::new(self.registrar.drafted_document(&new_document(client))));
-        };
+    fn draft(&self, documents: &GateDocuments, client: &VerifiedClient) -> Arc<Known> {
         let url = client.url().as_str();
         if let Some((_, known)) = documents.drafts.get(url).filter(|(of, _)| of.is_same(client)) {
             return known;
@@ -275,7 +274,7 @@ pub(super) fn has_code<R>(response: &Response<R>) -> bool {
             let parts = location.split(['?', '#']).skip(1);
             parts
                 .flat_map(|part| form_urlencoded::parse(part.as_bytes()))
-                .any(|(name, _)| name == "code" || name == "response")
+                .any(|(name, _)| matches!(&*name, "code" | "response"))
         })
 }
 
@@ -315,10 +314,6 @@ fn new_document(client: &VerifiedClient) -> NewDocument {
         held: client.held().map(crate::rules::Rejection::description),
         state,
     }
-}
-
-fn milliseconds(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Returns `true` if an issuer has this host: a document there would make the server ask itself.

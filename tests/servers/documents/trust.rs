@@ -1,4 +1,4 @@
-//! Documents that claim to be somebody's, and clients that are somebody's already.
+//! Documents with the name of another product, and with the `client_id` of a client that exists.
 
 use std::fs;
 use std::path::Path;

@@ -121,7 +121,7 @@ impl Web {
         Self { address, pem, state, names: Names::default() }
     }
 
-    /// A fetcher for which all hosts are here, but for the one on which nothing listens.
+    /// Returns a fetcher that reaches all hosts here, except for one at which nothing listens.
     pub(crate) fn fetcher(&self) -> HttpsFetcher {
         let fetcher = HttpsFetcher::danger_with_roots(self.pem.as_bytes()).unwrap().with_resolver(self.names.clone());
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

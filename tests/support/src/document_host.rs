@@ -23,7 +23,7 @@ pub struct DocumentHost {
 
 #[derive(Default)]
 struct State {
-    /// What it answers, by path.
+    /// Its responses, by path.
     pages: Mutex<HashMap<String, String>>,
     /// The paths that were asked for. An empty one is that of a connection without a request.
     requests: Mutex<Vec<String>>,

@@ -28,7 +28,7 @@ impl Resolve for Arc<Answers> {
     }
 }
 
-/// What happens to a connection.
+/// The outcome of an attempt to connect.
 #[derive(Clone, Copy)]
 enum Way {
     Refused,
