@@ -18,6 +18,6 @@ pub use client_id_url::{ClientIdUrl, ClientIdUrlError, ClientIdUrlOptions};
 pub use fetch::{Fetch, FetchError, FetchRequest};
 pub use read::{DocumentError, read};
 pub use resolver::Documents;
-pub(crate) use resolver::Wanted;
+pub(crate) use resolver::{DocumentJudge, Wanted};
 pub use settings::DocumentSettings;
 pub use verified::VerifiedClient;

@@ -35,7 +35,7 @@ use crate::bounds;
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
-use crate::documents::{Admitted, ClientIdUrl, DocumentError, DocumentSettings, Documents, VerifiedClient, Wanted};
+use crate::documents::{ClientIdUrl, DocumentError, DocumentSettings, Documents, VerifiedClient, Wanted};
 use crate::layers::audit::AuditLayer;
 use crate::layers::docs;
 use crate::layers::gate::{self, GateEndpoint, GateLayer};
@@ -356,6 +356,9 @@ impl Preset {
     /// ledger records nothing. The server is then as open as without this crate, and the log repeats that once an hour.
     /// To try a policy while another one is enforced, see [`with_shadow`](Self::with_shadow). Gates have their own
     /// setting, [`GateSettings::report_only`](crate::layers::GateSettings::report_only).
+    ///
+    /// The rules for [documents](Self::with_documents) and the admission `listed` report, too. URLs, addresses, sizes and the
+    /// `client_id` in a document are checked all the same.
     pub fn report_only(self) -> Self {
         self.change(|settings| settings.report_only = true)
     }
@@ -509,9 +512,8 @@ impl Preset {
         let Some(documents) = self.settings.fetched.as_ref().filter(|_| admitted.is_admitted()) else {
             return Err(Arc::new(DocumentError::NotAdmitted));
         };
-        let is_known = matches!(admitted, Admitted::ByEntry(_));
         self.settings.put_documents();
-        documents.resolve(Wanted { url, address, is_known }).await
+        documents.resolve(Wanted { url, address, is_known: admitted.is_listed() }).await
     }
 
     /// Changes the settings of client metadata documents, which are the keys of the section `[documents]` in a policy file.

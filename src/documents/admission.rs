@@ -171,6 +171,12 @@ impl super::DocumentSettings {
 }
 
 impl Admitted {
+    /// Returns `true` if the operator lists the URL. An entry with `*` admits URLs that strangers make up, and those must not take
+    /// places and fetches from clients in use.
+    pub(crate) fn is_listed(&self) -> bool {
+        matches!(self, Self::ByEntry(entry) if entry.is_exact())
+    }
+
     /// Returns `true` if the document may be fetched.
     #[must_use]
     pub const fn is_admitted(&self) -> bool {

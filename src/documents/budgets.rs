@@ -43,8 +43,8 @@ impl Tables {
         };
         Budgets {
             fetches: budget("document-fetches", &self.fetches, settings.fetches, 60),
-            addresses: budget("document-fetches-by-address", &self.addresses, settings.fetches_by_address, 6),
-            sites: budget("document-fetches-by-site", &self.sites, settings.fetches_by_site, 10),
+            addresses: budget("document-fetches-by-address", &self.addresses, settings.fetches_by_address, 20),
+            sites: budget("document-fetches-by-site", &self.sites, settings.fetches_by_site, 20),
             refreshes: budget("document-refreshes", &self.refreshes, settings.refreshes, 120),
         }
     }

@@ -86,6 +86,14 @@ impl DocumentError {
         }
     }
 
+    /// Returns the rule that rejected the document.
+    pub(crate) fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected(rejection) => Some(rejection.rule),
+            _ => None,
+        }
+    }
+
     /// Returns `true` if the client may try again later: the server has not judged its document.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {

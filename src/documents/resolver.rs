@@ -79,10 +79,18 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct InForce {
     pub(crate) settings: DocumentSettings,
-    policy: Policy,
+    judge: DocumentJudge,
     budgets: Budgets,
     /// `true` if a document of a public client can be accepted.
     pub(crate) offers_none: bool,
+}
+
+/// Judges documents by a policy.
+#[derive(Debug, Default)]
+pub(crate) struct DocumentJudge {
+    pub(crate) policy: Policy,
+    /// Reports what the policy would do, and changes nothing.
+    pub(crate) reports: bool,
 }
 
 /// The document of a client that is wanted.
@@ -106,8 +114,8 @@ struct Stored {
     refresh_from: Duration,
     etag: Option<HeaderValue>,
     times: Times,
-    /// The judgement by the rules with this fingerprint.
-    judged: Mutex<(u64, Resolved)>,
+    /// The judgement by the judge with this name.
+    judged: Mutex<((u64, bool), Resolved)>,
     /// The versions that were let through, with the last time.
     passed: Mutex<Vec<(Duration, VerifiedClient)>>,
 }
@@ -187,13 +195,13 @@ impl Documents {
     }
 
     /// Puts settings and rules into force. Documents stay, and are judged again when they are used.
-    pub(crate) fn put(&self, settings: DocumentSettings, policy: Policy, offers_none: bool) {
+    pub(crate) fn put(&self, settings: DocumentSettings, judge: DocumentJudge, offers_none: bool) {
         let before = self.inner.in_force.load();
-        if before.settings == settings && before.policy.fingerprint() == policy.fingerprint() {
+        if before.settings == settings && before.judge.name() == judge.name() {
             return;
         }
         let budgets = self.inner.tables.budgets(&settings);
-        self.inner.in_force.replace(InForce { settings, policy, budgets, offers_none });
+        self.inner.in_force.replace(InForce { settings, judge, budgets, offers_none });
     }
 
     /// Returns the settings in force.
@@ -210,7 +218,7 @@ impl Documents {
             if wanted.is_known && now >= stored.refresh_from {
                 self.refresh_ahead(wanted, &in_force, stored);
             }
-            return stored.judge(wanted.url, &in_force.policy);
+            return stored.judge(wanted.url, &in_force.judge);
         }
         self.fetch(wanted, &in_force, stored, now).await
     }
@@ -223,7 +231,7 @@ impl Documents {
         let Some(stored) = self.inner.stored(url, false) else { return Vec::new() };
         let mut versions: Vec<VerifiedClient> = Vec::new();
         if now < stored.fresh_until.saturating_add(in_force.settings.max_stale.max(PASSED_FOR)) {
-            versions.extend(stored.judge(url, &in_force.policy).ok());
+            versions.extend(stored.judge(url, &in_force.judge).ok());
         }
         for (at, version) in lock(&stored.passed).iter().rev() {
             if now.saturating_sub(*at) <= PASSED_FOR && !versions.iter().any(|other| other.is_same(version)) {
@@ -457,7 +465,7 @@ impl Inner {
             fresh_until: unix.saturating_add(lifetime),
             etag: etag.as_ref().and_then(|etag| etag.to_str().ok()).map(str::to_owned),
         };
-        let judged = judge(&request.url, &bytes, &in_force.policy, times.clone())?;
+        let judged = in_force.judge.judge(&request.url, &bytes, times.clone())?;
         let passed = before.map(|before| lock(&before.passed).clone()).unwrap_or_default();
         Ok(Stored {
             bytes,
@@ -465,7 +473,7 @@ impl Inner {
             refresh_from: now.saturating_add(lifetime / 10 * 9),
             etag,
             times,
-            judged: Mutex::new((judged.policy(), Ok(judged))),
+            judged: Mutex::new((in_force.judge.name(), Ok(judged))),
             passed: Mutex::new(passed),
         })
     }
@@ -494,12 +502,12 @@ impl Inner {
 }
 
 impl Stored {
-    /// Returns the judgement by `policy`, which may be another one than when the document was fetched.
-    fn judge(&self, url: &ClientIdUrl, policy: &Policy) -> Resolved {
-        let fingerprint = policy.fingerprint();
+    /// Returns the judgement of `judge`, which may be another one than when the document was fetched.
+    fn judge(&self, url: &ClientIdUrl, judge: &DocumentJudge) -> Resolved {
+        let name = judge.name();
         let mut judged = lock(&self.judged);
-        if judged.0 != fingerprint {
-            *judged = (fingerprint, judge(url, &self.bytes, policy, self.times.clone()).map_err(Arc::new));
+        if judged.0 != name {
+            *judged = (name, judge.judge(url, &self.bytes, self.times.clone()).map_err(Arc::new));
         }
         judged.1.clone()
     }
@@ -512,12 +520,27 @@ impl Stored {
     }
 }
 
-fn judge(url: &ClientIdUrl, bytes: &[u8], policy: &Policy, times: Times) -> Result<VerifiedClient, DocumentError> {
-    let document = read(url, bytes)?;
-    let mut evaluation = policy.evaluate(document, &Context::document(url));
-    match evaluation.rejection.take() {
-        Some(rejection) => Err(DocumentError::Rejected(rejection)),
-        None => VerifiedClient::new(url, evaluation, Digest::of(bytes), times).ok_or(DocumentError::Unknown),
+impl DocumentJudge {
+    /// Returns a name that no other judge with other judgements has.
+    fn name(&self) -> (u64, bool) {
+        (self.policy.fingerprint(), self.reports)
+    }
+
+    /// Judges a document. That it is JSON with one reading and of this client is never left to a report.
+    fn judge(&self, url: &ClientIdUrl, bytes: &[u8], times: Times) -> Result<VerifiedClient, DocumentError> {
+        let document = read(url, bytes)?;
+        let context = Context::document(url);
+        let mut evaluation = if self.reports {
+            let mut observed = self.policy.evaluate(document.clone(), &context.report_only());
+            observed.registration = Some(document);
+            observed
+        } else {
+            self.policy.evaluate(document, &context)
+        };
+        match evaluation.rejection.take() {
+            Some(rejection) => Err(DocumentError::Rejected(rejection)),
+            None => VerifiedClient::new(url, evaluation, Digest::of(bytes), times).ok_or(DocumentError::Unknown),
+        }
     }
 }
 

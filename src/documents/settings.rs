@@ -68,10 +68,10 @@ pub struct DocumentSettings {
     /// Limits the fetches for clients that have never been used, in total (default: `60/minute`).
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches: RateLimit,
-    /// Limits them by client address (default: `6/minute`).
+    /// Limits them by client address (default: `20/minute`).
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches_by_address: RateLimit,
-    /// Limits them by the site of the document (default: `10/minute`).
+    /// Limits them by the site of the document (default: `20/minute`).
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches_by_site: RateLimit,
     /// Limits the fetches for clients that have been used, in total (default: `120/minute`).

@@ -11,7 +11,8 @@ use crate::clients::consent::ConsentFacts;
 #[cfg(feature = "identity")]
 use crate::clients::ledger::{Client, Fingerprints, Origin};
 use crate::registration::{Digest, Registration};
-use crate::rules::{Evaluation, Identity, Rejection};
+use crate::rules::{Disposition, Evaluation, Finding, Identity, Rejection};
+use crate::sync::{Mutex, lock};
 
 /// A client that is named by the URL of its metadata document, after the document was fetched and the rules have judged it.
 ///
@@ -60,6 +61,8 @@ struct Inner {
     digest: Digest,
     policy: u64,
     times: Times,
+    /// The rule that would have rejected it, until it is reported.
+    unreported: Mutex<Option<&'static str>>,
 }
 
 /// The times of a document, since 1970, and its entity tag.
@@ -77,6 +80,12 @@ fn with_client_id(registration: &Registration, url: &ClientIdUrl) -> Bytes {
     document.canonical_bytes().into()
 }
 
+/// Returns the first rule that would have rejected a document, if it were enforced.
+fn would_reject(judged: &Evaluation) -> Option<&'static str> {
+    let rejects = |finding: &&Finding| !finding.enforced && finding.disposition == Disposition::Rejected;
+    judged.findings.iter().find(rejects).map(|finding| finding.rule)
+}
+
 impl VerifiedClient {
     /// Takes the result of the rules for a document over. `digest` is that of the document as it was fetched.
     pub(crate) fn new(url: &ClientIdUrl, mut judged: Evaluation, digest: Digest, times: Times) -> Option<Self> {
@@ -90,6 +99,7 @@ impl VerifiedClient {
             digest,
             policy: judged.fingerprint().unwrap_or_default(),
             times,
+            unreported: Mutex::new(would_reject(&judged)),
         };
         Some(Self { inner: Arc::new(inner) })
     }
@@ -110,6 +120,7 @@ impl VerifiedClient {
             digest: Digest::parse(digest)?,
             policy: 0,
             times: Times::default(),
+            unreported: Mutex::default(),
         };
         Some(Self { inner: Arc::new(inner) })
     }
@@ -167,6 +178,11 @@ impl VerifiedClient {
     /// Returns the fingerprint of the rules that judged it.
     pub(crate) fn policy(&self) -> u64 {
         self.inner.policy
+    }
+
+    /// Returns the rule that would have rejected it, if it were enforced: once for each fetch.
+    pub(crate) fn take_report(&self) -> Option<&'static str> {
+        lock(&self.inner.unreported).take()
     }
 
     pub(crate) fn times(&self) -> &Times {

@@ -12,7 +12,7 @@ use crate::audit::{Requester, Sources, TracingSink};
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
-use crate::documents::{DocumentSettings, Documents};
+use crate::documents::{Admission, DocumentJudge, DocumentSettings, Documents};
 use crate::layers::audit::AuditLayer;
 use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings, Profile};
 use crate::layers::initial_access_token::{Closing, InitialAccessTokenLayer};
@@ -228,6 +228,9 @@ impl Settings {
     /// Returns the settings of documents. The host of the issuer is this server's own: a document there would make it ask itself.
     pub(crate) fn documents_in_force(&self) -> DocumentSettings {
         let mut settings = self.documents.clone();
+        if self.report_only && settings.admission == Admission::Listed {
+            settings.admission = Admission::Reporting;
+        }
         let issuer = self.gate.issuer.as_deref().and_then(|issuer| issuer.parse::<http::Uri>().ok());
         settings.own_hosts.extend(issuer.as_ref().and_then(http::Uri::host).map(str::to_owned));
         settings
@@ -242,7 +245,8 @@ impl Settings {
     pub(crate) fn put_documents(&self) {
         if let Some(documents) = &self.fetched {
             let methods = self.policy.otherwise.metadata.auth_method.offered();
-            documents.put(self.documents_in_force(), self.document_policy(), methods.contains("none"));
+            let judge = DocumentJudge { policy: self.document_policy(), reports: self.report_only };
+            documents.put(self.documents_in_force(), judge, methods.contains("none"));
         }
     }
 

@@ -25,7 +25,7 @@ use tower_dcr::layers::{GateEndpoint, ResponseBody};
 use tower_dcr::rate_limit::RateLimit;
 use tower_dcr::rules::Action;
 
-use crate::support::{Read, send};
+use crate::support::{Read, logged, send};
 
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -373,11 +373,11 @@ async fn strangers_have_budgets_of_their_own() {
     let mut statuses = Vec::new();
     for index in 0..200 {
         // One stranger, then many.
-        let address = if index < 20 { "198.51.100.1:1".to_owned() } else { format!("203.0.113.{index}:1") };
+        let address = if index < 40 { "198.51.100.1:1".to_owned() } else { format!("203.0.113.{index}:1") };
         statuses.push(world.authorize_from(&url(index), CALLBACK, &address).await.status());
     }
     let spent = StatusCode::SERVICE_UNAVAILABLE;
-    assert_eq!(statuses.iter().take(20).filter(|status| **status == REJECTED).count(), 6, "by address");
+    assert_eq!(statuses.iter().take(40).filter(|status| **status == REJECTED).count(), 20, "by address");
     assert_eq!(statuses.iter().filter(|status| **status == REJECTED).count(), 59, "in total");
     assert_eq!(statuses.iter().filter(|status| **status == spent).count(), 141);
     assert_eq!(world.web.fetches(), 60);
@@ -400,7 +400,55 @@ async fn one_site_gets_few_requests() {
         world.authorize_from(&url, CALLBACK, &format!("203.0.113.{index}:1")).await;
         fetched = world.web.fetches();
     }
-    assert_eq!(fetched, 10);
+    assert_eq!(fetched, 20);
+}
+
+#[tokio::test]
+async fn a_pattern_makes_no_stranger_a_client_in_use() {
+    let preset = tower_dcr::mcp().map_documents(|documents| {
+        documents.admission = Admission::Listed;
+        documents.allow = vec!["https://hub.example.com/oauth/*/client.json".parse().unwrap(), URL.parse().unwrap()];
+    });
+    let world = World::new(preset);
+    for index in 0..50 {
+        let url = format!("https://hub.example.com/oauth/{index}/client.json");
+        world.authorize_from(&url, CALLBACK, &format!("203.0.113.{index}:1")).await;
+    }
+    assert!(world.web.fetches() <= 20, "the budget of the site holds: {}", world.web.fetches());
+    world.web.publish(URL, &json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON, "a URL that the operator lists as it is");
+}
+
+#[tokio::test]
+async fn in_report_only_mode_rules_and_admission_report() {
+    let preset = tower_dcr::strict().map_documents(|documents| documents.admission = Admission::Listed).report_only();
+    let world = World::new(preset);
+    let anonymous = "https://app.example.com/anonymous";
+    world.web.publish(URL, &json!({}));
+    world.web.publish(anonymous, &json!({ "client_name": null }));
+    for url in [URL, anonymous, anonymous] {
+        assert_eq!(world.authorize(url).await, GOES_ON, "{url}");
+    }
+    let told = world.told.lock().unwrap().last().unwrap().clone();
+    assert_eq!(told.registration().string("client_name"), None, "nothing is added and nothing is removed");
+    // The document that was read is the one at this URL in any mode.
+    let foreign = "https://app.example.com/foreign";
+    world.web.publish(foreign, &json!({ "client_id": URL }));
+    assert_eq!(world.authorize(foreign).await, REJECTED);
+    let events = world.events.0.lock().unwrap();
+    let reported = |url: &str, reason: &str, rule: Option<&str>| {
+        let is_it = |event: &&LifecycleEvent| {
+            event.client_id.as_deref() == Some(url)
+                && event.reason.as_deref() == Some(reason)
+                && event.rule == rule
+                && !event.enforced
+        };
+        events.iter().filter(is_it).count()
+    };
+    assert_eq!(reported(anonymous, "client metadata document: rejected", Some("document")), 1, "once for each fetch");
+    assert_eq!(reported(URL, "client metadata document: rejected", Some("document")), 0);
+    assert!(reported(URL, "client metadata document: not_admitted", None) > 0);
+    assert_eq!(events.iter().filter(|event| event.enforced && event.client_id.as_deref() == Some(foreign)).count(), 1);
 }
 
 #[tokio::test]
@@ -660,6 +708,24 @@ async fn it_is_announced_exactly_where_it_is_served() {
         preset.amend_server_metadata(document.as_object_mut().unwrap());
         assert_eq!(supported(&document), Some(json!(expected)), "{unknown:?}");
     }
+}
+
+#[test]
+fn the_log_says_that_the_token_endpoint_has_no_gate() {
+    let preset = |endpoints: &[GateEndpoint]| {
+        let world = World::new(tower_dcr::mcp());
+        for endpoint in endpoints {
+            drop(world.preset.gate(*endpoint, world.registrar.clone()));
+        }
+        let lines = logged(tracing::Level::WARN, || {
+            world.metadata(json!({}));
+            world.metadata(json!({}));
+        });
+        lines.iter().filter(|line| line.contains("Preset::gate")).count()
+    };
+    assert_eq!(preset(&[GateEndpoint::Authorization]), 1, "once");
+    assert_eq!(preset(&[GateEndpoint::Authorization, GateEndpoint::Token]), 0);
+    assert_eq!(preset(&[]), 0);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::endpoint::Fetching;
 use super::parameters::Seen;
 use super::records::Known;
 use super::rejection::Fault;
-use crate::audit::LifecycleAction;
+use crate::audit::{LifecycleAction, LifecycleEvent};
 use crate::cache::Cache;
 use crate::clients::ledger::{Change, Client, DocumentState, LedgerError, Origin, Status};
 use crate::clients::registrar::{NewDocument, Recorded, milliseconds};
@@ -82,12 +82,10 @@ impl Judgement<'_> {
             Fetching::Never => Ok(self.known_document(documents, &url, record, seen)),
             Fetching::IfDue => {
                 if admitted == Admitted::Reported && record.is_none() {
-                    let event = self.registrar.event(LifecycleAction::Rejected).of_client(Some(id));
-                    self.emit(event.because(DocumentError::NotAdmitted.as_str()).reported(), seen.address);
+                    self.report_document(&url, DocumentError::NotAdmitted.as_str(), None, seen);
                 }
                 let live = record.filter(|known| known.client.status.is_live());
-                let is_listed = matches!(admitted, Admitted::ByEntry(_));
-                Box::pin(self.fetched_document(documents, &url, live, is_listed, seen)).await
+                Box::pin(self.fetched_document(documents, &url, live, admitted.is_listed(), seen)).await
             }
         }
     }
@@ -136,6 +134,9 @@ impl Judgement<'_> {
     ) -> Result<Found, LedgerError> {
         let is_known = record.is_some() || is_listed;
         let resolved = documents.documents.resolve(Wanted { url, address: seen.address, is_known }).await;
+        if let Some(rule) = resolved.as_ref().ok().and_then(VerifiedClient::take_report) {
+            self.report_document(url, "rejected", Some(rule), seen);
+        }
         let (known, client) = match (resolved, record) {
             (Ok(client), Some(known)) => {
                 let known = self.refreshed(known, &client).await?;
@@ -257,11 +258,19 @@ impl Judgement<'_> {
     /// Emits the reason for which a document is rejected, and returns the fault for the client.
     fn rejected(&self, url: &ClientIdUrl, error: &DocumentError, seen: &Seen, fault: Fault) -> Fault {
         if !self.settings.reports() {
-            let event = self.registrar.event(LifecycleAction::Rejected).of_client(Some(url.as_str()));
-            let reason = format!("client metadata document: {}", error.as_str());
-            self.emit(event.because(&reason), seen.address);
+            self.emit(self.document_event(url, error.as_str(), error.rule()), seen.address);
         }
         fault
+    }
+
+    /// Emits the reason for which a document would be rejected, if that were enforced.
+    fn report_document(&self, url: &ClientIdUrl, reason: &str, rule: Option<&'static str>, seen: &Seen) {
+        self.emit(self.document_event(url, reason, rule).reported(), seen.address);
+    }
+
+    fn document_event(&self, url: &ClientIdUrl, reason: &str, rule: Option<&'static str>) -> LifecycleEvent {
+        let event = self.registrar.event(LifecycleAction::Rejected).of_client(Some(url.as_str()));
+        event.because(&format!("client metadata document: {reason}")).under(rule)
     }
 }
 

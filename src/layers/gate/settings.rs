@@ -195,8 +195,10 @@ impl FollowedSettings {
         let settings = SettingsInForce { built: &built, loaded: Some(self.settings.load()) };
         if is_gated(GateEndpoint::Authorization) && !settings.reports() {
             let before = document.clone();
-            let contradictions = amend(&settings, document);
-            announce_documents(&settings, document, documents);
+            let mut contradictions = amend(&settings, document);
+            if announce_documents(&settings, document, documents) && !is_gated(GateEndpoint::Token) {
+                contradictions.push(NO_TOKEN_GATE.to_owned());
+            }
             if *document != before {
                 // RFC 8414 section 2.1: signed values "MUST take precedence over the corresponding values conveyed using plain
                 // JSON elements".
@@ -212,13 +214,17 @@ impl FollowedSettings {
     }
 }
 
+const NO_TOKEN_GATE: &str = "clients that are named by a metadata document sign in at the authorization endpoint, and no gate of \
+                             this preset is at the token endpoint: a client that was revoked keeps its refresh tokens, and the \
+                             handler there learns nothing about a client; make the gate by `Preset::gate`";
+
 /// Announces metadata documents of clients exactly where a gate accepts them. Clients that read the announcement do not register
-/// any more, and none is known to come back to it after a rejection.
+/// any more, and none is known to come back to it after a rejection. Returns `true` if they are announced.
 fn announce_documents(
     settings: &SettingsInForce<'_>,
     document: &mut Map<String, Value>,
     documents: Option<&Documents>,
-) {
+) -> bool {
     const SUPPORTED: &str = "client_id_metadata_document_supported";
     const METHODS: &str = "token_endpoint_auth_methods_supported";
     let is_accepted = documents.is_some_and(|documents| documents.in_force().settings.admission != Admission::Off);
@@ -236,6 +242,7 @@ fn announce_documents(
         // The server behind the gate may accept them. None of them gets there.
         document.insert(SUPPORTED.to_owned(), Value::Bool(false));
     }
+    is_accepted
 }
 
 /// Changes the server's metadata document to what a gate of the authorization endpoint enforces. Returns the
