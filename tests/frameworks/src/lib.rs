@@ -14,6 +14,7 @@ struct Readme;
 #[doc = include_str!("../../../docs/clients.md")]
 #[doc = include_str!("../../../docs/impersonation.md")]
 #[doc = include_str!("../../../docs/many-nodes.md")]
+#[doc = include_str!("../../../docs/metadata-documents.md")]
 #[doc = include_str!("../../../docs/policy-files.md")]
 #[doc = include_str!("../../../docs/registration-access.md")]
 #[doc = include_str!("../../../docs/trying-a-policy.md")]
