@@ -20,4 +20,5 @@ pub use read::{DocumentError, read};
 pub use resolver::Documents;
 pub(crate) use resolver::{DocumentJudge, Wanted};
 pub use settings::DocumentSettings;
+pub(crate) use settings::host_of_issuer;
 pub use verified::VerifiedClient;

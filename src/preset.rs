@@ -521,10 +521,10 @@ impl Preset {
         self.change(|settings| change(&mut settings.documents))
     }
 
-    /// Returns the settings of client metadata documents.
+    /// Returns the settings of client metadata documents, as they decide: the host of `gate.issuer` is one of the server's own.
     #[must_use]
-    pub fn document_settings(&self) -> &DocumentSettings {
-        &self.settings.documents
+    pub fn document_settings(&self) -> DocumentSettings {
+        self.settings.documents_in_force()
     }
 
     /// Returns the deployment mistakes that requests to this preset and its clones have shown so far, oldest first: for a

@@ -126,6 +126,11 @@ impl DocumentSettings {
     }
 }
 
+/// Returns the host of an issuer. A document there would make the server ask itself.
+pub(crate) fn host_of_issuer(issuer: &str) -> Option<String> {
+    issuer.parse::<http::Uri>().ok()?.host().map(str::to_owned)
+}
+
 fn time<'de, D: Deserializer<'de>, const LEAST: u64, const MOST: u64>(deserializer: D) -> Result<Duration, D::Error> {
     bounds::time::<D, LEAST, MOST>(deserializer).map(|Period(time)| time)
 }

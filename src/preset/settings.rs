@@ -12,7 +12,7 @@ use crate::audit::{Requester, Sources, TracingSink};
 use crate::client_address::ClientAddress;
 use crate::client_url::ClientUrl;
 use crate::clients::registrar::Registrar;
-use crate::documents::{Admission, DocumentJudge, DocumentSettings, Documents};
+use crate::documents::{Admission, DocumentJudge, DocumentSettings, Documents, host_of_issuer};
 use crate::layers::audit::AuditLayer;
 use crate::layers::gate::{FollowedSettings, GateEndpoint, GateLayer, GateSettings, Profile};
 use crate::layers::initial_access_token::{Closing, InitialAccessTokenLayer};
@@ -231,8 +231,7 @@ impl Settings {
         if self.report_only && settings.admission == Admission::Listed {
             settings.admission = Admission::Reporting;
         }
-        let issuer = self.gate.issuer.as_deref().and_then(|issuer| issuer.parse::<http::Uri>().ok());
-        settings.own_hosts.extend(issuer.as_ref().and_then(http::Uri::host).map(str::to_owned));
+        settings.own_hosts.extend(self.gate.issuer.as_deref().and_then(host_of_issuer));
         settings
     }
 

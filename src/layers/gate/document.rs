@@ -16,7 +16,9 @@ use crate::audit::{LifecycleAction, LifecycleEvent};
 use crate::cache::Cache;
 use crate::clients::ledger::{Change, Client, DocumentState, LedgerError, Origin, Status};
 use crate::clients::registrar::{NewDocument, Recorded, milliseconds};
-use crate::documents::{Admitted, ClientIdUrl, DocumentError, Documents, VerifiedClient, Wanted, classify};
+use crate::documents::{
+    Admitted, ClientIdUrl, DocumentError, Documents, VerifiedClient, Wanted, classify, host_of_issuer,
+};
 use crate::registration::{Limits, Registration};
 
 /// The documents of a gate, with the records that were drafted for clients without one.
@@ -74,7 +76,8 @@ impl Judgement<'_> {
             return Ok(Err(self.rejected(&url, &DocumentError::Revoked, seen, Fault::Revoked)));
         }
         let admitted = in_force.settings.admit(&url);
-        if !admitted.is_admitted() || self.settings.issuer().is_some_and(|issuer| is_host_of(issuer, url.host())) {
+        let own = self.settings.issuer().and_then(host_of_issuer);
+        if !admitted.is_admitted() || own.is_some_and(|own| own.eq_ignore_ascii_case(url.host())) {
             return Ok(Err(self.rejected(&url, &DocumentError::NotAdmitted, seen, Fault::Document)));
         }
         let record = records.iter().find(|known| known.client.origin == Origin::Document).cloned();
@@ -323,12 +326,6 @@ fn new_document(client: &VerifiedClient) -> NewDocument {
         held: client.held().map(crate::rules::Rejection::description),
         state,
     }
-}
-
-/// Returns `true` if an issuer has this host: a document there would make the server ask itself.
-fn is_host_of(issuer: &str, host: &str) -> bool {
-    let authority = issuer.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    authority.split(':').next().is_some_and(|of| of.eq_ignore_ascii_case(host))
 }
 
 impl DocumentRecords {
