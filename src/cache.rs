@@ -62,6 +62,18 @@ impl<V: Clone> Cache<V> {
         });
     }
 
+    /// Weighs a value again, which has become heavier.
+    pub(crate) fn weigh(&self, name: &str, weight: impl FnOnce(&V) -> usize) {
+        self.change(|Generations { young, old, weight: sum }| {
+            if let Some((value, before)) = young.get_mut(name) {
+                let after = weight(value);
+                *sum = *sum - std::mem::replace(before, after) + after;
+            } else if let Some((value, before)) = old.get_mut(name) {
+                *before = weight(value);
+            }
+        });
+    }
+
     pub(crate) fn remove(&self, name: &str) {
         self.change(|generations| {
             generations.old.remove(name);
@@ -126,6 +138,13 @@ mod tests {
         let stored = (0..100).filter(|index| cache.get(&index.to_string()).is_some()).count();
         assert!((1..=11).contains(&stored), "{stored}");
         assert_eq!(cache.get("replaced"), Some(99));
+        cache.weigh("replaced", |_| 20);
+        for index in 0..2 {
+            cache.insert_weighing(format!("more {index}"), index, 10);
+            cache.weigh("replaced", |_| 20);
+        }
+        let left = (0..100).filter(|index| cache.get(&index.to_string()).is_some()).count();
+        assert!(left < stored, "a value that has become heavier drops others: {left} of {stored}");
         cache.remove("replaced");
         assert_eq!(cache.get("replaced"), None);
     }

@@ -103,8 +103,13 @@ impl Preset {
     }
 
     fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let before = self.settings.fetched.as_ref().map(|_| self.settings.document_judgement());
         let mut settings = Arc::unwrap_or_clone(self.settings);
         change(&mut settings);
+        if before.is_some_and(|before| before != settings.document_judgement()) {
+            // A clone with the rules of before may be another tenant's: neither judges by the other's.
+            settings.fetched = settings.fetched.map(Documents::into_its_own);
+        }
         Self::of(settings)
     }
 
@@ -237,7 +242,10 @@ impl Preset {
 
     /// Shares the budgets of registrations, by address and by redirect host, with other nodes (default: each node has its own).
     pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
-        self.change(|settings| settings.shared_quotas = Some(shared))
+        self.change(|settings| {
+            settings.fetched = settings.fetched.take().map(|documents| documents.with_shared_quotas(shared.clone()));
+            settings.shared_quotas = Some(shared);
+        })
     }
 
     /// Removes all limits: by address, in total and by redirect host.
@@ -490,10 +498,15 @@ impl Preset {
     /// [metadata document](Self::server_metadata_layer) announces it.
     ///
     /// This preset and its clones have a memory of their own: presets that get clones of `documents` share no document, no budget and
-    /// no judgement. A clone whose rules are changed for another tenant needs documents of its own, too.
+    /// no judgement. A preset whose rules for documents are changed begins with an empty memory; gates that were made before keep
+    /// their rules, except by a [reload](Self::reloadable).
     pub fn with_documents(self, documents: Documents) -> Self {
-        let documents = documents.into_its_own();
-        self.change(|settings| settings.fetched = Some(documents))
+        self.change(|settings| {
+            settings.fetched = Some(match &settings.shared_quotas {
+                Some(shared) => documents.or_shared_quotas(shared),
+                None => documents.into_its_own(),
+            });
+        })
     }
 
     /// Fetches and judges a client metadata document, without a request, or returns the one in memory. `address` is the one of the
@@ -502,7 +515,8 @@ impl Preset {
     /// # Errors
     ///
     /// Returns [`DocumentError::NotAdmitted`] if the settings do not admit the URL, or if the preset has no
-    /// [documents](Self::with_documents); and the other errors of a fetch and of the rules.
+    /// [documents](Self::with_documents); [`DocumentError::Revoked`] if its [registrar](Self::with_registrar) has a block on the URL, its
+    /// host or its site, and [`DocumentError::Ledger`] if that can't be read; and the other errors of a fetch and of the rules.
     pub async fn resolve_document(
         &self,
         url: &ClientIdUrl,
@@ -512,8 +526,14 @@ impl Preset {
         let Some(documents) = self.settings.fetched.as_ref().filter(|_| admitted.is_admitted()) else {
             return Err(Arc::new(DocumentError::NotAdmitted));
         };
+        if let Some(registrar) = self.settings.lifecycle.layer.registrar() {
+            let block = registrar.document_block(url, (Duration::ZERO, Duration::ZERO)).await;
+            if block.map_err(|error| Arc::new(DocumentError::Ledger(error)))?.is_some() {
+                return Err(Arc::new(DocumentError::Revoked));
+            }
+        }
         self.settings.put_documents();
-        documents.resolve(Wanted { url, address, is_known: admitted.is_listed() }).await
+        documents.resolve(Wanted { url, address, standing: admitted.standing() }).await
     }
 
     /// Changes the settings of client metadata documents, which are the keys of the section `[documents]` in a policy file.
@@ -584,6 +604,7 @@ impl Preset {
     /// }));
     /// ```
     pub fn amend_server_metadata(&self, document: &mut serde_json::Map<String, serde_json::Value>) {
+        self.settings.put_documents();
         self.server_metadata().amend(document);
         self.settings.followed.amend(document, self.settings.fetched.as_ref());
     }
@@ -602,6 +623,7 @@ impl Preset {
     /// Creates the layer that narrows the server's discovery document to the policy: see [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let (metadata, gates) = (self.server_metadata(), Arc::clone(&self.settings.followed));
+        self.settings.put_documents();
         let documents = self.settings.fetched.clone();
         ServerMetadataLayer::new(move |document| {
             metadata.amend(document);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Standing;
 use super::client_id_url::{ClientIdUrl, ClientIdUrlOptions};
 use crate::rules::ConfigError;
 
@@ -171,10 +172,13 @@ impl super::DocumentSettings {
 }
 
 impl Admitted {
-    /// Returns `true` if the operator lists the URL. An entry with `*` admits URLs that strangers make up, and those must not take
-    /// places and fetches from clients in use.
-    pub(crate) fn is_listed(&self) -> bool {
-        matches!(self, Self::ByEntry(entry) if entry.is_exact())
+    /// Returns the standing of a client that has never been used.
+    pub(crate) fn standing(&self) -> Standing {
+        match self {
+            Self::ByEntry(entry) if entry.is_exact() => Standing::Known,
+            Self::ByEntry(_) => Standing::Matched,
+            _ => Standing::Unknown,
+        }
     }
 
     /// Returns `true` if the document may be fetched.

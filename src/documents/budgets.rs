@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ClientIdUrl;
 use super::settings::DocumentSettings;
+use super::{ClientIdUrl, Standing};
 use crate::client_address::carried;
 use crate::clock::Clock;
 use crate::rate_limit::{Budget, Limiter, Quota, RateLimit, Reservation, SharedQuotas, Spent};
@@ -43,41 +43,48 @@ impl Tables {
         };
         Budgets {
             fetches: budget("document-fetches", &self.fetches, settings.fetches, 60),
-            addresses: budget("document-fetches-by-address", &self.addresses, settings.fetches_by_address, 20),
-            sites: budget("document-fetches-by-site", &self.sites, settings.fetches_by_site, 20),
+            addresses: budget("document-fetches-by-address", &self.addresses, settings.fetches_by_address, 10),
+            sites: budget("document-fetches-by-site", &self.sites, settings.fetches_by_site, 30),
             refreshes: budget("document-refreshes", &self.refreshes, settings.refreshes, 120),
         }
     }
 }
 
 impl Budgets {
-    /// Takes one fetch, for a client that has been used or for an unknown one. Nothing that strangers spend is missing for clients
-    /// that are used.
+    /// Takes one fetch. Nothing that strangers spend is missing for clients that are used; and what they spend at other sites is not
+    /// missing for those that a pattern of the operator matches.
     pub(super) fn take(
         &self,
         url: &ClientIdUrl,
         address: Option<IpAddr>,
-        is_known: bool,
+        standing: Standing,
         shared: Option<&SharedQuotas>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Reservation, Spent> {
         let now = clock.monotonic();
         // A refresh is as frequent as the age of documents allows, on each node.
+        let is_known = standing == Standing::Known;
         let mut reservation = Reservation::new(shared.filter(|_| !is_known), clock);
         if is_known {
             take(&mut reservation, self.refreshes.as_ref(), &(), now)?;
             return Ok(reservation);
         }
-        let source = address.map(|address| match carried(address) {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // The network of one subscriber.
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        });
+        let source = address.map(source);
         // The narrowest first: a request that it rejects takes nothing from the others.
         take(&mut reservation, self.addresses.as_ref(), &source, now)?;
         take(&mut reservation, self.sites.as_ref(), url.site(), now)?;
-        take(&mut reservation, self.fetches.as_ref(), &(), now)?;
+        if standing == Standing::Unknown {
+            take(&mut reservation, self.fetches.as_ref(), &(), now)?;
+        }
         Ok(reservation)
+    }
+}
+
+/// Returns the address, or the network of one subscriber.
+pub(super) fn source(address: IpAddr) -> u64 {
+    match carried(address) {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{ClientIdUrl, FetchError};
+use crate::clients::LedgerError;
 use crate::registration::{Limits, ParseError, Registration};
 use crate::rules::Rejection;
 
@@ -17,6 +18,8 @@ pub enum DocumentError {
     NotAdmitted,
     /// The URL, its host or its site was revoked.
     Revoked,
+    /// The ledger can't be asked for revocations.
+    Ledger(LedgerError),
     /// A budget of fetches is spent.
     Budget(&'static str),
     /// The host failed often, and is not asked now.
@@ -75,6 +78,7 @@ impl DocumentError {
             Self::Url(_) => "url",
             Self::NotAdmitted => "not_admitted",
             Self::Revoked => "revoked",
+            Self::Ledger(_) => "ledger",
             Self::Budget(_) => "budget",
             Self::Breaker => "breaker",
             Self::Fetch(error) => error.as_str(),
@@ -97,14 +101,14 @@ impl DocumentError {
     /// Returns `true` if the client may try again later: the server has not judged its document.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Budget(_) | Self::Breaker)
+        matches!(self, Self::Budget(_) | Self::Breaker | Self::Ledger(_))
     }
 
     /// Returns `true` if the last document that was accepted may stay in force for a while: the host gave no answer about it. A
     /// document that is gone, broken or rejected is an answer.
     pub(crate) fn leaves_last_good(&self) -> bool {
         match self {
-            Self::Budget(_) | Self::Breaker => true,
+            Self::Budget(_) | Self::Breaker | Self::Ledger(_) => true,
             Self::Failed(reason) => !matches!(*reason, "gone" | "json" | "client_id" | "rejected" | "address_rejected"),
             Self::Fetch(error) => !matches!(error.as_str(), "gone" | "address_rejected"),
             _ => false,
@@ -117,6 +121,7 @@ impl fmt::Display for DocumentError {
         match self {
             Self::Url(error) => error.fmt(f),
             Self::NotAdmitted => f.write_str("the URL is not admitted (documents.admission, documents.allow)"),
+            Self::Ledger(error) => error.fmt(f),
             Self::Revoked => f.write_str("the URL, its host or its site was revoked"),
             Self::Budget(budget) => write!(f, "the budget of fetches is spent ({budget})"),
             Self::Breaker => f.write_str("the host failed often and is not asked now"),
@@ -136,6 +141,7 @@ impl std::error::Error for DocumentError {
             Self::Url(error) => Some(error),
             Self::Fetch(error) => Some(error),
             Self::Json(error) => Some(error),
+            Self::Ledger(error) => Some(error),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_timer::Delay;
 use http::{HeaderValue, Response, StatusCode};
 
-use super::budgets::{Budgets, Tables};
+use super::budgets::{self, Budgets, Tables};
 use super::fetch::{ErasedFetch, Fetched};
 use super::flight::Flight;
 use super::freshness::{self, Bounds};
@@ -45,14 +45,15 @@ use crate::telemetry;
 /// | versions that were let through in the last ten minutes | 4 for each document, within these 16 MiB |
 /// | drafts of records, for clients that have not been used | 1,024, and 4 MiB, at each gate |
 /// | failures | 4,096, each with its URL: 4 MiB at most. No document that failed is stored |
-/// | hosts that fail | 1,024 |
+/// | hosts that fail | 1,024 of clients in use, and 1,024 of others |
 /// | fetches at the same time | 32, of which 8 are for clients that have been used; 2 for each host, 4 for each site, and none of an unknown client takes the place of one that is used |
 /// | requests that wait for one fetch | 4,096; one fetch answers all of them |
 /// | budgets | 8,194 buckets, 128 KiB |
 ///
 /// The fetches of unknown clients have [budgets](DocumentSettings::fetches) that clients in use do not take from. A document that
 /// failed is fetched again after a minute if it is invalid, and after ten seconds to ten minutes if there was no answer. After
-/// five failures in a row a host is not asked for some seconds. A document of a client in use is fetched again in the last tenth
+/// five failures in a row a host is not asked for some seconds: for clients in use, or for the one address whose requests failed. A
+/// document of a client in use is fetched again in the last tenth
 /// of its age, while requests use the one that is there.
 #[derive(Clone)]
 #[must_use]
@@ -71,6 +72,7 @@ struct Inner {
     unknown: Cache<Arc<Stored>>,
     failures: Cache<Failure>,
     circuits: Cache<Arc<Circuit>>,
+    strangers_circuits: Cache<Arc<Circuit>>,
     flights: Mutex<HashMap<String, InFlight>>,
     jitter: RandomState,
 }
@@ -99,8 +101,23 @@ pub(crate) struct Wanted<'a> {
     pub(crate) url: &'a ClientIdUrl,
     /// The address of the request.
     pub(crate) address: Option<IpAddr>,
-    /// `true` if the client has been used before, or is listed by the operator.
-    pub(crate) is_known: bool,
+    pub(crate) standing: Standing,
+}
+
+/// The budgets and the place in memory that a client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has been used before, or the operator lists its URL.
+    Known,
+    /// An entry with `*` of the operator's list has it. Strangers can make such URLs up.
+    Matched,
+    Unknown,
+}
+
+impl Wanted<'_> {
+    fn is_known(&self) -> bool {
+        self.standing == Standing::Known
+    }
 }
 
 /// A judged document, or the reason why there is none.
@@ -173,6 +190,7 @@ impl Documents {
             unknown: Cache::with_weight(UNKNOWN, UNKNOWN_BYTES),
             failures: Cache::new(FAILURES),
             circuits: Cache::new(HOSTS),
+            strangers_circuits: Cache::new(HOSTS),
             flights: Mutex::default(),
             jitter: RandomState::new(),
         };
@@ -187,6 +205,12 @@ impl Documents {
     /// Shares the budgets of unknown clients with other nodes (default: each node has its own), with an empty memory.
     pub fn with_shared_quotas(self, shared: SharedQuotas) -> Self {
         Self::with(Arc::clone(&self.inner.fetcher), Arc::clone(&self.inner.clock), Some(shared))
+    }
+
+    /// Shares the budgets, unless they are shared already, with an empty memory.
+    pub(crate) fn or_shared_quotas(self, shared: &SharedQuotas) -> Self {
+        let own = self.inner.shared.clone();
+        self.with_shared_quotas(own.unwrap_or_else(|| shared.clone()))
     }
 
     /// Returns the same with an empty memory, in which other rules may be in force.
@@ -213,24 +237,25 @@ impl Documents {
     pub(crate) async fn resolve(&self, wanted: Wanted<'_>) -> Resolved {
         let in_force = self.inner.in_force.load();
         let now = self.inner.clock.monotonic();
-        let stored = self.inner.stored(wanted.url, wanted.is_known);
+        let stored = self.inner.stored(wanted.url, wanted.is_known());
         if let Some(stored) = stored.as_ref().filter(|stored| now < stored.fresh_until) {
-            if wanted.is_known && now >= stored.refresh_from {
-                self.refresh_ahead(wanted, &in_force, stored);
+            if wanted.is_known() && now >= stored.refresh_from {
+                self.refresh_ahead(wanted, &in_force);
             }
             return stored.judge(wanted.url, &in_force.judge);
         }
         self.fetch(wanted, &in_force, stored, now).await
     }
 
-    /// Returns the versions of a document that a request without a fetch may be for, the newest first: the one in memory, and
-    /// those that were let through in the last ten minutes. An opaque code does not say which of them it belongs to.
-    pub(crate) fn versions(&self, url: &ClientIdUrl) -> Vec<VerifiedClient> {
+    /// Returns the versions of a document that a request without a fetch may be for, the newest first: those that were let through
+    /// in the last ten minutes, since an opaque code does not say which of them it belongs to, and the one in memory. That one may
+    /// wait for an operator if the client has a record.
+    pub(crate) fn versions(&self, url: &ClientIdUrl, has_record: bool) -> Vec<VerifiedClient> {
         let in_force = self.inner.in_force.load();
         let now = self.inner.clock.monotonic();
         let Some(stored) = self.inner.stored(url, false) else { return Vec::new() };
         let mut versions: Vec<VerifiedClient> = Vec::new();
-        if now < stored.fresh_until.saturating_add(in_force.settings.max_stale.max(PASSED_FOR)) {
+        if !has_record && now < stored.fresh_until.saturating_add(in_force.settings.max_stale.max(PASSED_FOR)) {
             versions.extend(stored.judge(url, &in_force.judge).ok());
         }
         for (at, version) in lock(&stored.passed).iter().rev() {
@@ -245,13 +270,22 @@ impl Documents {
     pub(crate) fn let_through(&self, client: &VerifiedClient) {
         let now = self.inner.clock.monotonic();
         let Some(stored) = self.inner.stored(client.url(), false) else { return };
-        let mut passed = lock(&stored.passed);
-        match passed.iter().position(|(_, other)| other.is_same(client)) {
-            Some(at) => drop(passed.remove(at)),
-            None if passed.len() >= PASSED => drop(passed.remove(0)),
-            None => {}
+        let is_new = {
+            let mut passed = lock(&stored.passed);
+            let before = passed.len();
+            passed.retain(|(at, other)| now.saturating_sub(*at) <= PASSED_FOR && !other.is_same(client));
+            let is_new = passed.len() == before;
+            if passed.len() >= PASSED {
+                passed.remove(0);
+            }
+            passed.push((now, client.clone()));
+            is_new
+        };
+        if is_new {
+            for cache in [&self.inner.known, &self.inner.unknown] {
+                cache.weigh(client.url().as_str(), |stored| stored.weight());
+            }
         }
-        passed.push((now, client.clone()));
     }
 
     /// Notes that a client has been used: its document has a place that strangers can't take.
@@ -264,9 +298,15 @@ impl Documents {
         &self,
         wanted: Wanted<'_>,
         in_force: &Arc<InForce>,
-        stored: Option<Arc<Stored>>,
+        mut stored: Option<Arc<Stored>>,
         now: Duration,
     ) -> Resolved {
+        if self.inner.sweep() {
+            stored = self.inner.stored(wanted.url, wanted.is_known());
+            if let Some(stored) = stored.as_ref().filter(|stored| now < stored.fresh_until) {
+                return stored.judge(wanted.url, &in_force.judge);
+            }
+        }
         if let Some(failure) = self.inner.failure(wanted.url, now) {
             telemetry::document("failed", "back_off");
             return Err(Arc::new(DocumentError::Failed(failure.reason)));
@@ -278,12 +318,16 @@ impl Documents {
     }
 
     /// Begins to fetch a document whose age ends soon. The fetcher goes on, and a later request takes the result.
-    fn refresh_ahead(&self, wanted: Wanted<'_>, in_force: &Arc<InForce>, stored: &Arc<Stored>) {
+    fn refresh_ahead(&self, wanted: Wanted<'_>, in_force: &Arc<InForce>) {
         let now = self.inner.clock.monotonic();
-        if self.inner.failure(wanted.url, now).is_some() {
+        // An earlier request may have begun it.
+        self.inner.sweep();
+        let stored = self.inner.stored(wanted.url, true);
+        let is_due = stored.as_ref().is_none_or(|stored| now >= stored.refresh_from);
+        if !is_due || self.inner.failure(wanted.url, now).is_some() {
             return;
         }
-        if let Ok(flight) = self.join(wanted, in_force, Some(Arc::clone(stored))) {
+        if let Ok(flight) = self.join(wanted, in_force, stored) {
             drop(flight.advance());
         }
     }
@@ -295,8 +339,8 @@ impl Documents {
         in_force: &Arc<InForce>,
         stored: Option<Arc<Stored>>,
     ) -> Result<Flight<Resolved>, Arc<DocumentError>> {
-        let Wanted { url, address, is_known } = wanted;
-        self.inner.sweep();
+        let Wanted { url, address, standing } = wanted;
+        let is_known = wanted.is_known();
         let mut flights = lock(&self.inner.flights);
         if let Some(in_flight) = flights.get(url.as_str()) {
             return Ok(in_flight.flight.clone());
@@ -314,11 +358,11 @@ impl Documents {
             return Err(spent("concurrency-by-host"));
         }
         let (shared, clock) = (self.inner.shared.as_ref(), &self.inner.clock);
-        let taken = in_force.budgets.take(url, address, is_known, shared, clock);
+        let taken = in_force.budgets.take(url, address, standing, shared, clock);
         let reservation = taken.map_err(|denied| spent(denied.budget.name()))?;
         let (inner, task_url, in_force) = (Arc::clone(&self.inner), url.clone(), Arc::clone(in_force));
         let flight = Flight::new(async move {
-            let resolved = inner.run(&task_url, is_known, &in_force, stored, reservation).await;
+            let resolved = inner.run(&task_url, (is_known, address), &in_force, stored, reservation).await;
             lock(&inner.flights).remove(task_url.as_str());
             resolved
         });
@@ -354,24 +398,23 @@ impl Inner {
     }
 
     /// Takes the results of flights that no request waits for any more, and ends those that take too long. Otherwise requests that
-    /// begin a fetch and go away would hold its place.
-    fn sweep(&self) {
-        let now = self.clock.monotonic();
+    /// begin a fetch and go away would hold its place. Returns `true` if there was a result.
+    fn sweep(&self) -> bool {
         let left: Vec<Flight<Resolved>> = {
-            let mut flights = lock(&self.flights);
-            flights.retain(|_, flight| now.saturating_sub(flight.begun) < 2 * DEADLINE);
+            let flights = lock(&self.flights);
             flights.values().map(|it| &it.flight).filter(|flight| !flight.is_waited_for()).cloned().collect()
         };
-        for flight in left {
-            drop(flight.advance());
-        }
+        let is_over = left.iter().filter(|flight| flight.advance().is_some()).count() > 0;
+        let now = self.clock.monotonic();
+        lock(&self.flights).retain(|_, flight| now.saturating_sub(flight.begun) < 2 * DEADLINE);
+        is_over
     }
 
     /// Fetches, judges and stores a document.
     async fn run(
         &self,
         url: &ClientIdUrl,
-        is_known: bool,
+        (is_known, address): (bool, Option<IpAddr>),
         in_force: &InForce,
         stored: Option<Arc<Stored>>,
         mut reservation: Reservation,
@@ -383,21 +426,21 @@ impl Inner {
             };
             return Err(spent(name));
         }
-        // Strangers who ask for what is not there must not end the refreshes of clients in use.
-        let circuit = self.circuit(url.host(), is_known);
+        let circuit = self.circuit(url.host(), is_known, address);
         let Ok(permit) = circuit.permit(self.clock.monotonic()) else {
             telemetry::document("failed", "breaker");
             return Err(Arc::new(DocumentError::Breaker));
         };
         let etag = stored.as_ref().and_then(|stored| stored.etag.clone());
         let request = FetchRequest { etag, ..FetchRequest::new(url.clone()) };
-        let begun = self.clock.monotonic();
+        // Ages count from here: a result may be taken long after it arrived, by a later request.
+        let (begun, unix) = (self.clock.monotonic(), self.clock.unix_time());
         let fetched = self.fetch_in_time(&request).await;
         let now = self.clock.monotonic();
-        telemetry::document_fetched(now.saturating_sub(begun));
+        telemetry::document_fetched(now.saturating_sub(begun).min(DEADLINE));
         let stored = fetched
             .map_err(DocumentError::Fetch)
-            .and_then(|response| self.take(&request, response, in_force, stored.as_deref(), now));
+            .and_then(|response| self.take(&request, response, in_force, stored.as_deref(), (begun, unix)));
         match stored {
             Ok(stored) => {
                 permit.succeeded();
@@ -418,13 +461,19 @@ impl Inner {
         }
     }
 
-    fn circuit(&self, host: &str, is_known: bool) -> Arc<Circuit> {
-        let name = if is_known { format!("+{host}") } else { host.to_owned() };
-        if let Some(circuit) = self.circuits.get(&name) {
+    /// Returns the circuit of a host. Strangers that ask for what is not there end no refresh of a client in use, and no fetch of
+    /// another stranger: anyone can make a host fail with a path that it does not have.
+    fn circuit(&self, host: &str, is_known: bool, address: Option<IpAddr>) -> Arc<Circuit> {
+        let (circuits, name) = match address.filter(|_| !is_known) {
+            _ if is_known => (&self.circuits, host.to_owned()),
+            Some(address) => (&self.strangers_circuits, format!("{host} {:x}", budgets::source(address))),
+            None => (&self.strangers_circuits, host.to_owned()),
+        };
+        if let Some(circuit) = circuits.get(&name) {
             return circuit;
         }
         let circuit = Arc::new(Circuit::default());
-        self.circuits.insert(name, Arc::clone(&circuit));
+        circuits.insert(name, Arc::clone(&circuit));
         circuit
     }
 
@@ -445,7 +494,7 @@ impl Inner {
         response: Response<Bytes>,
         in_force: &InForce,
         before: Option<&Stored>,
-        now: Duration,
+        (now, unix): (Duration, Duration),
     ) -> Result<Stored, DocumentError> {
         let (head, body) = response.into_parts();
         request.check_head(&head).map_err(DocumentError::Fetch)?;
@@ -456,7 +505,6 @@ impl Inner {
             // Not a part of a larger buffer, which would stay with it.
             None => Bytes::copy_from_slice(&body),
         };
-        let unix = self.clock.unix_time();
         let DocumentSettings { min_age: min, default_age: default, max_age: max, .. } = in_force.settings;
         let lifetime = freshness::lifetime(&head.headers, unix, Bounds { min, default, max });
         let etag = freshness::etag(&head.headers).or_else(|| unchanged?.etag.clone());
@@ -479,10 +527,10 @@ impl Inner {
     }
 
     fn store(&self, url: &ClientIdUrl, is_known: bool, stored: Stored) {
-        let (name, weight) = (url.as_str().to_owned(), stored.weight());
-        let is_known = is_known || self.known.get(&name).is_some();
+        let is_known = is_known || self.known.get(url.as_str()).is_some();
         let cache = if is_known { &self.known } else { &self.unknown };
-        cache.insert_weighing(name, Arc::new(stored), weight);
+        let weight = stored.weight();
+        cache.insert_weighing(url.as_str().to_owned(), Arc::new(stored), weight);
     }
 
     /// Remembers a failure, without the document.

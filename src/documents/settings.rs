@@ -65,13 +65,14 @@ pub struct DocumentSettings {
     #[serde(deserialize_with = "time::<_, 0, 604_800_000>", serialize_with = "write_time")]
     #[cfg_attr(feature = "schema", schemars(with = "Period"))]
     pub max_stale: Duration,
-    /// Limits the fetches for clients that have never been used, in total (default: `60/minute`).
+    /// Limits the fetches for clients that have never been used, in total (default: `60/minute`). URLs that an entry of `allow` with
+    /// `*` matches do not count.
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches: RateLimit,
-    /// Limits them by client address (default: `20/minute`).
+    /// Limits them by client address (default: `10/minute`).
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches_by_address: RateLimit,
-    /// Limits them by the site of the document (default: `20/minute`).
+    /// Limits them by the site of the document (default: `30/minute`).
     #[serde(skip_serializing_if = "RateLimit::is_default")]
     pub fetches_by_site: RateLimit,
     /// Limits the fetches for clients that have been used, in total (default: `120/minute`).
@@ -109,6 +110,15 @@ impl DocumentSettings {
     /// Returns the reading of URLs.
     pub(crate) fn url_options(&self) -> ClientIdUrlOptions {
         ClientIdUrlOptions { query: self.query, ports: self.ports.clone() }
+    }
+
+    /// Returns `true` if there is a URL whose document may be fetched.
+    pub(crate) fn admits_any(&self) -> bool {
+        match self.admission {
+            Admission::Off => false,
+            Admission::Listed => !self.allow.is_empty(),
+            Admission::Reporting | Admission::Open => true,
+        }
     }
 
     /// Returns the entry of the list that has `url`.

@@ -433,8 +433,10 @@ impl Config {
         let request = with_client(request, &admitted);
         let response = inner.call(request).await?;
         let response = response.map(ResponseBody::inner);
-        if let Err(fault) = judgement.record_code(document::has_code(&response), &admitted).await {
-            return Ok(judgement.reject(form, &fault.into()));
+        match judgement.record_code(response.status(), document::has_code(&response), &admitted).await {
+            Ok(()) => {}
+            Err(fault) if judgement.settings.reports() => judgement.report(&fault.into(), seen.client_id(), address),
+            Err(fault) => return Ok(judgement.reject(form, &fault.into())),
         }
         let response = if response.status().is_client_error() {
             Box::pin(judgement.learn_from_rejection(response, &seen, &admitted, attempt)).await

@@ -240,6 +240,11 @@ impl Settings {
         self.policy.otherwise.document_policy(&self.documents.rules, &self.policy.report_only, &self.lifecycle.hold())
     }
 
+    /// Returns everything that decides about a document.
+    pub(crate) fn document_judgement(&self) -> (DocumentSettings, u64, bool) {
+        (self.documents_in_force(), self.document_policy().fingerprint(), self.report_only)
+    }
+
     /// Puts the settings and the policy for documents into force.
     pub(crate) fn put_documents(&self) {
         if let Some(documents) = &self.fetched {
@@ -254,6 +259,9 @@ impl Settings {
         self.followed.put(self.profile(), &self.gate);
         self.put_documents();
         let gate = GateLayer::following(endpoint, registrar, Arc::clone(&self.followed));
+        if self.fetched.is_some() {
+            self.followed.fetches_documents(endpoint);
+        }
         gate.with_documents(self.fetched.clone())
     }
 

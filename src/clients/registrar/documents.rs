@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::clients::ledger::{
     Actor, Block, Change, Client, DocumentState, Fingerprint, HeldChange, Insertion, LedgerError, Origin, Status,
 };
+use crate::documents::{ClientIdUrl, Times};
 use crate::period::NEVER;
 use crate::registration::{Limits, Registration};
 use crate::rules::Identity;
@@ -73,29 +74,36 @@ pub(super) fn document_prints(client: &Client) -> Vec<Fingerprint> {
 }
 
 impl Registrar {
-    /// Returns a block on a URL, its host or its site, read at most `max_age` ago; one that was made or removed by this node is
-    /// seen at once. It is looked at before the document is fetched: what is revoked learns nothing, and costs no packet.
+    /// Returns a block on a URL, its host or its site, read at most `max_age` ago, or `longest_age` while the ledger is
+    /// unavailable; one that was made or removed by this node is seen at once. It is looked at before the document is fetched: what is
+    /// revoked learns nothing, and costs no packet.
     pub(crate) async fn document_block(
         &self,
-        url: &str,
-        host: &str,
-        site: &str,
-        max_age: Duration,
+        url: &ClientIdUrl,
+        (max_age, longest_age): (Duration, Duration),
     ) -> Result<Option<Block>, LedgerError> {
         let (epoch, now) = (self.epoch(), self.now());
-        let remembered = self.config.shared.document_blocks.0.get(url);
-        let is_fresh = |read_at: i64| (0..milliseconds(max_age)).contains(&now.saturating_sub(read_at));
-        if let Some((_, _, block)) = remembered.filter(|(of, read_at, _)| *of == epoch && is_fresh(*read_at)) {
+        let remembered = |max_age: Duration| {
+            let is_fresh = |read_at: i64| (0..milliseconds(max_age)).contains(&now.saturating_sub(read_at));
+            let remembered = self.config.shared.document_blocks.0.get(url.as_str());
+            remembered.filter(|(of, read_at, _)| *of == epoch && is_fresh(*read_at)).map(|(_, _, block)| block)
+        };
+        if let Some(block) = remembered(max_age) {
             return Ok(block);
         }
         let prints = [
-            Fingerprint::ClientId(url.to_owned()),
-            Fingerprint::DocumentHost(host.to_owned()),
-            Fingerprint::DocumentSite(site.to_owned()),
+            Fingerprint::ClientId(url.as_str().to_owned()),
+            Fingerprint::DocumentHost(url.host().to_owned()),
+            Fingerprint::DocumentSite(url.site().to_owned()),
         ];
-        let block = self.ledger().find_block(&prints).await?;
-        self.config.shared.document_blocks.0.insert(url.to_owned(), (epoch, now, block.clone()));
-        Ok(block)
+        match self.ledger().find_block(&prints).await {
+            Ok(block) => {
+                let read = (epoch, now, block.clone());
+                self.config.shared.document_blocks.0.insert(url.as_str().to_owned(), read);
+                Ok(block)
+            }
+            Err(error) => remembered(longest_age).ok_or(error),
+        }
     }
 
     /// Returns the record that has this URL as its `client_id`: that of the document, or of another kind of client.
@@ -160,7 +168,8 @@ impl Registrar {
         Ok(Recorded::Current(client))
     }
 
-    async fn is_blocked(&self, client: &Client) -> Result<bool, LedgerError> {
+    /// Returns `true` if an operator has blocked what a record says.
+    pub(crate) async fn is_blocked(&self, client: &Client) -> Result<bool, LedgerError> {
         match self.reject_blocked(client).await {
             Ok(()) => Ok(false),
             Err(Failure::Rejected(_)) => Ok(true),
@@ -206,12 +215,15 @@ impl Registrar {
         Ok(current)
     }
 
-    /// Records that a document is as it was when it was last fetched (304).
-    pub(crate) async fn confirm_document(&self, client: Client, fresh_until: i64) -> Result<Client, LedgerError> {
+    /// Records that a document is as it was when it was last fetched.
+    pub(crate) async fn confirm_document(&self, client: Client, times: &Times) -> Result<Client, LedgerError> {
+        let (fetched_at, fresh_until) = (milliseconds(times.fetched_at), milliseconds(times.fresh_until));
         let now = self.now();
         let confirm = |client: &mut Client| {
-            if let Some(state) = &mut client.document {
-                (state.fetched_at, state.fresh_until, state.unreachable_since) = (now, fresh_until, None);
+            // The clock of another node may be fast.
+            let is_earlier = |state: &&mut Box<DocumentState>| state.fetched_at <= fetched_at || state.fetched_at > now;
+            if let Some(state) = client.document.as_mut().filter(is_earlier) {
+                (state.fetched_at, state.fresh_until, state.unreachable_since) = (fetched_at, fresh_until, None);
             }
         };
         self.update_document(client, confirm).await
@@ -381,6 +393,10 @@ mod tests {
         document(url, r#"{"client_name":"App","redirect_uris":["https://app.example.com/cb"]}"#)
     }
 
+    fn url() -> ClientIdUrl {
+        ClientIdUrl::parse(URL).unwrap()
+    }
+
     fn wide(url: &str) -> NewDocument {
         document(
             url,
@@ -441,7 +457,7 @@ mod tests {
         let registrar = &world.registrar;
         let client = record(&world, &plain(URL)).await;
         registrar.approve(URL, "alice", "known").await.unwrap();
-        let blocked = async || registrar.document_block(URL, "app.example.com", "example.com", MINUTE).await.unwrap();
+        let blocked = async || registrar.document_block(&url(), (MINUTE, MINUTE)).await.unwrap();
         assert_eq!(blocked().await, None);
         let report = registrar.revoke(Revocation::client(URL, alice(), "leaked")).await.unwrap();
         assert_eq!((report.clients, report.blocked), (1, Some(Fingerprint::ClientId(URL.into()))));
@@ -484,7 +500,7 @@ mod tests {
             let revoked = world.registrar.revoke(Revocation::new(target.clone(), alice(), "x")).await.unwrap();
             let is_same = target.value() != "aрp";
             assert_eq!(revoked.clients, u64::from(is_same), "{target}");
-            let block = world.registrar.document_block(URL, "app.example.com", "example.com", MINUTE).await.unwrap();
+            let block = world.registrar.document_block(&url(), (MINUTE, MINUTE)).await.unwrap();
             assert_eq!(block.is_some(), is_of_url, "{target}");
             let other = plain("https://app.example.com/other.json");
             assert!(matches!(world.registrar.record_document(&other).await.unwrap(), Recorded::Blocked), "{target}");
@@ -499,7 +515,7 @@ mod tests {
         let World { registrar, .. } = world(|_| {});
         let report = registrar.revoke(Revocation::client(URL, alice(), "seen elsewhere")).await.unwrap();
         assert_eq!((report.clients, report.blocked), (0, Some(Fingerprint::ClientId(URL.into()))));
-        assert!(registrar.document_block(URL, "app.example.com", "example.com", MINUTE).await.unwrap().is_some());
+        assert!(registrar.document_block(&url(), (MINUTE, MINUTE)).await.unwrap().is_some());
         for id in [
             "s6BhdRkqt3",
             "http://app.example.com/a",
@@ -524,7 +540,7 @@ mod tests {
         let world = world(|_| {});
         let other = Registrar::new(world.ledger.clone()).with_clock(world.clock.clone());
         let asked = async |age| {
-            let block = world.registrar.document_block(URL, "app.example.com", "example.com", age).await;
+            let block = world.registrar.document_block(&url(), (age, age)).await;
             block.unwrap().is_some()
         };
         assert!(!asked(5 * MINUTE).await);
@@ -711,7 +727,9 @@ mod tests {
         assert_eq!(missed.document.as_ref().unwrap().unreachable_since, Some(registrar.now()));
         world.clock.advance(MINUTE);
         let missed = registrar.miss_document(missed.clone(), "status 403").await.unwrap();
-        let confirmed = registrar.confirm_document(missed, registrar.now() + 9).await.unwrap();
+        let fetched_at = Duration::from_millis(u64::try_from(registrar.now()).unwrap());
+        let times = Times { fetched_at, fresh_until: fetched_at + Duration::from_millis(9), etag: None };
+        let confirmed = registrar.confirm_document(missed, &times).await.unwrap();
         let state = confirmed.document.clone().unwrap();
         let now = registrar.now();
         assert_eq!((state.fetched_at, state.fresh_until, state.unreachable_since), (now, now + 9, None));

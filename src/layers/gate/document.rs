@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::clients::ledger::{Change, Client, DocumentState, LedgerError, Origin, Status};
 use crate::clients::registrar::{NewDocument, Recorded, milliseconds};
 use crate::documents::{
-    Admitted, ClientIdUrl, DocumentError, Documents, VerifiedClient, Wanted, classify, host_of_issuer,
+    Admitted, ClientIdUrl, DocumentError, Documents, Standing, VerifiedClient, Wanted, classify, host_of_issuer,
 };
 use crate::registration::{Limits, Registration};
 
@@ -25,7 +25,16 @@ use crate::registration::{Limits, Registration};
 #[derive(Clone)]
 pub(super) struct GateDocuments {
     pub(super) documents: Documents,
-    drafts: Arc<Cache<(VerifiedClient, Arc<Known>)>>,
+    drafts: Arc<Cache<Draft>>,
+}
+
+/// The record that a client without one would get.
+#[derive(Clone)]
+struct Draft {
+    client: VerifiedClient,
+    known: Arc<Known>,
+    /// The epoch and the time in which no block on it was found.
+    allowed: (u64, Duration),
 }
 
 /// The records of a client that is named by a URL.
@@ -71,59 +80,63 @@ impl Judgement<'_> {
             Ok(url) => url,
             Err(error) => return Ok(Err(Fault::Rule("invalid_request", error.sentence()))),
         };
-        let block = self.registrar.document_block(id, url.host(), url.site(), self.settings.max_age()).await?;
-        if block.is_some() {
-            return Ok(Err(self.rejected(&url, &DocumentError::Revoked, seen, Fault::Revoked)));
-        }
         let admitted = in_force.settings.admit(&url);
         let own = self.settings.issuer().and_then(host_of_issuer);
         if !admitted.is_admitted() || own.is_some_and(|own| own.eq_ignore_ascii_case(url.host())) {
             return Ok(Err(self.rejected(&url, &DocumentError::NotAdmitted, seen, Fault::Document)));
         }
+        let ages = (self.settings.max_age(), self.settings.longest_age());
+        if self.registrar.document_block(&url, ages).await?.is_some() {
+            return Ok(Err(self.rejected(&url, &DocumentError::Revoked, seen, Fault::Revoked)));
+        }
         let record = records.iter().find(|known| known.client.origin == Origin::Document).cloned();
         match self.endpoint.fetching {
-            Fetching::Never => Ok(self.known_document(documents, &url, record, seen)),
+            Fetching::Never => Box::pin(self.known_document(documents, &url, record, seen)).await,
             Fetching::IfDue => {
                 if admitted == Admitted::Reported && record.is_none() {
                     self.report_document(&url, DocumentError::NotAdmitted.as_str(), None, seen);
                 }
                 let live = record.filter(|known| known.client.status.is_live());
-                Box::pin(self.fetched_document(documents, &url, live, admitted.is_listed(), seen)).await
+                Box::pin(self.fetched_document(documents, &url, live, admitted.standing(), seen)).await
             }
         }
     }
 
     /// Returns the client from memory or the ledger, without a packet.
-    fn known_document(
+    async fn known_document(
         &self,
         documents: &GateDocuments,
         url: &ClientIdUrl,
         record: Option<Arc<Known>>,
         seen: &Seen,
-    ) -> Found {
+    ) -> Result<Found, LedgerError> {
         if let Some(known) = record.as_ref().filter(|known| !known.client.status.is_live()) {
             // Its tokens have ended with it. At the authorization endpoint it may begin anew.
             let fault = self.judge(&known.client).err().unwrap_or(Fault::Revoked);
-            return Err(self.noted(&known.client, fault.into(), seen).fault);
+            return Ok(Err(self.noted(&known.client, fault.into(), seen).fault));
         }
-        let versions = documents.documents.versions(url);
+        let versions = documents.documents.versions(url, record.is_some());
         let (mut records, mut clients) = (Vec::new(), Vec::new());
         if let Some(known) = record {
             let client = versions.iter().find(|version| is_in(&known.client, version)).cloned();
-            let Some(client) = client.or_else(|| of_record(url, &known.client)) else { return Err(Fault::Unavailable) };
+            let client = client.or_else(|| of_record(url, &known.client));
+            let Some(client) = client else { return Ok(Err(Fault::Unavailable)) };
             records.push(known);
             clients.push(client);
         }
         for version in versions {
             if !clients.iter().any(|client: &VerifiedClient| client.document() == version.document()) {
-                records.push(self.draft(documents, &version));
+                let Some(draft) = self.draft(documents, &version).await? else {
+                    return Ok(Err(self.rejected(url, &DocumentError::Revoked, seen, Fault::Revoked)));
+                };
+                records.push(draft);
                 clients.push(version);
             }
         }
         if records.is_empty() {
-            return Err(self.rejected(url, &DocumentError::Unknown, seen, Fault::Document));
+            return Ok(Err(self.rejected(url, &DocumentError::Unknown, seen, Fault::Document)));
         }
-        Ok(Some(DocumentRecords { records: records.into(), clients }))
+        Ok(Ok(Some(DocumentRecords { records: records.into(), clients })))
     }
 
     /// Returns the client from memory or its host, with its record brought up to date.
@@ -132,23 +145,26 @@ impl Judgement<'_> {
         documents: &GateDocuments,
         url: &ClientIdUrl,
         record: Option<Arc<Known>>,
-        is_listed: bool,
+        standing: Standing,
         seen: &Seen,
     ) -> Result<Found, LedgerError> {
-        let is_known = record.is_some() || is_listed;
-        let resolved = documents.documents.resolve(Wanted { url, address: seen.address, is_known }).await;
+        let standing = if record.is_some() { Standing::Known } else { standing };
+        let resolved = documents.documents.resolve(Wanted { url, address: seen.address, standing }).await;
         if let Some(rule) = resolved.as_ref().ok().and_then(VerifiedClient::take_report) {
             self.report_document(url, "rejected", Some(rule), seen);
         }
         let (known, client) = match (resolved, record) {
             (Ok(client), Some(known)) => {
-                let known = self.refreshed(known, &client).await?;
+                let known = self.refreshed(known, &client).await;
                 let in_force = if is_in(&known.client, &client) { Some(client) } else { of_record(url, &known.client) };
                 let Some(client) = in_force else { return Ok(Err(Fault::Unavailable)) };
                 (known, client)
             }
-            (Ok(client), None) => (self.draft(documents, &client), client),
-            (Err(error), Some(known)) => match self.last_good(documents, url, known, &error).await? {
+            (Ok(client), None) => match self.draft(documents, &client).await? {
+                Some(draft) => (draft, client),
+                None => return Ok(Err(self.rejected(url, &DocumentError::Revoked, seen, Fault::Revoked))),
+            },
+            (Err(error), Some(known)) => match self.last_good(documents, url, known, &error).await {
                 Some((known, client)) => (known, client),
                 // It was accepted before: the client must not throw its registration away for an outage.
                 None if error.leaves_last_good() => {
@@ -168,27 +184,48 @@ impl Judgement<'_> {
         Ok(Ok(Some(DocumentRecords { records: std::iter::once(known).collect(), clients: vec![client] })))
     }
 
-    /// Returns the record in force after its document was looked at.
-    async fn refreshed(&self, known: Arc<Known>, client: &VerifiedClient) -> Result<Arc<Known>, LedgerError> {
-        let record = &known.client;
+    /// Returns the record in force after its document was looked at. While the ledger can't be written, it is that of before.
+    async fn refreshed(&self, known: Arc<Known>, client: &VerifiedClient) -> Arc<Known> {
+        let epoch = self.registrar.epoch();
+        match self.renewed(&known.client, client).await {
+            Ok(None) => known,
+            Ok(Some(changed)) => {
+                let known = Arc::new(Known::new(changed));
+                // Of before: a change on this node since, such as a revocation, is read from the ledger.
+                self.remember(client.url().as_str(), epoch, &std::iter::once(Arc::clone(&known)).collect());
+                known
+            }
+            Err(error) => {
+                error.log();
+                known
+            }
+        }
+    }
+
+    /// Returns the record after it was compared with a document. `None` if there is nothing to write.
+    async fn renewed(&self, record: &Client, client: &VerifiedClient) -> Result<Option<Client>, LedgerError> {
         let state = record.document.clone().unwrap_or_default();
         let after = canonical(client.registration());
         let held = state.held.as_ref().map(|held| held.registration.as_str());
         let fetched_at = milliseconds(client.times().fetched_at);
+        if fetched_at < state.fetched_at && state.fetched_at <= self.registrar.now() {
+            // Another node has looked at a later version.
+            return Ok(None);
+        }
         let changed = if record.registration == after && held.is_none() {
             // Written once for each fetch.
             if state.fetched_at >= fetched_at {
-                return Ok(known);
+                return Ok(None);
             }
-            self.registrar.confirm_document(record.clone(), milliseconds(client.times().fresh_until)).await?
+            self.registrar.confirm_document(record.clone(), client.times()).await?
         } else if held.is_some() && state.fetched_at >= fetched_at {
             // The version that waits, or a later one that the record has no place for: one fetch is looked at once.
-            return Ok(known);
+            return Ok(None);
         } else if held == Some(after.as_str()) {
-            self.registrar.confirm_document(record.clone(), milliseconds(client.times().fresh_until)).await?
+            self.registrar.confirm_document(record.clone(), client.times()).await?
         } else {
             let Ok(before) = Registration::parse_with(record.registration.as_bytes(), &Limits::GENEROUS) else {
-                return Ok(known);
+                return Ok(None);
             };
             let change = if record.registration == after {
                 Change::Decoration
@@ -197,10 +234,7 @@ impl Judgement<'_> {
             };
             self.registrar.apply_change(record.clone(), &new_document(client), change).await?
         };
-        let known = Arc::new(Known::new(changed));
-        let epoch = self.registrar.epoch();
-        self.remember(client.url().as_str(), epoch, &std::iter::once(Arc::clone(&known)).collect());
-        Ok(known)
+        Ok(Some(changed))
     }
 
     /// Returns the last document that was accepted, if it still holds after a failure.
@@ -210,39 +244,61 @@ impl Judgement<'_> {
         url: &ClientIdUrl,
         known: Arc<Known>,
         error: &DocumentError,
-    ) -> Result<Option<(Arc<Known>, VerifiedClient)>, LedgerError> {
-        let state = known.client.document.clone().unwrap_or_default();
-        let now = self.registrar.now();
+    ) -> Option<(Arc<Known>, VerifiedClient)> {
         if error.as_str() == "rejected" {
             // The rules of this server have changed, or the document has: no grace for what is rejected.
-            return Ok(None);
+            return None;
         }
+        let state = known.client.document.clone().unwrap_or_default();
         let is_answer = !error.leaves_last_good();
         // Documents that are gone or broken end with their freshness, others a while later.
         let grace = if is_answer { Duration::ZERO } else { documents.documents.in_force().settings.max_stale };
-        if now < state.fresh_until.saturating_add(milliseconds(grace)) {
-            let missed = self.registrar.miss_document(known.client.clone(), error.as_str()).await?;
-            let client = of_record(url, &missed);
-            return Ok(client.map(|client| (Arc::new(Known::new(missed)), client)));
-        }
-        if error.as_str() == "gone" {
-            self.registrar.withdraw_document(known.client.clone(), error.as_str()).await?;
-        } else {
-            self.registrar.miss_document(known.client.clone(), error.as_str()).await?;
-        }
-        Ok(None)
+        let holds = self.registrar.now() < state.fresh_until.saturating_add(milliseconds(grace));
+        let (record, reason) = (known.client.clone(), error.as_str());
+        let noted = match () {
+            // The host was not asked: nothing is known about it.
+            () if error.is_temporary() => Ok(record),
+            () if !holds && reason == "gone" => self.registrar.withdraw_document(record, reason).await,
+            () => self.registrar.miss_document(record, reason).await,
+        };
+        let record = noted.unwrap_or_else(|error| {
+            error.log();
+            known.client.clone()
+        });
+        let client = of_record(url, &record).filter(|_| holds)?;
+        Some((Arc::new(Known::new(record)), client))
     }
 
-    /// Returns the record that a client without one would get.
-    fn draft(&self, documents: &GateDocuments, client: &VerifiedClient) -> Arc<Known> {
+    /// Returns the record that a client without one would get. `None` if an operator has blocked what the document says.
+    async fn draft(
+        &self,
+        documents: &GateDocuments,
+        client: &VerifiedClient,
+    ) -> Result<Option<Arc<Known>>, LedgerError> {
         let url = client.url().as_str();
-        if let Some((_, known)) = documents.drafts.get(url).filter(|(of, _)| of.is_same(client)) {
-            return known;
+        let (epoch, now) = (self.registrar.epoch(), self.cache.clock.monotonic());
+        let drafted = documents.drafts.get(url).filter(|draft| draft.client.is_same(client));
+        let is_allowed = |draft: &Draft, max_age: Duration| {
+            draft.allowed.0 == epoch && now.saturating_sub(draft.allowed.1) < max_age
+        };
+        if let Some(draft) = drafted.as_ref().filter(|draft| is_allowed(draft, self.settings.max_age())) {
+            return Ok(Some(Arc::clone(&draft.known)));
         }
-        let known = Arc::new(Known::new(self.registrar.drafted_document(&new_document(client))));
-        // The version stays with its draft, which has the same members once more.
-        documents.drafts.insert_weighing(url.to_owned(), (client.clone(), Arc::clone(&known)), 2 * client.weight());
-        known
+        let known = match &drafted {
+            Some(draft) => Arc::clone(&draft.known),
+            None => Arc::new(Known::new(self.registrar.drafted_document(&new_document(client)))),
+        };
+        match self.registrar.is_blocked(&known.client).await {
+            Ok(false) => {
+                let draft = Draft { client: client.clone(), known: Arc::clone(&known), allowed: (epoch, now) };
+                // The version stays with its draft, which has the same members once more.
+                documents.drafts.insert_weighing(url.to_owned(), draft, 2 * client.weight());
+                Ok(Some(known))
+            }
+            Ok(true) => Ok(None),
+            Err(_) if drafted.is_some_and(|draft| is_allowed(&draft, self.settings.longest_age())) => Ok(Some(known)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Records a client whose code or token is about to be sent, or that has to wait for an operator.

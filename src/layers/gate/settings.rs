@@ -13,7 +13,7 @@ use super::failures::Failures;
 use super::grant::TOKEN_EXCHANGE;
 use super::rules::{self, GateRule, GateRules};
 use super::{issuer, values};
-use crate::documents::{Admission, Documents};
+use crate::documents::Documents;
 use crate::period;
 use crate::rate_limit::{Quota, RateLimit};
 use crate::replaceable::Replaceable;
@@ -161,6 +161,8 @@ pub(crate) struct FollowedSettings {
     settings: Replaceable<(Profile, GateSettings)>,
     /// The endpoints whose gates follow them, as a set of bits.
     followed_by: AtomicU8,
+    /// Set once a gate of the authorization endpoint fetches documents.
+    has_documents: AtomicBool,
     /// The settings in code of the authorization endpoint's gate.
     in_code: Replaceable<GateSettings>,
     /// Set once it was logged that the metadata document contradicts them.
@@ -182,6 +184,11 @@ impl FollowedSettings {
         Settings { failures: self.failures.clone(), followed: Some(self), ..Settings::default() }
     }
 
+    /// Notes that a gate has the documents of clients.
+    pub(crate) fn fetches_documents(&self, endpoint: GateEndpoint) {
+        self.has_documents.fetch_or(endpoint == GateEndpoint::Authorization, Ordering::Relaxed);
+    }
+
     /// Returns whether the section has settings that no gate follows.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.followed_by.load(Ordering::Relaxed) == 0 && self.settings.load().1 != GateSettings::default()
@@ -196,7 +203,8 @@ impl FollowedSettings {
         if is_gated(GateEndpoint::Authorization) && !settings.reports() {
             let before = document.clone();
             let mut contradictions = amend(&settings, document);
-            if announce_documents(&settings, document, documents) && !is_gated(GateEndpoint::Token) {
+            let is_served = self.has_documents.load(Ordering::Relaxed);
+            if announce_documents(&settings, document, documents, is_served) && !is_gated(GateEndpoint::Token) {
                 contradictions.push(NO_TOKEN_GATE.to_owned());
             }
             if *document != before {
@@ -224,10 +232,11 @@ fn announce_documents(
     settings: &SettingsInForce<'_>,
     document: &mut Map<String, Value>,
     documents: Option<&Documents>,
+    is_served: bool,
 ) -> bool {
     const SUPPORTED: &str = "client_id_metadata_document_supported";
     const METHODS: &str = "token_endpoint_auth_methods_supported";
-    let is_accepted = documents.is_some_and(|documents| documents.in_force().settings.admission != Admission::Off);
+    let is_accepted = is_served && documents.is_some_and(|documents| documents.in_force().settings.admits_any());
     if is_accepted {
         document.insert(SUPPORTED.to_owned(), Value::Bool(true));
         // Without it, known clients register although they have a document.

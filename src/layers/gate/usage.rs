@@ -157,9 +157,15 @@ impl Judgement<'_> {
 
     /// Records a document whose client is about to get an authorization code, so that other nodes know it at the token endpoint.
     /// Withholds the response of a client that was revoked meanwhile.
-    pub(super) async fn record_code(&self, has_code: bool, admitted: &Admitted<'_>) -> Result<(), Fault> {
+    pub(super) async fn record_code(
+        &self,
+        status: StatusCode,
+        has_code: bool,
+        admitted: &Admitted<'_>,
+    ) -> Result<(), Fault> {
         let (Some(client), Some(known)) = (&admitted.document, &admitted.known) else { return Ok(()) };
-        if self.endpoint.fetching == Fetching::Never {
+        let goes_on = status.is_success() || status.is_redirection();
+        if self.endpoint.fetching == Fetching::Never || !goes_on {
             return Ok(());
         }
         if let Some(documents) = &self.documents {
