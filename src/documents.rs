@@ -21,5 +21,4 @@ pub use resolver::Documents;
 pub(crate) use resolver::{DocumentJudge, Standing, Wanted};
 pub use settings::DocumentSettings;
 pub(crate) use settings::host_of_issuer;
-pub(crate) use verified::Times;
 pub use verified::VerifiedClient;

@@ -197,10 +197,10 @@ impl ClientIdUrlError {
         match self {
             Self::Character => "the client_id contains a character that is not allowed in a URL",
             Self::Fragment => "the client_id must not have a fragment",
-            Self::Host => "the client_id has a host that is missing, ambiguous or an IP address",
+            Self::Host => "the client_id needs the name of a host in lower case, not an IP address",
             Self::Length => "the client_id has more than 512 bytes",
             Self::NotPublic => "the client_id leads to a host that is no public web site",
-            Self::Path => "the client_id needs a path without dot segments, empty segments and ambiguous escapes",
+            Self::Path => "the client_id needs a path, without dot segments, empty segments and ambiguous escapes",
             Self::Port => "the client_id has a port that is not accepted",
             Self::Query => "the client_id must not have a query",
             Self::Scheme => "the client_id must begin with https://",

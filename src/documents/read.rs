@@ -127,7 +127,9 @@ impl fmt::Display for DocumentError {
             Self::Breaker => f.write_str("the host failed often and is not asked now"),
             Self::Fetch(error) => error.fmt(f),
             Self::Json(error) => error.with_limit(&Limits::DOCUMENT).fmt(f),
-            Self::ClientId => f.write_str("client_id in the document is not the URL of the document"),
+            Self::ClientId => {
+                f.write_str("client_id in the document is missing, or another string than the URL of the document")
+            }
             Self::Rejected(rejection) => f.write_str(&rejection.description()),
             Self::Failed(reason) => write!(f, "an earlier fetch failed ({reason}), and the next one is not due"),
             Self::Unknown => f.write_str("the document is not known, and this endpoint fetches none"),

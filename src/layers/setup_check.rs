@@ -69,6 +69,9 @@ pub enum Misconfiguration {
     /// The policy file has a section `[gate]`, and no gate follows it: the server's gates were not made by the
     /// [preset](crate::Preset::gate).
     ForgottenGates,
+    /// The policy has settings of client metadata documents, and the preset fetches none
+    /// ([`Preset::with_documents`](crate::Preset::with_documents)).
+    DocumentsWithoutFetch,
     /// A form was sent to the registration endpoint.
     FormRoute {
         /// The path, at most 100 bytes of it.
@@ -157,6 +160,11 @@ impl SetupCheck {
         self.note(Misconfiguration::HoldWithoutRegistrar);
     }
 
+    /// Records that there are settings of documents, and none is fetched.
+    pub(crate) fn fetches_nothing(&self) {
+        self.note(Misconfiguration::DocumentsWithoutFetch);
+    }
+
     /// Calls `forgets_gates` at each registration.
     pub(crate) fn expect_gates(&self, forgets_gates: impl Fn() -> bool + Send + Sync + 'static) {
         self.shared.forgets_gates.get_or_init(|| Box::new(forgets_gates));
@@ -209,6 +217,10 @@ impl fmt::Display for Misconfiguration {
             Self::ForgottenGates => f.write_str(
                 "the section [gate] of the policy file has no effect, since no gate follows it: make the gates by \
                  `Preset::gate` or `ReloadableLayer::gate`",
+            ),
+            Self::DocumentsWithoutFetch => f.write_str(
+                "the section [documents] has no effect: no client is known by the URL of its document; give the preset a \
+                 fetcher (`Preset::with_documents`)",
             ),
             Self::FormRoute { path } => write!(
                 f,

@@ -78,6 +78,13 @@ pub(crate) struct Layers {
     pub(crate) answer: ResponseLayer,
 }
 
+fn default_documents(base: Base) -> DocumentSettings {
+    match base {
+        Base::Strict => DocumentSettings::strict(),
+        Base::Mcp | Base::Oauth => DocumentSettings::default(),
+    }
+}
+
 impl Settings {
     pub(crate) fn new(base: Base, policy: RuleSettings) -> Self {
         Self {
@@ -102,10 +109,7 @@ impl Settings {
             answer: ResponseLayer::new(),
             client_url: ClientUrl::default(),
             client_url_in_file: None,
-            documents: match base {
-                Base::Strict => DocumentSettings::strict(),
-                Base::Mcp | Base::Oauth => DocumentSettings::default(),
-            },
+            documents: default_documents(base),
             fetched: None,
             setup_check: SetupCheck::new(),
         }
@@ -307,6 +311,10 @@ impl Settings {
         let hold = self.lifecycle.hold();
         if !hold.is_empty() && !knows_repeats {
             self.setup_check.holds_nothing();
+        }
+        let is_default = self.documents == default_documents(self.base);
+        if !is_default && self.documents.admission != Admission::Off && self.fetched.is_none() {
+            self.setup_check.fetches_nothing();
         }
         let policy = PolicyLayer::new(rules.policy(fingerprint, &hold))
             .with_body(self.limits)

@@ -736,8 +736,8 @@ async fn it_is_announced_exactly_where_it_is_served() {
 }
 
 #[test]
-fn the_log_says_that_the_token_endpoint_has_no_gate() {
-    let preset = |endpoints: &[GateEndpoint]| {
+fn the_log_says_which_gate_is_missing() {
+    let said = |endpoints: &[GateEndpoint]| {
         let world = World::new(tower_dcr::mcp());
         for endpoint in endpoints {
             drop(world.preset.gate(*endpoint, world.registrar.clone()));
@@ -746,11 +746,15 @@ fn the_log_says_that_the_token_endpoint_has_no_gate() {
             world.metadata(json!({}));
             world.metadata(json!({}));
         });
-        lines.iter().filter(|line| line.contains("Preset::gate")).count()
+        lines.into_iter().filter(|line| line.contains("tower_dcr::setup")).collect::<Vec<_>>()
     };
-    assert_eq!(preset(&[GateEndpoint::Authorization]), 1, "once");
-    assert_eq!(preset(&[GateEndpoint::Authorization, GateEndpoint::Token]), 0);
-    assert_eq!(preset(&[]), 0);
+    let no_token_gate = said(&[GateEndpoint::Authorization]);
+    assert!(matches!(&*no_token_gate, [line] if line.contains("is at the token endpoint")), "once: {no_token_gate:?}");
+    assert_eq!(said(&[GateEndpoint::Authorization, GateEndpoint::Token]), [""; 0]);
+    for endpoints in [&[][..], &[GateEndpoint::Token]] {
+        let said = said(endpoints);
+        assert!(matches!(&*said, [line] if line.contains("is at the authorization endpoint")), "once: {said:?}");
+    }
 }
 
 #[tokio::test]
@@ -858,7 +862,8 @@ async fn metadata_that_is_blocked_reaches_no_sign_in() {
     // Also by a gate that has let the draft pass a moment ago.
     let third = "https://app.example.com/third.json";
     world.web.publish(third, &json!({ "client_name": "Third" }));
-    let gate = world.preset.gate(GateEndpoint::PushedAuthorization, world.registrar.clone()).with_clock(world.clock.clone());
+    let gate =
+        world.preset.gate(GateEndpoint::PushedAuthorization, world.registrar.clone()).with_clock(world.clock.clone());
     let service = gate.layer(service_fn(async |_: Request<ResponseBody<Full<Bytes>>>| {
         Ok::<_, Infallible>(Response::builder().status(400).body(Full::<Bytes>::default()).unwrap())
     }));

@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::clients::ledger::{
     Actor, Block, Change, Client, DocumentState, Fingerprint, HeldChange, Insertion, LedgerError, Origin, Status,
 };
-use crate::documents::{ClientIdUrl, Times};
+use crate::documents::client_id_url::ClientIdUrl;
 use crate::period::NEVER;
 use crate::registration::{Limits, Registration};
 use crate::rules::Identity;
@@ -216,8 +216,11 @@ impl Registrar {
     }
 
     /// Records that a document is as it was when it was last fetched.
-    pub(crate) async fn confirm_document(&self, client: Client, times: &Times) -> Result<Client, LedgerError> {
-        let (fetched_at, fresh_until) = (milliseconds(times.fetched_at), milliseconds(times.fresh_until));
+    pub(crate) async fn confirm_document(
+        &self,
+        client: Client,
+        (fetched_at, fresh_until): (i64, i64),
+    ) -> Result<Client, LedgerError> {
         let now = self.now();
         let confirm = |client: &mut Client| {
             // The clock of another node may be fast.
@@ -229,22 +232,29 @@ impl Registrar {
         self.update_document(client, confirm).await
     }
 
-    /// Records that a document can't be fetched, and reports it once.
+    /// Records that a document can't be used, and reports it once: not for each request and each node that meets it.
     pub(crate) async fn miss_document(&self, client: Client, reason: &str) -> Result<Client, LedgerError> {
-        let (now, is_new) =
-            (self.now(), client.document.as_ref().is_some_and(|state| state.unreachable_since.is_none()));
-        let miss = |client: &mut Client| {
-            if let Some(state) = &mut client.document {
-                state.unreachable_since.get_or_insert(now);
-            }
-        };
-        if !is_new {
+        let is_reachable =
+            |client: &Client| client.document.as_ref().is_some_and(|state| state.unreachable_since.is_none());
+        if !is_reachable(&client) {
             return Ok(client);
         }
-        let missed = self.update_document(client, miss).await?;
-        let event = self.event_of(LifecycleAction::DocumentUnreachable, &missed);
-        self.emit(&event.by(&Actor::System).because(reason));
-        Ok(missed)
+        let now = self.now();
+        let is_due =
+            |client: &Client| client.origin == Origin::Document && client.status.is_live() && is_reachable(client);
+        let miss = |client: &mut Client| {
+            if let Some(state) = &mut client.document {
+                state.unreachable_since = Some(now);
+            }
+        };
+        Ok(match self.update(client, is_due, miss).await? {
+            Ok(missed) => {
+                let event = self.event_of(LifecycleAction::DocumentUnreachable, &missed);
+                self.emit(&event.by(&Actor::System).because(reason));
+                missed
+            }
+            Err(current) => current,
+        })
     }
 
     /// Ends the client of a document that its publisher has taken away. It begins anew if the document is back.
@@ -727,9 +737,7 @@ mod tests {
         assert_eq!(missed.document.as_ref().unwrap().unreachable_since, Some(registrar.now()));
         world.clock.advance(MINUTE);
         let missed = registrar.miss_document(missed.clone(), "status 403").await.unwrap();
-        let fetched_at = Duration::from_millis(u64::try_from(registrar.now()).unwrap());
-        let times = Times { fetched_at, fresh_until: fetched_at + Duration::from_millis(9), etag: None };
-        let confirmed = registrar.confirm_document(missed, &times).await.unwrap();
+        let confirmed = registrar.confirm_document(missed, (registrar.now(), registrar.now() + 9)).await.unwrap();
         let state = confirmed.document.clone().unwrap();
         let now = registrar.now();
         assert_eq!((state.fetched_at, state.fresh_until, state.unreachable_since), (now, now + 9, None));

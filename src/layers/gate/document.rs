@@ -78,23 +78,26 @@ impl Judgement<'_> {
         let in_force = documents.documents.in_force();
         let url = match ClientIdUrl::parse_with(id, &in_force.settings.url_options()) {
             Ok(url) => url,
-            Err(error) => return Ok(Err(Fault::Rule("invalid_request", error.sentence()))),
+            Err(error) => {
+                let fault = Fault::Rule("invalid_request", error.sentence());
+                return Ok(Err(self.rejected(id, &DocumentError::Url(error), seen, fault)));
+            }
         };
         let admitted = in_force.settings.admit(&url);
         let own = self.settings.issuer().and_then(host_of_issuer);
         if !admitted.is_admitted() || own.is_some_and(|own| own.eq_ignore_ascii_case(url.host())) {
-            return Ok(Err(self.rejected(&url, &DocumentError::NotAdmitted, seen, Fault::Document)));
+            return Ok(Err(self.rejected(url.as_str(), &DocumentError::NotAdmitted, seen, Fault::Document)));
         }
         let ages = (self.settings.max_age(), self.settings.longest_age());
         if self.registrar.document_block(&url, ages).await?.is_some() {
-            return Ok(Err(self.rejected(&url, &DocumentError::Revoked, seen, Fault::Revoked)));
+            return Ok(Err(self.rejected(url.as_str(), &DocumentError::Revoked, seen, Fault::Revoked)));
         }
         let record = records.iter().find(|known| known.client.origin == Origin::Document).cloned();
         match self.endpoint.fetching {
             Fetching::Never => Box::pin(self.known_document(documents, &url, record, seen)).await,
             Fetching::IfDue => {
                 if admitted == Admitted::Reported && record.is_none() {
-                    self.report_document(&url, DocumentError::NotAdmitted.as_str(), None, seen);
+                    self.report_document(url.as_str(), DocumentError::NotAdmitted.as_str(), None, seen);
                 }
                 let live = record.filter(|known| known.client.status.is_live());
                 Box::pin(self.fetched_document(documents, &url, live, admitted.standing(), seen)).await
@@ -127,14 +130,14 @@ impl Judgement<'_> {
         for version in versions {
             if !clients.iter().any(|client: &VerifiedClient| client.document() == version.document()) {
                 let Some(draft) = self.draft(documents, &version).await? else {
-                    return Ok(Err(self.rejected(url, &DocumentError::Revoked, seen, Fault::Revoked)));
+                    return Ok(Err(self.rejected(url.as_str(), &DocumentError::Revoked, seen, Fault::Revoked)));
                 };
                 records.push(draft);
                 clients.push(version);
             }
         }
         if records.is_empty() {
-            return Ok(Err(self.rejected(url, &DocumentError::Unknown, seen, Fault::Document)));
+            return Ok(Err(self.rejected(url.as_str(), &DocumentError::Unknown, seen, Fault::Document)));
         }
         Ok(Ok(Some(DocumentRecords { records: records.into(), clients })))
     }
@@ -151,7 +154,7 @@ impl Judgement<'_> {
         let standing = if record.is_some() { Standing::Known } else { standing };
         let resolved = documents.documents.resolve(Wanted { url, address: seen.address, standing }).await;
         if let Some(rule) = resolved.as_ref().ok().and_then(VerifiedClient::take_report) {
-            self.report_document(url, "rejected", Some(rule), seen);
+            self.report_document(url.as_str(), "rejected", Some(rule), seen);
         }
         let (known, client) = match (resolved, record) {
             (Ok(client), Some(known)) => {
@@ -162,21 +165,21 @@ impl Judgement<'_> {
             }
             (Ok(client), None) => match self.draft(documents, &client).await? {
                 Some(draft) => (draft, client),
-                None => return Ok(Err(self.rejected(url, &DocumentError::Revoked, seen, Fault::Revoked))),
+                None => return Ok(Err(self.rejected(url.as_str(), &DocumentError::Revoked, seen, Fault::Revoked))),
             },
             (Err(error), Some(known)) => match self.last_good(documents, url, known, &error).await {
                 Some((known, client)) => (known, client),
                 // It was accepted before: the client must not throw its registration away for an outage.
                 None if error.leaves_last_good() => {
-                    return Ok(Err(self.rejected(url, &error, seen, Fault::Unavailable)));
+                    return Ok(Err(self.rejected(url.as_str(), &error, seen, Fault::Unavailable)));
                 }
-                None => return Ok(Err(self.rejected(url, &error, seen, Fault::Document))),
+                None => return Ok(Err(self.rejected(url.as_str(), &error, seen, Fault::Document))),
             },
             (Err(error), None) if error.is_temporary() => {
-                return Ok(Err(self.rejected(url, &error, seen, Fault::Unavailable)));
+                return Ok(Err(self.rejected(url.as_str(), &error, seen, Fault::Unavailable)));
             }
             // One and the same answer for all of them, or anyone could ask this server about its network.
-            (Err(error), None) => return Ok(Err(self.rejected(url, &error, seen, Fault::Document))),
+            (Err(error), None) => return Ok(Err(self.rejected(url.as_str(), &error, seen, Fault::Document))),
         };
         if known.client.is_suspended(self.registrar.now()) {
             return Ok(Err(self.noted(&known.client, Fault::Pending.into(), seen).fault));
@@ -207,7 +210,8 @@ impl Judgement<'_> {
         let state = record.document.clone().unwrap_or_default();
         let after = canonical(client.registration());
         let held = state.held.as_ref().map(|held| held.registration.as_str());
-        let fetched_at = milliseconds(client.times().fetched_at);
+        let times = (milliseconds(client.times().fetched_at), milliseconds(client.times().fresh_until));
+        let fetched_at = times.0;
         if fetched_at < state.fetched_at && state.fetched_at <= self.registrar.now() {
             // Another node has looked at a later version.
             return Ok(None);
@@ -217,12 +221,12 @@ impl Judgement<'_> {
             if state.fetched_at >= fetched_at {
                 return Ok(None);
             }
-            self.registrar.confirm_document(record.clone(), client.times()).await?
+            self.registrar.confirm_document(record.clone(), times).await?
         } else if held.is_some() && state.fetched_at >= fetched_at {
             // The version that waits, or a later one that the record has no place for: one fetch is looked at once.
             return Ok(None);
         } else if held == Some(after.as_str()) {
-            self.registrar.confirm_document(record.clone(), client.times()).await?
+            self.registrar.confirm_document(record.clone(), times).await?
         } else {
             let Ok(before) = Registration::parse_with(record.registration.as_bytes(), &Limits::GENEROUS) else {
                 return Ok(None);
@@ -245,16 +249,14 @@ impl Judgement<'_> {
         known: Arc<Known>,
         error: &DocumentError,
     ) -> Option<(Arc<Known>, VerifiedClient)> {
-        if error.as_str() == "rejected" {
-            // The rules of this server have changed, or the document has: no grace for what is rejected.
-            return None;
-        }
         let state = known.client.document.clone().unwrap_or_default();
         let is_answer = !error.leaves_last_good();
         // Documents that are gone or broken end with their freshness, others a while later.
         let grace = if is_answer { Duration::ZERO } else { documents.documents.in_force().settings.max_stale };
-        let holds = self.registrar.now() < state.fresh_until.saturating_add(milliseconds(grace));
-        let (record, reason) = (known.client.clone(), error.as_str());
+        // The rules of this server have changed, or the document has: no grace for what is rejected.
+        let holds = error.as_str() != "rejected"
+            && self.registrar.now() < state.fresh_until.saturating_add(milliseconds(grace));
+        let (record, reason, epoch) = (known.client.clone(), error.as_str(), self.registrar.epoch());
         let noted = match () {
             // The host was not asked: nothing is known about it.
             () if error.is_temporary() => Ok(record),
@@ -265,8 +267,10 @@ impl Judgement<'_> {
             error.log();
             known.client.clone()
         });
-        let client = of_record(url, &record).filter(|_| holds)?;
-        Some((Arc::new(Known::new(record)), client))
+        let client = of_record(url, &record).filter(|_| holds);
+        let known = Arc::new(Known::new(record));
+        self.remember(url.as_str(), epoch, &std::iter::once(Arc::clone(&known)).collect());
+        Some((known, client?))
     }
 
     /// Returns the record that a client without one would get. `None` if an operator has blocked what the document says.
@@ -315,7 +319,7 @@ impl Judgement<'_> {
     }
 
     /// Emits the reason for which a document is rejected, and returns the fault for the client.
-    fn rejected(&self, url: &ClientIdUrl, error: &DocumentError, seen: &Seen, fault: Fault) -> Fault {
+    fn rejected(&self, url: &str, error: &DocumentError, seen: &Seen, fault: Fault) -> Fault {
         if !self.settings.reports() {
             self.emit(self.document_event(url, error.as_str(), error.rule()), seen.address);
         }
@@ -323,12 +327,12 @@ impl Judgement<'_> {
     }
 
     /// Emits the reason for which a document would be rejected, if that were enforced.
-    fn report_document(&self, url: &ClientIdUrl, reason: &str, rule: Option<&'static str>, seen: &Seen) {
+    fn report_document(&self, url: &str, reason: &str, rule: Option<&'static str>, seen: &Seen) {
         self.emit(self.document_event(url, reason, rule).reported(), seen.address);
     }
 
-    fn document_event(&self, url: &ClientIdUrl, reason: &str, rule: Option<&'static str>) -> LifecycleEvent {
-        let event = self.registrar.event(LifecycleAction::Rejected).of_client(Some(url.as_str()));
+    fn document_event(&self, url: &str, reason: &str, rule: Option<&'static str>) -> LifecycleEvent {
+        let event = self.registrar.event(LifecycleAction::Rejected).of_client(Some(url));
         event.because(&format!("client metadata document: {reason}")).under(rule)
     }
 }

@@ -53,7 +53,7 @@ impl Fault {
             Self::Rule(_, description) => description,
             Self::TooManyFailures(_) => "too many failed attempts to authenticate this client; try again later",
             Self::TooLarge => "the request is too large",
-            Self::Unavailable => "the registration of the client can't be checked now",
+            Self::Unavailable => "the client can't be checked now; try again later",
             Self::Unidentified => "the request does not say which client it comes from",
             Self::Unknown => "the client is not registered",
         }

@@ -198,12 +198,15 @@ impl FollowedSettings {
     /// they accept.
     pub(crate) fn amend(&self, document: &mut Map<String, Value>, documents: Option<&Documents>) {
         let is_gated = |endpoint: GateEndpoint| self.followed_by.load(Ordering::Relaxed) & (1 << endpoint as u8) != 0;
+        let is_served = self.has_documents.load(Ordering::Relaxed);
+        if documents.is_some() && !is_served && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(target: "tower_dcr::setup", "{NO_DOCUMENT_GATE}");
+        }
         let built = self.in_code.load();
         let settings = SettingsInForce { built: &built, loaded: Some(self.settings.load()) };
         if is_gated(GateEndpoint::Authorization) && !settings.reports() {
             let before = document.clone();
             let mut contradictions = amend(&settings, document);
-            let is_served = self.has_documents.load(Ordering::Relaxed);
             if announce_documents(&settings, document, documents, is_served) && !is_gated(GateEndpoint::Token) {
                 contradictions.push(NO_TOKEN_GATE.to_owned());
             }
@@ -221,6 +224,9 @@ impl FollowedSettings {
         }
     }
 }
+
+const NO_DOCUMENT_GATE: &str = "no client is known by the URL of its document: no gate of this preset is at the authorization \
+                                endpoint; make the gate by `Preset::gate`, after `Preset::with_documents`";
 
 const NO_TOKEN_GATE: &str = "clients that are named by a metadata document sign in at the authorization endpoint, and no gate of \
                              this preset is at the token endpoint: a client that was revoked keeps its refresh tokens, and the \
