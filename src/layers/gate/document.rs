@@ -16,7 +16,7 @@ use crate::audit::LifecycleAction;
 use crate::cache::Cache;
 use crate::clients::ledger::{Change, Client, DocumentState, LedgerError, Origin, Status};
 use crate::clients::registrar::{NewDocument, Recorded, milliseconds};
-use crate::documents::{Admitted, ClientIdUrl, DocumentError, Documents, VerifiedClient, Wanted, classify};
+use crate::documents::{Admitted, ClientIdUrl, DocumentError, Documents, VerifiedClient, Wanted};
 use crate::registration::{Limits, Registration};
 
 /// The documents of a gate, with the records that were drafted for clients without one.
@@ -183,14 +183,8 @@ impl Judgement<'_> {
         } else if held == Some(after.as_str()) {
             self.registrar.confirm_document(record.clone(), milliseconds(client.times().fresh_until)).await?
         } else {
-            let Ok(before) = Registration::parse_with(record.registration.as_bytes(), &Limits::GENEROUS) else {
-                return Ok(known);
-            };
-            let change = if record.registration == after {
-                Change::Decoration
-            } else {
-                classify((&before, record.identity.as_ref()), (client.registration(), client.identity()))
-            };
+            // The version in force, after another one: it ends the hold of that.
+            let change = client.change_since(record).unwrap_or(Change::Decoration);
             self.registrar.apply_change(record.clone(), &new_document(client), change).await?
         };
         let known = Arc::new(Known::new(changed));
