@@ -243,14 +243,17 @@ impl Compared<'_> {
             (Some(_), None) => {
                 Effect::new("hold_ends", "the version in force stays, and the change that waits is dropped")
             }
-            (None, Some(_)) if !waits => Effect::new("in_force", "in force at once"),
+            (None, Some(_)) if !waits => Effect::new("in_force", "in force as soon as a server fetches it"),
             (Some(_), Some(_)) if !waits => {
-                Effect::new("in_force", "in force at once, and the change that waits is dropped")
+                Effect::new("in_force", "in force as soon as a server fetches it, and the change that waits is dropped")
             }
             (Some(held), Some(_)) => self.effect_of_hold(held),
             (None, Some(_)) => Effect::new(
                 "held",
-                format!("held for approval; until then the version in force stays, for {}", hold_time(self.preset)),
+                format!(
+                    "held for approval; until then the version in force stays, at most for {}",
+                    hold_time(self.preset)
+                ),
             ),
         }
     }
@@ -261,8 +264,12 @@ impl Compared<'_> {
             let sentence = format!("new sign-ins are rejected: {version} was not approved in time");
             return Effect::until("suspended", held.until, sentence);
         }
-        let waits = format!("{version} waits for approval; until then the version in force stays, until");
-        Effect::until("held", held.until, format!("{waits} {}", shown(held.until)))
+        let stays = format!("{version} waits for approval; until then the version in force stays");
+        let sentence = match held.until {
+            i64::MAX => stays,
+            until => format!("{stays}, at most until {}", time(until)),
+        };
+        Effect::until("held", held.until, sentence)
     }
 
     /// Returns the consequence of a document that is no longer accepted: the last version may stay for a while.
@@ -295,7 +302,8 @@ impl Compared<'_> {
     fn versions(&self) -> (Vec<u8>, Option<Vec<u8>>) {
         let stored = self.client.registration.as_bytes();
         let url = self.client.client_id.as_deref().unwrap_or_default();
-        let stored = with_client_id(stored, url).unwrap_or_else(|| stored.to_vec());
+        // That of a client that was revoked long ago is gone.
+        let stored = with_client_id(stored, url).unwrap_or_else(|| b"{}".to_vec());
         (stored, self.live.verified().map(|live| live.document().to_vec()))
     }
 
@@ -344,7 +352,9 @@ impl Compared<'_> {
     /// Returns the known facts, each with a title.
     fn rows(&self) -> Vec<(&'static str, String)> {
         let document = self.client.document.as_deref();
-        let fetched = document.map(|document| shown(document.fetched_at)).unwrap_or_default();
+        let times = document.map(|document| {
+            format!(", fetched {}, fresh until {}", time(document.fetched_at), time(document.fresh_until))
+        });
         let same_bytes = "the same bytes as before: other rules judge them now";
         let held = self.held().map(|held| {
             let version = if self.is_held_version(held) { ", this version" } else { "" };
@@ -352,7 +362,7 @@ impl Compared<'_> {
         });
         let rows = [
             ("client_id", self.client.client_id.clone()),
-            ("in force", Some(format!("{}, fetched {fetched}", state(&self.client, self.now)))),
+            ("in force", Some(format!("{}{}", state(&self.client, self.now), times.unwrap_or_default()))),
             ("held", held),
             ("change", self.change()),
             ("published", (self.change.is_some() && self.has_same_bytes()).then(|| same_bytes.to_owned())),

@@ -1616,6 +1616,8 @@ fn help_and_mistakes() {
     insta::assert_snapshot!("help", run(&folder, &["--help"], ""));
     insta::assert_snapshot!("help_replay", run(&folder, &["replay", "--help"], ""));
     insta::assert_snapshot!("help_cimd", run(&folder, &["cimd", "--help"], ""));
+    insta::assert_snapshot!("help_cimd_diff", run(&folder, &["cimd", "diff", "--help"], ""));
+    insta::assert_snapshot!("help_cimd_address", run(&folder, &["cimd", "address", "--help"], ""));
     insta::assert_snapshot!("help_cimd_check", run(&folder, &["cimd", "check", "--help"], ""));
     insta::assert_snapshot!("help_clients", run(&folder, &["clients", "--help"], ""));
     insta::assert_snapshot!("help_revoke", run(&folder, &["clients", "revoke", "--help"], ""));
