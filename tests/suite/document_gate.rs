@@ -724,7 +724,7 @@ async fn clients_of_documents_end_with_the_documents() {
         assert_eq!(listed.len(), 2);
         assert!(listed.iter().all(|client| client.origin == Origin::Document && client.document.is_some()));
         assert_eq!(world.record(URL).await.unwrap().document_host(), Some("app.example.com"));
-        // What was revoked stays that, and what never was a document is none.
+        // A revoked one stays revoked, and a client that never was one of a document is none.
         world.revoke(Fingerprint::ClientId(URL.into())).await;
         assert_eq!(world.record(URL).await.unwrap().status, Status::Revoked);
         assert_eq!(world.authorize(URL).await, REJECTED);
@@ -809,7 +809,7 @@ async fn a_record_whose_url_has_no_site_is_reported_by_drift() {
 }
 
 #[tokio::test]
-async fn a_client_says_how_it_differs_from_its_record() {
+async fn a_client_is_compared_with_its_record() {
     let world = World::new(unlimited(tower_dcr::mcp()));
     let resolved = async |more: &Value| {
         let node = World::new(unlimited(tower_dcr::mcp()));

@@ -33,8 +33,8 @@ pub(super) enum Cimd {
     /// rules. Exit status: 0 accepted unchanged, 3 accepted with changes or held for approval, 4 rejected at one of the steps; 1 for
     /// an unreadable file. Report-only rules count as enforced, and are marked: "would reject".
     Check(Check),
-    /// Compares the client of a document in a ledger with the document that is published now, and says what a server does with
-    /// the change.
+    /// Compares the client of a document in a ledger with the document that is published now, and names the consequence at a
+    /// server.
     ///
     /// The ledger is opened read-only, and the document is fetched and judged as by `check`. The changes are: decoration and
     /// narrowing, in force at once; widening and identity, held for approval; broken, withdrawn and unreachable. Exit status: 0
@@ -53,8 +53,8 @@ pub(super) enum Cimd {
     },
     /// Checks that documents are fetched from addresses: those that are public.
     ///
-    /// Addresses have one spelling for each parser: what is none, such as `127.1`, `010.0.0.1`, `0x7f.0.0.1`, `fe80::1%eth0` or
-    /// `[::1]`, is refused as invalid. Exit status: 0 if all are allowed, 4 if one is refused.
+    /// Parsers disagree about other text, such as `127.1`, `010.0.0.1`, `0x7f.0.0.1`, `fe80::1%eth0` or `[::1]`: it is printed as
+    /// `refused invalid`. Exit status: 0 if all are allowed, 4 if one is refused.
     Address {
         /// The addresses: IPv4 or IPv6.
         #[arg(required = true, value_name = "ADDR")]

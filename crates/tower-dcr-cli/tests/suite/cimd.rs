@@ -165,7 +165,7 @@ fn address_says_if_a_server_connects_to_it() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_beside_the_others() {
+fn text_that_is_no_address_is_refused_beside_the_others() {
     let folder = Folder::new("cimd-no-address");
     for wrong in [
         "127.1",

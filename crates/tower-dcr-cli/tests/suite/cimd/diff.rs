@@ -62,7 +62,7 @@ impl World {
 
     /// Signs in at a server with this preset, which is started for it, some time ago. Returns the record.
     async fn sign_in_ago(&self, preset: &Preset, ago: Duration) -> Client {
-        let clock = Arc::new(ManualClock::new(UNIX_EPOCH.elapsed().unwrap() - ago));
+        let clock = Arc::new(ManualClock::new(UNIX_EPOCH.elapsed().unwrap().saturating_sub(ago)));
         let fetcher = HttpsFetcher::danger_with_roots(&self.host.ca_pem).unwrap();
         let fetcher = fetcher.danger_map_host(HOST, self.host.address).unwrap();
         let registrar = self.registrar().await.with_clock(clock.clone());
@@ -97,19 +97,20 @@ impl World {
         ledger.insert(&client, None).await.unwrap();
     }
 
-    fn arguments<'a>(&self, map: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-        [&["cimd", "diff", "--cimd-ca", "ca.pem", "--cimd-map", map, "--ledger", "sqlite:clients.db"], more].concat()
-    }
-
     fn diff(&self, more: &[&str]) -> (i32, Value) {
         let map = self.host.map();
-        tokio::task::block_in_place(|| json_of(&self.folder, &self.arguments(&map, more)))
+        tokio::task::block_in_place(|| json_of(&self.folder, &arguments(&map, more)))
     }
 
     fn shown(&self, more: &[&str]) -> String {
         let map = self.host.map();
-        tokio::task::block_in_place(|| without_times(&run(&self.folder, &self.arguments(&map, more), "")))
+        tokio::task::block_in_place(|| without_times(&run(&self.folder, &arguments(&map, more), "")))
     }
+}
+
+/// Returns the arguments for this host and ledger.
+fn arguments<'a>(map: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["cimd", "diff", "--cimd-ca", "ca.pem", "--cimd-map", map, "--ledger", "sqlite:clients.db"], more].concat()
 }
 
 fn published(more: &Value) -> String {
@@ -166,7 +167,7 @@ async fn each_change_is_named_with_what_a_server_does() {
         assert_eq!((&diff["step"], &diff["held"], &diff["until"]), (&Value::Null, &Value::Null, &Value::Null));
         assert_eq!(diff["before"] == diff["after"], status == 0, "{diff}");
         assert_eq!(world.host.connections(), fetches + 1);
-        // What it says is what a server does, at another ledger with the same record.
+        // A server does the same, at another ledger with the same record.
         let name = format!("diff-server-{}", change.unwrap_or("none"));
         let other = World::at(&name, Arc::clone(&world.host)).await;
         other.ledger().await.insert(&before, None).await.unwrap();
