@@ -138,6 +138,12 @@ impl ClientIdUrl {
         Ok(Self { text: text.into(), host_end: SCHEME.len() + host.len(), port: uri.port() })
     }
 
+    /// Parses the `client_id` of a record: other settings may have accepted its port and its query.
+    pub(crate) fn of_record(client_id: &str) -> Result<Self, ClientIdUrlError> {
+        let port = RedirectUri::parse(client_id)?.port();
+        Self::parse_with(client_id, &ClientIdUrlOptions { query: true, ports: port.into_iter().collect() })
+    }
+
     /// Returns the string that was read, unchanged.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{ClientIdUrl, FetchError};
-use crate::clients::LedgerError;
+use crate::clients::ledger::LedgerError;
 use crate::registration::{Limits, ParseError, Registration};
 use crate::rules::Rejection;
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::ClientIdUrl;
+use super::{ClientIdUrl, classify};
 #[cfg(feature = "identity")]
 use crate::clients::consent::ConsentFacts;
+use crate::clients::ledger::{Change, Client};
 #[cfg(feature = "identity")]
-use crate::clients::ledger::{Client, Fingerprints, Origin};
-use crate::registration::{Digest, Registration};
+use crate::clients::ledger::{Fingerprints, Origin};
+use crate::registration::{Digest, Limits, Registration};
 use crate::rules::{Disposition, Evaluation, Finding, Identity, Rejection};
 use crate::sync::{Mutex, lock};
 
@@ -162,6 +163,21 @@ impl VerifiedClient {
             ..Client::draft(registration, Fingerprints::default(), 0)
         };
         ConsentFacts { first_seen: None, ..ConsentFacts::of_client(&client, redirect_uri) }
+    }
+
+    /// Returns the kind of change from the version that `record` has in force, or `None` if this is that version. A gate applies
+    /// it at once or [holds](Change) it.
+    #[must_use]
+    pub fn change_since(&self, record: &Client) -> Option<Change> {
+        if record.registration.as_bytes() == self.registration().canonical_bytes() {
+            return None;
+        }
+        let before = Registration::parse_with(record.registration.as_bytes(), &Limits::GENEROUS);
+        // A record that can't be read has nothing to compare with.
+        let change = before.map_or(Change::Identity, |before| {
+            classify((&before, record.identity.as_ref()), (self.registration(), self.identity()))
+        });
+        Some(change.held_by_rule(self.held().is_some()))
     }
 
     /// Returns the reason for which it waits for an operator, or `None` if it does not.

@@ -114,7 +114,7 @@ async fn the_rules_of_a_token_apply_to_updates_too() {
         [(rules, [Decision::Accept; 2]), (Policy::new(loopback()), [Decision::Accept, Decision::Reject])]
     {
         let mut decisions = Vec::new();
-        let drift = world.registrar.drift(&rules, |_, evaluated| decisions.push(evaluated.unwrap().decision()));
+        let drift = world.registrar.drift(&rules, &rules, |_, evaluated| decisions.push(evaluated.unwrap().decision()));
         drift.await.unwrap();
         assert_eq!(decisions, wanted);
     }

@@ -174,14 +174,15 @@ async fn drift_re_evaluates_clients_under_the_current_rules() {
     let named = world.register(&named).await.client_id();
     let same = Policy::new((MetadataAllowlist::mcp(), RedirectUris::mcp()));
     let mut decisions = Vec::new();
-    let drift = world.registrar.drift(&same, |_, evaluated| decisions.push(evaluated.unwrap().decision()));
+    let drift = world.registrar.drift(&same, &same, |_, evaluated| decisions.push(evaluated.unwrap().decision()));
     drift.await.unwrap();
     assert_eq!(decisions, [Decision::Accept; 451], "rules leave alone what they made");
     let today = (MetadataAllowlist::mcp(), RedirectUris::strict());
     let (mut rejected, mut passing) = (Vec::new(), 0);
+    let today = Policy::new(today);
     world
         .registrar
-        .drift(&Policy::new(today), |client, evaluated| match &evaluated.unwrap().rejection {
+        .drift(&today, &today, |client, evaluated| match &evaluated.unwrap().rejection {
             Some(rejection) => rejected.push((client.client_id.clone().unwrap(), rejection.rule)),
             None => passing += 1,
         })

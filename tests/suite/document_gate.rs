@@ -17,13 +17,16 @@ use tower::{Layer, service_fn};
 use tower_dcr::Preset;
 use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::{
-    Actor, Client, Fingerprint, Fingerprints, Ledger, MemoryLedger, Registrar, Revocation, Status,
+    Actor, Change, Client, ClientQueue, Fingerprint, Fingerprints, Ledger, MemoryLedger, Origin, Registrar, Revocation,
+    Status,
 };
 use tower_dcr::clock::ManualClock;
 use tower_dcr::documents::{Admission, ClientIdUrl, Documents, Fetch, FetchError, FetchRequest, VerifiedClient};
 use tower_dcr::layers::{GateEndpoint, ResponseBody};
 use tower_dcr::rate_limit::RateLimit;
-use tower_dcr::rules::Action;
+use tower_dcr::redirect_uri::RedirectClass;
+use tower_dcr::registration::ParseError;
+use tower_dcr::rules::{Action, Decision, Evaluation, Operation};
 
 use crate::support::{Read, logged, send};
 
@@ -677,7 +680,7 @@ async fn new_rules_judge_without_a_fetch() {
     let world = World { preset: handle.preset(), ..world };
     assert_eq!(world.authorize(URL).await, GOES_ON);
     let tighter = tower_dcr::mcp().map_rules(|mut rules| {
-        rules.redirect_uris.classes = vec![tower_dcr::redirect_uri::RedirectClass::Loopback];
+        rules.redirect_uris.classes = vec![RedirectClass::Loopback];
         Ok(rules)
     });
     handle.replace(&tighter.unwrap()).unwrap();
@@ -691,7 +694,7 @@ async fn a_clone_with_other_rules_judges_by_its_own() {
     let world = World::new(tower_dcr::mcp());
     world.web.publish(URL, &json!({}));
     let tighter = world.preset.clone().map_rules(|mut rules| {
-        rules.redirect_uris.classes = vec![tower_dcr::redirect_uri::RedirectClass::Loopback];
+        rules.redirect_uris.classes = vec![RedirectClass::Loopback];
         Ok(rules)
     });
     let tenant = World { preset: tighter.unwrap(), web: world.web.clone(), ..World::new(tower_dcr::mcp()) };
@@ -961,4 +964,160 @@ async fn a_version_that_the_server_rejects_was_not_let_through() {
     world.web.publish(URL, &json!({ "grant_types": ["authorization_code"] }));
     assert_eq!(world.authorize(URL).await, GOES_ON);
     assert_eq!(world.refresh(URL).await, REJECTED);
+}
+
+/// A server that no longer fetches documents has their clients in its ledger: nothing would bring them up to date.
+#[tokio::test]
+async fn clients_of_documents_end_with_the_documents() {
+    let off = |preset: Preset| preset.map_documents(|documents| documents.admission = Admission::Off);
+    let other = "https://app.example.com/other.json";
+    // The setting, and a program that is built without a fetcher. In both cases, unknown clients pass otherwise.
+    for (is_built_without, reason) in
+        [(false, "client metadata document: not_admitted"), (true, "client metadata document not accepted")]
+    {
+        let world = World::new(unlimited(tower_dcr::mcp()));
+        world.web.publish(URL, &json!({}));
+        assert_eq!((world.authorize(URL).await, world.token(URL).await), (GOES_ON, StatusCode::OK));
+        let mut pending = world.record(URL).await.unwrap();
+        (pending.status, pending.client_id) = (Status::Pending, Some(other.into()));
+        world.ledger.insert(&pending, None).await.unwrap();
+        let preset = if is_built_without {
+            tower_dcr::mcp().with_sink(world.events.clone()).with_registrar(world.registrar.clone())
+        } else {
+            off(world.preset.clone())
+        };
+        world.told.lock().unwrap().clear();
+        world.reasons();
+        let world = World { preset, ..world };
+        let fetches = world.web.fetches();
+        for url in [URL, other] {
+            assert_eq!(world.authorize(url).await, REJECTED, "{url}");
+            assert_eq!(world.token(url).await, StatusCode::UNAUTHORIZED, "{url}");
+            assert_eq!(world.refresh(url).await, StatusCode::UNAUTHORIZED, "{url}");
+            let pushed = format!("response_type=code&redirect_uri={}&code_challenge={CHALLENGE}", encoded(CALLBACK));
+            let pushed = format!("{pushed}&code_challenge_method=S256");
+            assert_eq!(
+                world.post(GateEndpoint::PushedAuthorization, &pushed, url).await,
+                StatusCode::UNAUTHORIZED,
+                "{url}"
+            );
+        }
+        let reasons = world.reasons();
+        assert!(!reasons.is_empty() && reasons.iter().all(|said| said == reason), "{reasons:?}");
+        assert_eq!(world.web.fetches(), fetches);
+        assert!(world.told.lock().unwrap().is_empty(), "no handler is told of it");
+        // The record stays, and says what it is.
+        let listed = world.registrar.list(ClientQueue::All, None, 10).await.unwrap().clients;
+        assert_eq!(listed.len(), 2);
+        assert!(listed.iter().all(|client| client.origin == Origin::Document && client.document.is_some()));
+        assert_eq!(world.record(URL).await.unwrap().document_host(), Some("app.example.com"));
+        // A revoked one stays revoked, and a client that never was one of a document is none.
+        world.revoke(Fingerprint::ClientId(URL.into())).await;
+        assert_eq!(world.record(URL).await.unwrap().status, Status::Revoked);
+        assert_eq!(world.authorize(URL).await, REJECTED);
+        let unknown = world.authorize("https://app.example.com/unknown.json").await;
+        assert_eq!(unknown, if is_built_without { GOES_ON } else { REJECTED });
+    }
+}
+
+#[tokio::test]
+async fn drift_judges_documents_by_their_own_rules() {
+    let with_query = "https://app.example.com/client.json?v=2";
+    let preset = unlimited(tower_dcr::mcp()).map_documents(|documents| documents.query = true);
+    let world = World::new(preset);
+    let loopback = json!({ "redirect_uris": ["http://127.0.0.1/cb", CALLBACK], "client_name": "Local" });
+    let plain = json!({ "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://app.example.com/jwks",
+        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"], "unknown": 1 });
+    for (url, more) in [(URL, &plain), (with_query, &loopback)] {
+        world.web.publish(url, more);
+        assert_eq!(world.authorize(url).await, GOES_ON, "{url}");
+    }
+    // A registration with the same redirect URIs, and a client without any.
+    let registration = r#"{"redirect_uris":["http://127.0.0.1/cb"],"application_type":"web"}"#;
+    let mut registered = Client::draft(registration, Fingerprints::default(), world.registrar.now());
+    (registered.status, registered.client_id) = (Status::Active, Some("registered".into()));
+    let mut elsewhere = registered.clone();
+    (elsewhere.origin, elsewhere.client_id) = (Origin::Elsewhere, Some("elsewhere".into()));
+    for client in [registered, elsewhere] {
+        world.ledger.insert(&client, None).await.unwrap();
+    }
+    let drift = async |preset: &Preset| {
+        let mut found = Vec::new();
+        let note = |client: &Client, evaluated: Result<&Evaluation, &ParseError>| {
+            let evaluation = evaluated.unwrap();
+            let rule = evaluation.rejection.as_ref().map(|rejection| rejection.rule);
+            found.push((client.client_id.clone().unwrap(), evaluation.operation, evaluation.decision(), rule));
+        };
+        world.registrar.drift(preset.policy(), &preset.document_policy(), note).await.unwrap();
+        found
+    };
+    let fetches = world.web.fetches();
+    let same = drift(&world.preset).await;
+    let of_documents: Vec<_> = same.iter().filter(|(_, operation, ..)| *operation == Operation::Document).collect();
+    assert_eq!(same.len(), 3, "{same:?}");
+    assert!(
+        of_documents.iter().all(|(.., decision, _)| *decision == Decision::Accept),
+        "as the rules left them: {same:?}"
+    );
+    let ids: Vec<&str> = of_documents.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!(ids, [with_query, URL], "the newest first");
+    // A rule that only documents have: redirect URIs on the site of the document, and a scheme that is its host.
+    let narrow = world.preset.clone().map_rules(|mut rules| {
+        rules.redirect_uris.classes = vec![RedirectClass::Loopback];
+        Ok(rules)
+    });
+    let narrow = drift(&narrow.unwrap()).await;
+    let fate =
+        |id: &str| narrow.iter().find(|(of, ..)| of == id).map(|(.., decision, rule)| (*decision, *rule)).unwrap();
+    assert_eq!(fate(URL), (Decision::Reject, Some("redirect-uris")), "none is left");
+    assert_eq!(fate(with_query), (Decision::Rewrite, None), "one is left, where a registration is rejected");
+    let named = drift(&tower_dcr::strict()).await;
+    assert!(named.iter().any(|(id, ..)| id == URL), "{named:?}");
+    assert_eq!(world.web.fetches(), fetches);
+    assert_eq!(world.record(URL).await.unwrap().status, Status::Active, "nothing changes");
+}
+
+#[tokio::test]
+async fn a_record_whose_url_has_no_site_is_reported_by_drift() {
+    let world = World::new(tower_dcr::mcp());
+    world.web.publish(URL, &json!({}));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    let record = world.record(URL).await.unwrap();
+    for (key, url) in ["https://github.io/client.json", "https://app.example.com/"].into_iter().enumerate() {
+        let mut odd = record.clone();
+        (odd.client_id, odd.variant) = (Some(url.into()), key.to_string());
+        world.ledger.insert(&odd, None).await.unwrap();
+    }
+    let mut found = Vec::new();
+    let policy = world.preset.document_policy();
+    let note = |_: &Client, evaluated: Result<&Evaluation, &ParseError>| found.push(evaluated.err().copied());
+    world.registrar.drift(&policy, &policy, note).await.unwrap();
+    assert_eq!(found, [Some(ParseError::Syntax), Some(ParseError::Syntax), None]);
+}
+
+#[tokio::test]
+async fn a_client_is_compared_with_its_record() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let resolved = async |more: &Value| {
+        let node = World::new(unlimited(tower_dcr::mcp()));
+        node.web.publish(URL, more);
+        node.preset.resolve_document(&ClientIdUrl::parse(URL).unwrap(), None).await.unwrap()
+    };
+    let second = "https://app.example.com/second";
+    world.web.publish(URL, &json!({ "redirect_uris": [CALLBACK, second] }));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    let record = world.record(URL).await.unwrap();
+    for (more, change) in [
+        (json!({ "redirect_uris": [CALLBACK, second] }), None),
+        (json!({ "redirect_uris": [CALLBACK, second], "logo_uri": "https://app.example.com/logo" }), None),
+        (json!({ "redirect_uris": [CALLBACK, second], "contacts": ["a@example.com"] }), Some(Change::Decoration)),
+        (json!({}), Some(Change::Narrowing)),
+        (json!({ "redirect_uris": [CALLBACK, second, "http://127.0.0.1/cb"] }), Some(Change::Widening)),
+        (json!({ "redirect_uris": [CALLBACK, second], "client_name": "Other" }), Some(Change::Identity)),
+    ] {
+        assert_eq!(resolved(&more).await.change_since(&record), change, "{more}");
+    }
+    let mut unreadable = record;
+    unreadable.registration = "{".into();
+    assert_eq!(resolved(&json!({})).await.change_since(&unreadable), Some(Change::Identity));
 }

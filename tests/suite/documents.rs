@@ -10,10 +10,12 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Map, Value, json};
+use tower_dcr::clients::{Client, Fingerprints, Ledger as _, MemoryLedger, Origin, Registrar, Status};
 use tower_dcr::documents::{
     self, Admitted, ClientIdUrl, ClientIdUrlOptions, DocumentSettings, Documents, Fetch, FetchError, FetchRequest,
 };
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
+use tower_dcr::registration::ParseError;
 use tower_dcr::rules::{AuthMethod, Context, Decision, Evaluation, Grants};
 use tower_dcr::{Preset, Registration};
 
@@ -117,6 +119,37 @@ fn documents_of_known_clients_work_under_the_presets() {
             let keeps = offers_keys && sent["token_endpoint_auth_method"] == "private_key_jwt";
             assert_eq!(method, if keeps { "private_key_jwt" } else { "none" }, "{name} under {preset}");
         }
+    }
+}
+
+/// Rules leave alone the documents that they made: drift reports changes of rules, and nothing else.
+#[tokio::test]
+async fn documents_of_known_clients_do_not_drift() {
+    for (preset, rules) in presets() {
+        let ledger = MemoryLedger::default();
+        let mut expected = Vec::new();
+        for (name, document) in known() {
+            let url = url_of(&document);
+            let Some(after) = after(&evaluate(&rules, &url, &document)) else { continue };
+            let mut client = Client::draft(Value::Object(after).to_string(), Fingerprints::default(), 0);
+            (client.origin, client.status) = (Origin::Document, Status::Active);
+            client.client_id = Some(url.as_str().to_owned());
+            // Some of them are of one URL.
+            client.variant = name;
+            ledger.insert(&client, None).await.unwrap();
+            expected.push((client.variant, Decision::Accept, Vec::<String>::new()));
+        }
+        let mut found = Vec::new();
+        let note = |client: &Client, evaluated: Result<&Evaluation, &ParseError>| {
+            let evaluation = evaluated.unwrap();
+            let changes = evaluation.findings.iter().filter(|finding| finding.disposition.rewrites());
+            let changes = changes.map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
+            found.insert(0, (client.variant.clone(), evaluation.decision(), changes));
+        };
+        let registrar = Registrar::new(ledger);
+        registrar.drift(rules.policy(), &rules.document_policy(), note).await.unwrap();
+        assert!(expected.len() > 5, "{preset}: {}", expected.len());
+        assert_eq!(found, expected, "{preset}");
     }
 }
 

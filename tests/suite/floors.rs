@@ -60,6 +60,7 @@ const FLOORS: [(&str, &[&str]); 35] = [
             "clients::consent",
             "clients::ledger",
             "clock",
+            "documents::client_id_url",
             "period",
             "redirect_uri",
             "registration",

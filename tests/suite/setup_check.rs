@@ -135,10 +135,7 @@ async fn findings_are_bounded() {
 fn a_documents_section_without_a_fetcher_is_logged() {
     let found = |policy: &str| {
         let preset: Preset = policy.parse().unwrap();
-        drop(preset.layer(tower::service_fn(async |_: http::Request<RegistrationBody>| {
-            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::default()))
-        })));
-        drop(preset.clone().reloadable());
+        drop(behind(&preset, &Naive::default()));
         preset.misconfigurations().contains(&Misconfiguration::DocumentsWithoutFetch)
     };
     assert!(found("documents.admission = 'listed'\ndocuments.allow = ['https://app.example.com/c.json']"));

@@ -414,8 +414,8 @@ fn shown(finding: &Finding) -> String {
     format!("{shown} {}", escaped(&finding.field)).trim_end().to_owned()
 }
 
-/// Prints the difference between the sent and the forwarded document, member by member.
-fn print_diff(body: &[u8], after: &[u8]) -> Result<(), Box<dyn Error>> {
+/// Prints the difference between two documents, such as the sent and the forwarded one, member by member.
+pub(super) fn print_diff(body: &[u8], after: &[u8]) -> Result<(), Box<dyn Error>> {
     let pretty = |bytes: &[u8]| -> Result<String, serde_json::Error> {
         // Sorted by name, like the canonical form.
         let members: std::collections::BTreeMap<String, Value> = serde_json::from_slice(bytes)?;

@@ -1,6 +1,7 @@
 //! `dcr cimd`.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ use super::check::{self, Judged};
 use super::output::escaped;
 use super::{OK, Outcome, PolicyArg, REJECTED, USAGE, broken, input, output, policy};
 
+mod diff;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Cimd {
     /// Evaluates a client metadata document under a policy: accepted, rewritten, held for approval or rejected, and why.
@@ -30,6 +33,15 @@ pub(super) enum Cimd {
     /// rules. Exit status: 0 accepted unchanged, 3 accepted with changes or held for approval, 4 rejected at one of the steps; 1 for
     /// an unreadable file. Report-only rules count as enforced, and are marked: "would reject".
     Check(Check),
+    /// Compares the client of a document in a ledger with the document that is published now, and names the consequence at a
+    /// server.
+    ///
+    /// The ledger is opened read-only, and the document is fetched and judged as by `check`. The changes are: decoration and
+    /// narrowing, in force at once; widening and identity, held for approval; broken, withdrawn and unreachable. Exit status: 0
+    /// if the document is the version in force, 3 if it differs, 4 if it is rejected or not fetched; 1 if the ledger has no
+    /// such client.
+    #[command(allow_missing_positional = true)]
+    Diff(diff::Diff),
     /// Checks that a URL can be a `client_id`: `documents.query` and `documents.ports` of the policy apply.
     ///
     /// Exit status: 0 accepted, 4 rejected.
@@ -41,11 +53,12 @@ pub(super) enum Cimd {
     },
     /// Checks that documents are fetched from addresses: those that are public.
     ///
-    /// Exit status: 0 if all are allowed, 4 if one is refused.
+    /// Parsers disagree about other text, such as `127.1`, `010.0.0.1`, `0x7f.0.0.1`, `fe80::1%eth0` or `[::1]`: it is printed as
+    /// `refused invalid`. Exit status: 0 if all are allowed, 4 if one is refused.
     Address {
         /// The addresses: IPv4 or IPv6.
         #[arg(required = true, value_name = "ADDR")]
-        addresses: Vec<IpAddr>,
+        addresses: Vec<OsString>,
     },
     /// Checks that a policy admits URLs (`documents.admission`, `documents.allow`), and by which entry. Nothing is fetched.
     ///
@@ -66,16 +79,23 @@ pub(super) struct Check {
     /// The URL at which the document of a file will be. Without it, it is the `client_id` in the document.
     #[arg(long, value_name = "URL")]
     client_id: Option<String>,
+    #[command(flatten)]
+    hosts: Hosts,
+    /// The document: its URL, from which it is fetched; JSON that begins with { or [, a file that holds it, or - for the standard
+    /// input.
+    #[arg(value_name = "DOCUMENT")]
+    document: PathBuf,
+}
+
+/// The hosts of tests.
+#[derive(Args, Debug)]
+struct Hosts {
     /// Trusts these certificate authorities (PEM) instead of those of the system: for tests.
     #[arg(long, value_name = "FILE", hide = true)]
     cimd_ca: Option<PathBuf>,
     /// Connects to this address for a host, whatever it is: for tests.
     #[arg(long, value_name = "HOST=ADDR:PORT", hide = true, value_parser = mapping)]
     cimd_map: Vec<(String, SocketAddr)>,
-    /// The document: its URL, from which it is fetched; JSON that begins with { or [, a file that holds it, or - for the standard
-    /// input.
-    #[arg(value_name = "DOCUMENT")]
-    document: PathBuf,
 }
 
 fn mapping(text: &str) -> Result<(String, SocketAddr), String> {
@@ -88,6 +108,7 @@ impl Cimd {
     pub(super) fn run(self, json: bool) -> Outcome {
         match self {
             Self::Check(check) => check.run(json),
+            Self::Diff(diff) => diff.run(json),
             Self::Url { policy, url } => check_url(&policy, &url, json),
             Self::Address { addresses } => check_addresses(&addresses, json),
             Self::Admission { policy, urls } => check_admission(&policy, &urls, json),
@@ -96,7 +117,7 @@ impl Cimd {
 }
 
 /// Reads the settings of documents, with the host of the server among its own.
-fn settings(preset: &Preset) -> DocumentSettings {
+pub(super) fn settings(preset: &Preset) -> DocumentSettings {
     let mut settings = preset.document_settings().clone();
     let written = serde_json::to_value(preset).unwrap_or_default();
     let issuer = written.pointer("/gate/issuer").and_then(Value::as_str).unwrap_or_default();
@@ -105,7 +126,7 @@ fn settings(preset: &Preset) -> DocumentSettings {
     settings
 }
 
-fn parse(url: &str, settings: &DocumentSettings) -> Result<ClientIdUrl, DocumentError> {
+pub(super) fn parse(url: &str, settings: &DocumentSettings) -> Result<ClientIdUrl, DocumentError> {
     let options = ClientIdUrlOptions { query: settings.query, ports: settings.ports.clone() };
     ClientIdUrl::parse_with(url, &options).map_err(DocumentError::Url)
 }
@@ -127,20 +148,28 @@ fn check_url(policy: &PolicyArg, url: &str, json: bool) -> Outcome {
     Ok(if parsed.is_ok() { OK } else { REJECTED })
 }
 
-fn check_addresses(addresses: &[IpAddr], json: bool) -> Outcome {
-    let classes: Vec<_> = addresses.iter().map(|address| (address, classify(*address))).collect();
-    if json {
-        let rows = classes.iter().map(
-            |(address, class)| json!({ "address": address, "allowed": class.is_public(), "class": class.as_str() }),
-        );
-        output::json(&rows.collect::<Vec<_>>())?;
-    } else {
-        for (address, class) in &classes {
-            let verdict = if class.is_public() { "allowed" } else { "refused" };
-            output::line(format_args!("{address} {verdict} {}", class.as_str()))?;
+fn check_addresses(addresses: &[OsString], json: bool) -> Outcome {
+    let mut rows = Vec::new();
+    let mut status = OK;
+    for text in addresses {
+        let text = text.to_string_lossy();
+        // The standard library reads one spelling of each number, and no zone, port or bracket.
+        let address = text.parse::<IpAddr>().ok();
+        let class = address.map(classify);
+        let (is_allowed, class) = class.map_or((false, "invalid"), |class| (class.is_public(), class.as_str()));
+        let shown = address.map_or_else(|| text.clone().into_owned(), |address| address.to_string());
+        if json {
+            rows.push(json!({ "address": shown, "allowed": is_allowed, "class": class }));
+        } else {
+            let verdict = if is_allowed { "allowed" } else { "refused" };
+            output::line(format_args!("{} {verdict} {class}", escaped(&shown)))?;
         }
+        status = if is_allowed { status } else { REJECTED };
     }
-    Ok(if classes.iter().all(|(_, class)| class.is_public()) { OK } else { REJECTED })
+    if json {
+        output::json(&rows)?;
+    }
+    Ok(status)
 }
 
 fn check_admission(policy: &PolicyArg, urls: &[String], json: bool) -> Outcome {
@@ -166,7 +195,7 @@ fn check_admission(policy: &PolicyArg, urls: &[String], json: bool) -> Outcome {
 }
 
 /// Returns the way in which a URL is admitted, or the reason for which it is not.
-fn admission(settings: &DocumentSettings, url: &ClientIdUrl) -> Result<String, String> {
+pub(super) fn admission(settings: &DocumentSettings, url: &ClientIdUrl) -> Result<String, String> {
     match settings.admit(url) {
         Admitted::ByEntry(entry) => Ok(format!("admitted by {entry}")),
         Admitted::Unlisted => Ok("admitted (open)".to_owned()),
@@ -275,7 +304,7 @@ impl Check {
             judged.stop("admission", reason);
             return Ok(Examined { judged, ..examined });
         }
-        let fetcher = self.fetcher()?;
+        let fetcher = self.hosts.fetcher()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let response = match runtime.block_on(fetcher.fetch(FetchRequest::new(url.clone()))) {
             Ok(response) => response,
@@ -288,7 +317,9 @@ impl Check {
         let judged = judge(preset, &url, &body, steps);
         Ok(Examined { body, judged, ..examined })
     }
+}
 
+impl Hosts {
     fn fetcher(&self) -> Result<HttpsFetcher, Box<dyn Error>> {
         let fetcher = match &self.cimd_ca {
             Some(file) => {
@@ -369,15 +400,15 @@ fn judge(preset: &Preset, url: &ClientIdUrl, body: &[u8], steps: &mut Steps) -> 
         Judged::of(preset, preset.document_policy().evaluate(document.clone(), &context), body)
     });
     // A verified client has its name.
-    judged.after = judged.after.and_then(|after| with_client_id(&after, url));
+    judged.after = judged.after.and_then(|after| with_client_id(&after, url.as_str()));
     let rejection = judged.rejection.as_ref().map(|rejection| format!("rejected: {}", rejection.description()));
     steps.pass("rules", rejection.unwrap_or_else(|| check::verdict(&judged).to_owned()));
     judged
 }
 
-fn with_client_id(after: &[u8], url: &ClientIdUrl) -> Option<Vec<u8>> {
+fn with_client_id(after: &[u8], url: &str) -> Option<Vec<u8>> {
     let mut after: Value = serde_json::from_slice(after).ok()?;
-    after.as_object_mut()?.insert("client_id".to_owned(), url.as_str().into());
+    after.as_object_mut()?.insert("client_id".to_owned(), url.into());
     serde_json::to_vec(&after).ok()
 }
 

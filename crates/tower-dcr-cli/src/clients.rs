@@ -10,14 +10,15 @@ use tokio::runtime::Runtime;
 use tower_dcr::Preset;
 use tower_dcr::clients::{
     Actor, AdminError, Block, Client, ClientKey, ClientPage, ClientQueue, ClientRef, Fingerprint, Grouping,
-    LedgerError, Registrar, Revocation, Status,
+    LedgerError, Origin, Registrar, Revocation, Status,
 };
+use tower_dcr::documents::DocumentSettings;
 use tower_dcr::registration::ParseError;
 use tower_dcr::rules::{ConfigError, Decision, Evaluation, Rejection};
 
 use super::ledger::Access;
 use super::output::{Paint, escaped, painted};
-use super::{DIFFERS, NOTHING, OK, Outcome, PolicyArg, REJECTED, compat, ledger, output, policy};
+use super::{DIFFERS, NOTHING, OK, Outcome, PolicyArg, REJECTED, cimd, compat, ledger, output, policy};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Clients {
@@ -74,8 +75,9 @@ pub(super) enum Clients {
         /// The `client_id`.
         client_id: String,
     },
-    /// Re-evaluates stored registrations under a policy.
+    /// Re-evaluates stored registrations and metadata documents under a policy.
     ///
+    /// A document is judged as it is stored, by the rules for documents and `documents.admission`; nothing is fetched.
     /// Exit status: 0 if all would be accepted unchanged, 3 if some would be rewritten, 4 if some would be rejected, 5 if
     /// there is no client.
     Drift {
@@ -226,7 +228,7 @@ fn not_blank(text: &str) -> Result<String, &'static str> {
 }
 
 impl LedgerArg {
-    fn open(&self, access: Access, policy: Option<&Preset>) -> Result<(Runtime, Registrar), Box<dyn Error>> {
+    pub(super) fn open(&self, access: Access, policy: Option<&Preset>) -> Result<(Runtime, Registrar), Box<dyn Error>> {
         let from_environment = || std::env::var(LEDGER_VARIABLE).ok();
         match (&self.placed, &self.named) {
             (Some(placed), Some(named)) if placed != named && from_environment().as_ref() != Some(named) => {
@@ -237,7 +239,7 @@ impl LedgerArg {
     }
 
     /// Returns the URL. clap requires one of the two arguments.
-    fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &str {
         self.placed.as_ref().or(self.named.as_ref()).map_or("", String::as_str)
     }
 }
@@ -345,7 +347,7 @@ async fn pages(
 }
 
 /// Returns the status of a client, or `stale`.
-fn state(client: &Client, now: i64) -> String {
+pub(super) fn state(client: &Client, now: i64) -> String {
     if client.is_stale(now) { "stale".to_owned() } else { client.status_at(now).to_string() }
 }
 
@@ -430,7 +432,7 @@ fn name(client: &Client) -> Option<&str> {
 }
 
 /// Formats a time to the second.
-fn time(milliseconds: i64) -> String {
+pub(super) fn time(milliseconds: i64) -> String {
     match u64::try_from(milliseconds) {
         Ok(since) => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(since)).to_string(),
         Err(_) => milliseconds.to_string(),
@@ -446,7 +448,7 @@ fn day(milliseconds: Option<i64>) -> String {
 }
 
 /// Returns a fingerprint in the syntax of `revoke` and `unblock`.
-fn written(fingerprint: &Fingerprint) -> String {
+pub(super) fn written(fingerprint: &Fingerprint) -> String {
     format!("{}={}", fingerprint.kind(), escaped(fingerprint.value()))
 }
 
@@ -657,6 +659,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     let only_reports = policy::only_reports(&preset);
     let preset = policy::enforcing(&preset);
     let (runtime, review) = ledger.open(Access::Read, Some(&preset))?;
+    let documents = cimd::settings(&preset);
     let mut found = Vec::new();
     let bar = output::progress(None, "clients");
     let counts = runtime.block_on(review.counts())?.into_iter();
@@ -665,31 +668,38 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     let [mut passing, mut rewritten, mut rejected, mut unreadable] = [0_u64; 4];
     let note = |client: &Client, evaluated: Result<&Evaluation, &ParseError>| {
         bar.inc(1);
-        let (count, fate, why) = match evaluated.map(|evaluation| (&evaluation.rejection, evaluation.decision())) {
-            Err(_) => (&mut unreadable, "unreadable", String::new()),
-            Ok((Some(rejection), _)) => (&mut rejected, "refuse", Rejection::description(rejection)),
-            Ok((None, Decision::Rewrite)) => {
-                let findings = evaluated.iter().flat_map(|evaluation| &evaluation.findings);
-                let why: Vec<String> = findings.map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
-                (&mut rewritten, "rewrite", why.join(", "))
-            }
-            Ok(_) => {
-                passing += 1;
-                return;
-            }
+        let (count, fate, why) = match (not_admitted(client, &documents), evaluated) {
+            (Some(reason), _) => (&mut rejected, "refuse", reason),
+            (None, Err(_)) => (&mut unreadable, "unreadable", String::new()),
+            (None, Ok(evaluation)) => match (&evaluation.rejection, evaluation.decision()) {
+                (Some(rejection), _) => (&mut rejected, "refuse", Rejection::description(rejection)),
+                (None, Decision::Rewrite) => {
+                    let findings = evaluation.findings.iter();
+                    let why: Vec<String> =
+                        findings.map(|finding| format!("{} {}", finding.rule, finding.field)).collect();
+                    (&mut rewritten, "rewrite", why.join(", "))
+                }
+                (None, _) => {
+                    passing += 1;
+                    return;
+                }
+            },
         };
         *count += 1;
         if found.len() < limit as usize {
-            found.push((client.client_id.clone().unwrap_or_default(), name(client).map(str::to_owned), fate, why));
+            let client_id = client.client_id.clone().unwrap_or_default();
+            found.push((client_id, name(client).map(str::to_owned), fate, why, client.origin));
         }
     };
-    runtime.block_on(review.drift(preset.policy(), note))?;
+    runtime.block_on(review.drift(preset.policy(), &preset.document_policy(), note))?;
     bar.finish_and_clear();
     let checked = passing + rewritten + rejected + unreadable;
     if json {
         let clients: Vec<_> = found
             .iter()
-            .map(|(id, name, fate, why)| json!({"client_id": id, "client_name": name, "fate": fate, "why": why}))
+            .map(|(id, name, fate, why, origin)| {
+                json!({"client_id": id, "client_name": name, "fate": fate, "why": why, "origin": origin})
+            })
             .collect();
         output::json(&json!({
             "checked": checked, "passing": passing, "rewritten": rewritten, "refused": rejected,
@@ -698,7 +708,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     } else {
         if !found.is_empty() {
             let mut table = output::table(&["CLIENT_ID", "NAME", "", "WHY"]);
-            for (id, name, fate, why) in &found {
+            for (id, name, fate, why, _) in &found {
                 // The JSON has the older word.
                 let fate = if *fate == "refuse" { "reject" } else { fate };
                 table.add_row([escaped(id), escaped(name.as_deref().unwrap_or("-")), fate.to_owned(), escaped(why)]);
@@ -728,6 +738,15 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
         () if passing < checked => DIFFERS,
         () => OK,
     })
+}
+
+/// Returns the reason for which the URL of a document is not admitted: no rule looks at it.
+fn not_admitted(client: &Client, settings: &DocumentSettings) -> Option<String> {
+    let url = client.client_id.as_deref().filter(|_| client.origin == Origin::Document)?;
+    match cimd::parse(url, settings) {
+        Ok(url) => cimd::admission(settings, &url).err().map(|reason| format!("admission: {reason}")),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// The approval or extension of one client.

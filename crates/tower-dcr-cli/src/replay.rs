@@ -10,8 +10,7 @@ use std::path::Path;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
-use tower_dcr::clients::ClientQueue;
-use tower_dcr::clients::{Fingerprints, Status};
+use tower_dcr::clients::{Client, ClientQueue, Fingerprints, Origin, Status};
 use tower_dcr::registration::Limits;
 use tower_dcr::rules::{Context, Decision, Disposition, Finding};
 use tower_dcr::{Preset, Registration, Rejection};
@@ -192,7 +191,10 @@ impl Judge<'_> {
         loop {
             let page = runtime.block_on(review.list(ClientQueue::All, cursor, 500));
             let page = page.map_err(|error| ledger::named(url, error.into()))?;
-            for client in page.clients.iter().filter(|client| !client.registration.is_empty()) {
+            // Documents have rules of their own: `dcr clients drift` applies them.
+            let is_registration =
+                |client: &&Client| client.origin != Origin::Document && !client.registration.is_empty();
+            for client in page.clients.iter().filter(is_registration) {
                 if !matches!(client.status, Status::Active | Status::Pending) {
                     continue;
                 }

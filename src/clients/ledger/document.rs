@@ -107,6 +107,11 @@ impl Change {
     pub(crate) const fn is_held(self) -> bool {
         matches!(self, Self::Widening | Self::Identity)
     }
+
+    /// Returns the kind of change of a version that a rule may hold: at first, and as a change, too.
+    pub(crate) fn held_by_rule(self, is_held: bool) -> Self {
+        if is_held { self.max(Self::Widening) } else { self }
+    }
 }
 
 /// Returns the host of the URL of a document; `None` if `client_id` is no such URL. Stricter readings are above this one: it is

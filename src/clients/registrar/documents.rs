@@ -283,8 +283,9 @@ impl Registrar {
             self.end_one(client.clone(), &Actor::System, reason, &mut RevocationReport::default()).await?;
             return Ok(self.ledger().get(client.key).await?.unwrap_or(client));
         }
-        // What a rule holds at first is held as a change, too.
-        let change = if document.held.is_some() { change.max(Change::Widening) } else { change };
+        // An operator has approved what is in force: if the publisher goes back to it, there is nothing left to look at.
+        let is_in_force = client.registration == next.registration;
+        let change = change.held_by_rule(document.held.is_some() && !is_in_force);
         let (before, was_held) = (client.registration.clone(), client.held_change().is_some());
         let (now, time) = (self.now(), self.settings().document_hold);
         let apply = |client: &mut Client| {
@@ -721,6 +722,11 @@ mod tests {
         let client = record(&world, &plain(URL)).await;
         let unlisted = NewDocument { held: Some("not listed".into()), ..wide(URL) };
         let held = world.registrar.apply_change(client, &unlisted, Change::Narrowing).await.unwrap();
+        assert_eq!(held.held_change().map(|held| held.change), Some(Change::Widening));
+        let back = NewDocument { held: Some("not listed".into()), ..plain(URL) };
+        let reverted = world.registrar.apply_change(held.clone(), &back, Change::Decoration).await.unwrap();
+        assert!(reverted.held_change().is_none(), "the version in force was approved");
+        let held = world.registrar.apply_change(reverted, &unlisted, Change::Narrowing).await.unwrap();
         assert_eq!(held.held_change().map(|held| held.change), Some(Change::Widening));
         world.registrar.revoke(Revocation::new(Fingerprint::name("Evil"), alice(), "x")).await.unwrap();
         let evil = document(URL, r#"{"client_name":"evil","redirect_uris":["https://app.example.com/cb"]}"#);

@@ -214,6 +214,11 @@ impl Judgement<'_> {
 
     pub(super) fn judge(&self, client: &Client) -> Result<(), Fault> {
         match self.registrar.status_of(client) {
+            // This gate fetches no documents, and the record is from a time when it did: its publisher may have taken the document
+            // away since, and a handler that is told of no document must reject the URL, too.
+            Status::Active | Status::Pending if client.origin == Origin::Document && self.documents.is_none() => {
+                Err(Fault::Document)
+            }
             Status::Active => Ok(()),
             Status::Pending => Err(Fault::Pending),
             Status::Revoked if client.ended_by == Some(Actor::Client) => Err(Fault::Deleted),

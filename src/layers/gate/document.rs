@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::clients::ledger::{Change, Client, DocumentState, LedgerError, Origin, Status};
 use crate::clients::registrar::{NewDocument, Recorded, milliseconds};
 use crate::documents::{
-    Admitted, ClientIdUrl, DocumentError, Documents, Standing, VerifiedClient, Wanted, classify, host_of_issuer,
+    Admitted, ClientIdUrl, DocumentError, Documents, Standing, VerifiedClient, Wanted, host_of_issuer,
 };
 use crate::registration::{Limits, Registration};
 
@@ -228,14 +228,8 @@ impl Judgement<'_> {
         } else if held == Some(after.as_str()) {
             self.registrar.confirm_document(record.clone(), times).await?
         } else {
-            let Ok(before) = Registration::parse_with(record.registration.as_bytes(), &Limits::GENEROUS) else {
-                return Ok(None);
-            };
-            let change = if record.registration == after {
-                Change::Decoration
-            } else {
-                classify((&before, record.identity.as_ref()), (client.registration(), client.identity()))
-            };
+            // The version in force, after another one: it ends the hold of that.
+            let change = client.change_since(record).unwrap_or(Change::Decoration);
             self.registrar.apply_change(record.clone(), &new_document(client), change).await?
         };
         Ok(Some(changed))

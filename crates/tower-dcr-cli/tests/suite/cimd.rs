@@ -1,5 +1,7 @@
 //! Runs `dcr cimd`.
 
+mod diff;
+
 use serde_json::{Value, json};
 use test_support::document_host::DocumentHost;
 use test_support::folder::Folder;
@@ -160,10 +162,61 @@ fn address_says_if_a_server_connects_to_it() {
     assert!(lines[3..].iter().all(|line| line.contains(" refused ")) && lines.len() == 5, "{shown}");
     let (status, found) = json_of(&folder, &["cimd", "address", "169.254.169.254"]);
     assert_eq!((status, &found[0]["allowed"], &found[0]["class"]), (4, &json!(false), &json!("link_local")));
-    for wrong in ["127.1", "localhost", "0x7f.0.0.1", "10.0.0.0/8", "fe80::1%eth0", "[::1]"] {
-        let shown = run(&folder, &["cimd", "address", "8.8.8.8", wrong], "");
-        assert!(shown.starts_with("status 2\n") && shown.contains(wrong) && !shown.contains("allowed"), "{shown}");
+}
+
+#[test]
+fn text_that_is_no_address_is_refused_beside_the_others() {
+    let folder = Folder::new("cimd-no-address");
+    for wrong in [
+        "127.1",
+        "2130706433",
+        "localhost",
+        "0x7f.0.0.1",
+        "0x7f.1",
+        "010.0.0.1",
+        "08.8.8.8",
+        "8.8.8.8.",
+        " 8.8.8.8",
+        "8.8.8.8:443",
+        "256.1.1.1",
+        "10.0.0.0/8",
+        "fe80::1%eth0",
+        "2001:4860:4860::8888%1",
+        "[::1]",
+        "[2001:4860:4860::8888]:443",
+        "::ffff:8.8.8",
+        "::ffff:0x8.8.8.8",
+        "8.8.8.8 allowed public",
+        "",
+    ] {
+        let shown = run(&folder, &["cimd", "address", wrong, "8.8.8.8", "127.0.0.1"], "");
+        let wanted = format!("{wrong} refused invalid\n8.8.8.8 allowed public\n127.0.0.1 refused loopback\n");
+        assert_eq!(shown, format!("status 4\n{wanted}"));
+        let (status, rows) = json_of(&folder, &["cimd", "address", "8.8.8.8", wrong, "::1"]);
+        assert_eq!((status, &rows[1]), (4, &json!({ "address": wrong, "allowed": false, "class": "invalid" })));
+        assert_eq!((&rows[0]["allowed"], &rows[2]["class"]), (&json!(true), &json!("loopback")));
     }
+    // An address within an address is judged by its own class, and is no mistake.
+    let (status, rows) = json_of(&folder, &["cimd", "address", "::ffff:10.0.0.1", "::FFFF:8.8.8.8", "2001:DB8::1"]);
+    let classes: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["class"].as_str().unwrap()).collect();
+    assert!(status == 4 && !classes.contains(&"invalid") && !classes.contains(&"public"), "{rows}");
+    let steering = "8.8.8.8\n1.1.1.1 allowed public\u{1b}[2K\r\u{202e}\t";
+    let shown = run(&folder, &["cimd", "address", steering], "");
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(!shown.contains(['\u{1b}', '\r', '\t', '\u{202e}']) && shown.ends_with(" refused invalid\n"), "{shown}");
+    assert!(shown.contains("8.8.8.8⟨U+000A⟩1.1.1.1"), "{shown}");
+}
+
+#[cfg(unix)]
+#[test]
+fn bytes_that_are_no_text_are_no_address() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = Folder::new("cimd-bytes");
+    let bytes = std::ffi::OsStr::from_bytes(b"8.8.8.8\xff");
+    let output = dcr(&folder.0, &["cimd", "address", "8.8.8.8"]).arg(bytes).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{shown}");
+    assert!(shown.starts_with("8.8.8.8 allowed public\n8.8.8.8") && shown.ends_with(" refused invalid\n"), "{shown}");
 }
 
 #[test]
@@ -280,6 +333,11 @@ fn mistakes_on_the_command_line_are_named() {
         (vec!["check", "--client-id", URL, URL], 2, "--client-id"),
         (vec!["check"], 2, "DOCUMENT"),
         (vec!["address"], 2, "ADDR"),
+        (vec!["diff"], 2, "URL"),
+        (vec!["diff", URL], 2, "LEDGER"),
+        (vec!["diff", "sqlite:missing.db", URL], 1, "no such ledger"),
+        (vec!["diff", "mysql://x", URL], 1, "invalid ledger URL"),
+        (vec!["diff", "--policy", "missing.toml", "sqlite:missing.db", URL], 1, "missing.toml"),
         (vec!["admission"], 2, "URL"),
         (vec!["url", "--policy", "missing.toml", URL], 1, "missing.toml"),
     ] {

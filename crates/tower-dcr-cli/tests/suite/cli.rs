@@ -1162,7 +1162,8 @@ async fn databases_are_not_changed_by_accident() {
     ] {
         let before = bytes(name);
         let url = format!("sqlite:{name}");
-        for arguments in reading(&url).into_iter().chain(writing(&url)) {
+        let diff = vec!["cimd", "diff", &url, "https://one.example.com/client.json"];
+        for arguments in reading(&url).into_iter().chain(writing(&url)).chain([diff]) {
             let shown = run(&folder, &arguments, "");
             assert!(shown.starts_with("status 1\nstderr:\nerror: ") && shown.contains(words), "{arguments:?}: {shown}");
             assert_eq!(shown.lines().count(), 3, "{shown}");
@@ -1446,7 +1447,8 @@ fn names_an_unreachable_database() {
     let folder = Folder::new("unreachable");
     let url = "postgres://dcr:s3cret@127.0.0.1:1/clients";
     let expected = "status 1\nstderr:\nerror: 127.0.0.1:1/clients: connection refused\n";
-    for arguments in reading(url).into_iter().chain(writing(url)) {
+    let diff = vec!["cimd", "diff", url, "https://one.example.com/client.json"];
+    for arguments in reading(url).into_iter().chain(writing(url)).chain([diff]) {
         assert_eq!(run(&folder, &arguments, ""), expected, "{arguments:?}");
     }
 }
@@ -1616,6 +1618,8 @@ fn help_and_mistakes() {
     insta::assert_snapshot!("help", run(&folder, &["--help"], ""));
     insta::assert_snapshot!("help_replay", run(&folder, &["replay", "--help"], ""));
     insta::assert_snapshot!("help_cimd", run(&folder, &["cimd", "--help"], ""));
+    insta::assert_snapshot!("help_cimd_diff", run(&folder, &["cimd", "diff", "--help"], ""));
+    insta::assert_snapshot!("help_cimd_address", run(&folder, &["cimd", "address", "--help"], ""));
     insta::assert_snapshot!("help_cimd_check", run(&folder, &["cimd", "check", "--help"], ""));
     insta::assert_snapshot!("help_clients", run(&folder, &["clients", "--help"], ""));
     insta::assert_snapshot!("help_revoke", run(&folder, &["clients", "revoke", "--help"], ""));
