@@ -116,23 +116,13 @@ impl Cimd {
     }
 }
 
-/// Reads the settings of documents, with the host of the server among its own.
-pub(super) fn settings(preset: &Preset) -> DocumentSettings {
-    let mut settings = preset.document_settings().clone();
-    let written = serde_json::to_value(preset).unwrap_or_default();
-    let issuer = written.pointer("/gate/issuer").and_then(Value::as_str).unwrap_or_default();
-    let host = issuer.split("://").nth(1).and_then(|rest| rest.split(['/', ':', '?', '#']).next());
-    settings.own_hosts.extend(host.filter(|host| !host.is_empty()).map(str::to_owned));
-    settings
-}
-
 pub(super) fn parse(url: &str, settings: &DocumentSettings) -> Result<ClientIdUrl, DocumentError> {
     let options = ClientIdUrlOptions { query: settings.query, ports: settings.ports.clone() };
     ClientIdUrl::parse_with(url, &options).map_err(DocumentError::Url)
 }
 
 fn check_url(policy: &PolicyArg, url: &str, json: bool) -> Outcome {
-    let parsed = parse(url, &settings(&policy::load(&policy.policy)?));
+    let parsed = parse(url, &policy::load(&policy.policy)?.document_settings());
     if json {
         let (reason, parsed) = (parsed.as_ref().err().map(ToString::to_string), parsed.as_ref().ok());
         output::json(&json!({
@@ -173,7 +163,7 @@ fn check_addresses(addresses: &[OsString], json: bool) -> Outcome {
 }
 
 fn check_admission(policy: &PolicyArg, urls: &[String], json: bool) -> Outcome {
-    let settings = settings(&policy::load(&policy.policy)?);
+    let settings = policy::load(&policy.policy)?.document_settings();
     let mut rows = Vec::new();
     let mut status = OK;
     for url in urls {
@@ -251,7 +241,7 @@ struct Examined {
 impl Check {
     fn run(self, json: bool) -> Outcome {
         let (preset, fingerprint) = policy::rules(&self.policy.policy)?;
-        let settings = settings(&preset);
+        let settings = preset.document_settings();
         let mut steps = Steps::default();
         let target = self.document.to_str().filter(|document| is_url(document));
         let examined = match target {

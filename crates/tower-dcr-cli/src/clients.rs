@@ -659,7 +659,7 @@ fn drift(ledger: &LedgerArg, limit: u32, named: &str, json: bool) -> Outcome {
     let only_reports = policy::only_reports(&preset);
     let preset = policy::enforcing(&preset);
     let (runtime, review) = ledger.open(Access::Read, Some(&preset))?;
-    let documents = cimd::settings(&preset);
+    let documents = preset.document_settings();
     let mut found = Vec::new();
     let bar = output::progress(None, "clients");
     let counts = runtime.block_on(review.counts())?.into_iter();

@@ -9,7 +9,7 @@ use tower_dcr::Preset;
 use tower_dcr::clients::{AdminError, Block, Change, Client, Fingerprints, HeldChange, Origin, Registrar, Status};
 use tower_dcr::documents::{DocumentError, Documents, VerifiedClient};
 
-use super::{Hosts, admission, parse, settings, with_client_id};
+use super::{Hosts, admission, parse, with_client_id};
 use crate::check::print_diff;
 use crate::clients::{LedgerArg, state, time, written};
 use crate::ledger::Access;
@@ -108,7 +108,7 @@ impl Diff {
 
     /// Fetches and judges the document as a server does it.
     fn live(&self, runtime: &Runtime, preset: &Preset) -> Result<Live, Box<dyn Error>> {
-        let settings = settings(preset);
+        let settings = preset.document_settings();
         let url = match parse(&self.url, &settings) {
             Ok(url) => url,
             Err(error) => return Ok(Live::Rejected(Stopped::by(&error))),
