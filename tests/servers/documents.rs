@@ -10,6 +10,7 @@ mod demo;
 mod exhaustion;
 mod network;
 mod node;
+mod outage;
 mod parameters;
 mod rotation;
 mod table;
