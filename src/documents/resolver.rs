@@ -23,6 +23,7 @@ use super::verified::Times;
 use super::{ClientIdUrl, DocumentError, Fetch, FetchError, FetchRequest, VerifiedClient, read};
 use crate::cache::Cache;
 use crate::circuit_breaker::{Circuit, jittered};
+use crate::clients::registrar::milliseconds;
 use crate::clock::{Clock, CoarseClock};
 use crate::rate_limit::{Denied, Reservation, SharedQuotas};
 use crate::registration::Digest;
@@ -48,7 +49,7 @@ use crate::telemetry;
 /// | hosts that fail | 1,024 of clients in use, and 1,024 of others |
 /// | fetches at the same time | 32, of which 8 are for clients that have been used; 2 for each host, 4 for each site, and none of an unknown client takes the place of one that is used |
 /// | requests that wait for one fetch | 4,096; one fetch answers all of them |
-/// | budgets | 8,194 buckets, 128 KiB |
+/// | budgets | 16,386 buckets, 256 KiB |
 ///
 /// The fetches of unknown clients have [budgets](DocumentSettings::fetches) that clients in use do not take from. A document that
 /// failed is fetched again after a minute if it is invalid, and after ten seconds to ten minutes if there was no answer. After
@@ -273,7 +274,7 @@ impl Documents {
         let is_new = {
             let mut passed = lock(&stored.passed);
             let before = passed.len();
-            passed.retain(|(at, other)| now.saturating_sub(*at) <= PASSED_FOR && !other.is_same(client));
+            passed.retain(|(at, other)| now.saturating_sub(*at) <= PASSED_FOR && other.document() != client.document());
             let is_new = passed.len() == before;
             if passed.len() >= PASSED {
                 passed.remove(0);
@@ -285,6 +286,15 @@ impl Documents {
             for cache in [&self.inner.known, &self.inner.unknown] {
                 cache.weigh(client.url().as_str(), |stored| stored.weight());
             }
+        }
+    }
+
+    /// Forgets a document that was fetched before `time`, in milliseconds since 1970.
+    pub(crate) fn forget_older(&self, url: &ClientIdUrl, time: i64) {
+        let is_older = |stored: Arc<Stored>| milliseconds(stored.times.fetched_at) < time;
+        if self.inner.stored(url, false).is_some_and(is_older) {
+            self.inner.known.remove(url.as_str());
+            self.inner.unknown.remove(url.as_str());
         }
     }
 
@@ -314,7 +324,14 @@ impl Documents {
         let flight = self.join(wanted, in_force, stored)?;
         let waiter = flight.wait(WAITERS).ok_or_else(|| spent("waiting"))?;
         let lost = || Err(Arc::new(DocumentError::Fetch(FetchError::other("the fetch ended without a result"))));
-        waiter.await.unwrap_or_else(lost)
+        let resolved = waiter.await.unwrap_or_else(lost)?;
+        // It may have begun under other rules.
+        let in_force = self.inner.in_force.load();
+        match self.inner.stored(wanted.url, wanted.is_known()) {
+            Some(stored) => stored.judge(wanted.url, &in_force.judge),
+            None if resolved.policy() == in_force.judge.policy.fingerprint() => Ok(resolved),
+            None => lost(),
+        }
     }
 
     /// Begins to fetch a document whose age ends soon. The fetcher goes on, and a later request takes the result.

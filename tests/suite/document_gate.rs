@@ -30,6 +30,8 @@ use tower_dcr::rules::{Action, Decision, Evaluation, Operation};
 
 use crate::support::{Read, logged, send};
 
+mod attacks;
+
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const URL: &str = "https://app.example.com/client.json";
@@ -223,7 +225,8 @@ const REJECTED: StatusCode = StatusCode::BAD_REQUEST;
 async fn a_client_signs_in_by_its_url() {
     let world = World::new(tower_dcr::mcp());
     world.web.publish(URL, &json!({ "skip_consent": true }));
-    assert_eq!(world.token(URL).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.refresh(URL).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.token(URL).await, StatusCode::SERVICE_UNAVAILABLE, "another node may know the code");
     assert_eq!(world.web.fetches(), 0, "the token endpoint sends no packet");
     assert_eq!(world.authorize(URL).await, GOES_ON);
     assert_eq!(world.token(URL).await, StatusCode::OK);
@@ -536,7 +539,11 @@ async fn a_client_in_use_outlives_an_outage_and_no_withdrawal() {
     world.web.put(URL, 410, &[], "");
     world.clock.advance(HOUR + MINUTE);
     assert_eq!(world.authorize(URL).await, REJECTED, "gone");
+    assert_eq!(world.refresh(URL).await, StatusCode::OK, "perhaps for a moment");
+    world.clock.advance(HOUR);
+    assert_eq!(world.authorize(URL).await, REJECTED, "for an hour");
     assert_eq!(world.record(URL).await.unwrap().status, Status::Expired);
+    assert_eq!(world.refresh(URL).await, StatusCode::UNAUTHORIZED);
     let strict = World::new(unlimited(tower_dcr::strict()));
     strict.web.publish(URL, &json!({}));
     assert_eq!(strict.authorize(URL).await, GOES_ON);

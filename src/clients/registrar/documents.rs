@@ -151,10 +151,28 @@ impl Registrar {
                 (Origin::Document, Status::Pending | Status::Active) => return Ok(Recorded::Current(known)),
                 // There is no block on what was revoked before documents were.
                 (Origin::Elsewhere, Status::Revoked) => return Ok(Recorded::Blocked),
-                (Origin::Document | Origin::Elsewhere, _) => _ = self.ledger().remove(&known).await?,
+                (Origin::Document | Origin::Elsewhere, _) => self.remove_ended_document(known).await?,
             }
         }
         Err(LedgerError::new("record of a document that comes and goes"))
+    }
+
+    /// Returns `true` if the client of a document has ended within the time for which a change of it would wait.
+    pub(crate) fn is_document_ended_lately(&self, client: &Client) -> bool {
+        let time = milliseconds(self.settings().document_hold);
+        client.origin == Origin::Document && client.ended_at.is_some_and(|at| self.now() < at.saturating_add(time))
+    }
+
+    /// Removes a record that has ended. With it, the server's own grants would outlive their end unseen.
+    async fn remove_ended_document(&self, client: Client) -> Result<(), LedgerError> {
+        let key = client.key;
+        if client.deprovisioning.due_at.is_some() && !self.deprovision(client).await? {
+            return Err(LedgerError::new("the end of the client is not known to the server yet"));
+        }
+        if let Some(client) = self.ledger().get(key).await?.filter(|client| !client.status.is_live()) {
+            self.ledger().remove(&client).await?;
+        }
+        Ok(())
     }
 
     async fn recorded_document(&self, client: Client) -> Result<Recorded, LedgerError> {

@@ -52,6 +52,9 @@ pub(super) type Found = Result<Option<DocumentRecords>, Fault>;
 const DRAFTS: usize = 1024;
 const DRAFTS_BYTES: usize = 4 << 20;
 
+/// The time in milliseconds for which a document has to be gone until its client ends.
+const WITHDRAWN_AFTER: i64 = 3_600_000;
+
 impl GateDocuments {
     pub(super) fn new(documents: Documents) -> Self {
         Self { documents, drafts: Arc::new(Cache::with_weight(DRAFTS, DRAFTS_BYTES)) }
@@ -93,14 +96,23 @@ impl Judgement<'_> {
             return Ok(Err(self.rejected(url.as_str(), &DocumentError::Revoked, seen, Fault::Revoked)));
         }
         let record = records.iter().find(|known| known.client.origin == Origin::Document).cloned();
+        let is_elsewhere =
+            |known: &Arc<Known>| known.client.origin == Origin::Elsewhere && self.judge(&known.client).is_ok();
+        if self.endpoint.fetching == Fetching::Never && records.iter().any(is_elsewhere) {
+            // The server knew it before documents were fetched here, and its grants go on until it begins anew.
+            return Ok(Ok(None));
+        }
         match self.endpoint.fetching {
             Fetching::Never => Box::pin(self.known_document(documents, &url, record, seen)).await,
             Fetching::IfDue => {
                 if admitted == Admitted::Reported && record.is_none() {
                     self.report_document(url.as_str(), DocumentError::NotAdmitted.as_str(), None, seen);
                 }
-                let live = record.filter(|known| known.client.status.is_live());
-                Box::pin(self.fetched_document(documents, &url, live, admitted.standing(), seen)).await
+                if let Some(ended_at) = record.as_ref().and_then(|known| known.client.ended_at) {
+                    // It begins anew with what its host says now, not with a copy of before its end.
+                    documents.documents.forget_older(&url, ended_at);
+                }
+                Box::pin(self.fetched_document(documents, &url, record, admitted.standing(), seen)).await
             }
         }
     }
@@ -127,17 +139,27 @@ impl Judgement<'_> {
             records.push(known);
             clients.push(client);
         }
+        let mut error = DocumentError::Unknown;
         for version in versions {
-            if !clients.iter().any(|client: &VerifiedClient| client.document() == version.document()) {
-                let Some(draft) = self.draft(documents, &version).await? else {
-                    return Ok(Err(self.rejected(url.as_str(), &DocumentError::Revoked, seen, Fault::Revoked)));
-                };
-                records.push(draft);
-                clients.push(version);
+            if clients.iter().any(|client: &VerifiedClient| client.document() == version.document()) {
+                continue;
+            }
+            match self.draft(documents, &version, None).await? {
+                Some(draft) => {
+                    records.push(draft);
+                    clients.push(version);
+                }
+                None => error = DocumentError::Revoked,
             }
         }
         if records.is_empty() {
-            return Ok(Err(self.rejected(url.as_str(), &DocumentError::Unknown, seen, Fault::Document)));
+            let fault = match error {
+                DocumentError::Revoked => Fault::Revoked,
+                // Another node has let it through a moment ago, or this one before it was started: the client may try again.
+                _ if seen.grant_type.as_deref() == Some("authorization_code") => Fault::Unavailable,
+                _ => Fault::Document,
+            };
+            return Ok(Err(self.rejected(url.as_str(), &error, seen, fault)));
         }
         Ok(Ok(Some(DocumentRecords { records: records.into(), clients })))
     }
@@ -151,6 +173,10 @@ impl Judgement<'_> {
         standing: Standing,
         seen: &Seen,
     ) -> Result<Found, LedgerError> {
+        let (record, ended) = match record {
+            Some(known) if known.client.status.is_live() => (Some(known), None),
+            ended => (None, ended),
+        };
         let standing = if record.is_some() { Standing::Known } else { standing };
         let resolved = documents.documents.resolve(Wanted { url, address: seen.address, standing }).await;
         if let Some(rule) = resolved.as_ref().ok().and_then(VerifiedClient::take_report) {
@@ -163,7 +189,7 @@ impl Judgement<'_> {
                 let Some(client) = in_force else { return Ok(Err(Fault::Unavailable)) };
                 (known, client)
             }
-            (Ok(client), None) => match self.draft(documents, &client).await? {
+            (Ok(client), None) => match self.draft(documents, &client, ended.as_deref()).await? {
                 Some(draft) => (draft, client),
                 None => return Ok(Err(self.rejected(url.as_str(), &DocumentError::Revoked, seen, Fault::Revoked))),
             },
@@ -250,11 +276,16 @@ impl Judgement<'_> {
         // The rules of this server have changed, or the document has: no grace for what is rejected.
         let holds = error.as_str() != "rejected"
             && self.registrar.now() < state.fresh_until.saturating_add(milliseconds(grace));
+        // One look can meet the moment between two deployments of a site. No new sign-in then, and no end of all grants.
+        let is_gone = error.as_str() == "gone"
+            && state
+                .unreachable_since
+                .is_some_and(|since| self.registrar.now() >= since.saturating_add(WITHDRAWN_AFTER));
         let (record, reason, epoch) = (known.client.clone(), error.as_str(), self.registrar.epoch());
         let noted = match () {
             // The host was not asked: nothing is known about it.
             () if error.is_temporary() => Ok(record),
-            () if !holds && reason == "gone" => self.registrar.withdraw_document(record, reason).await,
+            () if !holds && is_gone => self.registrar.withdraw_document(record, reason).await,
             () => self.registrar.miss_document(record, reason).await,
         };
         let record = noted.unwrap_or_else(|error| {
@@ -267,15 +298,21 @@ impl Judgement<'_> {
         Some((known, client?))
     }
 
-    /// Returns the record that a client without one would get. `None` if an operator has blocked what the document says.
+    /// Returns the record that a client without a live one would get. `None` if an operator has blocked what the document says.
     async fn draft(
         &self,
         documents: &GateDocuments,
         client: &VerifiedClient,
+        ended: Option<&Known>,
     ) -> Result<Option<Arc<Known>>, LedgerError> {
         let url = client.url().as_str();
         let (epoch, now) = (self.registrar.epoch(), self.cache.clock.monotonic());
-        let drafted = documents.drafts.get(url).filter(|draft| draft.client.is_same(client));
+        let next = self.after_end(client, ended.map(|known| &known.client));
+        let is_current = |draft: &Draft| {
+            let is_same = draft.client.is_same(client) && draft.known.client.is_held() == next.held.is_some();
+            is_same && !self.registrar.has_lapsed(&draft.known.client)
+        };
+        let drafted = documents.drafts.get(url).filter(is_current);
         let is_allowed = |draft: &Draft, max_age: Duration| {
             draft.allowed.0 == epoch && now.saturating_sub(draft.allowed.1) < max_age
         };
@@ -284,7 +321,7 @@ impl Judgement<'_> {
         }
         let known = match &drafted {
             Some(draft) => Arc::clone(&draft.known),
-            None => Arc::new(Known::new(self.registrar.drafted_document(&new_document(client)))),
+            None => Arc::new(Known::new(self.registrar.drafted_document(&next))),
         };
         match self.registrar.is_blocked(&known.client).await {
             Ok(false) => {
@@ -299,9 +336,23 @@ impl Judgement<'_> {
         }
     }
 
+    /// Returns the document that a client begins anew with. One that was ended a short time ago, and is another one now, waits as a
+    /// change of a live client does: its publisher could end it with a 404 otherwise.
+    fn after_end(&self, client: &VerifiedClient, ended: Option<&Client>) -> NewDocument {
+        let mut next = new_document(client);
+        let change = ended
+            .filter(|ended| self.registrar.is_document_ended_lately(ended))
+            .and_then(|ended| client.change_since(ended));
+        if next.held.is_none() && change.is_some_and(Change::is_held) {
+            next.held = Some("another document than before it was gone".to_owned());
+        }
+        next
+    }
+
     /// Records a client whose code or token is about to be sent, or that has to wait for an operator.
     pub(super) async fn record_document(&self, client: &VerifiedClient) -> Result<Result<Client, Fault>, LedgerError> {
-        let recorded = self.registrar.record_document(&new_document(client)).await?;
+        let ended = self.registrar.find_document(client.url().as_str()).await?;
+        let recorded = self.registrar.record_document(&self.after_end(client, ended.as_ref())).await?;
         if let Some(documents) = &self.documents {
             documents.documents.promote(client.url());
         }

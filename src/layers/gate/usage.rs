@@ -175,7 +175,8 @@ impl Judgement<'_> {
             return Ok(());
         }
         match Box::pin(self.record_document(client)).await {
-            Ok(recorded) => recorded.map(drop),
+            // It may have to wait for an operator.
+            Ok(recorded) => recorded.and_then(|record| self.judge(&record)),
             Err(error) => {
                 // This node remembers the document, and the token endpoint records it.
                 error.log();
