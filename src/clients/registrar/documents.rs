@@ -151,7 +151,7 @@ impl Registrar {
                 (Origin::Document, Status::Pending | Status::Active) => return Ok(Recorded::Current(known)),
                 // There is no block on what was revoked before documents were.
                 (Origin::Elsewhere, Status::Revoked) => return Ok(Recorded::Blocked),
-                (Origin::Document | Origin::Elsewhere, _) => self.remove_ended_document(known).await?,
+                (Origin::Document | Origin::Elsewhere, _) => self.remove_before_document(known).await?,
             }
         }
         Err(LedgerError::new("record of a document that comes and goes"))
@@ -163,13 +163,15 @@ impl Registrar {
         client.origin == Origin::Document && client.ended_at.is_some_and(|at| self.now() < at.saturating_add(time))
     }
 
-    /// Removes a record that has ended. With it, the server's own grants would outlive their end unseen.
-    async fn remove_ended_document(&self, client: Client) -> Result<(), LedgerError> {
+    /// Removes a record that gives way to that of the document. Its end is told to the server first, or the server's own grants
+    /// would outlive it.
+    async fn remove_before_document(&self, client: Client) -> Result<(), LedgerError> {
         let key = client.key;
         if client.deprovisioning.due_at.is_some() && !self.deprovision(client).await? {
             return Err(LedgerError::new("the end of the client is not known to the server yet"));
         }
-        if let Some(client) = self.ledger().get(key).await?.filter(|client| !client.status.is_live()) {
+        let gives_way = |client: &Client| client.origin == Origin::Elsewhere || !client.status.is_live();
+        if let Some(client) = self.ledger().get(key).await?.filter(gives_way) {
             self.ledger().remove(&client).await?;
         }
         Ok(())
