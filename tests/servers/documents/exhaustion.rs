@@ -74,7 +74,7 @@ async fn requests_that_go_away_hold_no_place() {
 /// 81 and 83: one host or one site gets few requests, from however many addresses, under however many names and paths.
 #[tokio::test]
 async fn one_victim_gets_few_requests() {
-    for (addresses, least, most) in [(1, 6, 6), (100, 10, 10)] {
+    for (addresses, least, most) in [(1, 10, 10), (100, 30, 30)] {
         for hosts in [1, SITES] {
             let node = Node::start(tower_dcr::mcp()).await;
             publish_everywhere(&node.web);

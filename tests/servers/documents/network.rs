@@ -214,7 +214,7 @@ async fn what_is_no_document_has_one_answer() {
         let packets = node.web.packets();
         assert_eq!(answers(&node, &url).await, expected, "{case}");
         assert_eq!(node.web.packets(), packets + 1, "{case}");
-        assert_eq!(node.redeem(&url, "c").await.status, 401, "{case}");
+        assert_eq!(node.redeem(&url, "c").await.status, 503, "{case}");
     }
     assert_eq!((node.grants(), node.web.requests_for(elsewhere)), (grants, 0));
     assert_eq!(node.records().await, 1);

@@ -119,13 +119,23 @@ async fn a_new_owner_of_a_domain_gets_nothing_of_the_old_one() {
     node.clock.advance(6 * MINUTE);
     let grants = node.grants();
     assert_eq!((node.authorize(URL).await, node.grants()), (400, grants));
+    assert_eq!(
+        node.record(URL).await.unwrap().status,
+        Status::Active,
+        "a page is missing between two deployments, too"
+    );
+    node.clock.advance(HOUR);
+    assert_eq!((node.authorize(URL).await, node.grants()), (400, grants));
     assert_eq!(node.record(URL).await.unwrap().status, Status::Expired);
     assert_eq!((node.refresh(URL).await, node.grants()), (401, grants), "its grants have ended");
     node.registrar.maintain_once().await.unwrap();
     assert_eq!(*node.server.ended.lock().unwrap(), [URL], "and the server was told");
-    // The new owner begins anew.
+    // The new owner's document waits like a change of the old one's, and begins anew after that time.
     node.web.publish_with(URL, SHORT, json!({ "redirect_uris": [EVIL] }));
     node.clock.advance(HOUR);
+    assert_eq!(node.authorize_to(URL, EVIL).await.status, 400);
+    assert_eq!(node.record(URL).await.unwrap().status, Status::Pending);
+    node.registrar.approve(URL, "alice", "a new owner").await.unwrap();
     assert_eq!(node.authorize_to(URL, EVIL).await.status, 302);
     assert_eq!(node.authorize_to(URL, CALLBACK).await.status, 400);
     // Without a gap, the new owner's document waits.
