@@ -193,7 +193,8 @@ impl Judgement<'_> {
             let change = if record.registration == after {
                 Change::Decoration
             } else {
-                classify((&before, record.identity.as_ref()), (client.registration(), client.identity()))
+                let before = (&before, record.identity.as_ref());
+                classify(client.url(), before, (client.registration(), client.identity()))
             };
             self.registrar.apply_change(record.clone(), &new_document(client), change).await?
         };
