@@ -526,7 +526,7 @@ async fn a_confirmed_document_keeps_its_lifetime() {
         let fetches = world.web.fetches();
         assert_eq!(fetches, 2);
         // Not in the last tenth, in which it is fetched ahead.
-        world.clock.advance(lifetime / 10 * 9 - Duration::from_secs(1));
+        world.clock.advance((lifetime / 10 * 9).saturating_sub(Duration::from_secs(1)));
         assert_eq!(world.authorize(URL).await, GOES_ON);
         assert_eq!(world.web.fetches(), fetches, "{fetched}, {confirmed:?}: from memory");
         world.clock.advance(lifetime / 10 + Duration::from_secs(2));

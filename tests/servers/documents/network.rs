@@ -149,12 +149,9 @@ async fn a_name_of_the_hosts_file_is_no_way_around() {
     let error = fetcher.fetch(FetchRequest::new(url)).await.unwrap_err();
     assert!(matches!(error, FetchError::AddressRejected("loopback")), "{error:?}");
     assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err());
-    // The system's resolver with the final dot: none, or the same.
-    match SystemResolver::new().resolve("localhost").await {
-        Ok(found) => {
-            assert!(!found.is_empty() && found.iter().all(|it| in_file.contains(it) || !classify(*it).is_public()))
-        }
-        Err(error) => assert_ne!(error.kind(), io::ErrorKind::InvalidInput, "it was asked"),
+    // With the final dot, some systems do not find it, and others find the same.
+    if let Ok(found) = SystemResolver::new().resolve("localhost").await {
+        assert!(!found.is_empty() && found.iter().all(|address| !classify(*address).is_public()), "{found:?}");
     }
 }
 
