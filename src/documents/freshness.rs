@@ -1,4 +1,13 @@
 //! Freshness of a response (RFC 9111), as a function of its fields and the time.
+//!
+//! Three things are left out on purpose:
+//!
+//! - the apparent age (section 4.2.3), which is the time of this machine minus `Date`: clocks differ by more than a lifetime, and a host
+//!   that wants a short one says so. `Date` only is what `Expires` counts from; `Age` counts;
+//! - `must-revalidate` and `proxy-revalidate` (section 5.2.2), which forbid to use a stale response. The last good document stays
+//!   in force for `documents.max_stale` at most while its host can't be reached, since a person would be locked out by an outage elsewhere;
+//!   an operator sets it to zero;
+//! - heuristic freshness (section 4.2.2): `Last-Modified` is not read, and `documents.default_age` is the answer.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,14 +24,15 @@ pub(super) struct Bounds {
 /// The longest entity tag that is sent back.
 const MAX_ETAG: usize = 256;
 
-/// Returns the time for which a response is fresh from `now` on, within the bounds. `now` is the time since 1970.
+/// Returns the time for which a response is fresh from `now` on, within the bounds. `now` is the time since 1970. The default is for
+/// a response that says nothing but its age.
 ///
 /// A response that forbids storage is fresh for the least time only: a cache that fetches for every request would let
 /// anyone send as many requests to the host as they send here.
 pub(super) fn lifetime(headers: &HeaderMap, now: Duration, bounds: Bounds) -> Duration {
     let least = bounds.min.min(bounds.max);
     let said = match said(headers, now) {
-        Said::Nothing => bounds.default,
+        Said::Nothing => bounds.default.saturating_sub(age(headers)),
         Said::Stale => least,
         Said::Fresh(time) => time,
     };
@@ -71,11 +81,15 @@ fn said(headers: &HeaderMap, now: Duration) -> Said {
             (None, _) => return Said::Stale,
         },
     };
-    // Several ages, or one that is none, say that some cache on the way is wrong.
-    let age =
-        headers.get_all(header::AGE).iter().map(|age| age.to_str().ok().and_then(delta_seconds).unwrap_or(u64::MAX));
-    let left = lifetime.saturating_sub(Duration::from_secs(age.max().unwrap_or(0)));
+    let left = lifetime.saturating_sub(age(headers));
     if left.is_zero() { Said::Stale } else { Said::Fresh(left) }
+}
+
+/// Returns the time that a response has spent in caches. Several ages, or one that is none, say that some cache on the way is wrong.
+fn age(headers: &HeaderMap) -> Duration {
+    let ages = headers.get_all(header::AGE).iter();
+    let ages = ages.map(|age| age.to_str().ok().and_then(delta_seconds).unwrap_or(u64::MAX));
+    Duration::from_secs(ages.max().unwrap_or(0))
 }
 
 /// Returns the one date of a field, as the time since 1970.
@@ -165,7 +179,14 @@ fn delta_seconds(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[path = "freshness/oracle.rs"]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
+    use proptest::option::of;
+    use proptest::prelude::*;
+
     use super::*;
 
     const BOUNDS: Bounds =
@@ -224,6 +245,8 @@ mod tests {
         for age in ["5000", "99999999999999999999", "-1", "x"] {
             assert_eq!(seconds(&[max_age, ("age", age)]), 300, "{age}");
         }
+        assert_eq!(seconds(&[("age", "1000")]), 2600, "of the default");
+        assert_eq!(seconds(&[("age", "x")]), 300);
         assert_eq!(seconds(&[max_age, ("vary", "Accept, *")]), 300);
         assert_eq!(seconds(&[max_age, ("vary", "Accept")]), 5000);
         // 2023-11-14 22:13:20 is NOW.
@@ -257,6 +280,58 @@ mod tests {
             [&["abc"][..], &["\"a\"b\""], &["\"a b\""], &["w/\"a\""], &["\"a\"", "\"b\""], &["\""], &[&long], &[]]
         {
             assert_eq!(read(tags), None, "{tags:?}");
+        }
+    }
+
+    fn http_date(time: u64) -> String {
+        httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time))
+    }
+
+    proptest! {
+        /// A response that says one thing in each of its fields has the lifetime that another cache gives it, within the bounds.
+        #[test]
+        fn the_lifetime_is_that_of_another_cache(
+            ages in (of(0..=1_u32 << 31), of(0..=1_u32 << 31)),
+            dates in (of(0..4_000_000_000_u64), of(1_600_000_000..1_800_000_000_u64)),
+            age in of(0..200_000_u32),
+            more in prop::sample::subsequence(vec!["public", "must-revalidate", "immutable", "x=1"], 0..=4),
+            vary in of("[a-z]{1,8}(, [a-z]{1,8})?"),
+        ) {
+            prop_assume!(ages != (None, None) || dates.0.is_some());
+            let shared = ages.0.map(|age| format!("s-maxage={age}"));
+            let any = ages.1.map(|age| format!("max-age={age}"));
+            let control: Vec<String> = more.into_iter().map(str::to_owned).chain(shared).chain(any).collect();
+            let fields = [
+                (header::CACHE_CONTROL, Some(control.join(", ")).filter(|control| !control.is_empty())),
+                (header::EXPIRES, dates.0.map(http_date)),
+                (header::DATE, dates.1.map(http_date)),
+                (header::AGE, age.map(|age| age.to_string())),
+                (header::VARY, vary),
+            ];
+            let fields = fields.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).unwrap())));
+            let headers: HeaderMap = fields.collect();
+            let expected = oracle::lifetime(&headers, NOW).clamp(BOUNDS.min, BOUNDS.max);
+            prop_assert_eq!(lifetime(&headers, NOW, BOUNDS), expected, "{:?}", headers);
+        }
+
+        /// Whatever is written, no lifetime is longer than another cache's.
+        #[test]
+        fn no_lifetime_is_longer_than_that_of_another_cache(
+            fields in prop::collection::vec((
+                prop::sample::select(oracle::FIELDS.to_vec()),
+                prop_oneof![
+                    "[ ,]{0,2}(max-age|s-maxage|no-store|private|no-cache|public|x)([= ]{1,2}[0-9a-z+-]{0,5})?(, ?(max-age|s-maxage|no-cache)(=[0-9]{0,5})?){0,2}",
+                    (0..4_000_000_000_u64).prop_map(http_date),
+                    "[ -~]{0,12}",
+                    "[0-9]{1,5}",
+                    Just("*".to_owned()),
+                ],
+            ), 0..6),
+            least in 0..600_u64,
+        ) {
+            let fields = fields.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)));
+            let headers: HeaderMap = fields.collect();
+            oracle::check(&headers, NOW, Duration::from_secs(least));
         }
     }
 }

@@ -128,6 +128,8 @@ pub(crate) type Resolved = Result<VerifiedClient, Arc<DocumentError>>;
 #[derive(Debug)]
 struct Stored {
     bytes: Bytes,
+    /// The lifetime that it had when it was fetched.
+    lifetime: Duration,
     fresh_until: Duration,
     refresh_from: Duration,
     etag: Option<HeaderValue>,
@@ -522,7 +524,9 @@ impl Inner {
             // Not a part of a larger buffer, which would stay with it.
             None => Bytes::copy_from_slice(&body),
         };
-        let DocumentSettings { min_age: min, default_age: default, max_age: max, .. } = in_force.settings;
+        let DocumentSettings { min_age: min, default_age, max_age: max, .. } = in_force.settings;
+        // RFC 9111 section 4.3.4: a 304 replaces the stored fields that it has. The others stay.
+        let default = unchanged.map_or(default_age, |before| before.lifetime);
         let lifetime = freshness::lifetime(&head.headers, unix, Bounds { min, default, max });
         let etag = freshness::etag(&head.headers).or_else(|| unchanged?.etag.clone());
         let times = Times {
@@ -534,6 +538,7 @@ impl Inner {
         let passed = before.map(|before| lock(&before.passed).clone()).unwrap_or_default();
         Ok(Stored {
             bytes,
+            lifetime,
             fresh_until: now.saturating_add(lifetime),
             refresh_from: now.saturating_add(lifetime / 10 * 9),
             etag,

@@ -175,7 +175,7 @@ impl VerifiedClient {
         let before = Registration::parse_with(record.registration.as_bytes(), &Limits::GENEROUS);
         // A record that can't be read has nothing to compare with.
         let change = before.map_or(Change::Identity, |before| {
-            classify((&before, record.identity.as_ref()), (self.registration(), self.identity()))
+            classify(self.url(), (&before, record.identity.as_ref()), (self.registration(), self.identity()))
         });
         Some(change.held_by_rule(self.held().is_some()))
     }

@@ -509,6 +509,38 @@ async fn a_document_is_confirmed_by_its_entity_tag() {
     assert_eq!(world.authorize(other).await, REJECTED);
 }
 
+/// RFC 9111 section 4.3.4: the stored fields that a 304 does not have stay.
+#[tokio::test]
+async fn a_confirmed_document_keeps_its_lifetime() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    for (fetched, confirmed, lifetime) in [
+        ("max-age=600", None, 10 * MINUTE),
+        ("max-age=36000", None, 10 * HOUR),
+        ("max-age=36000", Some(("cache-control", "max-age=7200")), 2 * HOUR),
+        ("max-age=36000", Some(("cache-control", "no-store")), 5 * MINUTE),
+        ("max-age=36000", Some(("age", "7200")), 8 * HOUR),
+        ("no-store", None, 5 * MINUTE),
+        ("max-age=999999999", None, DAY),
+        ("public", None, HOUR),
+    ] {
+        let world = World::new(tower_dcr::mcp());
+        world.web.put(URL, 200, &[("etag", "\"1\""), ("cache-control", fetched)], &document(URL, &json!({})));
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+        world.web.put(URL, 304, confirmed.as_slice(), "");
+        world.clock.advance(DAY);
+        assert_eq!(world.authorize(URL).await, GOES_ON, "confirmed");
+        let fetches = world.web.fetches();
+        assert_eq!(fetches, 2);
+        // Not in the last tenth, in which it is fetched ahead.
+        world.clock.advance((lifetime / 10 * 9).saturating_sub(Duration::from_secs(1)));
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+        assert_eq!(world.web.fetches(), fetches, "{fetched}, {confirmed:?}: from memory");
+        world.clock.advance(lifetime / 10 + Duration::from_secs(2));
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+        assert_eq!(world.web.fetches(), fetches + 1, "{fetched}, {confirmed:?}: fetched again");
+    }
+}
+
 #[tokio::test]
 async fn no_response_makes_requests_fetch_each_time() {
     let world = World::new(tower_dcr::mcp());

@@ -162,7 +162,13 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
         WARNING,
         "no document is admitted",
     ),
-    ("documents.allow = ['https://app.example.com/c']", "documents.allow", WARNING, "no effect: every URL"),
+    (
+        "documents.allow = ['https://app.example.com/c', 'https://app.example.com/*/c']",
+        "documents.allow[1]",
+        WARNING,
+        "no effect: every URL",
+    ),
+    ("documents.allow = ['https://a.github.io/*']", "documents.allow[0]", WARNING, "no effect: every URL"),
     (
         "documents = { admission = 'off', allow = ['https://app.example.com/c'] }",
         "documents.allow",
@@ -275,6 +281,7 @@ fn enormous_quotas_are_compared() {
 
 /// Policies without a lint.
 const CLEAN: &[&str] = &[
+    "documents.allow = ['https://app.example.com/c']",
     r"redirect_uris.only_https = ['regex: https://app[.]example[.]com/cb', 'https://claude.ai/*']
       redirect_uris.otherwise = 'narrow'
       redirect_uris.classes = ['https', 'loopback', 'private_use']",

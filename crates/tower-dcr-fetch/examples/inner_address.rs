@@ -1,4 +1,5 @@
-//! Tries to reach a listener on this machine as an attacker does, by a name that resolves to it. Fails if a connection arrives.
+//! Tries to reach a listener on this machine as an attacker does, by a name that resolves to it and by a port. Fails if a connection
+//! arrives.
 //!
 //! Started with `--release`: what users have reaches no more than what is tested.
 
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use tower_dcr::documents::{ClientIdUrl, ClientIdUrlOptions, Fetch, FetchError, FetchRequest};
+use tower_dcr::documents::{
+    ClientIdUrl, ClientIdUrlError, ClientIdUrlOptions, DocumentSettings, Fetch, FetchError, FetchRequest,
+};
 use tower_dcr_fetch::{HttpsFetcher, Resolve};
 
 const HOST: &str = "app.example.com";
@@ -41,6 +44,15 @@ async fn is_out_of_reach(address: &str, url: &ClientIdUrl, listener: &TcpListene
     Ok(is_rejected && !has_arrived)
 }
 
+/// Returns `true` if the settings that a server begins with reject the URL for its port.
+fn is_no_client_id(url: &str) -> bool {
+    let by_default = DocumentSettings::default();
+    let options = ClientIdUrlOptions { query: by_default.query, ports: by_default.ports.clone() };
+    let read = ClientIdUrl::parse_with(url, &options);
+    println!("{url:40} {}", read.as_ref().map_or_else(ToString::to_string, |_| "accepted".to_owned()));
+    read == Err(ClientIdUrlError::Port)
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let listener = TcpListener::bind("0.0.0.0:0").await?;
@@ -53,6 +65,10 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1"]
     {
         is_safe &= is_out_of_reach(address, &url, &listener).await?;
+    }
+    // By default a server asks no other port than 443. Only `documents.ports` lists more.
+    for port in [port, 80, 6379, 8443] {
+        is_safe &= is_no_client_id(&format!("https://{HOST}:{port}/client"));
     }
     // The listener can be reached, and only this call reaches it.
     let mapped = HttpsFetcher::new()?.danger_map_host(HOST, SocketAddr::from(([127, 0, 0, 1], port)))?;

@@ -120,13 +120,15 @@ impl HttpsFetcher {
         Ok(self)
     }
 
-    /// Sets the time for a fetch (default: 5 s). One second of it at most is for the name, two for the connection.
+    /// Sets the time for a fetch (default: 5 s, the most that is possible). One second of it at most is for the name, two for the
+    /// connection.
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidFetcher`] for less than a millisecond and for more than 30 seconds: a user waits.
+    /// Returns [`InvalidFetcher`] for less than a millisecond and for more than five seconds: a user waits, and
+    /// [`Documents`](tower_dcr::documents::Documents) waits six seconds for any fetcher.
     pub fn with_timeout(mut self, timeout: Duration) -> Result<Self, InvalidFetcher> {
-        if !(Duration::from_millis(1)..=Duration::from_secs(30)).contains(&timeout) {
+        if !(Duration::from_millis(1)..=TIMEOUT).contains(&timeout) {
             return Err(InvalidKind::Timeout(timeout).into());
         }
         self.timeout = timeout;
@@ -260,7 +262,7 @@ impl fmt::Display for InvalidFetcher {
             ),
             InvalidKind::Root(error) => write!(f, "not a certificate authority in PEM: {error}"),
             InvalidKind::Timeout(timeout) => {
-                write!(f, "a fetch can't have {timeout:?}: use a time from 1 ms to 30 s")
+                write!(f, "a fetch can't have {timeout:?}: use a time from 1 ms to {TIMEOUT:?}")
             }
             InvalidKind::Tls(error) => write!(f, "TLS can't be used: {error}"),
         }

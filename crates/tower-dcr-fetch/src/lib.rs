@@ -16,6 +16,10 @@
 //!
 //! Proxies in environment variables are not used, connections not kept, and failures not repeated.
 //!
+//! The authorities are those of the operating system, read once when the fetcher is built. `SSL_CERT_FILE` and `SSL_CERT_DIR` name another
+//! place of theirs: the only environment variables that are read. For
+//! authorities that are fixed in code, [`danger_with_roots`](HttpsFetcher::danger_with_roots) takes them and reads no variable.
+//!
 //! ```no_run
 //! use tower_dcr::documents::{ClientIdUrl, Fetch, FetchRequest};
 //! use tower_dcr_fetch::HttpsFetcher;
@@ -31,6 +35,9 @@
 //! ```
 //!
 //! # Addresses
+//!
+//! The port is that of the URL: 443, unless the setting `documents.ports` of the server lists another one. That setting is the one exception,
+//! and it opens no address.
 //!
 //! The list of public addresses can't know yours. A server that trusts its own public addresses (a firewall, a cloud network) denies
 //! them by [`with_denied_networks`](HttpsFetcher::with_denied_networks). No feature, environment variable or kind of build makes an

@@ -1,5 +1,6 @@
 //! [`Resolve`]: from a name to its addresses.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -57,33 +58,30 @@ pub trait Resolve: Send + Sync + 'static {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SystemResolver {
     places: Arc<Semaphore>,
+    look_up: LookUp,
 }
 
 const PLACES: usize = 16;
+
+/// Asks the operating system.
+type LookUp = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> + Send + Sync>;
 
 impl SystemResolver {
     /// Creates a resolver.
     #[must_use]
     pub fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(PLACES)) }
+        Self::with_look_up(|name| async { Ok(lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
     }
 
-    /// Waits for a place, and holds it until `look_up` ends, also if the caller has gone: threads of the operating system can't be
-    /// stopped.
-    async fn in_place<T: Send + 'static>(
-        &self,
-        look_up: impl Future<Output = io::Result<T>> + Send + 'static,
-    ) -> io::Result<T> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-        let looked_up = tokio::spawn(async move {
-            let found = look_up.await;
-            drop(place);
-            found
-        });
-        looked_up.await?
+    fn with_look_up<F>(look_up: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
+    {
+        let look_up: LookUp = Arc::new(move |name| Box::pin(look_up(name)));
+        Self { places: Arc::new(Semaphore::new(PLACES)), look_up }
     }
 }
 
@@ -93,17 +91,25 @@ impl Default for SystemResolver {
     }
 }
 
-impl Resolve for SystemResolver {
-    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let name = absolute(host);
-        let found = self.in_place(async move { Ok(lookup_host((name, 0)).await?.collect::<Vec<_>>()) }).await?;
-        Ok(found.into_iter().map(|address| address.ip()).collect())
+impl fmt::Debug for SystemResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SystemResolver").field("places", &self.places.available_permits()).finish_non_exhaustive()
     }
 }
 
-/// With a final dot: otherwise `app.example.com` may be looked up as `app.example.com.corp.internal` (RFC 1535).
-fn absolute(host: &str) -> String {
-    format!("{host}.")
+impl Resolve for SystemResolver {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        // With a final dot: otherwise `app.example.com` may be looked up as `app.example.com.corp.internal` (RFC 1535).
+        let found = (self.look_up)(format!("{host}."));
+        // It holds its place until it ends, also if the caller has gone: threads of the operating system can't be stopped.
+        let looked_up = tokio::spawn(async move {
+            let found = found.await;
+            drop(place);
+            found
+        });
+        looked_up.await?
+    }
 }
 
 type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
@@ -121,33 +127,64 @@ impl<R: Resolve> ErasedResolve for R {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
+    use tokio::sync::{mpsc, oneshot};
     use tokio::time::timeout;
 
     use super::*;
 
     const SHORT: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn a_name_is_looked_up_with_its_final_dot() {
-        assert_eq!(absolute("app.example.com"), "app.example.com.");
+    #[tokio::test]
+    async fn a_name_is_looked_up_with_its_final_dot() {
+        let (says, mut said) = mpsc::unbounded_channel();
+        let resolver = SystemResolver::with_look_up(move |name| {
+            says.send(name).unwrap();
+            async { Ok(vec![IpAddr::from([192, 0, 2, 1])]) }
+        });
+        assert_eq!(Resolve::resolve(&resolver, "app.example.com").await.unwrap(), [IpAddr::from([192, 0, 2, 1])]);
+        assert_eq!(said.recv().await.as_deref(), Some("app.example.com."));
+        assert!(said.is_empty(), "once");
+    }
+
+    /// Look-ups that end when the test says so. Counts those that run.
+    fn hanging() -> (SystemResolver, mpsc::UnboundedReceiver<oneshot::Sender<()>>, Arc<AtomicUsize>) {
+        let (says, said) = mpsc::unbounded_channel();
+        let running = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&running);
+        let resolver = SystemResolver::with_look_up(move |_| {
+            let (end, ends) = oneshot::channel();
+            says.send(end).unwrap();
+            let counter = Arc::clone(&counter);
+            counter.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let ended = ends.await;
+                counter.fetch_sub(1, Ordering::SeqCst);
+                ended.map(|()| Vec::new()).map_err(io::Error::other)
+            }
+        });
+        (resolver, said, running)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_hangs_keeps_its_place_until_it_ends() {
-        let resolver = SystemResolver::new();
-        let mut hanging = Vec::new();
-        for _ in 0..PLACES {
-            let (end, hangs) = oneshot::channel();
-            let looked_up = resolver.in_place(async { hangs.await.map_err(io::Error::other) });
-            assert!(timeout(SHORT, looked_up).await.is_err());
-            hanging.push(end);
+        let (resolver, mut ends, running) = hanging();
+        let other = resolver.clone();
+        for number in 0..3 * PLACES {
+            let resolver = if number % 2 == 0 { &resolver } else { &other };
+            assert!(timeout(SHORT, Resolve::resolve(resolver, "app.example.com")).await.is_err());
         }
         // Their callers have gone, the threads have not.
-        assert!(timeout(SHORT, resolver.in_place(async { Ok(()) })).await.is_err());
-        hanging.pop().unwrap().send(()).unwrap();
-        assert!(timeout(SHORT, resolver.in_place(async { Ok(()) })).await.unwrap().is_ok());
+        assert_eq!((running.load(Ordering::SeqCst), ends.len()), (PLACES, PLACES));
+        ends.recv().await.unwrap().send(()).unwrap();
+        let mut waits = pin!(Resolve::resolve(&resolver, "app.example.com"));
+        assert!(timeout(SHORT, &mut waits).await.is_err());
+        assert_eq!((running.load(Ordering::SeqCst), ends.len()), (PLACES, PLACES));
+        drop(ends);
+        assert!(timeout(SHORT, waits).await.is_ok(), "all have ended");
+        assert_eq!(running.load(Ordering::SeqCst), 0);
     }
 }

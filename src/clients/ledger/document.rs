@@ -14,7 +14,8 @@ use crate::rules::Identity;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DocumentState {
-    /// SHA-256 of the fetched bytes that the registration in force was read from, in hexadecimal.
+    /// SHA-256 of the fetched bytes that the registration in force was read from, in hexadecimal; of the registration itself, if it
+    /// is what two versions have in common.
     pub digest: String,
     /// The time at which the document was last fetched, or confirmed to be unchanged.
     pub fetched_at: i64,
@@ -65,14 +66,20 @@ pub struct HeldChange {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Change {
-    /// Links, contacts and the like, or nothing that the rules leave. In force at once.
+    /// Links, contacts, the version of the software, another path at the same origin, other keys at the same place, or nothing that
+    /// the rules leave. In force at once.
     Decoration,
     /// A redirect URI, grant or scope less, or a stronger authentication. In force at once: the publisher may want to end a
     /// leak.
     Narrowing,
-    /// A redirect URI, key, grant or scope more, or a weaker authentication. Held.
+    /// An origin, grant or scope more, or a weaker authentication; another algorithm; a member that is not known. Held, but what the
+    /// new version no longer has ends at once.
+    ///
+    /// Keys are more if they are at another place. The document and its origin are one place, so that keys in the document
+    /// (`jwks`) rotate without an operator; each other origin of a `jwks_uri` is another one.
     Widening,
-    /// Another name or identity, so that the consents of people are for another application. Held.
+    /// Another name in any language, another `software_id` or another identity, so that the consents of people are for another
+    /// application. Held, in the same way.
     Identity,
 }
 

@@ -12,6 +12,7 @@ use crate::clients::ledger::{
 };
 use crate::documents::client_id_url::ClientIdUrl;
 use crate::period::NEVER;
+use crate::redirect_uri::matches;
 use crate::registration::{Limits, Registration};
 use crate::rules::Identity;
 
@@ -290,7 +291,8 @@ impl Registrar {
     }
 
     /// Applies another version of a document, or holds it until an operator approves it. A version that needs no approval also ends
-    /// the hold of an earlier one. Metadata that is blocked ends the client.
+    /// the hold of an earlier one. What a version no longer has ends at once, also if the version is held. Metadata that is
+    /// blocked ends the client.
     pub(crate) async fn apply_change(
         &self,
         client: Client,
@@ -303,6 +305,9 @@ impl Registrar {
             self.end_one(client.clone(), &Actor::System, reason, &mut RevocationReport::default()).await?;
             return Ok(self.ledger().get(client.key).await?.unwrap_or(client));
         }
+        // The same document under other rules is the operator's change, not the publisher's.
+        let is_same_document = client.document.as_ref().is_some_and(|state| state.digest == document.state.digest);
+        let change = if is_same_document { change.min(Change::Narrowing) } else { change };
         // An operator has approved what is in force: if the publisher goes back to it, there is nothing left to look at.
         let is_in_force = client.registration == next.registration;
         let change = change.held_by_rule(document.held.is_some() && !is_in_force);
@@ -310,6 +315,7 @@ impl Registrar {
         let (now, time) = (self.now(), self.settings().document_hold);
         let apply = |client: &mut Client| {
             if change.is_held() {
+                self.narrow(client, &document.registration);
                 hold_change(client, &next, change, now, time);
             } else {
                 client.register_again(&next);
@@ -321,7 +327,7 @@ impl Registrar {
             Some(held) if !was_held => {
                 self.event_of(LifecycleAction::DocumentHeld, &changed).changing(&before, &held.registration)
             }
-            None if before != changed.registration => {
+            _ if before != changed.registration => {
                 self.event_of(LifecycleAction::DocumentChanged, &changed).changing(&before, &changed.registration)
             }
             _ => return Ok(changed),
@@ -336,12 +342,50 @@ impl Registrar {
         let Ok(registration) = Registration::parse_with(held.registration.as_bytes(), &Limits::GENEROUS) else {
             return;
         };
-        let requester = Requester { identity: held.identity, ..Requester::default() };
-        let mut next = self.drafted_update(&registration, &requester);
-        next.policy = held.policy;
-        client.register_again(&next);
+        self.put_in_force(client, &registration, held.identity, held.policy);
         if let Some(state) = &mut client.document {
             (state.digest, state.held) = (held.digest, None);
+        }
+    }
+
+    fn put_in_force(
+        &self,
+        client: &mut Client,
+        registration: &Registration,
+        identity: Option<Identity>,
+        policy: Option<String>,
+    ) {
+        let mut next = self.drafted_update(registration, &Requester { identity, ..Requester::default() });
+        next.policy = policy;
+        client.register_again(&next);
+    }
+
+    /// Takes redirect URIs, grants, response types and scopes that the next version does not have out of the one in force: the
+    /// publisher may want to end a leak. A list of which nothing would be left stays, since an empty one is no limit.
+    fn narrow(&self, client: &mut Client, next: &Registration) {
+        let Ok(mut both) = Registration::parse_with(client.registration.as_bytes(), &Limits::GENEROUS) else { return };
+        for name in ["redirect_uris", "grant_types", "response_types"] {
+            let Some(kept) = next.strings(name) else { continue };
+            let is_kept = |one: &str| kept.clone().any(|other| other == one || matches(other, one));
+            if both.strings(name).is_some_and(|mut all| all.any(is_kept)) {
+                both.narrow_strings(name, is_kept);
+            }
+        }
+        if let Some(kept) = next.string("scope") {
+            let is_kept = |one: &str| kept.split(' ').any(|other| other == one);
+            if both.string("scope").is_some_and(|all| all.split(' ').any(is_kept)) {
+                both.narrow_tokens("scope", is_kept);
+            }
+        }
+        let digest = both.digest().to_string();
+        if both.canonical_bytes() == client.registration.as_bytes() {
+            return;
+        }
+        let (identity, policy) = (client.identity.clone(), client.policy.clone());
+        self.put_in_force(client, &both, identity, policy);
+        // No fetched document has it, so that the one that had it before is a change again.
+        if let Some(state) = &mut client.document {
+            state.digest = digest;
         }
     }
 }
@@ -716,6 +760,59 @@ mod tests {
             let event = world.events.0.lock().unwrap().remove(0);
             assert_eq!((event.action, event.changed), (LifecycleAction::Approved, vec!["redirect_uris".to_owned()]));
         }
+    }
+
+    #[tokio::test]
+    async fn the_narrowing_half_of_a_held_change_is_in_force_at_once() {
+        let world = world(|_| {});
+        let of = |uris: &str, more: &str| {
+            document(URL, &format!(r#"{{"client_name":"App","redirect_uris":[{uris}]{more}}}"#))
+        };
+        let (kept, leaking, new) =
+            (r#""http://127.0.0.1:1/cb""#, r#""https://leak.example.com/cb""#, r#""https://new.example.com/cb""#);
+        let before =
+            of(&format!("{kept},{leaking}"), r#","grant_types":["authorization_code","refresh_token"],"scope":"a b""#);
+        let mixed = of(
+            &format!("{new},{}", kept.replace(":1/", ":2/")),
+            r#","grant_types":["authorization_code"],"scope":"b c""#,
+        );
+        let client = record(&world, &before).await;
+        let held = world.registrar.apply_change(client, &mixed, Change::Widening).await.unwrap();
+        let in_force = r#"{"client_name":"App","grant_types":["authorization_code"],"redirect_uris":["http://127.0.0.1:1/cb"],"scope":"b"}"#;
+        assert_eq!(held.registration, in_force);
+        assert_eq!((held.policy.as_deref(), held.fingerprints.redirect_hosts.len()), (Some("0000000000000007"), 1));
+        assert!(held.held_change().unwrap().registration.contains("new.example.com"));
+        assert_eq!(world.events.take(), ["document_recorded", "document_held"]);
+        // The version from before is a change like any other.
+        let again = world.registrar.apply_change(held, &before, Change::Widening).await.unwrap();
+        assert_eq!(again.registration, in_force);
+        // A later one narrows, too, while the first one waits.
+        let less = of(&format!("{kept},{new}"), r#","grant_types":["client_credentials"],"scope":"c""#);
+        let narrowed = world.registrar.apply_change(again.clone(), &less, Change::Identity).await.unwrap();
+        assert_eq!(narrowed.registration, in_force, "a list of which nothing would be left stays");
+        let approved = world.registrar.approve(URL, "alice", "looked at").await.unwrap();
+        assert_eq!(approved.document.as_ref().unwrap().digest, mixed.state.digest);
+        let later = of(&format!("{new},{leaking}"), r#","grant_types":["authorization_code"],"scope":"b c d""#);
+        let held = world.registrar.apply_change(approved, &later, Change::Widening).await.unwrap();
+        assert!(!held.has_redirect_uri("http://127.0.0.1:1/cb") && held.has_redirect_uri("https://new.example.com/cb"));
+    }
+
+    #[tokio::test]
+    async fn other_rules_over_the_same_document_are_in_force_at_once() {
+        let world = world(|_| {});
+        let stripped = NewDocument { registration: plain(URL).registration, ..wide(URL) };
+        let client = record(&world, &stripped).await;
+        for change in [Change::Widening, Change::Identity] {
+            let changed = world.registrar.apply_change(client.clone(), &wide(URL), change).await.unwrap();
+            assert!(
+                changed.has_redirect_uri("https://b.example.com/cb") && changed.held_change().is_none(),
+                "{change}"
+            );
+        }
+        let unlisted = NewDocument { held: Some("not listed".into()), ..wide(URL) };
+        let client = world.registrar.find_document(URL).await.unwrap().unwrap();
+        let held = world.registrar.apply_change(client, &unlisted, Change::Decoration).await.unwrap();
+        assert!(held.held_change().is_some(), "but what the rules hold");
     }
 
     #[tokio::test]

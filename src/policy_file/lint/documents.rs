@@ -111,6 +111,11 @@ impl Linter {
         if pattern.is_exact() {
             return;
         }
+        if settings.admission == Admission::Open {
+            let message = "no effect: every URL is admitted, and only an entry without `*` makes a client one in use";
+            let suggestion = "documents.admission = \"listed\"; or take it out";
+            return self.note(false, key, Some(&text), message, suggestion);
+        }
         if belongs_to_users(host) {
             let message = format!("{host} publishes what its users upload: a pattern admits documents of anyone");
             return self.note(true, key, Some(&text), message, "list the documents one by one, without `*`");
@@ -122,16 +127,14 @@ impl Linter {
     fn admission(&mut self, settings: &DocumentSettings) {
         let (is_empty, admission) = (settings.allow.is_empty(), settings.admission);
         match admission {
-            // The preset `strict` lists nothing until a server knows its clients.
-            Admission::Listed if is_empty && *settings != DocumentSettings::strict() => {
+            Admission::Listed if is_empty => {
                 let message = "no document is admitted: documents.allow is empty";
                 let suggestion = "list URLs in documents.allow; or write \"off\", which also takes documents out of the \
                                   metadata of the server";
                 self.warn(Setting::DocumentsAdmission, message, suggestion);
             }
-            Admission::Open | Admission::Off if !is_empty => {
-                let all = if admission == Admission::Open { "every" } else { "no" };
-                let message = format!("no effect: {all} URL is admitted");
+            Admission::Off if !is_empty => {
+                let message = "no effect: no URL is admitted";
                 self.warn(Setting::DocumentsAllow, message, "documents.admission = \"listed\", or take it out");
             }
             Admission::Reporting => {

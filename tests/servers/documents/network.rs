@@ -1,14 +1,19 @@
 //! Hosts that lead somewhere else or answer with anything: no packet, or one; no document; and one answer for all of them.
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::time::timeout;
+use tower_dcr::documents::{ClientIdUrl, ClientIdUrlOptions, Fetch, FetchError, FetchRequest};
 use tower_dcr_fetch::{Resolve, SystemResolver, classify};
 
 use super::node::{Answer, FORM, Node, query, unlimited};
-use super::web::{CALLBACK, CLOSED, UNPROVEN, URL, document, json_response, response, site};
+use super::web::{CALLBACK, CLOSED, UNPROVEN, URL, Web, document, json_response, response, site};
 
 /// An address of each range that is not public, and those of the metadata services of cloud providers.
 const INNER: [&str; 50] = [
@@ -125,11 +130,29 @@ async fn no_packet_goes_to_an_inner_address() {
 }
 
 /// 34: names in the system's own file are not found there with their final dot, or have addresses that are classified like all
-/// others.
+/// others. `localhost` is such a name; a `client_id` with another one gets the same addresses here.
 #[tokio::test]
 async fn a_name_of_the_hosts_file_is_no_way_around() {
-    let addresses = SystemResolver::new().resolve("localhost").await.unwrap_or_default();
-    assert!(addresses.iter().all(|address| !classify(*address).is_public()), "{addresses:?}");
+    struct HostsFile;
+    impl Resolve for HostsFile {
+        async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            Ok(lookup_host(("localhost", 0)).await?.map(|address| address.ip()).collect())
+        }
+    }
+    let in_file = HostsFile.resolve("hosts-file.attacker-site.com").await.expect("the system knows localhost");
+    assert!(!in_file.is_empty());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = ClientIdUrlOptions { query: false, ports: [port].into() };
+    let url = ClientIdUrl::parse_with(&format!("https://hosts-file.attacker-site.com:{port}/c"), &options).unwrap();
+    let fetcher = Web::start().await.fetcher().with_resolver(HostsFile);
+    let error = fetcher.fetch(FetchRequest::new(url)).await.unwrap_err();
+    assert!(matches!(error, FetchError::AddressRejected("loopback")), "{error:?}");
+    assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err());
+    // With the final dot, some systems do not find it, and others find the same.
+    if let Ok(found) = SystemResolver::new().resolve("localhost").await {
+        assert!(!found.is_empty() && found.iter().all(|address| !classify(*address).is_public()), "{found:?}");
+    }
 }
 
 /// Responses that are no document: 37 and 38, 42 to 46, 48 to 53. The tests of the fetcher have more of them, and those that are slow.

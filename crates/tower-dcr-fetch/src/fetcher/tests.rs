@@ -284,8 +284,12 @@ fn mistakes_are_named() {
     for network in ["10.0.0.0/33", "example.com", ""] {
         assert!(text(fetcher().with_denied_networks([network])).starts_with(&format!("{network:?} is not a network")));
     }
-    for timeout in [Duration::ZERO, Duration::from_secs(31), Duration::MAX] {
-        assert!(text(fetcher().with_timeout(timeout)).contains("use a time from 1 ms to 30 s"));
+    for timeout in [Duration::ZERO, Duration::from_millis(5001), Duration::from_secs(30), Duration::MAX] {
+        let expected = format!("a fetch can't have {timeout:?}: use a time from 1 ms to 5s");
+        assert_eq!(text(fetcher().with_timeout(timeout)), expected);
+    }
+    for timeout in [Duration::from_millis(1), Duration::from_secs(5)] {
+        assert!(fetcher().with_timeout(timeout).is_ok());
     }
     for roots in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\n"]
     {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -168,11 +167,10 @@ impl Site {
         self.seen.lock().unwrap().iter().map(|head| String::from_utf8(head.clone()).unwrap()).collect()
     }
 
-    /// A fetcher for which [`HOST`] is here. Nothing that ends by itself takes as long as its limit.
+    /// A fetcher for which [`HOST`] is here.
     pub(crate) fn fetcher(&self) -> HttpsFetcher {
         let fetcher = HttpsFetcher::danger_with_roots(&self.pem).unwrap();
-        let fetcher = fetcher.danger_map_host(HOST, self.address).unwrap();
-        fetcher.with_timeout(Duration::from_secs(30)).unwrap()
+        fetcher.danger_map_host(HOST, self.address).unwrap()
     }
 
     pub(crate) async fn fetch(&self) -> Result<Response<Bytes>, FetchError> {
