@@ -7,7 +7,6 @@ use crate::clients::ledger::Change;
 use crate::redirect_uri::{RedirectClass, RedirectUri, default_port, matches};
 use crate::registration::{Entry, Field, JsonType, Registration, UriUse, Value};
 use crate::rules::Identity;
-use crate::rules::identity::name;
 
 /// Returns the gravest change between two versions of the document at `url`, as the rules left them.
 ///
@@ -159,10 +158,25 @@ fn is_same_json(before: &str, after: &str) -> bool {
     read(before).is_some_and(|before| Some(before) == read(after))
 }
 
+/// Returns a name as people read it, without a version at its end. Nothing else is left out: the name of a document is the same on
+/// every device.
+fn shown(name: &str) -> String {
+    let name = name.to_lowercase();
+    let mut words: Vec<&str> = name.split_whitespace().collect();
+    let is_version = |word: &&str| {
+        let number = word.strip_prefix('v').unwrap_or(word);
+        number.starts_with(|c: char| c.is_ascii_digit()) && number.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    while words.len() > 1 && words.last().is_some_and(is_version) {
+        words.pop();
+    }
+    words.join(" ")
+}
+
 fn names(before: Option<&Value<'_>>, after: Option<&Value<'_>>) -> Change {
     let normal = |value| match value {
         None => Some(None),
-        Some(&Value::String(name)) => Some(Some(name::normal(name))),
+        Some(&Value::String(name)) => Some(Some(shown(name))),
         Some(_) => None,
     };
     let (before, after) = (normal(before), normal(after));
@@ -285,7 +299,9 @@ mod tests {
     fn the_gravest_change_counts() {
         for (from, to, expected) in [
             ("App", "App", Change::Decoration),
-            ("\"App\"", "\"APP (laptop)\"", Change::Decoration),
+            ("\"App\"", "\"APP  v2.1\"", Change::Decoration),
+            ("\"App\"", "\"App (Bank: sign in again)\"", Change::Identity),
+            ("\"App\"", "\"App 2 Bank\"", Change::Identity),
             ("\"App\"", "\"Claude\"", Change::Identity),
             ("\"client_name\":\"App\",", "", Change::Identity),
             (r#""client_name""#, r#""client_uri":"https://a.example.com/","client_name""#, Change::Decoration),
@@ -326,9 +342,10 @@ mod tests {
         for (name, before, after, expected) in [
             ("client_name#de", json!(null), json!("Claude"), Change::Identity),
             ("client_name#de", json!("Anwendung"), json!("Claude"), Change::Identity),
-            ("client_name#de", json!("Anwendung"), json!("ANWENDUNG (1)"), Change::Decoration),
+            ("client_name#de", json!("Anwendung"), json!("ANWENDUNG 1.0"), Change::Decoration),
             ("organization_name", json!("A"), json!("B"), Change::Identity),
             ("software_id", json!("a"), json!("b"), Change::Identity),
+            ("software_id", json!("1"), json!("2"), Change::Identity),
             ("client_uri#de", json!("https://a.example.com/"), json!("https://b.example.com/"), Change::Decoration),
             ("logo_uri", json!(null), json!("https://b.example.com/"), Change::Decoration),
             ("software_version", json!("1"), json!("2"), Change::Decoration),

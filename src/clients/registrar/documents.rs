@@ -809,7 +809,7 @@ mod tests {
                 "{change}"
             );
         }
-        let unlisted = NewDocument { held: Some("not listed".into()), ..wide(URL) };
+        let unlisted = NewDocument { held: Some("not listed".into()), ..plain(URL) };
         let client = world.registrar.find_document(URL).await.unwrap().unwrap();
         let held = world.registrar.apply_change(client, &unlisted, Change::Decoration).await.unwrap();
         assert!(held.held_change().is_some(), "but what the rules hold");

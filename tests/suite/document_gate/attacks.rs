@@ -558,3 +558,106 @@ async fn a_client_of_before_keeps_its_grants() {
     world.revoke(Fingerprint::parse("document_host", "app.example.com").unwrap()).await;
     assert_eq!(world.refresh(URL).await, StatusCode::UNAUTHORIZED);
 }
+
+/// Members that decide where tokens go and how a client proves itself, and that are taken for decoration.
+#[tokio::test]
+async fn a_new_proof_of_the_client_waits() {
+    let told_after = async |method: &str, before: Value, after: Value| {
+        let preset = tower_dcr::oauth(Grants::authorization_code(), AuthMethod::one_of([method]));
+        let world = World::new(unlimited(preset));
+        let with = |more: &Value| {
+            let mut document = json!({ "token_endpoint_auth_method": method, "grant_types": ["authorization_code"] });
+            document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            document
+        };
+        world.rotate(&with(&before));
+        assert_eq!(world.authorize(URL).await, GOES_ON, "{before}");
+        world.rotate(&with(&after));
+        assert_eq!(world.authorize(URL).await, GOES_ON, "{after}");
+        world.last_told().to_string()
+    };
+    let mut in_force = Vec::new();
+    let subject = |name: &str| json!({ "tls_client_auth_subject_dn": format!("CN={name}") });
+    if told_after("tls_client_auth", subject("app"), subject("attacker")).await.contains("attacker") {
+        in_force.push("tls_client_auth_subject_dn");
+    }
+    let dns = |name: &str| json!({ "tls_client_auth_san_dns": format!("{name}.example.com") });
+    if told_after("tls_client_auth", dns("app"), dns("attacker")).await.contains("attacker") {
+        in_force.push("tls_client_auth_san_dns");
+    }
+    let keys = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "attacker",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }] });
+    // Those at the origin of the document are its publisher's own.
+    let uri = json!({ "jwks_uri": "https://keys.example.net/jwks" });
+    if told_after("private_key_jwt", uri, json!({ "jwks": keys })).await.contains("attacker") {
+        in_force.push("jwks_uri to jwks");
+    }
+    assert!(in_force.is_empty(), "in force at once: {in_force:?}");
+}
+
+/// Names that differ in what people read are another name.
+#[tokio::test]
+async fn another_name_waits_however_it_is_written() {
+    let mut in_force = Vec::new();
+    for (before, after) in [
+        (json!({ "client_name": "App" }), json!({ "client_name": "App (Bank of Example: sign in again)" })),
+        (json!({ "client_name": "App" }), json!({ "client_name": "App [Bank of Example]" })),
+        (json!({ "client_name": "App" }), json!({ "client_name": "App - Bank of Example" })),
+        (
+            json!({ "client_name": "App", "client_name#de": "App" }),
+            json!({ "client_name": "App", "client_name#de": "Bank" }),
+        ),
+        (json!({ "client_name": "App" }), json!({ "client_name": "App", "client_name#en": "Bank" })),
+    ] {
+        let world = World::new(unlimited(tower_dcr::mcp()));
+        world.rotate(&before);
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+        world.rotate(&after);
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+        if world.last_told().to_string().contains("Bank") {
+            in_force.push(after.to_string());
+        }
+    }
+    assert!(in_force.is_empty(), "in force at once: {in_force:?}");
+}
+
+/// Limits that a document sets for its own tokens are not dropped unseen.
+#[tokio::test]
+async fn weaker_tokens_wait() {
+    let mut in_force = Vec::new();
+    for (member, before) in [
+        ("dpop_bound_access_tokens", json!(true)),
+        ("request_object_signing_alg", json!("RS256")),
+        ("require_signed_request_object", json!(true)),
+        ("tls_client_certificate_bound_access_tokens", json!(true)),
+    ] {
+        let preset = tower_dcr::mcp().map_rules(|mut rules| {
+            rules.metadata.members.openid = true;
+            Ok(rules)
+        });
+        let world = World::new(unlimited(preset.unwrap()));
+        world.rotate(&json!({ member: before }));
+        if world.authorize(URL).await != GOES_ON || world.last_told().get(member).is_none() {
+            continue;
+        }
+        world.rotate(&json!({}));
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+        if world.last_told().get(member).is_none() {
+            in_force.push(member);
+        }
+    }
+    assert!(in_force.is_empty(), "taken away at once: {in_force:?}");
+}
+
+/// What a publisher takes away ends at once, also if the same version has something new that waits.
+#[tokio::test]
+async fn a_narrowing_does_not_wait_with_a_widening() {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let leaked = "https://leaked.example.com/cb";
+    world.rotate(&json!({ "redirect_uris": [CALLBACK, leaked] }));
+    assert_eq!(world.authorize_from(URL, leaked, "192.0.2.1:1").await.status(), GOES_ON);
+    world.rotate(&json!({ "redirect_uris": [CALLBACK, "https://second.example.com/cb"] }));
+    assert_eq!(world.authorize(URL).await, GOES_ON);
+    let status = world.authorize_from(URL, leaked, "192.0.2.1:1").await.status();
+    assert_eq!(status, REJECTED, "the publisher took it away, and it gets codes for another day");
+}
