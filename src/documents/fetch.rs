@@ -60,6 +60,9 @@ pub struct FetchRequest {
     pub etag: Option<HeaderValue>,
     /// The maximum size of the document in bytes.
     pub max_bytes: usize,
+    /// `true` for a client that has been used, or that the operator lists. Strangers choose the other URLs: a fetcher whose places are
+    /// limited, such as those of a resolver, keeps some that others can't take.
+    pub in_use: bool,
 }
 
 /// The reason for which a document was not fetched. For operators: clients get one text for all of them, since a server must
@@ -100,7 +103,7 @@ impl FetchRequest {
     /// Creates a request without a known copy, for at most 5,120 bytes.
     #[must_use]
     pub fn new(url: ClientIdUrl) -> Self {
-        Self { url, etag: None, max_bytes: Self::MAX_BYTES }
+        Self { url, etag: None, max_bytes: Self::MAX_BYTES, in_use: false }
     }
 
     /// Checks the head of a response, before its body is read.

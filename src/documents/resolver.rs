@@ -451,7 +451,7 @@ impl Inner {
             return Err(Arc::new(DocumentError::Breaker));
         };
         let etag = stored.as_ref().and_then(|stored| stored.etag.clone());
-        let request = FetchRequest { etag, ..FetchRequest::new(url.clone()) };
+        let request = FetchRequest { etag, in_use: is_known, ..FetchRequest::new(url.clone()) };
         // Ages count from here: a result may be taken long after it arrived, by a later request.
         let (begun, unix) = (self.clock.monotonic(), self.clock.unix_time());
         let fetched = self.fetch_in_time(&request).await;

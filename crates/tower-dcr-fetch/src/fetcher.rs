@@ -43,6 +43,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct HttpsFetcher {
     tls: Arc<ClientConfig>,
     resolver: Arc<dyn ErasedResolve>,
+    /// Names of strangers that hang hold none of its places.
+    resolver_in_use: Arc<dyn ErasedResolve>,
     reach: Arc<Reach>,
     mapped: Arc<BTreeMap<String, SocketAddr>>,
     timeout: Duration,
@@ -92,15 +94,18 @@ impl HttpsFetcher {
         Ok(Self {
             tls: Arc::new(tls),
             resolver: Arc::new(SystemResolver::new()),
+            resolver_in_use: Arc::new(SystemResolver::new()),
             reach: Arc::default(),
             mapped: Arc::default(),
             timeout: TIMEOUT,
         })
     }
 
-    /// Sets the resolver (default: [`SystemResolver`]). Its addresses are checked like all others.
+    /// Sets the resolver (default: a [`SystemResolver`] for clients [in use](FetchRequest::in_use), and one for others, whose names
+    /// may hang). Its addresses are checked like all others.
     pub fn with_resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Arc::new(resolver);
+        self.resolver_in_use = Arc::clone(&self.resolver);
         self
     }
 
@@ -174,7 +179,7 @@ impl HttpsFetcher {
 
     async fn fetch_by<D: Dial>(&self, dial: &D, request: &FetchRequest) -> Result<Response<Bytes>, FetchError> {
         let deadline = Deadline::after(self.timeout);
-        let targets = self.targets(&request.url, deadline.within(RESOLVE_TIMEOUT)).await?;
+        let targets = self.targets(request, deadline.within(RESOLVE_TIMEOUT)).await?;
         let connect = targets.connect(dial, &self.reach);
         let stream = deadline.within(CONNECT_TIMEOUT).step("connect", connect).await??;
         let handshake = tls::handshake(Arc::clone(&self.tls), request.url.host(), stream);
@@ -182,11 +187,13 @@ impl HttpsFetcher {
         exchange(stream, request, deadline).await
     }
 
-    async fn targets(&self, url: &ClientIdUrl, deadline: Deadline) -> Result<Targets, FetchError> {
+    async fn targets(&self, request: &FetchRequest, deadline: Deadline) -> Result<Targets, FetchError> {
+        let url = &request.url;
         if let Some(&address) = self.mapped.get(url.host()) {
             return Ok(Targets::mapped(address));
         }
-        let answers = deadline.step("resolve", self.resolver.resolve(url.host())).await?;
+        let resolver = if request.in_use { &self.resolver_in_use } else { &self.resolver };
+        let answers = deadline.step("resolve", resolver.resolve(url.host())).await?;
         self.reach.choose(&answers.map_err(|_| FetchError::NoAddress)?, url.port())
     }
 }

@@ -76,7 +76,7 @@ impl SystemResolver {
         Self::with_look_up(|name| async { Ok(lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
     }
 
-    fn with_look_up<F>(look_up: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    pub(crate) fn with_look_up<F>(look_up: impl Fn(String) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
     {

@@ -104,6 +104,28 @@ async fn a_name_is_resolved_once_and_its_checked_address_is_dialled() {
     assert_eq!(dialled.addresses().len(), 1);
 }
 
+/// A name server of strangers that never answers holds the places of its resolver for as long as the system waits.
+#[tokio::test(start_paused = true)]
+async fn names_that_hang_hold_no_place_of_clients_in_use() {
+    let hanging = |_: String| std::future::pending();
+    let answering = async |_: String| Ok(vec!["93.184.215.14".parse().unwrap()]);
+    let fetcher = HttpsFetcher {
+        resolver: Arc::new(SystemResolver::with_look_up(hanging)),
+        resolver_in_use: Arc::new(SystemResolver::with_look_up(answering)),
+        ..fetcher(Answers::new(&[]))
+    };
+    let dialled = Dialled::new(|_| Way::Refused);
+    for _ in 0..40 {
+        assert_eq!(fetch(&fetcher, &dialled).await, "timeout: resolve");
+    }
+    let mut in_use = request();
+    in_use.in_use = true;
+    assert_eq!(fetcher.fetch_by(&dialled, &in_use).await.unwrap_err().as_str(), "connect");
+    // By default there are two, too, of which neither has places of the other one.
+    let fetcher = HttpsFetcher::new().unwrap();
+    assert!(!std::ptr::addr_eq(Arc::as_ptr(&fetcher.resolver), Arc::as_ptr(&fetcher.resolver_in_use)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_rejected_address_rejects_the_name() {
     for (answers, reason) in [
