@@ -432,6 +432,51 @@ fn lint_names_the_file_and_place_of_each_finding() {
     assert_eq!((&last["line"], &last["column"]), (&Value::Null, &Value::Null));
 }
 
+/// Elements keep the number that they have in the file, behind an invalid one, in a list that is added, and in one that is sorted.
+#[test]
+fn lint_counts_elements_as_the_file_does() {
+    let folder = Folder::new("lint-elements");
+    for (policy, wanted) in [
+        (
+            "documents.admission = 'listed'\ndocuments.allow = ['https://a.example.com/c', 'https://*.example.com/c', \
+             'https://b.example.com/c', 'https://x.github.io/*/c', 'http://c.example.com/c', 'https://y.github.io/*/c']",
+            ["documents.allow[1]", "documents.allow[3]", "documents.allow[4]", "documents.allow[5]"].as_slice(),
+        ),
+        (
+            "documents.admission = 'listed'\ndocuments.add_allow = ['https://*.example.com/c', 'https://x.github.io/*/c']",
+            &["documents.add_allow[0]", "documents.add_allow[1]"],
+        ),
+        (
+            "documents.own_hosts = ['z.example.com', '?', 'a.example.com', '!']",
+            &["documents.own_hosts[1]", "documents.own_hosts[3]"],
+        ),
+        (
+            "redirect_uris.patterns = ['https://*.com/c', 'https://b.example.com/c', 'https://*.github.io/c']",
+            &["redirect_uris.patterns[0]", "redirect_uris.patterns[2]"],
+        ),
+        (
+            "redirect_uris.add_patterns = ['https://*.com/c', 'https://b.example.com/c', 'https://*.github.io/c']",
+            &["redirect_uris.add_patterns[0]", "redirect_uris.add_patterns[2]"],
+        ),
+        (
+            "[[callers]]\nwhen = 'nobody'\n[[callers]]\nwhen = 'token'\n\
+             redirect_uris.add_patterns = ['https://*.com/c', 'https://*.github.io/c']",
+            &[
+                "callers[0].when",
+                "callers[1].redirect_uris.add_patterns[0]",
+                "callers[1].redirect_uris.add_patterns[1]",
+            ],
+        ),
+    ] {
+        folder.write("policy.toml", policy);
+        let (_, found) = json_of(&folder, &["lint", "policy.toml"]);
+        let keys: Vec<&str> = found.as_array().unwrap().iter().map(|lint| lint["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, wanted, "{policy}: {found}");
+    }
+    folder.write("policy.toml", "documents.allow = ['https://*.example.com/c', 'https://x.github.io/*/c']");
+    insta::assert_snapshot!("lint_documents", run(&folder, &["lint", "policy.toml"], ""));
+}
+
 /// A policy with a lint, a similar one without it, and words of the lint.
 const LINTS: &[(&str, &str, &str)] = &[
     (
