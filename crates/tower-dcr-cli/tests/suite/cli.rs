@@ -1351,6 +1351,11 @@ async fn extend_prints_the_new_expiry() {
     assert!(longest.starts_with("status 0\ntwo is active until 21"), "{longest}");
     assert!(longest.ends_with("Z: limited to 36525 days, the maximum\n"), "{longest}");
     let secret = "UPDATE tower_dcr_clients SET not_after = expires_at + 86400000 WHERE client_id = 'one'";
+    dcr(&["revoke", "--reason", "none of us", "name=none such"]);
+    let unblock = ["clients", "unblock", "--reason", "a mistake", "--ledger", &ledger, "name=none such"];
+    let unblocked = json!({"unblocked": {"kind": "name", "value": "none such"}, "reason": "a mistake"});
+    assert_eq!(json_of(&folder, &unblock), (0, unblocked));
+    assert!(dcr(&["unblock", "--reason", " ", "name=none such"]).contains("empty text"));
     sqlite(&folder, "clients.db", secret).await;
     for words in ["one is active until 20", "unchanged: one is active until 20"] {
         let cut = extend("one", "400days", &[]);
