@@ -393,7 +393,7 @@ fn freshness(client: &Client, now: i64) -> Option<String> {
     Some(match (&document.held, document.unreachable_since) {
         (Some(held), _) if held.until <= now => format!("suspended: {} not approved", held.change),
         (Some(held), _) => format!("{} to approve", held.change),
-        (None, Some(since)) => format!("unreachable since {}", time(since)),
+        (None, Some(since)) => format!("not usable since {}", time(since)),
         (None, None) if document.fresh_until <= now => {
             format!("to be fetched again since {}", time(document.fresh_until))
         }

@@ -1060,7 +1060,7 @@ async fn documents_are_listed_shown_approved_and_revoked() {
         ("https://fresh.example.net/c", "fresh until 20"),
         ("https://overdue.example.net/c", "to be fetched again since 20"),
         ("https://suspended.example.net/c", "suspended: widening not approved"),
-        ("https://gone.github.io/c", "unreachable since 2026-01-01T00:00:00Z"),
+        ("https://gone.github.io/c", "not usable since 2026-01-01T00:00:00Z"),
     ] {
         let line = list.lines().find(|line| line.contains(url)).unwrap_or_else(|| panic!("{url}: {list}"));
         assert!(line.contains(shown), "{line}");
