@@ -566,6 +566,31 @@ const LINTS: &[(&str, &str, &str)] = &[
         "[[callers]]\nwhen = 'token'\n[[callers]]\nwhen = 'anonymous'",
         "further up",
     ),
+    (
+        "gate.issuer = 'https://As.example.com:8443/t'\ndocuments = { admission = 'listed', allow = ['https://as.example.com/c'] }",
+        "gate.issuer = 'https://as.example.com/t'\ndocuments = { admission = 'listed', allow = ['https://a.example.com/c'] }",
+        "the host of gate.issuer",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'off'",
+        "registration = 'closed'\ndocuments.admission = 'open'",
+        "no new client is possible",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'listed'",
+        "registration = 'closed'\ndocuments = { admission = 'listed', allow = ['https://a.example.com/c'] }",
+        "no new client is possible",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'off'",
+        "registration = 'open'\ndocuments.admission = 'off'",
+        "no new client is possible",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'off'",
+        "report_only = true\nregistration = 'closed'\ndocuments.admission = 'off'",
+        "no new client is possible",
+    ),
     ("report_only = true", "report_only = false", "nothing is enforced"),
     ("report_only_rules = ['scope']", "report_only_rules = []", "not enforced: scope"),
     ("answer.report_only = true", "answer.report_only = false", "secrets for public ones"),
