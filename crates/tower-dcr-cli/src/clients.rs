@@ -167,9 +167,9 @@ pub(super) enum Clients {
         #[arg(value_name = "BLOCK")]
         target: String,
     },
-    /// Lists known MCP clients that a policy would reject.
+    /// Lists known MCP clients that a policy would reject: by their registrations, and by their metadata documents.
     ///
-    /// Exit status: 0 if none, 4 if some.
+    /// Documents are judged by `documents.admission` and the rules for documents. Exit status: 0 if none is rejected, 4 if some are.
     Compat {
         #[command(flatten)]
         policy: PolicyArg,

@@ -205,8 +205,8 @@ fn check_names_the_faulty_part_of_a_redirect_uri() {
         ("mcp", "https://App.Example.com/cb", "a host is written in lower case: app.example.com"),
         ("mcp", "http://N8N.lan:5678/cb", "a host is written in lower case: n8n.lan:5678"),
         ("mcp", "http://[FD12::1]/cb", "a host is written in lower case: [fd12::1]"),
-        ("mcp", "http://n8n.lan:5678/cb", "redirect_uris.danger_private_origins"),
-        ("mcp", "https://192.168.1.20/cb", "redirect_uris.danger_private_origins"),
+        ("mcp", "http://n8n.lan:5678/cb", "rejected unless redirect_uris.danger_private_origins lists it"),
+        ("mcp", "https://192.168.1.20/cb", "rejected unless redirect_uris.danger_private_origins lists it"),
     ] {
         let body = json!({"redirect_uris": [uri]}).to_string();
         let (status, judged) = json_of(&folder, &["check", "--policy", policy, &body]);
@@ -638,6 +638,54 @@ fn compat_lists_the_clients_that_a_policy_rejects() {
             + compat["rewritten"].as_u64().unwrap(),
         93
     );
+}
+
+/// Closed servers reject registrations only; documents are judged by their admission, too.
+#[test]
+fn compat_knows_closed_servers_and_documents() {
+    let folder = Folder::new("compat-documents");
+    folder.write(
+        "closed.toml",
+        "registration = 'closed'\nredirect_uris = { private_use_schemes = [], otherwise = 'reject' }\n",
+    );
+    let listed = "documents.admission = 'listed'\ndocuments.rules.redirects = 'same_origin'\n\
+                  documents.allow = ['https://claude.ai/oauth/*', 'https://vscode.dev/oauth/client-metadata.json']\n";
+    folder.write("listed.toml", listed);
+    folder.write("off.toml", "documents.admission = 'off'\n");
+    folder.write("reports.toml", &format!("report_only = true\nregistration = 'closed'\n{listed}"));
+    for name in ["closed", "listed", "off", "reports"] {
+        let file = format!("{name}.toml");
+        let shown = run(&folder, &["clients", "compat", "--policy", &file], "");
+        insta::assert_snapshot!(format!("compat_{name}"), shown);
+    }
+    let all = run(&folder, &["clients", "compat", "--all", "--policy", "closed.toml"], "");
+    assert_eq!(all.matches("this server does not register clients (registration-closed)").count(), 93 - 3, "{all}");
+    let compat = |policy: &str| json_of(&folder, &["clients", "compat", "--policy", policy]);
+    let (status, closed) = compat("closed.toml");
+    assert_eq!((status, &closed["closed"], &closed["refused"]), (4, &json!(true), &json!(93)));
+    assert_eq!((&closed["documents"]["refused"], &closed["not_enforced"]), (&json!(0), &json!(0)));
+    let (_, listed) = compat("listed.toml");
+    let fate = |client: &str| {
+        let clients = listed["documents"]["clients"].as_array().unwrap();
+        let found = clients.iter().find(|found| found["client"] == client).unwrap();
+        (found["url"].clone(), found["fate"].clone())
+    };
+    assert_eq!(fate("Claude Code"), (json!("https://claude.ai/oauth/claude-code-client-metadata"), json!("accepted")));
+    assert_eq!(fate("Zed").1, "refused");
+    let (status, off) = compat("off.toml");
+    assert_eq!((status, &off["documents"], &off["closed"]), (0, &Value::Null, &json!(false)));
+}
+
+#[test]
+fn names_like_those_of_presets_have_a_hint() {
+    let folder = Folder::new("preset-names");
+    let shown = |policy: &str| run(&folder, &["clients", "compat", "--policy", policy], "");
+    insta::assert_snapshot!("policy_oauth", shown("oauth"));
+    insta::assert_snapshot!("policy_near_miss", shown("Strict"));
+    assert!(!shown("missing.toml").contains("preset"), "{}", shown("missing.toml"));
+    // A file of the name is read.
+    folder.write("oauth", "extends = 'mcp'");
+    assert!(shown("oauth").starts_with("status 0"), "{}", shown("oauth"));
 }
 
 /// Returns the events of a server with this policy, as lines.
@@ -1303,6 +1351,11 @@ async fn lists_and_removes_blocks() {
     assert_eq!(dcr(&["unblock", &format!("digest={digest}")]), format!("status 0\nunblocked digest={digest}\n"));
     // The spelling of events.
     assert_eq!(dcr(&["unblock", "name:None Such"]), "status 0\nunblocked name=none such\n");
+    dcr(&["revoke", "--reason", "none of us", "name=none such"]);
+    let unblock = ["clients", "unblock", "--reason", "a mistake", "--ledger", &ledger, "name=none such"];
+    let unblocked = json!({"unblocked": {"kind": "name", "value": "none such"}, "reason": "a mistake"});
+    assert_eq!(json_of(&folder, &unblock), (0, unblocked));
+    assert!(dcr(&["unblock", "--reason", " ", "name=none such"]).contains("empty text"));
     assert_eq!(dcr(&["unblock", "name=none such"]), "status 1\nstderr:\nerror: name=none such is not blocked\n");
     assert!(dcr(&["unblock", "one"]).starts_with("status 1\nstderr:\nerror: invalid block \"one\""));
     assert_eq!(dcr(&["blocks"]), "status 0\n");
@@ -1376,11 +1429,6 @@ async fn extend_prints_the_new_expiry() {
     assert!(longest.starts_with("status 0\ntwo is active until 21"), "{longest}");
     assert!(longest.ends_with("Z: limited to 36525 days, the maximum\n"), "{longest}");
     let secret = "UPDATE tower_dcr_clients SET not_after = expires_at + 86400000 WHERE client_id = 'one'";
-    dcr(&["revoke", "--reason", "none of us", "name=none such"]);
-    let unblock = ["clients", "unblock", "--reason", "a mistake", "--ledger", &ledger, "name=none such"];
-    let unblocked = json!({"unblocked": {"kind": "name", "value": "none such"}, "reason": "a mistake"});
-    assert_eq!(json_of(&folder, &unblock), (0, unblocked));
-    assert!(dcr(&["unblock", "--reason", " ", "name=none such"]).contains("empty text"));
     sqlite(&folder, "clients.db", secret).await;
     for words in ["one is active until 20", "unchanged: one is active until 20"] {
         let cut = extend("one", "400days", &[]);
