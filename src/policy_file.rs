@@ -1,8 +1,8 @@
 //! Policy files in TOML and JSON, their checks, and replacing a policy while the server runs.
 //!
 //! With the feature `policy-file`, `Preset::from_file` reads a policy file. [`ReloadableLayer`] replaces the policy of a running
-//! server, [`Preset::lint`](crate::Preset::lint) returns probable mistakes, and [`KnownClient`] has the registrations of
-//! released clients, to test a policy with. The [chapter on policy files](crate::docs::policy_files) shows them together.
+//! server, [`Preset::lint`](crate::Preset::lint) returns probable mistakes, and [`KnownClient`] has the registrations and
+//! documents of released clients, to test a policy with. The [chapter on policy files](crate::docs::policy_files) shows them together.
 
 pub(crate) mod document;
 pub(crate) mod key;

@@ -86,7 +86,7 @@ pub enum LifecycleAction {
     DocumentHeld,
     /// The metadata document of a client is recorded: the client was used for the first time, or again after its end.
     DocumentRecorded,
-    /// The metadata document of the client can't be fetched since then.
+    /// The metadata document of the client can't be used since then: it is not fetched, not readable, or rejected by a rule.
     DocumentUnreachable,
     /// The metadata document of the client is gone, and so is the client.
     DocumentWithdrawn,

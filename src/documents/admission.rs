@@ -109,17 +109,21 @@ impl FromStr for UrlPattern {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let error = |reason: String| ConfigError::UrlPattern { pattern: text.to_owned(), reason };
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        if path.split('/').nth(2).is_some_and(|host| host.contains('*')) {
+            return Err(error("a host can't be a pattern".to_owned()));
+        }
+        if query.contains('*') {
+            return Err(error("a query can't be a pattern".to_owned()));
+        }
+        if path.split('/').any(|segment| segment.contains('*') && segment != "*") {
+            return Err(error("a part of a segment can't be a pattern".to_owned()));
+        }
         let segments = text.split('/').map(|segment| if segment == "*" { ANY } else { segment });
         let example = segments.collect::<Vec<_>>().join("/");
         let options = ClientIdUrlOptions { query: true, ports: (1..=u16::MAX).collect() };
-        let error = |reason: String| ConfigError::Pattern { pattern: text.to_owned(), reason };
         let example = ClientIdUrl::parse_with(&example, &options).map_err(|why| error(why.to_string()))?;
-        if text.split('/').nth(2) == Some("*") {
-            return Err(error("a host is never a pattern".to_owned()));
-        }
-        if text.split_once('?').is_some_and(|(_, query)| query.contains('*')) {
-            return Err(error("a query is never a pattern".to_owned()));
-        }
         Ok(Self { text: text.to_owned(), example })
     }
 }
@@ -216,6 +220,16 @@ mod tests {
             "https://a.example.com/c?x=/*/y",
         ] {
             assert!(text.parse::<UrlPattern>().is_err(), "{text}");
+        }
+        for (text, words) in [
+            ("https://*.example.com/c", "the URL pattern \"https://*.example.com/c\": a host can't be a pattern"),
+            ("https://a.*/c", "a host can't be a pattern"),
+            ("https://a.example.com/c?x=*", "a query can't be a pattern"),
+            ("https://a.example.com/x*/c", "a part of a segment can't be a pattern"),
+        ] {
+            let error = text.parse::<UrlPattern>().unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.suggestion().unwrap().to_string().contains("list each host"), "{error}");
         }
         let exact: UrlPattern = "https://a.example.com/any/c".parse().unwrap();
         assert!(exact.is_exact() && !pattern.is_exact());

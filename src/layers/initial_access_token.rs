@@ -93,6 +93,8 @@ struct Config {
     registrar: Option<Registrar>,
     client_url: ClientUrl,
     closing: Closing,
+    /// `true` if a client of a closed server can use the URL of its metadata document.
+    takes_documents: bool,
 }
 
 text::debug_fields!(Config { required, origins });
@@ -125,6 +127,7 @@ impl InitialAccessTokenLayer {
             registrar: None,
             client_url: ClientUrl::default(),
             closing: Closing::Open,
+            takes_documents: false,
         };
         Self { config: Some(Arc::new(config)) }
     }
@@ -155,14 +158,15 @@ impl InitialAccessTokenLayer {
         self.change(|config| config.report_only = true)
     }
 
-    /// Rejects registrations of every caller, with or without a token.
-    pub(crate) fn closing(self, closing: Closing) -> Self {
+    /// Rejects registrations of every caller, with or without a token. `takes_documents` says that clients can use metadata
+    /// documents instead.
+    pub(crate) fn closing(self, closing: Closing, takes_documents: bool) -> Self {
         let layer = match closing {
             Closing::Open => return self,
             _ if self.is_off() => Self::new(StaticTokens::new()).optional(),
             _ => self,
         };
-        layer.change(|config| config.closing = closing)
+        layer.change(|config| (config.closing, config.takes_documents) = (closing, takes_documents))
     }
 
     /// Counts uses in the ledger of `registrar`, and looks up the rules that a client was admitted under (default in a
@@ -269,7 +273,12 @@ impl Config {
         if self.closing == Closing::Open || kind != MethodKind::Create {
             return Ok(());
         }
-        Err(Rejection::new(ErrorCode::AccessDenied, CLOSED_RULE, "this server does not register clients"))
+        let detail = if self.takes_documents {
+            "this server does not register clients; it accepts the https URL of a client metadata document as client_id"
+        } else {
+            "this server does not register clients"
+        };
+        Err(Rejection::new(ErrorCode::AccessDenied, CLOSED_RULE, detail))
     }
 
     fn check_origin(&self, kind: MethodKind, headers: &HeaderMap) -> Result<(), Rejection> {

@@ -1,4 +1,4 @@
-//! Registrations of real clients, to test a policy with.
+//! Registrations and metadata documents of real clients, to test a policy with.
 
 use serde::Deserialize;
 
@@ -6,6 +6,9 @@ use crate::registration::Registration;
 
 /// A line for each form of a registration, from the sources of clients, captures of released versions and reports.
 const TABLE: &str = include_str!("known_clients.jsonl");
+
+/// A line for each client metadata document.
+const DOCUMENTS: &str = include_str!("known_documents.jsonl");
 
 #[derive(Deserialize)]
 struct Row {
@@ -26,7 +29,7 @@ struct Row {
 pub struct KnownClient {
     /// The name: product, version or variant.
     pub name: String,
-    /// The registration that it sends.
+    /// The registration that it sends, or its document.
     pub registration: Registration,
 }
 
@@ -50,12 +53,36 @@ impl KnownClient {
     /// assert!(rejected(tower_dcr::strict()) > 0);
     /// ```
     pub fn all() -> impl Iterator<Item = Self> {
-        // A test checks that each line can be read.
-        TABLE.lines().filter_map(|line| {
-            let Row { client: name, body } = serde_json::from_str(line).ok()?;
-            Some(Self { name, registration: Registration::parse(body.get().as_bytes()).ok()? })
-        })
+        rows(TABLE)
     }
+
+    /// Returns the known clients that publish a client metadata document. [`registration`](Self::registration) is the document
+    /// here, and its `client_id` is the URL:
+    ///
+    /// ```
+    /// use tower_dcr::documents::{self, ClientIdUrl};
+    /// use tower_dcr::policy_file::KnownClient;
+    /// use tower_dcr::rules::{Context, Decision};
+    ///
+    /// for client in KnownClient::documents() {
+    ///     let url = ClientIdUrl::parse(client.registration.string("client_id").unwrap())?;
+    ///     let document = documents::read(&url, client.registration.source().as_bytes())?;
+    ///     let evaluation = tower_dcr::mcp().document_policy().evaluate(document, &Context::document(&url));
+    ///     assert_ne!(evaluation.decision(), Decision::Reject, "{}", client.name);
+    /// }
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn documents() -> impl Iterator<Item = Self> {
+        rows(DOCUMENTS)
+    }
+}
+
+fn rows(table: &'static str) -> impl Iterator<Item = KnownClient> {
+    // A test checks that each line can be read.
+    table.lines().filter_map(|line| {
+        let Row { client: name, body } = serde_json::from_str(line).ok()?;
+        Some(KnownClient { name, registration: Registration::parse(body.get().as_bytes()).ok()? })
+    })
 }
 
 #[cfg(test)]
@@ -66,5 +93,6 @@ mod tests {
     fn every_line_can_be_read() {
         assert_eq!(KnownClient::all().count(), TABLE.lines().count());
         assert!(KnownClient::all().count() > 80);
+        assert_eq!(KnownClient::documents().count(), DOCUMENTS.lines().count());
     }
 }

@@ -92,6 +92,12 @@ impl Lint {
         &self.path.0
     }
 
+    /// Names the setting as the file does.
+    #[cfg(feature = "policy-file")]
+    pub(super) fn under_key(self, path: Key) -> Self {
+        Self { key: path.to_string(), path, ..self }
+    }
+
     #[cfg(feature = "policy-file")]
     pub(super) fn subject(&self) -> Option<&str> {
         self.subject.as_deref()

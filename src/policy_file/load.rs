@@ -345,21 +345,36 @@ impl<'a> Reader<'a> {
 
     /// Returns `lints` in the order of the file; those without a place in it come last.
     fn placed(&self, lints: Vec<Lint>) -> Vec<Lint> {
-        let text = &self.file.text;
-        let place = |lint: Lint| {
-            let path = lint.path();
-            // For a setting that is not in the file, the nearest one above it.
-            let (node, rest) = self.root.locate(path, &mut Vec::new());
-            // The element of a list that the lint is about.
-            let is_list = rest.iter().all(|step| matches!(step, Step::Element(_)));
-            let element = lint.subject().and_then(|subject| node.scalar_of(subject, text, &mut Vec::new()));
-            let node = element.filter(|_| is_list).unwrap_or(node);
-            let span = (rest.len() < path.len()).then(|| node.span.clone());
-            lint.at(self.file.path, text, span)
-        };
-        let mut placed: Vec<Lint> = lints.into_iter().map(place).collect();
+        let under = base(&self.over).unwrap_or_else(|_| Preset::mcp()).document();
+        let under = serde_json::to_value(under).unwrap_or_default();
+        let mut policy = merge::merge(under, self.root.rest_of(&self.over));
+        merge::complete_callers(&mut policy);
+        let mut placed: Vec<Lint> = lints.into_iter().map(|lint| self.place_of(lint, &policy)).collect();
         placed.sort_by_key(|lint| lint.span.as_ref().map_or(usize::MAX, |span| span.start));
         placed
+    }
+
+    /// Places a lint, which names its setting as `policy` has it. Elements have another number in the file if others were taken
+    /// out before them, added to a list, or sorted.
+    fn place_of(&self, lint: Lint, policy: &Json) -> Lint {
+        let (text, path) = (&self.file.text, lint.path());
+        let subject = lint.subject().or_else(|| at(policy, path)?.as_str());
+        if let (Some((Step::Element(_), list)), Some(subject)) = (path.split_last(), subject)
+            && let Some((key, element)) = self.root.element_in(list, subject, text)
+        {
+            return lint.at(self.file.path, text, Some(element.span.clone())).under_key(Key(key));
+        }
+        let mut key = Vec::new();
+        // For a setting that is not in the file, the nearest one above it.
+        let (node, rest) = self.root.locate(path, &mut key);
+        // The element of a list that the lint is about.
+        let is_list = rest.iter().all(|step| matches!(step, Step::Element(_)));
+        let element = lint.subject().and_then(|subject| node.scalar_of(subject, text, &mut Vec::new()));
+        let node = element.filter(|_| is_list).unwrap_or(node);
+        let span = (rest.len() < path.len()).then(|| node.span.clone());
+        let is_there = rest.is_empty();
+        let lint = lint.at(self.file.path, text, span);
+        if is_there { lint.under_key(Key(key)) } else { lint }
     }
 
     /// Returns the rest of the file merged over `under`; `None` if there is nothing left to take out.

@@ -325,7 +325,8 @@ impl Settings {
                 config.holds = knows_repeats;
                 (config.check, config.shadow) = (self.setup_check.clone(), self.shadow());
             });
-        let initial_access_token = self.initial_access_token.clone().closing(self.closing()).or_registrar(registrar);
+        let initial_access_token =
+            self.initial_access_token.clone().closing(self.closing(), self.takes_documents()).or_registrar(registrar);
         let lifecycle = self.lifecycle.configured_layer().with_client_address(self.address.clone());
         self.reporting(Layers {
             audit: audit.change(|config| {
@@ -339,6 +340,11 @@ impl Settings {
             lifecycle: lifecycle.with_client_url(client_url.clone()),
             answer: self.answer.clone().with_client_url(client_url.clone()),
         })
+    }
+
+    /// Returns `true` if the gates accept metadata documents.
+    fn takes_documents(&self) -> bool {
+        self.fetched.is_some() && self.documents.admission != Admission::Off
     }
 
     pub(crate) fn closing(&self) -> Closing {

@@ -123,6 +123,13 @@ pub enum ConfigError {
         /// The reason.
         reason: String,
     },
+    /// A pattern for the URLs of client metadata documents that is malformed.
+    UrlPattern {
+        /// The pattern.
+        pattern: String,
+        /// The reason.
+        reason: String,
+    },
     /// A number that must not be zero.
     Zero {
         /// The setting.
@@ -236,6 +243,9 @@ impl ConfigError {
             Self::PathWildcard { .. } => {
                 Suggestion::advice("a path ends with \"/*\" or has no wildcard: \"https://app.example.com/oauth/*\"")
             }
+            Self::UrlPattern { pattern, .. } if pattern.contains('*') => Suggestion::advice(
+                "`*` is one whole segment of the path: list each host, like \"https://app.example.com/oauth/*/client.json\"",
+            ),
             Self::Host { host } => instead_of_host(host),
             Self::Substitute => Suggestion::advice("add `otherwise = \"reject\"`, or \"none\" to one_of"),
             Self::PasswordGrant => Suggestion::advice("take \"password\" out (RFC 9700 section 2.4)"),
@@ -275,9 +285,10 @@ impl ConfigError {
             Self::Word { word } | Self::Unknown { word, .. } => Some(word),
             Self::Operators { member, .. } | Self::Shape { member, .. } => Some(member),
             Self::Origin { origin } => Some(origin),
-            Self::Pattern { pattern, .. } | Self::DomainWildcard { pattern } | Self::PathWildcard { pattern, .. } => {
-                Some(pattern)
-            }
+            Self::Pattern { pattern, .. }
+            | Self::DomainWildcard { pattern }
+            | Self::PathWildcard { pattern, .. }
+            | Self::UrlPattern { pattern, .. } => Some(pattern),
             Self::Issuer { issuer, .. } => Some(issuer),
             Self::InitialAccessToken { owner, .. } => Some(owner),
             Self::Scope { token } => Some(token),
@@ -344,6 +355,7 @@ impl fmt::Display for ConfigError {
             Self::Operators { member, reason } => write!(f, "the operators on the member {member:?}: {reason}"),
             Self::Origin { origin } => write!(f, "{origin:?} is not an origin as browsers write it"),
             Self::Pattern { pattern, reason } => write!(f, "the redirect URI pattern {pattern:?}: {reason}"),
+            Self::UrlPattern { pattern, reason } => write!(f, "the URL pattern {pattern:?}: {reason}"),
             Self::Zero { what } => write!(f, "{what} must not be zero"),
             Self::Unknown { what, word, words } => {
                 write!(f, "{word:?} is not {what}: expected one of {}", words.join(", "))

@@ -335,7 +335,7 @@ async fn blocked_and_unblocked() {
     let name = Fingerprint::name("app");
     world.registrar.revoke(Revocation::new(name.clone(), operator(), "x")).await.unwrap();
     assert_eq!(world.register(&metadata("APP")).await.status, 400);
-    assert!(world.registrar.unblock(&name, &operator()).await.unwrap());
+    assert!(world.registrar.unblock(&name, &operator(), "a mistake").await.unwrap());
     let again = world.client("App").await;
     assert_ne!(again, id);
     assert_eq!(world.token(&id).await.status, 401, "what was ended stays ended");

@@ -558,7 +558,7 @@ async fn a_blocked_name_blocks_those_that_look_like_it() {
         assert_eq!(world.register(&metadata(name)).await.status, 201, "{name}");
     }
     let alice = Actor::Operator("alice".into());
-    assert!(world.registrar.unblock(&Fingerprint::name("Phishing Tool"), &alice).await.unwrap());
+    assert!(world.registrar.unblock(&Fingerprint::name("Phishing Tool"), &alice, "").await.unwrap());
     assert_eq!(world.register(&metadata("Ph1shing-Tool")).await.status, 201);
 }
 

@@ -156,7 +156,7 @@ async fn documents_are_shown_with_their_change_and_approved_as_seen() {
     let page = read(&app, "?queue=documents").await.text;
     for part in [
         "published by <bdi>app.example.com</bdi>, fetched 2 min ago",
-        "unreachable since 3 min ago",
+        "not usable since 3 min ago",
         "widening seen 1 min ago, sign-ins end in 1 h: redirect_uris: ",
         "Approve change",
         "Revoke all of example.com",

@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_dcr::audit::{Event, LifecycleAction, LifecycleEvent, Outcome, Sink};
-use tower_dcr::clients::{Actor, MemoryLedger};
+use tower_dcr::clients::{Actor, Fingerprint, MemoryLedger};
 use tower_dcr::clients::{Registrar, Revocation};
 use tower_dcr::clock::{Clock, ManualClock};
 use tower_dcr::rate_limit::RateLimits;
@@ -316,6 +316,23 @@ impl Sink for Lines {
 fn from(address: [u8; 4], mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     request.extensions_mut().insert(SocketAddr::from((address, 1)));
     request
+}
+
+#[tokio::test]
+async fn the_event_of_a_removed_block_has_the_reason() {
+    let lines = Lines::default();
+    let registrar = Registrar::new(MemoryLedger::default()).with_sink(lines.clone());
+    let (name, alice) = (Fingerprint::name("app"), || Actor::Operator("alice".into()));
+    for reason in ["a mistake", ""] {
+        registrar.revoke(Revocation::new(name.clone(), alice(), "imitates us")).await.unwrap();
+        assert!(registrar.unblock(&name, &alice(), reason).await.unwrap());
+        let event = lines.of(LifecycleAction::Unblocked).pop().unwrap();
+        assert_eq!(event["actor"], "operator:alice");
+        assert_eq!(
+            event.get("reason").and_then(serde_json::Value::as_str),
+            Some(reason).filter(|reason| !reason.is_empty())
+        );
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use http::{Request, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tower_dcr::clients::{MemoryLedger, Registrar, Status};
+use tower_dcr::documents::{Documents, Fetch, FetchError, FetchRequest};
 use tower_dcr::layers::{GateEndpoint, InitialAccess, InitialAccessTokenLayer, StaticTokens};
 use tower_dcr::{Preset, Rejection};
 
@@ -59,6 +60,33 @@ async fn every_registration_is_rejected_with_the_rule_in_the_event() {
         assert!(events.iter().all(|event| event.outcome.to_string() == "rejected"), "{reason}");
         assert_eq!(events.iter().map(|event| event.count.unwrap_or(1)).sum::<u64>(), 6, "{reason}");
         assert!(naive.seen().is_empty(), "{reason}: the handler was not called");
+    }
+}
+
+/// Knows no document.
+struct NoWeb;
+
+impl Fetch for NoWeb {
+    async fn fetch(&self, _: FetchRequest) -> Result<http::Response<bytes::Bytes>, FetchError> {
+        Err(FetchError::NoAddress)
+    }
+}
+
+/// A client that can't register is told of the way that is open.
+#[tokio::test]
+async fn a_closed_server_names_metadata_documents() {
+    let document = "; it accepts the https URL of a client metadata document as client_id";
+    for (policy, fetches, more) in [
+        ("registration = 'closed'", true, document),
+        ("registration = 'closed'\ndocuments.admission = 'listed'", true, document),
+        ("registration = 'closed'\ndocuments.admission = 'off'", true, ""),
+        ("registration = 'closed'", false, ""),
+    ] {
+        let preset = Preset::from_str(policy).unwrap();
+        let preset = if fetches { preset.with_documents(Documents::new(NoWeb)) } else { preset };
+        let answer = send(&behind(&preset, &Naive::default()), post(BODY)).await;
+        let said = format!("this server does not register clients{more} (registration-closed)");
+        assert_eq!((answer.status().as_u16(), &answer.json()["error_description"]), (403, &json!(said)), "{policy}");
     }
 }
 

@@ -627,7 +627,7 @@ async fn revocation_by_url_host_and_site_comes_before_any_packet() {
             (REJECTED, StatusCode::UNAUTHORIZED),
             "{target}"
         );
-        assert!(world.registrar.unblock(&target, &Actor::Operator("alice".into())).await.unwrap());
+        assert!(world.registrar.unblock(&target, &Actor::Operator("alice".into()), "").await.unwrap());
         assert_eq!(world.authorize(URL).await, GOES_ON, "{target}");
     }
 }

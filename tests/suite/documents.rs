@@ -14,6 +14,7 @@ use tower_dcr::clients::{Client, Fingerprints, Ledger as _, MemoryLedger, Origin
 use tower_dcr::documents::{
     self, Admitted, ClientIdUrl, ClientIdUrlOptions, DocumentSettings, Documents, Fetch, FetchError, FetchRequest,
 };
+use tower_dcr::policy_file::KnownClient;
 use tower_dcr::redirect_uri::{RedirectClass, RedirectUri};
 use tower_dcr::registration::ParseError;
 use tower_dcr::rules::{AuthMethod, Context, Decision, Evaluation, Grants};
@@ -201,6 +202,57 @@ fn rules_about_documents_can_be_reported() {
         assert!(after(&evaluation).is_some(), "{rule}: {:?}", evaluation.rejection);
         assert!(evaluation.findings.iter().any(|finding| finding.rule == rule && !finding.enforced), "{rule}");
     }
+}
+
+/// Each case: the settings, the redirect URIs, and the description. The index is that in the document: the rule about redirect URIs has
+/// taken out the first one.
+#[test]
+fn a_document_is_told_which_redirect_uri_leads_elsewhere() {
+    let url = ClientIdUrl::parse("https://app.example.co.uk:8443/client.json");
+    assert!(url.is_err(), "a port is an option");
+    let options = ClientIdUrlOptions { ports: [8443].into(), ..Default::default() };
+    let url = ClientIdUrl::parse_with("https://app.example.co.uk:8443/client.json", &options).unwrap();
+    for (redirects, uris, description) in [
+        (
+            "any",
+            ["com.evil.app:/cb", "com.evil.other:/cb"],
+            "redirect_uris[0] has a scheme that does not begin with uk.co.example, the site of the document in reverse \
+             (document-redirects)",
+        ),
+        (
+            "same_site",
+            ["https://evil.example.net:9443/cb", "https://evil.example.net/cb"],
+            "redirect_uris[1] leads to another site than example.co.uk, that of the document (document-redirects)",
+        ),
+        (
+            "same_origin",
+            ["https://app.example.co.uk/cb", "https://evil.example.net/cb"],
+            "redirect_uris[0] leads to another origin than https://app.example.co.uk:8443, that of the document \
+             (document-redirects)",
+        ),
+    ] {
+        let preset: Preset = format!("documents.rules.redirects = '{redirects}'").parse().unwrap();
+        let document = json!({ "client_id": url.as_str(), "client_name": "App", "redirect_uris": uris });
+        let evaluation = evaluate(&preset, &url, document.to_string().as_bytes());
+        assert_eq!(
+            evaluation.rejection.map(|rejection| rejection.description()).as_deref(),
+            Some(description),
+            "{uris:?}"
+        );
+    }
+}
+
+/// The table of the library has the documents of this folder.
+#[test]
+fn the_known_documents_are_those_of_the_library() {
+    let texts = |documents: &mut dyn Iterator<Item = Value>| -> Vec<String> {
+        let mut texts: Vec<String> = documents.map(|document| document.to_string()).collect();
+        texts.sort();
+        texts
+    };
+    let files = texts(&mut known().values().map(|document| serde_json::from_slice(document).unwrap()));
+    let source = |client: KnownClient| serde_json::from_str(client.registration.source()).unwrap();
+    assert_eq!(texts(&mut KnownClient::documents().map(source)), files, "src/policy_file/known_documents.jsonl");
 }
 
 /// Fails with all rows that have another result.

@@ -765,6 +765,26 @@ fn errors_have_a_place_and_a_suggestion() {
             "and so must `localhost`",
             "or `localhost = …` to replace a value",
         ),
+        wrong(
+            "documents.allow = ['https://a.example.com/c', 'https://*.example.com/c.json']",
+            (1, "documents.allow[1]", "'https://*.example.com/c.json'"),
+            "the URL pattern \"https://*.example.com/c.json\": a host can't be a pattern",
+            "list each host",
+        ),
+        wrong(
+            "documents.allow = ['http://app.example.com/c.json']",
+            (1, "documents.allow[0]", "'http://app.example.com/c.json'"),
+            "the URL pattern \"http://app.example.com/c.json\"",
+            "[\"https://app.example.com/oauth/*/client.json\"]",
+        ),
+        wrong(
+            "documents.allow = [7]",
+            (1, "documents.allow[0]", "7"),
+            "expected a text",
+            "https://app.example.com/oauth/",
+        ),
+        wrong("documents.own_hosts = 7", (1, "documents.own_hosts", "7"), "expected a list", "[\"as.example.com\"]"),
+        wrong("documents.ports = ['x']", (1, "documents.ports[0]", "'x'"), "expected a whole number", "[8443]"),
         wrong("body_deadline = ['10s']", (1, "body_deadline", ""), "expected a time like", ""),
     ];
     let mut off = Vec::new();

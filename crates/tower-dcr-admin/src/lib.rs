@@ -393,7 +393,7 @@ impl Config {
             }
             "unblock" => {
                 let fingerprint = fingerprint()?;
-                let done = self.registrar.unblock(&fingerprint, &actor).await?;
+                let done = self.registrar.unblock(&fingerprint, &actor, reason).await?;
                 return Ok(if done { Done::Unblocked } else { Done::Nothing });
             }
             "revoke" => (Fingerprint::ClientId(get("client_id")?.to_owned()), read_record(parameters)?),

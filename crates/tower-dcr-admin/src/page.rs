@@ -299,7 +299,7 @@ impl BlockRow {
 
 fn freshness(document: &DocumentState, now: i64) -> String {
     match document.unreachable_since {
-        Some(since) => format!("unreachable since {}", relative(since, now)),
+        Some(since) => format!("not usable since {}", relative(since, now)),
         None if document.fresh_until <= now => {
             format!("to be fetched again since {}", relative(document.fresh_until, now))
         }

@@ -60,8 +60,7 @@ impl Check {
         let context = if self.update { Context::update() } else { Context::registration() };
         let context = context.by(caller);
         let mut judged = judge_all(&preset, |preset| judge(preset, &body, &context));
-        let is_closed = || settings(&preset).get("registration").and_then(Value::as_str) == Some("closed");
-        judged.is_closed = !self.update && !judged.reports_all && is_closed();
+        judged.is_closed = !self.update && is_closed(&preset);
         if judged.is_closed {
             judged.close();
         }
@@ -151,9 +150,7 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
         (RedirectClass::Https, Some(host)) if inside.into_iter().any(is_about) => {
             format!("{host} is not a public host name; redirect_uris.add_patterns admits exceptions")
         }
-        (RedirectClass::PlainHttp, _) if origin.is_some_and(|origin| origin.is_private()) => {
-            "redirect_uris.danger_private_origins lists hosts of a private network with http".to_owned()
-        }
+        (RedirectClass::PlainHttp, _) if origin.is_some_and(|origin| origin.is_private()) => PRIVATE.to_owned(),
         (RedirectClass::PrivateUse, _) if is_about("scheme that is not allowed") => {
             format!("{}: is not in redirect_uris.private_use_schemes", uri.scheme())
         }
@@ -161,6 +158,8 @@ fn redirect(preset: &Preset, body: &[u8], rejection: &Rejection) -> Option<Place
     };
     Some(Place { line: 0, column: 0, reason })
 }
+
+const PRIVATE: &str = "a host in a private network is rejected unless redirect_uris.danger_private_origins lists it";
 
 /// The parts of a redirect URI to a web server, as they were sent.
 struct Origin<'a> {
@@ -186,14 +185,27 @@ impl<'a> Origin<'a> {
         if host != self.host && (is_readable() || lower.is_private()) {
             return Some(format!("a host is written in lower case: {host}"));
         }
-        let reason = "redirect_uris.danger_private_origins lists addresses of a private network";
-        self.is_private().then(|| reason.to_owned())
+        self.is_private().then(|| PRIVATE.to_owned())
     }
 
     /// Returns `true` if an operator can list it as one of a private network.
     fn is_private(&self) -> bool {
         RedirectUris::mcp().with_danger_private_origins([format!("{}://{}", self.scheme, self.host)]).is_ok()
     }
+}
+
+/// The words about a closed server.
+pub(super) const CLOSED: &str =
+    "registration is closed: a server under this policy rejects every registration (registration-closed)";
+
+/// Returns `true` if a server under this policy takes no registration.
+pub(super) fn is_closed(preset: &Preset) -> bool {
+    !preset.is_report_only() && settings(preset).get("registration").and_then(Value::as_str) == Some("closed")
+}
+
+/// Returns the rejection of a closed server, which evaluates nothing.
+pub(super) fn closed() -> Rejection {
+    Rejection::new(ErrorCode::AccessDenied, "registration-closed", "this server does not register clients")
 }
 
 /// Returns the policy in the form of a file.
@@ -260,10 +272,8 @@ impl Judged {
         })
     }
 
-    /// Rejects as a server does that is closed, which evaluates nothing. The reason of a rule that rejects stays.
+    /// Rejects as a closed server does. The reason of a rule that rejects stays.
     fn close(&mut self) {
-        let closed =
-            || Rejection::new(ErrorCode::AccessDenied, "registration-closed", "this server does not register clients");
         self.rejection.get_or_insert_with(closed);
         (self.in_force, self.after) = ("refuse", None);
     }
@@ -343,9 +353,7 @@ pub(super) fn print(judged: &Judged, body: &[u8], facts: &[String]) -> Result<()
         })?;
     }
     if judged.is_closed {
-        output::line(
-            "registration is closed: a server under this policy rejects every registration (registration-closed)",
-        )?;
+        output::line(CLOSED)?;
     }
     match &judged.place {
         None => {}

@@ -222,7 +222,10 @@ impl Steps {
 
     /// Ends with a rejection at a step.
     fn fail(&mut self, step: &'static str, reason: &DocumentError) -> Judged {
-        let reason = output::causes(reason);
+        self.fail_with(step, output::causes(reason))
+    }
+
+    fn fail_with(&mut self, step: &'static str, reason: String) -> Judged {
         self.pass(step, format!("rejected: {reason}"));
         let mut judged = Judged::default();
         judged.stop(step, reason);
@@ -330,14 +333,16 @@ fn judge_file(
     settings: &DocumentSettings,
     steps: &mut Steps,
 ) -> (Option<ClientIdUrl>, Judged) {
-    let own = || match Registration::parse(body) {
-        Ok(document) => document.string("client_id").map(str::to_owned).ok_or(DocumentError::ClientId),
-        Err(error) => Err(DocumentError::Json(error)),
-    };
-    let url = match client_id.map_or_else(own, |url| Ok(url.to_owned())) {
-        Ok(url) => url,
-        Err(DocumentError::Json(error)) => return (None, unreadable(body, error, steps)),
-        Err(error) => return (None, steps.fail("client_id", &error)),
+    let url = match (client_id, Registration::parse(body)) {
+        (Some(url), _) => url.to_owned(),
+        (None, Err(error)) => return (None, unreadable(body, error, steps)),
+        (None, Ok(document)) => {
+            let Some(url) = document.string("client_id") else {
+                let reason = format!("{}; name its URL with --client-id", no_client_id(&document));
+                return (None, steps.fail_with("client_id", reason));
+            };
+            url.to_owned()
+        }
     };
     let url = match parse(&url, settings) {
         Ok(url) => url,
@@ -380,7 +385,7 @@ fn judge(preset: &Preset, url: &ClientIdUrl, body: &[u8], steps: &mut Steps) -> 
         Err(DocumentError::Json(error)) => return unreadable(body, error, steps),
         Err(error) => {
             steps.pass("json", "accepted");
-            return steps.fail("client_id", &error);
+            return steps.fail_with("client_id", other_client_id(url, body).unwrap_or_else(|| output::causes(&error)));
         }
     };
     steps.pass("json", "accepted");
@@ -394,6 +399,24 @@ fn judge(preset: &Preset, url: &ClientIdUrl, body: &[u8], steps: &mut Steps) -> 
     let rejection = judged.rejection.as_ref().map(|rejection| format!("rejected: {}", rejection.description()));
     steps.pass("rules", rejection.unwrap_or_else(|| check::verdict(&judged).to_owned()));
     judged
+}
+
+/// Compares the `client_id` of a document with its URL.
+fn other_client_id(url: &ClientIdUrl, body: &[u8]) -> Option<String> {
+    let document = Registration::parse(body).ok()?;
+    Some(match document.string("client_id") {
+        Some(other) => format!("client_id in the document is {other:?}, and its URL is {:?}", url.as_str()),
+        None => format!("{}; its URL is {:?}", no_client_id(&document), url.as_str()),
+    })
+}
+
+/// Says that a document has no string as its `client_id`.
+fn no_client_id(document: &Registration) -> &'static str {
+    if document.contains("client_id") {
+        "client_id in the document is not a string"
+    } else {
+        "the document has no client_id"
+    }
 }
 
 fn with_client_id(after: &[u8], url: &str) -> Option<Vec<u8>> {

@@ -160,13 +160,16 @@ pub(super) enum Clients {
         ledger: LedgerArg,
         #[command(flatten)]
         operator: Operator,
+        /// The reason. The output with `--json` has it; the record of the block is removed.
+        #[arg(long, value_name = "TEXT", value_parser = not_blank)]
+        reason: Option<String>,
         /// The blocked fingerprint, as `blocks` and `revoke` print it: `name=…`, `digest=…`.
         #[arg(value_name = "BLOCK")]
         target: String,
     },
-    /// Lists known MCP clients that a policy would reject.
+    /// Lists known MCP clients that a policy would reject: by their registrations, and by their metadata documents.
     ///
-    /// Exit status: 0 if none, 4 if some.
+    /// Documents are judged by `documents.admission` and the rules for documents. Exit status: 0 if none is rejected, 4 if some are.
     Compat {
         #[command(flatten)]
         policy: PolicyArg,
@@ -304,7 +307,9 @@ impl Clients {
                 forget(&ledger, &act, record.map(ClientKey), &client_id, json)
             }
             Self::Revoke { ledger, act, record, target } => revoke(&ledger, &act, record.map(ClientKey), &target, json),
-            Self::Unblock { ledger, operator, target } => unblock(&ledger, &operator.operator, &target, json),
+            Self::Unblock { ledger, operator, reason, target } => {
+                unblock(&ledger, &operator.operator, reason.as_deref(), &target, json)
+            }
             Self::Compat { policy, all } => compat::run(&policy.policy, all, json),
         }
     }
@@ -388,7 +393,7 @@ fn freshness(client: &Client, now: i64) -> Option<String> {
     Some(match (&document.held, document.unreachable_since) {
         (Some(held), _) if held.until <= now => format!("suspended: {} not approved", held.change),
         (Some(held), _) => format!("{} to approve", held.change),
-        (None, Some(since)) => format!("unreachable since {}", time(since)),
+        (None, Some(since)) => format!("not usable since {}", time(since)),
         (None, None) if document.fresh_until <= now => {
             format!("to be fetched again since {}", time(document.fresh_until))
         }
@@ -614,7 +619,7 @@ fn block_json(block: &Block) -> Value {
     })
 }
 
-fn unblock(ledger: &LedgerArg, operator: &str, target: &str, json: bool) -> Outcome {
+fn unblock(ledger: &LedgerArg, operator: &str, reason: Option<&str>, target: &str, json: bool) -> Outcome {
     // Events use a colon.
     let (kind, value) = target.split_once(['=', ':']).ok_or_else(|| {
         format!("invalid block {target:?}: write it as `dcr clients blocks` prints it, such as name=…")
@@ -626,11 +631,11 @@ fn unblock(ledger: &LedgerArg, operator: &str, target: &str, json: bool) -> Outc
     };
     let (runtime, review) = ledger.open(Access::Write, None)?;
     let actor = Actor::Operator(operator.to_owned());
-    if !runtime.block_on(review.unblock(&fingerprint, &actor))? {
+    if !runtime.block_on(review.unblock(&fingerprint, &actor, reason.unwrap_or_default()))? {
         return Err(format!("{} is not blocked", written(&fingerprint)).into());
     }
     if json {
-        output::json(&json!({"unblocked": fingerprint_json(&fingerprint)}))?;
+        output::json(&json!({"unblocked": fingerprint_json(&fingerprint), "reason": reason}))?;
     } else {
         output::line(format_args!("unblocked {}", written(&fingerprint)))?;
     }

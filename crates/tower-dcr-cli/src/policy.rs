@@ -4,7 +4,8 @@ use std::error::Error;
 use std::path::Path;
 
 use tower_dcr::Preset;
-use tower_dcr::rules::Caller;
+use tower_dcr::policy_file::PolicyFileError;
+use tower_dcr::rules::{Caller, Suggestion};
 
 use super::{OK, Outcome, output};
 
@@ -13,8 +14,23 @@ pub(super) fn load(policy: &str) -> Result<Preset, Box<dyn Error>> {
     match policy {
         "mcp" if !Path::new(policy).exists() => Ok(tower_dcr::mcp()),
         "strict" if !Path::new(policy).exists() => Ok(tower_dcr::strict()),
-        file => Ok(Preset::from_file(file)?),
+        file => Ok(Preset::from_file(file).map_err(|error| hinting(file, error))?),
     }
+}
+
+/// Adds a hint to the error for a name that may have been meant as that of a preset.
+fn hinting(named: &str, mut error: PolicyFileError) -> PolicyFileError {
+    let is_name = !named.contains(['.', '/', '\\']) && !Path::new(named).exists();
+    let hint = if named.eq_ignore_ascii_case("oauth") {
+        "the preset `oauth` needs the grants and methods of your server: write a policy file with `extends = \"oauth\"`, \
+             metadata.grants and metadata.token_endpoint_auth_method"
+    } else {
+        "the presets are `mcp` and `strict`; others are policy files"
+    };
+    if let Some(mistake) = error.mistakes.first_mut().filter(|_| is_name) {
+        mistake.suggestion = Some(Suggestion::Advice(hint.into()));
+    }
+    error
 }
 
 /// Loads a policy without rate limits, so that evaluating documents uses up no budget. Returns it with its fingerprint.

@@ -22,7 +22,7 @@ use tower_dcr::redirect_uri::matches;
 use tower_dcr::rules::Identities;
 use url::Url;
 
-use crate::consent;
+use crate::{consent, lines};
 
 /// The state of the server.
 #[derive(Clone)]
@@ -220,6 +220,9 @@ pub(crate) async fn authorize(
     }
     if authorization.scope.is_empty() {
         return authorization.answer(&[("error", "invalid_scope")]);
+    }
+    if let Some(document) = verified.as_ref().filter(|document| document.url().as_str() == authorization.client_id) {
+        lines::sign_in(&client, &authorization.redirect_uri, document.url().as_str());
     }
     if server.auto_approve {
         return approve(&server, authorization);

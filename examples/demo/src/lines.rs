@@ -1,8 +1,9 @@
-//! Audit events in a terminal: a readable line for each registration attempt and for each change of a client. Files
-//! (`--audit`) and log pipelines ([`TracingSink`](tower_dcr::audit::TracingSink)) get the whole events.
+//! Audit events in a terminal: a readable line for each registration attempt, for each sign-in by a metadata document, and for
+//! each change of a client. Files (`--audit`) and log pipelines ([`TracingSink`](tower_dcr::audit::TracingSink)) get the whole events.
 
 use std::fmt::Write as _;
 use std::io::{Write as _, stderr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 use tower_dcr::audit::{Event, LifecycleEvent, Outcome, Sink};
@@ -21,6 +22,16 @@ impl Sink for Lines {
     }
 }
 
+/// Prints a line for a sign-in that is accepted without a registration: the gate has verified the document of the client.
+#[expect(clippy::disallowed_methods, reason = "the time of a line in a terminal")]
+pub(crate) fn sign_in(client: &Map<String, Value>, redirect_uri: &str, url: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or_default();
+    let target = targets([redirect_uri].into_iter());
+    let name = name(client.get("client_name"));
+    print(&format!("{} {:<12} {name} -> {target}, signs in by its document {}", time(now), "accepted", short(url)));
+}
+
 fn print(line: &str) {
     // A closed terminal must not stop the server.
     let _gone = writeln!(stderr(), "{line}");
@@ -33,7 +44,9 @@ fn attempt(event: &Event) -> String {
         _ = write!(line, " {count} more");
     }
     if let Some(Value::Object(document)) = &event.document {
-        _ = write!(line, " {} -> {}", name(document.get("client_name")), targets(document));
+        let uris = document.get("redirect_uris").and_then(Value::as_array);
+        let targets = targets(uris.into_iter().flatten().filter_map(Value::as_str));
+        _ = write!(line, " {} -> {targets}", name(document.get("client_name")));
     }
     if matches!(event.outcome, Outcome::Accepted | Outcome::Deduplicated | Outcome::Rewritten) {
         if let Some(client_id) = &event.client_id {
@@ -48,7 +61,8 @@ fn attempt(event: &Event) -> String {
 
 /// `12:05:10Z revoked      "My App", client jN5…: imitates us`
 fn change(event: &LifecycleEvent) -> String {
-    let mut line = format!("{} {:<12}", time(event.time_ms.unsigned_abs()), event.action.to_string());
+    let action = event.action.to_string().replace('_', " ");
+    let mut line = format!("{} {action:<12}", time(event.time_ms.unsigned_abs()));
     if let Some(count) = event.count {
         _ = write!(line, " {count} more");
     }
@@ -83,8 +97,7 @@ fn name(name: Option<&Value>) -> String {
 }
 
 /// Returns the hosts that codes go to, each once; of other schemes, the scheme.
-fn targets(document: &Map<String, Value>) -> String {
-    let uris = document.get("redirect_uris").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+fn targets<'a>(uris: impl Iterator<Item = &'a str>) -> String {
     let mut targets: Vec<String> = Vec::new();
     for uri in uris {
         let target = match Url::parse(uri) {

@@ -28,7 +28,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tower_dcr::audit::Sink;
 use tower_dcr::clients::{Filter, MemoryLedger, Origin, Registrar, Status};
-use tower_dcr::documents::Documents;
+use tower_dcr::documents::{Admission, DocumentSettings, Documents};
 use tower_dcr::layers::{AuditLayer, GateEndpoint, InitialAccess, StaticTokens};
 use tower_dcr::policy_file::ReloadableLayer;
 use tower_dcr::rate_limit::Quota;
@@ -141,12 +141,18 @@ fn rules(args: &Args) -> Result<Preset, Error> {
 }
 
 /// Returns the preset, with the settings that only flags have.
-fn protected(args: &Args, rules: Preset, registrar: Registrar, sink: Arc<dyn Sink>) -> Result<Preset, Error> {
+fn protected(
+    args: &Args,
+    rules: Preset,
+    documents: Option<Documents>,
+    registrar: Registrar,
+    sink: Arc<dyn Sink>,
+) -> Result<Preset, Error> {
     let mut preset = rules
         .with_registrar(registrar)
         // The peer address is the one that `tower_dcr_server::serve` adds.
         .with_sink(sink);
-    if let Some(documents) = documents(args)? {
+    if let Some(documents) = documents {
         preset = preset.with_documents(documents);
     }
     if args.audit.is_none() {
@@ -286,12 +292,14 @@ async fn main() -> Result<(), Error> {
         let registrar = registrar(&args, &server, audit.sink()).await?;
         restore(&server, &registrar).await?;
         tokio::spawn(registrar.clone().maintain(Duration::from_mins(1)));
-        let preset = protected(&args, rules, registrar.clone(), audit.sink())?;
+        let documents = documents(&args)?;
+        let fetches = documents.is_some();
+        let preset = protected(&args, rules, documents, registrar.clone(), audit.sink())?;
         let layer = preset.clone().reloadable();
         if let Some(file) = &args.policy {
             tokio::spawn(layer.clone().watch(file, Duration::from_secs(1)));
         }
-        (Some((layer, registrar)), Some((preset, audit)))
+        (Some((layer, registrar)), Some((preset, audit, fetches)))
     };
     let server = match &protection {
         Some((_, registrar)) => server.with_registrar(registrar.clone()),
@@ -299,9 +307,12 @@ async fn main() -> Result<(), Error> {
     };
     let review_token = authorization::random();
     let listener = tokio::net::TcpListener::bind(args.addr).await?;
-    say_hello(&listener.local_addr()?.to_string(), &args, setup.as_ref().map(|(preset, _)| preset), &review_token);
-    if let Some((preset, audit)) = &setup {
+    say_hello(&listener.local_addr()?.to_string(), &args, setup.as_ref().map(|(preset, ..)| preset), &review_token);
+    if let Some((preset, audit, fetches)) = &setup {
         say_setup(&args, preset, audit);
+        if *fetches {
+            say_documents(&args, &preset.document_settings());
+        }
     }
     let app = router(server, protection, &review_token);
     let mut limits = Limits::new().with_total(args.max_connections);
@@ -327,6 +338,23 @@ fn say_setup(args: &Args, preset: &Preset, audit: &Audit) {
     let ledger = args.ledger.as_deref().unwrap_or("in memory");
     let log = "the log, shortened; use --audit FILE for whole events";
     println!("{}", Setup::new(&policy, preset, ledger, audit).with_log(log));
+}
+
+/// Says which clients need no registration.
+fn say_documents(args: &Args, settings: &DocumentSettings) {
+    let admitted = match settings.admission {
+        Admission::Off => {
+            println!("metadata documents: off, so that each client registers");
+            return;
+        }
+        Admission::Listed => format!("the {} in documents.allow", settings.allow.len()),
+        Admission::Reporting => "any; those that are not in documents.allow are reported".to_owned(),
+        _ => "any".to_owned(),
+    };
+    println!("metadata documents: a client may use the https URL of its document as client_id ({admitted})");
+    for (host, address) in &args.cimd_map {
+        println!("documents of {host} are fetched from {address}");
+    }
 }
 
 /// Bodies of an honest client and an attacker.

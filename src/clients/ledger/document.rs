@@ -24,7 +24,8 @@ pub struct DocumentState {
     /// The `ETag` of the last response; `None` without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// The time since which fetching fails; `None` if the last fetch succeeded.
+    /// The time since which the document can't be used: it is not fetched, not readable, or rejected by a rule. `None` if the last
+    /// fetch gave a document that can be used. The event `document_unreachable` has the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable_since: Option<i64>,
     /// A change that waits for an operator.

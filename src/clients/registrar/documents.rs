@@ -541,7 +541,7 @@ mod tests {
         assert_eq!(registrar.find_document(URL).await.unwrap().unwrap().status, Status::Revoked);
         // The same document under another URL is another client.
         record(&world, &plain("https://app.example.com/other.json")).await;
-        assert!(registrar.unblock(&Fingerprint::ClientId(URL.into()), &alice()).await.unwrap());
+        assert!(registrar.unblock(&Fingerprint::ClientId(URL.into()), &alice(), "").await.unwrap());
         assert_eq!(blocked().await, None, "seen at once");
         assert_eq!(registrar.find_document(URL).await.unwrap().unwrap().status, Status::Revoked, "until it is used");
         let again = record(&world, &plain(URL)).await;
@@ -623,7 +623,7 @@ mod tests {
         world.clock.advance(4 * MINUTE);
         assert!(!asked(5 * MINUTE).await, "remembered");
         assert!(asked(Duration::ZERO).await);
-        other.unblock(&Fingerprint::ClientId(URL.into()), &alice()).await.unwrap();
+        other.unblock(&Fingerprint::ClientId(URL.into()), &alice(), "").await.unwrap();
         assert!(asked(5 * MINUTE).await, "remembered");
         world.clock.advance(5 * MINUTE);
         assert!(!asked(5 * MINUTE).await);

@@ -251,18 +251,19 @@ impl Registrar {
     }
 
     /// Removes a block, so that the registration is accepted again. Ended clients stay ended, except that the client of a metadata
-    /// document begins anew at its next sign-in. Returns whether there was one.
+    /// document begins anew at its next sign-in. The event has the reason, unless it is empty. Returns whether there was one.
     ///
     /// # Errors
     ///
     /// Returns [`LedgerError`] if the ledger is unavailable.
-    pub async fn unblock(&self, fingerprint: &Fingerprint, actor: &Actor) -> Result<bool, LedgerError> {
+    pub async fn unblock(&self, fingerprint: &Fingerprint, actor: &Actor, reason: &str) -> Result<bool, LedgerError> {
         let removed = self.ledger().unblock(fingerprint).await?;
         if removed {
             self.forget_blocked_names();
             // Blocks of documents are cached.
             self.begin_epoch();
-            self.emit(&self.event(LifecycleAction::Unblocked).about(fingerprint.to_string()).by(actor));
+            let event = self.event(LifecycleAction::Unblocked).about(fingerprint.to_string()).by(actor);
+            self.emit(&if reason.is_empty() { event } else { event.because(reason) });
         }
         Ok(removed)
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::{Linter, blocked};
-use crate::documents::{Admission, ClientIdUrl, DocumentSettings, UrlPattern};
+use crate::documents::{Admission, ClientIdUrl, DocumentSettings, UrlPattern, host_of_issuer};
 use crate::policy_file::key::{Key, Setting};
 use crate::rate_limit::RateLimit;
 use crate::redirect_uri::{is_canonical_dns_name, is_within_domain};
@@ -78,6 +80,8 @@ impl Linter {
         }
         self.admission(&settings);
         self.own_hosts(&settings);
+        self.issuer(&settings);
+        self.no_way_in(&settings);
         self.ages(&settings);
         for message in settings.ports.iter().filter_map(|port| blocked(u64::from(*port))) {
             self.error(Setting::DocumentsPorts, message, "take it out: no client can be meant by it");
@@ -153,6 +157,32 @@ impl Linter {
                 let suggestion = "write the name alone: \"as.example.com\", without scheme, port and path";
                 self.note(true, Key::from(Setting::DocumentsOwnHosts).element(index), Some(host), message, suggestion);
             }
+        }
+    }
+
+    /// Checks for entries that list the server itself: the host of `gate.issuer` is one of its own.
+    fn issuer(&mut self, settings: &DocumentSettings) {
+        let Some(own) = host_of_issuer(self.text(Setting::Issuer)) else { return };
+        for (index, pattern) in settings.allow.iter().enumerate() {
+            let host = pattern.example().host();
+            let is_said = settings.own_hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host));
+            if host.eq_ignore_ascii_case(&own) && !is_said {
+                let message =
+                    format!("no effect: {host} is the host of gate.issuer, whose documents are never fetched");
+                let key = Key::from(Setting::DocumentsAllow).element(index);
+                self.note(true, key, Some(&pattern.to_string()), message, "take it out");
+            }
+        }
+    }
+
+    /// Checks for a server that takes neither registrations nor documents.
+    fn no_way_in(&mut self, settings: &DocumentSettings) {
+        let is_reported = self.at(Setting::ReportOnly) == &Json::Bool(true);
+        if self.text(Setting::Registration) == "closed" && !is_reported && !settings.admits_any() {
+            let message = "no new client is possible: registration is closed, and no document is admitted";
+            let suggestion =
+                "list documents in documents.allow, or open registration; or leave it, if the clients of today are all";
+            self.warn(Setting::Registration, message, suggestion);
         }
     }
 

@@ -72,6 +72,23 @@ impl Node {
         }
     }
 
+    /// Returns the element `input` of the list at `path`, or of the one that is added to it, with its path as the file has it.
+    pub(super) fn element_in(&self, path: &[Step], input: &str, text: &str) -> Option<(Vec<Step>, &Self)> {
+        let (Step::Member(list), table) = path.split_last()? else { return None };
+        let mut key = Vec::new();
+        let (Self { inner: Inner::Table(members), .. }, []) = self.locate(table, &mut key) else { return None };
+        let added = format!("{}{list}", super::merge::ADD);
+        let mut lists = members.iter().filter(|(name, _, node)| (name == list || *name == added) && !node.is_out);
+        let (name, index, element) = lists.find_map(|(name, _, node)| {
+            let Inner::List(elements) = &node.inner else { return None };
+            let index = node.element_of(input, text)?;
+            let element = elements.get(index).filter(|element| matches!(element.inner, Inner::Scalar))?;
+            Some((name, index, element))
+        })?;
+        key.extend([Step::Member(name.clone()), Step::Element(index)]);
+        Some((key, element))
+    }
+
     /// Returns the index of the element of this list that is `input` or contains it; `None` if there is none.
     pub(super) fn element_of(&self, input: &str, text: &str) -> Option<usize> {
         let Inner::List(elements) = &self.inner else { return None };

@@ -142,7 +142,11 @@ fn by_example(path: &[Step], valid: Option<&Json>) -> Suggestion {
         Step::Member(name) => Some(name.as_str()),
         Step::Element(_) => None,
     });
-    let shown = match (name.and_then(example), valid) {
+    let example = match (path.first(), name) {
+        (Some(Step::Member(section)), Some(name)) if section == "documents" => example_of_documents(name),
+        _ => name.and_then(example),
+    };
+    let shown = match (example, valid) {
         (Some(example), _) => Some(example.to_owned()),
         (None, Some(Json::Array(elements))) => elements.first().map(|element| format!("[{element}]")),
         (None, Some(value)) if !value.is_object() => Some(value.to_string()),
@@ -151,6 +155,16 @@ fn by_example(path: &[Step], valid: Option<&Json>) -> Suggestion {
     match shown {
         Some(shown) => Suggestion::Example(shown),
         None => Suggestion::advice(SEE),
+    }
+}
+
+/// Returns an example for settings of documents that the presets leave empty.
+fn example_of_documents(name: &str) -> Option<&'static str> {
+    match name {
+        "allow" => Some("[\"https://app.example.com/oauth/*/client.json\"]"),
+        "own_hosts" => Some("[\"as.example.com\"]"),
+        "ports" => Some("[8443]"),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::auth_method::{NONE, SHARED_SECRET};
 use super::jwks;
 use crate::documents::client_id_url::ClientIdUrl;
 use crate::redirect_uri::{RedirectClass, RedirectUri, is_within_domain, site_of};
-use crate::registration::{Field, Value};
+use crate::registration::{Field, Limits, Registration, Value};
 use crate::rules::action::{self, Action};
 use crate::rules::{Draft, ErrorCode, Rejection, Rule, RuleDocs, documented};
 
@@ -264,13 +264,17 @@ impl Rule for DocumentRedirects {
         let Some(url) = draft.document().cloned() else { return Ok(()) };
         let is_own = |uri: &str| RedirectUri::parse_with_address(uri).is_ok_and(|uri| self.is_own(&url, &uri));
         let name = Field::REDIRECT_URIS.name();
-        let is_any = draft.registration().redirect_uris().any(is_own);
-        if !is_any {
-            let detail = "leads to another place than the site of the document";
-            return Err(draft.reject(ErrorCode::InvalidRedirectUri, detail).with_field(name));
+        if draft.registration().redirect_uris().any(is_own) {
+            draft.narrow_strings(name, is_own);
+            return Ok(());
         }
-        draft.narrow_strings(name, is_own);
-        Ok(())
+        // There is a first one: an earlier rule rejects documents without redirect URIs, and those of which none is allowed.
+        let first = draft.registration().redirect_uris().next().unwrap_or_default();
+        let rejection = draft.reject(ErrorCode::InvalidRedirectUri, self.reason(&url, first)).with_field(name);
+        Err(match sent_index(draft, first) {
+            Some(index) => rejection.with_index(index),
+            None => rejection,
+        })
     }
 
     fn config(&self) -> Json {
@@ -278,7 +282,30 @@ impl Rule for DocumentRedirects {
     }
 }
 
+/// Returns the index of a redirect URI in the document as it was sent: other rules have removed entries.
+fn sent_index(draft: &Draft<'_>, uri: &str) -> Option<usize> {
+    let sent = Registration::parse_with(draft.registration().source().as_bytes(), &Limits::DOCUMENT).ok()?;
+    sent.redirect_uris().position(|sent| sent == uri)
+}
+
 impl DocumentRedirects {
+    /// Returns the reason for which a redirect URI is not the document's own.
+    fn reason(&self, url: &ClientIdUrl, uri: &str) -> String {
+        let is_private_use =
+            RedirectUri::parse_with_address(uri).is_ok_and(|uri| uri.class() == RedirectClass::PrivateUse);
+        if is_private_use {
+            let reversed: Vec<&str> = url.site().rsplit('.').collect();
+            let reversed = reversed.join(".");
+            return format!("has a scheme that does not begin with {reversed}, the site of the document in reverse");
+        }
+        match self.redirects {
+            RedirectSite::SameOrigin => {
+                format!("leads to another origin than https://{}, that of the document", url.authority())
+            }
+            _ => format!("leads to another site than {}, that of the document", url.site()),
+        }
+    }
+
     /// Returns `true` if a redirect URI can be the document's own.
     fn is_own(&self, url: &ClientIdUrl, uri: &RedirectUri<'_>) -> bool {
         let host = uri.host().unwrap_or_default();

@@ -276,7 +276,7 @@ async fn a_revocation_ends_what_is_in_memory() {
         node.clock.advance(48 * HOUR);
         assert_eq!(node.authorize(URL).await, 400, "{target}");
         assert_eq!((node.web.packets(), node.grants()), (packets, grants), "{target}");
-        assert!(node.registrar.unblock(&target, &Actor::Operator("alice".into())).await.unwrap());
+        assert!(node.registrar.unblock(&target, &Actor::Operator("alice".into()), "").await.unwrap());
         assert_eq!(node.authorize(URL).await, 302, "{target}");
     }
 }

@@ -124,6 +124,48 @@ fn untrusted_text_does_not_control_the_terminal() {
     }
 }
 
+/// Each case: the arguments before the document, the member `client_id`, and the reason.
+#[test]
+fn check_names_both_client_ids() {
+    let folder = Folder::new("cimd-client-id");
+    let other = "https://app.example.com/other.json";
+    for (arguments, client_id, reason) in [
+        (
+            vec!["--client-id", other],
+            json!(URL),
+            "client_id in the document is \"https://app.example.com/client.json\", and its URL is \
+             \"https://app.example.com/other.json\"",
+        ),
+        (
+            vec!["--client-id", other],
+            json!("\u{202e}x"),
+            "client_id in the document is \"\\u{202e}x\", and its URL is \"https://app.example.com/other.json\"",
+        ),
+        (
+            vec!["--client-id", URL],
+            Value::Null,
+            "the document has no client_id; its URL is \"https://app.example.com/client.json\"",
+        ),
+        (
+            vec!["--client-id", URL],
+            json!(1),
+            "client_id in the document is not a string; its URL is \"https://app.example.com/client.json\"",
+        ),
+        (vec![], Value::Null, "the document has no client_id; name its URL with --client-id"),
+        (vec![], json!([URL]), "client_id in the document is not a string; name its URL with --client-id"),
+    ] {
+        let mut document: Value = serde_json::from_str(&document(&json!({ "client_id": client_id }))).unwrap();
+        if client_id.is_null() {
+            document.as_object_mut().unwrap().remove("client_id");
+        }
+        let document = document.to_string();
+        let arguments = [&["cimd", "check"], &arguments[..], &[&document]].concat();
+        let (status, judged) = json_of(&folder, &arguments);
+        assert_eq!((status, &judged["step"], &judged["description"]), (4, &json!("client_id"), &json!(reason)));
+        assert!(run(&folder, &arguments, "").contains(&format!("reject  client_id: {reason}")), "{client_id}");
+    }
+}
+
 #[test]
 fn url_says_if_it_is_a_client_id() {
     let folder = Folder::new("cimd-url");
@@ -276,7 +318,7 @@ async fn check_fetches_a_document_and_shows_each_step() {
     insta::assert_snapshot!("cimd_fetch_accept", fetch(&[URL]));
     insta::assert_snapshot!("cimd_fetch_reject", fetch(&["https://app.example.com/secret.json"]));
     for (path, step, words) in [
-        ("other.json", "client_id", "not the URL of the document"),
+        ("other.json", "client_id", "and its URL is \"https://app.example.com/other.json\""),
         ("html", "fetch", "the media type is not JSON"),
         ("broken", "json", ""),
         ("large", "fetch", "too large"),

@@ -205,8 +205,8 @@ fn check_names_the_faulty_part_of_a_redirect_uri() {
         ("mcp", "https://App.Example.com/cb", "a host is written in lower case: app.example.com"),
         ("mcp", "http://N8N.lan:5678/cb", "a host is written in lower case: n8n.lan:5678"),
         ("mcp", "http://[FD12::1]/cb", "a host is written in lower case: [fd12::1]"),
-        ("mcp", "http://n8n.lan:5678/cb", "redirect_uris.danger_private_origins"),
-        ("mcp", "https://192.168.1.20/cb", "redirect_uris.danger_private_origins"),
+        ("mcp", "http://n8n.lan:5678/cb", "rejected unless redirect_uris.danger_private_origins lists it"),
+        ("mcp", "https://192.168.1.20/cb", "rejected unless redirect_uris.danger_private_origins lists it"),
     ] {
         let body = json!({"redirect_uris": [uri]}).to_string();
         let (status, judged) = json_of(&folder, &["check", "--policy", policy, &body]);
@@ -432,6 +432,51 @@ fn lint_names_the_file_and_place_of_each_finding() {
     assert_eq!((&last["line"], &last["column"]), (&Value::Null, &Value::Null));
 }
 
+/// Elements keep the number that they have in the file, behind an invalid one, in a list that is added, and in one that is sorted.
+#[test]
+fn lint_counts_elements_as_the_file_does() {
+    let folder = Folder::new("lint-elements");
+    for (policy, wanted) in [
+        (
+            "documents.admission = 'listed'\ndocuments.allow = ['https://a.example.com/c', 'https://*.example.com/c', \
+             'https://b.example.com/c', 'https://x.github.io/*/c', 'http://c.example.com/c', 'https://y.github.io/*/c']",
+            ["documents.allow[1]", "documents.allow[3]", "documents.allow[4]", "documents.allow[5]"].as_slice(),
+        ),
+        (
+            "documents.admission = 'listed'\ndocuments.add_allow = ['https://*.example.com/c', 'https://x.github.io/*/c']",
+            &["documents.add_allow[0]", "documents.add_allow[1]"],
+        ),
+        (
+            "documents.own_hosts = ['z.example.com', '?', 'a.example.com', '!']",
+            &["documents.own_hosts[1]", "documents.own_hosts[3]"],
+        ),
+        (
+            "redirect_uris.patterns = ['https://*.com/c', 'https://b.example.com/c', 'https://*.github.io/c']",
+            &["redirect_uris.patterns[0]", "redirect_uris.patterns[2]"],
+        ),
+        (
+            "redirect_uris.add_patterns = ['https://*.com/c', 'https://b.example.com/c', 'https://*.github.io/c']",
+            &["redirect_uris.add_patterns[0]", "redirect_uris.add_patterns[2]"],
+        ),
+        (
+            "[[callers]]\nwhen = 'nobody'\n[[callers]]\nwhen = 'token'\n\
+             redirect_uris.add_patterns = ['https://*.com/c', 'https://*.github.io/c']",
+            &[
+                "callers[0].when",
+                "callers[1].redirect_uris.add_patterns[0]",
+                "callers[1].redirect_uris.add_patterns[1]",
+            ],
+        ),
+    ] {
+        folder.write("policy.toml", policy);
+        let (_, found) = json_of(&folder, &["lint", "policy.toml"]);
+        let keys: Vec<&str> = found.as_array().unwrap().iter().map(|lint| lint["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, wanted, "{policy}: {found}");
+    }
+    folder.write("policy.toml", "documents.allow = ['https://*.example.com/c', 'https://x.github.io/*/c']");
+    insta::assert_snapshot!("lint_documents", run(&folder, &["lint", "policy.toml"], ""));
+}
+
 /// A policy with a lint, a similar one without it, and words of the lint.
 const LINTS: &[(&str, &str, &str)] = &[
     (
@@ -521,6 +566,31 @@ const LINTS: &[(&str, &str, &str)] = &[
         "[[callers]]\nwhen = 'token'\n[[callers]]\nwhen = 'anonymous'",
         "further up",
     ),
+    (
+        "gate.issuer = 'https://As.example.com:8443/t'\ndocuments = { admission = 'listed', allow = ['https://as.example.com/c'] }",
+        "gate.issuer = 'https://as.example.com/t'\ndocuments = { admission = 'listed', allow = ['https://a.example.com/c'] }",
+        "the host of gate.issuer",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'off'",
+        "registration = 'closed'\ndocuments.admission = 'open'",
+        "no new client is possible",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'listed'",
+        "registration = 'closed'\ndocuments = { admission = 'listed', allow = ['https://a.example.com/c'] }",
+        "no new client is possible",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'off'",
+        "registration = 'open'\ndocuments.admission = 'off'",
+        "no new client is possible",
+    ),
+    (
+        "registration = 'closed'\ndocuments.admission = 'off'",
+        "report_only = true\nregistration = 'closed'\ndocuments.admission = 'off'",
+        "no new client is possible",
+    ),
     ("report_only = true", "report_only = false", "nothing is enforced"),
     ("report_only_rules = ['scope']", "report_only_rules = []", "not enforced: scope"),
     ("answer.report_only = true", "answer.report_only = false", "secrets for public ones"),
@@ -568,6 +638,54 @@ fn compat_lists_the_clients_that_a_policy_rejects() {
             + compat["rewritten"].as_u64().unwrap(),
         93
     );
+}
+
+/// Closed servers reject registrations only; documents are judged by their admission, too.
+#[test]
+fn compat_knows_closed_servers_and_documents() {
+    let folder = Folder::new("compat-documents");
+    folder.write(
+        "closed.toml",
+        "registration = 'closed'\nredirect_uris = { private_use_schemes = [], otherwise = 'reject' }\n",
+    );
+    let listed = "documents.admission = 'listed'\ndocuments.rules.redirects = 'same_origin'\n\
+                  documents.allow = ['https://claude.ai/oauth/*', 'https://vscode.dev/oauth/client-metadata.json']\n";
+    folder.write("listed.toml", listed);
+    folder.write("off.toml", "documents.admission = 'off'\n");
+    folder.write("reports.toml", &format!("report_only = true\nregistration = 'closed'\n{listed}"));
+    for name in ["closed", "listed", "off", "reports"] {
+        let file = format!("{name}.toml");
+        let shown = run(&folder, &["clients", "compat", "--policy", &file], "");
+        insta::assert_snapshot!(format!("compat_{name}"), shown);
+    }
+    let all = run(&folder, &["clients", "compat", "--all", "--policy", "closed.toml"], "");
+    assert_eq!(all.matches("this server does not register clients (registration-closed)").count(), 93 - 3, "{all}");
+    let compat = |policy: &str| json_of(&folder, &["clients", "compat", "--policy", policy]);
+    let (status, closed) = compat("closed.toml");
+    assert_eq!((status, &closed["closed"], &closed["refused"]), (4, &json!(true), &json!(93)));
+    assert_eq!((&closed["documents"]["refused"], &closed["not_enforced"]), (&json!(0), &json!(0)));
+    let (_, listed) = compat("listed.toml");
+    let fate = |client: &str| {
+        let clients = listed["documents"]["clients"].as_array().unwrap();
+        let found = clients.iter().find(|found| found["client"] == client).unwrap();
+        (found["url"].clone(), found["fate"].clone())
+    };
+    assert_eq!(fate("Claude Code"), (json!("https://claude.ai/oauth/claude-code-client-metadata"), json!("accepted")));
+    assert_eq!(fate("Zed").1, "refused");
+    let (status, off) = compat("off.toml");
+    assert_eq!((status, &off["documents"], &off["closed"]), (0, &Value::Null, &json!(false)));
+}
+
+#[test]
+fn names_like_those_of_presets_have_a_hint() {
+    let folder = Folder::new("preset-names");
+    let shown = |policy: &str| run(&folder, &["clients", "compat", "--policy", policy], "");
+    insta::assert_snapshot!("policy_oauth", shown("oauth"));
+    insta::assert_snapshot!("policy_near_miss", shown("Strict"));
+    assert!(!shown("missing.toml").contains("preset"), "{}", shown("missing.toml"));
+    // A file of the name is read.
+    folder.write("oauth", "extends = 'mcp'");
+    assert!(shown("oauth").starts_with("status 0"), "{}", shown("oauth"));
 }
 
 /// Returns the events of a server with this policy, as lines.
@@ -1015,7 +1133,7 @@ async fn documents_are_listed_shown_approved_and_revoked() {
         ("https://fresh.example.net/c", "fresh until 20"),
         ("https://overdue.example.net/c", "to be fetched again since 20"),
         ("https://suspended.example.net/c", "suspended: widening not approved"),
-        ("https://gone.github.io/c", "unreachable since 2026-01-01T00:00:00Z"),
+        ("https://gone.github.io/c", "not usable since 2026-01-01T00:00:00Z"),
     ] {
         let line = list.lines().find(|line| line.contains(url)).unwrap_or_else(|| panic!("{url}: {list}"));
         assert!(line.contains(shown), "{line}");
@@ -1233,6 +1351,11 @@ async fn lists_and_removes_blocks() {
     assert_eq!(dcr(&["unblock", &format!("digest={digest}")]), format!("status 0\nunblocked digest={digest}\n"));
     // The spelling of events.
     assert_eq!(dcr(&["unblock", "name:None Such"]), "status 0\nunblocked name=none such\n");
+    dcr(&["revoke", "--reason", "none of us", "name=none such"]);
+    let unblock = ["clients", "unblock", "--reason", "a mistake", "--ledger", &ledger, "name=none such"];
+    let unblocked = json!({"unblocked": {"kind": "name", "value": "none such"}, "reason": "a mistake"});
+    assert_eq!(json_of(&folder, &unblock), (0, unblocked));
+    assert!(dcr(&["unblock", "--reason", " ", "name=none such"]).contains("empty text"));
     assert_eq!(dcr(&["unblock", "name=none such"]), "status 1\nstderr:\nerror: name=none such is not blocked\n");
     assert!(dcr(&["unblock", "one"]).starts_with("status 1\nstderr:\nerror: invalid block \"one\""));
     assert_eq!(dcr(&["blocks"]), "status 0\n");

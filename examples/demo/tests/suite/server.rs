@@ -10,6 +10,7 @@ use tower_dcr::audit::{ChainHead, ChainKey};
 use tower_dcr::clients::{Actor, ClientQueue, Fingerprint, Registrar, Revocation};
 use tower_dcr_sqlx::SqliteLedger;
 
+use test_support::document_host::DocumentHost;
 use test_support::folder::Folder;
 use test_support::running::{ANY_PORT, Running};
 use test_support::start_lines::{Server, logged};
@@ -507,6 +508,63 @@ async fn each_attempt_is_a_readable_line() {
     assert!(lines[3].starts_with(" rejected     (invalid name) -> (no redirect URI), "), "{}", lines[3]);
     assert!(lines[4].starts_with(" rejected    , strict-json: "), "{}", lines[4]);
     assert!(lines.iter().all(|line| line.len() < 300), "{lines:#?}");
+}
+
+/// A sign-in without a registration is one line, too, and the start says that there are such.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_by_a_document_is_a_readable_line() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let folder = Folder::new("document-lines");
+    let host = DocumentHost::start("app.example.com").await;
+    folder
+        .write("ca.pem", &host.ca_pem)
+        .write("off.toml", "documents.admission = 'off'\n")
+        .write("listed.toml", "documents = { admission = 'listed', allow = ['https://app.example.com/*'] }\n");
+    let path = |name: &str| folder.0.join(name).display().to_string();
+    let redirect_uri = "https://app.example.com/cb";
+    let url = host.publish(
+        "/client.json",
+        &json!({
+            "client_name": "My App", "redirect_uris": ["http://127.0.0.1/cb", redirect_uri],
+            "token_endpoint_auth_method": "none",
+        }),
+    );
+    let any = "metadata documents: a client may use the https URL of its document as client_id (any)";
+    let listed =
+        "metadata documents: a client may use the https URL of its document as client_id (the 1 in documents.allow)";
+    let off = "metadata documents: off, so that each client registers";
+    for (policy, says, accepts) in
+        [(None, any, true), (Some("listed.toml"), listed, true), (Some("off.toml"), off, false)]
+    {
+        let mut command = command();
+        command.args(["--cimd-map", &host.map(), "--cimd-ca", &path("ca.pem")]).env("NO_COLOR", "1");
+        command.args(policy.iter().flat_map(|policy| ["--policy".to_owned(), path(policy)]));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let base = output.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).unwrap();
+        let mut server = Running { child, base, client: reqwest::Client::new() };
+        let said = output.find(|line| line.starts_with("metadata documents")).unwrap();
+        assert_eq!(said, says);
+        if accepts {
+            let mapped = format!("documents of app.example.com are fetched from {}", host.address);
+            assert_eq!(output.next(), Some(mapped));
+        }
+        std::thread::spawn(move || output.for_each(drop));
+        let request = format!(
+            "/authorize?response_type=code&client_id={url}&redirect_uri={redirect_uri}&code_challenge={CHALLENGE}&\
+             code_challenge_method=S256"
+        );
+        assert_eq!(server.get(&request).await.status().as_u16(), if accepts { 200 } else { 400 }, "{policy:?}");
+        if accepts {
+            let is_attempt = |line: &str| line.get(8..9) == Some("Z");
+            let lines = logged(&mut server, 1, is_attempt);
+            let line = lines.iter().find(|line| is_attempt(line)).unwrap();
+            let accepted = " accepted     \"My App\" -> app.example.com, signs in by its document ";
+            assert_eq!(&line[9..], format!("{accepted}{url}"));
+        }
+    }
 }
 
 #[test]

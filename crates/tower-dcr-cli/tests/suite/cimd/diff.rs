@@ -329,7 +329,7 @@ async fn clients_that_wait_or_are_blocked_are_told_apart() {
     registrar.revoke(Revocation::client(URL, alice(), "leaked")).await.unwrap();
     let (found, diff) = world.diff(&[URL]);
     assert_eq!((found, &diff["state"], &diff["effect"]), (0, &json!("revoked"), &json!("rejected")), "{diff}");
-    registrar.unblock(&Fingerprint::ClientId(URL.into()), &alice()).await.unwrap();
+    registrar.unblock(&Fingerprint::ClientId(URL.into()), &alice(), "").await.unwrap();
     assert_eq!(world.diff(&[URL]).1["effect"], "begins_anew");
     // Maintenance removes what a client that was revoked long ago had registered.
     world.change(|client| (client.registration, client.document) = (String::new(), None)).await;
