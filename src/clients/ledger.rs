@@ -19,7 +19,6 @@ mod token_uses;
 pub use blocks::{Block, Blocks};
 pub use client::{Actor, Client, ClientKey, Deprovisioning, Origin, Status, StoredResponse};
 pub(crate) use client::{read_serialized, read_word};
-pub(crate) use document::host_of;
 pub use document::{Change, DocumentState, HeldChange};
 pub(crate) use erased::{ErasedLedger, WatchedLedger};
 use eviction::DocumentSites;

@@ -12,7 +12,7 @@ use tower_dcr::clients::{
     Actor, AdminError, Block, Client, ClientKey, ClientPage, ClientQueue, ClientRef, Fingerprint, Grouping,
     LedgerError, Origin, Registrar, Revocation, Status,
 };
-use tower_dcr::documents::DocumentSettings;
+use tower_dcr::documents::{ClientIdUrl, ClientIdUrlError, ClientIdUrlOptions, DocumentSettings};
 use tower_dcr::registration::ParseError;
 use tower_dcr::rules::{ConfigError, Decision, Evaluation, Rejection};
 
@@ -898,3 +898,14 @@ fn read_target(target: &str) -> Result<Fingerprint, Box<dyn Error>> {
         _ => Ok(Fingerprint::ClientId(target.to_owned())),
     }
 }
+            if let (AdminError::UnknownClient, Some(reason)) = (&error, no_document(target)) {
+                return format!("{error}, and no URL of a metadata document: {reason}").into();
+            }
+/// Returns the reason why an `https` URL is not that of a metadata document, under any settings.
+fn no_document(target: &str) -> Option<ClientIdUrlError> {
+    let target = target.strip_prefix("client_id=").unwrap_or(target);
+    let port = target.parse::<http::Uri>().ok().and_then(|url| url.port_u16());
+    let options = ClientIdUrlOptions { query: true, ports: port.into_iter().collect() };
+    target.starts_with("https:").then(|| ClientIdUrl::parse_with(target, &options).err())?
+}
+

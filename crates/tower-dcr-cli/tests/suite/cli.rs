@@ -1115,6 +1115,15 @@ fn writing(ledger: &str) -> Vec<Vec<&str>> {
     vec![
         vec!["clients", "approve", "--reason", "x", ledger, "one"],
         vec!["clients", "extend", "--reason", "x", "--for", "90days", ledger, "one"],
+        (
+            "https://app.example.com/a/../c",
+            "unknown client, and no URL of a metadata document: the client_id needs a path",
+        ),
+        ("client_id=https://app.example.com/a/../c", "the client_id needs a path"),
+        ("https://App.example.com:8443/c?a=b", "the client_id needs the name of a host in lower case"),
+        ("https://127.0.0.1/c", "the client_id needs the name of a host"),
+        ("https:app.example.com/c", "the client_id must begin with https://"),
+        ("https://app.example.com/c#f", "the client_id must not have a fragment"),
         vec!["clients", "forget", "--reason", "x", ledger, "one"],
         vec!["clients", "revoke", "--reason", "x", ledger, "name=App"],
         vec!["clients", "unblock", ledger, "name=App"],
