@@ -17,8 +17,8 @@ use tower::{Layer, service_fn};
 use tower_dcr::Preset;
 use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::{
-    Actor, Change, Client, ClientQueue, Fingerprint, Fingerprints, Ledger, MemoryLedger, Origin, Registrar, Revocation,
-    Status,
+    Actor, AdminError, Change, Client, ClientQueue, ClientRef, Fingerprint, Fingerprints, Ledger, MemoryLedger, Origin,
+    Registrar, Revocation, Status,
 };
 use tower_dcr::clock::ManualClock;
 use tower_dcr::documents::{Admission, ClientIdUrl, Documents, Fetch, FetchError, FetchRequest, VerifiedClient};
@@ -1169,4 +1169,45 @@ async fn strangers_push_out_no_client_that_waits() {
     assert_eq!(waiting, Some(Status::Pending), "no operator sees it any more");
     assert!(world.record("https://app0.attacker-site.com/0").await.is_none());
     assert!(world.record("https://app3.attacker-site.com/59").await.is_some());
+}
+
+/// A change that was taken back and exchanged while an operator looked at it.
+#[tokio::test]
+async fn an_approval_is_for_the_change_that_was_shown() {
+    const EVIL: &str = "https://evil.attacker-site.com/cb";
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let publish = async |uris: &[&str]| {
+        world.web.put(URL, 200, &[("cache-control", "no-store")], &document(URL, &json!({ "redirect_uris": uris })));
+        world.clock.advance(6 * MINUTE);
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+    };
+    let approve = async |held: &str| {
+        let key = world.record(URL).await.unwrap().key;
+        world.registrar.approve(ClientRef::Held(key, held), "alice", "I looked at it").await
+    };
+    publish(&[CALLBACK]).await;
+    publish(&[CALLBACK, "https://second.example.com/cb"]).await;
+    let shown = world.record(URL).await.unwrap().document.unwrap().held.unwrap();
+    publish(&[CALLBACK]).await;
+    assert!(matches!(approve(&shown.digest).await, Err(AdminError::Superseded)), "it was taken back");
+    publish(&[CALLBACK, EVIL]).await;
+    for seen in [&*shown.digest, ""] {
+        assert!(matches!(approve(seen).await, Err(AdminError::Superseded)), "{seen}");
+        let extended = world.registrar.extend(
+            ClientRef::Held(world.record(URL).await.unwrap().key, seen),
+            24 * HOUR,
+            "alice",
+            "I looked at it",
+        );
+        assert!(matches!(extended.await, Err(AdminError::Superseded)), "{seen}");
+    }
+    let record = world.record(URL).await.unwrap();
+    assert!(!record.registration.contains("attacker") && record.reviewed_at.is_none(), "{record:?}");
+    let held = record.document.unwrap().held.unwrap();
+    let approved = approve(&held.digest).await.unwrap();
+    assert!(approved.registration.contains("attacker") && approved.document.unwrap().held.is_none());
+    assert!(approve("").await.is_ok(), "nothing waits");
+    let revocation = Revocation::client(URL, Actor::Operator("alice".into()), "x");
+    world.registrar.revoke(revocation).await.unwrap();
+    assert!(matches!(approve("").await, Err(AdminError::Ended)));
 }

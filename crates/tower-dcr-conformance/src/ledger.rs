@@ -775,7 +775,7 @@ async fn bounds_documents(ledger: &impl Ledger) {
 async fn bounds_documents_of_sites(ledger: &impl Ledger) {
     let used = |url: &str, at: i64| with!(document(url, 1); last_used_at: Some(at));
     let pending = |url: &str, at: i64| with!(document(url, at); status: Status::Pending);
-    let rows = [
+    let rows = vec![
         // Never used: three of one site, two of another, one of each customer of a suffix.
         document("https://a.flood.example/1", 51),
         pending("https://b.flood.example/2", 53),

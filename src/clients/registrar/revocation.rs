@@ -100,6 +100,8 @@ pub enum AdminError {
     EmptyFingerprint,
     /// A record can only be selected among those of one `client_id`.
     RecordOfSeveral,
+    /// Another change of the metadata document waits by now than the one that was looked at, or none.
+    Superseded,
     /// The ledger has no such client.
     UnknownClient,
 }
@@ -314,7 +316,8 @@ impl Registrar {
     }
 }
 
-/// Returns whether a `client_id` is the URL of a document: known as such, or only seen in use, or not known at all.
+/// Returns whether a `client_id` is the URL of a document: known as such; or only seen in use or not known at all, and of a form that a
+/// document can have under some settings. A block on another URL would have no effect, and look like one.
 fn is_url_of_document(client_id: &str, records: &[Client]) -> bool {
     let is = |origin| move |client: &Client| client.origin == origin;
     !records.iter().any(is(Origin::Registered))
@@ -347,6 +350,7 @@ impl fmt::Display for AdminError {
             Self::NotAdmitted => f.write_str("client not admitted by this owner of an initial access token"),
             Self::EmptyFingerprint => f.write_str("empty fingerprint"),
             Self::RecordOfSeveral => f.write_str("a record can be selected for a client_id only"),
+            Self::Superseded => f.write_str("the document has changed again: look at the version that waits now"),
             Self::UnknownClient => f.write_str("unknown client"),
         }
     }
