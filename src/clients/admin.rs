@@ -60,6 +60,9 @@ pub enum ClientRef<'a> {
     Id(&'a str),
     /// The record with this key, and no other of the same `client_id`.
     Record(ClientKey),
+    /// The record with this key, while the [change](crate::clients::HeldChange) of its metadata document that waits has this digest;
+    /// with an empty one, while none waits. An approval takes what was looked at, and nothing that came since.
+    Held(ClientKey, &'a str),
 }
 
 /// A page of records.
@@ -297,7 +300,8 @@ impl Registrar {
     }
 
     /// Approves a client: a pending one may sign in, and an active one is no longer evicted. A [change](crate::clients::HeldChange) of
-    /// its metadata document that waits for an operator is then in force.
+    /// its metadata document that waits for an operator is then in force; name the one that was looked at with [`ClientRef::Held`], since
+    /// its publisher can take it back and make another one meanwhile.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -312,7 +316,8 @@ impl Registrar {
     /// # Errors
     ///
     /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] if `client` names no client, or several;
-    /// [`AdminError::Ended`] if it has ended; and [`AdminError::Ledger`] if the ledger is unavailable.
+    /// [`AdminError::Ended`] if it has ended; [`AdminError::Superseded`] if another change waits than the one that
+    /// [`ClientRef::Held`] names; and [`AdminError::Ledger`] if the ledger is unavailable.
     pub async fn approve<'a>(
         &self,
         client: impl Into<ClientRef<'a>>,
@@ -334,7 +339,8 @@ impl Registrar {
     /// # Errors
     ///
     /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] if `client` names no client, or several;
-    /// [`AdminError::Ended`] if it has ended; and [`AdminError::Ledger`] if the ledger is unavailable.
+    /// [`AdminError::Ended`] if it has ended; [`AdminError::Superseded`] as for [`approve`](Self::approve); and
+    /// [`AdminError::Ledger`] if the ledger is unavailable.
     pub async fn extend<'a>(
         &self,
         client: impl Into<ClientRef<'a>>,
@@ -357,17 +363,25 @@ impl Registrar {
         reason: &str,
         change: impl Fn(i64, &mut Client),
     ) -> Result<Client, AdminError> {
+        let held = if let ClientRef::Held(_, digest) = client { Some(digest) } else { None };
         let client = match client {
-            ClientRef::Record(key) => self.record(key).await?.ok_or(AdminError::UnknownClient)?,
+            ClientRef::Record(key) | ClientRef::Held(key, _) => {
+                self.record(key).await?.ok_or(AdminError::UnknownClient)?
+            }
             ClientRef::Id(id) => the_one(self.records(id).await?)?,
         };
         let (now, before) = (self.now(), client.registration.clone());
         let is_alive = |client: &Client| matches!(self.status_of(client), Status::Pending | Status::Active);
+        // In the step that writes: of what another node makes of the document at the same time, nothing is approved unseen.
+        let is_seen = |client: &Client| {
+            held.is_none_or(|held| client.held_change().map_or("", |change| change.digest.as_str()) == held)
+        };
         let review = |client: &mut Client| {
             (client.reviewed_at, client.reviewed_by) = (Some(now), Some(operator.to_owned()));
             change(now, client);
         };
-        let changed = self.update(client, is_alive, review).await?.map_err(|_| AdminError::Ended)?;
+        let changed = self.update(client, |client| is_alive(client) && is_seen(client), review).await?;
+        let changed = changed.map_err(|now| if is_alive(&now) { AdminError::Superseded } else { AdminError::Ended })?;
         self.begin_epoch();
         // An approval can put a changed document in force.
         let event = self.event_of(action, &changed).changing(&before, &changed.registration);

@@ -1,6 +1,6 @@
 //! [`Ledger`]: the store of registered clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fmt;
 
@@ -19,10 +19,9 @@ mod token_uses;
 pub use blocks::{Block, Blocks};
 pub use client::{Actor, Client, ClientKey, Deprovisioning, Origin, Status, StoredResponse};
 pub(crate) use client::{read_serialized, read_word};
-pub(crate) use document::host_of;
 pub use document::{Change, DocumentState, HeldChange};
 pub(crate) use erased::{ErasedLedger, WatchedLedger};
-use eviction::document_rank;
+use eviction::DocumentSites;
 pub use eviction::{Evictable, LargestSource};
 pub use filter::{Filter, Work};
 pub(crate) use fingerprint::versioned_digest;
@@ -217,9 +216,11 @@ pub trait Ledger: Blocks + TokenUses + PushedRequests {
     }
 
     /// Returns live clients of [documents](Origin::Document) that make room, if there are more than `keep`: as many as there are too
-    /// many, and at most `limit`. First those that never got a token, then those that are not
-    /// [vouched for](Client::is_vouched_for), then the least recently used. Clients that an operator approved or extended
-    /// count, and are not returned.
+    /// many, and at most `limit`. First those that never got a token, and of these, or of the others, those that are not
+    /// [vouched for](Client::is_vouched_for). Within such a kind, as if they went one by one, always a client of the
+    /// [site](Client::document_site) that has most of the kind left: the one used least recently. Of sites that have as many, the one
+    /// with the client used least recently. One publisher pushes out its own documents. Clients that an operator approved or
+    /// extended count, and are not returned.
     ///
     /// By default every such record is read.
     fn surplus_documents(
@@ -229,12 +230,14 @@ pub trait Ledger: Blocks + TokenUses + PushedRequests {
     ) -> impl Future<Output = Result<Vec<Client>, LedgerError>> + Send {
         async move {
             let filter = Filter { origin: Some(Origin::Document), ..Filter::live() };
-            let mut found = read_all(self, &filter, |_| true).await?;
+            let found = read_all(self, &filter, |_| true).await?;
             let surplus = found.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
-            found.retain(|client| client.reviewed_at.is_none());
-            found.sort_by_key(document_rank);
-            found.truncate(surplus.min(limit as usize));
-            Ok(found)
+            let mut sites = DocumentSites::default();
+            for client in &found {
+                sites.insert(client);
+            }
+            let mut found: HashMap<_, _> = found.into_iter().map(|client| (client.key, client)).collect();
+            Ok(sites.first(surplus.min(limit as usize)).iter().filter_map(|key| found.remove(key)).collect())
         }
     }
 

@@ -161,6 +161,7 @@ async fn documents_are_shown_with_their_change_and_approved_as_seen() {
         "Approve change",
         "Revoke all of example.com",
         r#"name="held" value="aa""#,
+        r#"name="held" value="""#,
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
@@ -169,7 +170,14 @@ async fn documents_are_shown_with_their_change_and_approved_as_seen() {
     let approve = |held: &str| json!({ "act": "approve", "record": wide["record"], "held": held, "reason": "x" });
     assert_eq!(act(&app, &approve("bb")).await.status, 409, "another change than the one that was seen");
     assert!(!ledger.find(&url("wide")).await.unwrap().unwrap().registration.contains("b.example.com"));
+    assert_eq!(act(&app, &approve("")).await.status, 409, "none was seen");
+    let by_id = |id: &str| json!({ "act": "approve", "client_id": url(id), "held": "bb", "reason": "x" });
+    for (id, status) in [("wide", 409), ("plain", 409), ("unknown", 404)] {
+        assert_eq!(act(&app, &by_id(id)).await.status, status, "{id}");
+    }
     assert_eq!(act(&app, &approve("aa")).await.json()["done"], "Approved.");
+    assert_eq!(act(&app, &approve("aa")).await.status, 409, "it no longer waits");
+    assert_eq!(act(&app, &approve("")).await.json()["done"], "Approved.");
     let approved = ledger.find(&url("wide")).await.unwrap().unwrap();
     assert!(approved.registration.contains("b.example.com") && approved.document.unwrap().held.is_none());
 

@@ -17,8 +17,8 @@ use tower::{Layer, service_fn};
 use tower_dcr::Preset;
 use tower_dcr::audit::{Event, LifecycleEvent, Sink};
 use tower_dcr::clients::{
-    Actor, Change, Client, ClientQueue, Fingerprint, Fingerprints, Ledger, MemoryLedger, Origin, Registrar, Revocation,
-    Status,
+    Actor, AdminError, Change, Client, ClientQueue, ClientRef, Fingerprint, Fingerprints, Ledger, MemoryLedger, Origin,
+    Registrar, Revocation, Status,
 };
 use tower_dcr::clock::ManualClock;
 use tower_dcr::documents::{Admission, ClientIdUrl, Documents, Fetch, FetchError, FetchRequest, VerifiedClient};
@@ -1159,4 +1159,94 @@ async fn a_client_is_compared_with_its_record() {
     let mut unreadable = record;
     unreadable.registration = "{".into();
     assert_eq!(resolved(&json!({})).await.change_since(&unreadable), Some(Change::Identity));
+}
+
+/// A world that keeps the clients of 50 documents, and may hold new clients until they are approved.
+fn of_fifty_documents(approval: Option<Duration>) -> World {
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let registrar = world.registrar.clone().map_settings(|settings| {
+        settings.approval = approval;
+        settings.max_documents = std::num::NonZeroU64::new(50);
+    });
+    World { registrar: registrar.unwrap(), ..world }
+}
+
+/// One account consents to documents of one site, from several hosts of it.
+#[tokio::test]
+async fn documents_of_one_site_push_out_no_client_in_daily_use() {
+    let world = of_fifty_documents(None);
+    world.web.publish(URL, &json!({}));
+    assert_eq!((world.authorize(URL).await, world.token(URL).await), (GOES_ON, StatusCode::OK));
+    for _ in 0..10 {
+        world.clock.advance(24 * HOUR);
+        assert_eq!(world.refresh(URL).await, StatusCode::OK, "used every day");
+    }
+    for number in 0..60 {
+        let url = format!("https://app{}.attacker-site.com/{number}", number % 7);
+        world.web.publish(&url, &json!({}));
+        assert_eq!((world.authorize(&url).await, world.token(&url).await), (GOES_ON, StatusCode::OK));
+    }
+    assert_eq!(world.refresh(URL).await, StatusCode::OK, "{:?}", world.record(URL).await.map(|client| client.reason));
+    let first = world.record("https://app0.attacker-site.com/0").await.unwrap();
+    assert_eq!((first.status, first.reason.as_deref()), (Status::Expired, Some("made room for another document")));
+}
+
+/// Clients that wait for approval cost a stranger no account.
+#[tokio::test]
+async fn strangers_push_out_no_client_that_waits() {
+    let world = of_fifty_documents(Some(7 * 24 * HOUR));
+    world.web.publish(URL, &json!({}));
+    assert_eq!(world.authorize(URL).await, REJECTED);
+    assert_eq!(world.record(URL).await.unwrap().status, Status::Pending);
+    for number in 0..60 {
+        world.clock.advance(Duration::from_secs(1));
+        let url = format!("https://app{}.attacker-site.com/{number}", number % 7);
+        world.web.publish(&url, &json!({}));
+        world.authorize_from(&url, CALLBACK, "198.51.100.1:1").await;
+    }
+    let waiting = world.record(URL).await.map(|client| client.status);
+    assert_eq!(waiting, Some(Status::Pending), "no operator sees it any more");
+    assert!(world.record("https://app0.attacker-site.com/0").await.is_none());
+    assert!(world.record("https://app3.attacker-site.com/59").await.is_some());
+}
+
+/// A change that was taken back and exchanged while an operator looked at it.
+#[tokio::test]
+async fn an_approval_is_for_the_change_that_was_shown() {
+    const EVIL: &str = "https://evil.attacker-site.com/cb";
+    let world = World::new(unlimited(tower_dcr::mcp()));
+    let publish = async |uris: &[&str]| {
+        world.web.put(URL, 200, &[("cache-control", "no-store")], &document(URL, &json!({ "redirect_uris": uris })));
+        world.clock.advance(6 * MINUTE);
+        assert_eq!(world.authorize(URL).await, GOES_ON);
+    };
+    let approve = async |held: &str| {
+        let key = world.record(URL).await.unwrap().key;
+        world.registrar.approve(ClientRef::Held(key, held), "alice", "I looked at it").await
+    };
+    publish(&[CALLBACK]).await;
+    publish(&[CALLBACK, "https://second.example.com/cb"]).await;
+    let shown = world.record(URL).await.unwrap().document.unwrap().held.unwrap();
+    publish(&[CALLBACK]).await;
+    assert!(matches!(approve(&shown.digest).await, Err(AdminError::Superseded)), "it was taken back");
+    publish(&[CALLBACK, EVIL]).await;
+    for seen in [&*shown.digest, ""] {
+        assert!(matches!(approve(seen).await, Err(AdminError::Superseded)), "{seen}");
+        let extended = world.registrar.extend(
+            ClientRef::Held(world.record(URL).await.unwrap().key, seen),
+            24 * HOUR,
+            "alice",
+            "I looked at it",
+        );
+        assert!(matches!(extended.await, Err(AdminError::Superseded)), "{seen}");
+    }
+    let record = world.record(URL).await.unwrap();
+    assert!(!record.registration.contains("attacker") && record.reviewed_at.is_none(), "{record:?}");
+    let held = record.document.unwrap().held.unwrap();
+    let approved = approve(&held.digest).await.unwrap();
+    assert!(approved.registration.contains("attacker") && approved.document.unwrap().held.is_none());
+    assert!(approve("").await.is_ok(), "nothing waits");
+    let revocation = Revocation::client(URL, Actor::Operator("alice".into()), "x");
+    world.registrar.revoke(revocation).await.unwrap();
+    assert!(matches!(approve("").await, Err(AdminError::Ended)));
 }

@@ -176,11 +176,16 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
         "no effect: no URL",
     ),
     ("documents.admission = 'reporting'", "documents.admission", WARNING, "not enforced"),
-    ("documents.own_hosts = ['https://as.example.com']", "documents.own_hosts[0]", ERROR, "is not the name of a host"),
-    ("documents.own_hosts = ['as.example.com', 'as.example.com:8443']", "documents.own_hosts[1]", ERROR, "is not the"),
-    ("documents.own_hosts = ['127.0.0.1']", "documents.own_hosts[0]", ERROR, "is not the name of a host"),
-    ("documents.own_hosts = ['*.example.com']", "documents.own_hosts[0]", ERROR, "is not the name of a host"),
-    ("documents.own_hosts = ['']", "documents.own_hosts[0]", ERROR, "is not the name of a host"),
+    ("documents.own_hosts = ['https://as.example.com']", "documents.own_hosts", ERROR, "is not the name of a host"),
+    (
+        "documents.own_hosts = ['as.example.com', 'as.example.com:8443']",
+        "documents.own_hosts",
+        ERROR,
+        "\"as.example.com:8443\" is not the",
+    ),
+    ("documents.own_hosts = ['127.0.0.1']", "documents.own_hosts", ERROR, "is not the name of a host"),
+    ("documents.own_hosts = ['*.example.com']", "documents.own_hosts", ERROR, "is not the name of a host"),
+    ("documents.own_hosts = ['']", "documents.own_hosts", ERROR, "is not the name of a host"),
     ("documents = { min_age = '2h', max_age = '1h' }", "documents.min_age", ERROR, "longer than documents.max_age"),
     ("documents.max_age = '30min'", "documents.default_age", WARNING, "no effect: not between"),
     ("documents.min_age = '2h'", "documents.default_age", WARNING, "no effect: not between"),
@@ -347,6 +352,27 @@ fn lints_no_similar_harmless_setting() {
         // A list of places does shut clients out, which is not a matter of this test.
         lints.retain(|lint| lint.key != "extends");
         assert_eq!(lints, [], "{policy}");
+    }
+}
+
+/// A set is sorted, and the file is not.
+#[test]
+fn an_entry_of_a_set_is_named_and_shown_alike() {
+    for list in ["own_hosts", "add_own_hosts"] {
+        let policy =
+            format!("[documents]\n{list} = [\n  'z.example.com:1',\n  'b.example.com',\n  'a.example.com:2',\n]");
+        let path = std::env::temp_dir().join(format!("tower-dcr-lint-{list}-{}.toml", std::process::id()));
+        std::fs::write(&path, &policy).unwrap();
+        let found = Preset::lint_file(&path, None);
+        std::fs::remove_file(&path).unwrap();
+        let found = found.unwrap();
+        for (host, line) in [("z.example.com:1", 3), ("a.example.com:2", 5)] {
+            let of_host = |lint: &&Lint| lint.message.contains(&format!("{host:?}"));
+            let lint = found.iter().find(of_host).unwrap_or_else(|| panic!("{list} {host}: {found:?}"));
+            assert_eq!((&*lint.key, lint.line), ("documents.own_hosts", Some(line)), "{list} {host}");
+            assert!(policy[lint.span.clone().unwrap()].contains(host), "{list} {host}: {lint:?}");
+        }
+        assert_eq!(found.len(), 2, "{list}: {found:?}");
     }
 }
 

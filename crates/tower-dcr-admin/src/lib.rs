@@ -32,7 +32,7 @@
 //! | `GET api/clients/CLIENT_ID` | one record, with the registration |
 //! | `GET api/groups?by=G&limit=N` | `duplicates`, `families`, `names_across_hosts`, `hosts_across_names`, `software_across_hosts` |
 //! | `GET api/blocks` | blocks on further registrations |
-//! | `POST api/act` | `{"act": A, "reason": R, …}`: `approve`, `revoke`, `revoke_family` with `client_id`; `extend` with `client_id` and `days`; each of these with `record` beside, if several records have the `client_id`; `revoke_all`, `unblock` with `kind` and `value` of a fingerprint |
+//! | `POST api/act` | `{"act": A, "reason": R, …}`: `approve`, `revoke`, `revoke_family` with `client_id`; `extend` with `client_id` and `days`; each of these with `record` beside, if several records have the `client_id`; `approve` with `held` beside, the digest of the change that was looked at (`document.held.digest`, or empty for none): 409 if another one waits; `revoke_all`, `unblock` with `kind` and `value` of a fingerprint |
 //!
 //! Errors are `{"error": …}` with a matching status.
 //!
@@ -249,7 +249,7 @@ impl From<AdminError> for Problem {
     fn from(error: AdminError) -> Self {
         let status = match error {
             AdminError::Ledger(error) => return error.into(),
-            AdminError::Ambiguous | AdminError::Ended => StatusCode::CONFLICT,
+            AdminError::Ambiguous | AdminError::Ended | AdminError::Superseded => StatusCode::CONFLICT,
             AdminError::UnknownClient => StatusCode::NOT_FOUND,
             AdminError::NotAdmitted => StatusCode::FORBIDDEN,
             AdminError::EmptyFingerprint | AdminError::RecordOfSeveral => StatusCode::BAD_REQUEST,
@@ -300,15 +300,17 @@ impl Config {
         }
     }
 
-    /// Rejects the approval of another change of a document than the one that the operator has seen.
-    async fn check_held(&self, parameters: &Parameters) -> Result<(), Problem> {
-        let (Some(seen), Some(key)) = (parameters.get("held"), read_record(parameters)?) else { return Ok(()) };
-        let record = self.registrar.record(key).await?;
-        let held = record.and_then(|client| client.document).and_then(|document| document.held);
-        if held.is_some_and(|held| held.digest == *seen) {
-            return Ok(());
+    /// Returns the key of the record that an approval is about, if it says which change of its document the operator has seen.
+    async fn record_of_held(&self, parameters: &Parameters) -> Result<ClientKey, Problem> {
+        if let Some(key) = read_record(parameters)? {
+            return Ok(key);
         }
-        Err(Problem::new(StatusCode::CONFLICT, "the document has changed again: load the page anew"))
+        let id = parameters.get("client_id").map_or("", String::as_str);
+        match &*self.registrar.records(id).await? {
+            [one] => Ok(one.key),
+            [] => Err(AdminError::UnknownClient.into()),
+            _ => Err(AdminError::Ambiguous.into()),
+        }
     }
 
     /// Redirects with 303 (RFC 9110 section 15.4.4), so that a reload does not repeat the POST.
@@ -381,8 +383,11 @@ impl Config {
         let actor = Actor::Operator(operator.to_owned());
         let (target, record) = match get("act")? {
             "approve" => {
-                self.check_held(parameters).await?;
-                self.registrar.approve(client()?, operator, reason).await?;
+                let client = match parameters.get("held") {
+                    Some(digest) => ClientRef::Held(self.record_of_held(parameters).await?, digest),
+                    None => client()?,
+                };
+                self.registrar.approve(client, operator, reason).await?;
                 return Ok(Done::Approved);
             }
             "extend" => {

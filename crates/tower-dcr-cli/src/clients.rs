@@ -12,7 +12,7 @@ use tower_dcr::clients::{
     Actor, AdminError, Block, Client, ClientKey, ClientPage, ClientQueue, ClientRef, Fingerprint, Grouping,
     LedgerError, Origin, Registrar, Revocation, Status,
 };
-use tower_dcr::documents::DocumentSettings;
+use tower_dcr::documents::{ClientIdUrl, ClientIdUrlError, ClientIdUrlOptions, DocumentSettings};
 use tower_dcr::registration::ParseError;
 use tower_dcr::rules::{ConfigError, Decision, Evaluation, Rejection};
 
@@ -98,6 +98,11 @@ pub(super) enum Clients {
         /// The policy that sets the lifetimes of clients: a file, or the name of a preset.
         #[arg(long, short, env = "DCR_POLICY", default_value = "mcp", value_name = "FILE")]
         policy: String,
+        /// The digest of the version of the metadata document that was looked at, as `show` prints it.
+        ///
+        /// If another version waits by now, nothing is approved.
+        #[arg(long, value_name = "SHA256", value_parser = sha256)]
+        digest: Option<String>,
         /// The number of the record in `list`, if several have the `client_id`.
         #[arg(long, value_name = "NUMBER")]
         record: Option<i64>,
@@ -290,17 +295,18 @@ impl Clients {
             Self::Blocks { ledger, limit } => blocks(&ledger, limit.limit, json),
             Self::Show { ledger, record, client_id } => show(&ledger, record.map(ClientKey), &client_id, json),
             Self::Drift { ledger, limit, policy } => drift(&ledger, limit.limit, &policy.policy, json),
-            Self::Approve { ledger, act, policy, record, client_id } => {
+            Self::Approve { ledger, act, policy, digest, record, client_id } => {
                 let preset = policy::load(&policy)?;
                 let (operator, reason) = (&*act.by.operator, &*act.reason);
                 let policy = Some(&preset);
-                let change = Change { ledger: &ledger, policy, record: record.map(ClientKey), time: None, json };
+                let (record, digest) = (record.map(ClientKey), digest.as_deref());
+                let change = Change { ledger: &ledger, policy, record, digest, time: None, json };
                 change.run(&client_id, async |review, client| review.approve(client, operator, reason).await)
             }
             Self::Extend { ledger, act, time, record, client_id } => {
                 let (operator, reason) = (&*act.by.operator, &*act.reason);
                 let record = record.map(ClientKey);
-                let change = Change { ledger: &ledger, policy: None, record, time: Some(time), json };
+                let change = Change { ledger: &ledger, policy: None, record, digest: None, time: Some(time), json };
                 change.run(&client_id, async |review, client| review.extend(client, time, operator, reason).await)
             }
             Self::Forget { ledger, act, record, client_id } => {
@@ -512,7 +518,7 @@ fn more_json(client: &Client, block: Option<&Block>, others: &[i64]) -> serde_js
         "variant": client.variant, "not_after": client.not_after, "rules": client.rules,
         "reviewed_at": client.reviewed_at, "ended_at": client.ended_at, "ended_by": client.ended_by,
         "deprovisioning": client.deprovisioning, "fingerprints": client.fingerprints, "other_records": others,
-        "blocked": block.map(block_json),
+        "blocked": block.map(block_json), "digest": version(client),
     });
     match more {
         Value::Object(more) => more,
@@ -534,6 +540,7 @@ fn rows(client: &Client, block: Option<&Block>, review: &Registrar) -> Vec<(&'st
         ("origin", Some(client.origin.to_string())),
         ("published by", client.document_host().map(str::to_owned)),
         ("document", freshness(client, review.now())),
+        ("digest", version(client).map(str::to_owned)),
         ("fetched", client.document.as_ref().map(|document| time(document.fetched_at))),
         ("name", name(client).map(str::to_owned)),
         ("identity", client.identity.as_ref().map(ToString::to_string)),
@@ -759,6 +766,8 @@ struct Change<'a> {
     ledger: &'a LedgerArg,
     policy: Option<&'a Preset>,
     record: Option<ClientKey>,
+    /// The version of the document that was looked at.
+    digest: Option<&'a str>,
     /// The extension; `None` for an approval.
     time: Option<Duration>,
     json: bool,
@@ -779,12 +788,19 @@ impl Change<'_> {
             // Live records come first.
             None => runtime.block_on(review.records(client_id))?.into_iter().next(),
         };
-        let client = runtime
-            .block_on(act(&review, self.record.map_or(ClientRef::Id(client_id), ClientRef::Record)))
-            .map_err(|error| {
-                let is_ambiguous = matches!(error, AdminError::Ambiguous);
-                hinting(error, is_ambiguous)
-            })?;
+        let held;
+        let client = match (self.digest, &before) {
+            (Some(digest), Some(before)) => {
+                check_version(before, digest)?;
+                held = before.document.as_ref().and_then(|document| document.held.clone());
+                ClientRef::Held(before.key, held.as_ref().map_or("", |held| &held.digest))
+            }
+            _ => self.record.map_or(ClientRef::Id(client_id), ClientRef::Record),
+        };
+        let client = runtime.block_on(act(&review, client)).map_err(|error| {
+            let is_ambiguous = matches!(error, AdminError::Ambiguous);
+            hinting(error, is_ambiguous)
+        })?;
         let was_extended = before.is_none_or(|before| before.expires_at != client.expires_at);
         if self.json {
             let mut shown = as_json(&client, &review);
@@ -804,6 +820,30 @@ impl Change<'_> {
         output::line(format_args!("{unchanged}{} is {state}{until}", escaped(client_id)))?;
         Ok(OK)
     }
+}
+
+/// Rejects the approval of another version of a document than the one that was looked at.
+fn check_version(client: &Client, digest: &str) -> Result<(), Box<dyn Error>> {
+    match version(client) {
+        Some(version) if version == digest => Ok(()),
+        Some(version) => {
+            let look = "look at it with `dcr clients show`";
+            Err(format!("another version of the document is there to approve: {look}; its digest is {version}").into())
+        }
+        None => Err("the client has no metadata document, so --digest does not apply".into()),
+    }
+}
+
+/// Returns the digest of the version of the metadata document that an approval puts or keeps in force.
+fn version(client: &Client) -> Option<&str> {
+    let document = client.document.as_ref()?;
+    Some(document.held.as_ref().map_or(&document.digest, |held| &held.digest))
+}
+
+/// Reads a digest in hexadecimal.
+fn sha256(text: &str) -> Result<String, String> {
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_digest { Ok(text.to_ascii_lowercase()) } else { Err("64 hexadecimal digits are needed".to_owned()) }
 }
 
 /// Returns the reason why the lifetime differs from the requested one; empty if it does not.
@@ -870,6 +910,9 @@ fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str
     } else {
         let revocation = Revocation::new(read_target(target)?, actor, reason);
         runtime.block_on(review.revoke(revocation)).map_err(|error| {
+            if let (AdminError::UnknownClient, Some(reason)) = (&error, no_document(target)) {
+                return format!("{error}, and no URL of a metadata document: {reason}").into();
+            }
             // It may be a mistyped kind.
             if let (AdminError::UnknownClient, Some((kind, value))) = (&error, target.split_once('='))
                 && let Err(unknown) = Fingerprint::parse(kind, value)
@@ -893,6 +936,14 @@ fn revoke(ledger: &LedgerArg, act: &Act, record: Option<ClientKey>, target: &str
         None => output::line("nothing is blocked")?,
     }
     Ok(OK)
+}
+
+/// Returns the reason why an `https` URL is not that of a metadata document, under any settings.
+fn no_document(target: &str) -> Option<ClientIdUrlError> {
+    let target = target.strip_prefix("client_id=").unwrap_or(target);
+    let port = target.parse::<http::Uri>().ok().and_then(|url| url.port_u16());
+    let options = ClientIdUrlOptions { query: true, ports: port.into_iter().collect() };
+    target.starts_with("https:").then(|| ClientIdUrl::parse_with(target, &options).err())?
 }
 
 /// Parses `kind=value` or a `client_id`.

@@ -57,6 +57,7 @@ pub async fn ledger<L: Ledger>(open: impl AsyncFn() -> L) {
     bounds_what_was_registered_elsewhere(&open().await).await;
     finds_documents(&open().await).await;
     bounds_documents(&open().await).await;
+    bounds_documents_of_sites(&open().await).await;
 }
 
 /// A record as the registrar makes it.
@@ -768,6 +769,88 @@ async fn bounds_documents(ledger: &impl Ledger) {
     let found = ledger.surplus_documents(4, 9).await.unwrap();
     let ids: Vec<_> = found.into_iter().filter_map(|client| client.client_id).collect();
     assert_eq!(ids, [url("new"), url("used early")]);
+}
+
+/// One publisher pushes out its own documents.
+async fn bounds_documents_of_sites(ledger: &impl Ledger) {
+    let used = |url: &str, at: i64| with!(document(url, 1); last_used_at: Some(at));
+    let pending = |url: &str, at: i64| with!(document(url, at); status: Status::Pending);
+    let rows = vec![
+        // Never used: three of one site, two of another, one of each customer of a suffix.
+        document("https://a.flood.example/1", 51),
+        pending("https://b.flood.example/2", 53),
+        document("https://flood.example/3", 55),
+        pending("https://app.pair.example/1", 50),
+        document("https://pair.example:8443/2?v=2", 52),
+        pending("https://one.github.io/c", 5),
+        document("https://two.github.io/c", 54),
+        // Vouched for: counted on their own.
+        with!(document("https://c.flood.example/vouched", 2); identity: Some(claude())),
+        // Used, the largest site most recently.
+        used("https://daily.example/c", 60),
+        used("https://a.crowd.example/1", 70),
+        used("https://b.crowd.example/2", 71),
+        used("https://crowd.example/3", 72),
+        used("https://one.github.io/used", 61),
+        // Approved: count, and stay.
+        with!(document("https://approved.example/1", 1); reviewed_at: Some(2)),
+        with!(used("https://approved.example/2", 1); reviewed_at: Some(2)),
+        // Ended ones and registrations count in no site.
+        with!(used("https://daily.example/ended", 1); status: Status::Revoked, ended_at: Some(2)),
+        active("https://daily.example/registered", 1),
+    ];
+    for client in &rows {
+        assert!(matches!(ledger.insert(client, None).await.unwrap(), Insertion::Inserted(_)));
+    }
+    let order = [
+        "https://a.flood.example/1",
+        "https://app.pair.example/1",
+        "https://b.flood.example/2",
+        "https://one.github.io/c",
+        "https://pair.example:8443/2?v=2",
+        "https://two.github.io/c",
+        "https://flood.example/3",
+        "https://c.flood.example/vouched",
+        "https://a.crowd.example/1",
+        "https://b.crowd.example/2",
+        "https://daily.example/c",
+        "https://one.github.io/used",
+        "https://crowd.example/3",
+    ];
+    for (keep, limit, wanted) in
+        [(15, 99, 0), (14, 99, 1), (12, 99, 3), (6, 99, 9), (2, 99, 13), (0, 99, 13), (0, 10, 10)]
+    {
+        assert_eq!(surplus(ledger, keep, limit).await, order[..wanted], "{keep} {limit}");
+    }
+    // One by one, as many at once.
+    for (index, url) in order.iter().enumerate() {
+        let first = ledger.surplus_documents(0, 1).await.unwrap();
+        assert_eq!(first[0].client_id.as_deref(), Some(*url), "{index}");
+        assert!(ledger.remove(&first[0]).await.unwrap(), "{url}");
+    }
+    assert_eq!(surplus(ledger, 0, 9).await, [""; 0], "approved ones");
+    // The sites follow every change.
+    for (number, url) in
+        ["https://a.late.example/1", "https://b.late.example/2", "https://lone.example/c"].iter().enumerate()
+    {
+        insert(ledger, &used(url, 80 + i64::try_from(number).unwrap())).await;
+    }
+    let lone = insert(ledger, &used("https://lone.example/new", 99)).await;
+    assert_eq!(surplus(ledger, 5, 9).await, ["https://a.late.example/1"], "of as many, the least recently used");
+    let approved = with!(ledger.find("https://b.late.example/2").await.unwrap().unwrap(); reviewed_at: Some(3));
+    assert_eq!(ledger.replace(&approved).await.unwrap(), Replacement::Replaced);
+    assert_eq!(surplus(ledger, 5, 9).await, ["https://lone.example/c"], "what an operator approved counts in no site");
+    assert_eq!(
+        ledger.replace(&with!(lone; status: Status::Revoked, ended_at: Some(3))).await.unwrap(),
+        Replacement::Replaced
+    );
+    assert_eq!(surplus(ledger, 4, 9).await, ["https://a.late.example/1"]);
+}
+
+/// Returns the URLs of the documents that make room.
+async fn surplus(ledger: &impl Ledger, keep: u64, limit: u32) -> Vec<String> {
+    let found = ledger.surplus_documents(keep, limit).await.unwrap();
+    found.into_iter().filter_map(|client| client.client_id).collect()
 }
 
 /// The client of a document, as it is recorded.

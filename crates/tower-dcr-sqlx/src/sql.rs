@@ -498,10 +498,17 @@ where
         if surplus == 0 {
             return Ok(Vec::new());
         }
-        let mut query = select();
-        query.push(LIVE_DOCUMENT).push(" AND reviewed_at IS NULL ORDER BY ");
-        query.push("CASE WHEN last_used_at IS NULL THEN 0 ELSE 1 END, vouched, alive_since, id LIMIT ");
+        // Of each site, its most recently used client is in the first row, and goes last. Records are read at the end.
+        let mut query = QueryBuilder::new("SELECT c.* FROM (SELECT * FROM (SELECT id, used, vouched, alive_since, ");
+        query.push("ROW_NUMBER() OVER (PARTITION BY used, vouched, document_site ORDER BY alive_since DESC, id DESC) ");
+        query.push("AS place FROM (SELECT id, CASE WHEN last_used_at IS NULL THEN 0 ELSE 1 END AS used, vouched, ");
+        query.push("document_site, alive_since FROM tower_dcr_clients WHERE ").push(LIVE_DOCUMENT);
+        query
+            .push(" AND reviewed_at IS NULL) AS kinds) AS places ORDER BY ")
+            .push("used, vouched, place DESC, alive_since, id LIMIT ");
         query.push_bind(i64::try_from(surplus).unwrap_or(i64::MAX));
+        query.push(") AS e JOIN tower_dcr_clients AS c ON c.id = e.id ORDER BY ");
+        query.push("e.used, e.vouched, e.place DESC, e.alive_since, e.id");
         self.many(query).await
     }
 

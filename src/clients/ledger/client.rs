@@ -261,6 +261,11 @@ impl Client {
         self.document_host().map(site_of)
     }
 
+    /// Returns `true` if it counts among the clients of documents.
+    pub(super) fn is_live_document(&self) -> bool {
+        self.origin == Origin::Document && self.status.is_live()
+    }
+
     /// Returns the change of its metadata document that waits for an operator.
     pub(crate) fn held_change(&self) -> Option<&HeldChange> {
         self.document.as_ref().and_then(|document| document.held.as_ref())

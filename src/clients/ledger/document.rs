@@ -123,8 +123,8 @@ impl Change {
 }
 
 /// Returns the host of the URL of a document; `None` if `client_id` is no such URL. Stricter readings are above this one: it is
-/// for what a record has, and for what an operator names.
-pub(crate) fn host_of(client_id: &str) -> Option<&str> {
+/// for what a record has.
+pub(super) fn host_of(client_id: &str) -> Option<&str> {
     let rest = client_id.strip_prefix("https://")?;
     let host = rest.split([':', '/', '?', '#']).next().unwrap_or(rest);
     Some(host).filter(|host| host.contains('.') && is_canonical_dns_name(host))

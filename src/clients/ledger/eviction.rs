@@ -1,7 +1,7 @@
 //! The clients that are evicted at the quota.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use super::{Client, ClientKey, Origin, Status};
 
@@ -87,9 +87,61 @@ impl LargestSource {
     }
 }
 
-/// Returns the order in which the clients of documents make room.
-pub(super) fn document_rank(client: &Client) -> (bool, bool, i64, ClientKey) {
-    (client.last_used_at.is_some(), client.is_vouched_for(), client.alive_since(), client.key)
+/// The live clients of documents that no operator reviewed, as they make room: by use, by what vouches for them, and by site.
+#[derive(Default)]
+pub(super) struct DocumentSites(BTreeMap<(bool, bool), Sites>);
+
+/// The clients of each site, in the order of their last use.
+type Sites = HashMap<Option<String>, BTreeSet<(i64, ClientKey)>>;
+
+impl DocumentSites {
+    pub(super) fn insert(&mut self, client: &Client) {
+        if let Some((kind, site)) = Self::place(client) {
+            let clients = self.0.entry(kind).or_default().entry(site).or_default();
+            clients.insert((client.alive_since(), client.key));
+        }
+    }
+
+    pub(super) fn remove(&mut self, client: &Client) {
+        if let Some((kind, site)) = Self::place(client)
+            && let Some(sites) = self.0.get_mut(&kind)
+            && let Some(clients) = sites.get_mut(&site)
+        {
+            clients.remove(&(client.alive_since(), client.key));
+            if clients.is_empty() {
+                sites.remove(&site);
+            }
+        }
+    }
+
+    /// Returns the kind and the site of a client that may make room.
+    fn place(client: &Client) -> Option<((bool, bool), Option<String>)> {
+        let may_go = client.is_live_document() && client.reviewed_at.is_none();
+        let kind = (client.last_used_at.is_some(), client.is_vouched_for());
+        may_go.then(|| (kind, client.document_site().map(str::to_owned)))
+    }
+
+    /// Returns the first `limit` clients that make room. The site that has most clients of a kind loses one after the other, until
+    /// another site has as many: URLs cost a publisher nothing, and a domain does.
+    pub(super) fn first(&self, limit: usize) -> Vec<ClientKey> {
+        let mut first = Vec::new();
+        for sites in self.0.values() {
+            let mut sites: Vec<_> = sites.values().map(BTreeSet::iter).collect();
+            let number = sites.len();
+            let mut next = |index: usize| {
+                let clients = sites.get_mut(index)?;
+                Some((clients.len(), Reverse(*clients.next()?), index))
+            };
+            let mut largest: BinaryHeap<_> = (0..number).filter_map(&mut next).collect();
+            while first.len() < limit
+                && let Some((_, Reverse((_, key)), index)) = largest.pop()
+            {
+                first.push(key);
+                largest.extend(next(index));
+            }
+        }
+        first
+    }
 }
 
 /// Returns the network that a client is counted by.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::eviction::{document_rank, network};
+use super::eviction::{DocumentSites, network};
 use super::{
     Actor, Block, Blocks, Client, ClientKey, Evictable, Filter, Fingerprint, Insertion, LargestSource, Ledger,
     LedgerError, Origin, PushedRequests, Replacement, Status, TokenUses, Work,
@@ -53,8 +53,8 @@ struct State {
     evictable: HashMap<Evictable, Networks>,
     /// Live clients that were registered elsewhere: last use and record.
     elsewhere: BTreeSet<(i64, i64)>,
-    /// Live clients of documents that no operator reviewed, in the order in which they make room.
-    documents: BTreeSet<(bool, bool, i64, ClientKey)>,
+    /// The clients of documents that may make room.
+    documents: DocumentSites,
     /// The number of all live clients of documents.
     live_documents: u64,
     live: u64,
@@ -125,12 +125,8 @@ impl State {
             let network = network(&client).map(str::to_owned);
             self.evictable.entry(kind).or_default().entry(network).or_default().insert((client.alive_since(), key));
         }
-        if is_live_document(&client) {
-            self.live_documents += 1;
-            if client.reviewed_at.is_none() {
-                self.documents.insert(document_rank(&client));
-            }
-        }
+        self.live_documents += u64::from(client.is_live_document());
+        self.documents.insert(&client);
         self.live += u64::from(client.counts_against_quota());
         self.clients.insert(key, client);
     }
@@ -161,10 +157,8 @@ impl State {
                 }
             }
         }
-        if is_live_document(&client) {
-            self.live_documents -= 1;
-            self.documents.remove(&document_rank(&client));
-        }
+        self.live_documents -= u64::from(client.is_live_document());
+        self.documents.remove(&client);
         self.live -= u64::from(client.counts_against_quota());
         Some(client)
     }
@@ -208,10 +202,6 @@ fn forgettable_since(client: &Client) -> Option<i64> {
         Status::Registering | Status::Pending | Status::Active => false,
     };
     client.ended_at.filter(|_| may_go).or_else(|| elsewhere_since(client))
-}
-
-fn is_live_document(client: &Client) -> bool {
-    client.origin == Origin::Document && client.status.is_live()
 }
 
 /// Returns the last use of a live client that was registered elsewhere.
@@ -334,8 +324,9 @@ impl Ledger for MemoryLedger {
     async fn surplus_documents(&self, keep: u64, limit: u32) -> Result<Vec<Client>, LedgerError> {
         let state = self.state();
         let surplus = usize::try_from(state.live_documents.saturating_sub(keep)).unwrap_or(usize::MAX);
-        let first = state.documents.iter().filter_map(|(.., key)| state.clients.get(&key.0));
-        Ok(first.take(surplus.min(limit as usize)).map(|client| Client::clone(client)).collect())
+        let first = state.documents.first(surplus.min(limit as usize));
+        let first = first.iter().filter_map(|key| state.clients.get(&key.0));
+        Ok(first.map(|client| Client::clone(client)).collect())
     }
 
     async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {

@@ -597,6 +597,18 @@ mod tests {
             "https://",
             "https://user@app.example.com/",
             "https://A.example.com/",
+            "https://A.example.com/c",
+            "https://app.example.com",
+            "https://app.example.com/",
+            "https://app.example.com/a/../c",
+            "https://app.example.com/a/%2e%2e/c",
+            "https://app.example.com//c",
+            "https://app.example.com/c#f",
+            "https://app.example.com/c d",
+            "https://app.example.com:0443/c",
+            "https://app.example.com:70000/c",
+            "https://app.internal/c",
+            "https://github.io/c",
         ] {
             let error = registrar.revoke(Revocation::client(id, alice(), "x")).await.unwrap_err();
             assert!(matches!(error, AdminError::UnknownClient), "{id}");
@@ -608,6 +620,23 @@ mod tests {
         let by_owner = Revocation::client("https://b.example.com/c", owner, "x");
         assert!(matches!(registrar.revoke(by_owner).await, Err(AdminError::UnknownClient)));
         assert_eq!(registrar.blocks(None, 10).await.unwrap().len(), 1);
+        // Other settings accept these.
+        for id in ["https://app.example.com:8443/c", "https://app.example.com:443/c", "https://app.example.com/c?v=2"] {
+            let report = registrar.revoke(Revocation::client(id, alice(), "x")).await.unwrap();
+            assert_eq!((report.clients, report.blocked), (0, Some(Fingerprint::ClientId(id.into()))), "{id}");
+        }
+    }
+
+    /// The gate may have seen it as a name like others, before documents were accepted.
+    #[tokio::test]
+    async fn a_client_that_is_no_document_is_ended_without_a_block() {
+        let World { registrar, .. } = world(|_| {});
+        let id = "https://app.example.com/a/../c";
+        registrar.note_elsewhere(id).await.unwrap();
+        let report = registrar.revoke(Revocation::client(id, alice(), "x")).await.unwrap();
+        assert_eq!((report.clients, report.blocked), (1, None));
+        let record = registrar.find_document(id).await.unwrap().unwrap();
+        assert_eq!((record.origin, record.status), (Origin::Elsewhere, Status::Revoked));
     }
 
     #[tokio::test]

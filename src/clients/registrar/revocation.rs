@@ -4,9 +4,8 @@ use std::fmt;
 
 use super::Registrar;
 use crate::audit::LifecycleAction;
-use crate::clients::ledger::{
-    Actor, Block, Client, ClientKey, Filter, Fingerprint, LedgerError, Origin, Status, host_of,
-};
+use crate::clients::ledger::{Actor, Block, Client, ClientKey, Filter, Fingerprint, LedgerError, Origin, Status};
+use crate::documents::client_id_url::ClientIdUrl;
 
 /// A revocation: the clients to end, the actor and the reason.
 ///
@@ -101,6 +100,8 @@ pub enum AdminError {
     EmptyFingerprint,
     /// A record can only be selected among those of one `client_id`.
     RecordOfSeveral,
+    /// Another change of the metadata document waits by now than the one that was looked at, or none.
+    Superseded,
     /// The ledger has no such client.
     UnknownClient,
 }
@@ -131,7 +132,7 @@ impl Registrar {
     /// # Errors
     ///
     /// Returns [`AdminError::UnknownClient`] or [`AdminError::Ambiguous`] for a `client_id` that names no client, or several (not for
-    /// an unknown `https` URL: it is blocked);
+    /// the unknown URL of a [metadata document](crate::documents::ClientIdUrl): it is blocked);
     /// [`AdminError::EmptyFingerprint`], [`AdminError::RecordOfSeveral`] or [`AdminError::NotAdmitted`] for a revocation that is
     /// not allowed; and [`AdminError::Ledger`] if the ledger is unavailable: some clients may then have ended, and the call can
     /// be repeated.
@@ -316,9 +317,12 @@ impl Registrar {
     }
 }
 
-/// Returns whether a `client_id` is the URL of a document: known as such, or only seen in use, or not known at all.
+/// Returns whether a `client_id` is the URL of a document: known as such; or only seen in use or not known at all, and of a form that a
+/// document can have under some settings. A block on another URL would have no effect, and look like one.
 fn is_url_of_document(client_id: &str, records: &[Client]) -> bool {
-    host_of(client_id).is_some() && records.iter().all(|client| client.origin != Origin::Registered)
+    let is = |origin| move |client: &Client| client.origin == origin;
+    !records.iter().any(is(Origin::Registered))
+        && (records.iter().any(is(Origin::Document)) || ClientIdUrl::of_record(client_id).is_ok())
 }
 
 /// Returns the only live one of the records of a `client_id`, or else the first.
@@ -347,6 +351,7 @@ impl fmt::Display for AdminError {
             Self::NotAdmitted => f.write_str("client not admitted by this owner of an initial access token"),
             Self::EmptyFingerprint => f.write_str("empty fingerprint"),
             Self::RecordOfSeveral => f.write_str("a record can be selected for a client_id only"),
+            Self::Superseded => f.write_str("the document has changed again: look at the version that waits now"),
             Self::UnknownClient => f.write_str("unknown client"),
         }
     }

@@ -108,8 +108,8 @@ pub struct LifecycleSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_clients: Option<NonZeroU64>,
     /// Sets how many clients of metadata documents may live at once (default: 10,000). They don't count as clients: neither kind
-    /// makes room for the other. When so many do, those that never got a token are evicted, then those that nothing vouches for, then
-    /// the least recently used.
+    /// makes room for the other. When so many do, those that never got a token are evicted first, then those that nothing vouches for; within
+    /// such a kind those of the site (the registrable domain) that has most of them, the least recently used first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_documents: Option<NonZeroU64>,
     /// Sets how long a client goes on as it was after its metadata document changed so that an operator has to approve it: another

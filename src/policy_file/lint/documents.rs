@@ -151,11 +151,12 @@ impl Linter {
     }
 
     fn own_hosts(&mut self, settings: &DocumentSettings) {
-        for (index, host) in settings.own_hosts.iter().enumerate() {
+        // Sorted, so that an index is not the one in the file.
+        for host in &settings.own_hosts {
             if !is_canonical_dns_name(&host.to_ascii_lowercase()) {
                 let message = format!("no effect: {host:?} is not the name of a host");
                 let suggestion = "write the name alone: \"as.example.com\", without scheme, port and path";
-                self.note(true, Key::from(Setting::DocumentsOwnHosts).element(index), Some(host), message, suggestion);
+                self.note(true, Setting::DocumentsOwnHosts, Some(host), message, suggestion);
             }
         }
     }

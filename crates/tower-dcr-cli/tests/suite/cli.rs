@@ -1102,11 +1102,11 @@ async fn lists_groups_re_evaluates_approves_and_revokes_clients() {
     assert!(wrong.contains("invalid ledger URL"), "{wrong}");
 }
 
-#[tokio::test]
-async fn documents_are_listed_shown_approved_and_revoked() {
-    const URL: &str = "https://app.example.com/client.json";
-    let folder = Folder::new("documents");
-    let ledger = ledger_of(&folder, "clients.db", &[("one", -1, None, 6)]).await;
+const URL: &str = "https://app.example.com/client.json";
+
+/// Creates a ledger with clients of documents, and one registered client.
+async fn ledger_of_documents(folder: &Folder) -> String {
+    let ledger = ledger_of(folder, "clients.db", &[("one", -1, None, 6)]).await;
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let store = SqliteLedger::open(folder.0.join("clients.db")).await.unwrap();
     let wide = r#"{"client_name":"App","redirect_uris":["https://app.example.com/cb","https://b.example.com/cb"]}"#;
@@ -1127,6 +1127,57 @@ async fn documents_are_listed_shown_approved_and_revoked() {
         client.document = Some(Box::new(document));
         store.insert(&client, None).await.unwrap();
     }
+    ledger
+}
+
+#[tokio::test]
+async fn an_approval_is_for_the_version_that_was_looked_at() {
+    let folder = Folder::new("versions");
+    let ledger = ledger_of_documents(&folder).await;
+    let acts = ["--reason", "a test", "--operator", "alice", &ledger];
+    let (_, shown) = json_of(&folder, &["clients", "show", &ledger, URL]);
+    assert_eq!(
+        (&shown["digest"], &shown["document"]["held"]["digest"]),
+        (&json!("11".repeat(32)), &json!("11".repeat(32)))
+    );
+    let approve = |digest: &str, target: &str| {
+        run(&folder, &[&["clients", "approve", "--digest", digest], &acts[..], &[target]].concat(), "")
+    };
+    for (digest, target, error) in [
+        (
+            "22".repeat(32),
+            URL,
+            format!(
+                "another version of the document is there to approve: look at it with `dcr clients show`; its digest is {}",
+                "11".repeat(32)
+            ),
+        ),
+        ("00".repeat(32), URL, "its digest is 1111".to_owned()),
+        ("11".repeat(32), "https://fresh.example.net/c", "its digest is 0000".to_owned()),
+        ("11".repeat(32), "one", "the client has no metadata document".to_owned()),
+        ("11".repeat(32), "unknown", "unknown client".to_owned()),
+    ] {
+        let answer = approve(&digest, target);
+        assert!(answer.starts_with("status 1") && answer.contains(&error), "{target}: {answer}");
+    }
+    assert!(approve("11", URL).contains("64 hexadecimal digits are needed"));
+    let fresh = approve(&"00".repeat(32), "https://fresh.example.net/c");
+    assert_eq!(fresh, "status 0\nhttps://fresh.example.net/c is active\n", "what is in force");
+    let (_, pending) = json_of(&folder, &["clients", "show", &ledger, URL]);
+    assert_eq!(pending["document"]["held"]["digest"], "11".repeat(32), "nothing was approved");
+    assert_eq!(approve(&"11".repeat(32), URL), format!("status 0\n{URL} is active\n"));
+    let suspended = "https://suspended.example.net/c";
+    assert_eq!(
+        run(&folder, &[&["clients", "approve"], &acts[..], &[suspended]].concat(), ""),
+        format!("status 0\n{suspended} is active\n"),
+        "without a digest, what waits"
+    );
+}
+
+#[tokio::test]
+async fn documents_are_listed_shown_approved_and_revoked() {
+    let folder = Folder::new("documents");
+    let ledger = ledger_of_documents(&folder).await;
     let list = run(&folder, &["clients", "list", &ledger, "--queue", "documents"], "");
     for (url, shown) in [
         (URL, "widening to approve"),
@@ -1149,6 +1200,7 @@ async fn documents_are_listed_shown_approved_and_revoked() {
         "origin          document\n",
         "published by    app.example.com\n",
         "document        widening to approve\n",
+        "digest          1111111111111111111111111111111111111111111111111111111111111111\n",
         "fingerprint     document_host=app.example.com\n",
         "fingerprint     document_site=example.com\n",
     ] {
@@ -1181,6 +1233,15 @@ async fn documents_are_listed_shown_approved_and_revoked() {
         ("document_host=App.example.com", "is not a public DNS name in lower case"),
         ("document_host=https://app.example.com", "is not a public DNS name in lower case"),
         ("http://app.example.com/client.json", "unknown client"),
+        (
+            "https://app.example.com/a/../c",
+            "unknown client, and no URL of a metadata document: the client_id needs a path",
+        ),
+        ("client_id=https://app.example.com/a/../c", "the client_id needs a path"),
+        ("https://App.example.com:8443/c?a=b", "the client_id needs the name of a host in lower case"),
+        ("https://127.0.0.1/c", "the client_id needs the name of a host"),
+        ("https:app.example.com/c", "the client_id must begin with https://"),
+        ("https://app.example.com/c#f", "the client_id must not have a fragment"),
     ] {
         let answer = act("revoke", target);
         assert!(answer.starts_with("status 1") && answer.contains(error), "{target}: {answer}");
