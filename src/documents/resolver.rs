@@ -459,7 +459,7 @@ impl Inner {
         telemetry::document_fetched(now.saturating_sub(begun).min(DEADLINE));
         let stored = fetched
             .map_err(DocumentError::Fetch)
-            .and_then(|response| self.take(&request, response, in_force, stored.as_deref(), (begun, unix)));
+            .and_then(|response| Self::take(&request, response, in_force, stored.as_deref(), (begun, unix)));
         match stored {
             Ok(stored) => {
                 permit.succeeded();
@@ -508,7 +508,6 @@ impl Inner {
 
     /// Checks a response, and judges the document in it. No fetcher can skip this.
     fn take(
-        &self,
         request: &FetchRequest,
         response: Response<Bytes>,
         in_force: &InForce,

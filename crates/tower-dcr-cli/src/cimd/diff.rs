@@ -289,7 +289,7 @@ impl Compared<'_> {
         let then = match class {
             Class::Broken => "the client is rejected",
             Class::Unreachable => "requests are told to try again later",
-            Class::Withdrawn => "the client ends",
+            Class::Withdrawn => "the client is rejected, and ends once the document is gone for an hour",
         };
         if until <= self.now {
             let name = if class == Class::Unreachable { "unavailable" } else { "rejected" };
