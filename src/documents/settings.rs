@@ -40,8 +40,9 @@ pub struct DocumentSettings {
     pub admission: Admission,
     /// The URLs that are listed: each a URL, in which `*` may stand for one whole segment of the path. A host is never a pattern.
     ///
-    /// An entry without `*` has an effect with the admission `open`, too: its client counts as one in use from its first request on. Its
-    /// document has a place in memory that strangers can't take, and its fetches take from `refreshes`.
+    /// With the admission `open`, entries have an effect, too. The client of an entry without `*` counts as one in use from its first
+    /// request on: its document has a place in memory that strangers can't take, and its fetches take from `refreshes`. Fetches for
+    /// an entry with `*` do not take from `fetches`.
     pub allow: Vec<UrlPattern>,
     /// The hosts of this server itself, whose documents are never fetched. The host of `gate.issuer` always is one.
     pub own_hosts: BTreeSet<String>,

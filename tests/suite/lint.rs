@@ -166,9 +166,9 @@ const FOUND: &[(&str, &str, bool, &str)] = &[
         "documents.allow = ['https://app.example.com/c', 'https://app.example.com/*/c']",
         "documents.allow[1]",
         WARNING,
-        "no effect: every URL",
+        "any id is valid there",
     ),
-    ("documents.allow = ['https://a.github.io/*']", "documents.allow[0]", WARNING, "no effect: every URL"),
+    ("documents.allow = ['https://a.github.io/*']", "documents.allow[0]", ERROR, "a.github.io publishes"),
     (
         "documents = { admission = 'off', allow = ['https://app.example.com/c'] }",
         "documents.allow",

@@ -115,11 +115,6 @@ impl Linter {
         if pattern.is_exact() {
             return;
         }
-        if settings.admission == Admission::Open {
-            let message = "no effect: every URL is admitted, and only an entry without `*` makes a client one in use";
-            let suggestion = "documents.admission = \"listed\"; or take it out";
-            return self.note(false, key, Some(&text), message, suggestion);
-        }
         if belongs_to_users(host) {
             let message = format!("{host} publishes what its users upload: a pattern admits documents of anyone");
             return self.note(true, key, Some(&text), message, "list the documents one by one, without `*`");

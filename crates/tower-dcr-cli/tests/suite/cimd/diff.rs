@@ -259,8 +259,8 @@ async fn a_document_that_is_rejected_has_a_class_and_a_step() {
     world.host.answer("/client.json", "410 Gone", "");
     assert_eq!(stale.sign_in().await.status, Status::Active, "perhaps for a moment");
     let hour_ago = |client: &mut Client| {
-        let state = client.document.as_mut().unwrap();
-        state.unreachable_since = state.unreachable_since.map(|since| since - 3_600_000);
+        let document = client.document.as_mut().unwrap();
+        document.unreachable_since = document.unreachable_since.map(|since| since - 3_600_000);
     };
     stale.change(hour_ago).await;
     assert_eq!(stale.sign_in().await.status, Status::Expired);
