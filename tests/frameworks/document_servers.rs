@@ -258,7 +258,7 @@ async fn rejected_clients_stay_unknown(server: &Router, knows: impl AsyncFn(Stri
     let url = host.publish("/honest.json", &honest);
     let fetched = host.connections();
     let token = [("grant_type", "authorization_code"), ("client_id", &url), ("code", "c"), ("code_verifier", VERIFIER)];
-    assert_eq!(guarded.token(&token).await.0, 401);
+    assert_eq!(guarded.token(&token).await.0, 503);
     assert_eq!(host.connections(), fetched, "the token endpoint fetches nothing");
     let answer = guarded.authorize(&url, "https://evil.example.net/cb").await;
     assert!(answer.status() == 400 && !answer.headers().contains_key("location"), "{answer:?}");
