@@ -110,6 +110,7 @@ impl Preset {
             // A clone with the rules of before may be another tenant's: neither judges by the other's.
             settings.fetched = settings.fetched.map(Documents::into_its_own);
         }
+        settings.put_documents();
         Self::of(settings)
     }
 
@@ -532,7 +533,6 @@ impl Preset {
                 return Err(Arc::new(DocumentError::Revoked));
             }
         }
-        self.settings.put_documents();
         documents.resolve(Wanted { url, address, standing: admitted.standing() }).await
     }
 
@@ -604,7 +604,6 @@ impl Preset {
     /// }));
     /// ```
     pub fn amend_server_metadata(&self, document: &mut serde_json::Map<String, serde_json::Value>) {
-        self.settings.put_documents();
         self.server_metadata().amend(document);
         self.settings.followed.amend(document, self.settings.fetched.as_ref());
     }
@@ -623,7 +622,6 @@ impl Preset {
     /// Creates the layer that narrows the server's discovery document to the policy: see [`ServerMetadataLayer`].
     pub fn server_metadata_layer(&self) -> ServerMetadataLayer {
         let (metadata, gates) = (self.server_metadata(), Arc::clone(&self.settings.followed));
-        self.settings.put_documents();
         let documents = self.settings.fetched.clone();
         ServerMetadataLayer::new(move |document| {
             metadata.amend(document);

@@ -249,7 +249,7 @@ impl Settings {
         (self.documents_in_force(), self.document_policy().fingerprint(), self.report_only)
     }
 
-    /// Puts the settings and the policy for documents into force.
+    /// Puts the settings and the policy for documents into force: when they change in code, and when a reload has built its layers.
     pub(crate) fn put_documents(&self) {
         if let Some(documents) = &self.fetched {
             let methods = self.policy.otherwise.metadata.auth_method.offered();
@@ -261,7 +261,6 @@ impl Settings {
     /// Creates a gate that follows the policy.
     pub(crate) fn gate(&self, endpoint: GateEndpoint, registrar: Registrar) -> GateLayer {
         self.followed.put(self.profile(), &self.gate);
-        self.put_documents();
         let gate = GateLayer::following(endpoint, registrar, Arc::clone(&self.followed));
         if self.fetched.is_some() {
             self.followed.fetches_documents(endpoint);

@@ -161,11 +161,7 @@ impl World {
     }
 
     async fn authorize_from(&self, url: &str, redirect_uri: &str, address: &str) -> Read {
-        let query = format!(
-            "response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
-            encoded(url),
-            encoded(redirect_uri)
-        );
+        let query = authorization(url, redirect_uri);
         let request = Request::get(format!("/authorize?{query}")).extension(address.parse::<SocketAddr>().unwrap());
         self.send(GateEndpoint::Authorization, request.body(Full::default()).unwrap()).await
     }
@@ -207,6 +203,15 @@ impl World {
 
 fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Returns the parameters of an authorization request.
+fn authorization(url: &str, redirect_uri: &str) -> String {
+    format!(
+        "response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
+        encoded(url),
+        encoded(redirect_uri)
+    )
 }
 
 fn unlimited(preset: Preset) -> Preset {
@@ -910,11 +915,7 @@ async fn metadata_that_is_blocked_reaches_no_sign_in() {
         Ok::<_, Infallible>(Response::builder().status(400).body(Full::<Bytes>::default()).unwrap())
     }));
     let push = async || {
-        let body = format!(
-            "response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
-            encoded(third),
-            encoded(CALLBACK)
-        );
+        let body = authorization(third, CALLBACK);
         let request = Request::post("/par").header("content-type", "application/x-www-form-urlencoded");
         let read = send(&service, request.body(Full::from(body)).unwrap()).await;
         String::from_utf8(read.body.to_vec()).unwrap()
@@ -963,7 +964,7 @@ async fn strangers_make_a_host_fail_for_themselves_only() {
     assert_eq!(world.authorize_from(URL, CALLBACK, "198.51.100.7:1").await.status(), GOES_ON);
 }
 
-/// What strangers spend elsewhere is not missing at the hosts that the operator lists.
+/// Keeps fetches for hosts in `documents.allow` after strangers have spent the budget of unlisted URLs.
 #[tokio::test]
 async fn a_pattern_has_fetches_apart_from_those_of_strangers() {
     let world = World::new(tower_dcr::mcp().map_documents(|documents| {
@@ -992,11 +993,7 @@ async fn a_version_that_the_server_rejects_was_not_let_through() {
     let rejecting = gate.layer(service_fn(async |_: Request<ResponseBody<Full<Bytes>>>| {
         Ok::<_, Infallible>(Response::builder().status(400).body(Full::<Bytes>::default()).unwrap())
     }));
-    let query = format!(
-        "response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
-        encoded(URL),
-        encoded(CALLBACK)
-    );
+    let query = authorization(URL, CALLBACK);
     let request = Request::get(format!("/authorize?{query}")).body(Full::<Bytes>::default()).unwrap();
     assert_eq!(send(&rejecting, request).await.status(), REJECTED);
     world.clock.advance(6 * MINUTE);

@@ -22,7 +22,7 @@ use crate::metered::Metered;
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 const MAX_FIELDS: usize = 64;
 
-/// Limits the bytes of a response besides its body: the head, informational responses before it, and trailers.
+/// Limits the bytes of the response head, of 1xx responses before it and of trailers: everything except the body.
 const MAX_BYTES_AROUND: usize = 2 * MAX_HEAD_BYTES;
 
 /// The bytes of a body in chunks of one byte, for each byte: `1␍␊x␍␊`.

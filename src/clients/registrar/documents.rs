@@ -74,6 +74,10 @@ pub(super) fn document_prints(client: &Client) -> Vec<Fingerprint> {
     std::iter::once(Fingerprint::ClientId(url.clone())).chain(host).chain(site).collect()
 }
 
+fn is_live_document(client: &Client) -> bool {
+    client.origin == Origin::Document && client.status.is_live()
+}
+
 impl Registrar {
     /// Returns a block on a URL, its host or its site, read at most `max_age` ago, or `longest_age` while the ledger is
     /// unavailable; one that was made or removed by this node is seen at once. It is looked at before the document is fetched: what is
@@ -226,8 +230,7 @@ impl Registrar {
         change: impl Fn(&mut Client),
     ) -> Result<Client, LedgerError> {
         let before = client.clone();
-        let is_due = |client: &Client| client.origin == Origin::Document && client.status.is_live();
-        let current = self.update(client, is_due, change).await?.unwrap_or_else(|current| current);
+        let current = self.update(client, is_live_document, change).await?.unwrap_or_else(|current| current);
         // A document that is fresh again is no reason to empty the caches of gates.
         let seen = |client: &Client| (client.status, client.registration.clone(), client.held_change().cloned());
         if seen(&before) != seen(&current) {
@@ -261,8 +264,7 @@ impl Registrar {
             return Ok(client);
         }
         let now = self.now();
-        let is_due =
-            |client: &Client| client.origin == Origin::Document && client.status.is_live() && is_reachable(client);
+        let is_due = |client: &Client| is_live_document(client) && is_reachable(client);
         let miss = |client: &mut Client| {
             if let Some(state) = &mut client.document {
                 state.unreachable_since = Some(now);

@@ -25,7 +25,7 @@ pub(crate) fn lifetime(headers: &HeaderMap, now: Duration) -> Duration {
     CachePolicy::new_options(&request, &response, now, options).time_to_live(now)
 }
 
-/// Panics if the lifetime is longer than the other reader's, but for the least one.
+/// Asserts that the lifetime is at most that of `http-cache-semantics`, or `least`.
 pub(crate) fn check(headers: &HeaderMap, now: Duration, least: Duration) {
     let ours = |default| {
         let bounds = Bounds { min: least, default: Duration::from_secs(default), max: Duration::from_secs(1 << 31) };

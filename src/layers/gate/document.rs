@@ -87,8 +87,8 @@ impl Judgement<'_> {
             }
         };
         let admitted = in_force.settings.admit(&url);
-        let own = self.settings.issuer().and_then(host_of_issuer);
-        if !admitted.is_admitted() || own.is_some_and(|own| own.eq_ignore_ascii_case(url.host())) {
+        let is_own = |issuer| host_of_issuer(issuer).is_some_and(|own| own.eq_ignore_ascii_case(url.host()));
+        if !admitted.is_admitted() || self.settings.issuer().is_some_and(is_own) {
             return Ok(Err(self.rejected(url.as_str(), &DocumentError::NotAdmitted, seen, Fault::Document)));
         }
         let ages = (self.settings.max_age(), self.settings.longest_age());
@@ -98,11 +98,9 @@ impl Judgement<'_> {
         let record = records.iter().find(|known| known.client.origin == Origin::Document).cloned();
         let is_elsewhere =
             |known: &Arc<Known>| known.client.origin == Origin::Elsewhere && self.judge(&known.client).is_ok();
-        if self.endpoint.fetching == Fetching::Never && records.iter().any(is_elsewhere) {
-            // The server knew it before documents were fetched here, and its grants go on until it begins anew.
-            return Ok(Ok(None));
-        }
         match self.endpoint.fetching {
+            // The server knew it before documents were fetched here, and its grants go on until it begins anew.
+            Fetching::Never if records.iter().any(is_elsewhere) => Ok(Ok(None)),
             Fetching::Never => Box::pin(self.known_document(documents, &url, record, seen)).await,
             Fetching::IfDue => {
                 if admitted == Admitted::Reported && record.is_none() {
@@ -221,7 +219,7 @@ impl Judgement<'_> {
             Ok(Some(changed)) => {
                 let known = Arc::new(Known::new(changed));
                 // Of before: a change on this node since, such as a revocation, is read from the ledger.
-                self.remember(client.url().as_str(), epoch, &std::iter::once(Arc::clone(&known)).collect());
+                self.remember_one(client.url().as_str(), epoch, &known);
                 known
             }
             Err(error) => {
@@ -234,14 +232,14 @@ impl Judgement<'_> {
     /// Returns the record after it was compared with a document. `None` if there is nothing to write.
     async fn renewed(&self, record: &Client, client: &VerifiedClient) -> Result<Option<Client>, LedgerError> {
         let state = record.document.clone().unwrap_or_default();
-        let after = canonical(client.registration());
-        let held = state.held.as_ref().map(|held| held.registration.as_str());
         let times = (milliseconds(client.times().fetched_at), milliseconds(client.times().fresh_until));
         let fetched_at = times.0;
         if fetched_at < state.fetched_at && state.fetched_at <= self.registrar.now() {
             // Another node has looked at a later version.
             return Ok(None);
         }
+        let after = canonical(client.registration());
+        let held = state.held.as_ref().map(|held| held.registration.as_str());
         let changed = if record.registration == after && held.is_none() {
             // Written once for each fetch.
             if state.fetched_at >= fetched_at {
@@ -294,7 +292,7 @@ impl Judgement<'_> {
         });
         let client = of_record(url, &record).filter(|_| holds);
         let known = Arc::new(Known::new(record));
-        self.remember(url.as_str(), epoch, &std::iter::once(Arc::clone(&known)).collect());
+        self.remember_one(url.as_str(), epoch, &known);
         Some((known, client?))
     }
 
@@ -307,9 +305,10 @@ impl Judgement<'_> {
     ) -> Result<Option<Arc<Known>>, LedgerError> {
         let url = client.url().as_str();
         let (epoch, now) = (self.registrar.epoch(), self.cache.clock.monotonic());
-        let next = self.after_end(client, ended.map(|known| &known.client));
+        let ended = ended.map(|known| &known.client);
+        let is_held = client.held().is_some() || self.is_changed_since_end(client, ended);
         let is_current = |draft: &Draft| {
-            let is_same = draft.client.is_same(client) && draft.known.client.is_held() == next.held.is_some();
+            let is_same = draft.client.is_same(client) && draft.known.client.is_held() == is_held;
             is_same && !self.registrar.has_lapsed(&draft.known.client)
         };
         let drafted = documents.drafts.get(url).filter(is_current);
@@ -321,7 +320,7 @@ impl Judgement<'_> {
         }
         let known = match &drafted {
             Some(draft) => Arc::clone(&draft.known),
-            None => Arc::new(Known::new(self.registrar.drafted_document(&next))),
+            None => Arc::new(Known::new(self.registrar.drafted_document(&self.after_end(client, ended)))),
         };
         match self.registrar.is_blocked(&known.client).await {
             Ok(false) => {
@@ -336,14 +335,17 @@ impl Judgement<'_> {
         }
     }
 
-    /// Returns the document that a client begins anew with. One that was ended a short time ago, and is another one now, waits as a
-    /// change of a live client does: its publisher could end it with a 404 otherwise.
+    /// Returns `true` if a client ended a short time ago and is another one now. It waits as a change of a live client does: its
+    /// publisher could end it with a 404 otherwise.
+    fn is_changed_since_end(&self, client: &VerifiedClient, ended: Option<&Client>) -> bool {
+        let ended = ended.filter(|ended| self.registrar.is_document_ended_lately(ended));
+        ended.and_then(|ended| client.change_since(ended)).is_some_and(Change::is_held)
+    }
+
+    /// Returns the document that a client begins anew with.
     fn after_end(&self, client: &VerifiedClient, ended: Option<&Client>) -> NewDocument {
         let mut next = new_document(client);
-        let change = ended
-            .filter(|ended| self.registrar.is_document_ended_lately(ended))
-            .and_then(|ended| client.change_since(ended));
-        if next.held.is_none() && change.is_some_and(Change::is_held) {
+        if next.held.is_none() && self.is_changed_since_end(client, ended) {
             next.held = Some("another document than before it was gone".to_owned());
         }
         next

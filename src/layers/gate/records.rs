@@ -151,6 +151,11 @@ impl Judgement<'_> {
         }
     }
 
+    /// Stores the only record of a client, which was read in epoch `epoch`.
+    pub(super) fn remember_one(&self, id: &str, epoch: u64, known: &Arc<Known>) {
+        self.remember(id, epoch, &std::iter::once(Arc::clone(known)).collect());
+    }
+
     fn remember_absent(&self, id: &str, registrations: u64, has_other_case: Option<bool>) {
         if self.keeps(id) {
             self.cache.put_absent(id, registrations, has_other_case);

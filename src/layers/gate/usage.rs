@@ -123,7 +123,7 @@ impl Judgement<'_> {
                     // The server was told to remove the client before it gave out this token.
                     self.registrar.deprovision_again(client.key).await;
                 }
-                self.remember(&id, epoch, &std::iter::once(Arc::new(Known::new(client))).collect());
+                self.remember_one(&id, epoch, &Arc::new(Known::new(client)));
                 judged
             }
             Err(error) => {
@@ -145,7 +145,7 @@ impl Judgement<'_> {
         match recorded {
             Ok(record) => {
                 let judged = self.judge(&record);
-                self.remember(id, epoch, &std::iter::once(Arc::new(Known::new(record))).collect());
+                self.remember_one(id, epoch, &Arc::new(Known::new(record)));
                 judged
             }
             Err(error) => {

@@ -47,11 +47,7 @@ impl World {
             let page = Response::builder().header("content-type", "text/html").body(Full::<Bytes>::from("<form>"));
             Ok::<_, Infallible>(page.unwrap())
         });
-        let query = format!(
-            "response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
-            encoded(url),
-            encoded(CALLBACK)
-        );
+        let query = authorization(url, CALLBACK);
         let request = Request::get(format!("/authorize?{query}"))
             .extension("192.0.2.1:1".parse::<SocketAddr>().unwrap())
             .body(Full::default())
@@ -309,7 +305,7 @@ async fn the_end_of_a_withdrawn_client_reaches_the_server() {
     assert_eq!(world.record(URL).await.unwrap().status, Status::Active);
 }
 
-/// Where the code comes from another endpoint, the node that redeems it does not know the client.
+/// Answers 503, not `invalid_client`, to a code that another endpoint or node issued without a record of the client.
 #[tokio::test]
 async fn a_code_of_another_node_is_not_answered_with_invalid_client() {
     let one = World::new(tower_dcr::mcp());
@@ -337,11 +333,7 @@ async fn a_draft_does_not_end_before_its_document() {
         let handler = service_fn(|_: Request<ResponseBody<Full<Bytes>>>| async {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("<form>")))
         });
-        let query = format!(
-            "response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}&code_challenge_method=S256",
-            encoded(URL),
-            encoded(CALLBACK)
-        );
+        let query = authorization(URL, CALLBACK);
         let request = Request::get(format!("/authorize?{query}")).body(Full::default()).unwrap();
         let read = send(&gate.layer(handler), request).await;
         (read.status(), read.body)
@@ -649,7 +641,7 @@ async fn weaker_tokens_wait() {
     assert!(in_force.is_empty(), "taken away at once: {in_force:?}");
 }
 
-/// What a publisher takes away ends at once, also if the same version has something new that waits.
+/// Removes a redirect URI at once, although the same version of the document adds one that waits for approval.
 #[tokio::test]
 async fn a_narrowing_does_not_wait_with_a_widening() {
     let world = World::new(unlimited(tower_dcr::mcp()));
