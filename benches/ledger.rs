@@ -280,8 +280,8 @@ fn warm(runtime: &Runtime) {
             ],
         );
         if let [bare, _, ruled, by_used, by_unused] = &figures[..] {
-            figure(&format!("{endpoint:?}: the gate adds, in microseconds"), (ruled.nanos - bare.nanos) / 1000.0);
-            let more = |figure: &support::Figure| (figure.nanos - ruled.nanos) / 1000.0;
+            figure(&format!("{endpoint:?}: the gate adds, in microseconds"), (ruled.cost - bare.cost) / 1000.0);
+            let more = |figure: &support::Figure| (figure.cost - ruled.cost) / 1000.0;
             figure(&format!("{endpoint:?}: a client of a document adds to it, in microseconds"), more(by_used));
             figure(&format!("{endpoint:?}: before its first sign-in"), more(by_unused));
         }

@@ -177,10 +177,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         figure("preset to bare", whole.ratio);
         let more = whole.allocations.saturating_sub(bare.allocations);
         figure("allocations more than bare", u32::try_from(more).map_or(f64::NAN, f64::from));
-        figure("preset to assembled today", whole.nanos / assembled.nanos);
+        figure("preset to assembled today", whole.cost / assembled.cost);
         figure("a rejected redirect to bare", rejected.ratio);
         figure("a limited request to bare", limited.ratio);
-        figure("a limited request to tower_governor's", limited.nanos / governor.nanos);
+        figure("a limited request to tower_governor's", limited.cost / governor.cost);
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ use crate::rules::{Evaluation, Finding, Identity, Operation};
 use crate::text;
 
 mod aggregator;
+mod bodies;
 mod buffered;
 mod chain;
 mod document;
@@ -58,6 +59,7 @@ mod tracing;
 pub use self::tracing::TracingSink;
 pub use crate::telemetry::describe_metrics;
 pub(crate) use aggregator::Aggregator;
+use bodies::{Bodies, Hashed};
 pub use buffered::{BatchSink, Buffered, Record};
 pub use chain::{BrokenChain, ChainHead, ChainKey};
 pub use jsonl::{JsonLines, JsonLinesError, JsonLinesSettings};
@@ -148,12 +150,8 @@ pub struct Event {
     pub rules: Vec<&'static str>,
     /// The findings of the rules, in order.
     pub findings: Vec<Finding>,
-    /// The digest of the body as it was received.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest_before: Option<Digest>,
-    /// The digest of the body as it was forwarded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest_after: Option<Digest>,
+    #[serde(flatten)]
+    bodies: Bodies,
     /// The fingerprint of the policy; written as 16 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hexadecimal")]
     pub policy: Option<u64>,
@@ -214,8 +212,7 @@ pub(crate) struct CostsLikeRegistration;
 ///
 /// assert_eq!(Outcome::Rewritten.to_string(), "rewritten");
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The client hung up, or the server dropped the request, before the answer.
@@ -235,7 +232,15 @@ pub enum Outcome {
     Rewritten,
 }
 
-crate::text::display_serialized!(Outcome);
+crate::text::named!(Outcome {
+    Abandoned => "abandoned",
+    Accepted => "accepted",
+    Deduplicated => "deduplicated",
+    Failed => "failed",
+    Limited => "limited",
+    Rejected => "rejected",
+    Rewritten => "rewritten",
+});
 
 impl Event {
     pub(crate) fn new(time_ms: u64, operation: Operation, outcome: Outcome) -> Self {
@@ -251,12 +256,23 @@ impl Event {
         let (before, after) = evaluation.bodies();
         self.document = document.zip(before.as_ref()).and_then(|(own, body)| document::redact(body, own));
         self.rules_for = evaluation.caller.rules.as_deref().map(str::to_owned);
-        self.digest_before = before.as_deref().map(Digest::of);
-        self.digest_after = if before == after { self.digest_before } else { after.as_deref().map(Digest::of) };
+        self.bodies = Bodies { before: before.map(Hashed::Later), after: after.map(Hashed::Later) };
         self.identity = evaluation.identity().cloned();
         self.authorized_by = evaluation.caller.owner.as_deref().map(str::to_owned);
         self.statement_issuer = evaluation.facts.statement.as_ref().map(|statement| statement.issuer.clone());
         (self.rules, self.findings) = evaluation.into_parts();
+    }
+
+    /// Returns the digest of the body as it was received, `digest_before` in a line.
+    #[must_use]
+    pub fn digest_before(&self) -> Option<Digest> {
+        self.bodies.digests().0
+    }
+
+    /// Returns the digest of the body as it was forwarded, `digest_after` in a line.
+    #[must_use]
+    pub fn digest_after(&self) -> Option<Digest> {
+        self.bodies.digests().1
     }
 
     pub(crate) fn set_rejection(&mut self, rejection: &Rejection) {

@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderValue, header};
 /// Parsers disagree about everything that the grammar does not allow: some trim white space around `=` and others keep
 /// it, so that `charset =utf-7` is a charset to one and an unknown parameter to the next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct MediaType {
-    /// `type/subtype` in lower case.
-    essence: String,
+pub(crate) struct MediaType<'a> {
+    /// `type/subtype`, in any case.
+    essence: &'a str,
     /// Names in lower case, values without their quotes.
     parameters: Vec<(String, String)>,
 }
@@ -18,9 +18,9 @@ pub(crate) struct MediaType {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-impl MediaType {
+impl<'a> MediaType<'a> {
     /// Reads the `Content-Type` of a message. `None` if it has none.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, Malformed> {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Result<Option<Self>, Malformed> {
         let mut fields = headers.get_all(header::CONTENT_TYPE).iter();
         match (fields.next(), fields.next()) {
             (None, _) => Ok(None),
@@ -29,12 +29,12 @@ impl MediaType {
         }
     }
 
-    fn parse(value: &HeaderValue) -> Option<Self> {
+    fn parse(value: &'a HeaderValue) -> Option<Self> {
         // RFC 9110 section 5.5: white space around a field value is not part of it. Not every server has removed it.
         let text = str::from_utf8(value.as_bytes()).ok()?.trim_matches(OWS);
         let (_, rest) = token(text)?;
         let (_, mut rest) = token(rest.strip_prefix('/')?)?;
-        let essence = text.get(..text.len() - rest.len())?.to_ascii_lowercase();
+        let essence = text.get(..text.len() - rest.len())?;
         let mut parameters: Vec<(String, String)> = Vec::new();
         // parameters = *( OWS ";" OWS [ parameter ] ), RFC 9110 section 5.6.6
         while let Some(next) = rest.trim_start_matches(OWS).strip_prefix(';') {
@@ -56,12 +56,13 @@ impl MediaType {
     }
 
     pub(crate) fn is(&self, essence: &str) -> bool {
-        self.essence == essence
+        self.essence.eq_ignore_ascii_case(essence)
     }
 
     /// Returns whether it is JSON: `application/json`, or `application/…+json` (RFC 6839 section 3.1).
     pub(crate) fn is_json(&self) -> bool {
-        let subtype = self.essence.strip_prefix("application/");
+        let essence = self.essence.to_ascii_lowercase();
+        let subtype = essence.strip_prefix("application/");
         subtype.is_some_and(|subtype| {
             subtype == "json" || subtype.strip_suffix("+json").is_some_and(|kind| !kind.is_empty())
         })

@@ -13,9 +13,8 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|value| value + if value < 10 { b'0' } else { b'a' - 10 });
+    String::from_utf8(digits.collect()).unwrap_or_default()
 }
 
 /// The bytes that so many hexadecimal digits stand for.
@@ -62,6 +61,32 @@ macro_rules! display_serialized {
     };
 }
 pub(crate) use display_serialized;
+
+/// Gives an enum's values their names, which `as_str` returns and `Display` and `Serialize` write.
+macro_rules! named {
+    ($enum:ident { $($value:ident => $name:literal),+ $(,)? }) => {
+        impl $enum {
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name),+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $enum {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $enum {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use named;
 
 /// Has `Debug` write the names of types and these of their fields: the others are long, secret or functions.
 macro_rules! debug_fields {

@@ -74,18 +74,22 @@ impl Sources {
 
     /// Returns the name of one address; `None` if events name no requester.
     pub(crate) fn name(&self, address: IpAddr) -> Option<String> {
-        self.write(&address.to_string())
+        self.is_named().then(|| self.write(&address.to_string()))?
     }
 
     /// Returns the name of all addresses in the network of one.
     pub(crate) fn network_name(&self, address: IpAddr) -> Option<String> {
-        self.write(&self.address.network_text(address))
+        self.is_named().then(|| self.write(&self.address.network_text(address)))?
     }
 
     /// Returns the name of the source in a record, which is an address or a network. If events name no requester, the name is the
     /// network around it, so that one provider can be told from another.
     pub(crate) fn recorded(&self, source: &str) -> String {
         self.write(source.strip_suffix("/32").unwrap_or(source)).unwrap_or_else(|| around(source))
+    }
+
+    fn is_named(&self) -> bool {
+        !matches!(self.naming, Naming::None)
     }
 
     fn write(&self, text: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! [`AuditLayer`]: emits one [`Event`] for every attempt to register a client that reached a rule.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -387,12 +388,13 @@ impl Start {
         let (sources, address) = (&self.config.sources, self.address);
         event.requester = address.and_then(|address| sources.name(address));
         event.request_id = self.request_id;
-        telemetry::registration(&event.operation, &event.outcome, event.duration_us, event.rule.zip(event.error));
+        let rejection = event.rule.zip(event.error);
+        telemetry::registration(event.operation.as_str(), event.outcome.as_str(), event.duration_us, rejection);
         for finding in &event.findings {
-            telemetry::finding(finding.rule, &finding.disposition, finding.enforced);
+            telemetry::finding(finding.rule, finding.disposition.as_str(), finding.enforced);
         }
         if let Some(shadow) = &event.shadow {
-            telemetry::shadow(&shadow.outcome, &shadow.in_force, shadow.rule.unwrap_or_default());
+            telemetry::shadow(shadow.outcome.as_str(), shadow.in_force.as_str(), shadow.rule.unwrap_or_default());
         }
         if !self.span.is_disabled() {
             record(&self.span, &event);
@@ -429,12 +431,21 @@ fn span(method: &Method, policy: Option<u64>) -> Span {
         dcr.rule = Empty,
         dcr.shadow.outcome = Empty,
         dcr.shadow.rule = Empty,
-        dcr.policy = policy.map(|fingerprint| tracing::field::display(format!("{fingerprint:016x}"))),
+        dcr.policy = policy.map(|fingerprint| tracing::field::display(Hexadecimal(fingerprint))),
     )
 }
 
+/// A fingerprint as 16 digits, written only if somebody reads the span.
+struct Hexadecimal(u64);
+
+impl fmt::Display for Hexadecimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 fn record(span: &Span, event: &Event) {
-    span.record("dcr.outcome", &*event.outcome.to_string());
+    span.record("dcr.outcome", event.outcome.as_str());
     if let Some(status) = event.status {
         span.record("http.response.status_code", status);
     }
@@ -445,7 +456,7 @@ fn record(span: &Span, event: &Event) {
         span.record("error.type", error);
     }
     if let Some(shadow) = &event.shadow {
-        span.record("dcr.shadow.outcome", &*shadow.outcome.to_string());
+        span.record("dcr.shadow.outcome", shadow.outcome.as_str());
         if let Some(rule) = shadow.rule {
             span.record("dcr.shadow.rule", rule);
         }

@@ -14,7 +14,7 @@ mod unread;
 pub(crate) use evaluation::attach;
 pub use future::ResponseFuture;
 pub(crate) use future::{Answered, Finish, Finished, Unchanged, forward, forward_reporting};
-pub(crate) use headers::{ask_for_plain_answer, describe_body, forget_old_body};
+pub(crate) use headers::{ask_for_plain_answer, describe_body, forget_old_body, forget_replaced_body};
 pub(crate) use read::{ReadError, drain, is_encoded, is_form, is_json, read};
 pub(crate) use rejection::{JSON, answer, describe, forbid_storing, reject, unavailable, unreadable};
 pub use request::RegistrationBody;

@@ -468,10 +468,10 @@ impl Charge {
         if let Some((seconds, spent)) = seconds.zip(self.ticket.spent()).filter(|_| self.config.budgets.limits().fields)
             && response.status() == StatusCode::TOO_MANY_REQUESTS
         {
-            let (name, quota) = (spent.name(), spent.quota());
-            let policy =
-                format!("\"{name}\";q={};w={}", quota.burst(), quota.window().as_nanos().div_ceil(1_000_000_000));
-            let state = format!("\"{name}\";r=0;t={seconds}");
+            let (name, burst) = (spent.name(), spent.quota().burst().to_string());
+            let window = spent.quota().window().as_nanos().div_ceil(1_000_000_000).to_string();
+            let policy = ["\"", name, "\";q=", &burst, ";w=", &window].concat();
+            let state = ["\"", name, "\";r=0;t=", &seconds.to_string()].concat();
             // A budget's name could be invalid here; without the fields the response is still correct.
             if let (Ok(policy), Ok(state)) = (HeaderValue::try_from(policy), HeaderValue::try_from(state)) {
                 response.headers_mut().insert(POLICY, policy);

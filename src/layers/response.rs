@@ -486,8 +486,8 @@ impl Judged {
             // Clients would read it in different ways.
             return Err(Failure::of(body::unreadable(RULE)));
         };
-        let client = RegisteredClient::of(&answer);
         let mut changed = self.check(&mut answer).map_err(|rejection| {
+            let client = RegisteredClient::of(&answer);
             // A response about another client does not say whether the requested update was done.
             let is_other =
                 self.operation == Operation::Update && rejection.field.as_deref() == Some(Field::CLIENT_ID.name());
@@ -698,7 +698,7 @@ fn give_out<R: Body>(mut parts: Parts, bytes: Bytes, evaluation: Evaluation) -> 
 
 /// Makes the headers of a response describe its body, replacing the handler's own.
 fn describe(headers: &mut HeaderMap, length: usize) {
-    body::forget_old_body(headers);
+    body::forget_replaced_body(headers);
     headers.remove(header::ETAG);
     body::describe(headers, body::JSON, length);
 }

@@ -188,8 +188,7 @@ crate::text::debug_fields!(Bodies {});
 /// assert_eq!(update.operation, Operation::Update);
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
     /// `POST` to the registration endpoint.
@@ -242,8 +241,7 @@ pub struct Finding {
 /// assert_eq!(evaluation.findings[1].disposition, Disposition::Defaulted);
 /// # Ok::<_, tower_dcr::registration::ParseError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Disposition {
     /// The field was set to a claim of a verified software statement.
@@ -257,7 +255,6 @@ pub enum Disposition {
     /// Elements or tokens were removed from it.
     Narrowed,
     /// The registration was rejected because of it. The name in events is `refused`.
-    #[serde(rename = "refused")]
     Rejected,
     /// The field was removed.
     Stripped,
@@ -276,7 +273,24 @@ impl Disposition {
     }
 }
 
-crate::text::display_serialized!(Disposition, Operation);
+crate::text::named!(Operation {
+    Create => "create",
+    Update => "update",
+    Read => "read",
+    Delete => "delete",
+    Document => "document",
+});
+crate::text::named!(Disposition {
+    Asserted => "asserted",
+    Defaulted => "defaulted",
+    Flagged => "flagged",
+    Held => "held",
+    Narrowed => "narrowed",
+    Rejected => "refused",
+    Stripped => "stripped",
+    Substituted => "substituted",
+    Supplied => "supplied",
+});
 
 impl Finding {
     const FIELD_BYTES: usize = 64;
@@ -460,7 +474,7 @@ impl Evaluation {
 
     pub(super) fn open(&mut self, rule: &'static str) {
         if self.rules.capacity() == 0 {
-            self.rules.reserve(16);
+            self.rules.reserve(32);
         }
         self.rules.push(rule);
     }

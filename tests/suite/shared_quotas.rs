@@ -167,7 +167,7 @@ async fn a_spent_host_is_rejected_by_its_rule_and_charges_only_the_address() {
     assert!(store.taken().is_empty() && naive.seen().is_empty());
     let event = kept.take().remove(0);
     assert_eq!((event.outcome, event.rule), (Outcome::Limited, Some("redirect-host-quota")));
-    assert!(event.digest_after.is_none(), "nothing was forwarded");
+    assert!(event.digest_after().is_none(), "nothing was forwarded");
     store.spend(None);
     assert_eq!(send(&service, from(1, HOSTED)).await.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(send(&service, from(2, HOSTED)).await.status(), StatusCode::CREATED);

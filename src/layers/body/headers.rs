@@ -2,13 +2,18 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+/// Writes a number, in one allocation instead of two.
+pub(crate) fn number(number: impl ToString) -> HeaderValue {
+    HeaderValue::try_from(number.to_string()).unwrap_or(HeaderValue::from_static("0"))
+}
+
 /// Makes the headers of a request describe only the body that the inner service gets: the media type and the length are
 /// written anew, and headers that describe, encode, range or sign another body are removed.
 pub(crate) fn describe_body(headers: &mut HeaderMap, media_type: &'static str, length: usize) {
     let is_replaced = |name: &HeaderName| *name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH;
     remove(headers, is_replaced, |name| is_of_body(name) || is_of_answer(name));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::CONTENT_LENGTH, number(length));
 }
 
 /// Asks the inner service for a whole body without a content coding, which a layer can read.
@@ -23,6 +28,12 @@ fn is_of_answer(name: &str) -> bool {
 /// Removes the headers of a body that was read or replaced, its media type and length included.
 pub(crate) fn forget_old_body(headers: &mut HeaderMap) {
     remove(headers, |_| false, is_of_body);
+}
+
+/// Removes the headers of a body that was replaced, before its media type and length are written anew.
+pub(crate) fn forget_replaced_body(headers: &mut HeaderMap) {
+    let is_replaced = |name: &HeaderName| *name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH;
+    remove(headers, is_replaced, is_of_body);
 }
 
 fn is_of_body(name: &str) -> bool {
