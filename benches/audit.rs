@@ -1,7 +1,6 @@
 //! The throughput of sinks, in events per second, and of registrations.
 
 #[path = "support/mod.rs"]
-#[expect(dead_code, reason = "only the figures")]
 mod support;
 
 use std::convert::Infallible;
@@ -11,10 +10,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use support::figure;
+use support::{Case, compare, figure};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_dcr::audit::{Buffered, ChainKey, Event, JsonLines, JsonLinesSettings, Overflow, Record, Sink};
 use tower_dcr::layers::RegistrationBody;
+use tower_dcr::registration::Digest;
 
 const EVENTS: usize = 400_000;
 
@@ -68,6 +68,21 @@ async fn main() {
     )
     .await;
     let event = kept.lock().expect("nobody panics").take().expect("an event");
+
+    let body = BODY.as_bytes();
+    let figures = compare(
+        "an event",
+        vec![
+            Case::new("as a line of JSON, digests known", || event.to_string()),
+            Case::new("SHA-256 of a body of 80 bytes", || Digest::of(body)),
+        ],
+    );
+    if std::env::args().any(|argument| argument == "instructions") {
+        return;
+    }
+    if let [line, _] = figures.as_slice() {
+        figure("a line, in nanoseconds", line.cost);
+    }
 
     let folder = std::env::temp_dir().join(format!("tower-dcr-bench-audit-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

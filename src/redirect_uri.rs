@@ -35,7 +35,7 @@ mod scheme;
 
 pub(crate) use host::{ends_with_number, is_canonical_dns_name, is_public_dns_name, is_within_domain};
 pub(crate) use known_schemes::known_schemes;
-pub(crate) use public_host::{NotPublic, site_of};
+pub(crate) use public_host::{NotPublic, public_suffix, registrable_domain, site_of};
 pub(crate) use scheme::{is_dangerous_scheme, is_executable_scheme};
 
 /// A redirect URI that has one reading only. See the [module docs](self).

@@ -13,7 +13,10 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|value| value + if value < 10 { b'0' } else { b'a' - 10 });
+    let digits = bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|value| value + if value < 10 { b'0' } else { b'a' - 10 });
     String::from_utf8(digits.collect()).unwrap_or_default()
 }
 

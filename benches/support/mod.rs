@@ -104,7 +104,8 @@ fn instructions(title: &str, case: &str) -> f64 {
         .envs(COUNTED.into_iter().zip([title, case]))
         .output();
     let report = run.map(|run| String::from_utf8_lossy(&run.stderr).into_owned()).unwrap_or_default();
-    let collected = report.lines().find_map(|line| line.split_once("Collected : ").map(|(_, count)| count.trim().parse()));
+    let collected =
+        report.lines().find_map(|line| line.split_once("Collected : ").map(|(_, count)| count.trim().parse()));
     collected.and_then(Result::ok).unwrap_or(f64::NAN)
 }
 

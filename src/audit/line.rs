@@ -46,7 +46,7 @@ struct PrintableAscii;
 
 impl Formatter for PrintableAscii {
     fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        if fragment.bytes().fold(true, |printable, byte| printable & matches!(byte, b' '..=b'~')) {
             return writer.write_all(fragment.as_bytes());
         }
         for c in fragment.chars() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::redirect_uri::{NotPublic, RedirectUri, RedirectUriError, is_within_domain, site_of};
+use crate::redirect_uri::{NotPublic, RedirectUri, RedirectUriError, is_within_domain, registrable_domain, site_of};
 
 /// A `client_id` that is the URL of a client metadata document (draft-ietf-oauth-client-id-metadata-document section 3).
 ///
@@ -132,7 +132,7 @@ impl ClientIdUrl {
             checked => checked.map_err(|_| ClientIdUrlError::NotPublic)?,
         }
         // A suffix below a domain with an owner (`s3.amazonaws.com`) has pages of any customer, and no site.
-        if psl::domain_str(host).is_none() {
+        if registrable_domain(host).is_none() {
             return Err(ClientIdUrlError::NotPublic);
         }
         Ok(Self { text: text.into(), host_end: SCHEME.len() + host.len(), port: uri.port() })

@@ -16,6 +16,7 @@ use crate::layers::gate::{can_name_issuer, is_resource_of_clients};
 use crate::policy_file::key::{Key, RuleSet, Setting, Step};
 use crate::preset::Preset;
 use crate::rate_limit::Quota;
+use crate::redirect_uri::public_suffix;
 use crate::registration::{Field, Registration};
 use crate::rules::{Condition, Context, NATIVE_SCHEMES, RedirectPattern, Suggestion};
 
@@ -329,7 +330,7 @@ impl Linter {
             return self.error(key, message, suggestion);
         }
         let Some(parent) = host.strip_prefix("*.") else { return };
-        let suffix = psl::suffix(parent.as_bytes()).filter(psl::Suffix::is_known);
+        let suffix = public_suffix(parent).filter(psl::Suffix::is_known);
         if suffix.is_some_and(|suffix| suffix.as_bytes() == parent.as_bytes()) {
             let message = format!("anyone can register a host below {parent}, which is a public suffix");
             self.error(key, message, "list the hosts one by one");

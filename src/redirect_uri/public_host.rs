@@ -1,8 +1,10 @@
 //! Recognises host names of public web sites with an owner.
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
-use super::host::{has_public_suffix, is_within_domain};
+use super::host::has_public_suffix;
+use crate::text;
 
 /// The reason that a host name does not lead to a public web site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +34,13 @@ pub(super) fn check(host: &str) -> Result<(), NotPublic> {
         return Err(NotPublic::TopLevel);
     }
     // The list knows every top-level domain: `svc` and `intranet` are none.
-    if !psl::suffix(host.as_bytes()).is_some_and(|suffix| suffix.is_known()) {
+    let Some(suffix) = public_suffix(host).filter(psl::Suffix::is_known) else {
         return Err(NotPublic::TopLevel);
-    }
+    };
     // A suffix below a domain with an owner is a machine of that owner: `*.compute.amazonaws.com`.
-    let has_owner = |name: &str| psl::domain(name.as_bytes()).is_some();
-    if !has_owner(host) && !host.split_once('.').is_some_and(|(_, parent)| has_owner(parent)) {
+    let is_suffix = suffix.as_bytes().len() == host.len();
+    let parent_has_owner = || host.split_once('.').is_some_and(|(_, parent)| registrable_domain(parent).is_some());
+    if is_suffix && !parent_has_owner() {
         return Err(NotPublic::Suffix);
     }
     if leads_inside(host) { Err(NotPublic::LeadsInside) } else { Ok(()) }
@@ -46,7 +49,21 @@ pub(super) fn check(host: &str) -> Result<(), NotPublic> {
 /// Returns the site of a canonical DNS name: the registrable domain by the Public Suffix List, or the name if it has none.
 /// Customers of `github.io` have a site each.
 pub(crate) fn site_of(host: &str) -> &str {
-    psl::domain_str(host).unwrap_or(host)
+    registrable_domain(host).unwrap_or(host)
+}
+
+/// Returns the registrable domain of a name by the Public Suffix List; `None` for a public suffix.
+#[inline(never)]
+#[expect(clippy::disallowed_methods, reason = "the only place")]
+pub(crate) fn registrable_domain(name: &str) -> Option<&str> {
+    psl::domain_str(name)
+}
+
+/// Returns the public suffix of a name. The list is 700 KB of code, which each module that calls it would have a copy of.
+#[inline(never)]
+#[expect(clippy::disallowed_methods, reason = "the only place")]
+pub(crate) fn public_suffix(name: &str) -> Option<psl::Suffix<'_>> {
+    psl::suffix(name.as_bytes())
 }
 
 /// Domains whose names all resolve to the machine that asks, to an address in its network, to what clouds tell their
@@ -123,12 +140,40 @@ const ADDRESSES: [&str; 11] = [
     "xip.name",
 ];
 
+/// The meaning of the names in and below a domain.
+#[derive(Clone, Copy)]
+enum Domain {
+    Inside,
+    Address,
+}
+
+/// Both lists, sorted by length, which tells most names apart, and name: a document can have dozens of links, and each is looked up.
+static DOMAINS: LazyLock<Vec<(&str, Domain)>> = LazyLock::new(|| {
+    let all = [(&INSIDE[..], Domain::Inside), (&ADDRESSES, Domain::Address)];
+    let mut all: Vec<_> =
+        all.into_iter().flat_map(|(names, domain)| names.iter().map(move |name| (*name, domain))).collect();
+    all.sort_unstable_by_key(|(name, _)| (name.len(), *name));
+    all
+});
+
+/// Returns the meaning of a domain; `None` if it has no other than that of its site.
+fn look_up(domain: &str) -> Option<Domain> {
+    let place = DOMAINS.binary_search_by_key(&(domain.len(), domain), |(name, _)| (name.len(), name)).ok()?;
+    DOMAINS.get(place).map(|(_, domain)| *domain)
+}
+
 fn leads_inside(host: &str) -> bool {
-    if INSIDE.iter().any(|domain| is_within_domain(host, domain)) {
-        return true;
+    let mut domains =
+        std::iter::successors(Some(host), |name| text::split_at_byte(name, b'.').map(|(_, parent)| parent));
+    match domains.find_map(look_up) {
+        Some(Domain::Inside) => return true,
+        Some(Domain::Address) => return !has_one_public_address(host),
+        None => {}
     }
-    if ADDRESSES.iter().any(|domain| is_within_domain(host, domain)) {
-        return !has_one_public_address(host);
+    let begins_with_digit =
+        |label: &[u8]| label.strip_prefix(b"ip-").unwrap_or(label).first().is_some_and(u8::is_ascii_digit);
+    if !host.as_bytes().split(|byte| *byte == b'.').any(begins_with_digit) {
+        return false;
     }
     let labels: Vec<&str> = host.split('.').collect();
     let dashed = labels.iter().any(|label| is_of_a_network(label.strip_prefix("ip-").unwrap_or(label).split('-')));

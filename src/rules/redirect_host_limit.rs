@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::{Draft, RedirectPattern, Rule, RuleDocs, documented, settings};
 use crate::clock::{Clock, CoarseClock};
 use crate::rate_limit::{Budget, Limiter, Quota, Reservation, SharedQuotas, nonzero};
-use crate::redirect_uri::{RedirectClass, RedirectUri};
+use crate::redirect_uri::{RedirectClass, RedirectUri, site_of};
 use crate::rules::{ErrorCode, Rejection};
 
 /// Limits how often clients that lead to one `https` host are registered, regardless of the addresses of the requests.
@@ -122,7 +122,7 @@ impl RedirectHostQuota {
         let uri = uri.starts_with("https:").then(|| RedirectUri::parse(uri).ok())??;
         let exempt = uri.class() != RedirectClass::Https || self.exempt.iter().any(|pattern| pattern.matches(&uri));
         // A host without a registrable domain is a public suffix itself.
-        uri.host().filter(|_| !exempt).map(|host| psl::domain_str(host).unwrap_or(host))
+        uri.host().filter(|_| !exempt).map(site_of)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Client;
 use crate::client_address::carried;
-use crate::redirect_uri::{RedirectClass, RedirectUri, is_canonical_dns_name};
+use crate::redirect_uri::{RedirectClass, RedirectUri, is_canonical_dns_name, registrable_domain};
 use crate::registration::{Digest, Field, Limits, Registration};
 use crate::rules::ConfigError;
 use crate::rules::identity::name;
@@ -88,7 +88,7 @@ impl Fingerprint {
     fn document_site(host: &str) -> Result<String, ConfigError> {
         let site = Self::document_host(host)?;
         // `app.example.com` would match nothing, and neither would `github.io`, whose customers have a site each.
-        let is_site = psl::domain_str(&site) == Some(&site);
+        let is_site = registrable_domain(&site) == Some(&site);
         if is_site { Ok(site) } else { Err(ConfigError::Site { site }) }
     }
 

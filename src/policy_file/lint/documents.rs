@@ -8,7 +8,7 @@ use super::{Linter, blocked};
 use crate::documents::{Admission, ClientIdUrl, DocumentSettings, UrlPattern, host_of_issuer};
 use crate::policy_file::key::{Key, Setting};
 use crate::rate_limit::RateLimit;
-use crate::redirect_uri::{is_canonical_dns_name, is_within_domain};
+use crate::redirect_uri::{is_canonical_dns_name, is_within_domain, public_suffix};
 
 /// Services that publish what their users upload, or that send back what a request asks for, beside those in the private part of
 /// the Public Suffix List.
@@ -201,6 +201,6 @@ impl Linter {
 
 /// Returns `true` if strangers have pages on a host, or on hosts beside it.
 fn belongs_to_users(host: &str) -> bool {
-    let of_a_suffix = psl::suffix(host.as_bytes()).is_some_and(|suffix| suffix.typ() == Some(psl::Type::Private));
+    let of_a_suffix = public_suffix(host).is_some_and(|suffix| suffix.typ() == Some(psl::Type::Private));
     of_a_suffix || HOSTS_OF_USERS.iter().any(|domain| is_within_domain(host, domain))
 }

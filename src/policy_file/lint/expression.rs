@@ -3,6 +3,7 @@
 //! Expressions match whole URIs, but their text can undo that: scheme and host have to be written out in each way
 //! through the expression. So every way is followed up to the end of its host.
 
+use crate::redirect_uri::public_suffix;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// A mistake in an expression.
@@ -204,7 +205,7 @@ fn fault_of_host(host: &[Symbol]) -> Option<Fault> {
     let Some(domain) = suffix.as_deref().and_then(|suffix| suffix.strip_prefix('.')) else {
         return Some(Fault::OpenDomain);
     };
-    let is_suffix = psl::suffix(domain.as_bytes()).is_some_and(|suffix| suffix.as_bytes() == domain.as_bytes());
+    let is_suffix = public_suffix(domain).is_some_and(|suffix| suffix.as_bytes() == domain.as_bytes());
     is_suffix.then_some(Fault::PublicSuffix)
 }
 

@@ -1,6 +1,6 @@
 //! Links to public web sites.
 
-use crate::redirect_uri::RedirectUri;
+use crate::redirect_uri::{RedirectUri, registrable_domain};
 
 /// Reads a link that every reader reads the same way, and that leads over `https` to a public web site.
 ///
@@ -12,7 +12,7 @@ pub(crate) fn read(link: &str) -> Option<RedirectUri<'_>> {
 
 /// Returns `true` if two hosts belong to one owner: they share a registrable domain (the Public Suffix List).
 pub(crate) fn are_same_site(one: &str, other: &str) -> bool {
-    psl::domain_str(one).is_some_and(|domain| psl::domain_str(other) == Some(domain))
+    registrable_domain(one).is_some_and(|domain| registrable_domain(other) == Some(domain))
 }
 
 #[cfg(test)]
