@@ -154,7 +154,8 @@ mod tests {
             ("application/json; charset*0=utf-7", "application/json", false),
             ("application/vnd.x+json", "application/vnd.x+json", true),
         ] {
-            let media = MediaType::parse(&HeaderValue::from_str(text).unwrap()).unwrap_or_else(|| panic!("{text}"));
+            let value = HeaderValue::from_str(text).unwrap();
+            let media = MediaType::parse(&value).unwrap_or_else(|| panic!("{text}"));
             assert!(media.is(essence), "{text}");
             assert_eq!(media.is_utf8(), utf8, "{text}");
         }
@@ -175,8 +176,8 @@ mod tests {
             "Windows-1251",
         ] {
             let text = format!("application/x-www-form-urlencoded; charset={charset}");
-            let media = MediaType::parse(&HeaderValue::from_str(&text).unwrap()).unwrap();
-            assert!(media.extends_ascii(), "{charset}");
+            let value = HeaderValue::from_str(&text).unwrap();
+            assert!(MediaType::parse(&value).unwrap().extends_ascii(), "{charset}");
         }
         for parameter in [
             "charset=utf-7",
@@ -208,7 +209,8 @@ mod tests {
             "x=iso-8859-1",
         ] {
             let text = format!("application/x-www-form-urlencoded; {parameter}");
-            let media = HeaderValue::from_bytes(text.as_bytes()).ok().and_then(|value| MediaType::parse(&value));
+            let value = HeaderValue::from_bytes(text.as_bytes()).ok();
+            let media = value.as_ref().and_then(MediaType::parse);
             assert!(media.is_none_or(|media| !media.extends_ascii()), "{parameter}");
         }
     }

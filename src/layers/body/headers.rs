@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Writes a number, in one allocation instead of two.
-pub(crate) fn number(number: impl ToString) -> HeaderValue {
+pub(crate) fn number(number: &impl ToString) -> HeaderValue {
     HeaderValue::try_from(number.to_string()).unwrap_or(HeaderValue::from_static("0"))
 }
 
@@ -13,7 +13,7 @@ pub(crate) fn describe_body(headers: &mut HeaderMap, media_type: &'static str, l
     let is_replaced = |name: &HeaderName| *name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH;
     remove(headers, is_replaced, |name| is_of_body(name) || is_of_answer(name));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CONTENT_LENGTH, number(length));
+    headers.insert(header::CONTENT_LENGTH, number(&length));
 }
 
 /// Asks the inner service for a whole body without a content coding, which a layer can read.

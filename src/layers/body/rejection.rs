@@ -17,7 +17,7 @@ pub(crate) fn reject<B: Body>(rejection: Rejection) -> Response<ResponseBody<B>>
     let mut response = answer(rejection.code.status(), JSON, error_body(&rejection));
     let headers = response.headers_mut();
     if let Some(seconds) = rejection.retry_after_seconds() {
-        headers.insert(header::RETRY_AFTER, number(seconds));
+        headers.insert(header::RETRY_AFTER, number(&seconds));
     }
     let field = match rejection.code {
         // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field".
@@ -52,7 +52,7 @@ pub(crate) fn answer<B: Body>(status: StatusCode, media_type: &'static str, text
 /// Makes the headers of a response describe a body that a layer has written.
 pub(crate) fn describe(headers: &mut HeaderMap, media_type: &'static str, length: usize) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CONTENT_LENGTH, number(length));
+    headers.insert(header::CONTENT_LENGTH, number(&length));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
