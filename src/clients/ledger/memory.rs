@@ -6,9 +6,10 @@ use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::eviction::{DocumentSites, network};
+use super::groups::Groups;
 use super::{
-    Actor, Block, Blocks, Client, ClientKey, Evictable, Filter, Fingerprint, Insertion, LargestSource, Ledger,
-    LedgerError, Origin, PushedRequests, Replacement, Status, TokenUses, Work,
+    Actor, Block, Blocks, Client, ClientKey, Evictable, Filter, Fingerprint, Group, Grouping, Insertion, LargestSource,
+    Ledger, LedgerError, Origin, PushedRequests, Replacement, Status, TokenUses, Work,
 };
 use crate::sync::lock;
 
@@ -58,6 +59,8 @@ struct State {
     /// The number of all live clients of documents.
     live_documents: u64,
     live: u64,
+    /// The number of records of each status, for the quota and the admin page.
+    statuses: BTreeMap<Status, u64>,
     blocks: HashMap<Fingerprint, Block>,
     token_uses: HashMap<String, u64>,
     /// Pushed requests: client and expiry.
@@ -128,6 +131,7 @@ impl State {
         self.live_documents += u64::from(client.is_live_document());
         self.documents.insert(&client);
         self.live += u64::from(client.counts_against_quota());
+        *self.statuses.entry(client.status).or_default() += 1;
         self.clients.insert(key, client);
     }
 
@@ -160,6 +164,9 @@ impl State {
         self.live_documents -= u64::from(client.is_live_document());
         self.documents.remove(&client);
         self.live -= u64::from(client.counts_against_quota());
+        if let Some(records) = self.statuses.get_mut(&client.status) {
+            *records -= 1;
+        }
         Some(client)
     }
 
@@ -297,9 +304,31 @@ impl Ledger for MemoryLedger {
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, LedgerError> {
-        let mut counts = BTreeMap::new();
-        self.state().clients.values().for_each(|client| *counts.entry(client.status).or_default() += 1);
-        Ok(counts.into_iter().collect())
+        let state = self.state();
+        Ok(state
+            .statuses
+            .iter()
+            .filter(|(_, records)| **records > 0)
+            .map(|(status, records)| (*status, *records))
+            .collect())
+    }
+
+    async fn timeline(&self, since: i64, step: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
+        let (mut steps, step) = (BTreeMap::new(), step.max(1));
+        // Numbers are copied under the lock, and no record.
+        let made: Vec<i64> = self.state().clients.values().map(|client| client.created_at).collect();
+        for created_at in made.into_iter().filter(|created_at| *created_at >= since) {
+            *steps.entry(created_at.div_euclid(step) * step).or_default() += 1;
+        }
+        Ok(steps.into_iter().collect())
+    }
+
+    async fn groups(&self, by: Grouping, limit: u32) -> Result<Vec<Group>, LedgerError> {
+        // Requests wait for the lock: the records are grouped outside of it, and none is copied.
+        let clients: Vec<Arc<Client>> = self.state().clients.values().cloned().collect();
+        let mut groups = Groups::default();
+        clients.iter().filter(|client| client.status.is_live()).for_each(|client| groups.add_client(by, client));
+        Ok(groups.largest(by, limit))
     }
 
     async fn largest_source(&self, of: Evictable, limit: u32) -> Result<LargestSource, LedgerError> {
