@@ -412,9 +412,17 @@ where
 
     async fn timeline(&self, since: i64, step: i64) -> Result<Vec<(i64, u64)>, LedgerError> {
         let step = step.max(1);
-        let mut query = QueryBuilder::new("SELECT created_at / ");
-        query.push_bind(step).push(" AS step, COUNT(*) AS clients FROM tower_dcr_clients WHERE created_at >= ");
-        query.push_bind(since).push(" GROUP BY 1 ORDER BY 1");
+        // From one step with records to the next, by the index: a step is counted as a range, and nothing is sorted.
+        let mut query = QueryBuilder::new("WITH RECURSIVE steps (step) AS (SELECT MIN(created_at) / ");
+        query.push_bind(step).push(" FROM tower_dcr_clients WHERE created_at >= ").push_bind(since);
+        query.push(" UNION ALL SELECT (SELECT MIN(created_at) / ").push_bind(step);
+        query.push(" FROM tower_dcr_clients WHERE created_at >= (steps.step + 1) * ").push_bind(step);
+        query.push(") FROM steps WHERE steps.step IS NOT NULL) SELECT step, (SELECT COUNT(*) FROM tower_dcr_clients ");
+        // One lower bound: of two, SQLite may look up the wrong one.
+        query.push("WHERE created_at >= CASE WHEN steps.step * ").push_bind(step).push(" > ").push_bind(since);
+        query.push(" THEN steps.step * ").push_bind(step).push(" ELSE ").push_bind(since);
+        query.push(" END AND created_at < (steps.step + 1) * ").push_bind(step);
+        query.push(") AS clients FROM steps WHERE step IS NOT NULL ORDER BY step");
         let rows = query.build().fetch_all(&self.pool).await.map_err(failed)?;
         let read = |row: &DB::Row| {
             Ok((
@@ -1038,6 +1046,27 @@ mod tests {
         SqlLedger { pool: pool.clone() }.migrate(5).await.unwrap();
         sqlx::raw_sql(CLIENTS_OF_VERSION_5).execute(&pool).await.unwrap();
         has_the_clients_of_version_5(&crate::PostgresLedger::new(pool).await.unwrap()).await;
+    }
+
+    /// A step is a range, so the records of the first and the last one count in part or in whole as the times say.
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn the_timeline_counts_each_step_with_records() {
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.unwrap();
+        let ledger = crate::SqliteLedger::new(pool).await.unwrap();
+        assert_eq!(ledger.timeline(0, 10).await.unwrap(), []);
+        for created_at in [9, 10, 12, 19, 20, 59, 60, 1_000_000] {
+            ledger.insert(&Client::draft("{}", Fingerprints::default(), created_at), None).await.unwrap();
+        }
+        for (since, counts) in [
+            (0, vec![(0, 1), (10, 3), (20, 1), (50, 1), (60, 1), (1_000_000, 1)]),
+            (11, vec![(10, 2), (20, 1), (50, 1), (60, 1), (1_000_000, 1)]),
+            (60, vec![(60, 1), (1_000_000, 1)]),
+            (1_000_001, vec![]),
+        ] {
+            assert_eq!(ledger.timeline(since, 10).await.unwrap(), counts, "{since}");
+        }
     }
 
     /// The documents that make room are found among documents, for any number of clients.
