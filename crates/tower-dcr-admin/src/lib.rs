@@ -36,7 +36,7 @@
 //!
 //! Errors are `{"error": …}` with a matching status.
 //!
-//! Groups and the chart read every live client: with a million of them in SQLite the page takes about four seconds.
+//! Groups read every live client, and queues with few matches do: with a million of them in SQLite the page takes about four seconds.
 //!
 //! # Security
 //!
