@@ -435,7 +435,7 @@ fn span(method: &Method, policy: Option<u64>) -> Span {
     )
 }
 
-/// A fingerprint as 16 digits, written only if somebody reads the span.
+/// A fingerprint as 16 digits, written only when the span is read.
 struct Hexadecimal(u64);
 
 impl fmt::Display for Hexadecimal {

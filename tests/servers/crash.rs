@@ -108,7 +108,11 @@ async fn answered_registrations_survive_a_crash() {
     let dir = TempDir::new("crash");
     let path = dir.path().join("clients.db");
     let mut told = Told::default();
-    for crash in 0..crashes {
+    for crash in 0..crashes * 10 {
+        // On a machine with other work, a node that lives as long registers less.
+        if crash >= crashes && told.registered.len() > 50 && !told.revoked.is_empty() {
+            break;
+        }
         let node = Node::start(&path);
         let callers: Vec<_> =
             (0..4).map(|caller| tokio::spawn(use_until_it_dies(node.base.clone(), crash, caller))).collect();
