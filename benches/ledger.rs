@@ -5,8 +5,9 @@ mod support;
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response, Uri};
@@ -166,6 +167,29 @@ async fn postgres(pool: PgPool, clients: u64) -> PostgresLedger {
     ledger
 }
 
+/// Prints the number of registrations in a second by callers that each wait for an answer before the next.
+fn rate(runtime: &Runtime, name: &str, node: Node, callers: usize) {
+    const PERIOD: Duration = Duration::from_secs(5);
+    let node = Arc::new(node);
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..callers)
+        .map(|_| {
+            let node = Arc::clone(&node);
+            runtime.spawn(async move {
+                let mut registered = 0_u64;
+                while begun.elapsed() < PERIOD {
+                    node.register_new().await;
+                    registered += 1;
+                }
+                registered
+            })
+        })
+        .collect();
+    let of = callers.len();
+    let registered: u64 = callers.into_iter().map(|caller| runtime.block_on(caller).expect("registered")).sum();
+    figure(&format!("{name}: new registrations a second, {of} callers"), registered as f64 / begun.elapsed().as_secs_f64());
+}
+
 /// The two sizes side by side.
 fn sizes(runtime: &Runtime, name: &str, few: &Node, many: &Node) {
     let mut worst: f64 = 0.0;
@@ -314,6 +338,17 @@ fn main() {
         let dir = TempDir::new("bench");
         let (few, many) = runtime.block_on(async { (sqlite(&dir, FEW).await, sqlite(&dir, MANY).await) });
         sizes(&runtime, "SQLite", &Node::new(few), &Node::new(many));
+    }
+    if wanted("rates") {
+        let dir = TempDir::new("bench");
+        for callers in [1, 32] {
+            rate(&runtime, "SQLite", Node::new(runtime.block_on(sqlite(&dir, FEW + callers as u64))), callers);
+        }
+        let server = Postgres::start().expect("PostgreSQL is installed");
+        for callers in [1, 64] {
+            let ledger = runtime.block_on(async { postgres(server.fresh_database().await, FEW).await });
+            rate(&runtime, "PostgreSQL", Node::new(ledger), callers);
+        }
     }
     if wanted("PostgreSQL") {
         let server = Postgres::start().expect("PostgreSQL is installed");

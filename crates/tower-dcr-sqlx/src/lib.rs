@@ -19,6 +19,10 @@
 //! # }).unwrap();
 //! ```
 //!
+//! Changes that arrive while a transaction is being committed share the next one: a flush of the disk is for all of them. Each
+//! call returns after that commit. In SQLite all changes do so; in PostgreSQL those of the number of clients, of which the
+//! quota allows one transaction at a time.
+//!
 //! The tables are named `tower_dcr_…`. A ledger creates and updates them when it is opened, and records their version
 //! in `tower_dcr_migrations`; the tables of your own migrations stay unchanged.
 //!
@@ -31,12 +35,16 @@
 //! | `sqlite` | [`SqliteLedger`] |
 //! | `postgres` | [`PostgresLedger`] |
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod changes;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod writes;
 
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresLedger;

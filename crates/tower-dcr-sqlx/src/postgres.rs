@@ -20,6 +20,8 @@ pub type PostgresLedger = SqlLedger<Postgres>;
 
 impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN";
+    const LOCK_COUNT: &'static str = "SELECT clients FROM tower_dcr_live FOR UPDATE";
+    const ONE_WRITER: bool = false;
     const KEY: &'static str = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY";
     const HAS_MIGRATIONS: &'static str = "SELECT 1 WHERE to_regclass('tower_dcr_migrations') IS NOT NULL";
 }

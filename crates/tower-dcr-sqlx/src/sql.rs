@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use sqlx::{
@@ -9,10 +10,11 @@ use sqlx::{
     Type,
 };
 
+use crate::changes::{Answer, Change, find_variant, is_taken, replace_alike};
+use crate::writes::Writes;
 use tower_dcr::clients::{
     Block, Blocks, Client, ClientKey, Evictable, Filter, Fingerprint, Fingerprints, Group, Grouping, Insertion,
-    LargestSource, Ledger, LedgerError, Origin, PushedRequests, Replacement, Source, Status, StoredResponse, TokenUses,
-    Work,
+    LargestSource, Ledger, LedgerError, PushedRequests, Replacement, Source, Status, StoredResponse, TokenUses, Work,
 };
 
 /// The differences between the databases.
@@ -20,6 +22,10 @@ use tower_dcr::clients::{
 pub trait Dialect: Database<Connection: Migrate> {
     /// Begins a transaction that writes.
     const BEGIN: &'static str;
+    /// Selects the row with the number of clients that count against the quota, and locks it.
+    const LOCK_COUNT: &'static str;
+    /// Whether the database has one writer at a time: then every change is one of a group.
+    const ONE_WRITER: bool;
     /// The type of an ascending key that the database assigns and never reuses.
     const KEY: &'static str;
     /// Selects a row if the table of migrations exists.
@@ -30,6 +36,7 @@ pub trait Dialect: Database<Connection: Migrate> {
 #[expect(unnameable_types, reason = "`SqliteLedger` and `PostgresLedger` are its names")]
 pub struct SqlLedger<DB: Database> {
     pool: Pool<DB>,
+    writes: Arc<Writes<DB>>,
 }
 
 /// The versions of the schema, in order. `{KEY}` stands for [`Dialect::KEY`]; the rest means the same in both databases
@@ -44,52 +51,6 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/7.sql"),
 ];
 
-/// The columns of a record, in the order of [`push_values`].
-const COLUMNS: [&str; 42] = [
-    "version",
-    "status",
-    "origin",
-    "client_id",
-    "registration",
-    "response_status",
-    "response_body",
-    "dedup_key",
-    "digest",
-    "family",
-    "name",
-    "redirect_set",
-    "redirect_hosts",
-    "client_name",
-    "software_id",
-    "source",
-    "source_wide",
-    "admitted_by",
-    "created_at",
-    "last_used_at",
-    "alive_since",
-    "expires_at",
-    "not_after",
-    "reviewed_at",
-    "reviewed_by",
-    "ended_at",
-    "ended_by",
-    "reason",
-    "deprovision_at",
-    "deprovision_attempts",
-    "deprovision_error",
-    "identity",
-    "rules",
-    "policy",
-    "variant",
-    "shared_id",
-    "statement_issuer",
-    "vouched",
-    "document",
-    "document_host",
-    "document_site",
-    "document_held_at",
-];
-
 impl<DB> SqlLedger<DB>
 where
     DB: Dialect,
@@ -102,10 +63,19 @@ where
     for<'q> Option<i64>: Encode<'q, DB>,
     for<'q> Option<String>: Encode<'q, DB>,
 {
+    #[cfg(all(test, feature = "sqlite"))]
+    pub(crate) fn writes(&self) -> &Arc<Writes<DB>> {
+        &self.writes
+    }
+
+    fn over(pool: Pool<DB>) -> Self {
+        Self { writes: Writes::new(pool.clone()), pool }
+    }
+
     /// Migrates the tables. Versions are recorded in a separate table: the pool is the user's, and so is
     /// `_sqlx_migrations`.
     pub(crate) async fn migrated(pool: Pool<DB>) -> Result<Self, LedgerError> {
-        let ledger = Self { pool };
+        let ledger = Self::over(pool);
         // SQLite has no lock for migrations: of two processes that start with an empty file, one fails and then finds
         // this version. That can happen at each version.
         for _version in MIGRATIONS {
@@ -118,7 +88,7 @@ where
 
     /// Uses the tables unchanged. Rejects a database without tables, or with another version of them.
     pub(crate) async fn existing(pool: Pool<DB>) -> Result<Self, LedgerError> {
-        let ledger = Self { pool };
+        let ledger = Self::over(pool);
         match ledger.check_version().await {
             Ok(()) => Ok(ledger),
             Err(error) => {
@@ -174,61 +144,18 @@ where
         self.one(query).await
     }
 
-    /// Returns the record that prevents the insertion of `client`; `None` if there is none.
-    async fn holder(&self, client: &Client) -> Result<Option<Client>, LedgerError> {
-        if let Some(key) = &client.dedup_key
-            && let Some(holder) = self.find_by("dedup_key", key).await?
-        {
-            return Ok(Some(holder));
+    /// Makes the changes of one statement, and returns the number of its rows.
+    async fn change_rows(
+        &self,
+        statement: impl Fn() -> QueryBuilder<DB> + Send + Sync + 'static,
+    ) -> Result<u64, LedgerError> {
+        if DB::ONE_WRITER {
+            return match self.writes.make(Change::Statement(Box::new(statement))).await? {
+                Answer::Rows(rows) => Ok(rows),
+                _ => Err(mistaken()),
+            };
         }
-        match &client.client_id {
-            Some(id) => self.find_variant(id, &client.variant).await,
-            None => Ok(None),
-        }
-    }
-
-    /// Tries to insert once. Returns `None` if the conflicting record no longer exists.
-    async fn try_insert(&self, client: &Client, max_live: Option<u64>) -> Result<Option<Insertion>, LedgerError> {
-        let mut transaction = self.pool.begin_with(DB::BEGIN).await.map_err(failed)?;
-        if client.counts_against_quota() {
-            let max = max_live.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
-            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients + 1 WHERE clients < ");
-            count.push_bind(max).push(" RETURNING clients");
-            if count.build().fetch_optional(&mut *transaction).await.map_err(failed)?.is_none() {
-                transaction.rollback().await.map_err(failed)?;
-                return Ok(Some(self.holder(client).await?.map_or(Insertion::Full, Insertion::Exists)));
-            }
-        }
-        let mut insert = QueryBuilder::new("INSERT INTO tower_dcr_clients (");
-        insert.push(COLUMNS.join(", ")).push(") VALUES (");
-        let mut values = insert.separated(", ");
-        values.push_bind(1_i64);
-        push_values(client, |value| match value {
-            Value::Number(number) => _ = values.push_bind(number),
-            Value::Text(text) => _ = values.push_bind(text),
-        });
-        insert.push(") ON CONFLICT DO NOTHING RETURNING id");
-        let Some(row) = insert.build().fetch_optional(&mut *transaction).await.map_err(failed)? else {
-            transaction.rollback().await.map_err(failed)?;
-            return Ok(self.holder(client).await?.map(Insertion::Exists));
-        };
-        let key: i64 = row.try_get("id").map_err(failed)?;
-        insert_hosts(&mut *transaction, key, client).await?;
-        transaction.commit().await.map_err(failed)?;
-        let mut inserted = client.clone();
-        (inserted.key, inserted.version) = (ClientKey(key), 1);
-        Ok(Some(Insertion::Inserted(inserted)))
-    }
-
-    /// Returns `true` if the record counts against the quota, with its redirect hosts; `None` if its version has
-    /// changed.
-    async fn current(&self, client: &Client) -> Result<Option<(bool, String)>, LedgerError> {
-        let mut query = QueryBuilder::new("SELECT status, origin, redirect_hosts FROM tower_dcr_clients WHERE id = ");
-        query.push_bind(client.key.0).push(" AND version = ").push_bind(client.version);
-        let Some(row) = query.build().fetch_optional(&self.pool).await.map_err(failed)? else { return Ok(None) };
-        let status: Status = row.try_get::<String, _>("status").map_err(failed)?.parse().map_err(LedgerError::new)?;
-        let origin: Origin = row.try_get::<String, _>("origin").map_err(failed)?.parse().map_err(LedgerError::new)?;
-        Ok(Some((status.is_live() && origin == Origin::Registered, row.try_get("redirect_hosts").map_err(failed)?)))
+        Ok(statement().build().fetch_all(&self.pool).await.map_err(failed)?.len() as u64)
     }
 
     /// Returns the values in which the clients of a group differ.
@@ -266,68 +193,33 @@ where
     for<'q> Option<String>: Encode<'q, DB>,
 {
     async fn insert(&self, client: &Client, max_live: Option<u64>) -> Result<Insertion, LedgerError> {
-        for _ in 0..16 {
-            if let Some(insertion) = self.try_insert(client, max_live).await? {
-                return Ok(insertion);
-            }
+        let max_live = max_live.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
+        match self.writes.make(Change::Insert { client: client.clone(), max_live }).await? {
+            Answer::Inserted(insertion) => Ok(*insertion),
+            _ => Err(mistaken()),
         }
-        Err(LedgerError::new("insertion prevented by a record that comes and goes"))
     }
 
     async fn replace(&self, client: &Client) -> Result<Replacement, LedgerError> {
-        // Reading outside of the transaction is sound: a record that still has this version counts as before.
-        let Some((counted, hosts)) = self.current(client).await? else { return Ok(Replacement::Outdated) };
-        let gain = i64::from(client.counts_against_quota()) - i64::from(counted);
-        let mut transaction = self.pool.begin_with(DB::BEGIN).await.map_err(failed)?;
-        if gain != 0 {
-            // Before the record, like an insertion: one order of locks prevents deadlocks.
-            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients + ");
-            count.push_bind(gain).build().execute(&mut *transaction).await.map_err(failed)?;
-        }
-        let mut update = QueryBuilder::new("UPDATE tower_dcr_clients SET version = ");
-        update.push_bind(client.version + 1);
-        let mut columns = COLUMNS.iter().skip(1);
-        push_values(client, |value| {
-            update.push(", ").push(columns.next().copied().unwrap_or_default()).push(" = ");
-            match value {
-                Value::Number(number) => _ = update.push_bind(number),
-                Value::Text(text) => _ = update.push_bind(text),
+        if !DB::ONE_WRITER {
+            match replace_alike(client).build().fetch_optional(&self.pool).await {
+                Ok(Some(_)) => return Ok(Replacement::Replaced),
+                Ok(None) => {}
+                Err(error) if is_taken(&error) => return Ok(Replacement::Taken),
+                Err(error) => return Err(failed(error)),
             }
-        });
-        update.push(" WHERE id = ").push_bind(client.key.0).push(" AND version = ").push_bind(client.version);
-        match update.push(" RETURNING id").build().fetch_optional(&mut *transaction).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return transaction.rollback().await.map(|()| Replacement::Outdated).map_err(failed),
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return transaction.rollback().await.map(|()| Replacement::Taken).map_err(failed);
-            }
-            Err(error) => return Err(failed(error)),
         }
-        if hosts != client.fingerprints.redirect_hosts.join(" ") {
-            let mut delete = QueryBuilder::new("DELETE FROM tower_dcr_redirect_hosts WHERE client = ");
-            delete.push_bind(client.key.0).build().execute(&mut *transaction).await.map_err(failed)?;
-            insert_hosts(&mut *transaction, client.key.0, client).await?;
+        match self.writes.make(Change::Replace(client.clone())).await? {
+            Answer::Replaced(replacement) => Ok(replacement),
+            _ => Err(mistaken()),
         }
-        transaction.commit().await.map_err(failed)?;
-        Ok(Replacement::Replaced)
     }
 
     async fn remove(&self, client: &Client) -> Result<bool, LedgerError> {
-        let Some((counted, _)) = self.current(client).await? else { return Ok(false) };
-        let mut transaction = self.pool.begin_with(DB::BEGIN).await.map_err(failed)?;
-        if counted {
-            let mut count = QueryBuilder::new("UPDATE tower_dcr_live SET clients = clients - 1");
-            count.build().execute(&mut *transaction).await.map_err(failed)?;
+        match self.writes.make(Change::Remove { key: client.key, version: client.version }).await? {
+            Answer::Removed(removed) => Ok(removed),
+            _ => Err(mistaken()),
         }
-        let mut delete = QueryBuilder::new("DELETE FROM tower_dcr_clients WHERE id = ");
-        delete.push_bind(client.key.0).push(" AND version = ").push_bind(client.version).push(" RETURNING id");
-        let removed = delete.build().fetch_optional(&mut *transaction).await.map_err(failed)?.is_some();
-        if removed {
-            transaction.commit().await.map_err(failed)?;
-        } else {
-            transaction.rollback().await.map_err(failed)?;
-        }
-        Ok(removed)
     }
 
     async fn get(&self, key: ClientKey) -> Result<Option<Client>, LedgerError> {
@@ -353,13 +245,7 @@ where
     }
 
     async fn find_variant(&self, client_id: &str, variant: &str) -> Result<Option<Client>, LedgerError> {
-        if variant.is_empty() {
-            return self.find(client_id).await;
-        }
-        let mut query = select();
-        query.push("shared_id = ").push_bind(client_id.to_owned());
-        query.push(" AND variant = ").push_bind(variant.to_owned());
-        self.one(query).await
+        self.one(find_variant(client_id, variant)).await
     }
 
     async fn has_in_other_case(&self, client_id: &str) -> Result<bool, LedgerError> {
@@ -487,14 +373,17 @@ where
 
     async fn trim_spent(&self, before: i64, keep: u64) -> Result<u64, LedgerError> {
         // These don't count against the quota and have no redirect hosts, so nothing else changes.
-        let mut query =
-            QueryBuilder::new("DELETE FROM tower_dcr_clients WHERE id IN (SELECT id FROM tower_dcr_clients WHERE ");
-        query.push(SPENT).push(" AND ended_at <= ").push_bind(before).push(" ORDER BY ended_at LIMIT ");
-        query.push_bind(TRIMMED_AT_ONCE).push(") OR id IN (SELECT id FROM tower_dcr_clients WHERE ").push(SPENT);
-        query.push(" ORDER BY ended_at DESC, id DESC LIMIT ").push_bind(TRIMMED_AT_ONCE);
-        query.push(" OFFSET ").push_bind(i64::try_from(keep).unwrap_or(i64::MAX));
-        let rows = query.push(") RETURNING id").build().fetch_all(&self.pool).await.map_err(failed)?;
-        Ok(rows.len() as u64)
+        self.change_rows(move || {
+            let mut query =
+                QueryBuilder::new("DELETE FROM tower_dcr_clients WHERE id IN (SELECT id FROM tower_dcr_clients WHERE ");
+            query.push(SPENT).push(" AND ended_at <= ").push_bind(before).push(" ORDER BY ended_at LIMIT ");
+            query.push_bind(TRIMMED_AT_ONCE).push(") OR id IN (SELECT id FROM tower_dcr_clients WHERE ").push(SPENT);
+            query.push(" ORDER BY ended_at DESC, id DESC LIMIT ").push_bind(TRIMMED_AT_ONCE);
+            query.push(" OFFSET ").push_bind(i64::try_from(keep).unwrap_or(i64::MAX));
+            query.push(") RETURNING id");
+            query
+        })
+        .await
     }
 
     async fn surplus_documents(&self, keep: u64, limit: u32) -> Result<Vec<Client>, LedgerError> {
@@ -522,13 +411,16 @@ where
 
     async fn trim_elsewhere(&self, keep: u64) -> Result<u64, LedgerError> {
         // These don't count against the quota and have no redirect hosts, so nothing else changes.
-        let mut query = QueryBuilder::new(
-            "DELETE FROM tower_dcr_clients WHERE id IN (SELECT id FROM tower_dcr_clients \
+        self.change_rows(move || {
+            let mut query = QueryBuilder::new(
+                "DELETE FROM tower_dcr_clients WHERE id IN (SELECT id FROM tower_dcr_clients \
              WHERE status IN ('pending', 'active') AND origin = 'elsewhere' ORDER BY alive_since DESC, id DESC LIMIT ",
-        );
-        query.push_bind(TRIMMED_AT_ONCE).push(" OFFSET ").push_bind(i64::try_from(keep).unwrap_or(i64::MAX));
-        let rows = query.push(") RETURNING id").build().fetch_all(&self.pool).await.map_err(failed)?;
-        Ok(rows.len() as u64)
+            );
+            query.push_bind(TRIMMED_AT_ONCE).push(" OFFSET ").push_bind(i64::try_from(keep).unwrap_or(i64::MAX));
+            query.push(") RETURNING id");
+            query
+        })
+        .await
     }
 }
 
@@ -545,19 +437,28 @@ where
     for<'q> Option<String>: Encode<'q, DB>,
 {
     async fn block(&self, block: &Block) -> Result<bool, LedgerError> {
-        let mut query =
-            QueryBuilder::new("INSERT INTO tower_dcr_blocks (kind, value, created_at, actor, reason) VALUES (");
-        let mut values = query.separated(", ");
-        values.push_bind(block.fingerprint.kind().to_owned()).push_bind(block.fingerprint.value().to_owned());
-        values.push_bind(block.created_at).push_bind(block.actor.to_string()).push_bind(block.reason.clone());
-        query.push(") ON CONFLICT DO NOTHING RETURNING created_at");
-        Ok(query.build().fetch_optional(&self.pool).await.map_err(failed)?.is_some())
+        let block = block.clone();
+        let inserted = self.change_rows(move || {
+            let mut query =
+                QueryBuilder::new("INSERT INTO tower_dcr_blocks (kind, value, created_at, actor, reason) VALUES (");
+            let mut values = query.separated(", ");
+            values.push_bind(block.fingerprint.kind().to_owned()).push_bind(block.fingerprint.value().to_owned());
+            values.push_bind(block.created_at).push_bind(block.actor.to_string()).push_bind(block.reason.clone());
+            query.push(") ON CONFLICT DO NOTHING RETURNING created_at");
+            query
+        });
+        Ok(inserted.await? > 0)
     }
 
     async fn unblock(&self, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
-        let mut query = QueryBuilder::new("DELETE FROM tower_dcr_blocks WHERE ");
-        push_fingerprint_key(&mut query, fingerprint);
-        Ok(query.push(" RETURNING created_at").build().fetch_optional(&self.pool).await.map_err(failed)?.is_some())
+        let fingerprint = fingerprint.clone();
+        let removed = self.change_rows(move || {
+            let mut query = QueryBuilder::new("DELETE FROM tower_dcr_blocks WHERE ");
+            push_fingerprint_key(&mut query, &fingerprint);
+            query.push(" RETURNING created_at");
+            query
+        });
+        Ok(removed.await? > 0)
     }
 
     async fn find_block(&self, fingerprints: &[Fingerprint]) -> Result<Option<Block>, LedgerError> {
@@ -605,18 +506,26 @@ where
         if limit == 0 {
             return Ok(false);
         }
-        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_token_uses (token, uses) VALUES (");
-        query.push_bind(token.to_owned()).push(", 1) ON CONFLICT (token) DO UPDATE SET ");
-        query.push("uses = tower_dcr_token_uses.uses + 1 WHERE tower_dcr_token_uses.uses < ");
-        query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX)).push(" RETURNING uses");
-        Ok(query.build().fetch_optional(&self.pool).await.map_err(failed)?.is_some())
+        let token = token.to_owned();
+        let counted = self.change_rows(move || {
+            let mut query = QueryBuilder::new("INSERT INTO tower_dcr_token_uses (token, uses) VALUES (");
+            query.push_bind(token.clone()).push(", 1) ON CONFLICT (token) DO UPDATE SET ");
+            query.push("uses = tower_dcr_token_uses.uses + 1 WHERE tower_dcr_token_uses.uses < ");
+            query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX)).push(" RETURNING uses");
+            query
+        });
+        Ok(counted.await? > 0)
     }
 
     async fn return_use(&self, token: &str) -> Result<(), LedgerError> {
-        let mut query =
-            QueryBuilder::new("UPDATE tower_dcr_token_uses SET uses = uses - 1 WHERE uses > 0 AND token = ");
-        query.push_bind(token.to_owned()).build().execute(&self.pool).await.map_err(failed)?;
-        Ok(())
+        let token = token.to_owned();
+        let returned = self.change_rows(move || {
+            let mut query =
+                QueryBuilder::new("UPDATE tower_dcr_token_uses SET uses = uses - 1 WHERE uses > 0 AND token = ");
+            query.push_bind(token.clone());
+            query
+        });
+        returned.await.map(drop)
     }
 }
 
@@ -633,13 +542,16 @@ where
     for<'q> Option<String>: Encode<'q, DB>,
 {
     async fn put_pushed(&self, request: &str, client_id: &str, expires_at: i64) -> Result<(), LedgerError> {
-        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_pushed (request, client_id, expires_at) VALUES (");
-        let mut values = query.separated(", ");
-        values.push_bind(request.to_owned()).push_bind(client_id.to_owned()).push_bind(expires_at);
-        query.push(") ON CONFLICT (request) DO UPDATE SET ");
-        query.push("client_id = excluded.client_id, expires_at = excluded.expires_at");
-        query.build().execute(&self.pool).await.map_err(failed)?;
-        Ok(())
+        let (request, client_id) = (request.to_owned(), client_id.to_owned());
+        let put = self.change_rows(move || {
+            let mut query = QueryBuilder::new("INSERT INTO tower_dcr_pushed (request, client_id, expires_at) VALUES (");
+            let mut values = query.separated(", ");
+            values.push_bind(request.clone()).push_bind(client_id.clone()).push_bind(expires_at);
+            query.push(") ON CONFLICT (request) DO UPDATE SET ");
+            query.push("client_id = excluded.client_id, expires_at = excluded.expires_at");
+            query
+        });
+        put.await.map(drop)
     }
 
     async fn find_pushed(&self, request: &str, now: i64) -> Result<Option<String>, LedgerError> {
@@ -650,10 +562,12 @@ where
     }
 
     async fn purge_pushed(&self, now: i64) -> Result<u64, LedgerError> {
-        let mut query = QueryBuilder::new("DELETE FROM tower_dcr_pushed WHERE expires_at <= ");
-        let rows =
-            query.push_bind(now).push(" RETURNING expires_at").build().fetch_all(&self.pool).await.map_err(failed)?;
-        Ok(rows.len() as u64)
+        self.change_rows(move || {
+            let mut query = QueryBuilder::new("DELETE FROM tower_dcr_pushed WHERE expires_at <= ");
+            query.push_bind(now).push(" RETURNING expires_at");
+            query
+        })
+        .await
     }
 }
 
@@ -665,82 +579,13 @@ const SPENT: &str = "registration = '' AND deprovision_at IS NULL \
      AND (status = 'failed' OR (status = 'expired' AND (deprovision_attempts > 0 OR variant <> '')))";
 
 /// The condition of the indices.
-const LIVE: &str = "status IN ('registering', 'pending', 'active')";
+pub(crate) const LIVE: &str = "status IN ('registering', 'pending', 'active')";
 
 /// The condition of the index.
 const LIVE_DOCUMENT: &str = "status IN ('registering', 'pending', 'active') AND origin = 'document'";
 
-fn select<DB: Database>() -> QueryBuilder<DB> {
+pub(crate) fn select<DB: Database>() -> QueryBuilder<DB> {
     QueryBuilder::new("SELECT * FROM tower_dcr_clients WHERE ")
-}
-
-enum Value {
-    Number(Option<i64>),
-    Text(Option<String>),
-}
-
-/// Calls `push` with the value of every column except the version, in the order of [`COLUMNS`].
-fn push_values(client: &Client, mut push: impl FnMut(Value)) {
-    let prints = &client.fingerprints;
-    let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
-    text(Some(&client.status.to_string()));
-    text(Some(&client.origin.to_string()));
-    // Unique across variants: see `shared_id` at the end.
-    text(client.client_id.as_deref().filter(|_| client.variant.is_empty()));
-    text(Some(&client.registration));
-    push(Value::Number(client.response.as_ref().map(|response| i64::from(response.status))));
-    let mut text = |value: Option<&str>| push(Value::Text(value.map(str::to_owned)));
-    text(client.response.as_ref().map(|response| &*response.body));
-    text(client.dedup_key.as_deref());
-    text(Some(&prints.digest));
-    text(Some(&prints.family));
-    text(Some(&prints.name));
-    text(Some(&prints.redirect_set));
-    text(Some(&prints.redirect_hosts.join(" ")));
-    text(prints.client_name.as_deref());
-    text(prints.software_id.as_deref());
-    text(prints.source.as_ref().map(|source| &*source.narrow));
-    text(prints.source.as_ref().map(|source| &*source.wide));
-    text(client.admitted_by.as_deref());
-    let times = [Some(client.created_at), client.last_used_at, Some(client.alive_since()), client.expires_at];
-    times.into_iter().chain([client.not_after, client.reviewed_at]).for_each(|time| push(Value::Number(time)));
-    push(Value::Text(client.reviewed_by.clone()));
-    push(Value::Number(client.ended_at));
-    push(Value::Text(client.ended_by.as_ref().map(ToString::to_string)));
-    push(Value::Text(client.reason.clone()));
-    push(Value::Number(client.deprovisioning.due_at));
-    push(Value::Number(Some(i64::from(client.deprovisioning.attempts))));
-    push(Value::Text(client.deprovisioning.error.clone()));
-    // Every identity has a JSON form.
-    push(Value::Text(client.identity.as_ref().and_then(|identity| serde_json::to_string(identity).ok())));
-    push(Value::Text(client.rules.clone()));
-    push(Value::Text(client.policy.clone()));
-    push(Value::Text(Some(client.variant.clone())));
-    push(Value::Text(client.client_id.clone().filter(|_| !client.variant.is_empty())));
-    push(Value::Text(client.statement_issuer.clone()));
-    push(Value::Number(Some(i64::from(client.is_vouched_for()))));
-    // Every state has a JSON form.
-    push(Value::Text(client.document.as_ref().and_then(|document| serde_json::to_string(document).ok())));
-    push(Value::Text(client.document_host().map(str::to_owned)));
-    push(Value::Text(client.document_site().map(str::to_owned)));
-    let held = client.document.as_ref().and_then(|document| document.held.as_ref());
-    push(Value::Number(held.map(|held| held.since)));
-}
-
-async fn insert_hosts<DB>(connection: &mut DB::Connection, key: i64, client: &Client) -> Result<(), LedgerError>
-where
-    DB: Dialect,
-    DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    for<'q> i64: Encode<'q, DB> + Type<DB>,
-    for<'q> String: Encode<'q, DB> + Type<DB>,
-{
-    for host in &client.fingerprints.redirect_hosts {
-        let mut query = QueryBuilder::new("INSERT INTO tower_dcr_redirect_hosts (host, client) VALUES (");
-        query.push_bind(host.clone()).push(", ").push_bind(key).push(")");
-        query.build().execute(&mut *connection).await.map_err(failed)?;
-    }
-    Ok(())
 }
 
 fn push_fingerprint_key<DB>(query: &mut QueryBuilder<DB>, fingerprint: &Fingerprint)
@@ -842,7 +687,7 @@ where
     }
 }
 
-fn read_client<R>(row: &R) -> Result<Client, LedgerError>
+pub(crate) fn read_client<R>(row: &R) -> Result<Client, LedgerError>
 where
     R: Row,
     for<'c> &'c str: ColumnIndex<R>,
@@ -917,6 +762,11 @@ where
     Ok(Block::new(fingerprint, created_at, actor, row.try_get::<String, _>("reason").map_err(failed)?))
 }
 
+/// Returns the error for an answer to another change.
+fn mistaken() -> LedgerError {
+    LedgerError::new("answer to another change")
+}
+
 /// Converts a database error.
 pub(crate) fn failed(error: sqlx::Error) -> LedgerError {
     if is_outage(&error) { LedgerError::outage(error) } else { LedgerError::new(error) }
@@ -948,7 +798,7 @@ fn is_outage_code(code: &str) -> bool {
 
 impl<DB: Database> Clone for SqlLedger<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone() }
+        Self { pool: self.pool.clone(), writes: Arc::clone(&self.writes) }
     }
 }
 
@@ -960,6 +810,8 @@ impl<DB: Database> fmt::Debug for SqlLedger<DB> {
 
 #[cfg(test)]
 mod tests {
+    use tower_dcr::clients::Origin;
+
     use super::*;
 
     #[test]
@@ -1033,7 +885,7 @@ mod tests {
     async fn a_sqlite_ledger_of_version_5_is_migrated() {
         let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
         let pool = options.connect("sqlite::memory:").await.unwrap();
-        SqlLedger { pool: pool.clone() }.migrate(5).await.unwrap();
+        SqlLedger::over(pool.clone()).migrate(5).await.unwrap();
         sqlx::raw_sql(CLIENTS_OF_VERSION_5).execute(&pool).await.unwrap();
         has_the_clients_of_version_5(&crate::SqliteLedger::new(pool).await.unwrap()).await;
     }
@@ -1043,7 +895,7 @@ mod tests {
     async fn a_postgres_ledger_of_version_5_is_migrated() {
         let Some(server) = test_support::databases::Postgres::start() else { return };
         let pool = server.fresh_database().await;
-        SqlLedger { pool: pool.clone() }.migrate(5).await.unwrap();
+        SqlLedger::over(pool.clone()).migrate(5).await.unwrap();
         sqlx::raw_sql(CLIENTS_OF_VERSION_5).execute(&pool).await.unwrap();
         has_the_clients_of_version_5(&crate::PostgresLedger::new(pool).await.unwrap()).await;
     }

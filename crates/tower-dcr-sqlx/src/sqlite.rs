@@ -31,6 +31,8 @@ pub type SqliteLedger = SqlLedger<Sqlite>;
 impl Dialect for Sqlite {
     /// A transaction that began with a read can't be promoted while another one writes.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const LOCK_COUNT: &'static str = "SELECT clients FROM tower_dcr_live";
+    const ONE_WRITER: bool = true;
     const KEY: &'static str = "INTEGER PRIMARY KEY AUTOINCREMENT";
     const HAS_MIGRATIONS: &'static str =
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tower_dcr_migrations'";
@@ -143,7 +145,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    SqlitePoolOptions::new().max_connections(4).connect_with(options).await
+    // A file needs no ping, which is a request to the connection's thread.
+    SqlitePoolOptions::new().max_connections(4).test_before_acquire(false).connect_with(options).await
 }
 
 #[cfg(test)]
