@@ -168,6 +168,7 @@ async fn postgres(pool: PgPool, clients: u64) -> PostgresLedger {
 }
 
 /// Prints the number of registrations in a second by callers that each wait for an answer before the next.
+#[expect(clippy::disallowed_methods, reason = "a rate is measured on the system's clock")]
 fn rate(runtime: &Runtime, name: &str, node: Node, callers: usize) {
     const PERIOD: Duration = Duration::from_secs(5);
     let node = Arc::new(node);
@@ -176,7 +177,7 @@ fn rate(runtime: &Runtime, name: &str, node: Node, callers: usize) {
         .map(|_| {
             let node = Arc::clone(&node);
             runtime.spawn(async move {
-                let mut registered = 0_u64;
+                let mut registered = 0_u32;
                 while begun.elapsed() < PERIOD {
                     node.register_new().await;
                     registered += 1;
@@ -186,8 +187,11 @@ fn rate(runtime: &Runtime, name: &str, node: Node, callers: usize) {
         })
         .collect();
     let of = callers.len();
-    let registered: u64 = callers.into_iter().map(|caller| runtime.block_on(caller).expect("registered")).sum();
-    figure(&format!("{name}: new registrations a second, {of} callers"), registered as f64 / begun.elapsed().as_secs_f64());
+    let registered: u32 = callers.into_iter().map(|caller| runtime.block_on(caller).expect("registered")).sum();
+    figure(
+        &format!("{name}: new registrations a second, {of} callers"),
+        f64::from(registered) / begun.elapsed().as_secs_f64(),
+    );
 }
 
 /// The two sizes side by side.
