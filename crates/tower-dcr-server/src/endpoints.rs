@@ -106,7 +106,9 @@ struct Known {
     names: Vec<Segments>,
 }
 
-const DISCOVERY: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
+/// The segments of the usual discovery documents (RFC 8414 section 3, OpenID Connect Discovery section 4).
+const WELL_KNOWN: &str = ".well-known";
+const DISCOVERY: [&str; 2] = ["oauth-authorization-server", "openid-configuration"];
 
 /// The member with other URLs of endpoints (RFC 8705 section 5).
 const ALIASES: &str = "mtls_endpoint_aliases";
@@ -249,8 +251,11 @@ impl Endpoints {
     }
 
     fn is_discovery(&self, reading: &[String]) -> bool {
-        let path = format!("/{}", reading.join("/"));
-        DISCOVERY.iter().any(|known| path.contains(known))
+        let is_usual = reading.windows(2).any(|pair| match pair {
+            [above, name] => above == WELL_KNOWN && DISCOVERY.iter().any(|known| name.starts_with(known)),
+            _ => false,
+        });
+        is_usual
             || self.scripts.tails(reading).any(|tail| self.discovery.iter().any(|known| known == tail))
     }
 }

@@ -66,6 +66,29 @@ const ROUNDS: usize = 4;
 ///
 /// Returns an error if other readings are possible.
 pub(crate) fn readings(path: &str, scripts: &Scripts) -> Result<Vec<Segments>, &'static str> {
+    if is_plain(path) {
+        let segments = path.split('/').filter(|segment| !segment.is_empty()).map(str::to_ascii_lowercase);
+        let reading: Segments = segments.collect();
+        return Ok(scripts.without(&reading).into_iter().chain([reading]).collect());
+    }
+    all_readings(path, scripts)
+}
+
+/// Returns `true` if a path has nothing in it that [`all_readings`] would read in two ways: only letters and digits of ASCII,
+/// `-`, `_`, `~`, slashes, and dots that no segment ends with.
+fn is_plain(path: &str) -> bool {
+    let mut bytes = path.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'.' if matches!(bytes.peek(), None | Some(b'/')) => return false,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'/' | b'.' => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn all_readings(path: &str, scripts: &Scripts) -> Result<Vec<Segments>, &'static str> {
     let mut readings: Vec<Segments> = Vec::new();
     // Most paths have one reading; many copies of a long one would take the memory of all requests.
     let mut add = |reading: Segments| {

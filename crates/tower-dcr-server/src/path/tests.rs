@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use proptest::prelude::*;
 
-use super::{Scripts, check_canonical, plain, readings};
+use super::{Scripts, all_readings, check_canonical, is_plain, plain, readings};
 
 /// Returns the usual scripts, and `front`.
 fn with_front() -> Scripts {
@@ -88,6 +88,12 @@ proptest! {
         let names: Vec<String> = names.iter().map(|name| utf8_percent_encode(name, NEEDED).to_string()).collect();
         let path = format!("/{}", names.join("/"));
         prop_assert_eq!(check_canonical(&path), Ok(()), "{}", path);
+    }
+
+    #[test]
+    fn a_plain_path_is_read_as_any_other(path in "(/|//)?(([a-cA-CiIkKsS09~_-]|\\.|\\.php|front|FRONT|index\\.cgi){0,3}(/|//)){0,4}[a-cI.]{0,3}") {
+        prop_assert_eq!(readings(&path, &with_front()), all_readings(&path, &with_front()));
+        prop_assert!(is_plain(&path) || path.contains("./") || path.ends_with('.'));
     }
 
     #[test]
