@@ -5,6 +5,14 @@ use std::sync::LazyLock;
 /// The words, in order. Only in small letters: a capital already begins a word. Longer words count with a plural s, too.
 static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("everyday.txt").lines().collect());
 
+/// The place of the first word with each letter, and the end.
+static STARTS: LazyLock<[usize; 27]> = LazyLock::new(|| {
+    let start = |letter: usize| {
+        WORDS.partition_point(|word| word.bytes().next().is_some_and(|first| usize::from(first) < letter))
+    };
+    std::array::from_fn(|letter| start(usize::from(b'a') + letter))
+});
+
 /// Longer texts are not taken apart.
 const MAX_BYTES: usize = 40;
 
@@ -24,8 +32,9 @@ pub(super) fn prefixes(text: &str) -> Vec<usize> {
 
 fn reach(text: &str, names: &dyn Fn(&str) -> Vec<usize>) -> Vec<usize> {
     let mut lengths = Vec::new();
-    let mut rest = vec![text];
-    while let Some(text_left) = rest.pop() {
+    let mut rest = Vec::new();
+    let mut next = Some(text);
+    while let Some(text_left) = next {
         let behind_names = names(text_left).into_iter().filter_map(|length| text_left.get(length..));
         for left in rests(text_left).chain(behind_names) {
             let length = text.len() - left.len();
@@ -34,15 +43,16 @@ fn reach(text: &str, names: &dyn Fn(&str) -> Vec<usize>) -> Vec<usize> {
                 rest.push(left);
             }
         }
+        next = rest.pop();
     }
     lengths
 }
 
 /// Returns the remainders of `text` after each everyday word at its beginning.
 fn rests(text: &str) -> impl Iterator<Item = &str> {
-    let first = text.as_bytes().first().copied();
-    let start = WORDS.partition_point(|word| word.as_bytes().first().copied() < first);
-    let words = WORDS.iter().skip(start).take_while(move |word| word.as_bytes().first().copied() == first);
+    let letter = text.bytes().next().map_or(usize::MAX, |first| usize::from(first.wrapping_sub(b'a')));
+    let words = STARTS.get(letter).zip(STARTS.get(letter.saturating_add(1)));
+    let words = words.and_then(|(start, end)| WORDS.get(*start..*end)).unwrap_or_default().iter();
     words.flat_map(move |word| {
         let left = text.strip_prefix(word);
         let plural = left.filter(|_| word.len() >= MIN_PLURAL_BYTES).and_then(|left| left.strip_prefix('s'));

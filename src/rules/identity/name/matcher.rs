@@ -5,6 +5,7 @@
 //! followed at once, in one pass over the name.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use unicode_security::skeleton;
 
@@ -49,7 +50,12 @@ pub(crate) enum Found {
 
 #[derive(Clone, Debug, Default)]
 struct Node {
+    /// The children by letter, in order.
     next: Vec<(char, usize)>,
+    /// The ASCII letters among them, by bit.
+    ascii: u128,
+    /// The ASCII letters that can be read as one of them, alone or with the next one: most letters of a name lead nowhere.
+    starts: u128,
     /// The names that end here.
     names: Vec<usize>,
     /// `true` if a word ends here within a longer name.
@@ -149,7 +155,7 @@ impl Matcher {
         if self.drawn.is_empty() {
             return;
         }
-        for word in units.words().filter(|word| word.chars().count() <= SHORT && !word.chars().any(char::is_numeric)) {
+        for word in units.words(SHORT).filter(|word| !word.chars().any(char::is_numeric)) {
             if let Some((owner, alone)) = self.drawn.get(&drawn(&word)) {
                 let is_all = word.chars().count() == units.count_plain();
                 found.insert((*owner, if is_all { *alone } else { Found::Part }));
@@ -165,14 +171,22 @@ impl Matcher {
         let made = self.nodes.len();
         self.nodes.push(Node::default());
         if let Some(node) = self.nodes.get_mut(node) {
-            node.next.push((letter, made));
+            let at = node.next.partition_point(|(other, _)| *other < letter);
+            node.next.insert(at, (letter, made));
+            node.ascii |= bit(letter);
+            node.starts |= starts(letter);
         }
         made
     }
 
     fn child(&self, node: usize, letter: char) -> Option<usize> {
-        let next = &self.nodes.get(node)?.next;
-        next.iter().find(|(other, _)| *other == letter).map(|(_, next)| *next)
+        let node = self.nodes.get(node)?;
+        let at = match bit(letter) {
+            0 => node.next.binary_search_by_key(&letter, |(other, _)| *other).ok()?,
+            bit if node.ascii & bit == 0 => return None,
+            bit => (node.ascii & (bit - 1)).count_ones() as usize,
+        };
+        node.next.get(at).map(|(_, next)| *next)
     }
 
     fn wanted(&self, state: &State) -> impl Iterator<Item = &Wanted> {
@@ -199,6 +213,15 @@ impl Matcher {
         let is_inside = state.node > 0 || state.half.is_some();
         let is_border = || state.half.is_none() && self.nodes.get(state.node).is_some_and(|node| node.is_border);
         State { joined: state.joined || is_inside && !is_border(), ..state }
+    }
+
+    /// Returns `false` if no choice of `state` begins with `letter`.
+    fn may_read(&self, state: &State, letter: char) -> bool {
+        match (state.half, bit(letter)) {
+            (Some(half), _) => one_of_two(half).is_some_and(|(second, _)| second == letter),
+            (None, 0) => true,
+            (None, bit) => self.nodes.get(state.node).is_some_and(|node| node.starts & bit != 0),
+        }
     }
 
     /// Follows every choice that `state` has for these letters.
@@ -257,6 +280,26 @@ impl Wanted {
     }
 }
 
+/// Returns the bit of an ASCII character, and 0 for others.
+const fn bit(letter: char) -> u128 {
+    if letter.is_ascii() { 1 << letter as u32 } else { 0 }
+}
+
+/// Returns the letters with which a reading of `letter` can begin, see [`Matcher::step`].
+const fn starts(letter: char) -> u128 {
+    bit(letter)
+        | match letter {
+            'c' => bit('d'),
+            'd' => bit('c'),
+            'i' => bit('u'),
+            'n' => bit('u'),
+            'u' => bit('n') | bit('v') | bit('i'),
+            'v' => bit('w'),
+            'w' => bit('v'),
+            _ => 0,
+        }
+}
+
 /// Returns the second letter of a pair that is read as one, and that one.
 const fn one_of_two(first: char) -> Option<(char, char)> {
     match first {
@@ -279,6 +322,16 @@ const fn two_of_one(letter: char) -> Option<(char, char)> {
 
 /// Returns the letters as they are drawn: a small l is a capital I, a small i is not.
 fn drawn(word: &str) -> String {
+    /// Each letter is drawn alone: there are no marks among them.
+    static ASCII: LazyLock<Vec<String>> =
+        LazyLock::new(|| (0..128_u8).map(|byte| drawn_as_text(char::from(byte).encode_utf8(&mut [0; 4]))).collect());
+    if word.is_ascii() {
+        return word.bytes().filter_map(|byte| ASCII.get(usize::from(byte))).map(String::as_str).collect();
+    }
+    drawn_as_text(word)
+}
+
+fn drawn_as_text(word: &str) -> String {
     skeleton(word).filter(|c| c.is_alphanumeric()).collect()
 }
 
@@ -328,9 +381,13 @@ impl Search<'_> {
             next.extend(states.iter().map(|state| if is_joint { self.matcher.pass_space(*state) } else { *state }));
         }
         readings::each(unit.c, |reading| {
+            let letters = reading.letters.as_slice();
             for state in states {
+                if letters.first().is_some_and(|first| !self.matcher.may_read(state, *first)) {
+                    continue;
+                }
                 let state = State { loose: state.loose || !reading.strict, ..*state };
-                self.matcher.read(state, reading.letters.as_slice(), next);
+                self.matcher.read(state, letters, next);
             }
         });
     }
@@ -362,7 +419,7 @@ impl Search<'_> {
     /// `claudeslack`.
     fn end_before_everyday_words(&mut self, states: &[State], at: usize) {
         let mut is_everyday = None;
-        for state in states.iter().filter(|state| !state.turned && !state.split) {
+        for state in states.iter().filter(|state| state.node > 0 && !state.turned && !state.split) {
             for wanted in self.matcher.wanted(state).filter(|wanted| !wanted.is_short()) {
                 let is_rest_everyday = || {
                     let end = self.units.word_end(at);
@@ -407,6 +464,35 @@ mod tests {
         fn names_are_compared_in_both_directions(one in ".{0,120}", other in ".{0,20}") {
             proptest::prop_assert!(is_confusable(&one, &one) || !one.contains(char::is_alphanumeric));
             proptest::prop_assert_eq!(is_confusable(&one, &other), is_confusable(&other, &one));
+        }
+    }
+
+    #[test]
+    fn letters_are_skipped_only_if_they_lead_nowhere() {
+        let mut matcher = Matcher::new(Reach::Wide);
+        for (owner, name) in
+            ["Claude", "Windsurf", "VS Code", "Ünal", "Kiro", "Amazon Q", "豆包", "Dify", "Notion"].iter().enumerate()
+        {
+            matcher.insert(name, owner);
+        }
+        for node in 0..matcher.nodes.len() {
+            for from_start in [false, true] {
+                for half in [None, Some('c'), Some('v'), Some('i')] {
+                    let state = State { node, half, from_start, ..State::default() };
+                    for letter in (0..128_u8).map(char::from) {
+                        let mut leads = false;
+                        matcher.step(state, letter, &mut |_| leads = true);
+                        assert!(matcher.may_read(&state, letter) || !leads, "{letter} at {:?}", matcher.nodes[node]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn letters_are_drawn_as_in_a_text() {
+        for word in ["Il1", "mM0", "xAI", "z|-"] {
+            assert_eq!(drawn(word), drawn_as_text(word));
         }
     }
 

@@ -4,7 +4,8 @@
 //! independently (UTS #39 section 4 has one reading of a whole text, and misses `CIaude`: it compares lower-case
 //! letters).
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use decancer::Translation;
 use icu_properties::props::GeneralCategory;
@@ -12,6 +13,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_security::skeleton;
 
 use super::characters::category;
+use super::units::{self, Part};
 
 /// The number of readings of a character. Some of them are equal.
 pub(super) const COUNT: usize = 11;
@@ -115,31 +117,63 @@ pub(super) fn ascii(c: char) -> Option<char> {
     match c {
         'a'..='z' | 'A'..='Z' => Some(c.to_ascii_lowercase()),
         _ if c.is_ascii() => None,
-        _ => match cured(c).as_slice() {
-            [letter] if letter.is_ascii_lowercase() => Some(*letter),
-            _ => None,
-        },
+        _ => known(c, |known| known.ascii),
     }
+}
+
+/// Returns the part of `c` in a name.
+pub(super) fn part(c: char) -> Part {
+    if c.is_ascii() { units::part(c) } else { known(c, |known| known.part) }
 }
 
 /// Calls `with` for each different reading of `c` that has letters.
-pub(super) fn each(c: char, mut with: impl FnMut(Reading)) {
-    static ASCII: LazyLock<Vec<Vec<Reading>>> =
+pub(super) fn each(c: char, with: impl FnMut(Reading)) {
+    static ASCII: LazyLock<Vec<Box<[Reading]>>> =
         LazyLock::new(|| (0..128_u8).map(|byte| distinct(char::from(byte))).collect());
     match ASCII.get(c as usize) {
-        Some(readings) => readings.iter().for_each(|reading| with(*reading)),
-        None => distinct(c).into_iter().for_each(with),
+        Some(readings) => readings.iter().copied().for_each(with),
+        None => known(c, |known| known.readings.iter().copied().for_each(with)),
     }
 }
 
-fn distinct(c: char) -> Vec<Reading> {
+/// The properties of a character beyond ASCII. Several tables are asked for them, and names consist of few characters.
+struct Known {
+    readings: Box<[Reading]>,
+    ascii: Option<char>,
+    part: Part,
+}
+
+/// The number of characters that are kept: more than any language has in use.
+const MAX_KNOWN: usize = 8192;
+
+/// Calls `with` with the properties of `c`.
+fn known<T>(c: char, with: impl FnOnce(&Known) -> T) -> T {
+    static KNOWN: LazyLock<RwLock<HashMap<char, Known>>> = LazyLock::new(RwLock::default);
+    if let Some(known) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&c) {
+        return with(known);
+    }
+    let ascii = match cured(c).as_slice() {
+        [letter] if letter.is_ascii_lowercase() => Some(*letter),
+        _ => None,
+    };
+    let known = Known { readings: distinct(c), ascii, part: units::part(c) };
+    let result = with(&known);
+    let mut all = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    if all.len() >= MAX_KNOWN {
+        all.clear();
+    }
+    all.insert(c, known);
+    result
+}
+
+fn distinct(c: char) -> Box<[Reading]> {
     let mut readings: Vec<Reading> = Vec::with_capacity(4);
     for (index, letters) in all(c).into_iter().enumerate() {
         if !letters.is_empty() && !readings.iter().any(|reading| reading.letters == letters) {
             readings.push(Reading { letters, strict: index < STRICT });
         }
     }
-    readings
+    readings.into()
 }
 
 /// Reads a second table of characters that look alike, which has many that Unicode's lacks.

@@ -30,8 +30,8 @@ pub(super) struct Units {
     end: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
     Digit,
     Letter(Script),
     /// A letter in another style: full-width, mathematical, small capitals.
@@ -49,6 +49,7 @@ impl Units {
     pub(super) fn of(name: &str) -> Self {
         // Half-width marks of Japanese are part of the letter before them.
         let composed: String = match () {
+            () if name.is_ascii() => String::new(),
             () if name.contains(['\u{FF9E}', '\u{FF9F}']) => name.nfkc().collect(),
             () if is_nfc(name) => String::new(),
             () => name.nfc().collect(),
@@ -58,7 +59,7 @@ impl Units {
         let (mut before, mut depth) = (None, 0_usize);
         let mut chars = name.chars().peekable();
         while let Some(c) = chars.next() {
-            let Some(class) = class(c, before) else { continue };
+            let Some(class) = class(readings::part(c), before) else { continue };
             match c {
                 '(' | '（' => depth += 1,
                 ')' | '）' => depth = depth.saturating_sub(1),
@@ -134,11 +135,11 @@ impl Units {
         units.iter().map_while(|unit| readings::ascii(unit.c)).collect()
     }
 
-    /// Returns the runs of letters and digits.
-    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+    /// Returns the runs of at most so many letters and digits.
+    pub(super) fn words(&self, at_most: usize) -> impl Iterator<Item = String> {
         self.all
             .split(|unit| !unit.is_plain)
-            .filter(|word| !word.is_empty())
+            .filter(move |word| !word.is_empty() && word.len() <= at_most)
             .map(|word| word.iter().map(|unit| unit.c).collect())
     }
 
@@ -162,46 +163,67 @@ pub(crate) fn is_one_word(name: &str) -> bool {
     Units::of(name).is_one_word()
 }
 
+/// The part of a character in a name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// No unit of its own.
+    None,
+    Sign,
+    Plain(Class),
+    /// Belongs to a letter of the same script before it. Otherwise it is drawn above another one, and a sign.
+    Mark(Script),
+}
+
 /// Returns the class of a letter or digit, `Some(None)` for a sign, and `None` for a character that is not a unit of
 /// its own.
 #[expect(clippy::option_option, reason = "private, and read once")]
-fn class(c: char, before: Option<(char, Class)>) -> Option<Option<Class>> {
+fn class(part: Part, before: Option<(char, Class)>) -> Option<Option<Class>> {
+    match part {
+        Part::None => None,
+        Part::Sign => Some(None),
+        Part::Plain(class) => Some(Some(class)),
+        Part::Mark(script) => Some(before.map(|(_, class)| class).filter(|class| *class == Class::Letter(script))),
+    }
+}
+
+/// Returns the part of `c`. Asks several tables.
+pub(super) fn part(c: char) -> Part {
     use GeneralCategory as Category;
     if c.is_ascii() {
-        return Some(match c {
-            'a'..='z' | 'A'..='Z' => Some(Class::Letter(Script::Latin)),
-            '0'..='9' => Some(Class::Digit),
-            _ => None,
-        });
+        return match c {
+            'a'..='z' | 'A'..='Z' => Part::Plain(Class::Letter(Script::Latin)),
+            '0'..='9' => Part::Plain(Class::Digit),
+            _ => Part::Sign,
+        };
     }
     let script: Script = of(c);
     let is_styled = || !std::iter::once(c).nfkc().eq(std::iter::once(c).nfc());
     match category(c) {
         Category::NonspacingMark | Category::SpacingMark | Category::EnclosingMark => {
-            if !c.is_alphanumeric() {
-                return None;
+            if c.is_alphanumeric() {
+                Part::Mark(script)
+            } else {
+                Part::None
             }
-            // A vowel sign belongs to the letter before it. A letter that is drawn above another one is a sign.
-            Some(before.map(|(_, class)| class).filter(|class| *class == Class::Letter(script)))
         }
-        Category::Format => None,
+        Category::Format => Part::None,
         // Two tables of different Unicode versions.
-        _ if !c.is_alphanumeric() => Some(None),
-        Category::DecimalNumber => Some(Some(Class::Digit)),
+        _ if !c.is_alphanumeric() => Part::Sign,
+        Category::DecimalNumber => Part::Plain(Class::Digit),
         // Clicks, dots and ordinals: drawn like signs.
-        Category::OtherLetter if script == Script::Latin => Some(None),
+        Category::OtherLetter if script == Script::Latin => Part::Sign,
         Category::UppercaseLetter | Category::LowercaseLetter | Category::TitlecaseLetter | Category::OtherLetter => {
             // Phonetic letters and small capitals are in no ordinary word.
             let is_odd = || script == Script::Latin && !GeneralSecurityProfile::identifier_allowed(c);
-            Some(Some(if is_styled() || is_odd() { Class::Styled } else { Class::Letter(script) }))
+            Part::Plain(if is_styled() || is_odd() { Class::Styled } else { Class::Letter(script) })
         }
-        Category::ModifierLetter if matches!(c, 'ー' | 'ｰ') => Some(Some(Class::Letter(Script::Katakana))),
+        Category::ModifierLetter if matches!(c, 'ー' | 'ｰ') => Part::Plain(Class::Letter(Script::Katakana)),
         Category::ModifierLetter
             if !matches!(script, Script::Common | Script::Inherited | Script::Latin) && !is_styled() =>
         {
-            Some(Some(Class::Letter(script)))
+            Part::Plain(Class::Letter(script))
         }
-        _ => Some(None),
+        _ => Part::Sign,
     }
 }
 
