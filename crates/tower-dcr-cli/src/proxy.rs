@@ -37,6 +37,10 @@ use tower_dcr::clients::Registrar;
 use tower_dcr::layers::{GateEndpoint, GateLayer};
 use tower_dcr_server::{Audit, Endpoint, Limits, Setup};
 use tower_dcr_sqlx::{PostgresLedger, SqliteLedger};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 mod discovery;
 mod endpoints;
@@ -292,9 +296,16 @@ async fn stopped() {
     let _interrupted = tokio::signal::ctrl_c().await;
 }
 
+/// Logs events to standard error. Without spans, which would be formatted for every request.
+fn log_to_stderr() {
+    let events = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let events = events.with_filter(filter_fn(|metadata| !metadata.is_span()));
+    tracing_subscriber::registry().with(LevelFilter::INFO).with(events).init();
+}
+
 impl Args {
     pub(super) fn run(&self) -> Outcome {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+        log_to_stderr();
         tokio::runtime::Runtime::new()?.block_on(serve(self)).map_err(|error| output::causes(&*error))?;
         Ok(OK)
     }

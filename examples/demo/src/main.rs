@@ -39,6 +39,10 @@ use tower_dcr_fetch::HttpsFetcher;
 use tower_dcr_server::{Audit, Limits, Setup};
 use tower_dcr_sqlx::SqliteLedger;
 use tower_http::cors::{Any, CorsLayer};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 mod authorization;
 mod consent;
@@ -279,10 +283,17 @@ fn router(server: Server, protection: Option<(ReloadableLayer, Registrar)>, revi
     .with_state(server)
 }
 
+/// Logs events to standard error. Without spans, which would be formatted for every request.
+fn log_to_stderr() {
+    let events = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let events = events.with_filter(filter_fn(|metadata| !metadata.is_span()));
+    tracing_subscriber::registry().with(LevelFilter::INFO).with(events).init();
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let args = Args::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log_to_stderr();
     let server = Server::new(args.auto_approve);
     let (protection, setup) = if args.unprotected {
         (None, None)

@@ -291,8 +291,7 @@ const fn starts(letter: char) -> u128 {
         | match letter {
             'c' => bit('d'),
             'd' => bit('c'),
-            'i' => bit('u'),
-            'n' => bit('u'),
+            'i' | 'n' => bit('u'),
             'u' => bit('n') | bit('v') | bit('i'),
             'v' => bit('w'),
             'w' => bit('v'),
