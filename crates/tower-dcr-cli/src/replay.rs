@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use clap::Args;
 use indicatif::ProgressBar;
@@ -85,11 +88,28 @@ struct Tally {
     changes: HashMap<Group, Change>,
 }
 
-/// The policies under evaluation, and the counts.
+/// The policies under evaluation.
 struct Judge<'a> {
     new: &'a Preset,
     old: Option<&'a Preset>,
-    tally: Tally,
+}
+
+/// The result of one line or record.
+enum Judged {
+    Blank,
+    Skipped(Skipped),
+    Decided { from: Verdict, to: Verdict, enforced: bool, change: Option<Box<(Group, Registration)>> },
+}
+
+/// Lines that are evaluated at once take at most so much memory, and the last of them.
+const MAX_BATCH_BYTES: usize = 1 << 22;
+const MAX_BATCH_LINES: usize = 4096;
+
+/// A few lines of an input.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 impl Replay {
@@ -114,11 +134,11 @@ impl Replay {
     pub(super) fn run(self, json: bool) -> Outcome {
         input::each_once(&self.inputs)?;
         let (new, old) = self.policies()?;
-        let mut judge = Judge { new: &new, old: old.as_ref(), tally: Tally::default() };
+        let judge = Judge { new: &new, old: old.as_ref() };
+        let mut tally = Tally::default();
         for input in &self.inputs {
-            judge.input(input)?;
+            judge.input(input, &mut tally)?;
         }
-        let mut tally = judge.tally;
         tally.against_report_only = old.as_ref().is_some_and(policy::only_reports);
         if json {
             print_json(&tally)?;
@@ -138,53 +158,63 @@ impl Replay {
     }
 }
 
+impl Batch {
+    /// Reads lines until the batch is full or the input ends. Returns the number of bytes.
+    fn fill(&mut self, input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+        self.bytes.clear();
+        self.ends.clear();
+        while self.bytes.len() < MAX_BATCH_BYTES && self.ends.len() < MAX_BATCH_LINES {
+            if input::read_line(input, line)? == 0 {
+                break;
+            }
+            self.bytes.extend_from_slice(line);
+            self.ends.push(self.bytes.len());
+        }
+        Ok(self.bytes.len())
+    }
+
+    fn lines(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default()).collect()
+    }
+}
+
 impl Judge<'_> {
-    fn input(&mut self, input: &str) -> Result<(), Box<dyn Error>> {
+    fn input(&self, input: &str, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
         if ledger::is_ledger(input) {
-            return self.ledger(input);
+            return self.ledger(input, tally);
         }
         if input == "-" {
-            let read = self.lines(input, io::stdin().lock(), &output::progress(None, "lines"));
+            let read = self.lines(input, io::stdin().lock(), &output::progress(None, "lines"), tally);
             return read.map_err(|error| input::named(input, &error));
         }
         let file = File::open(Path::new(input)).map_err(|error| input::named(input, &error))?;
         let bar = output::progress(file.metadata().ok().map(|file| file.len()), "bytes");
-        self.lines(input, BufReader::with_capacity(1 << 18, file), &bar).map_err(|error| input::named(input, &error))
+        let read = self.lines(input, BufReader::with_capacity(1 << 18, file), &bar, tally);
+        read.map_err(|error| input::named(input, &error))
     }
 
-    /// Reads one line at a time into memory.
-    fn lines(&mut self, name: &str, mut input: impl BufRead, bar: &ProgressBar) -> io::Result<()> {
-        let mut line = Vec::with_capacity(4096);
+    fn lines(&self, name: &str, mut input: impl BufRead, bar: &ProgressBar, tally: &mut Tally) -> io::Result<()> {
+        let (mut batch, mut line) = (Batch::default(), Vec::with_capacity(4096));
         let mut number: u64 = 0;
         let in_bytes = bar.length().is_some();
-        let mut since = 0;
         loop {
-            let read = input::read_line(&mut input, &mut line)?;
-            if read == 0 {
+            let read = batch.fill(&mut input, &mut line)?;
+            let lines = batch.lines();
+            if lines.is_empty() {
                 bar.finish_and_clear();
                 return Ok(());
             }
-            self.tally.lines += 1;
-            number += 1;
-            since += if in_bytes { read } else { 1 };
-            if self.tally.lines.is_multiple_of(4096) {
-                bar.inc(std::mem::take(&mut since));
+            for judged in each(&lines, |line| self.line(line)) {
+                number += 1;
+                tally.add(judged, || format!("{name}:{number}"));
             }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            match document::read(&line) {
-                Ok(past) => self.judge(&past, || format!("{name}:{number}")),
-                Err(Skipped::Unreadable) => self.tally.unreadable(|| format!("{name}:{number}")),
-                Err(Skipped::NoDocument) => self.tally.without_document += 1,
-                Err(Skipped::NotByPolicy) => self.tally.not_by_policy += 1,
-                Err(Skipped::Lifecycle) => self.tally.lifecycle += 1,
-            }
+            bar.inc(if in_bytes { read } else { lines.len() } as u64);
         }
     }
 
     /// Reads every live client: each was accepted in its current form.
-    fn ledger(&mut self, url: &str) -> Result<(), Box<dyn Error>> {
+    fn ledger(&self, url: &str, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
         let (runtime, review) = ledger::open(url, Access::Read, None)?;
         let mut cursor = None;
         let bar = output::progress(None, "clients");
@@ -192,23 +222,25 @@ impl Judge<'_> {
             let page = runtime.block_on(review.list(ClientQueue::All, cursor, 500));
             let page = page.map_err(|error| ledger::named(url, error.into()))?;
             // Documents have rules of their own: `dcr clients drift` applies them.
-            let is_registration =
-                |client: &&Client| client.origin != Origin::Document && !client.registration.is_empty();
-            for client in page.clients.iter().filter(is_registration) {
-                if !matches!(client.status, Status::Active | Status::Pending) {
-                    continue;
-                }
-                self.tally.lines += 1;
-                bar.inc(1);
-                let past = Past {
+            let is_live = |client: &&Client| {
+                client.origin != Origin::Document
+                    && !client.registration.is_empty()
+                    && matches!(client.status, Status::Active | Status::Pending)
+            };
+            let clients: Vec<&Client> = page.clients.iter().filter(is_live).collect();
+            let judged = each(&clients, |client| {
+                self.judge(&Past {
                     document: &client.registration,
                     update: false,
                     owner: client.admitted_by.as_deref().map(Cow::Borrowed),
                     rules: client.rules.as_deref().map(Cow::Borrowed),
                     recorded: Some((Verdict::Accept, None)),
-                };
-                self.judge(&past, || format!("record {}", client.key.0));
+                })
+            });
+            for (client, judged) in clients.iter().zip(judged) {
+                tally.add(judged, || format!("record {}", client.key.0));
             }
+            bar.inc(clients.len() as u64);
             cursor = page.next;
             if cursor.is_none() {
                 bar.finish_and_clear();
@@ -217,12 +249,20 @@ impl Judge<'_> {
         }
     }
 
-    fn judge(&mut self, past: &Past<'_>, place: impl Fn() -> String) {
+    fn line(&self, line: &[u8]) -> Judged {
+        if line.trim_ascii().is_empty() {
+            return Judged::Blank;
+        }
+        match document::read(line) {
+            Ok(past) => self.judge(&past),
+            Err(skipped) => Judged::Skipped(skipped),
+        }
+    }
+
+    fn judge(&self, past: &Past<'_>) -> Judged {
         let Ok(registration) = Registration::parse_with(past.document.as_bytes(), &READABLE) else {
-            self.tally.unreadable(place);
-            return;
+            return Judged::Skipped(Skipped::Unreadable);
         };
-        self.tally.judged += 1;
         let (from, old_rule) = match (self.old, &past.recorded) {
             (Some(old), _) => {
                 let ruling = verdict(old, registration.clone(), past);
@@ -232,12 +272,25 @@ impl Judge<'_> {
             (None, None) => (Verdict::Accept, None),
         };
         let Ruling { verdict: to, rule, enforced } = verdict(self.new, registration.clone(), past);
-        *self.tally.verdicts.entry((from, to)).or_default() += 1;
-        self.tally.not_enforced += u64::from(!enforced);
-        if from != to {
-            self.tally.change(&registration, (from, to, enforced), rule.or(old_rule).unwrap_or_default());
-        }
+        let change = (from != to).then(|| {
+            let family = Fingerprints::of(&registration, true).family;
+            let rule = rule.or(old_rule).unwrap_or_default();
+            Box::new((Group { family, from, to, enforced, rule }, registration))
+        });
+        Judged::Decided { from, to, enforced, change }
     }
+}
+
+/// Evaluates all items, on every processor. Returns the results in the order of the items.
+fn each<T: Sync>(items: &[T], judge: impl Fn(&T) -> Judged + Sync) -> Vec<Judged> {
+    let judge = &judge;
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    thread::scope(|scope| {
+        let parts = items.chunks(items.len().div_ceil(processors).max(1));
+        let threads = parts.map(|part| scope.spawn(move || part.iter().map(judge).collect::<Vec<_>>()));
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 /// Returns the stable name of a known rule; `None` for others.
@@ -280,19 +333,29 @@ fn verdict(preset: &Preset, registration: Registration, past: &Past<'_>) -> Ruli
 }
 
 impl Tally {
-    fn unreadable(&mut self, place: impl Fn() -> String) {
-        self.unreadable += 1;
-        self.first_unreadable.get_or_insert_with(place);
+    fn add(&mut self, judged: Judged, place: impl Fn() -> String) {
+        self.lines += 1;
+        match judged {
+            Judged::Blank => {}
+            Judged::Skipped(Skipped::Unreadable) => {
+                self.unreadable += 1;
+                self.first_unreadable.get_or_insert_with(place);
+            }
+            Judged::Skipped(Skipped::NoDocument) => self.without_document += 1,
+            Judged::Skipped(Skipped::NotByPolicy) => self.not_by_policy += 1,
+            Judged::Skipped(Skipped::Lifecycle) => self.lifecycle += 1,
+            Judged::Decided { from, to, enforced, change } => {
+                self.judged += 1;
+                *self.verdicts.entry((from, to)).or_default() += 1;
+                self.not_enforced += u64::from(!enforced);
+                if let Some(change) = change {
+                    self.change(*change);
+                }
+            }
+        }
     }
 
-    fn change(
-        &mut self,
-        registration: &Registration,
-        (from, to, enforced): (Verdict, Verdict, bool),
-        rule: Cow<'static, str>,
-    ) {
-        let family = Fingerprints::of(registration, true).family;
-        let mut group = Group { family, from, to, enforced, rule };
+    fn change(&mut self, (mut group, registration): (Group, Registration)) {
         if self.changes.len() >= MAX_GROUPS && !self.changes.contains_key(&group) {
             group.family.clear();
         }
@@ -303,7 +366,7 @@ impl Tally {
                 .string("client_name")
                 .filter(|_| !others)
                 .map(|name| name.chars().take(60).collect()),
-            redirects: if others { String::new() } else { places(registration) },
+            redirects: if others { String::new() } else { places(&registration) },
         });
         change.count += 1;
     }
