@@ -1,13 +1,13 @@
 //! `dcr replay`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
-use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use clap::Args;
@@ -101,9 +101,17 @@ enum Judged {
     Decided { from: Verdict, to: Verdict, enforced: bool, change: Option<Box<(Group, Registration)>> },
 }
 
-/// Lines that are evaluated at once take at most so much memory, and the last of them.
-const MAX_BATCH_BYTES: usize = 1 << 22;
-const MAX_BATCH_LINES: usize = 4096;
+/// The length of a batch in bytes, and the results.
+type Evaluated = (usize, Vec<Judged>);
+
+/// A batch ends with the line that reaches so many bytes.
+const BATCH_BYTES: usize = 1 << 18;
+
+/// An input, from which one thread at a time takes a batch.
+struct Source<R> {
+    input: R,
+    batches: u64,
+}
 
 /// A few lines of an input.
 #[derive(Default)]
@@ -163,7 +171,7 @@ impl Batch {
     fn fill(&mut self, input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
         self.bytes.clear();
         self.ends.clear();
-        while self.bytes.len() < MAX_BATCH_BYTES && self.ends.len() < MAX_BATCH_LINES {
+        while self.bytes.len() < BATCH_BYTES {
             if input::read_line(input, line)? == 0 {
                 break;
             }
@@ -173,9 +181,9 @@ impl Batch {
         Ok(self.bytes.len())
     }
 
-    fn lines(&self) -> Vec<&[u8]> {
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default()).collect()
+        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
     }
 }
 
@@ -185,7 +193,7 @@ impl Judge<'_> {
             return self.ledger(input, tally);
         }
         if input == "-" {
-            let read = self.lines(input, io::stdin().lock(), &output::progress(None, "lines"), tally);
+            let read = self.lines(input, BufReader::new(io::stdin()), &output::progress(None, "lines"), tally);
             return read.map_err(|error| input::named(input, &error));
         }
         let file = File::open(Path::new(input)).map_err(|error| input::named(input, &error))?;
@@ -194,22 +202,52 @@ impl Judge<'_> {
         read.map_err(|error| input::named(input, &error))
     }
 
-    fn lines(&self, name: &str, mut input: impl BufRead, bar: &ProgressBar, tally: &mut Tally) -> io::Result<()> {
-        let (mut batch, mut line) = (Batch::default(), Vec::with_capacity(4096));
-        let mut number: u64 = 0;
+    /// Evaluates lines on every processor, and counts them in their order.
+    fn lines(&self, name: &str, input: impl BufRead + Send, bar: &ProgressBar, tally: &mut Tally) -> io::Result<()> {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let in_bytes = bar.length().is_some();
+        let source = Mutex::new(Source { input, batches: 0 });
+        thread::scope(|scope| {
+            let (sender, batches) = mpsc::sync_channel(processors);
+            for _ in 0..processors {
+                let (source, sender) = (&source, sender.clone());
+                scope.spawn(move || self.batches(source, &sender));
+            }
+            drop(sender);
+            let mut line: u64 = 0;
+            // A batch may be ready before the one that precedes it.
+            let (mut ready, mut next) = (BTreeMap::new(), 0);
+            for (number, batch) in batches {
+                ready.insert(number, batch);
+                while let Some(batch) = ready.remove(&next) {
+                    let (bytes, judged) = batch?;
+                    bar.inc(if in_bytes { bytes } else { judged.len() } as u64);
+                    for judged in judged {
+                        line += 1;
+                        tally.add(judged, || format!("{name}:{line}"));
+                    }
+                    next += 1;
+                }
+            }
+            bar.finish_and_clear();
+            Ok(())
+        })
+    }
+
+    /// Evaluates batches until the input ends. Sends the number of each, its length in bytes and the results.
+    fn batches<R: BufRead>(&self, source: &Mutex<Source<R>>, results: &mpsc::SyncSender<(u64, io::Result<Evaluated>)>) {
+        let (mut batch, mut line) = (Batch::default(), Vec::with_capacity(4096));
         loop {
-            let read = batch.fill(&mut input, &mut line)?;
-            let lines = batch.lines();
-            if lines.is_empty() {
-                bar.finish_and_clear();
-                return Ok(());
+            let (number, read) = {
+                let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+                source.batches += 1;
+                (source.batches - 1, batch.fill(&mut source.input, &mut line))
+            };
+            let evaluated = read.map(|bytes| (bytes, batch.lines().map(|line| self.line(line)).collect::<Vec<_>>()));
+            let is_last = !matches!(&evaluated, Ok((_, judged)) if !judged.is_empty());
+            if results.send((number, evaluated)).is_err() || is_last {
+                return;
             }
-            for judged in each(&lines, |line| self.line(line)) {
-                number += 1;
-                tally.add(judged, || format!("{name}:{number}"));
-            }
-            bar.inc(if in_bytes { read } else { lines.len() } as u64);
         }
     }
 
@@ -227,20 +265,17 @@ impl Judge<'_> {
                     && !client.registration.is_empty()
                     && matches!(client.status, Status::Active | Status::Pending)
             };
-            let clients: Vec<&Client> = page.clients.iter().filter(is_live).collect();
-            let judged = each(&clients, |client| {
-                self.judge(&Past {
+            for client in page.clients.iter().filter(is_live) {
+                let past = Past {
                     document: &client.registration,
                     update: false,
                     owner: client.admitted_by.as_deref().map(Cow::Borrowed),
                     rules: client.rules.as_deref().map(Cow::Borrowed),
                     recorded: Some((Verdict::Accept, None)),
-                })
-            });
-            for (client, judged) in clients.iter().zip(judged) {
-                tally.add(judged, || format!("record {}", client.key.0));
+                };
+                tally.add(self.judge(&past), || format!("record {}", client.key.0));
+                bar.inc(1);
             }
-            bar.inc(clients.len() as u64);
             cursor = page.next;
             if cursor.is_none() {
                 bar.finish_and_clear();
@@ -279,18 +314,6 @@ impl Judge<'_> {
         });
         Judged::Decided { from, to, enforced, change }
     }
-}
-
-/// Evaluates all items, on every processor. Returns the results in the order of the items.
-fn each<T: Sync>(items: &[T], judge: impl Fn(&T) -> Judged + Sync) -> Vec<Judged> {
-    let judge = &judge;
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    thread::scope(|scope| {
-        let parts = items.chunks(items.len().div_ceil(processors).max(1));
-        let threads = parts.map(|part| scope.spawn(move || part.iter().map(judge).collect::<Vec<_>>()));
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
 }
 
 /// Returns the stable name of a known rule; `None` for others.
