@@ -255,8 +255,7 @@ impl Endpoints {
             [above, name] => above == WELL_KNOWN && DISCOVERY.iter().any(|known| name.starts_with(known)),
             _ => false,
         });
-        is_usual
-            || self.scripts.tails(reading).any(|tail| self.discovery.iter().any(|known| known == tail))
+        is_usual || self.scripts.tails(reading).any(|tail| self.discovery.iter().any(|known| known == tail))
     }
 }
 
